@@ -1,0 +1,86 @@
+"""Every error that a caller of Jubako can meet.
+
+JubakoError
+├── InvalidRequest      400  a field is wrong; names the field and what is allowed
+├── UnknownModel        404  no such entry among the served models
+├── Busy                503  the waiting line is full; says when to try again
+├── DeadlineExceeded    504  the request's own deadline passed
+├── Cancelled           499  the caller went away or asked to stop
+├── OutOfMemory         507  one picture alone does not fit into the device's memory
+├── NonFinite           500  the model produced NaN or infinity for this request
+└── GenerationFailed    500  anything else; the cause is in the server's log only
+
+`code` is stable and travels over the wire between gateway and runner; `status` is the HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class JubakoError(Exception):
+    """Base of all errors whose message may be shown to a caller."""
+
+    code: ClassVar[str] = "error"
+    status: ClassVar[int] = 500
+
+    @property
+    def message(self) -> str:
+        return str(self)
+
+
+class InvalidRequest(JubakoError):
+    """A request field is outside what the model allows.
+
+    `field` is the name the caller used, so that a form can mark it.
+    """
+
+    code = "invalid_request"
+    status = 400
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+class UnknownModel(JubakoError):
+    code = "unknown_model"
+    status = 404
+
+    def __init__(self, model: str, served: list[str]) -> None:
+        super().__init__(f"model: {model!r} is not served here; served: {', '.join(served)}")
+
+
+class Busy(JubakoError):
+    code = "busy"
+    status = 503
+
+    def __init__(self, message: str, retry_after_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceeded(JubakoError):
+    code = "deadline_exceeded"
+    status = 504
+
+
+class Cancelled(JubakoError):
+    code = "cancelled"
+    status = 499
+
+
+class OutOfMemory(JubakoError):
+    code = "out_of_memory"
+    status = 507
+
+
+class NonFinite(JubakoError):
+    code = "non_finite"
+    status = 500
+
+
+class GenerationFailed(JubakoError):
+    code = "generation_failed"
+    status = 500

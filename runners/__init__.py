@@ -1,0 +1,1 @@
+"""The GPU side: the step engine, and the BentoML runner services built on it."""

@@ -1,0 +1,58 @@
+"""What happens to a request, in order: Queued* Started (Step | Preview | Picture)* and, unless every
+picture came, one Failed or Cancelled. `index` is the 0-based number of the picture within its request,
+`step` is 1-based: `step == steps` is the last one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+
+@dataclass(frozen=True)
+class Queued:
+    position: int
+    """1 is next; sent again whenever it changes."""
+
+
+@dataclass(frozen=True)
+class Started:
+    waited_s: float
+
+
+@dataclass(frozen=True)
+class Step:
+    index: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class Preview:
+    index: int
+    step: int
+    image: Image.Image
+    """RGB, one pixel per latent."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    index: int
+    seed: int
+    image: Image.Image
+
+
+@dataclass(frozen=True)
+class Failed:
+    code: str
+    """The `code` of a JubakoError."""
+    message: str
+
+
+@dataclass(frozen=True)
+class Cancelled:
+    pass
+
+
+Event = Queued | Started | Step | Preview | Picture | Failed | Cancelled
