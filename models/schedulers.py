@@ -1,0 +1,24 @@
+"""Samplers by the names that people use, as diffusers classes with their configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class SchedulerSpec:
+    class_name: str
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+
+SCHEDULERS: Mapping[str, SchedulerSpec] = {
+    "ddim": SchedulerSpec("DDIMScheduler"),
+    "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
+    "euler": SchedulerSpec("EulerDiscreteScheduler"),
+    "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),
+    "lcm": SchedulerSpec("LCMScheduler"),
+    "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
+    "unipc": SchedulerSpec("UniPCMultistepScheduler"),
+}
