@@ -1,0 +1,121 @@
+"""The CLIP model: its text tower conditions the UNet, the whole of it scores pictures against words."""
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import models, pre_tokenizers, trainers, Tokenizer
+from torch import Tensor
+from torch.nn import functional
+from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
+
+from .captions import plain_caption, random_caption, words
+from .concepts import all_pairs, held_out_pairs, training_pairs
+from .data import READER_PLACEMENT, Sprites, composite, spoil
+from .loop import Schedule, Trainer, autocast, load_trained
+from .vae import to_tensor
+
+TEXT_LENGTH = 32
+IMAGE_PX = 64
+MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
+BATCH, SPOILT = 112, 32
+SCHEDULE = Schedule(steps=1000, learning_rate=1e-3)
+
+
+def build_tokenizer() -> CLIPTokenizer:
+    """A CLIP tokenizer in which each known word is one token; any other text falls apart into characters."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
+    learner.pre_tokenizer = pre_tokenizers.Whitespace()
+    learner.train_from_iterator(
+        [words()], trainers.BpeTrainer(vocab_size=4000, end_of_word_suffix="</w>", show_progress=False)
+    )
+    merges = [tuple(pair) for pair in learner_merges(learner)]
+    tokens = alphabet + [f"{letter}</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
+    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
+    vocabulary = {token: index for index, token in enumerate(tokens)}
+    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_LENGTH)
+
+
+def learner_merges(learner: Tokenizer) -> list[list[str]]:
+    """The merges a trained BPE tokenizer found, in order."""
+    return json.loads(learner.to_str())["model"]["merges"]
+
+
+def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
+    """A fresh CLIP: 128 wide, three text and four vision layers."""
+    width = {"hidden_size": 128, "intermediate_size": 512, "num_attention_heads": 4, "projection_dim": 128}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {"vocab_size": len(tokenizer), "num_hidden_layers": 3, "max_position_embeddings": TEXT_LENGTH}
+    vision = {"num_hidden_layers": 4, "image_size": IMAGE_PX, "patch_size": 8}
+    return CLIPModel(
+        CLIPConfig(
+            text_config=width | ends | text | {"pad_token_id": tokenizer.pad_token_id},
+            vision_config=width | vision,
+            projection_dim=128,
+        )
+    )
+
+
+def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
+    """Captions to token ids, (B, TEXT_LENGTH), padded as the pipelines pad."""
+    return tokenizer(
+        captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
+    ).input_ids
+
+
+def shrink(images: Tensor) -> Tensor:
+    """Pictures of 128x128 to the size CLIP and the judge look at."""
+    return functional.interpolate(images, size=(IMAGE_PX, IMAGE_PX), mode="area")
+
+
+def contrastive_loss(clip: CLIPModel, ids: Tensor, images: Tensor) -> Tensor:
+    """CLIP's loss for B captions and at least B images, of which the first B match their caption.
+
+    The images beyond are spoilt pictures: no caption may choose them.
+    """
+    with autocast(images.device):
+        # No mask: the text tower is causal, and the pipelines give none.
+        output = clip(input_ids=ids, pixel_values=shrink(images))
+    logits = output.logits_per_text.float()  # (B, B + spoilt)
+    target = torch.arange(len(ids), device=logits.device)
+    return (functional.cross_entropy(logits, target) + functional.cross_entropy(logits[:, : len(ids)].T, target)) / 2
+
+
+def train_clip(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:
+    """Train CLIP on distinct training pairs and spoilt pictures of them; resumes from ``work/clip.pt``."""
+    torch.manual_seed(0)
+    tokenizer = build_tokenizer()
+    clip = build_clip(tokenizer).to(device)
+    pairs = training_pairs()
+
+    def loss_of(step: int) -> Tensor:
+        rng, words_rng = np.random.default_rng((2, step)), random.Random(step)
+        chosen = [pairs[i] for i in rng.choice(len(pairs), size=BATCH, replace=False)]
+        pictures = [composite(sprites, *pair, rng, READER_PLACEMENT) for pair in chosen]
+        # Captions with a picture in this batch make the hardest of negatives.
+        pictures += [spoil(picture, rng) for picture in pictures[:SPOILT]]
+        captions = [random_caption(*pair, words_rng) for pair in chosen]
+        return contrastive_loss(clip, tokenize(tokenizer, captions).to(device), to_tensor(pictures, device))
+
+    Trainer(clip, work / "clip.pt", schedule).run(loss_of)
+    print(f"CLIP: {held_out_accuracy(clip.eval(), tokenizer, sprites, device):.1%} of held-out composites find their pair")
+
+
+def load_clip(work: Path) -> tuple[CLIPModel, CLIPTokenizer]:
+    """The trained CLIP of a work folder, without gradients, and its tokenizer."""
+    tokenizer = build_tokenizer()
+    return load_trained(build_clip(tokenizer), work / "clip.pt"), tokenizer
+
+
+@torch.no_grad()
+def held_out_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, sprites: Sprites, device: torch.device) -> float:
+    """Share of held-out composites whose caption scores highest among the captions of all pairs."""
+    rng = np.random.default_rng(8)
+    held_out, pairs = held_out_pairs(), all_pairs()
+    images = to_tensor([composite(sprites, *pair, rng, READER_PLACEMENT) for pair in held_out], device)
+    ids = tokenize(tokenizer, [plain_caption(*pair, 0) for pair in pairs]).to(device)
+    found = clip(input_ids=ids, pixel_values=shrink(images)).logits_per_image.argmax(1).tolist()
+    return sum(pairs[i] == pair for i, pair in zip(found, held_out)) / len(held_out)
