@@ -1,0 +1,108 @@
+"""One picture being drawn: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from greenlet import getcurrent, greenlet
+from PIL import Image
+
+from errors import JubakoError
+from models.request import GenerationRequest, Task
+from runners.calls import Call
+from runners.events import Preview, Step
+from runners.executor import Outcome
+from runners.previews import LatentPreview
+from runners.tickets import Ticket
+
+
+def park(call: Call) -> Any:
+    """Leave the calling picture's greenlet with `call`; comes back with the call's output."""
+    return getcurrent().parent.switch(call)
+
+
+class Drawing:
+    """`call` is what the picture waits for; `image` is set once it is done."""
+
+    def __init__(self, ticket: Ticket, index: int, view: Any, preview: LatentPreview | None) -> None:
+        self.ticket = ticket
+        self.index = index
+        self.image: Image.Image | None = None
+        self._view = view
+        self._preview = preview
+        self._greenlet = greenlet(self._draw)
+        self._call: Call | None = None
+
+    @property
+    def urgency(self) -> int:
+        return self.ticket.urgency
+
+    @property
+    def seed(self) -> int:
+        return self.ticket.request.seed + self.index
+
+    @property
+    def call(self) -> Call:
+        assert self._call is not None, "only a parked picture has a call"
+        return self._call
+
+    def start(self) -> None:
+        """Run the pipeline up to its first batched call. Raises whatever the pipeline raises."""
+        self._advance(self._greenlet.switch())
+
+    def resume(self, outcome: Outcome) -> None:
+        """Give the pipeline what it waits for and run it to its next call. Raises whatever it raises."""
+        if isinstance(outcome, JubakoError):
+            self._advance(self._greenlet.throw(outcome))
+        else:
+            self._advance(self._greenlet.switch(outcome))
+
+    def abandon(self) -> None:
+        """Unwind the pipeline; it frees its tensors."""
+        self._greenlet.throw()
+
+    def _advance(self, reached: Call | Image.Image) -> None:
+        if self._greenlet.dead:
+            self._call, self.image = None, reached
+        else:
+            self._call = reached
+
+    def _draw(self) -> Image.Image:
+        images: list[Image.Image] = self._view(**self._arguments()).images
+        return images[0]
+
+    def _arguments(self) -> dict[str, Any]:
+        request = self.ticket.request
+        arguments = pipeline_arguments(request, self.index)
+        if request.progress or request.preview_every:
+            arguments["callback_on_step_end"] = self._on_step_end
+        return arguments
+
+    def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        request = self.ticket.request
+        step = step_index + 1
+        if request.progress:
+            self.ticket.emit(Step(self.index, step, view.num_timesteps))
+        if self._preview and request.preview_every and step % request.preview_every == 0:
+            self.ticket.emit(Preview(self.index, step, self._preview.render(tensors["latents"])))
+        return {}
+
+
+def pipeline_arguments(request: GenerationRequest, index: int) -> dict[str, Any]:
+    """The keyword arguments with which the plain pipeline draws picture `index` of the request."""
+    arguments: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt or None,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "generator": torch.Generator("cpu").manual_seed(request.seed + index),
+        "output_type": "pil",
+    }
+    if request.task is not Task.IMAGE_TO_IMAGE:
+        arguments |= {"width": request.width, "height": request.height}
+    if request.task is not Task.TEXT_TO_IMAGE:
+        arguments |= {"image": request.image, "strength": request.strength}
+    if request.task is Task.INPAINT:
+        arguments["mask_image"] = request.mask
+    return arguments

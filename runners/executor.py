@@ -1,0 +1,104 @@
+"""Runs batches of parked calls and gives every call its own outcome.
+
+A call is a pure function of its arguments, so a batch that fails can be run again in smaller pieces until
+only the culprit is left to fail.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+
+from errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
+from models.families import Part
+from runners.calls import Call, finite_samples, merge, split
+
+log = logging.getLogger("jubako.engine")
+
+MEMO_ENTRIES = 256
+"""Encodings kept per engine; one of SDXL's takes 0.3 MB in half precision."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass that was run, as the metrics see it."""
+
+    part: Part
+    calls: int
+    samples: int
+    seconds: float
+
+
+Outcome = Any | JubakoError
+"""A call's output, or why it has none."""
+
+
+class Executor:
+    """`token_limits` is what out-of-memory errors have taught about each part; it starts empty."""
+
+    def __init__(self, on_pass: Callable[[Pass], None]) -> None:
+        self._on_pass = on_pass
+        self._memo: OrderedDict[Hashable, Any] = OrderedDict()
+        self.token_limits: dict[Part, int] = {}
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Run calls of one signature; the outcomes come in the order of the calls."""
+        if calls[0].operation.part.memoised:
+            return self._run_memoised(calls)
+        return self._run(calls)
+
+    def _run_memoised(self, calls: Sequence[Call]) -> list[Outcome]:
+        keys = [call.content_key() for call in calls]
+        known = {key: self._memo[key] for key in keys if key in self._memo}
+        unknown = {key: call for key, call in zip(keys, calls, strict=True) if key not in known}
+        if unknown:
+            known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
+        for key, outcome in known.items():
+            if not isinstance(outcome, JubakoError):
+                self._memo[key] = outcome
+                self._memo.move_to_end(key)
+        while len(self._memo) > MEMO_ENTRIES:
+            self._memo.popitem(last=False)
+        return [known[key] for key in keys]
+
+    def _run(self, calls: Sequence[Call]) -> list[Outcome]:
+        try:
+            return self._forward(calls)
+        except torch.OutOfMemoryError:
+            return self._run_halves(calls)
+        except Exception as error:
+            if len(calls) == 1:
+                log.exception("a call of %s failed", calls[0].operation.part.component)
+                return [GenerationFailed(f"the model failed: {type(error).__name__}")]
+            return [outcome for call in calls for outcome in self._run([call])]
+
+    def _run_halves(self, calls: Sequence[Call]) -> list[Outcome]:
+        torch.cuda.empty_cache()
+        part = calls[0].operation.part
+        if len(calls) == 1:
+            return [OutOfMemory("the picture does not fit into the device's memory; ask for a smaller one")]
+        half = len(calls) // 2
+        self.token_limits[part] = max(1, sum(call.tokens for call in calls[:half]))
+        log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])
+        return self._run(calls[:half]) + self._run(calls[half:])
+
+    def _forward(self, calls: Sequence[Call]) -> list[Outcome]:
+        operation = calls[0].operation
+        samples = sum(call.samples for call in calls)
+        started = perf_counter()
+        output = operation.run(**merge(calls))
+        finite = finite_samples(output, samples)
+        self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
+        outputs: list[Outcome] = split(output, calls)
+        first = 0
+        for number, call in enumerate(calls):
+            if not all(finite[first : first + call.samples]):
+                outputs[number] = NonFinite(f"{operation.part.component} produced NaN or infinity")
+            first += call.samples
+        return outputs

@@ -1,0 +1,22 @@
+"""Small pictures of unfinished latents."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from PIL import Image
+
+
+class LatentPreview:
+    """A linear map from latent channels to RGB, fitted once per autoencoder."""
+
+    def __init__(self, weight: Sequence[Sequence[float]], bias: Sequence[float]) -> None:
+        self._weight = torch.tensor(weight)  # (3, C)
+        self._bias = torch.tensor(bias)  # (3,)
+
+    def render(self, latents: torch.Tensor) -> Image.Image:
+        """Turn latents (1, C, h, w) into an RGB picture of w x h pixels; synchronises with the device."""
+        channels_last = latents[0].float().cpu().permute(1, 2, 0)  # (h, w, C)
+        rgb = (channels_last @ self._weight.T + self._bias).clamp(0, 1)
+        return Image.fromarray((rgb * 255).round().to(torch.uint8).numpy(), "RGB")

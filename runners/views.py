@@ -1,0 +1,72 @@
+"""Per-request views of a loaded pipeline.
+
+A view is a shallow copy of the pipeline with its own scheduler, whose batched modules are replaced by
+stand-ins that park the calling greenlet. Weights are shared; everything a pipeline stores on itself while
+it runs (`_guidance_scale`, `_num_timesteps`, ...) lands on the view.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import diffusers
+from diffusers import DiffusionPipeline
+
+from models.families import Part
+from models.schedulers import SCHEDULERS
+from runners.calls import Call, Operation
+
+Park = Callable[[Call], Any]
+
+
+class StandIn:
+    """Looks like a pipeline's module in all but its batched methods, which park their caller.
+
+    It forwards attributes because pipelines read many (`config`, `dtype`, `device`), and claims the module's class
+    because they find their device through `isinstance(component, torch.nn.Module)`.
+    """
+
+    def __init__(self, module: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
+        self._module = module
+        self.__dict__.update(methods)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+
+def parked_methods(operations: Mapping[Part, Operation], park: Park) -> dict[str, dict[str, Callable[..., Any]]]:
+    """For each component, its batched methods as functions that park."""
+    methods: dict[str, dict[str, Callable[..., Any]]] = {}
+    for part, operation in operations.items():
+        methods.setdefault(part.component, {})[part.method] = _parking(operation, park)
+    return methods
+
+
+def _parking(operation: Operation, park: Park) -> Callable[..., Any]:
+    return lambda *args, **kwargs: park(operation.call(args, kwargs))
+
+
+def make_view(pipeline: DiffusionPipeline, stand_ins: Mapping[str, StandIn], scheduler: str) -> Any:
+    """Copy `pipeline` for one picture.
+
+    Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
+    """
+    view = copy.copy(pipeline)
+    view.__dict__.update(stand_ins)
+    view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
+    return view
+
+
+def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
+    """Build the named sampler with the model's noise schedule and prediction type."""
+    spec = SCHEDULERS[name]
+    return getattr(diffusers, spec.class_name).from_config(config, **spec.overrides)
