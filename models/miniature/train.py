@@ -7,9 +7,11 @@ import torch
 
 from .clip import train_clip
 from .data import Sprites, fetch_emoji
+from .latents import compute_latents
+from .unet import train_unet
 from .vae import train_vae
 
-STAGES = {"vae": train_vae, "clip": train_clip}
+STAGES = {"vae": train_vae, "clip": train_clip, "latents": compute_latents, "unet": train_unet}
 
 
 def parse_arguments() -> argparse.Namespace:
