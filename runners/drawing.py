@@ -13,7 +13,7 @@ from models.request import GenerationRequest, Task
 from runners.calls import Call
 from runners.events import Preview, Step
 from runners.executor import Outcome
-from runners.previews import LatentPreview
+from models.previews import LatentPreview
 from runners.tickets import Ticket
 
 

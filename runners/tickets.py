@@ -28,6 +28,7 @@ class Ticket:
         self.pictures_left = request.num_images
         self.position = 0
         self.cancelled = False
+        self.ended = False
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()

@@ -1,0 +1,61 @@
+"""From a catalogue entry to pipelines that are ready to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from models.families import Family
+from models.previews import LatentPreview
+from models.request import Task
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Pipelines of one model, a task each, over one set of weights."""
+
+    id: str
+    family: Family
+    pipelines: Mapping[Task, DiffusionPipeline]
+    device: torch.device
+    preview: LatentPreview | None = None
+
+    @property
+    def components(self) -> Mapping[str, Any]:
+        components: Mapping[str, Any] = self.pipelines[Task.TEXT_TO_IMAGE].components
+        return components
+
+
+def load_pipelines(
+    family: Family, source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **options: Any
+) -> dict[Task, DiffusionPipeline]:
+    """Load a checkpoint once and build the family's pipeline of every task over it.
+
+    `source` is a folder in diffusers layout or a hub repository; only safetensors are read. `options` go to
+    `from_pretrained` (`revision`, `variant`). Raises OSError when the checkpoint is missing or unreadable.
+    """
+    first = getattr(diffusers, family.pipelines[Task.TEXT_TO_IMAGE]).from_pretrained(
+        source, torch_dtype=dtype, use_safetensors=True, **options
+    )
+    first.to(device)
+    pipelines = {
+        task: first if task is Task.TEXT_TO_IMAGE else getattr(diffusers, name).from_pipe(first, torch_dtype=None)
+        for task, name in family.pipelines.items()
+    }
+    for pipeline in pipelines.values():
+        pipeline.set_progress_bar_config(disable=True)
+    return pipelines
+
+
+def resolve_device(wanted: str) -> str:
+    """Turn `auto` into the accelerator that is there, or `cpu`."""
+    if wanted != "auto":
+        return wanted
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return accelerator.type if accelerator else "cpu"

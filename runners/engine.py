@@ -1,0 +1,236 @@
+"""The step engine: many unmodified diffusers pipelines, one thread, shared forward passes.
+
+Each picture's pipeline runs in a greenlet until it calls a batched module; there it parks. A turn of the
+engine takes in what arrived, drops what was cancelled, admits what fits, picks one group of parked calls,
+runs it as one forward pass, and lets every pipeline in it go on to its next call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import torch
+
+from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
+from models.loading import LoadedModel
+from models.request import GenerationRequest
+from runners import events
+from runners.batcher import WaitingLine, choose
+from runners.calls import Operation
+from runners.drawing import Drawing, park
+from runners.executor import Executor, Pass
+from runners.observer import EngineObserver, Report
+from runners.tickets import Ticket
+from runners.views import StandIn, make_view, parked_methods
+
+log = logging.getLogger("jubako.engine")
+
+
+@dataclass(frozen=True)
+class EngineLimits:
+    batch_tokens: int
+    """Latent positions in one forward pass, samples of classifier-free guidance included."""
+    max_running: int = 64
+    """Pictures in progress; each holds its latents and encodings."""
+    max_queue: int = 256
+    """Requests that may wait beyond those in progress."""
+
+
+class Engine:
+    """Usable from any asyncio loop: `async for event in engine.submit(request).events()`."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        limits: EngineLimits,
+        observer: EngineObserver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._limits = limits
+        self._observer = observer or EngineObserver()
+        self._clock = clock
+        self._executor = Executor(self._on_pass)
+        self._ticks = 0
+        self._waiting = WaitingLine()
+        self._running: list[Drawing] = []
+        self._places = threading.Semaphore(limits.max_queue)
+        # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
+        self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._closing = False
+        self._stand_ins = self._make_stand_ins()
+        self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
+        self._thread.start()
+
+    # Called from any thread.
+
+    def submit(self, request: GenerationRequest) -> Ticket:
+        """Accept a request; must be called on a running event loop.
+
+        Raises Busy when `max_queue` requests wait already.
+        """
+        if not self._places.acquire(blocking=False):
+            raise Busy(f"{self._limits.max_queue} requests are waiting for {self._model.id}; try again later")
+        ticket = Ticket(request, self._ticks, self._clock(), self._wake)
+        self._inbox.put(ticket)
+        return ticket
+
+    def close(self) -> None:
+        """Cancel whatever is unfinished and end the engine's thread."""
+        self._closing = True
+        self._wake()
+        self._thread.join()
+
+    @property
+    def running(self) -> int:
+        """Pictures in progress."""
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        """Requests that have not started."""
+        return len(self._waiting) + self._inbox.qsize()
+
+    def _wake(self) -> None:
+        self._inbox.put(None)
+
+    # Called from the engine's thread only.
+
+    def _run(self) -> None:
+        # Pipelines switch gradients off and on again around themselves; interleaved greenlets would restore
+        # the thread's state out of order, so it is off before any of them looks.
+        torch.set_grad_enabled(False)
+        while not self._closing:
+            self._receive()
+            self._drop_ended()
+            self._admit()
+            if self._running:
+                self._step()
+        self._abandon_all()
+
+    def _receive(self) -> None:
+        idle = not self._running and not self._waiting
+        while idle or not self._inbox.empty():
+            ticket = self._inbox.get()
+            idle = False
+            if ticket is not None:
+                self._waiting.add(ticket)
+
+    def _drop_ended(self) -> None:
+        now_s = self._clock()
+        tickets = [*self._waiting, *{drawing.ticket: None for drawing in self._running}]
+        for ticket in tickets:
+            if ticket.cancelled:
+                self._end(ticket, Cancelled("cancelled by the caller"))
+            elif now_s > ticket.deadline_at_s:
+                self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
+
+    def _admit(self) -> None:
+        while self._waiting and len(self._running) < self._limits.max_running:
+            ticket = self._waiting.pop()
+            self._places.release()
+            ticket.started_at_s = self._clock()
+            ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
+            for index in range(ticket.request.num_images):
+                self._start(ticket, index)
+        for position, ticket in enumerate(self._waiting, start=1):
+            if ticket.position != position:
+                ticket.position = position
+                ticket.emit(events.Queued(position))
+
+    def _start(self, ticket: Ticket, index: int) -> None:
+        if ticket.ended:
+            return
+        pipeline = self._model.pipelines[ticket.request.task]
+        view = make_view(pipeline, self._stand_ins, ticket.request.scheduler)
+        drawing = Drawing(ticket, index, view, self._model.preview)
+        self._running.append(drawing)
+        self._advance(drawing, drawing.start)
+
+    def _step(self) -> None:
+        batch = choose(self._running, self._budget)
+        outcomes = self._executor.run([drawing.call for drawing in batch])
+        for drawing, outcome in zip(batch, outcomes, strict=True):
+            # A batch mate of the same request may have ended it.
+            if drawing in self._running:
+                self._advance(drawing, lambda d=drawing, o=outcome: d.resume(o))
+
+    def _budget(self, drawing: Drawing) -> int:
+        learnt = self._executor.token_limits.get(drawing.call.operation.part)
+        return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
+
+    def _advance(self, drawing: Drawing, move: Callable[[], None]) -> None:
+        """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
+        try:
+            move()
+        except JubakoError as error:
+            self._end(drawing.ticket, error)
+        except Exception as error:
+            log.exception("the pipeline of %s failed", self._model.id)
+            self._end(drawing.ticket, GenerationFailed(f"the pipeline failed: {type(error).__name__}"))
+        else:
+            if drawing.image is not None:
+                self._deliver(drawing)
+
+    def _deliver(self, drawing: Drawing) -> None:
+        assert drawing.image is not None
+        ticket = drawing.ticket
+        self._running.remove(drawing)
+        ticket.emit(events.Picture(drawing.index, drawing.seed, drawing.image))
+        ticket.pictures_left -= 1
+        if ticket.pictures_left == 0:
+            ticket.ended = True
+            self._report(ticket, "done")
+
+    def _end(self, ticket: Ticket, error: JubakoError) -> None:
+        """Unwind everything that belongs to the request and tell its caller why."""
+        if ticket.started_at_s is None:
+            self._waiting.remove(ticket)
+            self._places.release()
+        ticket.ended = True
+        for drawing in [d for d in self._running if d.ticket is ticket]:
+            self._running.remove(drawing)
+            drawing.abandon()
+        cancelled = isinstance(error, Cancelled)
+        ticket.emit(events.Cancelled() if cancelled else events.Failed(error.code, error.message))
+        self._report(ticket, error.code)
+
+    def _abandon_all(self) -> None:
+        while not self._inbox.empty():
+            self._receive()
+        for ticket in {*self._waiting, *(drawing.ticket for drawing in self._running)}:
+            self._end(ticket, Cancelled("the engine was closed"))
+
+    # What the observer sees.
+
+    def _on_pass(self, forward: Pass) -> None:
+        self._ticks += 1
+        self._observer.on_pass(forward)
+
+    def _report(self, ticket: Ticket, outcome: str) -> None:
+        now_s = self._clock()
+        started_at_s = now_s if ticket.started_at_s is None else ticket.started_at_s
+        self._observer.on_end(
+            Report(
+                task=ticket.request.task,
+                outcome=outcome,
+                pictures=ticket.request.num_images - ticket.pictures_left,
+                waited_s=started_at_s - ticket.accepted_at_s,
+                ran_s=now_s - started_at_s,
+            )
+        )
+
+    def _make_stand_ins(self) -> dict[str, StandIn]:
+        components = self._model.components
+        operations = {
+            part: Operation(part, components[part.component]) for part in self._model.family.parts
+        }
+        return {
+            component: StandIn(components[component], methods)
+            for component, methods in parked_methods(operations, park).items()
+        }
