@@ -1,0 +1,54 @@
+PORT ?= 3000
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+
+export BENTOML_DO_NOT_TRACK := True
+export HF_HUB_DISABLE_TELEMETRY := 1
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check format lock bento benchmark clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
+	$(BIN)/bentoml serve service:Jubako --port $(PORT)
+
+test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## Lint, formatting and types: the gate
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## Format, and fix what can be fixed
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptive batching
+	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+bento: $(VENV)/.serve ## Pack the Bento
+	$(BIN)/bentoml build
+
+lock: ## Write constraints*.txt anew from pyproject.toml
+	PYTHON=$(PYTHON) scripts/lock
+
+clean: ## Remove the environment and all caches
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+# One stamp per set of dependencies: pip runs again only when a declaration or the lock is newer.
+$(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt | $(BIN)/python
+	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev,bench]'
+	@touch $@ $(VENV)/.serve
