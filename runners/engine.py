@@ -120,6 +120,7 @@ class Engine:
             idle = False
             if ticket is not None:
                 self._waiting.add(ticket)
+                self._observer.on_queue(len(self._waiting))
 
     def _drop_ended(self) -> None:
         now_s = self._clock()
@@ -134,6 +135,7 @@ class Engine:
         while self._waiting and len(self._running) < self._limits.max_running:
             ticket = self._waiting.pop()
             self._places.release()
+            self._observer.on_queue(len(self._waiting))
             ticket.started_at_s = self._clock()
             ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
             for index in range(ticket.request.num_images):
@@ -192,6 +194,7 @@ class Engine:
         if ticket.started_at_s is None:
             self._waiting.remove(ticket)
             self._places.release()
+            self._observer.on_queue(len(self._waiting))
         ticket.ended = True
         for drawing in [d for d in self._running if d.ticket is ticket]:
             self._running.remove(drawing)

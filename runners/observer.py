@@ -20,9 +20,14 @@ class Report:
 
 
 class EngineObserver:
-    """Hears of every forward pass and every ended request, on the engine's thread; this one ignores them."""
+    """Hears of every forward pass, every change of the waiting line and every ended request, on the engine's
+    thread; this one ignores them.
+    """
 
     def on_pass(self, forward: Pass) -> None:
+        pass
+
+    def on_queue(self, length: int) -> None:
         pass
 
     def on_end(self, report: Report) -> None:

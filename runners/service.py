@@ -1,0 +1,81 @@
+"""BentoML runner services: one per served model, in a process of its own, around one step engine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import bentoml
+
+from errors import Busy
+from models.catalogue import Entry, catalogue
+from models.loading import load
+from models.request import GenerationRequest
+from runners import wire
+from runners.engine import Engine, EngineLimits
+from runners.events import Failed
+from runners.metrics import MetricsObserver
+from settings import Settings
+
+
+def runner_services(settings: Settings) -> dict[str, Any]:
+    """Make the runner service of every served model.
+
+    Each process that `bentoml serve` starts calls this again and must find the same services, so they follow
+    from the settings alone.
+    """
+    return {id: _runner_service(catalogue().get(id), settings) for id in settings.models}
+
+
+def _runner_service(entry: Entry, settings: Settings) -> Any:
+    limits = EngineLimits(
+        batch_tokens=settings.batch_tokens or entry.batch_tokens,
+        max_running=settings.max_running,
+        max_queue=settings.max_queue,
+    )
+
+    @bentoml.service(
+        name=f"runner-{entry.id}",
+        workers=1,
+        resources={"gpu": 1} if settings.device != "cpu" and _has_gpu() else {},
+        traffic={"timeout": settings.request_timeout_s, "concurrency": limits.max_running},
+    )
+    class Runner:
+        def __init__(self) -> None:
+            self._model = load(entry, settings.device)
+            self._engine = Engine(self._model, limits, MetricsObserver(entry.id))
+
+        @bentoml.api
+        async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
+            """Draw a request, streaming its events as frames of `runners.wire`; closing the stream cancels."""
+            try:
+                ticket = self._engine.submit(request)
+            except Busy as error:
+                yield wire.encode(Failed(error.code, error.message))
+                return
+            async for event in ticket.events():
+                yield wire.encode(event)
+
+        @bentoml.api
+        async def state(self) -> dict[str, Any]:
+            """Report the model, where it is, and how much it has to do."""
+            return {
+                "model": entry.id,
+                "state": "ready",
+                "device": str(self._model.device),
+                "dtype": self._model.dtype,
+                "running": self._engine.running,
+                "queued": self._engine.queued,
+            }
+
+        @bentoml.on_shutdown
+        def close(self) -> None:
+            self._engine.close()
+
+    return Runner
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
