@@ -1,0 +1,106 @@
+"""What an operator can set: environment variables with the prefix `JUBAKO_`, checked before anything starts.
+
+Every process of the Bento imports this and must see the same values, so nothing here depends on
+anything but the environment.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+PREFIX = "JUBAKO_"
+
+
+class Settings(BaseSettings):
+    """Read from the environment; a wrong value stops the start with the variable's name."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("miniature",),
+        min_length=1,
+        description="Catalogue ids to serve, separated by commas. The first is used when a request names none.",
+    )
+    catalogue: Path = Field(
+        default=Path(__file__).parent / "models" / "catalogue.yaml",
+        description="The file that describes the models. Relative model paths in it start at its own folder.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
+        description="Where models run: auto, cpu, mps, cuda or cuda:N. auto takes the first accelerator.",
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None,
+        description="Overrides the number format of every model on an accelerator. A CPU always uses float32.",
+    )
+
+    max_running: int = Field(default=64, ge=1, description="Requests per model that are drawn at the same time.")
+    max_queue: int = Field(
+        default=256, ge=0, description="Requests per model that may wait; the next one is answered 503 (busy)."
+    )
+    batch_tokens: int | None = Field(
+        default=None,
+        ge=1,
+        description="Latent tokens in one denoiser call, in place of the catalogue's figure for each model.",
+    )
+    request_timeout_s: float = Field(
+        default=600.0,
+        gt=0,
+        description="Seconds after which a request is given up, and the longest deadline a request may ask for.",
+    )
+
+    max_upload_bytes: int = Field(
+        default=32 * 2**20, ge=1024, description="Size of a whole request body; larger ones are answered 413."
+    )
+    max_image_px: int = Field(
+        default=64_000_000,
+        ge=64,
+        description="Width times height of an uploaded image, read from its header before it is decoded.",
+    )
+    max_prompt_chars: int = Field(
+        # Both prompts, in UTF-16, must fit into the 64 KB that JPEG has for its EXIF block.
+        default=2000,
+        ge=1,
+        le=7000,
+        description="Characters in a prompt and, separately, in a negative prompt.",
+    )
+    max_num_images: int = Field(default=8, ge=1, description="Pictures that one request may ask for.")
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        return value
+
+
+def refuse_unknown_variables(names: Iterable[str]) -> None:
+    """Raise ValueError for variables that carry our prefix and mean nothing.
+
+    A misspelt limit would otherwise be silently ignored.
+    """
+    known = [f"{PREFIX}{field}".upper() for field in Settings.model_fields]
+    unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        raise ValueError("unknown settings: " + ", ".join(_with_suggestion(name, known) for name in unknown))
+
+
+def _with_suggestion(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name.upper(), known, n=1)
+    return f"{name} (did you mean {close[0]}?)" if close else name
+
+
+@cache
+def settings() -> Settings:
+    """Return the process's settings, read once."""
+    refuse_unknown_variables(os.environ)
+    return Settings()
