@@ -1,0 +1,79 @@
+"""What a caller may say about a picture, before the model's defaults and limits are known.
+
+Every parameter is declared here once, with its description, for all contracts. The bounds are those that
+hold for any model; what one model allows is in its catalogue entry, and `models.resolve` checks it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Optional
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.request import MAX_SEED, Priority, Task
+
+Strength = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=1,
+        description="How far to move from the image: 1 draws anew, little keeps most of it. Default: the model's.",
+        examples=[0.6],
+    ),
+]
+Progress = Annotated[bool, Field(description="Send an event for every denoising step.")]
+PreviewEvery = Annotated[
+    int, Field(ge=0, le=1000, description="Send a small preview every so many steps; 0 sends none.")
+]
+# BentoML finds files in Optional[...] only, not in the newer spelling.
+OptionalImage = Optional[Image.Image]  # noqa: UP045
+
+IMAGE = "The picture to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
+MASK = "Where to repaint: white is drawn anew, black and transparent are kept. Same size as the image."
+
+
+class Parameters(BaseModel):
+    """The parameters that every task has; None stands for the model's default."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+
+    prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
+    negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])
+    model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
+    width: int | None = Field(
+        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
+    )
+    height: int | None = Field(
+        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
+    )
+    num_inference_steps: int | None = Field(
+        default=None, ge=1, description="Denoising steps: more takes longer and looks better.", examples=[20]
+    )
+    guidance_scale: float | None = Field(
+        default=None, ge=0, description="How closely to follow the prompt; 1 and below is unguided.", examples=[3.0]
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="Same seed and parameters, same picture. Default: a random one, which the answer names.",
+        examples=[42],
+    )
+    num_images: int = Field(default=1, ge=1, description="Pictures to draw, with seed, seed + 1, ...")
+    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
+    priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+    deadline_s: float | None = Field(
+        default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."
+    )
+
+
+class Draft(Parameters):
+    """A request as its caller wrote it; the images are decoded: RGB, and L for the mask."""
+
+    task: Task = Task.TEXT_TO_IMAGE
+    image: OptionalImage = None
+    mask: OptionalImage = None
+    strength: Strength = None
+    progress: Progress = False
+    preview_every: PreviewEvery = 0
