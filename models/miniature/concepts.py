@@ -80,7 +80,7 @@ def all_pairs() -> list[Pair]:
 
 
 def held_out_pairs() -> list[Pair]:
-    """The pairs that no training stage but the judge's ever sees."""
+    """The pairs that no training stage ever sees."""
     pairs = all_pairs()
     return sorted(random.Random(HELD_OUT_SEED).sample(pairs, round(HELD_OUT_SHARE * len(pairs))))
 

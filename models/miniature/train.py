@@ -7,11 +7,13 @@ import torch
 
 from .clip import train_clip
 from .data import Sprites, fetch_emoji
+from .export import export
+from .judge import train_judge
 from .latents import compute_latents
 from .unet import train_unet
 from .vae import train_vae
 
-STAGES = {"vae": train_vae, "clip": train_clip, "latents": compute_latents, "unet": train_unet}
+STAGES = {"vae": train_vae, "clip": train_clip, "latents": compute_latents, "unet": train_unet, "judge": train_judge, "export": export}
 
 
 def parse_arguments() -> argparse.Namespace:
