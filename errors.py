@@ -3,6 +3,7 @@
 JubakoError
 ├── InvalidRequest      400  a field is wrong; names the field and what is allowed
 ├── UnknownModel        404  no such entry among the served models
+├── TooLarge            413  the body of the request is larger than this server reads
 ├── Busy                503  the waiting line is full; says when to try again
 ├── DeadlineExceeded    504  the request's own deadline passed
 ├── Cancelled           499  the caller went away or asked to stop
@@ -50,6 +51,11 @@ class UnknownModel(JubakoError):
 
     def __init__(self, model: str, served: list[str]) -> None:
         super().__init__(f"model: {model!r} is not served here; served: {', '.join(served)}")
+
+
+class TooLarge(JubakoError):
+    code = "too_large"
+    status = 413
 
 
 class Busy(JubakoError):

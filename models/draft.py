@@ -18,7 +18,7 @@ Strength = Annotated[
     Field(
         ge=0,
         le=1,
-        description="How far to move from the image: 1 draws anew, little keeps most of it. Default: the model's.",
+        description="How far to go from the image: 1 draws anew, little keeps most. Default: the model's.",
         examples=[0.6],
     ),
 ]
@@ -36,10 +36,14 @@ MASK = "Where to repaint: white is drawn anew, black and transparent are kept. S
 class Parameters(BaseModel):
     """The parameters that every task has; None stands for the model's default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
+    )
 
     prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
-    negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])
+    negative_prompt: str = Field(
+        default="", description="What to keep out of the picture.", examples=["blurry"]
+    )
     model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
     width: int | None = Field(
         default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
@@ -51,7 +55,10 @@ class Parameters(BaseModel):
         default=None, ge=1, description="Denoising steps: more takes longer and looks better.", examples=[20]
     )
     guidance_scale: float | None = Field(
-        default=None, ge=0, description="How closely to follow the prompt; 1 and below is unguided.", examples=[3.0]
+        default=None,
+        ge=0,
+        description="How closely to follow the prompt; 1 and below is unguided.",
+        examples=[3.0],
     )
     seed: int | None = Field(
         default=None,
@@ -61,7 +68,9 @@ class Parameters(BaseModel):
         examples=[42],
     )
     num_images: int = Field(default=1, ge=1, description="Pictures to draw, with seed, seed + 1, ...")
-    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
+    scheduler: str | None = Field(
+        default=None, description="Sampler. Default: the model's.", examples=["euler"]
+    )
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."

@@ -39,6 +39,8 @@ class Part:
     """Arguments that the method accepts and does not use."""
     memoised: bool = False
     """Whether equal inputs may share one result (text encoders)."""
+    casts: bool = False
+    """Whether floating inputs are cast to the module's dtype: a VAE may need a wider one than the denoiser."""
     pixels_per_token: int = 1
     """Input positions that count as one latent token of the batch budget."""
 
@@ -54,8 +56,8 @@ class Family:
 
 
 _VAE = (
-    Part("vae", Stage.ENCODE, "encode", pixels_per_token=64),
-    Part("vae", Stage.DECODE, "decode", ignored=frozenset({"generator"})),
+    Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=64),
+    Part("vae", Stage.DECODE, "decode", casts=True, ignored=frozenset({"generator"})),
 )
 _UNET = Part("unet", Stage.DENOISE)
 

@@ -11,6 +11,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
+from models.catalogue import Entry
 from models.families import Family
 from models.previews import LatentPreview
 from models.request import Task
@@ -31,9 +32,40 @@ class LoadedModel:
         components: Mapping[str, Any] = self.pipelines[Task.TEXT_TO_IMAGE].components
         return components
 
+    @property
+    def dtype(self) -> str:
+        return str(self.pipelines[Task.TEXT_TO_IMAGE].dtype).removeprefix("torch.")
+
+
+def load(entry: Entry, device: str = "auto", dtype: str | None = None) -> LoadedModel:
+    """Load a catalogue entry onto a device.
+
+    `dtype` overrides the entry's; a CPU always computes in float32. Raises OSError when the checkpoint is
+    missing or unreadable.
+    """
+    device = resolve_device(device)
+    precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
+    source = entry.source.path or entry.source.repo
+    assert source is not None, "the catalogue has checked that one of them is given"
+    pipelines = load_pipelines(
+        entry.family_spec,
+        source,
+        device=device,
+        dtype=precision,
+        revision=entry.source.revision,
+        variant=entry.variant,
+    )
+    preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
+    return LoadedModel(entry.id, entry.family_spec, pipelines, torch.device(device), preview)
+
 
 def load_pipelines(
-    family: Family, source: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float32, **options: Any
+    family: Family,
+    source: str | Path,
+    *,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
     """Load a checkpoint once and build the family's pipeline of every task over it.
 
@@ -41,11 +73,15 @@ def load_pipelines(
     `from_pretrained` (`revision`, `variant`). Raises OSError when the checkpoint is missing or unreadable.
     """
     first = getattr(diffusers, family.pipelines[Task.TEXT_TO_IMAGE]).from_pretrained(
-        source, torch_dtype=dtype, use_safetensors=True, **options
+        source, dtype=dtype, use_safetensors=True, **options
     )
     first.to(device)
+    vae = first.vae
+    if vae.config.force_upcast and dtype is torch.float16:
+        # Pipelines would cast it up and down around each use, under the feet of those that share it.
+        vae.to(torch.float32)
     pipelines = {
-        task: first if task is Task.TEXT_TO_IMAGE else getattr(diffusers, name).from_pipe(first, torch_dtype=None)
+        task: first if task is Task.TEXT_TO_IMAGE else getattr(diffusers, name).from_pipe(first, dtype=None)
         for task, name in family.pipelines.items()
     }
     for pipeline in pipelines.values():

@@ -9,14 +9,14 @@ from PIL import Image
 
 
 class LatentPreview:
-    """A linear map from latent channels to RGB, fitted once per autoencoder."""
+    """A linear map from one latent (C values) to one RGB pixel in [-1, 1], fitted once per autoencoder."""
 
     def __init__(self, weight: Sequence[Sequence[float]], bias: Sequence[float]) -> None:
-        self._weight = torch.tensor(weight)  # (3, C)
+        self._weight = torch.tensor(weight)  # (C, 3)
         self._bias = torch.tensor(bias)  # (3,)
 
     def render(self, latents: torch.Tensor) -> Image.Image:
         """Turn latents (1, C, h, w) into an RGB picture of w x h pixels; synchronises with the device."""
         channels_last = latents[0].float().cpu().permute(1, 2, 0)  # (h, w, C)
-        rgb = (channels_last @ self._weight.T + self._bias).clamp(0, 1)
-        return Image.fromarray((rgb * 255).round().to(torch.uint8).numpy(), "RGB")
+        rgb = (channels_last @ self._weight + self._bias).clamp(-1, 1)
+        return Image.fromarray(((rgb + 1) * 127.5).round().to(torch.uint8).numpy())

@@ -34,7 +34,7 @@ class ServerLimits:
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> GenerationRequest:
-    """Complete and check a draft. Raises UnknownModel, or InvalidRequest with the first field that is wrong."""
+    """Complete and check a draft. Raises UnknownModel, or InvalidRequest for the first wrong field."""
     entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
     _check_task(draft, entry)
     _check_prompts(draft, server)
@@ -66,8 +66,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> Generat
 def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
     """Return the size in which an uploaded image of this size is drawn, unless its caller asks for one.
 
-    The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to the
-    nearest allowed multiple. A picture more elongated than the limits allow is squeezed.
+    The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
+    the nearest allowed multiple. A picture more elongated than the limits allow is squeezed.
     """
     largest = min(limits.max_px / max(width, height), math.sqrt(limits.max_pixels / (width * height)))
     scale = max(min(1.0, largest), limits.min_px / min(width, height))
@@ -94,7 +94,8 @@ def _check_task(draft: Draft, entry: Entry) -> None:
             raise InvalidRequest(field, f"{draft.task} takes none")
     if draft.image and draft.mask and draft.image.size != draft.mask.size:
         raise InvalidRequest(
-            "mask", f"is {_by(draft.mask.size)} pixels, but the image is {_by(draft.image.size)}; they must be equal"
+            "mask",
+            f"is {_by(draft.mask.size)} pixels, but the image is {_by(draft.image.size)}; they must be equal",
         )
 
 
@@ -145,10 +146,8 @@ def _strength(draft: Draft, entry: Entry) -> float:
     strength = entry.defaults.strength if draft.strength is None else draft.strength
     steps = _steps(draft, entry)
     if int(steps * strength) < 1:
-        raise InvalidRequest(
-            "strength",
-            f"{strength} of {steps} steps leaves no step to draw; at least {math.ceil(1000 / steps) / 1000} is needed",
-        )
+        least = math.ceil(1000 / steps) / 1000
+        raise InvalidRequest("strength", f"{strength} of {steps} steps is no step at all; at least {least}")
     return strength
 
 
@@ -168,7 +167,9 @@ def _scheduler(draft: Draft, entry: Entry) -> str:
 def _resized(
     image: Image.Image | None, width: int, height: int, resampling: Image.Resampling
 ) -> Image.Image | None:
-    return image if image is None or image.size == (width, height) else image.resize((width, height), resampling)
+    return (
+        image if image is None or image.size == (width, height) else image.resize((width, height), resampling)
+    )
 
 
 def _within(field: str, value: Number, lowest: float, highest: float) -> Number:

@@ -51,8 +51,11 @@ class Operation:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        named = {name: value for name, value in named.items() if value is not None}
-        return Call(self, named)
+        return Call(self, {name: self._cast(value) for name, value in named.items() if value is not None})
+
+    def _cast(self, value: Any) -> Any:
+        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.to(self.module.dtype) if self.part.casts and floating else value
 
 
 class Call:

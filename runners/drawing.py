@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,11 +10,11 @@ from greenlet import getcurrent, greenlet
 from PIL import Image
 
 from errors import JubakoError
+from models.previews import LatentPreview
 from models.request import GenerationRequest, Task
 from runners.calls import Call
 from runners.events import Preview, Step
 from runners.executor import Outcome
-from models.previews import LatentPreview
 from runners.tickets import Ticket
 
 
@@ -25,11 +26,13 @@ def park(call: Call) -> Any:
 class Drawing:
     """`call` is what the picture waits for; `image` is set once it is done."""
 
-    def __init__(self, ticket: Ticket, index: int, view: Any, preview: LatentPreview | None) -> None:
+    def __init__(
+        self, ticket: Ticket, index: int, make_view: Callable[[], Any], preview: LatentPreview | None
+    ) -> None:
         self.ticket = ticket
         self.index = index
         self.image: Image.Image | None = None
-        self._view = view
+        self._make_view = make_view
         self._preview = preview
         self._greenlet = greenlet(self._draw)
         self._call: Call | None = None
@@ -63,13 +66,13 @@ class Drawing:
         self._greenlet.throw()
 
     def _advance(self, reached: Call | Image.Image) -> None:
-        if self._greenlet.dead:
-            self._call, self.image = None, reached
-        else:
+        if isinstance(reached, Call):
             self._call = reached
+        else:
+            self._call, self.image = None, reached
 
     def _draw(self) -> Image.Image:
-        images: list[Image.Image] = self._view(**self._arguments()).images
+        images: list[Image.Image] = self._make_view()(**self._arguments()).images
         return images[0]
 
     def _arguments(self) -> dict[str, Any]:
@@ -79,7 +82,9 @@ class Drawing:
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments
 
-    def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def _on_step_end(
+        self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]
+    ) -> dict[str, Any]:
         request = self.ticket.request
         step = step_index + 1
         if request.progress:

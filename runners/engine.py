@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 
 import torch
@@ -106,12 +107,19 @@ class Engine:
         # the thread's state out of order, so it is off before any of them looks.
         torch.set_grad_enabled(False)
         while not self._closing:
-            self._receive()
-            self._drop_ended()
-            self._admit()
-            if self._running:
-                self._step()
-        self._abandon_all()
+            try:
+                self._turn()
+            except Exception:
+                log.exception("the engine of %s failed", self._model.id)
+                self._end_all(GenerationFailed("the engine failed"))
+        self._end_all(Cancelled("the engine was closed"))
+
+    def _turn(self) -> None:
+        self._receive()
+        self._drop_ended()
+        self._admit()
+        if self._running:
+            self._step()
 
     def _receive(self) -> None:
         idle = not self._running and not self._waiting
@@ -124,12 +132,13 @@ class Engine:
 
     def _drop_ended(self) -> None:
         now_s = self._clock()
-        tickets = [*self._waiting, *{drawing.ticket: None for drawing in self._running}]
-        for ticket in tickets:
+        for ticket in self._open_tickets():
             if ticket.cancelled:
                 self._end(ticket, Cancelled("cancelled by the caller"))
             elif now_s > ticket.deadline_at_s:
-                self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
+                self._end(
+                    ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed")
+                )
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_running:
@@ -149,7 +158,7 @@ class Engine:
         if ticket.ended:
             return
         pipeline = self._model.pipelines[ticket.request.task]
-        view = make_view(pipeline, self._stand_ins, ticket.request.scheduler)
+        view = partial(make_view, pipeline, self._stand_ins, ticket.request.scheduler)
         drawing = Drawing(ticket, index, view, self._model.preview)
         self._running.append(drawing)
         self._advance(drawing, drawing.start)
@@ -160,7 +169,7 @@ class Engine:
         for drawing, outcome in zip(batch, outcomes, strict=True):
             # A batch mate of the same request may have ended it.
             if drawing in self._running:
-                self._advance(drawing, lambda d=drawing, o=outcome: d.resume(o))
+                self._advance(drawing, partial(drawing.resume, outcome))
 
     def _budget(self, drawing: Drawing) -> int:
         learnt = self._executor.token_limits.get(drawing.call.operation.part)
@@ -203,11 +212,14 @@ class Engine:
         ticket.emit(events.Cancelled() if cancelled else events.Failed(error.code, error.message))
         self._report(ticket, error.code)
 
-    def _abandon_all(self) -> None:
-        while not self._inbox.empty():
+    def _end_all(self, error: JubakoError) -> None:
+        if not self._inbox.empty():
             self._receive()
-        for ticket in {*self._waiting, *(drawing.ticket for drawing in self._running)}:
-            self._end(ticket, Cancelled("the engine was closed"))
+        for ticket in self._open_tickets():
+            self._end(ticket, error)
+
+    def _open_tickets(self) -> list[Ticket]:
+        return list(dict.fromkeys([*self._waiting, *(drawing.ticket for drawing in self._running)]))
 
     # What the observer sees.
 
@@ -230,9 +242,7 @@ class Engine:
 
     def _make_stand_ins(self) -> dict[str, StandIn]:
         components = self._model.components
-        operations = {
-            part: Operation(part, components[part.component]) for part in self._model.family.parts
-        }
+        operations = {part: Operation(part, components[part.component]) for part in self._model.family.parts}
         return {
             component: StandIn(components[component], methods)
             for component, methods in parked_methods(operations, park).items()

@@ -8,7 +8,7 @@ from typing import Any
 import bentoml
 
 from errors import Busy
-from models.catalogue import Entry, catalogue
+from models.catalogue import Entry, load_catalogue
 from models.loading import load
 from models.request import GenerationRequest
 from runners import wire
@@ -21,10 +21,11 @@ from settings import Settings
 def runner_services(settings: Settings) -> dict[str, Any]:
     """Make the runner service of every served model.
 
-    Each process that `bentoml serve` starts calls this again and must find the same services, so they follow
-    from the settings alone.
+    Each process that `bentoml serve` starts calls this again and must find the same services, so they
+    follow from the settings alone.
     """
-    return {id: _runner_service(catalogue().get(id), settings) for id in settings.models}
+    served = load_catalogue(settings.catalogue).only(settings.models)
+    return {model: _runner_service(entry, settings) for model, entry in served.entries.items()}
 
 
 def _runner_service(entry: Entry, settings: Settings) -> Any:
@@ -42,7 +43,7 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
     )
     class Runner:
         def __init__(self) -> None:
-            self._model = load(entry, settings.device)
+            self._model = load(entry, settings.device, settings.dtype)
             self._engine = Engine(self._model, limits, MetricsObserver(entry.id))
 
         @bentoml.api

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING
 
 from models.request import GenerationRequest
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Ticket:
-    """Made on the caller's event loop; everything but `cancel` and `events` belongs to the engine's thread."""
+    """Made on the caller's event loop; all but `cancel` and `events` belongs to the engine's thread."""
 
     def __init__(
         self, request: GenerationRequest, accepted_tick: int, accepted_at_s: float, wake: Callable[[], None]
@@ -42,7 +42,7 @@ class Ticket:
         self.cancelled = True
         self._wake()
 
-    async def events(self) -> AsyncIterator[Event]:
+    async def events(self) -> AsyncGenerator[Event, None]:
         """Yield events until the request has ended; leaving early cancels it."""
         pictures = 0
         ended = False

@@ -24,8 +24,8 @@ Park = Callable[[Call], Any]
 class StandIn:
     """Looks like a pipeline's module in all but its batched methods, which park their caller.
 
-    It forwards attributes because pipelines read many (`config`, `dtype`, `device`), and claims the module's class
-    because they find their device through `isinstance(component, torch.nn.Module)`.
+    It forwards attributes because pipelines read many (`config`, `dtype`, `device`), and claims the module's
+    class because they find their device through `isinstance(component, torch.nn.Module)`.
     """
 
     def __init__(self, module: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
@@ -39,11 +39,17 @@ class StandIn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
+    def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
+        """Stay as it is: one picture's pipeline must not move or cast weights that others share."""
+        return self
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
 
-def parked_methods(operations: Mapping[Part, Operation], park: Park) -> dict[str, dict[str, Callable[..., Any]]]:
+def parked_methods(
+    operations: Mapping[Part, Operation], park: Park
+) -> dict[str, dict[str, Callable[..., Any]]]:
     """For each component, its batched methods as functions that park."""
     methods: dict[str, dict[str, Callable[..., Any]]] = {}
     for part, operation in operations.items():

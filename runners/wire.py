@@ -1,13 +1,14 @@
 """Events as bytes, for the hop between a runner and the gateway.
 
-A frame is a line of JSON and, where the event carries a picture, the picture's raw RGB bytes; the line says how many.
-Raw pixels cost nothing to write or read, and the gateway encodes each picture once, as its caller wants it.
+A frame is a line of JSON and, where the event carries a picture, the picture's raw RGB bytes; the line says
+how many. Raw pixels cost nothing to write or read, and the gateway encodes each picture once, as its caller
+wants it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import fields
 from typing import Any
 
@@ -15,7 +16,7 @@ from PIL import Image
 
 from runners.events import Cancelled, Event, Failed, Picture, Preview, Queued, Started, Step
 
-_EVENTS: dict[str, type[Event]] = {
+_EVENTS: dict[str, Callable[..., Event]] = {
     event.__name__: event for event in (Queued, Started, Step, Preview, Picture, Failed, Cancelled)
 }
 

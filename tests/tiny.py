@@ -21,7 +21,12 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 TEXT_LENGTH = 24
-_BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+_BETAS = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "num_train_timesteps": 1000,
+}
 
 
 def tiny_tokenizer() -> CLIPTokenizer:
@@ -77,7 +82,7 @@ def tiny_stable_diffusion(folder: Path) -> Path:
         text_encoder=CLIPTextModel(tiny_text_config(tokenizer)),
         tokenizer=tokenizer,
         unet=unet,
-        scheduler=DDIMScheduler(**_BETAS, clip_sample=False, set_alpha_to_one=False),
+        scheduler=DDIMScheduler(**_BETAS, clip_sample=False, set_alpha_to_one=False, steps_offset=1),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -1,0 +1,83 @@
+"""Helpers of the engine tests: requests of a tiny model, and the plain pipeline to compare with."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from models.loading import LoadedModel
+from models.request import GenerationRequest, Task
+from runners.drawing import pipeline_arguments
+from runners.engine import Engine
+from runners.events import Event, Picture
+from runners.views import make_scheduler
+
+SIZE_PX = 64
+
+
+def photo(seed: int = 0, size_px: int = SIZE_PX) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def centre_mask(size_px: int = SIZE_PX) -> Image.Image:
+    mask = Image.new("L", (size_px, size_px), 0)
+    mask.paste(255, (size_px // 4, size_px // 4, 3 * size_px // 4, 3 * size_px // 4))
+    return mask
+
+
+def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationRequest:
+    values: dict[str, Any] = {
+        "model": "tiny",
+        "task": task,
+        "prompt": "a red apple",
+        "width": SIZE_PX,
+        "height": SIZE_PX,
+        "num_inference_steps": 4,
+        "guidance_scale": 5.0,
+        "seed": 7,
+        "scheduler": "ddim",
+    }
+    if task is not Task.TEXT_TO_IMAGE:
+        values |= {"image": photo(), "strength": 0.7}
+    if task is Task.INPAINT:
+        values["mask"] = centre_mask()
+    return GenerationRequest(**(values | changes))
+
+
+def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> Image.Image:
+    """Draw with the unmodified pipeline alone."""
+    pipeline = model.pipelines[wanted.task]
+    own = pipeline.scheduler
+    pipeline.scheduler = make_scheduler(wanted.scheduler, own.config)
+    try:
+        images: list[Image.Image] = pipeline(**pipeline_arguments(wanted, index)).images
+    finally:
+        pipeline.scheduler = own
+    return images[0]
+
+
+async def draw(engine: Engine, wanted: GenerationRequest) -> list[Event]:
+    return [event async for event in engine.submit(wanted).events()]
+
+
+async def draw_together(engine: Engine, wanted: Sequence[GenerationRequest]) -> list[list[Event]]:
+    return await asyncio.gather(*(draw(engine, each) for each in wanted))
+
+
+def pictures(events: Sequence[Event]) -> list[Picture]:
+    return sorted((e for e in events if isinstance(e, Picture)), key=lambda picture: picture.index)
+
+
+def pixels(image: Image.Image) -> NDArray[np.int16]:
+    return np.asarray(image, dtype=np.int16)
+
+
+def largest_difference(one: Image.Image, other: Image.Image) -> int:
+    """In steps of 1/255."""
+    return int(np.abs(pixels(one) - pixels(other)).max())
