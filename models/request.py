@@ -7,11 +7,15 @@ twice gives the same picture. Knows nothing of HTTP and nothing of torch.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import Annotated
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
+
+# Pictures cross from gateway to runner as they are; the schema only lets BentoML describe the runner.
+Picture = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
 
 
 class Task(StrEnum):
@@ -51,8 +55,8 @@ class GenerationRequest(BaseModel):
     num_images: int = 1
     scheduler: str
     strength: float = 1.0
-    image: Image.Image | None = None
-    mask: Image.Image | None = None
+    image: Picture | None = None
+    mask: Picture | None = None
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""
