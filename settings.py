@@ -27,7 +27,7 @@ class Settings(BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("miniature",),
         min_length=1,
-        description="Catalogue ids to serve, separated by commas. The first is used when a request names none.",
+        description="Catalogue ids to serve, separated by commas. The first is the default of requests.",
     )
     catalogue: Path = Field(
         default=Path(__file__).parent / "models" / "catalogue.yaml",
@@ -40,12 +40,16 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
-        description="Overrides the number format of every model on an accelerator. A CPU always uses float32.",
+        description="Number format of every model on an accelerator, in place of its own. A CPU uses float32.",
     )
 
-    max_running: int = Field(default=64, ge=1, description="Requests per model that are drawn at the same time.")
+    max_running: int = Field(
+        default=64, ge=1, description="Pictures per model that are drawn at the same time."
+    )
     max_queue: int = Field(
-        default=256, ge=0, description="Requests per model that may wait; the next one is answered 503 (busy)."
+        default=256,
+        ge=0,
+        description="Requests per model that may wait; the next one is answered 503 (busy).",
     )
     batch_tokens: int | None = Field(
         default=None,
@@ -55,7 +59,7 @@ class Settings(BaseSettings):
     request_timeout_s: float = Field(
         default=600.0,
         gt=0,
-        description="Seconds after which a request is given up, and the longest deadline a request may ask for.",
+        description="Seconds after which a request is given up; none may ask for a longer deadline.",
     )
 
     max_upload_bytes: int = Field(

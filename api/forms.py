@@ -1,0 +1,116 @@
+"""The typed APIs' inputs: the shared parameters of `models.draft`, plus what only HTTP callers say.
+
+BentoML reads an API's schema from its form. It would also parse the request, and answer mistakes in its own
+way; `Form.from_http_request` replaces that step, and hands the method a `Call`, which may hold the mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, Self, TypeVar
+
+import bentoml
+from PIL import Image
+from pydantic import BaseModel, Field, ValidationError
+from starlette.requests import Request
+
+from api.encoding import OutputFormat
+from api.images import decode_image, decode_mask
+from api.parsing import read_fields
+from api.refusals import InvalidForm
+from errors import JubakoError
+from models.draft import IMAGE, MASK, Draft, OptionalImage, Parameters, PreviewEvery, Progress, Strength
+from models.request import Task
+from settings import settings
+
+FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
+_DECODERS = {"image": decode_image, "mask": decode_mask}
+
+
+class Encoding(BaseModel):
+    output_format: OutputFormat = Field(default=OutputFormat.PNG, description="File format of the pictures.")
+    quality: int = Field(default=90, ge=1, le=100, description="For JPEG and WebP; PNG is always exact.")
+
+
+class Form(bentoml.IODescriptor):
+    """An API's input whose fields are those of a draft, and the encoding of the answer."""
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:
+        try:
+            return Call(request, await cls._read(request))
+        except JubakoError as error:
+            return Call(request, error)
+
+    @classmethod
+    async def _read(cls, request: Request) -> Self:
+        fields = await read_fields(request, files=cls.multipart_fields)
+        for name in fields.keys() & set(cls.multipart_fields):
+            fields[name] = await asyncio.to_thread(
+                _DECODERS[name], fields[name], name, settings().max_image_px
+            )
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise InvalidForm(error) from error
+
+    @property
+    def draft(self) -> Draft:
+        fields = {name: getattr(self, name) for name in Draft.model_fields if name in type(self).model_fields}
+        return Draft(**fields)
+
+
+class PictureForm(Form, Encoding, Parameters):
+    """What the APIs have in common; it is never used by itself."""
+
+
+class TextToImage(PictureForm):
+    task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
+
+
+class ImageToImage(PictureForm):
+    task: Literal[Task.IMAGE_TO_IMAGE] = Field(default=Task.IMAGE_TO_IMAGE, description=FIXED_TASK)
+    image: Image.Image = Field(description=IMAGE)
+    strength: Strength = None
+
+
+class Inpaint(PictureForm):
+    task: Literal[Task.INPAINT] = Field(default=Task.INPAINT, description=FIXED_TASK)
+    image: Image.Image = Field(description=IMAGE)
+    mask: Image.Image = Field(description=MASK)
+    strength: Strength = None
+
+
+class Generate(PictureForm):
+    task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
+    image: OptionalImage = Field(default=None, description=IMAGE)
+    mask: OptionalImage = Field(default=None, description=MASK)
+    strength: Strength = None
+    progress: Progress = True
+    preview_every: PreviewEvery = 0
+
+
+FormT = TypeVar("FormT", bound=PictureForm, covariant=True)
+
+
+@dataclass(frozen=True)
+class Call(Generic[FormT]):
+    """One HTTP request to a typed API."""
+
+    model_fields: ClassVar[tuple[str, ...]] = ("call",)
+    """BentoML calls the API's method with these attributes of what a form's reader returns."""
+
+    request: Request
+    _read: FormT | JubakoError
+
+    @property
+    def call(self) -> Self:
+        return self
+
+    @property
+    def form(self) -> FormT:
+        """The form, or raise the JubakoError that reading it met."""
+        if isinstance(self._read, JubakoError):
+            raise self._read
+        return self._read

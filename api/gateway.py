@@ -1,0 +1,87 @@
+"""Between HTTP contracts and runners: checks a draft, sends it to its model's runner, passes events on.
+
+Every contract goes through here; none talks to a runner itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import httpx
+from bentoml.exceptions import BentoMLException
+
+from api.refusals import error_of
+from errors import Busy, Cancelled, GenerationFailed
+from models.catalogue import Catalogue, unknown_words
+from models.draft import Draft
+from models.request import GenerationRequest
+from models.resolve import ServerLimits, resolve
+from runners import events
+from runners.events import Event
+from runners.wire import read_events
+
+log = logging.getLogger("jubako.gateway")
+
+RESTART_S = 5
+"""What a caller is told to wait when a runner's process is not there: about one restart."""
+
+
+class Runner(Protocol):
+    """A runner service as its BentoML proxy shows it."""
+
+    def generate(self, *, request: GenerationRequest) -> AsyncGenerator[bytes, None]: ...
+
+    async def state(self) -> dict[str, Any]: ...
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """An accepted request; its events can be read once."""
+
+    request: GenerationRequest
+    unknown_words: list[str]
+    """Words of the prompt that the model never saw."""
+    _runner: Runner
+
+    async def events(self) -> AsyncGenerator[Event, None]:
+        """Yield what happens, down to the last Picture; closing the generator stops the drawing.
+
+        Raises the JubakoError that ended the request otherwise.
+        """
+        try:
+            async with aclosing(self._runner.generate(request=self.request)) as chunks:
+                async for event in read_events(chunks):
+                    yield _raised(event)
+        except httpx.ConnectError as error:
+            raise Busy(f"{self.request.model} is starting; try again later", RESTART_S) from error
+        except (httpx.TransportError, EOFError, BentoMLException) as error:
+            log.exception("the runner of %s broke off", self.request.model)
+            raise GenerationFailed("the model stopped before the picture was done") from error
+
+
+@dataclass(frozen=True)
+class Gateway:
+    catalogue: Catalogue
+    """The models that are served, and no others."""
+    runners: Mapping[str, Runner]
+    limits: ServerLimits
+
+    async def accept(self, draft: Draft) -> Drawing:
+        """Check a draft. Raises InvalidRequest or UnknownModel."""
+        # Large images are resized on the way.
+        request = await asyncio.to_thread(resolve, draft, self.catalogue, self.limits)
+        words = unknown_words(self.catalogue.get(request.model), request.prompt)
+        return Drawing(request, words, self.runners[request.model])
+
+
+def _raised(event: Event) -> Event:
+    if isinstance(event, events.Failed):
+        raise error_of(event)
+    if isinstance(event, events.Cancelled):
+        raise Cancelled("the request was cancelled")
+    return event

@@ -1,0 +1,126 @@
+"""The typed API that answers with server-sent events.
+
+    event: queued    {"position"}
+    event: started   {"model", "task", "seed", "waited_s", "hint"}
+    event: step      {"index", "step", "steps"}
+    event: preview   {"index", "step", "image", "media_type"}
+    event: image     {"index", "seed", "image", "media_type", "parameters"}
+    event: error     {"error", "code", "status"}
+    event: done      {"images", "seconds"}
+
+Images are base64. A request that is refused gets an ordinary error answer and no stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from _bentoml_sdk.io_models import IORootModel
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from api.encoding import OutputFormat, encode_picture, encode_preview, parameters_of
+from api.forms import Call, Generate
+from api.gateway import Drawing, Gateway
+from api.hints import vocabulary_hint
+from api.metrics import measured
+from api.refusals import refusal, refusal_body
+from errors import JubakoError
+from runners.events import Event, Picture, Preview, Queued, Started, Step
+
+
+class _ClosingResponse(StreamingResponse):
+    """Closes its source when the caller leaves, instead of leaving that to the garbage collector."""
+
+    def __init__(self, source: AsyncGenerator[str, None]) -> None:
+        super().__init__(source, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._source = source
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._source):
+            await super().__call__(scope, receive, send)
+
+
+class EventStream(IORootModel[str]):
+    """Text that BentoML's clients iterate; an error before the first event is an HTTP error."""
+
+    @classmethod
+    async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:
+        try:
+            first = await anext(obj)
+        except JubakoError as error:
+            return refusal(error)
+        return _ClosingResponse(_resumed(first, obj))
+
+
+async def _resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    async with aclosing(rest):
+        yield first
+        async for text in rest:
+            yield text
+
+
+async def stream_events(gateway: Gateway, call: Call[Generate]) -> AsyncGenerator[str, None]:
+    """Draw what a call asks for, telling what happens. Raises JubakoError before the first event only."""
+    started, pictures, telling = time.perf_counter(), 0, False
+    try:
+        with measured() as measure:
+            form = call.form
+            measure.task = form.task
+            drawing = await gateway.accept(form.draft)
+            measure.model = drawing.request.model
+            async with aclosing(drawing.events()) as happenings:
+                async for event in happenings:
+                    telling = True
+                    pictures += isinstance(event, Picture)
+                    yield await asyncio.to_thread(_told, event, drawing, form)
+    except JubakoError as error:
+        if not telling:
+            raise
+        yield _sse("error", {**refusal_body(error), "status": error.status})
+    else:
+        yield _sse("done", {"images": pictures, "seconds": round(time.perf_counter() - started, 3)})
+
+
+def _told(event: Event, drawing: Drawing, form: Generate) -> str:
+    match event:
+        case Queued() | Step():
+            return _sse(type(event).__name__.lower(), asdict(event))
+        case Started():
+            return _sse("started", _start_of(event, drawing))
+        case Preview():
+            image = _picture_fields(encode_preview(event.image), OutputFormat.PNG)
+            return _sse("preview", {"index": event.index, "step": event.step, **image})
+        case Picture():
+            data = encode_picture(drawing.request, event, form.output_format, form.quality)
+            parameters = parameters_of(drawing.request, event)
+            image = _picture_fields(data, form.output_format)
+            named = {"index": event.index, "seed": event.seed, **image, "parameters": parameters}
+            return _sse("image", named)
+        case _:
+            raise AssertionError(f"{event} ends a drawing and is raised as an error")
+
+
+def _start_of(event: Started, drawing: Drawing) -> dict[str, Any]:
+    return {
+        "model": drawing.request.model,
+        "task": drawing.request.task,
+        "seed": drawing.request.seed,
+        "waited_s": round(event.waited_s, 3),
+        "hint": vocabulary_hint(drawing.unknown_words),
+    }
+
+
+def _picture_fields(data: bytes, output_format: OutputFormat) -> dict[str, str]:
+    return {"media_type": output_format.media_type, "image": base64.b64encode(data).decode()}
+
+
+def _sse(name: str, data: dict[str, Any]) -> str:
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

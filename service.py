@@ -1,0 +1,95 @@
+"""The Bento: one gateway service that speaks HTTP, in front of one runner service for each served model.
+
+Every process that `bentoml serve` starts imports this module and must find the same services, so it
+depends on the settings alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any, TypeVar
+
+import bentoml
+from _bentoml_sdk.io_models import IORootModel
+from PIL import Image
+from starlette.responses import Response
+
+from api.forms import Call, Generate, ImageToImage, Inpaint, TextToImage
+from api.gateway import Gateway
+from api.single import answer_with_picture
+from api.status import status_app
+from api.streaming import EventStream, stream_events
+from api.upload_limit import UploadLimit
+from models.catalogue import load_catalogue
+from models.resolve import ServerLimits
+from runners.service import runner_services
+from settings import settings
+
+SETTINGS = settings()
+CATALOGUE = load_catalogue(SETTINGS.catalogue).only(SETTINGS.models)
+RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
+ANSWER_MARGIN_S = 30.0
+"""Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
+
+C = TypeVar("C", bound=type)
+
+
+class PictureFile(IORootModel[Image.Image]):
+    """One picture, as PNG, JPEG or WebP; the headers `X-Jubako-*` say what it is."""
+
+
+def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
+    """Give a class one BentoML dependency for each runner service."""
+
+    def add(cls: C) -> C:
+        for model, runner in runners.items():
+            setattr(cls, _attribute(model), bentoml.depends(runner))
+        return cls
+
+    return add
+
+
+def _attribute(model: str) -> str:
+    return f"runner_{model}"
+
+
+@bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
+@bentoml.asgi_app(status_app)
+@in_front_of(RUNNERS)
+class Jubako:
+    """Image generation with diffusers models. GET /models lists what is served."""
+
+    def __init__(self) -> None:
+        self.gateway = Gateway(
+            catalogue=CATALOGUE,
+            runners={model: getattr(self, _attribute(model)).to_async for model in RUNNERS},
+            limits=ServerLimits(
+                max_prompt_chars=SETTINGS.max_prompt_chars,
+                max_num_images=SETTINGS.max_num_images,
+                max_deadline_s=SETTINGS.request_timeout_s,
+            ),
+        )
+
+    @bentoml.api(input_spec=TextToImage, output_spec=PictureFile)
+    async def text_to_image(self, call: Call[TextToImage]) -> Response:
+        """Draw a picture from a prompt."""
+        return await answer_with_picture(self.gateway, call)
+
+    @bentoml.api(input_spec=ImageToImage, output_spec=PictureFile)
+    async def image_to_image(self, call: Call[ImageToImage]) -> Response:
+        """Draw a picture from a prompt, starting from an image."""
+        return await answer_with_picture(self.gateway, call)
+
+    @bentoml.api(input_spec=Inpaint, output_spec=PictureFile)
+    async def inpaint(self, call: Call[Inpaint]) -> Response:
+        """Draw the masked part of an image anew."""
+        return await answer_with_picture(self.gateway, call)
+
+    @bentoml.api(input_spec=Generate, output_spec=EventStream)
+    async def generate(self, call: Call[Generate]) -> AsyncGenerator[str, None]:
+        """Do any task, streaming progress, previews and pictures as server-sent events."""
+        async for event in stream_events(self.gateway, call):
+            yield event
+
+
+Jubako.add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)
