@@ -14,8 +14,8 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
 
-# Pictures cross from gateway to runner as they are; the schema only lets BentoML describe the runner.
-Picture = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
+Pixels = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
+"""BentoML describes every input of a service in JSON schema; between gateway and runner it travels pickled."""
 
 
 class Task(StrEnum):
@@ -55,8 +55,8 @@ class GenerationRequest(BaseModel):
     num_images: int = 1
     scheduler: str
     strength: float = 1.0
-    image: Picture | None = None
-    mask: Picture | None = None
+    image: Pixels | None = None
+    mask: Pixels | None = None
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""
