@@ -13,8 +13,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from errors import InvalidRequest
 
-FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Decoders that a stranger's file may reach; MPO is what some phones write into a .jpg."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+"""Decoders that a stranger's file may reach."""
 MAX_SIDE_PX = 32768
 
 

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from settings import Settings, refuse_unknown_variables
+
+
+def test_models_are_separated_by_commas_and_each_is_served_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_MODELS", "sdxl, miniature,sdxl,")
+    assert Settings().models == ("sdxl", "miniature")
+
+
+def test_a_wrong_value_names_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_MAX_QUEUE", "-1")
+    with pytest.raises(ValidationError, match="max_queue"):
+        Settings()
+
+
+@pytest.mark.parametrize(("device", "good"), [("cuda:1", True), ("cpu", True), ("gpu", False)])
+def test_devices_are_the_known_ones(device: str, good: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_DEVICE", device)
+    if good:
+        assert Settings().device == device
+    else:
+        with pytest.raises(ValidationError, match="device"):
+            Settings()
+
+
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_BATCH_TOKENS", "")
+    assert Settings().batch_tokens is None
+
+
+def test_a_misspelt_variable_is_refused_with_the_right_spelling() -> None:
+    with pytest.raises(ValueError, match=r"JUBAKO_MAX_QUEU \(did you mean JUBAKO_MAX_QUEUE\?\)"):
+        refuse_unknown_variables(["PATH", "JUBAKO_DEVICE", "JUBAKO_MAX_QUEU"])
+
+
+def test_every_setting_is_described() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
