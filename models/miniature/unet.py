@@ -20,7 +20,7 @@ BATCH = 16
 CAPTION_DROPOUT = 0.1
 TRAIN_TIMESTEPS = 1000
 SHEET_EVERY = 2000
-SCHEDULE = Schedule(steps=13_000, learning_rate=1e-3, decay="linear", decay_from=0.6, average=0.999)
+SCHEDULE = Schedule(steps=10_500, learning_rate=1e-3, decay="linear", decay_from=0.6, average=0.999)
 
 
 def build_unet() -> UNet2DConditionModel:
