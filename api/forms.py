@@ -46,7 +46,7 @@ class Form(bentoml.IODescriptor):
     @classmethod
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
-        for name in fields.keys() & set(cls.multipart_fields):
+        for name in (name for name in cls.multipart_fields if name in fields):
             fields[name] = await asyncio.to_thread(
                 _DECODERS[name], fields[name], name, settings().max_image_px
             )

@@ -9,6 +9,7 @@ from models.families import FAMILIES
 from models.loading import LoadedModel, load_pipelines
 from models.previews import LatentPreview
 from runners.engine import Engine, EngineLimits
+from tests.serving import serving, write_tiny_catalogue
 from tests.tiny import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 GREY = LatentPreview(weight=[[0.25] * 3] * 4, bias=[0.0] * 3)
@@ -43,3 +44,11 @@ def engine(tiny_model: LoadedModel) -> Iterator[Engine]:
 @pytest.fixture
 def xl_engine(tiny_xl_model: LoadedModel) -> Iterator[Engine]:
     yield from _running(tiny_xl_model)
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a real server of the models `tiny` and `tiny-xl`."""
+    folder = tmp_path_factory.mktemp("served")
+    with serving(write_tiny_catalogue(folder), folder / "log") as url:
+        yield url

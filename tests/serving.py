@@ -58,13 +58,13 @@ def write_tiny_catalogue(folder: Path) -> Path:
     """Write a catalogue of two models, `tiny` and `tiny-xl`, with their checkpoints; return its file."""
     tiny_stable_diffusion(folder / "sd")
     tiny_stable_diffusion_xl(folder / "sdxl")
-    (folder / "words.txt").write_text("a\nred\napple\non\nblue\n")
+    (folder / "words.json").write_text(json.dumps({"words": ["a", "red", "apple", "on", "blue"]}))
     entries = {
         "tiny": {
             **ENTRY_FIELDS,
             "family": "stable-diffusion",
             "source": {"path": "sd"},
-            "vocabulary": "words.txt",
+            "vocabulary": "words.json",
         },
         "tiny-xl": {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"path": "sdxl"}},
     }
@@ -85,6 +85,8 @@ def serving(catalogue: Path, log: Path) -> Iterator[str]:
         "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
         "BENTOML_DO_NOT_TRACK": "True",
+        # Threads that wait for each other make tiny tensors slow on a machine that does something else as well.
+        "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
     with log.open("wb") as output:
