@@ -110,7 +110,7 @@ class Entry(_Strict):
     batch_tokens: int = Field(ge=1)
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
-    """A file with every word the model knows, one a line; None for models that know any word."""
+    """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
     preview: Preview | None = None
 
     @model_validator(mode="after")
@@ -133,7 +133,8 @@ class Entry(_Strict):
         """The words the model knows, in lower case; None if it knows any."""
         if self.vocabulary is None:
             return None
-        return frozenset(self.vocabulary.read_text(encoding="utf-8").lower().split())
+        words = json.loads(self.vocabulary.read_text(encoding="utf-8"))["words"]
+        return frozenset(word.lower() for word in words)
 
 
 class Catalogue:

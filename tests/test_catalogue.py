@@ -39,9 +39,9 @@ def test_defaults_of_shipped_entries_are_within_their_own_limits() -> None:
 
 
 def test_paths_start_at_the_catalogue(tmp_path: Path) -> None:
-    entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.txt"})).get("tiny")
+    entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.json"})).get("tiny")
     assert entry.source.path == tmp_path / "weights"
-    assert entry.vocabulary == tmp_path / "words.txt"
+    assert entry.vocabulary == tmp_path / "words.json"
 
 
 def test_tasks_follow_from_the_family(tmp_path: Path) -> None:
@@ -84,8 +84,8 @@ def test_only_the_chosen_models_are_served_the_first_by_default(tmp_path: Path) 
 
 
 def test_words_the_model_never_saw_are_found_once_each(tmp_path: Path) -> None:
-    (tmp_path / "words.txt").write_text("a\nred\napple\n3d\n")
-    entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.txt"})).get("tiny")
+    (tmp_path / "words.json").write_text('{"words": ["a", "red", "apple", "3d"]}')
+    entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.json"})).get("tiny")
     assert unknown_words(entry, "A red Zebra, a zebra; 3d APPLE flügel!") == ["zebra", "flügel"]
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,15 +39,15 @@ def export(work: Path, sprites: Sprites, device: torch.device) -> None:
 
 
 @torch.no_grad()
-def preview_map(vae: AutoencoderKL, sprites: Sprites, count: int = 100) -> dict[str, list]:
-    """The linear map from scaled latents to RGB in 0..1 with the least squared error: weight (3, C), bias (3)."""
+def preview_map(vae: AutoencoderKL, sprites: Sprites, count: int = 100) -> dict[str, list[Any]]:
+    """The linear map from scaled latents to RGB in -1..1 with the least squared error: weight (C, 3), bias (3)."""
     rng = np.random.default_rng(5)
     pairs = training_pairs()
     pictures = [composite(sprites, *pairs[i], rng) for i in rng.choice(len(pairs), count, replace=False)]
     images = to_tensor(pictures, torch.device("cpu"))
     latents = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
-    colours = functional.interpolate(images / 2 + 0.5, size=latents.shape[-2:], mode="area")
+    colours = functional.interpolate(images, size=latents.shape[-2:], mode="area")
     inputs = latents.permute(0, 2, 3, 1).flatten(0, 2)  # (B * h * w, C)
     inputs = torch.cat([inputs, torch.ones(len(inputs), 1)], 1)
     solution = torch.linalg.lstsq(inputs, colours.permute(0, 2, 3, 1).flatten(0, 2)).solution  # (C + 1, 3)
-    return {"weight": solution[:-1].T.tolist(), "bias": solution[-1].tolist()}
+    return {"weight": solution[:-1].tolist(), "bias": solution[-1].tolist()}
