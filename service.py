@@ -7,7 +7,7 @@ depends on the settings alone.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
@@ -92,4 +92,4 @@ class Jubako:
             yield event
 
 
-Jubako.add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)
+cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

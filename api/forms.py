@@ -51,9 +51,10 @@ class Form(bentoml.IODescriptor):
                 _DECODERS[name], fields[name], name, settings().max_image_px
             )
         try:
-            return cls.model_validate(fields)
+            form: Self = cls.model_validate(fields)
         except ValidationError as error:
             raise InvalidForm(error) from error
+        return form
 
     @property
     def draft(self) -> Draft:

@@ -79,7 +79,8 @@ class Limits(_Strict):
     """Largest width times height."""
     multiple_px: int
     """Width and height must be multiples of this."""
-    max_steps: int
+    max_steps: int = Field(ge=1, le=999)
+    """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
     guidance_scale: tuple[float, float]
 
 

@@ -46,7 +46,7 @@ ENTRY_FIELDS = {
         "max_px": 128,
         "max_pixels": 128 * 64,
         "multiple_px": 16,
-        "max_steps": 1000,
+        "max_steps": 900,
         "guidance_scale": [0.0, 20.0],
     },
     "batch_tokens": 1024,
@@ -85,7 +85,7 @@ def serving(catalogue: Path, log: Path) -> Iterator[str]:
         "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
         "BENTOML_DO_NOT_TRACK": "True",
-        # Threads that wait for each other make tiny tensors slow on a machine that does something else as well.
+        # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]

@@ -62,7 +62,7 @@ IMAGE, MASK = photo(), half_mask()
         ({"height": 144}, "height", "144 is not between 32 and 128"),
         ({"width": 72}, "width", "72 is not a multiple of 16"),
         ({"width": 128, "height": 128}, "width", "16384 pixels; at most 8192"),
-        ({"num_inference_steps": 1001}, "num_inference_steps", "1001 is not between 1 and 1000"),
+        ({"num_inference_steps": 901}, "num_inference_steps", "901 is not between 1 and 900"),
         ({"guidance_scale": 20.5}, "guidance_scale", "20.5 is not between 0.0 and 20.0"),
         ({"guidance_scale": float("inf")}, "guidance_scale", "inf is not between"),
         ({"num_images": 5}, "num_images", "5 is more than 4"),
