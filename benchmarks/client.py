@@ -1,0 +1,82 @@
+"""One server's HTTP client: sends a request, checks that a PNG comes back, and takes the time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+
+from benchmarks.workloads import Wanted, mask_png, photo_png
+from models.request import Task
+
+REQUEST_TIMEOUT_S = 240.0
+KEEP_ALIVE_S = 2.0
+"""Less than uvicorn's 5 s, so that no request meets a connection that is just being closed."""
+PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answered request; the times are those of `time.perf_counter`."""
+
+    wanted: Wanted
+    sent_s: float
+    answered_s: float
+    error: str | None = None
+
+    @property
+    def latency_s(self) -> float:
+        return self.answered_s - self.sent_s
+
+
+class Client:
+    """`size` is the width and height of the pictures that requests start from."""
+
+    def __init__(self, address: str, size: tuple[int, int]) -> None:
+        self._address = address
+        self._size = size
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
+            timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def status(self, path: str) -> int:
+        timeout = aiohttp.ClientTimeout(total=5)
+        async with self._session.get(self._address + path, timeout=timeout) as answer:
+            return answer.status
+
+    async def draw(self, wanted: Wanted) -> Sample:
+        """Ask for a picture; whatever goes wrong is in the sample."""
+        sent_s = time.perf_counter()
+        try:
+            error = await self._post(wanted)
+        except (TimeoutError, aiohttp.ClientError) as failure:
+            error = f"{type(failure).__name__}: {failure}"
+        return Sample(wanted, sent_s, time.perf_counter(), error)
+
+    async def _post(self, wanted: Wanted) -> str | None:
+        async with self._session.post(self._address + wanted.path, **self._body(wanted)) as answer:
+            body = await answer.read()
+            if answer.status != 200:
+                return f"{answer.status}: {body[:200]!r}"
+            return None if body.startswith(PNG_SIGNATURE) else "no PNG came back"
+
+    def _body(self, wanted: Wanted) -> dict[str, Any]:
+        if wanted.task is Task.TEXT_TO_IMAGE:
+            return {"json": wanted.fields}
+        form = aiohttp.FormData({name: str(value) for name, value in wanted.fields.items()})
+        form.add_field("image", photo_png(*self._size), filename="image.png", content_type="image/png")
+        if wanted.task is Task.INPAINT:
+            form.add_field("mask", mask_png(*self._size), filename="mask.png", content_type="image/png")
+        return {"data": form}

@@ -1,0 +1,96 @@
+"""What is asked for: endless sequences of requests, the same in every run and for every server."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from PIL import Image
+
+from models.request import Task
+
+CONCEPTS = ("apple", "banana", "carrot", "pizza", "cactus", "tulip", "cat", "fox", "whale", "rocket", "key")
+COLOURS = ("red", "blue", "green", "yellow", "purple")
+PROMPTS = [f"a {concept} on a {colour} background" for concept in CONCEPTS for colour in COLOURS]
+
+UNIFORM_STEPS = 20
+SHORT_STEPS = 4
+LONG_STEPS = 50
+MIXED_STEPS = (4, 8, 12, 20, 30, 50)
+MIXED_TASKS = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT)
+"""Half of the mixed requests are text-to-image; every (task, steps) pair comes once in 24 requests."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One request, as all three servers take it; everything else is left to the catalogue's defaults."""
+
+    task: Task
+    steps: int
+    prompt: str
+    seed: int
+
+    @property
+    def path(self) -> str:
+        return f"/{self.task.replace('-', '_')}"
+
+    @property
+    def fields(self) -> dict[str, str | int]:
+        return {"prompt": self.prompt, "num_inference_steps": self.steps, "seed": self.seed}
+
+
+Kind = tuple[Task, int]
+
+
+def uniform(steps: int = UNIFORM_STEPS, seed: int = 1) -> Iterator[Wanted]:
+    """Text-to-image requests that differ in prompt and seed only."""
+    return _requests(itertools.repeat((Task.TEXT_TO_IMAGE, steps)), seed)
+
+
+def mixed(seed: int = 2) -> Iterator[Wanted]:
+    """Three tasks of 4 to 50 steps; every 24 requests hold the same mix in another order."""
+    return _requests(_shuffled([(t, s) for t in MIXED_TASKS for s in MIXED_STEPS], seed), seed)
+
+
+def each_task(rounds: int) -> Iterator[Wanted]:
+    """Short requests of every task, to warm a server up."""
+    return _requests(iter([(task, SHORT_STEPS) for task in Task] * rounds), seed=3)
+
+
+def _shuffled(kinds: Sequence[Kind], seed: int) -> Iterator[Kind]:
+    order = random.Random(seed)
+    while True:
+        yield from order.sample(kinds, len(kinds))
+
+
+def _requests(kinds: Iterator[Kind], seed: int) -> Iterator[Wanted]:
+    prompts = itertools.cycle(random.Random(seed).sample(PROMPTS, len(PROMPTS)))
+    for number, ((task, steps), prompt) in enumerate(zip(kinds, prompts, strict=False)):
+        yield Wanted(task, steps, prompt, seed=1000 * seed + number)
+
+
+@cache
+def photo_png(width: int, height: int) -> bytes:
+    """Something to start from: a smooth picture."""
+    x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
+    pixels = np.stack([x, y, 1 - x], axis=-1) * 255
+    return _png(Image.fromarray(pixels.astype(np.uint8)))
+
+
+@cache
+def mask_png(width: int, height: int) -> bytes:
+    """Repaint the middle quarter."""
+    mask = Image.new("L", (width, height), 0)
+    mask.paste(255, (width // 4, height // 4, 3 * width // 4, 3 * height // 4))
+    return _png(mask)
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
