@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
-        description="Number format of all models on an accelerator, in place of their own; a CPU uses float32.",
+        description="Number format of all models on an accelerator; a CPU always uses float32.",
     )
 
     max_running: int = Field(
