@@ -13,6 +13,7 @@ from diffusers import DiffusionPipeline
 
 from models.catalogue import Entry
 from models.families import Family
+from models.inpainting import inpaint_unet
 from models.previews import LatentPreview
 from models.request import Task
 
@@ -81,12 +82,18 @@ def load_pipelines(
         # Pipelines would cast it up and down around each use, under the feet of those that share it.
         vae.to(torch.float32)
     pipelines = {
-        task: first if task is Task.TEXT_TO_IMAGE else getattr(diffusers, name).from_pipe(first, dtype=None)
+        task: first if task is Task.TEXT_TO_IMAGE else _over(first, task, getattr(diffusers, name))
         for task, name in family.pipelines.items()
     }
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
     return pipelines
+
+
+def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
+    """Build the pipeline of another task over the weights of the first."""
+    changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT else {}
+    return pipeline_class.from_pipe(first, dtype=None, **changed)
 
 
 def resolve_device(wanted: str) -> str:

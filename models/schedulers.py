@@ -13,8 +13,9 @@ class SchedulerSpec:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
 
+# DDIM clips to the range of pixels unless told that it works on latents.
 SCHEDULERS: Mapping[str, SchedulerSpec] = {
-    "ddim": SchedulerSpec("DDIMScheduler"),
+    "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
     "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "euler": SchedulerSpec("EulerDiscreteScheduler"),
     "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),

@@ -19,7 +19,7 @@ import torch
 
 from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
 from models.loading import LoadedModel
-from models.request import GenerationRequest
+from models.request import GenerationRequest, Task
 from runners import events
 from runners.batcher import WaitingLine, choose
 from runners.calls import Operation
@@ -158,7 +158,8 @@ class Engine:
         if ticket.ended:
             return
         pipeline = self._model.pipelines[ticket.request.task]
-        view = partial(make_view, pipeline, self._stand_ins, ticket.request.scheduler)
+        stand_ins = self._stand_ins[ticket.request.task]
+        view = partial(make_view, pipeline, stand_ins, ticket.request.scheduler)
         drawing = Drawing(ticket, index, view, self._model.preview)
         self._running.append(drawing)
         self._advance(drawing, drawing.start)
@@ -240,10 +241,12 @@ class Engine:
             )
         )
 
-    def _make_stand_ins(self) -> dict[str, StandIn]:
-        components = self._model.components
-        operations = {part: Operation(part, components[part.component]) for part in self._model.family.parts}
+    def _make_stand_ins(self) -> dict[Task, dict[str, StandIn]]:
+        """Stand-ins look like the modules of each task's own pipeline; what they park is shared by all tasks."""
+        modules = self._model.components
+        operations = {part: Operation(part, modules[part.component]) for part in self._model.family.parts}
+        methods = parked_methods(operations, park)
         return {
-            component: StandIn(components[component], methods)
-            for component, methods in parked_methods(operations, park).items()
+            task: {name: StandIn(pipeline.components[name], methods[name]) for name in methods}
+            for task, pipeline in self._model.pipelines.items()
         }

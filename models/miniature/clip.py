@@ -1,47 +1,25 @@
 """The CLIP model: its text tower conditions the UNet, the whole of it scores pictures against words."""
 
-import json
 import random
 from pathlib import Path
 
 import numpy as np
 import torch
-from tokenizers import models, pre_tokenizers, trainers, Tokenizer
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
 
-from .captions import plain_caption, random_caption, words
+from .captions import plain_caption, random_caption
 from .concepts import all_pairs, held_out_pairs, training_pairs
 from .data import READER_PLACEMENT, Sprites, composite, spoil
 from .loop import Schedule, Trainer, autocast, load_trained
+from .tokenizer import TEXT_LENGTH, build_tokenizer, tokenize
 from .vae import to_tensor
 
-TEXT_LENGTH = 32
 IMAGE_PX = 64
 MEAN, STD = [0.5, 0.5, 0.5], [0.5, 0.5, 0.5]
 BATCH, SPOILT = 112, 32
 SCHEDULE = Schedule(steps=1000, learning_rate=1e-3)
-
-
-def build_tokenizer() -> CLIPTokenizer:
-    """A CLIP tokenizer in which each known word is one token; any other text falls apart into characters."""
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
-    learner.pre_tokenizer = pre_tokenizers.Whitespace()
-    learner.train_from_iterator(
-        [words()], trainers.BpeTrainer(vocab_size=4000, end_of_word_suffix="</w>", show_progress=False)
-    )
-    merges = [tuple(pair) for pair in learner_merges(learner)]
-    tokens = alphabet + [f"{letter}</w>" for letter in alphabet] + ["".join(pair) for pair in merges]
-    tokens = list(dict.fromkeys(tokens)) + ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {token: index for index, token in enumerate(tokens)}
-    return CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=TEXT_LENGTH)
-
-
-def learner_merges(learner: Tokenizer) -> list[list[str]]:
-    """The merges a trained BPE tokenizer found, in order."""
-    return json.loads(learner.to_str())["model"]["merges"]
 
 
 def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
@@ -57,13 +35,6 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
             projection_dim=128,
         )
     )
-
-
-def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Captions to token ids, (B, TEXT_LENGTH), padded as the pipelines pad."""
-    return tokenizer(
-        captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
-    ).input_ids
 
 
 def shrink(images: Tensor) -> Tensor:

@@ -12,14 +12,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, StableDiffusionImg2ImgPipeline, StableDiffusionPipeline
+from diffusers import (
+    DiffusionPipeline,
+    StableDiffusionImg2ImgPipeline,
+    StableDiffusionInpaintPipeline,
+    StableDiffusionPipeline,
+)
 from PIL import Image
 from torch import Tensor, nn
+
+from models.inpainting import inpaint_unet
 
 from .captions import plain_caption
 from .concepts import COLOURS, CONCEPTS, Pair, held_out_pairs
 from .data import SIZE_PX
-from .inpaint import inpaint_pipeline
 from .judge import REPORT, load_judge, name_concepts
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
@@ -126,12 +132,14 @@ def edit_figures(
     images = to_images(source.images)
     variation = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
     variation.set_progress_bar_config(disable=True)
-    low = draw(variation, target, seed, image=images, strength=0.2)
+    low = draw(variation, target, seed, image=images, strength=0.1)
     high = draw(variation, target, seed, image=images, strength=0.95)
 
     mask = np.zeros((SIZE_PX, SIZE_PX), dtype=np.uint8)
     mask[KEPT_PX:-KEPT_PX, KEPT_PX:-KEPT_PX] = 255
-    repainting = inpaint_pipeline(pipeline)
+    repainting = StableDiffusionInpaintPipeline(
+        **pipeline.components | {"unet": inpaint_unet(pipeline.unet)}, requires_safety_checker=False
+    )
     repainting.set_progress_bar_config(disable=True)
     masks = [Image.fromarray(mask)] * len(target)
     painted = draw(

@@ -12,10 +12,11 @@ from tqdm import tqdm
 from transformers import CLIPModel, CLIPTokenizer
 
 from .captions import TEMPLATES, plain_caption, random_caption
-from .clip import load_clip, tokenize
+from .clip import load_clip
 from .concepts import Pair, training_pairs
 from .data import Sprites, composite
 from .loop import autocast, load_trained
+from .tokenizer import tokenize
 from .vae import build_vae, to_tensor
 
 COPIES = 16  # composites of each pair
