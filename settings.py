@@ -43,9 +43,7 @@ class Settings(BaseSettings):
         description="Number format of all models on an accelerator; a CPU always uses float32.",
     )
 
-    max_running: int = Field(
-        default=64, ge=1, description="Pictures per model that are drawn at the same time."
-    )
+    max_running: int = Field(default=64, ge=1, description="Pictures per model that are drawn at the same time.")
     max_queue: int = Field(
         default=256,
         ge=0,

@@ -46,9 +46,7 @@ def parameters_of(request: GenerationRequest, picture: Picture) -> dict[str, Any
     return {**fields, "seed": picture.seed}
 
 
-def encode_picture(
-    request: GenerationRequest, picture: Picture, output_format: OutputFormat, quality: int
-) -> bytes:
+def encode_picture(request: GenerationRequest, picture: Picture, output_format: OutputFormat, quality: int) -> bytes:
     """Write a picture as a file; the same picture and parameters give the same bytes.
 
     `quality` is 1 to 100 for JPEG and WebP; PNG has none.

@@ -47,9 +47,7 @@ class Form(bentoml.IODescriptor):
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
         for name in (name for name in cls.multipart_fields if name in fields):
-            fields[name] = await asyncio.to_thread(
-                _DECODERS[name], fields[name], name, settings().max_image_px
-            )
+            fields[name] = await asyncio.to_thread(_DECODERS[name], fields[name], name, settings().max_image_px)
         try:
             form: Self = cls.model_validate(fields)
         except ValidationError as error:

@@ -38,9 +38,7 @@ async def _read_form(request: Request) -> dict[str, Any]:
         form = await request.form()
     except HTTPException as error:
         raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
-    return {
-        name: value if isinstance(value, UploadFile) else _unquoted(value) for name, value in form.items()
-    }
+    return {name: value if isinstance(value, UploadFile) else _unquoted(value) for name, value in form.items()}
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
@@ -76,9 +74,7 @@ async def _as_bytes(name: str, value: Any) -> bytes:
     if not isinstance(value, str):
         raise InvalidRequest(name, "must be an uploaded file or base64 text")
     try:
-        return base64.b64decode(
-            value.partition(",")[2] if value.startswith("data:") else value, validate=True
-        )
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(
             name, "must be an uploaded file or base64 text; addresses and file names are not followed"

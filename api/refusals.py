@@ -20,8 +20,7 @@ from errors import (
 from runners.events import Failed
 
 _FROM_RUNNER: dict[str, type[JubakoError]] = {
-    error.code: error
-    for error in (Busy, DeadlineExceeded, Cancelled, OutOfMemory, NonFinite, GenerationFailed)
+    error.code: error for error in (Busy, DeadlineExceeded, Cancelled, OutOfMemory, NonFinite, GenerationFailed)
 }
 
 

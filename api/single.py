@@ -64,9 +64,7 @@ async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
         drawing = await gateway.accept(form.draft)
         measure.model = drawing.request.model
         picture, timing = await _only_picture(drawing)
-        data = await asyncio.to_thread(
-            encode_picture, drawing.request, picture, form.output_format, form.quality
-        )
+        data = await asyncio.to_thread(encode_picture, drawing.request, picture, form.output_format, form.quality)
     headers = {"X-Jubako-Model": drawing.request.model, "X-Jubako-Seed": str(picture.seed), **timing}
     if hint := vocabulary_hint(drawing.unknown_words):
         headers["X-Jubako-Hint"] = hint

@@ -4,6 +4,9 @@ batch input and hands it to a service whose API is `batchable`.
 Start it with `bentoml serve benchmarks.batchable_service:Composer`.
 """
 
+# BentoML's decorators are typed for its own checker only.
+# mypy: disallow-untyped-decorators=False
+
 # No `from __future__ import annotations`: BentoML reads the annotations of the APIs.
 
 from collections.abc import Sequence
@@ -83,12 +86,8 @@ class Composer:
         return await self._draw(Task.TEXT_TO_IMAGE, prompt, num_inference_steps, seed)
 
     @bentoml.api
-    async def image_to_image(
-        self, prompt: str, num_inference_steps: int, seed: int, image: Image.Image
-    ) -> Image.Image:
-        return await self._draw(
-            Task.IMAGE_TO_IMAGE, prompt, num_inference_steps, seed, image=image.convert("RGB")
-        )
+    async def image_to_image(self, prompt: str, num_inference_steps: int, seed: int, image: Image.Image) -> Image.Image:
+        return await self._draw(Task.IMAGE_TO_IMAGE, prompt, num_inference_steps, seed, image=image.convert("RGB"))
 
     @bentoml.api
     async def inpaint(
@@ -106,8 +105,6 @@ class Composer:
     async def _draw(
         self, task: Task, prompt: str, num_inference_steps: int, seed: int, **images: Image.Image
     ) -> Image.Image:
-        wanted = Wanted(
-            task=task, prompt=prompt, num_inference_steps=num_inference_steps, seed=seed, **images
-        )
+        wanted = Wanted(task=task, prompt=prompt, num_inference_steps=num_inference_steps, seed=seed, **images)
         pictures: list[Image.Image] = await self.painter.to_async.draw([wanted])
         return pictures[0]

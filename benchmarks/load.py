@@ -63,9 +63,7 @@ async def open_loop(client: Client, requests: Iterable[Wanted], per_second: floa
     return [task.result() for task in tasks]
 
 
-async def short_among_long(
-    client: Client, shorts: int, per_second: float
-) -> tuple[list[Sample], list[Sample]]:
+async def short_among_long(client: Client, shorts: int, per_second: float) -> tuple[list[Sample], list[Sample]]:
     """Send short requests while callers keep the server busy with long ones; return both kinds' samples."""
     ended = asyncio.Event()
     long_requests = itertools.takewhile(lambda _: not ended.is_set(), uniform(LONG_STEPS, seed=5))

@@ -34,9 +34,7 @@ def plot(measured: Measured, file: Path) -> bool:
 
 def _bars(axes: Axes, values: Mapping[str, float], title: str) -> None:
     colours = [ACCENT if server is JUBAKO else GREY for server in SERVERS]
-    drawn = axes.bar(
-        [server.title for server in SERVERS], [values[s.name] for s in SERVERS], 0.6, color=colours
-    )
+    drawn = axes.bar([server.title for server in SERVERS], [values[s.name] for s in SERVERS], 0.6, color=colours)
     axes.bar_label(drawn, fmt="%.2f", padding=3, color=INK, fontsize=11)
     axes.set_title(title, fontsize=10, color=INK)
     axes.margins(y=0.15)

@@ -22,17 +22,11 @@ class Measured:
     efficiency: Efficiency | None = None
 
     def as_json(self) -> dict[str, Any]:
-        ratios = (
-            {"denoising": self.efficiency.denoising, "whole": self.efficiency.whole}
-            if self.efficiency
-            else {}
-        )
+        ratios = {"denoising": self.efficiency.denoising, "whole": self.efficiency.whole} if self.efficiency else {}
         return {
             "machine": self.machine,
             "http": {
-                workload: {
-                    server: {load: asdict(p) for load, p in points.items()} for server, points in by.items()
-                }
+                workload: {server: {load: asdict(p) for load, p in points.items()} for server, points in by.items()}
                 for workload, by in self.http.items()
             },
             "overhead": asdict(self.overhead) if self.overhead else None,
@@ -70,9 +64,7 @@ def bars(measured: Measured) -> Iterator[Bar]:
         rate = {server: loads[closed_load(MOST_CALLERS)].images_per_s for server, loads in uniform.items()}
         title = f"images/s at {MOST_CALLERS} callers, uniform, to"
         yield Bar(f"{title} {PLAIN.title}", _over(rate[JUBAKO.name], rate[PLAIN.name]), 2.5, at_most=False)
-        yield Bar(
-            f"{title} {BATCHABLE.title}", _over(rate[JUBAKO.name], rate[BATCHABLE.name]), 1, at_most=False
-        )
+        yield Bar(f"{title} {BATCHABLE.title}", _over(rate[JUBAKO.name], rate[BATCHABLE.name]), 1, at_most=False)
     if short := measured.http.get(SHORT):
         p95_s = {server: loads[SHORT_LOAD].p95_s for server, loads in short.items()}
         for other in (PLAIN, BATCHABLE):
@@ -82,9 +74,7 @@ def bars(measured: Measured) -> Iterator[Bar]:
 
 def print_report(measured: Measured) -> None:
     for workload, by_server in measured.http.items():
-        print(
-            f"\n{workload:<18}{'images/s':>10}{'p50 s':>8}{'p95 s':>8}{'failed':>8}   Jubako's images/s, p95"
-        )
+        print(f"\n{workload:<18}{'images/s':>10}{'p50 s':>8}{'p95 s':>8}{'failed':>8}   Jubako's images/s, p95")
         for load, ours in by_server[JUBAKO.name].items():
             for server in SERVERS:
                 point = by_server[server.name][load]

@@ -43,17 +43,13 @@ PLAIN = Server(
     (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.plain_server:app"),
     "/health",
 )
-BATCHABLE = Server(
-    "batchable", "BentoML batchable", (*_BENTOML, "benchmarks.batchable_service:Composer"), "/readyz"
-)
+BATCHABLE = Server("batchable", "BentoML batchable", (*_BENTOML, "benchmarks.batchable_service:Composer"), "/readyz")
 JUBAKO = Server("jubako", "Jubako", (*_BENTOML, "service:Jubako"), "/health")
 SERVERS = (PLAIN, BATCHABLE, JUBAKO)
 
 
 @asynccontextmanager
-async def serving(
-    server: Server, environment: Mapping[str, str], size: tuple[int, int]
-) -> AsyncGenerator[Client]:
+async def serving(server: Server, environment: Mapping[str, str], size: tuple[int, int]) -> AsyncGenerator[Client]:
     """Run a server that is warm when the block begins, and gone when it has ended.
 
     Raises RuntimeError when it does not start or fails to draw; its output is in `scratch/NAME.log`.

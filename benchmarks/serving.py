@@ -52,9 +52,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=list(SECTIONS), help="sections to run")
     parser.add_argument("--checkpoint", type=Path, help="other weights of the stable-diffusion family")
     parser.add_argument("--device", default="auto", help="as JUBAKO_DEVICE")
-    parser.add_argument(
-        "--threads", type=int, help="torch's threads, everywhere; default: torch's own choice"
-    )
+    parser.add_argument("--threads", type=int, help="torch's threads, everywhere; default: torch's own choice")
     parser.add_argument("--results", type=Path, default=REPOSITORY / "benchmarks" / "results")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is missed")
     return parser.parse_args()

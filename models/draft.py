@@ -36,14 +36,10 @@ MASK = "Where to repaint: white is drawn anew, black and transparent are kept. S
 class Parameters(BaseModel):
     """The parameters that every task has; None stands for the model's default."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
 
     prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
-    negative_prompt: str = Field(
-        default="", description="What to keep out of the picture.", examples=["blurry"]
-    )
+    negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])
     model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
     width: int | None = Field(
         default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
@@ -68,9 +64,7 @@ class Parameters(BaseModel):
         examples=[42],
     )
     num_images: int = Field(default=1, ge=1, description="Pictures to draw, with seed, seed + 1, ...")
-    scheduler: str | None = Field(
-        default=None, description="Sampler. Default: the model's.", examples=["euler"]
-    )
+    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."

@@ -104,9 +104,7 @@ def _check_prompts(draft: Draft, server: ServerLimits) -> None:
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
     for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
         if len(text) > server.max_prompt_chars:
-            raise InvalidRequest(
-                field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed"
-            )
+            raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
 
 
 def _size(draft: Draft, entry: Entry) -> tuple[int, int]:
@@ -164,12 +162,8 @@ def _scheduler(draft: Draft, entry: Entry) -> str:
     return name
 
 
-def _resized(
-    image: Image.Image | None, width: int, height: int, resampling: Image.Resampling
-) -> Image.Image | None:
-    return (
-        image if image is None or image.size == (width, height) else image.resize((width, height), resampling)
-    )
+def _resized(image: Image.Image | None, width: int, height: int, resampling: Image.Resampling) -> Image.Image | None:
+    return image if image is None or image.size == (width, height) else image.resize((width, height), resampling)
 
 
 def _within(field: str, value: Number, lowest: float, highest: float) -> Number:

@@ -129,9 +129,7 @@ def split(output: Any, calls: Sequence[Call]) -> list[Any]:
     """Cut the output of a merged call into the outputs its members would have had."""
     sizes = [call.samples for call in calls]
     leaves, structure = pytree.tree_flatten(output)
-    columns = [
-        leaf.split(sizes) if isinstance(leaf, torch.Tensor) else [leaf] * len(calls) for leaf in leaves
-    ]
+    columns = [leaf.split(sizes) if isinstance(leaf, torch.Tensor) else [leaf] * len(calls) for leaf in leaves]
     return [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
 
 

@@ -26,9 +26,7 @@ def park(call: Call) -> Any:
 class Drawing:
     """`call` is what the picture waits for; `image` is set once it is done."""
 
-    def __init__(
-        self, ticket: Ticket, index: int, make_view: Callable[[], Any], preview: LatentPreview | None
-    ) -> None:
+    def __init__(self, ticket: Ticket, index: int, make_view: Callable[[], Any], preview: LatentPreview | None) -> None:
         self.ticket = ticket
         self.index = index
         self.image: Image.Image | None = None
@@ -82,9 +80,7 @@ class Drawing:
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments
 
-    def _on_step_end(
-        self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         request = self.ticket.request
         step = step_index + 1
         if request.progress:

@@ -136,9 +136,7 @@ class Engine:
             if ticket.cancelled:
                 self._end(ticket, Cancelled("cancelled by the caller"))
             elif now_s > ticket.deadline_at_s:
-                self._end(
-                    ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed")
-                )
+                self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
 
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_running:

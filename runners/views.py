@@ -47,9 +47,7 @@ class StandIn:
         return self.forward(*args, **kwargs)
 
 
-def parked_methods(
-    operations: Mapping[Part, Operation], park: Park
-) -> dict[str, dict[str, Callable[..., Any]]]:
+def parked_methods(operations: Mapping[Part, Operation], park: Park) -> dict[str, dict[str, Callable[..., Any]]]:
     """For each component, its batched methods as functions that park."""
     methods: dict[str, dict[str, Callable[..., Any]]] = {}
     for part, operation in operations.items():

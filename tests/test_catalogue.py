@@ -60,9 +60,7 @@ def test_tasks_follow_from_the_family(tmp_path: Path) -> None:
         ({"preview": "nowhere.json"}, "preview: .*nowhere.json"),
     ],
 )
-def test_a_mistake_is_reported_with_file_entry_and_field(
-    change: dict[str, Any], message: str, tmp_path: Path
-) -> None:
+def test_a_mistake_is_reported_with_file_entry_and_field(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     file = write(tmp_path, good=ENTRY, bad={**ENTRY, **change})
     with pytest.raises(CatalogueError, match=f"catalogue.yaml: bad: .*{message}"):
         load_catalogue(file)

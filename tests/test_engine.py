@@ -87,9 +87,7 @@ async def test_equal_prompts_share_their_encoding(tiny_model: LoadedModel) -> No
     with running(tiny_model) as (engine, recorder):
         await draw_together(engine, [request(seed=seed) for seed in range(4)])
         await draw(engine, request(seed=9))
-    assert recorder.batch_sizes("text_encoder") == [1, 1], (
-        "the prompt once and the empty negative prompt once"
-    )
+    assert recorder.batch_sizes("text_encoder") == [1, 1], "the prompt once and the empty negative prompt once"
 
 
 async def test_the_budget_bounds_every_pass(tiny_model: LoadedModel) -> None:
@@ -155,9 +153,7 @@ async def test_a_deadline_ends_a_request(tiny_model: LoadedModel) -> None:
     engine = Engine(tiny_model, EngineLimits(batch_tokens=1024), clock=lambda: now_s)
     try:
         events = []
-        async for event in engine.submit(
-            request(num_inference_steps=900, progress=True, deadline_s=5)
-        ).events():
+        async for event in engine.submit(request(num_inference_steps=900, progress=True, deadline_s=5)).events():
             events.append(event)
             if isinstance(event, Step):
                 now_s = 6.0

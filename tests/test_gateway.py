@@ -93,9 +93,7 @@ class TestTextToImage:
             {"prompt": "a blue apple"},
             {"model": "tiny-xl"},
         ]
-        pictures = {
-            opened(http.post("/text_to_image", json={**RED_APPLE, **change})).tobytes() for change in changes
-        }
+        pictures = {opened(http.post("/text_to_image", json={**RED_APPLE, **change})).tobytes() for change in changes}
         assert len(pictures) == len(changes)
 
     def test_sizes_are_those_asked_for(self, http: httpx.Client) -> None:
@@ -115,14 +113,10 @@ class TestTextToImage:
         assert opened(unknown).size == (64, 64)
 
     def test_callers_at_the_same_time_get_the_pictures_they_would_get_alone(self, http: httpx.Client) -> None:
-        asked = [
-            {"prompt": "a red apple", "seed": seed, "num_inference_steps": 3 + seed} for seed in range(6)
-        ]
+        asked = [{"prompt": "a red apple", "seed": seed, "num_inference_steps": 3 + seed} for seed in range(6)]
         alone = [opened(http.post("/text_to_image", json=fields)) for fields in asked]
         with ThreadPoolExecutor(6) as callers:
-            together = list(
-                callers.map(lambda fields: opened(http.post("/text_to_image", json=fields)), asked)
-            )
+            together = list(callers.map(lambda fields: opened(http.post("/text_to_image", json=fields)), asked))
         for one, other in zip(alone, together, strict=True):
             difference = np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max()
             assert difference <= 1  # rounding: sums are ordered differently in larger batches
@@ -130,9 +124,7 @@ class TestTextToImage:
 
 class TestImages:
     def test_an_image_is_drawn_over_in_its_own_fitted_size(self, http: httpx.Client) -> None:
-        response = http.post(
-            "/image_to_image", data={"prompt": "a red apple"}, files={"image": png(photo(100, 70))}
-        )
+        response = http.post("/image_to_image", data={"prompt": "a red apple"}, files={"image": png(photo(100, 70))})
         assert opened(response).size == (96, 64)
 
     def test_strength_says_how_much_changes(self, http: httpx.Client) -> None:
@@ -281,9 +273,7 @@ class TestGenerate:
         assert names[-1] == "done"
         assert [names.count(name) for name in ("step", "preview", "image")] == [8, 4, 2]
         assert events[-1].data["images"] == 2
-        steps = [
-            (e.data["step"], e.data["steps"]) for e in events if e.name == "step" and e.data["index"] == 1
-        ]
+        steps = [(e.data["step"], e.data["steps"]) for e in events if e.name == "step" and e.data["index"] == 1]
         assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def test_each_picture_can_be_had_again_alone(self, http: httpx.Client) -> None:
@@ -339,9 +329,7 @@ class TestLeaving:
 
 
 class TestClients:
-    def test_the_synchronous_client_calls_every_api(
-        self, server: str, picture_file: Path, mask_file: Path
-    ) -> None:
+    def test_the_synchronous_client_calls_every_api(self, server: str, picture_file: Path, mask_file: Path) -> None:
         with bentoml.SyncHTTPClient(server, timeout=120) as client:
             drawn = client.text_to_image(prompt="a red apple", seed=1, output_format="jpeg")
             assert (drawn.format, drawn.size) == ("JPEG", (64, 64))

@@ -52,9 +52,7 @@ def crowd(scheduler: str) -> list[GenerationRequest]:
 
 
 @pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
-async def test_every_sampler_and_task_in_one_crowd(
-    engine: Engine, tiny_model: LoadedModel, scheduler: str
-) -> None:
+async def test_every_sampler_and_task_in_one_crowd(engine: Engine, tiny_model: LoadedModel, scheduler: str) -> None:
     await assert_parity(engine, tiny_model, crowd(scheduler))
 
 
@@ -75,9 +73,7 @@ async def test_sizes(engine: Engine, tiny_model: LoadedModel) -> None:
 
 
 async def test_several_images_and_negative_prompts(engine: Engine, tiny_model: LoadedModel) -> None:
-    await assert_parity(
-        engine, tiny_model, [request(num_images=3), request(negative_prompt="blurry", num_images=2)]
-    )
+    await assert_parity(engine, tiny_model, [request(num_images=3), request(negative_prompt="blurry", num_images=2)])
 
 
 async def test_each_image_of_several_can_be_had_alone(engine: Engine) -> None:

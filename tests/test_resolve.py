@@ -32,9 +32,7 @@ def test_what_is_left_out_comes_from_the_model() -> None:
 
 
 def test_what_is_given_is_kept_zero_included() -> None:
-    request = resolved(
-        width=96, height=48, guidance_scale=0, seed=0, num_inference_steps=7, scheduler="euler"
-    )
+    request = resolved(width=96, height=48, guidance_scale=0, seed=0, num_inference_steps=7, scheduler="euler")
     assert (request.width, request.height, request.num_inference_steps) == (96, 48, 7)
     assert (request.guidance_scale, request.seed, request.scheduler) == (0, 0, "euler")
 
@@ -82,9 +80,7 @@ IMAGE, MASK = photo(), half_mask()
         ({"task": Task.IMAGE_TO_IMAGE, "image": IMAGE, "strength": 0.2}, "strength", "at least 0.25"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_value_and_the_limit(
-    fields: dict[str, Any], field: str, says: str
-) -> None:
+def test_what_is_wrong_is_named_with_its_value_and_the_limit(fields: dict[str, Any], field: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as error:
         resolved(**fields)
     assert error.value.field == field
@@ -113,9 +109,7 @@ def test_an_image_and_its_mask_come_out_in_the_size_that_is_drawn() -> None:
     assert set(request.mask.tobytes()) == {0, 255}
 
 
-LIMITS = Limits(
-    min_px=64, max_px=256, max_pixels=256 * 192, multiple_px=32, max_steps=9, guidance_scale=(0, 1)
-)
+LIMITS = Limits(min_px=64, max_px=256, max_pixels=256 * 192, multiple_px=32, max_steps=9, guidance_scale=(0, 1))
 
 
 @given(st.integers(1, 5000), st.integers(1, 5000))
@@ -135,9 +129,7 @@ def test_every_image_gets_an_allowed_size(width: int, height: int) -> None:
         ((5000, 10), (256, 64)),
     ],
 )
-def test_proportions_are_kept_as_far_as_the_limits_allow(
-    size: tuple[int, int], fitted: tuple[int, int]
-) -> None:
+def test_proportions_are_kept_as_far_as_the_limits_allow(size: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert fitted_size(*size, LIMITS) == fitted
 
 

@@ -16,14 +16,41 @@ TEMPLATES = (
 )
 
 OPENINGS = (
-    "a cute", "a small", "a little", "a photo of", "a drawing of", "an illustration of", "a scene with",
-    "once upon a time", "one day", "then", "in the morning", "at night", "scene one", "the story of",
+    "a cute",
+    "a small",
+    "a little",
+    "a photo of",
+    "a drawing of",
+    "an illustration of",
+    "a scene with",
+    "once upon a time",
+    "one day",
+    "then",
+    "in the morning",
+    "at night",
+    "scene one",
+    "the story of",
 )
 
 ENDINGS = (
-    "detailed", "high quality", "best quality", "soft light", "sharp focus", "simple", "3d render", "cartoon style",
-    "walks home", "is happy", "looks at the sky", "finds a friend", "goes to sleep", "waits in the garden",
-    "children book illustration", "glossy", "masterpiece", "centered",
+    "detailed",
+    "high quality",
+    "best quality",
+    "soft light",
+    "sharp focus",
+    "simple",
+    "3d render",
+    "cartoon style",
+    "walks home",
+    "is happy",
+    "looks at the sky",
+    "finds a friend",
+    "goes to sleep",
+    "waits in the garden",
+    "children book illustration",
+    "glossy",
+    "masterpiece",
+    "centered",
 )
 
 
@@ -36,9 +63,7 @@ def article(word: str) -> str:
 
 def plain_caption(concept: str, colour: str, template: int) -> str:
     """The caption of a pair in one of the ``TEMPLATES``."""
-    text = TEMPLATES[template].format(
-        a=article(concept), concept=concept, a_colour=article(colour), colour=colour
-    )
+    text = TEMPLATES[template].format(a=article(concept), concept=concept, a_colour=article(colour), colour=colour)
     return " ".join(text.split())
 
 

@@ -72,7 +72,9 @@ def train_clip(work: Path, sprites: Sprites, device: torch.device, schedule: Sch
         return contrastive_loss(clip, tokenize(tokenizer, captions).to(device), to_tensor(pictures, device))
 
     Trainer(clip, work / "clip.pt", schedule).run(loss_of)
-    print(f"CLIP: {held_out_accuracy(clip.eval(), tokenizer, sprites, device):.1%} of held-out composites find their pair")
+    print(
+        f"CLIP: {held_out_accuracy(clip.eval(), tokenizer, sprites, device):.1%} of held-out composites find their pair"
+    )
 
 
 def load_clip(work: Path) -> tuple[CLIPModel, CLIPTokenizer]:
@@ -89,4 +91,4 @@ def held_out_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, sprites: Sprite
     images = to_tensor([composite(sprites, *pair, rng, READER_PLACEMENT) for pair in held_out], device)
     ids = tokenize(tokenizer, [plain_caption(*pair, 0) for pair in pairs]).to(device)
     found = clip(input_ids=ids, pixel_values=shrink(images)).logits_per_image.argmax(1).tolist()
-    return sum(pairs[i] == pair for i, pair in zip(found, held_out)) / len(held_out)
+    return sum(pairs[i] == pair for i, pair in zip(found, held_out, strict=False)) / len(held_out)

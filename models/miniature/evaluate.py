@@ -82,7 +82,9 @@ def judged(judge: nn.Module, drawn: Drawn) -> list[str]:
 
 def concept_share(judge: nn.Module, drawn: Drawn) -> float:
     """Share of pictures in which the judge sees the wanted concept."""
-    return float(np.mean([name == concept for name, (concept, _) in zip(judged(judge, drawn), drawn.pairs)]))
+    return float(
+        np.mean([name == concept for name, (concept, _) in zip(judged(judge, drawn), drawn.pairs, strict=False)])
+    )
 
 
 def border_colour(picture: np.ndarray) -> str:
@@ -101,8 +103,12 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
 def text_figures(judge: nn.Module, drawn: Drawn) -> dict[str, float | dict[str, int]]:
     """Concept and colour shares of pictures drawn from text, and the misses by concept and what was seen."""
     names = judged(judge, drawn)
-    colours = [border_colour(picture) == colour for picture, (_, colour) in zip(drawn.images, drawn.pairs)]
-    missed = Counter(f"{concept}->{name}" for name, (concept, _) in zip(names, drawn.pairs) if name != concept)
+    colours = [
+        border_colour(picture) == colour for picture, (_, colour) in zip(drawn.images, drawn.pairs, strict=False)
+    ]
+    missed = Counter(
+        f"{concept}->{name}" for name, (concept, _) in zip(names, drawn.pairs, strict=False) if name != concept
+    )
     return {
         "concept": concept_share(judge, drawn),
         "colour": float(np.mean(colours)),

@@ -28,9 +28,9 @@ def export(work: Path, sprites: Sprites, device: torch.device) -> None:
     clip, _ = load_clip(work)
     clip.half().save_pretrained(CHECKPOINT / "clip")
     size = {"height": IMAGE_PX, "width": IMAGE_PX}
-    CLIPImageProcessor(
-        size=size, crop_size=size, do_center_crop=False, image_mean=MEAN, image_std=STD
-    ).save_pretrained(CHECKPOINT / "clip")
+    CLIPImageProcessor(size=size, crop_size=size, do_center_crop=False, image_mean=MEAN, image_std=STD).save_pretrained(
+        CHECKPOINT / "clip"
+    )
     vocabulary = {"concepts": list(CONCEPTS), "colours": list(COLOURS), "words": words()}
     (CHECKPOINT / "vocabulary.json").write_text(json.dumps(vocabulary, indent=2) + "\n")
     (CHECKPOINT / "preview.json").write_text(json.dumps(preview, indent=2) + "\n")

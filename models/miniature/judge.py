@@ -4,6 +4,7 @@ A colour histogram must not be enough to name a concept: shuffled, blurred, half
 its class "nothing", and the readable ones are recoloured at random.
 """
 
+import itertools
 import json
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def build_judge() -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     channels = (3, 32, 64, 96, 128)
-    for before, after in zip(channels, channels[1:]):
+    for before, after in itertools.pairwise(channels):
         for width, stride in ((before, 2), (after, 1)):
             layers += [nn.Conv2d(width, after, 3, stride, padding=1), nn.GroupNorm(8, after), nn.SiLU()]
     return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(0.3), nn.Linear(128 * 4 * 4, len(CLASSES)))
@@ -74,7 +75,7 @@ def unreadable(sprites: Sprites, pairs: list[Pair], rng: np.random.Generator) ->
 def train_judge(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:
     """Train the judge, write its half-precision weights beside this file and report how well it reads."""
     torch.manual_seed(0)
-    judge = build_judge().to(device, memory_format=torch.channels_last)
+    judge = build_judge().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     pairs = training_pairs()
     names = list(CONCEPTS)
 
@@ -119,6 +120,6 @@ def accuracies(judge: nn.Sequential, sprites: Sprites, copies: int = 4) -> dict[
     def named(pictures: list[Picture]) -> list[str]:
         return name_concepts(judge, to_tensor(pictures, torch.device("cpu")))
 
-    report = {"intact": np.mean([name == pair[0] for name, pair in zip(named(intact), pairs)])}
+    report = {"intact": np.mean([name == pair[0] for name, pair in zip(named(intact), pairs, strict=False)])}
     report |= {view: np.mean([name == "nothing" for name in named(pictures)]) for view, pictures in views.items()}
     return {view: round(float(share), 4) for view, share in report.items()} | {"pictures": len(pairs)}

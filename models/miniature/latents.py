@@ -34,7 +34,7 @@ class LatentSet:
 
 def compute_latents(work: Path, sprites: Sprites, device: torch.device) -> None:
     """Write ``work/latents.pt``, and ``work/vae_scaled.pt`` whose latents have unit variance."""
-    vae = load_trained(build_vae(), work / "vae.pt").to(device, memory_format=torch.channels_last)
+    vae = load_trained(build_vae(), work / "vae.pt").to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     clip, tokenizer = load_clip(work)
     pairs = training_pairs()
     latents = torch.stack([encode_pair(vae, sprites, pair, device) for pair in tqdm(pairs, "latents", mininterval=10)])

@@ -67,7 +67,9 @@ class Trainer:
         if file.exists():
             self._restore()
 
-    def run(self, loss_of: Callable[[int], Tensor], watch: Callable[[int], None] | None = None, watch_every: int = 0):
+    def run(
+        self, loss_of: Callable[[int], Tensor], watch: Callable[[int], None] | None = None, watch_every: int = 0
+    ) -> None:
         """Train to the schedule's end; ``watch`` is called with the step now and then. Exits when interrupted."""
         interrupt, saved_at, mean_loss = Interrupt(), time.monotonic(), None
         steps = range(self.step, self.schedule.steps)

@@ -13,7 +13,14 @@ from .latents import compute_latents
 from .unet import train_unet
 from .vae import train_vae
 
-STAGES = {"vae": train_vae, "clip": train_clip, "latents": compute_latents, "unet": train_unet, "judge": train_judge, "export": export}
+STAGES = {
+    "vae": train_vae,
+    "clip": train_clip,
+    "latents": compute_latents,
+    "unet": train_unet,
+    "judge": train_judge,
+    "export": export,
+}
 
 
 def parse_arguments() -> argparse.Namespace:
