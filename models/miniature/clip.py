@@ -65,10 +65,10 @@ def train_clip(work: Path, sprites: Sprites, device: torch.device, schedule: Sch
     def loss_of(step: int) -> Tensor:
         rng, words_rng = np.random.default_rng((2, step)), random.Random(step)
         chosen = [pairs[i] for i in rng.choice(len(pairs), size=BATCH, replace=False)]
-        pictures = [composite(sprites, *pair, rng, READER_PLACEMENT) for pair in chosen]
+        pictures = [composite(sprites, pair, rng, READER_PLACEMENT) for pair in chosen]
         # Captions with a picture in this batch make the hardest of negatives.
         pictures += [spoil(picture, rng) for picture in pictures[:SPOILT]]
-        captions = [random_caption(*pair, words_rng) for pair in chosen]
+        captions = [random_caption(concept, colour, words_rng) for concept, colour in chosen]
         return contrastive_loss(clip, tokenize(tokenizer, captions).to(device), to_tensor(pictures, device))
 
     Trainer(clip, work / "clip.pt", schedule).run(loss_of)
@@ -88,7 +88,8 @@ def held_out_accuracy(clip: CLIPModel, tokenizer: CLIPTokenizer, sprites: Sprite
     """Share of held-out composites whose caption scores highest among the captions of all pairs."""
     rng = np.random.default_rng(8)
     held_out, pairs = held_out_pairs(), all_pairs()
-    images = to_tensor([composite(sprites, *pair, rng, READER_PLACEMENT) for pair in held_out], device)
+    images = to_tensor([composite(sprites, pair, rng, READER_PLACEMENT) for pair in held_out], device)
     ids = tokenize(tokenizer, [plain_caption(*pair, 0) for pair in pairs]).to(device)
     found = clip(input_ids=ids, pixel_values=shrink(images)).logits_per_image.argmax(1).tolist()
-    return sum(pairs[i] == pair for i, pair in zip(found, held_out, strict=False)) / len(held_out)
+    right: list[bool] = [pairs[i] == pair for i, pair in zip(found, held_out, strict=True)]
+    return sum(right) / len(right)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from .concepts import COLOURS, CONCEPTS
+from .concepts import COLOURS, CONCEPTS, Pair
 
 PACKAGE = "@lobehub/fluent-emoji-3d@1.1.0"
 ARCHIVE = "lobehub-fluent-emoji-3d-1.1.0.tgz"
@@ -38,13 +38,19 @@ def fetch_emoji(work: Path) -> Path:
     return archive
 
 
+def _read(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, f"{name} is a folder"
+    return file.read()
+
+
 class Sprites:
     """The concepts' emoji as RGBA arrays, resized on demand and kept."""
 
     def __init__(self, archive: Path):
         with tarfile.open(archive) as tar:
             self._full = {
-                concept: Image.open(io.BytesIO(tar.extractfile(f"package/assets/{code}.webp").read())).convert("RGBA")
+                concept: Image.open(io.BytesIO(_read(tar, f"package/assets/{code}.webp"))).convert("RGBA")
                 for concept, code in CONCEPTS.items()
             }
         self._resized: dict[tuple[str, int], np.ndarray] = {}
@@ -76,9 +82,10 @@ def paste(canvas: np.ndarray, sprite: np.ndarray, top: int, left: int) -> None:
 
 
 def composite(
-    sprites: Sprites, concept: str, colour: str, rng: np.random.Generator, placement: Placement = GENERATOR_PLACEMENT
+    sprites: Sprites, pair: Pair, rng: np.random.Generator, placement: Placement = GENERATOR_PLACEMENT
 ) -> Picture:
     """One picture of a concept on a shaded background."""
+    concept, colour = pair
     canvas = background(colour, rng)
     side = round(rng.uniform(*placement.scale) * SIZE_PX)
     margin = (SIZE_PX - side) // 2

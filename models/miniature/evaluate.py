@@ -9,6 +9,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,7 +52,7 @@ def wanted_pairs(count: int) -> list[Pair]:
     return [pairs[i % len(pairs)] for i in range(count)]
 
 
-def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: list | float) -> Drawn:
+def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Drawn:
     """One picture a pair, each with its own seed; list inputs are given out picture by picture."""
     images = []
     for start in range(0, len(pairs), BATCH):
@@ -75,15 +76,15 @@ def to_images(pictures: np.ndarray) -> list[Image.Image]:
     return [Image.fromarray((picture * 255).round().astype(np.uint8)) for picture in pictures]
 
 
-def judged(judge: nn.Module, drawn: Drawn) -> list[str]:
+def judged(judge: nn.Sequential, drawn: Drawn) -> list[str]:
     """What the judge sees in each picture."""
     return name_concepts(judge, torch.from_numpy(drawn.images).permute(0, 3, 1, 2).float() * 2 - 1)
 
 
-def concept_share(judge: nn.Module, drawn: Drawn) -> float:
+def concept_share(judge: nn.Sequential, drawn: Drawn) -> float:
     """Share of pictures in which the judge sees the wanted concept."""
     return float(
-        np.mean([name == concept for name, (concept, _) in zip(judged(judge, drawn), drawn.pairs, strict=False)])
+        np.mean([name == concept for name, (concept, _) in zip(judged(judge, drawn), drawn.pairs, strict=True)])
     )
 
 
@@ -100,14 +101,12 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(-10 * np.log10(np.square(first - second).mean()))
 
 
-def text_figures(judge: nn.Module, drawn: Drawn) -> dict[str, float | dict[str, int]]:
+def text_figures(judge: nn.Sequential, drawn: Drawn) -> dict[str, float | dict[str, int]]:
     """Concept and colour shares of pictures drawn from text, and the misses by concept and what was seen."""
     names = judged(judge, drawn)
-    colours = [
-        border_colour(picture) == colour for picture, (_, colour) in zip(drawn.images, drawn.pairs, strict=False)
-    ]
+    colours = [border_colour(picture) == colour for picture, (_, colour) in zip(drawn.images, drawn.pairs, strict=True)]
     missed = Counter(
-        f"{concept}->{name}" for name, (concept, _) in zip(names, drawn.pairs, strict=False) if name != concept
+        f"{concept}->{name}" for name, (concept, _) in zip(names, drawn.pairs, strict=True) if name != concept
     )
     return {
         "concept": concept_share(judge, drawn),
@@ -131,7 +130,7 @@ def through_vae(pipeline: StableDiffusionPipeline, pictures: np.ndarray) -> np.n
 
 
 def edit_figures(
-    pipeline: StableDiffusionPipeline, judge: nn.Module, source: Drawn, seed: int
+    pipeline: StableDiffusionPipeline, judge: nn.Sequential, source: Drawn, seed: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Figures of image-to-image and inpainting towards another concept, and the rows of a contact sheet."""
     target = other_concepts(source.pairs)
@@ -205,7 +204,7 @@ def main() -> int:
     arguments = parse_arguments()
     pipeline, judge = load(arguments.checkpoint), load_judge()
     drawn = draw(pipeline, wanted_pairs(arguments.count), arguments.seed)
-    figures: dict = {"judge": json.loads(REPORT.read_text()), "pictures": arguments.count}
+    figures: dict[str, Any] = {"judge": json.loads(REPORT.read_text()), "pictures": arguments.count}
     figures |= text_figures(judge, drawn)
     sheets = {"text.png": contact_sheet(drawn.images[:80], columns=10)}
     if arguments.edits:

@@ -43,7 +43,7 @@ def preview_map(vae: AutoencoderKL, sprites: Sprites, count: int = 100) -> dict[
     """The linear map from scaled latents to RGB in -1..1 with the least squared error: weight (C, 3), bias (3)."""
     rng = np.random.default_rng(5)
     pairs = training_pairs()
-    pictures = [composite(sprites, *pairs[i], rng) for i in rng.choice(len(pairs), count, replace=False)]
+    pictures = [composite(sprites, pairs[i], rng) for i in rng.choice(len(pairs), count, replace=False)]
     images = to_tensor(pictures, torch.device("cpu"))
     latents = vae.encode(images).latent_dist.mode() * vae.config.scaling_factor
     colours = functional.interpolate(images, size=latents.shape[-2:], mode="area")

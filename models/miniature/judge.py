@@ -43,7 +43,7 @@ def build_judge() -> nn.Sequential:
 
 def readable(sprites: Sprites, pair: Pair, rng: np.random.Generator) -> Picture:
     """A composite as a generator might draw it: soft, noisy, sometimes in other colours."""
-    picture = composite(sprites, *pair, rng, READER_PLACEMENT)
+    picture = composite(sprites, pair, rng, READER_PLACEMENT)
     if rng.random() < 0.5:
         picture = blur(picture, int(rng.integers(28, 96)))
     values = picture.astype(np.float64)
@@ -113,13 +113,13 @@ def accuracies(judge: nn.Sequential, sprites: Sprites, copies: int = 4) -> dict[
     """Share of composites of held-out pairs that the judge reads right: intact by concept, the others as nothing."""
     rng = np.random.default_rng(9)
     pairs = [pair for pair in held_out_pairs() for _ in range(copies)]
-    intact = [composite(sprites, *pair, rng) for pair in pairs]
+    intact = [composite(sprites, pair, rng) for pair in pairs]
     views = {f"shuffled_{px}px": [shuffle_blocks(picture, px, rng) for picture in intact] for px in (8, 16, 32)}
     views["blurred"] = [blur(picture, 5) for picture in intact]
 
     def named(pictures: list[Picture]) -> list[str]:
         return name_concepts(judge, to_tensor(pictures, torch.device("cpu")))
 
-    report = {"intact": np.mean([name == pair[0] for name, pair in zip(named(intact), pairs, strict=False)])}
+    report = {"intact": np.mean([name == pair[0] for name, pair in zip(named(intact), pairs, strict=True)])}
     report |= {view: np.mean([name == "nothing" for name in named(pictures)]) for view, pictures in views.items()}
     return {view: round(float(share), 4) for view, share in report.items()} | {"pictures": len(pairs)}

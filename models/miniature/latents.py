@@ -56,9 +56,10 @@ def compute_latents(work: Path, sprites: Sprites, device: torch.device) -> None:
 def encode_pair(vae: AutoencoderKL, sprites: Sprites, pair: Pair, device: torch.device) -> Tensor:
     """COPIES latents of one pair, (COPIES, 8, 16, 16) on the CPU."""
     rng = np.random.default_rng((3, *map(ord, "/".join(pair))))
-    images = to_tensor([composite(sprites, *pair, rng) for _ in range(COPIES)], device)
+    images = to_tensor([composite(sprites, pair, rng) for _ in range(COPIES)], device)
     with autocast(device):
-        return vae.encode(images).latent_dist.mode().float().cpu()
+        latents: Tensor = vae.encode(images).latent_dist.mode()
+        return latents.float().cpu()
 
 
 @torch.no_grad()
@@ -78,13 +79,14 @@ def captions_of(pair: Pair) -> list[str]:
     """The captions under which a pair is learnt."""
     rng = random.Random("/".join(pair))
     plain = [plain_caption(*pair, template) for template in range(len(TEMPLATES))]
-    return plain + [random_caption(*pair, rng, wrap=1.0) for _ in range(WRAPPED)]
+    return plain + [random_caption(*pair, rng=rng, wrap=1.0) for _ in range(WRAPPED)]
 
 
 @torch.no_grad()
 def embed(clip: CLIPModel, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """What a pipeline hands the UNet for each caption, (B, TEXT_LENGTH, 128)."""
-    return clip.text_model(input_ids=tokenize(tokenizer, captions)).last_hidden_state
+    states: Tensor = clip.text_model(input_ids=tokenize(tokenizer, captions)).last_hidden_state
+    return states
 
 
 def load_latents(work: Path, device: torch.device) -> LatentSet:
@@ -95,5 +97,5 @@ def load_latents(work: Path, device: torch.device) -> LatentSet:
 def load_scaled_vae(work: Path) -> AutoencoderKL:
     """The autoencoder whose latents have unit variance."""
     vae = load_trained(build_vae(), work / "vae_scaled.pt")
-    vae.register_to_config(scaling_factor=1.0)
+    vae.register_to_config(scaling_factor=1.0)  # type: ignore[operator]
     return vae

@@ -52,6 +52,6 @@ def apply_merge(split: list[str], merge: Merge) -> list[str]:
 
 def tokenize(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
     """Captions to token ids, (B, TEXT_LENGTH), padded as the pipelines pad."""
-    return tokenizer(
-        captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt"
-    ).input_ids
+    encoded = tokenizer(captions, padding="max_length", max_length=TEXT_LENGTH, truncation=True, return_tensors="pt")
+    ids: Tensor = encoded.input_ids
+    return ids

@@ -46,7 +46,9 @@ def reconstruction_loss(vae: AutoencoderKL, images: Tensor) -> Tensor:
         posterior = vae.encode(images).latent_dist
         decoded = vae.decode(posterior.sample()).sample
     error = decoded.float() - images
-    return error.abs().mean() + error.square().mean() + KL_WEIGHT * posterior.kl().mean() / posterior.mean[0].numel()
+    pull: Tensor = posterior.kl().mean() / posterior.mean[0].numel()
+    loss: Tensor = error.abs().mean() + error.square().mean() + KL_WEIGHT * pull
+    return loss
 
 
 def train_vae(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:
@@ -59,7 +61,7 @@ def train_vae(work: Path, sprites: Sprites, device: torch.device, schedule: Sche
         rng = np.random.default_rng((1, step))
         crop = step < CROP_STEPS
         chosen = rng.integers(len(pairs), size=CROP_BATCH if crop else WHOLE_BATCH)
-        pictures = [composite(sprites, *pairs[i], rng, READER_PLACEMENT) for i in chosen]
+        pictures = [composite(sprites, pairs[i], rng, READER_PLACEMENT) for i in chosen]
         if crop:
             pictures = [random_crop(picture, rng) for picture in pictures]
         return reconstruction_loss(vae, to_tensor(pictures, device))
@@ -78,7 +80,7 @@ def random_crop(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def psnr(vae: AutoencoderKL, sprites: Sprites, device: torch.device) -> float:
     """Mean peak signal-to-noise ratio in dB of reconstructed composites, one for each held-out pair."""
     rng = np.random.default_rng(7)
-    images = to_tensor([composite(sprites, *pair, rng) for pair in held_out_pairs()], device)
+    images = to_tensor([composite(sprites, pair, rng) for pair in held_out_pairs()], device)
     decoded = vae.decode(vae.encode(images).latent_dist.mode()).sample.clamp(-1, 1)
     errors = functional.mse_loss(decoded, images, reduction="none").mean((1, 2, 3)) / 4  # of a range of 1, not 2
     return (-10 * errors.log10()).mean().item()
