@@ -54,8 +54,11 @@ class Drawing:
         Raises the JubakoError that ended the request otherwise.
         """
         try:
-            async with aclosing(self._runner.generate(request=self.request)) as chunks:
-                async for event in read_events(chunks):
+            async with (
+                aclosing(self._runner.generate(request=self.request)) as chunks,
+                aclosing(read_events(chunks)) as happenings,
+            ):
+                async for event in happenings:
                     yield _raised(event)
         except httpx.ConnectError as error:
             raise Busy(f"{self.request.model} is starting; try again later", RESTART_S) from error

@@ -8,7 +8,7 @@ wants it.
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import fields
 from typing import Any
 
@@ -32,7 +32,7 @@ def encode(event: Event) -> bytes:
     return json.dumps(header).encode() + b"\n" + pixels
 
 
-async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[Event]:
+async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
     """Read frames from a stream that may be cut anywhere. Raises EOFError when it ends inside a frame."""
     buffer = bytearray()
     async for chunk in chunks:
