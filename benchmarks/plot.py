@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.comparison import SHORT, SHORT_LOAD, closed_load
 from benchmarks.plan import MOST_CALLERS
@@ -21,7 +22,7 @@ def plot(measured: Measured, file: Path) -> bool:
     if not {"uniform", SHORT} <= measured.http.keys():
         return False
     uniform, short = measured.http["uniform"], measured.http[SHORT]
-    figure = Figure(figsize=(9, 3.2), dpi=150, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(9, 3.2), dpi=150, layout=ConstrainedLayoutEngine(wspace=0.08), facecolor="white")
     left, right = figure.subplots(1, 2)
     rates = {server: loads[closed_load(MOST_CALLERS)].images_per_s for server, loads in uniform.items()}
     waits_s = {server: loads[SHORT_LOAD].p95_s for server, loads in short.items()}
