@@ -77,6 +77,9 @@ def load_pipelines(
         source, dtype=dtype, use_safetensors=True, **options
     )
     first.to(device)
+    for convolutional in (first.unet, first.vae):
+        # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
+        convolutional.to(memory_format=torch.channels_last)
     vae = first.vae
     if vae.config.force_upcast and dtype is torch.float16:
         # Pipelines would cast it up and down around each use, under the feet of those that share it.
