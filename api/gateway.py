@@ -5,7 +5,7 @@ Every contract goes through here; none talks to a runner itself.
 
 from __future__ import annotations
 
-import asyncio, sys; sys.path.insert(0,"/tmp/jb/site"); import dbgpatch
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
