@@ -7,6 +7,7 @@ depends on the settings alone.
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
 from typing import Any, TypeVar, cast
 
 import bentoml
@@ -22,6 +23,7 @@ from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
 from models.catalogue import load_catalogue
 from models.resolve import ServerLimits
+from runners.client import RunnerClient
 from runners.service import runner_services
 from settings import settings
 
@@ -39,18 +41,14 @@ class PictureFile(IORootModel[Image.Image]):
 
 
 def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
-    """Give a class one BentoML dependency for each runner service."""
+    """Give a class one BentoML dependency for each runner service, so that they are started and probed with it."""
 
     def add(cls: C) -> C:
         for model, runner in runners.items():
-            setattr(cls, _attribute(model), bentoml.depends(runner))
+            setattr(cls, f"runner_{model}", bentoml.depends(runner))
         return cls
 
     return add
-
-
-def _attribute(model: str) -> str:
-    return f"runner_{model}"
 
 
 @bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
@@ -60,9 +58,10 @@ class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
     def __init__(self) -> None:
+        self._clients = {model: RunnerClient(model, runner.url) for model, runner in RUNNERS.items()}
         self.gateway = Gateway(
             catalogue=CATALOGUE,
-            runners={model: getattr(self, _attribute(model)).to_async for model in RUNNERS},
+            runners=self._clients,
             limits=ServerLimits(
                 max_prompt_chars=SETTINGS.max_prompt_chars,
                 max_num_images=SETTINGS.max_num_images,
@@ -88,8 +87,14 @@ class Jubako:
     @bentoml.api(input_spec=Generate, output_spec=EventStream)
     async def generate(self, call: Call[Generate]) -> AsyncGenerator[str, None]:
         """Do any task, streaming progress, previews and pictures as server-sent events."""
-        async for event in stream_events(self.gateway, call):
-            yield event
+        async with aclosing(stream_events(self.gateway, call)) as events:
+            async for event in events:
+                yield event
+
+    @bentoml.on_shutdown
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.close()
 
 
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

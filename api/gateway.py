@@ -6,35 +6,25 @@ Every contract goes through here; none talks to a runner itself.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import httpx
-from bentoml.exceptions import BentoMLException
-
 from api.refusals import error_of
-from errors import Busy, Cancelled, GenerationFailed
+from errors import Cancelled, GenerationFailed
 from models.catalogue import Catalogue, unknown_words
 from models.draft import Draft
 from models.request import GenerationRequest
 from models.resolve import ServerLimits, resolve
 from runners import events
 from runners.events import Event
-from runners.wire import read_events
-
-log = logging.getLogger("jubako.gateway")
-
-RESTART_S = 5
-"""What a caller is told to wait when a runner's process is not there: about one restart."""
 
 
 class Runner(Protocol):
-    """A runner service as its BentoML proxy shows it."""
+    """What the gateway needs of a model's runner; `runners.client` has one."""
 
-    def generate(self, *, request: GenerationRequest) -> AsyncGenerator[bytes, None]: ...
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]: ...
 
     async def state(self) -> dict[str, Any]: ...
 
@@ -53,18 +43,13 @@ class Drawing:
 
         Raises the JubakoError that ended the request otherwise.
         """
-        try:
-            async with (
-                aclosing(self._runner.generate(request=self.request)) as chunks,
-                aclosing(read_events(chunks)) as happenings,
-            ):
-                async for event in happenings:
-                    yield _raised(event)
-        except httpx.ConnectError as error:
-            raise Busy(f"{self.request.model} is starting; try again later", RESTART_S) from error
-        except (httpx.TransportError, EOFError, BentoMLException) as error:
-            log.exception("the runner of %s broke off", self.request.model)
-            raise GenerationFailed("the model stopped before the picture was done") from error
+        pictures = 0
+        async with aclosing(self._runner.generate(self.request)) as happenings:
+            async for event in happenings:
+                pictures += isinstance(event, events.Picture)
+                yield _raised(event)
+        if pictures < self.request.num_images:
+            raise GenerationFailed("the model stopped before the picture was done")
 
 
 @dataclass(frozen=True)

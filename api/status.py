@@ -5,26 +5,21 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import httpx
 from bentoml import get_current_service
-from bentoml.exceptions import BentoMLException
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.gateway import Gateway, Runner
+from api.gateway import Gateway
 from models.catalogue import Entry
 from models.schedulers import SCHEDULERS
 from version import VERSION
 
-STATE_TIMEOUT_S = 2.0
-"""A runner that loads its model does not answer; a health check should not wait until it does."""
-
 
 async def health(_: Request) -> JSONResponse:
     """Answer 200 when at least one model can draw, else 503."""
-    models = await asyncio.gather(*(_state(model, runner) for model, runner in _gateway().runners.items()))
+    models = await asyncio.gather(*(runner.state() for runner in _gateway().runners.values()))
     states = {model["state"] for model in models}
     status = "healthy" if states == {"ready"} else "loading" if "loading" in states else "degraded"
     body = {"status": status, "version": VERSION, "models": models}
@@ -43,16 +38,6 @@ def _gateway() -> Gateway:
     service: Any = get_current_service()
     gateway: Gateway = service.gateway
     return gateway
-
-
-async def _state(model: str, runner: Runner) -> dict[str, Any]:
-    try:
-        async with asyncio.timeout(STATE_TIMEOUT_S):
-            return await runner.state()
-    except (TimeoutError, httpx.TransportError):
-        return {"model": model, "state": "loading"}
-    except BentoMLException:
-        return {"model": model, "state": "failed"}
 
 
 def _capabilities(entry: Entry) -> dict[str, Any]:

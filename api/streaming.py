@@ -23,8 +23,7 @@ from dataclasses import asdict
 from typing import Any
 
 from _bentoml_sdk.io_models import IORootModel
-from starlette.responses import Response, StreamingResponse
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response
 
 from api.encoding import OutputFormat, encode_picture, encode_preview, parameters_of
 from api.forms import Call, Generate
@@ -33,19 +32,8 @@ from api.hints import vocabulary_hint
 from api.metrics import measured
 from api.refusals import refusal, refusal_body
 from errors import JubakoError
+from runners.closing import ClosingResponse
 from runners.events import Event, Picture, Preview, Queued, Started, Step
-
-
-class _ClosingResponse(StreamingResponse):
-    """Closes its source when the caller leaves, instead of leaving that to the garbage collector."""
-
-    def __init__(self, source: AsyncGenerator[str, None]) -> None:
-        super().__init__(source, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
-        self._source = source
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        async with aclosing(self._source):
-            await super().__call__(scope, receive, send)
 
 
 class EventStream(IORootModel[str]):
@@ -57,7 +45,7 @@ class EventStream(IORootModel[str]):
             first = await anext(obj)
         except JubakoError as error:
             return refusal(error)
-        return _ClosingResponse(_resumed(first, obj))
+        return ClosingResponse(_resumed(first, obj), "text/event-stream")
 
 
 async def _resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:

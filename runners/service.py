@@ -3,19 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import bentoml
+from _bentoml_sdk.io_models import IORootModel
+from starlette.responses import Response
 
 from errors import Busy
 from models.catalogue import Entry, load_catalogue
 from models.loading import load
 from models.request import GenerationRequest
 from runners import wire
+from runners.closing import ClosingResponse
 from runners.engine import Engine, EngineLimits
 from runners.events import Failed
 from runners.metrics import MetricsObserver
 from settings import Settings
+
+
+class Frames(IORootModel[bytes]):
+    """A stream of `runners.wire` frames."""
+
+    @classmethod
+    async def to_http_response(cls, obj: AsyncGenerator[bytes, None], serde: object) -> Response:
+        return ClosingResponse(obj, "application/octet-stream")
 
 
 def runner_services(settings: Settings) -> dict[str, Any]:
@@ -46,7 +58,7 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
             self._model = load(entry, settings.device, settings.dtype)
             self._engine = Engine(self._model, limits, MetricsObserver(entry.id))
 
-        @bentoml.api
+        @bentoml.api(output_spec=Frames)
         async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
             """Draw a request, streaming its events as frames of `runners.wire`; closing the stream cancels."""
             try:
@@ -54,8 +66,9 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
             except Busy as error:
                 yield wire.encode(Failed(error.code, error.message))
                 return
-            async for event in ticket.events():
-                yield wire.encode(event)
+            async with aclosing(ticket.events()) as happenings:
+                async for event in happenings:
+                    yield wire.encode(event)
 
         @bentoml.api
         async def state(self) -> dict[str, Any]:

@@ -121,6 +121,15 @@ class TestTextToImage:
             difference = np.abs(np.asarray(one, dtype=int) - np.asarray(other, dtype=int)).max()
             assert difference <= 1  # rounding: sums are ordered differently in larger batches
 
+    async def test_more_callers_than_a_usual_connection_pool_holds_are_all_served(self, server: str) -> None:
+        asked = {"prompt": "a red apple", "num_inference_steps": 1, "width": 32, "height": 32}
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=server, timeout=120, limits=limits) as callers:
+            answers = await asyncio.gather(
+                *(callers.post("/text_to_image", json={**asked, "seed": seed}) for seed in range(220))
+            )
+        assert [answer.status_code for answer in answers] == [200] * 220
+
 
 class TestImages:
     def test_an_image_is_drawn_over_in_its_own_fitted_size(self, http: httpx.Client) -> None:

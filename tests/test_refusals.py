@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from api.refusals import error_of, refusal
+from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, NonFinite, OutOfMemory
+from runners.events import Failed
+
+
+def test_a_busy_server_says_when_to_come_back() -> None:
+    response = refusal(Busy("too many requests wait", retry_after_s=7))
+    assert (response.status_code, response.headers["retry-after"]) == (503, "7")
+    assert json.loads(bytes(response.body)) == {"error": "too many requests wait", "code": "busy"}
+
+
+@pytest.mark.parametrize("kind", [Busy, Cancelled, DeadlineExceeded, GenerationFailed, NonFinite, OutOfMemory])
+def test_a_runners_failure_keeps_its_kind_and_message(kind: type[JubakoError]) -> None:
+    error = error_of(Failed(kind.code, "it went wrong"))
+    assert (type(error), error.message) == (kind, "it went wrong")
