@@ -1,1 +1,1 @@
-"""The catalogue: what can be served, how each model loads, and what each can do."""
+"""The HTTP contracts: they translate wire formats to drafts, and events to answers, and nothing else."""
