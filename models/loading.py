@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,16 +49,32 @@ def load(entry: Entry, device: str = "auto", dtype: str | None = None) -> Loaded
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
     source = entry.source.path or entry.source.repo
     assert source is not None, "the catalogue has checked that one of them is given"
-    pipelines = load_pipelines(
-        entry.family_spec,
-        source,
-        device=device,
-        dtype=precision,
-        revision=entry.source.revision,
-        variant=entry.variant,
-    )
+    with _one_thread():
+        pipelines = load_pipelines(
+            entry.family_spec,
+            source,
+            device=device,
+            dtype=precision,
+            revision=entry.source.revision,
+            variant=entry.variant,
+        )
     preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
     return LoadedModel(entry.id, entry.family_spec, pipelines, torch.device(device), preview)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep the loading thread from making an OpenMP team of its own.
+
+    Teams stay for a thread's lifetime, and when all teams together have more threads than there are cores, libgomp's
+    threads stop spinning and sleep between operations: small models then take twice as long in the thread that draws.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def load_pipelines(

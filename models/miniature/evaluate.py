@@ -132,12 +132,15 @@ def through_vae(pipeline: StableDiffusionPipeline, pictures: np.ndarray) -> np.n
 def edit_figures(
     pipeline: StableDiffusionPipeline, judge: nn.Sequential, source: Drawn, seed: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
-    """Figures of image-to-image and inpainting towards another concept, and the rows of a contact sheet."""
+    """Figures of image-to-image and inpainting, and the rows of a contact sheet.
+
+    Low strength goes with a picture's own prompt; high strength and inpainting ask for another concept.
+    """
     target = other_concepts(source.pairs)
     images = to_images(source.images)
     variation = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
     variation.set_progress_bar_config(disable=True)
-    low = draw(variation, target, seed, image=images, strength=0.1)
+    low = draw(variation, source.pairs, seed, image=images, strength=0.2)
     high = draw(variation, target, seed, image=images, strength=0.95)
 
     mask = np.zeros((SIZE_PX, SIZE_PX), dtype=np.uint8)

@@ -47,7 +47,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
 
     The betas end higher than Stable Diffusion's: at 16x16 the usual last step would still show the background.
     """
-    return DPMSolverMultistepScheduler(
+    scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS,
         beta_schedule="scaled_linear",
         beta_start=0.00085,
@@ -55,6 +55,9 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",
     )
+    # For the schedulers made from this one: DDIM would clip latents to -1..1, as if they were pixels.
+    scheduler.register_to_config(clip_sample=False)
+    return scheduler
 
 
 def velocity_loss(unet: UNet2DConditionModel, data: LatentSet, alphas: Tensor, generator: torch.Generator) -> Tensor:
