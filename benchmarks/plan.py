@@ -23,9 +23,9 @@ OPEN_LOADS = (0.5, 0.8, 1.1)
 MOST_CALLERS = 16
 
 FULL = Plan(
-    closed={"uniform": {1: 12, 4: 24, 16: 64}, "mixed": {1: 12, 4: 24, 16: 48}},
-    open_s=14.0,
-    shorts=40,
+    closed={"uniform": {1: 10, 4: 24, 16: 64}, "mixed": {1: 6, 4: 16, 16: 32}},
+    open_s=8.0,
+    shorts=30,
     shorts_per_s=1.6,
     overhead_pairs=15,
     saturation_rounds=3,
