@@ -44,7 +44,7 @@ async def _read_form(request: Request) -> dict[str, Any]:
 async def _read_json(request: Request) -> dict[str, Any]:
     try:
         fields = json.loads(await request.body() or b"{}")
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidRequest("body", f"is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidRequest("body", "must be a JSON object of fields")

@@ -36,7 +36,9 @@ MASK = "Where to repaint: white is drawn anew, black and transparent are kept. S
 class Parameters(BaseModel):
     """The parameters that every task has; None stands for the model's default."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
 
     prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
     negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])

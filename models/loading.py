@@ -98,7 +98,7 @@ def load_pipelines(
         # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
         convolutional.to(memory_format=torch.channels_last)
     vae = first.vae
-    if vae.config.force_upcast and dtype is torch.float16:
+    if hasattr(first, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
         # Pipelines would cast it up and down around each use, under the feet of those that share it.
         vae.to(torch.float32)
     pipelines = {

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
+from typing import TypeVar
 
 import torch
 
@@ -30,6 +31,7 @@ from runners.tickets import Ticket
 from runners.views import StandIn, make_view, parked_methods
 
 log = logging.getLogger("jubako.engine")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ class Engine:
         self._ticks = 0
         self._waiting = WaitingLine()
         self._running: list[Drawing] = []
-        self._places = threading.Semaphore(limits.max_queue)
+        self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
@@ -75,9 +77,11 @@ class Engine:
 
         Raises Busy when `max_queue` requests wait already.
         """
+        ticket = Ticket(request, self._ticks, self._clock(), self._wake)
+        if self._closing:
+            raise Busy(f"{self._model.id} is shutting down")
         if not self._places.acquire(blocking=False):
             raise Busy(f"{self._limits.max_queue} requests are waiting for {self._model.id}; try again later")
-        ticket = Ticket(request, self._ticks, self._clock(), self._wake)
         self._inbox.put(ticket)
         return ticket
 
@@ -86,6 +90,7 @@ class Engine:
         self._closing = True
         self._wake()
         self._thread.join()
+        self._end_all(Cancelled("the engine was closed"))
 
     @property
     def running(self) -> int:
@@ -95,7 +100,7 @@ class Engine:
     @property
     def queued(self) -> int:
         """Requests that have not started."""
-        return len(self._waiting) + self._inbox.qsize()
+        return len(self._waiting)
 
     def _wake(self) -> None:
         self._inbox.put(None)
@@ -128,7 +133,7 @@ class Engine:
             idle = False
             if ticket is not None:
                 self._waiting.add(ticket)
-                self._observer.on_queue(len(self._waiting))
+                self._tell(self._observer.on_queue, len(self._waiting))
 
     def _drop_ended(self) -> None:
         now_s = self._clock()
@@ -141,8 +146,7 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and len(self._running) < self._limits.max_running:
             ticket = self._waiting.pop()
-            self._places.release()
-            self._observer.on_queue(len(self._waiting))
+            self._tell(self._observer.on_queue, len(self._waiting))
             ticket.started_at_s = self._clock()
             ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
             for index in range(ticket.request.num_images):
@@ -180,9 +184,9 @@ class Engine:
             move()
         except JubakoError as error:
             self._end(drawing.ticket, error)
-        except Exception as error:
+        except Exception:
             log.exception("the pipeline of %s failed", self._model.id)
-            self._end(drawing.ticket, GenerationFailed(f"the pipeline failed: {type(error).__name__}"))
+            self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
         else:
             if drawing.image is not None:
                 self._deliver(drawing)
@@ -201,8 +205,7 @@ class Engine:
         """Unwind everything that belongs to the request and tell its caller why."""
         if ticket.started_at_s is None:
             self._waiting.remove(ticket)
-            self._places.release()
-            self._observer.on_queue(len(self._waiting))
+            self._tell(self._observer.on_queue, len(self._waiting))
         ticket.ended = True
         for drawing in [d for d in self._running if d.ticket is ticket]:
             self._running.remove(drawing)
@@ -224,20 +227,27 @@ class Engine:
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
-        self._observer.on_pass(forward)
+        self._tell(self._observer.on_pass, forward)
 
     def _report(self, ticket: Ticket, outcome: str) -> None:
+        self._places.release()
         now_s = self._clock()
         started_at_s = now_s if ticket.started_at_s is None else ticket.started_at_s
-        self._observer.on_end(
-            Report(
-                task=ticket.request.task,
-                outcome=outcome,
-                pictures=ticket.request.num_images - ticket.pictures_left,
-                waited_s=started_at_s - ticket.accepted_at_s,
-                ran_s=now_s - started_at_s,
-            )
+        report = Report(
+            task=ticket.request.task,
+            outcome=outcome,
+            pictures=ticket.request.num_images - ticket.pictures_left,
+            waited_s=started_at_s - ticket.accepted_at_s,
+            ran_s=now_s - started_at_s,
         )
+        self._tell(self._observer.on_end, report)
+
+    def _tell(self, hear: Callable[[T], None], news: T) -> None:
+        """Tell the observer; its mistakes are no request's."""
+        try:
+            hear(news)
+        except Exception:
+            log.exception("the observer of %s failed", self._model.id)
 
     def _make_stand_ins(self) -> dict[Task, dict[str, StandIn]]:
         """Stand-ins look like the modules of each task's own pipeline; what they park is shared by all tasks."""

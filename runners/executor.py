@@ -14,6 +14,7 @@ from time import perf_counter
 from typing import Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.families import Part
@@ -21,8 +22,8 @@ from runners.calls import Call, finite_samples, merge, split
 
 log = logging.getLogger("jubako.engine")
 
-MEMO_ENTRIES = 256
-"""Encodings kept per engine; one of SDXL's takes 0.3 MB in half precision."""
+MEMO_ENTRIES = 32
+"""Encodings kept per engine; SDXL's larger encoder answers with all its layers, 6.5 MB in half precision."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +62,30 @@ class Executor:
             known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
         for key, outcome in known.items():
             if not isinstance(outcome, JubakoError):
-                self._memo[key] = outcome
+                # Cloned, since a view would keep the whole batch it was cut from.
+                self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
                 self._memo.move_to_end(key)
         while len(self._memo) > MEMO_ENTRIES:
             self._memo.popitem(last=False)
         return [known[key] for key in keys]
 
     def _run(self, calls: Sequence[Call]) -> list[Outcome]:
+        out_of_memory = False
         try:
             return self._forward(calls)
         except torch.OutOfMemoryError:
-            return self._run_halves(calls)
-        except Exception as error:
+            out_of_memory = True
+        except Exception:
             if len(calls) == 1:
                 log.exception("a call of %s failed", calls[0].operation.part.component)
-                return [GenerationFailed(f"the model failed: {type(error).__name__}")]
-            return [outcome for call in calls for outcome in self._run([call])]
+                return [GenerationFailed("the model failed")]
+        # Only here has the failed pass let go of its tensors: a traceback keeps all of its frames alive.
+        if out_of_memory:
+            return self._run_halves(calls)
+        return [outcome for call in calls for outcome in self._run([call])]
 
     def _run_halves(self, calls: Sequence[Call]) -> list[Outcome]:
+        self._memo.clear()
         torch.cuda.empty_cache()
         part = calls[0].operation.part
         if len(calls) == 1:

@@ -50,7 +50,8 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
     @bentoml.service(
         name=f"runner-{entry.id}",
         workers=1,
-        resources={"gpu": 1} if settings.device != "cpu" and _has_gpu() else {},
+        # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
+        resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
         traffic={"timeout": settings.request_timeout_s, "concurrency": limits.max_running},
     )
     class Runner:

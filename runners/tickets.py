@@ -57,6 +57,8 @@ class Ticket:
                 self.cancel()
 
     def emit(self, event: Event) -> None:
-        """Hand an event to the caller's loop; dropped when that loop is gone, as its caller then is too."""
-        if not self._loop.is_closed():
+        """Hand an event to the caller's loop; when that loop is closed, nobody waits for the request."""
+        try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+        except RuntimeError:
+            self.cancelled = True
