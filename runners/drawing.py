@@ -20,7 +20,9 @@ from runners.tickets import Ticket
 
 def park(call: Call) -> Any:
     """Leave the calling picture's greenlet with `call`; comes back with the call's output."""
-    return getcurrent().parent.switch(call)
+    engine = getcurrent().parent
+    assert engine is not None, "a picture's greenlet is started by the engine's"
+    return engine.switch(call)
 
 
 class Drawing:
