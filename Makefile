@@ -17,7 +17,7 @@ serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting and types: the gate
 	$(BIN)/ruff check .
