@@ -3,10 +3,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from pydantic import ValidationError
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from pydantic import ValidationError
 
 from errors import InvalidRequest, UnknownModel
 from models.catalogue import Catalogue, Entry, Limits
@@ -142,5 +142,5 @@ def test_a_size_that_is_asked_for_wins_over_that_of_the_image() -> None:
 @pytest.mark.parametrize("field", ["guidance_scale", "strength", "deadline_s"])
 def test_numbers_are_finite(field: str, value: float) -> None:
     """Every comparison with NaN is false, so that no limit would hold it back."""
-    with pytest.raises(ValidationError, match="finite|less than or equal"):
+    with pytest.raises(ValidationError, match=r"finite|less than or equal"):
         Draft(**{"prompt": "an apple", field: value})
