@@ -52,7 +52,7 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
         workers=1,
         # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
         resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
-        traffic={"timeout": settings.request_timeout_s, "concurrency": limits.max_running},
+        traffic={"timeout": settings.request_timeout_s, "concurrency": _requests_per_batch(entry, limits)},
     )
     class Runner:
         def __init__(self) -> None:
@@ -88,6 +88,13 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
             self._engine.close()
 
     return Runner
+
+
+def _requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
+    """How many default requests, each guided and so of two samples, fill a batch; autoscalers aim at it."""
+    latent_px = 8
+    tokens = 2 * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
+    return max(1, limits.batch_tokens // tokens)
 
 
 def _has_gpu() -> bool:

@@ -407,3 +407,19 @@ class TestStatus:
         assert any('model="tiny",outcome="done",task="text-to-image"' in line for line in counted)
         assert any('outcome="invalid_request"' in line for line in counted)
         assert any(line.startswith("jubako_http_request_seconds_count") for line in lines)
+
+    @pytest.mark.parametrize(
+        "metric",
+        [
+            'jubako_requests_total{model="tiny",outcome="done",task="text-to-image"}',
+            'jubako_images_total{model="tiny",task="text-to-image"}',
+            'jubako_batch_size_count{model="tiny",part="unet"}',
+            'jubako_step_seconds_count{model="tiny"}',
+            'jubako_queue_seconds_count{model="tiny"}',
+            'jubako_queue_length{model="tiny"}',
+        ],
+    )
+    def test_the_engines_metrics(self, http: httpx.Client, metric: str) -> None:
+        assert http.post("/text_to_image", json=RED_APPLE).status_code == 200
+        # A request is counted when its engine has ended it, a moment after its picture left.
+        wait_for(lambda: metric in http.get("/metrics").text)
