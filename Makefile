@@ -8,7 +8,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock bento benchmark clean
+.PHONY: help serve test check format lock bento benchmark parity clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,9 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 
 benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptive batching
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
+	$(BIN)/python -m tests.parity docs/parity.md
 
 bento: $(VENV)/.serve ## Pack the Bento
 	$(BIN)/bentoml build

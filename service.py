@@ -15,20 +15,20 @@ from _bentoml_sdk.io_models import IORootModel
 from PIL import Image
 from starlette.responses import Response
 
-from api.forms import Call, Generate, ImageToImage, Inpaint, TextToImage
+from api.forms import Call, Edit, Generate, ImageToImage, Inpaint, TextToImage
 from api.gateway import Gateway
 from api.single import answer_with_picture
 from api.status import status_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
-from models.catalogue import load_catalogue
+from models.catalogue import full_catalogue
 from models.resolve import ServerLimits
 from runners.client import RunnerClient
 from runners.service import runner_services
 from settings import settings
 
 SETTINGS = settings()
-CATALOGUE = load_catalogue(SETTINGS.catalogue).only(SETTINGS.models)
+CATALOGUE = full_catalogue(SETTINGS.catalogue).only(SETTINGS.models)
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
@@ -82,6 +82,11 @@ class Jubako:
     @bentoml.api(input_spec=Inpaint, output_spec=PictureFile)
     async def inpaint(self, call: Call[Inpaint]) -> Response:
         """Draw the masked part of an image anew."""
+        return await answer_with_picture(self.gateway, call)
+
+    @bentoml.api(input_spec=Edit, output_spec=PictureFile)
+    async def edit(self, call: Call[Edit]) -> Response:
+        """Change one or several pictures as a prompt says."""
         return await answer_with_picture(self.gateway, call)
 
     @bentoml.api(input_spec=Generate, output_spec=EventStream)

@@ -29,9 +29,10 @@ class Settings(BaseSettings):
         min_length=1,
         description="Catalogue ids to serve, separated by commas. The first is the default of requests.",
     )
-    catalogue: Path = Field(
-        default=Path(__file__).parent / "models" / "catalogue.yaml",
-        description="The file that describes the models. Relative model paths in it start at its own folder.",
+    catalogue: Path | None = Field(
+        default=None,
+        description="A file with models of your own, in the form of models/catalogue.yaml. An entry replaces the "
+        "shipped one of the same id; relative paths start at the file's own folder.",
     )
     device: str = Field(
         default="auto",

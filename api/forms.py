@@ -12,20 +12,39 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import bentoml
 from PIL import Image
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from api.encoding import OutputFormat
 from api.images import decode_image, decode_mask
 from api.parsing import read_fields
 from api.refusals import InvalidForm
-from errors import JubakoError
-from models.draft import IMAGE, MASK, Draft, OptionalImage, Parameters, PreviewEvery, Progress, Strength
+from errors import InvalidRequest, JubakoError
+from models.draft import (
+    CONTROL_IMAGE,
+    IMAGE,
+    IMAGES,
+    MASK,
+    REFERENCE_IMAGE,
+    Camera,
+    ControlScale,
+    ControlType,
+    Draft,
+    FramesPerSecond,
+    NumFrames,
+    OptionalImage,
+    Parameters,
+    PreviewEvery,
+    Progress,
+    ReferenceScale,
+    Strength,
+)
 from models.request import Task
 from settings import settings
 
 FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
-_DECODERS = {"image": decode_image, "mask": decode_mask}
+MAX_IMAGES = 16
+"""Files in one field, whatever the model allows."""
 
 
 class Encoding(BaseModel):
@@ -47,7 +66,7 @@ class Form(bentoml.IODescriptor):
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
         for name in (name for name in cls.multipart_fields if name in fields):
-            fields[name] = await asyncio.to_thread(_DECODERS[name], fields[name], name, settings().max_image_px)
+            fields[name] = await asyncio.to_thread(_decode, name, fields[name])
         try:
             form: Self = cls.model_validate(fields)
         except ValidationError as error:
@@ -64,28 +83,59 @@ class PictureForm(Form, Encoding, Parameters):
     """What the APIs have in common; it is never used by itself."""
 
 
-class TextToImage(PictureForm):
+def _decode(name: str, files: list[bytes]) -> Image.Image | list[Image.Image]:
+    """Decode the files of one field; only `images` takes several."""
+    if len(files) > (MAX_IMAGES if name == "images" else 1):
+        raise InvalidRequest(name, f"has {len(files)} files, more than it takes")
+    decode = decode_mask if name == "mask" else decode_image
+    pictures = [decode(file, name, settings().max_image_px) for file in files]
+    return pictures if name == "images" else pictures[0]
+
+
+class Conditioned(BaseModel):
+    """What steers a picture beside its prompt."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    reference_image: OptionalImage = Field(default=None, description=REFERENCE_IMAGE)
+    reference_scale: ReferenceScale = None
+    control_image: OptionalImage = Field(default=None, description=CONTROL_IMAGE)
+    control_type: ControlType = None
+    control_scale: ControlScale = None
+
+
+class TextToImage(Conditioned, PictureForm):
     task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
 
 
-class ImageToImage(PictureForm):
+class ImageToImage(Conditioned, PictureForm):
     task: Literal[Task.IMAGE_TO_IMAGE] = Field(default=Task.IMAGE_TO_IMAGE, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     strength: Strength = None
 
 
-class Inpaint(PictureForm):
+class Inpaint(Conditioned, PictureForm):
     task: Literal[Task.INPAINT] = Field(default=Task.INPAINT, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     mask: Image.Image = Field(description=MASK)
     strength: Strength = None
 
 
-class Generate(PictureForm):
+class Edit(PictureForm):
+    task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
+    images: list[Image.Image] = Field(min_length=1, description=IMAGES)
+    camera: Camera = None
+
+
+class Generate(Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
+    images: list[Image.Image] = Field(default=[], description=IMAGES)
     strength: Strength = None
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+    camera: Camera = None
     progress: Progress = True
     preview_every: PreviewEvery = 0
 

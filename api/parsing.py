@@ -23,11 +23,14 @@ _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any]:
-    """Return the fields that a body gives; those named in `files` are bytes. Raises InvalidRequest."""
+    """Return the fields that a body gives; those named in `files` are lists of bytes. Raises InvalidRequest.
+
+    A field that is repeated in a form counts with its last value, but files are all kept.
+    """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     fields = await _read_form(request) if media_type in _FORM_TYPES else await _read_json(request)
     return {
-        name: await _as_bytes(name, value) if name in files else _as_value(name, value)
+        name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
         for name, value in fields.items()
         if not _is_absent(value)
     }
@@ -38,7 +41,20 @@ async def _read_form(request: Request) -> dict[str, Any]:
         form = await request.form()
     except HTTPException as error:
         raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
-    return {name: value if isinstance(value, UploadFile) else _unquoted(value) for name, value in form.items()}
+    return {name: _form_field([_form_value(value) for value in form.getlist(name)]) for name in form}
+
+
+def _form_field(values: list[Any]) -> Any:
+    uploads = [value for value in values if isinstance(value, UploadFile)]
+    return uploads if len(uploads) > 1 else values[-1]
+
+
+def _form_value(value: str | UploadFile) -> Any:
+    return value if isinstance(value, UploadFile) else _unquoted(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 async def _read_json(request: Request) -> dict[str, Any]:
@@ -82,6 +98,6 @@ async def _as_bytes(name: str, value: Any) -> bytes:
 
 
 def _as_value(name: str, value: Any) -> Any:
-    if isinstance(value, UploadFile):
+    if isinstance(value, UploadFile) or (isinstance(value, list) and any(isinstance(v, UploadFile) for v in value)):
         raise InvalidRequest(name, "must be a text field, not a file")
     return value

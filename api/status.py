@@ -12,8 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from api.gateway import Gateway
-from models.catalogue import Entry
-from models.schedulers import SCHEDULERS
+from models.entries import Entry
 from version import VERSION
 
 
@@ -41,9 +40,13 @@ def _gateway() -> Gateway:
 
 
 def _capabilities(entry: Entry) -> dict[str, Any]:
+    shown = {"id", "title", "family", "licence", "gated", "tasks", "camera", "memory_gib"}
     return {
-        **entry.model_dump(mode="json", include={"id", "title", "family", "licence", "defaults", "limits"}),
-        "tasks": entry.tasks,
-        "schedulers": sorted(SCHEDULERS),
+        **entry.model_dump(mode="json", include=shown),
+        "schedulers": sorted(entry.family_spec.schedulers),
+        "negative_prompt": entry.family_spec.negative_prompt,
+        "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
+        "controlnets": sorted(entry.controlnets) if entry.family_spec.controlled else [],
+        "ip_adapter": entry.ip_adapter is not None,
         "vocabulary": None if entry.words is None else sorted(entry.words),
     }

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.subject import load_plain
 from benchmarks.workloads import UNIFORM_STEPS, uniform
-from models.catalogue import Entry
+from models.entries import Entry
 from models.families import Stage
 from models.loading import LoadedModel
 from models.request import GenerationRequest, Task
@@ -99,7 +99,7 @@ class Bench:
         )
 
     def draw_plain(self, request: GenerationRequest) -> None:
-        self.model.pipelines[request.task](**pipeline_arguments(request, 0))
+        self.model.pipelines[request.task](**pipeline_arguments(self.model.family, request, 0))
 
     async def draw(self, request: GenerationRequest) -> None:
         events = [event async for event in self.engine.submit(request).events()]

@@ -25,7 +25,7 @@ from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.plot import plot
 from benchmarks.report import Measured, bars, print_report
 from benchmarks.subject import REPOSITORY, measured_entry, server_environment
-from models.catalogue import Entry
+from models.entries import Entry
 from models.loading import resolve_device
 
 ENGINE = "engine"

@@ -7,21 +7,22 @@ from pathlib import Path
 
 import yaml
 
-from models.catalogue import Entry, Source, load_catalogue
+from models.catalogue import full_catalogue
+from models.entries import Entry
 from models.loading import LoadedModel, load
 from models.request import Task
+from models.sources import Source
 from runners.views import make_scheduler
 from settings import settings
 
 REPOSITORY = Path(__file__).parent.parent
 SCRATCH = REPOSITORY / "benchmarks" / "scratch"
-CATALOGUE = REPOSITORY / "models" / "catalogue.yaml"
 DEFAULT_MODEL = "miniature"
 
 
 def write_catalogue(checkpoint: Path) -> Path:
     """Write a catalogue whose only entry is the default one with the weights of another folder."""
-    entry = load_catalogue(CATALOGUE).get(DEFAULT_MODEL)
+    entry = full_catalogue(None).get(DEFAULT_MODEL)
     changes = {"source": Source(path=checkpoint.resolve()), "vocabulary": None, "preview": None}
     fields = entry.model_copy(update=changes).model_dump(mode="json", exclude={"id"}, exclude_none=True)
     SCRATCH.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def server_environment(checkpoint: Path | None, device: str, threads: int) -> di
     """Return the environment in which every server is started."""
     ours = {
         "JUBAKO_MODELS": DEFAULT_MODEL,
-        "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint) if checkpoint else CATALOGUE),
+        "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint)) if checkpoint else "",
         "JUBAKO_DEVICE": device,
         "OMP_NUM_THREADS": str(threads),
         "BENTOML_DO_NOT_TRACK": "True",
@@ -45,13 +46,15 @@ def server_environment(checkpoint: Path | None, device: str, threads: int) -> di
 
 def measured_entry() -> Entry:
     """Return the entry that this process's settings name."""
-    return load_catalogue(settings().catalogue).get(settings().models[0])
+    return full_catalogue(settings().catalogue).get(settings().models[0])
 
 
 def load_plain(entry: Entry) -> LoadedModel:
     """Load plain diffusers pipelines that all use the entry's default sampler."""
     model = load(entry, settings().device)
-    sampler = make_scheduler(entry.defaults.scheduler, model.pipelines[Task.TEXT_TO_IMAGE].scheduler.config)
+    sampler = make_scheduler(
+        entry.family_spec.schedulers[entry.defaults.scheduler], model.pipelines[Task.TEXT_TO_IMAGE].scheduler.config
+    )
     for pipeline in model.pipelines.values():
         pipeline.scheduler = sampler
     return model

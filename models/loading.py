@@ -12,7 +12,7 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from models.catalogue import Entry
+from models.entries import Entry
 from models.families import Family
 from models.inpainting import inpaint_unet
 from models.previews import LatentPreview
@@ -31,12 +31,12 @@ class LoadedModel:
 
     @property
     def components(self) -> Mapping[str, Any]:
-        components: Mapping[str, Any] = self.pipelines[Task.TEXT_TO_IMAGE].components
+        components: Mapping[str, Any] = next(iter(self.pipelines.values())).components
         return components
 
     @property
     def dtype(self) -> str:
-        return str(self.pipelines[Task.TEXT_TO_IMAGE].dtype).removeprefix("torch.")
+        return str(next(iter(self.pipelines.values())).dtype).removeprefix("torch.")
 
 
 def load(entry: Entry, device: str = "auto", dtype: str | None = None) -> LoadedModel:
@@ -90,29 +90,33 @@ def load_pipelines(
     `source` is a folder in diffusers layout or a hub repository; only safetensors are read. `options` go to
     `from_pretrained` (`revision`, `variant`). Raises OSError when the checkpoint is missing or unreadable.
     """
-    first = getattr(diffusers, family.pipelines[Task.TEXT_TO_IMAGE]).from_pretrained(
-        source, dtype=dtype, use_safetensors=True, **options
-    )
+    task, name = next(iter(family.pipelines.items()))
+    first = getattr(diffusers, name).from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
     first.to(device)
-    for convolutional in (first.unet, first.vae):
+    for module in _convolutional(family, first):
         # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
-        convolutional.to(memory_format=torch.channels_last)
+        module.to(memory_format=torch.channels_last)
     vae = first.vae
     if hasattr(first, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
         # Pipelines would cast it up and down around each use, under the feet of those that share it.
         vae.to(torch.float32)
-    pipelines = {
-        task: first if task is Task.TEXT_TO_IMAGE else _over(first, task, getattr(diffusers, name))
-        for task, name in family.pipelines.items()
-    }
+    others = {t: _over(first, t, getattr(diffusers, n)) for t, n in family.pipelines.items() if t is not task}
+    pipelines = {task: first, **others}
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
     return pipelines
 
 
+def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:
+    """The batched modules that are convolutional networks over pictures."""
+    names = dict.fromkeys(part.component for part in family.parts)
+    modules = [getattr(pipeline, name) for name in names]
+    return [m for m in modules if m is not None and any(isinstance(c, torch.nn.Conv2d) for c in m.modules())]
+
+
 def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
     """Build the pipeline of another task over the weights of the first."""
-    changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT else {}
+    changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT and hasattr(first, "unet") else {}
     return pipeline_class.from_pipe(first, dtype=None, **changed)
 
 

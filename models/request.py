@@ -10,7 +10,7 @@ from enum import IntEnum, StrEnum
 from typing import Annotated
 
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 MAX_SEED = 2**63 - 1
 
@@ -24,6 +24,23 @@ class Task(StrEnum):
     TEXT_TO_IMAGE = "text-to-image"
     IMAGE_TO_IMAGE = "image-to-image"
     INPAINT = "inpaint"
+    EDIT = "edit"
+    TEXT_TO_VIDEO = "text-to-video"
+    IMAGE_TO_VIDEO = "image-to-video"
+
+    @property
+    def is_video(self) -> bool:
+        return self in (Task.TEXT_TO_VIDEO, Task.IMAGE_TO_VIDEO)
+
+    @property
+    def takes_image(self) -> bool:
+        """Whether it starts from one picture of the size that is drawn."""
+        return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.IMAGE_TO_VIDEO)
+
+    @property
+    def takes_strength(self) -> bool:
+        """Whether it draws over a picture, and so skips the first part of the schedule."""
+        return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT)
 
 
 class Priority(IntEnum):
@@ -34,10 +51,20 @@ class Priority(IntEnum):
     LOW = 2
 
 
+class Lora(BaseModel):
+    """A LoRA of the catalogue and how strongly it acts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(description="Its name in `GET /models`.")
+    scale: float = Field(default=1.0, ge=-4, le=4, description="0 is without, 1 as it was trained.")
+
+
 class GenerationRequest(BaseModel):
     """One call of one model, with every parameter resolved and checked.
 
-    `image` is RGB and `mask` is L (255 = repaint); both already have `width` x `height` pixels.
+    `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference
+    already have `width` x `height` pixels. The `images` of an edit keep their own sizes.
     Picture i of `num_images` is drawn with `seed + i`, so that it can be had again alone.
     """
 
@@ -57,6 +84,20 @@ class GenerationRequest(BaseModel):
     strength: float = 1.0
     image: Pixels | None = None
     mask: Pixels | None = None
+    images: tuple[Pixels, ...] = ()
+    """What an edit works on, in the order in which its prompt counts them."""
+    num_frames: int = 1
+    fps: int | None = None
+    """Frames a second of a video; None for pictures."""
+    loras: tuple[Lora, ...] = ()
+    """In order of name, each once, none of scale 0: equal sets are equal values."""
+    reference_image: Pixels | None = None
+    """What an IP-Adapter draws after."""
+    reference_scale: float = 1.0
+    control_image: Pixels | None = None
+    """What a ControlNet follows: edges, depth, a pose, as its type says."""
+    control_type: str | None = None
+    control_scale: float = 1.0
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""
@@ -68,6 +109,6 @@ class GenerationRequest(BaseModel):
     @property
     def denoising_steps(self) -> int:
         """Denoiser calls expected: image-to-image and inpainting skip the first part of the schedule."""
-        if self.task is Task.TEXT_TO_IMAGE:
+        if not self.task.takes_strength:
             return self.num_inference_steps
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))

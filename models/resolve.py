@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any
 
 from PIL import Image
 
 from errors import InvalidRequest
-from models.catalogue import Catalogue, Entry, Limits
+from models.catalogue import Catalogue
+from models.checks import at_most, known, resized, within
+from models.conditions import control_of, loras_of, prompt_of, reference_of
 from models.draft import Draft
+from models.entries import Defaults, Entry, Limits, TaskSettings
 from models.request import MAX_SEED, GenerationRequest, Task
-from models.schedulers import SCHEDULERS
-
-Number = TypeVar("Number", int, float)
 
 RANDOM_SEEDS = 2**32
 """Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
@@ -36,28 +37,35 @@ class ServerLimits:
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> GenerationRequest:
     """Complete and check a draft. Raises UnknownModel, or InvalidRequest for the first wrong field."""
     entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
-    _check_task(draft, entry)
-    _check_prompts(draft, server)
-    width, height = _size(draft, entry)
-    _check_size(width, height, entry.limits)
+    settings = _task_settings(draft, entry)
+    defaults, limits = settings.defaults, settings.limits
+    _check_inputs(draft, limits)
+    _check_prompts(draft, entry, server)
+    width, height = _size(draft, defaults, limits)
+    _check_size(width, height, limits)
     return GenerationRequest(
         model=entry.id,
         task=draft.task,
-        prompt=draft.prompt.strip(),
+        prompt=prompt_of(draft, entry),
         negative_prompt=draft.negative_prompt.strip(),
         width=width,
         height=height,
-        num_inference_steps=_steps(draft, entry),
-        guidance_scale=_guidance_scale(draft, entry),
+        num_inference_steps=_steps(draft, settings),
+        guidance_scale=_guidance_scale(draft, settings),
         seed=_seed(draft),
-        num_images=_at_most("num_images", draft.num_images, server.max_num_images),
-        scheduler=_scheduler(draft, entry),
-        strength=_strength(draft, entry),
-        image=_resized(draft.image, width, height, Image.Resampling.LANCZOS),
+        num_images=at_most("num_images", draft.num_images, server.max_num_images),
+        scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
+        strength=_strength(draft, settings),
+        image=draft.image and resized(draft.image, width, height, Image.Resampling.LANCZOS),
         # A mask stays hard: what its author did not paint must not be repainted a little.
-        mask=_resized(draft.mask, width, height, Image.Resampling.NEAREST),
+        mask=draft.mask and resized(draft.mask, width, height, Image.Resampling.NEAREST),
+        images=draft.images,
+        loras=loras_of(draft, entry),
+        **_frames(draft, entry, settings),
+        **reference_of(draft, entry),
+        **control_of(draft, entry, width, height),
         priority=draft.priority,
-        deadline_s=_at_most("deadline_s", draft.deadline_s or server.max_deadline_s, server.max_deadline_s),
+        deadline_s=at_most("deadline_s", draft.deadline_s or server.max_deadline_s, server.max_deadline_s),
         progress=draft.progress,
         preview_every=draft.preview_every,
     )
@@ -83,15 +91,27 @@ def _nearest_allowed(side: float, limits: Limits) -> int:
     return multiple * min(max(round(side / multiple), smallest), largest)
 
 
-def _check_task(draft: Draft, entry: Entry) -> None:
+def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
     if draft.task not in entry.tasks:
         raise InvalidRequest("task", f"{entry.id} cannot do {draft.task}; it can do {', '.join(entry.tasks)}")
-    needs_image, needs_mask = draft.task is not Task.TEXT_TO_IMAGE, draft.task is Task.INPAINT
-    for field, value, needed in (("image", draft.image, needs_image), ("mask", draft.mask, needs_mask)):
+    return entry.tasks[draft.task]
+
+
+def _check_inputs(draft: Draft, limits: Limits) -> None:
+    """Every image that the task needs is there, and none that it would not look at."""
+    task = draft.task
+    inputs: tuple[tuple[str, object, bool], ...] = (
+        ("image", draft.image, task.takes_image),
+        ("mask", draft.mask, task is Task.INPAINT),
+        ("images", draft.images or None, task is Task.EDIT),
+    )
+    for field, value, needed in inputs:
         if needed and value is None:
-            raise InvalidRequest(field, f"{draft.task} needs one")
+            raise InvalidRequest(field, f"{task} needs one")
         if value is not None and not needed:
-            raise InvalidRequest(field, f"{draft.task} takes none")
+            raise InvalidRequest(field, f"{task} takes none")
+    if len(draft.images) > limits.max_images:
+        raise InvalidRequest("images", f"are {len(draft.images)}; at most {limits.max_images} are allowed")
     if draft.image and draft.mask and draft.image.size != draft.mask.size:
         raise InvalidRequest(
             "mask",
@@ -99,25 +119,25 @@ def _check_task(draft: Draft, entry: Entry) -> None:
         )
 
 
-def _check_prompts(draft: Draft, server: ServerLimits) -> None:
-    if not draft.prompt.strip():
+def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
+    if not draft.prompt.strip() and draft.camera is None:
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
+    if draft.negative_prompt.strip() and not entry.family_spec.negative_prompt:
+        raise InvalidRequest("negative_prompt", f"{entry.id} takes none: its guidance is distilled into the model")
     for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
         if len(text) > server.max_prompt_chars:
             raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
 
 
-def _size(draft: Draft, entry: Entry) -> tuple[int, int]:
-    if draft.image is None:
-        width, height = entry.defaults.width, entry.defaults.height
-    else:
-        width, height = fitted_size(*draft.image.size, entry.limits)
+def _size(draft: Draft, defaults: Defaults, limits: Limits) -> tuple[int, int]:
+    image = draft.image or next(iter(draft.images), None)
+    width, height = (defaults.width, defaults.height) if image is None else fitted_size(*image.size, limits)
     return draft.width or width, draft.height or height
 
 
 def _check_size(width: int, height: int, limits: Limits) -> None:
     for field, side in (("width", width), ("height", height)):
-        _within(field, side, limits.min_px, limits.max_px)
+        within(field, side, limits.min_px, limits.max_px)
         if side % limits.multiple_px:
             raise InvalidRequest(field, f"{side} is not a multiple of {limits.multiple_px}")
     if width * height > limits.max_pixels:
@@ -126,56 +146,46 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
         )
 
 
-def _steps(draft: Draft, entry: Entry) -> int:
-    steps = draft.num_inference_steps or entry.defaults.num_inference_steps
-    return _within("num_inference_steps", steps, 1, entry.limits.max_steps)
+def _steps(draft: Draft, settings: TaskSettings) -> int:
+    steps = draft.num_inference_steps or settings.defaults.num_inference_steps
+    return within("num_inference_steps", steps, 1, settings.limits.max_steps)
 
 
-def _guidance_scale(draft: Draft, entry: Entry) -> float:
-    scale = entry.defaults.guidance_scale if draft.guidance_scale is None else draft.guidance_scale
-    return _within("guidance_scale", scale, *entry.limits.guidance_scale)
+def _guidance_scale(draft: Draft, settings: TaskSettings) -> float:
+    scale = settings.defaults.guidance_scale if draft.guidance_scale is None else draft.guidance_scale
+    return within("guidance_scale", scale, *settings.limits.guidance_scale)
 
 
-def _strength(draft: Draft, entry: Entry) -> float:
-    if draft.task is Task.TEXT_TO_IMAGE:
+def _strength(draft: Draft, settings: TaskSettings) -> float:
+    if not draft.task.takes_strength:
         if draft.strength is not None:
             raise InvalidRequest("strength", f"{draft.task} takes none")
         return 1.0
-    strength = entry.defaults.strength if draft.strength is None else draft.strength
-    steps = _steps(draft, entry)
+    strength = settings.defaults.strength if draft.strength is None else draft.strength
+    steps = _steps(draft, settings)
     if int(steps * strength) < 1:
         least = math.ceil(1000 / steps) / 1000
         raise InvalidRequest("strength", f"{strength} of {steps} steps is no step at all; at least {least}")
     return strength
 
 
+def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
+    if not draft.task.is_video:
+        for field in ("num_frames", "fps"):
+            if getattr(draft, field) is not None:
+                raise InvalidRequest(field, f"{draft.task} takes none")
+        return {}
+    frames = within("num_frames", draft.num_frames or settings.defaults.num_frames, 1, settings.limits.max_frames)
+    multiple = entry.family_spec.frames_multiple
+    if (frames - 1) % multiple:
+        raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
+    return {"num_frames": frames, "fps": draft.fps or settings.defaults.fps}
+
+
 def _seed(draft: Draft) -> int:
     if draft.seed is None:
         return secrets.randbelow(RANDOM_SEEDS)
-    return _at_most("seed", draft.seed, MAX_SEED - draft.num_images + 1)
-
-
-def _scheduler(draft: Draft, entry: Entry) -> str:
-    name = draft.scheduler or entry.defaults.scheduler
-    if name not in SCHEDULERS:
-        raise InvalidRequest("scheduler", f"{name!r} is unknown; known: {', '.join(sorted(SCHEDULERS))}")
-    return name
-
-
-def _resized(image: Image.Image | None, width: int, height: int, resampling: Image.Resampling) -> Image.Image | None:
-    return image if image is None or image.size == (width, height) else image.resize((width, height), resampling)
-
-
-def _within(field: str, value: Number, lowest: float, highest: float) -> Number:
-    if not lowest <= value <= highest:
-        raise InvalidRequest(field, f"{value} is not between {lowest} and {highest}")
-    return value
-
-
-def _at_most(field: str, value: Number, highest: float) -> Number:
-    if value > highest:
-        raise InvalidRequest(field, f"{value} is more than {highest}, the most this server allows")
-    return value
+    return at_most("seed", draft.seed, MAX_SEED - draft.num_images + 1)
 
 
 def _by(size: tuple[int, int]) -> str:

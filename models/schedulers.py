@@ -14,7 +14,7 @@ class SchedulerSpec:
 
 
 # DDIM clips to the range of pixels unless told that it works on latents.
-SCHEDULERS: Mapping[str, SchedulerSpec] = {
+DIFFUSION: Mapping[str, SchedulerSpec] = {
     "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
     "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "euler": SchedulerSpec("EulerDiscreteScheduler"),
@@ -23,3 +23,7 @@ SCHEDULERS: Mapping[str, SchedulerSpec] = {
     "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
     "unipc": SchedulerSpec("UniPCMultistepScheduler"),
 }
+"""For models that predict noise or velocity along a diffusion's schedule."""
+
+FLOW: Mapping[str, SchedulerSpec] = {"flow_euler": SchedulerSpec("FlowMatchEulerDiscreteScheduler")}
+"""For models trained by flow matching."""

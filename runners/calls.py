@@ -1,29 +1,22 @@
-"""Parked module calls, and how several become one.
+"""Parked module calls: what a pipeline asked of a module, with names for all arguments.
 
-A `Call` is what a pipeline asked of a module: named arguments, their signature, and its share of the batch.
-Calls with equal signatures can be run as one by concatenating tensors along their first axis.
+Calls with equal signatures can be run as one; `runners.merging` knows how.
 """
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
 
 from models.families import Part
-
-# A VAE's encoder answers with a distribution; it splits like the tensor of its moments.
-pytree.register_pytree_node(
-    DiagonalGaussianDistribution,
-    lambda dist: ([dist.parameters], dist.deterministic),
-    lambda moments, deterministic: DiagonalGaussianDistribution(next(iter(moments)), deterministic),
-)
+from runners import merging
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +44,7 @@ class Operation:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        return Call(self, {name: self._cast(value) for name, value in named.items() if value is not None})
-
-    def _cast(self, value: Any) -> Any:
-        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
-        return value.to(self.module.dtype) if self.part.casts and floating else value
+        return Call(self, {name: value for name, value in named.items() if value is not None})
 
 
 class Call:
@@ -63,28 +52,39 @@ class Call:
 
     def __init__(self, operation: Operation, arguments: dict[str, Any]) -> None:
         self.operation = operation
-        first = next(value for value in arguments.values() if isinstance(value, torch.Tensor))
-        self.samples: int = first.shape[0]
-        self.tokens = self.samples * _positions(first) // operation.part.pixels_per_token
-        self.arguments = {name: self._per_sample(value) for name, value in arguments.items()}
+        self.samples, positions = _size(arguments)
+        self.tokens = positions // operation.part.pixels_per_token
+        self.arguments = {name: self._normal(value) for name, value in arguments.items()}
+        self._given_dtype = _floating_dtype(arguments)
+
+    @property
+    def part(self) -> Part:
+        return self.operation.part
 
     @property
     def stage(self) -> int:
-        return self.operation.part.stage
+        return self.part.stage
 
     @cached_property
     def signature(self) -> Hashable:
         """Equal for calls that may share one forward pass."""
-        leaves, structure = pytree.tree_flatten(self.arguments)
-        return (id(self.operation), str(structure), tuple(self._leaf_signature(leaf) for leaf in leaves))
+        return (id(self.operation), merging.signature(self.part, self.arguments))
 
     def content_key(self) -> Hashable:
         """Equal for calls with equal results; copies tensors to the host, so meant for small inputs."""
-        leaves, _ = pytree.tree_flatten(self.arguments)
-        contents = tuple(leaf.cpu().numpy().tobytes() for leaf in leaves if isinstance(leaf, torch.Tensor))
-        return (self.signature, self.samples, contents)
+        content = hashlib.blake2b()
+        for leaf in pytree.tree_leaves(self.arguments):
+            if isinstance(leaf, torch.Tensor):
+                content.update(merging.bytes_of(leaf))
+        return (self.signature, self.samples, content.digest())
 
-    def _per_sample(self, value: Any) -> Any:
+    def answered(self, output: Any) -> Any:
+        """Return an output of the module as the pipeline expects it: in the dtype that it gave."""
+        if not self.part.casts or self._given_dtype is None:
+            return output
+        return pytree.tree_map(lambda leaf: _to(leaf, self._given_dtype), output)
+
+    def _normal(self, value: Any) -> Any:
         """Give a scalar tensor, as SD pipelines pass `timestep`, one entry per sample.
 
         Whole-numbered training times become float32, which every timestep embedding computes in anyway;
@@ -92,12 +92,26 @@ class Call:
         """
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(self.samples)
-        return value
+        return _to(value, self.operation.module.dtype) if self.part.casts else value
 
-    def _leaf_signature(self, leaf: Any) -> Hashable:
-        if not isinstance(leaf, torch.Tensor):
-            return leaf if isinstance(leaf, Hashable) else id(leaf)
-        return (leaf.shape[1:], leaf.dtype, leaf.device)
+
+def _to(value: Any, dtype: Any) -> Any:
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _floating_dtype(arguments: dict[str, Any]) -> torch.dtype | None:
+    dtypes = (v.dtype for v in arguments.values() if isinstance(v, torch.Tensor) and v.is_floating_point())
+    return next(dtypes, None)
+
+
+def _size(arguments: dict[str, Any]) -> tuple[int, int]:
+    """Samples, and latent positions of all of them, by the first argument that holds tensors."""
+    for value in arguments.values():
+        if isinstance(value, torch.Tensor):
+            return value.shape[0], value.shape[0] * _positions(value)
+        if isinstance(value, list) and isinstance(value[0], torch.Tensor):
+            return len(value), sum(entry.shape[1:].numel() for entry in value)
+    raise TypeError("a batched call needs a tensor")
 
 
 def _positions(tensor: torch.Tensor) -> int:
@@ -105,38 +119,3 @@ def _positions(tensor: torch.Tensor) -> int:
     if tensor.ndim >= 4:
         return tensor.shape[2:].numel()
     return tensor.shape[1] if tensor.ndim >= 2 else 1
-
-
-def merge(calls: Sequence[Call]) -> dict[str, Any]:
-    """Concatenate the arguments of calls with one signature, in order."""
-    if len(calls) == 1:
-        return calls[0].arguments
-    shared = calls[0].operation.part.follows_shape
-    merged: dict[str, Any] = {}
-    for name, first in calls[0].arguments.items():
-        if name in shared:
-            merged[name] = first
-        else:
-            merged[name] = pytree.tree_map(_concatenate, first, *(call.arguments[name] for call in calls[1:]))
-    return merged
-
-
-def _concatenate(*leaves: Any) -> Any:
-    return torch.cat(leaves) if isinstance(leaves[0], torch.Tensor) else leaves[0]
-
-
-def split(output: Any, calls: Sequence[Call]) -> list[Any]:
-    """Cut the output of a merged call into the outputs its members would have had."""
-    sizes = [call.samples for call in calls]
-    leaves, structure = pytree.tree_flatten(output)
-    columns = [leaf.split(sizes) if isinstance(leaf, torch.Tensor) else [leaf] * len(calls) for leaf in leaves]
-    return [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
-
-
-def finite_samples(output: Any, samples: int) -> list[bool]:
-    """Whether each sample of an output is free of NaN and infinity; synchronises with the device once."""
-    leaves, _ = pytree.tree_flatten(output)
-    floats = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor) and leaf.is_floating_point()]
-    finite = [torch.isfinite(leaf.reshape(samples, -1)).all(dim=1) for leaf in floats]
-    verdict: list[bool] = torch.stack(finite).all(dim=0).tolist()
-    return verdict

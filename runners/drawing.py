@@ -10,8 +10,9 @@ from greenlet import getcurrent, greenlet
 from PIL import Image
 
 from errors import JubakoError
-from models.previews import LatentPreview
-from models.request import GenerationRequest, Task
+from models.families import Family
+from models.loading import LoadedModel
+from models.request import GenerationRequest
 from runners.calls import Call
 from runners.events import Preview, Step
 from runners.executor import Outcome
@@ -28,12 +29,13 @@ def park(call: Call) -> Any:
 class Drawing:
     """`call` is what the picture waits for; `image` is set once it is done."""
 
-    def __init__(self, ticket: Ticket, index: int, make_view: Callable[[], Any], preview: LatentPreview | None) -> None:
+    def __init__(self, ticket: Ticket, index: int, model: LoadedModel, make_view: Callable[[], Any]) -> None:
         self.ticket = ticket
         self.index = index
         self.image: Image.Image | None = None
         self._make_view = make_view
-        self._preview = preview
+        self._family = model.family
+        self._preview = model.preview
         self._greenlet = greenlet(self._draw)
         self._call: Call | None = None
 
@@ -77,7 +79,7 @@ class Drawing:
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request
-        arguments = pipeline_arguments(request, self.index)
+        arguments = pipeline_arguments(self._family, request, self.index)
         if request.progress or request.preview_every:
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments
@@ -88,24 +90,14 @@ class Drawing:
         if request.progress:
             self.ticket.emit(Step(self.index, step, view.num_timesteps))
         if self._preview and request.preview_every and step % request.preview_every == 0:
-            self.ticket.emit(Preview(self.index, step, self._preview.render(tensors["latents"])))
+            latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
+            self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))
         return {}
 
 
-def pipeline_arguments(request: GenerationRequest, index: int) -> dict[str, Any]:
+def pipeline_arguments(family: Family, request: GenerationRequest, index: int) -> dict[str, Any]:
     """The keyword arguments with which the plain pipeline draws picture `index` of the request."""
-    arguments: dict[str, Any] = {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt or None,
-        "num_inference_steps": request.num_inference_steps,
-        "guidance_scale": request.guidance_scale,
+    return {
+        **family.arguments(request),
         "generator": torch.Generator("cpu").manual_seed(request.seed + index),
-        "output_type": "pil",
     }
-    if request.task is not Task.IMAGE_TO_IMAGE:
-        arguments |= {"width": request.width, "height": request.height}
-    if request.task is not Task.TEXT_TO_IMAGE:
-        arguments |= {"image": request.image, "strength": request.strength}
-    if request.task is Task.INPAINT:
-        arguments["mask_image"] = request.mask
-    return arguments

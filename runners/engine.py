@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -159,12 +159,14 @@ class Engine:
     def _start(self, ticket: Ticket, index: int) -> None:
         if ticket.ended:
             return
-        pipeline = self._model.pipelines[ticket.request.task]
-        stand_ins = self._stand_ins[ticket.request.task]
-        view = partial(make_view, pipeline, stand_ins, ticket.request.scheduler)
-        drawing = Drawing(ticket, index, view, self._model.preview)
+        drawing = Drawing(ticket, index, self._model, partial(self._make_view, ticket.request))
         self._running.append(drawing)
         self._advance(drawing, drawing.start)
+
+    def _make_view(self, request: GenerationRequest) -> Any:
+        """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
+        scheduler = self._model.family.schedulers[request.scheduler]
+        return make_view(self._model.pipelines[request.task], self._stand_ins[request.task], scheduler)
 
     def _step(self) -> None:
         batch = choose(self._running, self._budget)
@@ -252,7 +254,11 @@ class Engine:
     def _make_stand_ins(self) -> dict[Task, dict[str, StandIn]]:
         """Stand-ins look like the modules of each task's own pipeline; what they park is shared by all tasks."""
         modules = self._model.components
-        operations = {part: Operation(part, modules[part.component]) for part in self._model.family.parts}
+        operations = {
+            part: Operation(part, modules[part.component])
+            for part in self._model.family.parts
+            if modules.get(part.component) is not None
+        }
         methods = parked_methods(operations, park)
         return {
             task: {name: StandIn(pipeline.components[name], methods[name]) for name in methods}

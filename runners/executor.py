@@ -18,12 +18,13 @@ from torch.utils import _pytree as pytree
 
 from errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.families import Part
-from runners.calls import Call, finite_samples, merge, split
+from runners.calls import Call
+from runners.merging import finite_samples, merge, split
 
 log = logging.getLogger("jubako.engine")
 
-MEMO_ENTRIES = 32
-"""Encodings kept per engine; SDXL's larger encoder answers with all its layers, 6.5 MB in half precision."""
+MEMO_BYTES = 256 * 2**20
+"""Encodings kept per engine: about 40 of SDXL's larger encoder, which answers with all of its layers."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +63,15 @@ class Executor:
             known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
         for key, outcome in known.items():
             if not isinstance(outcome, JubakoError):
-                # Cloned, since a view would keep the whole batch it was cut from.
-                self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
-                self._memo.move_to_end(key)
-        while len(self._memo) > MEMO_ENTRIES:
-            self._memo.popitem(last=False)
+                self._remember(key, outcome)
         return [known[key] for key in keys]
+
+    def _remember(self, key: Hashable, outcome: Any) -> None:
+        # Cloned, since a view would keep the whole batch it was cut from.
+        self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
+        self._memo.move_to_end(key)
+        while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
+            self._memo.popitem(last=False)
 
     def _run(self, calls: Sequence[Call]) -> list[Outcome]:
         out_of_memory = False
@@ -102,10 +106,14 @@ class Executor:
         output = operation.run(**merge(calls))
         finite = finite_samples(output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
-        outputs: list[Outcome] = split(output, calls)
+        outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, split(output, calls), strict=True)]
         first = 0
         for number, call in enumerate(calls):
             if not all(finite[first : first + call.samples]):
                 outputs[number] = NonFinite(f"{operation.part.component} produced NaN or infinity")
             first += call.samples
         return outputs
+
+
+def _bytes_in(outcome: Any) -> int:
+    return sum(leaf.nbytes for leaf in pytree.tree_leaves(outcome) if isinstance(leaf, torch.Tensor))

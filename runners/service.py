@@ -11,7 +11,8 @@ from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
 from errors import Busy
-from models.catalogue import Entry, load_catalogue
+from models.catalogue import full_catalogue
+from models.entries import Entry
 from models.loading import load
 from models.request import GenerationRequest
 from runners import wire
@@ -36,7 +37,7 @@ def runner_services(settings: Settings) -> dict[str, Any]:
     Each process that `bentoml serve` starts calls this again and must find the same services, so they
     follow from the settings alone.
     """
-    served = load_catalogue(settings.catalogue).only(settings.models)
+    served = full_catalogue(settings.catalogue).only(settings.models)
     return {model: _runner_service(entry, settings) for model, entry in served.entries.items()}
 
 

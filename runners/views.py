@@ -15,7 +15,7 @@ import diffusers
 from diffusers import DiffusionPipeline
 
 from models.families import Part
-from models.schedulers import SCHEDULERS
+from models.schedulers import SchedulerSpec
 from runners.calls import Call, Operation
 
 Park = Callable[[Call], Any]
@@ -59,7 +59,7 @@ def _parking(operation: Operation, park: Park) -> Callable[..., Any]:
     return lambda *args, **kwargs: park(operation.call(args, kwargs))
 
 
-def make_view(pipeline: DiffusionPipeline, stand_ins: Mapping[str, StandIn], scheduler: str) -> Any:
+def make_view(pipeline: DiffusionPipeline, stand_ins: Mapping[str, StandIn], scheduler: SchedulerSpec) -> Any:
     """Copy `pipeline` for one picture.
 
     Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
@@ -70,7 +70,6 @@ def make_view(pipeline: DiffusionPipeline, stand_ins: Mapping[str, StandIn], sch
     return view
 
 
-def make_scheduler(name: str, config: Mapping[str, Any]) -> Any:
-    """Build the named sampler with the model's noise schedule and prediction type."""
-    spec = SCHEDULERS[name]
+def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
+    """Build a sampler with the model's noise schedule and prediction type."""
     return getattr(diffusers, spec.class_name).from_config(config, **spec.overrides)

@@ -43,8 +43,10 @@ def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationReques
         "seed": 7,
         "scheduler": "ddim",
     }
-    if task is not Task.TEXT_TO_IMAGE:
-        values |= {"image": photo(), "strength": 0.7}
+    if task.takes_image:
+        values["image"] = photo()
+    if task.takes_strength:
+        values["strength"] = 0.7
     if task is Task.INPAINT:
         values["mask"] = centre_mask()
     return GenerationRequest(**(values | changes))
@@ -54,9 +56,9 @@ def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) ->
     """Draw with the unmodified pipeline alone."""
     pipeline = model.pipelines[wanted.task]
     own = pipeline.scheduler
-    pipeline.scheduler = make_scheduler(wanted.scheduler, own.config)
+    pipeline.scheduler = make_scheduler(model.family.schedulers[wanted.scheduler], own.config)
     try:
-        images: list[Image.Image] = pipeline(**pipeline_arguments(wanted, index)).images
+        images: list[Image.Image] = pipeline(**pipeline_arguments(model.family, wanted, index)).images
     finally:
         pipeline.scheduler = own
     return images[0]

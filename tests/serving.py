@@ -21,7 +21,7 @@ import httpx
 import yaml
 from PIL import Image
 
-from tests.tiny import tiny_stable_diffusion, tiny_stable_diffusion_xl
+from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 300.0
@@ -49,6 +49,7 @@ ENTRY_FIELDS = {
         "max_steps": 900,
         "guidance_scale": [0.0, 20.0],
     },
+    "memory_gib": 0.1,
     "batch_tokens": 1024,
     "preview": {"weight": [[0.25, 0.25, 0.25]] * 4},
 }

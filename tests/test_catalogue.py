@@ -7,9 +7,8 @@ import pytest
 import yaml
 
 from errors import UnknownModel
-from models.catalogue import CatalogueError, load_catalogue, unknown_words
+from models.catalogue import SHIPPED, CatalogueError, load_catalogue, unknown_words
 from models.request import Task
-from settings import Settings
 from tests.serving import ENTRY_FIELDS
 
 ENTRY: dict[str, Any] = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}
@@ -22,13 +21,13 @@ def write(folder: Path, **entries: object) -> Path:
 
 
 def test_the_shipped_catalogue_is_valid_and_starts_with_the_miniature() -> None:
-    catalogue = load_catalogue(Settings.model_fields["catalogue"].default)
+    catalogue = load_catalogue(SHIPPED)
     assert catalogue.default.id == "miniature"
     assert {"sd15", "sdxl", "sdxl-turbo"} <= catalogue.entries.keys()
 
 
 def test_defaults_of_shipped_entries_are_within_their_own_limits() -> None:
-    for entry in load_catalogue(Settings.model_fields["catalogue"].default).entries.values():
+    for entry in load_catalogue(SHIPPED).entries.values():
         defaults, limits = entry.defaults, entry.limits
         assert limits.min_px <= min(defaults.width, defaults.height)
         assert max(defaults.width, defaults.height) <= limits.max_px
@@ -39,22 +38,27 @@ def test_defaults_of_shipped_entries_are_within_their_own_limits() -> None:
 
 
 def test_paths_start_at_the_catalogue(tmp_path: Path) -> None:
+    (tmp_path / "words.json").touch()
     entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.json"})).get("tiny")
     assert entry.source.path == tmp_path / "weights"
     assert entry.vocabulary == tmp_path / "words.json"
 
 
 def test_tasks_follow_from_the_family(tmp_path: Path) -> None:
-    assert set(load_catalogue(write(tmp_path, tiny=ENTRY)).get("tiny").tasks) == set(Task)
+    assert set(load_catalogue(write(tmp_path, tiny=ENTRY)).get("tiny").tasks) == {
+        Task.TEXT_TO_IMAGE,
+        Task.IMAGE_TO_IMAGE,
+        Task.INPAINT,
+    }
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"family": "stable-confusion"}, "family: .*unknown family 'stable-confusion'; known: stable"),
+        ({"family": "stable-confusion"}, "family: .*unknown family 'stable-confusion'; known: flux, stable"),
         ({"defaults": {**ENTRY["defaults"], "scheduler": "heum"}}, "defaults.scheduler: .*'heum'"),
-        ({"source": {}}, "source: .*either path or repo"),
-        ({"source": {"path": "a", "repo": "b"}}, "source: .*either path or repo"),
+        ({"source": {}}, "source: .*give one of path, repo and bento"),
+        ({"source": {"path": "a", "repo": "b"}}, "source: .*give one of path, repo and bento"),
         ({"batch_token": 3}, "batch_token: Extra"),
         ({"limits": {**ENTRY["limits"], "multiple_px": 12}}, "multiple of 8"),
         ({"preview": "nowhere.json"}, "preview: .*nowhere.json"),

@@ -13,7 +13,7 @@ import torch
 
 from errors import Busy
 from models.loading import LoadedModel
-from models.request import Priority, Task
+from models.request import Priority
 from runners.engine import Engine, EngineLimits
 from runners.events import Cancelled, Failed, Picture, Preview, Queued, Started, Step
 from runners.executor import Pass
@@ -76,7 +76,7 @@ async def test_without_progress_only_the_picture_comes(tiny_model: LoadedModel) 
 
 
 async def test_tasks_and_step_counts_share_passes(tiny_model: LoadedModel) -> None:
-    wanted = [request(task, num_inference_steps=n, strength=1.0) for task in Task for n in (5, 8)]
+    wanted = [request(task, num_inference_steps=n, strength=1.0) for task in tiny_model.pipelines for n in (5, 8)]
     with running(tiny_model) as (engine, recorder):
         await draw_together(engine, wanted)
     assert max(recorder.batch_sizes("unet")) == len(wanted)

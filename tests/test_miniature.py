@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.catalogue import load_catalogue
+from models.catalogue import full_catalogue
 from models.loading import load
 from models.miniature.captions import plain_caption
 from models.miniature.concepts import held_out_pairs
@@ -17,7 +17,7 @@ from tests.drawing import draw_together, pictures, request
 
 
 async def test_held_out_pairs_are_drawn() -> None:
-    entry = load_catalogue(settings().catalogue).get("miniature")
+    entry = full_catalogue(settings().catalogue).get("miniature")
     pairs = held_out_pairs()[::6]
     engine = Engine(load(entry, "cpu"), EngineLimits(entry.batch_tokens))
     try:

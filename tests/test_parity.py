@@ -13,7 +13,7 @@ from PIL import Image
 
 from models.loading import LoadedModel
 from models.request import GenerationRequest, Task
-from models.schedulers import SCHEDULERS
+from models.schedulers import DIFFUSION
 from runners.engine import Engine
 from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 
@@ -51,13 +51,13 @@ def crowd(scheduler: str) -> list[GenerationRequest]:
     ]
 
 
-@pytest.mark.parametrize("scheduler", sorted(SCHEDULERS))
+@pytest.mark.parametrize("scheduler", sorted(DIFFUSION))
 async def test_every_sampler_and_task_in_one_crowd(engine: Engine, tiny_model: LoadedModel, scheduler: str) -> None:
     await assert_parity(engine, tiny_model, crowd(scheduler))
 
 
 async def test_all_samplers_side_by_side(engine: Engine, tiny_model: LoadedModel) -> None:
-    await assert_parity(engine, tiny_model, [request(scheduler=s, seed=i) for i, s in enumerate(SCHEDULERS)])
+    await assert_parity(engine, tiny_model, [request(scheduler=s, seed=i) for i, s in enumerate(DIFFUSION)])
 
 
 async def test_strengths(engine: Engine, tiny_model: LoadedModel) -> None:

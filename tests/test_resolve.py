@@ -9,8 +9,9 @@ from PIL import Image
 from pydantic import ValidationError
 
 from errors import InvalidRequest, UnknownModel
-from models.catalogue import Catalogue, Entry, Limits
+from models.catalogue import Catalogue
 from models.draft import Draft
+from models.entries import Entry, Limits
 from models.request import MAX_SEED, GenerationRequest, Task
 from models.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
 from tests.serving import ENTRY_FIELDS, half_mask, photo

@@ -1,26 +1,26 @@
-"""Random-weight checkpoints in the real diffusers classes, saved with `save_pretrained`.
-
-They draw noise, but through the very pipelines that the real checkpoints use; each takes a second to
-build and is the same every time.
-"""
+"""Tiny Stable Diffusion 1.x, XL and 3."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
     AutoencoderKL,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-TEXT_LENGTH = 24
+from tests.tiny.text import tiny_t5, tiny_t5_tokenizer, tiny_text_config, tiny_tokenizer
+
 _BETAS = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -29,37 +29,16 @@ _BETAS = {
 }
 
 
-def tiny_tokenizer() -> CLIPTokenizer:
-    """Return a CLIP tokenizer without merges: every byte is a token."""
-    alphabet = sorted(ByteLevel.alphabet())
-    tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={t: i for i, t in enumerate(tokens)}, merges=[], model_max_length=TEXT_LENGTH)
-
-
-def tiny_text_config(tokenizer: CLIPTokenizer) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=37,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        projection_dim=32,
-        max_position_embeddings=TEXT_LENGTH,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def tiny_vae(sample_size_px: int) -> AutoencoderKL:
-    """Return an autoencoder that shrinks 8 times into 4 channels."""
+def tiny_vae(sample_size_px: int, latent_channels: int = 4, **config: Any) -> AutoencoderKL:
+    """Return an autoencoder that shrinks 8 times."""
     return AutoencoderKL(
         block_out_channels=(8, 8, 16, 16),
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        latent_channels=4,
+        latent_channels=latent_channels,
         norm_num_groups=4,
         sample_size=sample_size_px,
+        **config,
     )
 
 
@@ -118,5 +97,37 @@ def tiny_stable_diffusion_xl(folder: Path) -> Path:
         unet=unet,
         scheduler=EulerDiscreteScheduler(**_BETAS),
         add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def tiny_stable_diffusion_3(folder: Path) -> Path:
+    """Save a StableDiffusion3Pipeline for 64x64 pictures into `folder` and return it."""
+    torch.manual_seed(0)
+    tokenizer, t5_tokenizer = tiny_tokenizer(), tiny_t5_tokenizer()
+    text_config = tiny_text_config(tokenizer)
+    transformer = SD3Transformer2DModel(
+        sample_size=8,
+        patch_size=2,
+        in_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=32,
+        caption_projection_dim=32,
+        pooled_projection_dim=64,
+        out_channels=16,
+        pos_embed_max_size=16,
+    )
+    StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=tiny_vae(64, 16, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        text_encoder=CLIPTextModelWithProjection(text_config),
+        tokenizer=tokenizer,
+        text_encoder_2=CLIPTextModelWithProjection(text_config),
+        tokenizer_2=tokenizer,
+        text_encoder_3=tiny_t5(t5_tokenizer),
+        tokenizer_3=t5_tokenizer,
     ).save_pretrained(folder)
     return folder

@@ -1,0 +1,44 @@
+"""Crowds: requests of one model that differ in everything that may differ inside a batch."""
+
+from __future__ import annotations
+
+from models.families import FAMILIES
+from models.request import GenerationRequest, Task
+from tests.drawing import photo, request
+from tests.tiny import Tiny
+
+VARIATIONS = (
+    # steps, guidance, prompt
+    (4, 5.0, "a red apple"),
+    (6, 7.5, "a blue boat on the sea"),
+    (5, 1.0, "unguided"),
+)
+
+
+def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
+    """Return requests of every task of a family, with their own steps, guidances, prompts and seeds."""
+    wanted = [
+        request(
+            task,
+            scheduler=tiny.scheduler,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            prompt=prompt,
+            seed=seed,
+            **_inputs(task, family, tiny, seed),
+        )
+        for task in FAMILIES[family].pipelines
+        for seed, (steps, guidance, prompt) in enumerate(VARIATIONS)
+    ]
+    if FAMILIES[family].negative_prompt:
+        wanted.append(wanted[0].model_copy(update={"negative_prompt": "blurry", "seed": 9}))
+    return wanted
+
+
+def _inputs(task: Task, family: str, tiny: Tiny, seed: int) -> dict[str, object]:
+    if task.is_video:
+        return {"num_frames": tiny.num_frames, "fps": 8}
+    if task is Task.EDIT:
+        count = 1 + seed % FAMILIES[family].max_images
+        return {"images": tuple(photo(seed=number) for number in range(count))}
+    return {}
