@@ -31,7 +31,7 @@ class Settings(BaseSettings):
     )
     catalogue: Path | None = Field(
         default=None,
-        description="A file with models of your own, in the form of models/catalogue.yaml. An entry replaces the "
+        description="A file with models of your own, in the form of models/checkpoints/*.yaml. An entry replaces the "
         "shipped one of the same id; relative paths start at the file's own folder.",
     )
     device: str = Field(

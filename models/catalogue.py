@@ -1,6 +1,6 @@
 """The catalogue: which models exist, where their weights are, what each can do and how far it may go.
 
-It is data: `catalogue.yaml`, and whatever file the operator adds. This module reads and checks it. Nothing here
+It is data: `checkpoints/*.yaml`, and whatever file the operator adds. This module reads and checks it. Nothing here
 imports torch or diffusers.
 """
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from errors import UnknownModel
 from models.entries import Entry
 
-SHIPPED = Path(__file__).parent / "catalogue.yaml"
+SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 
 
 class CatalogueError(ValueError):
@@ -56,7 +56,7 @@ def load_catalogue(*files: Path) -> Catalogue:
 
 def full_catalogue(own: Path | None) -> Catalogue:
     """Read the shipped catalogue and the operator's own file, if there is one. Raises CatalogueError."""
-    return load_catalogue(SHIPPED, *([own] if own else []))
+    return load_catalogue(*SHIPPED, *([own] if own else []))
 
 
 def _read_file(file: Path) -> list[Entry]:

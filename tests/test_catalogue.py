@@ -20,21 +20,9 @@ def write(folder: Path, **entries: object) -> Path:
     return file
 
 
-def test_the_shipped_catalogue_is_valid_and_starts_with_the_miniature() -> None:
-    catalogue = load_catalogue(SHIPPED)
-    assert catalogue.default.id == "miniature"
-    assert {"sd15", "sdxl", "sdxl-turbo"} <= catalogue.entries.keys()
-
-
-def test_defaults_of_shipped_entries_are_within_their_own_limits() -> None:
-    for entry in load_catalogue(SHIPPED).entries.values():
-        defaults, limits = entry.defaults, entry.limits
-        assert limits.min_px <= min(defaults.width, defaults.height)
-        assert max(defaults.width, defaults.height) <= limits.max_px
-        assert defaults.width * defaults.height <= limits.max_pixels
-        assert defaults.width % limits.multiple_px == defaults.height % limits.multiple_px == 0
-        assert 1 <= defaults.num_inference_steps <= limits.max_steps
-        assert limits.guidance_scale[0] <= defaults.guidance_scale <= limits.guidance_scale[1]
+def test_the_shipped_catalogue_is_valid() -> None:
+    catalogue = load_catalogue(*SHIPPED)
+    assert {"miniature", "sd15", "sdxl", "sdxl-turbo"} <= catalogue.entries.keys()
 
 
 def test_paths_start_at_the_catalogue(tmp_path: Path) -> None:
