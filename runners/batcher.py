@@ -11,13 +11,19 @@ from bisect import insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Protocol, TypeVar
 
+from models.families import Stage
 from models.request import Priority
 
 STRETCH = 4
 """Ticks allowed per denoising step: a 4-step request overtakes 50-step ones accepted up to 184 ticks ago."""
 
-CLASS_TICKS = 1000
-"""What one priority class is worth: a low request yields to normal ones for so many ticks, then advances."""
+CLASS_TICKS = 4000
+"""What one priority class is worth: more than the stretch of the longest request, so that no length makes up for
+a class; a low request yields to normal ones for so many ticks, then advances.
+"""
+
+SHORT_CALL_TICKS = 1000
+"""How much earlier encoding and decoding count as due: before the denoising of their own class, not of a higher."""
 
 
 def urgency(accepted_tick: int, denoising_steps: int, priority: Priority) -> int:
@@ -33,7 +39,7 @@ class Parked(Protocol):
     @property
     def tokens(self) -> int: ...
     @property
-    def stage(self) -> int: ...
+    def stage(self) -> Stage: ...
 
 
 class Candidate(Protocol):
@@ -49,10 +55,10 @@ C = TypeVar("C", bound=Candidate)
 def choose(candidates: Sequence[C], budget: Callable[[C], int]) -> list[C]:
     """Pick the calls of the next forward pass, at least one.
 
-    Encoding and decoding come before denoising, then the most urgent call; those of its signature join it
-    in order of urgency while their tokens fit into the budget.
+    The call that is due first goes; those of its signature join it in order of urgency while their tokens fit
+    into the budget.
     """
-    ordered = sorted(candidates, key=lambda c: (c.call.stage, c.urgency))
+    ordered = sorted(candidates, key=_due)
     first = ordered[0]
     tokens_left = budget(first) - first.call.tokens
     batch = [first]
@@ -61,6 +67,10 @@ def choose(candidates: Sequence[C], budget: Callable[[C], int]) -> list[C]:
             batch.append(candidate)
             tokens_left -= candidate.call.tokens
     return batch
+
+
+def _due(candidate: Candidate) -> int:
+    return candidate.urgency - (0 if candidate.call.stage is Stage.DENOISE else SHORT_CALL_TICKS)
 
 
 class WaitingLine:

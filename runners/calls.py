@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from models.families import Part
+from models.families import Part, Stage
 from runners import merging
 
 
@@ -62,7 +62,7 @@ class Call:
         return self.operation.part
 
     @property
-    def stage(self) -> int:
+    def stage(self) -> Stage:
         return self.part.stage
 
     @cached_property

@@ -144,7 +144,7 @@ class Engine:
                 self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
 
     def _admit(self) -> None:
-        while self._waiting and len(self._running) < self._limits.max_running:
+        while self._waiting and self._has_room_for(next(iter(self._waiting))):
             ticket = self._waiting.pop()
             self._tell(self._observer.on_queue, len(self._waiting))
             ticket.started_at_s = self._clock()
@@ -155,6 +155,10 @@ class Engine:
             if ticket.position != position:
                 ticket.position = position
                 ticket.emit(events.Queued(position))
+
+    def _has_room_for(self, ticket: Ticket) -> bool:
+        # A request of more pictures than may run at all is let in alone.
+        return not self._running or len(self._running) + ticket.request.num_images <= self._limits.max_running
 
     def _start(self, ticket: Ticket, index: int) -> None:
         if ticket.ended:

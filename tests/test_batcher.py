@@ -13,7 +13,7 @@ from runners.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, urgency
 class Call:
     signature: str = "unet 8x8"
     tokens: int = 1
-    stage: int = Stage.DENOISE
+    stage: Stage = Stage.DENOISE
 
 
 @dataclass(frozen=True)
@@ -55,8 +55,14 @@ def test_encoding_and_decoding_go_before_denoising() -> None:
     encode = Candidate(9, Call("text", stage=Stage.ENCODE))
     decode = Candidate(8, Call("vae", stage=Stage.DECODE))
     denoise = Candidate(1)
-    assert choose([denoise, decode, encode], lambda _: 10) == [encode]
-    assert choose([denoise, decode], lambda _: 10) == [decode]
+    assert choose([denoise, decode, encode], lambda _: 10) == [decode]
+    assert choose([denoise, encode], lambda _: 10) == [encode]
+
+
+def test_denoising_goes_before_the_encoding_of_a_lower_class() -> None:
+    encode = Candidate(urgency(0, 4, Priority.LOW), Call("text", stage=Stage.ENCODE))
+    denoise = Candidate(urgency(0, 50, Priority.NORMAL))
+    assert choose([encode, denoise], lambda _: 10) == [denoise]
 
 
 def test_a_short_request_overtakes_a_long_one_that_came_shortly_before() -> None:
