@@ -14,21 +14,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 
 from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
 from models.loading import LoadedModel
-from models.request import GenerationRequest, Task
+from models.request import GenerationRequest
 from runners import events
 from runners.batcher import WaitingLine, choose
-from runners.calls import Operation
 from runners.drawing import Drawing, park
 from runners.executor import Executor, Pass
 from runners.observer import EngineObserver, Report
+from runners.studio import Studio
 from runners.tickets import Ticket
-from runners.views import StandIn, make_view, parked_methods
 
 log = logging.getLogger("jubako.engine")
 T = TypeVar("T")
@@ -66,7 +65,7 @@ class Engine:
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
-        self._stand_ins = self._make_stand_ins()
+        self._studio = Studio(model, park)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -163,14 +162,9 @@ class Engine:
     def _start(self, ticket: Ticket, index: int) -> None:
         if ticket.ended:
             return
-        drawing = Drawing(ticket, index, self._model, partial(self._make_view, ticket.request))
+        drawing = Drawing(ticket, index, self._model, partial(self._studio.view, ticket.request))
         self._running.append(drawing)
         self._advance(drawing, drawing.start)
-
-    def _make_view(self, request: GenerationRequest) -> Any:
-        """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
-        scheduler = self._model.family.schedulers[request.scheduler]
-        return make_view(self._model.pipelines[request.task], self._stand_ins[request.task], scheduler)
 
     def _step(self) -> None:
         batch = choose(self._running, self._budget)
@@ -254,17 +248,3 @@ class Engine:
             hear(news)
         except Exception:
             log.exception("the observer of %s failed", self._model.id)
-
-    def _make_stand_ins(self) -> dict[Task, dict[str, StandIn]]:
-        """Stand-ins look like the modules of each task's own pipeline; what they park is shared by all tasks."""
-        modules = self._model.components
-        operations = {
-            part: Operation(part, modules[part.component])
-            for part in self._model.family.parts
-            if modules.get(part.component) is not None
-        }
-        methods = parked_methods(operations, park)
-        return {
-            task: {name: StandIn(pipeline.components[name], methods[name]) for name in methods}
-            for task, pipeline in self._model.pipelines.items()
-        }
