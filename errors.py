@@ -4,12 +4,16 @@ JubakoError
 ├── InvalidRequest      400  a field is wrong; names the field and what is allowed
 ├── UnknownModel        404  no such entry among the served models
 ├── TooLarge            413  the body of the request is larger than this server reads
-├── Busy                503  the waiting line is full; says when to try again
+├── Forbidden           403  the operator has closed this
+├── Busy                503  the waiting line is full, or the model is not there yet; says when to try again
+│   └── LoadFailed      503  the model cannot be loaded; says what the operator can do
 ├── DeadlineExceeded    504  the request's own deadline passed
 ├── Cancelled           499  the caller went away or asked to stop
 ├── OutOfMemory         507  one picture alone does not fit into the device's memory
 ├── NonFinite           500  the model produced NaN or infinity for this request
 └── GenerationFailed    500  anything else; the cause is in the server's log only
+
+StartError is the operator's and no caller's: a setting or a catalogue is wrong.
 
 `code` is stable and travels over the wire between gateway and runner; `status` is the HTTP status.
 """
@@ -17,6 +21,10 @@ JubakoError
 from __future__ import annotations
 
 from typing import ClassVar
+
+
+class StartError(ValueError):
+    """What an operator set or wrote is wrong, so nothing can start; the message is one for a terminal."""
 
 
 class JubakoError(Exception):
@@ -58,6 +66,11 @@ class TooLarge(JubakoError):
     status = 413
 
 
+class Forbidden(JubakoError):
+    code = "forbidden"
+    status = 403
+
+
 class Busy(JubakoError):
     code = "busy"
     status = 503
@@ -65,6 +78,12 @@ class Busy(JubakoError):
     def __init__(self, message: str, retry_after_s: int = 1) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class LoadFailed(Busy):
+    """A model cannot be loaded: it is not there, not allowed, damaged or too large."""
+
+    code = "load_failed"
 
 
 class DeadlineExceeded(JubakoError):

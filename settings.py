@@ -17,6 +17,7 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 PREFIX = "JUBAKO_"
+DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
 
 
 class Settings(BaseSettings):
@@ -36,12 +37,36 @@ class Settings(BaseSettings):
     )
     device: str = Field(
         default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-        description="Where models run: auto, cpu, mps, cuda or cuda:N. auto takes the first accelerator.",
+        pattern=DEVICE_PATTERN,
+        description="Where models run: auto, cpu, mps, cuda, cuda:N, xpu or xpu:N. auto takes the first accelerator.",
     )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
         description="Number format of all models on an accelerator; a CPU always uses float32.",
+    )
+
+    load: Literal["start", "demand"] = Field(
+        default="start",
+        description="When models are loaded: at the start, as many as fit into the memory budget, or on first use.",
+    )
+    idle_unload_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a request after which a model is unloaded; the next request loads it again.",
+    )
+    memory_budget_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that all loaded models together may take on one device, by the catalogue's figures. When "
+        "it is short, those least recently used are unloaded. Default: the device's memory.",
+    )
+    manage: bool = Field(
+        default=True,
+        description="Whether callers may load and unload models, and move them to other devices.",
+    )
+    allow_pickle: bool = Field(
+        default=False,
+        description="Whether checkpoints may be pickles (.bin, .ckpt, .pt), which can run any code when they are read.",
     )
 
     max_running: int = Field(default=64, ge=1, description="Pictures per model that are drawn at the same time.")

@@ -14,14 +14,16 @@ from errors import (
     GenerationFailed,
     InvalidRequest,
     JubakoError,
+    LoadFailed,
     NonFinite,
     OutOfMemory,
 )
 from runners.events import Failed
 
 _FROM_RUNNER: dict[str, type[JubakoError]] = {
-    error.code: error for error in (Busy, DeadlineExceeded, Cancelled, OutOfMemory, NonFinite, GenerationFailed)
+    error.code: error for error in (DeadlineExceeded, Cancelled, OutOfMemory, NonFinite, GenerationFailed)
 }
+_PASSING: dict[str, type[Busy]] = {error.code: error for error in (Busy, LoadFailed)}
 
 
 class InvalidForm(InvalidRequest):
@@ -50,6 +52,8 @@ def refusal(error: JubakoError) -> JSONResponse:
 
 def error_of(event: Failed) -> JubakoError:
     """Return a runner's failure as the error it was."""
+    if event.code in _PASSING:
+        return _PASSING[event.code](event.message, event.retry_after_s or 1)
     return _FROM_RUNNER.get(event.code, GenerationFailed)(event.message)
 
 

@@ -1,5 +1,6 @@
 """The typed API that answers with server-sent events.
 
+    event: loading   {"progress"}
     event: queued    {"position"}
     event: started   {"model", "task", "seed", "waited_s", "hint"}
     event: step      {"index", "step", "steps"}
@@ -33,7 +34,7 @@ from api.metrics import measured
 from api.refusals import refusal, refusal_body
 from errors import JubakoError
 from runners.closing import ClosingResponse
-from runners.events import Event, Picture, Preview, Queued, Started, Step
+from runners.events import Event, Loading, Picture, Preview, Queued, Started, Step
 
 
 class EventStream(IORootModel[str]):
@@ -79,7 +80,7 @@ async def stream_events(gateway: Gateway, call: Call[Generate]) -> AsyncGenerato
 
 def _told(event: Event, drawing: Drawing, form: Generate) -> str:
     match event:
-        case Queued() | Step():
+        case Loading() | Queued() | Step():
             return _sse(type(event).__name__.lower(), asdict(event))
         case Started():
             return _sse("started", _start_of(event, drawing))

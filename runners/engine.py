@@ -18,13 +18,13 @@ from typing import TypeVar
 
 import torch
 
-from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
+from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, OutOfMemory
 from models.loading import LoadedModel
 from models.request import GenerationRequest
 from runners import events
 from runners.batcher import WaitingLine, choose
 from runners.drawing import Drawing, park
-from runners.executor import Executor, Pass
+from runners.executor import TOO_LARGE, Executor, Pass
 from runners.observer import EngineObserver, Report
 from runners.studio import Studio
 from runners.tickets import Ticket
@@ -71,12 +71,13 @@ class Engine:
 
     # Called from any thread.
 
-    def submit(self, request: GenerationRequest) -> Ticket:
+    def submit(self, request: GenerationRequest, accepted_at_s: float | None = None) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        Raises Busy when `max_queue` requests wait already.
+        `accepted_at_s`, by the engine's clock, is for a request that waited elsewhere before: its deadline counts
+        from then. Raises Busy when `max_queue` requests wait already.
         """
-        ticket = Ticket(request, self._ticks, self._clock(), self._wake)
+        ticket = Ticket(request, self._ticks, self._clock() if accepted_at_s is None else accepted_at_s, self._wake)
         if self._closing:
             raise Busy(f"{self._model.id} is shutting down")
         if not self._places.acquire(blocking=False):
@@ -184,6 +185,8 @@ class Engine:
             move()
         except JubakoError as error:
             self._end(drawing.ticket, error)
+        except torch.OutOfMemoryError:
+            self._end(drawing.ticket, OutOfMemory(TOO_LARGE))
         except Exception:
             log.exception("the pipeline of %s failed", self._model.id)
             self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
@@ -211,7 +214,7 @@ class Engine:
             self._running.remove(drawing)
             drawing.abandon()
         cancelled = isinstance(error, Cancelled)
-        ticket.emit(events.Cancelled() if cancelled else events.Failed(error.code, error.message))
+        ticket.emit(events.Cancelled() if cancelled else events.Failed.of(error))
         self._report(ticket, error.code)
 
     def _end_all(self, error: JubakoError) -> None:

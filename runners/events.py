@@ -1,4 +1,4 @@
-"""What happens to a request, in order: Queued* Started (Step | Preview | Picture)* and, unless every
+"""What happens to a request, in order: Loading* Queued* Started (Step | Preview | Picture)* and, unless every
 picture came, one Failed or Cancelled. `index` is the 0-based number of the picture within its request,
 `step` is 1-based: `step == steps` is the last one.
 """
@@ -8,6 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PIL import Image
+
+from errors import Busy, JubakoError
+
+
+@dataclass(frozen=True)
+class Loading:
+    """The request waits for its model."""
+
+    progress: float
+    """0 to 1; sent again whenever it changes."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +58,12 @@ class Failed:
     code: str
     """The `code` of a JubakoError."""
     message: str
+    retry_after_s: int | None = None
+    """When to try again, for errors that pass."""
+
+    @classmethod
+    def of(cls, error: JubakoError) -> Failed:
+        return cls(error.code, error.message, error.retry_after_s if isinstance(error, Busy) else None)
 
 
 @dataclass(frozen=True)
@@ -55,4 +71,4 @@ class Cancelled:
     pass
 
 
-Event = Queued | Started | Step | Preview | Picture | Failed | Cancelled
+Event = Loading | Queued | Started | Step | Preview | Picture | Failed | Cancelled

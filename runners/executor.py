@@ -26,6 +26,8 @@ log = logging.getLogger("jubako.engine")
 MEMO_BYTES = 256 * 2**20
 """Encodings kept per engine: about 40 of SDXL's larger encoder, which answers with all of its layers."""
 
+TOO_LARGE = "the picture does not fit into the device's memory; ask for a smaller one"
+
 
 @dataclass(frozen=True)
 class Pass:
@@ -93,7 +95,7 @@ class Executor:
         torch.cuda.empty_cache()
         part = calls[0].operation.part
         if len(calls) == 1:
-            return [OutOfMemory("the picture does not fit into the device's memory; ask for a smaller one")]
+            return [OutOfMemory(TOO_LARGE)]
         half = len(calls) // 2
         self.token_limits[part] = max(1, sum(call.tokens for call in calls[:half]))
         log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])

@@ -14,10 +14,10 @@ from typing import Any
 
 from PIL import Image
 
-from runners.events import Cancelled, Event, Failed, Picture, Preview, Queued, Started, Step
+from runners.events import Cancelled, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 
 _EVENTS: dict[str, Callable[..., Event]] = {
-    event.__name__: event for event in (Queued, Started, Step, Preview, Picture, Failed, Cancelled)
+    event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Failed, Cancelled)
 }
 
 
