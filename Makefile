@@ -17,6 +17,7 @@ serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
+	@scripts/need-redis
 	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting and types: the gate

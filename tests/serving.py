@@ -77,7 +77,7 @@ def write_tiny_catalogue(folder: Path) -> Path:
 @contextmanager
 def serving(catalogue: Path, log: Path) -> Iterator[str]:
     """Run the Bento until the block ends; yields its address once `/readyz` says yes."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
         "JUBAKO_CATALOGUE": str(catalogue),
@@ -100,7 +100,7 @@ def serving(catalogue: Path, log: Path) -> Iterator[str]:
         server.wait(timeout=60)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -1,0 +1,33 @@
+"""What can go wrong around jobs, beside the errors of drawing itself."""
+
+from __future__ import annotations
+
+from errors import JubakoError
+
+
+class UnknownJob(JubakoError):
+    """There is no such job, or its record has expired."""
+
+    code = "unknown_job"
+    status = 404
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"there is no job {job_id!r}, or its record has expired")
+
+
+class LedgerUnavailable(JubakoError):
+    """The records cannot be read or written now."""
+
+    code = "ledger_unavailable"
+    status = 503
+
+
+class TooManyJobs(JubakoError):
+    """A waiting line is full; `retry_after_s` says when to try again."""
+
+    code = "too_many_jobs"
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s

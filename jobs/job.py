@@ -1,0 +1,110 @@
+"""What a job is: one request for pictures, what has become of it, and what may become of it yet.
+
+A job moves forward only: pending -> processing -> completed | failed | cancelled. A worker that died leaves it
+processing, and the next one takes it up again (`attempts` counts). Knows nothing of queues, ledgers or HTTP.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.request import Priority
+
+
+class JobState(StrEnum):
+    PENDING = "pending"
+    PROCESSING = "processing"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self in (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+OPEN = (JobState.PENDING, JobState.PROCESSING)
+
+
+class _Data(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Result(_Data):
+    """One picture or video in storage."""
+
+    key: str
+    media_type: str
+    seed: int
+
+
+class Delivery(_Data):
+    """One attempt to tell a webhook."""
+
+    at: datetime
+    status: int | None
+    """The receiver's HTTP status; None when it could not be reached."""
+    detail: str
+
+
+class Job(_Data):
+    """A record as the ledger keeps it. Every change makes a new value."""
+
+    id: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    request: Mapping[str, Any]
+    """`GenerationRequest` without its images, as JSON."""
+    inputs: Mapping[str, str] = Field(default_factory=dict)
+    """Storage keys of the request's images by field; `images.0`, `images.1` for lists."""
+    output_format: str
+    quality: int = 90
+    priority: Priority = Priority.NORMAL
+    caller: str = ""
+    """Whose limit it counts against."""
+    webhook_url: str | None = None
+    state: JobState = JobState.PENDING
+    progress: int = Field(default=0, ge=0, le=100)
+    message: str = "Waiting to start"
+    error: str | None = None
+    results: tuple[Result, ...] = ()
+    attempts: int = 0
+    """How often a worker has begun it; more than one after a crash."""
+    created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    deliveries: tuple[Delivery, ...] = ()
+
+    def changed(self, **changes: Any) -> Job:
+        return self.model_copy(update=changes)
+
+    def begun(self) -> Job:
+        """Return the job as a worker takes it up."""
+        return self.changed(
+            state=JobState.PROCESSING,
+            attempts=self.attempts + 1,
+            started_at=self.started_at or datetime.now(UTC),
+            message="Generation started",
+        )
+
+    def advanced(self, progress: int, message: str) -> Job:
+        """Return the job further on; progress never goes back, though an attempt may begin anew."""
+        return self.changed(progress=max(progress, self.progress), message=message)
+
+    def completed(self, results: tuple[Result, ...]) -> Job:
+        return self._finished(
+            JobState.COMPLETED, progress=100, results=results, message="Generation completed successfully"
+        )
+
+    def failed(self, error: str) -> Job:
+        return self._finished(JobState.FAILED, error=error, message="Generation failed")
+
+    def cancelled(self) -> Job:
+        return self._finished(JobState.CANCELLED, message="Generation cancelled")
+
+    def _finished(self, state: JobState, **changes: Any) -> Job:
+        return self.changed(state=state, finished_at=datetime.now(UTC), **changes)
