@@ -15,13 +15,15 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from errors import UnknownModel
+from errors import StartError, UnknownModel
 from models.entries import Entry
+from models.mistakes import described, did_you_mean
+from models.sources import Strict
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 
 
-class CatalogueError(ValueError):
+class CatalogueError(StartError):
     """A catalogue file is wrong; the message names the file, the entry and the field."""
 
 
@@ -42,8 +44,15 @@ class Catalogue:
         return self.entries[model]
 
     def only(self, models: Iterable[str]) -> Catalogue:
-        """Return the catalogue of these models alone, in this order, or raise UnknownModel."""
-        return Catalogue(self.get(model) for model in models)
+        """Return the catalogue of these models alone, in this order, or raise CatalogueError."""
+        return Catalogue(self.find(model) for model in models)
+
+    def find(self, model: str) -> Entry:
+        """Return the entry that an operator means, or raise CatalogueError."""
+        if model not in self.entries:
+            hint = did_you_mean(model, self.entries) or "; `python -m models` lists them"
+            raise CatalogueError(f"the catalogue has no model {model!r}{hint}")
+        return self.entries[model]
 
 
 def load_catalogue(*files: Path) -> Catalogue:
@@ -61,35 +70,75 @@ def full_catalogue(own: Path | None) -> Catalogue:
 
 def _read_file(file: Path) -> list[Entry]:
     try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise CatalogueError(f"{file}: {error}") from error
+        text = file.read_text(encoding="utf-8")
+        _refuse_repetitions(yaml.compose(text, yaml.SafeLoader))
+        data = yaml.safe_load(text)
+    except OSError as error:
+        raise CatalogueError(f"{file}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CatalogueError(f"{file}: {' '.join(str(error).split())}") from error
     if not isinstance(data, dict) or not data:
         raise CatalogueError(f"{file}: expected a mapping from model ids to entries")
     return [_read_entry(file, str(model), fields) for model, fields in data.items() if not str(model).startswith("_")]
 
 
+def _refuse_repetitions(node: yaml.Node | None, place: str = "") -> None:
+    """Raise ValueError for a key that is given twice: YAML would silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repetitions(item, place)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        name = f"{place}{key.value}"
+        if name in seen:
+            raise ValueError(f"{name}: is given twice, again in line {key.start_mark.line + 1}")
+        seen.add(name)
+        _refuse_repetitions(value, f"{name}.")
+
+
 def _read_entry(file: Path, model: str, fields: object) -> Entry:
-    if not isinstance(fields, dict):
-        raise CatalogueError(f"{file}: {model}: expected a mapping of fields")
     try:
-        entry = Entry.model_validate({"id": model, **_inline_preview(file, fields)})
+        return _checked_entry(file.parent, model, fields)
     except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'entry'}: {e['msg']}" for e in error.errors())
-        raise CatalogueError(f"{file}: {model}: {wrong}") from error
-    except OSError as error:
-        raise CatalogueError(f"{file}: {model}: preview: {error}") from error
-    entry = entry.under(file.parent)
-    if entry.vocabulary is not None and not entry.vocabulary.is_file():
-        raise CatalogueError(f"{file}: {model}: vocabulary: there is no file {entry.vocabulary}")
+        raise CatalogueError(f"{file}: {model}: {described(error, _field_names())}") from error
+    except ValueError as error:
+        raise CatalogueError(f"{file}: {model}: {error}") from error
+
+
+def _checked_entry(folder: Path, model: str, fields: object) -> Entry:
+    if not isinstance(fields, dict):
+        raise ValueError("expected a mapping of fields")  # noqa: TRY004  # a mistake in a file, not in a call
+    if "id" in fields:
+        raise ValueError("id: is the entry's key, and no field")
+    entry = Entry.model_validate({"id": model, **_inline_preview(folder, fields)}).under(folder)
+    if entry.vocabulary is not None:
+        words = _read_json("vocabulary", entry.vocabulary)
+        if not isinstance(words, dict) or not isinstance(words.get("words"), list):
+            raise ValueError(f"vocabulary: {entry.vocabulary} has no list of `words`")
     return entry
 
 
-def _inline_preview(file: Path, fields: dict[str, Any]) -> dict[str, Any]:
+def _inline_preview(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
     """A preview may be the name of a JSON file, which training writes beside the weights."""
     if not isinstance(fields.get("preview"), str):
         return fields
-    return {**fields, "preview": json.loads((file.parent / fields["preview"]).read_text(encoding="utf-8"))}
+    return {**fields, "preview": _read_json("preview", folder / fields["preview"])}
+
+
+def _read_json(field: str, file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{field}: {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{field}: {file} is no JSON: {error}") from error
+
+
+def _field_names() -> set[str]:
+    """Every field that an entry or a part of it may have."""
+    return {name for part in Strict.__subclasses__() for name in part.model_fields}
 
 
 def unknown_words(entry: Entry, prompt: str) -> list[str]:

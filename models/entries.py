@@ -3,50 +3,66 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from models.consistency import limits_mistakes, mistakes
 from models.families import FAMILIES, Family
+from models.mistakes import did_you_mean
 from models.request import Task
 from models.sources import Source, Strict
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")]
+Scale = Annotated[float, Field(ge=0, le=2)]
 
 
 class Defaults(Strict):
     """What a request that leaves a field out gets."""
 
-    width: int
-    height: int
-    num_inference_steps: int
-    guidance_scale: float
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    """Pixels; of the output's size when no image says it."""
+    num_inference_steps: int = Field(ge=1)
+    guidance_scale: float = Field(ge=0)
+    """1 and below is unguided, unless guidance is distilled into the model."""
     strength: float = Field(default=0.8, ge=0, le=1)
+    """Of image-to-image and inpainting; others ignore it."""
     scheduler: str
+    """A name of `models.schedulers` that the family knows."""
     num_frames: int = Field(default=1, ge=1)
+    """Of a video."""
     fps: int = Field(default=16, ge=1, le=60)
+    """Frames a second of a video."""
 
 
 class Limits(Strict):
     """How far a request may go; both ends are allowed values."""
 
-    min_px: int
+    min_px: int = Field(ge=1)
     """Smallest width or height."""
-    max_px: int
+    max_px: int = Field(ge=1)
     """Largest width or height."""
-    max_pixels: int
+    max_pixels: int = Field(ge=1)
     """Largest width times height."""
-    multiple_px: int
+    multiple_px: int = Field(ge=1)
     """Width and height must be multiples of this."""
     max_steps: int = Field(ge=1, le=999)
     """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
     guidance_scale: tuple[float, float]
+    """Lowest and highest."""
     max_frames: int = Field(default=1, ge=1)
+    """Frames of one video."""
     max_images: int = Field(default=1, ge=1)
     """Input images of one edit."""
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        _refuse(limits_mistakes(self))
+        return self
 
 
 class TaskSettings(Strict):
@@ -73,6 +89,7 @@ class LoraSpec(Strict):
     always: bool = False
     """Part of the model: fused into its weights at load, and not for requests to name."""
     description: str = ""
+    """For the people who choose among them."""
 
 
 class ControlNetSpec(Strict):
@@ -80,7 +97,8 @@ class ControlNetSpec(Strict):
 
     source: Source
     variant: str | None = None
-    scale: float = 1.0
+    """The `variant` argument of `from_pretrained`, such as fp16."""
+    scale: Scale = 1.0
     """The `control_scale` of a request that gives none."""
 
 
@@ -91,7 +109,7 @@ class IpAdapterSpec(Strict):
     """Its weights, with `subfolder` and `file`."""
     image_encoder: Source
     """The folder of its CLIP vision model."""
-    scale: float = 0.6
+    scale: Scale = 0.6
     """The `reference_scale` of a request that gives none."""
 
 
@@ -99,7 +117,7 @@ class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra to be installed."""
 
     backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao", "gguf"]
-    components: tuple[str, ...]
+    components: tuple[str, ...] = Field(min_length=1)
     """Which of the pipeline's components, such as transformer and text_encoder_2."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the backend's configuration class."""
@@ -111,13 +129,15 @@ class Memory(Strict):
     offload: Literal["none", "model", "sequential"] = "none"
     """Keep weights in main memory: whole components, or layer by layer (slow)."""
     vae_slicing: bool = False
+    """Decode the pictures of a batch one after the other."""
     vae_tiling: bool = False
+    """Decode large pictures in overlapping tiles."""
     quantization: Quantization | None = None
     attention: str | None = None
     """A diffusers attention backend, such as flash or _native_cudnn."""
     compile: bool = False
     """Compile the denoiser; batches are then rounded up to `batch_buckets`."""
-    batch_buckets: tuple[int, ...] = (1, 2, 4, 8, 16)
+    batch_buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8, 16), min_length=1)
     """Samples per pass that a compiled denoiser is built for."""
 
 
@@ -125,9 +145,13 @@ class Entry(Strict):
     """One model that can be served."""
 
     id: Name
+    """What requests call it; in a catalogue file the key of the entry."""
     title: str
+    """For people."""
     family: str
+    """A name of `models.families`: which pipelines draw with it."""
     source: Source
+    """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
     """Where a single-file checkpoint's configuration is; None lets diffusers find it by the weights' names."""
     dtype: Literal["float32", "float16", "bfloat16"]
@@ -135,58 +159,71 @@ class Entry(Strict):
     variant: str | None = None
     """The `variant` argument of `from_pretrained`, such as fp16."""
     licence: str
+    """As its model card says."""
     gated: bool = False
     """Whether the hub asks for an account that accepted the licence."""
     defaults: Defaults
+    """What requests of every task get that leave a field out."""
     limits: Limits
+    """How far requests of every task may go."""
     tasks: Mapping[Task, TaskSettings] = Field(default_factory=dict)
     """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
     camera: bool = False
     """Whether it was taught the phrases of `models.camera`."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
+    """By the names that requests use."""
     controlnets: Mapping[Name, ControlNetSpec] = Field(default_factory=dict)
+    """By what their control images show, such as canny."""
     ip_adapter: IpAdapterSpec | None = None
+    """What lets requests bring a reference image."""
     memory_gib: float = Field(gt=0)
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
     memory: Memory = Memory()
+    """What to trade for memory or speed; left out: nothing."""
     batch_tokens: int = Field(ge=1)
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
     """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
     preview: Preview | None = None
+    """How to show latents, or the name of a JSON file that says so; None for models without previews."""
 
     @field_validator("family")
     @classmethod
     def _known_family(cls, name: str) -> str:
         if name not in FAMILIES:
-            raise ValueError(f"unknown family {name!r}; known: {', '.join(sorted(FAMILIES))}")
+            known = ", ".join(sorted(FAMILIES))
+            raise ValueError(f"{name!r} is unknown; known: {known}{did_you_mean(name, FAMILIES)}")
         return name
 
     @model_validator(mode="before")
     @classmethod
-    def _complete_tasks(cls, fields: Any) -> Any:
-        """Give each task the entry's defaults and limits, overridden by its own."""
-        family = FAMILIES.get(fields.get("family"))
-        if family is None:
+    def _complete_tasks(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Give each task the entry's defaults and limits, overridden by its own.
+
+        What has a wrong shape stays as it is, for the fields' own checks to refuse.
+        """
+        family = FAMILIES.get(str(fields.get("family")))
+        common = {key: fields.get(key) for key in ("defaults", "limits")}
+        wanted = fields.get("tasks") or dict.fromkeys(family.pipelines if family else ())
+        if not all(isinstance(part, dict) for part in (wanted, *common.values())):
             return fields
-        wanted = fields.get("tasks") or {task: {} for task in family.pipelines}
-        common = {key: fields.get(key) or {} for key in ("defaults", "limits")}
-        tasks = {
-            task: {key: {**common[key], **(own or {}).get(key, {})} for key in common} for task, own in wanted.items()
-        }
-        return {**fields, "tasks": tasks}
+        return {**fields, "tasks": {task: _completed(own, common) for task, own in wanted.items()}}
 
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
         family = self.family_spec
+        common = TaskSettings(defaults=self.defaults, limits=self.limits)
+        found = []
         for task, settings in self.tasks.items():
+            place = "" if settings == common else f"tasks.{task}."
+            found += [f"{place}{mistake}" for mistake in mistakes(task, settings, family)]
             if task not in family.pipelines:
-                raise ValueError(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
-            _check_settings(f"tasks.{task}", settings, family)
+                found.append(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
         if self.controlnets and not family.controlled:
-            raise ValueError(f"controlnets: {family.name} has no pipelines that take one")
+            found.append(f"controlnets: {family.name} has no pipelines that take one")
         if self.ip_adapter and not family.ip_adapter:
-            raise ValueError(f"ip_adapter: {family.name} has no pipelines that take one")
+            found.append(f"ip_adapter: {family.name} has no pipelines that take one")
+        _refuse(found)
         return self
 
     @property
@@ -226,33 +263,16 @@ class Entry(Strict):
         return self.model_copy(update=changes)
 
 
-def _check_settings(place: str, settings: TaskSettings, family: Family) -> None:
-    """Raise ValueError when defaults break their own limits, or limits what the family needs."""
-    defaults, limits = settings.defaults, settings.limits
-    wrong = {
-        f"limits.multiple_px: must be a multiple of {family.size_multiple_px}, as its family needs": (
-            limits.multiple_px % family.size_multiple_px != 0
-        ),
-        f"defaults.scheduler: unknown scheduler {defaults.scheduler!r}; known: {', '.join(family.schedulers)}": (
-            defaults.scheduler not in family.schedulers
-        ),
-        f"limits.max_images: its family takes at most {family.max_images}": limits.max_images > family.max_images,
-        **{f"defaults.{field}: is outside its limits": out for field, out in _outside(defaults, limits).items()},
-    }
-    for message, is_wrong in wrong.items():
-        if is_wrong:
-            raise ValueError(f"{place}.{message}")
+def _completed(own: Any, common: Mapping[str, Any]) -> Any:
+    if own is None:
+        return common
+    if not isinstance(own, dict):
+        return own
+    overridden = {key: {**common[key], **own[key]} for key in common if isinstance(own.get(key), dict)}
+    return {**common, **own, **overridden}
 
 
-def _outside(defaults: Defaults, limits: Limits) -> dict[str, bool]:
-    def bad_side(side: int) -> bool:
-        return not limits.min_px <= side <= limits.max_px or side % limits.multiple_px != 0
-
-    lowest, highest = limits.guidance_scale
-    return {
-        "width": bad_side(defaults.width) or defaults.width * defaults.height > limits.max_pixels,
-        "height": bad_side(defaults.height),
-        "num_inference_steps": not 1 <= defaults.num_inference_steps <= limits.max_steps,
-        "guidance_scale": not lowest <= defaults.guidance_scale <= highest,
-        "num_frames": defaults.num_frames > limits.max_frames,
-    }
+def _refuse(mistakes: Iterable[str]) -> None:
+    """Raise ValueError with all mistakes, each once, if there are any."""
+    if said := "; ".join(dict.fromkeys(mistakes)):
+        raise ValueError(said)
