@@ -13,16 +13,16 @@ Every change of a record and of its places in the indices is one transaction.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, WatchError
+from redis.exceptions import WatchError
 
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger import Change, Page
+from jobs.reachable import reachable
 from models.request import Priority
 
 PREFIX = "jubako:"
@@ -46,26 +46,12 @@ class RedisLedger:
         await self._redis.aclose()
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
-        name = f"{PREFIX}key:{job.caller}:{idempotency_key}"
-        async with _reachable(), self._redis.pipeline(transaction=True) as steps:
-            while True:
-                if idempotency_key is not None:
-                    await steps.watch(name)
-                    earlier = await steps.get(name)
-                    if earlier is not None and (kept := await self._find(earlier)) is not None:
-                        return kept
-                    steps.multi()
-                    # Beyond the record's own time, which only begins when the job has ended.
-                    steps.set(name, job.id, ex=self._ttl_s + KEY_EXTRA_S)
-                self._write(steps, job, None)
-                try:
-                    await steps.execute()
-                except WatchError:
-                    continue
-                return job
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                return await self._add(steps, job, idempotency_key)
 
     async def get(self, job_id: str) -> Job:
-        async with _reachable():
+        with reachable():
             job = await self._find(job_id)
         if job is None:
             raise UnknownJob(job_id)
@@ -80,66 +66,88 @@ class RedisLedger:
     async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
         end = f"({before.timestamp()}" if before else "+inf"
         states = [state] if state else list(JobState)
-        async with _reachable():
+        with reachable():
             jobs = [job for each in states for job in await self._newest(each, end, limit + 1)]
         jobs.sort(key=lambda job: job.created_at, reverse=True)
         more = len(jobs) > limit
         return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
     async def unfinished(self) -> AsyncIterator[Job]:
-        async with _reachable():
+        with reachable():
             ids = [i for state in OPEN for i in await self._redis.zrange(f"{PREFIX}state:{state}", 0, -1)]
             found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
         for job in sorted(found, key=lambda job: job.created_at):
             yield job
 
     async def waiting(self, priority: Priority) -> int:
-        async with _reachable():
+        with reachable():
             return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
 
     async def open_for(self, caller: str) -> int:
-        async with _reachable():
+        with reachable():
             return int(await self._redis.zcard(f"{PREFIX}open:{caller}"))
 
     async def remember_result(self, digest: str, job_id: str) -> None:
-        async with _reachable():
+        with reachable():
             await self._redis.set(f"{PREFIX}content:{digest}", job_id, ex=self._ttl_s)
 
     async def recall_result(self, digest: str) -> Job | None:
-        async with _reachable():
+        with reachable():
             job_id = await self._redis.get(f"{PREFIX}content:{digest}")
             job = None if job_id is None else await self._find(job_id)
         return job if job is not None and job.state is JobState.COMPLETED else None
 
     async def sweep(self) -> int:
         """Records expire by themselves; what is left of them in the lists of ended jobs goes here."""
-        async with _reachable():
+        with reachable():
             return sum([await self._sweep(state) for state in JobState if state.final])
 
     async def is_reachable(self) -> bool:
         try:
-            async with _reachable():
+            with reachable():
                 return bool(await self._redis.ping())
         except LedgerUnavailable:
             return False
 
-    async def _replace(self, job_id: str, change: Change) -> Job:
-        name = f"{PREFIX}job:{job_id}"
-        async with _reachable(), self._redis.pipeline(transaction=True) as steps:
-            while True:
+    async def _add(self, steps: Any, job: Job, idempotency_key: str | None) -> Job:
+        name = f"{PREFIX}key:{job.caller}:{idempotency_key}"
+        while True:
+            if idempotency_key is not None:
                 await steps.watch(name)
-                record = await steps.get(name)
-                if record is None:
-                    raise UnknownJob(job_id)
-                before = Job.model_validate_json(record)
-                job = change(before)
+                earlier = await steps.get(name)
+                if earlier is not None and (kept := await self._find(earlier)) is not None:
+                    return kept
                 steps.multi()
-                self._write(steps, job, before)
-                try:
-                    await steps.execute()
-                except WatchError:
-                    continue
-                return job
+                # Beyond the record's own time, which only begins when the job has ended.
+                steps.set(name, job.id, ex=self._ttl_s + KEY_EXTRA_S)
+            self._write(steps, job, None)
+            try:
+                await steps.execute()
+            except WatchError:
+                continue
+            return job
+
+    async def _replace(self, job_id: str, change: Change) -> Job:
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                return await self._replaced(steps, job_id, change)
+
+    async def _replaced(self, steps: Any, job_id: str, change: Change) -> Job:
+        name = f"{PREFIX}job:{job_id}"
+        while True:
+            await steps.watch(name)
+            record = await steps.get(name)
+            if record is None:
+                raise UnknownJob(job_id)
+            before = Job.model_validate_json(record)
+            job = change(before)
+            steps.multi()
+            self._write(steps, job, before)
+            try:
+                await steps.execute()
+            except WatchError:
+                continue
+            return job
 
     def _write(self, steps: Any, job: Job, before: Job | None) -> None:
         """Append to a transaction what keeps the record and moves it in the indices."""
@@ -182,11 +190,3 @@ class RedisLedger:
         ids = [*await self._redis.zrange(name, 0, -1)]
         gone = [job_id for job_id in ids if not await self._redis.exists(f"{PREFIX}job:{job_id}")]
         return int(await self._redis.zrem(name, *gone)) if gone else 0
-
-
-@asynccontextmanager
-async def _reachable() -> AsyncIterator[None]:
-    try:
-        yield
-    except (RedisError, OSError) as error:
-        raise LedgerUnavailable("Redis does not answer; try again later") from error

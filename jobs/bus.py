@@ -1,0 +1,96 @@
+"""What happens to a job, for whoever watches it: steps, previews, its end.
+
+Events are dictionaries with an `event` name. A watcher first gets those that are still kept, then new ones. They are
+a courtesy, not a record: what must not be lost is in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+from redis.asyncio import Redis
+
+from jobs.reachable import reachable
+
+JobEvent = Mapping[str, Any]
+
+KEPT_EVENTS = 300
+"""Per job: all steps of most requests, and their previews."""
+_BLOCK_MS = 5000
+
+
+class Bus(Protocol):
+    async def publish(self, job_id: str, event: JobEvent) -> None: ...
+
+    def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
+        """Yield what happened and what happens, without end; the caller knows which event is the last."""
+
+    async def close(self) -> None: ...
+
+
+class LocalBus:
+    """Within one process. `ttl` is how long a silent job's events are kept."""
+
+    def __init__(self, ttl: timedelta) -> None:
+        self._ttl_s = ttl.total_seconds()
+        self._kept: defaultdict[str, deque[tuple[int, JobEvent]]] = defaultdict(lambda: deque(maxlen=KEPT_EVENTS))
+        self._news: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._expiry: dict[str, asyncio.TimerHandle] = {}
+        self._count = 0
+
+    async def publish(self, job_id: str, event: JobEvent) -> None:
+        self._count += 1
+        self._kept[job_id].append((self._count, event))
+        self._news.pop(job_id, asyncio.Event()).set()
+        if job_id in self._expiry:
+            self._expiry.pop(job_id).cancel()
+        self._expiry[job_id] = asyncio.get_running_loop().call_later(self._ttl_s, self._forget, job_id)
+
+    async def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
+        seen = 0
+        while True:
+            news = self._news[job_id]
+            for number, event in [(n, e) for n, e in self._kept.get(job_id, ()) if n > seen]:
+                seen = number
+                yield event
+            await news.wait()
+
+    async def close(self) -> None:
+        for expiry in self._expiry.values():
+            expiry.cancel()
+
+    def _forget(self, job_id: str) -> None:
+        self._kept.pop(job_id, None)
+        self._expiry.pop(job_id, None)
+
+
+class RedisBus:
+    """Between all replicas, in one Redis stream per job."""
+
+    def __init__(self, url: str, ttl: timedelta) -> None:
+        self._redis: Any = Redis.from_url(url, decode_responses=True)
+        self._ttl_s = max(1, round(ttl.total_seconds()))
+
+    async def publish(self, job_id: str, event: JobEvent) -> None:
+        name = f"jubako:events:{job_id}"
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                steps.xadd(name, {"event": json.dumps(event)}, maxlen=KEPT_EVENTS, approximate=True)
+                steps.expire(name, self._ttl_s)
+                await steps.execute()
+
+    async def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
+        name, last = f"jubako:events:{job_id}", "0"
+        while True:
+            with reachable():
+                answer = await self._redis.xread({name: last}, block=_BLOCK_MS)
+            for last, fields in answer[0][1] if answer else ():  # noqa: B007
+                yield json.loads(fields["event"])
+
+    async def close(self) -> None:
+        await self._redis.aclose()
