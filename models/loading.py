@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,25 @@ import diffusers
 import torch
 from diffusers import DiffusionPipeline
 
-from models.entries import Entry
+from errors import OutOfMemory
+from models.devices import resolve_device
+from models.entries import ControlNetSpec, Entry, IpAdapterSpec, Memory
 from models.families import Family
+from models.fetching import explained
 from models.inpainting import inpaint_unet
+from models.memory import keep_offloaded, place, tune
 from models.previews import LatentPreview
+from models.progress import Tell, telling_components
+from models.reading import fetch, read_pipeline
 from models.request import Task
+
+NOTHING_TRADED = Memory()
+READ = 0.9
+"""The share of loading that is reading the weights; the rest is moving them to the device."""
+
+
+def _ignore(_progress: float) -> None:
+    pass
 
 
 @dataclass(frozen=True)
@@ -28,6 +42,11 @@ class LoadedModel:
     pipelines: Mapping[Task, DiffusionPipeline]
     device: torch.device
     preview: LatentPreview | None = None
+    controlnets: Mapping[str, ControlNetSpec] = field(default_factory=dict)
+    ip_adapter: IpAdapterSpec | None = None
+    """What `models.extras` loads when a request needs it."""
+    batch_buckets: tuple[int, ...] = ()
+    """Samples per pass that the denoiser is compiled for; none when it is not."""
 
     @property
     def components(self) -> Mapping[str, Any]:
@@ -39,27 +58,61 @@ class LoadedModel:
         return str(next(iter(self.pipelines.values())).dtype).removeprefix("torch.")
 
 
-def load(entry: Entry, device: str = "auto", dtype: str | None = None) -> LoadedModel:
-    """Load a catalogue entry onto a device.
+def load(
+    entry: Entry,
+    device: str = "auto",
+    dtype: str | None = None,
+    *,
+    allow_pickle: bool = False,
+    tell: Tell = _ignore,
+) -> LoadedModel:
+    """Load a catalogue entry onto a device, fetching it when it is not on this machine.
 
-    `dtype` overrides the entry's; a CPU always computes in float32. Raises OSError when the checkpoint is
-    missing or unreadable.
+    `dtype` overrides the entry's; a CPU always computes in float32. `tell` hears the fraction that is done, in the
+    calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a device that is not
+    there.
     """
     device = resolve_device(device)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
-    source = entry.source.path or entry.source.repo
-    assert source is not None, "the catalogue has checked that one of them is given"
-    with _one_thread():
+    try:
+        with _one_thread():
+            pipelines = _load_entry(entry, device, precision, allow_pickle, tell)
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{entry.id} does not fit into the memory of {device}") from error
+    preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
+    return LoadedModel(
+        entry.id,
+        entry.family_spec,
+        pipelines,
+        torch.device(device),
+        preview,
+        controlnets=entry.controlnets,
+        ip_adapter=entry.ip_adapter,
+        batch_buckets=entry.memory.batch_buckets if entry.memory.compile else (),
+    )
+
+
+def _load_entry(
+    entry: Entry, device: str, dtype: torch.dtype, allow_pickle: bool, tell: Tell
+) -> dict[Task, DiffusionPipeline]:
+    family = entry.family_spec
+    pipeline_class = _first_class(family, entry.tasks)
+    files = fetch(entry, pipeline_class, allow_pickle=allow_pickle)
+    with explained(entry.source):
         pipelines = load_pipelines(
-            entry.family_spec,
-            source,
+            family,
+            files.weights,
+            tasks=entry.tasks,
+            config=files.config,
             device=device,
-            dtype=precision,
-            revision=entry.source.revision,
+            dtype=dtype,
+            memory=entry.memory,
+            allow_pickle=allow_pickle,
+            tell=tell,
             variant=entry.variant,
         )
-    preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
-    return LoadedModel(entry.id, entry.family_spec, pipelines, torch.device(device), preview)
+    tell(1.0)
+    return pipelines
 
 
 @contextmanager
@@ -81,48 +134,64 @@ def load_pipelines(
     family: Family,
     source: str | Path,
     *,
+    tasks: Container[Task] | None = None,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
+    memory: Memory = NOTHING_TRADED,
+    tell: Tell = _ignore,
     **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
-    """Load a checkpoint once and build the family's pipeline of every task over it.
+    """Load a checkpoint once and build the family's pipeline of each task over it; None means every task.
 
-    `source` is a folder in diffusers layout or a hub repository; only safetensors are read. `options` go to
-    `from_pretrained` (`revision`, `variant`). Raises OSError when the checkpoint is missing or unreadable.
+    `source` and `options` are those of `models.reading.read_pipeline`, whose errors this raises.
     """
-    task, name = next(iter(family.pipelines.items()))
-    first = getattr(diffusers, name).from_pretrained(source, dtype=dtype, use_safetensors=True, **options)
-    first.to(device)
-    for module in _convolutional(family, first):
-        # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
-        module.to(memory_format=torch.channels_last)
-    vae = first.vae
-    if hasattr(first, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
-        # Pipelines would cast it up and down around each use, under the feet of those that share it.
-        vae.to(torch.float32)
-    others = {t: _over(first, t, getattr(diffusers, n)) for t, n in family.pipelines.items() if t is not task}
+    wanted = {task: name for task, name in family.pipelines.items() if tasks is None or task in tasks}
+    task, name = next(iter(wanted.items()))
+    with telling_components(Path(source), lambda read: tell(READ * read)):
+        first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
+    place(first, memory, device)
+    _arrange(family, first, dtype, memory)
+    tune(first, family, memory)
+    others = {t: _over(first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
     pipelines = {task: first, **others}
+    keep_offloaded(pipelines)
     for pipeline in pipelines.values():
         pipeline.set_progress_bar_config(disable=True)
     return pipelines
 
 
+def _first_class(family: Family, tasks: Container[Task]) -> Any:
+    return getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
+
+
+def _arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, memory: Memory) -> None:
+    """Give weights the layout and precision in which they are used."""
+    if memory.quantization is None and memory.offload == "none":
+        for module in _convolutional(family, pipeline):
+            # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
+            module.to(memory_format=torch.channels_last)
+    vae = pipeline.vae
+    if hasattr(pipeline, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
+        # Pipelines would cast it up and down around each use, under the feet of those that share it.
+        vae.to(torch.float32)
+
+
 def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:
     """The batched modules that are convolutional networks over pictures."""
     names = dict.fromkeys(part.component for part in family.parts)
-    modules = [getattr(pipeline, name) for name in names]
-    return [m for m in modules if m is not None and any(isinstance(c, torch.nn.Conv2d) for c in m.modules())]
+    modules = [getattr(pipeline, name, None) for name in names]
+    return [module for module in modules if module is not None and _is_convolutional(module)]
+
+
+def _is_convolutional(module: torch.nn.Module) -> bool:
+    """Autoencoders of videos mix 2D and 3D convolutions, whose weights have no such layout."""
+    kinds = {type(child) for child in module.modules()}
+    return any(issubclass(kind, torch.nn.Conv2d) for kind in kinds) and not any(
+        issubclass(kind, torch.nn.Conv3d) for kind in kinds
+    )
 
 
 def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
     """Build the pipeline of another task over the weights of the first."""
     changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT and hasattr(first, "unet") else {}
     return pipeline_class.from_pipe(first, dtype=None, **changed)
-
-
-def resolve_device(wanted: str) -> str:
-    """Turn `auto` into the accelerator that is there, or `cpu`."""
-    if wanted != "auto":
-        return wanted
-    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return accelerator.type if accelerator else "cpu"

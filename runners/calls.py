@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,8 +35,11 @@ class Operation:
     def _parameters(self) -> inspect.Signature:
         return inspect.signature(getattr(self.module, self.part.method))
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
-        """Name the arguments as the module does, so that positional and keyword callers can share."""
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], added: Mapping[str, Any]) -> Call:
+        """Name the arguments as the module does, so that positional and keyword callers can share.
+
+        `added` are arguments that follow from the request, beside those of the pipeline.
+        """
         bound = self._parameters.bind(*args, **kwargs)
         named: dict[str, Any] = {}
         for name, value in bound.arguments.items():
@@ -44,7 +47,8 @@ class Operation:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        return Call(self, {name: value for name, value in named.items() if value is not None})
+        given = {name: value for name, value in named.items() if value is not None}
+        return Call(self, {**given, **self.part.fixed, **added})
 
 
 class Call:
@@ -54,7 +58,7 @@ class Call:
         self.operation = operation
         self.samples, positions = _size(arguments)
         self.tokens = positions // operation.part.pixels_per_token
-        self.arguments = {name: self._normal(value) for name, value in arguments.items()}
+        self.arguments = {name: self._normal(name, value) for name, value in arguments.items()}
         self._given_dtype = _floating_dtype(arguments)
 
     @property
@@ -84,12 +88,16 @@ class Call:
             return output
         return pytree.tree_map(lambda leaf: _to(leaf, self._given_dtype), output)
 
-    def _normal(self, value: Any) -> Any:
-        """Give a scalar tensor, as SD pipelines pass `timestep`, one entry per sample.
+    def _normal(self, name: str, value: Any) -> Any:
+        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, one
+        entry per sample.
 
         Whole-numbered training times become float32, which every timestep embedding computes in anyway;
         so samplers with fractional times (Euler) share a pass with the others.
         """
+        if name in self.part.numbers:
+            module = self.operation.module
+            return torch.full((self.samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(self.samples)
         return _to(value, self.operation.module.dtype) if self.part.casts else value

@@ -106,7 +106,7 @@ class Executor:
         samples = sum(call.samples for call in calls)
         started = perf_counter()
         output = operation.run(**merge(calls))
-        finite = finite_samples(output, samples)
+        finite = finite_samples(operation.part, output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
         outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, split(output, calls), strict=True)]
         first = 0

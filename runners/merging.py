@@ -123,7 +123,7 @@ def _concatenated(*leaves: Any) -> Any:
 def split(output: Any, calls: Sequence[Call]) -> list[Any]:
     """Cut the output of a merged call into the outputs its members would have had."""
     sizes = [call.samples for call in calls]
-    leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(sum(sizes)))
+    leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(calls[0].part, sum(sizes)))
     columns = [_cut(leaf, sizes) for leaf in leaves]
     return [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
 
@@ -137,14 +137,19 @@ def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
     return [leaf] * len(sizes)
 
 
-def _is_sample_list(samples: int) -> Any:
-    """Z-Image answers with a list of one tensor (C, F, h, w) per sample."""
+def _is_sample_list(part: Part, samples: int) -> Any:
+    """Modules that take lists may answer with them: Z-Image with one tensor (C, F, h, w) per sample.
+
+    Others answer with lists of whole batches, as a ControlNet does with its residuals.
+    """
+    if not part.listed:
+        return None
     return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
 
 
-def finite_samples(output: Any, samples: int) -> list[bool]:
+def finite_samples(part: Part, output: Any, samples: int) -> list[bool]:
     """Whether each sample of an output is free of NaN and infinity; synchronises with the device once."""
-    leaves = pytree.tree_leaves(output, is_leaf=_is_sample_list(samples))
+    leaves = pytree.tree_leaves(output, is_leaf=_is_sample_list(part, samples))
     finite = [verdict for leaf in leaves if (verdict := _finite(leaf, samples)) is not None]
     verdicts: list[bool] = torch.stack(finite).all(dim=0).tolist()
     return verdicts

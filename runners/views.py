@@ -47,29 +47,35 @@ class StandIn:
         return self.forward(*args, **kwargs)
 
 
-def parked_methods(operations: Mapping[Part, Operation], park: Park) -> dict[str, dict[str, Callable[..., Any]]]:
-    """For each component, its batched methods as functions that park."""
+def parked_methods(
+    operations: Mapping[Part, Operation], park: Park, added: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Callable[..., Any]]]:
+    """For each component, its batched methods as functions that park.
+
+    `added` are arguments beside those of the pipeline, for each component that gets any.
+    """
     methods: dict[str, dict[str, Callable[..., Any]]] = {}
     for part, operation in operations.items():
-        methods.setdefault(part.component, {})[part.method] = _parking(operation, park)
+        methods.setdefault(part.component, {})[part.method] = _parking(operation, park, added.get(part.component, {}))
     return methods
 
 
-def _parking(operation: Operation, park: Park) -> Callable[..., Any]:
-    return lambda *args, **kwargs: park(operation.call(args, kwargs))
+def _parking(operation: Operation, park: Park, added: Mapping[str, Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: park(operation.call(args, kwargs, added))
 
 
-def make_view(pipeline: DiffusionPipeline, stand_ins: Mapping[str, StandIn], scheduler: SchedulerSpec) -> Any:
-    """Copy `pipeline` for one picture.
+def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:
+    """Copy `pipeline` for one picture, with `components` in place of its own.
 
     Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
     """
     view = copy.copy(pipeline)
-    view.__dict__.update(stand_ins)
+    view.__dict__.update(components)
     view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
     return view
 
 
 def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
     """Build a sampler with the model's noise schedule and prediction type."""
-    return getattr(diffusers, spec.class_name).from_config(config, **spec.overrides)
+    renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
+    return getattr(diffusers, spec.class_name).from_config(config, **renamed, **spec.overrides)

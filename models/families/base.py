@@ -48,6 +48,10 @@ class Part:
     """The argument (B, length) that tells true positions of `padded` from padding; made where it is missing."""
     ignored: frozenset[str] = frozenset()
     """Arguments that the method accepts and does not use."""
+    fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Arguments given beside those of the pipeline, to spare work whose result nobody reads."""
+    numbers: frozenset[str] = frozenset()
+    """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, 1, 1)."""
     memoised: bool = False
     """Whether equal inputs may share one result (text encoders)."""
     casts: bool = False
@@ -78,6 +82,10 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
         arguments["strength"] = request.strength
     if request.mask is not None:
         arguments["mask_image"] = request.mask
+    if request.task.is_video:
+        arguments["num_frames"] = request.num_frames
+    if request.reference_image is not None:
+        arguments["ip_adapter_image"] = request.reference_image
     return arguments
 
 
@@ -120,9 +128,13 @@ class Family:
     """Whether its pipelines take one."""
     frames_multiple: int = 1
     """A video has one frame more than a multiple of this."""
+    float32_components: frozenset[str] = frozenset()
+    """Components that are kept in float32 whatever the rest is in; their parts cast."""
     max_images: int = 1
     """Input images of one edit."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class that draws each task under a ControlNet."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
+    components: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    """Components that diffusers is not to load itself: each from a source and the options of `from_pretrained`."""

@@ -12,7 +12,11 @@ VAE = (
     Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=64),
     Part("vae", Stage.DECODE, "decode", casts=True, ignored=frozenset({"generator"})),
 )
-UNET = Part("unet", Stage.DENOISE)
+UNET = Part("unet", Stage.DENOISE, numbers=frozenset({"ip_adapter_scale"}))
+# Residuals are the ControlNet's outputs times the scale, so that calls of all scales can share.
+CONTROLNET = Part("controlnet", Stage.DENOISE, numbers=frozenset({"conditioning_scale"}))
+# The vision models of published IP-Adapters see patches of 14 x 14 pixels.
+IMAGE_ENCODER = Part("image_encoder", Stage.ENCODE, memoised=True, pixels_per_token=14 * 14)
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
@@ -20,6 +24,10 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
     arguments = standard_arguments(request)
     if request.task is Task.IMAGE_TO_IMAGE:
         del arguments["width"], arguments["height"]
+    if request.control_image is not None:
+        # Text-to-image has no other image.
+        name = "image" if request.task is Task.TEXT_TO_IMAGE else "control_image"
+        arguments |= {name: request.control_image, "controlnet_conditioning_scale": request.control_scale}
     return arguments
 
 
@@ -30,7 +38,13 @@ STABLE_DIFFUSION = Family(
         Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
         Task.INPAINT: "StableDiffusionInpaintPipeline",
     },
-    parts=(Part("text_encoder", Stage.ENCODE, memoised=True), *VAE, UNET),
+    controlled={
+        Task.TEXT_TO_IMAGE: "StableDiffusionControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionControlNetImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionControlNetInpaintPipeline",
+    },
+    ip_adapter=True,
+    parts=(Part("text_encoder", Stage.ENCODE, memoised=True), IMAGE_ENCODER, *VAE, CONTROLNET, UNET),
     schedulers=DIFFUSION,
     size_multiple_px=8,
     denoiser="unet",
@@ -44,10 +58,18 @@ STABLE_DIFFUSION_XL = Family(
         Task.IMAGE_TO_IMAGE: "StableDiffusionXLImg2ImgPipeline",
         Task.INPAINT: "StableDiffusionXLInpaintPipeline",
     },
+    controlled={
+        Task.TEXT_TO_IMAGE: "StableDiffusionXLControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionXLControlNetImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionXLControlNetInpaintPipeline",
+    },
+    ip_adapter=True,
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        IMAGE_ENCODER,
         *VAE,
+        CONTROLNET,
         UNET,
     ),
     schedulers=DIFFUSION,

@@ -1,0 +1,67 @@
+"""Tiny ControlNets and IP-Adapters for the tiny Stable Diffusions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import ControlNetModel, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+EMBEDDING = 32
+IMAGE_TOKENS = 4
+"""diffusers knows an IP-Adapter with so many by its layout (loaders/unet.py)."""
+
+
+def tiny_controlnet(checkpoint: Path, folder: Path, seed: int = 0) -> Path:
+    """Save a ControlNet for a checkpoint's UNet into `folder` and return it."""
+    torch.manual_seed(seed)
+    net = ControlNetModel.from_unet(_unet(checkpoint), conditioning_embedding_out_channels=(8, 8, 16, 16))
+    # These are zero before training, which would make the network have no effect.
+    for layer in (net.controlnet_cond_embedding.conv_out, net.controlnet_mid_block, *net.controlnet_down_blocks):
+        nn.init.normal_(layer.weight, std=0.2)
+    net.save_pretrained(folder)
+    return folder
+
+
+def tiny_ip_adapter(checkpoint: Path, folder: Path) -> Path:
+    """Save an IP-Adapter for a checkpoint's UNet as `folder`/ip_adapter.safetensors and its vision model as
+    `folder`/image_encoder; return the folder.
+    """
+    torch.manual_seed(0)
+    CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=32,
+            intermediate_size=37,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            projection_dim=EMBEDDING,
+            image_size=32,
+            patch_size=8,
+        )
+    ).save_pretrained(folder / "image_encoder")
+    save_file(_ip_adapter_weights(_unet(checkpoint)), folder / "ip_adapter.safetensors")
+    return folder
+
+
+def _ip_adapter_weights(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
+    """In the published layout: attention layers count in the order of the UNet's, self-attention included."""
+    width = unet.config.cross_attention_dim
+    weights = {
+        "image_proj.proj.weight": torch.randn(IMAGE_TOKENS * width, EMBEDDING),
+        "image_proj.proj.bias": torch.randn(IMAGE_TOKENS * width),
+        "image_proj.norm.weight": torch.ones(width),
+        "image_proj.norm.bias": torch.zeros(width),
+    }
+    for number, name in enumerate(unet.attn_processors):
+        if name.endswith("attn2.processor"):
+            keys = unet.get_submodule(name.removesuffix(".processor")).to_k
+            for projection in ("to_k_ip", "to_v_ip"):
+                weights[f"ip_adapter.{number}.{projection}.weight"] = torch.randn(keys.out_features, width) / width**0.5
+    return weights
+
+
+def _unet(checkpoint: Path) -> UNet2DConditionModel:
+    return UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
