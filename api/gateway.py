@@ -39,16 +39,16 @@ class Drawing:
     _runner: Runner
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield what happens, down to the last Picture; closing the generator stops the drawing.
+        """Yield what happens, down to the last Result; closing the generator stops the drawing.
 
         Raises the JubakoError that ended the request otherwise.
         """
-        pictures = 0
+        results = 0
         async with aclosing(self._runner.generate(self.request)) as happenings:
             async for event in happenings:
-                pictures += isinstance(event, events.Picture)
+                results += isinstance(event, events.Result)
                 yield _raised(event)
-        if pictures < self.request.num_images:
+        if results < self.request.num_images:
             raise GenerationFailed("the model stopped before the picture was done")
 
 

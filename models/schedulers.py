@@ -11,6 +11,8 @@ from typing import Any
 class SchedulerSpec:
     class_name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """What this class calls otherwise: its own name of a setting, by that of the checkpoint's configuration."""
 
 
 # DDIM clips to the range of pixels unless told that it works on latents.
@@ -18,6 +20,8 @@ DIFFUSION: Mapping[str, SchedulerSpec] = {
     "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
     "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
     "euler": SchedulerSpec("EulerDiscreteScheduler"),
+    # What models distilled to a few steps were trained with: the first step starts from pure noise.
+    "euler_trailing": SchedulerSpec("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
     "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),
     "lcm": SchedulerSpec("LCMScheduler"),
     "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
@@ -27,3 +31,11 @@ DIFFUSION: Mapping[str, SchedulerSpec] = {
 
 FLOW: Mapping[str, SchedulerSpec] = {"flow_euler": SchedulerSpec("FlowMatchEulerDiscreteScheduler")}
 """For models trained by flow matching."""
+
+_FLOW_SIGMAS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+FLOW_MULTISTEP: Mapping[str, SchedulerSpec] = {
+    "unipc": SchedulerSpec("UniPCMultistepScheduler", _FLOW_SIGMAS),
+    "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", **_FLOW_SIGMAS}),
+    "flow_euler": SchedulerSpec("FlowMatchEulerDiscreteScheduler", renamed={"flow_shift": "shift"}),
+}
+"""For models trained by flow matching whose checkpoints come with a multistep sampler, as Wan's do."""

@@ -1,4 +1,4 @@
-"""One picture being drawn: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
+"""One picture or clip being drawn: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 from greenlet import getcurrent, greenlet
-from PIL import Image
 
 from errors import JubakoError
 from models.families import Family
 from models.loading import LoadedModel
 from models.request import GenerationRequest
 from runners.calls import Call
-from runners.events import Preview, Step
+from runners.events import Clip, Picture, Preview, Result, Step
 from runners.executor import Outcome
 from runners.tickets import Ticket
 
@@ -27,12 +26,12 @@ def park(call: Call) -> Any:
 
 
 class Drawing:
-    """`call` is what the picture waits for; `image` is set once it is done."""
+    """`call` is what the picture waits for; `result` is set once it is done."""
 
     def __init__(self, ticket: Ticket, index: int, model: LoadedModel, make_view: Callable[[], Any]) -> None:
         self.ticket = ticket
         self.index = index
-        self.image: Image.Image | None = None
+        self.result: Result | None = None
         self._make_view = make_view
         self._family = model.family
         self._preview = model.preview
@@ -67,15 +66,19 @@ class Drawing:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
-    def _advance(self, reached: Call | Image.Image) -> None:
+    def _advance(self, reached: Call | Result) -> None:
         if isinstance(reached, Call):
             self._call = reached
         else:
-            self._call, self.image = None, reached
+            self._call, self.result = None, reached
 
-    def _draw(self) -> Image.Image:
-        images: list[Image.Image] = self._make_view()(**self._arguments()).images
-        return images[0]
+    def _draw(self) -> Result:
+        output = self._make_view()(**self._arguments())
+        request = self.ticket.request
+        if not request.task.is_video:
+            return Picture(self.index, self.seed, output.images[0])
+        assert request.fps is not None, "the request of a video says how fast it plays"
+        return Clip(self.index, self.seed, tuple(output.frames[0]), request.fps)
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request

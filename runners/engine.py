@@ -24,6 +24,7 @@ from models.request import GenerationRequest
 from runners import events
 from runners.batcher import WaitingLine, choose
 from runners.drawing import Drawing, park
+from runners.events import Result
 from runners.executor import TOO_LARGE, Executor, Pass
 from runners.observer import EngineObserver, Report
 from runners.studio import Studio
@@ -191,14 +192,13 @@ class Engine:
             log.exception("the pipeline of %s failed", self._model.id)
             self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
         else:
-            if drawing.image is not None:
-                self._deliver(drawing)
+            if drawing.result is not None:
+                self._deliver(drawing, drawing.result)
 
-    def _deliver(self, drawing: Drawing) -> None:
-        assert drawing.image is not None
+    def _deliver(self, drawing: Drawing, result: Result) -> None:
         ticket = drawing.ticket
         self._running.remove(drawing)
-        ticket.emit(events.Picture(drawing.index, drawing.seed, drawing.image))
+        ticket.emit(result)
         ticket.pictures_left -= 1
         if ticket.pictures_left == 0:
             ticket.ended = True

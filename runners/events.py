@@ -1,5 +1,5 @@
-"""What happens to a request, in order: Loading* Queued* Started (Step | Preview | Picture)* and, unless every
-picture came, one Failed or Cancelled. `index` is the 0-based number of the picture within its request,
+"""What happens to a request, in order: Loading* Queued* Started (Step | Preview | Result)* and, unless every
+result came, one Failed or Cancelled. `index` is the 0-based number of the result within its request,
 `step` is 1-based: `step == steps` is the last one.
 """
 
@@ -54,6 +54,15 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Clip:
+    index: int
+    seed: int
+    frames: tuple[Image.Image, ...]
+    """RGB, at least one, all of one size."""
+    fps: int
+
+
+@dataclass(frozen=True)
 class Failed:
     code: str
     """The `code` of a JubakoError."""
@@ -71,4 +80,6 @@ class Cancelled:
     pass
 
 
-Event = Loading | Queued | Started | Step | Preview | Picture | Failed | Cancelled
+Result = Picture | Clip
+"""What a request has `num_images` of."""
+Event = Loading | Queued | Started | Step | Preview | Result | Failed | Cancelled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from models.request import GenerationRequest
 from runners.batcher import urgency
-from runners.events import Cancelled, Event, Failed, Picture
+from runners.events import Cancelled, Event, Failed, Result
 
 if TYPE_CHECKING:
     from runners.drawing import Drawing
@@ -44,13 +44,13 @@ class Ticket:
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield events until the request has ended; leaving early cancels it."""
-        pictures = 0
+        results = 0
         ended = False
         try:
             while not ended:
                 event = await self._events.get()
-                pictures += isinstance(event, Picture)
-                ended = isinstance(event, Failed | Cancelled) or pictures == self.request.num_images
+                results += isinstance(event, Result)
+                ended = isinstance(event, Failed | Cancelled) or results == self.request.num_images
                 yield event
         finally:
             if not ended:

@@ -14,7 +14,7 @@ from models.loading import LoadedModel
 from models.request import GenerationRequest, Task
 from runners.drawing import pipeline_arguments
 from runners.engine import Engine
-from runners.events import Event, Picture
+from runners.events import Clip, Event, Picture, Result
 from runners.views import make_scheduler
 
 SIZE_PX = 64
@@ -53,15 +53,20 @@ def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationReques
 
 
 def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> Image.Image:
-    """Draw with the unmodified pipeline alone."""
+    """Draw a picture with the unmodified pipeline alone."""
+    return plain_frames(model, wanted, index)[0]
+
+
+def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> list[Image.Image]:
+    """Draw with the unmodified pipeline alone; a picture is its own only frame."""
     pipeline = model.pipelines[wanted.task]
     own = pipeline.scheduler
     pipeline.scheduler = make_scheduler(model.family.schedulers[wanted.scheduler], own.config)
     try:
-        images: list[Image.Image] = pipeline(**pipeline_arguments(model.family, wanted, index)).images
+        output = pipeline(**pipeline_arguments(model.family, wanted, index))
     finally:
         pipeline.scheduler = own
-    return images[0]
+    return list(output.frames[0] if wanted.task.is_video else output.images[:1])
 
 
 async def draw(engine: Engine, wanted: GenerationRequest) -> list[Event]:
@@ -74,6 +79,15 @@ async def draw_together(engine: Engine, wanted: Sequence[GenerationRequest]) -> 
 
 def pictures(events: Sequence[Event]) -> list[Picture]:
     return sorted((e for e in events if isinstance(e, Picture)), key=lambda picture: picture.index)
+
+
+def results(events: Sequence[Event]) -> list[Result]:
+    return sorted((e for e in events if isinstance(e, Result)), key=lambda result: result.index)
+
+
+def frames_of(result: Result) -> list[Image.Image]:
+    """Return a clip's frames; a picture is its own only frame."""
+    return list(result.frames) if isinstance(result, Clip) else [result.image]
 
 
 def pixels(image: Image.Image) -> NDArray[np.int16]:

@@ -23,8 +23,8 @@ from runners.engine import Engine, EngineLimits
 from runners.executor import Pass
 from runners.observer import EngineObserver
 from tests.crowds import crowd
-from tests.drawing import draw_plain, draw_together, largest_difference, pictures
-from tests.tiny import TINY
+from tests.drawing import draw_together, frames_of, largest_difference, plain_frames, results
+from tests.tiny import TINY, Tiny
 
 TOLERANCE = 1
 """Steps of 1/255 a pixel."""
@@ -53,16 +53,16 @@ class _Passes(EngineObserver):
             self.largest = max(self.largest, forward.calls)
 
 
-def load_tiny(family: str, folder: Path) -> LoadedModel:
-    """Save the family's tiny checkpoint into a folder, and load it as a catalogue's would be."""
-    pipelines = load_pipelines(FAMILIES[family], str(TINY[family].save(folder)))
+def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
+    """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
+    pipelines = load_pipelines(FAMILIES[family], str((tiny or TINY[family]).save(folder)))
     return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"))
 
 
-async def compare(family: str, folder: Path) -> list[Result]:
+async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[Result]:
     """Draw the family's crowd together, and each of its requests alone."""
-    model, passes = load_tiny(family, folder), _Passes()
-    wanted = crowd(family, TINY[family])
+    model, passes = load_tiny(family, folder, tiny), _Passes()
+    wanted = crowd(family, tiny or TINY[family])
     engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
     try:
         differences = await _differences(engine, model, wanted)
@@ -76,9 +76,10 @@ async def _differences(
 ) -> dict[Task, list[int]]:
     differences: dict[Task, list[int]] = defaultdict(list)
     for each, events in zip(wanted, await draw_together(engine, wanted), strict=True):
-        drawn = pictures(events)
+        drawn = results(events)
         assert len(drawn) == each.num_images, events
-        differences[each.task].append(largest_difference(drawn[0].image, draw_plain(model, each)))
+        pairs = zip(frames_of(drawn[0]), plain_frames(model, each), strict=True)
+        differences[each.task].append(max(largest_difference(one, other) for one, other in pairs))
     return differences
 
 

@@ -8,11 +8,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.families.base import Family, Part, Stage
-from models.families.flux import FLUX
+from models.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
+from models.families.flux2 import FLUX_2_KLEIN
+from models.families.ltx import LTX
+from models.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
+from models.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO
+from models.families.z_image import Z_IMAGE
 
 __all__ = ["FAMILIES", "Family", "Part", "Stage"]
 
 FAMILIES: Mapping[str, Family] = {
-    family.name: family for family in (STABLE_DIFFUSION, STABLE_DIFFUSION_XL, STABLE_DIFFUSION_3, FLUX)
+    family.name: family
+    for family in (
+        STABLE_DIFFUSION,
+        STABLE_DIFFUSION_XL,
+        STABLE_DIFFUSION_3,
+        FLUX,
+        FLUX_SCHNELL,
+        FLUX_FILL,
+        FLUX_KONTEXT,
+        FLUX_2_KLEIN,
+        QWEN_IMAGE,
+        QWEN_IMAGE_EDIT,
+        QWEN_IMAGE_EDIT_PLUS,
+        Z_IMAGE,
+        WAN,
+        WAN_IMAGE_TO_VIDEO,
+        WAN_TEXT_AND_IMAGE_TO_VIDEO,
+        LTX,
+    )
 }

@@ -10,8 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tiny.flux import tiny_flux
+from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
+from tests.tiny.flux2 import tiny_flux2_klein
+from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
+from tests.tiny.ltx import tiny_ltx
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
+from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v
+from tests.tiny.z_image import tiny_z_image
 
 
 @dataclass(frozen=True)
@@ -29,5 +34,17 @@ TINY: Mapping[str, Tiny] = {
     "stable-diffusion-xl": Tiny(tiny_stable_diffusion_xl, "euler"),
     "stable-diffusion-3": Tiny(tiny_stable_diffusion_3),
     "flux": Tiny(tiny_flux),
+    "flux-schnell": Tiny(tiny_flux_schnell),
+    "flux-fill": Tiny(tiny_flux_fill),
+    "flux-kontext": Tiny(tiny_flux_kontext),
+    "flux2-klein": Tiny(tiny_flux2_klein),
+    "qwen-image": Tiny(tiny_qwen_image),
+    "qwen-image-edit": Tiny(tiny_qwen_image_edit),
+    "qwen-image-edit-plus": Tiny(tiny_qwen_image_edit_plus),
+    "z-image": Tiny(tiny_z_image),
+    "wan": Tiny(tiny_wan, "unipc", num_frames=5),
+    "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
+    "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
+    "ltx": Tiny(tiny_ltx, num_frames=9),
 }
 """By the name of the family."""

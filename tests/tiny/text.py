@@ -5,7 +5,16 @@ from __future__ import annotations
 from string import ascii_lowercase
 
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import CLIPTextConfig, CLIPTokenizer, T5Config, T5EncoderModel, T5Tokenizer
+from transformers import (
+    CLIPTextConfig,
+    CLIPTokenizer,
+    Qwen2Tokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 TEXT_LENGTH = 24
 
@@ -43,3 +52,24 @@ def tiny_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     ).eval()
+
+
+def tiny_umt5(tokenizer: T5Tokenizer) -> UMT5EncoderModel:
+    return UMT5EncoderModel(
+        UMT5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    ).eval()
+
+
+def tiny_qwen_tokenizer() -> Qwen2Tokenizer:
+    """Return a Qwen2 tokenizer without merges: every byte is a token, beside those of chats and pictures."""
+    tokens = [*sorted(ByteLevel.alphabet()), "<|endoftext|>"]
+    special = ["im_start", "im_end", "vision_start", "vision_end", "image_pad", "video_pad"]
+    tokenizer = Qwen2Tokenizer(
+        vocab={token: number for number, token in enumerate(tokens)},
+        extra_special_tokens=[f"<|{name}|>" for name in special],
+    )
+    tokenizer.chat_template = (
+        "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    return tokenizer

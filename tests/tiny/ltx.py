@@ -1,0 +1,52 @@
+"""Tiny LTX-Video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKLLTXVideo,
+    FlowMatchEulerDiscreteScheduler,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
+)
+
+from tests.tiny.text import tiny_t5, tiny_t5_tokenizer
+
+LATENT_CHANNELS = 8
+
+
+def tiny_ltx(folder: Path) -> Path:
+    """Save an LTXPipeline into `folder` and return it; like the real one, its autoencoder shrinks 8 x 32 x 32 times."""
+    torch.manual_seed(0)
+    tokenizer = tiny_t5_tokenizer()
+    LTXPipeline(
+        transformer=LTXVideoTransformer3DModel(
+            in_channels=LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            num_attention_heads=2,
+            attention_head_dim=16,
+            cross_attention_dim=32,
+            num_layers=2,
+            caption_channels=32,
+        ),
+        vae=AutoencoderKLLTXVideo(
+            latent_channels=LATENT_CHANNELS,
+            block_out_channels=(8, 8, 8, 8),
+            decoder_block_out_channels=(8, 8, 8, 8),
+            layers_per_block=(1, 1, 1, 1, 1),
+            decoder_layers_per_block=(1, 1, 1, 1, 1),
+        ),
+        text_encoder=tiny_t5(tokenizer),
+        tokenizer=tokenizer,
+        scheduler=FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=True,
+            base_shift=0.95,
+            max_shift=2.05,
+            base_image_seq_len=1024,
+            max_image_seq_len=4096,
+            shift_terminal=0.1,
+        ),
+    ).save_pretrained(folder)
+    return folder
