@@ -16,6 +16,7 @@ from runners.drawing import pipeline_arguments
 from runners.engine import Engine
 from runners.events import Clip, Event, Picture, Result
 from runners.views import make_scheduler
+from tests.plain import plain_pipeline
 
 SIZE_PX = 64
 
@@ -59,7 +60,7 @@ def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) ->
 
 def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> list[Image.Image]:
     """Draw with the unmodified pipeline alone; a picture is its own only frame."""
-    pipeline = model.pipelines[wanted.task]
+    pipeline = plain_pipeline(model, wanted)
     own = pipeline.scheduler
     pipeline.scheduler = make_scheduler(model.family.schedulers[wanted.scheduler], own.config)
     try:

@@ -25,6 +25,7 @@ from runners.observer import EngineObserver
 from tests.crowds import crowd
 from tests.drawing import draw_together, frames_of, largest_difference, plain_frames, results
 from tests.tiny import TINY, Tiny
+from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 
 TOLERANCE = 1
 """Steps of 1/255 a pixel."""
@@ -37,6 +38,8 @@ class Result:
 
     family: str
     task: Task
+    pipeline: str
+    """The class that drew it, and what was loaded into that."""
     requests: int
     difference: int
     """Largest, in steps of 1/255."""
@@ -55,8 +58,16 @@ class _Passes(EngineObserver):
 
 def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
     """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
-    pipelines = load_pipelines(FAMILIES[family], str((tiny or TINY[family]).save(folder)))
-    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"))
+    spec = FAMILIES[family]
+    checkpoint = (tiny or TINY[family]).save(folder)
+    return LoadedModel(
+        "tiny",
+        spec,
+        load_pipelines(spec, str(checkpoint)),
+        torch.device("cpu"),
+        controlnets=tiny_controlnets(checkpoint, folder) if spec.controlled else {},
+        ip_adapter=tiny_ip_adapter(checkpoint, folder) if spec.ip_adapter else None,
+    )
 
 
 async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[Result]:
@@ -68,27 +79,33 @@ async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[R
         differences = await _differences(engine, model, wanted)
     finally:
         engine.close()
-    return [Result(family, task, len(found), max(found), passes.largest) for task, found in differences.items()]
+    return [
+        Result(family, *drawn_by, len(found), max(found), passes.largest) for drawn_by, found in differences.items()
+    ]
 
 
 async def _differences(
     engine: Engine, model: LoadedModel, wanted: Sequence[GenerationRequest]
-) -> dict[Task, list[int]]:
-    differences: dict[Task, list[int]] = defaultdict(list)
+) -> dict[tuple[Task, str], list[int]]:
+    differences: dict[tuple[Task, str], list[int]] = defaultdict(list)
     for each, events in zip(wanted, await draw_together(engine, wanted), strict=True):
         drawn = results(events)
         assert len(drawn) == each.num_images, events
         pairs = zip(frames_of(drawn[0]), plain_frames(model, each), strict=True)
-        differences[each.task].append(max(largest_difference(one, other) for one, other in pairs))
+        difference = max(largest_difference(one, other) for one, other in pairs)
+        differences[each.task, _pipeline(model, each)].append(difference)
     return differences
+
+
+def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
+    pipelines = model.family.pipelines if wanted.control_image is None else model.family.controlled
+    return pipelines[wanted.task] + ("" if wanted.reference_image is None else " + IP-Adapter")
 
 
 def table(results: Iterable[Result]) -> str:
     """Return the results as a Markdown page."""
     rows = [
-        f"| {r.family} | {r.task} | {FAMILIES[r.family].pipelines[r.task]} | {r.requests} | {r.largest_batch} "
-        f"| {r.difference} |"
-        for r in results
+        f"| {r.family} | {r.task} | {r.pipeline} | {r.requests} | {r.largest_batch} | {r.difference} |" for r in results
     ]
     return "\n".join(
         (

@@ -10,13 +10,31 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
+from models.entries import ControlNetSpec, IpAdapterSpec
+from models.sources import Source
+
 EMBEDDING = 32
 IMAGE_TOKENS = 4
 """diffusers knows an IP-Adapter with so many by its layout (loaders/unet.py)."""
 
 
-def tiny_controlnet(checkpoint: Path, folder: Path, seed: int = 0) -> Path:
-    """Save a ControlNet for a checkpoint's UNet into `folder` and return it."""
+def tiny_controlnets(checkpoint: Path, folder: Path) -> dict[str, ControlNetSpec]:
+    """Save two ControlNets for a checkpoint into `folder`, and return them as a catalogue names them."""
+    nets = {kind: _controlnet(checkpoint, folder / kind, seed) for seed, kind in enumerate(("canny", "depth"), start=1)}
+    return {kind: ControlNetSpec(source=Source(path=net)) for kind, net in nets.items()}
+
+
+def tiny_ip_adapter(checkpoint: Path, folder: Path) -> IpAdapterSpec:
+    """Save an IP-Adapter for a checkpoint and its vision model into `folder`, and return it as a catalogue names it."""
+    _vision_model().save_pretrained(folder / "image_encoder")
+    save_file(_ip_adapter_weights(_unet(checkpoint)), folder / "ip_adapter.safetensors")
+    return IpAdapterSpec(
+        source=Source(path=folder, file="ip_adapter.safetensors"),
+        image_encoder=Source(path=folder, subfolder="image_encoder"),
+    )
+
+
+def _controlnet(checkpoint: Path, folder: Path, seed: int) -> Path:
     torch.manual_seed(seed)
     net = ControlNetModel.from_unet(_unet(checkpoint), conditioning_embedding_out_channels=(8, 8, 16, 16))
     # These are zero before training, which would make the network have no effect.
@@ -26,12 +44,9 @@ def tiny_controlnet(checkpoint: Path, folder: Path, seed: int = 0) -> Path:
     return folder
 
 
-def tiny_ip_adapter(checkpoint: Path, folder: Path) -> Path:
-    """Save an IP-Adapter for a checkpoint's UNet as `folder`/ip_adapter.safetensors and its vision model as
-    `folder`/image_encoder; return the folder.
-    """
+def _vision_model() -> CLIPVisionModelWithProjection:
     torch.manual_seed(0)
-    CLIPVisionModelWithProjection(
+    return CLIPVisionModelWithProjection(
         CLIPVisionConfig(
             hidden_size=32,
             intermediate_size=37,
@@ -41,9 +56,7 @@ def tiny_ip_adapter(checkpoint: Path, folder: Path) -> Path:
             image_size=32,
             patch_size=8,
         )
-    ).save_pretrained(folder / "image_encoder")
-    save_file(_ip_adapter_weights(_unet(checkpoint)), folder / "ip_adapter.safetensors")
-    return folder
+    )
 
 
 def _ip_adapter_weights(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
