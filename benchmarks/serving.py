@@ -26,7 +26,7 @@ from benchmarks.plot import plot
 from benchmarks.report import Measured, bars, print_report
 from benchmarks.subject import REPOSITORY, measured_entry, server_environment
 from models.entries import Entry
-from models.loading import resolve_device
+from models.devices import resolve_device
 
 ENGINE = "engine"
 SECTIONS = {ENGINE: ENGINE, **{name: name for name in WORKLOADS}, "short": SHORT}
