@@ -12,6 +12,12 @@ import pytest
 
 from tests.parity import TOLERANCE, compare
 from tests.tiny import TINY
+from tests.tiny.qwen_image import shrink_inputs
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_inputs(monkeypatch)
 
 
 @pytest.mark.parametrize("family", TINY)

@@ -136,5 +136,5 @@ class Family:
     """The diffusers class that draws each task under a ControlNet."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
-    components: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-    """Components that diffusers is not to load itself: each from a source and the options of `from_pretrained`."""
+    components: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    """Components that diffusers is not to load itself: how to, from the folder of the pipeline."""

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2_klein
-from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.ltx import tiny_ltx
+from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v
 from tests.tiny.z_image import tiny_z_image

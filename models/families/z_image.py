@@ -1,0 +1,34 @@
+"""Z-Image: a single-stream transformer that takes latents and texts as lists, one entry per sample."""
+
+from __future__ import annotations
+
+from models.families.base import Family, Part, Stage
+from models.families.stable_diffusion import VAE
+from models.request import Task
+from models.schedulers import FLOW
+
+TRANSFORMER = Part(
+    "transformer",
+    Stage.DENOISE,
+    # It would pad pictures of different sizes too, but then small ones cost as much as the largest of the pass.
+    listed=frozenset({"x"}),
+    ragged=frozenset({"cap_feats"}),
+    # Text-to-image asks for a tuple, image-to-image for an output that is indexed like one.
+    fixed={"return_dict": False},
+)
+
+Z_IMAGE = Family(
+    name="z-image",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "ZImagePipeline",
+        Task.IMAGE_TO_IMAGE: "ZImageImg2ImgPipeline",
+    },
+    parts=(
+        # Pipelines read hidden states only; a cache for generation would be kept with them.
+        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
+        *VAE,
+        TRANSFORMER,
+    ),
+    schedulers=FLOW,
+    size_multiple_px=16,
+)

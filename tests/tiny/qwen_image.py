@@ -1,0 +1,133 @@
+"""Tiny Qwen-Image, Qwen-Image-Edit and Qwen-Image-Edit-Plus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import (
+    AutoencoderKLQwenImage,
+    FlowMatchEulerDiscreteScheduler,
+    QwenImageEditPipeline,
+    QwenImageEditPlusPipeline,
+    QwenImagePipeline,
+    QwenImageTransformer2DModel,
+)
+from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+from transformers import (
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
+    Qwen2VLImageProcessorPil,
+)
+
+from models.picture_processor import PictureProcessor
+from tests.tiny.text import tiny_qwen_tokenizer
+
+LATENT_CHANNELS = 4
+TEXT_WIDTH = 32
+
+
+def tiny_qwen_image(folder: Path) -> Path:
+    """Save a QwenImagePipeline into `folder` and return it."""
+    QwenImagePipeline(**_components(tiny_qwen_tokenizer())).save_pretrained(folder)
+    return folder
+
+
+def tiny_qwen_image_edit(folder: Path) -> Path:
+    """Save a QwenImageEditPipeline into `folder` and return it."""
+    return _save_with_processor(QwenImageEditPipeline, folder)
+
+
+def tiny_qwen_image_edit_plus(folder: Path) -> Path:
+    """Save a QwenImageEditPlusPipeline, whose input pictures are modulated as clean like those of Edit-2511."""
+    return _save_with_processor(QwenImageEditPlusPipeline, folder, zero_cond_t=True)
+
+
+def shrink_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let edits look at pictures of 128x128 pixels, not of a megapixel, which would take a CPU seconds each."""
+    for pipelines in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
+        fit = pipelines.calculate_dimensions
+        monkeypatch.setattr(pipelines, "calculate_dimensions", partial(_smaller, fit))
+
+
+def _smaller(fit: Callable[[float, float], tuple[int, ...]], area_px: float, ratio: float) -> tuple[int, ...]:
+    return fit(area_px / 64, ratio)
+
+
+def _save_with_processor(pipeline: Any, folder: Path, **transformer: Any) -> Path:
+    tokenizer = tiny_qwen_tokenizer()
+    # Four patches a picture.
+    images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28})
+    processor = PictureProcessor(images, tokenizer)
+    pipeline(**_components(tokenizer, **transformer), processor=processor).save_pretrained(folder)
+    index = folder / "model_index.json"
+    written = {**json.loads(index.read_text()), "processor": ["transformers", "Qwen2VLProcessor"]}
+    index.write_text(json.dumps(written))
+    return folder
+
+
+def _components(tokenizer: Qwen2Tokenizer, **transformer: Any) -> dict[str, Any]:
+    torch.manual_seed(0)
+    return {
+        "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
+        "vae": _vae(),
+        "text_encoder": _text_encoder(tokenizer),
+        "tokenizer": tokenizer,
+        "transformer": QwenImageTransformer2DModel(
+            in_channels=4 * LATENT_CHANNELS,
+            out_channels=LATENT_CHANNELS,
+            num_layers=1,
+            attention_head_dim=16,
+            num_attention_heads=2,
+            joint_attention_dim=TEXT_WIDTH,
+            axes_dims_rope=(4, 6, 6),
+            **transformer,
+        ),
+    }
+
+
+def _vae() -> AutoencoderKLQwenImage:
+    """Return an autoencoder that shrinks 8 times."""
+    return AutoencoderKLQwenImage(
+        base_dim=4,
+        z_dim=LATENT_CHANNELS,
+        dim_mult=[1, 1, 1, 1],
+        num_res_blocks=1,
+        latents_mean=[-0.2, 0.1, 0.0, 0.3],
+        latents_std=[1.5, 0.8, 1.0, 1.2],
+    )
+
+
+def _text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+    config = Qwen2_5_VLConfig(
+        text_config={
+            "vocab_size": len(tokenizer),
+            "bos_token_id": None,
+            "eos_token_id": tokenizer.eos_token_id,
+            "hidden_size": TEXT_WIDTH,
+            "intermediate_size": 37,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "num_key_value_heads": 2,
+            "rope_parameters": {"mrope_section": [1, 1, 2], "rope_type": "default", "rope_theta": 1000000.0},
+        },
+        vision_config={
+            "depth": 1,
+            "hidden_size": 16,
+            "intermediate_size": 37,
+            "num_heads": 2,
+            "out_hidden_size": TEXT_WIDTH,
+            "fullatt_block_indexes": [0],
+        },
+        image_token_id=tokenizer.convert_tokens_to_ids("<|image_pad|>"),
+        video_token_id=tokenizer.convert_tokens_to_ids("<|video_pad|>"),
+        vision_start_token_id=tokenizer.convert_tokens_to_ids("<|vision_start|>"),
+        vision_end_token_id=tokenizer.convert_tokens_to_ids("<|vision_end|>"),
+    )
+    return Qwen2_5_VLForConditionalGeneration(config).eval()
