@@ -15,6 +15,7 @@ from _bentoml_sdk.io_models import IORootModel
 from PIL import Image
 from starlette.responses import Response
 
+from api.files import files_app
 from api.forms import Call, Edit, Generate, ImageToImage, Inpaint, TextToImage
 from api.gateway import Gateway
 from api.single import answer_with_picture
@@ -26,6 +27,7 @@ from models.resolve import ServerLimits
 from runners.client import RunnerClient
 from runners.service import runner_services
 from settings import settings
+from storage.locations import local_folder
 
 SETTINGS = settings()
 CATALOGUE = full_catalogue(SETTINGS.catalogue).only(SETTINGS.models)
@@ -53,6 +55,7 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 
 @bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
 @bentoml.asgi_app(status_app)
+@bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
 @in_front_of(RUNNERS)
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""

@@ -13,10 +13,15 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AliasChoices, Field, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from storage.locations import location_url
+
 PREFIX = "JUBAKO_"
+DEFAULT_FOLDER = "~/.local/share/jubako"
+"""Outside of the Bento, whose folder changes with every version."""
 DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
 
 
@@ -103,6 +108,62 @@ class Settings(BaseSettings):
     )
     max_num_images: int = Field(default=8, ge=1, description="Pictures that one request may ask for.")
 
+    storage: str | None = Field(
+        default=None,
+        description="Where results of jobs are kept: a folder, s3://bucket/folder, gs://bucket/folder or "
+        "az://container/folder; credentials come from the cloud's own variables (AWS_*, GOOGLE_*, AZURE_STORAGE_*). "
+        "Default: the bucket in S3_BUCKET_NAME if there is one, else ~/.local/share/jubako.",
+    )
+    s3_bucket_name: str | None = Field(
+        default=None, validation_alias="S3_BUCKET_NAME", description="Short for JUBAKO_STORAGE=s3://..."
+    )
+    storage_urls: Literal["presigned", "public"] = Field(
+        default="presigned",
+        description="Addresses of results in a cloud: signed ones that expire, or the plain ones of a public bucket.",
+    )
+    storage_public_url: str | None = Field(
+        default=None,
+        pattern="^https?://",
+        description="Address at which a CDN or web server shows what is kept at JUBAKO_STORAGE; results then have "
+        "addresses that begin with it, instead of the cloud's or this server's.",
+    )
+    url_ttl_s: float = Field(
+        default=86_400,
+        ge=1,
+        # The longest that Amazon and Google sign for.
+        le=7 * 86_400,
+        description="Seconds for which a signed address works.",
+    )
+    result_ttl_s: float = Field(
+        default=7 * 86_400,
+        gt=0,
+        description="Seconds after which results in a local folder are deleted. Buckets have rules of their own.",
+    )
+    storage_timeout_s: float = Field(
+        default=60.0,
+        gt=0,
+        # Retries, which take half of it, must end before the signatures of requests expire (5 minutes).
+        le=600,
+        description="Seconds that reading or writing one file may take, retries included.",
+    )
+
+    @property
+    def storage_location(self) -> str:
+        """Where results are kept, as a URL."""
+        if self.storage is not None:
+            return self.storage
+        return location_url(f"s3://{self.s3_bucket_name}" if self.s3_bucket_name else DEFAULT_FOLDER)
+
+    @field_validator("storage")
+    @classmethod
+    def _check_storage(cls, value: str | None) -> str | None:
+        return None if value is None else location_url(value)
+
+    @field_validator("storage_public_url")
+    @classmethod
+    def _without_slash(cls, value: str | None) -> str | None:
+        return None if value is None else value.rstrip("/")
+
     @field_validator("models", mode="before")
     @classmethod
     def _split_models(cls, value: object) -> object:
@@ -116,10 +177,18 @@ def refuse_unknown_variables(names: Iterable[str]) -> None:
 
     A misspelt limit would otherwise be silently ignored.
     """
-    known = [f"{PREFIX}{field}".upper() for field in Settings.model_fields]
+    known = [name.upper() for field, info in Settings.model_fields.items() for name in _variables(field, info)]
     unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
         raise ValueError("unknown settings: " + ", ".join(_with_suggestion(name, known) for name in unknown))
+
+
+def _variables(field: str, info: FieldInfo) -> list[str]:
+    """Return the variables that set a field: those it names itself replace the one with our prefix."""
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        return [str(choice) for choice in alias.choices]
+    return [f"{PREFIX}{field}" if alias is None else str(alias)]
 
 
 def _with_suggestion(name: str, known: list[str]) -> str:

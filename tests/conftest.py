@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,8 +48,12 @@ def xl_engine(tiny_xl_model: LoadedModel) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def server(served_folder: Path) -> Iterator[str]:
     """The address of a real server of the models `tiny` and `tiny-xl`."""
-    folder = tmp_path_factory.mktemp("served")
-    with serving(write_tiny_catalogue(folder), folder / "log") as url:
+    with serving(write_tiny_catalogue(served_folder), served_folder / "log") as url:
         yield url

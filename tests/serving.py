@@ -28,6 +28,8 @@ START_TIMEOUT_S = 300.0
 """Generous: four processes import torch, maybe on a busy machine."""
 MAX_UPLOAD_BYTES = 2**20
 SIZE_PX = 64
+STORAGE = "storage"
+"""The server's storage folder, beside its catalogue."""
 
 ENTRY_FIELDS = {
     "title": "Random weights",
@@ -85,6 +87,7 @@ def serving(catalogue: Path, log: Path) -> Iterator[str]:
         "JUBAKO_DEVICE": "cpu",
         "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
+        "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
         "BENTOML_DO_NOT_TRACK": "True",
         # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
         "OMP_NUM_THREADS": "1",

@@ -1,0 +1,147 @@
+"""Reading and writing files in storage, whichever it is, within a bounded time and with one error for all outages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from obstore import sign_async
+from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.store import LocalStore
+
+from settings import Settings
+from storage.errors import NotStored, StorageUnavailable
+from storage.keys import CACHE_CONTROL, RESULTS
+from storage.stores import CloudStore, Store, store_at
+
+if TYPE_CHECKING:
+    from obstore import Attributes
+
+LOCAL_ADDRESS = "/files"
+"""Where the gateway serves results that are kept in a local folder; see api/files.py."""
+PROBE_KEY = "reachable"
+PROBE_TIMEOUT_S = 2.0
+"""Health checks give up on a server after a few seconds; storage must have answered before that."""
+
+logger = logging.getLogger(__name__)
+
+
+class Storage:
+    """Files by key. Each method raises StorageUnavailable when storage fails for longer than `timeout`."""
+
+    def __init__(self, store: Store, timeout: timedelta, url_ttl: timedelta, signed: bool, base: str | None) -> None:
+        """`base` is the address of the place itself, if results are not to be had at the cloud's own."""
+        self._store = store
+        self._timeout_s = timeout.total_seconds()
+        self._url_ttl = url_ttl
+        self._signed = signed
+        self._base = base
+
+    @property
+    def is_local(self) -> bool:
+        return isinstance(self._store, LocalStore)
+
+    async def put(self, key: str, data: bytes, media_type: str) -> None:
+        """Write a file, or replace it; readers see all of it or nothing."""
+        # A folder has no place for attributes: there the extension says what a file is.
+        attributes: Attributes | None = {"Content-Type": media_type, "Cache-Control": CACHE_CONTROL}
+        async with _bounded("writing", self._timeout_s):
+            await self._store.put_async(key, data, attributes=None if self.is_local else attributes)
+
+    async def get(self, key: str) -> bytes:
+        """Read a file. Raises NotStored when there is none of that name."""
+        async with _bounded("reading", self._timeout_s):
+            try:
+                found = await self._store.get_async(key)
+                return bytes(await found.bytes_async())
+            except FileNotFoundError as error:
+                raise NotStored from error
+
+    async def delete(self, keys: Sequence[str]) -> None:
+        """Delete files; those that do not exist are none to complain about."""
+        async with _bounded("deleting"):
+            try:
+                await self._store.delete_async(keys)
+            except FileNotFoundError:
+                # All stores but S3 stop at the first that is missing.
+                for key in keys:
+                    with suppress(FileNotFoundError):
+                        await self._store.delete_async(key)
+
+    async def url(self, key: str) -> str:
+        """Return where a result can be fetched without credentials.
+
+        For a local folder that is a path on this server. Signed addresses expire: ask anew for each answer.
+        """
+        assert key.startswith(f"{RESULTS}/"), key
+        if self._base is not None:
+            return f"{self._base}/{quote(key)}"
+        async with _bounded("signing", self._timeout_s):
+            address: str = await sign_async(self._cloud, "GET", key, self._url_ttl)
+        # Everything that makes an address a signed one is in its query.
+        return address if self._signed else address.partition("?")[0]
+
+    async def is_reachable(self) -> bool:
+        """Try to read a small file, which the first call writes."""
+        try:
+            async with asyncio.timeout(PROBE_TIMEOUT_S):
+                await self._probe()
+        except (StorageUnavailable, TimeoutError):
+            return False
+        return True
+
+    async def sweep(self, prefix: str, older_than: timedelta) -> int:
+        """Delete files under a prefix such as `generations` that were written longer ago; return how many."""
+        limit = datetime.now(UTC) - older_than
+        async with _bounded("listing"):
+            files = await self._store.list_async(prefix).collect_async()
+        old = [file["path"] for file in files if file["last_modified"] < limit]
+        await self.delete(old)
+        return len(old)
+
+    @property
+    def _cloud(self) -> CloudStore:
+        assert not isinstance(self._store, LocalStore)
+        return self._store
+
+    async def _probe(self) -> None:
+        # Who may not list a bucket is told "forbidden" about files that do not exist: only a write tells.
+        with suppress(NotStored, StorageUnavailable):
+            await self.get(PROBE_KEY)
+            return
+        await self.put(PROBE_KEY, b"", "application/octet-stream")
+
+
+@asynccontextmanager
+async def _bounded(doing: str, timeout_s: float | None = None) -> AsyncIterator[None]:
+    """Turn every outage into StorageUnavailable; without a time, only single requests are bounded, by obstore."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield
+    except TimeoutError as error:
+        raise StorageUnavailable(f"storage: {doing} took longer than {timeout_s:g} s") from error
+    except (PermissionDeniedError, UnauthenticatedError) as error:
+        _log(doing, error)
+        raise StorageUnavailable(f"storage: {doing} was refused; this server's credentials are wrong") from error
+    except (BaseError, OSError) as error:
+        _log(doing, error)
+        raise StorageUnavailable(f"storage: {doing} failed; storage is out of order or out of reach") from error
+
+
+def _log(doing: str, error: Exception) -> None:
+    # Further lines are a dump of the library's own structures.
+    logger.warning("storage: %s failed: %s", doing, str(error).partition("\n")[0])
+
+
+def open_storage(settings: Settings) -> Storage:
+    """Return the storage that an operator has chosen."""
+    timeout = timedelta(seconds=settings.storage_timeout_s)
+    store = store_at(settings.storage_location, os.environ, timeout)
+    base = settings.storage_public_url or (LOCAL_ADDRESS if isinstance(store, LocalStore) else None)
+    return Storage(store, timeout, timedelta(seconds=settings.url_ttl_s), settings.storage_urls == "presigned", base)

@@ -1,0 +1,22 @@
+"""What can go wrong with storage. The messages may be shown to callers: they name no credentials and no places."""
+
+from __future__ import annotations
+
+from errors import JubakoError
+
+
+class StorageUnavailable(JubakoError):
+    """Storage cannot be reached, or refuses, now; the same may succeed later. The cause is in the server's log."""
+
+    code = "storage_unavailable"
+    status = 503
+
+
+class NotStored(JubakoError):
+    """Storage answers, and has nothing of that name: it was never written, or has been deleted."""
+
+    code = "not_stored"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("there is no such file, or it has been deleted")
