@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from api.gateway import Gateway
-from models.entries import Entry
+from models.capabilities import capabilities
 from version import VERSION
 
 
@@ -26,8 +26,12 @@ async def health(_: Request) -> JSONResponse:
 
 
 async def models(_: Request) -> JSONResponse:
-    """Answer with the models served, the default first."""
-    return JSONResponse({"models": [_capabilities(entry) for entry in _gateway().catalogue.entries.values()]})
+    """Answer with the models served, the default first: what each can do, and whether it is loaded."""
+    gateway = _gateway()
+    states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
+    entries = [gateway.catalogue.get(model) for model in gateway.runners]
+    shown = [{**capabilities(entry), "state": state["state"]} for entry, state in zip(entries, states, strict=True)]
+    return JSONResponse({"models": shown})
 
 
 status_app = Starlette(routes=[Route("/health", health), Route("/models", models)])
@@ -37,16 +41,3 @@ def _gateway() -> Gateway:
     service: Any = get_current_service()
     gateway: Gateway = service.gateway
     return gateway
-
-
-def _capabilities(entry: Entry) -> dict[str, Any]:
-    shown = {"id", "title", "family", "licence", "gated", "tasks", "camera", "memory_gib"}
-    return {
-        **entry.model_dump(mode="json", include=shown),
-        "schedulers": sorted(entry.family_spec.schedulers),
-        "negative_prompt": entry.family_spec.negative_prompt,
-        "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
-        "controlnets": sorted(entry.controlnets) if entry.family_spec.controlled else [],
-        "ip_adapter": entry.ip_adapter is not None,
-        "vocabulary": None if entry.words is None else sorted(entry.words),
-    }

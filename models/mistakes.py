@@ -26,7 +26,12 @@ _KEY = "[key]"
 
 def described(error: ValidationError, known_fields: Collection[str] = ()) -> str:
     """Return every mistake once, as `field: what is wrong`; unknown fields with the closest of `known_fields`."""
-    return "; ".join(_place(each) + _meaning(each, known_fields) for each in _once(error.errors()))
+    return "; ".join(": ".join(filter(None, mistake)) for mistake in mistakes_in(error, known_fields))
+
+
+def mistakes_in(error: ValidationError, known_fields: Collection[str] = ()) -> list[tuple[str, str]]:
+    """Return every mistake once, as field and what is wrong; the field is empty when it is the whole."""
+    return [(_place(each), _meaning(each, known_fields)) for each in _once(error.errors())]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -43,8 +48,7 @@ def _once(errors: Iterable[Any]) -> list[Any]:
 
 
 def _place(error: Any) -> str:
-    place = ".".join(str(step) for step in error["loc"] if step != _KEY)
-    return f"{place}: " if place else ""
+    return ".".join(str(step) for step in error["loc"] if step != _KEY)
 
 
 def _meaning(error: Any, known_fields: Collection[str]) -> str:

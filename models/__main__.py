@@ -1,0 +1,81 @@
+"""`python -m models`: what can be served, and whether its weights are on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+
+from errors import StartError
+from models.capabilities import capabilities
+from models.catalogue import Catalogue, full_catalogue
+from models.entries import Entry
+from models.presence import presence
+from models.table import print_catalogue, print_entry
+from settings import settings
+
+UNBROKEN_COLUMNS = 160
+"""Where nobody looks at a terminal: one line for a model, for grep and for files."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status. What the operator wrote wrong is one line on stderr and status 2."""
+    options = _parser().parse_args(arguments)
+    try:
+        _run(options, full_catalogue(settings().catalogue))
+    except StartError as error:
+        print(f"models: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
+        return 2
+    return 0
+
+
+def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
+    console = Console(width=None if sys.stdout.isatty() else UNBROKEN_COLUMNS)
+    if options.command == "save":
+        _save(catalogue.find(options.model), console)
+    elif options.command == "show":
+        entry = catalogue.find(options.model)
+        _print_json(_facts(entry)) if options.json else print_entry(entry, console)
+    elif options.json:
+        _print_json([_facts(entry) for entry in catalogue.entries.values()])
+    else:
+        print_catalogue(catalogue, console)
+
+
+def _save(entry: Entry, console: Console) -> None:
+    from models.store import save_to_store  # imports torch
+
+    console.print(f"{entry.id} is in BentoML's store as {save_to_store(entry)}", markup=False, soft_wrap=True)
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {**capabilities(entry), "state": presence(entry)}
+
+
+def _print_json(facts: object) -> None:
+    sys.stdout.write(json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m models", description="What can be served. JUBAKO_CATALOGUE names a file with models of your own."
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    # A subcommand's own default would overwrite the option given before it.
+    as_json = argparse.ArgumentParser(add_help=False)
+    as_json.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    commands = parser.add_subparsers(dest="command", title="commands")
+    commands.add_parser("list", parents=[as_json], help="a row for each model (the default)")
+    show = commands.add_parser("show", parents=[as_json], help="everything about one model")
+    save = commands.add_parser("save", help="put a model into BentoML's store, so that a Bento can carry it")
+    for command in (show, save):
+        command.add_argument("model", metavar="MODEL", help="its name in the list")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
