@@ -13,10 +13,12 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from errors import StartError
+from models.mistakes import mistakes_in
 from storage.locations import location_url
 
 PREFIX = "JUBAKO_"
@@ -173,14 +175,14 @@ class Settings(BaseSettings):
 
 
 def refuse_unknown_variables(names: Iterable[str]) -> None:
-    """Raise ValueError for variables that carry our prefix and mean nothing.
+    """Raise StartError for variables that carry our prefix and mean nothing.
 
     A misspelt limit would otherwise be silently ignored.
     """
     known = [name.upper() for field, info in Settings.model_fields.items() for name in _variables(field, info)]
     unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
     if unknown:
-        raise ValueError("unknown settings: " + ", ".join(_with_suggestion(name, known) for name in unknown))
+        raise StartError("unknown settings: " + ", ".join(_with_suggestion(name, known) for name in unknown))
 
 
 def _variables(field: str, info: FieldInfo) -> list[str]:
@@ -198,6 +200,15 @@ def _with_suggestion(name: str, known: list[str]) -> str:
 
 @cache
 def settings() -> Settings:
-    """Return the process's settings, read once."""
+    """Return the process's settings, read once. Raises StartError with what is wrong in the environment."""
     refuse_unknown_variables(os.environ)
-    return Settings()
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"{_variable(field)}: {meaning}" for field, meaning in mistakes_in(error))
+        raise StartError(wrong) from error
+
+
+def _variable(field: str) -> str:
+    """Aliases are variables as they stand."""
+    return field if field.isupper() else f"{PREFIX}{field}".upper()
