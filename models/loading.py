@@ -23,6 +23,7 @@ from models.previews import LatentPreview
 from models.progress import Tell, telling_components
 from models.reading import fetch, read_pipeline
 from models.request import Task
+from models.siblings import sibling
 
 NOTHING_TRADED = Memory()
 READ = 0.9
@@ -194,4 +195,4 @@ def _is_convolutional(module: torch.nn.Module) -> bool:
 def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
     """Build the pipeline of another task over the weights of the first."""
     changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT and hasattr(first, "unet") else {}
-    return pipeline_class.from_pipe(first, dtype=None, **changed)
+    return sibling(first, pipeline_class, **changed)

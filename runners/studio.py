@@ -13,6 +13,7 @@ from models.families import Part
 from models.ip_adapters import SCALE
 from models.loading import LoadedModel
 from models.request import GenerationRequest, Task
+from models.siblings import sibling
 from runners.calls import Operation
 from runners.views import Park, StandIn, make_view, parked_methods
 
@@ -56,7 +57,7 @@ class Studio:
         if key not in self._controlled:
             pipeline_class = getattr(diffusers, self._model.family.controlled[request.task])
             net = self._extras.controlnet(request.control_type)
-            self._controlled[key] = pipeline_class.from_pipe(plain, dtype=None, controlnet=net)
+            self._controlled[key] = sibling(plain, pipeline_class, controlnet=net)
             self._controlled[key].set_progress_bar_config(disable=True)
         return self._controlled[key]
 
