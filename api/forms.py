@@ -15,7 +15,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
-from api.encoding import OutputFormat
+from api.encoding import OutputFormat, format_for
 from api.images import decode_image, decode_mask
 from api.parsing import read_fields
 from api.refusals import InvalidForm
@@ -42,14 +42,18 @@ from models.draft import (
 from models.request import Task
 from settings import settings
 
+FIRST_FRAME = "The picture that the video starts with."
 FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
 MAX_IMAGES = 16
 """Files in one field, whatever the model allows."""
 
 
 class Encoding(BaseModel):
-    output_format: OutputFormat = Field(default=OutputFormat.PNG, description="File format of the pictures.")
-    quality: int = Field(default=90, ge=1, le=100, description="For JPEG and WebP; PNG is always exact.")
+    output_format: OutputFormat | None = Field(
+        default=None,
+        description="For pictures png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="For all but PNG, which is exact, and GIF.")
 
 
 class Form(bentoml.IODescriptor):
@@ -81,6 +85,11 @@ class Form(bentoml.IODescriptor):
 
 class PictureForm(Form, Encoding, Parameters):
     """What the APIs have in common; it is never used by itself."""
+
+    @property
+    def file_format(self) -> OutputFormat:
+        """The format of the answer's files. Raises InvalidRequest for one that does not fit the task."""
+        return format_for(self.task, self.output_format)
 
 
 def _decode(name: str, files: list[bytes]) -> Image.Image | list[Image.Image]:
@@ -125,6 +134,19 @@ class Edit(PictureForm):
     task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
     images: list[Image.Image] = Field(min_length=1, description=IMAGES)
     camera: Camera = None
+
+
+class TextToVideo(PictureForm):
+    task: Literal[Task.TEXT_TO_VIDEO] = Field(default=Task.TEXT_TO_VIDEO, description=FIXED_TASK)
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+
+
+class ImageToVideo(PictureForm):
+    task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
+    image: Image.Image = Field(description=FIRST_FRAME)
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
 
 
 class Generate(Conditioned, PictureForm):

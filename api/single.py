@@ -1,4 +1,4 @@
-"""Typed APIs that answer with one picture file."""
+"""Typed APIs that answer with one file: a picture or a video."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.encoding import encode_picture
+from api.encoding import encode_result
 from api.forms import Call, PictureForm
 from api.gateway import Drawing, Gateway
 from api.hints import vocabulary_hint
 from api.metrics import measured
 from api.refusals import refusal
 from errors import Cancelled, GenerationFailed, InvalidRequest, JubakoError
-from runners.events import Picture, Started
+from runners.events import Result, Started
 
 T = TypeVar("T")
 
 
-async def answer_with_picture(gateway: Gateway, call: Call[PictureForm]) -> Response:
+async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Response:
     """Draw what a call asks for and answer with the file, or with the reason why not."""
     try:
         return await unless_caller_leaves(call.request, _draw(gateway, call))
@@ -61,23 +61,24 @@ async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
             raise InvalidRequest(
                 "num_images", f"{form.num_images}, but this address answers with 1; POST /generate sends more"
             )
+        file_format = form.file_format
         drawing = await gateway.accept(form.draft)
         measure.model = drawing.request.model
-        picture, timing = await _only_picture(drawing)
-        data = await asyncio.to_thread(encode_picture, drawing.request, picture, form.output_format, form.quality)
-    headers = {"X-Jubako-Model": drawing.request.model, "X-Jubako-Seed": str(picture.seed), **timing}
+        result, timing = await _only_result(drawing)
+        data = await asyncio.to_thread(encode_result, drawing.request, result, file_format, form.quality)
+    headers = {"X-Jubako-Model": drawing.request.model, "X-Jubako-Seed": str(result.seed), **timing}
     if hint := vocabulary_hint(drawing.unknown_words):
         headers["X-Jubako-Hint"] = hint
-    return Response(data, headers=headers, media_type=form.output_format.media_type)
+    return Response(data, headers=headers, media_type=file_format.media_type)
 
 
-async def _only_picture(drawing: Drawing) -> tuple[Picture, dict[str, str]]:
+async def _only_result(drawing: Drawing) -> tuple[Result, dict[str, str]]:
     queue_s, started = 0.0, time.perf_counter()
     async with aclosing(drawing.events()) as happenings:
         async for event in happenings:
             if isinstance(event, Started):
                 queue_s, started = event.waited_s, time.perf_counter()
-            if isinstance(event, Picture):
+            if isinstance(event, Result):
                 run_s = time.perf_counter() - started
                 return event, {
                     "X-Jubako-Queue-Ms": str(round(queue_s * 1000)),

@@ -6,10 +6,11 @@
     event: step      {"index", "step", "steps"}
     event: preview   {"index", "step", "image", "media_type"}
     event: image     {"index", "seed", "image", "media_type", "parameters"}
+    event: video     {"index", "seed", "video", "media_type", "parameters"}
     event: error     {"error", "code", "status"}
-    event: done      {"images", "seconds"}
+    event: done      {"images" or "videos", "seconds"}
 
-Images are base64. A request that is refused gets an ordinary error answer and no stream.
+Images and videos are base64. A request that is refused gets an ordinary error answer and no stream.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from typing import Any
 from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
-from api.encoding import OutputFormat, encode_picture, encode_preview, parameters_of
+from api.encoding import OutputFormat, encode_preview, encode_result, parameters_of
 from api.forms import Call, Generate
 from api.gateway import Drawing, Gateway
 from api.hints import vocabulary_hint
@@ -34,7 +35,7 @@ from api.metrics import measured
 from api.refusals import refusal, refusal_body
 from errors import JubakoError
 from runners.closing import ClosingResponse
-from runners.events import Event, Loading, Picture, Preview, Queued, Started, Step
+from runners.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
 
 
 class EventStream(IORootModel[str]):
@@ -58,41 +59,42 @@ async def _resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerato
 
 async def stream_events(gateway: Gateway, call: Call[Generate]) -> AsyncGenerator[str, None]:
     """Draw what a call asks for, telling what happens. Raises JubakoError before the first event only."""
-    started, pictures, telling = time.perf_counter(), 0, False
+    started, results, telling = time.perf_counter(), 0, False
     try:
         with measured() as measure:
             form = call.form
             measure.task = form.task
+            file_format = form.file_format
             drawing = await gateway.accept(form.draft)
             measure.model = drawing.request.model
             async with aclosing(drawing.events()) as happenings:
                 async for event in happenings:
                     telling = True
-                    pictures += isinstance(event, Picture)
-                    yield await asyncio.to_thread(_told, event, drawing, form)
+                    results += isinstance(event, Result)
+                    yield await asyncio.to_thread(_told, event, drawing, file_format, form.quality)
     except JubakoError as error:
         if not telling:
             raise
         yield _sse("error", {**refusal_body(error), "status": error.status})
     else:
-        yield _sse("done", {"images": pictures, "seconds": round(time.perf_counter() - started, 3)})
+        counted = "videos" if form.task.is_video else "images"
+        yield _sse("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
 
 
-def _told(event: Event, drawing: Drawing, form: Generate) -> str:
+def _told(event: Event, drawing: Drawing, file_format: OutputFormat, quality: int) -> str:
     match event:
         case Loading() | Queued() | Step():
             return _sse(type(event).__name__.lower(), asdict(event))
         case Started():
             return _sse("started", _start_of(event, drawing))
         case Preview():
-            image = _picture_fields(encode_preview(event.image), OutputFormat.PNG)
+            image = _file_fields("image", encode_preview(event.image), OutputFormat.PNG)
             return _sse("preview", {"index": event.index, "step": event.step, **image})
-        case Picture():
-            data = encode_picture(drawing.request, event, form.output_format, form.quality)
+        case Picture() | Clip():
+            name = "video" if isinstance(event, Clip) else "image"
+            file = _file_fields(name, encode_result(drawing.request, event, file_format, quality), file_format)
             parameters = parameters_of(drawing.request, event)
-            image = _picture_fields(data, form.output_format)
-            named = {"index": event.index, "seed": event.seed, **image, "parameters": parameters}
-            return _sse("image", named)
+            return _sse(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
         case _:
             raise AssertionError(f"{event} ends a drawing and is raised as an error")
 
@@ -107,8 +109,8 @@ def _start_of(event: Started, drawing: Drawing) -> dict[str, Any]:
     }
 
 
-def _picture_fields(data: bytes, output_format: OutputFormat) -> dict[str, str]:
-    return {"media_type": output_format.media_type, "image": base64.b64encode(data).decode()}
+def _file_fields(name: str, data: bytes, file_format: OutputFormat) -> dict[str, str]:
+    return {"media_type": file_format.media_type, name: base64.b64encode(data).decode()}
 
 
 def _sse(name: str, data: dict[str, Any]) -> str:
