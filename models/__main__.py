@@ -62,7 +62,8 @@ def _print_json(facts: object) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m models", description="What can be served. JUBAKO_CATALOGUE names a file with models of your own."
+        prog="python -m models",
+        description="What can be served; JUBAKO_CATALOGUE names a file with more.",
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     # A subcommand's own default would overwrite the option given before it.

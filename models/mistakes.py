@@ -57,7 +57,9 @@ def _meaning(error: Any, known_fields: Collection[str]) -> str:
         return str(error["ctx"]["error"])
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])
-        return "does not belong here" if name in known_fields else "is no known field" + did_you_mean(name, known_fields)
+        return (
+            "does not belong here" if name in known_fields else "is no known field" + did_you_mean(name, known_fields)
+        )
     message = _MEANING.get(kind) or error["msg"].removeprefix("Input ").split(", unable")[0]
     shown = isinstance(value, str | int | float) and kind != "missing"
     return f"{message}, got {value!r}" if shown else message

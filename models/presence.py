@@ -13,6 +13,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from models.entries import Entry
 from models.sources import Source
 
+NOT_LOADED = {"safety_checker"}
+"""Components that `models.reading` does without, and so does not fetch."""
+
 
 class Presence(StrEnum):
     HERE = "here"
@@ -26,7 +29,9 @@ class Presence(StrEnum):
 
 def presence(entry: Entry) -> Presence:
     """Return where the weights are that loading needs: those that requests may add are not looked for."""
-    absent = [source for source in _needed(entry) if not is_here(source)]
+    absent = [source for source in _with_weights(entry) if not is_here(source)]
+    if entry.config is not None and not is_here(entry.config, needs_weights=False):
+        absent.append(entry.config)
     if not absent:
         return Presence.HERE
     if any(source.repo is None for source in absent):
@@ -34,8 +39,8 @@ def presence(entry: Entry) -> Presence:
     return Presence.GATED if entry.gated and get_token() is None else Presence.TO_DOWNLOAD
 
 
-def is_here(source: Source) -> bool:
-    """Whether a source's files are complete: in their folder, in the hub's cache or in BentoML's store."""
+def is_here(source: Source, *, needs_weights: bool = True) -> bool:
+    """Whether a source's files are on this machine: in their folder, in the hub's cache or in BentoML's store."""
     if source.path is not None:
         return source.path.joinpath(*filter(None, (source.subfolder, source.file))).exists()
     if source.repo is None:
@@ -47,13 +52,11 @@ def is_here(source: Source) -> bool:
         folder = Path(snapshot_download(source.repo, revision=source.revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return False
-    return _is_complete(folder / (source.subfolder or ""))
+    return not needs_weights or _is_complete(folder / (source.subfolder or ""))
 
 
-def _needed(entry: Entry) -> Iterator[Source]:
+def _with_weights(entry: Entry) -> Iterator[Source]:
     yield entry.source
-    if entry.config is not None:
-        yield entry.config
     yield from (lora.source for lora in entry.loras.values() if lora.always)
 
 
@@ -76,7 +79,7 @@ def _is_complete(folder: Path) -> bool:
     if not index.is_file():
         return _has_weights(folder)
     parts = json.loads(index.read_text(encoding="utf-8"))
-    wanted = [name for name, part in parts.items() if isinstance(part, list) and part[0] is not None]
+    wanted = {name for name, part in parts.items() if isinstance(part, list) and part[0] is not None} - NOT_LOADED
     return all(_is_complete_part(folder / name) for name in wanted)
 
 

@@ -53,7 +53,9 @@ def print_catalogue(catalogue: Catalogue, console: Console) -> None:
     console.print(table)
     _print_note(console, "")
     tasks = {task for entry in entries for task in entry.tasks}
-    _print_note(console, ", ".join(f"{short} {task}" for task, short in SHORT.items() if task in tasks and short != task))
+    _print_note(
+        console, ", ".join(f"{short} {task}" for task, short in SHORT.items() if task in tasks and short != task)
+    )
     if any(entry.gated for entry in entries):
         _print_note(console, "* gated: the hub asks for an account that has accepted the licence")
     for state in sorted({*states.values()} & NOTES.keys()):

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> P
 
 
 @pytest.fixture(autouse=True)
-def fresh_settings() -> Any:
+def fresh_settings() -> Iterator[None]:
     yield
     settings.cache_clear()
 
@@ -172,7 +173,12 @@ class TestPresence:
     def test_a_snapshot_that_was_broken_off_is_not_here(self, cache: Path) -> None:
         files = ["unet/config.json", "scheduler/scheduler_config.json", "unet/model.fp16.safetensors"]
         folder = snapshot(cache, "someone/model", *files)
-        parts = {"unet": ["diffusers", "UNet"], "scheduler": ["diffusers", "S"], "safety_checker": [None, None]}
+        parts: dict[str, list[str | None]] = {
+            "unet": ["diffusers", "UNet"],
+            "scheduler": ["diffusers", "S"],
+            "image_encoder": [None, None],
+        }
+        parts["safety_checker"] = ["stable_diffusion", "C"]
         (folder / "model_index.json").write_text(json.dumps({"_class_name": "P", **parts}))
         source = Source(repo="someone/model")
         assert is_here(source)
