@@ -22,8 +22,10 @@ CLASS_TICKS = 4000
 a class; a low request yields to normal ones for so many ticks, then advances.
 """
 
-SHORT_CALL_TICKS = 1000
-"""How much earlier encoding and decoding count as due: before the denoising of their own class, not of a higher."""
+TICKS_EARLIER = {Stage.ENCODE: 1000, Stage.DECODE: 1000, Stage.CONTROL: 500, Stage.DENOISE: 0}
+"""How much earlier a stage counts as due: encoding and decoding before the denoising of their own class, not of a
+higher one, and ControlNets in between, so that they wait for those who are about to join.
+"""
 
 
 def urgency(accepted_tick: int, denoising_steps: int, priority: Priority) -> int:
@@ -70,7 +72,7 @@ def choose(candidates: Sequence[C], budget: Callable[[C], int]) -> list[C]:
 
 
 def _due(candidate: Candidate) -> int:
-    return candidate.urgency - (0 if candidate.call.stage is Stage.DENOISE else SHORT_CALL_TICKS)
+    return candidate.urgency - TICKS_EARLIER[candidate.call.stage]
 
 
 class WaitingLine:

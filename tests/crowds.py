@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.families import FAMILIES
+from models.families import FAMILIES, Family
 from models.request import GenerationRequest, Task
 from tests.drawing import photo, request
 from tests.tiny import Tiny
@@ -30,29 +30,32 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
         for task in FAMILIES[family].pipelines
         for seed, (steps, guidance, prompt) in enumerate(VARIATIONS)
     ]
-    one_of_each_task = wanted[:: len(VARIATIONS)]
-    wanted += [each.model_copy(update=extra) for each in one_of_each_task for extra in _conditions(family)]
+    wanted += [
+        wanted[first + number % len(VARIATIONS)].model_copy(update=condition)
+        for first in range(0, len(wanted), len(VARIATIONS))
+        for number, condition in enumerate(_conditions(FAMILIES[family]))
+    ]
     if FAMILIES[family].negative_prompt:
         wanted.append(wanted[0].model_copy(update={"negative_prompt": "blurry", "seed": 9}))
     return wanted
 
 
-def _conditions(family: str) -> list[dict[str, object]]:
-    """What every task of the family is drawn under, beside nothing."""
-    reference = {"reference_image": photo(seed=6, size_px=96)}
+def _conditions(family: Family) -> list[dict[str, object]]:
+    """What every task is drawn under, beside nothing."""
     controls: list[dict[str, object]] = [
         {"control_image": photo(seed=4), "control_type": "canny", "control_scale": 1.0},
         {"control_image": photo(seed=5), "control_type": "canny", "control_scale": 0.3},
         {"control_image": photo(seed=5), "control_type": "depth", "control_scale": 0.7},
     ]
     references: list[dict[str, object]] = [
-        {**reference, "reference_scale": 0.5},
+        {"reference_image": photo(seed=6, size_px=96), "reference_scale": 0.5},
         {"reference_image": photo(seed=7, size_px=80), "reference_scale": 1.0},
     ]
+    both = [{**control, **reference} for control, reference in zip(controls, references, strict=False)]
     return [
-        *(controls if FAMILIES[family].controlled else []),
-        *(references if FAMILIES[family].ip_adapter else []),
-        *([{**controls[0], **references[0]}] if FAMILIES[family].controlled and FAMILIES[family].ip_adapter else []),
+        *(controls if family.controlled else []),
+        *(references if family.ip_adapter else []),
+        *(both if family.controlled and family.ip_adapter else []),
     ]
 
 

@@ -59,6 +59,14 @@ def test_encoding_and_decoding_go_before_denoising() -> None:
     assert choose([denoise, encode], lambda _: 10) == [encode]
 
 
+def test_controlnets_go_before_denoising_and_after_encoding() -> None:
+    encode = Candidate(9, Call("text", stage=Stage.ENCODE))
+    control = Candidate(8, Call("controlnet", stage=Stage.CONTROL))
+    denoise = Candidate(1)
+    assert choose([denoise, control, encode], lambda _: 10) == [encode]
+    assert choose([denoise, control], lambda _: 10) == [control]
+
+
 def test_denoising_goes_before_the_encoding_of_a_lower_class() -> None:
     encode = Candidate(urgency(0, 4, Priority.LOW), Call("text", stage=Stage.ENCODE))
     denoise = Candidate(urgency(0, 50, Priority.NORMAL))

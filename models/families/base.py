@@ -22,6 +22,8 @@ class Stage(IntEnum):
     ENCODE = 0
     DECODE = 1
     DENOISE = 2
+    CONTROL = 3
+    """What a denoiser call waits for at each step. Gone before it, so that steps under different ControlNets share."""
 
 
 @dataclass(frozen=True)
@@ -138,3 +140,7 @@ class Family:
     """Whether its pipelines take `ip_adapter_image`."""
     components: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
     """Components that diffusers is not to load itself: how to, from the folder of the pipeline."""
+    prepare: Callable[[Any], None] | None = None
+    """What a pipeline needs done once it is loaded."""
+    guided_above: float = 1.0
+    """Guidance up to this is none, and a negative prompt has no effect."""

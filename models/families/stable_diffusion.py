@@ -14,7 +14,7 @@ VAE = (
 )
 UNET = Part("unet", Stage.DENOISE, numbers=frozenset({"ip_adapter_scale"}))
 # Residuals are the ControlNet's outputs times the scale, so that calls of all scales can share.
-CONTROLNET = Part("controlnet", Stage.DENOISE, numbers=frozenset({"conditioning_scale"}))
+CONTROLNET = Part("controlnet", Stage.CONTROL, numbers=frozenset({"conditioning_scale"}))
 # The vision models of published IP-Adapters see patches of 14 x 14 pixels.
 IMAGE_ENCODER = Part("image_encoder", Stage.ENCODE, memoised=True, pixels_per_token=14 * 14)
 

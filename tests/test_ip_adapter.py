@@ -1,0 +1,84 @@
+"""IP-Adapters: pictures are drawn after a reference, and requests without one never notice.
+
+That each picture equals the plain pipeline's, amid a crowd of all conditions, tests/test_families.py shows.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+
+import pytest
+
+from models.extras import Extras
+from models.loading import LoadedModel
+from models.request import Task
+from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
+from tests.parity import TOLERANCE, load_tiny
+from tests.test_engine import running
+
+REFERENCE = {"reference_image": photo(seed=6, size_px=96)}
+CONTROL = {"control_image": photo(seed=4), "control_type": "canny"}
+
+
+@pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
+def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
+    return load_tiny(request.param, tmp_path_factory.mktemp("tiny"))
+
+
+async def test_tasks_and_scales_share_passes(model: LoadedModel) -> None:
+    scales = (0.0, 0.4, 1.0, 1.7)
+    wanted = [
+        request(task, strength=1.0, **REFERENCE, reference_scale=scale)
+        for task in Task
+        if task in model.pipelines
+        for scale in scales
+    ]
+    with running(model) as (engine, recorder):
+        await draw_together(engine, wanted)
+    assert recorder.batch_sizes("unet") == [len(wanted)] * wanted[0].num_inference_steps
+
+
+async def test_a_reference_is_looked_at_once(model: LoadedModel) -> None:
+    with running(model) as (engine, recorder):
+        await draw_together(engine, [request(**REFERENCE, seed=seed) for seed in range(3)])
+    assert recorder.batch_sizes("image_encoder") == [1]
+
+
+async def test_the_reference_and_its_scale_make_the_picture(model: LoadedModel) -> None:
+    changes = [
+        {},
+        REFERENCE,
+        {**REFERENCE, "reference_scale": 0.5},
+        {"reference_image": photo(seed=7)},
+        CONTROL,
+        CONTROL | REFERENCE,
+    ]
+    with running(model) as (engine, _):
+        drawn = await draw_together(engine, [request(**change) for change in changes])
+    assert len({pictures(events)[0].image.tobytes() for events in drawn}) == len(changes)
+
+
+async def test_a_scale_of_nothing_is_no_reference(model: LoadedModel) -> None:
+    with running(model) as (engine, _):
+        (events,) = await draw_together(engine, [request(**REFERENCE, reference_scale=0.0)])
+    assert largest_difference(pictures(events)[0].image, draw_plain(model, request())) <= TOLERANCE
+
+
+async def test_requests_without_a_reference_keep_their_unet(model: LoadedModel) -> None:
+    before = {name: type(processor) for name, processor in model.components["unet"].attn_processors.items()}
+    plain = draw_plain(model, request())
+    with running(model) as (engine, recorder):
+        _, events = await draw_together(engine, [request(**REFERENCE), request()])
+    assert max(recorder.batch_sizes("unet")) == 1, "with and without a reference are different networks"
+    assert largest_difference(pictures(events)[0].image, plain) <= TOLERANCE
+    assert {name: type(p) for name, p in model.components["unet"].attn_processors.items()} == before
+    assert model.components["unet"].encoder_hid_proj is None
+
+
+def test_the_adapted_unet_is_made_of_the_same_weights(model: LoadedModel) -> None:
+    unet, adapted = model.components["unet"], Extras(model).ip_adapter().unet
+    weights = dict(chain(adapted.named_parameters(), adapted.named_buffers()))
+    assert all(weights.pop(name) is weight for name, weight in chain(unet.named_parameters(), unet.named_buffers()))
+    assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (
+        "what is left is the adapter's"
+    )
