@@ -153,7 +153,8 @@ class Entry(Strict):
     source: Source
     """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
-    """Where a single-file checkpoint's configuration is; None lets diffusers find it by the weights' names."""
+    """Where a single-file checkpoint's configuration is; None lets diffusers find it by the weights' names. For a
+    GGUF file, which holds the denoiser alone, the pipeline that has all the rest."""
     dtype: Literal["float32", "float16", "bfloat16"]
     """On an accelerator; a CPU always uses float32."""
     variant: str | None = None
@@ -219,6 +220,8 @@ class Entry(Strict):
             found += [f"{place}{mistake}" for mistake in mistakes(task, settings, family)]
             if task not in family.pipelines:
                 found.append(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
+        if str(self.source).endswith(".gguf") and self.config is None:
+            found.append("config: is missing; a GGUF file holds the denoiser alone, so name the pipeline with the rest")
         if self.controlnets and not family.controlled:
             found.append(f"controlnets: {family.name} has no pipelines that take one")
         if self.ip_adapter and not family.ip_adapter:

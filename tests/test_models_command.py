@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +18,17 @@ from rich.console import Console
 
 from models.__main__ import main
 from models.catalogue import SHIPPED, load_catalogue
-from models.entries import Entry
+from models.entries import (
+    ControlNetSpec,
+    Defaults,
+    Entry,
+    IpAdapterSpec,
+    Limits,
+    LoraSpec,
+    Memory,
+    Preview,
+    Quantization,
+)
 from models.presence import Presence, is_here, presence
 from models.sources import Source
 from models.table import print_catalogue
@@ -195,3 +206,19 @@ class TestPresence:
 
     def test_bentomls_store(self) -> None:
         assert not is_here(Source(bento="nobody-has-this:1"))
+
+
+EXAMPLES = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "models.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_the_documentation_are_valid(example: str, tmp_path: Path) -> None:
+    (tmp_path / "example.yaml").write_text(example, encoding="utf-8")
+    assert load_catalogue(tmp_path / "example.yaml").entries
+
+
+def test_the_documentation_names_every_field() -> None:
+    text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
+    parts = (Entry, Defaults, Limits, LoraSpec, ControlNetSpec, IpAdapterSpec, Memory, Quantization, Preview, Source)
+    fields = {name for part in parts for name in part.model_fields} - {"id"}
+    assert sorted(name for name in fields if not re.search(rf"\b{name}\b", text)) == []
