@@ -11,6 +11,7 @@ import torch
 from diffusers import Flux2KleinPipeline, FluxPipeline
 from PIL import Image
 
+from models.catalogue import SHIPPED, load_catalogue
 from models.families import FAMILIES, Stage
 from models.loading import LoadedModel, load_pipelines
 from models.request import GenerationRequest, Task
@@ -136,3 +137,10 @@ def test_latents_are_unpacked_for_previews_as_for_decoding() -> None:
     grid = latents.permute(0, 2, 1).reshape(1, 16, 8, 4)
     unpatched = Flux2KleinPipeline._unpatchify_latents(grid)[0]
     assert torch.equal(FAMILIES["flux2-klein"].preview_latents(latents, wanted), unpatched)
+
+
+@pytest.mark.parametrize(("family", "channels"), [("flux", 16), ("stable-diffusion-3", 16), ("flux2-klein", 32)])
+def test_shipped_previews_have_a_colour_for_each_latent_channel(family: str, channels: int) -> None:
+    entries = [entry for entry in load_catalogue(*SHIPPED).entries.values() if entry.family == family]
+    assert entries
+    assert all(entry.preview and len(entry.preview.weight) == channels for entry in entries)
