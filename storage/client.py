@@ -15,6 +15,7 @@ from obstore import sign_async
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore
 
+from errors import StartError
 from settings import Settings
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import CACHE_CONTROL, RESULTS
@@ -135,13 +136,20 @@ async def _bounded(doing: str, timeout_s: float | None = None) -> AsyncIterator[
 
 
 def _log(doing: str, error: Exception) -> None:
-    # Further lines are a dump of the library's own structures.
-    logger.warning("storage: %s failed: %s", doing, str(error).partition("\n")[0])
+    logger.warning("storage: %s failed: %s", doing, _first_line(error))
+
+
+def _first_line(error: Exception) -> str:
+    """Leave out the dump of its own structures that obstore adds."""
+    return str(error).partition("\n")[0]
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage that an operator has chosen."""
+    """Return the storage that an operator has chosen. Raises StartError when that cannot be one."""
     timeout = timedelta(seconds=settings.storage_timeout_s)
-    store = store_at(settings.storage_location, os.environ, timeout)
+    try:
+        store = store_at(settings.storage_location, os.environ, timeout)
+    except (BaseError, OSError, ValueError) as error:
+        raise StartError(f"{settings.storage_location}: {_first_line(error)}") from error
     base = settings.storage_public_url or (LOCAL_ADDRESS if isinstance(store, LocalStore) else None)
     return Storage(store, timeout, timedelta(seconds=settings.url_ttl_s), settings.storage_urls == "presigned", base)

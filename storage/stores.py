@@ -28,43 +28,46 @@ Store = LocalStore | CloudStore
 def store_at(url: str, environment: Mapping[str, str], timeout: timedelta) -> Store:
     """Return the store at a location; a local folder is made, a cloud is not asked for anything yet.
 
-    Retries end at half of `timeout`, so that what fails then is reported with its cause instead of as too slow.
+    `timeout` bounds a single request; retries end at its half, so that what fails then is reported with its cause
+    instead of as too slow.
     """
     folder = local_folder(url)
     if folder is not None:
         return LocalStore(folder, mkdir=True)
     retry: RetryConfig = {"retry_timeout": timeout / 2}
-    options = _client_options(environment)
     match urlsplit(url).scheme:
         case "s3":
-            return S3Store.from_url(url, config=_s3(url, environment), client_options=options, retry_config=retry)
+            endpoint, s3 = _s3(url, environment)
+            options = _client_options(endpoint, timeout)
+            return S3Store.from_url(url, config=s3, client_options=options, retry_config=retry)
         case "gs":
-            return GCSStore.from_url(url, client_options=options, retry_config=retry)
+            return GCSStore.from_url(url, client_options=_client_options(None, timeout), retry_config=retry)
         case _:
-            return AzureStore.from_url(url, config=_azure(environment), client_options=options, retry_config=retry)
+            endpoint, azure = _azure(environment)
+            options = _client_options(endpoint, timeout)
+            return AzureStore.from_url(url, config=azure, client_options=options, retry_config=retry)
 
 
-def _endpoint(environment: Mapping[str, str]) -> str:
-    names = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT", "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT")
-    return next((environment[name] for name in names if environment.get(name)), "")
-
-
-def _client_options(environment: Mapping[str, str]) -> ClientConfig:
+def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
     # Who writes an endpoint with http:// has said so; obstore wants to hear it a second time (AWS_ALLOW_HTTP).
-    return {"allow_http": True} if _endpoint(environment).startswith("http://") else {}
+    return {"timeout": timeout, "allow_http": endpoint is not None and endpoint.startswith("http://")}
 
 
-def _s3(url: str, environment: Mapping[str, str]) -> S3Config:
-    """Ask for `https://bucket.s3.region.amazonaws.com/...`, where Amazon's certificates allow it.
+def _s3(url: str, environment: Mapping[str, str]) -> tuple[str | None, S3Config]:
+    """Return the endpoint if it is not Amazon's, and what obstore cannot know.
 
-    They cover one label before `s3`; other vendors' endpoints take the bucket as first part of the path.
+    At Amazon, ask for `https://bucket.s3.region.amazonaws.com/...` where its certificates allow it: they cover one
+    label before `s3`. Other vendors take the bucket as first part of the path.
     """
-    bucket = urlsplit(url).netloc
-    amazon = not _endpoint(environment) and "." not in bucket
-    return {"virtual_hosted_style_request": True} if amazon else {}
+    endpoint = _first(environment, "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+    decided = endpoint is not None or "AWS_VIRTUAL_HOSTED_STYLE_REQUEST" in environment
+    if decided or "." in urlsplit(url).netloc:
+        return endpoint, {}
+    return None, {"virtual_hosted_style_request": True}
 
 
-def _azure(environment: Mapping[str, str]) -> AzureConfig:
+def _azure(environment: Mapping[str, str]) -> tuple[str | None, AzureConfig]:
+    """Return the endpoint if it is not Azure's, and what a connection string says."""
     text = environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
     parts = dict(part.split("=", 1) for part in text.split(";") if part)
     config: AzureConfig = {}
@@ -74,4 +77,8 @@ def _azure(environment: Mapping[str, str]) -> AzureConfig:
         config["account_key"] = parts["AccountKey"]
     if "BlobEndpoint" in parts:
         config["endpoint"] = parts["BlobEndpoint"]
-    return config
+    return config.get("endpoint") or _first(environment, "AZURE_STORAGE_ENDPOINT", "AZURE_ENDPOINT"), config
+
+
+def _first(environment: Mapping[str, str], *names: str) -> str | None:
+    return next((environment[name] for name in names if environment.get(name)), None)

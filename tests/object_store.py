@@ -20,7 +20,10 @@ SECRET_ACCESS_KEY = "test-secret-key"
 
 @dataclass
 class ObjectStore:
-    """Keeps each bucket as a folder in `folder`, so that it can be stopped and started again without loss."""
+    """Keeps each bucket as a folder in `folder`, so that it can be stopped and started again without loss.
+
+    What changes in the folder by other hands it notices only after a new start.
+    """
 
     folder: Path
     port: int = field(default_factory=free_port)
@@ -44,8 +47,7 @@ class ObjectStore:
     def start(self) -> None:
         program = Path(sys.executable).with_name("rclone")
         keys = f"{ACCESS_KEY_ID},{SECRET_ACCESS_KEY}"
-        # Without a cache of folders it sees at once what a test changes in them.
-        options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", keys, "--config", "", "--dir-cache-time", "0s"]
+        options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", keys, "--config", ""]
         (self.folder / BUCKET).mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [program, "serve", "s3", *options, str(self.folder)], stderr=subprocess.DEVNULL

@@ -22,6 +22,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
+from errors import StartError
 from settings import Settings
 from storage.client import Storage, open_storage
 from storage.errors import NotStored, StorageUnavailable
@@ -144,9 +145,11 @@ class TestFiles:
         for key in keys:
             await storage.put(key, b"x", "image/png")
         root = tmp_path if storage.is_local else s3.folder / BUCKET / tmp_path.name
-        for key in keys:
-            if "old" in key:
-                os.utime(root / key, (time.time() - 7200,) * 2)
+        two_hours_ago = time.time() - 7200
+        for key in ("generations/old.png", "inputs/old.png"):
+            os.utime(root / key, (two_hours_ago, two_hours_ago))
+        s3.stop()
+        s3.start()
         assert await storage.sweep("generations", timedelta(hours=1)) == 1
         assert [(root / key).exists() for key in keys] == [False, True, True]
 
@@ -257,12 +260,21 @@ class TestAddresses:
         assert address == f"https://storage.googleapis.com/results/folder/{KEY}"
         assert "X-Goog-Signature=" in query
 
+    def test_azure_without_an_account_stops_the_start(self, opened: Opened) -> None:
+        with pytest.raises(StartError, match=r"az://results: .*Account must be specified$"):
+            opened(JUBAKO_STORAGE="az://results")
+
     async def test_inputs_have_none(self, local: Storage) -> None:
         with pytest.raises(AssertionError):
             await local.url(input_key(SESSION, "image", "image/png"))
 
 
 class TestFolderThatCannotBeWritten:
+    def test_one_that_cannot_be_made_stops_the_start(self, opened: Opened, tmp_path: Path) -> None:
+        (tmp_path / "file").touch()
+        with pytest.raises(StartError, match="file/folder"):
+            opened(JUBAKO_STORAGE=str(tmp_path / "file" / "folder"))
+
     async def test_it_is_an_outage(self, local: Storage, tmp_path: Path) -> None:
         (tmp_path / "generations").write_text("a file where the folder should be")
         with pytest.raises(StorageUnavailable):
