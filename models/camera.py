@@ -1,7 +1,8 @@
 """Camera moves as typed values, for models that were taught the phrases which stand for them.
 
 The phrases are those of the multiple-angles LoRA for Qwen-Image-Edit-2509 (its model card on the Hugging Face hub,
-dx8152/Qwen-Edit-2509-Multiple-angles); it was trained on the Chinese and understands both.
+dx8152/Qwen-Edit-2509-Multiple-angles). It has no other trigger; those who use it write the Chinese, the English or
+both.
 """
 
 from __future__ import annotations

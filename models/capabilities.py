@@ -18,7 +18,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
         **entry.model_dump(mode="json", include=_SHOWN),
         "tasks": {task.value: _task(task, settings) for task, settings in entry.tasks.items()},
         "schedulers": sorted(family.schedulers),
-        "negative_prompt": family.negative_prompt,
+        "negative_prompt": entry.takes_negative_prompt,
         "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
         "controlnets": sorted(entry.controlnets),
         "controlled_tasks": [task.value for task in family.controlled if task in entry.tasks and entry.controlnets],

@@ -20,7 +20,7 @@ def prompt_of(draft: Draft, entry: Entry) -> str:
         return draft.prompt.strip()
     if not entry.camera:
         raise InvalidRequest("camera", f"{entry.id} was not taught to move it")
-    return f"{draft.camera.phrase} {draft.prompt}".strip()
+    return f"{draft.camera.phrase} {draft.prompt.strip()}".strip()
 
 
 def loras_of(draft: Draft, entry: Entry) -> tuple[Lora, ...]:

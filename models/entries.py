@@ -16,7 +16,8 @@ from models.mistakes import did_you_mean
 from models.request import Task
 from models.sources import Source, Strict
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$")]
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scale = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -111,6 +112,13 @@ class IpAdapterSpec(Strict):
     """The folder of its CLIP vision model."""
     scale: Scale = 0.6
     """The `reference_scale` of a request that gives none."""
+
+    @field_validator("source")
+    @classmethod
+    def _safe_file(cls, source: Source) -> Source:
+        if not str(source).endswith(".safetensors"):
+            raise ValueError(f"{source} is not the safetensors file of an adapter")
+        return source
 
 
 class Quantization(Strict):
@@ -226,12 +234,20 @@ class Entry(Strict):
             found.append(f"controlnets: {family.name} has no pipelines that take one")
         if self.ip_adapter and not family.ip_adapter:
             found.append(f"ip_adapter: {family.name} has no pipelines that take one")
+        if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
+            found.append("ip_adapter: cannot share weights with memory.offload or memory.quantization")
         _refuse(found)
         return self
 
     @property
     def family_spec(self) -> Family:
         return FAMILIES[self.family]
+
+    @property
+    def takes_negative_prompt(self) -> bool:
+        """Whether one can have an effect: pipelines look at it, and the limits leave room for guidance."""
+        family = self.family_spec
+        return family.negative_prompt and self.limits.guidance_scale[1] > family.guided_above
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:

@@ -122,7 +122,7 @@ def _check_inputs(draft: Draft, limits: Limits) -> None:
 def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
     if not draft.prompt.strip() and draft.camera is None:
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
-    if draft.negative_prompt.strip() and not entry.family_spec.negative_prompt:
+    if draft.negative_prompt.strip() and not entry.takes_negative_prompt:
         raise InvalidRequest("negative_prompt", f"{entry.id} takes none: its guidance is distilled into the model")
     for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
         if len(text) > server.max_prompt_chars:

@@ -51,10 +51,15 @@ def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _picture_processor(folder: str) -> Any:
-    # It imports transformers.
-    from models.picture_processor import PictureProcessor
+    from models.qwen_vision import PictureProcessor
 
     return PictureProcessor.from_pretrained(folder, subfolder="processor")
+
+
+def _place_pictures(pipeline: Any) -> None:
+    from models.qwen_vision import place_pictures
+
+    place_pictures(pipeline)
 
 
 QWEN_IMAGE = Family(
@@ -80,6 +85,7 @@ QWEN_IMAGE_EDIT = Family(
     arguments=_edit_arguments,
     preview_latents=packed_latents(vae_factor=8),
     components={"processor": _picture_processor},
+    prepare=_place_pictures,
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -93,4 +99,5 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     # What Edit-2509 was trained for (its model card).
     max_images=3,
     components={"processor": _picture_processor},
+    prepare=_place_pictures,
 )

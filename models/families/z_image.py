@@ -15,6 +15,8 @@ TRANSFORMER = Part(
     ragged=frozenset({"cap_feats"}),
     # Text-to-image asks for a tuple, image-to-image for an output that is indexed like one.
     fixed={"return_dict": False},
+    # It looks at 2x2 latents at a time.
+    pixels_per_token=4,
 )
 
 Z_IMAGE = Family(
@@ -31,4 +33,5 @@ Z_IMAGE = Family(
     ),
     schedulers=FLOW,
     size_multiple_px=16,
+    guided_above=0.0,
 )

@@ -26,7 +26,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from models.picture_processor import PictureProcessor
+from models.qwen_vision import PictureProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
 
 LATENT_CHANNELS = 4

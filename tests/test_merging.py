@@ -1,0 +1,186 @@
+"""Arguments of several calls become those of one, kind by kind, and outputs become theirs again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch import Tensor
+
+from models.families import Part, Stage
+from runners.calls import Call, Operation
+from runners.merging import finite_samples, merge, split
+
+PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
+SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))
+LISTS = Part("module", Stage.DENOISE, listed=frozenset({"x", "shapes"}), ragged=frozenset({"texts"}))
+
+
+class Module(torch.nn.Module):
+    """Takes any arguments; where calls are merged, nobody looks at what it does with them."""
+
+    dtype = torch.float32
+
+    def forward(self, x: Any = None, timestep: Any = None, **others: Any) -> None:
+        raise AssertionError("nothing here runs it")
+
+
+MODULE = Module()
+
+
+def calls(part: Part, *several: dict[str, Any]) -> list[Call]:
+    operation = Operation(part, MODULE)
+    return [operation.call((), arguments, {}) for arguments in several]
+
+
+def latents(samples: int = 1) -> Tensor:
+    return torch.randn(samples, 16, 8)
+
+
+def texts(*lengths: int) -> list[dict[str, Any]]:
+    return [{"x": latents(), "text": torch.full((1, length, 3), float(length))} for length in lengths]
+
+
+def test_texts_of_different_lengths_are_padded_and_masked() -> None:
+    short, long = calls(PADDED, *texts(2, 4))
+    assert short.signature == long.signature
+    merged = merge([short, long])
+    assert merged["text"][:, :, 0].tolist() == [[2, 2, 0, 0], [4, 4, 4, 4]]
+    assert merged["mask"].tolist() == [[True, True, False, False], [True, True, True, True]]
+
+
+def test_texts_of_one_length_need_no_mask() -> None:
+    assert merge(calls(PADDED, *texts(3, 3)))["mask"] is None
+
+
+def test_a_mask_that_a_call_brings_is_kept_and_extended() -> None:
+    short, long = texts(2, 3)
+    masked = {**short, "mask": torch.tensor([[0, 1]])}
+    first, second = calls(PADDED, masked, long)
+    assert first.signature == second.signature
+    assert merge([first, second])["mask"].tolist() == [[False, True, False], [True, True, True]]
+
+
+def test_masks_of_texts_of_one_length_are_joined() -> None:
+    one, other = (
+        {**text, "mask": torch.tensor([mask])} for text, mask in zip(texts(2, 2), ([1, 0], [1, 1]), strict=True)
+    )
+    assert merge(calls(PADDED, one, other))["mask"].tolist() == [[True, False], [True, True]]
+
+
+def test_texts_of_different_widths_do_not_share() -> None:
+    narrow, wide = calls(PADDED, *({"x": latents(), "text": torch.zeros(1, 4, width)} for width in (3, 5)))
+    assert narrow.signature != wide.signature
+
+
+def test_a_single_call_keeps_its_arguments() -> None:
+    (call,) = calls(PADDED, *texts(2))
+    assert merge([call]) is call.arguments
+
+
+def test_tensors_without_batch_axis_are_shared_by_content() -> None:
+    ids = torch.arange(6).reshape(2, 3)
+    one, same, other = calls(SHARED, *({"x": latents(), "ids": own} for own in (ids, ids.clone(), ids + 1)))
+    assert one.signature == same.signature != other.signature
+    merged = merge([one, same])
+    assert merged["x"].shape == (2, 16, 8)
+    assert torch.equal(merged["ids"], ids)
+
+
+def test_lists_of_samples_are_joined_end_to_end() -> None:
+    pictures = [torch.randn(16, 1, 4, 4) for _ in range(3)]
+    one, two = calls(
+        LISTS, {"x": pictures[:1], "shapes": [[(1, 2, 2)]]}, {"x": pictures[1:], "shapes": [[(1, 2, 2)]] * 2}
+    )
+    assert one.signature == two.signature
+    assert [one.samples, two.samples] == [1, 2]
+    assert [one.tokens, two.tokens] == [16, 32]
+    merged = merge([one, two])
+    assert [id(own) for own in merged["x"]] == [id(own) for own in pictures]
+    assert merged["shapes"] == [[(1, 2, 2)]] * 3
+
+
+def test_samples_of_different_shapes_do_not_share() -> None:
+    square, wide, tall = calls(
+        LISTS,
+        {"x": [torch.zeros(16, 1, 4, 4)], "shapes": [[(1, 2, 2)]]},
+        {"x": [torch.zeros(16, 1, 2, 8)], "shapes": [[(1, 2, 2)]]},
+        {"x": [torch.zeros(16, 1, 4, 4)], "shapes": [[(1, 4, 1)]]},
+    )
+    assert len({square.signature, wide.signature, tall.signature}) == 3
+
+
+def test_ragged_lists_share_whatever_their_lengths() -> None:
+    picture = torch.zeros(16, 1, 4, 4)
+    short, long = calls(
+        LISTS,
+        {"x": [picture], "texts": [torch.zeros(2, 3)]},
+        {"x": [picture], "texts": [torch.zeros(5, 3)]},
+    )
+    assert short.signature == long.signature
+    assert [len(text) for text in merge([short, long])["texts"]] == [2, 5]
+
+
+def test_a_time_is_one_per_sample() -> None:
+    guided, plain = calls(
+        Part("module", Stage.DENOISE),
+        {"x": latents(2), "timestep": torch.tensor(981)},
+        {"x": latents(), "timestep": torch.tensor([7.5])},
+    )
+    assert guided.signature == plain.signature
+    assert merge([guided, plain])["timestep"].tolist() == [981, 981, 7.5]
+
+
+def test_fixed_arguments_stand_beside_those_of_the_pipeline() -> None:
+    part = Part("module", Stage.ENCODE, fixed={"use_cache": False})
+    asked, unasked = calls(part, {"x": latents(), "use_cache": True}, {"x": latents()})
+    assert asked.signature == unasked.signature
+    assert merge([asked, unasked])["use_cache"] is False
+
+
+def test_tensors_are_split_by_samples() -> None:
+    guided, plain = calls(LISTS, {"x": latents(2)}, {"x": latents()})
+    output = torch.arange(3)
+    assert [own.tolist() for (own,) in split((output,), [guided, plain])] == [[0, 1], [2]]
+
+
+def test_lists_with_an_entry_per_sample_are_split_like_tensors() -> None:
+    pictures = [torch.randn(16, 1, 4, 4) for _ in range(3)]
+    one, two = calls(LISTS, {"x": pictures[:1]}, {"x": pictures[1:]})
+    (first,), (second,) = split(([p + 1 for p in pictures],), [one, two])
+    assert [len(first), len(second)] == [1, 2]
+    assert torch.equal(second[1], pictures[2] + 1)
+
+
+def test_lists_of_whole_batches_are_split_entry_by_entry() -> None:
+    """ControlNets answer with a list of residuals, which may be as long as the batch."""
+    one, other = calls(Part("module", Stage.DENOISE), {"x": latents()}, {"x": latents()})
+    first, second = split([torch.tensor([1, 2]), torch.tensor([3, 4])], [one, other])
+    assert [[own.tolist() for own in residuals] for residuals in (first, second)] == [[[1], [3]], [[2], [4]]]
+
+
+def test_distributions_are_split_by_their_moments() -> None:
+    guided, plain = calls(Part("vae", Stage.ENCODE), {"x": latents(2)}, {"x": latents()})
+    moments = torch.randn(3, 8, 4, 4)
+    first, second = split(DiagonalGaussianDistribution(moments), [guided, plain])
+    assert torch.equal(first.mode(), moments[:2, :4])
+    assert torch.equal(second.mode(), moments[2:, :4])
+
+
+def test_only_the_samples_with_nan_or_infinity_are_blamed() -> None:
+    output = torch.zeros(3, 4)
+    output[1, 2] = torch.nan
+    assert finite_samples(PADDED, {"sample": output, "count": torch.arange(3)}, 3) == [True, False, True]
+
+
+def test_entries_of_lists_are_judged_one_by_one() -> None:
+    output = [torch.zeros(4), torch.full((2, 2), torch.inf), torch.zeros(3)]
+    assert finite_samples(LISTS, (output,), 3) == [True, False, True]
+
+
+def test_a_module_that_casts_answers_in_the_dtype_it_was_given() -> None:
+    (call,) = calls(Part("vae", Stage.DECODE, casts=True), {"x": latents().half()})
+    assert merge([call])["x"].dtype == torch.float32
+    answer, count = call.answered((torch.zeros(1, 3), torch.arange(2)))
+    assert [answer.dtype, count.dtype] == [torch.float16, torch.int64]
