@@ -6,22 +6,28 @@ depends on the settings alone.
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from typing import Any, TypeVar, cast
+from pathlib import Path
+from typing import Annotated, Any, TypeVar, cast
 
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
+from bentoml.validators import ContentType
 from PIL import Image
 from starlette.responses import Response
 
 from api.files import files_app
-from api.forms import Call, Edit, Generate, ImageToImage, Inpaint, TextToImage
+from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
 from api.gateway import Gateway
-from api.single import answer_with_picture
-from api.status import status_app
+from api.residency import Residency
+from api.single import answer_with_file
+from api.status import ABLE, status_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
+from errors import StartError
 from models.catalogue import full_catalogue
 from models.resolve import ServerLimits
 from runners.client import RunnerClient
@@ -29,8 +35,11 @@ from runners.service import runner_services
 from settings import settings
 from storage.locations import local_folder
 
-SETTINGS = settings()
-CATALOGUE = full_catalogue(SETTINGS.catalogue).only(SETTINGS.models)
+try:
+    SETTINGS = settings()
+    CATALOGUE = full_catalogue(SETTINGS.catalogue, SETTINGS.lora_folder).only(SETTINGS.models)
+except StartError as error:
+    sys.exit(f"jubako: {error}")
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
@@ -40,6 +49,10 @@ C = TypeVar("C", bound=type)
 
 class PictureFile(IORootModel[Image.Image]):
     """One picture, as PNG, JPEG or WebP; the headers `X-Jubako-*` say what it is."""
+
+
+class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
+    """One video, as MP4, WebM or GIF; the headers `X-Jubako-*` say what it is."""
 
 
 def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
@@ -70,27 +83,44 @@ class Jubako:
                 max_num_images=SETTINGS.max_num_images,
                 max_deadline_s=SETTINGS.request_timeout_s,
             ),
+            residency=Residency(CATALOGUE, self._clients, SETTINGS.memory_budget_gib),
+            managed=SETTINGS.manage,
         )
+
+    async def __is_ready__(self) -> bool:
+        """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""
+        states = await asyncio.gather(*(client.state() for client in self._clients.values()))
+        return any(state["state"] in ABLE for state in states)
 
     @bentoml.api(input_spec=TextToImage, output_spec=PictureFile)
     async def text_to_image(self, call: Call[TextToImage]) -> Response:
         """Draw a picture from a prompt."""
-        return await answer_with_picture(self.gateway, call)
+        return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=ImageToImage, output_spec=PictureFile)
     async def image_to_image(self, call: Call[ImageToImage]) -> Response:
         """Draw a picture from a prompt, starting from an image."""
-        return await answer_with_picture(self.gateway, call)
+        return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Inpaint, output_spec=PictureFile)
     async def inpaint(self, call: Call[Inpaint]) -> Response:
         """Draw the masked part of an image anew."""
-        return await answer_with_picture(self.gateway, call)
+        return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Edit, output_spec=PictureFile)
     async def edit(self, call: Call[Edit]) -> Response:
         """Change one or several pictures as a prompt says."""
-        return await answer_with_picture(self.gateway, call)
+        return await answer_with_file(self.gateway, call)
+
+    @bentoml.api(input_spec=TextToVideo, output_spec=VideoFile)
+    async def text_to_video(self, call: Call[TextToVideo]) -> Response:
+        """Make a video from a prompt."""
+        return await answer_with_file(self.gateway, call)
+
+    @bentoml.api(input_spec=ImageToVideo, output_spec=VideoFile)
+    async def image_to_video(self, call: Call[ImageToVideo]) -> Response:
+        """Make a video from a prompt and the picture that it starts with."""
+        return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Generate, output_spec=EventStream)
     async def generate(self, call: Call[Generate]) -> AsyncGenerator[str, None]:

@@ -54,6 +54,6 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(served_folder: Path) -> Iterator[str]:
-    """The address of a real server of the models `tiny` and `tiny-xl`."""
+    """The address of a real server of the models `tiny`, `tiny-xl` and `tiny-video`."""
     with serving(write_tiny_catalogue(served_folder), served_folder / "log") as url:
         yield url

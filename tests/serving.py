@@ -17,11 +17,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import httpx
 import yaml
 from PIL import Image
 
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
+from tests.tiny.wan import tiny_wan_ti2v
 
 ROOT = Path(__file__).parents[1]
 START_TIMEOUT_S = 300.0
@@ -31,26 +33,28 @@ SIZE_PX = 64
 STORAGE = "storage"
 """The server's storage folder, beside its catalogue."""
 
+DEFAULTS = {
+    "width": SIZE_PX,
+    "height": SIZE_PX,
+    "num_inference_steps": 4,
+    "guidance_scale": 3.0,
+    "strength": 0.75,
+    "scheduler": "ddim",
+}
+LIMITS = {
+    "min_px": 32,
+    "max_px": 128,
+    "max_pixels": 128 * 64,
+    "multiple_px": 16,
+    "max_steps": 900,
+    "guidance_scale": [0.0, 20.0],
+}
 ENTRY_FIELDS = {
     "title": "Random weights",
     "dtype": "float32",
     "licence": "none",
-    "defaults": {
-        "width": SIZE_PX,
-        "height": SIZE_PX,
-        "num_inference_steps": 4,
-        "guidance_scale": 3.0,
-        "strength": 0.75,
-        "scheduler": "ddim",
-    },
-    "limits": {
-        "min_px": 32,
-        "max_px": 128,
-        "max_pixels": 128 * 64,
-        "multiple_px": 16,
-        "max_steps": 900,
-        "guidance_scale": [0.0, 20.0],
-    },
+    "defaults": DEFAULTS,
+    "limits": LIMITS,
     "memory_gib": 0.1,
     "batch_tokens": 1024,
     "preview": {"weight": [[0.25, 0.25, 0.25]] * 4},
@@ -58,9 +62,10 @@ ENTRY_FIELDS = {
 
 
 def write_tiny_catalogue(folder: Path) -> Path:
-    """Write a catalogue of two models, `tiny` and `tiny-xl`, with their checkpoints; return its file."""
+    """Write a catalogue of `tiny`, `tiny-xl` and `tiny-video`, with their checkpoints; return its file."""
     tiny_stable_diffusion(folder / "sd")
     tiny_stable_diffusion_xl(folder / "sdxl")
+    tiny_wan_ti2v(folder / "wan")
     (folder / "words.json").write_text(json.dumps({"words": ["a", "red", "apple", "on", "blue"]}))
     entries = {
         "tiny": {
@@ -70,6 +75,14 @@ def write_tiny_catalogue(folder: Path) -> Path:
             "vocabulary": "words.json",
         },
         "tiny-xl": {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"path": "sdxl"}},
+        "tiny-video": {
+            **ENTRY_FIELDS,
+            "family": "wan-ti2v",
+            "source": {"path": "wan"},
+            "defaults": {**DEFAULTS, "scheduler": "unipc", "num_frames": 5, "fps": 8},
+            "limits": {**LIMITS, "multiple_px": 32, "max_frames": 17},
+            "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
+        },
     }
     file = folder / "catalogue.yaml"
     file.write_text(yaml.safe_dump(entries))
@@ -77,17 +90,18 @@ def write_tiny_catalogue(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(catalogue: Path, log: Path) -> Iterator[str]:
+def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
     """Run the Bento until the block ends; yields its address once `/readyz` says yes."""
     port = free_port()
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
         "JUBAKO_CATALOGUE": str(catalogue),
-        "JUBAKO_MODELS": "tiny,tiny-xl",
+        "JUBAKO_MODELS": "tiny,tiny-xl,tiny-video",
         "JUBAKO_DEVICE": "cpu",
         "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
         "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
+        **{f"JUBAKO_{name}".upper(): value for name, value in settings.items()},
         "BENTOML_DO_NOT_TRACK": "True",
         # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
         "OMP_NUM_THREADS": "1",
@@ -147,6 +161,12 @@ def parse_events(chunks: Iterable[str]) -> list[ServerEvent]:
         name, data = block.split("\n")
         events.append(ServerEvent(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return events
+
+
+def decoded(video: bytes) -> list[Image.Image]:
+    """Return the frames of a video file."""
+    with av.open(BytesIO(video)) as container:
+        return [frame.to_image() for frame in container.decode(video=0)]
 
 
 def png(image: Image.Image) -> bytes:

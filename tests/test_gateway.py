@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import av
 import bentoml
 import httpx
 import numpy as np
@@ -20,9 +21,11 @@ import pytest
 from PIL import Image
 
 from api.encoding import read_parameters
-from tests.serving import MAX_UPLOAD_BYTES, half_mask, parse_events, photo, png, wait_for
+from api.videos import read_comment
+from tests.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
+A_VIDEO = {**RED_APPLE, "model": "tiny-video"}
 ENDLESS = {**RED_APPLE, "num_inference_steps": 900, "width": 128}
 
 
@@ -49,6 +52,14 @@ def mask_file(tmp_path: Path) -> Path:
 def opened(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200, response.text
     return Image.open(BytesIO(response.content))
+
+
+def watched(response: httpx.Response) -> tuple[list[Image.Image], float]:
+    """Return a video's frames and how many of them are shown a second."""
+    assert response.status_code == 200, response.text
+    with av.open(BytesIO(response.content)) as container:
+        fps = float(container.streams.video[0].average_rate or 0)
+    return decoded(response.content), fps
 
 
 def refused(response: httpx.Response, status: int = 400) -> dict[str, Any]:
@@ -166,6 +177,76 @@ class TestImages:
     def test_what_a_file_claims_to_be_does_not_matter(self, http: httpx.Client, content_type: str) -> None:
         files = {"image": ("photo.bin", png(photo()), content_type)}
         assert opened(http.post("/image_to_image", data={"prompt": "a red apple"}, files=files))
+
+
+class TestVideos:
+    def test_a_prompt_becomes_a_video_that_plays(self, http: httpx.Client) -> None:
+        response = http.post("/text_to_video", json={**A_VIDEO, "num_frames": 9, "fps": 12})
+        frames, fps = watched(response)
+        assert (len(frames), fps, frames[0].size) == (9, 12, (64, 64))
+        assert response.headers["content-type"] == "video/mp4"
+        assert (response.headers["x-jubako-model"], response.headers["x-jubako-seed"]) == ("tiny-video", "7")
+
+    def test_an_image_becomes_a_video_of_its_fitted_size(self, http: httpx.Client) -> None:
+        response = http.post("/image_to_video", data=A_VIDEO, files={"image": png(photo(100, 70))})
+        frames, fps = watched(response)
+        assert (len(frames), fps, frames[0].size) == (5, 8, (96, 64))
+
+    @pytest.mark.parametrize(
+        ("output_format", "media_type"), [("mp4", "video/mp4"), ("webm", "video/webm"), ("gif", "image/gif")]
+    )
+    def test_each_format_can_be_watched(self, http: httpx.Client, output_format: str, media_type: str) -> None:
+        response = http.post("/text_to_video", json={**A_VIDEO, "output_format": output_format})
+        assert response.headers["content-type"] == media_type
+        assert len(watched(response)[0]) == 5
+
+    def test_a_video_posted_back_as_its_metadata_is_the_same_file(self, http: httpx.Client) -> None:
+        first = http.post("/text_to_video", json={**A_VIDEO, "num_frames": 9, "quality": 50})
+        comment = read_comment(first.content)
+        assert comment is not None
+        assert http.post("/text_to_video", json=json.loads(comment)).content == first.content
+
+    def test_videos_are_streamed_with_their_progress(self, http: httpx.Client) -> None:
+        asked = {**A_VIDEO, "task": "text-to-video", "num_images": 2, "preview_every": 4, "output_format": "webm"}
+        events = parse_events([http.post("/generate", json=asked).text])
+        names = [event.name for event in events]
+        assert [names.count(name) for name in ("step", "preview", "video", "done")] == [8, 2, 2, 1]
+        assert events[-1].data["videos"] == 2
+        videos = {event.data["seed"]: event.data for event in events if event.name == "video"}
+        assert {video["media_type"] for video in videos.values()} == {"video/webm"}
+        alone = http.post("/text_to_video", json={**videos[8]["parameters"], "output_format": "gif"})
+        assert len(watched(alone)[0]) == len(decoded(base64.b64decode(videos[8]["video"]))) == 5
+
+    @pytest.mark.parametrize(
+        ("path", "fields", "field", "says"),
+        [
+            ("/text_to_video", {"num_frames": 6}, "num_frames", "6 is not one more than a multiple of 4"),
+            ("/text_to_video", {"num_frames": 21}, "num_frames", "21 is not between 1 and 17"),
+            ("/text_to_video", {"fps": 0}, "fps", "greater than or equal to 1, got 0"),
+            ("/text_to_video", {"output_format": "png"}, "output_format", "choose one of mp4, webm, gif"),
+            ("/text_to_video", {"model": "tiny"}, "task", "tiny cannot do text-to-video"),
+            ("/text_to_video", {"strength": 0.5}, "strength", "not permitted"),
+            ("/image_to_video", {}, "image", "required"),
+            ("/text_to_image", {"model": "tiny", "fps": 8}, "fps", "not permitted"),
+            ("/text_to_image", {"model": "tiny", "output_format": "mp4"}, "output_format", "one of png, jpeg, webp"),
+            ("/generate", {"model": "tiny", "fps": 8}, "fps", "text-to-image takes none"),
+            ("/generate", {"model": "tiny", "num_frames": 5}, "num_frames", "text-to-image takes none"),
+            ("/generate", {"model": "tiny", "output_format": "gif"}, "output_format", "one of png, jpeg, webp"),
+        ],
+    )
+    def test_what_does_not_fit_is_refused(
+        self, http: httpx.Client, path: str, fields: dict[str, Any], field: str, says: str
+    ) -> None:
+        body = refused(http.post(path, json={**A_VIDEO, **fields}))
+        assert body["field"] == field
+        assert says in body["error"]
+
+    def test_a_client_gets_a_file(self, server: str, picture_file: Path) -> None:
+        with bentoml.SyncHTTPClient(server, timeout=120) as client:
+            made = client.text_to_video(prompt="a red apple", model="tiny-video")
+            assert len(decoded(made.read_bytes())) == 5
+            moved = client.image_to_video(prompt="a red apple", model="tiny-video", image=picture_file)
+            assert len(decoded(moved.read_bytes())) == 5
 
 
 class TestRefusals:
@@ -378,16 +459,22 @@ class TestStatus:
         assert [(m["model"], m["state"], m["device"]) for m in body["models"]] == [
             ("tiny", "ready", "cpu"),
             ("tiny-xl", "ready", "cpu"),
+            ("tiny-video", "ready", "cpu"),
         ]
         assert body["version"].count(".") == 2
 
     def test_models_say_what_they_can_do(self, http: httpx.Client) -> None:
-        tiny, tiny_xl = http.get("/models").json()["models"]
+        tiny, tiny_xl, tiny_video = http.get("/models").json()["models"]
         assert list(tiny["tasks"]) == ["text-to-image", "image-to-image", "inpaint"]
         assert tiny["tasks"]["inpaint"]["limits"]["max_px"] == 128
+        assert "strength" in tiny["tasks"]["inpaint"]["defaults"]
+        assert not {"strength", "num_frames", "fps"} & tiny["tasks"]["text-to-image"]["defaults"].keys()
+        assert (tiny["state"], tiny["licence"], tiny["gated"], tiny["camera"]) == ("ready", "none", False, [])
         assert "euler_a" in tiny["schedulers"]
         assert tiny["vocabulary"] == ["a", "apple", "blue", "on", "red"]
         assert tiny_xl["vocabulary"] is None
+        assert list(tiny_video["tasks"]) == ["text-to-video", "image-to-video"]
+        assert tiny_video["tasks"]["image-to-video"]["defaults"]["fps"] == 8
 
     @pytest.mark.parametrize("path", ["/livez", "/readyz", "/", "/docs.json", "/schema.json"])
     def test_what_bentoml_answers_still_answers(self, http: httpx.Client, path: str) -> None:

@@ -18,7 +18,7 @@ from models.request import GenerationRequest, Task
 from runners.events import Clip
 from tests.drawing import largest_difference, pixels
 from tests.parity import TOLERANCE, compare
-from tests.serving import photo
+from tests.serving import decoded, photo
 from tests.tiny import Tiny
 from tests.tiny.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
 
@@ -47,11 +47,6 @@ def request(prompt: str = PROMPT) -> GenerationRequest:
 
 def encoded(output_format: OutputFormat, quality: int = 90, prompt: str = PROMPT) -> bytes:
     return encode_result(request(prompt), CLIP, output_format, quality)
-
-
-def decoded(data: bytes) -> list[Image.Image]:
-    with av.open(BytesIO(data)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
 
 
 def parameters_in(data: bytes, output_format: OutputFormat) -> dict[str, Any]:
