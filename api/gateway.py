@@ -6,12 +6,16 @@ Every contract goes through here; none talks to a runner itself.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bentoml import get_current_service
+
 from api.refusals import error_of
+from api.residency import Residency
 from errors import Cancelled, GenerationFailed
 from models.catalogue import Catalogue, unknown_words
 from models.draft import Draft
@@ -20,6 +24,9 @@ from models.resolve import ServerLimits, resolve
 from runners import events
 from runners.events import Event
 
+NO_WAIT_S = 0.1
+"""Up to here a deadline need not be told anew."""
+
 
 class Runner(Protocol):
     """What the gateway needs of a model's runner; `runners.client` has one."""
@@ -27,6 +34,10 @@ class Runner(Protocol):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]: ...
 
     async def state(self) -> dict[str, Any]: ...
+
+    async def load(self, device: str | None = None) -> dict[str, Any]: ...
+
+    async def unload(self, force: bool = False) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -37,6 +48,7 @@ class Drawing:
     unknown_words: list[str]
     """Words of the prompt that the model never saw."""
     _runner: Runner
+    _residency: Residency
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield what happens, down to the last Result; closing the generator stops the drawing.
@@ -44,12 +56,23 @@ class Drawing:
         Raises the JubakoError that ended the request otherwise.
         """
         results = 0
-        async with aclosing(self._runner.generate(self.request)) as happenings:
+        accepted_at_s = time.monotonic()
+        async with (
+            self._residency.using(self.request.model, self.request.deadline_s),
+            aclosing(self._runner.generate(self._within_deadline(accepted_at_s))) as happenings,
+        ):
             async for event in happenings:
                 results += isinstance(event, events.Result)
                 yield _raised(event)
         if results < self.request.num_images:
             raise GenerationFailed("the model stopped before the picture was done")
+
+    def _within_deadline(self, accepted_at_s: float) -> GenerationRequest:
+        """The request, with what is left of its deadline if it had to wait for memory."""
+        waited_s = time.monotonic() - accepted_at_s
+        if self.request.deadline_s is None or waited_s < NO_WAIT_S:
+            return self.request
+        return self.request.model_copy(update={"deadline_s": round(self.request.deadline_s - waited_s, 3)})
 
 
 @dataclass(frozen=True)
@@ -58,13 +81,23 @@ class Gateway:
     """The models that are served, and no others."""
     runners: Mapping[str, Runner]
     limits: ServerLimits
+    residency: Residency
+    managed: bool = True
+    """Whether callers may load and unload models."""
 
     async def accept(self, draft: Draft) -> Drawing:
         """Check a draft. Raises InvalidRequest or UnknownModel."""
         # Large images are resized on the way.
         request = await asyncio.to_thread(resolve, draft, self.catalogue, self.limits)
         words = unknown_words(self.catalogue.get(request.model), request.prompt)
-        return Drawing(request, words, self.runners[request.model])
+        return Drawing(request, words, self.runners[request.model], self.residency)
+
+
+def current_gateway() -> Gateway:
+    """Return the gateway of the service that this process runs."""
+    service: Any = get_current_service()
+    gateway: Gateway = service.gateway
+    return gateway
 
 
 def _raised(event: Event) -> Event:

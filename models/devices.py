@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from functools import cache
 
 import torch
 
@@ -11,13 +12,16 @@ from errors import InvalidRequest
 
 
 def resolve_device(wanted: str) -> str:
-    """Turn `auto` into the accelerator that is there, or `cpu`. Raises InvalidRequest for a device that is not there."""
+    """Turn `auto` into the first accelerator, or `cpu`, and number the others. Raises InvalidRequest for one that is
+    not there.
+    """
     there = available_devices()
     if wanted == "auto":
-        return there[-1].split(":")[0]
-    if wanted not in there and f"{wanted}:0" not in there:
+        return there[1] if len(there) > 1 else "cpu"
+    numbered = wanted if wanted == "cpu" or ":" in wanted else f"{wanted}:0"
+    if numbered not in there:
         raise InvalidRequest("device", f"there is no {wanted} on this machine; it has {', '.join(there)}")
-    return wanted
+    return numbered
 
 
 def available_devices() -> list[str]:
@@ -26,6 +30,7 @@ def available_devices() -> list[str]:
     return ["cpu", *(f"{kind.type}:{number}" for number in range(torch.accelerator.device_count()) if kind)]
 
 
+@cache
 def device_memory_gib(device: str) -> float:
     """All memory of a device; of a CPU and of Apple's GPUs, that of the machine."""
     if torch.device(device).type in ("cpu", "mps"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from diffusers import DiffusionPipeline
 
 from errors import OutOfMemory
 from models.devices import resolve_device
-from models.entries import ControlNetSpec, Entry, IpAdapterSpec, Memory
+from models.entries import ControlNetSpec, Entry, IpAdapterSpec, LoraSpec, Memory
 from models.families import Family
 from models.fetching import explained
 from models.inpainting import inpaint_unet
+from models.loras import fuse
 from models.memory import keep_offloaded, place, tune
 from models.previews import LatentPreview
 from models.progress import Tell, telling_components
@@ -26,6 +28,7 @@ from models.request import Task
 from models.siblings import sibling
 
 NOTHING_TRADED = Memory()
+NO_LORAS: Mapping[str, LoraSpec] = {}
 READ = 0.9
 """The share of loading that is reading the weights; the rest is moving them to the device."""
 
@@ -46,6 +49,8 @@ class LoadedModel:
     controlnets: Mapping[str, ControlNetSpec] = field(default_factory=dict)
     ip_adapter: IpAdapterSpec | None = None
     """What `models.extras` loads when a request needs it."""
+    loras: Mapping[str, LoraSpec] = field(default_factory=dict)
+    """Those that requests may name; `runners.adapters` loads them."""
     batch_buckets: tuple[int, ...] = ()
     """Samples per pass that the denoiser is compiled for; none when it is not."""
 
@@ -53,6 +58,11 @@ class LoadedModel:
     def components(self) -> Mapping[str, Any]:
         components: Mapping[str, Any] = next(iter(self.pipelines.values())).components
         return components
+
+    @cached_property
+    def weights_gib(self) -> float:
+        modules = [component for component in self.components.values() if isinstance(component, torch.nn.Module)]
+        return sum(parameter.nbytes for module in modules for parameter in module.parameters()) / 2**30
 
     @property
     def dtype(self) -> str:
@@ -75,11 +85,8 @@ def load(
     """
     device = resolve_device(device)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
-    try:
-        with _one_thread():
-            pipelines = _load_entry(entry, device, precision, allow_pickle, tell)
-    except torch.OutOfMemoryError as error:
-        raise OutOfMemory(f"{entry.id} does not fit into the memory of {device}") from error
+    with _one_thread():
+        pipelines = _load_entry(entry, device, precision, allow_pickle, tell)
     preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
     return LoadedModel(
         entry.id,
@@ -89,6 +96,7 @@ def load(
         preview,
         controlnets=entry.controlnets,
         ip_adapter=entry.ip_adapter,
+        loras=entry.choosable_loras,
         batch_buckets=entry.memory.batch_buckets if entry.memory.compile else (),
     )
 
@@ -99,7 +107,7 @@ def _load_entry(
     family = entry.family_spec
     pipeline_class = _first_class(family, entry.tasks)
     files = fetch(entry, pipeline_class, allow_pickle=allow_pickle)
-    with explained(entry.source):
+    with explained(entry.source), _enough_memory(entry, device):
         pipelines = load_pipelines(
             family,
             files.weights,
@@ -108,12 +116,21 @@ def _load_entry(
             device=device,
             dtype=dtype,
             memory=entry.memory,
+            loras=entry.loras,
             allow_pickle=allow_pickle,
             tell=tell,
             variant=entry.variant,
         )
     tell(1.0)
     return pipelines
+
+
+@contextmanager
+def _enough_memory(entry: Entry, device: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{entry.id} does not fit into the memory of {device}") from error
 
 
 @contextmanager
@@ -139,6 +156,7 @@ def load_pipelines(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory: Memory = NOTHING_TRADED,
+    loras: Mapping[str, LoraSpec] = NO_LORAS,
     tell: Tell = _ignore,
     **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
@@ -150,6 +168,9 @@ def load_pipelines(
     task, name = next(iter(wanted.items()))
     with telling_components(Path(source), lambda read: tell(READ * read)):
         first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
+    if family.prepare is not None:
+        family.prepare(first)
+    fuse(first, loras)
     place(first, memory, device)
     _arrange(family, first, dtype, memory)
     tune(first, family, memory)

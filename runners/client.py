@@ -15,16 +15,21 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from errors import Busy, GenerationFailed
+from errors import Busy, DeadlineExceeded, GenerationFailed, InvalidRequest
 from models.request import GenerationRequest
 from runners.events import Event
 from runners.wire import read_events
 
 CONNECT_TIMEOUT_S = 10.0
 STATE_TIMEOUT_S = 2.0
-"""A runner that loads its model does not answer; whoever asks how it is should not wait until it does."""
+"""Whoever asks how a runner is should not wait until one that restarts is there again."""
+DEADLINE_MARGIN_S = 5.0
+"""Runners end a request at its deadline and say so; only one that hangs lets this pass as well."""
+UNLOAD_MARGIN_S = 60.0
 RESTART_S = 5
 """What a caller is told to wait when a runner's process is not there: about one restart."""
+RESTARTING = "restarting"
+"""The state of a runner whose process is not there."""
 _PICKLE = {"Content-Type": "application/vnd.bentoml+pickle"}
 
 
@@ -36,36 +41,89 @@ class RunnerClient:
         self._model = model
         self._url = urlsplit(url)
         self._opened: aiohttp.ClientSession | None = None
+        self._broken = False
+        """Whether the last thing heard of the runner is that it broke off."""
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator cancels it.
 
-        Raises Busy when the runner is not there, and GenerationFailed when it breaks off.
+        Raises Busy when the runner is not there, GenerationFailed when it breaks off, and DeadlineExceeded when it
+        hangs.
         """
+        if self._broken:
+            await self._check()
         body = pickle.dumps({"request": request})
+        limit_s = None if request.deadline_s is None else request.deadline_s + DEADLINE_MARGIN_S
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with (
-                self._session.post("/generate", data=body, headers=_PICKLE, raise_for_status=True) as response,
+                self._session.post(
+                    "/generate", data=body, headers=_PICKLE, timeout=timeout, raise_for_status=True
+                ) as response,
                 aclosing(read_events(response.content.iter_any())) as happenings,
             ):
                 async for event in happenings:
                     yield event
-        except aiohttp.ClientConnectorError as error:
-            raise Busy(f"{self._model} is starting; try again later", RESTART_S) from error
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._restarting() from error
+        except TimeoutError as error:
+            self._broken = True
+            raise DeadlineExceeded(f"{self._model} did not answer within the request's deadline") from error
         except (aiohttp.ClientError, EOFError) as error:
+            self._broken = True
             raise GenerationFailed("the model stopped before the picture was done") from error
 
     async def state(self) -> dict[str, Any]:
-        """Return what the runner says about itself; `loading` while it does not answer, `failed` when it cannot."""
+        """Return what the runner says about itself; `restarting` while it does not answer."""
         try:
-            timeout = aiohttp.ClientTimeout(STATE_TIMEOUT_S)
-            async with self._session.post("/state", json={}, timeout=timeout, raise_for_status=True) as response:
-                state: dict[str, Any] = await response.json()
-                return state
-        except (TimeoutError, aiohttp.ClientConnectionError):
-            return {"model": self._model, "state": "loading"}
-        except aiohttp.ClientResponseError:
-            return {"model": self._model, "state": "failed"}
+            state = await self._ask("state", {}, STATE_TIMEOUT_S)
+        except (TimeoutError, aiohttp.ClientError):
+            return {"model": self._model, "state": RESTARTING}
+        self._broken = False
+        return state
+
+    async def load(self, device: str | None = None) -> dict[str, Any]:
+        """Begin to load the model, maybe on another device; return its state.
+
+        Raises InvalidRequest for a device that is not there, and Busy when the runner is not.
+        """
+        try:
+            state = await self._ask("load", {"device": device}, STATE_TIMEOUT_S)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise self._restarting() from error
+        if "refused" in state:
+            raise InvalidRequest("device", state["refused"])
+        return state
+
+    async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> dict[str, Any]:
+        """Free the model once its running requests are done, which `force` cancels; return its state.
+
+        Raises Busy when that takes longer than `within_s`, or the runner is not there.
+        """
+        try:
+            return await self._ask("unload", {"force": force}, within_s)
+        except TimeoutError as error:
+            raise Busy(f"{self._model} is still drawing, and will be unloaded after that", RESTART_S) from error
+        except aiohttp.ClientError as error:
+            raise self._restarting() from error
+
+    async def _ask(self, api: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(timeout_s)
+        async with self._session.post(f"/{api}", json=arguments, timeout=timeout, raise_for_status=True) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def _check(self) -> None:
+        """Raise Busy while a runner that broke off does not answer.
+
+        Its socket belongs to the process that restarts it, so connecting succeeds all the time.
+        """
+        if (await self.state())["state"] == RESTARTING:
+            raise self._restarting()
+
+    def _restarting(self) -> Busy:
+        self._broken = True
+        return Busy(f"the process of {self._model} is being restarted; try again later", RESTART_S)
 
     async def close(self) -> None:
         if self._opened is not None:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import accumulate
 from typing import Any
 
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
-from errors import Busy
+from errors import InvalidRequest
 from models.catalogue import full_catalogue
 from models.entries import Entry
-from models.loading import load
 from models.request import GenerationRequest
 from runners import wire
 from runners.closing import ClosingResponse
-from runners.engine import Engine, EngineLimits
-from runners.events import Failed
+from runners.engine import EngineLimits
+from runners.hosting import Host, HostOptions
 from runners.metrics import MetricsObserver
 from settings import Settings
 
@@ -37,16 +38,23 @@ def runner_services(settings: Settings) -> dict[str, Any]:
     Each process that `bentoml serve` starts calls this again and must find the same services, so they
     follow from the settings alone.
     """
-    served = full_catalogue(settings.catalogue).only(settings.models)
-    return {model: _runner_service(entry, settings) for model, entry in served.entries.items()}
+    served = full_catalogue(settings.catalogue, settings.lora_folder).only(settings.models).entries
+    needed_gib = accumulate(entry.memory_gib for entry in served.values())
+    return {
+        model: _runner_service(entry, settings, needed)
+        for (model, entry), needed in zip(served.items(), needed_gib, strict=True)
+    }
 
 
-def _runner_service(entry: Entry, settings: Settings) -> Any:
+def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
+    """`needed_gib` is the memory of this model and of those named before it, which are loaded first."""
     limits = EngineLimits(
         batch_tokens=settings.batch_tokens or entry.batch_tokens,
         max_running=settings.max_running,
         max_queue=settings.max_queue,
+        max_loras=settings.max_loras,
     )
+    options = HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
 
     @bentoml.service(
         name=f"runner-{entry.id}",
@@ -57,36 +65,48 @@ def _runner_service(entry: Entry, settings: Settings) -> Any:
     )
     class Runner:
         def __init__(self) -> None:
-            self._model = load(entry, settings.device, settings.dtype)
-            self._engine = Engine(self._model, limits, MetricsObserver(entry.id))
+            self._host = Host(entry, limits, options, MetricsObserver(entry.id))
+
+        @bentoml.on_startup
+        async def start(self) -> None:
+            budget_gib = settings.memory_budget_gib or self._host.state()["device_memory_gib"]
+            # A device that is not there has no memory; loading says so.
+            self._host.start(load=settings.load == "start" and needed_gib <= (budget_gib or needed_gib))
+
+        def __is_ready__(self) -> bool:
+            return self._host.settled
 
         @bentoml.api(output_spec=Frames)
         async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
             """Draw a request, streaming its events as frames of `runners.wire`; closing the stream cancels."""
-            try:
-                ticket = self._engine.submit(request)
-            except Busy as error:
-                yield wire.encode(Failed(error.code, error.message))
-                return
-            async with aclosing(ticket.events()) as happenings:
+            async with aclosing(self._host.generate(request)) as happenings:
                 async for event in happenings:
                     yield wire.encode(event)
 
         @bentoml.api
         async def state(self) -> dict[str, Any]:
             """Report the model, where it is, and how much it has to do."""
-            return {
-                "model": entry.id,
-                "state": "ready",
-                "device": str(self._model.device),
-                "dtype": self._model.dtype,
-                "running": self._engine.running,
-                "queued": self._engine.queued,
-            }
+            return self._host.state()
+
+        @bentoml.api
+        async def load(self, device: str | None = None) -> dict[str, Any]:
+            """Begin to load the model, or to move it to another device; answer with its state, or why not."""
+            try:
+                self._host.load(device)
+            except InvalidRequest as error:
+                return {"refused": error.reason}
+            await asyncio.sleep(0)
+            return self._host.state()
+
+        @bentoml.api
+        async def unload(self, force: bool = False) -> dict[str, Any]:
+            """Free the model once its running requests are done, or have been cancelled; answer with its state."""
+            await self._host.unload(force)
+            return self._host.state()
 
         @bentoml.on_shutdown
-        def close(self) -> None:
-            self._engine.close()
+        async def close(self) -> None:
+            await self._host.close()
 
     return Runner
 
