@@ -6,11 +6,12 @@ import torch
 from diffusers import ControlNetModel
 
 from models.entries import ControlNetSpec
-from models.fetching import local_path
+from models.fetching import explained, local_path
 
 
 def load_controlnet(spec: ControlNetSpec, device: torch.device, dtype: torch.dtype) -> ControlNetModel:
-    """Load a ControlNet, fetching it where needed. Raises OSError when it is missing or no safetensors file."""
-    folder = local_path(spec.source)
-    net = ControlNetModel.from_pretrained(folder, variant=spec.variant, dtype=dtype, use_safetensors=True)
+    """Load a ControlNet, fetching it where needed. Raises LoadFailed with what to do."""
+    folder = local_path(spec.source, spec.variant)
+    with explained(spec.source):
+        net = ControlNetModel.from_pretrained(folder, variant=spec.variant, dtype=dtype, use_safetensors=True)
     return net.to(device=device, memory_format=torch.channels_last)

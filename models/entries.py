@@ -113,13 +113,6 @@ class IpAdapterSpec(Strict):
     scale: Scale = 0.6
     """The `reference_scale` of a request that gives none."""
 
-    @field_validator("source")
-    @classmethod
-    def _safe_file(cls, source: Source) -> Source:
-        if not str(source).endswith(".safetensors"):
-            raise ValueError(f"{source} is not the safetensors file of an adapter")
-        return source
-
 
 class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra to be installed."""
@@ -234,6 +227,8 @@ class Entry(Strict):
             found.append(f"controlnets: {family.name} has no pipelines that take one")
         if self.ip_adapter and not family.ip_adapter:
             found.append(f"ip_adapter: {family.name} has no pipelines that take one")
+        if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
+            found.append(f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter")
         if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
             found.append("ip_adapter: cannot share weights with memory.offload or memory.quantization")
         _refuse(found)

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
+import torch
 from diffusers import ControlNetModel
 
+from errors import OutOfMemory
 from models.controlnets import load_controlnet
 from models.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.loading import LoadedModel
@@ -25,7 +27,7 @@ class Extras:
         self._lock = Lock()
 
     def prepare(self, request: GenerationRequest) -> None:
-        """Load what a request needs. Blocks, maybe for a download; raises OSError when something is missing."""
+        """Load what a request needs, maybe after a download; blocks. Raises LoadFailed or OutOfMemory."""
         if request.control_type is not None:
             self.controlnet(request.control_type)
         if request.reference_image is not None:
@@ -33,14 +35,14 @@ class Extras:
 
     def controlnet(self, kind: str) -> ControlNetModel:
         spec, dtype = self._model.controlnets[kind], self._model.components["unet"].dtype
-        return self._once(f"controlnet {kind}", lambda: load_controlnet(spec, self._model.device, dtype))
+        return self._once(f"ControlNet {kind!r}", lambda: load_controlnet(spec, self._model.device, dtype))
 
     def ip_adapter(self) -> IpAdapter:
         spec, unet = self._model.ip_adapter, self._twin
         assert spec is not None, "requests with a reference are refused without one"
         assert unet is not None
         pipeline = next(iter(self._model.pipelines.values()))
-        adapter: IpAdapter = self._once("ip_adapter", lambda: load_ip_adapter(spec, pipeline, unet, self._model.device))
+        adapter: IpAdapter = self._once("IP-Adapter", lambda: load_ip_adapter(spec, pipeline, unet, self._model.device))
         return adapter
 
     def _once(self, name: str, load: Callable[[], Any]) -> Any:
@@ -48,5 +50,11 @@ class Extras:
         if name not in self._loaded:
             with self._lock:
                 if name not in self._loaded:
-                    self._loaded[name] = load()
+                    self._loaded[name] = self._fitting(name, load)
         return self._loaded[name]
+
+    def _fitting(self, name: str, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"the {name} does not fit into the memory of {self._model.device}") from error

@@ -20,7 +20,7 @@ from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from transformers import CLIPVisionModelWithProjection
 
 from models.entries import IpAdapterSpec
-from models.fetching import local_path
+from models.fetching import explained, local_path
 
 SCALE = "ip_adapter_scale"
 """The argument (B, 1, 1, 1) of an adapted UNet: how strongly the reference acts on each sample."""
@@ -38,18 +38,18 @@ class IpAdapter:
 def load_ip_adapter(
     spec: IpAdapterSpec, pipeline: DiffusionPipeline, unet: UNet2DConditionModel, device: torch.device
 ) -> IpAdapter:
-    """Load an adapter into `unet`, a `twin` of the pipeline's.
+    """Load an adapter into `unet`, a `twin` of the pipeline's, fetching it where needed.
 
-    Raises OSError when a file is missing or the image encoder is not in safetensors.
+    Raises LoadFailed with what to do.
     """
-    file = local_path(spec.source)
-    encoder = CLIPVisionModelWithProjection.from_pretrained(
-        local_path(spec.image_encoder), dtype=unet.dtype, use_safetensors=True
-    )
+    file, folder = local_path(spec.source), local_path(spec.image_encoder)
+    with explained(spec.image_encoder):
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=unet.dtype, use_safetensors=True)
     # The pipeline's own loader runs on a copy, since it replaces components of the pipeline it is called on.
     adapted: Any = copy.copy(pipeline)
     adapted.__dict__ |= {"unet": unet, "image_encoder": encoder.to(device)}
-    adapted.load_ip_adapter(file.parent, subfolder="", weight_name=file.name)
+    with explained(spec.source):
+        adapted.load_ip_adapter(file.parent, subfolder="", weight_name=file.name)
     processors = [p for p in unet.attn_processors.values() if isinstance(p, IPAdapterAttnProcessor2_0)]
     unet.register_forward_pre_hook(partial(_take_scales, processors), with_kwargs=True)
     return IpAdapter(unet, adapted.image_encoder, adapted.feature_extractor)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -87,13 +88,13 @@ async def test_a_batch_with_as_many_samples_as_there_are_residuals(model: Loaded
 
 
 async def test_one_that_cannot_be_loaded_fails_its_own_requests_only(model: LoadedModel, tmp_path: Path) -> None:
-    missing = {"nowhere": ControlNetSpec(source=Source(path=tmp_path / "nowhere"))}
-    model.controlnets.update(missing)
-    with running(model) as (engine, _):
+    missing = ControlNetSpec(source=Source(path=tmp_path / "nowhere"))
+    with running(replace(model, controlnets={**model.controlnets, "nowhere": missing})) as (engine, _):
         failed, drawn = await draw_together(
             engine, [request(**CONTROL | {"control_type": "nowhere"}), request(**CONTROL)]
         )
     assert isinstance(failed[-1], Failed)
+    assert failed[-1].code == "load_failed"
     assert pictures(drawn)
 
 

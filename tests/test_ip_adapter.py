@@ -6,17 +6,29 @@ That each picture equals the plain pipeline's, amid a crowd of all conditions, t
 from __future__ import annotations
 
 from itertools import chain
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from models.entries import Entry
 from models.extras import Extras
 from models.loading import LoadedModel
 from models.request import Task
 from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
+from tests.serving import ENTRY_FIELDS
 from tests.test_engine import running
 
 REFERENCE = {"reference_image": photo(seed=6, size_px=96)}
+ADAPTER = {"source": {"path": "adapter.safetensors"}, "image_encoder": {"path": "encoder"}}
+ENTRY = {
+    **ENTRY_FIELDS,
+    "id": "tiny",
+    "family": "stable-diffusion",
+    "source": {"path": "weights"},
+    "ip_adapter": ADAPTER,
+}
 CONTROL = {"control_image": photo(seed=4), "control_type": "canny"}
 
 
@@ -82,3 +94,22 @@ def test_the_adapted_unet_is_made_of_the_same_weights(model: LoadedModel) -> Non
     assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (
         "what is left is the adapter's"
     )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"memory": {"offload": "model"}}, r"ip_adapter: cannot share weights with memory\.offload"),
+        (
+            {"ip_adapter": {**ADAPTER, "source": {"path": "adapter.bin"}}},
+            r"ip_adapter\.source: adapter\.bin is not the saf",
+        ),
+    ],
+)
+def test_an_adapter_that_cannot_be_used_is_a_mistake_of_the_catalogue(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        Entry.model_validate({**ENTRY, **change})
+
+
+def test_an_adapter_that_can_be_used_is_none() -> None:
+    assert Entry.model_validate(ENTRY).ip_adapter is not None
