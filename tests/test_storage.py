@@ -23,7 +23,7 @@ import pytest
 from pydantic import ValidationError
 
 from errors import StartError
-from settings import Settings
+from settings import Settings, refuse_unknown_variables
 from storage.client import Storage, open_storage
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import input_key, media_type_of, result_key
@@ -108,6 +108,11 @@ class TestLocations:
         assert Settings().storage_location == "s3://outputs"
         monkeypatch.setenv("JUBAKO_STORAGE", "s3://more/exactly")
         assert Settings().storage_location == "s3://more/exactly"
+
+    def test_a_bucket_with_our_prefix_is_a_mistake(self) -> None:
+        refuse_unknown_variables(["S3_BUCKET_NAME", "JUBAKO_STORAGE", "JUBAKO_STORAGE_URLS"])
+        with pytest.raises(StartError, match="JUBAKO_S3_BUCKET_NAME"):
+            refuse_unknown_variables(["JUBAKO_S3_BUCKET_NAME"])
 
 
 class TestFiles:
