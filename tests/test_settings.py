@@ -1,9 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
 from settings import Settings, refuse_unknown_variables
+
+ROOT = Path(__file__).parents[1]
 
 
 def test_models_are_separated_by_commas_and_each_is_served_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -39,3 +46,12 @@ def test_a_misspelt_variable_is_refused_with_the_right_spelling() -> None:
 
 def test_every_setting_is_described() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_start_with_a_wrong_setting_ends_in_one_line() -> None:
+    environment = {**os.environ, "JUBAKO_MODELS": "miniatur"}
+    command = [sys.executable, "-c", "import service"]
+    run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert run.stderr.splitlines()[-1] == "jubako: the catalogue has no model 'miniatur'; did you mean 'miniature'?"
+    assert "Traceback" not in run.stderr
