@@ -30,6 +30,9 @@ class Bus(Protocol):
     def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
         """Yield what happened and what happens, without end; the caller knows which event is the last."""
 
+    async def latest(self, job_id: str) -> JobEvent | None:
+        """Return the last event, or None when none is kept."""
+
     async def close(self) -> None: ...
 
 
@@ -59,6 +62,10 @@ class LocalBus:
                 seen = number
                 yield event
             await news.wait()
+
+    async def latest(self, job_id: str) -> JobEvent | None:
+        kept = self._kept.get(job_id)
+        return kept[-1][1] if kept else None
 
     async def close(self) -> None:
         for expiry in self._expiry.values():
@@ -91,6 +98,11 @@ class RedisBus:
                 answer = await self._redis.xread({name: last}, block=_BLOCK_MS)
             for last, fields in answer[0][1] if answer else ():  # noqa: B007
                 yield json.loads(fields["event"])
+
+    async def latest(self, job_id: str) -> JobEvent | None:
+        with reachable():
+            newest = await self._redis.xrevrange(f"jubako:events:{job_id}", count=1)
+        return json.loads(newest[0][1]["event"]) if newest else None
 
     async def close(self) -> None:
         await self._redis.aclose()

@@ -73,11 +73,15 @@ class Job(_Data):
     error: str | None = None
     results: tuple[Result, ...] = ()
     attempts: int = 0
-    """How often a worker has begun it; more than one after a crash."""
+    """How often it was begun; more than one after a crash or a restart."""
+    runners_lost: int = 0
+    """How many of its attempts ended with the model's process."""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
+    told: bool = False
+    """Whether its webhook needs no further attempt."""
 
     def changed(self, **changes: Any) -> Job:
         return self.model_copy(update=changes)
@@ -91,6 +95,10 @@ class Job(_Data):
             message="Generation started",
         )
 
+    def begun_again(self) -> Job:
+        """Return the job after the model's process ended under it."""
+        return self.begun().changed(runners_lost=self.runners_lost + 1)
+
     def advanced(self, progress: int, message: str) -> Job:
         """Return the job further on; progress never goes back, though an attempt may begin anew."""
         return self.changed(progress=max(progress, self.progress), message=message)
@@ -102,6 +110,11 @@ class Job(_Data):
 
     def failed(self, error: str) -> Job:
         return self._finished(JobState.FAILED, error=error, message="Generation failed")
+
+    @property
+    def untold(self) -> bool:
+        """Whether a webhook is yet to hear of the end."""
+        return self.state.final and self.webhook_url is not None and not self.told
 
     def cancelled(self) -> Job:
         return self._finished(JobState.CANCELLED, message="Generation cancelled")

@@ -51,6 +51,9 @@ class Ledger(Protocol):
     def unfinished(self) -> AsyncIterator[Job]:
         """Yield all jobs that are not final, oldest first."""
 
+    def untold(self) -> AsyncIterator[Job]:
+        """Yield ended jobs whose webhook is yet to be told."""
+
     async def waiting(self, priority: Priority) -> int:
         """Count the pending jobs of a class."""
 

@@ -4,6 +4,7 @@
     {prefix}state:{state}        job ids of one state, by time of creation
     {prefix}waiting:{priority}   pending job ids of one class
     {prefix}open:{caller}        job ids of one caller that are not final
+    {prefix}untold               job ids whose webhook is yet to be told
     {prefix}key:{caller}:{key}   the job of an idempotency key
     {prefix}content:{digest}     the job whose results answer requests of this content
 
@@ -77,6 +78,13 @@ class RedisLedger:
             ids = [i for state in OPEN for i in await self._redis.zrange(f"{PREFIX}state:{state}", 0, -1)]
             found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
         for job in sorted(found, key=lambda job: job.created_at):
+            yield job
+
+    async def untold(self) -> AsyncIterator[Job]:
+        with reachable():
+            ids = await self._redis.zrange(f"{PREFIX}untold", 0, -1)
+            found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
+        for job in found:
             yield job
 
     async def waiting(self, priority: Priority) -> int:
@@ -154,6 +162,7 @@ class RedisLedger:
         created = job.created_at.timestamp()
         ttl = {"ex": self._ttl_s} if job.state.final else {}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
+        self._index(steps, f"{PREFIX}untold", job, job.untold)
         if before is not None and before.state is job.state:
             return
         if before is not None:

@@ -1,26 +1,33 @@
-"""Job records in one SQLite file: durable without any server, for a single gateway process."""
+"""Job records in one SQLite file: durable without any server, for a single gateway process.
+
+Every operation is one synchronous transaction on a thread of its own: whoever waits for it may be cancelled, the
+transaction is not.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import aiosqlite
+from typing import TypeVar
 
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger import Change, Page
 from models.request import Priority
 
+T = TypeVar("T")
+Values = tuple[object, ...]
+
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, priority INTEGER NOT NULL, caller TEXT NOT NULL,
-    created_at REAL NOT NULL, expires_at REAL, record TEXT NOT NULL
+    created_at REAL NOT NULL, expires_at REAL, untold INTEGER NOT NULL, record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_at);
 CREATE INDEX IF NOT EXISTS jobs_by_caller ON jobs (caller, state);
@@ -37,59 +44,59 @@ class SqliteLedger:
     def __init__(self, file: Path, ttl: timedelta) -> None:
         self._file = file
         self._ttl_s = ttl.total_seconds()
-        self._database: aiosqlite.Connection | None = None
-        # One connection, so one transaction at a time.
-        self._turn = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._database: sqlite3.Connection | None = None
 
     async def open(self) -> None:
-        await asyncio.to_thread(self._file.parent.mkdir, parents=True, exist_ok=True)
-        self._database = await aiosqlite.connect(self._file, isolation_level=None)
-        await self._database.execute("PRAGMA journal_mode=WAL")
-        # A job is accepted once it is on disk: kill -9 and power loss alike.
-        await self._database.execute("PRAGMA synchronous=FULL")
-        await self._database.executescript(_SCHEMA)
+        await self._on_thread(self._connect)
 
     async def close(self) -> None:
-        if self._database is not None:
-            await self._database.close()
+        await self._on_thread(self._disconnect)
+        self._thread.shutdown()
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
-        async with self._transaction() as database:
+        def add(database: sqlite3.Connection) -> Job:
             if idempotency_key is not None:
-                earlier = await self._one(
-                    database,
-                    f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}",
-                    (job.caller, idempotency_key, time.time()),
+                query = (
+                    f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
                 )
-                if earlier is not None:
+                for earlier in _jobs(database, query, (job.caller, idempotency_key, time.time())):
                     return earlier
-                await database.execute(
-                    "INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", (job.caller, idempotency_key, job.id)
-                )
-            await self._write(database, job)
-        return job
+                row = (job.caller, idempotency_key, job.id)
+                database.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", row)
+            self._write(database, job)
+            return job
+
+        return await self._transaction(add)
 
     async def get(self, job_id: str) -> Job:
-        async with self._transaction() as database:
-            return await self._read(database, job_id)
+        return await self._transaction(lambda database: _read(database, job_id))
 
     async def change(self, job_id: str, change: Change) -> Job:
-        return await self._replace(job_id, lambda job: job if job.state.final else change(job))
+        return await self.note(job_id, lambda job: job if job.state.final else change(job))
 
     async def note(self, job_id: str, change: Change) -> Job:
-        return await self._replace(job_id, change)
+        def replace(database: sqlite3.Connection) -> Job:
+            job = change(_read(database, job_id))
+            self._write(database, job)
+            return job
+
+        return await self._transaction(replace)
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
         wanted = "state = ?" if state else "? IS NULL"
         end = before.timestamp() if before else float("inf")
-        condition = f"{wanted} AND created_at < ? AND {_ALIVE}"
-        query = f"SELECT record FROM jobs WHERE {condition} ORDER BY created_at DESC LIMIT ?"
-        jobs = await self._all(query, (state, end, time.time(), limit + 1))
+        query = f"SELECT record FROM jobs WHERE {wanted} AND created_at < ? AND {_ALIVE}"
+        jobs = await self._all(f"{query} ORDER BY created_at DESC LIMIT ?", (state, end, time.time(), limit + 1))
         more = len(jobs) > limit
         return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
     async def unfinished(self) -> AsyncIterator[Job]:
         for job in await self._all(f"SELECT record FROM jobs WHERE {_OPEN} ORDER BY created_at", ()):
+            yield job
+
+    async def untold(self) -> AsyncIterator[Job]:
+        for job in await self._all("SELECT record FROM jobs WHERE untold", ()):
             yield job
 
     async def waiting(self, priority: Priority) -> int:
@@ -99,8 +106,8 @@ class SqliteLedger:
         return await self._count(f"caller = ? AND {_OPEN}", (caller,))
 
     async def remember_result(self, digest: str, job_id: str) -> None:
-        async with self._transaction() as database:
-            await database.execute("INSERT OR REPLACE INTO contents VALUES (?, ?)", (digest, job_id))
+        statement = "INSERT OR REPLACE INTO contents VALUES (?, ?)"
+        await self._transaction(lambda database: database.execute(statement, (digest, job_id)))
 
     async def recall_result(self, digest: str) -> Job | None:
         query = f"SELECT record FROM jobs JOIN contents ON job_id = id WHERE digest = ? AND state = ? AND {_ALIVE}"
@@ -108,11 +115,13 @@ class SqliteLedger:
         return jobs[0] if jobs else None
 
     async def sweep(self) -> int:
-        async with self._transaction() as database:
-            cursor = await database.execute("DELETE FROM jobs WHERE expires_at <= ?", (time.time(),))
+        def sweep(database: sqlite3.Connection) -> int:
+            deleted = database.execute("DELETE FROM jobs WHERE expires_at <= ?", (time.time(),)).rowcount
             for table in ("keys", "contents"):
-                await database.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
-            return cursor.rowcount
+                database.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
+            return deleted
+
+        return await self._transaction(sweep)
 
     async def is_reachable(self) -> bool:
         try:
@@ -121,55 +130,65 @@ class SqliteLedger:
             return False
         return True
 
-    @asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[aiosqlite.Connection]:
-        if self._database is None:
-            raise LedgerUnavailable("the file of job records is not open")
-        async with self._turn:
-            try:
-                await self._database.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._database
-                except BaseException:
-                    await self._database.rollback()
-                    raise
-                await self._database.commit()
-            except sqlite3.Error as error:
-                raise LedgerUnavailable("the file of job records cannot be used now") from error
+    async def _all(self, query: str, values: Values) -> list[Job]:
+        return await self._transaction(lambda database: list(_jobs(database, query, values)))
 
-    async def _replace(self, job_id: str, change: Change) -> Job:
-        async with self._transaction() as database:
-            job = change(await self._read(database, job_id))
-            await self._write(database, job)
-        return job
+    async def _count(self, condition: str, values: Values) -> int:
+        query = f"SELECT count(*) FROM jobs WHERE {condition}"
+        return await self._transaction(lambda database: int(database.execute(query, values).fetchone()[0]))
 
-    async def _read(self, database: aiosqlite.Connection, job_id: str) -> Job:
-        query = f"SELECT record FROM jobs WHERE id = ? AND {_ALIVE}"
-        job = await self._one(database, query, (job_id, time.time()))
-        if job is None:
-            raise UnknownJob(job_id)
-        return job
+    async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        def run() -> T:
+            if self._database is None:
+                raise LedgerUnavailable("the file of job records is not open")
+            with _available(), self._database:
+                self._database.execute("BEGIN IMMEDIATE")
+                return work(self._database)
 
-    async def _write(self, database: aiosqlite.Connection, job: Job) -> None:
+        return await self._on_thread(run)
+
+    async def _on_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # On the ledger's thread.
+
+    def _connect(self) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        with _available():
+            self._database = sqlite3.connect(self._file, isolation_level=None)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            # A job is accepted once it is on disk: kill -9 and power loss alike.
+            self._database.execute("PRAGMA synchronous=FULL")
+            self._database.executescript(_SCHEMA)
+
+    def _disconnect(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+
+    def _write(self, database: sqlite3.Connection, job: Job) -> None:
         expires_at = job.finished_at.timestamp() + self._ttl_s if job.finished_at else None
         row = (
             *(job.id, job.state, int(job.priority), job.caller),
-            *(job.created_at.timestamp(), expires_at, job.model_dump_json()),
+            *(job.created_at.timestamp(), expires_at, job.untold, job.model_dump_json()),
         )
-        await database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
 
-    async def _one(self, database: aiosqlite.Connection, query: str, values: tuple[object, ...]) -> Job | None:
-        async with database.execute(query, values) as cursor:
-            row = await cursor.fetchone()
-        return None if row is None else Job.model_validate_json(row[0])
 
-    async def _all(self, query: str, values: tuple[object, ...]) -> list[Job]:
-        async with self._transaction() as database, database.execute(query, values) as cursor:
-            return [Job.model_validate_json(row[0]) async for row in cursor]
+def _read(database: sqlite3.Connection, job_id: str) -> Job:
+    query = f"SELECT record FROM jobs WHERE id = ? AND {_ALIVE}"
+    for job in _jobs(database, query, (job_id, time.time())):
+        return job
+    raise UnknownJob(job_id)
 
-    async def _count(self, condition: str, values: tuple[object, ...]) -> int:
-        query = f"SELECT count(*) FROM jobs WHERE {condition}"
-        async with self._transaction() as database, database.execute(query, values) as cursor:
-            row = await cursor.fetchone()
-        assert row is not None
-        return int(row[0])
+
+def _jobs(database: sqlite3.Connection, query: str, values: Values) -> Iterator[Job]:
+    return (Job.model_validate_json(record) for (record,) in database.execute(query, values))
+
+
+@contextmanager
+def _available() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise LedgerUnavailable("the file of job records cannot be used now") from error

@@ -1,0 +1,250 @@
+"""The jobs of one gateway process: takes them in, has them done, and answers questions about any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from errors import InvalidRequest, JubakoError
+from jobs.bus import Bus, JobEvent
+from jobs.errors import TooManyJobs
+from jobs.inputs import content_digest, plain_fields, store_inputs
+from jobs.job import Job, JobState
+from jobs.ledger import Ledger, Page
+from jobs.queue import JobQueue, QueueSettings
+from jobs.webhooks import WebhookSender, check_webhook_url
+from jobs.work import Producer, Worker
+from models.request import GenerationRequest
+from storage.client import Storage
+from storage.keys import INPUTS, RESULTS
+
+log = logging.getLogger("jubako.jobs")
+
+RECONCILE_S = 30.0
+"""How often what is accepted is compared with what is queued: a job between the two is found after that time."""
+SWEEP = timedelta(minutes=10)
+FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
+RETRY_LATER_S = 10
+SILENCE_S = 15.0
+"""Watchers hear something at least so often; it also keeps proxies from closing their connection."""
+
+
+@dataclass(frozen=True)
+class DeskSettings:
+    queue: QueueSettings
+    max_waiting: int
+    """Pending jobs of one class."""
+    max_per_caller: int
+    """Jobs of one caller that have not ended."""
+    max_runners_lost: int
+    reuse_results: bool
+    """Whether a request with a given seed is answered with the results of an equal one."""
+    result_ttl: timedelta | None
+    """Age at which local results are deleted; None keeps them."""
+    webhook_secret: str | None
+    allow_private_webhooks: bool
+    webhook_pause: timedelta
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a caller wants done, and how they want to hear of it."""
+
+    request: GenerationRequest
+    output_format: str
+    quality: int = 90
+    caller: str = ""
+    webhook_url: str | None = None
+    idempotency_key: str | None = None
+    repeatable: bool = False
+    """Whether the caller gave the seed, so that an earlier result is what they expect."""
+
+
+class JobDesk:
+    def __init__(
+        self,
+        settings: DeskSettings,
+        ledger: Ledger,
+        bus: Bus,
+        storage: Storage,
+        producer: Producer,
+        sender: WebhookSender,
+    ) -> None:
+        self._settings = settings
+        self._ledger = ledger
+        self._bus = bus
+        self._storage = storage
+        self._sender = sender
+        self._worker = Worker(ledger, bus, storage, producer, settings.max_runners_lost, self._after)
+        self._queue = JobQueue(settings.queue, self._worker.run, self._tell_webhook)
+        self._chores: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Connect to everything, take up what was left unfinished, and begin to work."""
+        await self._ledger.open()
+        await self._queue.open()
+        await self._reconcile()
+        self._chores = [
+            asyncio.create_task(self._regularly(RECONCILE_S, self._reconcile)),
+            asyncio.create_task(self._regularly(SWEEP.total_seconds(), self._sweep)),
+        ]
+
+    async def close(self) -> None:
+        """Stop working; nothing that was accepted is lost by it."""
+        for chore in self._chores:
+            chore.cancel()
+            with suppress(asyncio.CancelledError):
+                await chore
+        await self._queue.close()
+        await self._bus.close()
+        await self._ledger.close()
+
+    async def submit(self, order: Order) -> Job:
+        """Accept an order: once this returns, the job is on record.
+
+        Raises TooManyJobs, InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
+        """
+        await self._check(order)
+        digest = content_digest(order.request, order.output_format, order.quality) if order.repeatable else None
+        job = await self._earlier_results(order, digest) or await self._new_job(order)
+        kept = await self._ledger.add(job, order.idempotency_key)
+        if kept.id != job.id:
+            await self._storage.delete(list(job.inputs.values()))
+            return kept
+        log.info("job %s: %s, %s %s", job.id, job.state, order.request.model, order.request.task)
+        if job.state.final:
+            await self._worker.announce_end(job)
+            return job
+        if digest is not None:
+            await self._ledger.remember_result(digest, job.id)
+        await self._queue.add(job)
+        return job
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job, as far as it is at this moment. Raises UnknownJob."""
+        job = await self._ledger.get(job_id)
+        if job.state is JobState.PROCESSING and (latest := await self._bus.latest(job_id)):
+            return job.advanced(latest["progress"], latest["message"])
+        return job
+
+    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+        """Return a page of jobs, newest first."""
+        return await self._ledger.page(state, before, limit)
+
+    async def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended; one that has stays as it is, which the answer shows. Raises UnknownJob."""
+        before = await self._ledger.get(job_id)
+        job = await self._ledger.change(job_id, Job.cancelled)
+        if not before.state.final and job.state is JobState.CANCELLED:
+            await self._queue.cancel(job)
+            await self._worker.announce_end(job)
+        return job
+
+    async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
+        job = await self.get(job_id)
+        if job.state.final:
+            yield _present(job)
+            return
+        if job.state is JobState.PENDING:
+            waiting = await self._ledger.waiting(job.priority)
+            yield {"event": "queued", "progress": 0, "message": job.message, "waiting": waiting}
+        async with aclosing(self._events(job_id)) as events:
+            async for event in events:
+                yield event
+
+    async def _events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """Yield what the bus tells; when it is silent, ask the record, as an end may have been lost in a crash."""
+        events = self._bus.watch(job_id)
+        upcoming = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                await asyncio.wait({upcoming}, timeout=SILENCE_S)
+                if upcoming.done():
+                    event = upcoming.result()
+                    upcoming = asyncio.ensure_future(anext(events))
+                else:
+                    event = _present(await self.get(job_id))
+                yield event
+                if event["event"] in FINAL_EVENTS:
+                    return
+        finally:
+            upcoming.cancel()
+            await asyncio.wait({upcoming})
+
+    async def is_reachable(self) -> bool:
+        """Whether records can be read and written."""
+        return await self._ledger.is_reachable()
+
+    async def _check(self, order: Order) -> None:
+        if order.webhook_url is not None:
+            if self._settings.webhook_secret is None:
+                raise InvalidRequest("webhook_url", "webhooks are off: the operator has set no JUBAKO_WEBHOOK_SECRET")
+            await check_webhook_url(order.webhook_url, self._settings.allow_private_webhooks)
+        priority = order.request.priority
+        if await self._ledger.waiting(priority) >= self._settings.max_waiting:
+            raise TooManyJobs(
+                f"{self._settings.max_waiting} jobs of {priority.name.lower()} priority are waiting", RETRY_LATER_S
+            )
+        if await self._ledger.open_for(order.caller) >= self._settings.max_per_caller:
+            raise TooManyJobs(f"you have {self._settings.max_per_caller} jobs that have not ended", RETRY_LATER_S)
+
+    async def _earlier_results(self, order: Order, digest: str | None) -> Job | None:
+        if digest is None or not self._settings.reuse_results:
+            return None
+        earlier = await self._ledger.recall_result(digest)
+        if earlier is None:
+            return None
+        return self._blank_job(order).completed(earlier.results).changed(message="An equal request was done before")
+
+    async def _new_job(self, order: Order) -> Job:
+        job = self._blank_job(order)
+        return job.changed(inputs=await store_inputs(order.request, job.id, self._storage))
+
+    def _blank_job(self, order: Order) -> Job:
+        return Job(
+            request=plain_fields(order.request),
+            output_format=order.output_format,
+            quality=order.quality,
+            priority=order.request.priority,
+            caller=order.caller,
+            webhook_url=order.webhook_url,
+        )
+
+    async def _after(self, job: Job) -> None:
+        if job.untold:
+            await self._queue.add_webhook(job, 1)
+
+    async def _tell_webhook(self, job_id: str, attempt: int) -> None:
+        pause = await self._sender.attempt(job_id, attempt)
+        if pause is not None:
+            await self._queue.add_webhook(await self._ledger.get(job_id), attempt + 1, pause)
+
+    async def _reconcile(self) -> None:
+        """Queue whatever is accepted and not queued: after a crash between the two, or of an in-memory queue."""
+        async for job in self._ledger.unfinished():
+            await self._queue.add(job)
+        async for job in self._ledger.untold():
+            await self._queue.add_webhook(job, len(job.deliveries) + 1)
+
+    async def _sweep(self) -> None:
+        await self._ledger.sweep()
+        if self._settings.result_ttl is not None and self._storage.is_local:
+            await self._storage.sweep(RESULTS, self._settings.result_ttl)
+            await self._storage.sweep(INPUTS, self._settings.result_ttl)
+
+    async def _regularly(self, pause_s: float, chore: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                await chore()
+            except JubakoError as error:
+                log.warning("%s; again in %g s", error.message, pause_s)
+
+
+def _present(job: Job) -> JobEvent:
+    return {"event": str(job.state), "progress": job.progress, "message": job.message, "error": job.error}

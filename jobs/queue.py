@@ -1,0 +1,115 @@
+"""Who does which job when: docket's queues, one for each class of priority, over Redis or in memory.
+
+Every gateway process takes jobs from all queues at once, so a backlog of one class holds up no other; among the jobs
+it has taken, the engines choose. A job is in a queue under its own id, so adding it twice is adding it once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from docket import Docket, Worker
+from redis.exceptions import RedisError
+
+from jobs.job import Job
+from jobs.reachable import reachable
+from models.request import Priority
+
+MEMORY = "memory://"
+_RECORD_TTL = timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class QueueSettings:
+    url: str
+    concurrency: int
+    """Jobs of one class that a process has in hand: drawing, or waiting for a place in an engine."""
+    redelivery: timedelta
+    """How long a worker may be silent before its jobs are given to others."""
+
+
+class JobQueue:
+    """`run` does a job by its id; `tell` sends the webhook of a job by its id and the number of the attempt."""
+
+    def __init__(
+        self,
+        settings: QueueSettings,
+        run: Callable[[str], Awaitable[None]],
+        tell: Callable[[str, int], Awaitable[None]],
+    ) -> None:
+        self._settings = settings
+        self._dockets = {
+            p: Docket(f"jubako-{p.name.lower()}", settings.url, execution_ttl=_RECORD_TTL) for p in Priority
+        }
+        self._run, self._tell = run, tell
+        self._in_hand: set[asyncio.Task[None]] = set()
+        self._stack = AsyncExitStack()
+        self._working: list[asyncio.Task[None]] = []
+
+    async def open(self) -> None:
+        """Connect and start to take jobs."""
+        for docket in self._dockets.values():
+            await self._stack.enter_async_context(docket)
+            for task in self._tasks():
+                docket.register(task)
+            worker = Worker(
+                docket, concurrency=self._settings.concurrency, redelivery_timeout=self._settings.redelivery
+            )
+            await self._stack.enter_async_context(worker)
+            self._working.append(asyncio.create_task(worker.run_forever()))
+
+    async def close(self) -> None:
+        """Stop taking jobs; those in hand are left to whoever comes next."""
+        # By itself, docket would wait for the jobs in hand, which may be minutes of work.
+        for task in (*self._in_hand, *self._working):
+            task.cancel()
+        for task in self._working:
+            with suppress(asyncio.CancelledError, RedisError):
+                await task
+        with suppress(RedisError):
+            await self._stack.aclose()
+
+    async def add(self, job: Job) -> None:
+        """Queue a job, unless it is queued or being done already."""
+        with reachable():
+            await self._dockets[job.priority].add("run_job", key=job.id)(job.id)
+
+    async def add_webhook(self, job: Job, attempt: int, delay: timedelta = timedelta(0)) -> None:
+        """Queue one attempt to tell a job's webhook."""
+        when = datetime.now(UTC) + delay
+        with reachable():
+            await self._dockets[job.priority].add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(
+                job.id, attempt
+            )
+
+    async def cancel(self, job: Job) -> None:
+        """Take a job out of its queue, or interrupt whoever does it."""
+        with reachable():
+            await self._dockets[job.priority].cancel(job.id)
+
+    def _tasks(self) -> tuple[Callable[..., Awaitable[None]], ...]:
+        """Docket knows tasks by name and reads their signatures."""
+
+        async def run_job(job_id: str) -> None:
+            with self._held():
+                await self._run(job_id)
+
+        async def tell_webhook(job_id: str, attempt: int) -> None:
+            with self._held():
+                await self._tell(job_id, attempt)
+
+        return run_job, tell_webhook
+
+    @contextmanager
+    def _held(self) -> Iterator[None]:
+        task = asyncio.current_task()
+        assert task is not None
+        self._in_hand.add(task)
+        try:
+            yield
+        finally:
+            self._in_hand.discard(task)

@@ -1,0 +1,162 @@
+"""Telling a caller's own server that a job has ended: signed, timestamped, tried again, and never inside our network.
+
+The signature is that of the Standard Webhooks specification (standardwebhooks.com): the header `webhook-signature` is
+`v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import ipaddress
+import json
+import logging
+import socket
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.resolver import ThreadedResolver
+
+from errors import InvalidRequest
+from jobs.job import Delivery, Job
+from jobs.ledger import Ledger
+
+log = logging.getLogger("jubako.webhooks")
+
+TIMEOUT_S = 10.0
+MAX_ATTEMPTS = 8
+BACKOFF = 3
+"""Each pause is so many times the one before: with 5 s first, the last attempt comes an hour and a half later."""
+GONE = 410
+"""A receiver's way to say that it wants no more."""
+
+
+class PrivateAddressError(OSError):
+    """A name leads to an address that is not on the public internet."""
+
+
+class PublicResolver(AbstractResolver):
+    """Resolves names, and refuses those that lead into private networks, at the moment of connecting: a name that was
+    checked before may lead elsewhere by then.
+    """
+
+    def __init__(self) -> None:
+        self._resolver = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        for address in found:
+            if not is_public(address["host"]):
+                raise PrivateAddressError(f"{host} leads to {address['host']}")
+        return found
+
+    async def close(self) -> None:
+        await self._resolver.close()
+
+
+def is_public(address: str) -> bool:
+    """Whether an IP address is one that anybody on the internet may reach."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv6Address):
+        # An IPv4 address in IPv6 clothes goes where the IPv4 address goes.
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        ip = inner or ip
+    return ip.is_global and not ip.is_multicast
+
+
+async def check_webhook_url(url: str, allow_private: bool) -> None:
+    """Raise InvalidRequest for an address that will not be called."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidRequest("webhook_url", "must be an http or https address")
+    if parts.username or parts.password:
+        raise InvalidRequest("webhook_url", "must not carry a user name or password")
+    if allow_private:
+        return
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            if _is_literal(parts.hostname):
+                found = [parts.hostname]
+            else:
+                found = [a["host"] for a in await ThreadedResolver().resolve(parts.hostname, 0, socket.AF_UNSPEC)]
+    except (OSError, TimeoutError) as error:
+        raise InvalidRequest("webhook_url", f"{parts.hostname!r} cannot be found") from error
+    if not all(map(is_public, found)):
+        raise InvalidRequest("webhook_url", "leads to a private address; the operator must allow those")
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
+    """Return the value of the header `webhook-signature`."""
+    signed = f"{message_id}.{timestamp}.".encode() + body
+    return "v1," + base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
+
+
+@dataclass(frozen=True)
+class WebhookSender:
+    ledger: Ledger
+    secret: str
+    allow_private: bool
+    first_pause: timedelta
+    body: Callable[[Job], Awaitable[Mapping[str, Any]]]
+    """What a receiver is told about a job."""
+
+    async def attempt(self, job_id: str, number: int) -> timedelta | None:
+        """Tell a job's webhook; return the pause before the next attempt, or None when there is none."""
+        job = await self.ledger.get(job_id)
+        if not job.untold:
+            return None
+        delivery = await self._post(job)
+        status = delivery.status
+        done = (status is not None and (200 <= status < 300 or status == GONE)) or number >= MAX_ATTEMPTS
+        await self.ledger.note(job_id, lambda j: j.changed(deliveries=(*j.deliveries, delivery), told=done or j.told))
+        log.info("job %s: webhook attempt %d: %s", job_id, number, delivery.detail)
+        return None if done else self.first_pause * BACKOFF ** (number - 1)
+
+    async def _post(self, job: Job) -> Delivery:
+        assert job.webhook_url is not None
+        body = json.dumps(await self.body(job)).encode()
+        timestamp = int(time.time())
+        headers = {
+            "Content-Type": "application/json",
+            "webhook-id": job.id,
+            "webhook-timestamp": str(timestamp),
+            "webhook-signature": signature(self.secret, job.id, timestamp, body),
+        }
+        try:
+            async with (
+                self._session(job.webhook_url) as session,
+                session.post(job.webhook_url, data=body, headers=headers, allow_redirects=False) as answer,
+            ):
+                return Delivery(at=datetime.now(UTC), status=answer.status, detail=f"answered {answer.status}")
+        except TimeoutError:
+            detail = f"no answer within {TIMEOUT_S:g} s"
+        except (aiohttp.ClientError, OSError) as error:
+            # The receiver's owner reads this; what our network says about itself is not for them.
+            private = isinstance(error, PrivateAddressError) or isinstance(error.__cause__, PrivateAddressError)
+            detail = "leads to a private address" if private else "could not be reached"
+        return Delivery(at=datetime.now(UTC), status=None, detail=detail)
+
+    def _session(self, url: str) -> aiohttp.ClientSession:
+        host = urlsplit(url).hostname or ""
+        if not self.allow_private and _is_literal(host) and not is_public(host):
+            raise PrivateAddressError(f"{host} is private")
+        connector = aiohttp.TCPConnector(resolver=None if self.allow_private else PublicResolver())
+        return aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=TIMEOUT_S))
