@@ -22,6 +22,7 @@ import httpx
 import yaml
 from PIL import Image
 
+from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan_ti2v
 
@@ -63,7 +64,8 @@ ENTRY_FIELDS = {
 
 def write_tiny_catalogue(folder: Path) -> Path:
     """Write a catalogue of `tiny`, `tiny-xl` and `tiny-video`, with their checkpoints; return its file."""
-    tiny_stable_diffusion(folder / "sd")
+    sd = tiny_stable_diffusion(folder / "sd")
+    controlnets = {kind: net.model_dump(mode="json") for kind, net in tiny_controlnets(sd, folder).items()}
     tiny_stable_diffusion_xl(folder / "sdxl")
     tiny_wan_ti2v(folder / "wan")
     (folder / "words.json").write_text(json.dumps({"words": ["a", "red", "apple", "on", "blue"]}))
@@ -73,6 +75,8 @@ def write_tiny_catalogue(folder: Path) -> Path:
             "family": "stable-diffusion",
             "source": {"path": "sd"},
             "vocabulary": "words.json",
+            "controlnets": controlnets,
+            "ip_adapter": tiny_ip_adapter(sd, folder).model_dump(mode="json"),
         },
         "tiny-xl": {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"path": "sdxl"}},
         "tiny-video": {
