@@ -87,6 +87,16 @@ class Settings(BaseSettings):
         ge=1,
         description="Latent tokens in one denoiser call, in place of the catalogue's figure for each model.",
     )
+    max_loras: int = Field(
+        default=16,
+        # One request may name so many.
+        ge=8,
+        description="LoRAs per model that are kept in memory; those least recently used make room for others.",
+    )
+    lora_folder: Path | None = Field(
+        default=None,
+        description="A folder of your own LoRAs, looked through at the start: FOLDER/<model id>/<name>.safetensors.",
+    )
     request_timeout_s: float = Field(
         default=600.0,
         gt=0,

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status. What the operator wrote wrong is one line on stderr and status 2."""
     options = _parser().parse_args(arguments)
     try:
-        _run(options, full_catalogue(settings().catalogue))
+        _run(options, full_catalogue(settings().catalogue, settings().lora_folder))
     except StartError as error:
         print(f"models: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         return 2

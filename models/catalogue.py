@@ -16,9 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 from errors import StartError, UnknownModel
-from models.entries import Entry
+from models.entries import NAME_PATTERN, Entry, LoraSpec
 from models.mistakes import described, did_you_mean
-from models.sources import Strict
+from models.sources import Source, Strict
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 
@@ -63,9 +63,29 @@ def load_catalogue(*files: Path) -> Catalogue:
     return Catalogue(entry for file in files for entry in _read_file(file))
 
 
-def full_catalogue(own: Path | None) -> Catalogue:
-    """Read the shipped catalogue and the operator's own file, if there is one. Raises CatalogueError."""
-    return load_catalogue(*SHIPPED, *([own] if own else []))
+def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalogue:
+    """Read the shipped catalogue, the operator's own file, and the LoRAs of the operator's folder, if there are any.
+
+    Raises CatalogueError.
+    """
+    catalogue = load_catalogue(*SHIPPED, *([own] if own else []))
+    if lora_folder is None:
+        return catalogue
+    if not lora_folder.is_dir():
+        raise CatalogueError(f"{lora_folder}: there is no such folder of LoRAs")
+    return Catalogue(_with_loras(entry, lora_folder / entry.id) for entry in catalogue.entries.values())
+
+
+def _with_loras(entry: Entry, folder: Path) -> Entry:
+    """Add the safetensors files of a folder to the LoRAs that requests may name."""
+    found: dict[str, LoraSpec] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        if file.stem in entry.loras:
+            raise CatalogueError(f"{file}: the catalogue has a LoRA of this name already")
+        if not re.fullmatch(NAME_PATTERN, file.stem):
+            raise CatalogueError(f"{file}: a LoRA's name has lower-case letters, digits, '.', '_' and '-' only")
+        found[file.stem] = LoraSpec(source=Source(path=file.resolve()))
+    return entry.model_copy(update={"loras": {**entry.loras, **found}}) if found else entry
 
 
 def _read_file(file: Path) -> list[Entry]:

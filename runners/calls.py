@@ -17,6 +17,7 @@ from torch.utils import _pytree as pytree
 
 from models.families import Part, Stage
 from runners import merging
+from runners.adapters import NONE, Adapter
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +60,8 @@ class Call:
         self.samples, positions = _size(arguments)
         self.tokens = positions // operation.part.pixels_per_token
         self.arguments = {name: self._normal(name, value) for name, value in arguments.items()}
+        self.adapter: Adapter = NONE
+        """Set by the engine, which knows whose call it is."""
         self._given_dtype = _floating_dtype(arguments)
 
     @property
@@ -72,7 +75,8 @@ class Call:
     @cached_property
     def signature(self) -> Hashable:
         """Equal for calls that may share one forward pass."""
-        return (id(self.operation), merging.signature(self.part, self.arguments))
+        adapter = None if self.adapter.mixes else self.adapter
+        return (id(self.operation), merging.signature(self.part, self.arguments), adapter)
 
     def content_key(self) -> Hashable:
         """Equal for calls with equal results; copies tensors to the host, so meant for small inputs."""
@@ -80,7 +84,7 @@ class Call:
         for leaf in pytree.tree_leaves(self.arguments):
             if isinstance(leaf, torch.Tensor):
                 content.update(merging.bytes_of(leaf))
-        return (self.signature, self.samples, content.digest())
+        return (self.signature, self.samples, content.digest(), self.adapter.name)
 
     def answered(self, output: Any) -> Any:
         """Return an output of the module as the pipeline expects it: in the dtype that it gave."""

@@ -14,14 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, OutOfMemory
 from models.loading import LoadedModel
-from models.request import GenerationRequest
+from models.request import GenerationRequest, Lora
 from runners import events
+from runners.adapters import Adapters
 from runners.batcher import WaitingLine, choose
 from runners.drawing import Drawing, park
 from runners.events import Result
@@ -42,6 +43,8 @@ class EngineLimits:
     """Pictures in progress; each holds its latents and encodings."""
     max_queue: int = 256
     """Requests that may wait beyond those in progress."""
+    max_loras: int = 16
+    """LoRAs resident at a time; requests for others wait until one is free."""
 
 
 class Engine:
@@ -58,7 +61,8 @@ class Engine:
         self._limits = limits
         self._observer = observer or EngineObserver()
         self._clock = clock
-        self._executor = Executor(self._on_pass)
+        self._adapters = Adapters(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
+        self._executor = Executor(self._on_pass, self._adapters.applied)
         self._ticks = 0
         self._waiting = WaitingLine()
         self._running: list[Drawing] = []
@@ -86,12 +90,18 @@ class Engine:
         self._inbox.put(ticket)
         return ticket
 
+    def prepare(self, request: GenerationRequest) -> None:
+        """Fetch what the request needs beside the model, so that its turn does not wait for it. Blocks."""
+        self._studio.prepare(request)
+        self._adapters.prepare(request.loras)
+
     def close(self) -> None:
-        """Cancel whatever is unfinished and end the engine's thread."""
+        """Cancel whatever is unfinished and end the engine's thread; the model is then as it was before."""
         self._closing = True
         self._wake()
         self._thread.join()
         self._end_all(Cancelled("the engine was closed"))
+        self._adapters.close()
 
     @property
     def running(self) -> int:
@@ -158,15 +168,26 @@ class Engine:
                 ticket.emit(events.Queued(position))
 
     def _has_room_for(self, ticket: Ticket) -> bool:
-        # A request of more pictures than may run at all is let in alone.
-        return not self._running or len(self._running) + ticket.request.num_images <= self._limits.max_running
+        # A request of more pictures, or more LoRAs, than there may be at all is let in alone.
+        return not self._running or (
+            len(self._running) + ticket.request.num_images <= self._limits.max_running
+            and self._adapters.fits(ticket.request.loras, self._loras_in_use())
+        )
+
+    def _loras_in_use(self) -> set[tuple[Lora, ...]]:
+        return {drawing.ticket.request.loras for drawing in self._running}
 
     def _start(self, ticket: Ticket, index: int) -> None:
         if ticket.ended:
             return
-        drawing = Drawing(ticket, index, self._model, partial(self._studio.view, ticket.request))
+        drawing = Drawing(ticket, index, self._model, partial(self._view, ticket.request))
         self._running.append(drawing)
         self._advance(drawing, drawing.start)
+
+    def _view(self, request: GenerationRequest) -> Any:
+        """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
+        self._adapters.load(request.loras, self._loras_in_use())
+        return self._studio.view(request)
 
     def _step(self) -> None:
         batch = choose(self._running, self._budget)
@@ -194,6 +215,8 @@ class Engine:
         else:
             if drawing.result is not None:
                 self._deliver(drawing, drawing.result)
+            else:
+                drawing.call.adapter = self._adapters.of(drawing.call, drawing.ticket.request.loras)
 
     def _deliver(self, drawing: Drawing, result: Result) -> None:
         ticket = drawing.ticket

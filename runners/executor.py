@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
@@ -46,8 +47,12 @@ Outcome = Any | JubakoError
 class Executor:
     """`token_limits` is what out-of-memory errors have taught about each part; it starts empty."""
 
-    def __init__(self, on_pass: Callable[[Pass], None]) -> None:
+    def __init__(
+        self, on_pass: Callable[[Pass], None], applied: Callable[[Sequence[Call]], AbstractContextManager[None]]
+    ) -> None:
+        """`applied` surrounds every pass, to give each of its calls the adapters it runs under."""
         self._on_pass = on_pass
+        self._applied = applied
         self._memo: OrderedDict[Hashable, Any] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
@@ -105,7 +110,8 @@ class Executor:
         operation = calls[0].operation
         samples = sum(call.samples for call in calls)
         started = perf_counter()
-        output = operation.run(**merge(calls))
+        with self._applied(calls):
+            output = operation.run(**merge(calls))
         finite = finite_samples(operation.part, output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
         outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, split(output, calls), strict=True)]
