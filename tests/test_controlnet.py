@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import gc
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 
 import pytest
 
@@ -101,9 +103,19 @@ async def test_one_that_cannot_be_loaded_fails_its_own_requests_only(model: Load
 def test_loaded_on_first_use_and_gone_with_its_model(model: LoadedModel) -> None:
     extras = Extras(model)
     extras.prepare(request())
-    extras.prepare(request(**CONTROL))
+    with ThreadPoolExecutor(4) as callers:
+        nets = {id(net) for net in callers.map(extras.controlnet, ["canny"] * 4)}
+    assert len(nets) == 1
     net = weakref.ref(extras.controlnet("canny"))
-    assert extras.controlnet("canny") is net()
     del extras
     gc.collect()
     assert net() is None
+
+
+async def test_what_is_prepared_is_not_read_again(tmp_path: Path) -> None:
+    model = load_tiny("stable-diffusion", tmp_path)
+    with running(model) as (engine, _):
+        engine.prepare(request(**CONTROL))
+        rmtree(tmp_path)
+        assert pictures(await draw(engine, request(**CONTROL)))
+        assert not pictures(await draw(engine, request(**CONTROL | {"control_type": "depth"})))

@@ -6,6 +6,7 @@ That each picture equals the plain pipeline's, amid a crowd of all conditions, t
 from __future__ import annotations
 
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from tests.drawing import draw_plain, draw_together, largest_difference, photo, 
 from tests.parity import TOLERANCE, load_tiny
 from tests.serving import ENTRY_FIELDS
 from tests.test_engine import running
+from tests.test_loras import largest_batch, loaded, wearing
 
 REFERENCE = {"reference_image": photo(seed=6, size_px=96)}
 ADAPTER = {"source": {"path": "adapter.safetensors"}, "image_encoder": {"path": "encoder"}}
@@ -94,6 +96,15 @@ def test_the_adapted_unet_is_made_of_the_same_weights(model: LoadedModel) -> Non
     assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (
         "what is left is the adapter's"
     )
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-xl"])
+async def test_loras_act_on_the_adapted_unet_too(family: str, tmp_path: Path) -> None:
+    model, plain = loaded(family, tmp_path)
+    sets: list[dict[str, float]] = [{}, {"a": 1.0}, {"a": 0.5, "b": -0.7}]
+    conditions = (REFERENCE, CONTROL, CONTROL | REFERENCE)
+    wanted = [wearing(request(**condition), **scales) for condition in conditions for scales in sets]
+    assert await largest_batch(model, plain, wanted) == len(sets), "those under one kind of condition share"
 
 
 @pytest.mark.parametrize(
