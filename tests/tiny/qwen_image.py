@@ -28,6 +28,7 @@ from transformers import (
 
 from models.qwen_vision import PictureProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
+from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 4
 TEXT_WIDTH = 32
@@ -90,18 +91,9 @@ def _components(tokenizer: Qwen2Tokenizer, **transformer: Any) -> dict[str, Any]
             **transformer,
         ),
     }
-    _strengthen(components["vae"])
-    _strengthen(components["transformer"])
+    strengthen(components["vae"])
+    strengthen(components["transformer"])
     return components
-
-
-def _strengthen(module: torch.nn.Module) -> None:
-    """Draw weights anew, as large as lets a signal through; with those of PyTorch all prompts draw the same picture."""
-    for layer in module.modules():
-        if isinstance(layer, torch.nn.Linear | torch.nn.Conv2d | torch.nn.Conv3d):
-            # A single frame meets one of the three in which a causal convolution looks at time.
-            frames = layer.kernel_size[0] if isinstance(layer, torch.nn.Conv3d) else 1
-            torch.nn.init.normal_(layer.weight, std=(frames / layer.weight[0].numel()) ** 0.5)
 
 
 def _vae() -> AutoencoderKLQwenImage:
