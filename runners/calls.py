@@ -100,7 +100,7 @@ class Call:
         so samplers with fractional times (Euler) share a pass with the others.
         """
         if name in self.part.numbers:
-            module = self.operation.module
+            module: Any = self.operation.module
             return torch.full((self.samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(self.samples)

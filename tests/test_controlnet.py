@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from tests.drawing import draw, draw_plain, draw_together, largest_difference, p
 from tests.parity import TOLERANCE, load_tiny
 from tests.test_engine import running
 
-CONTROL = {"control_image": photo(seed=4), "control_type": "canny"}
+CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 
 
 @pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])

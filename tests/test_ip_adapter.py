@@ -22,7 +22,7 @@ from tests.serving import ENTRY_FIELDS
 from tests.test_engine import running
 from tests.test_loras import largest_batch, loaded, wearing
 
-REFERENCE = {"reference_image": photo(seed=6, size_px=96)}
+REFERENCE: dict[str, Any] = {"reference_image": photo(seed=6, size_px=96)}
 ADAPTER = {"source": {"path": "adapter.safetensors"}, "image_encoder": {"path": "encoder"}}
 ENTRY = {
     **ENTRY_FIELDS,
@@ -31,7 +31,7 @@ ENTRY = {
     "source": {"path": "weights"},
     "ip_adapter": ADAPTER,
 }
-CONTROL = {"control_image": photo(seed=4), "control_type": "canny"}
+CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 
 
 @pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
