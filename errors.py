@@ -12,6 +12,7 @@ JubakoError
 ├── OutOfMemory         507  one picture alone does not fit into the device's memory
 ├── NonFinite           500  the model produced NaN or infinity for this request
 └── GenerationFailed    500  anything else; the cause is in the server's log only
+    └── RunnerLost      500  the model's process ended in the middle of the drawing
 
 StartError is the operator's and no caller's: a setting or a catalogue is wrong.
 
@@ -109,3 +110,12 @@ class NonFinite(JubakoError):
 class GenerationFailed(JubakoError):
     code = "generation_failed"
     status = 500
+
+
+class RunnerLost(GenerationFailed):
+    """The model's process ended in the middle of a drawing; another attempt may succeed."""
+
+    code = "runner_lost"
+
+    def __init__(self) -> None:
+        super().__init__("the model stopped before the picture was done")

@@ -19,9 +19,11 @@ from bentoml.validators import ContentType
 from PIL import Image
 from starlette.responses import Response
 
+from api.desk import make_desk
 from api.files import files_app
 from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
 from api.gateway import Gateway
+from api.jobs import jobs_app
 from api.residency import Residency
 from api.single import answer_with_file
 from api.status import ABLE, status_app
@@ -33,6 +35,7 @@ from models.resolve import ServerLimits
 from runners.client import RunnerClient
 from runners.service import runner_services
 from settings import settings
+from storage.client import open_storage
 from storage.locations import local_folder
 
 try:
@@ -68,6 +71,7 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 
 @bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
 @bentoml.asgi_app(status_app)
+@bentoml.asgi_app(jobs_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
 @in_front_of(RUNNERS)
 class Jubako:
@@ -86,6 +90,8 @@ class Jubako:
             residency=Residency(CATALOGUE, self._clients, SETTINGS.memory_budget_gib),
             managed=SETTINGS.manage,
         )
+        self.storage = open_storage(SETTINGS)
+        self.desk = make_desk(SETTINGS, self.gateway, self.storage)
 
     async def __is_ready__(self) -> bool:
         """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from errors import StartError
+from jobs.options import JobOptions
 from models.mistakes import mistakes_in
 from storage.locations import location_url
 
@@ -27,7 +28,7 @@ DEFAULT_FOLDER = "~/.local/share/jubako"
 DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
 
 
-class Settings(BaseSettings):
+class Settings(JobOptions, BaseSettings):
     """Read from the environment; a wrong value stops the start with the variable's name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -120,6 +121,11 @@ class Settings(BaseSettings):
     )
     max_num_images: int = Field(default=8, ge=1, description="Pictures that one request may ask for.")
 
+    public_url: str | None = Field(
+        default=None,
+        pattern="^https?://[^/]+.*[^/]$",
+        description="This server's address as callers know it, for links to results; default: as each request says.",
+    )
     storage: str | None = Field(
         default=None,
         description="Where results of jobs are kept: a folder, s3://bucket/folder, gs://bucket/folder or "

@@ -16,10 +16,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from starlette.requests import Request
 
 from api.encoding import OutputFormat, format_for
-from api.images import decode_image, decode_mask
+from api.images import decode_field
 from api.parsing import read_fields
 from api.refusals import InvalidForm
-from errors import InvalidRequest, JubakoError
+from errors import JubakoError
 from models.draft import (
     CONTROL_IMAGE,
     IMAGE,
@@ -44,8 +44,6 @@ from settings import settings
 
 FIRST_FRAME = "The picture that the video starts with."
 FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
-MAX_IMAGES = 16
-"""Files in one field, whatever the model allows."""
 
 
 class Encoding(BaseModel):
@@ -70,7 +68,7 @@ class Form(bentoml.IODescriptor):
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
         for name in (name for name in cls.multipart_fields if name in fields):
-            fields[name] = await asyncio.to_thread(_decode, name, fields[name])
+            fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
         try:
             form: Self = cls.model_validate(fields)
         except ValidationError as error:
@@ -90,15 +88,6 @@ class PictureForm(Form, Encoding, Parameters):
     def file_format(self) -> OutputFormat:
         """The format of the answer's files. Raises InvalidRequest for one that does not fit the task."""
         return format_for(self.task, self.output_format)
-
-
-def _decode(name: str, files: list[bytes]) -> Image.Image | list[Image.Image]:
-    """Decode the files of one field; only `images` takes several."""
-    if len(files) > (MAX_IMAGES if name == "images" else 1):
-        raise InvalidRequest(name, f"has {len(files)} files, more than it takes")
-    decode = decode_mask if name == "mask" else decode_image
-    pictures = [decode(file, name, settings().max_image_px) for file in files]
-    return pictures if name == "images" else pictures[0]
 
 
 class Conditioned(BaseModel):

@@ -16,7 +16,7 @@ from bentoml import get_current_service
 
 from api.refusals import error_of
 from api.residency import Residency
-from errors import Cancelled, GenerationFailed
+from errors import Cancelled, RunnerLost
 from models.catalogue import Catalogue, unknown_words
 from models.draft import Draft
 from models.request import GenerationRequest
@@ -65,7 +65,7 @@ class Drawing:
                 results += isinstance(event, events.Result)
                 yield _raised(event)
         if results < self.request.num_images:
-            raise GenerationFailed("the model stopped before the picture was done")
+            raise RunnerLost
 
     def _within_deadline(self, accepted_at_s: float) -> GenerationRequest:
         """The request, with what is left of its deadline if it had to wait for memory."""
@@ -89,8 +89,12 @@ class Gateway:
         """Check a draft. Raises InvalidRequest or UnknownModel."""
         # Large images are resized on the way.
         request = await asyncio.to_thread(resolve, draft, self.catalogue, self.limits)
-        words = unknown_words(self.catalogue.get(request.model), request.prompt)
-        return Drawing(request, words, self.runners[request.model], self.residency)
+        return self.drawing(request)
+
+    def drawing(self, request: GenerationRequest) -> Drawing:
+        """Return a request that was checked before, maybe by another process. Raises UnknownModel."""
+        entry = self.catalogue.get(request.model)
+        return Drawing(request, unknown_words(entry, request.prompt), self.runners[entry.id], self.residency)
 
 
 def current_gateway() -> Gateway:

@@ -16,6 +16,17 @@ from errors import InvalidRequest
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
 """Decoders that a stranger's file may reach."""
 MAX_SIDE_PX = 32768
+MAX_IMAGES = 16
+"""Files in one field, whatever the model allows."""
+
+
+def decode_field(field: str, files: list[bytes], max_px: int) -> Image.Image | list[Image.Image]:
+    """Decode the files of one field of a form; only `images` takes several. Raises InvalidRequest."""
+    if len(files) > (MAX_IMAGES if field == "images" else 1):
+        raise InvalidRequest(field, f"has {len(files)} files, more than it takes")
+    decode = decode_mask if field == "mask" else decode_image
+    pictures = [decode(file, field, max_px) for file in files]
+    return pictures if field == "images" else pictures[0]
 
 
 def decode_image(data: bytes, field: str, max_px: int) -> Image.Image:

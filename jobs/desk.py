@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
-from jobs.errors import TooManyJobs
+from jobs.errors import TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
 from jobs.job import Job, JobState
 from jobs.ledger import Ledger, Page
@@ -60,6 +60,7 @@ class Order:
     caller: str = ""
     webhook_url: str | None = None
     idempotency_key: str | None = None
+    batch_id: str | None = None
     repeatable: bool = False
     """Whether the caller gave the seed, so that an earlier result is what they expect."""
 
@@ -126,10 +127,20 @@ class JobDesk:
 
     async def get(self, job_id: str) -> Job:
         """Return a job, as far as it is at this moment. Raises UnknownJob."""
-        job = await self._ledger.get(job_id)
-        if job.state is JobState.PROCESSING and (latest := await self._bus.latest(job_id)):
+        return await self._as_it_is(await self._ledger.get(job_id))
+
+    async def _as_it_is(self, job: Job) -> Job:
+        """What is between two changes of the record, the bus knows."""
+        if job.state is JobState.PROCESSING and (latest := await self._bus.latest(job.id)):
             return job.advanced(latest["progress"], latest["message"])
         return job
+
+    async def batch(self, batch_id: str) -> list[Job]:
+        """Return the jobs of a batch, as far as they are. Raises UnknownJob when there are none."""
+        jobs = await self._ledger.members(batch_id)
+        if not jobs:
+            raise UnknownJob(batch_id)
+        return [await self._as_it_is(job) for job in jobs]
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
         """Return a page of jobs, newest first."""
@@ -213,6 +224,7 @@ class JobDesk:
             priority=order.request.priority,
             caller=order.caller,
             webhook_url=order.webhook_url,
+            batch_id=order.batch_id,
         )
 
     async def _after(self, job: Job) -> None:

@@ -67,6 +67,8 @@ class Job(_Data):
     caller: str = ""
     """Whose limit it counts against."""
     webhook_url: str | None = None
+    batch_id: str | None = None
+    """What it shares with the jobs that were asked for together."""
     state: JobState = JobState.PENDING
     progress: int = Field(default=0, ge=0, le=100)
     message: str = "Waiting to start"

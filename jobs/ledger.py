@@ -54,6 +54,9 @@ class Ledger(Protocol):
     def untold(self) -> AsyncIterator[Job]:
         """Yield ended jobs whose webhook is yet to be told."""
 
+    async def members(self, batch_id: str) -> list[Job]:
+        """Return the jobs of a batch, in the order of their creation."""
+
     async def waiting(self, priority: Priority) -> int:
         """Count the pending jobs of a class."""
 

@@ -5,6 +5,7 @@
     {prefix}waiting:{priority}   pending job ids of one class
     {prefix}open:{caller}        job ids of one caller that are not final
     {prefix}untold               job ids whose webhook is yet to be told
+    {prefix}batch:{id}           job ids of one batch
     {prefix}key:{caller}:{key}   the job of an idempotency key
     {prefix}content:{digest}     the job whose results answer requests of this content
 
@@ -87,6 +88,11 @@ class RedisLedger:
         for job in found:
             yield job
 
+    async def members(self, batch_id: str) -> list[Job]:
+        with reachable():
+            ids = await self._redis.zrange(f"{PREFIX}batch:{batch_id}", 0, -1)
+            return [job for job_id in ids if (job := await self._find(job_id)) is not None]
+
     async def waiting(self, priority: Priority) -> int:
         with reachable():
             return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
@@ -163,6 +169,9 @@ class RedisLedger:
         ttl = {"ex": self._ttl_s} if job.state.final else {}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
         self._index(steps, f"{PREFIX}untold", job, job.untold)
+        if job.batch_id is not None:
+            steps.zadd(f"{PREFIX}batch:{job.batch_id}", {job.id: created})
+            steps.expire(f"{PREFIX}batch:{job.batch_id}", self._ttl_s + KEY_EXTRA_S)
         if before is not None and before.state is job.state:
             return
         if before is not None:

@@ -27,9 +27,10 @@ Values = tuple[object, ...]
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, priority INTEGER NOT NULL, caller TEXT NOT NULL,
-    created_at REAL NOT NULL, expires_at REAL, untold INTEGER NOT NULL, record TEXT NOT NULL
+    created_at REAL NOT NULL, expires_at REAL, untold INTEGER NOT NULL, batch_id TEXT, record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_at);
+CREATE INDEX IF NOT EXISTS jobs_by_batch ON jobs (batch_id);
 CREATE INDEX IF NOT EXISTS jobs_by_caller ON jobs (caller, state);
 CREATE TABLE IF NOT EXISTS keys (caller TEXT, key TEXT, job_id TEXT NOT NULL, PRIMARY KEY (caller, key));
 CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, job_id TEXT NOT NULL);
@@ -98,6 +99,10 @@ class SqliteLedger:
     async def untold(self) -> AsyncIterator[Job]:
         for job in await self._all("SELECT record FROM jobs WHERE untold", ()):
             yield job
+
+    async def members(self, batch_id: str) -> list[Job]:
+        query = f"SELECT record FROM jobs WHERE batch_id = ? AND {_ALIVE} ORDER BY created_at"
+        return await self._all(query, (batch_id, time.time()))
 
     async def waiting(self, priority: Priority) -> int:
         return await self._count("state = ? AND priority = ?", (JobState.PENDING, int(priority)))
@@ -170,9 +175,9 @@ class SqliteLedger:
         expires_at = job.finished_at.timestamp() + self._ttl_s if job.finished_at else None
         row = (
             *(job.id, job.state, int(job.priority), job.caller),
-            *(job.created_at.timestamp(), expires_at, job.untold, job.model_dump_json()),
+            *(job.created_at.timestamp(), expires_at, job.untold, job.batch_id, job.model_dump_json()),
         )
-        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def _read(database: sqlite3.Connection, job_id: str) -> Job:

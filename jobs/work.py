@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError
+from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, RunnerLost
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable
 from jobs.inputs import restore_request
@@ -36,10 +36,6 @@ MAX_ATTEMPTS = 20
 """A job may also end the gateway, and so never report a lost runner; restarts for other reasons are fewer."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
-
-
-class RunnerLost(GenerationFailed):
-    """The model's process ended in the middle of the drawing."""
 
 
 @dataclass(frozen=True)

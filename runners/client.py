@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
-from errors import Busy, DeadlineExceeded, GenerationFailed, InvalidRequest
+from errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from models.request import GenerationRequest
 from runners.events import Event
 from runners.wire import read_events
@@ -47,7 +47,7 @@ class RunnerClient:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator cancels it.
 
-        Raises Busy when the runner is not there, GenerationFailed when it breaks off, and DeadlineExceeded when it
+        Raises Busy when the runner is not there, RunnerLost when it breaks off, and DeadlineExceeded when it
         hangs.
         """
         if self._broken:
@@ -71,7 +71,7 @@ class RunnerClient:
             raise DeadlineExceeded(f"{self._model} did not answer within the request's deadline") from error
         except (aiohttp.ClientError, EOFError) as error:
             self._broken = True
-            raise GenerationFailed("the model stopped before the picture was done") from error
+            raise RunnerLost from error
 
     async def state(self) -> dict[str, Any]:
         """Return what the runner says about itself; `restarting` while it does not answer."""

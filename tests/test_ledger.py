@@ -176,3 +176,20 @@ async def test_a_redis_that_is_away_is_said_to_be(tmp_path: Path, redis: RedisSe
     redis.start()
     assert await ledger.is_reachable()
     await ledger.close()
+
+
+async def test_the_jobs_of_a_batch_are_found_in_order(ledger: Ledger) -> None:
+    kept = [await ledger.add(job(batch_id="together")) for _ in range(3)]
+    await ledger.add(job(batch_id="others"))
+    await ledger.add(job())
+    assert [j.id for j in await ledger.members("together")] == [j.id for j in kept]
+
+
+async def test_webhooks_that_are_yet_to_be_told_are_found(ledger: Ledger) -> None:
+    kept = await ledger.add(job(webhook_url="https://example.com/"))
+    await ledger.add(job())
+    assert [j.id async for j in ledger.untold()] == []
+    await ledger.change(kept.id, Job.cancelled)
+    assert [j.id async for j in ledger.untold()] == [kept.id]
+    await ledger.note(kept.id, lambda j: j.changed(told=True))
+    assert [j.id async for j in ledger.untold()] == []

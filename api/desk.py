@@ -1,0 +1,58 @@
+"""The job desk of this process, put together from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from api.gateway import Gateway
+from api.job_answers import status_of
+from api.producer import GatewayProducer
+from jobs.bus import LocalBus, RedisBus
+from jobs.desk import DeskSettings, JobDesk
+from jobs.job import Job
+from jobs.queue import MEMORY, QueueSettings
+from jobs.redis_ledger import RedisLedger
+from jobs.sqlite_ledger import SqliteLedger
+from jobs.webhooks import WebhookSender
+from settings import Settings
+from storage.client import Storage
+
+
+def make_desk(settings: Settings, gateway: Gateway, storage: Storage) -> JobDesk:
+    """Return the desk, not yet open."""
+    ttl = timedelta(seconds=settings.task_ttl_s)
+    url = settings.redis
+    ledger = RedisLedger(url, ttl) if url else SqliteLedger(settings.jobs_file.expanduser(), ttl)
+    bus = RedisBus(url, ttl) if url else LocalBus(ttl)
+
+    async def body(job: Job) -> Mapping[str, Any]:
+        return await status_of(job, storage, settings.public_url or "")
+
+    sender = WebhookSender(
+        ledger=ledger,
+        secret=settings.webhook_secret or "",
+        allow_private=settings.webhook_allow_private,
+        first_pause=timedelta(seconds=settings.webhook_pause_s),
+        body=body,
+    )
+    return JobDesk(_desk_settings(settings), ledger, bus, storage, GatewayProducer(gateway), sender)
+
+
+def _desk_settings(settings: Settings) -> DeskSettings:
+    return DeskSettings(
+        queue=QueueSettings(
+            url=settings.redis or MEMORY,
+            concurrency=settings.job_concurrency,
+            redelivery=timedelta(seconds=settings.job_redelivery_s),
+        ),
+        max_waiting=settings.max_waiting_jobs,
+        max_per_caller=settings.max_jobs_per_caller,
+        max_runners_lost=settings.max_runners_lost,
+        reuse_results=settings.reuse_results,
+        result_ttl=timedelta(seconds=settings.result_ttl_s),
+        webhook_secret=settings.webhook_secret,
+        allow_private_webhooks=settings.webhook_allow_private,
+        webhook_pause=timedelta(seconds=settings.webhook_pause_s),
+    )

@@ -1,0 +1,242 @@
+"""The asynchronous contract: submit, follow, fetch and cancel jobs under `/api`."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+from datetime import datetime
+from typing import Annotated, Any
+
+from bentoml import get_current_service
+from fastapi import FastAPI, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from api.encoding import format_for
+from api.gateway import Gateway, current_gateway
+from api.job_answers import batch_status, deliveries_of, status_of, submitted
+from api.job_forms import TASKS, JobForm, job_form, read_job_form
+from api.refusals import refusal_body
+from errors import Busy, InvalidRequest, JubakoError
+from jobs.desk import JobDesk, Order
+from jobs.errors import TooManyJobs, UnknownJob
+from jobs.job import Job, JobState
+from runners.closing import ClosingResponse
+from settings import settings
+from storage.client import Storage
+from version import VERSION
+
+MAX_BATCH = 100
+"""Requests in one batch."""
+
+
+class Batch(BaseModel):
+    """Many requests, followed by one id."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    requests: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        description="Each with `model`, `task` (t2i, i2i, ...) and the fields of that route; files as base64.",
+    )
+
+
+@asynccontextmanager
+async def _working(_: FastAPI) -> AsyncIterator[None]:
+    await _desk().open()
+    try:
+        yield
+    finally:
+        await _desk().close()
+
+
+jobs_app = FastAPI(title="Jubako", version=VERSION, lifespan=_working)
+
+
+@jobs_app.exception_handler(JubakoError)
+async def _refused(_: Request, error: JubakoError) -> JSONResponse:
+    wait_s = error.retry_after_s if isinstance(error, Busy | TooManyJobs) else None
+    headers = {"Retry-After": str(wait_s)} if wait_s else None
+    return JSONResponse({"detail": error.message, **refusal_body(error)}, error.status, headers)
+
+
+@jobs_app.get("/api/health")
+async def health() -> JSONResponse:
+    """Say whether the server, Redis and storage answer."""
+    return JSONResponse(await health_body())
+
+
+async def health_body() -> dict[str, Any]:
+    """Return what programs read at `/` and `/api/health`."""
+    records = await _desk().is_reachable()
+    stored = await _storage().is_reachable()
+    redis = "not configured" if settings().redis is None else "connected" if records else "disconnected"
+    return {
+        "status": "healthy" if records and stored else "degraded",
+        "message": "Image/Video Generation Server is running",
+        "version": VERSION,
+        "redis": redis,
+        "storage": "connected" if stored else "disconnected",
+    }
+
+
+@jobs_app.get("/api/jobs")
+async def jobs(
+    request: Request,
+    status: JobState | None = None,
+    before: datetime | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+) -> JSONResponse:
+    """List jobs, newest first; `next_before` of one page is `before` of the next."""
+    page = await _desk().page(status, before, limit)
+    listed = [await status_of(job, _storage(), _base_url(request)) for job in page.jobs]
+    following = page.next_before and page.next_before.isoformat()
+    return JSONResponse({"jobs": listed, "next_before": following})
+
+
+@jobs_app.post("/api/batch", status_code=202)
+async def batch(request: Request, wanted: Batch) -> JSONResponse:
+    """Submit many requests, all or none."""
+    batch_id = str(uuid.uuid4())
+    orders = [await _batched(request, fields, number, batch_id) for number, fields in enumerate(wanted.requests)]
+    accepted: list[Job] = []
+    try:
+        for order in orders:
+            accepted.append(await _desk().submit(order))  # noqa: PERF401, since what is accepted is needed on failure
+    except JubakoError:
+        for job in accepted:
+            await _desk().cancel(job.id)
+        raise
+    members = [job.id for job in accepted]
+    return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": members}, 202)
+
+
+@jobs_app.post("/api/{model}/{kind}")
+async def submit(
+    request: Request,
+    model: str,
+    kind: str,
+    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+) -> JSONResponse:
+    """Submit one request: `kind` is t2i, i2i, inpaint, edit, t2v or i2v."""
+    entry = _gateway().catalogue.get(model)
+    form = await read_job_form(request, entry, _task(kind))
+    job = await _desk().submit(await _order(request, form, idempotency_key=idempotency_key))
+    return JSONResponse(submitted(job))
+
+
+@jobs_app.get("/api/{session_id}/status")
+async def status(request: Request, session_id: str) -> JSONResponse:
+    """Say how a job, or a batch, is."""
+    try:
+        return JSONResponse(await status_of(await _desk().get(session_id), _storage(), _base_url(request)))
+    except UnknownJob:
+        members = await _desk().batch(session_id)
+        return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
+
+
+@jobs_app.get("/api/{session_id}/result")
+async def result(request: Request, session_id: str, index: Annotated[int, Query(ge=0)] = 0) -> Response:
+    """Lead to the result; 409 while there is none."""
+    answer = await status_of(await _desk().get(session_id), _storage(), _base_url(request))
+    if index >= len(answer["results"]):
+        return JSONResponse({"detail": f"there is no result {index}", **answer}, 409)
+    return RedirectResponse(answer["results"][index]["url"], 307)
+
+
+@jobs_app.get("/api/{session_id}/webhook")
+async def webhook(session_id: str) -> JSONResponse:
+    """List the attempts to tell a job's webhook."""
+    return JSONResponse(deliveries_of(await _desk().get(session_id)))
+
+
+@jobs_app.delete("/api/{session_id}")
+async def cancel(request: Request, session_id: str) -> JSONResponse:
+    """Cancel a job that has not ended; the answer says how it is then."""
+    job = await _desk().cancel(session_id)
+    return JSONResponse(await status_of(job, _storage(), _base_url(request)))
+
+
+@jobs_app.get("/api/{session_id}/events")
+async def events(session_id: str) -> Response:
+    """Follow a job as server-sent events, down to the one that ends it."""
+    # Before the stream begins, so that an unknown job is an ordinary 404.
+    await _desk().get(session_id)
+    return ClosingResponse(_sse(session_id), "text/event-stream")
+
+
+@jobs_app.websocket("/api/{session_id}/events")
+async def events_socket(socket: WebSocket, session_id: str) -> None:
+    """Follow a job over a WebSocket: one JSON object for each event."""
+    await socket.accept()
+    try:
+        async with aclosing(_desk().watch(session_id)) as happenings:
+            async for event in happenings:
+                await socket.send_json(event)
+    except JubakoError as error:
+        await socket.send_json({"event": "error", **refusal_body(error)})
+    except WebSocketDisconnect:
+        return
+    await socket.close()
+
+
+async def _sse(session_id: str) -> AsyncGenerator[str, None]:
+    async with aclosing(_desk().watch(session_id)) as happenings:
+        async for event in happenings:
+            data = {name: value for name, value in event.items() if name != "event"}
+            yield f"event: {event['event']}\ndata: {json.dumps(data)}\n\n"
+
+
+async def _batched(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:
+    """One request of a batch as an order. Raises InvalidRequest that says which one is wrong."""
+    try:
+        own = {name: value for name, value in fields.items() if name not in ("model", "task")}
+        entry = _gateway().catalogue.get(str(fields.get("model", _gateway().catalogue.default.id)))
+        return await _order(request, job_form(own, entry, _task(str(fields.get("task", "t2i")))), batch_id=batch_id)
+    except JubakoError as error:
+        raise InvalidRequest(f"requests.{number}", error.message) from error
+
+
+async def _order(request: Request, form: JobForm, **options: Any) -> Order:
+    output_format = format_for(form.task, form.output_format)
+    draft = form.draft.model_copy(update={"progress": True})
+    drawing = await _gateway().accept(draft)
+    return Order(
+        # The queue has no deadline, and what a drawing may take is the runner's to say.
+        request=drawing.request,
+        output_format=output_format,
+        quality=form.quality,
+        caller=request.client.host if request.client else "",
+        webhook_url=form.webhook_url,
+        repeatable=form.seed is not None,
+        **options,
+    )
+
+
+def _task(kind: str) -> Any:
+    if kind not in TASKS:
+        raise InvalidRequest("task", f"{kind!r} is unknown; known: {', '.join(TASKS)}")
+    return TASKS[kind]
+
+
+def _base_url(request: Request) -> str:
+    return settings().public_url or str(request.base_url).rstrip("/")
+
+
+def _gateway() -> Gateway:
+    return current_gateway()
+
+
+def _desk() -> JobDesk:
+    service: Any = get_current_service()
+    desk: JobDesk = service.desk
+    return desk
+
+
+def _storage() -> Storage:
+    service: Any = get_current_service()
+    storage: Storage = service.storage
+    return storage
