@@ -8,8 +8,10 @@ from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Literal
 
 import av
+import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
@@ -25,7 +27,7 @@ class Codec:
     """An FFmpeg encoder in its container; `crf` is its constant rate factor at quality 1 and at quality 100."""
 
     container: str
-    encoder: str
+    encoder: Literal["libx264", "libvpx-vp9"]
     crf: tuple[int, int]
     options: Mapping[str, str]
     container_options: Mapping[str, str]
@@ -66,7 +68,7 @@ def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
             stream.pix_fmt = "yuv420p"
             _describe(stream.codec_context)
             for image in clip.frames:
-                frame = av.VideoFrame.from_image(image).reformat(
+                frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(
                     format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
                 )
                 container.mux(stream.encode(frame))
@@ -100,5 +102,5 @@ def gif_durations_ms(frames: int, fps: int) -> list[int]:
 
 def read_comment(data: bytes) -> str | None:
     """Return the comment of an MP4 or WebM file; None if it has none."""
-    with av.open(BytesIO(data)) as container:
+    with av.open(BytesIO(data), "r") as container:
         return container.metadata.get("comment") or container.metadata.get("COMMENT")

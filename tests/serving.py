@@ -169,8 +169,8 @@ def parse_events(chunks: Iterable[str]) -> list[ServerEvent]:
 
 def decoded(video: bytes) -> list[Image.Image]:
     """Return the frames of a video file."""
-    with av.open(BytesIO(video)) as container:
-        return [frame.to_image() for frame in container.decode(video=0)]
+    with av.open(BytesIO(video), "r") as container:
+        return [Image.fromarray(frame.to_ndarray(format="rgb24")) for frame in container.decode(video=0)]
 
 
 def png(image: Image.Image) -> bytes:

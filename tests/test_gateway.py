@@ -57,7 +57,7 @@ def opened(response: httpx.Response) -> Image.Image:
 def watched(response: httpx.Response) -> tuple[list[Image.Image], float]:
     """Return a video's frames and how many of them are shown a second."""
     assert response.status_code == 200, response.text
-    with av.open(BytesIO(response.content)) as container:
+    with av.open(BytesIO(response.content), "r") as container:
         fps = float(container.streams.video[0].average_rate or 0)
     return decoded(response.content), fps
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from models.families.base import Family, Part, Stage
 from models.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.families.flux2 import FLUX_2_KLEIN
-from models.families.ltx import LTX
+from models.families.ltx import LTX, LTX_DISTILLED
 from models.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
 from models.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO
@@ -37,5 +37,6 @@ FAMILIES: Mapping[str, Family] = {
         WAN_IMAGE_TO_VIDEO,
         WAN_TEXT_AND_IMAGE_TO_VIDEO,
         LTX,
+        LTX_DISTILLED,
     )
 }

@@ -1,4 +1,4 @@
-"""LTX-Video: 2B (0.9.0) in pipelines of its own, and the later ones in the pipeline that takes conditions."""
+"""LTX-Video: the first one, in a pipeline for each task, and the distilled ones, in one that takes conditions."""
 
 from __future__ import annotations
 
@@ -32,6 +32,19 @@ def _middle_frame(latents: Any, request: GenerationRequest) -> Any:
     return video[f // 2].permute(2, 0, 1)
 
 
+DISTILLED_TIMESTEPS = [1000, 993, 987, 981, 975, 909, 725, 0.03]
+"""The training times that the distilled models were taught (diffusers' documentation of LTX-Video)."""
+
+
+def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Guidance is distilled into the model; its decoder does the last bit of denoising."""
+    arguments = _arguments(request)
+    del arguments["negative_prompt"]
+    if request.num_inference_steps == len(DISTILLED_TIMESTEPS):
+        arguments["timesteps"] = DISTILLED_TIMESTEPS
+    return {**arguments, "decode_timestep": 0.05, "decode_noise_scale": 0.025, "image_cond_noise_scale": 0.0}
+
+
 LTX = Family(
     name="ltx",
     pipelines={Task.TEXT_TO_VIDEO: "LTXPipeline", Task.IMAGE_TO_VIDEO: "LTXImageToVideoPipeline"},
@@ -42,3 +55,16 @@ LTX = Family(
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
 )
+
+LTX_DISTILLED = Family(
+    name="ltx-distilled",
+    pipelines={Task.TEXT_TO_VIDEO: "LTXConditionPipeline", Task.IMAGE_TO_VIDEO: "LTXConditionPipeline"},
+    parts=PARTS,
+    schedulers=FLOW,
+    size_multiple_px=VAE_FACTOR,
+    arguments=_distilled_arguments,
+    preview_latents=_middle_frame,
+    negative_prompt=False,
+    frames_multiple=FRAMES_MULTIPLE,
+)
+"""0.9.7 and 0.9.8."""

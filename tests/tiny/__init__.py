@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2_klein
-from tests.tiny.ltx import tiny_ltx
+from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v
@@ -46,5 +46,6 @@ TINY: Mapping[str, Tiny] = {
     "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
     "ltx": Tiny(tiny_ltx, num_frames=9),
+    "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9),
 }
 """By the name of the family."""
