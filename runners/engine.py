@@ -62,7 +62,7 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._adapters = Adapters(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._adapters.applied)
+        self._executor = Executor(self._on_pass, self._adapters.applied, model.batch_buckets)
         self._ticks = 0
         self._waiting = WaitingLine()
         self._running: list[Drawing] = []

@@ -19,6 +19,7 @@ from torch.utils import _pytree as pytree
 
 from errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.families import Part
+from runners.buckets import filled
 from runners.calls import Call
 from runners.merging import finite_samples, merge, split
 
@@ -48,11 +49,17 @@ class Executor:
     """`token_limits` is what out-of-memory errors have taught about each part; it starts empty."""
 
     def __init__(
-        self, on_pass: Callable[[Pass], None], applied: Callable[[Sequence[Call]], AbstractContextManager[None]]
+        self,
+        on_pass: Callable[[Pass], None],
+        applied: Callable[[Sequence[Call]], AbstractContextManager[None]],
+        buckets: Sequence[int] = (),
     ) -> None:
-        """`applied` surrounds every pass, to give each of its calls the adapters it runs under."""
+        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. `buckets` are the
+        numbers of samples that the denoiser is compiled for, none if it is not.
+        """
         self._on_pass = on_pass
         self._applied = applied
+        self._buckets = buckets
         self._memo: OrderedDict[Hashable, Any] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
@@ -108,13 +115,15 @@ class Executor:
 
     def _forward(self, calls: Sequence[Call]) -> list[Outcome]:
         operation = calls[0].operation
-        samples = sum(call.samples for call in calls)
+        batch = filled(calls, self._buckets)
+        samples = sum(call.samples for call in batch)
         started = perf_counter()
-        with self._applied(calls):
-            output = operation.run(**merge(calls))
+        with self._applied(batch):
+            output = operation.run(**merge(batch))
         finite = finite_samples(operation.part, output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
-        outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, split(output, calls), strict=True)]
+        own_outputs = split(output, batch)[: len(calls)]
+        outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, own_outputs, strict=True)]
         first = 0
         for number, call in enumerate(calls):
             if not all(finite[first : first + call.samples]):

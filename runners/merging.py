@@ -120,6 +120,19 @@ def _concatenated(*leaves: Any) -> Any:
     return torch.cat(leaves) if isinstance(leaves[0], torch.Tensor) else leaves[0]
 
 
+def first_samples(part: Part, arguments: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """Cut a call's arguments down to its first samples."""
+    return {name: _first(part, name, value, samples) for name, value in arguments.items()}
+
+
+def _first(part: Part, name: str, value: Any, samples: int) -> Any:
+    if name in part.shared:
+        return value
+    if name in part.listed or name in part.ragged:
+        return value[:samples]
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[:samples], value)
+
+
 def split(output: Any, calls: Sequence[Call]) -> list[Any]:
     """Cut the output of a merged call into the outputs its members would have had."""
     sizes = [call.samples for call in calls]

@@ -1,0 +1,39 @@
+"""BentoML's model store: a catalogue model's files beside the Bento that serves them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import bentoml
+import diffusers
+
+from models.entries import Entry
+from models.reading import fetch
+
+
+def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
+    """Put a model's files into BentoML's model store, fetching them where needed; return their tag.
+
+    A catalogue entry with `source: {bento: TAG}` then loads them. Raises LoadFailed with what to do.
+    """
+    family, tasks = entry.family_spec, entry.tasks
+    pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
+    weights = fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights
+    labels = {"family": entry.family, "licence": _label(entry.licence)}
+    with bentoml.models.create(entry.id, labels=labels) as model:
+        _copy(weights, Path(model.path))
+        return str(model.tag)
+
+
+def _copy(weights: Path, folder: Path) -> None:
+    # The hub's cache holds links to blobs; a copy follows them.
+    if weights.is_dir():
+        shutil.copytree(weights, folder, dirs_exist_ok=True)
+    else:
+        shutil.copy(weights, folder / weights.name)
+
+
+def _label(text: str) -> str:
+    """BentoML's labels are of letters, digits and a few signs."""
+    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in text)[:63].strip("-_.")

@@ -1,0 +1,41 @@
+"""Batches in few sizes, for denoisers that are compiled for each size they meet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from models.families import Stage
+from runners.calls import Call
+from runners.merging import first_samples
+
+
+def filled(calls: Sequence[Call], buckets: Sequence[int]) -> list[Call]:
+    """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
+
+    A batch larger than the largest bucket is filled up to a multiple of it. Without buckets, and for other modules
+    than the denoiser, the calls are returned alone.
+    """
+    if not buckets or calls[0].stage is not Stage.DENOISE:
+        return list(calls)
+    batch = list(calls)
+    samples = sum(call.samples for call in calls)
+    missing = bucket_of(samples, buckets) - samples
+    while missing:
+        filler = _cut(calls[-1], min(missing, calls[-1].samples))
+        batch.append(filler)
+        missing -= filler.samples
+    return batch
+
+
+def bucket_of(samples: int, buckets: Sequence[int]) -> int:
+    """The smallest bucket that holds so many samples, or else the next multiple of the largest."""
+    largest = max(buckets)
+    return min((size for size in buckets if size >= samples), default=-(-samples // largest) * largest)
+
+
+def _cut(call: Call, samples: int) -> Call:
+    cut = copy.copy(call)
+    cut.samples = samples
+    cut.arguments = first_samples(call.part, call.arguments, samples)
+    return cut

@@ -1,0 +1,133 @@
+"""Memory options, on tiny models: what they change about the weights and what they leave equal about the pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from errors import LoadFailed
+from models.entries import Memory
+from models.families import FAMILIES
+from models.loading import LoadedModel, load_pipelines
+from models.memory import need_package
+from runners.buckets import bucket_of
+from runners.engine import Engine, EngineLimits
+from tests.crowds import crowd
+from tests.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.tiny import TINY
+
+FLUX = FAMILIES["flux"]
+
+
+def tiny(family: str, folder: Path, **memory: Any) -> LoadedModel:
+    checkpoint = TINY[family].save(folder)
+    options = Memory.model_validate(memory)
+    pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=options)
+    buckets = options.batch_buckets if options.compile else ()
+    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"), batch_buckets=buckets)
+
+
+@pytest.mark.parametrize(("samples", "bucket"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (17, 24)])
+def test_a_batch_is_rounded_up_to_the_next_bucket(samples: int, bucket: int) -> None:
+    assert bucket_of(samples, (1, 2, 4, 8)) == bucket
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux", "z-image"])
+async def test_filled_batches_draw_the_same_pictures(family: str, tmp_path: Path) -> None:
+    model = tiny(family, tmp_path)
+    wanted = crowd(family, TINY[family])[:5]
+    plain = [draw_plain(model, each) for each in wanted]
+    sizes: list[int] = []
+    denoiser = model.components[model.family.denoiser]
+    denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
+    engine = Engine(replace(model, batch_buckets=(3, 7)), EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    assert set(sizes) <= {3, 7, 14}
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+def batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return len(args[0] if args else next(value for value in kwargs.values() if isinstance(value, torch.Tensor | list)))
+
+
+async def test_sliced_and_tiled_decoding_equals_the_plain_pipeline_under_the_same_options(tmp_path: Path) -> None:
+    model = tiny("stable-diffusion", tmp_path, vae_slicing=True, vae_tiling=True)
+    vae = model.components["vae"]
+    assert vae.use_slicing
+    assert vae.use_tiling
+    wanted = [request(seed=seed, width=width) for seed, width in ((1, 64), (2, 64), (3, 128))]
+    plain = [draw_plain(model, each) for each in wanted]
+    engine = Engine(model, EngineLimits(batch_tokens=4096))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
+    asked = request(seed=4)
+    sliced = draw_plain(tiny("stable-diffusion", tmp_path / "sliced", vae_slicing=True), asked)
+    assert largest_difference(sliced, draw_plain(tiny("stable-diffusion", tmp_path / "plain"), asked)) == 0
+
+
+@pytest.mark.slow
+async def test_a_compiled_denoiser_draws_the_same_pictures(tmp_path: Path) -> None:
+    model = tiny("flux", tmp_path, compile=True, batch_buckets=[3])
+    plain = tiny("flux", tmp_path)
+    wanted = [request(scheduler="flow_euler", seed=seed, num_inference_steps=1 + seed) for seed in range(3)]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1, "one size was met, and compiled"
+    for each, events in zip(wanted, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs the extra `quantization`")
+async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> None:
+    quantization = {
+        "backend": "torchao",
+        "components": ["transformer"],
+        "options": {"quant_type": "Int8WeightOnlyConfig"},
+    }
+    model = tiny("flux", tmp_path, quantization=quantization)
+    assert any("Int8" in type(parameter).__name__ for parameter in model.components["transformer"].parameters())
+    wanted = crowd("flux", TINY["flux"])[:4]
+    plain = [draw_plain(model, each) for each in wanted]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+def test_a_component_that_is_not_there_cannot_be_quantized(tmp_path: Path) -> None:
+    quantization = {"backend": "torchao", "components": ["transfomer"], "options": {"quant_type": "x"}}
+    with pytest.raises(LoadFailed, match="the pipeline has no transfomer"):
+        tiny("flux", tmp_path, quantization=quantization)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    with pytest.raises(LoadFailed, match=r"no_such_package is not installed; pip install '\.\[quantization\]'"):
+        need_package("no_such_package")
+
+
+def test_an_attention_backend_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match=r"memory\.attention: flash_9 cannot be used here"):
+        tiny("flux", tmp_path, attention="flash_9")
+    assert draw_plain(tiny("flux", tmp_path, attention="native"), request(scheduler="flow_euler"))
