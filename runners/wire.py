@@ -74,7 +74,6 @@ def _decode(buffer: bytearray) -> tuple[Event, int] | None:
         return None
     with memoryview(buffer) as pixels:
         images = tuple(
-            Image.frombytes("RGB", (width, height), bytes(pixels[at : at + length]))
-            for at in range(start, end, length)
+            Image.frombytes("RGB", (width, height), bytes(pixels[at : at + length])) for at in range(start, end, length)
         )
     return make(**header, **({"frames": images} if make is Clip else {"image": images[0]})), end
