@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from rich.console import Console, JustifyMethod, RenderableType
+from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -29,37 +29,45 @@ NOTES = {
     Presence.GATED: "to download, when you have accepted the licence on the model's page and set HF_TOKEN",
     Presence.MISSING: "`python -m models show MODEL` says where it was looked for",
 }
-BREAKABLE = ("tasks", "licence")
-"""Columns that may be broken into lines on a narrow terminal."""
+COLUMNS = ("model", "tasks", "size", "steps", "licence", "GiB", "state")
 ROOMY_COLUMNS = 100
+"""Narrower terminals have no room for licences."""
 LABEL_COLUMNS = 14
 
 
 def print_catalogue(catalogue: Catalogue, console: Console) -> None:
     """Print a row for each model under the name of its family, and what the abbreviations mean."""
-    entries = catalogue.entries.values()
-    states = {entry.id: presence(entry) for entry in entries}
-    gap = 2 if console.width >= ROOMY_COLUMNS else 1
-    table = Table(box=None, padding=(0, gap, 0, 0), pad_edge=False, header_style="bold")
-    for name in ("model", "tasks", "size", "steps", "licence", "GiB", "state"):
+    rows = [_row(entry) for entry in catalogue.entries.values()]
+    roomy = console.width >= ROOMY_COLUMNS
+    columns = [name for name in COLUMNS if name != "licence" or roomy]
+    table = Table(box=None, padding=(0, 2 if roomy else 1, 0, 0), pad_edge=False, header_style="bold")
+    for name in columns:
         justify: JustifyMethod = "right" if name in ("steps", "GiB") else "left"
-        breaks = name in BREAKABLE
-        table.add_column(name, justify=justify, no_wrap=not breaks, overflow="fold")
-    for family in dict.fromkeys(entry.family for entry in entries):
+        table.add_column(name, justify=justify, no_wrap=name != "licence", overflow="fold")
+    for family in dict.fromkeys(row["family"] for row in rows):
         table.add_row(family, style="dim")
-        for entry in entries:
-            if entry.family == family:
-                table.add_row(*_row(entry, states[entry.id]))
+        for row in rows:
+            if row["family"] == family:
+                # Brackets in names are no markup.
+                table.add_row(*(Text(row[name]) for name in columns))
     console.print(table)
     _print_note(console, "")
-    tasks = {task for entry in entries for task in entry.tasks}
-    _print_note(
-        console, ", ".join(f"{short} {task}" for task, short in SHORT.items() if task in tasks and short != task)
-    )
-    if any(entry.gated for entry in entries):
-        _print_note(console, "* gated: the hub asks for an account that has accepted the licence")
-    for state in sorted({*states.values()} & NOTES.keys()):
-        _print_note(console, f"{state}: {NOTES[state]}")
+    for note in _notes(catalogue, with_licences=roomy):
+        _print_note(console, note)
+    states = {row["state"] for row in rows}
+    for state, note in NOTES.items():
+        if state in states:
+            _print_note(console, f"{state}: {note}")
+
+
+def _notes(catalogue: Catalogue, *, with_licences: bool) -> Iterator[str]:
+    entries = catalogue.entries.values()
+    tasks = [task for task in SHORT if any(task in entry.tasks for entry in entries)]
+    yield ", ".join(f"{SHORT[task]} {task}" for task in tasks if SHORT[task] != task)
+    if not with_licences:
+        yield "licences: `python -m models show MODEL`, or a wider terminal"
+    elif any(entry.gated for entry in entries):
+        yield "* gated: the hub asks for an account that has accepted the licence"
 
 
 def print_entry(entry: Entry, console: Console) -> None:
@@ -75,18 +83,19 @@ def print_entry(entry: Entry, console: Console) -> None:
         _print_fact(console, "  limits", _listed(settings["limits"]))
 
 
-def _row(entry: Entry, state: Presence) -> Iterable[RenderableType]:
+def _row(entry: Entry) -> Mapping[str, str]:
     first = next(iter(entry.tasks.values())).defaults
     frames = f"x{first.num_frames}" if first.num_frames > 1 else ""
-    return (
-        f"  {entry.id}",
-        " ".join(SHORT[task] for task in entry.tasks),
-        f"{first.width}x{first.height}{frames}",
-        str(first.num_inference_steps),
-        Text(entry.licence + ("*" if entry.gated else "")),
-        f"{entry.memory_gib:g}",
-        state,
-    )
+    return {
+        "family": entry.family,
+        "model": f"  {entry.id}",
+        "tasks": " ".join(SHORT[task] for task in entry.tasks),
+        "size": f"{first.width}x{first.height}{frames}",
+        "steps": str(first.num_inference_steps),
+        "licence": entry.licence + ("*" if entry.gated else ""),
+        "GiB": f"{entry.memory_gib:g}",
+        "state": presence(entry),
+    }
 
 
 def _facts(entry: Entry) -> Mapping[str, str]:

@@ -212,11 +212,14 @@ def test_an_id_is_fit_for_addresses_and_file_names(model: str, tmp_path: Path) -
         load_catalogue(write(tmp_path, **{model: ENTRY}))
 
 
-def test_a_mistake_that_all_tasks_inherit_is_told_once(tmp_path: Path) -> None:
-    file = write(tmp_path, bad={**ENTRY, "defaults": {**DEFAULTS, "width": 65}})
+@pytest.mark.parametrize(
+    ("width", "says"), [(65, "65 is not a multiple of 16"), ("tall", "should be a valid integer, got 'tall'")]
+)
+def test_a_mistake_that_all_tasks_inherit_is_told_once(width: object, says: str, tmp_path: Path) -> None:
+    file = write(tmp_path, bad={**ENTRY, "defaults": {**DEFAULTS, "width": width}})
     with pytest.raises(CatalogueError) as refusal:
         load_catalogue(file)
-    assert str(refusal.value) == f"{file}: bad: defaults.width: 65 is not a multiple of 16"
+    assert str(refusal.value) == f"{file}: bad: defaults.width: {says}"
 
 
 @pytest.mark.parametrize(
@@ -271,3 +274,18 @@ def test_a_model_without_vocabulary_knows_every_word(tmp_path: Path) -> None:
 def assert_refused(file: Path, message: str) -> None:
     with pytest.raises(CatalogueError, match=rf"catalogue\.yaml: bad: {message}"):
         load_catalogue(file)
+
+
+def test_aliases_lead_to_the_first_served_entry_that_has_them(tmp_path: Path) -> None:
+    file = write(tmp_path, a={**ENTRY, "aliases": ["flux"]}, b={**ENTRY, "aliases": ["flux", "a"]})
+    catalogue = load_catalogue(file)
+    assert catalogue.only(["b", "a"]).get("flux").id == "b"
+    assert catalogue.only(["a"]).get("flux").id == "a"
+    assert catalogue.get("a").id == "a", "an id is never an alias"
+
+
+def test_an_operator_names_models_anew(tmp_path: Path) -> None:
+    catalogue = load_catalogue(write(tmp_path, a=ENTRY, b=ENTRY))
+    assert catalogue.only(["a"], {"dall-e-3": "a"}).get("dall-e-3").id == "a"
+    with pytest.raises(CatalogueError, match="alias 'dall-e-3': 'b' is none of the served models"):
+        catalogue.only(["a"], {"dall-e-3": "b"})
