@@ -40,7 +40,7 @@ from storage.locations import local_folder
 
 try:
     SETTINGS = settings()
-    CATALOGUE = full_catalogue(SETTINGS.catalogue, SETTINGS.lora_folder).only(SETTINGS.models)
+    CATALOGUE = full_catalogue(SETTINGS.catalogue, SETTINGS.lora_folder).only(SETTINGS.models, SETTINGS.aliases)
 except StartError as error:
     sys.exit(f"jubako: {error}")
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)

@@ -38,6 +38,10 @@ class Settings(JobOptions, BaseSettings):
         min_length=1,
         description="Catalogue ids to serve, separated by commas. The first is the default of requests.",
     )
+    aliases: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        description="Names that callers may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev.",
+    )
     catalogue: Path | None = Field(
         default=None,
         description="A file with models of your own, in the form of models/checkpoints/*.yaml. An entry replaces the "
@@ -181,6 +185,14 @@ class Settings(JobOptions, BaseSettings):
     @classmethod
     def _without_slash(cls, value: str | None) -> str | None:
         return None if value is None else value.rstrip("/")
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+            return {alias.strip(): model.strip() for alias, _, model in pairs}
+        return value
 
     @field_validator("models", mode="before")
     @classmethod

@@ -28,27 +28,44 @@ class CatalogueError(StartError):
 
 
 class Catalogue:
-    """Entries by id, in the order in which they are served; the first is the default."""
+    """Entries by id, in the order in which they are served; the first is the default.
 
-    def __init__(self, entries: Iterable[Entry]) -> None:
+    Where two entries share an alias, the first has it; an id is never an alias of another.
+    """
+
+    def __init__(self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None) -> None:
+        """`aliases` are the operator's own: names that callers use, and ids of entries."""
         self.entries: Mapping[str, Entry] = {entry.id: entry for entry in entries}
+        shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.aliases}
+        self.aliases: Mapping[str, str] = {
+            alias: model for alias, model in {**shipped, **(aliases or {})}.items() if alias not in self.entries
+        }
 
     @property
     def default(self) -> Entry:
         return next(iter(self.entries.values()))
 
     def get(self, model: str) -> Entry:
-        """Return an entry, or raise UnknownModel."""
-        if model not in self.entries:
+        """Return an entry by its id or an alias, or raise UnknownModel."""
+        known = self.aliases.get(model, model)
+        if known not in self.entries:
             raise UnknownModel(model, list(self.entries))
-        return self.entries[model]
+        return self.entries[known]
 
-    def only(self, models: Iterable[str]) -> Catalogue:
-        """Return the catalogue of these models alone, in this order, or raise CatalogueError."""
-        return Catalogue(self.find(model) for model in models)
+    def only(self, models: Iterable[str], aliases: Mapping[str, str] | None = None) -> Catalogue:
+        """Return the catalogue of these models alone, in this order, with the operator's aliases.
+
+        Raises CatalogueError for what is not in the catalogue.
+        """
+        served = Catalogue((self.find(model) for model in models), aliases)
+        for alias, model in (aliases or {}).items():
+            if model not in served.entries:
+                raise CatalogueError(f"alias {alias!r}: {model!r} is none of the served models")
+        return served
 
     def find(self, model: str) -> Entry:
         """Return the entry that an operator means, or raise CatalogueError."""
+        model = self.aliases.get(model, model)
         if model not in self.entries:
             hint = did_you_mean(model, self.entries) or "; `python -m models` lists them"
             raise CatalogueError(f"the catalogue has no model {model!r}{hint}")
