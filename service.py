@@ -25,6 +25,7 @@ from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint,
 from api.gateway import Gateway
 from api.jobs import jobs_app
 from api.residency import Residency
+from api.root import RootForPrograms
 from api.single import answer_with_file
 from api.status import ABLE, status_app
 from api.streaming import EventStream, stream_events
@@ -141,4 +142,5 @@ class Jubako:
             await client.close()
 
 
+cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

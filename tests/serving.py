@@ -97,19 +97,7 @@ def write_tiny_catalogue(folder: Path) -> Path:
 def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
     """Run the Bento until the block ends; yields its address once `/readyz` says yes."""
     port = free_port()
-    environment = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
-        "JUBAKO_CATALOGUE": str(catalogue),
-        "JUBAKO_MODELS": "tiny,tiny-xl,tiny-video",
-        "JUBAKO_DEVICE": "cpu",
-        "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
-        "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
-        "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
-        **{f"JUBAKO_{name}".upper(): value for name, value in settings.items()},
-        "BENTOML_DO_NOT_TRACK": "True",
-        # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
-        "OMP_NUM_THREADS": "1",
-    }
+    environment = serving_environment(catalogue) | {f"JUBAKO_{name}".upper(): v for name, v in settings.items()}
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -119,6 +107,23 @@ def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
+
+
+def serving_environment(catalogue: Path) -> dict[str, str]:
+    """Return the environment of a server of the tiny models, apart from what this process was told."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
+        "JUBAKO_CATALOGUE": str(catalogue),
+        "JUBAKO_MODELS": "tiny,tiny-xl,tiny-video",
+        "JUBAKO_DEVICE": "cpu",
+        "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
+        "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
+        "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
+        "JUBAKO_JOBS_FILE": str(catalogue.parent / "jobs.sqlite"),
+        "BENTOML_DO_NOT_TRACK": "True",
+        # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
+        "OMP_NUM_THREADS": "1",
+    }
 
 
 def free_port() -> int:

@@ -1,0 +1,93 @@
+"""A server of a process group of its own, that can be killed as a whole and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.serving import ROOT, free_port, serving_environment, wait_for
+
+READY_TIMEOUT_S = 240.0
+
+
+@dataclass
+class Replica:
+    """`environment` goes beyond the tests' usual one."""
+
+    catalogue: Path
+    environment: Mapping[str, str]
+    port: int = field(default_factory=free_port)
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(self.port)]
+        environment = {**serving_environment(self.catalogue), "JUBAKO_MODELS": "tiny", **self.environment}
+        with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
+        wait_for(self._ready, READY_TIMEOUT_S)
+
+    def kill(self) -> None:
+        """As a power cut would: gateway, runners and all, at once."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        """As an operator would."""
+        self._end(signal.SIGTERM)
+
+    def runner_pid(self) -> int:
+        """The process of the model."""
+        pid: int = self.get("/health").json()["models"][0]["pid"]
+        return pid
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=60)
+
+    def submit(self, **fields: Any) -> str:
+        """Submit a text-to-image job; return its id."""
+        answer = httpx.post(f"{self.url}/api/tiny/t2i", json={"prompt": "a red apple", **fields}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        session_id: str = answer.json()["session_id"]
+        return session_id
+
+    def status(self, session_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = self.get(f"/api/{session_id}/status").json()
+        return body
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the server ended; see its log"
+        try:
+            return self.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is not None:
+            os.killpg(self._process.pid, how)
+            self._process.wait(timeout=60)
+            self._process = None
+
+
+@contextmanager
+def replica(catalogue: Path, **environment: str) -> Iterator[Replica]:
+    server = Replica(catalogue, environment)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
