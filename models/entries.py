@@ -148,9 +148,9 @@ class Entry(Strict):
     id: Name
     """What requests call it; in a catalogue file the key of the entry."""
     title: str
+    """For people."""
     aliases: tuple[Name, ...] = ()
     """Further names that callers may use, such as those of the servers that Jubako replaces."""
-    """For people."""
     family: str
     """A name of `models.families`: which pipelines draw with it."""
     source: Source
