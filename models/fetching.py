@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gaierror
 from typing import Any
 
 from bentoml.exceptions import NotFound
@@ -101,7 +102,7 @@ def _explanation(error: BaseException, source: Source) -> str:
             f"there is no repository {place}; if it is private, set HF_TOKEN to a token that may read it",
         ),
         (
-            (hub.OfflineModeIsEnabled, hub.RevisionResolutionError, hub.LocalEntryNotFoundError),
+            (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, gaierror),
             f"{place} is not in the cache, and the hub cannot be reached or HF_HUB_OFFLINE is set; "
             "download it while online",
         ),
