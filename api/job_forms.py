@@ -58,14 +58,13 @@ class JobForm(Draft):
 
 async def read_job_form(request: Request, entry: Entry, task: Task) -> JobForm:
     """Read a request's body, JSON or form. Raises InvalidRequest."""
-    fields = await read_fields(request, files=FILES)
+    return await job_form(await read_fields(request, files=FILES), entry, task)
+
+
+async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
+    """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
         fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
-    return job_form(fields, entry, task)
-
-
-def job_form(fields: Mapping[str, Any], entry: Entry, task: Task) -> JobForm:
-    """Complete the fields of one job with the contract's defaults. Raises InvalidRequest."""
     if fields.get("task") not in (None, task):
         raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")
     try:

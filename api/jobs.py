@@ -17,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from api.encoding import format_for
 from api.gateway import Gateway, current_gateway
 from api.job_answers import batch_status, deliveries_of, status_of, submitted
-from api.job_forms import TASKS, JobForm, job_form, read_job_form
+from api.job_forms import FILES, TASKS, JobForm, job_form, read_job_form
+from api.parsing import plain_values
 from api.refusals import refusal_body
 from errors import Busy, InvalidRequest, JubakoError
 from jobs.desk import JobDesk, Order
@@ -193,9 +194,10 @@ async def _sse(session_id: str) -> AsyncGenerator[str, None]:
 async def _batched(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:
     """One request of a batch as an order. Raises InvalidRequest that says which one is wrong."""
     try:
-        own = {name: value for name, value in fields.items() if name not in ("model", "task")}
+        own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = _gateway().catalogue.get(str(fields.get("model", _gateway().catalogue.default.id)))
-        return await _order(request, job_form(own, entry, _task(str(fields.get("task", "t2i")))), batch_id=batch_id)
+        form = await job_form(own, entry, _task(str(fields.get("task", "t2i"))))
+        return await _order(request, form, batch_id=batch_id)
     except JubakoError as error:
         raise InvalidRequest(f"requests.{number}", error.message) from error
 
@@ -205,8 +207,8 @@ async def _order(request: Request, form: JobForm, **options: Any) -> Order:
     draft = form.draft.model_copy(update={"progress": True})
     drawing = await _gateway().accept(draft)
     return Order(
-        # The queue has no deadline, and what a drawing may take is the runner's to say.
-        request=drawing.request,
+        # A job waits as long as it must, unless its caller said otherwise.
+        request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
         output_format=output_format,
         quality=form.quality,
         caller=request.client.host if request.client else "",

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from starlette.datastructures import UploadFile
@@ -29,6 +29,11 @@ async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     fields = await _read_form(request) if media_type in _FORM_TYPES else await _read_json(request)
+    return await plain_values(fields, files)
+
+
+async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """Return fields without those that are absent, files as lists of bytes. Raises InvalidRequest."""
     return {
         name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
         for name, value in fields.items()

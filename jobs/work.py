@@ -124,8 +124,8 @@ class Worker:
         """Draw until it succeeds, or fails for a reason of the request's own."""
         for pause_s in _pauses():
             try:
-                return await self._draw_once(job, request)
-            except (Busy, DeadlineExceeded) as error:
+                return await self._draw_once(job, _within_deadline(job, request))
+            except Busy as error:
                 await self.tell(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:
                 job = await self._keep(job.id, Job.begun_again)
@@ -169,6 +169,16 @@ class Worker:
 
     async def _keep(self, job_id: str, change: Change) -> Job:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
+
+
+def _within_deadline(job: Job, request: GenerationRequest) -> GenerationRequest:
+    """Return the request with what is left of its deadline, which began with the job. Raises DeadlineExceeded."""
+    if request.deadline_s is None:
+        return request
+    left_s = request.deadline_s - (datetime.now(UTC) - job.created_at).total_seconds()
+    if left_s <= 0:
+        raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed")
+    return request.model_copy(update={"deadline_s": left_s})
 
 
 class _Progress:
