@@ -11,6 +11,7 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from diffusers import UniPCMultistepScheduler
 from PIL import Image, ImageSequence
 
 from api.encoding import OutputFormat, encode_result, read_parameters
@@ -18,8 +19,10 @@ from api.videos import gif_durations_ms, read_comment
 from models.families import FAMILIES
 from models.previews import LatentPreview
 from models.request import GenerationRequest, Task
+from models.schedulers import FLOW_MULTISTEP
 from runners.engine import Engine, EngineLimits
 from runners.events import Clip, Preview, Step
+from runners.views import make_scheduler
 from tests.drawing import draw, largest_difference, pixels
 from tests.drawing import request as drawing_request
 from tests.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
@@ -155,6 +158,18 @@ async def test_checkpoints_with_two_transformers_are_drawn_as_alone(family: str,
     results = await compare(family, tmp_path, tiny)
     assert max(result.difference for result in results) <= TOLERANCE
     assert all(result.largest_batch > 1 for result in results), "nothing was shared"
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"), [("unipc", "flow_shift"), ("dpmpp_2m", "flow_shift"), ("flow_euler", "shift")]
+)
+def test_samplers_shift_as_the_checkpoint_says(name: str, setting: str) -> None:
+    checkpoint = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0)
+    sampler = make_scheduler(FLOW_MULTISTEP[name], checkpoint.config)
+    assert sampler.config[setting] == 5.0
+    sampler.set_timesteps(4)
+    # Unshifted, the second of four steps starts at 0.75 or below.
+    assert float(sampler.sigmas[1]) > 0.85
 
 
 @pytest.mark.parametrize(
