@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from errors import StartError
+from errors import LoadFailed, StartError
 from models.capabilities import capabilities
 from models.catalogue import Catalogue, full_catalogue
 from models.entries import Entry
@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         _run(options, full_catalogue(settings().catalogue, settings().lora_folder))
-    except StartError as error:
+    except (StartError, LoadFailed) as error:
         print(f"models: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         return 2
     return 0

@@ -49,9 +49,15 @@ def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = F
         if source.repo is None or source.file is not None or source.subfolder is not None:
             return _local_path(source, ("*.safetensors",))
         safetensors = None if allow_pickle else True
-        return Path(
-            pipeline_class.download(source.repo, revision=source.revision, use_safetensors=safetensors, **options)
-        )
+        try:
+            return Path(
+                pipeline_class.download(source.repo, revision=source.revision, use_safetensors=safetensors, **options)
+            )
+        except OSError as error:
+            # diffusers has no error of its own for this (pipelines/pipeline_loading_utils.py).
+            if "necessary `safetensors`" in str(error):
+                raise _refused(f"a part of {source.repo}") from error
+            raise
 
 
 def _local_path(source: Source, weights: tuple[str, ...]) -> Path:
@@ -140,14 +146,14 @@ def refuse_pickles(path: Path) -> None:
     for folder in folders:
         pickles = [file for ending in ("bin", "ckpt", "pt", "pth") for file in folder.glob(f"*.{ending}")]
         if pickles and not any(folder.glob("*.safetensors")):
-            _refuse(pickles[0])
+            raise _refused(pickles[0].name)
     if path.is_file() and path.suffix not in SAFE:
-        _refuse(path)
+        raise _refused(path.name)
 
 
-def _refuse(file: Path) -> None:
-    raise LoadFailed(
-        f"{file.name} is a pickle, which can run any code when it is read; use safetensors, or set "
+def _refused(weights: str) -> LoadFailed:
+    return LoadFailed(
+        f"{weights} is a pickle, which can run any code when it is read; use safetensors, or set "
         "JUBAKO_ALLOW_PICKLE=true if you trust it",
         RETRY_S,
     )

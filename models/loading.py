@@ -195,7 +195,7 @@ def _arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, me
     vae = pipeline.vae
     if hasattr(pipeline, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
         # Pipelines would cast it up and down around each use, under the feet of those that share it.
-        vae.to(torch.float32)
+        vae.float()
 
 
 def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:

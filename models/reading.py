@@ -34,13 +34,18 @@ class Files:
 
 def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
     """Bring an entry's files to this machine. Raises LoadFailed with what to do."""
-    options = {"variant": entry.variant, "allow_pickle": allow_pickle, **_unused(pipeline_class, UNUSED)}
+    options: dict[str, Any] = {
+        "variant": entry.variant,
+        "allow_pickle": allow_pickle,
+        **_unused(pipeline_class, UNUSED),
+    }
     weights = pipeline_path(entry.source, pipeline_class, **options)
     if not allow_pickle:
         refuse_pickles(weights)
     if weights.is_dir() and not (weights / "model_index.json").is_file():
         raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout", RETRY_S)
-    return Files(weights, entry.config and _fetch_config(entry, entry.config, pipeline_class, options))
+    config = None if entry.config is None else _fetch_config(entry, entry.config, pipeline_class, options)
+    return Files(weights, config)
 
 
 def _fetch_config(entry: Entry, config: Source, pipeline_class: Any, options: dict[str, Any]) -> Path:
@@ -48,7 +53,7 @@ def _fetch_config(entry: Entry, config: Source, pipeline_class: Any, options: di
         return local_path(config, configs_only=True)
     # The file holds the denoiser alone; the other components come from the pipeline that it was made for.
     denoiser = entry.family_spec.denoiser
-    folder = pipeline_path(config, pipeline_class, **options, **{denoiser: None})
+    folder = pipeline_path(config, pipeline_class, **(options | {denoiser: None}))
     if config.repo is not None:
         local_path(Source(repo=config.repo, revision=config.revision, subfolder=denoiser), configs_only=True)
     return folder

@@ -98,8 +98,8 @@ class Host:
         accepted_at_s = time.monotonic()
         try:
             async with aclosing(self._until_ready(accepted_at_s, request.deadline_s)) as waiting:
-                async for event in waiting:
-                    yield event
+                async for loading in waiting:
+                    yield loading
         except JubakoError as error:
             yield Failed.of(error)
             return
@@ -135,7 +135,7 @@ class Host:
 
     async def _until_ready(self, accepted_at_s: float, deadline_s: float | None) -> AsyncGenerator[Loading, None]:
         """Yield progress until the model can draw. Raises Busy, LoadFailed or DeadlineExceeded."""
-        if self._state is State.READY:
+        if self._ready:
             return
         if self._waiting >= self._limits.max_running + self._limits.max_queue:
             raise Busy(f"{self._waiting} requests are waiting for {self._entry.id}; try again later")
@@ -143,7 +143,7 @@ class Host:
         ends_at_s = accepted_at_s + (deadline_s or float("inf"))
         told = -1.0
         try:
-            while self._state is not State.READY:
+            while not self._ready:
                 change = self._wanted_change()
                 if self._progress > told:
                     told = self._progress
@@ -151,7 +151,7 @@ class Host:
                 await asyncio.wait({change}, timeout=min(TELL_EVERY_S, max(0.0, ends_at_s - time.monotonic())))
                 if change.done() and self._state is State.FAILED:
                     raise self._load_failed()
-                if time.monotonic() >= ends_at_s and self._state is not State.READY:
+                if time.monotonic() >= ends_at_s and not self._ready:
                     raise DeadlineExceeded(f"deadline_s: {deadline_s:g} s have passed while the model was loading")
         finally:
             self._waiting -= 1
@@ -205,6 +205,10 @@ class Host:
             "queued": self._waiting + (engine.queued if engine else 0),
             "pid": os.getpid(),
         }
+
+    @property
+    def _ready(self) -> bool:
+        return self._state is State.READY
 
     @property
     def settled(self) -> bool:
@@ -298,7 +302,7 @@ class Host:
         while True:
             now_s = time.monotonic()
             idle_until_s = now_s + idle_s if self._drawing else self._last_used_s + idle_s
-            if self._state is State.READY and now_s >= idle_until_s:
+            if self._ready and now_s >= idle_until_s:
                 await self.unload()
             await asyncio.sleep(max(0.05, min(idle_s, idle_until_s - now_s)))
 

@@ -52,7 +52,7 @@ async def drawn(host: Host, **changes: Any) -> list[Event]:
 
 async def until(condition: Any) -> None:
     async with asyncio.timeout(60):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # a host tells nobody when its state changes
             await asyncio.sleep(0.01)
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import bentoml
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -105,6 +104,13 @@ class TestHub:
         assert "load_failed: someone/other is not in the cache" in other
         assert "HF_HUB_OFFLINE" in other
 
+    def test_pickles_in_the_cache_are_refused(self, spoilt: Path, tmp_path: Path) -> None:
+        weights = spoilt / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.rename(weights.with_suffix(".bin"))
+        in_cache(spoilt, tmp_path, "someone/pickled")
+        (said,) = loaded_elsewhere([fields_of({"repo": "someone/pickled"})], tmp_path, HF_HUB_OFFLINE="1")
+        assert "diffusion_pytorch_model.bin is a pickle" in said
+
     def test_a_hub_that_cannot_be_reached_leaves_the_cache(self, checkpoint: Path, tmp_path: Path) -> None:
         in_cache(checkpoint, tmp_path, "someone/cached")
         entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
@@ -176,7 +182,7 @@ class TestFiles:
 
 class TestStore:
     @pytest.fixture
-    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[bentoml.ModelStore]:
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
         from bentoml._internal.configuration.containers import BentoMLContainer
         from bentoml._internal.models import ModelStore
 

@@ -9,16 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
 
 from errors import LoadFailed
-from models.entries import Memory
+from models.entries import Entry, Memory
 from models.families import FAMILIES
-from models.loading import LoadedModel, load_pipelines
+from models.loading import LoadedModel, load, load_pipelines
 from models.memory import need_package
 from runners.buckets import bucket_of
 from runners.engine import Engine, EngineLimits
 from tests.crowds import crowd
 from tests.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
 
 FLUX = FAMILIES["flux"]
@@ -114,6 +117,55 @@ async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> Non
         engine.close()
     for picture, events in zip(plain, results, strict=True):
         assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
+async def test_a_gguf_file_is_the_denoiser_of_the_pipeline_that_it_was_made_for(tmp_path: Path) -> None:
+    folder = TINY["qwen-image"].save(tmp_path / "pipeline")
+    source, config = {"path": write_gguf(folder, tmp_path / "small.gguf")}, {"path": folder}
+    with pytest.raises(ValidationError, match="config"):
+        Entry.model_validate({**ENTRY, "source": source})
+    entry = Entry.model_validate({**ENTRY, "source": source, "config": config})
+    model, plain = load(entry, "cpu"), tiny("qwen-image", tmp_path / "pipeline")
+    assert any(type(each).__name__ == "GGUFParameter" for each in model.components["transformer"].parameters())
+    wanted = crowd("qwen-image", TINY["qwen-image"])[:2]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for each, events in zip(wanted, results, strict=True):
+        picture = pictures(events)[0].image
+        assert largest_difference(picture, draw_plain(model, each)) <= 1
+        assert 0 < largest_difference(picture, draw_plain(plain, each)) < 40, "nearly the picture of all bits"
+
+
+ENTRY = {
+    **ENTRY_FIELDS,
+    "id": "tiny",
+    "family": "qwen-image",
+    "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+    "tasks": {"text-to-image": {}, "image-to-image": {}},
+}
+
+
+def write_gguf(folder: Path, file: Path) -> Path:
+    """Write the transformer of a pipeline's folder with its linear weights in 8 bits."""
+    import gguf
+
+    writer = gguf.GGUFWriter(file, "qwen_image")
+    for name, weight in load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors").items():
+        values = weight.numpy()
+        if values.ndim == 2 and values.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
 
 
 def test_a_component_that_is_not_there_cannot_be_quantized(tmp_path: Path) -> None:
