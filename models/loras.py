@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
@@ -50,8 +51,8 @@ def _failed(name: str, reason: str) -> LoadFailed:
     return LoadFailed(f"the LoRA {name!r} cannot be loaded: {reason}", RETRY_S)
 
 
-def lora_modules(pipeline: DiffusionPipeline) -> dict[str, torch.nn.Module]:
-    """The components that LoRAs of this pipeline may change: denoisers and some of the text encoders."""
+def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
+    """The modules that LoRAs of this pipeline may change, by component: denoisers and some of the text encoders."""
     components = {name: getattr(pipeline, name, None) for name in pipeline._lora_loadable_modules}
     return {name: module for name, module in components.items() if module is not None}
 

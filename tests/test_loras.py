@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import re
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
@@ -17,16 +19,23 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 
+from errors import InvalidRequest
+from models.capabilities import capabilities
+from models.catalogue import Catalogue, CatalogueError, full_catalogue
+from models.draft import Draft
 from models.entries import LoraSpec
 from models.families import FAMILIES
-from models.loading import LoadedModel, load_pipelines
+from models.loading import LoadedModel, load, load_pipelines
 from models.loras import lora_modules, peft_layers
+from models.miniature.lora import colourfulness, distance_from_gold
 from models.request import GenerationRequest, Lora, Task
+from models.resolve import resolve
 from models.sources import Source
 from runners.adapters import SETS_PER_LORA
 from runners.events import Failed
-from tests.drawing import draw, draw_plain, draw_together, largest_difference, pictures, request
+from tests.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
+from tests.test_catalogue import SERVER
 from tests.test_engine import running
 from tests.tiny import TINY
 
@@ -190,7 +199,7 @@ async def test_layers_that_see_no_rows_of_samples(tmp_path: Path) -> None:
 
 
 async def test_those_least_recently_used_make_room(tmp_path: Path) -> None:
-    more = {name: ({"unet": ("to_q",)}, {}) for name in ("c", "d")}
+    more: dict[str, Any] = {name: ({"unet": ("to_q",)}, {}) for name in ("c", "d")}
     model, plain = loaded("stable-diffusion", tmp_path, **more)
     one = wanted_of("stable-diffusion")
     each = [wearing(one, **{name: 1.0}) for name in "abcd"]
@@ -219,6 +228,19 @@ async def test_a_closed_engine_leaves_the_model_as_it_was(tmp_path: Path) -> Non
         await draw_together(engine, all_kinds("stable-diffusion"))
         assert set(model.components["unet"].state_dict()) != names["unet"]
     assert {part: set(module.state_dict()) for part, module in lora_modules(pipeline_of(model)).items()} == names
+
+
+async def test_beside_reference_and_control_images(tmp_path: Path) -> None:
+    model, plain = loaded("stable-diffusion", tmp_path)
+    reference = {"reference_image": photo(seed=6, size_px=96), "reference_scale": 0.5}
+    control = {"control_image": photo(seed=4), "control_type": "canny"}
+    conditions: list[dict[str, Any]] = [{}, reference, control, {**reference, **control}]
+    wanted = [
+        wearing(wanted_of("stable-diffusion", **condition), **scales)
+        for scales in ({"a": 1.0}, {"a": 0.5, "b": 1.0}, {})
+        for condition in conditions
+    ]
+    assert await largest_batch(model, plain, wanted) == 3, "of each condition, under every set of LoRAs"
 
 
 async def test_nothing_is_injected_for_requests_without(tmp_path: Path) -> None:
@@ -302,3 +324,44 @@ async def test_loras_of_the_model_itself_are_fused(tmp_path: Path) -> None:
     with running(fused) as (engine, _):
         (drawn,) = pictures(await draw(engine, one))
     assert largest_difference(drawn.image, draw_alone(model, plain, wearing(one, a=0.7, b=0.7))) <= TOLERANCE
+
+
+async def test_the_miniature_draws_in_its_styles() -> None:
+    entry = full_catalogue(None).get("miniature")
+    sets: tuple[dict[str, float], ...] = ({}, {"sketch": 1.0}, {"frame": 1.0}, {"frame": 0.9, "sketch": 0.5})
+    values = entry.defaults.model_dump(
+        include={"width", "height", "num_inference_steps", "guidance_scale", "scheduler"}
+    )
+    one = request(prompt="a snowman on a blue background", seed=3, **values)
+    with running(load(entry, "cpu"), batch_tokens=entry.batch_tokens) as (engine, recorder):
+        drawn = await draw_together(engine, [wearing(one, **styles) for styles in sets])
+    assert max(recorder.batch_sizes("unet")) == len(sets)
+    images = np.stack([np.asarray(pictures(events)[0].image) for events in drawn]) / 255
+    assert [colour < 0.25 for colour in colourfulness(images[:, 16:-16, 16:-16])] == ["sketch" in each for each in sets]
+    assert [distance < 0.25 for distance in distance_from_gold(images)] == ["frame" in each for each in sets]
+
+
+def test_a_folder_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "miniature" / "ink-2.safetensors"
+    file.parent.mkdir()
+    file.touch()
+    entry = full_catalogue(None, tmp_path).get("miniature")
+    assert {"ink-2", *full_catalogue(None).get("miniature").loras} == set(entry.choosable_loras)
+    assert capabilities(entry)["loras"]["ink-2"] == ""
+    draft = Draft(task=Task.TEXT_TO_IMAGE, prompt="a fox", loras=(Lora(name="ink-2"),))
+    assert resolve(draft, Catalogue([entry]), SERVER).loras == draft.loras
+    with pytest.raises(InvalidRequest, match=re.escape("'../ink-2' is unknown")):
+        resolve(draft.model_copy(update={"loras": (Lora(name="../ink-2"),)}), Catalogue([entry]), SERVER)
+
+
+@pytest.mark.parametrize("name", ["Ink 2", "-ink", "sketch"])
+def test_names_that_a_folder_may_not_have(name: str, tmp_path: Path) -> None:
+    (tmp_path / "miniature").mkdir()
+    (tmp_path / "miniature" / f"{name}.safetensors").touch()
+    with pytest.raises(CatalogueError, match=re.escape(f"{name}.safetensors")):
+        full_catalogue(None, tmp_path)
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CatalogueError, match="no such folder"):
+        full_catalogue(None, tmp_path / "loras")

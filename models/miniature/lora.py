@@ -5,7 +5,7 @@ The targets are the pictures that the UNet learnt from, redrawn in the style; ca
 
 import argparse
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,14 +57,15 @@ def frame(picture: Picture) -> Picture:
 
 def colourfulness(pictures: np.ndarray) -> np.ndarray:
     """How far each picture is from grey, 0..1: the mean distance of the strongest from the weakest channel."""
-    return np.ptp(pictures, axis=3).mean((1, 2))
+    spread: np.ndarray = np.ptp(pictures, axis=3)  # (N, h, w)
+    return np.asarray(spread.mean((1, 2)))
 
 
 def distance_from_gold(pictures: np.ndarray) -> np.ndarray:
     """How far the frame of each picture is from gold, 0..1, but for its softened inner edge."""
     ring = np.ones(pictures.shape[1:3], dtype=bool)
     ring[FRAME_PX - 4 : 4 - FRAME_PX, FRAME_PX - 4 : 4 - FRAME_PX] = False
-    return np.abs(pictures[:, ring] - np.asarray(GOLD) / 255).mean((1, 2))
+    return np.asarray(np.abs(pictures[:, ring] - np.asarray(GOLD) / 255).mean((1, 2)))
 
 
 @dataclass(frozen=True)
@@ -134,13 +135,24 @@ def save(unet: UNet2DConditionModel, style: str) -> None:
     )
 
 
-def draw_with(pipeline: StableDiffusionPipeline, styles: Sequence[str], count: int) -> Drawn:
+SETS: tuple[Mapping[str, float], ...] = (
+    {},
+    {"sketch": 1.0},
+    {"sketch": 0.5},
+    {"frame": 1.0},
+    {"frame": 0.9, "sketch": 0.5},
+    {"frame": 1.0, "sketch": 1.0},
+)
+"""What is measured: styles and their scales."""
+
+
+def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], count: int) -> Drawn:
     """Pictures of held-out pairs under the LoRAs of these styles."""
     pipeline.unload_lora_weights()
-    for style in styles:
+    for style in scales:
         pipeline.load_lora_weights(FOLDER, weight_name=f"{style}.safetensors", adapter_name=style)
-    if styles:
-        pipeline.set_adapters(list(styles))
+    if scales:
+        pipeline.set_adapters(list(scales), list(scales.values()))
     return draw(pipeline, wanted_pairs(count), seed=0)
 
 
@@ -152,27 +164,19 @@ def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, style: str, cou
 
 
 def evaluate(work: Path, count: int, sheet: Path | None) -> None:
-    """Print, for every set of styles: how often the judge sees the right concept, and how often each style shows.
-
-    A style shows in a picture that measures nearer to the style's targets than to plain pictures.
-    """
+    """Print, for targets and for pictures under each set: share of right concepts, and the styles' mean measures."""
     pipeline, judge, sprites = load(CHECKPOINT), load_judge(), Sprites(fetch_emoji(work))
-    drawn = {
-        styles: draw_with(pipeline, styles, count) for styles in ((), ("sketch",), ("frame",), ("frame", "sketch"))
-    }
-    aims = {style: targets(pipeline, sprites, style, count) for style in STYLES}
-    limits = {}
-    for style, aim in aims.items():
-        measure = STYLES[style].measure
-        plain, wanted = measure(drawn[()].images).mean(), measure(aim.images).mean()
-        limits[style] = (plain + wanted) / 2
-        kept = concept_share(judge, aim)
-        print(f"{style}: plain pictures measure {plain:.3f}, targets {wanted:.3f}; concept in targets {kept:.1%}")
-    for styles, pictures in drawn.items():
-        shown = {s: float((STYLES[s].measure(pictures.images) < limits[s]).mean()) for s in STYLES}
-        print("+".join(styles) or "none", json.dumps({"concept": concept_share(judge, pictures), **shown}))
+    drawn = {f"{style} targets": targets(pipeline, sprites, style, count) for style in STYLES}
+    for scales in SETS:
+        name = " + ".join(f"{style} {scale:g}" for style, scale in scales.items())
+        drawn[name or "no LoRA"] = draw_with(pipeline, scales, count)
+    for name, pictures in drawn.items():
+        figures = {"concept": concept_share(judge, pictures)}
+        figures |= {style: float(STYLES[style].measure(pictures.images).mean()) for style in STYLES}
+        print(f"{name:>24}", json.dumps({key: round(value, 3) for key, value in figures.items()}))
     if sheet:
-        contact_sheet(np.concatenate([pictures.images[:10] for pictures in drawn.values()]), columns=10).save(sheet)
+        rows = [pictures.images[:: max(1, count // 10)][:10] for pictures in drawn.values()]
+        contact_sheet(np.concatenate(rows[len(STYLES) :]), columns=10).save(sheet)
 
 
 def parse_arguments() -> argparse.Namespace:
