@@ -31,6 +31,7 @@ from api.status import ABLE, status_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
 from errors import StartError
+from logs import show_log
 from models.catalogue import full_catalogue
 from models.resolve import ServerLimits
 from runners.client import RunnerClient
@@ -44,6 +45,7 @@ try:
     CATALOGUE = full_catalogue(SETTINGS.catalogue, SETTINGS.lora_folder).only(SETTINGS.models, SETTINGS.aliases)
 except StartError as error:
     sys.exit(f"jubako: {error}")
+show_log()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""

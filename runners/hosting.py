@@ -261,7 +261,13 @@ class Host:
             device = resolve_device(self._device)
             bar(0.0)
             model = await in_thread(
-                lambda: load(self._entry, device, options.dtype, allow_pickle=options.allow_pickle, tell=bar)
+                lambda: load(
+                    self._entry,
+                    device,
+                    options.dtype,
+                    allow_pickle=options.allow_pickle,
+                    tell=lambda loaded: bar(WARMING_UP * loaded),
+                )
             )
             if is_worthwhile(self._entry, device):
                 await warm_up(model, warmup_request(self._entry, device), self._limits)
@@ -272,12 +278,12 @@ class Host:
             return "the model cannot be loaded; the cause is in the server's log"
         self._model, self._engine = model, Engine(model, self._limits, self._observer)
         self._last_used_s = time.monotonic()
-        self._progress = 1.0
+        bar(1.0)
         self._state = State.READY
         return None
 
     def _tell(self, progress: float) -> None:
-        self._progress = WARMING_UP * progress
+        self._progress = progress
 
     async def _unload(self, force: bool) -> None:
         async with self._changing:
