@@ -99,7 +99,8 @@ class Job(_Data):
 
     def begun_again(self) -> Job:
         """Return the job after the model's process ended under it."""
-        return self.begun().changed(runners_lost=self.runners_lost + 1)
+        message = "The model's process ended; waiting to start again"
+        return self.begun().changed(runners_lost=self.runners_lost + 1, message=message)
 
     def advanced(self, progress: int, message: str) -> Job:
         """Return the job further on; progress never goes back, though an attempt may begin anew."""

@@ -132,6 +132,7 @@ class Worker:
                 if job.state.final or job.runners_lost >= self.max_runners_lost:
                     reason = f"given up: {job.runners_lost} times the model's process ended while it was drawn"
                     raise GenerationFailed(reason) from None
+                await self.tell(job, "waiting")
             await asyncio.sleep(pause_s)
         raise AssertionError("pauses have no end")
 

@@ -1,9 +1,7 @@
-"""A server of a process group of its own, that can be killed as a whole and started again."""
+"""A server that can be killed as a whole and started again."""
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from tests.serving import ROOT, free_port, serving_environment, wait_for
 
@@ -36,18 +35,23 @@ class Replica:
         command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(self.port)]
         environment = {**serving_environment(self.catalogue), "JUBAKO_MODELS": "tiny", **self.environment}
         with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdout=log, stderr=log, start_new_session=True
-            )
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         wait_for(self._ready, READY_TIMEOUT_S)
 
     def kill(self) -> None:
         """As a power cut would: gateway, runners and all, at once."""
-        self._end(signal.SIGKILL)
+        if self._process is not None:
+            top = psutil.Process(self._process.pid)
+            # The processes of services have groups of their own, and would live on.
+            for process in (top, *top.children(recursive=True)):
+                process.kill()
+            self._ended()
 
     def stop(self) -> None:
         """As an operator would."""
-        self._end(signal.SIGTERM)
+        if self._process is not None:
+            self._process.terminate()
+            self._ended()
 
     def runner_pid(self) -> int:
         """The process of the model."""
@@ -76,11 +80,10 @@ class Replica:
         except httpx.TransportError:
             return False
 
-    def _end(self, how: signal.Signals) -> None:
-        if self._process is not None:
-            os.killpg(self._process.pid, how)
-            self._process.wait(timeout=60)
-            self._process = None
+    def _ended(self) -> None:
+        assert self._process is not None
+        self._process.wait(timeout=60)
+        self._process = None
 
 
 @contextmanager
