@@ -16,6 +16,7 @@ from jobs.inputs import content_digest, plain_fields, store_inputs
 from jobs.job import Job, JobState
 from jobs.ledger import Ledger, Page
 from jobs.queue import JobQueue, QueueSettings
+from jobs.telemetry import changed, measure_queue
 from jobs.webhooks import WebhookSender, check_webhook_url
 from jobs.work import Producer, Worker
 from models.request import GenerationRequest
@@ -26,6 +27,7 @@ log = logging.getLogger("jubako.jobs")
 
 RECONCILE_S = 30.0
 """How often what is accepted is compared with what is queued: a job between the two is found after that time."""
+MEASURE_S = 5.0
 SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
 RETRY_LATER_S = 10
@@ -91,6 +93,7 @@ class JobDesk:
         await self._reconcile()
         self._chores = [
             asyncio.create_task(self._regularly(RECONCILE_S, self._reconcile)),
+            asyncio.create_task(self._regularly(MEASURE_S, lambda: measure_queue(self._ledger))),
             asyncio.create_task(self._regularly(SWEEP.total_seconds(), self._sweep)),
         ]
 
@@ -116,10 +119,10 @@ class JobDesk:
         if kept.id != job.id:
             await self._storage.delete(list(job.inputs.values()))
             return kept
-        log.info("job %s: %s, %s %s", job.id, job.state, order.request.model, order.request.task)
         if job.state.final:
             await self._worker.announce_end(job)
             return job
+        changed(job)
         if digest is not None:
             await self._ledger.remember_result(digest, job.id)
         await self._queue.add(job)

@@ -60,6 +60,9 @@ class Ledger(Protocol):
     async def waiting(self, priority: Priority) -> int:
         """Count the pending jobs of a class."""
 
+    async def oldest(self) -> datetime | None:
+        """Return when the oldest job that is not final was created."""
+
     async def open_for(self, caller: str) -> int:
         """Count the caller's jobs that are not final."""
 

@@ -15,7 +15,7 @@ Every change of a record and of its places in the indices is one transaction.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from redis.asyncio import Redis
@@ -96,6 +96,12 @@ class RedisLedger:
     async def waiting(self, priority: Priority) -> int:
         with reachable():
             return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
+
+    async def oldest(self) -> datetime | None:
+        with reachable():
+            first = [await self._redis.zrange(f"{PREFIX}state:{s}", 0, 0, withscores=True) for s in OPEN]
+        created = [score for entries in first for _, score in entries]
+        return datetime.fromtimestamp(min(created), UTC) if created else None
 
     async def open_for(self, caller: str) -> int:
         with reachable():

@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -106,6 +106,11 @@ class SqliteLedger:
 
     async def waiting(self, priority: Priority) -> int:
         return await self._count("state = ? AND priority = ?", (JobState.PENDING, int(priority)))
+
+    async def oldest(self) -> datetime | None:
+        query = f"SELECT min(created_at) FROM jobs WHERE {_OPEN}"
+        created: float | None = await self._transaction(lambda database: database.execute(query).fetchone()[0])
+        return None if created is None else datetime.fromtimestamp(created, UTC)
 
     async def open_for(self, caller: str) -> int:
         return await self._count(f"caller = ? AND {_OPEN}", (caller,))

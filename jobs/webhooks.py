@@ -28,6 +28,7 @@ from aiohttp.resolver import ThreadedResolver
 from errors import InvalidRequest
 from jobs.job import Delivery, Job
 from jobs.ledger import Ledger
+from jobs.telemetry import WEBHOOKS
 
 log = logging.getLogger("jubako.webhooks")
 
@@ -127,6 +128,7 @@ class WebhookSender:
         status = delivery.status
         done = (status is not None and (200 <= status < 300 or status == GONE)) or number >= MAX_ATTEMPTS
         await self.ledger.note(job_id, lambda j: j.changed(deliveries=(*j.deliveries, delivery), told=done or j.told))
+        WEBHOOKS.labels(outcome=str(status or "unreachable")).inc()
         log.info("job %s: webhook attempt %d: %s", job_id, number, delivery.detail)
         return None if done else self.first_pause * BACKOFF ** (number - 1)
 

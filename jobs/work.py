@@ -20,6 +20,7 @@ from jobs.errors import LedgerUnavailable
 from jobs.inputs import restore_request
 from jobs.job import Job, Result
 from jobs.ledger import Change, Ledger
+from jobs.telemetry import changed
 from models.request import GenerationRequest
 from runners import events
 from runners.events import Event
@@ -87,7 +88,7 @@ class Worker:
 
     async def announce_end(self, job: Job) -> None:
         """Tell watchers, the log and whoever waits that a job has ended, and drop what only the drawing needed."""
-        log.info("job %s: %s%s", job.id, job.state, f" ({job.error})" if job.error else "")
+        changed(job)
         await self.tell(job, str(job.state), error=job.error)
         await self.on_end(job)
         if job.inputs:
@@ -109,8 +110,7 @@ class Worker:
             job = await self._keep(job_id, lambda j: j.failed(reason))
             await self.announce_end(job)
             return job
-        waited_s = (datetime.now(UTC) - job.created_at).total_seconds()
-        log.info("job %s: processing, attempt %d, after %.1f s", job_id, job.attempts, waited_s)
+        changed(job)
         return job
 
     async def _results(self, job: Job) -> tuple[Result, ...]:

@@ -133,7 +133,7 @@ class TestTheDocument:
         status = ended(http, submit(http, deadline_s=0.01, num_inference_steps=900))
         assert (status["status"], status["progress"], status["result_url"]) == ("failed", 0, None)
         assert status["message"] == "Generation failed"
-        assert status["error"].startswith("deadline_s: 0.01 s have passed")
+        assert status["error"].startswith("deadline_s: ")
 
 
 class TestFollowing:
@@ -272,3 +272,12 @@ class TestMistakes:
 def _base64(data: bytes) -> str:
 
     return b64encode(data).decode()
+
+
+def test_the_queue_is_measured(http: httpx.Client) -> None:
+    ended(http, submit(http))
+    lines = http.get("/metrics").text
+    assert 'jubako_job_seconds_count{model="tiny",outcome="completed",task="text-to-image"}' in lines
+    assert 'jubako_job_attempts_total{model="tiny"}' in lines
+    wait_for(lambda: 'jubako_jobs_waiting{priority="low"}' in http.get("/metrics").text)
+    assert "jubako_oldest_job_seconds" in http.get("/metrics").text

@@ -193,3 +193,12 @@ async def test_webhooks_that_are_yet_to_be_told_are_found(ledger: Ledger) -> Non
     assert [j.id async for j in ledger.untold()] == [kept.id]
     await ledger.note(kept.id, lambda j: j.changed(told=True))
     assert [j.id async for j in ledger.untold()] == []
+
+
+async def test_the_oldest_open_job_is_known(ledger: Ledger) -> None:
+    assert await ledger.oldest() is None
+    first, second = await ledger.add(job()), await ledger.add(job())
+    await ledger.change(first.id, Job.begun)
+    assert await ledger.oldest() == first.created_at
+    await ledger.change(first.id, Job.cancelled)
+    assert await ledger.oldest() == second.created_at

@@ -1,0 +1,60 @@
+"""What jobs tell operators: one log line and one span for each change of state, and figures in `/metrics`."""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime
+
+from opentelemetry import trace
+from prometheus_client import Counter, Gauge, Histogram
+
+from jobs.job import Job, JobState
+from jobs.ledger import Ledger
+from models.request import Priority
+
+log = logging.getLogger("jubako.jobs")
+tracer = trace.get_tracer("jubako.jobs")
+
+_BUCKETS = (0.5, 1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200)
+
+SECONDS = Histogram(
+    "jubako_job_seconds",
+    "Seconds from a job's acceptance to its end",
+    labelnames=["model", "task", "outcome"],
+    buckets=_BUCKETS,
+)
+WAITED = Histogram(
+    "jubako_job_wait_seconds",
+    "Seconds from a job's acceptance to the start of its first attempt",
+    labelnames=["priority"],
+    buckets=_BUCKETS,
+)
+ATTEMPTS = Counter("jubako_job_attempts_total", "Attempts begun; more than jobs after crashes", labelnames=["model"])
+DEPTH = Gauge("jubako_jobs_waiting", "Jobs that no worker has begun", labelnames=["priority"], multiprocess_mode="max")
+OLDEST = Gauge("jubako_oldest_job_seconds", "Age of the oldest job that has not ended", multiprocess_mode="max")
+WEBHOOKS = Counter("jubako_webhooks_total", "Attempts to tell webhooks", labelnames=["outcome"])
+
+
+def changed(job: Job) -> None:
+    """Note that a job has come into the state that it has now."""
+    model, task = str(job.request["model"]), str(job.request["task"])
+    now = datetime.now(UTC)
+    with tracer.start_as_current_span(f"job {job.state}") as span:
+        for name, value in {"id": job.id, "model": model, "task": task, "attempts": str(job.attempts)}.items():
+            span.set_attribute(f"job.{name}", value)
+    why = f": {job.error}" if job.error else ""
+    log.info("job %s: %s, %s %s, attempt %d%s", job.id, job.state, model, task, job.attempts, why)
+    if job.state is JobState.PROCESSING:
+        ATTEMPTS.labels(model=model).inc()
+        if job.attempts == 1:
+            WAITED.labels(priority=job.priority.name.lower()).observe((now - job.created_at).total_seconds())
+    if job.state.final:
+        SECONDS.labels(model=model, task=task, outcome=job.state).observe((now - job.created_at).total_seconds())
+
+
+async def measure_queue(ledger: Ledger) -> None:
+    """Set the gauges. Raises LedgerUnavailable."""
+    for priority in Priority:
+        DEPTH.labels(priority=priority.name.lower()).set(await ledger.waiting(priority))
+    oldest = await ledger.oldest()
+    OLDEST.set((datetime.now(UTC) - oldest).total_seconds() if oldest else 0)
