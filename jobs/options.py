@@ -1,0 +1,72 @@
+"""What an operator can set about jobs; `settings.Settings` has these fields too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import AliasChoices, BaseModel, Field
+
+
+class JobOptions(BaseModel):
+    """Fields of the settings; the prefix `JUBAKO_` and the checks of unknown names are the settings' own."""
+
+    redis_url: str | None = Field(
+        default=None,
+        pattern="^(redis|rediss|unix)://",
+        description="Redis, which lets several replicas share queue and records. Without it, one process keeps them in "
+        "a file. REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD are understood too.",
+    )
+    redis_host: str | None = Field(default=None, validation_alias="REDIS_HOST", description="Short for a Redis URL.")
+    redis_port: int = Field(default=6379, validation_alias="REDIS_PORT", description="Beside REDIS_HOST.")
+    redis_db: int = Field(default=0, validation_alias="REDIS_DB", description="Beside REDIS_HOST.")
+    redis_password: str | None = Field(
+        default=None, repr=False, validation_alias="REDIS_PASSWORD", description="Beside REDIS_HOST."
+    )
+    jobs_file: Path = Field(
+        default=Path("~/.local/share/jubako/jobs.sqlite"),
+        description="Where jobs are kept when there is no Redis.",
+    )
+    task_ttl_s: float = Field(
+        default=3600.0,
+        gt=0,
+        validation_alias=AliasChoices("JUBAKO_TASK_TTL_S", "TASK_TTL"),
+        description="Seconds for which a job's record can be read after its end. Jobs that have not ended stay.",
+    )
+    job_concurrency: int = Field(
+        default=32,
+        ge=1,
+        description="Jobs of each priority that one process has in hand: drawing, or waiting for a place in an engine.",
+    )
+    job_redelivery_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds of silence after which a replica's jobs are given to others.",
+    )
+    max_runners_lost: int = Field(
+        default=3, ge=1, description="Times that a job may end the model's process before it is failed."
+    )
+    max_waiting_jobs: int = Field(default=1000, ge=1, description="Jobs of each priority that may wait; then 429.")
+    max_jobs_per_caller: int = Field(default=200, ge=1, description="Jobs of one caller that have not ended; then 429.")
+    reuse_results: bool = Field(
+        default=True, description="Whether a request with a seed gets the stored result of an equal one, if there is."
+    )
+    webhook_secret: str | None = Field(
+        default=None, repr=False, min_length=16, description="Signs webhooks; without it there are none."
+    )
+    webhook_allow_private: bool = Field(
+        default=False, description="Whether webhooks may go to private and local addresses."
+    )
+    webhook_pause_s: float = Field(
+        default=5.0,
+        gt=0,
+        description="Seconds before a webhook is told a second time; each further pause is three times the last.",
+    )
+
+    @property
+    def redis(self) -> str | None:
+        """Where Redis is, however it was said."""
+        if self.redis_url is not None or self.redis_host is None:
+            return self.redis_url
+        password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""
+        return f"redis://{password}{self.redis_host}:{self.redis_port}/{self.redis_db}"
