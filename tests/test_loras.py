@@ -243,6 +243,22 @@ async def test_beside_reference_and_control_images(tmp_path: Path) -> None:
     assert await largest_batch(model, plain, wanted) == 3, "of each condition, under every set of LoRAs"
 
 
+async def test_a_compiled_denoiser_is_not_compiled_for_each_mixture(tmp_path: Path) -> None:
+    model, plain = loaded("stable-diffusion", tmp_path)
+    graphs = []
+
+    def compile_graph(graph: Any, _inputs: object) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    model.components["unet"].compile(backend=compile_graph, dynamic=False)
+    with_loras = all_kinds("stable-diffusion")[1:]
+    assert await largest_batch(model, plain, with_loras) == len(with_loras)
+    assert not graphs
+    await largest_batch(model, plain, [wanted_of("stable-diffusion")])
+    assert graphs
+
+
 async def test_nothing_is_injected_for_requests_without(tmp_path: Path) -> None:
     model, _ = loaded("stable-diffusion", tmp_path)
     with running(model) as (engine, _):
