@@ -16,6 +16,7 @@ from version import VERSION
 
 ABLE = frozenset({"ready", "unloaded"})
 """States of models that draw a request, at once or once they are loaded."""
+COMING = frozenset({"starting", "loading"})
 
 
 async def health(_: Request) -> JSONResponse:
@@ -23,7 +24,7 @@ async def health(_: Request) -> JSONResponse:
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
     states = {model["state"] for model in models}
     able = states & ABLE
-    status = "loading" if "loading" in states else "healthy" if able == states else "degraded"
+    status = "loading" if states & COMING else "healthy" if able == states else "degraded"
     body = {"status": status, "version": VERSION, "models": models}
     return JSONResponse(body, 200 if able else 503)
 

@@ -28,8 +28,9 @@ DEADLINE_MARGIN_S = 5.0
 UNLOAD_MARGIN_S = 60.0
 RESTART_S = 5
 """What a caller is told to wait when a runner's process is not there: about one restart."""
+STARTING = "starting"
 RESTARTING = "restarting"
-"""The state of a runner whose process is not there."""
+"""States of a runner that does not answer: one that never did, and one that did before."""
 _PICKLE = {"Content-Type": "application/vnd.bentoml+pickle"}
 
 
@@ -43,6 +44,7 @@ class RunnerClient:
         self._opened: aiohttp.ClientSession | None = None
         self._broken = False
         """Whether the last thing heard of the runner is that it broke off."""
+        self._seen = False
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator cancels it.
@@ -74,12 +76,12 @@ class RunnerClient:
             raise RunnerLost from error
 
     async def state(self) -> dict[str, Any]:
-        """Return what the runner says about itself; `restarting` while it does not answer."""
+        """Return what the runner says about itself; `starting` or `restarting` while it does not answer."""
         try:
             state = await self._ask("state", {}, STATE_TIMEOUT_S)
         except (TimeoutError, aiohttp.ClientError):
-            return {"model": self._model, "state": RESTARTING}
-        self._broken = False
+            return {"model": self._model, "state": RESTARTING if self._seen else STARTING}
+        self._broken, self._seen = False, True
         return state
 
     async def load(self, device: str | None = None) -> dict[str, Any]:
@@ -118,7 +120,8 @@ class RunnerClient:
 
         Its socket belongs to the process that restarts it, so connecting succeeds all the time.
         """
-        if (await self.state())["state"] == RESTARTING:
+        await self.state()
+        if self._broken:
             raise self._restarting()
 
     def _restarting(self) -> Busy:

@@ -18,6 +18,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
+from models.devices import free_memory
 from models.families import Part
 from runners.buckets import filled
 from runners.calls import Call
@@ -104,7 +105,7 @@ class Executor:
 
     def _run_halves(self, calls: Sequence[Call]) -> list[Outcome]:
         self._memo.clear()
-        torch.cuda.empty_cache()
+        free_memory()
         part = calls[0].operation.part
         if len(calls) == 1:
             return [OutOfMemory(TOO_LARGE)]

@@ -223,7 +223,10 @@ class Host:
             return None
 
     def _unloaded_device(self) -> str:
-        return resolve_device("auto") if self._device == "auto" else self._device
+        try:
+            return resolve_device(self._device)
+        except InvalidRequest:
+            return self._device
 
     async def close(self) -> None:
         """Cancel whatever is unfinished."""
@@ -271,12 +274,13 @@ class Host:
             )
             if is_worthwhile(self._entry, device):
                 await warm_up(model, warmup_request(self._entry, device), self._limits)
+            self._engine = Engine(model, self._limits, self._observer)
         except JubakoError as error:
             return error.message
         except Exception:
             log.exception("%s cannot be loaded", self._entry.id)
             return "the model cannot be loaded; the cause is in the server's log"
-        self._model, self._engine = model, Engine(model, self._limits, self._observer)
+        self._model = model
         self._last_used_s = time.monotonic()
         bar(1.0)
         self._state = State.READY
@@ -310,7 +314,7 @@ class Host:
             idle_until_s = now_s + idle_s if self._drawing else self._last_used_s + idle_s
             if self._ready and now_s >= idle_until_s:
                 await self.unload()
-            await asyncio.sleep(max(0.05, min(idle_s, idle_until_s - now_s)))
+            await asyncio.sleep(max(0.05, idle_until_s - now_s) if self._ready else idle_s)
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import StableDiffusionPipeline
 
 from models.entries import Entry
 from models.loading import load
@@ -131,6 +132,22 @@ async def test_a_model_too_large_for_the_device_fails_and_the_process_lives(
             failed = (await drawn(host))[-1]
         assert isinstance(failed, Failed)
         assert "does not fit into the memory of cpu" in failed.message
+        assert pictures(await drawn(host))
+
+
+async def test_memory_that_runs_out_between_passes_ends_one_request(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any, **_options: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    async with hosting(entry) as host:
+        await host.load()
+        with monkeypatch.context() as patched:
+            patched.setattr(StableDiffusionPipeline, "prepare_latents", full)
+            failed = (await drawn(host))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "out_of_memory"
         assert pictures(await drawn(host))
 
 

@@ -5,7 +5,16 @@ import json
 import pytest
 
 from api.refusals import error_of, refusal
-from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, NonFinite, OutOfMemory
+from errors import (
+    Busy,
+    Cancelled,
+    DeadlineExceeded,
+    GenerationFailed,
+    JubakoError,
+    LoadFailed,
+    NonFinite,
+    OutOfMemory,
+)
 from runners.events import Failed
 
 
@@ -19,3 +28,8 @@ def test_a_busy_server_says_when_to_come_back() -> None:
 def test_a_runners_failure_keeps_its_kind_and_message(kind: type[JubakoError]) -> None:
     error = error_of(Failed(kind.code, "it went wrong"))
     assert (type(error), error.message) == (kind, "it went wrong")
+
+
+def test_a_runner_says_when_to_try_again() -> None:
+    error = error_of(Failed.of(LoadFailed("the repository is gated", retry_after_s=30)))
+    assert (type(error), refusal(error).headers["retry-after"]) == (LoadFailed, "30")
