@@ -20,6 +20,8 @@ def mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterator[str
     defaults, limits = settings.defaults, settings.limits
     yield from _against_family(settings, family)
     yield from _size_mistakes(defaults, limits)
+    if defaults.num_inference_steps < limits.min_steps:
+        yield f"defaults.num_inference_steps: {defaults.num_inference_steps} is less than min_steps, {limits.min_steps}"
     if defaults.num_inference_steps > limits.max_steps:
         yield f"defaults.num_inference_steps: {defaults.num_inference_steps} is more than max_steps, {limits.max_steps}"
     lowest, highest = limits.guidance_scale

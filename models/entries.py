@@ -51,6 +51,7 @@ class Limits(Strict):
     """Largest width times height."""
     multiple_px: int = Field(ge=1)
     """Width and height must be multiples of this."""
+    min_steps: int = Field(default=1, ge=1)
     max_steps: int = Field(ge=1, le=999)
     """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
     guidance_scale: tuple[float, float]

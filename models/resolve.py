@@ -149,7 +149,7 @@ def _check_size(width: int, height: int, limits: Limits) -> None:
 
 def _steps(draft: Draft, settings: TaskSettings) -> int:
     steps = draft.num_inference_steps or settings.defaults.num_inference_steps
-    return within("num_inference_steps", steps, 1, settings.limits.max_steps)
+    return within("num_inference_steps", steps, settings.limits.min_steps, settings.limits.max_steps)
 
 
 def _guidance_scale(draft: Draft, settings: TaskSettings) -> float:

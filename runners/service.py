@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import accumulate
+from math import ceil
 from typing import Any
 
 import bentoml
@@ -114,7 +115,8 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
 def _requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
     """How many default requests, each guided and so of two samples, fill a batch; autoscalers aim at it."""
     latent_px = 8
-    tokens = 2 * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
+    frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)
+    tokens = 2 * frames * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
     return max(1, limits.batch_tokens // tokens)
 
 

@@ -42,8 +42,9 @@ FLUX_2_KLEIN = Family(
     pipelines={Task.TEXT_TO_IMAGE: "Flux2KleinPipeline", Task.EDIT: "Flux2KleinPipeline"},
     parts=(
         # A language model whose hidden states are the encoding, over texts padded to one length; left alone it would
-        # also compute the odds of each next word, which nobody reads and which are larger than all hidden states.
-        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1}),
+        # also compute the odds of each next word, which nobody reads and which are larger than all hidden states, and
+        # keep what it needs to go on writing.
+        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
         *VAE,
         # Positions are (B, S, 4), but the transformer looks at those of the first sample only.
         Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),

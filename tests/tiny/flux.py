@@ -17,6 +17,7 @@ from transformers import CLIPTextModel
 
 from tests.tiny.stable_diffusion import tiny_vae
 from tests.tiny.text import tiny_t5, tiny_t5_tokenizer, tiny_text_config, tiny_tokenizer
+from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 4
 PACKED_CHANNELS = 4 * LATENT_CHANNELS
@@ -48,7 +49,7 @@ def _components(in_channels: int = PACKED_CHANNELS, guidance_embeds: bool = True
         "tokenizer": tokenizer,
         "text_encoder_2": tiny_t5(t5_tokenizer),
         "tokenizer_2": t5_tokenizer,
-        "transformer": transformer,
+        "transformer": strengthen(transformer),
     }
 
 

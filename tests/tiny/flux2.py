@@ -14,6 +14,8 @@ from diffusers import (
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3ForCausalLM
 
+from tests.tiny.weights import strengthen
+
 LATENT_CHANNELS = 4
 HIDDEN_SIZE = 16
 TEXT_LAYERS = 27
@@ -73,7 +75,7 @@ def _save(folder: Path, is_distilled: bool) -> Path:
         vae=_vae(),
         text_encoder=_text_encoder(tokenizer),
         tokenizer=tokenizer,
-        transformer=transformer,
+        transformer=strengthen(transformer),
         is_distilled=is_distilled,
     ).save_pretrained(folder)
     return folder

@@ -15,6 +15,7 @@ from diffusers import (
 )
 
 from tests.tiny.text import tiny_t5, tiny_t5_tokenizer
+from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 8
 
@@ -44,7 +45,7 @@ def tiny_ltx_distilled(folder: Path) -> Path:
 
 def _models(**vae_config: Any) -> dict[str, Any]:
     tokenizer = tiny_t5_tokenizer()
-    return {
+    models: dict[str, Any] = {
         "transformer": LTXVideoTransformer3DModel(
             in_channels=LATENT_CHANNELS,
             out_channels=LATENT_CHANNELS,
@@ -65,3 +66,6 @@ def _models(**vae_config: Any) -> dict[str, Any]:
         "text_encoder": tiny_t5(tokenizer),
         "tokenizer": tokenizer,
     }
+    for name in ("transformer", "vae"):
+        strengthen(models[name])
+    return models

@@ -16,6 +16,7 @@ from diffusers import (
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
 from tests.tiny.text import tiny_t5_tokenizer, tiny_umt5
+from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 16
 FLOW_SHIFT = 3.0
@@ -101,14 +102,15 @@ def _common(vae: AutoencoderKLWan | None = None) -> dict[str, Any]:
 
 
 def _vae(**config: Any) -> AutoencoderKLWan:
-    return AutoencoderKLWan(
+    vae = AutoencoderKLWan(
         base_dim=3, dim_mult=[1, 1, 1, 1], num_res_blocks=1, temperal_downsample=[False, True, True], **config
     )
+    return strengthen(vae)
 
 
 def _transformer(**config: Any) -> WanTransformer3DModel:
     defaults = {"in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS}
-    return WanTransformer3DModel(
+    transformer = WanTransformer3DModel(
         patch_size=(1, 2, 2),
         num_attention_heads=2,
         attention_head_dim=12,
@@ -119,3 +121,4 @@ def _transformer(**config: Any) -> WanTransformer3DModel:
         rope_max_seq_len=32,
         **(defaults | config),
     )
+    return strengthen(transformer)
