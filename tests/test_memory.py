@@ -183,3 +183,24 @@ def test_an_attention_backend_that_cannot_be_used_is_named(tmp_path: Path) -> No
     with pytest.raises(LoadFailed, match=r"memory\.attention: flash_9 cannot be used here"):
         tiny("flux", tmp_path, attention="flash_9")
     assert draw_plain(tiny("flux", tmp_path, attention="native"), request(scheduler="flow_euler"))
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
+async def test_components_that_come_when_they_are_called_draw_the_same_pictures(family: str, tmp_path: Path) -> None:
+    """With accelerate's hooks, for which a CPU under its full name is device enough; sequential ones need another."""
+    checkpoint = TINY[family].save(tmp_path)
+    memory = Memory(offload="model")
+    pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=memory, device="cpu:0")
+    model = LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"))
+    denoiser = model.components[model.family.denoiser]
+    hooked = [module for module in denoiser.modules() if hasattr(module, "_hf_hook")]
+    wanted = crowd(family, TINY[family])[:5]
+    plain = tiny(family, tmp_path)
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    assert hooked == [module for module in denoiser.modules() if hasattr(module, "_hf_hook")] != []
+    for each, events in zip(wanted, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1
