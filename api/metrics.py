@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from bentoml.metrics import Counter, Histogram
+from prometheus_client import Counter, Histogram
 
 from errors import JubakoError
 

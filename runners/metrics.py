@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import bentoml
+from prometheus_client import Counter, Gauge, Histogram
 
 from models.families import Stage
 from runners.executor import Pass
@@ -10,28 +10,28 @@ from runners.observer import EngineObserver, Report
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
-REQUESTS = bentoml.metrics.Counter(
+REQUESTS = Counter(
     "jubako_requests_total", "Requests that ended, by outcome", labelnames=["model", "task", "outcome"]
 )
-IMAGES = bentoml.metrics.Counter(
+IMAGES = Counter(
     "jubako_images_total", "Pictures drawn; its rate is images per second", labelnames=["model", "task"]
 )
-QUEUE_LENGTH = bentoml.metrics.Gauge(
+QUEUE_LENGTH = Gauge(
     "jubako_queue_length", "Requests waiting to start", labelnames=["model"], multiprocess_mode="livesum"
 )
-QUEUE_SECONDS = bentoml.metrics.Histogram(
+QUEUE_SECONDS = Histogram(
     "jubako_queue_seconds", "Time from acceptance to start", labelnames=["model"], buckets=_SECONDS
 )
-RUN_SECONDS = bentoml.metrics.Histogram(
+RUN_SECONDS = Histogram(
     "jubako_run_seconds", "Time from start to end", labelnames=["model", "task"], buckets=_SECONDS
 )
-BATCH_SIZE = bentoml.metrics.Histogram(
+BATCH_SIZE = Histogram(
     "jubako_batch_size",
     "Calls that shared a forward pass",
     labelnames=["model", "part"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
-STEP_SECONDS = bentoml.metrics.Histogram(
+STEP_SECONDS = Histogram(
     "jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS
 )
 
