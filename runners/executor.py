@@ -29,6 +29,9 @@ log = logging.getLogger("jubako.engine")
 MEMO_BYTES = 256 * 2**20
 """Encodings kept per engine: about 40 of SDXL's larger encoder, which answers with all of its layers."""
 
+PASSES_TO_UNLEARN = 256
+"""Passes after which a learnt limit has about doubled; an error too many costs one pass."""
+
 TOO_LARGE = "the picture does not fit into the device's memory; ask for a smaller one"
 
 
@@ -77,14 +80,15 @@ class Executor:
         if unknown:
             known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
         for key, outcome in known.items():
-            if not isinstance(outcome, JubakoError):
+            if key in self._memo:
+                self._memo.move_to_end(key)
+            elif not isinstance(outcome, JubakoError):
                 self._remember(key, outcome)
         return [known[key] for key in keys]
 
     def _remember(self, key: Hashable, outcome: Any) -> None:
         # Cloned, since a view would keep the whole batch it was cut from.
         self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
-        self._memo.move_to_end(key)
         while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
             self._memo.popitem(last=False)
 
@@ -114,6 +118,11 @@ class Executor:
         log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])
         return self._run(calls[:half]) + self._run(calls[half:])
 
+    def _unlearn(self, part: Part) -> None:
+        """Let a learnt limit grow again: the memory may have been another's, who is gone by now."""
+        if part in self.token_limits:
+            self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
+
     def _forward(self, calls: Sequence[Call]) -> list[Outcome]:
         operation = calls[0].operation
         batch = filled(calls, self._buckets)
@@ -123,6 +132,7 @@ class Executor:
             output = operation.run(**merge(batch))
         finite = finite_samples(operation.part, output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
+        self._unlearn(operation.part)
         own_outputs = split(output, batch)[: len(calls)]
         outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, own_outputs, strict=True)]
         first = 0
