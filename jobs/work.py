@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol, TypeVar
 
-from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, RunnerLost
+from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable
 from jobs.inputs import restore_request
@@ -125,6 +125,9 @@ class Worker:
         for pause_s in _pauses():
             try:
                 return await self._draw_once(job, _within_deadline(job, request))
+            except LoadFailed:
+                # Gated, missing, damaged or too large: an operator's work, not a matter of time.
+                raise
             except Busy as error:
                 await self.tell(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:

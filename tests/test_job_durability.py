@@ -138,7 +138,7 @@ def test_a_job_that_kills_the_runner_is_given_up(catalogue: Path, tmp_path: Path
 
 def _is_drawn(server: Replica, session_id: str, attempt: int) -> bool:
     body = server.status(session_id)
-    return body["attempts"] == attempt and body["message"].startswith("Step")
+    return bool(body["attempts"] == attempt and body["message"].startswith("Step"))
 
 
 def test_high_priority_overtakes_a_backlog_and_low_still_advances(catalogue: Path, tmp_path: Path) -> None:
