@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
+# What it says at each start, of image processors that nobody asked for, hides what matters.
+export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help

@@ -13,4 +13,6 @@ def show_log() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s [%(levelname)s] [%(name)s] %(message)s", "%Y-%m-%dT%H:%M:%S%z"))
     logger.addHandler(handler)
+    # In the processes of services BentoML's own handler, at the root, would write each line again.
+    logger.propagate = False
     logger.setLevel(logging.INFO)

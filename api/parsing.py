@@ -28,8 +28,14 @@ async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any
     A field that is repeated in a form counts with its last value, but files are all kept.
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    fields = await _read_form(request) if media_type in _FORM_TYPES else await _read_json(request)
+    is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
+    fields = await _read_form(request) if is_form else await _read_json(request)
     return await plain_values(fields, files)
+
+
+async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
+    """Whether a body is what `curl -d` sends when nobody tells it the type."""
+    return media_type == _FORM_TYPES[1] and (await request.body()).lstrip().startswith(b"{")
 
 
 async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:

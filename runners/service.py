@@ -62,6 +62,8 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
         workers=1,
         # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
         resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
+        # The gateway's access log has every request; this one would add how it asks after the runner's state.
+        logging={"access": {"enabled": False}},
         traffic={"timeout": settings.request_timeout_s, "concurrency": _requests_per_batch(entry, limits)},
     )
     class Runner:

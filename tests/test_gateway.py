@@ -141,6 +141,12 @@ class TestTextToImage:
             )
         assert [answer.status_code for answer in answers] == [200] * 220
 
+    def test_json_is_understood_without_its_media_type(self, http: httpx.Client) -> None:
+        """As `curl -d` sends it."""
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        answer = http.post("/text_to_image", content=json.dumps(RED_APPLE), headers=headers)
+        assert answer.headers["content-type"] == "image/png"
+
 
 class TestImages:
     def test_an_image_is_drawn_over_in_its_own_fitted_size(self, http: httpx.Client) -> None:

@@ -87,7 +87,8 @@ class TestList:
         printed = capsys.readouterr().out
         rows = {line.split()[0]: line for line in printed.splitlines() if line.strip()}
         assert {"miniature", "sdxl", "own", "locked"} <= rows.keys()
-        assert rows["miniature"].split() == "miniature t2i i2i inpaint 128x128 20 Apache-2.0 0.2 here".split()
+        cells = ["miniature", "t2i", "i2i", "inpaint", "128x128", "20", "Apache-2.0", "0.2", "here"]
+        assert rows["miniature"].split() == cells
         assert rows["own"].split()[-1] == "missing"
         assert rows["locked"].split()[-1] == "gated"
         assert "none*" in rows["locked"]
