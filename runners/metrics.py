@@ -10,30 +10,22 @@ from runners.observer import EngineObserver, Report
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
-REQUESTS = Counter(
-    "jubako_requests_total", "Requests that ended, by outcome", labelnames=["model", "task", "outcome"]
-)
-IMAGES = Counter(
-    "jubako_images_total", "Pictures drawn; its rate is images per second", labelnames=["model", "task"]
-)
+REQUESTS = Counter("jubako_requests_total", "Requests that ended, by outcome", labelnames=["model", "task", "outcome"])
+IMAGES = Counter("jubako_images_total", "Pictures drawn; its rate is images per second", labelnames=["model", "task"])
 QUEUE_LENGTH = Gauge(
     "jubako_queue_length", "Requests waiting to start", labelnames=["model"], multiprocess_mode="livesum"
 )
 QUEUE_SECONDS = Histogram(
     "jubako_queue_seconds", "Time from acceptance to start", labelnames=["model"], buckets=_SECONDS
 )
-RUN_SECONDS = Histogram(
-    "jubako_run_seconds", "Time from start to end", labelnames=["model", "task"], buckets=_SECONDS
-)
+RUN_SECONDS = Histogram("jubako_run_seconds", "Time from start to end", labelnames=["model", "task"], buckets=_SECONDS)
 BATCH_SIZE = Histogram(
     "jubako_batch_size",
     "Calls that shared a forward pass",
     labelnames=["model", "part"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
-STEP_SECONDS = Histogram(
-    "jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS
-)
+STEP_SECONDS = Histogram("jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS)
 
 
 class MetricsObserver(EngineObserver):
