@@ -24,6 +24,7 @@ from api.files import files_app
 from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
 from api.gateway import Gateway
 from api.jobs import jobs_app
+from api.openai.app import openai_alone, openai_app
 from api.residency import Residency
 from api.root import RootForPrograms
 from api.single import answer_with_file
@@ -73,6 +74,8 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 
 
 @bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
+@bentoml.asgi_app(openai_app)
+@bentoml.asgi_app(openai_alone, path="/openai")
 @bentoml.asgi_app(status_app)
 @bentoml.asgi_app(jobs_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))

@@ -45,6 +45,17 @@ def decode_mask(data: bytes, field: str, max_px: int) -> Image.Image:
     return _flattened(_decode(data, field, max_px), "black").convert("L")
 
 
+def decode_cutout(data: bytes, field: str, max_px: int) -> Image.Image:
+    """Decode a mask that is a picture with holes to L, 255 = repaint: what is transparent is drawn anew.
+
+    Raises InvalidRequest as `decode_image` does, and for a picture without transparency.
+    """
+    picture = _decode(data, field, max_px)
+    if not picture.has_transparency_data:
+        raise InvalidRequest(field, "has no transparency; what is to be drawn anew must be transparent")
+    return ImageOps.invert(picture.convert("RGBA").getchannel("A"))
+
+
 def _decode(data: bytes, field: str, max_px: int) -> Image.Image:
     try:
         with Image.open(BytesIO(data), formats=FORMATS) as file:

@@ -47,10 +47,11 @@ class EventStream(IORootModel[str]):
             first = await anext(obj)
         except JubakoError as error:
             return refusal(error)
-        return ClosingResponse(_resumed(first, obj), "text/event-stream")
+        return ClosingResponse(resumed(first, obj), "text/event-stream")
 
 
-async def _resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+async def resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """Put back the item that was taken from a stream to see how it begins."""
     async with aclosing(rest):
         yield first
         async for text in rest:

@@ -1,0 +1,139 @@
+"""From a form to an accepted drawing: which task is meant, which model does it, with how many steps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.gateway import Drawing, Gateway
+from api.openai.errors import CannotDo, WrongField
+from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
+from errors import InvalidRequest
+from models.draft import Draft
+from models.entries import Entry, TaskSettings
+from models.request import Task
+
+STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
+"""Denoising steps of a quality, as a share of the model's default."""
+HIGH_FIDELITY = 0.6
+"""Share of the usual strength with which image-to-image stays close to the image."""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A checked request and how its caller wants to have the answer."""
+
+    form: ImagesForm
+    drawing: Drawing
+
+
+async def accept(gateway: Gateway, form: ImagesForm, progress: bool = False) -> Accepted:
+    """Check a form. Raises InvalidRequest or UnknownModel."""
+    _check_stream(form)
+    catalogue = gateway.catalogue
+    entry = catalogue.default if form.model is None else catalogue.get(form.model)
+    task = _task_of(form, entry)
+    if task not in entry.tasks:
+        raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
+    drawing = await gateway.accept(_draft(form, entry, task, progress))
+    return Accepted(form, _with_previews(gateway, drawing, form, entry))
+
+
+def _check_stream(form: ImagesForm) -> None:
+    if form.partial_images and not form.stream:
+        raise InvalidRequest("partial_images", "are only sent in a stream; set stream to true")
+    if form.stream and form.response_format == "url":
+        raise InvalidRequest("response_format", "events carry pictures as b64_json; url is for answers without stream")
+    if form.output_format == "png" and form.output_compression not in (None, 100):
+        raise InvalidRequest("output_compression", "is for jpeg and webp; png keeps every pixel as it is")
+
+
+def _task_of(form: ImagesForm, entry: Entry) -> Task:
+    match form:
+        case EditForm(mask=None):
+            # A model that follows no instructions can still draw after a picture.
+            draws_after = Task.EDIT not in entry.tasks and Task.IMAGE_TO_IMAGE in entry.tasks
+            return Task.IMAGE_TO_IMAGE if draws_after else Task.EDIT
+        case EditForm():
+            return Task.INPAINT
+        case VariationForm():
+            return Task.IMAGE_TO_IMAGE
+        case _:
+            return Task.TEXT_TO_IMAGE
+
+
+def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
+    width, height = form.sides
+    settings = entry.tasks[task]
+    try:
+        return Draft(
+            task=task,
+            model=entry.id,
+            prompt=form.prompt if isinstance(form, GenerationForm | EditForm) else "",
+            negative_prompt=form.negative_prompt,
+            width=width,
+            height=height,
+            num_inference_steps=_steps(form, settings),
+            guidance_scale=_guidance_scale(form),
+            seed=form.seed,
+            num_images=form.n,
+            scheduler=form.scheduler,
+            loras=form.loras,
+            priority=form.priority,
+            strength=_strength(form, settings, task),
+            progress=progress,
+            **_pictures(form, entry, task),
+        )
+    except ValidationError as error:
+        raise WrongField(error) from error
+
+
+def _steps(form: ImagesForm, settings: TaskSettings) -> int | None:
+    if form.num_inference_steps is not None or form.quality == "auto":
+        return form.num_inference_steps
+    steps = round(settings.defaults.num_inference_steps * STEPS[form.shown_quality])
+    return min(max(steps, settings.limits.min_steps), settings.limits.max_steps)
+
+
+def _guidance_scale(form: ImagesForm) -> float | None:
+    if form.true_cfg_scale is None:
+        return form.guidance_scale
+    if form.guidance_scale is not None:
+        raise InvalidRequest("true_cfg_scale", "is another name of guidance_scale; give one of them")
+    return form.true_cfg_scale
+
+
+def _strength(form: ImagesForm, settings: TaskSettings, task: Task) -> float | None:
+    fidelity = form.input_fidelity if isinstance(form, EditForm) else None
+    if fidelity is None:
+        return form.strength
+    if task is not Task.IMAGE_TO_IMAGE:
+        raise InvalidRequest("input_fidelity", f"has no meaning for {task.value}, which always sees the whole image")
+    if fidelity == "low" or form.strength is not None:
+        return form.strength
+    return settings.defaults.strength * HIGH_FIDELITY
+
+
+def _pictures(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
+    if not isinstance(form, EditForm | VariationForm):
+        return {}
+    if task is Task.EDIT:
+        return {"images": form.image}
+    if len(form.image) > 1:
+        raise InvalidRequest(
+            "image", f"are {len(form.image)}; {entry.id} does {task.value}, which starts from one image"
+        )
+    return {"image": form.image[0], "mask": form.mask if isinstance(form, EditForm) else None}
+
+
+def _with_previews(gateway: Gateway, drawing: Drawing, form: ImagesForm, entry: Entry) -> Drawing:
+    """The same drawing with as many previews as are wanted, evenly spaced."""
+    if not form.partial_images:
+        return drawing
+    if entry.preview is None:
+        raise InvalidRequest("partial_images", f"{entry.id} has no previews; leave it out, or ask for 0")
+    # Only now it is known how many steps there are.
+    every = max(1, drawing.request.denoising_steps // (form.partial_images + 1))
+    return gateway.drawing(drawing.request.model_copy(update={"preview_every": every}))

@@ -1,0 +1,90 @@
+"""Errors as OpenAI's clients understand them: `{"error": {"message", "type", "param", "code"}}`.
+
+The status decides which exception a client raises; the codes are OpenAI's where it has one for the case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from api.refusals import InvalidForm
+from errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
+from models.entries import Entry
+from models.request import Task
+
+PARAMS = {"width": "size", "height": "size", "num_images": "n", "images": "image", "task": "model", "body": None}
+"""Fields of a draft that OpenAI calls otherwise."""
+_CODES = {
+    "missing": "missing_required_parameter",
+    "extra_forbidden": "unknown_parameter",
+}
+"""By the type of pydantic's mistake."""
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class WrongField(InvalidRequest):
+    """A field is missing, unknown or has a value that no model takes."""
+
+    def __init__(self, error: ValidationError) -> None:
+        form = InvalidForm(error)
+        super().__init__(form.field, form.reason)
+        self.openai_code = _CODES.get(error.errors()[0]["type"], "invalid_value")
+
+
+class CannotDo(InvalidRequest):
+    """The model has no pipeline for what was asked; says what it can do, and which served models can do it."""
+
+    openai_code = "unsupported_task"
+
+    def __init__(self, entry: Entry, task: Task, able: Iterable[str]) -> None:
+        self.capabilities = [task.value for task in entry.tasks]
+        others = ", ".join(able) or "none"
+        able_to = ", ".join(self.capabilities)
+        reason = f"{entry.id} cannot do {task.value}; it can do {able_to}. Served models that can: {others}"
+        super().__init__("model", reason)
+
+
+def openai_error(error: JubakoError) -> dict[str, Any]:
+    """Return the body of an answer to an error."""
+    message, param, code = error.message, None, error.code
+    if isinstance(error, InvalidRequest):
+        param, code = PARAMS.get(error.field, error.field), _code_of(error)
+        message = f"{param}: {error.reason}" if param else error.message
+    elif isinstance(error, UnknownModel):
+        param, code = "model", "model_not_found"
+    elif error.status == 401:
+        code = "invalid_api_key"
+    elif error.status == 429:
+        code = "rate_limit_exceeded"
+    body = {"message": message, "type": _type_of(error.status), "param": param, "code": code}
+    if isinstance(error, CannotDo):
+        body["capabilities"] = error.capabilities
+    return {"error": body}
+
+
+def openai_refusal(error: JubakoError) -> JSONResponse:
+    """Return the answer to an error, with what OpenAI's clients look at before they try again."""
+    headers = {}
+    # Errors that pass with time have this, wherever they are declared.
+    if wait_s := getattr(error, "retry_after_s", None):
+        headers["Retry-After"] = str(wait_s)
+    if error.status >= 500 and not isinstance(error, Busy | RunnerLost):
+        # Clients repeat every 5xx twice by themselves; what failed for its own sake would only fail again.
+        headers["x-should-retry"] = "false"
+    return JSONResponse(openai_error(error), error.status, headers)
+
+
+def _code_of(error: InvalidRequest) -> str:
+    if isinstance(error, WrongField | CannotDo):
+        return error.openai_code
+    return "invalid_value" if error.code == InvalidRequest.code else error.code
+
+
+def _type_of(status: int) -> str:
+    if status in _TYPES:
+        return _TYPES[status]
+    return "server_error" if status >= 500 else "invalid_request_error"

@@ -1,0 +1,154 @@
+"""What a caller of the OpenAI routes may say: OpenAI's parameters, and after them those of diffusers.
+
+The descriptions of OpenAI's parameters are in https://platform.openai.com/docs/api-reference/images; what is said
+here is what they do on this server.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
+
+from models.draft import Loras, Strength
+from models.request import Pixels, Priority
+
+UNSUPPORTED = {
+    "style": "is not known to the models here; describe the style in the prompt",
+    "markup": "is not supported; describe the change in the prompt, or mark its place with a mask",
+    "complexity": "is not supported; quality and num_inference_steps say how much work to spend",
+    "frame_count": "is not supported; pictures here do not move",
+    "frame_duration_ms": "is not supported; pictures here do not move",
+    "svg": "is not supported; pictures here are made of pixels",
+}
+"""Parameters of OpenAI's that no model here can honour."""
+_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
+
+
+class ImagesForm(BaseModel):
+    """What all routes have in common; it is never used by itself."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    events: ClassVar[str]
+    """What the names of streamed events begin with."""
+
+    model: str | None = Field(default=None, description="An id of GET /v1/models. Default: the first model served.")
+    n: int = Field(default=1, ge=1, le=10, description="Pictures to draw, with seed, seed + 1, ...")
+    size: str = Field(
+        default="auto",
+        description="WIDTHxHEIGHT within the model's limits; auto is the model's own size, or that of the image.",
+        examples=["128x128"],
+    )
+    quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = Field(
+        default="auto",
+        description="How many denoising steps, as a share of the model's default: low a half, medium (auto, standard) "
+        "all, high (hd) one and a half, xhigh two, max three times as many. num_inference_steps goes before.",
+    )
+    response_format: Literal["b64_json", "url"] = Field(default="b64_json", description="url keeps the picture.")
+    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the pictures.")
+    output_compression: int | None = Field(
+        default=None, ge=0, le=100, description="Quality of jpeg and webp files; 100 is the default, and the best."
+    )
+    background: Literal["auto", "opaque", "transparent"] = Field(
+        default="auto", description="auto and opaque are the same; transparent is refused: no model here draws it."
+    )
+    moderation: Literal["auto", "low"] = Field(
+        default="auto", description="Accepted; what is checked is the operator's choice."
+    )
+    stream: bool = Field(default=False, description="Answer with server-sent events.")
+    partial_images: int = Field(
+        default=0, ge=0, le=3, description="Previews of each picture, when streaming; in the picture's size."
+    )
+    user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which goes before.")
+    safety_identifier: str | None = Field(
+        default=None, max_length=512, description="The caller's name for their user; comes back in the answer."
+    )
+
+    num_inference_steps: int | None = Field(default=None, ge=1, description="Denoising steps.")
+    guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
+    true_cfg_scale: float | None = Field(default=None, ge=0, description="Qwen's name for guidance_scale.")
+    negative_prompt: str = Field(default="", description="What to keep out of the picture.")
+    seed: int | None = Field(
+        default=None, ge=0, description="Same seed and parameters, same picture. Default: random; the answer names it."
+    )
+    strength: Strength = None
+    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
+    loras: Loras = ()
+    priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, fields: Any) -> Any:
+        """Clients send null for what their caller left out."""
+        return {name: value for name, value in fields.items() if value is not None}
+
+    @field_validator("size")
+    @classmethod
+    def _known_size(cls, size: str) -> str:
+        if size != "auto" and not _SIZE.fullmatch(size):
+            raise PydanticCustomError("size", "must be auto, or WIDTHxHEIGHT in pixels, such as 1024x1024")
+        return size
+
+    @field_validator("background")
+    @classmethod
+    def _opaque(cls, background: str) -> str:
+        if background == "transparent":
+            raise PydanticCustomError("background", "no model here draws transparent pictures; choose auto or opaque")
+        return background
+
+    @property
+    def sides(self) -> tuple[int | None, int | None]:
+        """Width and height; nothing for auto."""
+        match = _SIZE.fullmatch(self.size)
+        return (int(match[1]), int(match[2])) if match else (None, None)
+
+    @property
+    def shown_quality(self) -> str:
+        """The quality by the names that answers use."""
+        return {"auto": "medium", "standard": "medium", "hd": "high"}.get(self.quality, self.quality)
+
+    @property
+    def compression(self) -> int:
+        """Quality of files, 1 to 100."""
+        return 100 if self.output_compression is None else max(1, self.output_compression)
+
+    @property
+    def identifier(self) -> str | None:
+        return self.safety_identifier or self.user
+
+
+Prompt = Annotated[str, Field(description="What to draw.", examples=["a red apple on a blue background"])]
+
+
+class GenerationForm(ImagesForm):
+    """`POST /v1/images/generations`."""
+
+    events: ClassVar[str] = "image_generation"
+
+    prompt: Prompt
+
+
+class EditForm(ImagesForm):
+    """`POST /v1/images/edits`."""
+
+    events: ClassVar[str] = "image_edit"
+
+    prompt: Prompt
+    image: tuple[Pixels, ...] = Field(min_length=1, description="The pictures to edit; repeat the field for several.")
+    mask: Pixels | None = Field(default=None, description="Of the image's size; where it is transparent is drawn anew.")
+    input_fidelity: Literal["low", "high"] | None = Field(
+        default=None, description="high stays closer to the image, for models that edit by image-to-image."
+    )
+
+
+class VariationForm(ImagesForm):
+    """`POST /v1/images/variations`."""
+
+    events: ClassVar[str] = "image_edit"
+
+    image: tuple[Pixels, ...] = Field(min_length=1, max_length=1, description="The picture to vary.")

@@ -1,0 +1,78 @@
+"""From bodies to forms: JSON, and multipart as OpenAI's clients write it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
+
+from PIL import Image
+from pydantic import ValidationError
+from starlette.datastructures import FormData
+from starlette.requests import Request
+
+from api.images import MAX_IMAGES, decode_cutout, decode_image
+from api.openai.errors import WrongField
+from api.openai.forms import UNSUPPORTED, ImagesForm
+from api.parsing import plain_values, read_fields
+from errors import InvalidRequest
+from settings import settings
+
+FormT = TypeVar("FormT", bound=ImagesForm)
+
+FILES = ("image", "image[]", "mask", "markup")
+"""Clients write several files of one field as `image[]`."""
+_LORAS = "loras[]"
+
+
+async def read_form(request: Request, form: type[FormT]) -> FormT:
+    """Read a request's body. Raises InvalidRequest."""
+    fields = await read_fields(request, files=FILES)
+    # Parsed before, and only looked at once more.
+    return await _checked(_with_loras(fields, await request.form()), form)
+
+
+async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
+    """Read the fields of a JSON object, files as base64 text. Raises InvalidRequest."""
+    return await _checked(await plain_values(fields, FILES), form)
+
+
+async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
+    for name in UNSUPPORTED.keys() & fields.keys():
+        raise InvalidRequest(name, UNSUPPORTED[name])
+    others = {name: value for name, value in fields.items() if name not in FILES}
+    try:
+        return form.model_validate({**others, **await _decoded(fields)})
+    except ValidationError as error:
+        raise WrongField(error) from error
+
+
+async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
+    images: list[bytes] = fields.get("image", []) + fields.get("image[]", [])
+    masks: list[bytes] = fields.get("mask", [])
+    if len(images) > MAX_IMAGES:
+        raise InvalidRequest("image", f"are {len(images)}; at most {MAX_IMAGES} are allowed")
+    if len(masks) > 1:
+        raise InvalidRequest("mask", "are several; it is one, and that of the first image")
+    decoded: dict[str, Any] = {}
+    if images:
+        decoded["image"] = await asyncio.to_thread(_images, images)
+    if masks:
+        decoded["mask"] = await asyncio.to_thread(decode_cutout, masks[0], "mask", settings().max_image_px)
+    return decoded
+
+
+def _images(files: Sequence[bytes]) -> tuple[Image.Image, ...]:
+    return tuple(decode_image(file, "image", settings().max_image_px) for file in files)
+
+
+def _with_loras(fields: dict[str, Any], form: FormData) -> dict[str, Any]:
+    """Put together what clients make of a list of objects in a form: `loras[][name]` and `loras[][scale]`, repeated."""
+    keys = [name for name in fields if name.startswith(_LORAS)]
+    if not keys:
+        return fields
+    columns = {name.removeprefix(_LORAS).strip("[]"): form.getlist(name) for name in keys}
+    if len({len(column) for column in columns.values()}) > 1:
+        raise InvalidRequest("loras", "in a form, give a scale to each or to none; or write the list as JSON")
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {**{name: value for name, value in fields.items() if name not in keys}, "loras": rows}

@@ -1,0 +1,95 @@
+"""WebSocket `/v1/images/stream`: one request in, progress, previews and pictures out; closing it cancels.
+
+The caller sends the fields of generations, or with `image` those of edits, files as base64. It is told of
+
+    {"type": "loading", "progress"}   {"type": "queued", "position"}   {"type": "started", "waited_s"}
+    {"type": "step", "index", "step", "steps"}   and of the events of a stream;
+    {"type": "done", "images"}   or   {"type": "error", "error": {...}}   is the last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import WebSocket, WebSocketDisconnect
+
+from api.gateway import current_gateway
+from api.metrics import measured
+from api.openai.drafting import Accepted, accept
+from api.openai.errors import openai_error
+from api.openai.forms import EditForm, GenerationForm
+from api.openai.reading import form_of
+from api.openai.streaming import told
+from errors import InvalidRequest, JubakoError, TooLarge
+from runners.events import Event, Loading, Queued, Result, Started, Step
+from settings import settings
+
+
+async def serve(socket: WebSocket) -> None:
+    """Answer one request and close."""
+    await socket.accept()
+    try:
+        text = await socket.receive_text()
+        await _unless_closed(socket, text)
+    except JubakoError as error:
+        await socket.send_json({"type": "error", **openai_error(error)})
+    except WebSocketDisconnect:
+        return
+    await socket.close()
+
+
+async def _unless_closed(socket: WebSocket, text: str) -> None:
+    """Draw, until the caller closes the socket. Raises WebSocketDisconnect or JubakoError."""
+    working, closing = asyncio.ensure_future(_draw(socket, text)), asyncio.ensure_future(_closed(socket))
+    try:
+        await asyncio.wait({working, closing}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise WebSocketDisconnect
+        working.result()
+    finally:
+        working.cancel()
+        closing.cancel()
+        await asyncio.wait({working, closing})
+
+
+async def _closed(socket: WebSocket) -> None:
+    while (await socket.receive())["type"] != "websocket.disconnect":
+        pass
+
+
+async def _draw(socket: WebSocket, text: str) -> None:
+    with measured() as measure:
+        form = await _form(text)
+        accepted = await accept(current_gateway(), form, progress=True)
+        measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
+        results = 0
+        async with aclosing(accepted.drawing.events()) as happenings:
+            async for event in happenings:
+                results += isinstance(event, Result)
+                if body := await asyncio.to_thread(_told, event, accepted):
+                    await socket.send_json(body)
+    await socket.send_json({"type": "done", "images": results})
+
+
+async def _form(text: str) -> GenerationForm | EditForm:
+    if len(text) > settings().max_upload_bytes:
+        raise TooLarge(f"the request has more than {settings().max_upload_bytes} bytes")
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("body", f"is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("body", "must be a JSON object of fields")
+    # A socket is a stream, whether its caller says so or not.
+    asked = {**fields, "stream": True}
+    return await form_of(asked, EditForm if "image" in fields else GenerationForm)
+
+
+def _told(event: Event, accepted: Accepted) -> dict[str, Any] | None:
+    if isinstance(event, Loading | Queued | Started | Step):
+        return {"type": type(event).__name__.lower(), **asdict(event)}
+    return told(event, accepted)
