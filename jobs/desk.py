@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
@@ -32,7 +33,9 @@ SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
 RETRY_LATER_S = 10
 SILENCE_S = 15.0
-"""Watchers hear something at least so often; it also keeps proxies from closing their connection."""
+"""Watchers hear something at least so often: an end may have been lost in a crash, and proxies close silent streams."""
+POSITION_S = 2.0
+"""How often those who wait in line are told their place."""
 
 
 @dataclass(frozen=True)
@@ -162,33 +165,41 @@ class JobDesk:
         """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
         job = await self.get(job_id)
         if job.state.final:
-            yield _present(job)
+            yield _event(job, str(job.state))
             return
-        if job.state is JobState.PENDING:
-            waiting = await self._ledger.waiting(job.priority)
-            yield {"event": "queued", "progress": 0, "message": job.message, "waiting": waiting}
         async with aclosing(self._events(job_id)) as events:
             async for event in events:
                 yield event
 
     async def _events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield what the bus tells; when it is silent, ask the record, as an end may have been lost in a crash."""
+        """Yield what the bus tells; while it is silent, say how the job is."""
         events = self._bus.watch(job_id)
         upcoming = asyncio.ensure_future(anext(events))
+        pause_s = 0.0
         try:
             while True:
-                await asyncio.wait({upcoming}, timeout=SILENCE_S)
+                await asyncio.wait({upcoming}, timeout=pause_s)
                 if upcoming.done():
-                    event = upcoming.result()
+                    event, pause_s = upcoming.result(), SILENCE_S
                     upcoming = asyncio.ensure_future(anext(events))
                 else:
-                    event = _present(await self.get(job_id))
+                    event = await self._present(await self.get(job_id))
+                    pause_s = POSITION_S if event["event"] == "queued" else SILENCE_S
                 yield event
                 if event["event"] in FINAL_EVENTS:
                     return
         finally:
             upcoming.cancel()
             await asyncio.wait({upcoming})
+
+    async def position(self, job: Job) -> int | None:
+        """Return a pending job's place in line, 1 being next, and None for others."""
+        return 1 + await self._ledger.ahead_of(job) if job.state is JobState.PENDING else None
+
+    async def _present(self, job: Job) -> JobEvent:
+        position = await self.position(job)
+        name = "queued" if position is not None else str(job.state)
+        return _event(job, name) | ({} if position is None else {"position": position})
 
     async def is_reachable(self) -> bool:
         """Whether records can be read and written."""
@@ -261,5 +272,5 @@ class JobDesk:
                 log.warning("%s; again in %g s", error.message, pause_s)
 
 
-def _present(job: Job) -> JobEvent:
-    return {"event": str(job.state), "progress": job.progress, "message": job.message, "error": job.error}
+def _event(job: Job, name: str) -> dict[str, Any]:
+    return {"event": name, "progress": job.progress, "message": job.message, "error": job.error}

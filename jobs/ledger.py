@@ -60,6 +60,9 @@ class Ledger(Protocol):
     async def waiting(self, priority: Priority) -> int:
         """Count the pending jobs of a class."""
 
+    async def ahead_of(self, job: Job) -> int:
+        """Count the pending jobs that are before a job: older ones of its class, and all of higher classes."""
+
     async def oldest(self) -> datetime | None:
         """Return when the oldest job that is not final was created."""
 

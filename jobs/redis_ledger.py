@@ -97,6 +97,12 @@ class RedisLedger:
         with reachable():
             return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
 
+    async def ahead_of(self, job: Job) -> int:
+        older = f"({job.created_at.timestamp()}"
+        with reachable():
+            own = int(await self._redis.zcount(f"{PREFIX}waiting:{int(job.priority)}", "-inf", older))
+        return own + sum([await self.waiting(p) for p in Priority if p < job.priority])
+
     async def oldest(self) -> datetime | None:
         with reachable():
             first = [await self._redis.zrange(f"{PREFIX}state:{s}", 0, 0, withscores=True) for s in OPEN]

@@ -107,6 +107,12 @@ class SqliteLedger:
     async def waiting(self, priority: Priority) -> int:
         return await self._count("state = ? AND priority = ?", (JobState.PENDING, int(priority)))
 
+    async def ahead_of(self, job: Job) -> int:
+        before = "(priority < ? OR (priority = ? AND created_at < ?))"
+        priority = int(job.priority)
+        values = (JobState.PENDING, priority, priority, job.created_at.timestamp())
+        return await self._count(f"state = ? AND {before}", values)
+
     async def oldest(self) -> datetime | None:
         query = f"SELECT min(created_at) FROM jobs WHERE {_OPEN}"
         created: float | None = await self._transaction(lambda database: database.execute(query).fetchone()[0])

@@ -139,8 +139,9 @@ async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> No
     async with job_desk(EngineProducer(engine), tmp_path, queue=one_at_a_time, max_waiting=2) as desk:
         slow = request(num_inference_steps=800, progress=True)
         await _first_step(desk, await desk.submit(order(slow)))
-        for _ in range(2):
-            await desk.submit(order(slow))
+        _, last = [await desk.submit(order(slow)) for _ in range(2)]
+        async with aclosing(desk.watch(last.id)) as happenings:
+            assert (await anext(happenings))["position"] == 2
         with pytest.raises(TooManyJobs, match="2 jobs of normal priority"):
             await desk.submit(order(slow))
         high = await desk.submit(order(request(priority=Priority.HIGH)))

@@ -202,3 +202,10 @@ async def test_the_oldest_open_job_is_known(ledger: Ledger) -> None:
     assert await ledger.oldest() == first.created_at
     await ledger.change(first.id, Job.cancelled)
     assert await ledger.oldest() == second.created_at
+
+
+async def test_places_in_line_follow_class_and_age(ledger: Ledger) -> None:
+    low, first, second = [await ledger.add(job(priority=p)) for p in (Priority.LOW, Priority.NORMAL, Priority.NORMAL)]
+    assert [await ledger.ahead_of(each) for each in (low, first, second)] == [2, 0, 1]
+    await ledger.change(first.id, Job.begun)
+    assert [await ledger.ahead_of(each) for each in (low, second)] == [1, 0]
