@@ -2,11 +2,14 @@
 
 JubakoError
 ├── InvalidRequest      400  a field is wrong; names the field and what is allowed
+│   └── ContentPolicyViolation  400  what is asked for, or came out, is not to be drawn here
+├── Unauthorized        401  a key is missing or wrong
 ├── UnknownModel        404  no such entry among the served models
 ├── TooLarge            413  the body of the request is larger than this server reads
-├── Forbidden           403  the operator has closed this
+├── Forbidden           403  the operator has closed this, or to this key
 ├── Busy                503  the waiting line is full, or the model is not there yet; says when to try again
-│   └── LoadFailed      503  the model cannot be loaded; says what the operator can do
+│   ├── LoadFailed      503  the model cannot be loaded; says what the operator can do
+│   └── RateExceeded    429  the caller asked for too much within a minute
 ├── DeadlineExceeded    504  the request's own deadline passed
 ├── Cancelled           499  the caller went away or asked to stop
 ├── OutOfMemory         507  one picture alone does not fit into the device's memory
@@ -54,6 +57,17 @@ class InvalidRequest(JubakoError):
         self.reason = reason
 
 
+class ContentPolicyViolation(InvalidRequest):
+    """A safety check said no; the reason never says which word, or what was seen."""
+
+    code = "content_policy_violation"
+
+
+class Unauthorized(JubakoError):
+    code = "unauthorized"
+    status = 401
+
+
 class UnknownModel(JubakoError):
     code = "unknown_model"
     status = 404
@@ -85,6 +99,13 @@ class LoadFailed(Busy):
     """A model cannot be loaded: it is not there, not allowed, damaged or too large."""
 
     code = "load_failed"
+
+
+class RateExceeded(Busy):
+    """The caller's own limit, not the server's."""
+
+    code = "rate_limit_exceeded"
+    status = 429
 
 
 class DeadlineExceeded(JubakoError):

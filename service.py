@@ -7,6 +7,7 @@ depends on the settings alone.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -19,35 +20,51 @@ from bentoml.validators import ContentType
 from PIL import Image
 from starlette.responses import Response
 
+from access.keys import Keyring
+from access.middleware import Door
+from access.rates import RateLimiter
 from api.desk import make_desk
 from api.files import files_app
 from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
 from api.gateway import Gateway
+from api.inpainting import inpainting_app
 from api.jobs import jobs_app
 from api.openai.app import openai_alone, openai_app
+from api.pipeline import pipeline_app
 from api.residency import Residency
 from api.root import RootForPrograms
+from api.shapes import refusal_for
 from api.single import answer_with_file
 from api.status import ABLE, status_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
 from errors import StartError
 from logs import show_log
-from models.catalogue import full_catalogue
 from models.resolve import ServerLimits
+from models.served import ignored_model, served_catalogue
 from runners.client import RunnerClient
 from runners.service import runner_services
+from safety.client import PictureCheck
+from safety.policy import Policy
+from safety.service import NAME as PICTURES
+from safety.service import safety_services
+from safety.words import read_blocked_words
 from settings import settings
 from storage.client import open_storage
 from storage.locations import local_folder
 
 try:
     SETTINGS = settings()
-    CATALOGUE = full_catalogue(SETTINGS.catalogue, SETTINGS.lora_folder).only(SETTINGS.models, SETTINGS.aliases)
+    KEYRING = Keyring.of(SETTINGS)
+    WORDS = read_blocked_words(SETTINGS.blocked_words) if SETTINGS.checks_prompts else None
+    CHECKS: Mapping[str, Any] = safety_services(SETTINGS)
+    CATALOGUE = served_catalogue(SETTINGS)
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
+LIMITER = RateLimiter(SETTINGS.redis)
+log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
 
@@ -76,15 +93,20 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 @bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
 @bentoml.asgi_app(openai_app)
 @bentoml.asgi_app(openai_alone, path="/openai")
+@bentoml.asgi_app(inpainting_app)
+@bentoml.asgi_app(inpainting_app, path="/inpainting")
+@bentoml.asgi_app(pipeline_app)
+@bentoml.asgi_app(pipeline_app, path="/text2image")
 @bentoml.asgi_app(status_app)
 @bentoml.asgi_app(jobs_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
-@in_front_of(RUNNERS)
+@in_front_of({**RUNNERS, **CHECKS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
     def __init__(self) -> None:
         self._clients = {model: RunnerClient(model, runner.url) for model, runner in RUNNERS.items()}
+        self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = Gateway(
             catalogue=CATALOGUE,
             runners=self._clients,
@@ -94,8 +116,12 @@ class Jubako:
                 max_deadline_s=SETTINGS.request_timeout_s,
             ),
             residency=Residency(CATALOGUE, self._clients, SETTINGS.memory_budget_gib),
+            meter=LIMITER,
+            policy=Policy(WORDS, self._pictures),
             managed=SETTINGS.manage,
         )
+        if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
+            log.warning("MODEL=%s is none of the served models, and is ignored", ignored)
         self.storage = open_storage(SETTINGS)
         self.desk = make_desk(SETTINGS, self.gateway, self.storage)
 
@@ -145,7 +171,10 @@ class Jubako:
     async def close(self) -> None:
         for client in self._clients.values():
             await client.close()
+        if self._pictures is not None:
+            await self._pictures.close()
 
 
+cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

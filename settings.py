@@ -17,18 +17,22 @@ from pydantic import AliasChoices, Field, ValidationError, field_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from access.options import AccessOptions
+from api.options import ContractOptions
 from errors import StartError
 from jobs.options import JobOptions
 from models.mistakes import mistakes_in
+from safety.options import SafetyOptions
 from storage.locations import location_url
 
 PREFIX = "JUBAKO_"
 DEFAULT_FOLDER = "~/.local/share/jubako"
 """Outside of the Bento, whose folder changes with every version."""
+_LOADS = {"true": "start", "1": "start", "false": "demand", "0": "demand"}
 DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
 
 
-class Settings(JobOptions, BaseSettings):
+class Settings(JobOptions, AccessOptions, SafetyOptions, ContractOptions, BaseSettings):
     """Read from the environment; a wrong value stops the start with the variable's name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
@@ -36,7 +40,9 @@ class Settings(JobOptions, BaseSettings):
     models: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("miniature",),
         min_length=1,
-        description="Catalogue ids to serve, separated by commas. The first is the default of requests.",
+        validation_alias=AliasChoices("JUBAKO_MODELS", "DIFFUSER_MODEL_ID"),
+        description="Catalogue ids, or the hub's repositories of catalogue entries, to serve, separated by commas. The "
+        "first is the default of requests.",
     )
     aliases: Annotated[dict[str, str], NoDecode] = Field(
         default={},
@@ -50,16 +56,20 @@ class Settings(JobOptions, BaseSettings):
     device: str = Field(
         default="auto",
         pattern=DEVICE_PATTERN,
+        validation_alias=AliasChoices("JUBAKO_DEVICE", "DIFFUSER_DEVICE"),
         description="Where models run: auto, cpu, mps, cuda, cuda:N, xpu or xpu:N. auto takes the first accelerator.",
     )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
+        validation_alias=AliasChoices("JUBAKO_DTYPE", "DIFFUSER_TORCH_DTYPE"),
         description="Number format of all models on an accelerator; a CPU always uses float32.",
     )
 
     load: Literal["start", "demand"] = Field(
         default="start",
-        description="When models are loaded: at the start, as many as fit into the memory budget, or on first use.",
+        validation_alias=AliasChoices("JUBAKO_LOAD", "DIFFUSER_ENABLE_WARMUP"),
+        description="When models are loaded and warmed up: at the start, as many as fit into the memory budget, or on "
+        "first use. true and false, as DIFFUSER_ENABLE_WARMUP has them, are start and demand.",
     )
     idle_unload_s: float | None = Field(
         default=None,
@@ -193,6 +203,11 @@ class Settings(JobOptions, BaseSettings):
             pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
             return {alias.strip(): model.strip() for alias, _, model in pairs}
         return value
+
+    @field_validator("load", mode="before")
+    @classmethod
+    def _from_warmup(cls, value: object) -> object:
+        return _LOADS.get(value.lower(), value) if isinstance(value, str) else value
 
     @field_validator("models", mode="before")
     @classmethod

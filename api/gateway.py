@@ -23,6 +23,7 @@ from models.request import GenerationRequest
 from models.resolve import ServerLimits, resolve
 from runners import events
 from runners.events import Event
+from safety.policy import Policy
 
 NO_WAIT_S = 0.1
 """Up to here a deadline need not be told anew."""
@@ -40,6 +41,13 @@ class Runner(Protocol):
     async def unload(self, force: bool = False) -> dict[str, Any]: ...
 
 
+class Meter(Protocol):
+    """What counts how much callers ask for; `access.rates` has one."""
+
+    async def charge(self, request: GenerationRequest) -> None:
+        """Count a request for the caller that is being served. Raises RateExceeded or InvalidRequest."""
+
+
 @dataclass(frozen=True)
 class Drawing:
     """An accepted request; its events can be read once."""
@@ -49,6 +57,7 @@ class Drawing:
     """Words of the prompt that the model never saw."""
     _runner: Runner
     _residency: Residency
+    _policy: Policy
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield what happens, down to the last Result; closing the generator stops the drawing.
@@ -62,7 +71,11 @@ class Drawing:
             aclosing(self._runner.generate(self._within_deadline(accepted_at_s))) as happenings,
         ):
             async for event in happenings:
-                results += isinstance(event, events.Result)
+                if isinstance(event, events.Preview) and self._policy.hides_previews:
+                    continue
+                if isinstance(event, events.Result):
+                    await self._policy.check_result(event)
+                    results += 1
                 yield _raised(event)
         if results < self.request.num_images:
             raise RunnerLost
@@ -82,19 +95,24 @@ class Gateway:
     runners: Mapping[str, Runner]
     limits: ServerLimits
     residency: Residency
+    meter: Meter
+    policy: Policy
     managed: bool = True
     """Whether callers may load and unload models."""
 
     async def accept(self, draft: Draft) -> Drawing:
-        """Check a draft. Raises InvalidRequest or UnknownModel."""
+        """Check a draft, and count it. Raises InvalidRequest, UnknownModel or RateExceeded."""
         # Large images are resized on the way.
         request = await asyncio.to_thread(resolve, draft, self.catalogue, self.limits)
+        await self.meter.charge(request)
+        await self.policy.check_request(request)
         return self.drawing(request)
 
     def drawing(self, request: GenerationRequest) -> Drawing:
         """Return a request that was checked before, maybe by another process. Raises UnknownModel."""
         entry = self.catalogue.get(request.model)
-        return Drawing(request, unknown_words(entry, request.prompt), self.runners[entry.id], self.residency)
+        words = unknown_words(entry, request.prompt)
+        return Drawing(request, words, self.runners[entry.id], self.residency, self.policy)
 
 
 def current_gateway() -> Gateway:

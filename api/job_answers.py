@@ -6,6 +6,11 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+from fastapi.responses import JSONResponse
+
+from api.refusals import refusal_body
+from errors import Busy, JubakoError
+from jobs.errors import TooManyJobs
 from jobs.job import Job, JobState
 from storage.client import Storage
 
@@ -15,6 +20,13 @@ SUBMITTED = "Task submitted. Use /api/{session_id}/status to check progress."
 def submitted(job: Job) -> dict[str, Any]:
     """Answer to a submission. A result that was there already makes the job complete at once."""
     return {"session_id": job.id, "status": job.state, "message": SUBMITTED}
+
+
+def job_refusal(error: JubakoError) -> JSONResponse:
+    """Answer to an error: `detail` as the contract has it, and what our other routes say."""
+    wait_s = error.retry_after_s if isinstance(error, Busy | TooManyJobs) else None
+    headers = {"Retry-After": str(wait_s)} if wait_s else None
+    return JSONResponse({"detail": error.message, **refusal_body(error)}, error.status, headers)
 
 
 async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:

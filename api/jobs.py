@@ -14,15 +14,16 @@ from fastapi import FastAPI, Header, Query, Request, WebSocket, WebSocketDisconn
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from access.caller import current_caller
 from api.encoding import format_for
 from api.gateway import Gateway, current_gateway
-from api.job_answers import batch_status, deliveries_of, status_of, submitted
+from api.job_answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.job_forms import FILES, TASKS, JobForm, job_form, read_job_form
 from api.parsing import plain_values
 from api.refusals import refusal_body
-from errors import Busy, InvalidRequest, JubakoError
+from errors import InvalidRequest, JubakoError
 from jobs.desk import JobDesk, Order
-from jobs.errors import TooManyJobs, UnknownJob
+from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from runners.closing import ClosingResponse
 from settings import settings
@@ -59,9 +60,7 @@ jobs_app = FastAPI(title="Jubako", version=VERSION, lifespan=_working)
 
 @jobs_app.exception_handler(JubakoError)
 async def _refused(_: Request, error: JubakoError) -> JSONResponse:
-    wait_s = error.retry_after_s if isinstance(error, Busy | TooManyJobs) else None
-    headers = {"Retry-After": str(wait_s)} if wait_s else None
-    return JSONResponse({"detail": error.message, **refusal_body(error)}, error.status, headers)
+    return job_refusal(error)
 
 
 @jobs_app.get("/api/health")
@@ -133,7 +132,9 @@ async def submit(
 async def status(request: Request, session_id: str) -> JSONResponse:
     """Say how a job, or a batch, is."""
     try:
-        return JSONResponse(await status_of(await _desk().get(session_id), _storage(), _base_url(request)))
+        job = await _desk().get(session_id)
+        answer = await status_of(job, _storage(), _base_url(request))
+        return JSONResponse({**answer, "position": await _desk().position(job)})
     except UnknownJob:
         members = await _desk().batch(session_id)
         return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
@@ -211,7 +212,7 @@ async def _order(request: Request, form: JobForm, **options: Any) -> Order:
         request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
         output_format=output_format,
         quality=form.quality,
-        caller=request.client.host if request.client else "",
+        caller=current_caller().name,
         webhook_url=form.webhook_url,
         repeatable=form.seed is not None,
         **options,

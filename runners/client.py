@@ -11,16 +11,15 @@ import pickle
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
 from errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from models.request import GenerationRequest
+from runners.connection import CONNECT_TIMEOUT_S, open_session
 from runners.events import Event
 from runners.wire import read_events
 
-CONNECT_TIMEOUT_S = 10.0
 STATE_TIMEOUT_S = 2.0
 """Whoever asks how a runner is should not wait until one that restarts is there again."""
 DEADLINE_MARGIN_S = 5.0
@@ -40,7 +39,7 @@ class RunnerClient:
     def __init__(self, model: str, url: str) -> None:
         """`url` is `http://host:port`, or `file:///path` for a Unix socket."""
         self._model = model
-        self._url = urlsplit(url)
+        self._url = url
         self._opened: aiohttp.ClientSession | None = None
         self._broken = False
         """Whether the last thing heard of the runner is that it broke off."""
@@ -135,18 +134,5 @@ class RunnerClient:
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            # The runner bounds its waiting line and each request has its deadline; no limit of ours adds to that.
-            timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-            self._opened = aiohttp.ClientSession(
-                self._base_url, connector=self._make_connector(), timeout=timeout, read_bufsize=2**20
-            )
+            self._opened = open_session(self._url)
         return self._opened
-
-    @property
-    def _base_url(self) -> str:
-        return "http://runner" if self._url.scheme == "file" else self._url.geturl()
-
-    def _make_connector(self) -> aiohttp.BaseConnector:
-        if self._url.scheme == "file":
-            return aiohttp.UnixConnector(self._url.path, limit=0)
-        return aiohttp.TCPConnector(limit=0)

@@ -1,0 +1,39 @@
+"""Who a request comes from: set once for each request, before any contract sees it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Rates(BaseModel):
+    """What one caller may ask for in any 60 seconds; None is no limit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    requests_per_min: int | None = Field(default=None, ge=1)
+    megapixels_per_min: float | None = Field(default=None, ge=0.01)
+
+
+@dataclass(frozen=True)
+class Caller:
+    name: str
+    """The key's, or without keys the client's address."""
+    admin: bool = False
+    rates: Rates = field(default_factory=Rates)
+
+
+NOBODY = Caller("")
+_CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
+
+
+def current_caller() -> Caller:
+    """Return who the request that is being handled comes from; nobody outside of requests."""
+    return _CALLER.get()
+
+
+def set_caller(caller: Caller) -> None:
+    """Say who this task, and every task it starts, works for."""
+    _CALLER.set(caller)

@@ -1,0 +1,117 @@
+"""Keys and their hashes, from the settings and from a file."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from secrets import token_urlsafe
+from typing import Annotated
+
+import yaml
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from access.caller import Caller, Rates
+from access.options import ADMIN, AccessOptions
+from errors import StartError
+from models.mistakes import described
+
+SCHEME = "sha256:"
+PREFIX = "jbk_"
+"""Lets scanners for leaked secrets find keys of this server."""
+
+
+def hash_of(key: str) -> str:
+    """Return what a file keeps of a key.
+
+    A plain hash serves, since keys are long and random: a slow one protects guessable passwords, and would be
+    computed for every request.
+    """
+    return SCHEME + sha256(key.encode()).hexdigest()
+
+
+def new_key() -> str:
+    """Return a key of 256 random bits."""
+    return PREFIX + token_urlsafe(32)
+
+
+class _Line(Rates):
+    """One key of the file: its hash alone, or with rates of its own (null is no limit)."""
+
+    hash: str = Field(pattern=f"^{SCHEME}[0-9a-f]{{64}}$", repr=False)
+    admin: bool = False
+
+    def caller(self, name: str, defaults: Rates) -> Caller:
+        own = self.model_dump(include=set(Rates.model_fields), exclude_unset=True)
+        return Caller(name, self.admin, defaults.model_copy(update=own))
+
+
+def _as_line(value: object) -> object:
+    return {"hash": value} if isinstance(value, str) else value
+
+
+_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+_FILE: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[_Name, Annotated[_Line, BeforeValidator(_as_line)]])
+
+
+@dataclass(frozen=True)
+class Keyring:
+    callers: Mapping[str, Caller]
+    """By the hashes of their keys."""
+    rates: Rates
+    """Of callers that have none of their own."""
+    closed: bool
+    """Whether every caller needs a key; an admin key by itself closes only what needs it."""
+
+    @classmethod
+    def of(cls, options: AccessOptions) -> Keyring:
+        """Put together all keys. Raises StartError when the file is wrong or two keys have one name."""
+        owned = list(_owned(options))
+        names = [caller.name for _, caller in owned]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise StartError(f"two keys have one name: {', '.join(twice)}")
+        closed = bool(options.api_keys) or options.api_keys_file is not None
+        return cls(dict(owned), options.rates, closed)
+
+    def anonymous(self, address: str) -> Caller:
+        """Return who calls without a key, where none is needed."""
+        return Caller(address, rates=self.rates)
+
+    def owner(self, key: str) -> Caller | None:
+        """Return whose key it is; takes as long for a wrong key as for a right one."""
+        wanted, found = hash_of(key), None
+        for known, caller in self.callers.items():
+            if hmac.compare_digest(known, wanted):
+                found = caller
+        return found
+
+
+def _owned(options: AccessOptions) -> Iterator[tuple[str, Caller]]:
+    if options.admin_key is not None:
+        yield hash_of(options.admin_key), Caller(ADMIN, admin=True)
+    for name, key in options.api_keys.items():
+        yield hash_of(key), Caller(name, rates=options.rates)
+    if options.api_keys_file is not None:
+        for name, line in _read(options.api_keys_file.expanduser()).items():
+            yield line.hash, line.caller(name, options.rates)
+
+
+def _read(file: Path) -> dict[str, _Line]:
+    try:
+        return _FILE.validate_python(yaml.safe_load(file.read_text("utf-8")) or {})
+    except OSError as error:
+        raise StartError(f"JUBAKO_API_KEYS_FILE: {file} cannot be read: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise StartError(f"JUBAKO_API_KEYS_FILE: {file} is not YAML") from error
+    except ValidationError as error:
+        raise StartError(f"JUBAKO_API_KEYS_FILE: {file}: {_mistakes(error)}") from error
+
+
+def _mistakes(error: ValidationError) -> str:
+    """A key that was written in place of its hash must not be shown."""
+    if any(each["loc"][-1] == "hash" and each["type"] != "missing" for each in error.errors()):
+        names = sorted({str(each["loc"][0]) for each in error.errors()})
+        return f"a hash is {SCHEME} and 64 hexadecimal digits; look at {', '.join(names)}"
+    return described(error, _Line.model_fields)

@@ -1,0 +1,125 @@
+"""How much each caller asked for in the last minute, here or in Redis, where all replicas count together."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import RedisStorage, Storage
+from limits.aio.strategies import MovingWindowRateLimiter
+from limits.errors import StorageError
+from limits.storage import storage_from_string
+
+from access.caller import Caller, Rates, current_caller
+from errors import InvalidRequest, RateExceeded
+from models.request import GenerationRequest
+
+log = logging.getLogger("jubako.access")
+
+REDIS_TIMEOUT_S = 1.0
+PX_PER_UNIT = 10_000
+"""Pixels are counted in hundredths of megapixels, rounded up: the window keeps an entry for each unit."""
+UNITS_PER_MEGAPIXEL = 1_000_000 // PX_PER_UNIT
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One of a caller's limits, in the units in which it is counted."""
+
+    what: str
+    """`requests` or `megapixels`, as in the headers."""
+    item: RateLimitItemPerMinute
+    units: int
+    """How many make 1 of what the header says."""
+
+    def shown(self, amount: int) -> str:
+        return f"{amount / self.units:g}"
+
+
+def limits_of(rates: Rates) -> Iterator[Limit]:
+    """Yield the limits that a caller has."""
+    if rates.requests_per_min is not None:
+        yield Limit("requests", RateLimitItemPerMinute(rates.requests_per_min), 1)
+    if rates.megapixels_per_min is not None:
+        units = round(rates.megapixels_per_min * UNITS_PER_MEGAPIXEL)
+        yield Limit("megapixels", RateLimitItemPerMinute(units), UNITS_PER_MEGAPIXEL)
+
+
+class RateLimiter:
+    """Counts in windows that move. A Redis that is away lets everybody through: drawing goes on without it."""
+
+    def __init__(self, redis: str | None) -> None:
+        """`redis` is its URL; without one, this process counts alone."""
+        self._window = MovingWindowRateLimiter(_storage(redis))
+
+    async def count_request(self, caller: Caller) -> None:
+        """Count one request. Raises RateExceeded."""
+        await self._count(caller, "requests", 1)
+
+    async def charge(self, request: GenerationRequest) -> None:
+        """Count what a request will draw for the caller whom this task works for.
+
+        Raises RateExceeded, or InvalidRequest when the request alone is more than may be had in a minute.
+        """
+        pixels = request.width * request.height * request.num_frames * request.num_images
+        await self._count(current_caller(), "megapixels", ceil(pixels / PX_PER_UNIT))
+
+    async def headers(self, caller: Caller) -> dict[str, str]:
+        """Return what a caller is told about its limits, in the names that OpenAI's API has for them."""
+        headers = {}
+        for limit in limits_of(caller.rates):
+            left, reset_s = await self._left(caller, limit)
+            headers[f"x-ratelimit-limit-{limit.what}"] = limit.shown(limit.item.amount)
+            headers[f"x-ratelimit-remaining-{limit.what}"] = limit.shown(left)
+            headers[f"x-ratelimit-reset-{limit.what}"] = f"{reset_s}s"
+        return headers
+
+    async def _count(self, caller: Caller, what: str, cost: int) -> None:
+        for limit in limits_of(caller.rates):
+            if limit.what != what:
+                continue
+            if cost > limit.item.amount:
+                asked, most = limit.shown(cost), limit.shown(limit.item.amount)
+                raise InvalidRequest("width", f"the request has {asked} {what}; this key may have {most} a minute")
+            if not await self._hit(caller, limit, cost):
+                _, reset_s = await self._left(caller, limit)
+                most = limit.shown(limit.item.amount)
+                raise RateExceeded(f"more than {most} {what} a minute; try again later", max(1, reset_s))
+
+    async def _hit(self, caller: Caller, limit: Limit, cost: int) -> bool:
+        try:
+            return await self._window.hit(limit.item, limit.what, caller.name, cost=cost)
+        except StorageError as error:
+            log.warning("rates are not counted: Redis does not answer (%s)", error.storage_error)
+            return True
+
+    async def _left(self, caller: Caller, limit: Limit) -> tuple[int, int]:
+        """Return the units left, and the seconds until there are more."""
+        try:
+            stats = await self._window.get_window_stats(limit.item, limit.what, caller.name)
+        except StorageError:
+            return limit.item.amount, 0
+        full = stats.remaining >= limit.item.amount
+        return stats.remaining, 0 if full else ceil(stats.reset_time - time.time())
+
+
+def _storage(redis: str | None) -> Storage:
+    if redis is None:
+        storage = storage_from_string("async+memory://")
+    else:
+        # `limits` names the scheme of sockets otherwise than redis-py does.
+        url = redis.replace("unix://", "redis+unix://", 1) if redis.startswith("unix://") else redis
+        storage = RedisStorage(
+            f"async+{url}",
+            wrap_exceptions=True,
+            implementation="redispy",
+            key_prefix="jubako:rates",
+            socket_timeout=REDIS_TIMEOUT_S,
+            socket_connect_timeout=REDIS_TIMEOUT_S,
+        )
+    assert isinstance(storage, Storage)
+    return storage
