@@ -1,4 +1,4 @@
-PORT ?= 3000
+PORT ?= $(or $(DIFFUSER_PORT),3000)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,7 +16,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
-	$(BIN)/bentoml serve service:Jubako --port $(PORT)
+	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
 	@scripts/need-redis

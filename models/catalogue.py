@@ -36,7 +36,7 @@ class Catalogue:
     def __init__(self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None) -> None:
         """`aliases` are the operator's own: names that callers use, and ids of entries."""
         self.entries: Mapping[str, Entry] = {entry.id: entry for entry in entries}
-        shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.aliases}
+        shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.other_names}
         self.aliases: Mapping[str, str] = {
             alias: model for alias, model in {**shipped, **(aliases or {})}.items() if alias not in self.entries
         }

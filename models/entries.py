@@ -248,6 +248,12 @@ class Entry(Strict):
         return family.negative_prompt and self.limits.guidance_scale[1] > family.guided_above
 
     @property
+    def other_names(self) -> tuple[str, ...]:
+        """What callers may also call it: its aliases, and the hub's repository that it is exactly."""
+        changed = self.source.file is not None or any(lora.always for lora in self.loras.values())
+        return self.aliases if self.source.repo is None or changed else (*self.aliases, self.source.repo)
+
+    @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:
         """Those that a request may name."""
         return {name: lora for name, lora in self.loras.items() if not lora.always}

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from models.catalogue import full_catalogue
 from settings import Settings, refuse_unknown_variables
 
 ROOT = Path(__file__).parents[1]
@@ -30,8 +31,20 @@ def test_devices_are_the_known_ones(device: str, good: bool, monkeypatch: pytest
     if good:
         assert Settings().device == device
     else:
-        with pytest.raises(ValidationError, match="device"):
+        with pytest.raises(ValidationError, match="DEVICE"):
             Settings()
+
+
+def test_variables_of_the_diffuser_api_are_understood_and_ours_go_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = {"MODEL_ID": "Qwen/Qwen-Image-Edit", "DEVICE": "cuda", "TORCH_DTYPE": "bfloat16", "ENABLE_WARMUP": "false"}
+    for name, value in theirs.items():
+        monkeypatch.setenv(f"DIFFUSER_{name}", value)
+    monkeypatch.setenv("JUBAKO_DEVICE", "cpu")
+    read = Settings()
+    assert (read.device, read.dtype, read.load) == ("cpu", "bfloat16", "demand")
+    served = full_catalogue(None).only(read.models)
+    assert list(served.entries) == ["qwen-image-edit"]
+    assert served.get("Qwen/Qwen-Image-Edit").id == "qwen-image-edit"
 
 
 def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
         code = "invalid_api_key"
     elif error.status == 429:
         code = "rate_limit_exceeded"
-    body = {"message": message, "type": _type_of(error.status), "param": param, "code": code}
+    body: dict[str, Any] = {"message": message, "type": _type_of(error.status), "param": param, "code": code}
     if isinstance(error, CannotDo):
         body["capabilities"] = error.capabilities
     return {"error": body}

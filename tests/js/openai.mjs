@@ -1,0 +1,62 @@
+// What OpenAI's own JavaScript client makes of a server: `node openai.mjs ADDRESS PICTURE MASK` prints one line of JSON.
+
+import fs from "node:fs";
+import OpenAI, { toFile } from "openai";
+
+const [address, picture, mask] = process.argv.slice(2);
+const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "not-needed", maxRetries: 0 });
+const file = (path) => toFile(fs.readFileSync(path), "picture.png", { type: "image/png" });
+const seen = {};
+
+const generated = await client.images.generate({
+  model: "tiny",
+  prompt: "a red apple",
+  size: "128x64",
+  n: 2,
+  output_format: "webp",
+  seed: 7,
+  num_inference_steps: 2,
+});
+seen.generated = { ...generated, data: generated.data.map((image) => image.b64_json) };
+
+const edited = await client.images.edit({
+  model: "tiny-edit",
+  image: [await file(picture), await file(picture)],
+  prompt: "a blue apple",
+  seed: 7,
+});
+seen.edited = edited.data[0].b64_json;
+
+const inpainted = await client.images.edit({
+  model: "miniature",
+  image: await file(picture),
+  mask: await file(mask),
+  prompt: "a red apple",
+  seed: 7,
+  loras: [{ name: "sketch", scale: 0.5 }, { name: "frame", scale: 0.25 }],
+});
+seen.inpainted = inpainted.data[0].b64_json;
+
+const events = await client.images.generate({ model: "tiny", prompt: "an apple", stream: true, partial_images: 2 });
+seen.events = [];
+for await (const { type, partial_image_index, size } of events) seen.events.push({ type, partial_image_index, size });
+
+seen.models = [];
+for await (const model of client.models.list()) seen.models.push(model.id);
+
+const failures = {
+  unknown: () => client.images.generate({ model: "nothing", prompt: "an apple" }),
+  wrong: () => client.images.generate({ model: "tiny", prompt: "an apple", size: "7x7" }),
+  streamed: () => client.images.generate({ model: "tiny", prompt: "an apple", stream: true, n: 11 }),
+};
+seen.errors = {};
+for (const [name, call] of Object.entries(failures)) {
+  try {
+    await call();
+  } catch (error) {
+    const { status, code, param, type } = error;
+    seen.errors[name] = { class: error.constructor.name, status, code, param, type };
+  }
+}
+
+console.log(JSON.stringify(seen));
