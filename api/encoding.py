@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from api.videos import MP4, WEBM, encode_gif, encode_video
 from errors import InvalidRequest
-from models.request import GenerationRequest, Task
+from models.request import GenerationRequest, Method, Task
 from runners.events import Clip, Picture, Result
 
 PNG_COMPRESS_LEVEL = 4
@@ -57,19 +57,21 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     """Return the fields of a request that draws this one result again, given the images that it was drawn with."""
     # What a request does not use it must not say: it would be refused.
     used = {
-        "strength": request.task.takes_strength,
+        "strength": request.task.takes_strength and request.method is Method.DIFFUSION,
         "num_frames": request.task.is_video,
         "fps": request.task.is_video,
         "loras": bool(request.loras),
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
+        "method": request.method is Method.TOKEN_OPT,
+        "iterations": request.method is Method.TOKEN_OPT,
     }
     fields: dict[str, Any] = request.model_dump(
         mode="json",
         include={
             *("model", "task", "prompt", "negative_prompt", "width", "height"),
-            *("num_inference_steps", "guidance_scale", "scheduler"),
+            *(() if used["method"] else ("num_inference_steps", "guidance_scale", "scheduler")),
             *(name for name, is_used in used.items() if is_used),
         },
     )

@@ -31,6 +31,8 @@ from models.draft import (
     ControlType,
     Draft,
     FramesPerSecond,
+    InpaintingMethod,
+    Iterations,
     NumFrames,
     OptionalImage,
     Parameters,
@@ -39,7 +41,7 @@ from models.draft import (
     ReferenceScale,
     Strength,
 )
-from models.request import Task
+from models.request import Method, Task
 from settings import settings
 
 FIRST_FRAME = "The picture that the video starts with."
@@ -117,6 +119,8 @@ class Inpaint(Conditioned, PictureForm):
     image: Image.Image = Field(description=IMAGE)
     mask: Image.Image = Field(description=MASK)
     strength: Strength = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
 
 
 class Edit(PictureForm):
@@ -147,6 +151,8 @@ class Generate(Conditioned, PictureForm):
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     camera: Camera = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
     progress: Progress = True
     preview_every: PreviewEvery = 0
 

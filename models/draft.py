@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.camera import CameraMove
-from models.request import MAX_SEED, Lora, Priority, Task
+from models.request import MAX_SEED, Lora, Method, Priority, Task
 
 Strength = Annotated[
     float | None,
@@ -44,6 +44,10 @@ ControlScale = Annotated[
 NumFrames = Annotated[int | None, Field(ge=1, description="Frames of the video. Default: the model's.", examples=[81])]
 FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.", examples=[16])]
 Camera = Annotated[CameraMove | None, Field(description="Move the camera, for models that were taught to.")]
+InpaintingMethod = Annotated[
+    Method, Field(description="Of inpainting: with the denoiser, or (token-opt) by optimising latents without one.")
+]
+Iterations = Annotated[int | None, Field(ge=1, description="Of token-opt. Default: the model's.", examples=[150])]
 # BentoML finds files in Optional[...] only, not in the newer spelling.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
@@ -58,7 +62,10 @@ def _from_json(value: object) -> object:
     """Forms have text only: a list is written as JSON, and a single name as it is."""
     if not isinstance(value, str):
         return value
-    return json.loads(value) if value.lstrip().startswith("[") else [{"name": value}]
+    try:
+        return json.loads(value) if value.lstrip().startswith("[") else [{"name": value}]
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
 
 
 Loras = Annotated[
@@ -129,5 +136,7 @@ class Draft(Parameters):
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     camera: Camera = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
     progress: Progress = False
     preview_every: PreviewEvery = 0

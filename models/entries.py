@@ -115,6 +115,16 @@ class IpAdapterSpec(Strict):
     """The `reference_scale` of a request that gives none."""
 
 
+class TokenOptSpec(Strict):
+    """Inpainting by `models.token_opt`, without the denoiser."""
+
+    clip: Source
+    """The folder of a whole CLIP and its image processor; it must share the model's tokenizer."""
+    iterations: int = Field(default=150, ge=1)
+    """Of a request that does not say."""
+    max_iterations: int = Field(default=600, ge=1)
+
+
 class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra to be installed."""
 
@@ -181,6 +191,8 @@ class Entry(Strict):
     """By what their control images show, such as canny."""
     ip_adapter: IpAdapterSpec | None = None
     """What lets requests bring a reference image."""
+    token_opt: TokenOptSpec | None = None
+    """What lets inpainting do without the denoiser (`method=token-opt`)."""
     memory_gib: float = Field(gt=0)
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
     memory: Memory = Memory()
@@ -232,6 +244,8 @@ class Entry(Strict):
             found.append(f"ip_adapter: {family.name} has no pipelines that take one")
         if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
             found.append(f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter")
+        if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
+            found.append("token_opt: needs the task inpaint, and a CLIP in a folder of this machine")
         if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
             found.append("ip_adapter: cannot share weights with memory.offload or memory.quantization")
         _refuse(found)
@@ -275,6 +289,7 @@ class Entry(Strict):
         ip_adapter = self.ip_adapter and moved(self.ip_adapter).model_copy(
             update={"image_encoder": self.ip_adapter.image_encoder.under(folder)}
         )
+        token_opt = self.token_opt and self.token_opt.model_copy(update={"clip": self.token_opt.clip.under(folder)})
         changes = {
             "source": self.source.under(folder),
             "config": self.config and self.config.under(folder),
@@ -282,6 +297,7 @@ class Entry(Strict):
             "loras": {name: moved(lora) for name, lora in self.loras.items()},
             "controlnets": {name: moved(net) for name, net in self.controlnets.items()},
             "ip_adapter": ip_adapter,
+            "token_opt": token_opt,
         }
         return self.model_copy(update=changes)
 

@@ -43,6 +43,14 @@ class Task(StrEnum):
         return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT)
 
 
+class Method(StrEnum):
+    """How an inpainting is made."""
+
+    DIFFUSION = "diffusion"
+    TOKEN_OPT = "token-opt"
+    """By optimising the autoencoder's latents towards the prompt, without the denoiser."""
+
+
 class Priority(IntEnum):
     """Classes of service; a smaller number is served first."""
 
@@ -98,6 +106,9 @@ class GenerationRequest(BaseModel):
     """What a ControlNet follows: edges, depth, a pose, as its type says."""
     control_type: str | None = None
     control_scale: float = 1.0
+    method: Method = Method.DIFFUSION
+    iterations: int = 0
+    """Of a token optimisation; diffusion has steps."""
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""

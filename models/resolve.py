@@ -19,7 +19,7 @@ from models.checks import at_most, known, resized, within
 from models.conditions import control_of, loras_of, prompt_of, reference_of
 from models.draft import Draft
 from models.entries import Defaults, Entry, Limits, TaskSettings
-from models.request import MAX_SEED, GenerationRequest, Task
+from models.request import MAX_SEED, GenerationRequest, Method, Task
 
 RANDOM_SEEDS = 2**32
 """Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
@@ -64,6 +64,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> Generat
         **_frames(draft, entry, settings),
         **reference_of(draft, entry),
         **control_of(draft, entry, width, height),
+        **_method(draft, entry),
         priority=draft.priority,
         deadline_s=at_most("deadline_s", draft.deadline_s or server.max_deadline_s, server.max_deadline_s),
         progress=draft.progress,
@@ -181,6 +182,23 @@ def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, 
     if (frames - 1) % multiple:
         raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
     return {"num_frames": frames, "fps": draft.fps or settings.defaults.fps}
+
+
+def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:
+    if draft.method is Method.DIFFUSION:
+        if draft.iterations is not None:
+            raise InvalidRequest("iterations", "are token-opt's; diffusion has num_inference_steps")
+        return {}
+    spec = entry.token_opt
+    if spec is None or draft.task is not Task.INPAINT:
+        raise InvalidRequest("method", f"{entry.id} cannot do {draft.task} by token-opt")
+    for field in ("num_inference_steps", "guidance_scale", "strength", "scheduler", "control_image", "reference_image"):
+        if getattr(draft, field) is not None:
+            raise InvalidRequest(field, "token-opt takes none")
+    if draft.loras or draft.negative_prompt.strip():
+        raise InvalidRequest("loras" if draft.loras else "negative_prompt", "token-opt takes none")
+    iterations = within("iterations", draft.iterations or spec.iterations, 1, spec.max_iterations)
+    return {"method": draft.method, "iterations": iterations}
 
 
 def _seed(draft: Draft) -> int:

@@ -19,14 +19,15 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from errors import Busy, DeadlineExceeded, GenerationFailed, InvalidRequest, JubakoError, LoadFailed
-from models.devices import allocated_gib, device_memory_gib, free_memory, resolve_device
+from models.devices import allocated_gib, available_devices, device_memory_gib, free_memory, resolve_device
 from models.entries import Entry
 from models.loading import LoadedModel, load
 from models.progress import Bar
-from models.request import GenerationRequest
+from models.request import GenerationRequest, Method
 from runners.engine import Engine, EngineLimits
 from runners.events import Event, Failed, Loading
 from runners.observer import EngineObserver
+from runners.token_opt import TokenOptimiser
 from runners.warmup import is_worthwhile, warm_up, warmup_request
 
 log = logging.getLogger("jubako.loading")
@@ -81,6 +82,7 @@ class Host:
         self._try_again_at_s = 0.0
         self._model: LoadedModel | None = None
         self._engine: Engine | None = None
+        self._optimiser: TokenOptimiser | None = None
         self._waiting = 0
         self._drawing = 0
         self._drained = asyncio.Event()
@@ -118,6 +120,12 @@ class Host:
     async def _draw(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
         engine = self._engine
         assert engine is not None, "a ready host has one"
+        if request.method is Method.TOKEN_OPT:
+            assert self._optimiser is not None, "requests are checked against the catalogue"
+            async with aclosing(self._optimiser.events(request, accepted_at_s)) as happenings:
+                async for event in happenings:
+                    yield event
+            return
         try:
             if request.loras or request.control_type or request.reference_image:
                 await in_thread(lambda: engine.prepare(request))
@@ -199,6 +207,7 @@ class Host:
             "error": self._failure if self._state is State.FAILED else None,
             "device": str(model.device) if model else self._unloaded_device(),
             "dtype": model and model.dtype,
+            "devices": available_devices(),
             "device_memory_gib": self._device_memory_gib(),
             "memory_gib": model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
             "running": engine.running if engine else 0,
@@ -275,6 +284,8 @@ class Host:
             if is_worthwhile(self._entry, device):
                 await warm_up(model, warmup_request(self._entry, device), self._limits)
             self._engine = Engine(model, self._limits, self._observer)
+            if spec := self._entry.token_opt:
+                self._optimiser = TokenOptimiser(model, spec, self._limits.max_queue)
         except JubakoError as error:
             return error.message
         except Exception:
@@ -305,7 +316,7 @@ class Host:
         if not force:
             await self._drained.wait()
         await in_thread(self._engine.close)
-        self._engine = self._model = None
+        self._engine = self._model = self._optimiser = None
         await in_thread(free_memory)
 
     async def _unload_when_idle(self, idle_s: float) -> None:

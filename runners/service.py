@@ -14,9 +14,9 @@ from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
 from errors import InvalidRequest
-from models.catalogue import full_catalogue
 from models.entries import Entry
 from models.request import GenerationRequest
+from models.served import served_catalogue
 from runners import wire
 from runners.closing import ClosingResponse
 from runners.engine import EngineLimits
@@ -39,7 +39,7 @@ def runner_services(settings: Settings) -> dict[str, Any]:
     Each process that `bentoml serve` starts calls this again and must find the same services, so they
     follow from the settings alone.
     """
-    served = full_catalogue(settings.catalogue, settings.lora_folder).only(settings.models).entries
+    served = served_catalogue(settings).entries
     needed_gib = accumulate(entry.memory_gib for entry in served.values())
     return {
         model: _runner_service(entry, settings, needed)
@@ -47,15 +47,24 @@ def runner_services(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
-    """`needed_gib` is the memory of this model and of those named before it, which are loaded first."""
-    limits = EngineLimits(
+def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
+    """Return how much of a model's work its engine takes on."""
+    return EngineLimits(
         batch_tokens=settings.batch_tokens or entry.batch_tokens,
         max_running=settings.max_running,
         max_queue=settings.max_queue,
         max_loras=settings.max_loras,
     )
-    options = HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
+
+
+def host_options(settings: Settings) -> HostOptions:
+    """Return how models are loaded."""
+    return HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
+
+
+def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
+    """`needed_gib` is the memory of this model and of those named before it, which are loaded first."""
+    limits, options = engine_limits(entry, settings), host_options(settings)
 
     @bentoml.service(
         name=f"runner-{entry.id}",
@@ -64,7 +73,7 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
         resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
         # The gateway's access log has every request; this one would add how it asks after the runner's state.
         logging={"access": {"enabled": False}},
-        traffic={"timeout": settings.request_timeout_s, "concurrency": _requests_per_batch(entry, limits)},
+        traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
     )
     class Runner:
         def __init__(self) -> None:
@@ -114,7 +123,7 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
     return Runner
 
 
-def _requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
+def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
     """How many default requests, each guided and so of two samples, fill a batch; autoscalers aim at it."""
     latent_px = 8
     frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)

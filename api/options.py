@@ -1,0 +1,36 @@
+"""What an operator can set about the servers that Jubako replaces; `settings.Settings` has these fields too."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, Field
+
+
+class ContractOptions(BaseModel):
+    """Variables of those servers, under the names that their documents give them."""
+
+    text2image_model: str | None = Field(
+        default=None,
+        validation_alias="TEXT2IMAGE_MODEL",
+        description="The model of /pipeline/*. Without JUBAKO_MODELS it is the only one served; with it, one of them.",
+    )
+    model: str | None = Field(
+        default=None,
+        validation_alias="MODEL",
+        description="The same, for containers that are started as the document says. Other tools have a variable of "
+        "this name too, so what names no served model is ignored, with a warning.",
+    )
+    tokenopt_enable_gpu: bool = Field(
+        default=False,
+        validation_alias="TOKENOPT_ENABLE_GPU",
+        description="Whether /generate-inpainting uses the real pipeline whatever TOKENOPT_USE_DUMMY_GENERATION says.",
+    )
+    tokenopt_use_dummy_generation: bool = Field(
+        default=False,
+        validation_alias="TOKENOPT_USE_DUMMY_GENERATION",
+        description="Whether /generate-inpainting answers coloured pictures that no model drew, to test its callers.",
+    )
+
+    @property
+    def dummy_generation(self) -> bool:
+        """Whether inpainting is played, and not done."""
+        return self.tokenopt_use_dummy_generation and not self.tokenopt_enable_gpu

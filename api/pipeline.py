@@ -1,0 +1,185 @@
+"""The contract of the text-to-image microservice: a device to select, one run in the background, its image.
+
+A run is a job of the desk, so a restart of the server does not lose it. What its document leaves open: mistakes are
+answered 400, and what is impossible at this moment 409. A model that was loaded at the start, or is loaded on
+demand, is initialized: no device need be selected first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from bentoml import get_current_service
+from fastapi import APIRouter
+from fastapi.responses import JSONResponse, Response
+from pydantic import BaseModel, Field
+
+from access.caller import current_caller
+from api.contract import contract_app
+from api.encoding import OutputFormat
+from api.gateway import Gateway, current_gateway
+from api.status import ABLE
+from errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
+from jobs.desk import JobDesk, Order
+from jobs.errors import UnknownJob
+from jobs.job import Job, JobState
+from models.draft import Draft
+from models.served import text2image_model
+from settings import settings
+from storage.client import Storage
+
+RUNS = "text2image"
+"""What all runs have in common as a batch of the desk: the latest of them is the one that is asked about."""
+POLL_S = 0.1
+RETRY_S = 5
+CPU = "cpu"
+
+router = APIRouter()
+_starting = asyncio.Lock()
+"""Two runs that are asked for at once must not both find that none is running."""
+
+
+class NotNow(JubakoError):
+    code = "not_now"
+    status = 409
+
+
+class DeviceChoice(BaseModel):
+    device: str = Field(description="CPU, GPU (the first accelerator), or a name such as cuda:1.", examples=["GPU"])
+
+
+class Prompt(BaseModel):
+    prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
+
+
+@router.post("/pipeline/select-device")
+async def select_device(choice: DeviceChoice) -> JSONResponse:
+    """Move the model to a device; answers once it is ready there."""
+    limit_s = settings().request_timeout_s
+    try:
+        async with asyncio.timeout(limit_s):
+            await _prepare(current_gateway(), _model(), choice.device)
+    except TimeoutError as error:
+        raise DeadlineExceeded(f"the model was not ready on {choice.device} within {limit_s:g} s") from error
+    return _success(f"Pipeline prepared on {choice.device}.")
+
+
+@router.post("/pipeline/run")
+async def run(wanted: Prompt) -> JSONResponse:
+    """Begin to draw, with the model's defaults, unless a drawing is under way."""
+    gateway = current_gateway()
+    async with _starting:
+        state = await gateway.runners[_model()].state()
+        if state["state"] not in ABLE or _is_running(await _latest_run()):
+            raise NotNow("Pipeline execution is already running or pipeline is not initialized.")
+        drawing = await gateway.accept(Draft(prompt=wanted.prompt, model=_model(), progress=True))
+        order = Order(
+            request=drawing.request.model_copy(update={"deadline_s": None}),
+            output_format=OutputFormat.PNG,
+            caller=current_caller().name,
+            batch_id=RUNS,
+        )
+        await _desk().submit(order)
+    return _success("Pipeline execution started in background.")
+
+
+@router.get("/pipeline/status")
+async def status() -> JSONResponse:
+    """Say how the latest run is; one that failed is neither running nor completed."""
+    job = await _latest_run()
+    completed = job is not None and job.state is JobState.COMPLETED
+    return JSONResponse({"running": _is_running(job), "completed": completed})
+
+
+@router.get("/pipeline/image", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+async def image() -> Response:
+    """Answer with the latest run's image."""
+    job = await _latest_run()
+    if job is not None and job.state is JobState.FAILED:
+        raise NotNow(f"Pipeline execution failed: {job.error}")
+    if job is None or job.state is not JobState.COMPLETED:
+        raise NotNow("Pipeline execution is not yet complete.")
+    result = job.results[0]
+    return Response(await _storage().get(result.key), media_type=result.media_type)
+
+
+@router.get("/health")
+async def health() -> JSONResponse:
+    """Say that the server answers."""
+    return JSONResponse({"status": "healthy"})
+
+
+def refused(error: JubakoError) -> JSONResponse:
+    """Answer to an error, in the document's shape."""
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
+    return JSONResponse({"status": "error", "message": error.message}, error.status, headers)
+
+
+pipeline_app = contract_app("Text-to-image microservice", router, refused)
+
+
+async def _prepare(gateway: Gateway, model: str, name: str) -> None:
+    """Have a model ready on a device. Raises InvalidRequest, Forbidden, LoadFailed or Busy."""
+    runner = gateway.runners[model]
+    state = await runner.state()
+    device = device_named(name, state)
+    if state["state"] != "ready" or state["device"] != device:
+        if not gateway.managed:
+            raise Forbidden("this server does not let callers move models to other devices (JUBAKO_MANAGE)")
+        await gateway.residency.make_room(model, device)
+        state = await runner.load(device)
+    while state["state"] != "ready":
+        if state["state"] == "failed":
+            raise LoadFailed(state["error"], RETRY_S)
+        await asyncio.sleep(POLL_S)
+        state = await runner.state()
+    if state["device"] != device:
+        raise Busy(f"the model was restarted, and is on {state['device']}", RETRY_S)
+
+
+def device_named(name: str, state: dict[str, Any]) -> str:
+    """Return the runner's device of this name. Raises InvalidRequest when there is none, Busy before it can say."""
+    if "devices" not in state:
+        raise Busy("the model's process is starting; try again later", RETRY_S)
+    there: list[str] = state["devices"]
+    accelerators = [device for device in there if device != CPU]
+    known = {device.removesuffix(":0"): device for device in there} | {"auto": (accelerators or there)[0]}
+    if accelerators:
+        known["gpu"] = accelerators[0]
+    wanted = name.strip().lower()
+    if wanted not in known and wanted not in there:
+        shown = ", ".join(["CPU", *(["GPU"] if accelerators else []), *accelerators])
+        raise InvalidRequest("device", f"there is no {name!r} on this machine; it has {shown}")
+    return known.get(wanted, wanted)
+
+
+async def _latest_run() -> Job | None:
+    try:
+        return (await _desk().batch(RUNS))[-1]
+    except UnknownJob:
+        return None
+
+
+def _is_running(job: Job | None) -> bool:
+    return job is not None and not job.state.final
+
+
+def _model() -> str:
+    return text2image_model(settings(), current_gateway().catalogue)
+
+
+def _success(message: str) -> JSONResponse:
+    return JSONResponse({"status": "success", "message": message})
+
+
+def _desk() -> JobDesk:
+    service: Any = get_current_service()
+    desk: JobDesk = service.desk
+    return desk
+
+
+def _storage() -> Storage:
+    service: Any = get_current_service()
+    storage: Storage = service.storage
+    return storage

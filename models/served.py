@@ -1,0 +1,47 @@
+"""Which models are served, as the settings say it: ours, and those of the text-to-image microservice."""
+
+from __future__ import annotations
+
+from errors import StartError
+from models.catalogue import Catalogue, full_catalogue
+from settings import Settings
+
+
+def served_catalogue(settings: Settings) -> Catalogue:
+    """Return the models that are served, the default first. Raises StartError."""
+    catalogue = full_catalogue(settings.catalogue, settings.lora_folder)
+    wanted = _wanted(settings, catalogue)
+    # Asked for by the microservice's variables alone, its model takes the place of the default.
+    models = settings.models if wanted is None or "models" in settings.model_fields_set else (wanted,)
+    served = catalogue.only(models, settings.aliases)
+    if settings.text2image_model is not None and wanted not in served.entries:
+        raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
+    return served
+
+
+def text2image_model(settings: Settings, served: Catalogue) -> str:
+    """Return the id of the model that the microservice's addresses use."""
+    for name in (settings.text2image_model, settings.model):
+        if name is not None and _is_known(name, served):
+            return served.get(name).id
+    return served.default.id
+
+
+def ignored_model(settings: Settings, served: Catalogue) -> str | None:
+    """Return what MODEL says when that is none of the served models, so that its operator can be told."""
+    name = None if settings.text2image_model else settings.model
+    return None if name is None or _is_known(name, served) else name
+
+
+def _wanted(settings: Settings, catalogue: Catalogue) -> str | None:
+    """The id of the model that the microservice's variables name."""
+    named = {name: settings.aliases.get(name, name) for name in (settings.text2image_model, settings.model) if name}
+    if settings.text2image_model is not None:
+        return catalogue.find(named[settings.text2image_model]).id
+    if settings.model is not None and _is_known(named[settings.model], catalogue):
+        return catalogue.find(named[settings.model]).id
+    return None
+
+
+def _is_known(name: str, catalogue: Catalogue) -> bool:
+    return name in catalogue.entries or name in catalogue.aliases
