@@ -21,7 +21,7 @@ from api.job_answers import batch_status, deliveries_of, job_refusal, status_of,
 from api.job_forms import FILES, TASKS, JobForm, job_form, read_job_form
 from api.parsing import plain_values
 from api.refusals import refusal_body
-from errors import InvalidRequest, JubakoError
+from errors import Busy, InvalidRequest, JubakoError
 from jobs.desk import JobDesk, Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
@@ -199,6 +199,9 @@ async def _batched(request: Request, fields: Mapping[str, Any], number: int, bat
         entry = _gateway().catalogue.get(str(fields.get("model", _gateway().catalogue.default.id)))
         form = await job_form(own, entry, _task(str(fields.get("task", "t2i"))))
         return await _order(request, form, batch_id=batch_id)
+    except Busy:
+        # The caller's rate, or the server's, and no mistake in the request.
+        raise
     except JubakoError as error:
         raise InvalidRequest(f"requests.{number}", error.message) from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.refusals import refusal
+from api.shapes import refusal_for
 from errors import TooLarge
 
 
@@ -20,7 +20,7 @@ class UploadLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif int(Headers(scope=scope).get("content-length", 0)) > self._max_bytes:
-            await self._refusal()(scope, receive, send)
+            await self._refusal(scope)(scope, receive, send)
         else:
             await self._count(scope, receive, send)
 
@@ -42,9 +42,9 @@ class UploadLimit:
             elif not answered:
                 # Whatever the application made of the error, this is what it was.
                 answered = True
-                await self._refusal()(scope, receive, send)
+                await self._refusal(scope)(scope, receive, send)
 
         await self._app(scope, counted, replaced)
 
-    def _refusal(self) -> ASGIApp:
-        return refusal(TooLarge(f"the request's body has more than {self._max_bytes} bytes"))
+    def _refusal(self, scope: Scope) -> ASGIApp:
+        return refusal_for(scope["path"], TooLarge(f"the request's body has more than {self._max_bytes} bytes"))

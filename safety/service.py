@@ -44,7 +44,7 @@ def _service() -> Any:
             self._input = detector.input_name
 
         @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
-        def scores(self, images: np.ndarray) -> list[list[float]]:  # type: ignore[type-arg]  # BentoML's own reading
+        def scores(self, images: np.ndarray) -> list[list[float]]:
             """Say how sure the detector is of each label: (N, 320, 320, 3) RGB to (N, labels)."""
             rows: list[list[float]] = label_scores(self._session, self._input, images).tolist()
             return rows

@@ -12,6 +12,7 @@ from typing import Any
 
 import bentoml
 import httpx
+import openai
 import pytest
 import websockets
 from pydantic import ValidationError
@@ -206,6 +207,8 @@ class TestAClosedServer:
         assert http.get("/api/jobs").json()["detail"] == "a key is needed: Authorization: Bearer KEY"
         openai = http.post("/v1/images/generations").json()["error"]
         assert (openai["code"], openai["type"]) == ("invalid_api_key", "authentication_error")
+        assert http.post("/text2image/pipeline/run").json()["status"] == "error"
+        assert http.post("/generate-inpainting").json().keys() == {"detail"}
 
     def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
         http.headers.update(bearer(ALICE))
@@ -228,6 +231,14 @@ class TestAClosedServer:
         with bentoml.SyncHTTPClient(closed, token=ALICE) as client:
             picture = client.text_to_image(**RED_APPLE)
         assert picture.size == (64, 64)
+
+    def test_openais_client_sends_its_key(self, closed: str) -> None:
+        def client(key: str) -> openai.OpenAI:
+            return openai.OpenAI(base_url=f"{closed}/v1", api_key=key, max_retries=0)
+
+        assert client(ALICE).images.generate(model="tiny", prompt="a red apple").data
+        with pytest.raises(openai.AuthenticationError, match="the key is wrong"):
+            client(WRONG).models.list()
 
     def test_loading_needs_an_admin(self, http: httpx.Client) -> None:
         refused = http.post("/models/tiny/load", headers=bearer(ALICE))
