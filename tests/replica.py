@@ -33,7 +33,7 @@ class Replica:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(self.port)]
-        environment = {**serving_environment(self.catalogue), "JUBAKO_MODELS": "tiny", **self.environment}
+        environment = {**serving_environment(self.catalogue, self.port), "JUBAKO_MODELS": "tiny", **self.environment}
         with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
         wait_for(self._ready, READY_TIMEOUT_S)

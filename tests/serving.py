@@ -97,7 +97,7 @@ def write_tiny_catalogue(folder: Path) -> Path:
 def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
     """Run the Bento until the block ends; yields its address once `/readyz` says yes."""
     port = free_port()
-    environment = serving_environment(catalogue) | {f"JUBAKO_{name}".upper(): v for name, v in settings.items()}
+    environment = serving_environment(catalogue, port) | {f"JUBAKO_{name}".upper(): v for name, v in settings.items()}
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
@@ -109,7 +109,7 @@ def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
         server.wait(timeout=60)
 
 
-def serving_environment(catalogue: Path) -> dict[str, str]:
+def serving_environment(catalogue: Path, port: int = 0) -> dict[str, str]:
     """Return the environment of a server of the tiny models, apart from what this process was told."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
@@ -121,6 +121,8 @@ def serving_environment(catalogue: Path) -> dict[str, str]:
         "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
         "JUBAKO_JOBS_FILE": str(catalogue.parent / "jobs.sqlite"),
         "BENTOML_DO_NOT_TRACK": "True",
+        # A server that starts empties the folder of metrics in this home, also when others are using it.
+        "BENTOML_HOME": str(catalogue.parent / f"bentoml-{port}"),
         # Threads that wait for each other make tiny tensors slow on a machine that is not idle.
         "OMP_NUM_THREADS": "1",
     }
