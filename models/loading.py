@@ -50,7 +50,7 @@ class LoadedModel:
     ip_adapter: IpAdapterSpec | None = None
     """What `models.extras` loads when a request needs it."""
     loras: Mapping[str, LoraSpec] = field(default_factory=dict)
-    """Those that requests may name; `runners.adapters` loads them."""
+    """Those that requests may name; `runners.lora_sets` loads them."""
     batch_buckets: tuple[int, ...] = ()
     """Samples per pass that the denoiser is compiled for; none when it is not."""
 

@@ -1,5 +1,5 @@
 """LoRA files: fetching and checking them, injecting them into a pipeline's modules, and fusing those that are part of
-a model. Which requests draw with which is the business of `runners.adapters`.
+a model. Which requests draw with which is the business of `runners.lora_sets`.
 """
 
 from __future__ import annotations

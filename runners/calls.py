@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 
 from models.families import Part, Stage
 from runners import merging
-from runners.adapted import NONE, Adapter
+from runners.lora_hooks import NONE, Adapter
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,11 +22,11 @@ from errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoEr
 from models.loading import LoadedModel
 from models.request import GenerationRequest, Lora
 from runners import events
-from runners.adapters import Adapters
 from runners.batcher import WaitingLine, choose
 from runners.drawing import Drawing, park
 from runners.events import Result
 from runners.executor import TOO_LARGE, Executor, Pass
+from runners.lora_sets import LoraSets
 from runners.observer import EngineObserver, Report
 from runners.studio import Studio
 from runners.tickets import Ticket
@@ -61,8 +61,8 @@ class Engine:
         self._limits = limits
         self._observer = observer or EngineObserver()
         self._clock = clock
-        self._adapters = Adapters(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._adapters.applied, model.batch_buckets)
+        self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
+        self._executor = Executor(self._on_pass, self._loras.applied, model.batch_buckets)
         self._ticks = 0
         self._waiting = WaitingLine()
         self._running: list[Drawing] = []
@@ -93,7 +93,7 @@ class Engine:
     def prepare(self, request: GenerationRequest) -> None:
         """Fetch what the request needs beside the model, so that its turn does not wait for it. Blocks."""
         self._studio.prepare(request)
-        self._adapters.prepare(request.loras)
+        self._loras.prepare(request.loras)
 
     def close(self) -> None:
         """Cancel whatever is unfinished and end the engine's thread; the model is then as it was before."""
@@ -101,7 +101,7 @@ class Engine:
         self._wake()
         self._thread.join()
         self._end_all(Cancelled("the engine was closed"))
-        self._adapters.close()
+        self._loras.close()
 
     @property
     def running(self) -> int:
@@ -171,7 +171,7 @@ class Engine:
         # A request of more pictures, or more LoRAs, than there may be at all is let in alone.
         return not self._running or (
             len(self._running) + ticket.request.num_images <= self._limits.max_running
-            and self._adapters.fits(ticket.request.loras, self._loras_in_use())
+            and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
 
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
@@ -186,7 +186,7 @@ class Engine:
 
     def _view(self, request: GenerationRequest) -> Any:
         """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
-        self._adapters.load(request.loras, self._loras_in_use())
+        self._loras.load(request.loras, self._loras_in_use())
         return self._studio.view(request)
 
     def _step(self) -> None:
@@ -216,7 +216,7 @@ class Engine:
             if drawing.result is not None:
                 self._deliver(drawing, drawing.result)
             else:
-                drawing.call.adapter = self._adapters.of(drawing.call, drawing.ticket.request.loras)
+                drawing.call.adapter = self._loras.of(drawing.call, drawing.ticket.request.loras)
 
     def _deliver(self, drawing: Drawing, result: Result) -> None:
         ticket = drawing.ticket

@@ -31,7 +31,7 @@ from models.miniature.lora import colourfulness, distance_from_gold
 from models.request import GenerationRequest, Lora, Task
 from models.resolve import resolve
 from models.sources import Source
-from runners.adapters import SETS_PER_LORA
+from runners.lora_sets import SETS_PER_LORA
 from runners.events import Failed
 from tests.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny

@@ -1,6 +1,6 @@
 """Which LoRAs are injected in the modules of a model, and what each set of them is there.
 
-Requests with different LoRAs, scales and sets of them share passes, as `runners.adapted` knows how. What cannot be
+Requests with different LoRAs, scales and sets of them share passes, as `runners.lora_hooks` knows how. What cannot be
 mixed runs in passes of its own: see `Adapter.mixes`.
 """
 
@@ -18,7 +18,7 @@ from diffusers import DiffusionPipeline
 from models.entries import LoraSpec
 from models.loras import eject, inject, lora_file, lora_modules
 from models.request import Lora
-from runners.adapted import NONE, AdaptedModule, Adapter
+from runners.lora_hooks import NONE, Adapter, LoraHooks
 
 if TYPE_CHECKING:
     from runners.calls import Call
@@ -28,7 +28,7 @@ SETS_PER_LORA = 4
 """Sets kept for each LoRA that may be resident: callers choose scales freely, and each is another set."""
 
 
-class Adapters:
+class LoraSets:
     """The LoRAs of one model: which are resident, and what each set of them is in each module.
 
     All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are being drawn.
@@ -39,7 +39,7 @@ class Adapters:
         self._pipeline = pipeline
         self._specs = specs
         self._most = most
-        self._modules = {name: AdaptedModule(m) for name, m in lora_modules(pipeline).items()} if specs else {}
+        self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()} if specs else {}
         self._files: dict[str, Path] = {}
         # Both in order of last use.
         self._resident: OrderedDict[str, str] = OrderedDict()  # LoRA -> peft adapter

@@ -42,7 +42,7 @@ class NotBySample(Exception):
     """A layer under LoRAs was given something else than one row per sample, so samples cannot be told apart."""
 
 
-class AdaptedModule:
+class LoraHooks:
     """Runs one module's samples under adapters, by hooks on its peft layers."""
 
     def __init__(self, module: nn.Module) -> None:
