@@ -85,7 +85,8 @@ class Drawing:
         waited_s = time.monotonic() - accepted_at_s
         if self.request.deadline_s is None or waited_s < NO_WAIT_S:
             return self.request
-        return self.request.model_copy(update={"deadline_s": round(self.request.deadline_s - waited_s, 3)})
+        # Zero would mean that there is none.
+        return self.request.model_copy(update={"deadline_s": max(0.001, round(self.request.deadline_s - waited_s, 3))})
 
 
 @dataclass(frozen=True)

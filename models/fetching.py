@@ -11,6 +11,7 @@ from pathlib import Path
 from socket import gaierror
 from typing import Any
 
+import torch
 from bentoml.exceptions import NotFound
 from huggingface_hub import errors as hub
 from huggingface_hub import get_token, hf_hub_download, snapshot_download
@@ -91,6 +92,9 @@ def explained(source: Source) -> Iterator[None]:
     """Turn failures to fetch or read a checkpoint into LoadFailed, which says what to do; the log has the cause."""
     try:
         yield
+    except torch.OutOfMemoryError:
+        # A RuntimeError, but the checkpoint is as it should be.
+        raise
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError, NotFound) as error:
         log.exception("%s cannot be loaded", source)
         raise LoadFailed(_explanation(error, source), RETRY_S) from error

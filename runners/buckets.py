@@ -16,16 +16,31 @@ def filled(calls: Sequence[Call], buckets: Sequence[int]) -> list[Call]:
     A batch larger than the largest bucket is filled up to a multiple of it. Without buckets, and for other modules
     than the denoiser, the calls are returned alone.
     """
-    if not buckets or calls[0].stage is not Stage.DENOISE:
-        return list(calls)
     batch = list(calls)
-    samples = sum(call.samples for call in calls)
-    missing = bucket_of(samples, buckets) - samples
+    missing = _missing(calls, buckets)
     while missing:
         filler = _cut(calls[-1], min(missing, calls[-1].samples))
         batch.append(filler)
         missing -= filler.samples
     return batch
+
+
+def fitting(calls: Sequence[Call], buckets: Sequence[int], budget: int) -> int:
+    """Return how many of the calls, from the first, fit into a budget of tokens once they are `filled`; at least 1."""
+    return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
+
+
+def _tokens(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+    last = calls[-1]
+    return sum(call.tokens for call in calls) + _missing(calls, buckets) * last.tokens // last.samples
+
+
+def _missing(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+    """How many samples a pass lacks to fill its bucket."""
+    if not buckets or calls[0].stage is not Stage.DENOISE:
+        return 0
+    samples = sum(call.samples for call in calls)
+    return bucket_of(samples, buckets) - samples
 
 
 def bucket_of(samples: int, buckets: Sequence[int]) -> int:

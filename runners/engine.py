@@ -23,10 +23,12 @@ from models.loading import LoadedModel
 from models.request import GenerationRequest, Lora
 from runners import events
 from runners.batcher import WaitingLine, choose
+from runners.buckets import fitting
 from runners.drawing import Drawing, park
 from runners.events import Result
 from runners.executor import TOO_LARGE, Executor, Pass
 from runners.lora_sets import LoraSets
+from runners.lost_device import end_if_lost
 from runners.observer import EngineObserver, Report
 from runners.studio import Studio
 from runners.tickets import Ticket
@@ -62,7 +64,7 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._loras.applied, model.batch_buckets)
+        self._executor = Executor(self._on_pass, self._loras.applied, model.device, model.batch_buckets)
         self._ticks = 0
         self._waiting = WaitingLine()
         self._running: list[Drawing] = []
@@ -127,6 +129,7 @@ class Engine:
                 self._turn()
             except Exception:
                 log.exception("the engine of %s failed", self._model.id)
+                end_if_lost(self._model.device)
                 self._end_all(GenerationFailed("the engine failed"))
         self._end_all(Cancelled("the engine was closed"))
 
@@ -191,6 +194,9 @@ class Engine:
 
     def _step(self) -> None:
         batch = choose(self._running, self._budget)
+        # What does not fit beside its bucket's filling waits for the next pass.
+        calls = [drawing.call for drawing in batch]
+        batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
         outcomes = self._executor.run([drawing.call for drawing in batch])
         for drawing, outcome in zip(batch, outcomes, strict=True):
             # A batch mate of the same request may have ended it.
@@ -211,6 +217,7 @@ class Engine:
             self._end(drawing.ticket, OutOfMemory(TOO_LARGE))
         except Exception:
             log.exception("the pipeline of %s failed", self._model.id)
+            end_if_lost(self._model.device)
             self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
         else:
             if drawing.result is not None:

@@ -22,6 +22,7 @@ from models.devices import free_memory
 from models.families import Part
 from runners.buckets import filled
 from runners.calls import Call
+from runners.lost_device import end_if_lost
 from runners.merging import finite_samples, merge, split
 
 log = logging.getLogger("jubako.engine")
@@ -56,13 +57,16 @@ class Executor:
         self,
         on_pass: Callable[[Pass], None],
         applied: Callable[[Sequence[Call]], AbstractContextManager[None]],
+        device: torch.device,
         buckets: Sequence[int] = (),
     ) -> None:
-        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. `buckets` are the
-        numbers of samples that the denoiser is compiled for, none if it is not.
+        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. The process
+        ends if an error shows that `device` is lost. `buckets` are the numbers of samples that the denoiser is compiled
+        for, none if it is not.
         """
         self._on_pass = on_pass
         self._applied = applied
+        self._device = device
         self._buckets = buckets
         self._memo: OrderedDict[Hashable, Any] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
@@ -99,6 +103,7 @@ class Executor:
         except torch.OutOfMemoryError:
             out_of_memory = True
         except Exception:
+            end_if_lost(self._device)
             if len(calls) == 1:
                 log.exception("a call of %s failed", calls[0].operation.part.component)
                 return [GenerationFailed("the model failed")]

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from itertools import accumulate
-from math import ceil
+from math import ceil, inf
 from typing import Any
 
 import bentoml
@@ -20,7 +19,8 @@ from models.served import served_catalogue
 from runners import wire
 from runners.closing import ClosingResponse
 from runners.engine import EngineLimits
-from runners.hosting import Host, HostOptions
+from runners.hosting import Host
+from runners.lifecycle import HostOptions
 from runners.metrics import MetricsObserver
 from settings import Settings
 
@@ -40,11 +40,20 @@ def runner_services(settings: Settings) -> dict[str, Any]:
     follow from the settings alone.
     """
     served = served_catalogue(settings).entries
-    needed_gib = accumulate(entry.memory_gib for entry in served.values())
+    needed_gib = [entry.memory_gib for entry in served.values()]
     return {
-        model: _runner_service(entry, settings, needed)
-        for (model, entry), needed in zip(served.items(), needed_gib, strict=True)
+        model: _runner_service(entry, settings, needed_gib[: place + 1])
+        for place, (model, entry) in enumerate(served.items())
     }
+
+
+def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
+    """Whether the last of these models fits beside those before it that do; one that does not takes nothing."""
+    taken_gib = 0.0
+    for needed in needed_gib[:-1]:
+        if taken_gib + needed <= budget_gib:
+            taken_gib += needed
+    return taken_gib + needed_gib[-1] <= budget_gib
 
 
 def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
@@ -62,8 +71,8 @@ def host_options(settings: Settings) -> HostOptions:
     return HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
 
 
-def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
-    """`needed_gib` is the memory of this model and of those named before it, which are loaded first."""
+def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]) -> Any:
+    """`needed_gib` is the memory of each model up to this one, in the order in which they are named."""
     limits, options = engine_limits(entry, settings), host_options(settings)
 
     @bentoml.service(
@@ -81,9 +90,11 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: float) -> Any:
 
         @bentoml.on_startup
         async def start(self) -> None:
-            budget_gib = settings.memory_budget_gib or self._host.state()["device_memory_gib"]
+            state = self._host.state()
             # A device that is not there has no memory; loading says so.
-            self._host.start(load=settings.load == "start" and needed_gib <= (budget_gib or needed_gib))
+            memory_gib = state["device_memory_gib"].get(state["device"], inf)
+            fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
+            self._host.start(load=settings.load == "start" and fits)
 
         def __is_ready__(self) -> bool:
             return self._host.settled

@@ -16,6 +16,7 @@ from models.entries import TokenOptSpec
 from models.loading import LoadedModel
 from models.request import GenerationRequest
 from models.token_opt import Progress, TokenOptimisation
+from runners import events
 from runners.events import Event, Failed, Picture, Queued, Started, Step
 
 log = logging.getLogger("jubako.token_opt")
@@ -30,6 +31,8 @@ class TokenOptimiser:
         self._max_queue = max_queue
         self._turn = asyncio.Lock()
         self._waiting = 0
+        self._work: _Work | None = None
+        self._closed = False
 
     @cached_property
     def _optimisation(self) -> TokenOptimisation:
@@ -46,7 +49,10 @@ class TokenOptimiser:
                 yield Queued(self._waiting - 1)
             async with self._turn:
                 yield Started(time.monotonic() - accepted_at_s)
-                work = _Work(request, accepted_at_s, lambda: self._optimisation)
+                if self._closed:
+                    yield events.Cancelled()
+                    return
+                work = self._work = _Work(request, accepted_at_s, lambda: self._optimisation)
                 try:
                     while (event := await work.events.get()) is not None:
                         yield event
@@ -56,6 +62,13 @@ class TokenOptimiser:
                     await work.ended.wait()
         finally:
             self._waiting -= 1
+
+    async def close(self) -> None:
+        """Cancel the request that is drawn, after its iteration, and all that wait."""
+        self._closed = True
+        if self._work is not None:
+            self._work.stop()
+            await self._work.ended.wait()
 
 
 class _Work:
@@ -82,7 +95,7 @@ class _Work:
             for index in range(self._request.num_images):
                 self._draw(index)
         except Cancelled:
-            pass
+            self._tell(events.Cancelled())
         except JubakoError as error:
             self._tell(Failed.of(error))
         except torch.OutOfMemoryError:
@@ -103,7 +116,7 @@ class _Work:
 
     def _check(self) -> None:
         if self._stopped:
-            raise Cancelled("the caller went away")
+            raise Cancelled("the caller went away, or the model is being unloaded")
         if time.monotonic() > self._deadline_at_s:
             raise DeadlineExceeded(f"deadline_s: {self._request.deadline_s:g} s have passed")
 

@@ -36,7 +36,7 @@ def warmup_request(entry: Entry, device: str) -> GenerationRequest:
         task=task,
         width=smallest if device == "cpu" else settings.defaults.width,
         height=smallest if device == "cpu" else settings.defaults.height,
-        num_inference_steps=min(STEPS, settings.defaults.num_inference_steps),
+        num_inference_steps=max(settings.limits.min_steps, min(STEPS, settings.defaults.num_inference_steps)),
         num_frames=1 if task.is_video else None,
         image=picture if task.takes_image else None,
         mask=picture.convert("L") if task is Task.INPAINT else None,

@@ -18,7 +18,8 @@ from models.entries import Entry
 from models.loading import load
 from runners.engine import EngineLimits
 from runners.events import Event, Failed, Loading, Picture, Step
-from runners.hosting import Host, HostOptions
+from runners.hosting import Host
+from runners.lifecycle import HostOptions
 from tests.drawing import draw_plain, largest_difference, pictures, request
 from tests.serving import ENTRY_FIELDS
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
@@ -192,10 +193,10 @@ async def test_a_forced_unload_cancels_what_is_running(entry: Entry) -> None:
 async def test_nothing_keeps_unloaded_weights_alive(entry: Entry) -> None:
     async with hosting(entry) as host:
         await drawn(host, num_images=2, progress=True)
-        assert host._model is not None
+        assert host._life.running is not None
         weights = [
             weakref.ref(parameter)
-            for component in host._model.components.values()
+            for component in host._life.running.model.components.values()
             if isinstance(component, torch.nn.Module)
             for parameter in component.parameters()
         ]
@@ -222,6 +223,6 @@ async def test_a_model_that_draws_is_not_idle(entry: Entry) -> None:
 async def test_loading_again_on_the_same_device_changes_nothing(entry: Entry) -> None:
     async with hosting(entry) as host:
         await host.load()
-        model = host._model
+        model = host._life.running
         await host.load("cpu")
-        assert host._model is model
+        assert host._life.running is model
