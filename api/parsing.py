@@ -40,6 +40,7 @@ async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
 
 async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
     """Return fields without those that are absent, files as lists of bytes. Raises InvalidRequest."""
+    _refuse_no_text({name: value for name, value in fields.items() if not _holds_uploads(value)})
     return {
         name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
         for name, value in fields.items()
@@ -109,6 +110,18 @@ async def _as_bytes(name: str, value: Any) -> bytes:
 
 
 def _as_value(name: str, value: Any) -> Any:
-    if isinstance(value, UploadFile) or (isinstance(value, list) and any(isinstance(v, UploadFile) for v in value)):
+    if _holds_uploads(value):
         raise InvalidRequest(name, "must be a text field, not a file")
     return value
+
+
+def _holds_uploads(value: Any) -> bool:
+    return any(isinstance(item, UploadFile) for item in _listed(value))
+
+
+def _refuse_no_text(fields: Mapping[str, Any]) -> None:
+    """JSON can spell half of a surrogate pair, which no tokenizer and no answer can take."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise InvalidRequest("body", "has something that is no text, or that is nested too deep") from error

@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
 
 from api import status
 from api.contract import contract_app
@@ -14,7 +15,7 @@ from api.metrics import measured
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.drafting import accept
-from api.openai.errors import openai_refusal
+from api.openai.errors import openai_refusal, protocol_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
@@ -89,11 +90,17 @@ async def info() -> JSONResponse:
     return JSONResponse({"name": TITLE, "version": VERSION, "model": model, "endpoints": routes})
 
 
+front.include_router(images)
 openai_app = contract_app(TITLE, images, openai_refusal)
 """At the root, beside the other contracts."""
-front.include_router(images)
 openai_alone = contract_app(TITLE, front, openai_refusal)
 """Under its own prefix, with the addresses that the root shares."""
+
+
+@openai_app.exception_handler(HTTPException)
+@openai_alone.exception_handler(HTTPException)
+async def _not_answered(_: Request, error: HTTPException) -> Response:
+    return protocol_refusal(error)
 
 
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:

@@ -10,13 +10,22 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
+from starlette.exceptions import HTTPException
 
 from api.refusals import InvalidForm
 from errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
 from models.entries import Entry
 from models.request import Task
 
-PARAMS = {"width": "size", "height": "size", "num_images": "n", "images": "image", "task": "model", "body": None}
+PARAMS = {
+    "width": "size",
+    "height": "size",
+    "num_images": "n",
+    "images": "image",
+    "image[]": "image",
+    "task": "model",
+    "body": None,
+}
 """Fields of a draft that OpenAI calls otherwise."""
 _CODES = {
     "missing": "missing_required_parameter",
@@ -30,9 +39,9 @@ class WrongField(InvalidRequest):
     """A field is missing, unknown or has a value that no model takes."""
 
     def __init__(self, error: ValidationError) -> None:
-        form = InvalidForm(error)
-        super().__init__(form.field, form.reason)
-        self.openai_code = _CODES.get(error.errors()[0]["type"], "invalid_value")
+        form, kind = InvalidForm(error), error.errors()[0]["type"]
+        super().__init__(form.field, "is no parameter of this address" if kind == "extra_forbidden" else form.reason)
+        self.openai_code = _CODES.get(kind, "invalid_value")
 
 
 class CannotDo(InvalidRequest):
@@ -76,6 +85,12 @@ def openai_refusal(error: JubakoError) -> JSONResponse:
         # Clients repeat every 5xx twice by themselves; what failed for its own sake would only fail again.
         headers["x-should-retry"] = "false"
     return JSONResponse(openai_error(error), error.status, headers)
+
+
+def protocol_refusal(error: HTTPException) -> JSONResponse:
+    """Return the answer to what is wrong before any route is asked, such as the method."""
+    body = {"message": error.detail, "type": _type_of(error.status_code), "param": None, "code": None}
+    return JSONResponse({"error": body}, error.status_code, error.headers)
 
 
 def _code_of(error: InvalidRequest) -> str:

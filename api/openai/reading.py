@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 from PIL import Image
 from pydantic import ValidationError
-from starlette.datastructures import FormData
 from starlette.requests import Request
 
 from api.images import MAX_IMAGES, decode_cutout, decode_image
@@ -27,9 +26,7 @@ _LORAS = "loras[]"
 
 async def read_form(request: Request, form: type[FormT]) -> FormT:
     """Read a request's body. Raises InvalidRequest."""
-    fields = await read_fields(request, files=FILES)
-    # Parsed before, and only looked at once more.
-    return await _checked(_with_loras(fields, await request.form()), form)
+    return await _checked(await _with_loras(await read_fields(request, files=FILES), request), form)
 
 
 async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
@@ -66,12 +63,14 @@ def _images(files: Sequence[bytes]) -> tuple[Image.Image, ...]:
     return tuple(decode_image(file, "image", settings().max_image_px) for file in files)
 
 
-def _with_loras(fields: dict[str, Any], form: FormData) -> dict[str, Any]:
+async def _with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:
     """Put together what clients make of a list of objects in a form: `loras[][name]` and `loras[][scale]`, repeated."""
     keys = [name for name in fields if name.startswith(_LORAS)]
     if not keys:
         return fields
-    columns = {name.removeprefix(_LORAS).strip("[]"): form.getlist(name) for name in keys}
+    # Parsed before, and only looked at once more.
+    form = await request.form()
+    columns = {name.removeprefix(_LORAS).strip("[]") or "name": form.getlist(name) for name in keys}
     if len({len(column) for column in columns.values()}) > 1:
         raise InvalidRequest("loras", "in a form, give a scale to each or to none; or write the list as JSON")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -32,19 +32,25 @@ from settings import settings
 async def serve(socket: WebSocket) -> None:
     """Answer one request and close."""
     await socket.accept()
-    try:
-        text = await socket.receive_text()
-        await _unless_closed(socket, text)
-    except JubakoError as error:
-        await socket.send_json({"type": "error", **openai_error(error)})
-    except WebSocketDisconnect:
-        return
-    await socket.close()
+    with suppress(WebSocketDisconnect):
+        try:
+            await _unless_closed(socket, await _received(socket))
+        except JubakoError as error:
+            await socket.send_json({"type": "error", **openai_error(error)})
+        await socket.close()
 
 
-async def _unless_closed(socket: WebSocket, text: str) -> None:
+async def _received(socket: WebSocket) -> str | bytes:
+    message = await socket.receive()
+    if message["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect
+    request: str | bytes = message.get("text") or message.get("bytes") or ""
+    return request
+
+
+async def _unless_closed(socket: WebSocket, request: str | bytes) -> None:
     """Draw, until the caller closes the socket. Raises WebSocketDisconnect or JubakoError."""
-    working, closing = asyncio.ensure_future(_draw(socket, text)), asyncio.ensure_future(_closed(socket))
+    working, closing = asyncio.ensure_future(_draw(socket, request)), asyncio.ensure_future(_closed(socket))
     try:
         await asyncio.wait({working, closing}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -61,9 +67,9 @@ async def _closed(socket: WebSocket) -> None:
         pass
 
 
-async def _draw(socket: WebSocket, text: str) -> None:
+async def _draw(socket: WebSocket, request: str | bytes) -> None:
     with measured() as measure:
-        form = await _form(text)
+        form = await _form(request)
         accepted = await accept(current_gateway(), form, progress=True)
         measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
         results = 0
@@ -75,11 +81,11 @@ async def _draw(socket: WebSocket, text: str) -> None:
     await socket.send_json({"type": "done", "images": results})
 
 
-async def _form(text: str) -> GenerationForm | EditForm:
-    if len(text) > settings().max_upload_bytes:
+async def _form(request: str | bytes) -> GenerationForm | EditForm:
+    if len(request) > settings().max_upload_bytes:
         raise TooLarge(f"the request has more than {settings().max_upload_bytes} bytes")
     try:
-        fields = json.loads(text)
+        fields = json.loads(request)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("body", f"is not JSON: {error}") from error
     if not isinstance(fields, dict):
