@@ -36,8 +36,7 @@ async def load(request: Request) -> Response:
     try:
         gateway, model = _managed(request)
         device = _read(LoadOptions, await request.body()).device
-        await gateway.residency.make_room(model, device)
-        state = await gateway.runners[model].load(device)
+        state = await gateway.residency.load(model, device)
     except JubakoError as error:
         return refusal(error)
     return JSONResponse(state, 200 if state["state"] == "ready" else 202)

@@ -127,8 +127,7 @@ async def _prepare(gateway: Gateway, model: str, name: str) -> None:
     if state["state"] != "ready" or state["device"] != device:
         if not gateway.managed:
             raise Forbidden("this server does not let callers move models to other devices (JUBAKO_MANAGE)")
-        await gateway.residency.make_room(model, device)
-        state = await runner.load(device)
+        state = await gateway.residency.load(model, device)
     while state["state"] != "ready":
         if state["state"] == "failed":
             raise LoadFailed(state["error"], RETRY_S)
