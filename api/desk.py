@@ -28,7 +28,7 @@ def make_desk(settings: Settings, gateway: Gateway, storage: Storage) -> JobDesk
     bus = RedisBus(url, ttl) if url else LocalBus(ttl)
 
     async def body(job: Job) -> Mapping[str, Any]:
-        return await status_of(job, storage, settings.public_url or "")
+        return await status_of(job, storage, settings.public_url or job.base_url)
 
     sender = WebhookSender(
         ledger=ledger,
@@ -54,5 +54,4 @@ def _desk_settings(settings: Settings) -> DeskSettings:
         result_ttl=timedelta(seconds=settings.result_ttl_s),
         webhook_secret=settings.webhook_secret,
         allow_private_webhooks=settings.webhook_allow_private,
-        webhook_pause=timedelta(seconds=settings.webhook_pause_s),
     )

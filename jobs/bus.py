@@ -13,19 +13,21 @@ from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
 from typing import Any, Protocol
 
-from redis.asyncio import Redis
-
-from jobs.reachable import reachable
+from jobs.redis_connection import connect, reachable
 
 JobEvent = Mapping[str, Any]
 
 KEPT_EVENTS = 300
 """Per job: all steps of most requests, and their previews."""
-_BLOCK_MS = 5000
+AFTER_END_S = 60
+"""How long events are kept once their job has ended: for those who are just reading them."""
+_BLOCK_MS = 1000
+"""Shorter than a connection's own patience, which would end the watching."""
 
 
 class Bus(Protocol):
-    async def publish(self, job_id: str, event: JobEvent) -> None: ...
+    async def publish(self, job_id: str, event: JobEvent, last: bool = False) -> None:
+        """Tell the watchers of a job; nothing follows the `last` event."""
 
     def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
         """Yield what happened and what happens, without end; the caller knows which event is the last."""
@@ -46,13 +48,14 @@ class LocalBus:
         self._expiry: dict[str, asyncio.TimerHandle] = {}
         self._count = 0
 
-    async def publish(self, job_id: str, event: JobEvent) -> None:
+    async def publish(self, job_id: str, event: JobEvent, last: bool = False) -> None:
         self._count += 1
         self._kept[job_id].append((self._count, event))
         self._news.pop(job_id, asyncio.Event()).set()
         if job_id in self._expiry:
             self._expiry.pop(job_id).cancel()
-        self._expiry[job_id] = asyncio.get_running_loop().call_later(self._ttl_s, self._forget, job_id)
+        ttl_s = AFTER_END_S if last else self._ttl_s
+        self._expiry[job_id] = asyncio.get_running_loop().call_later(ttl_s, self._forget, job_id)
 
     async def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
         seen = 0
@@ -72,23 +75,23 @@ class LocalBus:
             expiry.cancel()
 
     def _forget(self, job_id: str) -> None:
-        self._kept.pop(job_id, None)
-        self._expiry.pop(job_id, None)
+        for memory in (self._kept, self._expiry, self._news):
+            memory.pop(job_id, None)
 
 
 class RedisBus:
     """Between all replicas, in one Redis stream per job."""
 
     def __init__(self, url: str, ttl: timedelta) -> None:
-        self._redis: Any = Redis.from_url(url, decode_responses=True)
+        self._redis = connect(url)
         self._ttl_s = max(1, round(ttl.total_seconds()))
 
-    async def publish(self, job_id: str, event: JobEvent) -> None:
+    async def publish(self, job_id: str, event: JobEvent, last: bool = False) -> None:
         name = f"jubako:events:{job_id}"
         with reachable():
             async with self._redis.pipeline(transaction=True) as steps:
                 steps.xadd(name, {"event": json.dumps(event)}, maxlen=KEPT_EVENTS, approximate=True)
-                steps.expire(name, self._ttl_s)
+                steps.expire(name, AFTER_END_S if last else self._ttl_s)
                 await steps.execute()
 
     async def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
@@ -96,7 +99,8 @@ class RedisBus:
         while True:
             with reachable():
                 answer = await self._redis.xread({name: last}, block=_BLOCK_MS)
-            for last, fields in answer[0][1] if answer else ():  # noqa: B007
+            for entry, fields in answer[0][1] if answer else ():
+                last = entry
                 yield json.loads(fields["event"])
 
     async def latest(self, job_id: str) -> JobEvent | None:

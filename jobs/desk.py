@@ -12,9 +12,9 @@ from typing import Any
 
 from errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
-from jobs.errors import TooManyJobs, UnknownJob
+from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
-from jobs.job import Job, JobState
+from jobs.job import Ending, Job, JobState
 from jobs.ledger import Ledger, Page
 from jobs.queue import JobQueue, QueueSettings
 from jobs.telemetry import changed, measure_queue
@@ -22,6 +22,7 @@ from jobs.webhooks import WebhookSender, check_webhook_url
 from jobs.work import Producer, Worker
 from models.request import GenerationRequest
 from storage.client import Storage
+from storage.errors import StorageUnavailable
 from storage.keys import INPUTS, RESULTS
 
 log = logging.getLogger("jubako.jobs")
@@ -52,7 +53,6 @@ class DeskSettings:
     """Age at which local results are deleted; None keeps them."""
     webhook_secret: str | None
     allow_private_webhooks: bool
-    webhook_pause: timedelta
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class Order:
     output_format: str
     quality: int = 90
     caller: str = ""
+    base_url: str = ""
     webhook_url: str | None = None
     idempotency_key: str | None = None
     batch_id: str | None = None
@@ -115,21 +116,43 @@ class JobDesk:
 
         Raises TooManyJobs, InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
         """
+        if order.idempotency_key is not None:
+            earlier = await self._ledger.by_key(order.caller, order.idempotency_key)
+            if earlier is not None:
+                return earlier
         await self._check(order)
-        digest = content_digest(order.request, order.output_format, order.quality) if order.repeatable else None
+        digest = await self._digest(order)
         job = await self._earlier_results(order, digest) or await self._new_job(order)
-        kept = await self._ledger.add(job, order.idempotency_key)
+        kept = await self._recorded(job, order)
         if kept.id != job.id:
-            await self._storage.delete(list(job.inputs.values()))
             return kept
         if job.state.final:
             await self._worker.announce_end(job)
             return job
         changed(job)
-        if digest is not None:
-            await self._ledger.remember_result(digest, job.id)
-        await self._queue.add(job)
+        # It is on record now; what fails from here on is made up for by `_reconcile`.
+        with suppress(LedgerUnavailable):
+            await self._queue.add(job)
+            if digest is not None:
+                await self._ledger.remember_result(digest, job.id)
         return job
+
+    async def _recorded(self, job: Job, order: Order) -> Job:
+        """Write the record; unless that is what is kept, its stored inputs go."""
+        kept = None
+        try:
+            kept = await self._ledger.add(job, order.idempotency_key)
+        finally:
+            if job.inputs and (kept is None or kept.id != job.id):
+                with suppress(StorageUnavailable):
+                    await self._storage.delete(list(job.inputs.values()))
+        return kept
+
+    async def _digest(self, order: Order) -> str | None:
+        """What equal requests have in common, for those that may share results."""
+        if not (order.repeatable and self._settings.reuse_results):
+            return None
+        return await asyncio.to_thread(content_digest, order.request, order.output_format, order.quality)
 
     async def get(self, job_id: str) -> Job:
         """Return a job, as far as it is at this moment. Raises UnknownJob."""
@@ -154,10 +177,13 @@ class JobDesk:
 
     async def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that has stays as it is, which the answer shows. Raises UnknownJob."""
-        before = await self._ledger.get(job_id)
-        job = await self._ledger.change(job_id, Job.cancelled)
-        if not before.state.final and job.state is JobState.CANCELLED:
-            await self._queue.cancel(job)
+        ending = Ending(Job.cancelled)
+        job = await self._ledger.change(job_id, ending)
+        if job.state is JobState.CANCELLED:
+            # Again for one that was cancelled before: its drawing may not have heard of it.
+            with suppress(LedgerUnavailable):
+                await self._queue.cancel(job)
+        if ending.made(job):
             await self._worker.announce_end(job)
         return job
 
@@ -219,12 +245,13 @@ class JobDesk:
             raise TooManyJobs(f"you have {self._settings.max_per_caller} jobs that have not ended", RETRY_LATER_S)
 
     async def _earlier_results(self, order: Order, digest: str | None) -> Job | None:
-        if digest is None or not self._settings.reuse_results:
-            return None
-        earlier = await self._ledger.recall_result(digest)
-        if earlier is None:
+        earlier = None if digest is None else await self._ledger.recall_result(digest)
+        if earlier is None or not await self._are_stored(earlier):
             return None
         return self._blank_job(order).completed(earlier.results).changed(message="An equal request was done before")
+
+    async def _are_stored(self, job: Job) -> bool:
+        return all([await self._storage.exists(result.key) for result in job.results])
 
     async def _new_job(self, order: Order) -> Job:
         job = self._blank_job(order)
@@ -237,6 +264,7 @@ class JobDesk:
             quality=order.quality,
             priority=order.request.priority,
             caller=order.caller,
+            base_url=order.base_url,
             webhook_url=order.webhook_url,
             batch_id=order.batch_id,
         )
@@ -270,6 +298,9 @@ class JobDesk:
                 await chore()
             except JubakoError as error:
                 log.warning("%s; again in %g s", error.message, pause_s)
+            # One chore's mistake must not be its last.
+            except Exception:
+                log.exception("a chore of the job desk failed; again in %g s", pause_s)
 
 
 def _event(job: Job, name: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def store_inputs(request: GenerationRequest, job_id: str, storage: Storage
 
 async def restore_request(fields: Mapping[str, Any], inputs: Mapping[str, str], storage: Storage) -> GenerationRequest:
     """Put a request together again. Raises StorageUnavailable, or NotStored when an image is gone."""
-    images = {name: _opened(await storage.get(key)) for name, key in inputs.items()}
+    images = {name: await asyncio.to_thread(_opened, await storage.get(key)) for name, key in inputs.items()}
     listed = tuple(images.pop(name) for name in sorted(n for n in images if n.startswith(f"{_LIST}_")))
     return GenerationRequest.model_validate({**fields, **images, _LIST: listed})
 

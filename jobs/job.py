@@ -7,7 +7,7 @@ processing, and the next one takes it up again (`attempts` counts). Knows nothin
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -33,7 +33,8 @@ OPEN = (JobState.PENDING, JobState.PROCESSING)
 
 
 class _Data(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Records may have been written by a newer release.
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Result(_Data):
@@ -60,12 +61,14 @@ class Job(_Data):
     request: Mapping[str, Any]
     """`GenerationRequest` without its images, as JSON."""
     inputs: Mapping[str, str] = Field(default_factory=dict)
-    """Storage keys of the request's images by field; `images.0`, `images.1` for lists."""
+    """Storage keys of the request's images by field; `images_00`, `images_01` for lists."""
     output_format: str
     quality: int = 90
     priority: Priority = Priority.NORMAL
     caller: str = ""
     """Whose limit it counts against."""
+    base_url: str = ""
+    """This server's address as the caller knew it, for results in its own folder."""
     webhook_url: str | None = None
     batch_id: str | None = None
     """What it shares with the jobs that were asked for together."""
@@ -119,8 +122,31 @@ class Job(_Data):
         """Whether a webhook is yet to hear of the end."""
         return self.state.final and self.webhook_url is not None and not self.told
 
+    @property
+    def kept_from(self) -> datetime | None:
+        """When the time of its record begins to run; None while there is still something to do about it."""
+        if not self.state.final or self.untold:
+            return None
+        return self.deliveries[-1].at if self.deliveries else self.finished_at
+
     def cancelled(self) -> Job:
         return self._finished(JobState.CANCELLED, message="Generation cancelled")
 
     def _finished(self, state: JobState, **changes: Any) -> Job:
         return self.changed(state=state, finished_at=datetime.now(UTC), **changes)
+
+
+class Ending:
+    """A change to a job's end that knows whether it was the one that ended it: somebody may have been faster."""
+
+    def __init__(self, change: Callable[[Job], Job]) -> None:
+        self._change = change
+        self._made: Job | None = None
+
+    def __call__(self, job: Job) -> Job:
+        self._made = self._change(job)
+        return self._made
+
+    def made(self, kept: Job) -> bool:
+        """Whether what the ledger keeps is what this made."""
+        return kept == self._made

@@ -32,6 +32,9 @@ class Ledger(Protocol):
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
         """Keep a new job; with a key that its caller used before, return that earlier job instead."""
 
+    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+        """Return the job for which a caller used a key before."""
+
     async def get(self, job_id: str) -> Job:
         """Return a job, or raise UnknownJob when there is none, or its time is over."""
 

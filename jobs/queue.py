@@ -7,6 +7,7 @@ it has taken, the engines choose. A job is in a queue under its own id, so addin
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -16,10 +17,13 @@ from docket import Docket, Worker
 from redis.exceptions import RedisError
 
 from jobs.job import Job
-from jobs.reachable import reachable
+from jobs.redis_connection import reachable
 from models.request import Priority
 
+log = logging.getLogger("jubako.jobs")
+
 MEMORY = "memory://"
+RESTART_S = 1.0
 _RECORD_TTL = timedelta(minutes=5)
 
 
@@ -45,14 +49,16 @@ class JobQueue:
         self._dockets = {
             p: Docket(f"jubako-{p.name.lower()}", settings.url, execution_ttl=_RECORD_TTL) for p in Priority
         }
+        self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
         self._run, self._tell = run, tell
         self._in_hand: set[asyncio.Task[None]] = set()
+        self._closing = False
         self._stack = AsyncExitStack()
         self._working: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
         """Connect and start to take jobs."""
-        for docket in self._dockets.values():
+        for docket in (*self._dockets.values(), self._webhooks):
             await self._stack.enter_async_context(docket)
             for task in self._tasks():
                 docket.register(task)
@@ -60,10 +66,11 @@ class JobQueue:
                 docket, concurrency=self._settings.concurrency, redelivery_timeout=self._settings.redelivery
             )
             await self._stack.enter_async_context(worker)
-            self._working.append(asyncio.create_task(worker.run_forever()))
+            self._working.append(asyncio.create_task(self._work(worker)))
 
     async def close(self) -> None:
         """Stop taking jobs; those in hand are left to whoever comes next."""
+        self._closing = True
         # By itself, docket would wait for the jobs in hand, which may be minutes of work.
         for task in (*self._in_hand, *self._working):
             task.cancel()
@@ -82,9 +89,7 @@ class JobQueue:
         """Queue one attempt to tell a job's webhook."""
         when = datetime.now(UTC) + delay
         with reachable():
-            await self._dockets[job.priority].add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(
-                job.id, attempt
-            )
+            await self._webhooks.add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(job.id, attempt)
 
     async def cancel(self, job: Job) -> None:
         """Take a job out of its queue, or interrupt whoever does it."""
@@ -106,10 +111,23 @@ class JobQueue:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
+        """Docket keeps what a task raises, and may fail over it: nothing leaves here but being cancelled."""
         task = asyncio.current_task()
         assert task is not None
         self._in_hand.add(task)
         try:
             yield
+        except Exception:
+            log.exception("a task of the queue failed; its job is looked at again soon")
         finally:
             self._in_hand.discard(task)
+
+    async def _work(self, worker: Worker) -> None:
+        """Begin again whatever ends a worker: without it, a whole class of jobs would wait for ever."""
+        # Docket takes being cancelled for an end like any other.
+        while not self._closing:
+            try:
+                await worker.run_forever()
+            except Exception:
+                log.exception("a worker of the queue ended; it begins again")
+                await asyncio.sleep(RESTART_S)

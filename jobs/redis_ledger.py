@@ -18,13 +18,12 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from redis.asyncio import Redis
 from redis.exceptions import WatchError
 
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger import Change, Page
-from jobs.reachable import reachable
+from jobs.redis_connection import connect, reachable
 from models.request import Priority
 
 PREFIX = "jubako:"
@@ -37,8 +36,7 @@ class RedisLedger:
     """`ttl` is how long a record is kept once its job has ended."""
 
     def __init__(self, url: str, ttl: timedelta) -> None:
-        # Untyped, as redis-py types its answers for every way in which it may be configured.
-        self._redis: Any = Redis.from_url(url, decode_responses=True)
+        self._redis = connect(url)
         self._ttl_s = max(1, round(ttl.total_seconds()))
 
     async def open(self) -> None:
@@ -51,6 +49,11 @@ class RedisLedger:
         with reachable():
             async with self._redis.pipeline(transaction=True) as steps:
                 return await self._add(steps, job, idempotency_key)
+
+    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+        with reachable():
+            job_id = await self._redis.get(f"{PREFIX}key:{caller}:{idempotency_key}")
+            return None if job_id is None else await self._find(job_id)
 
     async def get(self, job_id: str) -> Job:
         with reachable():
@@ -178,7 +181,7 @@ class RedisLedger:
     def _write(self, steps: Any, job: Job, before: Job | None) -> None:
         """Append to a transaction what keeps the record and moves it in the indices."""
         created = job.created_at.timestamp()
-        ttl = {"ex": self._ttl_s} if job.state.final else {}
+        ttl = {} if job.kept_from is None else {"ex": self._ttl_s}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
         self._index(steps, f"{PREFIX}untold", job, job.untold)
         if job.batch_id is not None:

@@ -70,6 +70,11 @@ class SqliteLedger:
 
         return await self._transaction(add)
 
+    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+        query = f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
+        jobs = await self._all(query, (caller, idempotency_key, time.time()))
+        return jobs[0] if jobs else None
+
     async def get(self, job_id: str) -> Job:
         return await self._transaction(lambda database: _read(database, job_id))
 
@@ -172,6 +177,8 @@ class SqliteLedger:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         with _available():
             self._database = sqlite3.connect(self._file, isolation_level=None)
+            # Two servers on one file would take each other's jobs.
+            self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._database.execute("PRAGMA journal_mode=WAL")
             # A job is accepted once it is on disk: kill -9 and power loss alike.
             self._database.execute("PRAGMA synchronous=FULL")
@@ -183,7 +190,7 @@ class SqliteLedger:
             self._database = None
 
     def _write(self, database: sqlite3.Connection, job: Job) -> None:
-        expires_at = job.finished_at.timestamp() + self._ttl_s if job.finished_at else None
+        expires_at = job.kept_from.timestamp() + self._ttl_s if job.kept_from else None
         row = (
             *(job.id, job.state, int(job.priority), job.caller),
             *(job.created_at.timestamp(), expires_at, job.untold, job.batch_id, job.model_dump_json()),

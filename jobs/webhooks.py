@@ -36,6 +36,7 @@ TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 8
 BACKOFF = 3
 """Each pause is so many times the one before: with 5 s first, the last attempt comes an hour and a half later."""
+_IPV4_AT_THE_END = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 GONE = 410
 """A receiver's way to say that it wants no more."""
 
@@ -69,15 +70,28 @@ def is_public(address: str) -> bool:
     """Whether an IP address is one that anybody on the internet may reach."""
     ip = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
+        if ip.is_site_local:
+            return False
         # An IPv4 address in IPv6 clothes goes where the IPv4 address goes.
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _embedded(ip)
         ip = inner or ip
     return ip.is_global and not ip.is_multicast
 
 
+def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+    """The IPv4 address that is the end of one for NAT64, or of an IPv4-compatible one."""
+    if any(ip in network for network in _IPV4_AT_THE_END):
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return None
+
+
 async def check_webhook_url(url: str, allow_private: bool) -> None:
     """Raise InvalidRequest for an address that will not be called."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise InvalidRequest("webhook_url", "is no address") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidRequest("webhook_url", "must be an http or https address")
     if parts.username or parts.password:
@@ -90,7 +104,8 @@ async def check_webhook_url(url: str, allow_private: bool) -> None:
                 found = [parts.hostname]
             else:
                 found = [a["host"] for a in await ThreadedResolver().resolve(parts.hostname, 0, socket.AF_UNSPEC)]
-    except (OSError, TimeoutError) as error:
+    # ValueError: names that no name server could have, such as those with an empty part.
+    except (OSError, TimeoutError, ValueError) as error:
         raise InvalidRequest("webhook_url", f"{parts.hostname!r} cannot be found") from error
     if not all(map(is_public, found)):
         raise InvalidRequest("webhook_url", "leads to a private address; the operator must allow those")
@@ -114,6 +129,7 @@ def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 class WebhookSender:
     ledger: Ledger
     secret: str
+    """Empty when the operator has taken it away: what is owed then waits for another."""
     allow_private: bool
     first_pause: timedelta
     body: Callable[[Job], Awaitable[Mapping[str, Any]]]
@@ -122,7 +138,7 @@ class WebhookSender:
     async def attempt(self, job_id: str, number: int) -> timedelta | None:
         """Tell a job's webhook; return the pause before the next attempt, or None when there is none."""
         job = await self.ledger.get(job_id)
-        if not job.untold:
+        if not job.untold or not self.secret:
             return None
         delivery = await self._post(job)
         status = delivery.status

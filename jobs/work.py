@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
 from jobs.bus import Bus
-from jobs.errors import LedgerUnavailable
+from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restore_request
-from jobs.job import Job, Result
+from jobs.job import Ending, Job, Result
 from jobs.ledger import Change, Ledger
 from jobs.telemetry import changed
 from models.request import GenerationRequest
@@ -35,8 +37,14 @@ DRAWN_PROGRESS = 95
 """Per cent of a job that is drawn and not yet stored."""
 MAX_ATTEMPTS = 20
 """A job may also end the gateway, and so never report a lost runner; restarts for other reasons are fewer."""
+LOOK_S = 2.0
+"""How often a job in hand is looked up."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
+
+
+class _EndedElsewhereError(Exception):
+    """Somebody else ended the job that is in hand."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,8 @@ class Worker:
     """How many times a job may end the model's process before it is the job's fault."""
     on_end: Callable[[Job], Awaitable[None]]
     """Called once a job has ended, whoever ended it."""
+    suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By model."""
 
     async def run(self, job_id: str) -> None:
         """Do a job. Cancelling the task stops the drawing and leaves the record as it is."""
@@ -78,26 +88,62 @@ class Worker:
         if job.state.final:
             return
         try:
-            results = await self._results(job)
+            results = await self._unless_ended(job_id, self._results(job))
+        except _EndedElsewhereError:
+            return
         except JubakoError as error:
-            reason = error.message
-            ended = await self._keep(job_id, lambda j: j.failed(reason))
+            await self._end(job_id, partial(Job.failed, error=error.message))
+        except Exception:
+            log.exception("job %s failed", job_id)
+            await self._end(job_id, partial(Job.failed, error="an internal error; the server's log has the cause"))
         else:
-            ended = await self._keep(job_id, lambda j: j.completed(results))
-        await self.announce_end(ended)
+            await self._end(job_id, partial(Job.completed, results=results))
+
+    async def _end(self, job_id: str, change: Change) -> Job:
+        ending = Ending(change)
+        job = await self._keep(job_id, ending)
+        if ending.made(job):
+            await self.announce_end(job)
+        return job
+
+    async def _unless_ended(self, job_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work unless somebody ends the job meanwhile; who cancels it may not reach its queue."""
+        working, watching = asyncio.create_task(work), asyncio.create_task(self._ended(job_id))
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise _EndedElsewhereError
+            return working.result()
+        finally:
+            working.cancel()
+            watching.cancel()
+            await asyncio.wait({working, watching})
+
+    async def _ended(self, job_id: str) -> None:
+        """Return once the record says that the job has ended, or is gone."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(LedgerUnavailable):
+                try:
+                    job = await self.ledger.get(job_id)
+                except UnknownJob:
+                    return
+                if job.state.final:
+                    return
 
     async def announce_end(self, job: Job) -> None:
         """Tell watchers, the log and whoever waits that a job has ended, and drop what only the drawing needed."""
         changed(job)
-        await self.tell(job, str(job.state), error=job.error)
+        await self.tell(job, str(job.state), error=job.error, last=True)
         await self.on_end(job)
         if job.inputs:
             await _patiently(lambda: self.storage.delete(list(job.inputs.values())), StorageUnavailable)
 
-    async def tell(self, job: Job, name: str, **details: Any) -> None:
+    async def tell(self, job: Job, name: str, last: bool = False, **details: Any) -> None:
         """Publish an event; a bus that is away loses it."""
+        event = {"event": name, "progress": job.progress, "message": job.message, **details}
         try:
-            await self.bus.publish(job.id, {"event": name, "progress": job.progress, "message": job.message, **details})
+            await self.bus.publish(job.id, event, last)
         except LedgerUnavailable:
             log.warning("job %s: nobody could be told of %r", job.id, name)
 
@@ -107,9 +153,7 @@ class Worker:
             return job
         if job.attempts > MAX_ATTEMPTS:
             reason = f"given up after {MAX_ATTEMPTS} attempts, none of which came to an end"
-            job = await self._keep(job_id, lambda j: j.failed(reason))
-            await self.announce_end(job)
-            return job
+            return await self._end(job_id, partial(Job.failed, error=reason))
         changed(job)
         return job
 
@@ -124,7 +168,8 @@ class Worker:
         """Draw until it succeeds, or fails for a reason of the request's own."""
         for pause_s in _pauses():
             try:
-                return await self._draw_once(job, _within_deadline(job, request))
+                async with self._alone(job):
+                    return await self._draw_once(job, _within_deadline(job, request))
             except LoadFailed:
                 # Gated, missing, damaged or too large: an operator's work, not a matter of time.
                 raise
@@ -138,6 +183,10 @@ class Worker:
                 await self.tell(job, "waiting")
             await asyncio.sleep(pause_s)
         raise AssertionError("pauses have no end")
+
+    def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
+        """One at a time, those under which the model's process ended: only one of them is to blame."""
+        return self.suspects[str(job.request["model"])] if job.runners_lost else nullcontext()
 
     async def _draw_once(self, job: Job, request: GenerationRequest) -> list[File]:
         progress = _Progress(job, request.num_images)

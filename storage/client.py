@@ -64,6 +64,15 @@ class Storage:
             except FileNotFoundError as error:
                 raise NotStored from error
 
+    async def exists(self, key: str) -> bool:
+        """Whether there is a file of that name."""
+        async with _bounded("reading", self._timeout_s):
+            try:
+                await self._store.head_async(key)
+            except FileNotFoundError:
+                return False
+        return True
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete files; those that do not exist are none to complain about."""
         async with _bounded("deleting"):

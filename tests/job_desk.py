@@ -69,12 +69,12 @@ async def job_desk(
         "result_ttl": None,
         "webhook_secret": SECRET,
         "allow_private_webhooks": True,
-        "webhook_pause": timedelta(milliseconds=50),
     } | changes
+    pause = settings.pop("webhook_pause", timedelta(milliseconds=50))
     wanted = DeskSettings(**settings)
     ledger = RedisLedger(redis_url, HOUR) if redis_url else SqliteLedger(folder / "jobs.sqlite", HOUR)
     bus = RedisBus(redis_url, HOUR) if redis_url else LocalBus(HOUR)
-    sender = WebhookSender(ledger, SECRET, wanted.allow_private_webhooks, wanted.webhook_pause, _told)
+    sender = WebhookSender(ledger, SECRET, wanted.allow_private_webhooks, pause, _told)
     storage = storage or open_storage(Settings(storage=f"file://{folder / 'files'}"))
     desk = JobDesk(wanted, ledger, bus, storage, producer, sender)
     await desk.open()

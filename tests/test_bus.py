@@ -52,6 +52,15 @@ async def test_watchers_see_what_comes(bus: Bus) -> None:
     assert await asyncio.gather(*watching) == [[step(n) for n in range(4)]] * 3
 
 
+@pytest.mark.slow
+async def test_silence_ends_no_watching(bus: Bus) -> None:
+    watching = asyncio.ensure_future(first(bus, "silent", 1))
+    # Longer than a connection to Redis waits for an answer.
+    await asyncio.sleep(6)
+    await bus.publish("silent", step(1))
+    assert await watching == [step(1)]
+
+
 async def test_jobs_are_kept_apart(bus: Bus) -> None:
     await bus.publish("one", step(1))
     await bus.publish("other", step(2))
@@ -68,5 +77,6 @@ async def test_a_long_job_keeps_its_latest_events(bus: Bus) -> None:
 async def test_silent_jobs_are_forgotten() -> None:
     bus = LocalBus(timedelta(milliseconds=1))
     await bus.publish("old", step(0))
-    while bus._kept:  # noqa: ASYNC110, since nothing tells that a timer has fired
+    await first(bus, "old", 1)
+    while bus._kept or bus._news:  # noqa: ASYNC110, since nothing tells that a timer has fired
         await asyncio.sleep(0.001)

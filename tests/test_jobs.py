@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -12,12 +12,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from errors import RunnerLost
 from jobs.desk import JobDesk
-from jobs.errors import TooManyJobs, UnknownJob
+from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
 from jobs.queue import MEMORY, QueueSettings
-from models.request import Priority, Task
+from jobs.redis_ledger import RedisLedger
+from jobs.work import File
+from models.request import GenerationRequest, Priority, Task
 from runners.engine import Engine
+from runners.events import Event, Result, Step
 from settings import Settings
 from storage.client import Storage, open_storage
 from storage.errors import NotStored
@@ -173,3 +177,101 @@ async def test_jobs_outlive_the_desk(engine: Engine, tmp_path: Path) -> None:
         done = [await finished(desk, job) for job in jobs]
     assert [job.state for job in done] == [JobState.COMPLETED] * 12
     assert max(job.attempts for job in done) == 2
+
+
+class PoisonousProducer(EngineProducer):
+    """A model whose process ends whenever it draws poison, with everything that it is drawing; named so, since a real
+    process that ends is tests/test_job_durability.py's.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._ended = asyncio.Event()
+
+    async def draw(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
+        ended = self._ended
+        async with aclosing(super().draw(wanted)) as happenings:
+            async for event in happenings:
+                if wanted.prompt == "poison" and isinstance(event, Step):
+                    self._ended.set()
+                    self._ended = asyncio.Event()
+                if ended.is_set():
+                    raise RunnerLost
+                yield event
+
+
+async def test_who_ends_the_model_fails_and_its_neighbours_do_not(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(PoisonousProducer(engine), tmp_path) as desk:
+        good = [
+            await desk.submit(order(request(seed=seed, progress=True, num_inference_steps=30))) for seed in range(5)
+        ]
+        poison = await desk.submit(order(request(prompt="poison", progress=True)))
+        assert [(await finished(desk, job)).state for job in good] == [JobState.COMPLETED] * 5
+        given_up = await finished(desk, poison)
+    assert given_up.state is JobState.FAILED
+    assert "3 times the model's process ended" in (given_up.error or "")
+
+
+class BrokenProducer(EngineProducer):
+    def encode(self, wanted: GenerationRequest, result: Result, job: Job) -> File:
+        raise OSError("no such codec")
+
+
+async def test_a_mistake_of_ours_fails_the_job_and_is_not_told(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(BrokenProducer(engine), tmp_path) as desk:
+        failed = await finished(desk, await desk.submit(order()))
+    assert (failed.state, failed.attempts) == (JobState.FAILED, 1)
+    assert failed.error == "an internal error; the server's log has the cause"
+
+
+async def test_a_cancelled_record_stops_the_drawing_however_it_was_cancelled(
+    engine: Engine, tmp_path: Path, redis: RedisServer
+) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url) as desk:
+        job = await desk.submit(order(request(num_inference_steps=900, progress=True)))
+        await _first_step(desk, job)
+        other = RedisLedger(redis.url, timedelta(hours=1))
+        await other.change(job.id, Job.cancelled)
+        await other.close()
+        async with asyncio.timeout(20):
+            while engine.running:  # noqa: ASYNC110, since the engine tells nobody that it is idle
+                await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_two_cancel_ends_once(desk: JobDesk) -> None:
+    job = await desk.submit(order(request(num_inference_steps=900, progress=True)))
+    watching = asyncio.ensure_future(_ends(desk, job))
+    await _first_step(desk, job)
+    assert {j.state for j in await asyncio.gather(*(desk.cancel(job.id) for _ in range(5)))} == {JobState.CANCELLED}
+    assert await watching == 1
+
+
+async def _ends(desk: JobDesk, job: Job) -> int:
+    async with aclosing(desk._bus.watch(job.id)) as happenings:  # type: ignore[type-var]
+        ends = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                async for event in happenings:
+                    ends += event["event"] == "cancelled"
+        return ends
+
+
+async def test_a_known_key_is_answered_in_a_full_line(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path, max_per_caller=1) as desk:
+        job = await desk.submit(order(request(num_inference_steps=900), idempotency_key="k"))
+        assert (await desk.submit(order(idempotency_key="k"))).id == job.id
+
+
+async def test_a_result_that_is_gone_is_drawn_again(desk: JobDesk, storage: Storage) -> None:
+    first = await finished(desk, await desk.submit(order(request(seed=5, progress=True), repeatable=True)))
+    await storage.delete([first.results[0].key])
+    again = await desk.submit(order(request(seed=5, progress=True), repeatable=True))
+    assert (await finished(desk, again)).attempts == 1
+
+
+async def test_two_desks_do_not_share_a_file(engine: Engine, tmp_path: Path) -> None:
+    producer = EngineProducer(engine)
+    async with job_desk(producer, tmp_path):
+        with pytest.raises(LedgerUnavailable):
+            async with job_desk(producer, tmp_path):
+                pass

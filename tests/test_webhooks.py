@@ -7,6 +7,7 @@ import base64
 import hashlib
 import hmac
 import time
+import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -17,9 +18,11 @@ from aiohttp import web
 
 from errors import InvalidRequest
 from jobs.desk import JobDesk
-from jobs.job import Job
+from jobs.job import Job, JobState
+from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, is_public
 from runners.engine import Engine
+from tests.drawing import request
 from tests.job_desk import SECRET, EngineProducer, finished, job_desk, order
 
 
@@ -120,7 +123,18 @@ async def test_what_was_not_told_is_told_after_a_restart(engine: Engine, tmp_pat
     "address",
     [
         *("127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
-        *("::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "2002:7f00:1::", "224.0.0.1"),
+        *(
+            "::1",
+            "fe80::1",
+            "fc00::1",
+            "::ffff:127.0.0.1",
+            "::ffff:10.0.0.1",
+            "2002:7f00:1::",
+            "224.0.0.1",
+            "64:ff9b::a9fe:a9fe",
+            "::7f00:1",
+            "fec0::1",
+        ),
     ],
 )
 async def test_private_addresses_are_refused(address: str) -> None:
@@ -142,6 +156,9 @@ def test_public_addresses_are_allowed(address: str) -> None:
         ("file:///etc/passwd", "http or https"),
         ("hook", "http or https"),
         ("http:///hook", "http or https"),
+        ("http://[bad/", "no address"),
+        ("http://example.com:abc/", "no address"),
+        ("http://a..b/", "cannot be found"),
         ("http://user:password@example.com/", "user name"),
         ("http://localhost/hook", "private"),
         ("http://localtest.invalid/", "cannot be found"),
@@ -171,3 +188,22 @@ async def test_without_a_secret_there_are_no_webhooks(engine: Engine, tmp_path: 
     async with job_desk(EngineProducer(engine), tmp_path, webhook_secret=None) as desk:
         with pytest.raises(InvalidRequest, match="JUBAKO_WEBHOOK_SECRET"):
             await desk.submit(order(webhook_url=receiver.url))
+
+
+async def test_webhooks_do_not_wait_behind_jobs(engine: Engine, tmp_path: Path, receiver: Receiver) -> None:
+    one_at_a_time = QueueSettings(f"{MEMORY}{uuid.uuid4()}", concurrency=1, redelivery=timedelta(seconds=2))
+    async with job_desk(EngineProducer(engine), tmp_path, queue=one_at_a_time) as desk:
+        first = await desk.submit(order(webhook_url=receiver.url))
+        last = [await desk.submit(order(request(num_inference_steps=900))) for _ in range(3)][-1]
+        await finished(desk, first)
+        async with asyncio.timeout(20):
+            while not receiver.heard:  # noqa: ASYNC110, as above
+                await asyncio.sleep(0.01)
+        assert (await desk.get(last.id)).state is JobState.PENDING
+
+
+async def test_a_record_stays_until_its_webhook_is_told(engine: Engine, tmp_path: Path, receiver: Receiver) -> None:
+    receiver.statuses = [500]
+    async with job_desk(EngineProducer(engine), tmp_path, webhook_pause=timedelta(hours=1)) as desk:
+        job = await finished(desk, await desk.submit(order(webhook_url=receiver.url)))
+    assert job.kept_from is None
