@@ -7,6 +7,7 @@ at the same time, from any thread or loop, shares batches as on the server.
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
@@ -78,21 +79,36 @@ class InProcess:
             policy=policy_here(settings),
         )
         self._loop = asyncio.new_event_loop()
-        threading.Thread(target=self._loop.run_forever, name="jubako", daemon=True).start()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="jubako", daemon=True)
+        self._thread.start()
 
     def run(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> Future[T]:
         """Begin something that needs the gateway; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work(self._gateway), self._loop)
+
+    def close(self) -> None:
+        """Wait for whatever is being loaded, cancel what is drawn, and end the loop's thread."""
+        self.run(_unload_all).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def load(self) -> Future[dict[str, Any]]:
         """Begin to load the default model."""
         return self.run(lambda gateway: gateway.runners[gateway.catalogue.default.id].load())
 
 
+async def _unload_all(gateway: Gateway) -> None:
+    for runner in gateway.runners.values():
+        await runner.unload(force=True)
+
+
 @cache
 def in_process() -> InProcess:
-    """Return this process's own, made at the first call. Raises StartError."""
-    return InProcess(settings())
+    """Return this process's own, made at the first call and closed at the process's end. Raises StartError."""
+    made = InProcess(settings())
+    # An interpreter that ends under threads that compute is aborted.
+    atexit.register(made.close)
+    return made
 
 
 def inpaint(fields: Mapping[str, Any], hear: Hear | None = None) -> list[dict[str, str]]:

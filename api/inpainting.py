@@ -182,7 +182,7 @@ def _results(request: GenerationRequest, draft: Draft, pictures: list[Picture]) 
 
 def _under_mask(drawn: Image.Image, draft: Draft) -> Image.Image:
     """The drawn picture where the mask is white, the upload where it is black, both in the upload's size."""
-    assert draft.image is not None, "inpainting has one"
+    assert draft.image is not None and draft.mask is not None, "inpainting has both"  # noqa: PT018
     resized = drawn.resize(draft.image.size, Image.Resampling.LANCZOS)
     return Image.composite(resized, draft.image, draft.mask)
 

@@ -62,9 +62,12 @@ class TokenOptimisation:
         vae = copy.deepcopy(model.components["vae"])
         folder = str(spec.clip.path)
         clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
-        frozen = [module.to(model.device, torch.float32).eval().requires_grad_(False) for module in (vae, clip)]
+        if vae.dtype is not torch.float32:
+            vae = vae.float()
+        for module in (vae, clip):
+            module.to(model.device).eval().requires_grad_(False)
         pixels = json.loads(Path(folder, "preprocessor_config.json").read_text(encoding="utf-8"))
-        return cls(*frozen, model.components["tokenizer"], pixels, model.device)
+        return cls(vae, clip, model.components["tokenizer"], pixels, model.device)
 
     def draw(self, request: GenerationRequest, seed: int) -> Iterator[Progress | Image.Image]:
         """Yield after each iteration, so that a caller may stop there, and the picture at the end."""
@@ -92,7 +95,8 @@ class TokenOptimisation:
         kept = 1 - mask
         keeping = ((decoded - image).abs() * kept).sum() / (3 * kept.sum()).clamp(min=1)
         prior: Tensor = latents.square().mean()
-        return KEEPING_WEIGHT * keeping - SIMILARITY_WEIGHT * similarity + PRIOR_WEIGHT * prior
+        loss: Tensor = KEEPING_WEIGHT * keeping - SIMILARITY_WEIGHT * similarity + PRIOR_WEIGHT * prior
+        return loss
 
     @torch.no_grad()
     def _start(self, image: Tensor, mask: Tensor, generator: torch.Generator) -> Tensor:
@@ -121,7 +125,8 @@ class TokenOptimisation:
 
     def _embedded(self, pictures: Tensor) -> Tensor:
         seen = self._clip.get_image_features(pixel_values=((pictures + 1) / 2 - self._mean) / self._std)
-        return functional.normalize(seen.pooler_output, dim=-1)
+        embedded: Tensor = functional.normalize(seen.pooler_output, dim=-1)  # (B, width)
+        return embedded
 
     @torch.no_grad()
     def _text(self, prompt: str) -> Tensor:
@@ -132,7 +137,9 @@ class TokenOptimisation:
             truncation=True,
             return_tensors="pt",
         ).input_ids
-        return functional.normalize(self._clip.get_text_features(input_ids=ids.to(self._device)).pooler_output, dim=-1)
+        read = self._clip.get_text_features(input_ids=ids.to(self._device))
+        embedded: Tensor = functional.normalize(read.pooler_output, dim=-1)  # (1, width)
+        return embedded
 
     def _pixels(self, image: Image.Image) -> Tensor:
         """A picture as (1, channels, h, w) in 0..1."""

@@ -84,7 +84,7 @@ class TestPixels:
     @pytest.mark.parametrize("method", ["diffusion", "token-opt"])
     def test_those_outside_the_mask_are_the_inputs_own(self, http: httpx.Client, method: str) -> None:
         image, mask = photo(*ODD), half_mask(*ODD)
-        extras = {"iterations": 3} if method == "token-opt" else {}
+        extras: dict[str, Any] = {"iterations": 3} if method == "token-opt" else {}
         (drawn,) = pictures(post(http, image, mask, method=method, seed=1, **extras))
         kept = np.asarray(mask) == 0
         assert (np.asarray(drawn)[kept] == np.asarray(image)[kept]).all()
@@ -103,7 +103,13 @@ class TestPixels:
 
     @pytest.mark.parametrize("model", ["tiny", "miniature"])
     def test_the_extras_are_taken(self, http: httpx.Client, model: str) -> None:
-        extras = {"model": model, "num_inference_steps": 6, "guidance_scale": 2.5, "strength": 0.5, "seed": 9}
+        extras: dict[str, Any] = {
+            "model": model,
+            "num_inference_steps": 6,
+            "guidance_scale": 2.5,
+            "strength": 0.5,
+            "seed": 9,
+        }
         (drawn,) = pictures(post(http, **extras))
         said = json.loads(drawn.info["parameters"])
         assert {name: said[name] for name in extras} == extras
@@ -136,7 +142,7 @@ class TestMistakes:
 
     @pytest.mark.parametrize("missing", ["prompt", "input_image", "mask_image"])
     def test_what_is_missing_is_named(self, http: httpx.Client, missing: str) -> None:
-        parts = {"prompt": (None, "a"), "input_image": png(photo()), "mask_image": png(half_mask())}
+        parts: dict[str, Any] = {"prompt": (None, "a"), "input_image": png(photo()), "mask_image": png(half_mask())}
         del parts[missing]
         answer = http.post("/generate-inpainting", files=parts)
         assert answer.status_code == 422
