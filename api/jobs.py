@@ -6,7 +6,7 @@ import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from bentoml import get_current_service
@@ -91,6 +91,8 @@ async def jobs(
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
 ) -> JSONResponse:
     """List jobs, newest first; `next_before` of one page is `before` of the next."""
+    if before is not None and before.tzinfo is None:
+        before = before.replace(tzinfo=UTC)
     page = await _desk().page(status, before, limit)
     listed = [await status_of(job, _storage(), _base_url(request)) for job in page.jobs]
     following = page.next_before and page.next_before.isoformat()
@@ -157,9 +159,12 @@ async def webhook(session_id: str) -> JSONResponse:
 
 @jobs_app.delete("/api/{session_id}")
 async def cancel(request: Request, session_id: str) -> JSONResponse:
-    """Cancel a job that has not ended; the answer says how it is then."""
-    job = await _desk().cancel(session_id)
-    return JSONResponse(await status_of(job, _storage(), _base_url(request)))
+    """Cancel a job that has not ended, or all of a batch; the answer says how it is then."""
+    try:
+        return JSONResponse(await status_of(await _desk().cancel(session_id), _storage(), _base_url(request)))
+    except UnknownJob:
+        members = [await _desk().cancel(job.id) for job in await _desk().batch(session_id)]
+        return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
 
 
 @jobs_app.get("/api/{session_id}/events")
@@ -216,6 +221,7 @@ async def _order(request: Request, form: JobForm, **options: Any) -> Order:
         output_format=output_format,
         quality=form.quality,
         caller=current_caller().name,
+        base_url=_base_url(request),
         webhook_url=form.webhook_url,
         repeatable=form.seed is not None,
         **options,

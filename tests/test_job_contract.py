@@ -111,11 +111,8 @@ class TestTheDocument:
         return body
 
     def test_its_defaults_hold(self, http: httpx.Client) -> None:
-        listed = {job["session_id"]: job for job in http.get("/api/jobs").json()["jobs"]}
-        session_id = submit(http)
-        assert session_id not in listed
-        with_seed = ended(http, session_id)
-        parameters = Image.open(BytesIO(httpx.get(with_seed["result_url"]).content)).info["parameters"]
+        done = ended(http, submit(http))
+        parameters = Image.open(BytesIO(httpx.get(done["result_url"]).content)).info["parameters"]
         assert json.loads(parameters)["num_inference_steps"] == 50
         assert json.loads(parameters)["guidance_scale"] == 7.5
 
@@ -220,6 +217,12 @@ class TestControl:
         body = ended(http, answer.json()["session_id"])
         assert (body["status"], body["progress"], body["counts"]["completed"]) == ("completed", 100, 4)
         assert [job["session_id"] for job in body["jobs"]] == answer.json()["session_ids"]
+
+    def test_a_batch_is_cancelled_as_a_whole(self, http: httpx.Client) -> None:
+        requests = [{"model": "flux", "prompt": "a", "num_inference_steps": 900} for _ in range(3)]
+        batch_id = http.post("/api/batch", json={"requests": requests}).json()["session_id"]
+        body = http.delete(f"/api/{batch_id}").json()
+        assert (body["status"], body["counts"]["cancelled"]) == ("cancelled", 3)
 
     def test_a_batch_with_a_mistake_is_refused_as_a_whole(self, http: httpx.Client) -> None:
         before = http.get("/api/jobs").json()["jobs"][0]["session_id"]
