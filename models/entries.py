@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from models.backends import memory_mistakes, single_file_mistakes
 from models.consistency import limits_mistakes, mistakes
 from models.families import FAMILIES, Family
 from models.mistakes import did_you_mean
@@ -126,9 +127,9 @@ class TokenOptSpec(Strict):
 
 
 class Quantization(Strict):
-    """Weights in fewer bits, by diffusers' own quantizers; each needs its extra to be installed."""
+    """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
 
-    backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao", "gguf"]
+    backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao"]
     components: tuple[str, ...] = Field(min_length=1)
     """Which of the pipeline's components, such as transformer and text_encoder_2."""
     options: Mapping[str, Any] = Field(default_factory=dict)
@@ -248,7 +249,7 @@ class Entry(Strict):
             found.append("token_opt: needs the task inpaint, and a CLIP in a folder of this machine")
         if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
             found.append("ip_adapter: cannot share weights with memory.offload or memory.quantization")
-        _refuse(found)
+        _refuse([*found, *memory_mistakes(self.memory), *single_file_mistakes(self)])
         return self
 
     @property

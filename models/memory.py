@@ -29,8 +29,7 @@ def quantization_options(memory: Memory, folder: Path, dtype: torch.dtype) -> di
     Raises LoadFailed when a package is not installed or a component is not there.
     """
     quantization = memory.quantization
-    # A GGUF file is quantized as it is; models.loading reads it.
-    if quantization is None or quantization.backend == "gguf":
+    if quantization is None:
         return {}
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     if missing := [name for name in quantization.components if name not in index]:

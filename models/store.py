@@ -26,6 +26,19 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
         return str(model.tag)
 
 
+def stored_tags(entry: Entry) -> list[str]:
+    """Return the tags in BentoML's store that an entry's weights come from, each once."""
+    adapter, token_opt = entry.ip_adapter, entry.token_opt
+    sources = [
+        entry.source,
+        entry.config,
+        *(spec.source for spec in (*entry.loras.values(), *entry.controlnets.values())),
+        *((adapter.source, adapter.image_encoder) if adapter else ()),
+        token_opt and token_opt.clip,
+    ]
+    return list(dict.fromkeys(source.bento for source in sources if source and source.bento))
+
+
 def _copy(weights: Path, folder: Path) -> None:
     # The hub's cache holds links to blobs; a copy follows them.
     if weights.is_dir():

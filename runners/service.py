@@ -16,6 +16,7 @@ from errors import InvalidRequest
 from models.entries import Entry
 from models.request import GenerationRequest
 from models.served import served_catalogue
+from models.store import stored_tags
 from runners import wire
 from runners.closing import ClosingResponse
 from runners.engine import EngineLimits
@@ -131,6 +132,8 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
         async def close(self) -> None:
             await self._host.close()
 
+    # `bentoml build` packs what a service declares.
+    Runner.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return Runner
 
 

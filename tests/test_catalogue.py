@@ -134,7 +134,7 @@ def test_an_entry_replaces_that_of_an_earlier_file(tmp_path: Path) -> None:
         ({"memory_gib": math.nan}, "memory_gib: should be a finite number"),
         ({"memory": {"offload": "disk"}}, "memory.offload: should be 'none', 'model' or 'sequential', got 'disk'"),
         ({"memory": {"batch_buckets": []}}, "memory.batch_buckets: has too few entries"),
-        ({"memory": {"quantization": {"backend": "gguf"}}}, "memory.quantization.components: is missing"),
+        ({"memory": {"quantization": {"backend": "torchao"}}}, "memory.quantization.components: is missing"),
         ({"preview": "nowhere.json"}, "preview: .*nowhere.json: No such file"),
         ({"preview": "broken.json"}, "preview: .*broken.json is no JSON"),
         ({"preview": {"weight": [[1, 2]]}}, "preview.weight.0.2: is missing"),

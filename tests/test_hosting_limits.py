@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from api.gateway import Drawing
 from models.catalogue import full_catalogue
 from models.entries import Entry
 from models.request import Method, Task
@@ -187,6 +188,12 @@ class TestFailures:
             events = await drawn(host)
             assert isinstance(events[0], Loading)
             assert pictures(events)
+
+
+def test_a_deadline_that_the_wait_for_memory_used_up_does_not_become_none() -> None:
+    anything: Any = None
+    drawing = Drawing(request(deadline_s=0.2), [], anything, anything, anything)
+    assert 0 < (drawing._within_deadline(time.monotonic() - 0.2).deadline_s or 0) < 0.01
 
 
 class TestLostDevice:

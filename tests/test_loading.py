@@ -11,20 +11,33 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import DiffusionPipeline
+from diffusers.loaders.single_file import FromSingleFileMixin
+from diffusers.models.attention_dispatch import AttentionBackendName
+from pydantic import ValidationError
 
 from errors import InvalidRequest, LoadFailed
+from models.backends import ATTENTION_BACKENDS, FOLDERS_ONLY
 from models.devices import available_devices, resolve_device
 from models.entries import Entry
 from models.families import FAMILIES
+from models.fetching import explained
 from models.loading import load, load_pipelines
 from models.request import Task
+from models.sources import Source
 from models.store import save_to_store
+from runners.engine import EngineLimits
+from runners.service import _runner_service
+from runners.warmup import warm_up, warmup_request
+from settings import Settings
 from tests.drawing import draw_plain, largest_difference, request
 from tests.hub import refusing_hub
-from tests.serving import ENTRY_FIELDS, ROOT
+from tests.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
+from tests.tiny import TINY
+from tests.tiny.qwen_image import shrink_inputs
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 LOAD = """
@@ -179,6 +192,10 @@ class TestFiles:
         with pytest.raises(LoadFailed, match="the disk is full; someone/large needs more space"):
             load(entry_of({"repo": "someone/large", "file": "model.safetensors"}), "cpu")
 
+    def test_memory_that_runs_out_while_reading_is_no_damage(self) -> None:
+        with pytest.raises(torch.OutOfMemoryError), explained(Source(path=Path("adapter.safetensors"))):
+            raise torch.OutOfMemoryError
+
 
 class TestStore:
     @pytest.fixture
@@ -201,6 +218,75 @@ class TestStore:
     def test_a_model_that_is_not_in_the_store_is_named(self, store: Any) -> None:
         with pytest.raises(LoadFailed, match="BentoML's model store has no tiny:none; put it there with"):
             load(entry_of({"bento": "tiny:none"}), "cpu")
+
+    def test_a_bento_carries_what_its_runners_load_from_the_store(self, checkpoint: Path, store: Any) -> None:
+        weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
+        entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
+        settings = Settings()
+        declared = [str(model.tag) for model in _runner_service(entry, settings, 1.0).models]
+        assert declared == [weights, lora]
+        assert _runner_service(entry_of({"path": checkpoint}), settings, 1.0).models == []
+
+
+class TestSingleFiles:
+    def test_what_has_no_single_files_is_what_diffusers_reads_none_of(self) -> None:
+        names = {name for family in FAMILIES.values() for name in family.pipelines.values()}
+        folders = {name for name in names if not issubclass(getattr(diffusers, name), FromSingleFileMixin)}
+        assert folders == FOLDERS_ONLY
+
+    def test_attention_backends_are_those_of_diffusers(self) -> None:
+        assert {backend.value for backend in AttentionBackendName} == ATTENTION_BACKENDS
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"memory": {"attention": "flesh"}}, "memory.attention: 'flesh' is unknown; .*did you mean 'flash'"),
+            (
+                {"memory": {"quantization": {"backend": "torchao", "components": ["unet"]}}},
+                "memory.quantization.options: torchao needs a quant_type",
+            ),
+            (
+                {
+                    "source": {"path": "a.safetensors"},
+                    "memory": {"quantization": {"backend": "bitsandbytes_4bit", "components": ["unet"]}},
+                },
+                "memory.quantization: a single file is read as it is",
+            ),
+            (
+                {
+                    "source": {"path": "a.safetensors"},
+                    "family": "qwen-image",
+                    "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+                },
+                "source: QwenImagePipeline cannot be read from a single file",
+            ),
+        ],
+    )
+    def test_what_would_have_no_effect_or_fail_late_is_refused(self, changes: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValidationError, match=said):
+            Entry.model_validate({**fields_of({"path": "folder"}), **changes})
+
+
+class TestFamilies:
+    @pytest.mark.parametrize("family", TINY)
+    async def test_each_is_loaded_from_a_catalogue_and_warmed_up(
+        self, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shrink_inputs(monkeypatch)
+        entry = catalogue_entry(family, TINY[family].save(tmp_path))
+        model = load(entry, "cpu")
+        assert set(model.pipelines) == set(FAMILIES[family].pipelines)
+        await warm_up(model, warmup_request(entry, "cpu"), EngineLimits(entry.batch_tokens))
+        assert [record.message for record in caplog.records if "warm-up" in record.message] == []
+
+
+def catalogue_entry(family: str, folder: Path) -> Entry:
+    spec, tiny = FAMILIES[family], TINY[family]
+    moves = any(task.is_video for task in spec.pipelines)
+    defaults = {**DEFAULTS, "scheduler": tiny.scheduler, **({"num_frames": tiny.num_frames} if moves else {})}
+    limits = {**LIMITS, "multiple_px": max(16, spec.size_multiple_px), **({"max_frames": 17} if moves else {})}
+    fields = fields_of({"path": folder}, family=family, defaults=defaults, limits=limits, batch_tokens=2**16)
+    return Entry.model_validate({**fields, "preview": None})
 
 
 class TestPipelines:

@@ -58,6 +58,22 @@ async def test_filled_batches_draw_the_same_pictures(family: str, tmp_path: Path
         assert largest_difference(pictures(events)[0].image, picture) <= 1
 
 
+async def test_a_batch_that_its_bucket_would_swell_beyond_the_budget_is_cut(tmp_path: Path) -> None:
+    model = tiny("stable-diffusion", tmp_path)
+    sizes: list[int] = []
+    denoiser = model.components[model.family.denoiser]
+    denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
+    latent_px = 64 // next(iter(model.pipelines.values())).vae_scale_factor
+    engine = Engine(replace(model, batch_buckets=(2, 4, 8)), EngineLimits(batch_tokens=6 * latent_px**2))
+    try:
+        # Two samples each, so that all three fill the budget, and their bucket of 8 would not fit.
+        results = await draw_together(engine, [request(seed=seed) for seed in range(3)])
+    finally:
+        engine.close()
+    assert all(pictures(events) for events in results)
+    assert set(sizes) == {2, 4}
+
+
 def batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
     return len(args[0] if args else next(value for value in kwargs.values() if isinstance(value, torch.Tensor | list)))
 
