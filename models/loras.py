@@ -68,18 +68,29 @@ def holds(layer: BaseTunerLayer, adapter: str) -> bool:
 
 
 def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> None:
-    """Add the LoRA `name` to the pipeline's modules as a peft adapter; which of them acts is not decided here.
+    """Add the LoRA `name` to the pipeline's modules as a peft adapter that does not act; no other acts afterwards.
 
-    Raises LoadFailed when it was not made for this model; the modules are then as they were before.
+    Raises LoadFailed when it was not made for this model, and torch.OutOfMemoryError; it is then not in the modules.
     """
     dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
     try:
         pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
         _check_and_cast(pipeline, adapter, dtypes)
+    except torch.OutOfMemoryError:
+        eject(pipeline, adapter)
+        raise
     except Exception as error:
         log.exception("the LoRA %s cannot be injected", name)
         eject(pipeline, adapter)
         raise _failed(name, "it was not made for this model, or the file is damaged") from error
+    # Diffusers has made it the one that acts.
+    for module in lora_modules(pipeline).values():
+        _deactivate(module)
+
+
+def _deactivate(module: torch.nn.Module) -> None:
+    for layer in peft_layers(module):
+        layer.set_adapter([])
 
 
 def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[str, torch.dtype]) -> None:
@@ -101,9 +112,8 @@ def eject(pipeline: DiffusionPipeline, adapter: str) -> None:
     """Take an adapter out again; without any other, the modules become what they were before the first."""
     left = False
     for module in lora_modules(pipeline).values():
-        for layer in peft_layers(module):
-            # peft would otherwise activate another one in its place, and warn.
-            layer.set_adapter([])
+        # peft would otherwise activate another one in its place, and warn.
+        _deactivate(module)
         delete_adapter_layers(module, adapter)
         getattr(module, "peft_config", {}).pop(adapter, None)
         left = left or bool(getattr(module, "peft_config", None))

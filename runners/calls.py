@@ -84,7 +84,7 @@ class Call:
         for leaf in pytree.tree_leaves(self.arguments):
             if isinstance(leaf, torch.Tensor):
                 content.update(merging.bytes_of(leaf))
-        return (self.signature, self.samples, content.digest(), self.adapter.name)
+        return (self.signature, self.samples, content.digest(), self.adapter)
 
     def answered(self, output: Any) -> Any:
         """Return an output of the module as the pipeline expects it: in the dtype that it gave."""

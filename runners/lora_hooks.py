@@ -1,15 +1,15 @@
-"""A module whose samples run under adapters of their own: sets of LoRAs as peft adapters, told to its layers by hooks.
+"""A module whose samples have LoRAs and scales of their own, by hooks on its peft layers.
 
-peft's layers take the name of one adapter per sample (`adapter_names`). A set of one LoRA shares its matrices and has a
-scale of its own; a set of several has theirs side by side along the rank, which adds up to the same product.
+peft's layers give all samples the same scale. In a mixed pass they therefore run without LoRAs, and what each LoRA adds
+to its own samples is added here, from peft's matrices. So a set of LoRAs is but names and scales, and takes no memory.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -21,21 +21,19 @@ from torch import nn
 from models.loras import holds, peft_layers
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True)
 class Adapter:
-    """What one set of LoRAs is in one module."""
+    """What one set of LoRAs is in one module; equal sets make equal samples."""
 
-    name: str
-    """Of the peft adapter that acts as the whole set."""
-    parts: Mapping[str, float]
-    """The peft adapters of its LoRAs, and their scales."""
+    parts: tuple[tuple[str, float], ...]
+    """The peft adapters of its LoRAs that change this module, and their scales."""
     mixes: bool
     """Whether samples under other adapters may share its passes: not with DoRA and its like, and not in a module that
     calls a changed layer with something else than one row per sample."""
 
 
-NONE = Adapter("__base__", {}, mixes=True)
-"""The module as it is; peft's own name for it."""
+NONE = Adapter((), mixes=True)
+"""The module as it is."""
 
 
 class NotBySample(Exception):
@@ -43,34 +41,42 @@ class NotBySample(Exception):
 
 
 class LoraHooks:
-    """Runs one module's samples under adapters, by hooks on its peft layers."""
+    """Runs one module's samples under adapters."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._batch: Sequence[Adapter] = ()
         self._distinct: Sequence[Adapter] = (NONE,)
+        # Of each peft adapter in a mixed pass: its rows, and their scales, (n,) each.
+        self._rows: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        # The peft adapters that change this module, and whether they mix.
+        self._mixes: dict[str, bool] = {}
         self._hooked: WeakSet[BaseTunerLayer] = WeakSet()
         self._not_by_sample: WeakSet[BaseTunerLayer] = WeakSet()
         self._wrapped = 0
         # For each other module, how many layers had been wrapped when it last got them.
         self._shared: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
-    def add(self, name: str, parts: Mapping[str, float]) -> Adapter:
-        """Make the adapter of a set of LoRAs that are injected already; NONE when they leave this module alone."""
-        layers = [layer for layer in peft_layers(self._module) if any(holds(layer, part) for part in parts)]
-        if not layers:
-            return NONE
-        self._hook(layers)
-        mixes = self._not_by_sample.isdisjoint(layers) and all(_is_plain(layer, parts) for layer in layers)
-        if mixes:
-            for layer in layers:
-                _join(layer, name, parts)
-        return Adapter(name, parts, mixes)
+    def add(self, part: str) -> None:
+        """Hook the layers that this peft adapter has been injected into."""
+        layers = [layer for layer in peft_layers(self._module) if holds(layer, part)]
+        for layer in layers:
+            if layer not in self._hooked:
+                layer.register_forward_pre_hook(self._before)
+                layer.register_forward_hook(self._after)
+                self._hooked.add(layer)
+                self._wrapped += 1
+        if layers:
+            self._mixes[part] = self._not_by_sample.isdisjoint(layers) and all(_is_plain(e, part) for e in layers)
 
-    def remove(self, adapter: Adapter) -> None:
-        for layer in peft_layers(self._module):
-            layer.set_adapter([])
-            layer.delete_adapter(adapter.name)
+    def remove(self, part: str) -> None:
+        """Forget a peft adapter that is about to be ejected."""
+        self._mixes.pop(part, None)
+
+    def adapter(self, parts: Mapping[str, float]) -> Adapter:
+        """What peft adapters with these scales are in this module."""
+        held = tuple((part, scale) for part, scale in parts.items() if part in self._mixes)
+        return Adapter(held, mixes=all(self._mixes[part] for part, _ in held))
 
     @contextmanager
     def under(self, module: nn.Module, batch: Sequence[Adapter]) -> Iterator[None]:
@@ -85,6 +91,7 @@ class LoraHooks:
                 yield
         finally:
             self._batch, self._distinct = (), (NONE,)
+            self._rows.clear()
 
     def _share_layers(self, module: nn.Module) -> None:
         """Put this module's peft layers in the place of the plain ones that they wrap."""
@@ -96,68 +103,56 @@ class LoraHooks:
                 setattr(module.get_submodule(parent), name, layer)
         self._shared[module] = self._wrapped
 
-    def _hook(self, layers: Sequence[BaseTunerLayer]) -> None:
-        for layer in layers:
-            if layer not in self._hooked:
-                layer.register_forward_pre_hook(self._before, with_kwargs=True)
-                self._hooked.add(layer)
-                self._wrapped += 1
-
-    def _before(self, layer: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]] | None:
-        """Tell a layer the adapters of the samples that it is about to see."""
-        changing = [adapter for adapter in self._distinct if holds(layer, adapter.name)]
-        if len(self._distinct) == 1 or not changing:
-            _activate(layer, self._distinct[0] if len(self._distinct) == 1 else NONE)
-            return None
-        if len(args[0]) != len(self._batch):
+    def _before(self, layer: Any, args: Any) -> None:
+        if len(self._distinct) == 1:
+            _activate(layer, self._distinct[0])
+            return
+        _activate(layer, NONE)
+        held = self._held_by(layer)
+        if held and len(args[0]) != len(self._batch):
             self._not_by_sample.add(layer)
-            for adapter in changing:
-                adapter.mixes = False
+            self._mixes |= dict.fromkeys(held, False)
             raise NotBySample
-        return args, {**kwargs, "adapter_names": [adapter.name for adapter in self._batch]}
+
+    def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
+        """In a mixed pass, add to each sample what its LoRAs add, as peft's layers do for all samples."""
+        if len(self._distinct) == 1:
+            return
+        for part in self._held_by(layer):
+            rows, scales = self._rows_of(part, output.device)
+            down, up = layer.lora_A[part], layer.lora_B[part]
+            layer.set_scale(part, 1.0)
+            scales = scales.view(-1, *[1] * (output.ndim - 1)) * layer.scaling[part]
+            output[rows] += (up(down(args[0][rows].to(down.weight.dtype))) * scales).to(output.dtype)
+
+    def _held_by(self, layer: BaseTunerLayer) -> list[str]:
+        """The peft adapters of this pass that change the layer."""
+        parts = dict.fromkeys(part for part, _ in chain.from_iterable(each.parts for each in self._distinct))
+        return [part for part in parts if holds(layer, part)]
+
+    def _rows_of(self, part: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        if part not in self._rows:
+            scale_of = {
+                row: scale for row, adapter in enumerate(self._batch) for name, scale in adapter.parts if name == part
+            }
+            rows = torch.tensor(list(scale_of), device=device)
+            self._rows[part] = rows, torch.tensor(list(scale_of.values()), device=device)
+        return self._rows[part]
 
 
-def _is_plain(layer: BaseTunerLayer, parts: Mapping[str, float]) -> bool:
-    """Whether all that these adapters add to the layer is a product of two matrices, or of two convolutions."""
-    held = [part for part in parts if holds(layer, part)]
-    return isinstance(layer, LoraLayer) and all(
-        part in layer.lora_A
+def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
+    """Whether all that this adapter adds to the layer's output is a product of two matrices, or of two convolutions."""
+    return (
+        isinstance(layer, LoraLayer)
+        and isinstance(layer.get_base_layer(), (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        and part in layer.lora_A
         and part not in layer.lora_variant
-        and layer.lora_B[part].bias is None
-        and getattr(layer.lora_A[part], "groups", 1) == 1
-        for part in held
     )
-
-
-def _join(layer: Any, name: str, parts: Mapping[str, float]) -> None:
-    """Give the layer one adapter that acts as all of these."""
-    held = [part for part in parts if part in layer.lora_A]
-    for part in held:
-        layer.set_scale(part, parts[part])
-    first = held[0]
-    if len(held) == 1:
-        layer.lora_A[name], layer.lora_B[name] = layer.lora_A[first], layer.lora_B[first]
-        layer.scaling[name] = layer.scaling[first]
-    else:
-        down = torch.cat([layer.lora_A[part].weight for part in held])
-        up = torch.cat([layer.lora_B[part].weight * layer.scaling[part] for part in held], dim=1)
-        layer.lora_A[name] = _with_weight(layer.lora_A[first], down)
-        layer.lora_B[name] = _with_weight(layer.lora_B[first], up)
-        layer.scaling[name] = 1.0
-    layer.lora_dropout[name] = nn.Identity()
-
-
-def _with_weight(module: nn.Module, weight: torch.Tensor) -> nn.Module:
-    joined = copy.deepcopy(module)
-    joined.weight = nn.Parameter(weight, requires_grad=False)
-    return joined
 
 
 def _activate(layer: Any, adapter: Adapter) -> None:
     """Let one adapter act on all that the layer sees."""
-    joined = adapter.parts and holds(layer, adapter.name)
     # peft's `set_adapter` would also switch gradients on every parameter of every adapter, each time.
-    layer._active_adapter = [adapter.name] if joined else list(adapter.parts)
-    if not joined:
-        for part, scale in adapter.parts.items():
-            layer.set_scale(part, scale)
+    layer._active_adapter = [part for part, _ in adapter.parts]
+    for part, scale in adapter.parts:
+        layer.set_scale(part, scale)

@@ -1,4 +1,4 @@
-"""Which LoRAs are injected in the modules of a model, and what each set of them is there.
+"""Which LoRAs are injected in the modules of a model, and what each request's set of them is there.
 
 Requests with different LoRAs, scales and sets of them share passes, as `runners.lora_hooks` knows how. What cannot be
 mixed runs in passes of its own: see `Adapter.mixes`.
@@ -7,14 +7,17 @@ mixed runs in passes of its own: see `Adapter.mixes`.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from diffusers import DiffusionPipeline
 
+from errors import OutOfMemory
+from models.devices import free_memory
 from models.entries import LoraSpec
 from models.loras import eject, inject, lora_file, lora_modules
 from models.request import Lora
@@ -24,12 +27,10 @@ if TYPE_CHECKING:
     from runners.calls import Call
 
 LoraSet = tuple[Lora, ...]
-SETS_PER_LORA = 4
-"""Sets kept for each LoRA that may be resident: callers choose scales freely, and each is another set."""
 
 
 class LoraSets:
-    """The LoRAs of one model: which are resident, and what each set of them is in each module.
+    """The LoRAs of one model: which are resident, and what sets of them are in each module.
 
     All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are being drawn.
     """
@@ -41,9 +42,9 @@ class LoraSets:
         self._most = most
         self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()} if specs else {}
         self._files: dict[str, Path] = {}
-        # Both in order of last use.
-        self._resident: OrderedDict[str, str] = OrderedDict()  # LoRA -> peft adapter
-        self._sets: OrderedDict[LoraSet, dict[str, Adapter]] = OrderedDict()
+        # LoRA -> peft adapter, in order of last use. Each injection has a new name, so what is remembered of samples
+        # under an earlier one is not taken for its own.
+        self._resident: OrderedDict[str, str] = OrderedDict()
         self._numbers = count()
 
     def prepare(self, loras: LoraSet) -> None:
@@ -57,23 +58,22 @@ class LoraSets:
         return not loras or len(_names(loras, *in_use)) <= self._most or not any(in_use)
 
     def load(self, loras: LoraSet, in_use: Collection[LoraSet]) -> None:
-        """Make a set ready for use. Raises LoadFailed; what is resident then stays as it was."""
-        if not loras:
-            return
-        if loras not in self._sets:
-            self._make_room(loras, in_use)
-            for lora in loras:
-                self._inject(lora.name)
-            parts = {self._resident[lora.name]: lora.scale * self._specs[lora.name].scale for lora in loras}
-            name = f"set{next(self._numbers)}"
-            self._sets[loras] = {component: module.add(name, parts) for component, module in self._modules.items()}
-        self._sets.move_to_end(loras)
+        """Make a set ready for use. Raises LoadFailed and OutOfMemory; those in use then stay as they were."""
+        # All of them first: nothing is evicted for a set that lacks a file.
+        self.prepare(loras)
+        needed = _names(loras, *in_use)
+        excess = len(_names(loras) | set(self._resident)) - self._most
+        self._evict(self._idle(needed)[: max(excess, 0)])
         for lora in loras:
+            self._add(lora.name, needed)
             self._resident.move_to_end(lora.name)
 
     def of(self, call: Call, loras: LoraSet) -> Adapter:
         """What a loaded set is in the module that is called."""
-        return self._sets[loras].get(call.part.component, NONE) if loras else NONE
+        module = self._modules.get(call.part.component)
+        if module is None:
+            return NONE
+        return module.adapter({self._resident[each.name]: each.scale * self._specs[each.name].scale for each in loras})
 
     @contextmanager
     def applied(self, calls: Sequence[Call]) -> Iterator[None]:
@@ -89,34 +89,41 @@ class LoraSets:
 
     def close(self) -> None:
         """Leave the modules as they were before the first LoRA."""
-        self._sets.clear()
-        while self._resident:
-            eject(self._pipeline, self._resident.popitem()[1])
+        self._evict(list(self._resident))
 
-    def _inject(self, name: str) -> None:
+    def _add(self, name: str, needed: Collection[str]) -> None:
         if name in self._resident:
             return
-        self.prepare((Lora(name=name),))
         adapter = f"lora{next(self._numbers)}"
         # Read anew if it fails: the operator may mend the file.
-        inject(self._pipeline, name, self._files.pop(name), adapter)
+        file = self._files.pop(name)
+        if not self._inject(name, file, adapter):
+            self._evict(self._idle(needed))
+            free_memory()
+            if not self._inject(name, file, adapter):
+                raise OutOfMemory(f"the LoRA {name!r} does not fit into the device's memory")
+        for module in self._modules.values():
+            module.add(adapter)
         self._resident[name] = adapter
 
-    def _make_room(self, loras: LoraSet, in_use: Collection[LoraSet]) -> None:
-        needed = _names(loras, *in_use)
-        idle = [name for name in self._resident if name not in needed]
-        excess = len(_names(loras) | set(self._resident)) - self._most
-        for name in idle[: max(excess, 0)]:
-            self._drop_sets([kept for kept in self._sets if name in _names(kept)])
-            eject(self._pipeline, self._resident.pop(name))
-        spare = [kept for kept in self._sets if kept not in in_use]
-        self._drop_sets(spare[: max(len(self._sets) + 1 - SETS_PER_LORA * self._most, 0)])
+    def _inject(self, name: str, file: Path, adapter: str) -> bool:
+        """Whether there was memory for it. It is let go of on return: a traceback keeps all of its frames alive."""
+        try:
+            inject(self._pipeline, name, file, adapter)
+        except torch.OutOfMemoryError:
+            return False
+        return True
 
-    def _drop_sets(self, sets: Sequence[LoraSet]) -> None:
-        for dropped in sets:
-            for component, adapter in self._sets.pop(dropped).items():
-                if adapter is not NONE:
-                    self._modules[component].remove(adapter)
+    def _idle(self, needed: Collection[str]) -> list[str]:
+        """Resident LoRAs beside those, least recently used first."""
+        return [name for name in self._resident if name not in needed]
+
+    def _evict(self, names: Iterable[str]) -> None:
+        for name in names:
+            adapter = self._resident.pop(name)
+            for module in self._modules.values():
+                module.remove(adapter)
+            eject(self._pipeline, adapter)
 
 
 def _names(*sets: LoraSet) -> set[str]:

@@ -26,12 +26,11 @@ from models.draft import Draft
 from models.entries import LoraSpec
 from models.families import FAMILIES
 from models.loading import LoadedModel, load, load_pipelines
-from models.loras import lora_modules, peft_layers
+from models.loras import inject, lora_modules, peft_layers
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.request import GenerationRequest, Lora, Task
 from models.resolve import resolve
 from models.sources import Source
-from runners.lora_sets import SETS_PER_LORA
 from runners.events import Failed
 from tests.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
@@ -211,14 +210,59 @@ async def test_those_least_recently_used_make_room(tmp_path: Path) -> None:
     assert await largest_batch(model, plain, each, max_loras=2) == 2, "only as many are drawn as may be resident"
 
 
-async def test_scales_without_end_are_forgotten(tmp_path: Path) -> None:
+async def test_sets_and_scales_take_no_memory(tmp_path: Path) -> None:
     model, _ = loaded("stable-diffusion", tmp_path)
     short = wanted_of("stable-diffusion", num_inference_steps=1)
-    with running(model, max_loras=1) as (engine, _):
-        for tenths in range(1, 13):
-            assert pictures(await draw(engine, wearing(short, a=tenths / 10)))
-        layer: Any = next(peft_layers(model.components["unet"]))
-        assert len(layer.scaling) == 1 + SETS_PER_LORA
+    with running(model) as (engine, _):
+        await draw_together(engine, [wearing(short, a=1.0), wearing(short, b=1.0)])
+        of_both = parameter_bytes(model)
+        await draw_together(engine, [wearing(short, a=tenths / 10, b=1.0) for tenths in range(1, 13)])
+        assert parameter_bytes(model) == of_both
+
+
+async def test_a_set_of_which_one_fails_leaves_other_pictures_alone(tmp_path: Path) -> None:
+    model, plain = loaded("stable-diffusion", tmp_path, c=({"unet": ("to_q",)}, {}))
+    (tmp_path / "c.safetensors").unlink()
+    one = wanted_of("stable-diffusion")
+    with running(model) as (engine, _):
+        failed = (await draw(engine, wearing(one, a=1.0, c=1.0)))[-1]
+        assert isinstance(failed, Failed)
+        assert "'c'" in failed.message
+        for wanted in (one, wearing(one, b=1.0)):
+            (drawn,) = pictures(await draw(engine, wanted))
+            assert largest_difference(drawn.image, draw_alone(model, plain, wanted)) <= TOLERANCE
+
+
+def test_an_injected_lora_does_not_act(tmp_path: Path) -> None:
+    """Whatever fails after its injection, pictures without it stay what they are."""
+    model, plain = loaded("stable-diffusion", tmp_path)
+    one = wanted_of("stable-diffusion")
+    inject(pipeline_of(model), "a", tmp_path / "a.safetensors", "first")
+    assert largest_difference(draw_plain(model, one), draw_plain(plain, one)) == 0
+
+
+async def test_a_device_with_room_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, plain = loaded("stable-diffusion", tmp_path)
+    pipeline: Any = pipeline_of(model)
+    real = pipeline.load_lora_weights
+
+    def small_device(*args: Any, **kwargs: Any) -> None:
+        real(*args, **kwargs)
+        if len(resident(model)) > 1:
+            raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(pipeline, "load_lora_weights", small_device)
+    one = wanted_of("stable-diffusion")
+    with running(model) as (engine, _):
+        for wanted in (wearing(one, a=1.0), wearing(one, b=1.0)):
+            (drawn,) = pictures(await draw(engine, wanted))
+            assert largest_difference(drawn.image, draw_alone(model, plain, wanted)) <= TOLERANCE
+        failed = (await draw(engine, wearing(one, a=1.0, b=1.0)))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "out_of_memory"
+        assert "'a'" in failed.message
+        (drawn,) = pictures(await draw(engine, one))
+        assert largest_difference(drawn.image, draw_plain(plain, one)) <= TOLERANCE
 
 
 async def test_a_closed_engine_leaves_the_model_as_it_was(tmp_path: Path) -> None:
@@ -274,6 +318,12 @@ def resident(model: LoadedModel) -> set[str]:
     """The adapters that are injected in any module."""
     modules = lora_modules(pipeline_of(model)).values()
     return {adapter for module in modules for adapter in getattr(module, "peft_config", {})}
+
+
+def parameter_bytes(model: LoadedModel) -> int:
+    """Of all modules that LoRAs may change, LoRAs included."""
+    modules = lora_modules(pipeline_of(model)).values()
+    return sum(parameter.nbytes for module in modules for parameter in module.parameters())
 
 
 def _damaged(file: Path) -> None:
