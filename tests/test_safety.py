@@ -202,10 +202,11 @@ class TestARefusedPicture:
 
 
 @pytest.fixture(scope="module")
-def usual(folder: Path) -> Iterator[httpx.Client]:
+def usual(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[httpx.Client]:
+    own = tmp_path_factory.mktemp("usual")
     settings = {"models": "tiny", "safety": "both", "blocked_words": str(folder / "words")}
     with (
-        serving(write_tiny_catalogue(folder), folder / "log-usual", **settings) as url,
+        serving(write_tiny_catalogue(own), own / "log", **settings) as url,
         httpx.Client(base_url=url, timeout=120) as client,
     ):
         yield client
