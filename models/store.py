@@ -32,7 +32,8 @@ def stored_tags(entry: Entry) -> list[str]:
     sources = [
         entry.source,
         entry.config,
-        *(spec.source for spec in (*entry.loras.values(), *entry.controlnets.values())),
+        *(lora.source for lora in entry.loras.values()),
+        *(net.source for net in entry.controlnets.values()),
         *((adapter.source, adapter.image_encoder) if adapter else ()),
         token_opt and token_opt.clip,
     ]

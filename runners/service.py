@@ -132,9 +132,10 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
         async def close(self) -> None:
             await self._host.close()
 
-    # `bentoml build` packs what a service declares.
-    Runner.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
-    return Runner
+    # What the decorator returns is a service, which mypy does not see. `bentoml build` packs what it declares.
+    service: Any = Runner
+    service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
+    return service
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:

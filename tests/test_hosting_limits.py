@@ -102,6 +102,7 @@ class TestForce:
             running = host.generate(request(num_inference_steps=900, progress=True))
             await until_step(running)
             if change == "move":
+                assert host._life.running is not None
                 # There is no second device here; a model on another one looks like this to the host.
                 object.__setattr__(host._life.running.model, "device", torch.device("meta"))
             slow = asyncio.ensure_future(host.unload() if change == "unload" else host.load())

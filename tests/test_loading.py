@@ -223,9 +223,9 @@ class TestStore:
         weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
         entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
         settings = Settings()
-        declared = [str(model.tag) for model in _runner_service(entry, settings, 1.0).models]
+        declared = [str(model.tag) for model in _runner_service(entry, settings, [1.0]).models]
         assert declared == [weights, lora]
-        assert _runner_service(entry_of({"path": checkpoint}), settings, 1.0).models == []
+        assert _runner_service(entry_of({"path": checkpoint}), settings, [1.0]).models == []
 
 
 class TestSingleFiles:
