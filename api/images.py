@@ -21,11 +21,17 @@ MAX_IMAGES = 16
 
 
 def decode_field(field: str, files: list[bytes], max_px: int) -> Image.Image | list[Image.Image]:
-    """Decode the files of one field of a form; only `images` takes several. Raises InvalidRequest."""
+    """Decode the files of one field of a form; only `images` takes several, of `max_px` pixels together.
+
+    Raises InvalidRequest.
+    """
     if len(files) > (MAX_IMAGES if field == "images" else 1):
         raise InvalidRequest(field, f"has {len(files)} files, more than it takes")
     decode = decode_mask if field == "mask" else decode_image
-    pictures = [decode(file, field, max_px) for file in files]
+    pictures: list[Image.Image] = []
+    for file in files:
+        left = max_px - sum(picture.width * picture.height for picture in pictures)
+        pictures.append(decode(file, field, left))
     return pictures if field == "images" else pictures[0]
 
 

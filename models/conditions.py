@@ -8,10 +8,13 @@ from typing import Any
 from PIL import Image
 
 from errors import InvalidRequest
-from models.checks import known, resized
+from models.checks import known, looked_at, resized
 from models.draft import Draft
 from models.entries import Entry
 from models.request import Lora
+
+REFERENCE_PIXELS = 2**20
+"""An image encoder looks at a few hundred pixels a side."""
 
 
 def prompt_of(draft: Draft, entry: Entry) -> str:
@@ -42,7 +45,8 @@ def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
     if entry.ip_adapter is None:
         raise InvalidRequest("reference_image", f"{entry.id} has no IP-Adapter")
     scale = entry.ip_adapter.scale if draft.reference_scale is None else draft.reference_scale
-    return {"reference_image": draft.reference_image, "reference_scale": scale}
+    image = looked_at("reference_image", draft.reference_image, REFERENCE_PIXELS)
+    return {"reference_image": image, "reference_scale": scale}
 
 
 def control_of(draft: Draft, entry: Entry, width: int, height: int) -> Mapping[str, Any]:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from errors import InvalidRequest
 from models.catalogue import Catalogue
-from models.checks import at_most, known, resized, within
+from models.checks import at_most, known, looked_at, resized, within
 from models.conditions import control_of, loras_of, prompt_of, reference_of
 from models.draft import Draft
 from models.entries import Defaults, Entry, Limits, TaskSettings
@@ -23,6 +23,10 @@ from models.request import MAX_SEED, GenerationRequest, Method, Task
 
 RANDOM_SEEDS = 2**32
 """Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
+
+
+EDITED_PIXELS = 2**20
+"""Editors look at about a megapixel, whatever they draw."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> Generat
         image=draft.image and resized(draft.image, width, height, Image.Resampling.LANCZOS),
         # A mask stays hard: what its author did not paint must not be repainted a little.
         mask=draft.mask and resized(draft.mask, width, height, Image.Resampling.NEAREST),
-        images=draft.images,
+        images=tuple(looked_at("images", image, max(limits.max_pixels, EDITED_PIXELS)) for image in draft.images),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),
         **reference_of(draft, entry),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from api.images import decode_image, decode_mask
+from api.images import decode_field, decode_image, decode_mask
 from errors import InvalidRequest
 
 MAX_PX = 10_000
@@ -169,3 +169,10 @@ def test_a_mask_is_white_where_it_repaints_and_transparency_keeps() -> None:
 
 def test_a_coloured_mask_counts_by_brightness() -> None:
     assert list(decode_mask(saved(Image.new("RGB", (1, 1), WHITE)), "mask", MAX_PX).tobytes()) == [255]
+
+
+def test_several_images_share_the_limit_on_pixels() -> None:
+    file = saved(Image.new("RGB", (10, 10)))
+    assert len(decode_field("images", [file] * 3, 300)) == 3
+    with pytest.raises(InvalidRequest, match="images: has 10 x 10 pixels"):
+        decode_field("images", [file] * 4, 399)
