@@ -24,11 +24,12 @@ from access.keys import Keyring
 from access.middleware import Door
 from access.rates import RateLimiter
 from api.desk import make_desk
+from api.docs import docs_app
 from api.files import files_app
 from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
 from api.gateway import Gateway
 from api.inpainting import inpainting_app
-from api.jobs import jobs_app
+from api.jobs import desk_app, generator_app, jobs_app
 from api.openai.app import openai_alone, openai_app
 from api.pipeline import pipeline_app
 from api.residency import Residency
@@ -99,7 +100,10 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 @bentoml.asgi_app(pipeline_app, path="/text2image")
 @bentoml.asgi_app(status_app)
 @bentoml.asgi_app(jobs_app)
+@bentoml.asgi_app(generator_app, path="/generator")
+@bentoml.asgi_app(desk_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
+@bentoml.asgi_app(docs_app((openai_app, jobs_app, pipeline_app, inpainting_app)))
 @in_front_of({**RUNNERS, **CHECKS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""

@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from bentoml import get_current_service
-from fastapi import FastAPI, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.applications import Starlette
 
 from access.caller import current_caller
+from api.contract import contract_app
 from api.encoding import format_for
 from api.gateway import Gateway, current_gateway
 from api.job_answers import batch_status, deliveries_of, job_refusal, status_of, submitted
@@ -46,24 +48,10 @@ class Batch(BaseModel):
     )
 
 
-@asynccontextmanager
-async def _working(_: FastAPI) -> AsyncIterator[None]:
-    await _desk().open()
-    try:
-        yield
-    finally:
-        await _desk().close()
+router = APIRouter()
 
 
-jobs_app = FastAPI(title="Jubako", version=VERSION, lifespan=_working)
-
-
-@jobs_app.exception_handler(JubakoError)
-async def _refused(_: Request, error: JubakoError) -> JSONResponse:
-    return job_refusal(error)
-
-
-@jobs_app.get("/api/health")
+@router.get("/api/health")
 async def health() -> JSONResponse:
     """Say whether the server, Redis and storage answer."""
     return JSONResponse(await health_body())
@@ -83,7 +71,7 @@ async def health_body() -> dict[str, Any]:
     }
 
 
-@jobs_app.get("/api/jobs")
+@router.get("/api/jobs")
 async def jobs(
     request: Request,
     status: JobState | None = None,
@@ -99,7 +87,7 @@ async def jobs(
     return JSONResponse({"jobs": listed, "next_before": following})
 
 
-@jobs_app.post("/api/batch", status_code=202)
+@router.post("/api/batch", status_code=202)
 async def batch(request: Request, wanted: Batch) -> JSONResponse:
     """Submit many requests, all or none."""
     batch_id = str(uuid.uuid4())
@@ -116,7 +104,7 @@ async def batch(request: Request, wanted: Batch) -> JSONResponse:
     return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": members}, 202)
 
 
-@jobs_app.post("/api/{model}/{kind}")
+@router.post("/api/{model}/{kind}")
 async def submit(
     request: Request,
     model: str,
@@ -130,7 +118,7 @@ async def submit(
     return JSONResponse(submitted(job))
 
 
-@jobs_app.get("/api/{session_id}/status")
+@router.get("/api/{session_id}/status")
 async def status(request: Request, session_id: str) -> JSONResponse:
     """Say how a job, or a batch, is."""
     try:
@@ -142,7 +130,7 @@ async def status(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
 
 
-@jobs_app.get("/api/{session_id}/result")
+@router.get("/api/{session_id}/result")
 async def result(request: Request, session_id: str, index: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Lead to the result; 409 while there is none."""
     answer = await status_of(await _desk().get(session_id), _storage(), _base_url(request))
@@ -151,13 +139,13 @@ async def result(request: Request, session_id: str, index: Annotated[int, Query(
     return RedirectResponse(answer["results"][index]["url"], 307)
 
 
-@jobs_app.get("/api/{session_id}/webhook")
+@router.get("/api/{session_id}/webhook")
 async def webhook(session_id: str) -> JSONResponse:
     """List the attempts to tell a job's webhook."""
     return JSONResponse(deliveries_of(await _desk().get(session_id)))
 
 
-@jobs_app.delete("/api/{session_id}")
+@router.delete("/api/{session_id}")
 async def cancel(request: Request, session_id: str) -> JSONResponse:
     """Cancel a job that has not ended, or all of a batch; the answer says how it is then."""
     try:
@@ -167,7 +155,7 @@ async def cancel(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
 
 
-@jobs_app.get("/api/{session_id}/events")
+@router.get("/api/{session_id}/events")
 async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, down to the one that ends it."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
@@ -175,7 +163,7 @@ async def events(session_id: str) -> Response:
     return ClosingResponse(_sse(session_id), "text/event-stream")
 
 
-@jobs_app.websocket("/api/{session_id}/events")
+@router.websocket("/api/{session_id}/events")
 async def events_socket(socket: WebSocket, session_id: str) -> None:
     """Follow a job over a WebSocket: one JSON object for each event."""
     await socket.accept()
@@ -252,3 +240,22 @@ def _storage() -> Storage:
     service: Any = get_current_service()
     storage: Storage = service.storage
     return storage
+
+
+@asynccontextmanager
+async def _working(_: Starlette) -> AsyncIterator[None]:
+    await _desk().open()
+    try:
+        yield
+    finally:
+        await _desk().close()
+
+
+desk_app = Starlette(lifespan=_working)
+"""Has no routes: the desk works as long as the server runs, however often its contract is mounted."""
+
+jobs_app = contract_app("Jobs", router, job_refusal)
+generator_app = contract_app("Image/Video Generation Server", router, job_refusal)
+"""For a prefix of its own, where the addresses of the root are this contract's too."""
+for path in ("/", "/health"):
+    generator_app.add_api_route(path, health)

@@ -126,6 +126,21 @@ class TestTheDocument:
     def test_its_documentation_is_there(self, http: httpx.Client, path: str) -> None:
         assert http.get(path).status_code == 200
 
+    def test_it_holds_under_a_prefix_of_its_own(self, http: httpx.Client) -> None:
+        assert http.get("/generator/").json() == http.get("/generator/health").json() == http.get("/api/health").json()
+        session_id = http.post("/generator/api/flux/t2i", json={"prompt": "a"}).json()["session_id"]
+        assert http.get(f"/generator/api/{session_id}/status").json()["session_id"] == session_id
+        assert list(http.get("/generator/openapi.json").json()["paths"]) >= ["/", "/api/batch"]
+
+    def test_one_page_documents_all_contracts(self, http: httpx.Client) -> None:
+        paths = http.get("/openapi.json").json()["paths"]
+        assert {
+            "/v1/images/generations",
+            "/api/{model}/{kind}",
+            "/pipeline/run",
+            "/generate-inpainting",
+        } <= paths.keys()
+
     def test_a_failed_job_says_why(self, http: httpx.Client) -> None:
         status = ended(http, submit(http, deadline_s=0.01, num_inference_steps=900))
         assert (status["status"], status["progress"], status["result_url"]) == ("failed", 0, None)
