@@ -175,7 +175,7 @@ class SqliteLedger:
 
     def _connect(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        with _available():
+        with _available(f"JUBAKO_JOBS_FILE: {self._file} cannot be opened, or another server uses it"):
             self._database = sqlite3.connect(self._file, isolation_level=None)
             # Two servers on one file would take each other's jobs.
             self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -210,8 +210,8 @@ def _jobs(database: sqlite3.Connection, query: str, values: Values) -> Iterator[
 
 
 @contextmanager
-def _available() -> Iterator[None]:
+def _available(message: str = "the file of job records cannot be used now") -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise LedgerUnavailable("the file of job records cannot be used now") from error
+        raise LedgerUnavailable(message) from error

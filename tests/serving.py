@@ -119,7 +119,8 @@ def serving_environment(catalogue: Path, port: int = 0) -> dict[str, str]:
         "JUBAKO_MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
         "JUBAKO_MAX_IMAGE_PX": str(512 * 512),
         "JUBAKO_STORAGE": str(catalogue.parent / STORAGE),
-        "JUBAKO_JOBS_FILE": str(catalogue.parent / "jobs.sqlite"),
+        # Servers do not share such a file; a replica that starts again has the port that it had.
+        "JUBAKO_JOBS_FILE": str(catalogue.parent / f"jobs-{port}.sqlite"),
         "BENTOML_DO_NOT_TRACK": "True",
         # A server that starts empties the folder of metrics in this home, also when others are using it.
         "BENTOML_HOME": str(catalogue.parent / f"bentoml-{port}"),
