@@ -11,7 +11,7 @@ EXAMPLES = 8
 
 
 def test_no_request_is_answered_by_a_server_error(server: str) -> None:
-    program = Path(sys.executable).with_name("schemathesis")
+    program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--url", server, "--checks", "not_a_server_error", "--max-examples", str(EXAMPLES)]
     # The same requests every time.
     repeatable = ["--generation-deterministic", "--no-color"]
