@@ -9,7 +9,6 @@ from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from bentoml import get_current_service
 from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,19 +16,19 @@ from starlette.applications import Starlette
 
 from access.caller import current_caller
 from api.contract import contract_app
+from api.current import current_desk, current_storage, server_address
 from api.encoding import format_for
-from api.gateway import Gateway, current_gateway
+from api.gateway import current_gateway
 from api.job_answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.job_forms import FILES, TASKS, JobForm, job_form, read_job_form
 from api.parsing import plain_values
 from api.refusals import refusal_body
 from errors import Busy, InvalidRequest, JubakoError
-from jobs.desk import JobDesk, Order
+from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from runners.closing import ClosingResponse
 from settings import settings
-from storage.client import Storage
 from version import VERSION
 
 MAX_BATCH = 100
@@ -59,8 +58,8 @@ async def health() -> JSONResponse:
 
 async def health_body() -> dict[str, Any]:
     """Return what programs read at `/` and `/api/health`."""
-    records = await _desk().is_reachable()
-    stored = await _storage().is_reachable()
+    records = await current_desk().is_reachable()
+    stored = await current_storage().is_reachable()
     redis = "not configured" if settings().redis is None else "connected" if records else "disconnected"
     return {
         "status": "healthy" if records and stored else "degraded",
@@ -81,8 +80,8 @@ async def jobs(
     """List jobs, newest first; `next_before` of one page is `before` of the next."""
     if before is not None and before.tzinfo is None:
         before = before.replace(tzinfo=UTC)
-    page = await _desk().page(status, before, limit)
-    listed = [await status_of(job, _storage(), _base_url(request)) for job in page.jobs]
+    page = await current_desk().page(status, before, limit)
+    listed = [await status_of(job, current_storage(), server_address(request)) for job in page.jobs]
     following = page.next_before and page.next_before.isoformat()
     return JSONResponse({"jobs": listed, "next_before": following})
 
@@ -95,10 +94,10 @@ async def batch(request: Request, wanted: Batch) -> JSONResponse:
     accepted: list[Job] = []
     try:
         for order in orders:
-            accepted.append(await _desk().submit(order))  # noqa: PERF401, since what is accepted is needed on failure
+            accepted.append(await current_desk().submit(order))  # noqa: PERF401, since what is accepted is needed on failure
     except JubakoError:
         for job in accepted:
-            await _desk().cancel(job.id)
+            await current_desk().cancel(job.id)
         raise
     members = [job.id for job in accepted]
     return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": members}, 202)
@@ -112,9 +111,9 @@ async def submit(
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> JSONResponse:
     """Submit one request: `kind` is t2i, i2i, inpaint, edit, t2v or i2v."""
-    entry = _gateway().catalogue.get(model)
+    entry = current_gateway().catalogue.get(model)
     form = await read_job_form(request, entry, _task(kind))
-    job = await _desk().submit(await _order(request, form, idempotency_key=idempotency_key))
+    job = await current_desk().submit(await _order(request, form, idempotency_key=idempotency_key))
     return JSONResponse(submitted(job))
 
 
@@ -122,18 +121,18 @@ async def submit(
 async def status(request: Request, session_id: str) -> JSONResponse:
     """Say how a job, or a batch, is."""
     try:
-        job = await _desk().get(session_id)
-        answer = await status_of(job, _storage(), _base_url(request))
-        return JSONResponse({**answer, "position": await _desk().position(job)})
+        job = await current_desk().get(session_id)
+        answer = await status_of(job, current_storage(), server_address(request))
+        return JSONResponse({**answer, "position": await current_desk().position(job)})
     except UnknownJob:
-        members = await _desk().batch(session_id)
-        return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
+        members = await current_desk().batch(session_id)
+        return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
 @router.get("/api/{session_id}/result")
 async def result(request: Request, session_id: str, index: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Lead to the result; 409 while there is none."""
-    answer = await status_of(await _desk().get(session_id), _storage(), _base_url(request))
+    answer = await status_of(await current_desk().get(session_id), current_storage(), server_address(request))
     if index >= len(answer["results"]):
         return JSONResponse({"detail": f"there is no result {index}", **answer}, 409)
     return RedirectResponse(answer["results"][index]["url"], 307)
@@ -142,24 +141,26 @@ async def result(request: Request, session_id: str, index: Annotated[int, Query(
 @router.get("/api/{session_id}/webhook")
 async def webhook(session_id: str) -> JSONResponse:
     """List the attempts to tell a job's webhook."""
-    return JSONResponse(deliveries_of(await _desk().get(session_id)))
+    return JSONResponse(deliveries_of(await current_desk().get(session_id)))
 
 
 @router.delete("/api/{session_id}")
 async def cancel(request: Request, session_id: str) -> JSONResponse:
     """Cancel a job that has not ended, or all of a batch; the answer says how it is then."""
     try:
-        return JSONResponse(await status_of(await _desk().cancel(session_id), _storage(), _base_url(request)))
+        return JSONResponse(
+            await status_of(await current_desk().cancel(session_id), current_storage(), server_address(request))
+        )
     except UnknownJob:
-        members = [await _desk().cancel(job.id) for job in await _desk().batch(session_id)]
-        return JSONResponse(await batch_status(session_id, members, _storage(), _base_url(request)))
+        members = [await current_desk().cancel(job.id) for job in await current_desk().batch(session_id)]
+        return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
 @router.get("/api/{session_id}/events")
 async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, down to the one that ends it."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
-    await _desk().get(session_id)
+    await current_desk().get(session_id)
     return ClosingResponse(_sse(session_id), "text/event-stream")
 
 
@@ -168,7 +169,7 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
     """Follow a job over a WebSocket: one JSON object for each event."""
     await socket.accept()
     try:
-        async with aclosing(_desk().watch(session_id)) as happenings:
+        async with aclosing(current_desk().watch(session_id)) as happenings:
             async for event in happenings:
                 await socket.send_json(event)
     except JubakoError as error:
@@ -179,7 +180,7 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
 
 
 async def _sse(session_id: str) -> AsyncGenerator[str, None]:
-    async with aclosing(_desk().watch(session_id)) as happenings:
+    async with aclosing(current_desk().watch(session_id)) as happenings:
         async for event in happenings:
             data = {name: value for name, value in event.items() if name != "event"}
             yield f"event: {event['event']}\ndata: {json.dumps(data)}\n\n"
@@ -189,7 +190,7 @@ async def _batched(request: Request, fields: Mapping[str, Any], number: int, bat
     """One request of a batch as an order. Raises InvalidRequest that says which one is wrong."""
     try:
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
-        entry = _gateway().catalogue.get(str(fields.get("model", _gateway().catalogue.default.id)))
+        entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
         form = await job_form(own, entry, _task(str(fields.get("task", "t2i"))))
         return await _order(request, form, batch_id=batch_id)
     except Busy:
@@ -202,14 +203,14 @@ async def _batched(request: Request, fields: Mapping[str, Any], number: int, bat
 async def _order(request: Request, form: JobForm, **options: Any) -> Order:
     output_format = format_for(form.task, form.output_format)
     draft = form.draft.model_copy(update={"progress": True})
-    drawing = await _gateway().accept(draft)
+    drawing = await current_gateway().accept(draft)
     return Order(
         # A job waits as long as it must, unless its caller said otherwise.
         request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
         output_format=output_format,
         quality=form.quality,
         caller=current_caller().name,
-        base_url=_base_url(request),
+        base_url=server_address(request),
         webhook_url=form.webhook_url,
         repeatable=form.seed is not None,
         **options,
@@ -222,33 +223,13 @@ def _task(kind: str) -> Any:
     return TASKS[kind]
 
 
-def _base_url(request: Request) -> str:
-    return settings().public_url or str(request.base_url).rstrip("/")
-
-
-def _gateway() -> Gateway:
-    return current_gateway()
-
-
-def _desk() -> JobDesk:
-    service: Any = get_current_service()
-    desk: JobDesk = service.desk
-    return desk
-
-
-def _storage() -> Storage:
-    service: Any = get_current_service()
-    storage: Storage = service.storage
-    return storage
-
-
 @asynccontextmanager
 async def _working(_: Starlette) -> AsyncIterator[None]:
-    await _desk().open()
+    await current_desk().open()
     try:
         yield
     finally:
-        await _desk().close()
+        await current_desk().close()
 
 
 desk_app = Starlette(lifespan=_working)

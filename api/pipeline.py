@@ -10,24 +10,23 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from bentoml import get_current_service
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from access.caller import current_caller
 from api.contract import contract_app
+from api.current import current_desk, current_storage
 from api.encoding import OutputFormat
 from api.gateway import Gateway, current_gateway
 from api.status import ABLE
 from errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
-from jobs.desk import JobDesk, Order
+from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from models.draft import Draft
 from models.served import text2image_model
 from settings import settings
-from storage.client import Storage
 
 RUNS = "text2image"
 """What all runs have in common as a batch of the desk: the latest of them is the one that is asked about."""
@@ -80,7 +79,7 @@ async def run(wanted: Prompt) -> JSONResponse:
             caller=current_caller().name,
             batch_id=RUNS,
         )
-        await _desk().submit(order)
+        await current_desk().submit(order)
     return _success("Pipeline execution started in background.")
 
 
@@ -101,7 +100,7 @@ async def image() -> Response:
     if job is None or job.state is not JobState.COMPLETED:
         raise NotNow("Pipeline execution is not yet complete.")
     result = job.results[0]
-    return Response(await _storage().get(result.key), media_type=result.media_type)
+    return Response(await current_storage().get(result.key), media_type=result.media_type)
 
 
 @router.get("/health")
@@ -155,7 +154,7 @@ def device_named(name: str, state: dict[str, Any]) -> str:
 
 async def _latest_run() -> Job | None:
     try:
-        return (await _desk().batch(RUNS))[-1]
+        return (await current_desk().batch(RUNS))[-1]
     except UnknownJob:
         return None
 
@@ -170,15 +169,3 @@ def _model() -> str:
 
 def _success(message: str) -> JSONResponse:
     return JSONResponse({"status": "success", "message": message})
-
-
-def _desk() -> JobDesk:
-    service: Any = get_current_service()
-    desk: JobDesk = service.desk
-    return desk
-
-
-def _storage() -> Storage:
-    service: Any = get_current_service()
-    storage: Storage = service.storage
-    return storage

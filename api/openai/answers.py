@@ -11,13 +11,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from bentoml import get_current_service
-
+from api.current import current_storage
 from api.encoding import OutputFormat, encode_result
 from api.openai.drafting import Accepted
 from models.request import GenerationRequest
 from runners.events import Result
-from storage.client import Storage
 from storage.keys import result_key
 
 PATCH_PX = 16
@@ -80,8 +78,7 @@ async def _results(accepted: Accepted) -> list[Result]:
 
 async def _kept(files: Sequence[bytes], output_format: OutputFormat, base_url: str) -> list[str]:
     """Store files as jobs do and return their addresses."""
-    service: Any = get_current_service()
-    storage: Storage = service.storage
+    storage = current_storage()
     name, now = str(uuid.uuid4()), datetime.now(UTC)
     keys = [result_key(name, now, output_format.media_type, index) for index in range(len(files))]
     await asyncio.gather(

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 
 from api import status
 from api.contract import contract_app
+from api.current import server_address
 from api.gateway import current_gateway
 from api.metrics import measured
 from api.openai import socket
@@ -25,7 +26,6 @@ from api.single import unless_caller_leaves
 from api.streaming import resumed
 from models.request import Task
 from runners.closing import ClosingResponse
-from settings import settings
 from version import VERSION
 
 TITLE = "Jubako: OpenAI Images API"
@@ -109,7 +109,7 @@ async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:
         events = server_sent(current_gateway(), form)
         first = await unless_caller_leaves(request, anext(events))
         return ClosingResponse(resumed(first, events), "text/event-stream")
-    return JSONResponse(await unless_caller_leaves(request, _drawn(form, _base_url(request))))
+    return JSONResponse(await unless_caller_leaves(request, _drawn(form, server_address(request))))
 
 
 async def _drawn(form: ImagesForm, base_url: str) -> dict[str, Any]:
@@ -117,8 +117,3 @@ async def _drawn(form: ImagesForm, base_url: str) -> dict[str, Any]:
         accepted = await accept(current_gateway(), form)
         measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
         return await answer(accepted, base_url)
-
-
-def _base_url(request: Request) -> str:
-    """This server's address, without the prefix under which the contract may be."""
-    return settings().public_url or str(request.base_url).rstrip("/")

@@ -1,0 +1,31 @@
+"""What the service of this process holds, and its address, for the contracts that are mounted on it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bentoml import get_current_service
+from starlette.requests import Request
+
+from jobs.desk import JobDesk
+from settings import settings
+from storage.client import Storage
+
+
+def current_desk() -> JobDesk:
+    """Return the job desk of the service that this process runs."""
+    service: Any = get_current_service()
+    desk: JobDesk = service.desk
+    return desk
+
+
+def current_storage() -> Storage:
+    """Return the storage of the service that this process runs."""
+    service: Any = get_current_service()
+    storage: Storage = service.storage
+    return storage
+
+
+def server_address(request: Request) -> str:
+    """Return this server's address as callers know it, without the prefix under which a contract may be."""
+    return settings().public_url or str(request.base_url).rstrip("/")
