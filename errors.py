@@ -14,6 +14,7 @@ JubakoError
 ├── Cancelled           499  the caller went away or asked to stop
 ├── OutOfMemory         507  one picture alone does not fit into the device's memory
 ├── NonFinite           500  the model produced NaN or infinity for this request
+├── PlanningFailed      502  the language model that breaks stories into scenes is away, or of no use
 └── GenerationFailed    500  anything else; the cause is in the server's log only
     └── RunnerLost      500  the model's process ended in the middle of the drawing
 
@@ -131,6 +132,13 @@ class NonFinite(JubakoError):
 class GenerationFailed(JubakoError):
     code = "generation_failed"
     status = 500
+
+
+class PlanningFailed(JubakoError):
+    """The language model was asked for scenes and is away, or gave no usable ones."""
+
+    code = "planning_failed"
+    status = 502
 
 
 class RunnerLost(GenerationFailed):

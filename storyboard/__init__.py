@@ -1,0 +1,1 @@
+"""Stories to scenes to consistent frames."""
