@@ -26,7 +26,7 @@ from access.rates import RateLimiter
 from api.desk import make_desk
 from api.docs import docs_app
 from api.files import files_app
-from api.forms import Call, Edit, Generate, ImageToImage, ImageToVideo, Inpaint, TextToImage, TextToVideo
+from api.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
 from api.gateway import Gateway
 from api.inpainting import inpainting_app
 from api.jobs import desk_app, generator_app, jobs_app
@@ -164,8 +164,8 @@ class Jubako:
         """Make a video from a prompt and the picture that it starts with."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=Generate, output_spec=EventStream)
-    async def generate(self, call: Call[Generate]) -> AsyncGenerator[str, None]:
+    @bentoml.api(input_spec=Stream, output_spec=EventStream)
+    async def stream(self, call: Call[Stream]) -> AsyncGenerator[str, None]:
         """Do any task, streaming progress, previews and pictures as server-sent events."""
         async with aclosing(stream_events(self.gateway, call)) as events:
             async for event in events:

@@ -1,7 +1,7 @@
 """Pictures and clips as files, carrying the parameters that draw them again.
 
 PNG keeps them in a text chunk named `parameters`, JPEG and WebP in the EXIF UserComment, MP4, WebM and GIF in
-their comment: JSON with the fields of `POST /generate`, so that it can be posted back as it is (with its images,
+their comment: JSON with the fields of `POST /stream`, so that it can be posted back as it is (with its images,
 where there were any).
 """
 

@@ -142,7 +142,7 @@ class ImageToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Generate(Conditioned, PictureForm):
+class Stream(Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)

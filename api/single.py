@@ -59,7 +59,7 @@ async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
         measure.task = form.task
         if form.num_images != 1:
             raise InvalidRequest(
-                "num_images", f"{form.num_images}, but this address answers with 1; POST /generate sends more"
+                "num_images", f"{form.num_images}, but this address answers with 1; POST /stream sends more"
             )
         file_format = form.file_format
         drawing = await gateway.accept(form.draft)

@@ -28,7 +28,7 @@ from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
 from api.encoding import OutputFormat, encode_preview, encode_result, parameters_of
-from api.forms import Call, Generate
+from api.forms import Call, Stream
 from api.gateway import Drawing, Gateway
 from api.hints import vocabulary_hint
 from api.metrics import measured
@@ -58,7 +58,7 @@ async def resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
             yield text
 
 
-async def stream_events(gateway: Gateway, call: Call[Generate]) -> AsyncGenerator[str, None]:
+async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
     """Draw what a call asks for, telling what happens. Raises JubakoError before the first event only."""
     started, results, telling = time.perf_counter(), 0, False
     try:

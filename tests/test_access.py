@@ -183,7 +183,7 @@ class TestAClosedServer:
         ("method", "path"),
         [
             ("POST", "/text_to_image"),
-            ("POST", "/generate"),
+            ("POST", "/stream"),
             ("GET", "/models"),
             ("POST", "/models/tiny/unload"),
             ("GET", "/schema.json"),
@@ -213,7 +213,7 @@ class TestAClosedServer:
     def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
         http.headers.update(bearer(ALICE))
         assert http.post("/text_to_image", json=RED_APPLE).headers["content-type"] == "image/png"
-        events = parse_events(http.post("/generate", json=RED_APPLE).iter_text())
+        events = parse_events(http.post("/stream", json=RED_APPLE).iter_text())
         assert events[-1].name == "done"
         assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
 

@@ -214,7 +214,7 @@ class TestVideos:
 
     def test_videos_are_streamed_with_their_progress(self, http: httpx.Client) -> None:
         asked = {**A_VIDEO, "task": "text-to-video", "num_images": 2, "preview_every": 4, "output_format": "webm"}
-        events = parse_events([http.post("/generate", json=asked).text])
+        events = parse_events([http.post("/stream", json=asked).text])
         names = [event.name for event in events]
         assert [names.count(name) for name in ("step", "preview", "video", "done")] == [8, 2, 2, 1]
         assert events[-1].data["videos"] == 2
@@ -235,9 +235,9 @@ class TestVideos:
             ("/image_to_video", {}, "image", "required"),
             ("/text_to_image", {"model": "tiny", "fps": 8}, "fps", "not permitted"),
             ("/text_to_image", {"model": "tiny", "output_format": "mp4"}, "output_format", "one of png, jpeg, webp"),
-            ("/generate", {"model": "tiny", "fps": 8}, "fps", "text-to-image takes none"),
-            ("/generate", {"model": "tiny", "num_frames": 5}, "num_frames", "text-to-image takes none"),
-            ("/generate", {"model": "tiny", "output_format": "gif"}, "output_format", "one of png, jpeg, webp"),
+            ("/stream", {"model": "tiny", "fps": 8}, "fps", "text-to-image takes none"),
+            ("/stream", {"model": "tiny", "num_frames": 5}, "num_frames", "text-to-image takes none"),
+            ("/stream", {"model": "tiny", "output_format": "gif"}, "output_format", "one of png, jpeg, webp"),
         ],
     )
     def test_what_does_not_fit_is_refused(
@@ -271,7 +271,7 @@ class TestRefusals:
             ({"num_inference_steps": 5000}, "num_inference_steps", "between 1 and 900"),
             ({"scheduler": "magic"}, "scheduler", "'magic'"),
             ({"seed": -1}, "seed", "got -1"),
-            ({"num_images": 2}, "num_images", "/generate"),
+            ({"num_images": 2}, "num_images", "/stream"),
             ({"output_format": "bmp"}, "output_format", "'bmp'"),
             ({"quality": 101}, "quality", "got 101"),
             ({"promt": "x"}, "promt", "not permitted"),
@@ -358,10 +358,10 @@ class TestRefusals:
         assert refused(http.post("/text_to_image", json=asked), 504)["code"] == "deadline_exceeded"
 
 
-class TestGenerate:
+class TestStream:
     def test_everything_that_happens_is_told_in_order(self, http: httpx.Client) -> None:
         asked = {**RED_APPLE, "num_images": 2, "preview_every": 2}
-        response = http.post("/generate", json=asked)
+        response = http.post("/stream", json=asked)
         assert response.headers["content-type"].startswith("text/event-stream")
         events = parse_events([response.text])
         names = [event.name for event in events]
@@ -373,7 +373,7 @@ class TestGenerate:
         assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
     def test_each_picture_can_be_had_again_alone(self, http: httpx.Client) -> None:
-        response = http.post("/generate", json={**RED_APPLE, "num_images": 3, "progress": False})
+        response = http.post("/stream", json={**RED_APPLE, "num_images": 3, "progress": False})
         images = [event for event in parse_events([response.text]) if event.name == "image"]
         assert [image.data["seed"] for image in images] == [7, 8, 9]
         for image in images:
@@ -386,22 +386,22 @@ class TestGenerate:
         for task, needed in (("text-to-image", []), ("image-to-image", ["image"]), ("inpaint", list(files))):
             data = {"prompt": "a red apple", "task": task, "output_format": "webp"}
             sent = {name: files[name] for name in needed}
-            events = parse_events([http.post("/generate", data=data, files=sent).text])
+            events = parse_events([http.post("/stream", data=data, files=sent).text])
             assert events[-2].picture.format == "WEBP"
             assert events[-2].data["parameters"]["task"] == task
 
     def test_previews_are_small_pictures(self, http: httpx.Client) -> None:
-        events = parse_events([http.post("/generate", json={**RED_APPLE, "preview_every": 4}).text])
+        events = parse_events([http.post("/stream", json={**RED_APPLE, "preview_every": 4}).text])
         (preview,) = [event for event in events if event.name == "preview"]
         assert preview.picture.size == (8, 8)
 
     def test_a_refusal_is_no_stream(self, http: httpx.Client) -> None:
-        assert refused(http.post("/generate", json={**RED_APPLE, "width": 65}))["field"] == "width"
-        assert refused(http.post("/generate", json={"prompt": "x", "task": "inpaint"}))["field"] == "image"
+        assert refused(http.post("/stream", json={**RED_APPLE, "width": 65}))["field"] == "width"
+        assert refused(http.post("/stream", json={"prompt": "x", "task": "inpaint"}))["field"] == "image"
 
     def test_a_failure_on_the_way_is_the_last_event(self, http: httpx.Client) -> None:
         asked = {**RED_APPLE, "num_inference_steps": 900, "deadline_s": 0.5}
-        last = parse_events([http.post("/generate", json=asked).text])[-1]
+        last = parse_events([http.post("/stream", json=asked).text])[-1]
         assert (last.name, last.data["code"], last.data["status"]) == ("error", "deadline_exceeded", 504)
 
 
@@ -417,7 +417,7 @@ class TestLeaving:
         wait_for(lambda: self.running(http) == 0, timeout_s=5)
 
     def test_from_a_stream(self, http: httpx.Client) -> None:
-        with http.stream("POST", "/generate", json=ENDLESS) as response:
+        with http.stream("POST", "/stream", json=ENDLESS) as response:
             for line in response.iter_lines():
                 if line == "event: step":
                     break
@@ -434,7 +434,7 @@ class TestClients:
             with Image.open(picture_file) as photograph:
                 part = client.inpaint(prompt="a red apple", image=photograph, mask=mask_file)
             assert part.size == (64, 64)
-            events = parse_events(client.generate(prompt="a red apple", num_images=2))
+            events = parse_events(client.stream(prompt="a red apple", num_images=2))
             assert [event.name for event in events].count("image") == 2
 
     async def test_the_asynchronous_client_calls_every_api(
@@ -447,7 +447,7 @@ class TestClients:
                 client.inpaint(prompt="a red apple", image=picture_file, mask=mask_file),
             )
             assert [picture.size for picture in pictures] == [(64, 64)] * 3
-            stream = client.generate(prompt="a red apple", task="image-to-image", image=picture_file)
+            stream = client.stream(prompt="a red apple", task="image-to-image", image=picture_file)
             assert parse_events([text async for text in stream])[-1].name == "done"
 
     def test_a_client_sees_the_reason_of_a_refusal(self, server: str) -> None:

@@ -171,7 +171,7 @@ class TestTokenOptimisation:
     def test_it_is_told_of_step_by_step(self, http: httpx.Client) -> None:
         files = {"image": png(photo(128, 128)), "mask": png(half_mask(128, 128))}
         data = {"model": "miniature", "task": "inpaint", "prompt": "a red apple", "method": "token-opt"}
-        answer = http.post("/generate", data={**data, "iterations": "4"}, files=files)
+        answer = http.post("/stream", data={**data, "iterations": "4"}, files=files)
         assert answer.text.count("event: step") == 4
         assert '"method": "token-opt", "iterations": 4' in answer.text
 

@@ -73,7 +73,7 @@ class TestOnDemand:
 
     def test_a_stream_hears_of_the_loading_first(self, http: httpx.Client) -> None:
         http.post("/models/tiny/unload")
-        response = http.post("/generate", json={"prompt": "a red apple", "seed": 7})
+        response = http.post("/stream", json={"prompt": "a red apple", "seed": 7})
         events = parse_events([response.text])
         assert events[0].name == "loading"
         assert [event.name for event in events][-1] == "done"
@@ -85,7 +85,7 @@ class TestOnDemand:
             assert (state_of(http, model), state_of(http, other)) == ("ready", "unloaded")
 
     def test_a_model_in_use_keeps_its_memory_and_the_other_waits_within_its_deadline(self, http: httpx.Client) -> None:
-        with http.stream("POST", "/generate", json={**ENDLESS, "model": "tiny"}) as running:
+        with http.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
             lines = until_step(running)
             refused = draw(http, model="tiny-xl", deadline_s=1)
             assert (refused.status_code, refused.json()["code"]) == (504, "deadline_exceeded")
@@ -111,7 +111,7 @@ def until_step(response: httpx.Response) -> Iterator[str]:
 class TestManaging:
     def test_one_model_is_unloaded_while_the_other_draws_and_comes_back(self, roomy: httpx.Client) -> None:
         before = {model: picture(draw(roomy, model=model)) for model in ("tiny", "tiny-xl")}
-        with roomy.stream("POST", "/generate", json={**ENDLESS, "model": "tiny"}) as running:
+        with roomy.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
             lines = until_step(running)
             assert roomy.post("/models/tiny-xl/unload").json()["state"] == "unloaded"
             during = picture(draw(roomy, model="tiny"))
@@ -140,7 +140,7 @@ class TestManaging:
         assert roomy.post("/models/tiny/load").status_code == 200
 
     def test_a_forced_unload_ends_what_is_running(self, roomy: httpx.Client) -> None:
-        with roomy.stream("POST", "/generate", json={**ENDLESS, "model": "tiny"}) as running:
+        with roomy.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
             lines = until_step(running)
             assert roomy.post("/models/tiny/unload", json={"force": True}).json()["state"] == "unloaded"
             assert "event: error" in list(lines)
@@ -167,7 +167,7 @@ class TestManaging:
 class TestRestart:
     def test_a_runner_that_dies_fails_its_requests_is_told_of_and_comes_back(self, roomy: httpx.Client) -> None:
         before = picture(draw(roomy))
-        with roomy.stream("POST", "/generate", json={**ENDLESS, "model": "tiny"}) as running:
+        with roomy.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
             lines = until_step(running)
             os.kill(states(roomy)["tiny"]["pid"], signal.SIGKILL)
             assert "event: error" in list(lines)

@@ -184,7 +184,7 @@ class TestARefusedPicture:
         assert (openai.status_code, openai.json()["error"]["code"]) == (400, "content_policy_violation")
 
     def test_does_not_get_into_a_stream(self, strict: httpx.Client) -> None:
-        events = parse_events(strict.post("/generate", json={**RED_APPLE, "preview_every": 1}).iter_text())
+        events = parse_events(strict.post("/stream", json={**RED_APPLE, "preview_every": 1}).iter_text())
         assert not {"preview", "image", "done"} & {event.name for event in events}
         assert events[-1].data["code"] == "content_policy_violation"
 
@@ -226,7 +226,7 @@ class TestACheckingServer:
 
     def test_previews_are_withheld(self, usual: httpx.Client) -> None:
         asked = {**RED_APPLE, "preview_every": 1, "progress": True}
-        names = [event.name for event in parse_events(usual.post("/generate", json=asked).iter_text())]
+        names = [event.name for event in parse_events(usual.post("/stream", json=asked).iter_text())]
         assert names.count("step") == 4
         assert "preview" not in names
         assert names[-2:] == ["image", "done"]
