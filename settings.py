@@ -24,6 +24,7 @@ from jobs.options import JobOptions
 from models.mistakes import mistakes_in
 from safety.options import SafetyOptions
 from storage.locations import location_url
+from storyboard.options import StoryOptions
 
 PREFIX = "JUBAKO_"
 DEFAULT_FOLDER = "~/.local/share/jubako"
@@ -32,7 +33,7 @@ _LOADS = {"true": "start", "1": "start", "false": "demand", "0": "demand"}
 DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
 
 
-class Settings(JobOptions, AccessOptions, SafetyOptions, ContractOptions, BaseSettings):
+class Settings(JobOptions, AccessOptions, SafetyOptions, ContractOptions, StoryOptions, BaseSettings):
     """Read from the environment; a wrong value stops the start with the variable's name."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
