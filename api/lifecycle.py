@@ -12,7 +12,7 @@ from starlette.routing import Route
 from api.gateway import Gateway, current_gateway
 from api.refusals import InvalidForm, refusal
 from errors import Forbidden, JubakoError
-from settings import DEVICE_PATTERN
+from models.options import DEVICE_PATTERN
 
 
 class Options(BaseModel):
