@@ -23,6 +23,7 @@ from jobs.options import JobOptions
 from models.mistakes import mistakes_in
 from models.options import ModelOptions
 from runners.options import EngineOptions
+from runners.scale_options import ScaleOptions
 from safety.options import SafetyOptions
 from storage.options import StorageOptions
 from storyboard.options import StoryOptions
@@ -33,6 +34,7 @@ PREFIX = "JUBAKO_"
 class Settings(
     ModelOptions,
     EngineOptions,
+    ScaleOptions,
     RequestOptions,
     JobOptions,
     StorageOptions,
