@@ -44,7 +44,7 @@ class StoryOptions(BaseModel):
         default=0.2,
         ge=0,
         le=2,
-        description="How much the reference counts in reference-guided mode. The storyboard server's document says 20%.",
+        description="How much the reference counts in reference-guided mode, unless the request says.",
     )
     llm_url: str | None = Field(
         default=None,
