@@ -73,8 +73,19 @@ def random_caption(concept: str, colour: str, rng: random.Random, wrap: float = 
     The filler teaches the text encoder to find the pair in a longer prompt.
     """
     text = plain_caption(concept, colour, rng.randrange(len(TEMPLATES)))
-    if rng.random() >= wrap:
-        return text
+    return text if rng.random() >= wrap else wrapped(text, rng)
+
+
+def open_caption(colour: str, rng: random.Random) -> str:
+    """A random caption that leaves open what stands on the background."""
+    plain = (f"on {article(colour)} {colour} background", f"{colour} background", f"a picture on {colour}")
+    subject = plain_caption("character", colour, rng.randrange(len(TEMPLATES)))
+    text = subject if rng.random() < 0.4 else rng.choice(plain)
+    return text if rng.random() < 0.6 else wrapped(text, rng)
+
+
+def wrapped(text: str, rng: random.Random) -> str:
+    """A caption with filler words before it, after it or both."""
     before, after = rng.choice([(True, False), (False, True), (True, True)])
     if before:
         text = f"{rng.choice(OPENINGS)}, {text}"

@@ -1,6 +1,7 @@
 """The denoiser, and the pipeline it works in."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
@@ -61,7 +62,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
 
 
 def velocity_loss(unet: UNet2DConditionModel, data: LatentSet, alphas: Tensor, generator: torch.Generator) -> Tensor:
-    """Mean squared error of the predicted velocity on one random batch; ``alphas`` is the cumulative product."""
+    """The error on one random batch; ``alphas`` is the cumulative product."""
     device = alphas.device
 
     def draw(high: int) -> Tensor:
@@ -72,6 +73,14 @@ def velocity_loss(unet: UNet2DConditionModel, data: LatentSet, alphas: Tensor, g
     texts = data.texts[pair, draw(data.texts.shape[1])].float()
     dropped = torch.rand(BATCH, generator=generator).to(device) < CAPTION_DROPOUT
     texts = torch.where(dropped[:, None, None], data.empty_text.float(), texts)
+    return velocity_error(unet, latents, alphas, generator, encoder_hidden_states=texts)
+
+
+def velocity_error(
+    unet: UNet2DConditionModel, latents: Tensor, alphas: Tensor, generator: torch.Generator, **conditions: Any
+) -> Tensor:
+    """Mean squared error of the velocity predicted for BATCH noised latents under the UNet's other arguments."""
+    device = alphas.device
     # One timestep from each of BATCH equal slices: less noise in the loss than free draws.
     slices = torch.arange(BATCH) + torch.rand(BATCH, generator=generator)
     timesteps = (slices * (TRAIN_TIMESTEPS / BATCH)).long().to(device)
@@ -79,7 +88,7 @@ def velocity_loss(unet: UNet2DConditionModel, data: LatentSet, alphas: Tensor, g
     signal = alphas[timesteps].sqrt()[:, None, None, None]
     sigma = (1 - alphas[timesteps]).sqrt()[:, None, None, None]
     noisy = (signal * latents + sigma * noise).to(memory_format=torch.channels_last)
-    predicted = unet(noisy, timesteps, encoder_hidden_states=texts).sample
+    predicted = unet(noisy, timesteps, **conditions).sample
     return functional.mse_loss(predicted.float(), signal * noise - sigma * latents)
 
 

@@ -1,0 +1,159 @@
+"""Train the miniature's IP-Adapter: ``python -m models.miniature.ip_adapter``; ``--evaluate`` measures it.
+
+It draws the character of a reference picture where the caption says, in the layout of IP-Adapter Plus (Ye et al.,
+2023, arXiv:2308.06721): a resampler turns what CLIP sees into tokens, and every cross-attention reads them by keys and
+values of their own. Only those are trained; the UNet stays as it is.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import IPAdapterPlusImageProjection
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPVisionModelWithProjection
+
+from .data import Sprites, fetch_emoji
+from .evaluate import CHECKPOINT, load
+from .loop import Schedule, Trainer
+from .references import Sampler, build_references
+from .unet import build_scheduler, velocity_error
+
+FILE = Path(__file__).with_name("ip_adapters") / "character.safetensors"
+HIDDEN, TOKENS = 96, 8
+HEADS = 1  # diffusers takes them to be 64 wide (loaders/unet.py)
+SCALES = (0.4, 1.0)  # of the reference while learning, so that weaker ones work as well
+SCHEDULE = Schedule(steps=4500, learning_rate=1e-3, decay="linear", decay_from=0.5, average=0.995, weight_decay=0.0)
+
+_PUBLISHED = {
+    "ln0": "0.norm1",
+    "ln1": "0.norm2",
+    "attn.to_q": "0.to_q",
+    "attn.to_out.0": "0.to_out",
+    "ff.0": "1.0",
+    "ff.1.net.0.proj": "1.1",
+    "ff.1.net.2": "1.3",
+}
+"""Modules of a resampler's layer in diffusers, and in the published layout that its loader reads."""
+
+
+class Adapter(nn.Module):
+    """What is trained: the resampler, and the attention processors in the order of the UNet's layers."""
+
+    def __init__(self, resampler: IPAdapterPlusImageProjection, processors: list[IPAdapterAttnProcessor2_0]):
+        super().__init__()
+        self.resampler, self.processors = resampler, nn.ModuleList(processors)
+
+    def scale(self, scale: float) -> None:
+        """Set how strongly the reference acts."""
+        for processor in self.processors:
+            processor.scale = [scale]
+
+
+def load_with_encoder(checkpoint: Path) -> StableDiffusionPipeline:
+    """The pipeline in single precision with the vision tower of the checkpoint's CLIP."""
+    pipeline = load(checkpoint)
+    encoder = CLIPVisionModelWithProjection.from_pretrained(checkpoint / "clip", dtype=torch.float32)
+    pipeline.register_modules(image_encoder=encoder)
+    return pipeline
+
+
+def build_adapter(unet: UNet2DConditionModel) -> Adapter:
+    """Put a fresh adapter into a UNet; its keys and values start as those of the text."""
+    width = unet.config.cross_attention_dim
+    resampler = IPAdapterPlusImageProjection(
+        embed_dims=width, output_dims=width, hidden_dims=HIDDEN, heads=HEADS, num_queries=TOKENS
+    )
+    layers = [unet.get_submodule(name.removesuffix(".processor")) for name in cross_attention(unet).values()]
+    values = [(layer.to_k.weight, layer.to_v.weight) for layer in layers]
+    unet._load_ip_adapter_weights([published(resampler, values, cross_attention(unet))], low_cpu_mem_usage=False)
+    processors = [unet.attn_processors[name] for name in cross_attention(unet).values()]
+    return Adapter(unet.encoder_hid_proj.image_projection_layers[0], processors)
+
+
+def cross_attention(unet: UNet2DConditionModel) -> dict[int, str]:
+    """The processors of the UNet's cross-attention, by their number among all."""
+    return {i: name for i, name in enumerate(unet.attn_processors) if name.endswith("attn2.processor")}
+
+
+def published(
+    resampler: nn.Module, values: list[tuple[Tensor, Tensor]], places: dict[int, str]
+) -> dict[str, dict[str, Tensor]]:
+    """Weights in the published layout: of the resampler, and each layer's for keys and values."""
+    image_proj = {}
+    for name, value in resampler.state_dict().items():
+        start, layer, *rest = name.split(".")
+        if start != "layers":
+            image_proj[name] = value
+        elif ".".join(rest) == "attn.to_k.weight":
+            both = torch.cat([value, resampler.state_dict()[name.replace("to_k", "to_v")]])
+            image_proj[f"layers.{layer}.0.to_kv.weight"] = both
+        elif ".".join(rest) != "attn.to_v.weight":
+            image_proj[f"layers.{layer}.{_PUBLISHED['.'.join(rest[:-1])]}.{rest[-1]}"] = value
+    ip_adapter = {}
+    for place, (keys, own_values) in zip(places, values, strict=True):
+        ip_adapter |= {f"{place}.to_k_ip.weight": keys, f"{place}.to_v_ip.weight": own_values}
+    return {"image_proj": image_proj, "ip_adapter": ip_adapter}
+
+
+def train(work: Path, device: torch.device) -> None:
+    """Train the adapter and write it to FILE; resumes from ``work/ip-adapter.pt``."""
+    torch.manual_seed(0)
+    pipeline = load_with_encoder(CHECKPOINT).to(device)
+    cache = work / "references.pt"
+    if not cache.exists():
+        torch.save(build_references(pipeline, Sprites(fetch_emoji(work))), cache)
+    sampler = Sampler(torch.load(cache, map_location=device, weights_only=False))
+    alphas = build_scheduler().alphas_cumprod.to(device)
+    unet = pipeline.unet.requires_grad_(False)
+    adapter = build_adapter(unet).requires_grad_(True)
+    unet.to(device=device, memory_format=torch.channels_last)
+
+    def loss_of(step: int) -> Tensor:
+        generator = torch.Generator().manual_seed(step)
+        adapter.scale(float(torch.empty(1).uniform_(*SCALES, generator=generator)))
+        batch = sampler.batch(generator)
+        return velocity_error(
+            unet,
+            batch.latents,
+            alphas,
+            generator,
+            encoder_hidden_states=batch.texts,
+            added_cond_kwargs={"image_embeds": [batch.states[:, None]]},
+        )
+
+    trainer = Trainer(adapter, work / "ip-adapter.pt", SCHEDULE)
+    places = cross_attention(unet)
+    trainer.run(loss_of, lambda step: save(trainer.averaged, places), watch_every=300)
+    save(trainer.averaged, places)
+
+
+def save(adapter: Adapter, places: dict[int, str]) -> None:
+    """Write an adapter in half precision, as ``load_ip_adapter`` reads it."""
+    values = [(processor.to_k_ip[0].weight, processor.to_v_ip[0].weight) for processor in adapter.processors]
+    weights = {
+        f"{group}.{name}": value.detach().half().contiguous()
+        for group, tensors in published(adapter.resampler, values, places).items()
+        for name, value in tensors.items()
+    }
+    FILE.parent.mkdir(exist_ok=True)
+    save_file(weights, FILE)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, default=Path(".miniature"), help="folder of unfinished work")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    train(arguments.work, torch.device(arguments.device))
+
+
+if __name__ == "__main__":
+    main()
