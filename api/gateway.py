@@ -101,6 +101,12 @@ class Gateway:
     managed: bool = True
     """Whether callers may load and unload models."""
 
+    async def check(self, draft: Draft) -> GenerationRequest:
+        """Complete and check a draft that is not to be drawn yet. Raises InvalidRequest or UnknownModel."""
+        request = await asyncio.to_thread(resolve, draft, self.catalogue, self.limits)
+        await self.policy.check_request(request)
+        return request
+
     async def accept(self, draft: Draft) -> Drawing:
         """Check a draft, and count it. Raises InvalidRequest, UnknownModel or RateExceeded."""
         # Large images are resized on the way.

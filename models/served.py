@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from errors import StartError
 from models.catalogue import Catalogue, full_catalogue
+from models.entries import Entry, LoraSpec
+from models.sources import Source
 from settings import Settings
+
+CHARACTER = "story-character"
+"""What requests call the LoRA at LORA_PATH."""
 
 
 def served_catalogue(settings: Settings) -> Catalogue:
@@ -16,7 +21,30 @@ def served_catalogue(settings: Settings) -> Catalogue:
     served = catalogue.only(models, settings.aliases)
     if settings.text2image_model is not None and wanted not in served.entries:
         raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
-    return served
+    return _with_character(settings, served)
+
+
+def story_entry(settings: Settings, served: Catalogue) -> Entry:
+    """Return the model that draws stories which name none. Raises StartError."""
+    name = settings.story_model
+    if name is not None and not _is_known(name, served):
+        raise StartError(f"JUBAKO_STORY_MODEL: {name!r} is none of the served models (JUBAKO_MODELS)")
+    entry = served.default if name is None else served.get(name)
+    if settings.story_lora is not None and settings.story_lora not in entry.choosable_loras:
+        raise StartError(f"JUBAKO_STORY_LORA: {entry.id} has no LoRA {settings.story_lora!r}")
+    return entry
+
+
+def _with_character(settings: Settings, served: Catalogue) -> Catalogue:
+    """Name the LoRA at LORA_PATH among those of the stories' model; whether it is there, stories will see."""
+    drawing = story_entry(settings, served)
+    if settings.lora_path is None:
+        return served
+    character = LoraSpec(
+        source=Source(path=settings.lora_path.expanduser().absolute()), description="The character of the storyboards."
+    )
+    completed = drawing.model_copy(update={"loras": {**drawing.loras, CHARACTER: character}})
+    return Catalogue((completed if e is drawing else e for e in served.entries.values()), settings.aliases)
 
 
 def text2image_model(settings: Settings, served: Catalogue) -> str:

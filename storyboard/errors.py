@@ -1,0 +1,18 @@
+"""Errors of storyboards beside `errors.PlanningFailed`."""
+
+from __future__ import annotations
+
+from errors import LoadFailed
+
+RETRY_S = 30
+
+
+class NotInitialized(LoadFailed):
+    """The model or the character's LoRA that the operator chose cannot be used; `reason` says why."""
+
+    code = "not_initialized"
+    documented = "Generator not initialized. Set LORA_PATH environment variable."
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"{self.documented} ({reason})", RETRY_S)
+        self.reason = reason

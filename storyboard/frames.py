@@ -1,0 +1,81 @@
+"""What becomes of a story, event by event: Planned, then (Drawn | FrameDone)* in any order of frames, then Finished."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import fmean
+
+from models.request import GenerationRequest
+from runners.events import Picture
+from storyboard.scenes import Plan, Scene
+from storyboard.story import Story
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame, the best of its tries."""
+
+    scene: Scene
+    request: GenerationRequest
+    picture: Picture
+    clip_score: float | None
+    """Cosine of picture and prompt; None when nothing could score it."""
+    tries: int
+
+    @property
+    def worth(self) -> float:
+        """What frames of one scene are compared by."""
+        return -2.0 if self.clip_score is None else self.clip_score
+
+
+@dataclass(frozen=True)
+class Storyboard:
+    story: Story
+    model: str
+    plan: Plan
+    frames: tuple[Frame, ...]
+    """In the order of the story; fewer than planned when `error` says why."""
+    seconds: float
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> str:
+        return "ref_guided" if self.story.guided else "simple"
+
+    @property
+    def mean_score(self) -> float | None:
+        scores = [frame.clip_score for frame in self.frames if frame.clip_score is not None]
+        return fmean(scores) if scores else None
+
+
+@dataclass(frozen=True)
+class Planned:
+    model: str
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """One denoising step of one frame."""
+
+    number: int
+    attempt: int
+    """1 is the first."""
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True)
+class FrameDone:
+    frame: Frame
+    done: int
+    of: int
+
+
+@dataclass(frozen=True)
+class Finished:
+    storyboard: Storyboard
+
+
+StoryEvent = Planned | Drawn | FrameDone | Finished

@@ -1,0 +1,76 @@
+"""Text on sheets and pages: a font that knows the letters, lines that fit.
+
+Pillow brings one font, for the letters of English. Others are taken from the system where it has them; a text that
+no font here can show is left out, for boxes in place of letters tell nobody anything.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from PIL import ImageFont
+
+Font = ImageFont.FreeTypeFont
+
+SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "LiberationSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+)
+"""Looked for where the system keeps its fonts, in this order."""
+NO_LETTER = "\U0010fffd"
+"""For private use, and in no font: drawn as what stands for letters that are missing."""
+
+
+def font_for(text: str, size_px: int) -> Font | None:
+    """Return a font that has every letter of a text; None when there is none."""
+    return next((font for font in _fonts(size_px) if _knows(font, text)), None)
+
+
+def lines_of(text: str, font: Font, width_px: int, most: int) -> list[str]:
+    """Break a text into at most so many lines of this width; what is left over ends in an ellipsis."""
+    lines: list[str] = []
+    words = text.split()
+    while words and len(lines) < most:
+        count = _fitting(words, font, width_px)
+        lines.append(" ".join(words[:count]))
+        words = words[count:]
+    if words:
+        lines[-1] = _shortened(lines[-1], font, width_px)
+    return lines
+
+
+def _fitting(words: list[str], font: Font, width_px: int) -> int:
+    """How many of the words are a line; one at least."""
+    count = 1
+    while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width_px:
+        count += 1
+    return count
+
+
+def _shortened(line: str, font: Font, width_px: int) -> str:
+    while line and font.getlength(f"{line}…") > width_px:
+        line = line[:-1].rstrip()
+    return f"{line}…"
+
+
+@cache
+def _fonts(size_px: int) -> tuple[Font, ...]:
+    own = ImageFont.load_default(size_px)
+    assert isinstance(own, Font), "Pillow is built with FreeType"
+    return (own, *(font for name in SYSTEM_FONTS if (font := _system_font(name, size_px)) is not None))
+
+
+def _system_font(name: str, size_px: int) -> Font | None:
+    try:
+        return ImageFont.truetype(name, size_px)
+    except OSError:
+        return None
+
+
+def _knows(font: Font, text: str) -> bool:
+    missing = bytes(font.getmask(NO_LETTER))
+    return not any(bytes(font.getmask(letter)) == missing for letter in set(text) if not letter.isspace())

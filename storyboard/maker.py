@@ -1,0 +1,191 @@
+"""Stories into storyboards: planned, all frames drawn at once through the gateway, each scored and drawn again if poor.
+
+Frames of one story share the engine's batches with each other and with everybody else's, because each is an ordinary
+request of its own. Seeds follow from the story's (`commission.seed_of`), so an equal story gives equal frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+
+from PIL import Image
+
+from api.gateway import Drawing, Gateway
+from errors import Busy, DeadlineExceeded, GenerationFailed, LoadFailed, RateExceeded
+from models.request import GenerationRequest
+from runners.events import Picture, Step
+from settings import Settings
+from storyboard.commission import Commission, commission
+from storyboard.errors import NotInitialized
+from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.scenes import Plan, Planner, Scene
+from storyboard.scoring import Scorer
+from storyboard.story import Story
+from storyboard.telemetry import told
+
+UNSCORED = "the CLIP scorer does not answer: frames are neither scored nor drawn again"
+
+
+@dataclass(frozen=True)
+class Maker:
+    gateway: Gateway
+    planner: Planner
+    scorer: Scorer | None
+    """None leaves frames without a score, and draws each once."""
+    threshold: float
+    """CLIP score below which a frame is drawn again, unless its story says otherwise."""
+    settings: Settings
+
+    async def check(self, story: Story) -> GenerationRequest:
+        """Return a request like those that the frames will be.
+
+        Raises whatever would refuse a story before anything is planned: UnknownModel, InvalidRequest, NotInitialized.
+        """
+        wanted = self._commission(story)
+        return await self.gateway.check(wanted.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
+
+    async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
+        """Yield what happens, down to Finished; closing the generator stops all drawing.
+
+        A deadline that passes ends the story with the frames that are done. Raises the JubakoError that ended it
+        otherwise; DeadlineExceeded when no frame is done.
+        """
+        wanted, happened = self._commission(story), asyncio.Queue[StoryEvent | None]()
+        making = _Making(self, wanted, happened.put_nowait)
+        with told(story, wanted.entry.id, making.mode) as telling:
+            await self.check(story)
+            work = asyncio.create_task(making.run())
+            work.add_done_callback(lambda _: happened.put_nowait(None))
+            try:
+                while (event := await happened.get()) is not None:
+                    telling.of(event)
+                    yield event
+                await work
+            finally:
+                work.cancel()
+                await asyncio.wait({work})
+
+    def _commission(self, story: Story) -> Commission:
+        return commission(story, self.settings, self.gateway.catalogue, self.threshold)
+
+
+class _Making:
+    """One story in the making."""
+
+    def __init__(self, maker: Maker, wanted: Commission, tell: Callable[[StoryEvent], None]) -> None:
+        self._maker = maker
+        self._wanted = wanted
+        self._tell = tell
+        self._plan: Plan | None = None
+        self._best: dict[int, Frame] = {}
+        """By the number of the scene; a frame may be here that is being drawn again."""
+        self._done = 0
+        self._warnings: list[str] = []
+
+    @property
+    def mode(self) -> str:
+        return "ref_guided" if self._wanted.story.guided else "simple"
+
+    async def run(self) -> None:
+        started, error = time.perf_counter(), None
+        deadline_s = self._wanted.story.deadline_s
+        try:
+            async with asyncio.timeout(deadline_s) as limit:
+                await self._make()
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            error = self._late(deadline_s)
+        except BaseExceptionGroup as group:
+            raise _first(group) from group
+        assert self._plan is not None
+        frames = tuple(self._best[number] for number in sorted(self._best))
+        seconds = time.perf_counter() - started
+        model, warnings = self._wanted.entry.id, tuple(self._warnings)
+        board = Storyboard(self._wanted.story, model, self._plan, frames, seconds, error, warnings)
+        self._tell(Finished(board))
+
+    def _late(self, deadline_s: float | None) -> str:
+        """What a story says whose deadline has passed. Raises DeadlineExceeded when there is nothing to show."""
+        passed = f"deadline_s: {deadline_s:g} s have passed"
+        if self._plan is None or not self._best:
+            raise DeadlineExceeded(f"{passed} before the first frame was done")
+        return f"{passed} with {len(self._best)} of {len(self._plan.scenes)} frames done"
+
+    async def _make(self) -> None:
+        self._plan = await self._maker.planner.plan(self._wanted.plan_request)
+        self._tell(Planned(self._wanted.entry.id, self._plan))
+        scenes: Sequence[Scene] = self._plan.scenes
+        reference = self._wanted.story.reference_image
+        if self._wanted.story.guided and reference is None:
+            first, *scenes = scenes
+            reference = (await self._frame(first, await self._accepted(first, 1, None), None)).picture.image
+        # All are accepted before any is drawn: a caller's rate refuses a story as a whole.
+        drawings = [await self._accepted(scene, 1, reference) for scene in scenes]
+        async with asyncio.TaskGroup() as group:
+            for scene, drawing in zip(scenes, drawings, strict=True):
+                group.create_task(self._frame(scene, drawing, reference))
+
+    async def _accepted(self, scene: Scene, attempt: int, reference: Image.Image | None) -> Drawing:
+        drawing = await self._maker.gateway.accept(self._wanted.draft(scene, attempt, reference))
+        # Only the story has a deadline.
+        return replace(drawing, request=drawing.request.model_copy(update={"deadline_s": None}))
+
+    async def _frame(self, scene: Scene, drawing: Drawing, reference: Image.Image | None) -> Frame:
+        """Draw until a frame scores well enough, or tries are used up; the best is kept."""
+        for attempt in range(1, self._wanted.max_tries + 1):
+            if attempt > 1:
+                try:
+                    drawing = await self._accepted(scene, attempt, reference)
+                except RateExceeded:
+                    break
+            picture = await self._drawn(scene, drawing, attempt)
+            score = await self._score(picture, scene)
+            self._keep(Frame(scene, drawing.request, picture, score, attempt))
+            if score is None or score >= self._wanted.threshold:
+                break
+        self._done += 1
+        assert self._plan is not None
+        frame = self._best[scene.number]
+        self._tell(FrameDone(frame, self._done, len(self._plan.scenes)))
+        return frame
+
+    def _keep(self, frame: Frame) -> None:
+        """Keep the better one of this frame and what was there; `tries` counts all."""
+        before = self._best.get(frame.scene.number)
+        best = frame if before is None or frame.worth > before.worth else before
+        self._best[frame.scene.number] = replace(best, tries=frame.tries)
+
+    async def _drawn(self, scene: Scene, drawing: Drawing, attempt: int) -> Picture:
+        try:
+            async with aclosing(drawing.events()) as happenings:
+                async for event in happenings:
+                    if isinstance(event, Picture):
+                        return event
+                    if isinstance(event, Step):
+                        self._tell(Drawn(scene.number, attempt, event.step, event.steps))
+        except LoadFailed as error:
+            if self._wanted.names_its_loras:
+                raise
+            raise NotInitialized(error.message) from error
+        raise GenerationFailed("the model ended without a picture")
+
+    async def _score(self, picture: Picture, scene: Scene) -> float | None:
+        if self._maker.scorer is None:
+            return None
+        try:
+            return await self._maker.scorer.score(picture.image, scene.prompt)
+        except Busy:
+            if UNSCORED not in self._warnings:
+                self._warnings.append(UNSCORED)
+            return None
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first of the errors that ended a story: the others follow from it, or say the same."""
+    error = group.exceptions[0]
+    return _first(error) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,66 @@
+"""What a caller may say about a story: the parameters of the storyboard server's document, then ours."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from models.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
+from models.request import MAX_SEED, Priority
+from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
+
+MIN_CHARS, MAX_CHARS = 10, 500
+
+
+class Story(BaseModel):
+    """A story to be drawn; None stands for the operator's or the model's default."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=MIN_CHARS, max_length=MAX_CHARS)] = (
+        Field(description="The story.", examples=["Aldar Kose tricks a merchant and steals his horse"])
+    )
+    use_ref_guided: bool = Field(
+        default=False, description="Draw all other frames after the first, for a character that stays the same."
+    )
+    num_frames: int | None = Field(
+        default=None, ge=MIN_FRAMES, le=MAX_FRAMES, description="Default: as many as the story needs."
+    )
+    seed: int = Field(default=42, ge=0, le=MAX_SEED, description="Same seed and story, same frames.")
+    gpt_temperature: float = Field(
+        default=0.7,
+        ge=0,
+        le=1,
+        description="How freely a language model plans; the built-in planner ignores it.",
+    )
+    model: str | None = Field(default=None, description="Catalogue id. Default: the operator's model for stories.")
+    loras: Loras = ()
+    """None named: the operator's character, if there is one."""
+    reference_image: OptionalImage = Field(
+        default=None, description=f"{REFERENCE_IMAGE} All frames are drawn after it, as with `use_ref_guided`."
+    )
+    reference_scale: ReferenceScale = None
+    num_inference_steps: int | None = Field(default=None, ge=1, description="Of each frame. Default: the model's.")
+    guidance_scale: float | None = Field(default=None, ge=0, description="Of each frame. Default: the model's.")
+    width: int | None = Field(default=None, ge=1, description="Pixels of each frame. Default: the model's.")
+    height: int | None = Field(default=None, ge=1, description="Pixels of each frame. Default: the model's.")
+    negative_prompt: str = Field(default="", description="What to keep out of all frames.")
+    clip_threshold: float | None = Field(
+        default=None, ge=-1, le=1, description="Frames that score below it are drawn again. Default: the operator's."
+    )
+    max_tries: int | None = Field(
+        default=None, ge=1, le=10, description="Times that one frame is drawn at most. Default: the operator's."
+    )
+    deadline_s: float | None = Field(
+        default=None, gt=0, description="Seconds after which what is done is returned. Default and limit: the server's."
+    )
+    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="Of the frames.")
+    priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+
+    @property
+    def guided(self) -> bool:
+        """Whether frames are drawn after a reference."""
+        return self.use_ref_guided or self.reference_image is not None
