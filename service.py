@@ -42,7 +42,7 @@ from api.upload_limit import UploadLimit
 from errors import StartError
 from logs import show_log
 from models.resolve import ServerLimits
-from models.served import ignored_model, served_catalogue
+from models.served import ignored_model, served_catalogue, story_entry
 from runners.client import RunnerClient
 from runners.service import runner_services
 from safety.client import PictureCheck
@@ -53,6 +53,10 @@ from safety.words import read_blocked_words
 from settings import settings
 from storage.client import open_storage
 from storage.locations import local_folder
+from storyboard.scorer_client import ScorerClient
+from storyboard.scorer_service import NAME as SCORER
+from storyboard.scorer_service import scorer_service
+from storyboard.scorers import Scorers
 
 try:
     SETTINGS = settings()
@@ -64,6 +68,7 @@ except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
+SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
 log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
@@ -104,7 +109,7 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
 @bentoml.asgi_app(desk_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
 @bentoml.asgi_app(docs_app((openai_app, jobs_app, pipeline_app, inpainting_app)))
-@in_front_of({**RUNNERS, **CHECKS})
+@in_front_of({**RUNNERS, **CHECKS, **SCORERS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
@@ -126,6 +131,9 @@ class Jubako:
         )
         if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
             log.warning("MODEL=%s is none of the served models, and is ignored", ignored)
+        self._scorer = ScorerClient(SCORERS[SCORER].url)
+        self.scorers = Scorers(SETTINGS, self._scorer.compare)
+        self.scorer = self.scorers.of(story_entry(SETTINGS, CATALOGUE))
         self.storage = open_storage(SETTINGS)
         self.desk = make_desk(SETTINGS, self.gateway, self.storage)
 
@@ -177,6 +185,7 @@ class Jubako:
             await client.close()
         if self._pictures is not None:
             await self._pictures.close()
+        await self._scorer.close()
 
 
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)

@@ -27,6 +27,7 @@ class ClipScorer:
 
     clip: Source
     threshold: float
+    """The score below which a frame is drawn again, unless its story says another."""
     _compare: Compare
 
     async def score(self, image: Image.Image, text: str) -> float:

@@ -11,10 +11,6 @@ Pair = tuple[Image.Image, Image.Image | str]
 
 
 class Scorer(Protocol):
-    @property
-    def threshold(self) -> float:
-        """The score below which a frame is drawn again, unless its story says another."""
-
     async def score(self, image: Image.Image, text: str) -> float:
         """Return the cosine of CLIP's embeddings of the two, -1 to 1. Raises Busy when the scorer does not answer."""
 
