@@ -1,0 +1,67 @@
+"""What the Bento is packed as: one bentofile for CPU and CUDA images, chosen by `bentoml build --arg variant=...`.
+
+The image of both is a slim Python that gets our locked dependencies and nothing that could build or install more.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from _bentoml_sdk.service.factory import Service
+from bentoml.images import Image
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from bentoml import Bento
+
+BASE_IMAGE = (
+    "python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51"  # renew both
+)
+"""Docker's official image. `docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's digest."""
+UV = "uv==0.13.8"
+"""BentoML installs packages with it; unnamed, it would be the release of the day."""
+DATA = "/data"
+"""The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
+
+
+class BuildArguments(BaseModel):
+    """What `bentoml build --arg NAME=VALUE` understands."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    variant: Literal["cpu", "cuda"] = "cuda"
+    """PyPI's torch brings CUDA's libraries and also runs on CPUs; the CPU build is a tenth of its size."""
+    base: str = BASE_IMAGE
+    """An image with Python 3.11 and pip in /usr/local, as Docker's official ones have them."""
+
+
+def image_of(arguments: BuildArguments) -> Image:
+    """Return the image that `bentoml containerize` builds."""
+    # A distribution that BentoML knows would get a compiler and git.
+    image = Image(base_image=arguments.base, distro="none", python_version="3.11", lock_python_packages=False)
+    image.commands += [
+        f"mkdir {DATA} && chown bentoml:bentoml {DATA}",
+        f"command -v uv || pip install --no-cache-dir {UV}",
+        # Whoever has a mirror brings a file of their own, in the base image or mounted during the build.
+        f"mkdir -p /etc/uv && test -e /etc/uv/uv.toml || printf '{_uv_settings(arguments)}' > /etc/uv/uv.toml",
+    ]
+    return image
+
+
+def _uv_settings(arguments: BuildArguments) -> str:
+    """The lock names no build of torch; for CPUs it comes from PyTorch's own index, all else from PyPI."""
+    return '[pip]\\ntorch-backend = "cpu"\\n' if arguments.variant == "cpu" else ""
+
+
+def _on_load_bento(self: Service[Any], bento: Bento) -> None:
+    for service in self.all_services().values():
+        service.bento = bento
+
+
+def allow_other_models() -> None:
+    """Let a Bento be served with other models than those it was built with: the services follow from the settings.
+
+    BentoML 1.4.39 looks each service up in the Bento, only to fix versions of hub models that none of ours declares,
+    and ends with StopIteration where it finds none.
+    """
+    cast(Any, Service).on_load_bento = _on_load_bento
