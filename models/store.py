@@ -6,10 +6,8 @@ import shutil
 from pathlib import Path
 
 import bentoml
-import diffusers
 
 from models.entries import Entry
-from models.reading import fetch
 
 
 def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
@@ -17,6 +15,11 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
 
     A catalogue entry with `source: {bento: TAG}` then loads them. Raises LoadFailed with what to do.
     """
+    # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
+    import diffusers
+
+    from models.reading import fetch
+
     family, tasks = entry.family_spec, entry.tasks
     pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
     weights = fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights

@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -27,26 +26,17 @@ from runners.buckets import fitting
 from runners.drawing import Drawing, park
 from runners.events import Result
 from runners.executor import TOO_LARGE, Executor, Pass
+from runners.limits import EngineLimits
 from runners.lora_sets import LoraSets
 from runners.lost_device import end_if_lost
 from runners.observer import EngineObserver, Report
 from runners.studio import Studio
 from runners.tickets import Ticket
 
+__all__ = ["Engine", "EngineLimits"]
+
 log = logging.getLogger("jubako.engine")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class EngineLimits:
-    batch_tokens: int
-    """Latent positions in one forward pass, samples of classifier-free guidance included."""
-    max_running: int = 64
-    """Pictures in progress; each holds its latents and encodings."""
-    max_queue: int = 256
-    """Requests that may wait beyond those in progress."""
-    max_loras: int = 16
-    """LoRAs resident at a time; requests for others wait until one is free."""
 
 
 class Engine:

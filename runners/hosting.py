@@ -17,9 +17,9 @@ from errors import DeadlineExceeded, InvalidRequest, JubakoError
 from models.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from models.entries import Entry
 from models.request import GenerationRequest
-from runners.engine import EngineLimits
 from runners.events import Event, Failed, Loading
-from runners.lifecycle import HostOptions, Lifecycle, State
+from runners.lifecycle import Lifecycle, State
+from runners.limits import EngineLimits, HostOptions
 from runners.observer import EngineObserver
 from runners.preparing import Places
 

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +15,7 @@ from models.devices import free_memory, resolve_device
 from models.entries import Entry
 from models.loading import load
 from models.progress import Bar
-from runners.engine import EngineLimits
+from runners.limits import EngineLimits, HostOptions
 from runners.lost_device import end_if_lost
 from runners.observer import EngineObserver
 from runners.preparing import Places
@@ -38,14 +37,6 @@ class State(StrEnum):
     UNLOADING = "unloading"
     """Running requests are drawn to their ends; new ones wait."""
     FAILED = "failed"
-
-
-@dataclass(frozen=True)
-class HostOptions:
-    device: str = "auto"
-    dtype: str | None = None
-    allow_pickle: bool = False
-    idle_unload_s: float | None = None
 
 
 class Lifecycle:

@@ -10,6 +10,7 @@ from typing import Any
 
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
+from bentoml._internal.resource import system_resources
 from starlette.responses import Response
 
 from errors import InvalidRequest
@@ -19,10 +20,7 @@ from models.served import served_catalogue
 from models.store import stored_tags
 from runners import wire
 from runners.closing import ClosingResponse
-from runners.engine import EngineLimits
-from runners.hosting import Host
-from runners.lifecycle import HostOptions
-from runners.metrics import MetricsObserver
+from runners.limits import EngineLimits, HostOptions
 from settings import Settings
 
 
@@ -87,6 +85,10 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
     )
     class Runner:
         def __init__(self) -> None:
+            # Every process of the server imports this module; only runners need torch, its memory and its seconds.
+            from runners.hosting import Host
+            from runners.metrics import MetricsObserver
+
             self._host = Host(entry, limits, options, MetricsObserver(entry.id))
 
         @bentoml.on_startup
@@ -147,6 +149,5 @@ def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
 
 
 def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
+    """Whether BentoML finds a card to give; torch would take seconds to be asked."""
+    return bool(system_resources()["nvidia.com/gpu"])

@@ -16,10 +16,9 @@ from diffusers import StableDiffusionPipeline
 
 from models.entries import Entry
 from models.loading import load
-from runners.engine import EngineLimits
 from runners.events import Event, Failed, Loading, Picture, Step
 from runners.hosting import Host
-from runners.lifecycle import HostOptions
+from runners.limits import EngineLimits, HostOptions
 from tests.drawing import draw_plain, largest_difference, pictures, request
 from tests.serving import ENTRY_FIELDS
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
