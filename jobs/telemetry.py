@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter as Tally
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from opentelemetry import trace
@@ -32,7 +35,28 @@ WAITED = Histogram(
 ATTEMPTS = Counter("jubako_job_attempts_total", "Attempts begun; more than jobs after crashes", labelnames=["model"])
 DEPTH = Gauge("jubako_jobs_waiting", "Jobs that no worker has begun", labelnames=["priority"], multiprocess_mode="max")
 OLDEST = Gauge("jubako_oldest_job_seconds", "Age of the oldest job that has not ended", multiprocess_mode="max")
+IN_HAND = Gauge(
+    "jubako_jobs_in_hand",
+    "Jobs that this replica has begun and not ended: they draw, or wait for their model",
+    labelnames=["model"],
+    # A process that was killed leaves its figure behind; the next one's replaces it.
+    multiprocess_mode="mostrecent",
+)
 WEBHOOKS = Counter("jubako_webhooks_total", "Attempts to tell webhooks", labelnames=["outcome"])
+
+_in_hand: Tally[str] = Tally()
+
+
+@contextmanager
+def in_hand(model: str) -> Iterator[None]:
+    """Count a job of a model for as long as the block runs."""
+    _in_hand[model] += 1
+    IN_HAND.labels(model=model).set(_in_hand[model])
+    try:
+        yield
+    finally:
+        _in_hand[model] -= 1
+        IN_HAND.labels(model=model).set(_in_hand[model])
 
 
 def changed(job: Job) -> None:

@@ -22,7 +22,7 @@ from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restore_request
 from jobs.job import Ending, Job, Result
 from jobs.ledger import Change, Ledger
-from jobs.telemetry import changed
+from jobs.telemetry import changed, in_hand
 from models.request import GenerationRequest
 from runners import events
 from runners.events import Event
@@ -88,7 +88,8 @@ class Worker:
         if job.state.final:
             return
         try:
-            results = await self._unless_ended(job_id, self._results(job))
+            with in_hand(str(job.request["model"])):
+                results = await self._unless_ended(job_id, self._results(job))
         except _EndedElsewhereError:
             return
         except JubakoError as error:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import psutil
 from prometheus_client import Counter, Gauge, Histogram
 
 from models.families import Stage
@@ -26,6 +31,29 @@ BATCH_SIZE = Histogram(
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
 )
 STEP_SECONDS = Histogram("jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS)
+MEMORY = Gauge(
+    "jubako_memory_bytes",
+    "What a model's process takes of the machine's memory, and of its device's",
+    labelnames=["model", "where"],
+    # A process that was killed leaves its figures behind; the next one's replace them.
+    multiprocess_mode="mostrecent",
+)
+READY = Gauge(
+    "jubako_model_ready", "Whether the model is loaded", labelnames=["model"], multiprocess_mode="mostrecent"
+)
+LOOK_S = 5.0
+
+
+async def watch(model: str, state: Callable[[], dict[str, Any]]) -> None:
+    """Set the gauges of a model's process again and again, by what `Host.state` says."""
+    process = psutil.Process()
+    while True:
+        now = state()
+        on_device = (now["memory_gib"] or 0) * 2**30 if now["device"] != "cpu" else 0
+        MEMORY.labels(model=model, where="machine").set(process.memory_info().rss)
+        MEMORY.labels(model=model, where="device").set(on_device)
+        READY.labels(model=model).set(now["state"] == "ready")
+        await asyncio.sleep(LOOK_S)
 
 
 class MetricsObserver(EngineObserver):
