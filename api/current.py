@@ -10,6 +10,7 @@ from starlette.requests import Request
 from jobs.desk import JobDesk
 from settings import settings
 from storage.client import Storage
+from storyboard.maker import Maker
 
 
 def current_desk() -> JobDesk:
@@ -24,6 +25,16 @@ def current_storage() -> Storage:
     service: Any = get_current_service()
     storage: Storage = service.storage
     return storage
+
+
+def current_maker(request: Request) -> Maker:
+    """Return the storyboard maker of the application that was asked, else of the service that this process runs."""
+    own: Maker | None = getattr(request.app.state, "maker", None)
+    if own is not None:
+        return own
+    service: Any = get_current_service()
+    maker: Maker = service.maker
+    return maker
 
 
 def server_address(request: Request) -> str:

@@ -16,6 +16,7 @@ from models.served import CHARACTER, story_entry
 from settings import Settings
 from storyboard.errors import NotInitialized
 from storyboard.scenes import PlanRequest, Scene
+from storyboard.scorers import ClipScorer, Scorers
 from storyboard.story import Story
 
 SEED_BYTES = 4
@@ -28,8 +29,9 @@ class Commission:
     """The model that draws."""
     loras: tuple[Lora, ...]
     trigger: str
+    scorer: ClipScorer
     threshold: float
-    """Of the CLIP score."""
+    """The score below which a frame is drawn again."""
     max_tries: int
     reference_scale: float
 
@@ -65,20 +67,22 @@ class Commission:
         )
 
 
-def commission(story: Story, settings: Settings, catalogue: Catalogue, threshold: float) -> Commission:
+def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: Scorers) -> Commission:
     """Complete a story with what the operator chose. Raises UnknownModel, InvalidRequest or NotInitialized."""
     entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
     if story.guided and entry.ip_adapter is None:
         raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode draws with")
     if story.reference_scale is not None and not story.guided:
         raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
+    scorer = scorers.of(entry)
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
     return Commission(
         story=story,
         entry=entry,
         loras=_operators_loras(settings) if is_operators else story.loras,
         trigger=settings.story_lora_trigger if is_operators else "",
-        threshold=threshold if story.clip_threshold is None else story.clip_threshold,
+        scorer=scorer,
+        threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
         reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
     )

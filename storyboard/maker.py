@@ -23,21 +23,16 @@ from storyboard.commission import Commission, commission
 from storyboard.errors import NotInitialized
 from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
 from storyboard.scenes import Plan, Planner, Scene
-from storyboard.scoring import Scorer
+from storyboard.scorers import Scorers
 from storyboard.story import Story
 from storyboard.telemetry import told
-
-UNSCORED = "the CLIP scorer does not answer: frames are neither scored nor drawn again"
 
 
 @dataclass(frozen=True)
 class Maker:
     gateway: Gateway
     planner: Planner
-    scorer: Scorer | None
-    """None leaves frames without a score, and draws each once."""
-    threshold: float
-    """CLIP score below which a frame is drawn again, unless its story says otherwise."""
+    scorers: Scorers
     settings: Settings
 
     async def check(self, story: Story) -> GenerationRequest:
@@ -70,7 +65,7 @@ class Maker:
                 await asyncio.wait({work})
 
     def _commission(self, story: Story) -> Commission:
-        return commission(story, self.settings, self.gateway.catalogue, self.threshold)
+        return commission(story, self.settings, self.gateway.catalogue, self.scorers)
 
 
 class _Making:
@@ -84,7 +79,7 @@ class _Making:
         self._best: dict[int, Frame] = {}
         """By the number of the scene; a frame may be here that is being drawn again."""
         self._done = 0
-        self._warnings: list[str] = []
+        self._warnings: tuple[str, ...] = ()
 
     @property
     def mode(self) -> str:
@@ -105,8 +100,8 @@ class _Making:
         assert self._plan is not None
         frames = tuple(self._best[number] for number in sorted(self._best))
         seconds = time.perf_counter() - started
-        model, warnings = self._wanted.entry.id, tuple(self._warnings)
-        board = Storyboard(self._wanted.story, model, self._plan, frames, seconds, error, warnings)
+        model = self._wanted.entry.id
+        board = Storyboard(self._wanted.story, model, self._plan, frames, seconds, error, self._warnings)
         self._tell(Finished(board))
 
     def _late(self, deadline_s: float | None) -> str:
@@ -175,13 +170,13 @@ class _Making:
         raise GenerationFailed("the model ended without a picture")
 
     async def _score(self, picture: Picture, scene: Scene) -> float | None:
-        if self._maker.scorer is None:
+        """The CLIP score; without a scorer that answers, a story is worth more than none."""
+        if self._warnings:
             return None
         try:
-            return await self._maker.scorer.score(picture.image, scene.prompt)
-        except Busy:
-            if UNSCORED not in self._warnings:
-                self._warnings.append(UNSCORED)
+            return await self._wanted.scorer.score(picture.image, scene.prompt)
+        except Busy as error:
+            self._warnings = (f"frames are neither scored nor drawn again: {error.message}",)
             return None
 
 

@@ -1,0 +1,76 @@
+"""The contract of the storyboard server: a story becomes consistent frames.
+
+What its document leaves open: mistakes are answered 400, and what is not there yet 503. The answer is JSON, unless the
+field or query parameter `format`, or the header `Accept`, asks for events, a sheet, a zip or a PDF.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from api.contract import contract_app
+from api.current import current_maker
+from api.single import unless_caller_leaves
+from api.story_answers import answer, events, refused
+from api.story_forms import Shape, read_story, request_body
+from api.streaming import resumed
+from models.served import story_entry
+from runners.closing import ClosingResponse
+from storyboard.answers import StoryboardAnswer
+from storyboard.maker import Maker
+
+READY = "ready"
+_SHAPES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {shape.media_type: {} for shape in Shape if shape is not Shape.JSON}}
+}
+
+router = APIRouter()
+status_router = APIRouter()
+
+
+@router.post("/generate", response_model=StoryboardAnswer, responses=_SHAPES, openapi_extra=request_body())
+async def generate(
+    request: Request,
+    shape: Annotated[
+        str | None, Query(alias="format", description=f"{', '.join(Shape)}. Default: as `Accept` says.")
+    ] = None,
+) -> Response:
+    """Break a story into scenes and draw each; the same story and seed give the same frames."""
+    maker = current_maker(request)
+    story, wanted = await read_story(request, maker.settings, shape)
+    if wanted is Shape.EVENTS:
+        told = events(maker, story)
+        # Before the answer begins, so that what is refused gets an ordinary error.
+        first = await anext(told)
+        return ClosingResponse(resumed(first, told), wanted.media_type)
+    return await unless_caller_leaves(request, answer(maker, story, wanted))
+
+
+@status_router.get("/")
+@status_router.get("/health")
+async def health(request: Request) -> JSONResponse:
+    """Say whether stories can be drawn, and with what."""
+    return JSONResponse(await health_body(current_maker(request)))
+
+
+async def health_body(maker: Maker) -> dict[str, Any]:
+    """Return the document's fields, and after them ours."""
+    entry = story_entry(maker.settings, maker.gateway.catalogue)
+    state = await maker.gateway.runners[entry.id].state()
+    path = maker.settings.lora_path
+    return {
+        "status": "running",
+        "model_loaded": state["state"] == READY,
+        "lora_path": None if path is None else str(path),
+        "ref_guided_available": entry.ip_adapter is not None,
+        "model": entry.id,
+    }
+
+
+storyboard_app = contract_app("Storyboard generation", router, refused)
+storyboard_alone = contract_app("Storyboard generation", router, refused)
+"""For a prefix of its own, where the addresses of the root are this contract's too."""
+storyboard_alone.include_router(status_router)
