@@ -15,7 +15,16 @@ from storyboard.scoring import Pair
 
 OPENAI_CLIP = Source(repo="openai/clip-vit-large-patch14")
 OWN_THRESHOLD = 0.7
+"""Measured with the miniature's, the only model that has one, on 120 drawn pictures, 72 of them of held-out pairs, of
+which its judge calls all but one right. Scores for the right prompt: mean 0.86, 5 % below 0.69; 94 % reach 0.7. For
+another concept on the same background: mean 0.28, 2.5 % reach it; for another background: 0.45, 4.2 %; for both: -0.02,
+none.
+"""
 OPENAI_THRESHOLD = 0.2
+"""Pictures of Stable Diffusion models score 0.20 to 0.35 (eval-learn's documentation, "CLIP Score", where logits are 100
+times that: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/), so what is below shows little of its
+prompt. Filters of training data are stricter: LAION-400M kept captions that reach 0.3 with the smaller ViT-B/32.
+"""
 
 Compare = Callable[[Source, Pair], Awaitable[float]]
 """Returns the cosine of a pair by a CLIP, -1 to 1. Raises Busy."""
