@@ -21,8 +21,8 @@ another concept on the same background: mean 0.28, 2.5 % reach it; for another b
 none.
 """
 OPENAI_THRESHOLD = 0.2
-"""Pictures of Stable Diffusion models score 0.20 to 0.35 (eval-learn's documentation, "CLIP Score", where logits are 100
-times that: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/), so what is below shows little of its
+"""Pictures of Stable Diffusion models score 0.20 to 0.35 (eval-learn's documentation, "CLIP Score"; logits are 100
+times cosines: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/), so what is below shows little of its
 prompt. Filters of training data are stricter: LAION-400M kept captions that reach 0.3 with the smaller ViT-B/32.
 """
 
