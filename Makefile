@@ -10,7 +10,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock bento benchmark parity clean
+.PHONY: help serve test check format lock bento benchmark parity clean configuration
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for eve
 
 bento: $(VENV)/.serve ## Pack the Bento
 	$(BIN)/bentoml build
+
+configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
+	$(BIN)/python -m configuration
 
 lock: ## Write constraints*.txt anew from pyproject.toml
 	PYTHON=$(PYTHON) scripts/lock

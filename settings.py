@@ -6,18 +6,19 @@ anything but the environment.
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from functools import cache
+from typing import Any
 
-from pydantic import AliasChoices, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from access.options import AccessOptions
 from api.options import ContractOptions
 from api.request_options import RequestOptions
+from configuration.variables import PREFIX, given, is_secret, masked, refuse_unknown, variables_of
 from errors import StartError
 from jobs.options import JobOptions
 from models.mistakes import mistakes_in
@@ -27,8 +28,6 @@ from runners.scale_options import ScaleOptions
 from safety.options import SafetyOptions
 from storage.options import StorageOptions
 from storyboard.options import StoryOptions
-
-PREFIX = "JUBAKO_"
 
 
 class Settings(
@@ -49,31 +48,20 @@ class Settings(
     docs/configuration.md is made of these classes by `make configuration`, in this order.
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        frozen=True,
+        extra="forbid",
+        env_ignore_empty=True,
+        # pydantic would quote keys and passwords.
+        hide_input_in_errors=True,
+    )
 
 
 def refuse_unknown_variables(names: Iterable[str]) -> None:
-    """Raise StartError for variables that carry our prefix and mean nothing.
-
-    A misspelt limit would otherwise be silently ignored.
-    """
-    known = [name.upper() for field, info in Settings.model_fields.items() for name in _variables(field, info)]
-    unknown = sorted(name for name in names if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if unknown:
-        raise StartError("unknown settings: " + ", ".join(_with_suggestion(name, known) for name in unknown))
-
-
-def _variables(field: str, info: FieldInfo) -> list[str]:
-    """Return the variables that set a field: those it names itself replace the one with our prefix."""
-    alias = info.validation_alias
-    if isinstance(alias, AliasChoices):
-        return [str(choice) for choice in alias.choices]
-    return [f"{PREFIX}{field}" if alias is None else str(alias)]
-
-
-def _with_suggestion(name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name.upper(), known, n=1)
-    return f"{name} (did you mean {close[0]}?)" if close else name
+    """Raise StartError for variables that carry our prefix and mean nothing."""
+    fields = Settings.model_fields.items()
+    refuse_unknown(names, [name.upper() for field, info in fields for name in variables_of(field, info)])
 
 
 @cache
@@ -83,10 +71,29 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = "; ".join(f"{_variable(field)}: {meaning}" for field, meaning in mistakes_in(error))
-        raise StartError(wrong) from error
+        mistakes = mistakes_in(error, shown=_shown)
+        raise StartError("; ".join(f"{_variable(place)}: {meaning}" for place, meaning in mistakes)) from error
 
 
-def _variable(field: str) -> str:
-    """Aliases are variables as they stand."""
-    return field if field.isupper() else f"{PREFIX}{field}".upper()
+def _shown(place: str, value: Any) -> Any:
+    found = _field(place)
+    if found is None or is_secret(found[1]):
+        return None
+    return masked(value) if isinstance(value, str) else value
+
+
+def _variable(place: str) -> str:
+    """Return the variable that gave a wrong value."""
+    found = _field(place)
+    if found is None:
+        return place
+    return (given(*found, os.environ) or variables_of(*found))[0]
+
+
+def _field(place: str) -> tuple[str, FieldInfo] | None:
+    """Return the field that pydantic means: it says the field's name, or the first of the variables it names."""
+    head = place.partition(".")[0]
+    for field, info in Settings.model_fields.items():
+        if head in (field, variables_of(field, info)[0]):
+            return field, info
+    return None

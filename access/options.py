@@ -22,7 +22,8 @@ class AccessOptions(BaseModel):
     api_keys: Annotated[dict[str, str], NoDecode] = Field(
         default={},
         repr=False,
-        description="Keys that callers need, with the names of their owners: alice:KEY,bob:KEY.",
+        description="Keys that callers need, with the names of their owners: alice:KEY,bob:KEY. A key has at least 16 "
+        "characters.",
     )
     api_keys_file: Path | None = Field(
         default=None,
@@ -31,7 +32,8 @@ class AccessOptions(BaseModel):
     admin_key: str | None = Field(
         default=None,
         repr=False,
-        description="The key that may also load, unload and move models, which needs it once it is set.",
+        description="The key that may also load, unload and move models, which needs it once it is set; at least 16 "
+        "characters.",
     )
     rate_requests_per_min: int | None = Field(
         default=None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import quote
 
-from pydantic import AliasChoices, BaseModel, Field
+from pydantic import AliasChoices, BaseModel, Field, field_validator
 
 
 class JobOptions(BaseModel):
@@ -62,6 +62,12 @@ class JobOptions(BaseModel):
         gt=0,
         description="Seconds before a webhook is told a second time; each further pause is three times the last.",
     )
+
+    @field_validator("redis_port", mode="before")
+    @classmethod
+    def _port_of_link(cls, value: object) -> object:
+        """Kubernetes tells every pod of a Service called redis in this way: tcp://10.0.0.1:6379."""
+        return value.rpartition(":")[2] if isinstance(value, str) else value
 
     @property
     def redis(self) -> str | None:

@@ -16,11 +16,13 @@ import yaml
 from pydantic import ValidationError
 
 from errors import StartError, UnknownModel
-from models.entries import NAME_PATTERN, Entry, LoraSpec
+from models.entries import Entry, LoraSpec
 from models.mistakes import described, did_you_mean
-from models.sources import Source, Strict
+from models.sources import NAME_PATTERN, Source, Strict
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
+CARRIED = Path(__file__).parent / "carried.yaml"
+"""The models whose weights travel with this Bento (`models.carrying`); in the repository there is none."""
 
 
 class CatalogueError(StartError):
@@ -81,16 +83,21 @@ def load_catalogue(*files: Path) -> Catalogue:
 
 
 def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalogue:
-    """Read the shipped catalogue, the operator's own file, and the LoRAs of the operator's folder, if there are any.
+    """Read the shipped catalogue, what this Bento carries, the operator's own file, and the LoRAs of their folder.
 
     Raises CatalogueError.
     """
-    catalogue = load_catalogue(*SHIPPED, *([own] if own else []))
+    catalogue = load_catalogue(*SHIPPED, *([CARRIED] if CARRIED.exists() else []), *([own] if own else []))
     if lora_folder is None:
         return catalogue
     if not lora_folder.is_dir():
         raise CatalogueError(f"{lora_folder}: there is no such folder of LoRAs")
     return Catalogue(_with_loras(entry, lora_folder / entry.id) for entry in catalogue.entries.values())
+
+
+def carried_models() -> tuple[str, ...]:
+    """Return the ids of the models that this Bento carries, which it serves unless it is told otherwise."""
+    return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
 
 
 def _with_loras(entry: Entry, folder: Path) -> Entry:

@@ -15,9 +15,8 @@ from models.consistency import limits_mistakes, mistakes
 from models.families import FAMILIES, Family
 from models.mistakes import did_you_mean
 from models.request import Task
-from models.sources import Source, Strict
+from models.sources import NAME_PATTERN, Source, Strict
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scale = Annotated[float, Field(ge=0, le=2)]
 

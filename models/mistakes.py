@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from pydantic import ValidationError
+
+from models.sources import NAME_PATTERN
 
 _MEANING = {
     "missing": "is missing",
@@ -14,12 +16,12 @@ _MEANING = {
     "mapping_type": "should be a mapping",
     "dict_type": "should be a mapping",
     "tuple_type": "should be a list",
-    "string_pattern_mismatch": "may have a-z, 0-9 and, between them, '.', '_' and '-'",
     "too_short": "has too few entries",
     "too_long": "has too many entries",
     "finite_number": "should be a finite number",
 }
 """By pydantic's type of error; its own message serves for all others."""
+_PATTERNS = {NAME_PATTERN: "may have a-z, 0-9 and, between them, '.', '_' and '-'"}
 _KEY = "[key]"
 """How pydantic says that a mapping's key is wrong and not its value."""
 
@@ -29,9 +31,17 @@ def described(error: ValidationError, known_fields: Collection[str] = ()) -> str
     return "; ".join(": ".join(filter(None, mistake)) for mistake in mistakes_in(error, known_fields))
 
 
-def mistakes_in(error: ValidationError, known_fields: Collection[str] = ()) -> list[tuple[str, str]]:
-    """Return every mistake once, as field and what is wrong; the field is empty when it is the whole."""
-    return [(_place(each), _meaning(each, known_fields)) for each in _once(error.errors())]
+def mistakes_in(
+    error: ValidationError,
+    known_fields: Collection[str] = (),
+    shown: Callable[[str, Any], Any] = lambda _, value: value,
+) -> list[tuple[str, str]]:
+    """Return every mistake once, as field and what is wrong; the field is empty when it is the whole.
+
+    `shown` returns what may be shown of a field's value, or None.
+    """
+    errors = [{**each, "input": shown(_place(each), each["input"])} for each in _once(error.errors())]
+    return [(_place(each), _meaning(each, known_fields)) for each in errors]
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
@@ -60,6 +70,11 @@ def _meaning(error: Any, known_fields: Collection[str]) -> str:
         return (
             "does not belong here" if name in known_fields else "is no known field" + did_you_mean(name, known_fields)
         )
-    message = _MEANING.get(kind) or error["msg"].removeprefix("Input ").split(", unable")[0]
+    message = _MEANING.get(kind) or _pattern(error) or error["msg"].removeprefix("Input ").split(", unable")[0]
     shown = isinstance(value, str | int | float) and kind != "missing"
     return f"{message}, got {value!r}" if shown else message
+
+
+def _pattern(error: Any) -> str | None:
+    pattern = error.get("ctx", {}).get("pattern")
+    return None if pattern is None else _PATTERNS.get(pattern, f"should match {pattern}")

@@ -7,6 +7,9 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+"""What models, LoRAs and the like may be called."""
+
 
 class Strict(BaseModel):
     """Data whose unknown fields are mistakes."""

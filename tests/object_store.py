@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
 
-from tests.serving import free_port, wait_for
+from tests.background import Background
 
 BUCKET = "image-generation-outputs"
 ACCESS_KEY_ID = "test-access-key"
 SECRET_ACCESS_KEY = "test-secret-key"
 
 
-@dataclass
-class ObjectStore:
-    """Keeps each bucket as a folder in `folder`, so that it can be stopped and started again without loss.
-
-    What changes in the folder by other hands it notices only after a new start.
-    """
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = None
+class ObjectStore(Background):
+    """Keeps each bucket as a folder in `folder`; what others change there it notices only after a new start."""
 
     @property
     def endpoint(self) -> str:
@@ -44,22 +34,16 @@ class ObjectStore:
             "S3_BUCKET_NAME": BUCKET,
         }
 
-    def start(self) -> None:
-        program = Path(sys.executable).with_name("rclone")
+    def command(self) -> Sequence[str | Path]:
         keys = f"{ACCESS_KEY_ID},{SECRET_ACCESS_KEY}"
         options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", keys, "--config", ""]
+        return [Path(sys.executable).with_name("rclone"), "serve", "s3", *options, self.folder]
+
+    def start(self) -> None:
         (self.folder / BUCKET).mkdir(exist_ok=True)
-        self._process = subprocess.Popen(
-            [program, "serve", "s3", *options, str(self.folder)], stderr=subprocess.DEVNULL
-        )
-        wait_for(self._answers)
+        super().start()
 
-    def stop(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
             httpx.get(self.endpoint)
         except httpx.TransportError:
@@ -70,8 +54,5 @@ class ObjectStore:
 @contextmanager
 def object_store(folder: Path) -> Iterator[ObjectStore]:
     server = ObjectStore(folder)
-    server.start()
-    try:
+    with server.running():
         yield server
-    finally:
-        server.stop()

@@ -3,45 +3,40 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import redis
 
-from tests.serving import free_port, wait_for
+from tests.background import Background
+
+PASSWORD = "a-password-of-redis"
 
 
-@dataclass
-class RedisServer:
-    """Keeps its data in `folder`, so that it can be stopped and started again without loss."""
-
-    folder: Path
-    port: int = field(default_factory=free_port)
-    _process: subprocess.Popen[bytes] | None = None
-
+class RedisServer(Background):
     @property
     def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
+        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
 
-    def start(self) -> None:
+    def command(self) -> Sequence[str | Path]:
         program = shutil.which("redis-server")
         assert program is not None, "install redis-server (Debian package of that name)"
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self.folder)]
-        durable = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"]
-        self._process = subprocess.Popen([program, *options, *durable], stdout=subprocess.DEVNULL)
-        wait_for(self._answers)
+        options = [
+            "--port",
+            str(self.port),
+            "--bind",
+            "127.0.0.1",
+            "--dir",
+            str(self.folder),
+            "--requirepass",
+            PASSWORD,
+        ]
+        return [program, *options, "--save", "", "--appendonly", "yes", "--appendfsync", "always"]
 
-    def stop(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
-
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         try:
-            return bool(redis.Redis(port=self.port).ping())
+            return bool(redis.Redis.from_url(self.url).ping())
         except redis.exceptions.ConnectionError:
             return False
 
@@ -49,8 +44,5 @@ class RedisServer:
 @contextmanager
 def redis_server(folder: Path) -> Iterator[RedisServer]:
     server = RedisServer(folder)
-    server.start()
-    try:
+    with server.running():
         yield server
-    finally:
-        server.stop()

@@ -24,7 +24,7 @@ from access.rates import RateLimiter
 from errors import InvalidRequest, RateExceeded, StartError
 from models.request import GenerationRequest, Task
 from settings import Settings
-from tests.redis_server import redis_server
+from tests.redis_server import PASSWORD, redis_server
 from tests.replica import Replica, replica
 from tests.serving import ROOT, parse_events, serving, wait_for, write_tiny_catalogue
 
@@ -288,6 +288,14 @@ class TestAClosedServer:
         assert "/text_to_image" in log
         assert not any(key in log for key in (ALICE, BOB, BOSS, WRONG))
 
+    def test_settings_in_force_are_logged_once_and_keys_are_masked(self, http: httpx.Client, folder: Path) -> None:
+        assert http.get("/livez").status_code == 200
+        lines = [line for line in (folder / "log").read_text().splitlines() if "[jubako.settings]" in line]
+        told = [line.partition("[jubako.settings] ")[2] for line in lines]
+        assert sum("settings are set; docs/configuration.md describes all" in line for line in told) == 1
+        assert {"models = tiny (JUBAKO_MODELS)", "admin_key = **** (JUBAKO_ADMIN_KEY)"} <= set(told)
+        assert told[-1].startswith("by default: ")
+
 
 class TestReplicas:
     def test_rates_of_addresses_are_shared_through_redis(self, tmp_path: Path) -> None:
@@ -299,6 +307,9 @@ class TestReplicas:
             left = [self.ask(each).headers["x-ratelimit-remaining-requests"] for each in (*replicas, replicas[0])]
             assert left == ["2", "1", "0"]
             assert self.ask(replicas[1]).status_code == 429
+        logs = [(tmp_path / f"log-{each.port}").read_text() for each in replicas]
+        assert all(f"redis_url = redis://****@127.0.0.1:{redis.port}/0 (JUBAKO_REDIS_URL)" in log for log in logs)
+        assert not any(PASSWORD in log for log in logs)
 
     @staticmethod
     def ask(server: Replica) -> httpx.Response:

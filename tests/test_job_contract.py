@@ -16,7 +16,7 @@ from PIL import Image
 from websockets.sync.client import connect
 
 from tests.object_store import object_store
-from tests.redis_server import redis_server
+from tests.redis_server import PASSWORD, redis_server
 from tests.replica import Replica, replica
 from tests.serving import parse_events, photo, png, wait_for, write_tiny_catalogue
 
@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
             REDIS_HOST="127.0.0.1",
             REDIS_PORT=str(redis.port),
             REDIS_DB="0",
-            REDIS_PASSWORD="",
+            REDIS_PASSWORD=PASSWORD,
             TASK_TTL="600",
             JUBAKO_WEBHOOK_SECRET=SECRET,
             JUBAKO_MAX_JOBS_PER_CALLER="50",
