@@ -1,0 +1,62 @@
+"""The planner that needs no help: deterministic, without a network, in no time.
+
+It finds beats, cast and places (`beats`, `cast`), arranges them (`arc`), and says them in free words, or in those of a
+model that knows only a few (`casting`).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from storyboard.planning.arc import Moment, arc_of
+from storyboard.planning.beats import beats_of, cleaned
+from storyboard.planning.cast import cast_of
+from storyboard.planning.casting import Casting
+from storyboard.planning.vocabulary import vocabulary_of
+from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, PlanRequest, Scene
+
+NAME = "builtin"
+VIEWS = ("front-facing", "from the side", "three-quarter view", "from behind", "low angle", "high angle")
+NOTHING_SAID = "an untold story"
+"""For stories without a visible character."""
+
+
+class BuiltinPlanner:
+    """A `storyboard.scenes.Planner`: equal stories, counts and seeds give equal plans."""
+
+    async def plan(self, request: PlanRequest) -> Plan:
+        return Plan(NAME, tuple(scenes_of(request)))
+
+
+def scenes_of(request: PlanRequest) -> list[Scene]:
+    """Break a story into scenes; no two have the same prompt."""
+    story = cleaned(request.story) or NOTHING_SAID
+    rng = random.Random(f"{request.seed} {story}")
+    beats = beats_of(story) or [story]
+    count = request.num_frames or min(max(len(beats), MIN_FRAMES), MAX_FRAMES)
+    cast = cast_of(story)
+    moments = arc_of(beats, count, cast, rng)
+    vocabulary = vocabulary_of(request.entry)
+    if vocabulary is None:
+        prompts = _in_free_words(moments, request.trigger, rng)
+    else:
+        prompts = Casting(vocabulary, cast.hero, story, request.trigger).prompts(moments, rng)
+    return [
+        Scene(number, prompt, moment.caption)
+        for number, (prompt, moment) in enumerate(zip(prompts, moments, strict=True), 1)
+    ]
+
+
+def _in_free_words(moments: Sequence[Moment], trigger: str, rng: random.Random) -> list[str]:
+    """Return a prompt for each moment: who does what and where, how far, from which side."""
+    views = [VIEWS[0], *rng.sample(VIEWS[1:], len(VIEWS) - 1)]
+    seen: set[tuple[str, str]] = set()
+    prompts = []
+    for at, moment in enumerate(moments):
+        # All shots together have more views than there are frames.
+        view = next(view for view in views[at % len(views) :] + views if (moment.shot, view) not in seen)
+        seen.add((moment.shot, view))
+        what = f"{moment.action} {moment.place}".strip()
+        prompts.append(", ".join(filter(None, (trigger, what, moment.shot, view))))
+    return prompts
