@@ -18,11 +18,27 @@ from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, PlanRequest, Scene
 SDXL, MINIATURE = (full_catalogue(None).get(name) for name in ("sdxl", "miniature"))
 ALDAR = "Aldar Kose tricks a wealthy merchant and steals his horse"
 
+WORDS = (
+    "fox",
+    "the",
+    "a",
+    "Aida",
+    "castle",
+    "and",
+    ",",
+    ".",
+    "finds",
+    "forest",
+    "市场",
+    "🦊",
+    "king's",
+    "key",
+    "in",
+    "он",
+)
 stories = st.text(min_size=10, max_size=500)
 counts = st.none() | st.integers(MIN_FRAMES, MAX_FRAMES)
-word = st.sampled_from(
-    "fox the a Aida castle and , . finds steals forest 市场 🦊 king's key in to night\n он".split(" ")
-)
+word = st.sampled_from(WORDS)
 tales = st.lists(word, min_size=10, max_size=90).map(" ".join)
 
 
@@ -48,7 +64,8 @@ def test_any_story_has_six_to_ten_scenes_and_no_two_are_the_same(story: str, cou
     for entry in (SDXL, MINIATURE):
         made = scenes(story, count, entry, seed)
         assert [scene.number for scene in made] == list(range(1, len(made) + 1))
-        assert len(made) == (count or len(made)) and MIN_FRAMES <= len(made) <= MAX_FRAMES
+        assert count in (None, len(made))
+        assert MIN_FRAMES <= len(made) <= MAX_FRAMES
         assert len({scene.prompt for scene in made}) == len(made)
         assert all(scene.prompt.strip() and scene.caption.strip() for scene in made)
         assert made == scenes(story, count, entry, seed)
@@ -146,9 +163,7 @@ def test_who_and_where(story: str, hero: str, others: tuple[str, ...], places: t
 
 
 def test_the_hero_is_in_every_prompt() -> None:
-    story = (
-        "Aida builds a robot. It dances! The whole town laughs, but then it rains. Finally she goes home with her robot"
-    )
+    story = "Aida builds a robot. It dances! The town laughs, but then it rains. Finally she goes home with her robot"
     made = prompts(story, 10)
     assert all("Aida" in prompt for prompt in made)
 

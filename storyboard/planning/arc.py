@@ -44,8 +44,8 @@ _SHOTS = {
 _BEAT_SHOTS = ("medium shot", "full shot", "close-up", "wide shot")
 
 _OPENING = re.compile(
-    r"(?:once upon a time|one (?:fine |dark |sunny )?(?:day|night|morning|evening)|long ago|at last|at first|in the end|"
-    r"later|soon|finally|suddenly|meanwhile|next|afterwards|eventually|and|then|but|so|while|when|until|because|now|who|"
+    r"(?:once upon a time|one (?:fine |dark |sunny )?(?:day|night|morning|evening)|long ago|at last|at first|in the "
+    r"end|later|soon|finally|suddenly|meanwhile|next|afterwards|eventually|and|then|but|so|while|when|until|because|now|who|"
     r"there)\b,?\s+",
     re.IGNORECASE,
 )

@@ -16,9 +16,10 @@ from storyboard.planning.words import (
     PLACES,
     PREPOSITIONS,
     PRONOUNS,
+    listed,
 )
 
-_INSIDE = frozenset("in at near inside across through over into around from to".split())
+_INSIDE = listed("in at near inside across through over into around from to")
 """Before a name, these make it a place."""
 _NO_NAME = OPENERS | DETERMINERS | PRONOUNS | PREPOSITIONS | CONJUNCTIONS | {"i'm", "not", "no", "every", "some", "all"}
 _TITLES = ("Mr.", "Mrs.", "Ms.", "Dr.", "St.")
