@@ -44,7 +44,10 @@ from logs import show_log
 from models.resolve import ServerLimits
 from models.served import ignored_model, served_catalogue, story_entry
 from runners.client import RunnerClient
+from runners.drain import Drain
+from runners.draining import Draining
 from runners.service import runner_services
+from runners.supervisor import end_at_second_signal
 from safety.client import PictureCheck
 from safety.policy import Policy
 from safety.service import NAME as PICTURES
@@ -67,9 +70,11 @@ try:
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
+end_at_second_signal()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
+DRAIN = Drain(SETTINGS.drain_s)
 log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
@@ -137,8 +142,14 @@ class Jubako:
         self.storage = open_storage(SETTINGS)
         self.desk = make_desk(SETTINGS, self.gateway, self.storage)
 
+    @bentoml.on_startup
+    async def take_signals(self) -> None:
+        DRAIN.install(self.desk.finished)
+
     async def __is_ready__(self) -> bool:
         """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""
+        if DRAIN.begun:
+            return False
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
         return any(state["state"] in ABLE for state in states)
 
@@ -188,6 +199,7 @@ class Jubako:
         await self._scorer.close()
 
 
+cast(Any, Jubako).add_asgi_middleware(Draining, drain=DRAIN, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

@@ -52,6 +52,9 @@ class JobQueue:
         self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
         self._run, self._tell = run, tell
         self._in_hand: set[asyncio.Task[None]] = set()
+        self._jobs: dict[str, Docket] = {}
+        """Those in hand, by their ids, with the queues that they came from."""
+        self._workers: list[Worker] = []
         self._closing = False
         self._stack = AsyncExitStack()
         self._working: list[asyncio.Task[None]] = []
@@ -60,17 +63,27 @@ class JobQueue:
         """Connect and start to take jobs."""
         for docket in (*self._dockets.values(), self._webhooks):
             await self._stack.enter_async_context(docket)
-            for task in self._tasks():
+            for task in self._tasks(docket):
                 docket.register(task)
             worker = Worker(
                 docket, concurrency=self._settings.concurrency, redelivery_timeout=self._settings.redelivery
             )
             await self._stack.enter_async_context(worker)
+            self._workers.append(worker)
             self._working.append(asyncio.create_task(self._work(worker)))
 
+    async def finished(self) -> None:
+        """Take no new jobs from now on, and return once none is in hand."""
+        for worker in self._workers:
+            # One that is cancelled would no longer tell Redis that it is alive, and its jobs would be given to others.
+            worker.concurrency = 0
+        while self._in_hand:
+            await asyncio.wait(set(self._in_hand))
+
     async def close(self) -> None:
-        """Stop taking jobs; those in hand are left to whoever comes next."""
+        """Stop taking jobs; those in hand go back to their queues, for whoever comes next."""
         self._closing = True
+        unfinished = dict(self._jobs)
         # By itself, docket would wait for the jobs in hand, which may be minutes of work.
         for task in (*self._in_hand, *self._working):
             task.cancel()
@@ -78,6 +91,8 @@ class JobQueue:
             with suppress(asyncio.CancelledError, RedisError):
                 await task
         with suppress(RedisError):
+            for job_id, docket in unfinished.items():
+                await docket.replace("run_job", datetime.now(UTC), job_id)(job_id)
             await self._stack.aclose()
 
     async def add(self, job: Job) -> None:
@@ -96,12 +111,16 @@ class JobQueue:
         with reachable():
             await self._dockets[job.priority].cancel(job.id)
 
-    def _tasks(self) -> tuple[Callable[..., Awaitable[None]], ...]:
+    def _tasks(self, docket: Docket) -> tuple[Callable[..., Awaitable[None]], ...]:
         """Docket knows tasks by name and reads their signatures."""
 
         async def run_job(job_id: str) -> None:
             with self._held():
-                await self._run(job_id)
+                self._jobs[job_id] = docket
+                try:
+                    await self._run(job_id)
+                finally:
+                    del self._jobs[job_id]
 
         async def tell_webhook(job_id: str, attempt: int) -> None:
             with self._held():

@@ -37,7 +37,9 @@ class ScaleOptions(BaseModel):
     def _split_runners(cls, value: object) -> object:
         if isinstance(value, str):
             pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
-            return {model.strip(): tuple(url.strip().rstrip("/") for url in urls.split("|")) for model, _, urls in pairs}
+            return {
+                model.strip(): tuple(url.strip().rstrip("/") for url in urls.split("|")) for model, _, urls in pairs
+            }
         return value
 
     @field_validator("runners")

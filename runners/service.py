@@ -11,16 +11,19 @@ from typing import Any
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.resource import system_resources
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
-from errors import InvalidRequest
+from errors import InvalidRequest, JubakoError
 from models.entries import Entry
 from models.request import GenerationRequest
 from models.served import served_catalogue
 from models.store import stored_tags
 from runners import wire
 from runners.closing import ClosingResponse
+from runners.drain import Drain
+from runners.draining import Draining
 from runners.limits import EngineLimits, HostOptions
+from runners.siblings import DEPENDENCY, gateway_ended
 from settings import Settings
 
 
@@ -73,9 +76,10 @@ def host_options(settings: Settings) -> HostOptions:
 def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]) -> Any:
     """`needed_gib` is the memory of each model up to this one, in the order in which they are named."""
     limits, options = engine_limits(entry, settings), host_options(settings)
+    drain = Drain(settings.drain_s)
 
     @bentoml.service(
-        name=f"runner-{entry.id}",
+        name=f"{DEPENDENCY}{entry.id}",
         workers=1,
         # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
         resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
@@ -93,11 +97,15 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
 
         @bentoml.on_startup
         async def start(self) -> None:
+            from runners.metrics import watch
+
+            drain.install(serve_until=gateway_ended)
             state = self._host.state()
             # A device that is not there has no memory; loading says so.
             memory_gib = state["device_memory_gib"].get(state["device"], inf)
             fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
             self._host.start(load=settings.load == "start" and fits)
+            self._watch = asyncio.create_task(watch(entry.id, self._host.state))
 
         def __is_ready__(self) -> bool:
             return self._host.settled
@@ -132,12 +140,18 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
 
         @bentoml.on_shutdown
         async def close(self) -> None:
+            self._watch.cancel()
             await self._host.close()
 
     # What the decorator returns is a service, which mypy does not see. `bentoml build` packs what it declares.
     service: Any = Runner
+    service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
+
+
+def _refusal(_: str, error: JubakoError) -> Response:
+    return JSONResponse({"error": error.message}, error.status)
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:

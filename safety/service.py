@@ -10,7 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from errors import StartError
+from runners.drain import Drain
+from runners.siblings import gateway_ended
 from safety.options import SafetyOptions
+from settings import settings
 
 MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
@@ -42,6 +45,10 @@ def _service() -> Any:
             detector = NudeDetector()
             self._session = detector.onnx_session
             self._input = detector.input_name
+
+        @bentoml.on_startup
+        async def take_signals(self) -> None:
+            Drain(settings().drain_s).install(serve_until=gateway_ended)
 
         @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         def scores(self, images: np.ndarray) -> list[list[float]]:

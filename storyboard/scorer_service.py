@@ -8,6 +8,9 @@ import bentoml
 
 from errors import JubakoError
 from models.sources import Source
+from runners.drain import Drain
+from runners.siblings import gateway_ended
+from settings import settings
 from storyboard.clip_host import ClipHost
 
 MAX_BATCH = 16
@@ -24,6 +27,10 @@ def scorer_service(device: str) -> Any:
     class Scorer:
         def __init__(self) -> None:
             self._host = ClipHost(device)
+
+        @bentoml.on_startup
+        async def take_signals(self) -> None:
+            Drain(settings().drain_s).install(serve_until=gateway_ended)
 
         @bentoml.api
         async def load(self, source: Source) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -50,8 +51,26 @@ class Replica:
     def stop(self) -> None:
         """As an operator would."""
         if self._process is not None:
-            self._process.terminate()
+            self.tell_to_stop()
             self._ended()
+
+    def tell_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to the process that was started, and to no other."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stopped(self) -> int:
+        """Wait for the end; return the exit status."""
+        process = self._process
+        assert process is not None
+        self._ended()
+        return process.returncode
+
+    @property
+    def pid(self) -> int:
+        """The process that starts and stops the others."""
+        assert self._process is not None
+        return self._process.pid
 
     def runner_pid(self) -> int:
         """The process of the model."""
