@@ -2,6 +2,8 @@ PORT ?= $(or $(DIFFUSER_PORT),3000)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# torch's CPU build suffices where there is no card.
+VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -13,7 +15,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .PHONY: help serve test check format lock bento benchmark parity clean configuration
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
@@ -37,8 +39,11 @@ benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptiv
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.parity docs/parity.md
 
-bento: $(VENV)/.serve ## Pack the Bento
-	$(BIN)/bentoml build
+bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry weights)
+	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)"
+
+image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, BACKEND=docker|podman|buildah)
+	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --image --backend "$(BACKEND)"
 
 configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
 	$(BIN)/python -m configuration

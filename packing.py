@@ -22,6 +22,8 @@ UV = "uv==0.13.8"
 """BentoML installs packages with it; unnamed, it would be the release of the day."""
 DATA = "/data"
 """The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
+BENTOML_FOLDERS = tuple(f"/home/bentoml/{name}" for name in ("bentos", "models", "envs", "tmp"))
+"""BentoML makes them at its start where they are missing, which a read-only root filesystem does not allow."""
 
 
 class BuildArguments(BaseModel):
@@ -40,7 +42,7 @@ def image_of(arguments: BuildArguments) -> Image:
     # A distribution that BentoML knows would get a compiler and git.
     image = Image(base_image=arguments.base, distro="none", python_version="3.11", lock_python_packages=False)
     image.commands += [
-        f"mkdir {DATA} && chown bentoml:bentoml {DATA}",
+        f"install --directory --owner bentoml --group bentoml {DATA} {' '.join(BENTOML_FOLDERS)}",
         f"command -v uv || pip install --no-cache-dir {UV}",
         # Whoever has a mirror brings a file of their own, in the base image or mounted during the build.
         f"mkdir -p /etc/uv && test -e /etc/uv/uv.toml || printf '{_uv_settings(arguments)}' > /etc/uv/uv.toml",

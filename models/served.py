@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from errors import StartError
-from models.catalogue import Catalogue, full_catalogue
+from models.catalogue import Catalogue, carried_models, full_catalogue
 from models.entries import Entry, LoraSpec
 from models.sources import Source
 from settings import Settings
@@ -16,9 +16,7 @@ def served_catalogue(settings: Settings) -> Catalogue:
     """Return the models that are served, the default first. Raises StartError."""
     catalogue = full_catalogue(settings.catalogue, settings.lora_folder)
     wanted = _wanted(settings, catalogue)
-    # Asked for by the microservice's variables alone, its model takes the place of the default.
-    models = settings.models if wanted is None or "models" in settings.model_fields_set else (wanted,)
-    served = catalogue.only(models, settings.aliases)
+    served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and wanted not in served.entries:
         raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
     return _with_character(settings, served)
@@ -59,6 +57,14 @@ def ignored_model(settings: Settings, served: Catalogue) -> str | None:
     """Return what MODEL says when that is none of the served models, so that its operator can be told."""
     name = None if settings.text2image_model else settings.model
     return None if name is None or _is_known(name, served) else name
+
+
+def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:
+    """The ids of the models that are served, the default first."""
+    if "models" in settings.model_fields_set:
+        return settings.models
+    # Asked for by the microservice's variables alone, its model takes the place of the default.
+    return carried_models() or settings.models if wanted is None else (wanted,)
 
 
 def _wanted(settings: Settings, catalogue: Catalogue) -> str | None:

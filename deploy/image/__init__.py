@@ -1,0 +1,1 @@
+"""Packing: the Bento, and its container image."""

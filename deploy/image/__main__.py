@@ -1,0 +1,52 @@
+"""`python -m deploy.image`: build the Bento, and its image where that is asked for."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+
+from deploy.image.containers import build_image
+from deploy.image.packed import build_bento, report
+from errors import LoadFailed, StartError
+
+
+def main() -> int:
+    """Run the command; returns its exit status."""
+    options = _parser().parse_args()
+    arguments = {"variant": options.variant, **({"base": options.base} if options.base else {})}
+    carried = [model for model in options.carry.replace(",", " ").split() if model]
+    try:
+        bento = build_bento(arguments, carried)
+        _say(report(bento))
+        if options.image:
+            name = "-".join((options.variant, *carried))
+            _say(build_image(str(bento.tag), f"jubako:{name}", options.backend or None))
+    except (StartError, LoadFailed) as error:
+        print(f"deploy.image: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
+        return 2
+    except subprocess.CalledProcessError as error:
+        return error.returncode
+    return 0
+
+
+def _say(text: str) -> None:
+    print(text)  # noqa: T201  # a command talks to its terminal
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m deploy.image", description="Build the Bento (docs/deploy/image.md)."
+    )
+    parser.add_argument("variant", choices=("cpu", "cuda"), help="which build of torch its image gets")
+    parser.add_argument("--base", default="", help="the image to build on, with Python 3.11 and pip")
+    parser.add_argument(
+        "--carry", default="", metavar="MODELS", help="models of the catalogue whose weights go with it"
+    )
+    parser.add_argument("--image", action="store_true", help="also build the container image jubako:VARIANT")
+    parser.add_argument("--backend", default="", help="what builds the image; default: what is installed")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""The Bento: built from the bentofile, with models' weights in it or without."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import bentoml
+import yaml
+
+from configuration.variables import PREFIX
+from models.carrying import write_carried
+from models.catalogue import full_catalogue
+from settings import settings
+
+ROOT = Path(__file__).parents[2]
+BENTOFILE = "bentofile.yaml"
+
+
+def build_bento(arguments: dict[str, str], carried: Sequence[str] = ()) -> bentoml.Bento:
+    """Build the Bento of these `bentoml build --arg`uments, which carries the catalogue's models of these names.
+
+    Raises StartError and LoadFailed where a model cannot be carried, and CalledProcessError where BentoML fails; it has
+    said why.
+    """
+    with _context(carried) as folder:
+        named = [f"--arg={name}={value}" for name, value in arguments.items()]
+        command = [sys.executable, "-m", "bentoml", "build", "--output", "tag", *named]
+        # What an operator set for serving does not shape what is packed.
+        environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
+        done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    # The last line; the service may have logged something at its import.
+    return bentoml.bentos.get(done.stdout.split("__tag__:")[-1].strip())
+
+
+def report(bento: bentoml.Bento) -> str:
+    """Say what a Bento holds, and how large that is."""
+    embedded = _size(Path(bento.path, "src", "models", "miniature"))
+    parts = [f"the embedded model {_mb(embedded)}", f"code and the rest {_mb(_size(Path(bento.path)) - embedded)}"]
+    models = [bentoml.models.get(model.tag) for model in bento.info.all_models]
+    parts += [f"carried {model.tag} {_mb(model.file_size)}" for model in models]
+    total = _size(Path(bento.path)) + sum(model.file_size for model in models)
+    return f"{bento.tag} ({bento.info.labels['variant']}): {_mb(total)}: {', '.join(parts)}"
+
+
+@contextmanager
+def _context(carried: Sequence[str]) -> Iterator[Path]:
+    """The folder to build from: the repository, or a copy that also has the carried models' entries."""
+    if not carried:
+        yield ROOT
+        return
+    own = settings()
+    catalogue = full_catalogue(own.catalogue, own.lora_folder)
+    with tempfile.TemporaryDirectory(prefix="jubako-bento-") as folder:
+        _copy_sources(Path(folder))
+        write_carried(Path(folder, "models"), [catalogue.find(model) for model in carried])
+        yield Path(folder)
+
+
+def _copy_sources(folder: Path) -> None:
+    """Copy what the bentofile names, and itself."""
+    bentofile = yaml.safe_load((ROOT / BENTOFILE).read_text(encoding="utf-8"))
+    for name in (
+        BENTOFILE,
+        bentofile["docker"]["setup_script"],
+        *(pattern.strip("/") for pattern in bentofile["include"]),
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, folder / name)
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"
