@@ -43,6 +43,7 @@ from errors import StartError
 from logs import show_log
 from models.resolve import ServerLimits
 from models.served import ignored_model, served_catalogue, story_entry
+from packing import BuildArguments, allow_other_models, image_of
 from runners.client import RunnerClient
 from runners.drain import Drain
 from runners.draining import Draining
@@ -70,6 +71,8 @@ try:
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
+allow_other_models()
+BUILD = bentoml.use_arguments(BuildArguments)
 end_at_second_signal()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
@@ -101,7 +104,12 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
     return add
 
 
-@bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
+@bentoml.service(
+    name="jubako",
+    traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
+    image=image_of(BUILD),
+    labels={"variant": BUILD.variant},
+)
 @bentoml.asgi_app(openai_app)
 @bentoml.asgi_app(openai_alone, path="/openai")
 @bentoml.asgi_app(inpainting_app)
