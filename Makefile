@@ -22,6 +22,7 @@ serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
 	@scripts/need-redis
+	@scripts/need-prometheus
 	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting and types: the gate
@@ -47,6 +48,9 @@ image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, B
 
 configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
 	$(BIN)/python -m configuration
+
+compose-secrets: ## Make the secrets of deploy/compose.yaml, where they are missing
+	deploy/compose-secrets
 
 lock: ## Write constraints*.txt anew from pyproject.toml
 	PYTHON=$(PYTHON) scripts/lock
