@@ -37,18 +37,17 @@ from api.root import RootForPrograms
 from api.shapes import refusal_for
 from api.single import answer_with_file
 from api.status import ABLE, status_app
+from api.story_answers import answer_typed
+from api.story_forms import StoryForm
+from api.storyboard import storyboard_alone, storyboard_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
 from errors import StartError
 from logs import show_log
 from models.resolve import ServerLimits
-from models.served import ignored_model, served_catalogue, story_entry
-from packing import BuildArguments, allow_other_models, image_of
+from models.served import ignored_model, served_catalogue
 from runners.client import RunnerClient
-from runners.drain import Drain
-from runners.draining import Draining
 from runners.service import runner_services
-from runners.supervisor import end_at_second_signal
 from safety.client import PictureCheck
 from safety.policy import Policy
 from safety.service import NAME as PICTURES
@@ -57,6 +56,9 @@ from safety.words import read_blocked_words
 from settings import settings
 from storage.client import open_storage
 from storage.locations import local_folder
+from storyboard.answers import StoryboardAnswer
+from storyboard.maker import Maker
+from storyboard.planning.builtin import BuiltinPlanner
 from storyboard.scorer_client import ScorerClient
 from storyboard.scorer_service import NAME as SCORER
 from storyboard.scorer_service import scorer_service
@@ -71,13 +73,9 @@ try:
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
-allow_other_models()
-BUILD = bentoml.use_arguments(BuildArguments)
-end_at_second_signal()
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
-DRAIN = Drain(SETTINGS.drain_s)
 log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
@@ -104,24 +102,21 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
     return add
 
 
-@bentoml.service(
-    name="jubako",
-    traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
-    image=image_of(BUILD),
-    labels={"variant": BUILD.variant},
-)
+@bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
 @bentoml.asgi_app(openai_app)
 @bentoml.asgi_app(openai_alone, path="/openai")
 @bentoml.asgi_app(inpainting_app)
 @bentoml.asgi_app(inpainting_app, path="/inpainting")
 @bentoml.asgi_app(pipeline_app)
 @bentoml.asgi_app(pipeline_app, path="/text2image")
+@bentoml.asgi_app(storyboard_app)
+@bentoml.asgi_app(storyboard_alone, path="/storyboard")
 @bentoml.asgi_app(status_app)
 @bentoml.asgi_app(jobs_app)
 @bentoml.asgi_app(generator_app, path="/generator")
 @bentoml.asgi_app(desk_app)
 @bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
-@bentoml.asgi_app(docs_app((openai_app, jobs_app, pipeline_app, inpainting_app)))
+@bentoml.asgi_app(docs_app((openai_app, jobs_app, pipeline_app, inpainting_app, storyboard_app)))
 @in_front_of({**RUNNERS, **CHECKS, **SCORERS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
@@ -146,18 +141,12 @@ class Jubako:
             log.warning("MODEL=%s is none of the served models, and is ignored", ignored)
         self._scorer = ScorerClient(SCORERS[SCORER].url)
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
-        self.scorer = self.scorers.of(story_entry(SETTINGS, CATALOGUE))
         self.storage = open_storage(SETTINGS)
-        self.desk = make_desk(SETTINGS, self.gateway, self.storage)
-
-    @bentoml.on_startup
-    async def take_signals(self) -> None:
-        DRAIN.install(self.desk.finished)
+        self.maker = Maker(self.gateway, BuiltinPlanner(), self.scorers, SETTINGS)
+        self.desk = make_desk(SETTINGS, self.maker, self.storage)
 
     async def __is_ready__(self) -> bool:
         """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""
-        if DRAIN.begun:
-            return False
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
         return any(state["state"] in ABLE for state in states)
 
@@ -198,6 +187,11 @@ class Jubako:
             async for event in events:
                 yield event
 
+    @bentoml.api(input_spec=StoryForm, output_spec=StoryboardAnswer)
+    async def storyboard(self, call: Call[StoryForm]) -> Response:
+        """Break a story into scenes and draw each."""
+        return await answer_typed(self.maker, call)
+
     @bentoml.on_shutdown
     async def close(self) -> None:
         for client in self._clients.values():
@@ -207,7 +201,6 @@ class Jubako:
         await self._scorer.close()
 
 
-cast(Any, Jubako).add_asgi_middleware(Draining, drain=DRAIN, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

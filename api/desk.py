@@ -6,21 +6,24 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from api.gateway import Gateway
 from api.job_answers import status_of
 from api.producer import GatewayProducer
+from api.story_jobs import STORYBOARD, Storyboards
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import DeskSettings, JobDesk
-from jobs.job import Job
+from jobs.job import PICTURES, Job
+from jobs.kinds import Kinds
+from jobs.pictures import Pictures
 from jobs.queue import MEMORY, QueueSettings
 from jobs.redis_ledger import RedisLedger
 from jobs.sqlite_ledger import SqliteLedger
 from jobs.webhooks import WebhookSender
 from settings import Settings
 from storage.client import Storage
+from storyboard.maker import Maker
 
 
-def make_desk(settings: Settings, gateway: Gateway, storage: Storage) -> JobDesk:
+def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
     """Return the desk, not yet open."""
     ttl = timedelta(seconds=settings.task_ttl_s)
     url = settings.redis
@@ -37,7 +40,8 @@ def make_desk(settings: Settings, gateway: Gateway, storage: Storage) -> JobDesk
         first_pause=timedelta(seconds=settings.webhook_pause_s),
         body=body,
     )
-    return JobDesk(_desk_settings(settings), ledger, bus, storage, GatewayProducer(gateway), sender)
+    kinds: Kinds = {PICTURES: Pictures(GatewayProducer(maker.gateway)), STORYBOARD: Storyboards(maker)}
+    return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender)
 
 
 def _desk_settings(settings: Settings) -> DeskSettings:

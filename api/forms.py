@@ -57,7 +57,7 @@ class Encoding(BaseModel):
 
 
 class Form(bentoml.IODescriptor):
-    """An API's input whose fields are those of a draft, and the encoding of the answer."""
+    """An API's input; its fields are declared in further bases."""
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:
@@ -77,14 +77,14 @@ class Form(bentoml.IODescriptor):
             raise InvalidForm(error) from error
         return form
 
+
+class PictureForm(Form, Encoding, Parameters):
+    """What the APIs that draw have in common; it is never used by itself."""
+
     @property
     def draft(self) -> Draft:
         fields = {name: getattr(self, name) for name in Draft.model_fields if name in type(self).model_fields}
         return Draft(**fields)
-
-
-class PictureForm(Form, Encoding, Parameters):
-    """What the APIs have in common; it is never used by itself."""
 
     @property
     def file_format(self) -> OutputFormat:
@@ -157,7 +157,7 @@ class Stream(Conditioned, PictureForm):
     preview_every: PreviewEvery = 0
 
 
-FormT = TypeVar("FormT", bound=PictureForm, covariant=True)
+FormT = TypeVar("FormT", bound=Form, covariant=True)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,9 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, ValidationError
-from starlette.requests import Request
 
 from api.encoding import OutputFormat
 from api.images import decode_field
-from api.parsing import read_fields
 from api.refusals import InvalidForm
 from errors import InvalidRequest
 from models.draft import Draft
@@ -36,7 +34,7 @@ DOCUMENTED = {"width": 512, "height": 512, "num_inference_steps": 50, "guidance_
 DOCUMENTED_STRENGTH = 0.8
 
 
-def _by_name(priority: object) -> object:
+def by_name(priority: object) -> object:
     """`high`, `normal` and `low`, as well as 0, 1 and 2."""
     named = isinstance(priority, str) and priority.upper() in Priority.__members__
     return Priority[str(priority).upper()] if named else priority
@@ -46,7 +44,7 @@ class JobForm(Draft):
     """A draft, and how its result is made into files, and who is told."""
 
     prompt: str = ""
-    priority: Annotated[Priority, BeforeValidator(_by_name)] = Priority.NORMAL
+    priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
     output_format: OutputFormat | None = Field(default=None, description="Default: png, or mp4 for videos.")
     quality: int = Field(default=90, ge=1, le=100, description="For formats that have one.")
     webhook_url: str | None = Field(default=None, max_length=2000, description="Told of the job's end.")
@@ -54,11 +52,6 @@ class JobForm(Draft):
     @property
     def draft(self) -> Draft:
         return Draft(**{name: getattr(self, name) for name in Draft.model_fields})
-
-
-async def read_job_form(request: Request, entry: Entry, task: Task) -> JobForm:
-    """Read a request's body, JSON or form. Raises InvalidRequest."""
-    return await job_form(await read_fields(request, files=FILES), entry, task)
 
 
 async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:

@@ -14,14 +14,12 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
-from access.caller import current_caller
 from api.contract import contract_app
 from api.current import current_desk, current_storage, server_address
-from api.encoding import format_for
 from api.gateway import current_gateway
 from api.job_answers import batch_status, deliveries_of, job_refusal, status_of, submitted
-from api.job_forms import FILES, TASKS, JobForm, job_form, read_job_form
-from api.parsing import plain_values
+from api.orders import FILES, order_of
+from api.parsing import plain_values, read_fields
 from api.refusals import refusal_body
 from errors import Busy, InvalidRequest, JubakoError
 from jobs.desk import Order
@@ -43,7 +41,7 @@ class Batch(BaseModel):
     requests: list[dict[str, Any]] = Field(
         min_length=1,
         max_length=MAX_BATCH,
-        description="Each with `model`, `task` (t2i, i2i, ...) and the fields of that route; files as base64.",
+        description="Each with `model`, `task` (t2i, storyboard, ...) and the fields of that route; files as base64.",
     )
 
 
@@ -110,10 +108,10 @@ async def submit(
     kind: str,
     idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
 ) -> JSONResponse:
-    """Submit one request: `kind` is t2i, i2i, inpaint, edit, t2v or i2v."""
+    """Submit one request: `kind` is t2i, i2i, inpaint, edit, t2v, i2v or storyboard."""
     entry = current_gateway().catalogue.get(model)
-    form = await read_job_form(request, entry, _task(kind))
-    job = await current_desk().submit(await _order(request, form, idempotency_key=idempotency_key))
+    fields = await read_fields(request, FILES)
+    job = await current_desk().submit(await order_of(request, entry, kind, fields, idempotency_key=idempotency_key))
     return JSONResponse(submitted(job))
 
 
@@ -191,36 +189,12 @@ async def _batched(request: Request, fields: Mapping[str, Any], number: int, bat
     try:
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
-        form = await job_form(own, entry, _task(str(fields.get("task", "t2i"))))
-        return await _order(request, form, batch_id=batch_id)
+        return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id)
     except Busy:
         # The caller's rate, or the server's, and no mistake in the request.
         raise
     except JubakoError as error:
         raise InvalidRequest(f"requests.{number}", error.message) from error
-
-
-async def _order(request: Request, form: JobForm, **options: Any) -> Order:
-    output_format = format_for(form.task, form.output_format)
-    draft = form.draft.model_copy(update={"progress": True})
-    drawing = await current_gateway().accept(draft)
-    return Order(
-        # A job waits as long as it must, unless its caller said otherwise.
-        request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
-        output_format=output_format,
-        quality=form.quality,
-        caller=current_caller().name,
-        base_url=server_address(request),
-        webhook_url=form.webhook_url,
-        repeatable=form.seed is not None,
-        **options,
-    )
-
-
-def _task(kind: str) -> Any:
-    if kind not in TASKS:
-        raise InvalidRequest("task", f"{kind!r} is unknown; known: {', '.join(TASKS)}")
-    return TASKS[kind]
 
 
 @asynccontextmanager

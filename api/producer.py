@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from api.encoding import OutputFormat, encode_preview, encode_result
 from api.gateway import Gateway
 from jobs.job import Job
-from jobs.work import File
+from jobs.kinds import File
 from models.request import GenerationRequest
 from runners.events import Event, Preview, Result
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 from base64 import b64encode
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from api.story_forms import Shape
+from api.forms import Call
+from api.single import unless_caller_leaves
+from api.story_forms import Shape, StoryForm, within_limit
 from errors import (
     Busy,
     DeadlineExceeded,
@@ -79,6 +81,15 @@ async def answer(maker: Maker, story: Story, shape: Shape) -> Response:
     return Response(data, headers=headers, media_type=shape.media_type)
 
 
+async def answer_typed(maker: Maker, call: Call[StoryForm]) -> Response:
+    """Make a storyboard and answer with it, or with the reason why not."""
+    try:
+        story = within_limit(call.form.story, maker.settings.request_timeout_s)
+        return await unless_caller_leaves(call.request, answer(maker, story, Shape.JSON))
+    except JubakoError as error:
+        return refused(error)
+
+
 async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
     """Tell a story's making as server-sent events. Raises JubakoError before the first only.
 
@@ -100,8 +111,8 @@ async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
         yield _sse("error", {**refused_body(error), "status": error.status})
 
 
-def happening(event: StoryEvent, story: Story) -> tuple[str, dict[str, Any]]:
-    """Return the name and the data of what happened to a story. Takes time."""
+def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the data of what happened to a story; `image_of` takes the time that it takes."""
     match event:
         case Planned():
             return "planned", _plan(event, story)
@@ -113,13 +124,14 @@ def happening(event: StoryEvent, story: Story) -> tuple[str, dict[str, Any]]:
                 "steps": event.steps,
             }
         case FrameDone():
-            return "frame", {**_frame(event.frame, story), "done": event.done, "of": event.of}
+            described = frame_answer(event.frame, image_of(event.frame)).model_dump()
+            return "frame", {**described, "done": event.done, "of": event.of}
         case Finished(storyboard=board):
             return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
 
 
 def _told(event: StoryEvent, story: Story) -> str:
-    return _sse(*happening(event, story))
+    return _sse(*happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode()))
 
 
 def _plan(event: Planned, story: Story) -> dict[str, Any]:
@@ -127,10 +139,6 @@ def _plan(event: Planned, story: Story) -> dict[str, Any]:
     mode = "ref_guided" if story.guided else "simple"
     told = {"planner": event.plan.planner, "model": event.model, "mode": mode}
     return {**told, "num_frames": len(scenes), "scenes": scenes}
-
-
-def _frame(frame: Frame, story: Story) -> dict[str, Any]:
-    return frame_answer(frame, b64encode(frame_file(frame, story.output_format)).decode()).model_dump()
 
 
 def _sse(name: str, data: dict[str, Any]) -> str:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self, TypeVar
 
 from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 
+from api.forms import Form
 from api.images import decode_field
 from api.parsing import read_fields
 from errors import InvalidRequest
 from models.checks import at_most
-from settings import Settings
+from settings import Settings, settings
 from storyboard.story import Story
 
+StoryT = TypeVar("StoryT", bound=Story)
 FILES = ("reference_image",)
 _PHRASES = {
     "string_too_short": "must be at least {min_length} characters",
@@ -66,27 +68,39 @@ class WrongStory(InvalidRequest):
         return f"{self.field} {self.reason}"
 
 
-async def read_story(request: Request, settings: Settings, shape: str | None = None) -> tuple[Story, Shape]:
+class StoryForm(Form, Story):
+    """The typed API's input."""
+
+    @classmethod
+    async def _read(cls, request: Request) -> Self:
+        fields = await read_fields(request, files=FILES)
+        return cls.model_validate(dict(await story_of(fields, settings().max_image_px, Story)))
+
+    @property
+    def story(self) -> Story:
+        return Story(**dict(self))
+
+
+async def read_story(request: Request, limits: Settings, shape: str | None = None) -> tuple[Story, Shape]:
     """Read a story, JSON or form, and the shape of its answer. Raises InvalidRequest."""
     fields = await read_fields(request, files=FILES)
     in_body = fields.pop("format", None)
     wanted = _shape(shape or in_body, request.headers.get("accept", ""))
-    return within_limit(await story_of(fields, settings), settings), wanted
+    return within_limit(await story_of(fields, limits.max_image_px, Story), limits.request_timeout_s), wanted
 
 
-async def story_of(fields: dict[str, Any], settings: Settings) -> Story:
-    """Decode the files of a story and check it. Raises InvalidRequest."""
+async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
+    """Decode the files of a story and check it; `form` may have more fields. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
-        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings.max_image_px)
+        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], max_image_px)
     try:
-        return Story.model_validate(fields)
+        return form.model_validate(fields)
     except ValidationError as error:
         raise WrongStory(error) from error
 
 
-def within_limit(story: Story, settings: Settings) -> Story:
+def within_limit(story: Story, limit_s: float) -> Story:
     """Return a story that ends while its caller still waits. Raises InvalidRequest."""
-    limit_s = settings.request_timeout_s
     return story.model_copy(update={"deadline_s": at_most("deadline_s", story.deadline_s or limit_s, limit_s)})
 
 

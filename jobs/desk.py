@@ -14,13 +14,13 @@ from errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
-from jobs.job import Ending, Job, JobState
+from jobs.job import PICTURES, Ending, Job, JobState
+from jobs.kinds import JobRequest, Kinds
 from jobs.ledger import Ledger, Page
 from jobs.queue import JobQueue, QueueSettings
 from jobs.telemetry import changed, measure_queue
 from jobs.webhooks import WebhookSender, check_webhook_url
-from jobs.work import Producer, Worker
-from models.request import GenerationRequest
+from jobs.work import Worker
 from storage.client import Storage
 from storage.errors import StorageUnavailable
 from storage.keys import INPUTS, RESULTS
@@ -59,8 +59,9 @@ class DeskSettings:
 class Order:
     """What a caller wants done, and how they want to hear of it."""
 
-    request: GenerationRequest
+    request: JobRequest
     output_format: str
+    kind: str = PICTURES
     quality: int = 90
     caller: str = ""
     base_url: str = ""
@@ -78,7 +79,7 @@ class JobDesk:
         ledger: Ledger,
         bus: Bus,
         storage: Storage,
-        producer: Producer,
+        kinds: Kinds,
         sender: WebhookSender,
     ) -> None:
         self._settings = settings
@@ -86,7 +87,7 @@ class JobDesk:
         self._bus = bus
         self._storage = storage
         self._sender = sender
-        self._worker = Worker(ledger, bus, storage, producer, settings.max_runners_lost, self._after)
+        self._worker = Worker(ledger, bus, storage, kinds, settings.max_runners_lost, self._after)
         self._queue = JobQueue(settings.queue, self._worker.run, self._tell_webhook)
         self._chores: list[asyncio.Task[None]] = []
 
@@ -100,10 +101,6 @@ class JobDesk:
             asyncio.create_task(self._regularly(MEASURE_S, lambda: measure_queue(self._ledger))),
             asyncio.create_task(self._regularly(SWEEP.total_seconds(), self._sweep)),
         ]
-
-    async def finished(self) -> None:
-        """Take no new jobs from now on, and return once none is in hand."""
-        await self._queue.finished()
 
     async def close(self) -> None:
         """Stop working; nothing that was accepted is lost by it."""
@@ -263,6 +260,7 @@ class JobDesk:
 
     def _blank_job(self, order: Order) -> Job:
         return Job(
+            kind=order.kind,
             request=plain_fields(order.request),
             output_format=order.output_format,
             quality=order.quality,

@@ -5,27 +5,28 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from io import BytesIO
 from typing import Any
 
 from PIL import Image
 
-from models.request import GenerationRequest
+from jobs.kinds import JobRequest
 from storage.client import Storage
 from storage.keys import input_key
 
-_FIELDS = ("image", "mask", "reference_image", "control_image")
-_LIST = "images"
 _PNG = "image/png"
+_LISTED = re.compile(r"(\w+)_(\d\d)")
 
 
-def plain_fields(request: GenerationRequest) -> dict[str, Any]:
+def plain_fields(request: JobRequest) -> dict[str, Any]:
     """Return everything but the images, as JSON."""
-    return request.model_dump(mode="json", exclude={*_FIELDS, _LIST})
+    return request.model_dump(mode="json", exclude={name for name, value in request if _is_images(value)})
 
 
-async def store_inputs(request: GenerationRequest, job_id: str, storage: Storage) -> dict[str, str]:
+async def store_inputs(request: JobRequest, job_id: str, storage: Storage) -> dict[str, str]:
     """Write a request's images, losslessly; return their keys by field. Raises StorageUnavailable."""
     keys: dict[str, str] = {}
     for name, image in _images(request).items():
@@ -34,14 +35,20 @@ async def store_inputs(request: GenerationRequest, job_id: str, storage: Storage
     return keys
 
 
-async def restore_request(fields: Mapping[str, Any], inputs: Mapping[str, str], storage: Storage) -> GenerationRequest:
-    """Put a request together again. Raises StorageUnavailable, or NotStored when an image is gone."""
-    images = {name: await asyncio.to_thread(_opened, await storage.get(key)) for name, key in inputs.items()}
-    listed = tuple(images.pop(name) for name in sorted(n for n in images if n.startswith(f"{_LIST}_")))
-    return GenerationRequest.model_validate({**fields, **images, _LIST: listed})
+async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], storage: Storage) -> dict[str, Any]:
+    """Return a request's fields with its images. Raises StorageUnavailable, or NotStored when one is gone."""
+    images: dict[str, Any] = {}
+    listed: defaultdict[str, list[Image.Image]] = defaultdict(list)
+    for name in sorted(inputs):
+        image = await asyncio.to_thread(_opened, await storage.get(inputs[name]))
+        if match := _LISTED.fullmatch(name):
+            listed[match[1]].append(image)
+        else:
+            images[name] = image
+    return {**fields, **images, **{name: tuple(several) for name, several in listed.items()}}
 
 
-def content_digest(request: GenerationRequest, output_format: str, quality: int) -> str:
+def content_digest(request: JobRequest, output_format: str, quality: int) -> str:
     """Return what is equal for requests that must give the same files, images included."""
     told = {"progress", "preview_every", "priority", "deadline_s"}
     fields = {name: value for name, value in plain_fields(request).items() if name not in told}
@@ -51,10 +58,20 @@ def content_digest(request: GenerationRequest, output_format: str, quality: int)
     return digest.hexdigest()
 
 
-def _images(request: GenerationRequest) -> dict[str, Image.Image]:
-    single = {name: image for name in _FIELDS if (image := getattr(request, name)) is not None}
-    # Two digits keep the order of names that of the images.
-    return single | {f"{_LIST}_{number:02}": image for number, image in enumerate(request.images)}
+def _images(request: JobRequest) -> dict[str, Image.Image]:
+    found: dict[str, Image.Image] = {}
+    for name, value in request:
+        if isinstance(value, Image.Image):
+            found[name] = value
+        elif _is_images(value):
+            # Two digits keep the order of names that of the images.
+            found |= {f"{name}_{number:02}": image for number, image in enumerate(value)}
+    return found
+
+
+def _is_images(value: object) -> bool:
+    listed = value if isinstance(value, tuple) else (value,)
+    return bool(listed) and all(isinstance(item, Image.Image) for item in listed)
 
 
 def _png(image: Image.Image) -> bytes:

@@ -1,4 +1,4 @@
-"""What a job is: one request for pictures, what has become of it, and what may become of it yet.
+"""What a job is: one request, for pictures or a storyboard, what has become of it, and what may become of it yet.
 
 A job moves forward only: pending -> processing -> completed | failed | cancelled. A worker that died leaves it
 processing, and the next one takes it up again (`attempts` counts). Knows nothing of queues, ledgers or HTTP.
@@ -15,6 +15,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.request import Priority
+
+PICTURES = "pictures"
+"""The kind of job that draws one request."""
 
 
 class JobState(StrEnum):
@@ -58,8 +61,10 @@ class Job(_Data):
     """A record as the ledger keeps it. Every change makes a new value."""
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
+    kind: str = PICTURES
+    """What is to be done with the request; records of releases that drew nothing else say nothing."""
     request: Mapping[str, Any]
-    """`GenerationRequest` without its images, as JSON."""
+    """The request of its kind, without its images, as JSON."""
     inputs: Mapping[str, str] = Field(default_factory=dict)
     """Storage keys of the request's images by field; `images_00`, `images_01` for lists."""
     output_format: str
@@ -87,6 +92,15 @@ class Job(_Data):
     deliveries: tuple[Delivery, ...] = ()
     told: bool = False
     """Whether its webhook needs no further attempt."""
+
+    @property
+    def model(self) -> str:
+        return str(self.request["model"])
+
+    @property
+    def task(self) -> str:
+        """What is done; a kind without tasks is its own."""
+        return str(self.request.get("task", self.kind))
 
     def changed(self, **changes: Any) -> Job:
         return self.model_copy(update=changes)

@@ -61,7 +61,7 @@ def in_hand(model: str) -> Iterator[None]:
 
 def changed(job: Job) -> None:
     """Note that a job has come into the state that it has now."""
-    model, task = str(job.request["model"]), str(job.request["task"])
+    model, task = job.model, job.task
     now = datetime.now(UTC)
     with tracer.start_as_current_span(f"job {job.state}") as span:
         for name, value in {"id": job.id, "model": model, "task": task, "attempts": str(job.attempts)}.items():

@@ -9,23 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
-from jobs.inputs import restore_request
+from jobs.inputs import restored_fields
 from jobs.job import Ending, Job, Result
+from jobs.kinds import File, JobRequest, Kinds, Made, R, Told
 from jobs.ledger import Change, Ledger
 from jobs.telemetry import changed, in_hand
-from models.request import GenerationRequest
-from runners import events
-from runners.events import Event
 from storage.client import Storage
 from storage.errors import StorageUnavailable
 from storage.keys import result_key
@@ -48,33 +46,11 @@ class _EndedElsewhereError(Exception):
 
 
 @dataclass(frozen=True)
-class File:
-    """A result as it will be stored."""
-
-    data: bytes
-    media_type: str
-    seed: int
-
-
-class Producer(Protocol):
-    """What draws, and what makes files of it."""
-
-    def draw(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Yield events down to the last result; raise the JubakoError that ended the drawing."""
-
-    def encode(self, request: GenerationRequest, result: events.Result, job: Job) -> File:
-        """Make the file of one result; takes time."""
-
-    def encode_preview(self, preview: events.Preview) -> str:
-        """Return a preview as a data URL."""
-
-
-@dataclass(frozen=True)
 class Worker:
     ledger: Ledger
     bus: Bus
     storage: Storage
-    producer: Producer
+    kinds: Kinds
     max_runners_lost: int
     """How many times a job may end the model's process before it is the job's fault."""
     on_end: Callable[[Job], Awaitable[None]]
@@ -88,7 +64,7 @@ class Worker:
         if job.state.final:
             return
         try:
-            with in_hand(str(job.request["model"])):
+            with in_hand(job.model):
                 results = await self._unless_ended(job_id, self._results(job))
         except _EndedElsewhereError:
             return
@@ -159,13 +135,13 @@ class Worker:
         return job
 
     async def _results(self, job: Job) -> tuple[Result, ...]:
-        request = await _patiently(lambda: restore_request(job.request, job.inputs, self.storage), StorageUnavailable)
-        files = await self._drawn(job, request)
+        fields = await _patiently(lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable)
+        files = await self._drawn(job, self.kinds[job.kind].restore(fields))
         saving = job.advanced(DRAWN_PROGRESS, "Generation complete, saving the result...")
         await self.tell(saving, "saving")
         return tuple([await self._stored(job, index, len(files), file) for index, file in enumerate(files)])
 
-    async def _drawn(self, job: Job, request: GenerationRequest) -> list[File]:
+    async def _drawn(self, job: Job, request: JobRequest) -> list[File]:
         """Draw until it succeeds, or fails for a reason of the request's own."""
         for pause_s in _pauses():
             try:
@@ -187,34 +163,18 @@ class Worker:
 
     def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
         """One at a time, those under which the model's process ended: only one of them is to blame."""
-        return self.suspects[str(job.request["model"])] if job.runners_lost else nullcontext()
+        return self.suspects[job.model] if job.runners_lost else nullcontext()
 
-    async def _draw_once(self, job: Job, request: GenerationRequest) -> list[File]:
-        progress = _Progress(job, request.num_images)
+    async def _draw_once(self, job: Job, request: JobRequest) -> list[File]:
         files: dict[int, File] = {}
-        async with aclosing(self.producer.draw(request)) as happenings:
+        async with aclosing(self.kinds[job.kind].carry_out(request, job)) as happenings:
             async for event in happenings:
-                if isinstance(event, events.Result):
-                    files[event.index] = await asyncio.to_thread(self.producer.encode, request, event, job)
+                if isinstance(event, Made):
+                    files[event.index] = event.file
                 else:
-                    await self._tell_of(event, progress)
+                    job = _further(job, event)
+                    await self.tell(job, event.name, **event.details)
         return [files[index] for index in sorted(files)]
-
-    async def _tell_of(self, event: Event, progress: _Progress) -> None:
-        match event:
-            case events.Step():
-                await self.tell(progress.after(event), "step", step=event.step, steps=event.steps, index=event.index)
-            case events.Preview():
-                image = await asyncio.to_thread(self.producer.encode_preview, event)
-                await self.tell(progress.job, "preview", step=event.step, index=event.index, image=image)
-            case events.Queued():
-                await self.tell(progress.job, "queued", position=event.position)
-            case events.Loading():
-                await self.tell(progress.job.advanced(0, "Loading the model"), "loading", loaded=event.progress)
-            case events.Started():
-                await self.tell(progress.job, "started")
-            case _:
-                raise AssertionError(f"{event} ends a drawing and is raised as an error")
 
     async def _stored(self, job: Job, index: int, count: int, file: File) -> Result:
         key = result_key(job.id, job.created_at, file.media_type, index if count > 1 else None)
@@ -225,7 +185,7 @@ class Worker:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
 
 
-def _within_deadline(job: Job, request: GenerationRequest) -> GenerationRequest:
+def _within_deadline(job: Job, request: R) -> R:
     """Return the request with what is left of its deadline, which began with the job. Raises DeadlineExceeded."""
     if request.deadline_s is None:
         return request
@@ -235,18 +195,9 @@ def _within_deadline(job: Job, request: GenerationRequest) -> GenerationRequest:
     return request.model_copy(update={"deadline_s": left_s})
 
 
-class _Progress:
-    """How far a job of several pictures is, by their steps."""
-
-    def __init__(self, job: Job, pictures: int) -> None:
-        self.job = job
-        self._done = [0.0] * pictures
-
-    def after(self, event: events.Step) -> Job:
-        self._done[event.index] = event.step / event.steps
-        share = sum(self._done) / len(self._done)
-        self.job = self.job.advanced(int(DRAWN_PROGRESS * share), f"Step {event.step} of {event.steps}")
-        return self.job
+def _further(job: Job, event: Told) -> Job:
+    """The job as it is once this has happened."""
+    return job.advanced(int(DRAWN_PROGRESS * event.share), event.message or job.message)
 
 
 def _pauses() -> Iterator[float]:

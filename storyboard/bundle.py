@@ -36,7 +36,7 @@ def files_of(board: Storyboard) -> Iterator[BundledFile]:
 def sheet_file(board: Storyboard) -> bytes:
     """Write the contact sheet as a PNG."""
     buffer = BytesIO()
-    contact_sheet(board).save(buffer, "PNG", optimize=True)
+    contact_sheet(board).save(buffer, "PNG")
     return buffer.getvalue()
 
 

@@ -22,7 +22,7 @@ from settings import Settings
 from storyboard.commission import Commission, commission
 from storyboard.errors import NotInitialized
 from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
-from storyboard.scenes import Plan, Planner, Scene
+from storyboard.scenes import MIN_FRAMES, Plan, Planner, Scene
 from storyboard.scorers import Scorers
 from storyboard.story import Story
 from storyboard.telemetry import told
@@ -42,6 +42,16 @@ class Maker:
         """
         wanted = self._commission(story)
         return await self.gateway.check(wanted.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
+
+    async def take_in(self, story: Story) -> Story:
+        """Return a story that is to be made later, by whatever process: checked, counted, and its model named.
+
+        Raises what `check` raises, and RateExceeded.
+        """
+        request = await self.check(story)
+        frames = story.num_frames or MIN_FRAMES
+        await self.gateway.meter.charge(request.model_copy(update={"num_images": frames}))
+        return story.model_copy(update={"model": request.model})
 
     async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
         """Yield what happens, down to Finished; closing the generator stops all drawing.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +47,8 @@ class Telling:
 
     model: str
     mode: str
-    outcome: str = "done"
+    outcome: str | None = None
+    """None while the story has not ended."""
 
     def of(self, event: StoryEvent) -> None:
         """Note what happened."""
@@ -66,6 +66,7 @@ class Telling:
 
     def _end(self, storyboard: Storyboard) -> None:
         self.outcome = "done" if storyboard.error is None else "partial"
+        SECONDS.labels(model=self.model, mode=self.mode).observe(storyboard.seconds)
         FRAMES.labels(model=self.model).observe(len(storyboard.frames))
         for frame in storyboard.frames:
             TRIES.labels(model=self.model).observe(frame.tries)
@@ -81,21 +82,19 @@ class Telling:
 @contextmanager
 def told(story: Story, model: str, mode: str) -> Iterator[Telling]:
     """Count and log one story, by how the block ends."""
-    telling, started = Telling(model, mode), time.perf_counter()
+    telling = Telling(model, mode)
     log.info("storyboard: %s, %s mode, seed %d: %s", model, mode, story.seed, story.prompt)
     try:
         yield telling
-        SECONDS.labels(model=model, mode=mode).observe(time.perf_counter() - started)
     except JubakoError as error:
         telling.outcome = error.code
         log.warning("storyboard: failed: %s", error.message)
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        telling.outcome = "cancelled"
-        log.info("storyboard: cancelled")
-        raise
-    except Exception:
-        telling.outcome = "error"
+        # Whoever has what they wanted closes the generator too.
+        if telling.outcome is None:
+            telling.outcome = "cancelled"
+            log.info("storyboard: cancelled")
         raise
     finally:
-        STORIES.labels(model=model, mode=mode, outcome=telling.outcome).inc()
+        STORIES.labels(model=model, mode=mode, outcome=telling.outcome or "error").inc()

@@ -15,12 +15,13 @@ from typing import Any
 from api.refusals import error_of
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import DeskSettings, JobDesk, Order
-from jobs.job import Job
+from jobs.job import PICTURES, Job
+from jobs.kinds import File
+from jobs.pictures import Pictures
 from jobs.queue import MEMORY, QueueSettings
 from jobs.redis_ledger import RedisLedger
 from jobs.sqlite_ledger import SqliteLedger
 from jobs.webhooks import WebhookSender
-from jobs.work import File
 from models.request import GenerationRequest
 from runners import events
 from runners.engine import Engine
@@ -76,7 +77,7 @@ async def job_desk(
     bus = RedisBus(redis_url, HOUR) if redis_url else LocalBus(HOUR)
     sender = WebhookSender(ledger, SECRET, wanted.allow_private_webhooks, pause, _told)
     storage = storage or open_storage(Settings(storage=f"file://{folder / 'files'}"))
-    desk = JobDesk(wanted, ledger, bus, storage, producer, sender)
+    desk = JobDesk(wanted, ledger, bus, storage, {PICTURES: Pictures(producer)}, sender)
     await desk.open()
     try:
         yield desk

@@ -16,9 +16,9 @@ from errors import RunnerLost
 from jobs.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
+from jobs.kinds import File
 from jobs.queue import MEMORY, QueueSettings
 from jobs.redis_ledger import RedisLedger
-from jobs.work import File
 from models.request import GenerationRequest, Priority, Task
 from runners.engine import Engine
 from runners.events import Event, Result, Step

@@ -1,0 +1,70 @@
+"""What a job may be: pictures, a storyboard. A kind says how its requests are restored, carried out and told about."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Generator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, Self, TypeVar
+
+from jobs.job import Job
+from models.request import Priority
+
+
+class JobRequest(Protocol):
+    """What jobs need of a request: a pydantic model whose pictures are decoded, alone or in tuples."""
+
+    @property
+    def priority(self) -> Priority: ...
+
+    @property
+    def deadline_s(self) -> float | None: ...
+
+    def __iter__(self) -> Generator[tuple[str, Any], None, None]: ...
+
+    def model_dump(self, *, mode: str, exclude: set[str]) -> dict[str, Any]: ...
+
+    def model_copy(self, *, update: Mapping[str, Any]) -> Self: ...
+
+
+R = TypeVar("R", bound=JobRequest)
+
+
+@dataclass(frozen=True)
+class File:
+    """A result as it will be stored."""
+
+    data: bytes
+    media_type: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class Made:
+    """One of a job's results; `index` is its place among them, from 0."""
+
+    index: int
+    file: File
+
+
+@dataclass(frozen=True)
+class Told:
+    """Something for watchers to hear, beside the job's progress and message."""
+
+    name: str
+    share: float = 0.0
+    """How much of the job is made, 0 to 1; progress never goes back, so 0 leaves it as it is."""
+    message: str | None = None
+    """What the job says from now on; None leaves it as it is."""
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Kind(Protocol[R]):
+    def restore(self, fields: Mapping[str, Any]) -> R:
+        """Make a request of the fields of a job's record and its pictures."""
+
+    def carry_out(self, request: R, job: Job) -> AsyncGenerator[Told | Made, None]:
+        """Yield what happens, down to the last result; raise the JubakoError that ended it."""
+
+
+Kinds = Mapping[str, Kind[Any]]
+"""By the names that records have."""
