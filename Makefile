@@ -12,10 +12,10 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format lock bento benchmark parity clean configuration
+.PHONY: help serve test check format compose-secrets lock bento benchmark parity clean configuration
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
