@@ -42,12 +42,17 @@ from api.story_forms import StoryForm
 from api.storyboard import storyboard_alone, storyboard_app
 from api.streaming import EventStream, stream_events
 from api.upload_limit import UploadLimit
+from configuration.effective import log_settings
 from errors import StartError
 from logs import show_log
 from models.resolve import ServerLimits
 from models.served import ignored_model, served_catalogue
+from packing import BuildArguments, allow_other_models, image_of
 from runners.client import RunnerClient
+from runners.drain import Drain
+from runners.draining import Draining
 from runners.service import runner_services
+from runners.supervisor import end_at_second_signal
 from safety.client import PictureCheck
 from safety.policy import Policy
 from safety.service import NAME as PICTURES
@@ -73,9 +78,13 @@ try:
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
+end_at_second_signal()
+allow_other_models()
+BUILD = bentoml.use_arguments(BuildArguments)
 RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
+DRAIN = Drain(SETTINGS.drain_s)
 log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
@@ -102,7 +111,12 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
     return add
 
 
-@bentoml.service(name="jubako", traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S})
+@bentoml.service(
+    name="jubako",
+    traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
+    image=image_of(BUILD),
+    labels={"variant": BUILD.variant},
+)
 @bentoml.asgi_app(openai_app)
 @bentoml.asgi_app(openai_alone, path="/openai")
 @bentoml.asgi_app(inpainting_app)
@@ -122,6 +136,7 @@ class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
     def __init__(self) -> None:
+        log_settings(SETTINGS)
         self._clients = {model: RunnerClient(model, runner.url) for model, runner in RUNNERS.items()}
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = Gateway(
@@ -145,8 +160,14 @@ class Jubako:
         self.maker = Maker(self.gateway, BuiltinPlanner(), self.scorers, SETTINGS)
         self.desk = make_desk(SETTINGS, self.maker, self.storage)
 
+    @bentoml.on_startup
+    async def take_signals(self) -> None:
+        DRAIN.install(self.desk.finished)
+
     async def __is_ready__(self) -> bool:
         """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""
+        if DRAIN.begun:
+            return False
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
         return any(state["state"] in ABLE for state in states)
 
@@ -201,6 +222,7 @@ class Jubako:
         await self._scorer.close()
 
 
+cast(Any, Jubako).add_asgi_middleware(Draining, drain=DRAIN, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)
 cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

@@ -102,6 +102,10 @@ class JobDesk:
             asyncio.create_task(self._regularly(SWEEP.total_seconds(), self._sweep)),
         ]
 
+    async def finished(self) -> None:
+        """Take no new jobs from now on, and return once none is in hand."""
+        await self._queue.finished()
+
     async def close(self) -> None:
         """Stop working; nothing that was accepted is lost by it."""
         for chore in self._chores:
