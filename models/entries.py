@@ -92,6 +92,8 @@ class LoraSpec(Strict):
     """Part of the model: fused into its weights at load, and not for requests to name."""
     description: str = ""
     """For the people who choose among them."""
+    trigger: str = ""
+    """Words of a prompt that call up what it was taught; storyboards put them in front of every prompt."""
 
 
 class ControlNetSpec(Strict):

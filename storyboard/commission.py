@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -76,11 +77,12 @@ def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: 
         raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
     scorer = scorers.of(entry)
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
+    loras = _operators_loras(settings) if is_operators else story.loras
     return Commission(
         story=story,
         entry=entry,
-        loras=_operators_loras(settings) if is_operators else story.loras,
-        trigger=settings.story_lora_trigger if is_operators else "",
+        loras=loras,
+        trigger=(is_operators and settings.story_lora_trigger) or _triggers(entry, loras),
         scorer=scorer,
         threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
@@ -92,6 +94,12 @@ def seed_of(seed: int, number: int, attempt: int) -> int:
     """Return the seed of one try of one frame: unrelated for all of them, and always the same."""
     digest = hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()
     return int.from_bytes(digest[:SEED_BYTES], "big")
+
+
+def _triggers(entry: Entry, loras: Sequence[Lora]) -> str:
+    """Return what the catalogue says to call the LoRAs up with."""
+    known = entry.choosable_loras
+    return ", ".join(known[lora.name].trigger for lora in loras if lora.name in known and known[lora.name].trigger)
 
 
 def _operators_loras(settings: Settings) -> tuple[Lora, ...]:
