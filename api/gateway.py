@@ -118,7 +118,7 @@ class Gateway:
     def drawing(self, request: GenerationRequest) -> Drawing:
         """Return a request that was checked before, maybe by another process. Raises UnknownModel."""
         entry = self.catalogue.get(request.model)
-        words = unknown_words(entry, request.prompt)
+        words = unknown_words(entry, request.prompt, [lora.name for lora in request.loras])
         return Drawing(request, words, self.runners[entry.id], self.residency, self.policy)
 
 

@@ -185,9 +185,13 @@ def _field_names() -> set[str]:
     return {name for part in Strict.__subclasses__() for name in part.model_fields}
 
 
-def unknown_words(entry: Entry, prompt: str) -> list[str]:
-    """Return the words of a prompt that the model never saw, in order, each once."""
+def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[str]:
+    """Return the words of a prompt that the model, and the named LoRAs, never saw, in order, each once."""
     if entry.words is None:
         return []
-    found = re.findall(r"\w[\w'-]*", prompt.lower())
-    return [word for word in dict.fromkeys(found) if word not in entry.words]
+    taught = _words(" ".join(entry.loras[name].trigger for name in loras))
+    return [word for word in dict.fromkeys(_words(prompt)) if word not in entry.words.union(taught)]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w[\w'-]*", text.lower())

@@ -266,6 +266,17 @@ def test_words_the_model_never_saw_are_found_once_each(tmp_path: Path) -> None:
     assert unknown_words(entry, "A red Zebra, a zebra; 3d APPLE flügel!") == ["zebra", "flügel"]
 
 
+def test_a_lora_teaches_the_words_that_call_it_up(tmp_path: Path) -> None:
+    (tmp_path / "words.json").write_text('{"words": ["a", "red"]}')
+    loras = {
+        "stripes": {"source": {"path": "stripes.safetensors"}, "trigger": "Zebra"},
+        "plain": {"source": {"path": "plain.safetensors"}},
+    }
+    entry = load_catalogue(write(tmp_path, tiny={**ENTRY, "vocabulary": "words.json", "loras": loras})).get("tiny")
+    assert unknown_words(entry, "a red zebra", ["plain"]) == ["zebra"]
+    assert unknown_words(entry, "a red zebra", ["plain", "stripes"]) == []
+
+
 def test_a_model_without_vocabulary_knows_every_word(tmp_path: Path) -> None:
     entry = load_catalogue(write(tmp_path, tiny=ENTRY)).get("tiny")
     assert unknown_words(entry, "anything") == []
