@@ -12,7 +12,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format compose-secrets lock bento benchmark parity clean configuration
+.PHONY: help serve test check format compose-secrets lock bento benchmark benchmark-story parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,15 @@ test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
 	@scripts/need-prometheus
 	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
-check: $(VENV)/.dev ## Lint, formatting and types: the gate
+test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
+	@scripts/need-buildah
+	$(BIN)/python -W ignore::ResourceWarning -m pytest -m image -o faulthandler_timeout=1500 $(ARGS)
+
+check: $(VENV)/.dev ## Lint, formatting, types, known vulnerabilities: the gate
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python -m supply.audit
 
 format: $(VENV)/.dev ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix-only .
@@ -36,6 +41,9 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 
 benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptive batching
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+benchmark-story: $(VENV)/.dev ## Compare a story drawn at once with one drawn frame by frame
+	$(BIN)/python -m benchmarks.storyboard $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.parity docs/parity.md
@@ -48,6 +56,12 @@ image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, B
 
 configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
 	$(BIN)/python -m configuration
+
+licences: $(VENV)/.dev ## Write the table of docs/licences.md anew
+	$(BIN)/python -m supply.licences
+
+sbom: $(VENV)/.dev ## Write jubako.cdx.json, what is in IMAGE (jubako:cpu), or in the folder of that name
+	$(BIN)/python -m supply.sbom $(or $(IMAGE),jubako:cpu) jubako.cdx.json $(addprefix --backend=,$(BACKEND))
 
 compose-secrets: ## Make the secrets of deploy/compose.yaml, where they are missing
 	deploy/compose-secrets

@@ -56,6 +56,14 @@ class Client:
         async with self._session.get(self._address + path, timeout=timeout) as answer:
             return answer.status
 
+    async def post(self, path: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Return the JSON that a path answers with. Raises RuntimeError for any other status than 200."""
+        async with self._session.post(self._address + path, json=fields) as answer:
+            if answer.status != 200:
+                raise RuntimeError(f"{path}: {answer.status}: {(await answer.text())[:500]}")
+            body: dict[str, Any] = await answer.json()
+            return body
+
     async def draw(self, wanted: Wanted) -> Sample:
         """Ask for a picture; whatever goes wrong is in the sample."""
         sent_s = time.perf_counter()

@@ -1,0 +1,91 @@
+"""The storyboard document's way: the plain pipeline and its LoRA draw one frame after the other, CLIP looks at each.
+
+Reads a story a line from standard input, as JSON: its prompts and its seed; answers each with a line. Draws with the
+seeds, tries and threshold of Jubako's server, so both draw the same frames.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import sys
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+
+from benchmarks.subject import load_plain, measured_entry
+from models.entries import Entry
+from models.fetching import local_path
+from models.request import Task
+from settings import settings
+from storyboard.clip import Clip
+from storyboard.clip_host import ClipHost
+from storyboard.commission import seed_of
+from storyboard.scorers import Scorers
+
+
+@dataclass(frozen=True)
+class Frame:
+    image: Image.Image
+    score: float
+    tries: int
+
+
+class Teller:
+    def __init__(self, entry: Entry) -> None:
+        self._defaults = entry.defaults
+        self._pipeline: Any = load_plain(entry).pipelines[Task.TEXT_TO_IMAGE]
+        if (name := settings().story_lora) is not None:
+            lora = entry.loras[name]
+            self._pipeline.load_lora_weights(local_path(lora.source), adapter_name="character")
+            self._pipeline.set_adapters("character", lora.scale)
+        scorer = Scorers(settings(), ClipHost(settings().device).compare).of(entry)
+        self._clip = Clip.load(scorer.clip, settings().device)
+        self._threshold = scorer.threshold
+
+    def frame(self, prompt: str, seed: int, number: int) -> Frame:
+        """Draw until CLIP is content, or tries are used up; return the best."""
+        tries: list[tuple[float, Image.Image]] = []
+        while len(tries) < settings().story_max_tries and not any(score >= self._threshold for score, _ in tries):
+            image = self._draw(prompt, seed_of(seed, number, len(tries) + 1))
+            tries.append((self._clip.cosines([(image, prompt)])[0], image))
+        score, image = max(tries, key=lambda each: each[0])
+        return Frame(image, score, len(tries))
+
+    def _draw(self, prompt: str, seed: int) -> Image.Image:
+        image: Image.Image = self._pipeline(
+            prompt,
+            width=self._defaults.width,
+            height=self._defaults.height,
+            num_inference_steps=self._defaults.num_inference_steps,
+            guidance_scale=self._defaults.guidance_scale,
+            generator=torch.Generator("cpu").manual_seed(seed),
+        ).images[0]
+        return image
+
+
+def main() -> None:
+    teller = Teller(measured_entry())
+    for line in sys.stdin:
+        story = json.loads(line)
+        started_s = time.perf_counter()
+        frames = [teller.frame(prompt, story["seed"], number) for number, prompt in enumerate(story["prompts"], 1)]
+        images = [_png(frame.image) for frame in frames]
+        seconds = time.perf_counter() - started_s
+        told = {"scores": [frame.score for frame in frames], "tries": [frame.tries for frame in frames]}
+        sys.stdout.write(json.dumps({"seconds": seconds, "images": images, **told}) + "\n")
+        sys.stdout.flush()
+
+
+def _png(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+if __name__ == "__main__":
+    main()
