@@ -63,7 +63,7 @@ from storage.client import open_storage
 from storage.locations import local_folder
 from storyboard.answers import StoryboardAnswer
 from storyboard.maker import Maker
-from storyboard.planning.builtin import BuiltinPlanner
+from storyboard.planning.choice import planner_for
 from storyboard.scorer_client import ScorerClient
 from storyboard.scorer_service import NAME as SCORER
 from storyboard.scorer_service import scorer_service
@@ -157,7 +157,7 @@ class Jubako:
         self._scorer = ScorerClient(SCORERS[SCORER].url)
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
-        self.maker = Maker(self.gateway, BuiltinPlanner(), self.scorers, SETTINGS)
+        self.maker = Maker(self.gateway, planner_for(SETTINGS), self.scorers, SETTINGS)
         self.desk = make_desk(SETTINGS, self.maker, self.storage)
 
     @bentoml.on_startup

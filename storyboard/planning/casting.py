@@ -100,6 +100,13 @@ _ENDED = {
 
 
 @dataclass(frozen=True)
+class Pictured:
+    concept: str
+    colour: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Casting:
     vocabulary: Vocabulary
     hero: str
@@ -120,20 +127,15 @@ class Casting:
 
     def prompts(self, moments: Sequence[Moment], rng: random.Random) -> list[str]:
         """Return a prompt for each moment, no two the same."""
-        shown = list(self._shown(moments))
-        colours = self._colours(moments, rng)
+        pictured = zip(self._shown(moments), self._colours(moments, rng), moments, strict=True)
+        return self.said(Pictured(concept, colour, moment.caption) for concept, colour, moment in pictured)
+
+    def said(self, scenes: Iterable[Pictured]) -> list[str]:
+        """Return a prompt for each scene, no two the same."""
         told: list[str] = []
-        for moment, concept, colour in zip(moments, shown, colours, strict=True):
-            told.append(next(each for each in self._said(moment, concept, colour) if each not in told))
+        for scene in scenes:
+            told.append(next(prompt for prompt in self._ways(scene) if prompt not in told))
         return told
-
-    def caption(self, concept: str, colour: str) -> str:
-        """Return the plain caption of one thing on a colour."""
-        return plain_caption(concept, colour, TRIGGER_TEMPLATE if concept == self.trigger else FREE_TEMPLATE)
-
-    def endings(self) -> list[str]:
-        """Return what may be said besides, in words that the model knows."""
-        return [ending for ending in ENDINGS if self.vocabulary.knows(ending)]
 
     def _shown(self, moments: Sequence[Moment]) -> Iterator[str]:
         """Never two frames without the hero in a row, and the hero first."""
@@ -155,10 +157,12 @@ class Casting:
             last = next(colour for colour in [*meant, *turn] if colour in colours and colour != last)
             yield last
 
-    def _said(self, moment: Moment, concept: str, colour: str) -> Iterator[str]:
-        """Yield ways to say it, the best first: as the moment ends, plainly, and then with anything besides."""
-        plain, known = self.caption(concept, colour), self.endings()
-        words = set(words_of(moment.caption))
+    def _ways(self, scene: Pictured) -> Iterator[str]:
+        """Yield ways to say it, the best first: as the scene ends, plainly, and then with anything besides."""
+        template = TRIGGER_TEMPLATE if scene.concept == self.trigger else FREE_TEMPLATE
+        plain = plain_caption(scene.concept, scene.colour, template)
+        known = [ending for ending in ENDINGS if self.vocabulary.knows(ending)]
+        words = set(words_of(scene.caption))
         fitting = [ending for ending in known if words.intersection(_ENDED.get(ending, "").split())]
         yield from (f"{plain}, {ending}" for ending in fitting[:1])
         yield plain
