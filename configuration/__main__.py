@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from configuration.page import PAGE, with_tables
+from configuration.page import PAGE, tables, written
 from settings import Settings
 
-PAGE.write_text(with_tables(PAGE.read_text("utf-8"), Settings), "utf-8")
+PAGE.write_text(written(PAGE.read_text("utf-8"), "configuration", tables(Settings)), "utf-8")

@@ -17,19 +17,18 @@ from configuration.effective import as_text
 from configuration.variables import groups_of, is_secret, variables_of
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
-BEGIN = "<!-- `make configuration` writes what follows from the settings' classes. -->\n"
-END = "<!-- Here it ends. -->\n"
 HEAD = "| variable | type | default | meaning |\n| --- | --- | --- | --- |\n"
 _ABOUT = re.compile(r"What an operator can set about ([^;.]+)")
 _NAMES = {bool: "true or false", int: "whole number", float: "number", str: "text", Path: "path"}
 _LIMITS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<")}
 
 
-def with_tables(page: str, settings: type[BaseModel]) -> str:
-    """Return the page with the tables between its two marks as the settings' classes have them now."""
-    before, _, rest = page.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{tables(settings)}\n{END}{after}"
+def written(page: str, target: str, text: str) -> str:
+    """Return the page with what `make TARGET` writes, between its two marks, replaced."""
+    begin, end = f"<!-- `make {target}` writes what follows. -->\n", "<!-- Here it ends. -->\n"
+    before, mark, rest = page.partition(begin)
+    assert mark, f"the page has no {begin}"
+    return f"{before}{begin}\n{text}\n{end}{rest.partition(end)[2]}"
 
 
 def tables(settings: type[BaseModel]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from configuration.effective import effective_lines
-from configuration.page import PAGE, with_tables
+from configuration.page import PAGE, tables, written
 from configuration.variables import groups_of, is_secret, masked, variables_of
 from errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
@@ -38,7 +38,7 @@ def fresh() -> Iterator[None]:
 class TestThePage:
     def test_is_what_the_settings_are(self) -> None:
         page = PAGE.read_text("utf-8")
-        assert page == with_tables(page, Settings), "run `make configuration`"
+        assert page == written(page, "configuration", tables(Settings)), "run `make configuration`"
 
     def test_has_every_variable(self) -> None:
         page = PAGE.read_text("utf-8")
@@ -70,7 +70,7 @@ def _texts_of(reader: str) -> list[str]:
         return [(ROOT / reader).read_text("utf-8").lower()]
     # Of torch, which is large, what is on its upper levels.
     wanted = [file for file in files(reader) or () if (file.suffix, len(file.parts)) in UPPER]
-    return [file.locate().read_text("latin-1").lower() for file in wanted]
+    return [Path(file.locate()).read_text("latin-1").lower() for file in wanted]
 
 
 def test_secrets_are_marked() -> None:

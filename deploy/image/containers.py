@@ -17,12 +17,23 @@ def build_image(bento: str, image: str, backend: str | None = None) -> str:
 
     Raises StartError where there is no builder, and CalledProcessError where it fails; it has said why.
     """
-    found = backend or next((name for name in BACKENDS if shutil.which(name)), None)
-    if found is None:
-        raise StartError(f"none of {', '.join(BACKENDS)} is installed; images are built with one of them")
+    found = backend_of(backend)
     command = [sys.executable, "-m", "bentoml", "containerize", bento, "--backend", found, "--image-tag", image]
     subprocess.run(command, check=True)
     return f"{image} is with {found}; {_size(image, found)}"
+
+
+def backend_of(wanted: str | None) -> str:
+    """Return the program that has or builds images: the one that is wanted, or the first that works here."""
+    found = wanted or next((name for name in BACKENDS if shutil.which(name) and _works(name)), None)
+    if found is None:
+        raise StartError(f"none of {', '.join(BACKENDS)} works here; images are built with one of them")
+    return found
+
+
+def _works(backend: str) -> bool:
+    """Docker's client may be there without its daemon."""
+    return subprocess.run([backend, "info"], capture_output=True, check=False).returncode == 0
 
 
 def _size(image: str, backend: str) -> str:

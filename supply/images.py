@@ -1,0 +1,37 @@
+"""The root file system of a container image, as a folder."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deploy.image.containers import backend_of
+
+
+@contextmanager
+def unpacked(image: str, backend: str | None) -> Iterator[Path]:
+    """Show an image's files below a folder until the block ends; with buildah that needs root."""
+    found = backend_of(backend)
+    if found == "buildah":
+        container = _said(found, "from", "--pull-never", image)
+        try:
+            yield Path(_said(found, "mount", container))
+        finally:
+            _said(found, "rm", container)
+        return
+    container = _said(found, "create", image)
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            exported = subprocess.Popen([found, "export", container], stdout=subprocess.PIPE)
+            subprocess.run(["tar", "--extract", "--directory", folder], stdin=exported.stdout, check=True)
+            exported.wait()
+        finally:
+            _said(found, "rm", container)
+        yield Path(folder)
+
+
+def _said(*command: str) -> str:
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
