@@ -51,6 +51,7 @@ from packing import BuildArguments, allow_other_models, image_of
 from runners.client import RunnerClient
 from runners.drain import Drain
 from runners.draining import Draining
+from runners.pool import RunnerPool
 from runners.service import runner_services
 from runners.supervisor import end_at_second_signal
 from safety.client import PictureCheck
@@ -75,13 +76,13 @@ try:
     WORDS = read_blocked_words(SETTINGS.blocked_words) if SETTINGS.checks_prompts else None
     CHECKS: Mapping[str, Any] = safety_services(SETTINGS)
     CATALOGUE = served_catalogue(SETTINGS)
+    RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 except StartError as error:
     sys.exit(f"jubako: {error}")
 show_log()
 end_at_second_signal()
 allow_other_models()
 BUILD = bentoml.use_arguments(BuildArguments)
-RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
 DRAIN = Drain(SETTINGS.drain_s)
@@ -98,6 +99,13 @@ class PictureFile(IORootModel[Image.Image]):
 
 class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
     """One video, as MP4, WebM or GIF; the headers `X-Jubako-*` say what it is."""
+
+
+def _client(model: str) -> RunnerClient | RunnerPool:
+    key = SETTINGS.runner_key
+    if model in RUNNERS:
+        return RunnerClient(model, RUNNERS[model].url, key)
+    return RunnerPool(model, [RunnerClient(model, url, key) for url in SETTINGS.runners[model]])
 
 
 def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
@@ -137,7 +145,7 @@ class Jubako:
 
     def __init__(self) -> None:
         log_settings(SETTINGS)
-        self._clients = {model: RunnerClient(model, runner.url) for model, runner in RUNNERS.items()}
+        self._clients = {model: _client(model) for model in CATALOGUE.entries}
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = Gateway(
             catalogue=CATALOGUE,
@@ -147,7 +155,9 @@ class Jubako:
                 max_num_images=SETTINGS.max_num_images,
                 max_deadline_s=SETTINGS.request_timeout_s,
             ),
-            residency=Residency(CATALOGUE, self._clients, SETTINGS.memory_budget_gib),
+            residency=Residency(
+                CATALOGUE, self._clients, SETTINGS.memory_budget_gib, elsewhere=frozenset(SETTINGS.runners)
+            ),
             meter=LIMITER,
             policy=Policy(WORDS, self._pictures),
             managed=SETTINGS.manage,

@@ -46,11 +46,21 @@ class Residency:
     A model takes its place as soon as it is admitted, before its runner begins to load it.
     """
 
-    def __init__(self, catalogue: Catalogue, runners: Mapping[str, Resident], budget_gib: float | None) -> None:
-        """`budget_gib` is for each device; None stands for its own memory, as the runners report it."""
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        runners: Mapping[str, Resident],
+        budget_gib: float | None,
+        elsewhere: frozenset[str] = frozenset(),
+    ) -> None:
+        """`budget_gib` is for each device; None stands for its own memory, as the runners report it.
+
+        Models that are `elsewhere` take none of this machine's memory.
+        """
         self._catalogue = catalogue
         self._runners = runners
         self._budget_gib = budget_gib
+        self._here = [model for model in runners if model not in elsewhere]
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
         self._devices: dict[str, set[str]] = {}
@@ -99,7 +109,7 @@ class Residency:
 
     def _check_budget(self, model: str) -> None:
         needed_gib = self._sum_gib([model])
-        if self._budget_gib is not None and needed_gib > self._budget_gib:
+        if self._budget_gib is not None and model in self._here and needed_gib > self._budget_gib:
             raise LoadFailed(
                 f"{model} needs {needed_gib:g} GiB, and the memory budget is {self._budget_gib:g} GiB "
                 "(JUBAKO_MEMORY_BUDGET_GIB)",
@@ -117,7 +127,8 @@ class Residency:
     @asynccontextmanager
     async def _room(self, model: str, device: str | None = None) -> AsyncIterator[None]:
         """Have room for a model; it must be in use or loading at the end of the block to keep it."""
-        place = await self._missing_place(model, device) if len(self._runners) > 1 else None
+        shares = model in self._here and len(self._here) > 1
+        place = await self._missing_place(model, device) if shares else None
         if place is None:
             yield
             return
@@ -177,7 +188,7 @@ class Residency:
             await asyncio.sleep(RECHECK_S)
 
     async def _others_on(self, device: str, model: str) -> list[str]:
-        others = [name for name in self._runners if name != model]
+        others = [name for name in self._here if name != model]
         states = await asyncio.gather(*(self._state(name) for name in others))
         return [
             name

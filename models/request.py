@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 MAX_SEED = 2**63 - 1
 
 Pixels = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
-"""BentoML describes every input of a service in JSON schema; between gateway and runner it travels pickled."""
+"""BentoML describes every input of a service in JSON schema; `runners.wire` says how it travels."""
 
 
 class Task(StrEnum):

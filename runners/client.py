@@ -7,9 +7,10 @@ it closes all connections, with the streams that are still on them.
 
 from __future__ import annotations
 
-import pickle
+import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from http.client import SERVICE_UNAVAILABLE, UNAUTHORIZED
 from typing import Any
 
 import aiohttp
@@ -18,7 +19,9 @@ from errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from models.request import GenerationRequest
 from runners.connection import CONNECT_TIMEOUT_S, open_session
 from runners.events import Event
-from runners.wire import read_events
+from runners.wire import encode_request, read_events
+
+log = logging.getLogger("jubako")
 
 STATE_TIMEOUT_S = 2.0
 """Whoever asks how a runner is should not wait until one that restarts is there again."""
@@ -30,20 +33,27 @@ RESTART_S = 5
 STARTING = "starting"
 RESTARTING = "restarting"
 """States of a runner that does not answer: one that never did, and one that did before."""
-_PICKLE = {"Content-Type": "application/vnd.bentoml+pickle"}
+AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
+"""Answers of a runner that is being stopped, and of one whose key is another: there may be others, or time may help."""
+_FRAME = {"Content-Type": "application/octet-stream"}
 
 
 class RunnerClient:
     """Usable on one event loop; opens its connections when they are needed."""
 
-    def __init__(self, model: str, url: str) -> None:
-        """`url` is `http://host:port`, or `file:///path` for a Unix socket."""
+    def __init__(self, model: str, url: str, key: str | None = None) -> None:
+        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is what the runner asks for."""
         self._model = model
         self._url = url
+        self._key = key
         self._opened: aiohttp.ClientSession | None = None
         self._broken = False
-        """Whether the last thing heard of the runner is that it broke off."""
         self._seen = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last thing heard of the runner is that it broke off, or nothing can be."""
+        return self._broken
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator cancels it.
@@ -53,13 +63,13 @@ class RunnerClient:
         """
         if self._broken:
             await self._check()
-        body = pickle.dumps({"request": request})
+        body = encode_request(request)
         limit_s = None if request.deadline_s is None else request.deadline_s + DEADLINE_MARGIN_S
         timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with (
                 self._session.post(
-                    "/generate", data=body, headers=_PICKLE, timeout=timeout, raise_for_status=True
+                    "/generate", data=body, headers=_FRAME, timeout=timeout, raise_for_status=True
                 ) as response,
                 aclosing(read_events(response.content.iter_any())) as happenings,
             ):
@@ -67,6 +77,12 @@ class RunnerClient:
                     yield event
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._restarting() from error
+        except aiohttp.ClientResponseError as error:
+            if error.status != SERVICE_UNAVAILABLE:
+                log.warning("the runner of %s at %s answers %d", self._model, self._url, error.status)
+            if error.status in AWAY:
+                raise self._restarting() from error
+            raise RunnerLost from error
         except TimeoutError as error:
             self._broken = True
             raise DeadlineExceeded(f"{self._model} did not answer within the request's deadline") from error
@@ -134,5 +150,5 @@ class RunnerClient:
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            self._opened = open_session(self._url)
+            self._opened = open_session(self._url, self._key)
         return self._opened

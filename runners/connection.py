@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp import AddrInfoType
 
 CONNECT_TIMEOUT_S = 10.0
+SILENCE_S = 10
+"""After this much silence on a connection the other machine is asked whether it is there."""
+ASK_EVERY_S = 5
+ASK_TIMES = 3
 
 
-def open_session(url: str) -> aiohttp.ClientSession:
+def open_session(url: str, key: str | None = None) -> aiohttp.ClientSession:
     """Return a session of the running event loop; `url` is `http://host:port` or `file:///path`."""
     parts = urlsplit(url)
     # A runner bounds its waiting line and each request has its deadline; no limit of ours adds to that.
     connector: aiohttp.BaseConnector = (
-        aiohttp.UnixConnector(parts.path, limit=0) if parts.scheme == "file" else aiohttp.TCPConnector(limit=0)
+        aiohttp.UnixConnector(parts.path, limit=0)
+        if parts.scheme == "file"
+        else aiohttp.TCPConnector(limit=0, socket_factory=_kept_alive)
     )
     base_url = "http://runner" if parts.scheme == "file" else url
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-    return aiohttp.ClientSession(base_url, connector=connector, timeout=timeout, read_bufsize=2**20)
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    return aiohttp.ClientSession(base_url, connector=connector, timeout=timeout, headers=headers, read_bufsize=2**20)
+
+
+def _kept_alive(address: AddrInfoType) -> socket.socket:
+    """Make a socket that notices when the other machine is gone, as after a power cut, though a stream is silent."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if hasattr(socket, "TCP_KEEPIDLE"):
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, SILENCE_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, ASK_EVERY_S)
+    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, ASK_TIMES)
+    return made

@@ -11,20 +11,40 @@ from typing import Any
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.resource import system_resources
+from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from errors import InvalidRequest, JubakoError
+from configuration.effective import log_settings
+from errors import InvalidRequest, JubakoError, StartError
+from models.conditions import REFERENCE_PIXELS
 from models.entries import Entry
 from models.request import GenerationRequest
+from models.resolve import EDITED_PIXELS
 from models.served import served_catalogue
 from models.store import stored_tags
 from runners import wire
 from runners.closing import ClosingResponse
+from runners.door import RunnerDoor
 from runners.drain import Drain
 from runners.draining import Draining
+from runners.elsewhere import remote_runners
 from runners.limits import EngineLimits, HostOptions
 from runners.siblings import DEPENDENCY, gateway_ended
 from settings import Settings
+
+PICTURES_OF_REQUEST = 4
+"""Image, mask, reference, control; an edit has others."""
+REST_BYTES = 2**20
+
+
+class RequestFrame(bentoml.IODescriptor):
+    """A request as `runners.wire` writes it, whatever the content type says."""
+
+    request: GenerationRequest
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> RequestFrame:
+        return cls(request=wire.decode_request(await request.body()))
 
 
 class Frames(IORootModel[bytes]):
@@ -36,17 +56,29 @@ class Frames(IORootModel[bytes]):
 
 
 def runner_services(settings: Settings) -> dict[str, Any]:
-    """Make the runner service of every served model.
+    """Make the runner service of every served model but those whose runners are elsewhere.
 
     Each process that `bentoml serve` starts calls this again and must find the same services, so they
-    follow from the settings alone.
+    follow from the settings alone. Raises StartError.
     """
-    served = served_catalogue(settings).entries
-    needed_gib = [entry.memory_gib for entry in served.values()]
+    served = served_catalogue(settings)
+    elsewhere = remote_runners(settings, served)
+    local = [entry for model, entry in served.entries.items() if model not in elsewhere]
+    needed_gib = [entry.memory_gib for entry in local]
     return {
-        model: _runner_service(entry, settings, needed_gib[: place + 1])
-        for place, (model, entry) in enumerate(served.items())
+        entry.id: runner_service(entry, settings, needed_gib[: place + 1], alone=len(local) == 1)
+        for place, entry in enumerate(local)
     }
+
+
+def service_alone(settings: Settings) -> Any:
+    """Make the service of a runner by itself. Raises StartError."""
+    served = list(served_catalogue(settings).entries.values())
+    if len(served) > 1:
+        raise StartError(f"JUBAKO_MODELS: a runner by itself serves one model, not {len(served)}; start one for each")
+    if settings.runner_key is None:
+        raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret by which it knows its gateways")
+    return runner_service(served[0], settings, [served[0].memory_gib], alone=True)
 
 
 def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
@@ -73,8 +105,12 @@ def host_options(settings: Settings) -> HostOptions:
     return HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
 
 
-def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]) -> Any:
-    """`needed_gib` is the memory of each model up to this one, in the order in which they are named."""
+def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:
+    """Make the runner service of one model.
+
+    `needed_gib` is the memory of each model up to this one, in the order in which they are named; `alone` is whether
+    no other is served by this machine.
+    """
     limits, options = engine_limits(entry, settings), host_options(settings)
     drain = Drain(settings.drain_s)
 
@@ -82,7 +118,7 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
         name=f"{DEPENDENCY}{entry.id}",
         workers=1,
         # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
-        resources={"gpu": 1} if settings.device == "auto" and len(settings.models) == 1 and _has_gpu() else {},
+        resources={"gpu": 1} if settings.device == "auto" and alone and _has_gpu() else {},
         # The gateway's access log has every request; this one would add how it asks after the runner's state.
         logging={"access": {"enabled": False}},
         traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
@@ -100,6 +136,8 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
             from runners.metrics import watch
 
             drain.install(serve_until=gateway_ended)
+            if bentoml.server_context.service_type == "entry_service":
+                log_settings(settings)
             state = self._host.state()
             # A device that is not there has no memory; loading says so.
             memory_gib = state["device_memory_gib"].get(state["device"], inf)
@@ -110,7 +148,7 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
         def __is_ready__(self) -> bool:
             return self._host.settled
 
-        @bentoml.api(output_spec=Frames)
+        @bentoml.api(input_spec=RequestFrame, output_spec=Frames)
         async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
             """Draw a request, streaming its events as frames of `runners.wire`; closing the stream cancels."""
             async with aclosing(self._host.generate(request)) as happenings:
@@ -145,6 +183,7 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
 
     # What the decorator returns is a service, which mypy does not see. `bentoml build` packs what it declares.
     service: Any = Runner
+    service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
@@ -152,6 +191,12 @@ def _runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float
 
 def _refusal(_: str, error: JubakoError) -> Response:
     return JSONResponse({"error": error.message}, error.status)
+
+
+def max_request_bytes(entry: Entry) -> int:
+    """How large a request of this model can be: its pixels and its words."""
+    pixels = max(entry.limits.max_pixels, EDITED_PIXELS, REFERENCE_PIXELS)
+    return (PICTURES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + REST_BYTES
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:

@@ -1,7 +1,8 @@
-"""Events as bytes, for the hop between a runner and the gateway.
+"""Requests and events as bytes, for the hop between the gateway and a runner, which may be on another machine.
 
-A frame is a line of JSON and, where the event carries pictures, their raw RGB bytes; the line says how many.
-Raw pixels cost nothing to write or read, and the gateway encodes each picture or clip once, as its caller wants it.
+A frame is a line of JSON and, where there are pictures, their raw pixels; the line says how many. Raw pixels cost
+nothing to write or read, and the gateway encodes each picture or clip once, as its caller wants it. Nothing is
+pickled: reading a pickle runs what its sender wants.
 """
 
 from __future__ import annotations
@@ -13,12 +14,48 @@ from typing import Any
 
 from PIL import Image
 
+from models.request import GenerationRequest
 from runners.events import Cancelled, Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 
 _EVENTS: dict[str, Callable[..., Event]] = {
     event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed, Cancelled)
 }
 _PIXELS = ("image", "frames")
+
+
+_IMAGES = ("image", "mask", "reference_image", "control_image", "images")
+"""The fields of requests that are pictures, or tuples of them."""
+_PIXEL_BYTES = {"RGB": 3, "L": 1}
+
+
+def encode_request(request: GenerationRequest) -> bytes:
+    """Write a request as one frame."""
+    images = [(field, image) for field in _IMAGES for image in _images_in(getattr(request, field))]
+    header = {
+        "request": request.model_dump(mode="json", exclude=set(_IMAGES)),
+        "images": [(field, image.mode, image.size) for field, image in images],
+    }
+    return b"".join((json.dumps(header).encode(), b"\n", *(image.tobytes() for _, image in images)))
+
+
+def _images_in(value: Image.Image | tuple[Image.Image, ...] | None) -> tuple[Image.Image, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
+
+
+def decode_request(frame: bytes) -> GenerationRequest:
+    """Read a request. Raises ValueError for bytes that are none."""
+    line, _, pixels = frame.partition(b"\n")
+    header = json.loads(line)
+    images: dict[str, list[Image.Image]] = {}
+    rest = memoryview(pixels)
+    for field, mode, (width, height) in header["images"]:
+        length = width * height * _PIXEL_BYTES[mode]
+        images.setdefault(field, []).append(Image.frombytes(mode, (width, height), bytes(rest[:length])))
+        rest = rest[length:]
+    fields = {field: tuple(found) if field == "images" else found[0] for field, found in images.items()}
+    return GenerationRequest.model_validate({**header["request"], **fields})
 
 
 def encode(event: Event) -> bytes:

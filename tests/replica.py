@@ -21,23 +21,30 @@ READY_TIMEOUT_S = 240.0
 
 @dataclass
 class Replica:
-    """`environment` goes beyond the tests' usual one."""
+    """`environment` goes beyond the tests' usual one, and `prefix` before the command that starts it."""
 
     catalogue: Path
     environment: Mapping[str, str]
     port: int = field(default_factory=free_port)
+    service: str = "service:Jubako"
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
     _process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(self.port)]
+        self.begin()
+        wait_for(self._ready, READY_TIMEOUT_S)
+
+    def begin(self) -> None:
+        """Start it, without waiting until it is ready."""
+        command = [*self.prefix, sys.executable, "-m", "bentoml", "serve", self.service, "--port", str(self.port)]
         environment = {**serving_environment(self.catalogue, self.port), "JUBAKO_MODELS": "tiny", **self.environment}
         with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
             self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
-        wait_for(self._ready, READY_TIMEOUT_S)
 
     def kill(self) -> None:
         """As a power cut would: gateway, runners and all, at once."""
@@ -106,8 +113,8 @@ class Replica:
 
 
 @contextmanager
-def replica(catalogue: Path, **environment: str) -> Iterator[Replica]:
-    server = Replica(catalogue, environment)
+def replica(catalogue: Path, service: str = "service:Jubako", **environment: str) -> Iterator[Replica]:
+    server = Replica(catalogue, environment, service=service)
     server.start()
     try:
         yield server

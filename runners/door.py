@@ -1,0 +1,48 @@
+"""The door of a runner: who may ask it, and what it reads at all."""
+
+from __future__ import annotations
+
+import hmac
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+"""What supervisors and monitoring read, which have no key."""
+PICKLE = "application/vnd.bentoml+pickle"
+"""BentoML's own way between its services. It refuses this where a service is the one that is served, and only there."""
+
+
+class RunnerDoor:
+    """ASGI middleware before everything that a runner does."""
+
+    def __init__(self, app: ASGIApp, key: str | None, max_bytes: int) -> None:
+        """Without a `key` everybody is let in: who can reach the socket is for its permissions to say."""
+        self._app = app
+        self._key = key
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused = None if scope["type"] == "lifespan" else self._refused(scope)
+        if refused is None:
+            await self._app(scope, receive, send)
+        else:
+            status, reason = refused
+            await JSONResponse({"error": reason}, status)(scope, receive, send)
+
+    def _refused(self, scope: Scope) -> tuple[int, str] | None:
+        """Return the status and the reason with which a request is turned away."""
+        headers = Headers(scope=scope)
+        if scope["path"] not in OPEN and not self._knows(headers.get("authorization", "")):
+            return 401, "the gateway's JUBAKO_RUNNER_KEY is not this runner's"
+        if PICKLE in headers.get("content-type", "").lower():
+            return 415, "pickles are not read"
+        if "transfer-encoding" in headers:
+            return 411, "the length of the body must be said"
+        if int(headers.get("content-length", 0)) > self._max_bytes:
+            return 413, f"the body has more than {self._max_bytes} bytes"
+        return None
+
+    def _knows(self, authorization: str) -> bool:
+        return self._key is None or hmac.compare_digest(authorization.encode(), f"Bearer {self._key}".encode())
