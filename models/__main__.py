@@ -37,6 +37,8 @@ def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
     console = Console(width=None if sys.stdout.isatty() else UNBROKEN_COLUMNS)
     if options.command == "save":
         _save(catalogue.find(options.model), console)
+    elif options.command == "fetch":
+        _fetch(catalogue.find(options.model), console)
     elif options.command == "show":
         entry = catalogue.find(options.model)
         _print_json(_facts(entry)) if options.json else print_entry(entry, console)
@@ -50,6 +52,12 @@ def _save(entry: Entry, console: Console) -> None:
     from models.store import save_to_store  # imports torch
 
     console.print(f"{entry.id} is in BentoML's store as {save_to_store(entry)}", markup=False, soft_wrap=True)
+
+
+def _fetch(entry: Entry, console: Console) -> None:
+    from models.store import fetched  # imports torch
+
+    console.print(f"{entry.id} is on this machine: {fetched(entry)}", markup=False, soft_wrap=True)
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
@@ -73,7 +81,8 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("list", parents=[as_json], help="a row for each model (the default)")
     show = commands.add_parser("show", parents=[as_json], help="everything about one model")
     save = commands.add_parser("save", help="put a model into BentoML's store, so that a Bento can carry it")
-    for command in (show, save):
+    fetch = commands.add_parser("fetch", help="bring a model's weights to this machine, for a start without the hub")
+    for command in (show, save, fetch):
         command.add_argument("model", metavar="MODEL", help="its name in the list")
     return parser
 

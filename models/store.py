@@ -20,13 +20,18 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
 
     from models.reading import fetch
 
-    family, tasks = entry.family_spec, entry.tasks
-    pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
-    weights = fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights
+    weights = fetched(entry, allow_pickle=allow_pickle)
     labels = {"family": entry.family, "licence": _label(entry.licence)}
     with bentoml.models.create(entry.id, labels=labels) as model:
         _copy(weights, Path(model.path))
         return str(model.tag)
+
+
+def fetched(entry: Entry, *, allow_pickle: bool = False) -> Path:
+    """Return the folder or file of a model's weights, fetching them where needed. Raises LoadFailed."""
+    family, tasks = entry.family_spec, entry.tasks
+    pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
+    return fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights
 
 
 def stored_tags(entry: Entry) -> list[str]:
