@@ -14,10 +14,11 @@ from tests.serving import free_port, wait_for
 
 @dataclass
 class Background(ABC):
-    """A server on loopback that keeps its data in `folder`, so that nothing is lost between two starts."""
+    """A server, by default on loopback, that keeps its data in `folder`, so that nothing is lost between two starts."""
 
     folder: Path
     port: int = field(default_factory=free_port)
+    host: str = "127.0.0.1"
     _process: subprocess.Popen[bytes] | None = None
 
     @abstractmethod

@@ -21,7 +21,7 @@ class ObjectStore(Background):
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.host}:{self.port}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -36,7 +36,7 @@ class ObjectStore(Background):
 
     def command(self) -> Sequence[str | Path]:
         keys = f"{ACCESS_KEY_ID},{SECRET_ACCESS_KEY}"
-        options = ["--addr", f"127.0.0.1:{self.port}", "--auth-key", keys, "--config", ""]
+        options = ["--addr", f"{self.host}:{self.port}", "--auth-key", keys, "--config", ""]
         return [Path(sys.executable).with_name("rclone"), "serve", "s3", *options, self.folder]
 
     def start(self) -> None:

@@ -17,7 +17,7 @@ PASSWORD = "a-password-of-redis"
 class RedisServer(Background):
     @property
     def url(self) -> str:
-        return f"redis://:{PASSWORD}@127.0.0.1:{self.port}/0"
+        return f"redis://:{PASSWORD}@{self.host}:{self.port}/0"
 
     def command(self) -> Sequence[str | Path]:
         program = shutil.which("redis-server")
@@ -26,7 +26,7 @@ class RedisServer(Background):
             "--port",
             str(self.port),
             "--bind",
-            "127.0.0.1",
+            self.host,
             "--dir",
             str(self.folder),
             "--requirepass",
