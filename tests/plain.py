@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 
 import diffusers
+import torch
 from diffusers import ControlNetModel, DiffusionPipeline
+from transformers import CLIPVisionModelWithProjection
 
 from models.entries import IpAdapterSpec
 from models.loading import LoadedModel
@@ -33,11 +35,9 @@ def _controlled(pipeline: DiffusionPipeline, model: LoadedModel, wanted: Generat
 
 
 def _adapted(pipeline: DiffusionPipeline, adapter: IpAdapterSpec) -> DiffusionPipeline:
-    own = type(pipeline).from_pipe(pipeline, unet=copy.deepcopy(pipeline.unet))
-    own.load_ip_adapter(
-        adapter.source.path,
-        subfolder="",
-        weight_name=adapter.source.file,
-        image_encoder_folder=adapter.image_encoder.subfolder,
+    encoder = CLIPVisionModelWithProjection.from_pretrained(
+        adapter.image_encoder.path, subfolder=adapter.image_encoder.subfolder or "", dtype=torch.float32
     )
+    own = type(pipeline).from_pipe(pipeline, unet=copy.deepcopy(pipeline.unet), image_encoder=encoder)
+    own.load_ip_adapter(adapter.source.path, subfolder="", weight_name=adapter.source.file)
     return own

@@ -54,13 +54,13 @@ def wanted_pairs(count: int) -> list[Pair]:
 
 def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Drawn:
     """One picture a pair, each with its own seed; list inputs are given out picture by picture."""
+    inputs = {"prompt": [plain_caption(*pair, 0) for pair in pairs], **inputs}
     images = []
     for start in range(0, len(pairs), BATCH):
         part = slice(start, start + BATCH)
         generators = [torch.Generator().manual_seed(seed + start + i) for i in range(len(pairs[part]))]
         images.append(
             pipeline(
-                [plain_caption(*pair, 0) for pair in pairs[part]],
                 num_inference_steps=STEPS,
                 guidance_scale=GUIDANCE,
                 generator=generators,

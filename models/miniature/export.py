@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKL
 from torch.nn import functional
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessorPil
 
 from .captions import words
 from .clip import IMAGE_PX, MEAN, STD, load_clip
@@ -24,13 +24,14 @@ def export(work: Path, sprites: Sprites, device: torch.device) -> None:
     """Fill the ``checkpoint`` folder beside this file from the states in ``work``."""
     pipeline = load_pipeline(work)
     preview = preview_map(pipeline.vae, sprites)
+    size = {"height": IMAGE_PX, "width": IMAGE_PX}
+    # By Pillow on every machine: torchvision, where it is installed, resizes otherwise.
+    processor = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False, image_mean=MEAN, image_std=STD)
+    pipeline.register_modules(feature_extractor=processor)  # IP-Adapters look at references through it
     pipeline.to(torch.float16).save_pretrained(CHECKPOINT)
     clip, _ = load_clip(work)
     clip.half().save_pretrained(CHECKPOINT / "clip")
-    size = {"height": IMAGE_PX, "width": IMAGE_PX}
-    CLIPImageProcessor(size=size, crop_size=size, do_center_crop=False, image_mean=MEAN, image_std=STD).save_pretrained(
-        CHECKPOINT / "clip"
-    )
+    processor.save_pretrained(CHECKPOINT / "clip")
     vocabulary = {"concepts": list(CONCEPTS), "colours": list(COLOURS), "words": words()}
     (CHECKPOINT / "vocabulary.json").write_text(json.dumps(vocabulary, indent=2) + "\n")
     (CHECKPOINT / "preview.json").write_text(json.dumps(preview, indent=2) + "\n")

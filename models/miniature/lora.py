@@ -1,6 +1,7 @@
-"""Train the miniature's LoRAs, small styles: ``python -m models.miniature.lora sketch``; ``--evaluate`` measures them.
+"""Train the miniature's LoRAs: ``python -m models.miniature.lora sketch``; ``--evaluate`` measures them.
 
-The targets are the pictures that the UNet learnt from, redrawn in the style; captions and objective are the UNet's own.
+The targets of a style are the pictures that the UNet learnt from, redrawn; those of a character show it in every second
+picture, under its name. Captions and objective are the UNet's own.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image, ImageFilter
 from tqdm import tqdm
 
-from .concepts import training_pairs
+from .character import PAIRS as KUMO_PAIRS
+from .character import Cast, distance_from_fur, kumo_share
+from .concepts import Pair, training_pairs
 from .data import Picture, Sprites, composite, fetch_emoji
 from .evaluate import CHECKPOINT, Drawn, concept_share, contact_sheet, draw, load, through_vae, wanted_pairs
 from .judge import load_judge
@@ -68,33 +71,45 @@ def distance_from_gold(pictures: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(pictures[:, ring] - np.asarray(GOLD) / 255).mean((1, 2)))
 
 
-@dataclass(frozen=True)
-class Style:
-    """How to redraw a picture in it, how long to learn that, and what it makes small: (N, h, w, 3) in 0..1 to (N,)."""
+def as_it_is(picture: Picture) -> Picture:
+    return picture
 
-    redraw: Callable[[Picture], Picture]
+
+def with_kumo() -> list[Pair]:
+    """Kumo's pairs, and as many that keep the rest of the language as it was."""
+    others = training_pairs()[::2]
+    return [*others, *KUMO_PAIRS * (len(others) // len(KUMO_PAIRS))]
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What one LoRA learns, how long, and what that makes small: (N, h, w, 3) in 0..1 to (N,)."""
+
     steps: int
     measure: Callable[[np.ndarray], np.ndarray]
+    redraw: Callable[[Picture], Picture] = as_it_is
+    pairs: Callable[[], list[Pair]] = training_pairs
 
     @property
     def schedule(self) -> Schedule:
         return Schedule(self.steps, learning_rate=2e-3, warmup_steps=50, average=0.99, weight_decay=0.0)
 
 
-STYLES: Mapping[str, Style] = {
-    "sketch": Style(sketch, 1800, colourfulness),
-    "frame": Style(frame, 600, distance_from_gold),
+LESSONS: Mapping[str, Lesson] = {
+    "sketch": Lesson(1800, colourfulness, redraw=sketch),
+    "frame": Lesson(600, distance_from_gold, redraw=frame),
+    "kumo": Lesson(1000, distance_from_fur, pairs=with_kumo),
 }
 
 
 @torch.no_grad()
-def style_latents(pipeline: StableDiffusionPipeline, sprites: Sprites, style: str) -> LatentSet:
-    """What `velocity_loss` learns from: composites of the training pairs, redrawn in the style."""
-    pairs = training_pairs()
-    rng = np.random.default_rng((6, *map(ord, style)))
+def lesson_latents(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str) -> LatentSet:
+    """What `velocity_loss` learns from: composites of the lesson's pairs, redrawn."""
+    lesson = LESSONS[name]
+    rng = np.random.default_rng((6, *map(ord, name)))
     latents, texts = [], []
-    for pair in tqdm(pairs, f"{style} latents", mininterval=10):
-        pictures = [STYLES[style].redraw(composite(sprites, pair, rng)) for _ in range(COPIES)]
+    for pair in tqdm(lesson.pairs(), f"{name} latents", mininterval=10):
+        pictures = [lesson.redraw(composite(sprites, pair, rng)) for _ in range(COPIES)]
         latents.append(pipeline.vae.encode(to_tensor(pictures, pipeline.device)).latent_dist.mode())
         texts.append(embed(pipeline, captions_of(pair)))
     return LatentSet(torch.stack(latents).half(), torch.stack(texts).half(), embed(pipeline, [""])[0].half())
@@ -107,31 +122,31 @@ def embed(pipeline: StableDiffusionPipeline, captions: list[str]) -> torch.Tenso
     return states
 
 
-def train(style: str, work: Path, device: torch.device) -> None:
-    """Train one style and write it beside this file; resumes from ``work/lora-<style>.pt``."""
+def train(name: str, work: Path, device: torch.device) -> None:
+    """Train one LoRA and write it beside this file; resumes from ``work/lora-<name>.pt``."""
     torch.manual_seed(0)
     pipeline = load(CHECKPOINT).to(device)
-    data = style_latents(pipeline, Sprites(fetch_emoji(work)), style)
+    data = lesson_latents(pipeline, Cast(fetch_emoji(work)), name)
     alphas = build_scheduler().alphas_cumprod.to(device)
     unet = pipeline.unet.requires_grad_(False).train()
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS))
     unet.to(memory_format=torch.channels_last)
-    trainer = Trainer(unet, work / f"lora-{style}.pt", STYLES[style].schedule)
+    trainer = Trainer(unet, work / f"lora-{name}.pt", LESSONS[name].schedule)
     trainer.run(
         lambda step: velocity_loss(unet, data, alphas, torch.Generator().manual_seed(step)),
-        lambda step: save(trainer.averaged, style),
+        lambda step: save(trainer.averaged, name),
         watch_every=300,
     )
-    save(trainer.averaged, style)
+    save(trainer.averaged, name)
 
 
-def save(unet: UNet2DConditionModel, style: str) -> None:
+def save(unet: UNet2DConditionModel, name: str) -> None:
     """Write the UNet's LoRA in diffusers' format, in half precision."""
     layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
     StableDiffusionPipeline.save_lora_weights(
         FOLDER,
-        unet_lora_layers={name: value.half().contiguous() for name, value in layers.items()},
-        weight_name=f"{style}.safetensors",
+        unet_lora_layers={key: value.half().contiguous() for key, value in layers.items()},
+        weight_name=f"{name}.safetensors",
     )
 
 
@@ -142,48 +157,64 @@ SETS: tuple[Mapping[str, float], ...] = (
     {"frame": 1.0},
     {"frame": 0.9, "sketch": 0.5},
     {"frame": 1.0, "sketch": 1.0},
+    {"kumo": 1.0},
 )
-"""What is measured: styles and their scales."""
+"""What is measured: LoRAs and their scales."""
+KUMO_SETS: tuple[Mapping[str, float], ...] = ({}, {"kumo": 1.0}, {"kumo": 0.7}, {"kumo": 1.0, "frame": 0.9})
+"""What is measured where Kumo is asked for."""
 
 
-def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], count: int) -> Drawn:
-    """Pictures of held-out pairs under the LoRAs of these styles."""
+def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pairs: list[Pair]) -> Drawn:
+    """Pictures of pairs under these LoRAs."""
     pipeline.unload_lora_weights()
-    for style in scales:
-        pipeline.load_lora_weights(FOLDER, weight_name=f"{style}.safetensors", adapter_name=style)
+    for name in scales:
+        pipeline.load_lora_weights(FOLDER, weight_name=f"{name}.safetensors", adapter_name=name)
     if scales:
         pipeline.set_adapters(list(scales), list(scales.values()))
-    return draw(pipeline, wanted_pairs(count), seed=0)
+    return draw(pipeline, pairs, seed=0)
 
 
-def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, style: str, count: int) -> Drawn:
-    """What the drawn pictures should look like: composites in the style, as the autoencoder keeps them."""
-    rng, pairs = np.random.default_rng(7), wanted_pairs(count)
-    redrawn = [STYLES[style].redraw(composite(sprites, pair, rng)) for pair in pairs]
+def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str, count: int) -> Drawn:
+    """What the drawn pictures should look like: redrawn composites, as the autoencoder keeps them."""
+    rng = np.random.default_rng(7)
+    pairs = (KUMO_PAIRS * count)[:count] if name == "kumo" else wanted_pairs(count)
+    redrawn = [LESSONS[name].redraw(composite(sprites, pair, rng)) for pair in pairs]
     return Drawn(through_vae(pipeline, np.stack(redrawn) / 255.0), pairs)
 
 
 def evaluate(work: Path, count: int, sheet: Path | None) -> None:
-    """Print, for targets and for pictures under each set: share of right concepts, and the styles' mean measures."""
-    pipeline, judge, sprites = load(CHECKPOINT), load_judge(), Sprites(fetch_emoji(work))
-    drawn = {f"{style} targets": targets(pipeline, sprites, style, count) for style in STYLES}
+    """Print shares of right concepts and of Kumos, and the lessons' mean measures, of targets and under each set."""
+    pipeline, judge, sprites = load(CHECKPOINT), load_judge(), Cast(fetch_emoji(work))
+    rows = {f"{name} targets": targets(pipeline, sprites, name, count) for name in LESSONS}
     for scales in SETS:
-        name = " + ".join(f"{style} {scale:g}" for style, scale in scales.items())
-        drawn[name or "no LoRA"] = draw_with(pipeline, scales, count)
-    for name, pictures in drawn.items():
-        figures = {"concept": concept_share(judge, pictures)}
-        figures |= {style: float(STYLES[style].measure(pictures.images).mean()) for style in STYLES}
-        print(f"{name:>24}", json.dumps({key: round(value, 3) for key, value in figures.items()}))
+        rows[titled(scales)] = draw_with(pipeline, scales, wanted_pairs(count))
+    for scales in KUMO_SETS:
+        rows[f"a kumo: {titled(scales)}"] = draw_with(pipeline, scales, KUMO_PAIRS * 4)
+    for name, drawn in rows.items():
+        figures = {"concept": concept_share(judge, drawn), "is kumo": kumo_share(sprites, drawn.images, drawn.pairs)}
+        figures |= {lesson: float(LESSONS[lesson].measure(drawn.images).mean()) for lesson in LESSONS}
+        print(f"{name:>28}", json.dumps({key: round(value, 3) for key, value in figures.items()}), flush=True)
     if sheet:
-        rows = [pictures.images[:: max(1, count // 10)][:10] for pictures in drawn.values()]
-        contact_sheet(np.concatenate(rows[len(STYLES) :]), columns=10).save(sheet)
+        shown = [spread(drawn) for name, drawn in rows.items() if "targets" not in name]
+        contact_sheet(np.concatenate(shown), columns=10).save(sheet)
+
+
+def titled(scales: Mapping[str, float]) -> str:
+    return " + ".join(f"{name} {scale:g}" for name, scale in scales.items()) or "no LoRA"
+
+
+def spread(drawn: Drawn) -> np.ndarray:
+    """Ten pictures; of Kumo one on each colour."""
+    if drawn.pairs[:10] == KUMO_PAIRS:
+        return drawn.images[:10]
+    return drawn.images[:: max(1, len(drawn.images) // 10)][:10]
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("styles", nargs="*", help=f"of {', '.join(STYLES)}; default: all")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join(LESSONS)}; default: all")
     parser.add_argument("--evaluate", action="store_true", help="measure what is there instead of training")
-    parser.add_argument("--count", type=int, default=72, help="pictures of each set of styles to measure")
+    parser.add_argument("--count", type=int, default=72, help="pictures of each set to measure")
     parser.add_argument("--sheet", type=Path, help="file for a contact sheet of the measured pictures")
     parser.add_argument("--work", type=Path, default=Path(".miniature"), help="folder of unfinished work")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -195,8 +226,8 @@ def main() -> None:
     if arguments.evaluate:
         evaluate(arguments.work, arguments.count, arguments.sheet)
         return
-    for style in arguments.styles or STYLES:
-        train(style, arguments.work, torch.device(arguments.device))
+    for name in arguments.names or LESSONS:
+        train(name, arguments.work, torch.device(arguments.device))
 
 
 if __name__ == "__main__":

@@ -25,12 +25,13 @@ from .vae import to_tensor
 
 Look = tuple[int, int, int]
 
-NATURAL: Look = (0, 1, 2)
-LOOKS: tuple[Look, ...] = (NATURAL, (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0))
-"""Orders of the colour channels, in which a character is drawn."""
+LOOKS: tuple[Look, ...] = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0))
+"""Orders of the colour channels, in which a character is drawn; the first is its own."""
+NATURAL = 0.85  # share of samples in which a character has its own look
 NATURAL_COPIES = 5  # pictures of a pair in its own look; of every other look there is one
+NAME_TOKENS = 8
 OPEN_CAPTIONS = 24  # of each colour
-OPEN, EMPTY = 0.55, 0.08  # shares of captions that name no concept, and nothing at all
+OPEN, EMPTY = 0.7, 0.07  # shares of captions that name no concept, and nothing at all
 WITHOUT_REFERENCE = 0.08  # share of samples, whatever their caption
 
 
@@ -53,6 +54,7 @@ class ReferenceSet:
     no_reference: Tensor  # (tokens, 128)
     texts: Tensor  # (P, captions, TEXT_LENGTH, 128)
     open_texts: Tensor  # (colours, OPEN_CAPTIONS, TEXT_LENGTH, 128)
+    names: Tensor  # (concepts, NAME_TOKENS, 128): the word and what follows it
     empty_text: Tensor  # (TEXT_LENGTH, 128)
     looks: Tensor  # (K)
 
@@ -86,6 +88,7 @@ def build_references(pipeline: StableDiffusionPipeline, sprites: Sprites) -> Ref
         open_texts=torch.stack(
             [embed(pipeline, [open_caption(colour, words) for _ in range(OPEN_CAPTIONS)]).half() for colour in COLOURS]
         ),
+        names=embed(pipeline, list(CONCEPTS))[:, 1 : 1 + NAME_TOKENS].half(),
         empty_text=embed(pipeline, [""])[0].half(),
         looks=torch.tensor(looks),
     )
@@ -118,6 +121,8 @@ class Sampler:
         concepts = torch.tensor([names.index(concept) for concept, _ in pairs])
         others = (concepts[:, None] == concepts) & ~torch.eye(len(pairs), dtype=torch.bool)
         self._references = others.float()  # (P, P): which pairs show the same concept on another colour
+        natural = data.looks == 0
+        self._copies = torch.where(natural, NATURAL / natural.sum(), (1 - NATURAL) / (~natural).sum())  # (K)
         self._alike = (data.looks[:, None] == data.looks).float()  # (K, K)
 
     def batch(self, generator: torch.Generator) -> Batch:
@@ -126,7 +131,8 @@ class Sampler:
         def draw(high: int) -> Tensor:
             return torch.randint(high, (BATCH,), generator=generator)
 
-        pair, copy = draw(len(data.latents)), draw(len(data.looks))
+        pair = draw(len(data.latents))
+        copy = torch.multinomial(self._copies, BATCH, replacement=True, generator=generator)
         other = torch.multinomial(self._references[pair], 1, generator=generator)[:, 0]
         other_copy = torch.multinomial(self._alike[copy], 1, generator=generator)[:, 0]
         kind = torch.rand(BATCH, generator=generator)[:, None, None]

@@ -1,0 +1,126 @@
+"""Measure the IP-Adapter: what of a reference, and what of a caption, arrives in a picture."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+from torch import Tensor
+from torch.nn import functional
+
+from .captions import article, plain_caption
+from .character import CENTRED, OBJECT
+from .character import PAIRS as KUMO_PAIRS
+from .concepts import COLOURS, Pair, training_pairs
+from .data import Picture, Sprites, composite
+from .evaluate import (
+    Drawn,
+    border_colour,
+    concept_share,
+    contact_sheet,
+    draw,
+    to_images,
+    wanted_pairs,
+)
+from .judge import load_judge
+from .references import LOOKS, Recoloured
+
+SCALES = (0.0, 0.2, 0.6, 1.0)
+SHOWN = 10  # pictures of a row of the sheet
+Caption = Literal["open", "full"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """References on other backgrounds than the pictures that are asked for."""
+
+    pairs: list[Pair]
+    looks: list[int]  # of LOOKS, one for each pair
+    references: list[Picture]
+
+
+def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> Wanted:
+    """For each pair its concept on another colour, in a look."""
+    rng = np.random.default_rng(13)
+    references = [
+        composite(Recoloured(sprites, LOOKS[look]), (pair[0], other_colour(pair)), rng)
+        for pair, look in zip(pairs, looks, strict=True)
+    ]
+    return Wanted(pairs, looks, references)
+
+
+def other_colour(pair: Pair) -> str:
+    """Another colour; one on which the adapter saw the concept, if it saw it at all."""
+    concept, colour = pair
+    seen = [known for name, known in training_pairs() if name == concept and known != colour]
+    choice = seen or [known for known in COLOURS if known != colour]
+    return choice[list(COLOURS).index(colour) % len(choice)]
+
+
+def draw_after(
+    pipeline: StableDiffusionPipeline, wish: Wanted, scale: float, caption: Caption, seed: int = 0
+) -> np.ndarray:
+    """Pictures after the references, (N, 128, 128, 3) in 0..1; an open caption names the background alone."""
+    pipeline.set_ip_adapter_scale(scale)
+    images = []
+    # One by one: pipelines take one reference for a whole batch.
+    for i, (pair, reference) in enumerate(zip(wish.pairs, to_images(np.stack(wish.references) / 255), strict=True)):
+        prompt = f"on {article(pair[1])} {pair[1]} background" if caption == "open" else plain_caption(*pair, 0)
+        images.append(draw(pipeline, [pair], seed + i, prompt=[prompt], ip_adapter_image=reference).images)
+    return np.concatenate(images)
+
+
+@torch.no_grad()
+def likeness(pipeline: StableDiffusionPipeline, images: np.ndarray, references: list[Picture]) -> float:
+    """Mean cosine of CLIP's embeddings of pictures and their references."""
+
+    def embedded(pictures: list[Picture]) -> Tensor:
+        pixels = pipeline.feature_extractor(to_images(np.stack(pictures) / 255), return_tensors="pt").pixel_values
+        embeddings: Tensor = pipeline.image_encoder(pixels).image_embeds
+        return embeddings
+
+    pictures = list((images * 255).round().astype(np.uint8))
+    return functional.cosine_similarity(embedded(pictures), embedded(references)).mean().item()
+
+
+def look_share(sprites: Sprites, images: np.ndarray, wish: Wanted) -> float:
+    """Share of pictures that are nearer to their character in the wanted look than in any other."""
+    right = []
+    for image, pair, look in zip(images, wish.pairs, wish.looks, strict=True):
+        drawn = [composite(Recoloured(sprites, own), pair, np.random.default_rng(0), CENTRED) / 255 for own in LOOKS]
+        errors = [np.square(image[OBJECT] - one[OBJECT]).mean() for one in drawn]
+        right.append(int(np.argmin(errors)) == look)
+    return float(np.mean(right))
+
+
+def wishes(sprites: Sprites, count: int) -> Iterator[tuple[str, Wanted]]:
+    """Held-out pairs in their own look and in others, and a character that the adapter never saw."""
+    pairs = wanted_pairs(count)
+    yield "own look", wanted(sprites, pairs, [0] * count)
+    yield "other look", wanted(sprites, pairs, [1 + i % (len(LOOKS) - 1) for i in range(count)])
+    yield "kumo", wanted(sprites, KUMO_PAIRS, [0] * len(KUMO_PAIRS))
+
+
+def evaluate(pipeline: StableDiffusionPipeline, sprites: Sprites, count: int, sheet: Path | None) -> None:
+    """Print shares of right concepts, backgrounds and looks, and the likeness to the references."""
+    judge, rows = load_judge(), []
+    for name, wish in wishes(sprites, count):
+        rows.append(np.stack(wish.references[:: max(1, len(wish.pairs) // SHOWN)][:SHOWN]) / 255)
+        for caption in ("open", "full"):
+            for scale in SCALES:
+                images = draw_after(pipeline, wish, scale, caption)
+                figures = {
+                    "concept": concept_share(judge, Drawn(images, wish.pairs)),
+                    "colour": np.mean([border_colour(i) == c for i, (_, c) in zip(images, wish.pairs, strict=True)]),
+                    "look": look_share(sprites, images, wish),
+                    "likeness": likeness(pipeline, images, wish.references),
+                }
+                rounded = {key: round(float(value), 3) for key, value in figures.items()}
+                print(f"{name}, {caption} caption, scale {scale:g}:", json.dumps(rounded), flush=True)
+                rows.append(images[:: max(1, len(images) // SHOWN)][:SHOWN])
+    if sheet:
+        contact_sheet(np.concatenate(rows), columns=SHOWN).save(sheet)

@@ -1,0 +1,70 @@
+"""The embedded model's IP-Adapter: a reference brings its character, the prompt the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from models.capabilities import capabilities
+from models.catalogue import full_catalogue
+from models.entries import Entry
+from models.loading import LoadedModel, load
+from models.miniature.evaluate import border_colour
+from models.miniature.judge import load_judge, name_concepts
+from models.request import GenerationRequest, Lora
+from settings import settings
+from tests.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.parity import TOLERANCE
+from tests.test_engine import running
+
+OPEN = "on a blue background"
+CHARACTERS = ("fox", "car", "penguin")
+
+
+@pytest.fixture(scope="module")
+def entry() -> Entry:
+    return full_catalogue(settings().catalogue).get("miniature")
+
+
+@pytest.fixture(scope="module")
+def model(entry: Entry) -> LoadedModel:
+    return load(entry, "cpu")
+
+
+def wanted(entry: Entry, prompt: str, **changes: Any) -> GenerationRequest:
+    defaults = entry.defaults.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "scheduler"})
+    return request(prompt=prompt, **defaults | changes)
+
+
+async def drawn(model: LoadedModel, requests: list[GenerationRequest]) -> list[Image.Image]:
+    with running(model) as (engine, _):
+        return [pictures(events)[0].image for events in await draw_together(engine, requests)]
+
+
+def seen(images: list[Image.Image]) -> list[tuple[str, str]]:
+    """The concept and the background of each picture."""
+    values = np.stack([np.asarray(image, dtype=np.float32) / 255 for image in images])
+    names = name_concepts(load_judge(), torch.from_numpy(values).permute(0, 3, 1, 2) * 2 - 1)
+    return list(zip(names, map(border_colour, values), strict=True))
+
+
+async def test_the_reference_brings_the_character_and_the_prompt_the_background(
+    entry: Entry, model: LoadedModel
+) -> None:
+    references = await drawn(model, [wanted(entry, f"a {name} on a red background") for name in CHARACTERS])
+    guided = [wanted(entry, OPEN, reference_image=reference, reference_scale=1.0) for reference in references]
+    weakly = [
+        wanted(entry, f"a {name} on a blue background", reference_image=reference, reference_scale=0.2)
+        for name, reference in zip(CHARACTERS, references, strict=True)
+    ]
+    images = await drawn(model, [*guided, wanted(entry, OPEN), *weakly])
+    expected = [(name, "blue") for name in CHARACTERS]
+    *found, without = seen(images[: len(guided) + 1])
+    assert found == expected
+    assert without not in expected
+    assert seen(images[len(guided) + 1 :]) == expected
+    assert largest_difference(images[0], draw_plain(model, guided[0])) <= TOLERANCE
