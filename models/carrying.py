@@ -1,4 +1,4 @@
-"""How a Bento comes to carry models: their weights in BentoML's model store, their entries in a file beside its code."""
+"""How a Bento carries models: their weights in BentoML's model store, their entries in a file beside its code."""
 
 from __future__ import annotations
 

@@ -15,11 +15,6 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
 
     A catalogue entry with `source: {bento: TAG}` then loads them. Raises LoadFailed with what to do.
     """
-    # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
-    import diffusers
-
-    from models.reading import fetch
-
     weights = fetched(entry, allow_pickle=allow_pickle)
     labels = {"family": entry.family, "licence": _label(entry.licence)}
     with bentoml.models.create(entry.id, labels=labels) as model:
@@ -29,6 +24,11 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
 
 def fetched(entry: Entry, *, allow_pickle: bool = False) -> Path:
     """Return the folder or file of a model's weights, fetching them where needed. Raises LoadFailed."""
+    # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
+    import diffusers
+
+    from models.reading import fetch
+
     family, tasks = entry.family_spec, entry.tasks
     pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
     return fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights
