@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
-from api.gateway import Gateway
+from api.gateway import Gateway, Meter
 from api.inpainting import Asked, Hear, generate
 from api.residency import Residency
 from models.request import GenerationRequest
@@ -57,27 +57,32 @@ class Unmetered:
         pass
 
 
+def gateway_here(settings: Settings, meter: Meter) -> Gateway:
+    """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
+    catalogue = served_catalogue(settings)
+    runners = {
+        entry.id: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings)))
+        for entry in catalogue.entries.values()
+    }
+    return Gateway(
+        catalogue=catalogue,
+        runners=runners,
+        limits=ServerLimits(
+            max_prompt_chars=settings.max_prompt_chars,
+            max_num_images=settings.max_num_images,
+            max_deadline_s=settings.request_timeout_s,
+        ),
+        residency=Residency(catalogue, runners, settings.memory_budget_gib),
+        meter=meter,
+        policy=policy_here(settings),
+    )
+
+
 class InProcess:
     """The gateway, and the loop that it lives on. Models are loaded when they are first needed."""
 
     def __init__(self, settings: Settings) -> None:
-        catalogue = served_catalogue(settings)
-        runners = {
-            entry.id: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings)))
-            for entry in catalogue.entries.values()
-        }
-        self._gateway = Gateway(
-            catalogue=catalogue,
-            runners=runners,
-            limits=ServerLimits(
-                max_prompt_chars=settings.max_prompt_chars,
-                max_num_images=settings.max_num_images,
-                max_deadline_s=settings.request_timeout_s,
-            ),
-            residency=Residency(catalogue, runners, settings.memory_budget_gib),
-            meter=Unmetered(),
-            policy=policy_here(settings),
-        )
+        self._gateway = gateway_here(settings, Unmetered())
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="jubako", daemon=True)
         self._thread.start()
@@ -88,7 +93,7 @@ class InProcess:
 
     def close(self) -> None:
         """Wait for whatever is being loaded, cancel what is drawn, and end the loop's thread."""
-        self.run(_unload_all).result()
+        self.run(unload_all).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
@@ -97,7 +102,8 @@ class InProcess:
         return self.run(lambda gateway: gateway.runners[gateway.catalogue.default.id].load())
 
 
-async def _unload_all(gateway: Gateway) -> None:
+async def unload_all(gateway: Gateway) -> None:
+    """Wait for whatever is being loaded, and cancel what is drawn."""
     for runner in gateway.runners.values():
         await runner.unload(force=True)
 

@@ -95,7 +95,7 @@ _ENDED = {
     "looks at the sky": "sky moon star stars dreams wishes looking",
     "finds a friend": "friend friends meets greeting together",
     "goes to sleep": "sleep sleeps bed resting tired dream",
-    "waits in the garden": "garden waits waiting",
+    "waits in the garden": "garden",
 }
 
 
