@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 
 from packing import BASE_IMAGE, UV
 from settings import Settings, refuse_unknown_variables
@@ -208,6 +209,35 @@ def test_root_builds_and_starts_everything(secrets: Path, tmp_path: Path) -> Non
             "dockerfile": "Dockerfile",
             "args": {"APP_ENV": "gpu"},
         }
+
+
+DOCUMENTED = re.findall(
+    r"```yaml\n(services:\n.*?)```", (ROOT / "docs" / "deploy" / "compose.md").read_text(), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("example", DOCUMENTED[:2], ids=["more models", "a bucket of one's own"])
+def test_documented_additions_can_be_added(secrets: Path, tmp_path: Path, example: str) -> None:
+    shutil.copytree(DEPLOY, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "more.yaml").write_text(example)
+    files = ("-f", tmp_path / "compose.yaml", "-f", tmp_path / "more.yaml")
+    answer = compose("--env-file", secrets, *files, AWS_ACCESS_KEY_ID="id", AWS_SECRET_ACCESS_KEY="secret")
+    assert answer.returncode == 0, answer.stderr
+    found = json.loads(answer.stdout)["services"]
+    refuse_unknown_variables(found["gateway"]["environment"])
+    if "runner-flux" in found:
+        reached = re.findall(r"http://([\w-]+):", found["gateway"]["environment"]["JUBAKO_RUNNERS"])
+        assert reached == ["runner", "runner-flux"]
+    else:
+        assert found.keys() == {"gateway", "runner", "prometheus", "grafana"}
+        assert "AWS_ENDPOINT_URL" not in found["gateway"]["environment"]
+
+
+def test_documented_web_site_joins_the_network(services: dict[str, Service]) -> None:
+    site = yaml.safe_load(DOCUMENTED[2])
+    assert site["networks"]["jubako"] == {"name": "jubako_front", "external": True}
+    assert "front" in services["gateway"]["networks"]
+    assert "\nname: jubako\n" in (DEPLOY / "compose.yaml").read_text()
 
 
 def test_dockerfile_makes_the_image_of_the_bento() -> None:

@@ -46,6 +46,12 @@ def watched() -> list[str]:
     return figures
 
 
+def demanded() -> list[str]:
+    """What docs/deploy/kubernetes.md would have KEDA ask."""
+    page = (DEPLOY.parent / "docs" / "deploy" / "kubernetes.md").read_text()
+    return [query.replace("sdxl", "tiny") for query in re.findall(r"query: (.*)", page)]
+
+
 class Prometheus:
     def __init__(self, url: str) -> None:
         self._url = url
@@ -136,7 +142,7 @@ def test_configuration_is_one() -> None:
     subprocess.run(["promtool", "check", "config", "--syntax-only", config], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("expression", dict.fromkeys([*shown(), *watched()]))
+@pytest.mark.parametrize("expression", dict.fromkeys([*shown(), *watched(), *demanded()]))
 def test_every_expression_has_an_answer(busy: Prometheus, expression: str) -> None:
     values = busy.values(expression)
     if MAY_BE_EMPTY in expression:
@@ -153,6 +159,12 @@ def test_figures_are_right(busy: Prometheus) -> None:
     (taken,) = busy.values('jubako_memory_bytes{model="tiny", where="machine"}')
     assert 50e6 < taken < 20e9
     assert busy.values('jubako_memory_bytes{model="tiny", where="device"}') == [0]
+
+
+def test_scaling_follows_requests_and_jobs(busy: Prometheus) -> None:
+    (expression,) = demanded()
+    (demand,) = busy.values(expression)
+    assert demand > 1
 
 
 def test_no_alert_fires(busy: Prometheus) -> None:

@@ -1,0 +1,45 @@
+"""Figures that are set, and not only counted up."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prometheus_client import REGISTRY
+
+from jobs.telemetry import in_hand
+from runners.metrics import watch
+
+
+def test_jobs_in_hand_are_those_of_now() -> None:
+    def count() -> float | None:
+        return REGISTRY.get_sample_value("jubako_jobs_in_hand", {"model": "counted"})
+
+    with in_hand("counted"):
+        with in_hand("counted"):
+            assert count() == 2
+        assert count() == 1
+    assert count() == 0
+
+
+async def test_memory_of_a_model_is_that_of_its_device() -> None:
+    def figure(name: str, **labels: str) -> float | None:
+        return REGISTRY.get_sample_value(name, {"model": "watched", **labels})
+
+    state: dict[str, Any] = {"state": "ready", "device": "cuda:0", "memory_gib": 2.5}
+    await _watch_once(state)
+    assert figure("jubako_memory_bytes", where="device") == 2.5 * 2**30
+    assert figure("jubako_model_ready") == 1
+    await _watch_once({"state": "unloaded", "device": "cuda:0", "memory_gib": None})
+    assert figure("jubako_memory_bytes", where="device") == 0
+    assert figure("jubako_model_ready") == 0
+    # On a CPU, what a model takes is the machine's memory.
+    await _watch_once({**state, "device": "cpu"})
+    assert figure("jubako_memory_bytes", where="device") == 0
+    assert (figure("jubako_memory_bytes", where="machine") or 0) > 10e6
+
+
+async def _watch_once(state: dict[str, Any]) -> None:
+    watching = asyncio.create_task(watch("watched", lambda: state))
+    await asyncio.sleep(0)
+    watching.cancel()
