@@ -34,6 +34,7 @@ from models.sources import Source
 from models.table import print_catalogue
 from settings import settings
 from tests.serving import ENTRY_FIELDS, ROOT
+from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 GATED = {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"repo": "someone/gated"}, "gated": True}
 LOCAL = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}
@@ -136,6 +137,15 @@ class TestShow:
     ) -> None:
         assert main(["show", "miniatur"]) == 2
         assert capsys.readouterr().err == "models: the catalogue has no model 'miniatur'; did you mean 'miniature'?\n"
+
+
+class TestFetch:
+    def test_weights_are_brought_here(self, catalogue: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert main(["fetch", "own"]) == 2
+        assert "there is no " in capsys.readouterr().err
+        tiny_stable_diffusion(catalogue.parent / "weights")
+        assert main(["fetch", "own"]) == 0
+        assert capsys.readouterr().out == f"own is on this machine: {catalogue.parent / 'weights'}\n"
 
 
 @pytest.mark.parametrize(
