@@ -23,6 +23,7 @@ serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
 	@scripts/need-redis
 	@scripts/need-prometheus
+	@scripts/need-iproute2
 	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
 test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
