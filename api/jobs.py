@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -21,6 +20,7 @@ from api.job_answers import batch_status, deliveries_of, job_refusal, status_of,
 from api.orders import FILES, order_of
 from api.parsing import plain_values, read_fields
 from api.refusals import refusal_body
+from api.sse import event_text
 from errors import Busy, InvalidRequest, JubakoError
 from jobs.desk import Order
 from jobs.errors import UnknownJob
@@ -159,7 +159,7 @@ async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, down to the one that ends it."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
     await current_desk().get(session_id)
-    return ClosingResponse(_sse(session_id), "text/event-stream")
+    return ClosingResponse(_followed(session_id), "text/event-stream")
 
 
 @router.websocket("/api/{session_id}/events")
@@ -177,11 +177,11 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
     await socket.close()
 
 
-async def _sse(session_id: str) -> AsyncGenerator[str, None]:
+async def _followed(session_id: str) -> AsyncGenerator[str, None]:
     async with aclosing(current_desk().watch(session_id)) as happenings:
         async for event in happenings:
             data = {name: value for name, value in event.items() if name != "event"}
-            yield f"event: {event['event']}\ndata: {json.dumps(data)}\n\n"
+            yield event_text(event["event"], data)
 
 
 async def _batched(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:

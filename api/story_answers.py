@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from base64 import b64encode
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
@@ -13,6 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from api.forms import Call
 from api.single import unless_caller_leaves
+from api.sse import event_text
 from api.story_forms import Shape, StoryForm, within_limit
 from errors import (
     Busy,
@@ -108,7 +108,7 @@ async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
     except JubakoError as error:
         if not telling:
             raise
-        yield _sse("error", {**refused_body(error), "status": error.status})
+        yield event_text("error", {**refused_body(error), "status": error.status})
 
 
 def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:
@@ -131,7 +131,9 @@ def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str])
 
 
 def _told(event: StoryEvent, story: Story) -> str:
-    return _sse(*happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode()))
+    return event_text(
+        *happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
+    )
 
 
 def _plan(event: Planned, story: Story) -> dict[str, Any]:
@@ -139,7 +141,3 @@ def _plan(event: Planned, story: Story) -> dict[str, Any]:
     mode = "ref_guided" if story.guided else "simple"
     told = {"planner": event.plan.planner, "model": event.model, "mode": mode}
     return {**told, "num_frames": len(scenes), "scenes": scenes}
-
-
-def _sse(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

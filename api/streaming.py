@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -33,6 +32,7 @@ from api.gateway import Drawing, Gateway
 from api.hints import vocabulary_hint
 from api.metrics import measured
 from api.refusals import refusal, refusal_body
+from api.sse import event_text
 from errors import JubakoError
 from runners.closing import ClosingResponse
 from runners.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
@@ -76,26 +76,26 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
     except JubakoError as error:
         if not telling:
             raise
-        yield _sse("error", {**refusal_body(error), "status": error.status})
+        yield event_text("error", {**refusal_body(error), "status": error.status})
     else:
         counted = "videos" if form.task.is_video else "images"
-        yield _sse("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
+        yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
 
 
 def _told(event: Event, drawing: Drawing, file_format: OutputFormat, quality: int) -> str:
     match event:
         case Loading() | Queued() | Step():
-            return _sse(type(event).__name__.lower(), asdict(event))
+            return event_text(type(event).__name__.lower(), asdict(event))
         case Started():
-            return _sse("started", _start_of(event, drawing))
+            return event_text("started", _start_of(event, drawing))
         case Preview():
             image = _file_fields("image", encode_preview(event.image), OutputFormat.PNG)
-            return _sse("preview", {"index": event.index, "step": event.step, **image})
+            return event_text("preview", {"index": event.index, "step": event.step, **image})
         case Picture() | Clip():
             name = "video" if isinstance(event, Clip) else "image"
             file = _file_fields(name, encode_result(drawing.request, event, file_format, quality), file_format)
             parameters = parameters_of(drawing.request, event)
-            return _sse(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
+            return event_text(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
         case _:
             raise AssertionError(f"{event} ends a drawing and is raised as an error")
 
@@ -112,7 +112,3 @@ def _start_of(event: Started, drawing: Drawing) -> dict[str, Any]:
 
 def _file_fields(name: str, data: bytes, file_format: OutputFormat) -> dict[str, str]:
     return {"media_type": file_format.media_type, name: base64.b64encode(data).decode()}
-
-
-def _sse(name: str, data: dict[str, Any]) -> str:
-    return f"event: {name}\ndata: {json.dumps(data)}\n\n"

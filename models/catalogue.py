@@ -115,8 +115,10 @@ def _with_loras(entry: Entry, folder: Path) -> Entry:
 def _read_file(file: Path) -> list[Entry]:
     try:
         text = file.read_text(encoding="utf-8")
-        _refuse_repetitions(yaml.compose(text, yaml.SafeLoader))
-        data = yaml.safe_load(text)
+        loader = yaml.CSafeLoader(text)
+        node = loader.get_single_node()
+        _refuse_repetitions(node)
+        data = None if node is None else loader.construct_document(node)
     except OSError as error:
         raise CatalogueError(f"{file}: {error.strerror}") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:

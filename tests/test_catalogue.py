@@ -19,6 +19,7 @@ from tests.serving import ENTRY_FIELDS
 ENTRY: dict[str, Any] = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}
 DEFAULTS, LIMITS = ENTRY["defaults"], ENTRY["limits"]
 WEIGHTS = {"path": "weights"}
+CATALOGUE = load_catalogue(*SHIPPED)
 SERVER = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=1)
 
 
@@ -49,7 +50,7 @@ def default_draft(model: str, task: Task) -> Draft:
 class TestShipped:
     @pytest.fixture
     def catalogue(self) -> Catalogue:
-        return load_catalogue(*SHIPPED)
+        return CATALOGUE
 
     def test_stable_diffusion_is_there(self, catalogue: Catalogue) -> None:
         assert {"miniature", "sd15", "sd21", "sdxl", "sdxl-turbo", "sdxl-lightning"} <= catalogue.entries.keys()
@@ -59,7 +60,7 @@ class TestShipped:
         assert [entry for entry, files in ids.items() if files > 1] == []
 
     @pytest.mark.parametrize(
-        ("model", "task"), [(e.id, task) for e in load_catalogue(*SHIPPED).entries.values() for task in e.tasks]
+        ("model", "task"), [(e.id, task) for e in CATALOGUE.entries.values() for task in e.tasks]
     )
     def test_a_request_that_leaves_all_to_the_defaults_is_accepted(
         self, catalogue: Catalogue, model: str, task: Task
@@ -227,9 +228,9 @@ def test_a_mistake_that_all_tasks_inherit_is_told_once(width: object, says: str,
     [
         ("[1, 2]", "expected a mapping"),
         ("", "expected a mapping"),
-        ("a: [", "line 1, column 5"),
+        ("a: [", "line 2, column 1"),
         ("a: 3", "a: expected a mapping of fields"),
-        ("\x00", "special characters"),
+        ("\x00", "control characters"),
         ("&a [*a]", "recursion"),
         ("tiny: {}\nsmall: {}\ntiny: {}", "tiny: is given twice, again in line 3"),
         ("tiny:\n  defaults:\n    width: 64\n    width: 32", "tiny.defaults.width: is given twice, again in line 4"),

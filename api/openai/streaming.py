@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -23,6 +22,7 @@ from api.openai.answers import facts, file_of, usage
 from api.openai.drafting import Accepted, accept
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
+from api.sse import event_text
 from errors import JubakoError
 from runners.events import Event, Picture, Preview
 
@@ -41,11 +41,11 @@ async def server_sent(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str,
                 async for event in happenings:
                     telling = True
                     body = await asyncio.to_thread(told, event, accepted)
-                    yield KEEP_ALIVE if body is None else _sse(body)
+                    yield KEEP_ALIVE if body is None else event_text(body["type"], body)
     except JubakoError as error:
         if not telling:
             raise
-        yield _sse({"type": "error", **openai_error(error)})
+        yield event_text("error", {"type": "error", **openai_error(error)})
 
 
 def told(event: Event, accepted: Accepted) -> dict[str, Any] | None:
@@ -89,7 +89,3 @@ def _encoded(image: Image.Image, output_format: str, quality: int) -> bytes:
     # Each format ignores the other's option.
     image.save(buffer, output_format.upper(), quality=quality, compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
-
-
-def _sse(body: dict[str, Any]) -> str:
-    return f"event: {body['type']}\ndata: {json.dumps(body)}\n\n"

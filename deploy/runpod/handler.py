@@ -18,6 +18,7 @@ import runpod
 from api.in_process import in_process
 from api.inpainting import FILES, Asked, generate
 from api.parsing import plain_values
+from configuration.effective import log_settings
 from errors import JubakoError
 from logs import show_log
 from models.served import served_catalogue
@@ -69,6 +70,7 @@ def _jobs_at_a_time(_current: int) -> int:
 
 def main() -> None:
     show_log()
+    log_settings(settings())
     # The weights are read while RunPod prepares its first job.
     in_process().load()
     runpod.serverless.start({"handler": handler, "concurrency_modifier": _jobs_at_a_time})
