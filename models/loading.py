@@ -14,6 +14,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from errors import OutOfMemory
+from models.building import building
 from models.devices import resolve_device
 from models.entries import ControlNetSpec, Entry, IpAdapterSpec, LoraSpec, Memory
 from models.families import Family
@@ -166,7 +167,7 @@ def load_pipelines(
     """
     wanted = {task: name for task, name in family.pipelines.items() if tasks is None or task in tasks}
     task, name = next(iter(wanted.items()))
-    with telling_components(Path(source), lambda read: tell(READ * read)):
+    with building, telling_components(Path(source), lambda read: tell(READ * read)):
         first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
     if family.prepare is not None:
         family.prepare(first)

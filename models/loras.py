@@ -16,6 +16,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 
 from errors import LoadFailed
+from models.building import building
 from models.entries import LoraSpec
 from models.fetching import RETRY_S, local_path
 
@@ -74,7 +75,8 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> 
     """
     dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
     try:
-        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
+        with building:
+            pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
         _check_and_cast(pipeline, adapter, dtypes)
     except torch.OutOfMemoryError:
         eject(pipeline, adapter)

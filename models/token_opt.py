@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel
 
+from models.building import building
 from models.entries import TokenOptSpec
 from models.loading import LoadedModel
 from models.request import GenerationRequest
@@ -61,7 +62,8 @@ class TokenOptimisation:
         """Copy what is needed from a loaded model, in single precision, and load its CLIP. Blocks."""
         vae = copy.deepcopy(model.components["vae"])
         folder = str(spec.clip.path)
-        clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
+        with building:
+            clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         if vae.dtype is not torch.float32:
             vae = vae.float()
         for module in (vae, clip):

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
+from models.building import building
 from models.devices import resolve_device
 from models.fetching import explained, local_path, refuse_pickles
 from models.sources import Source
@@ -36,7 +37,8 @@ class Clip:
         folder = local_path(source)
         refuse_pickles(folder)
         with explained(source):
-            model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+            with building:
+                model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
             tokenizer = CLIPTokenizer.from_pretrained(_tokenizer_folder(folder))
             return cls(model.to(device), tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
 

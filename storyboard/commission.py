@@ -78,6 +78,7 @@ def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: 
     scorer = scorers.of(entry)
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
     loras = _operators_loras(settings) if is_operators else story.loras
+    loras = _operators_loras(settings) if is_operators else story.loras
     return Commission(
         story=story,
         entry=entry,
@@ -88,6 +89,12 @@ def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: 
         max_tries=story.max_tries or settings.story_max_tries,
         reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
     )
+
+
+def _trigger(entry: Entry, loras: tuple[Lora, ...]) -> str:
+    """What calls these LoRAs up; those that the model does not have are refused later."""
+    specs = (entry.loras[lora.name] for lora in loras if lora.name in entry.loras)
+    return ", ".join(spec.trigger for spec in specs if spec.trigger)
 
 
 def seed_of(seed: int, number: int, attempt: int) -> int:

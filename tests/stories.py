@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
+import yaml
 from PIL import Image
 
 from api.gateway import Gateway
 from api.in_process import HostRunner, Unmetered
 from api.residency import Residency
-from models.catalogue import Catalogue
+from models.families import Stage
 from models.resolve import ServerLimits
+from models.served import served_catalogue
 from models.sources import Source
+from runners.executor import Pass
 from runners.hosting import Host
+from runners.observer import EngineObserver
 from runners.service import engine_limits, host_options
 from safety.policy import Policy
 from settings import Settings
@@ -24,7 +30,11 @@ from storyboard.scenes import Plan, PlanRequest, Scene
 from storyboard.scorers import Scorers
 from storyboard.scoring import Pair
 from storyboard.story import Story
+from tests.serving import ENTRY_FIELDS
+from tests.tiny.conditions import tiny_ip_adapter, tiny_lora
+from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
+STORY = "a story of an apple"
 SCENES = ("a red apple", "a blue car", "a green tree", "a red car", "a blue apple", "a green car")
 
 
@@ -41,6 +51,17 @@ class Scenes:
         return Plan("scenes", tuple(scenes))
 
 
+class Passes(EngineObserver):
+    """Remembers how many calls shared each denoiser pass."""
+
+    def __init__(self) -> None:
+        self.calls: list[int] = []
+
+    def on_pass(self, forward: Pass) -> None:
+        if forward.part.stage is Stage.DENOISE:
+            self.calls.append(forward.calls)
+
+
 class Scores:
     """Scores by a function of picture and text, and remembers what it was asked."""
 
@@ -55,28 +76,75 @@ class Scores:
         return self.given[-1][1]
 
 
+@dataclass(frozen=True)
+class Studio:
+    """A maker, and what it draws with."""
+
+    maker: Maker
+    hosts: Mapping[str, Host]
+    passes: Passes
+
+    @property
+    def running(self) -> int:
+        """Requests in the engines, or waiting for them."""
+        states = [host.state() for host in self.hosts.values()]
+        return sum(state["running"] + state["queued"] for state in states)
+
+    def with_(self, **changes: Any) -> Maker:
+        """Return a maker of the same models with other settings, planner or scores."""
+        settings = self.maker.settings.model_copy(update=changes.pop("settings", {}))
+        scores, planner = changes.pop("scores", None), changes.pop("planner", self.maker.planner)
+        scorers = self.maker.scorers if scores is None else Scorers(settings, scores.compare)
+        gateway = replace(self.maker.gateway, **changes)
+        return Maker(gateway, planner, scorers, settings)
+
+
 @asynccontextmanager
-async def story_maker(
-    catalogue: Catalogue, settings: Settings, planner: Any = None, scores: Any = None
-) -> AsyncIterator[tuple[Maker, dict[str, Host]]]:
-    """Yield a maker over hosts of a catalogue's models, and those hosts; they are unloaded at the end."""
+async def story_studio(settings: Settings) -> AsyncIterator[Studio]:
+    """Yield a maker of the settings' models; they are unloaded at the end."""
+    catalogue, passes = served_catalogue(settings), Passes()
     hosts = {
-        entry.id: Host(entry, engine_limits(entry, settings), host_options(settings))
+        entry.id: Host(entry, engine_limits(entry, settings), host_options(settings), passes)
         for entry in catalogue.entries.values()
     }
     runners = {model: HostRunner(host) for model, host in hosts.items()}
     limits = ServerLimits(settings.max_prompt_chars, settings.max_num_images, settings.request_timeout_s)
     gateway = Gateway(catalogue, runners, limits, Residency(catalogue, runners, None), Unmetered(), Policy())
     try:
-        scorers = Scorers(settings, (scores or Scores(lambda *_: 1.0)).compare)
-        yield Maker(gateway, planner or Scenes(), scorers, settings), hosts
+        yield Studio(
+            Maker(gateway, Scenes(), Scorers(settings, Scores(lambda *_: 1.0).compare), settings), hosts, passes
+        )
     finally:
         for runner in runners.values():
             await runner.unload(force=True)
 
 
+def write_story_catalogue(folder: Path) -> Path:
+    """Write a catalogue of `tiny-xl`, with a character and an IP-Adapter, and of `tiny`; return its file.
+
+    The LoRA `stranger` of `tiny-xl` was made for `tiny`.
+    """
+    xl, sd = tiny_stable_diffusion_xl(folder / "sdxl"), tiny_stable_diffusion(folder / "sd")
+    (folder / "xl").mkdir()
+    loras = {
+        "character": tiny_lora(xl, folder / "character.safetensors"),
+        "stranger": tiny_lora(sd, folder / "stranger.safetensors"),
+    }
+    own = {
+        "loras": {name: lora.model_dump(mode="json") for name, lora in loras.items()},
+        "ip_adapter": tiny_ip_adapter(xl, folder / "xl").model_dump(mode="json"),
+    }
+    entries = {
+        "tiny-xl": {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"path": "sdxl"}, **own},
+        "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
+    }
+    file = folder / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(entries))
+    return file
+
+
 async def events_of(maker: Maker, **fields: Any) -> list[StoryEvent]:
-    async with aclosing(maker.make(Story(**{"prompt": "a story of an apple", **fields}))) as happenings:
+    async with aclosing(maker.make(Story(**{"prompt": STORY, **fields}))) as happenings:
         return [event async for event in happenings]
 
 

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import torch
 from diffusers import ControlNetModel, UNet2DConditionModel
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.entries import ControlNetSpec, IpAdapterSpec
+from models.entries import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.sources import Source
 
 EMBEDDING = 32
@@ -32,6 +34,17 @@ def tiny_ip_adapter(checkpoint: Path, folder: Path) -> IpAdapterSpec:
         source=Source(path=folder, file="ip_adapter.safetensors"),
         image_encoder=Source(path=folder, subfolder="image_encoder"),
     )
+
+
+def tiny_lora(checkpoint: Path, file: Path) -> LoraSpec:
+    """Save a LoRA of random weights for a checkpoint's UNet, as the training scripts of diffusers do."""
+    torch.manual_seed(5)
+    unet = _unet(checkpoint)
+    unet.add_adapter(LoraConfig(r=3, init_lora_weights=False, target_modules=["to_q", "to_v"]))
+    # Without lora_alpha in the file, the loader takes the rank.
+    layers = {f"unet.{name}": weight.contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
+    save_file(layers, file)
+    return LoraSpec(source=Source(path=file))
 
 
 def _controlnet(checkpoint: Path, folder: Path, seed: int) -> Path:
