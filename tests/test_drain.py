@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,13 @@ import httpx
 import psutil
 import pytest
 
+from jobs.desk import JobDesk
+from jobs.job import Job, JobState
+from jobs.queue import QueueSettings
+from runners.engine import Engine
+from tests.drawing import request
+from tests.job_desk import EngineProducer, finished, job_desk, order
+from tests.redis_server import RedisServer, redis_server
 from tests.replica import Replica, replica
 from tests.serving import wait_for, write_tiny_catalogue
 
@@ -34,6 +44,12 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(catalogue: Path, tmp_path: Path) -> Iterator[Replica]:
     files = {"JUBAKO_JOBS_FILE": str(tmp_path / "jobs.sqlite"), "JUBAKO_STORAGE": str(tmp_path / "files")}
     with replica(catalogue, **files, **SLOWED) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as server:
         yield server
 
 
@@ -126,3 +142,37 @@ def test_a_service_manager_may_tell_every_process(server: Replica, pool: ThreadP
     server.tell_to_stop()
     assert picture.result().status_code == 200
     assert server.stopped() == 0
+
+
+async def begun(desk: JobDesk, job: Job) -> None:
+    """Wait for a job's first step."""
+    async with asyncio.timeout(60), aclosing(desk.watch(job.id)) as happenings:
+        async for event in happenings:
+            if event["event"] == "step":
+                return
+
+
+async def test_a_job_in_hand_of_a_desk_that_closes_is_anothers_at_once(
+    engine: Engine, tmp_path: Path, redis: RedisServer
+) -> None:
+    # By itself, Redis would give it to another only after this time.
+    queue = QueueSettings(redis.url, concurrency=8, redelivery=timedelta(hours=1))
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
+        job = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        await begun(desk, job)
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
+        done = await finished(desk, job)
+    assert (done.state, done.attempts) == (JobState.COMPLETED, 2)
+
+
+async def test_a_desk_that_finishes_takes_nothing_new(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path) as desk:
+        long = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        await begun(desk, long)
+        finishing = asyncio.create_task(desk.finished())
+        # A read of the queue that had begun may still bring one.
+        await asyncio.sleep(0.5)
+        new = await desk.submit(order(request()))
+        await finishing
+        assert (await desk.get(long.id)).state is JobState.COMPLETED
+        assert (await desk.get(new.id)).state is JobState.PENDING
