@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from bentoml import Bento
 
 BASE_IMAGE = "python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51"
-"""Docker's official image, by the digest of its index. `docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's digest."""
+"""Docker's official image, by the digest of its index.
+
+`docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's.
+"""
 UV = "uv==0.13.8"
 """BentoML installs packages with it; unnamed, it would be the release of the day."""
 DATA = "/data"

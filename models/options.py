@@ -20,7 +20,7 @@ class ModelOptions(BaseModel):
         min_length=1,
         validation_alias=AliasChoices("JUBAKO_MODELS", "DIFFUSER_MODEL_ID"),
         description="Catalogue ids, or the hub's repositories of catalogue entries, to serve, separated by commas. The "
-        "first is the default of requests.",
+        "first is the default of requests. A Bento that carries models serves those by default.",
     )
     aliases: Annotated[dict[str, str], NoDecode] = Field(
         default={},

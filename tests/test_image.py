@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
@@ -13,8 +14,12 @@ from typing import Any
 
 import psutil
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+from packaging.utils import canonicalize_name
 from PIL import Image
 
+from supply.lock import pins
 from tests.containers import USER, Container, ImageStore, can_build, container, image_store
 from tests.judged import seen_in
 from tests.package_sources import build_volumes
@@ -30,7 +35,7 @@ IMAGE = "localhost/jubako:cpu-tiny-xl"
 LONG = 900
 """Steps of a picture that takes seconds."""
 RED_APPLE = {"prompt": "a red apple"}
-SLOWED = {"JUBAKO_BATCH_TOKENS": "64", "JUBAKO_MAX_RUNNING": "2"}
+SLOWED: dict[str, Any] = {"JUBAKO_BATCH_TOKENS": "64", "JUBAKO_MAX_RUNNING": "2"}
 DRAIN_S = 30.0
 ENDING_S = 15.0
 """Generous: what processes take to end once they have nothing in hand."""
@@ -89,6 +94,19 @@ def test_image_has_what_serves_and_no_more(built: Built) -> None:
         assert not list((root / "app/.venv").glob("lib/*/site-packages/nvidia/cu*"))
 
 
+def test_bill_of_materials_has_the_lock_and_the_base(built: Built, tmp_path: Path) -> None:
+    file = tmp_path / "jubako.cdx.json"
+    built.store.run(sys.executable, "-m", "supply.sbom", IMAGE, str(file), "--backend", "buildah")
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read_text()) is None
+    found = json.loads(file.read_text())["components"]
+    packages = {
+        canonicalize_name(each["name"]): each["version"] for each in found if "pkg:pypi/" in each.get("purl", "")
+    }
+    # The image has PyTorch's build for CPUs.
+    assert {name: version.partition("+")[0] for name, version in packages.items()}.items() >= pins().items()
+    assert any(each.get("purl", "").startswith("pkg:deb/debian/libc6@") for each in found)
+
+
 def test_container_draws_without_rights_on_a_read_only_root(server: Container) -> None:
     answer = server.post("/text_to_image", prompt="a red apple on a blue background", seed=1)
     assert answer.status_code == 200, answer.text
@@ -99,7 +117,7 @@ def test_container_draws_without_rights_on_a_read_only_root(server: Container) -
 
 
 def test_told_to_stop_it_drains_and_its_jobs_go_on_in_the_next(built: Built, tmp_path: Path) -> None:
-    settings = {"JUBAKO_MODELS": "tiny-xl", "JUBAKO_DRAIN_S": str(DRAIN_S), **SLOWED}
+    settings: dict[str, Any] = {"JUBAKO_MODELS": "tiny-xl", "JUBAKO_DRAIN_S": str(DRAIN_S), **SLOWED}
     with container(built.store, IMAGE, tmp_path, **settings) as server, ThreadPoolExecutor() as pool:
         jobs = [_submit(server, seed) for seed in range(12)]
         picture = pool.submit(
@@ -144,4 +162,5 @@ def _status(server: Container, session_id: str) -> dict[str, Any]:
 def _processes(server: Container) -> list[psutil.Process]:
     """All of the container, but for runc itself."""
     runc = psutil.Process(server.pid)
-    return runc.children(recursive=True)
+    processes: list[psutil.Process] = runc.children(recursive=True)
+    return processes
