@@ -75,26 +75,20 @@ def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: 
         raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode draws with")
     if story.reference_scale is not None and not story.guided:
         raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
-    scorer = scorers.of(entry)
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
     loras = _operators_loras(settings) if is_operators else story.loras
-    loras = _operators_loras(settings) if is_operators else story.loras
+    trigger = (is_operators and settings.story_lora_trigger) or _triggers(entry, loras)
+    scorer = scorers.of(entry, trigger)
     return Commission(
         story=story,
         entry=entry,
         loras=loras,
-        trigger=(is_operators and settings.story_lora_trigger) or _triggers(entry, loras),
+        trigger=trigger,
         scorer=scorer,
         threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
         reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
     )
-
-
-def _trigger(entry: Entry, loras: tuple[Lora, ...]) -> str:
-    """What calls these LoRAs up; those that the model does not have are refused later."""
-    specs = (entry.loras[lora.name] for lora in loras if lora.name in entry.loras)
-    return ", ".join(spec.trigger for spec in specs if spec.trigger)
 
 
 def seed_of(seed: int, number: int, attempt: int) -> int:

@@ -33,7 +33,7 @@ from storyboard.clip import Clip
 from storyboard.clip_host import ClipHost
 from storyboard.options import StoryOptions
 from storyboard.scorer_client import ScorerClient
-from storyboard.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, Scorers
+from storyboard.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
 from storyboard.scoring import Pair, Scorer
 from tests.serving import ROOT, free_port, photo, wait_for
 from tests.tiny.clip import tiny_clip
@@ -126,6 +126,8 @@ class TestWhichClip:
         assert miniature.token_opt is not None
         assert (own.clip, own.threshold) == (miniature.token_opt.clip, OWN_THRESHOLD)
         assert (openai.clip, openai.threshold) == (OPENAI_CLIP, OPENAI_THRESHOLD)
+        assert usual.of(miniature, "kumo").threshold == STRANGER_THRESHOLD
+        assert usual.of(miniature, "a cat").threshold == OWN_THRESHOLD
         changed = StoryOptions(story_clip_model=str(tmp_path), story_clip_threshold=0.3)
         for entry in (miniature, sdxl):
             scorer = Scorers(changed, host.compare).of(entry)
