@@ -92,10 +92,16 @@ class JobDesk:
         self._chores: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Connect to everything, take up what was left unfinished, and begin to work."""
+        """Connect to everything, take up what was left unfinished, and begin to work.
+
+        Redis may still be on its way: all else goes on meanwhile.
+        """
         await self._ledger.open()
         await self._queue.open()
-        await self._reconcile()
+        try:
+            await self._reconcile()
+        except LedgerUnavailable as error:
+            log.warning("%s; jobs are taken up once it does", error.message)
         self._chores = [
             asyncio.create_task(self._regularly(RECONCILE_S, self._reconcile)),
             asyncio.create_task(self._regularly(MEASURE_S, lambda: measure_queue(self._ledger))),

@@ -275,3 +275,13 @@ async def test_two_desks_do_not_share_a_file(engine: Engine, tmp_path: Path) -> 
         with pytest.raises(LedgerUnavailable):
             async with job_desk(producer, tmp_path):
                 pass
+
+
+async def test_redis_may_come_after_the_server(engine: Engine, tmp_path: Path, storage: Storage) -> None:
+    redis = RedisServer(tmp_path)
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, storage) as desk:
+        with pytest.raises(LedgerUnavailable):
+            await desk.submit(order())
+        with redis.running():
+            job = await desk.submit(order())
+            assert (await finished(desk, job)).state is JobState.COMPLETED
