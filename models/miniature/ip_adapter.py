@@ -7,6 +7,7 @@ values of their own. Only those are trained; the UNet stays as it is.
 
 import argparse
 from pathlib import Path
+from typing import Any, cast
 
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
@@ -17,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import CLIPVisionModelWithProjection
 
-from .character import Cast
 from .concepts import CONCEPTS, training_pairs
 from .data import Sprites, fetch_emoji
 from .evaluate import CHECKPOINT, load
@@ -55,8 +55,11 @@ class Adapter(nn.Module):
 
     def scale(self, scale: float) -> None:
         """Set how strongly the reference acts."""
-        for processor in self.processors:
+        for processor in self.layers():
             processor.scale = [scale]
+
+    def layers(self) -> list[Any]:
+        return list(self.processors)
 
 
 def load_with_encoder(checkpoint: Path) -> StableDiffusionPipeline:
@@ -101,7 +104,7 @@ def published(
             image_proj[f"layers.{layer}.0.to_kv.{kind}"] = torch.cat([value, weights[name.replace("to_k", "to_v")]])
         elif module != "attn.to_v":
             image_proj[f"layers.{layer}.{_PUBLISHED[module]}.{kind}"] = value
-    ip_adapter = {}
+    ip_adapter: dict[str, Tensor] = {}
     for place, (keys, own_values) in zip(places, values, strict=True):
         ip_adapter |= {f"{place}.to_k_ip.weight": keys, f"{place}.to_v_ip.weight": own_values}
     return {"image_proj": image_proj, "ip_adapter": ip_adapter}
@@ -136,9 +139,10 @@ def train(work: Path, device: torch.device) -> None:
         )
 
     trainer = Trainer(adapter, work / "ip-adapter.pt", SCHEDULE)
+    averaged = cast(Adapter, trainer.averaged)
     places = cross_attention(unet)
-    trainer.run(loss_of, lambda step: save(trainer.averaged, places), watch_every=300)
-    save(trainer.averaged, places)
+    trainer.run(loss_of, lambda step: save(averaged, places), watch_every=300)
+    save(averaged, places)
 
 
 def name_things(resampler: nn.Module, data: ReferenceSet, work: Path) -> None:
@@ -161,7 +165,7 @@ def name_things(resampler: nn.Module, data: ReferenceSet, work: Path) -> None:
 
 def save(adapter: Adapter, places: dict[int, str]) -> None:
     """Write an adapter in half precision, as ``load_ip_adapter`` reads it."""
-    values = [(processor.to_k_ip[0].weight, processor.to_v_ip[0].weight) for processor in adapter.processors]
+    values = [(processor.to_k_ip[0].weight, processor.to_v_ip[0].weight) for processor in adapter.layers()]
     weights = {
         f"{group}.{name}": value.detach().half().contiguous()
         for group, tensors in published(adapter.resampler, values, places).items()
@@ -186,7 +190,7 @@ def main() -> None:
     if arguments.evaluate:
         pipeline = load_with_encoder(CHECKPOINT)
         pipeline.load_ip_adapter(FILE.parent, subfolder="", weight_name=FILE.name)
-        evaluate(pipeline, Cast(fetch_emoji(arguments.work)), arguments.count, arguments.sheet)
+        evaluate(pipeline, Sprites(fetch_emoji(arguments.work)), arguments.count, arguments.sheet)
         return
     train(arguments.work, torch.device(arguments.device))
 

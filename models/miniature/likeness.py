@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from .captions import article, plain_caption
 from .character import CENTRED, OBJECT
-from .character import PAIRS as KUMO_PAIRS
 from .concepts import COLOURS, Pair, training_pairs
 from .data import Picture, Sprites, composite
 from .evaluate import (
@@ -30,8 +29,10 @@ from .judge import load_judge
 from .references import LOOKS, Recoloured
 
 SCALES = (0.0, 0.2, 0.6, 1.0)
-SHOWN = 10  # pictures of a row of the sheet
 Caption = Literal["open", "full"]
+SHOWN: tuple[tuple[Caption, float], ...] = (("open", 0.0), ("open", 1.0), ("full", 0.2))
+"""Rows of the sheet, below the references; COLUMNS pictures of each."""
+COLUMNS = 10
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,10 @@ def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> Wanted:
 
 
 def other_colour(pair: Pair) -> str:
-    """Another colour; one on which the adapter saw the concept, if it saw it at all."""
+    """Another colour, on which the adapter saw the concept."""
     concept, colour = pair
-    seen = [known for name, known in training_pairs() if name == concept and known != colour]
-    choice = seen or [known for known in COLOURS if known != colour]
-    return choice[list(COLOURS).index(colour) % len(choice)]
+    seen = [known for name, known in training_pairs() if name == concept]
+    return seen[list(COLOURS).index(colour) % len(seen)]
 
 
 def draw_after(
@@ -98,18 +98,22 @@ def look_share(sprites: Sprites, images: np.ndarray, wish: Wanted) -> float:
 
 
 def wishes(sprites: Sprites, count: int) -> Iterator[tuple[str, Wanted]]:
-    """Held-out pairs in their own look and in others, and a character that the adapter never saw."""
+    """Held-out pairs in their own look and in others."""
     pairs = wanted_pairs(count)
     yield "own look", wanted(sprites, pairs, [0] * count)
     yield "other look", wanted(sprites, pairs, [1 + i % (len(LOOKS) - 1) for i in range(count)])
-    yield "kumo", wanted(sprites, KUMO_PAIRS, [0] * len(KUMO_PAIRS))
+
+
+def spread(pictures: np.ndarray) -> np.ndarray:
+    """A row of the sheet from pictures of a kind."""
+    return pictures[:: max(1, len(pictures) // COLUMNS)][:COLUMNS]
 
 
 def evaluate(pipeline: StableDiffusionPipeline, sprites: Sprites, count: int, sheet: Path | None) -> None:
     """Print shares of right concepts, backgrounds and looks, and the likeness to the references."""
     judge, rows = load_judge(), []
     for name, wish in wishes(sprites, count):
-        rows.append(np.stack(wish.references[:: max(1, len(wish.pairs) // SHOWN)][:SHOWN]) / 255)
+        rows.append(spread(np.stack(wish.references) / 255))
         for caption in ("open", "full"):
             for scale in SCALES:
                 images = draw_after(pipeline, wish, scale, caption)
@@ -121,6 +125,7 @@ def evaluate(pipeline: StableDiffusionPipeline, sprites: Sprites, count: int, sh
                 }
                 rounded = {key: round(float(value), 3) for key, value in figures.items()}
                 print(f"{name}, {caption} caption, scale {scale:g}:", json.dumps(rounded), flush=True)
-                rows.append(images[:: max(1, len(images) // SHOWN)][:SHOWN])
+                if (caption, scale) in SHOWN:
+                    rows.append(spread(images))
     if sheet:
-        contact_sheet(np.concatenate(rows), columns=SHOWN).save(sheet)
+        contact_sheet(np.concatenate(rows), columns=COLUMNS).save(sheet)
