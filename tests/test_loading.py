@@ -30,7 +30,7 @@ from models.request import Task
 from models.sources import Source
 from models.store import save_to_store
 from runners.engine import EngineLimits
-from runners.service import _runner_service
+from runners.service import runner_service
 from runners.warmup import warm_up, warmup_request
 from settings import Settings
 from tests.drawing import draw_plain, largest_difference, request
@@ -223,9 +223,9 @@ class TestStore:
         weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
         entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
         settings = Settings()
-        declared = [str(model.tag) for model in _runner_service(entry, settings, [1.0]).models]
+        declared = [str(model.tag) for model in runner_service(entry, settings, [1.0], alone=True).models]
         assert declared == [weights, lora]
-        assert _runner_service(entry_of({"path": checkpoint}), settings, [1.0]).models == []
+        assert runner_service(entry_of({"path": checkpoint}), settings, [1.0], alone=True).models == []
 
 
 class TestSingleFiles:

@@ -15,6 +15,7 @@ import pytest
 
 from errors import Busy, InvalidRequest, StartError
 from models.request import GenerationRequest, Task
+from models.served import served_catalogue
 from runners.client import RunnerClient
 from runners.elsewhere import remote_runners
 from runners.events import Event, Picture
@@ -148,8 +149,9 @@ class TestAPool:
 
 
 class TestStarts:
-    def settings(self, runner: Replica, **more: str) -> Settings:
-        return Settings(catalogue=runner.catalogue, **{"JUBAKO_MODELS": "tiny", **more})
+    def settings(self, runner: Replica, **more: Any) -> Settings:
+        values: dict[str, Any] = {"catalogue": runner.catalogue, "JUBAKO_MODELS": "tiny", **more}
+        return Settings(**values)
 
     def test_a_runner_by_itself_needs_a_key_and_one_model(self, runner: Replica) -> None:
         with pytest.raises(StartError, match="JUBAKO_RUNNER_KEY"):
@@ -158,8 +160,6 @@ class TestStarts:
             service_alone(self.settings(runner, JUBAKO_MODELS="tiny,tiny-xl", runner_key=KEY))
 
     def test_a_gateway_needs_the_key_and_knows_the_models(self, runner: Replica) -> None:
-        from models.served import served_catalogue
-
         for runners, key, words in (
             ("tiny=http://a:1", None, "JUBAKO_RUNNER_KEY"),
             ("tyni=http://a:1", KEY, "tyni"),
