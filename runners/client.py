@@ -19,6 +19,7 @@ from errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from models.request import GenerationRequest
 from runners.connection import CONNECT_TIMEOUT_S, open_session
 from runners.events import Event
+from runners.siblings import DEPENDENCY
 from runners.wire import encode_request, read_events
 
 log = logging.getLogger("jubako")
@@ -150,5 +151,5 @@ class RunnerClient:
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            self._opened = open_session(self._url, self._key)
+            self._opened = open_session(self._url, f"{DEPENDENCY}{self._model}", self._key)
         return self._opened

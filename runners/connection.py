@@ -15,8 +15,11 @@ ASK_EVERY_S = 5
 ASK_TIMES = 3
 
 
-def open_session(url: str, key: str | None = None) -> aiohttp.ClientSession:
-    """Return a session of the running event loop; `url` is `http://host:port` or `file:///path`."""
+def open_session(url: str, service: str, key: str | None = None) -> aiohttp.ClientSession:
+    """Return a session of the running event loop; `url` is `http://host:port` or `file:///path`.
+
+    On BentoCloud, all services of a Bento have one address, and the name in this header says which is meant.
+    """
     parts = urlsplit(url)
     # A runner bounds its waiting line and each request has its deadline; no limit of ours adds to that.
     connector: aiohttp.BaseConnector = (
@@ -26,7 +29,7 @@ def open_session(url: str, key: str | None = None) -> aiohttp.ClientSession:
     )
     base_url = "http://runner" if parts.scheme == "file" else url
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    headers = {"Runner-Name": service} | ({} if key is None else {"Authorization": f"Bearer {key}"})
     return aiohttp.ClientSession(base_url, connector=connector, timeout=timeout, headers=headers, read_bufsize=2**20)
 
 

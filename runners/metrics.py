@@ -38,9 +38,7 @@ MEMORY = Gauge(
     # A process that was killed leaves its figures behind; the next one's replace them.
     multiprocess_mode="mostrecent",
 )
-READY = Gauge(
-    "jubako_model_ready", "Whether the model is loaded", labelnames=["model"], multiprocess_mode="mostrecent"
-)
+READY = Gauge("jubako_model_ready", "Whether the model is loaded", labelnames=["model"], multiprocess_mode="mostrecent")
 LOOK_S = 5.0
 
 

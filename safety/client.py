@@ -40,7 +40,7 @@ class PictureCheck:
 
     async def _scores(self, seen: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         if self._session is None:
-            self._session = open_session(self._url)
+            self._session = open_session(self._url, "runner-safety")
         body = pickle.dumps({"images": seen})
         timeout = aiohttp.ClientTimeout(TIMEOUT_S)
         try:

@@ -58,7 +58,7 @@ class ScorerClient:
 
     async def _ask(self, api: str, body: bytes, timeout_s: float) -> Any:
         if self._session is None:
-            self._session = open_session(self._url)
+            self._session = open_session(self._url, "runner-scorer")
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             if not self._loaded:

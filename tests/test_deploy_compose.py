@@ -33,7 +33,7 @@ Service = dict[str, Any]
 
 def compose(*arguments: str | Path, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("docker-compose")
-    command = [program, *arguments, "config", "--format", "json"]
+    command = [str(part) for part in (program, *arguments, "config", "--format", "json")]
     return subprocess.run(
         command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True
     )
@@ -53,7 +53,7 @@ def services(secrets: Path) -> dict[str, Service]:
 
 def read(secrets: Path, *files: str, **environment: str) -> dict[str, Service]:
     options = [option for file in files for option in ("-f", DEPLOY / file)]
-    answer = compose("--env-file", secrets, *options, **environment)
+    answer = compose("--env-file", secrets, *options, folder=ROOT, **environment)
     assert answer.returncode == 0, answer.stderr
     found: dict[str, Service] = json.loads(answer.stdout)["services"]
     return found

@@ -41,7 +41,7 @@ Thing = dict[str, Any]
 @cache
 def rendered(overlay: str) -> list[Thing]:
     kubectl = Path(sys.executable).with_name("kubectl")
-    command = [kubectl, "kustomize", FOLDER / "overlays" / overlay]
+    command = [str(kubectl), "kustomize", str(FOLDER / "overlays" / overlay)]
     return list(yaml.safe_load_all(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 

@@ -17,6 +17,7 @@ from bentoml._internal.cloud.schemas.schemasv2 import CreateDeploymentSchema
 from bentoml._internal.utils.cattr import bentoml_cattr
 
 from packing import BASE_IMAGE
+from runners.client import RunnerClient
 from settings import refuse_unknown_variables
 
 ROOT = Path(__file__).parents[1]
@@ -53,7 +54,7 @@ def test_systemd_finds_no_fault(unit: Path, gpu: bool) -> None:
 
 @needs_systemd
 def test_server_is_shut_in(unit: Path) -> None:
-    command = ["systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", "--no-pager", unit]
+    command = ["systemd-analyze", "security", "--offline=yes", f"--threshold={EXPOSURE}", "--no-pager", str(unit)]
     answer = subprocess.run(command, capture_output=True, text=True)
     assert answer.returncode == 0, answer.stdout
 
@@ -142,3 +143,13 @@ def test_bentocloud_gets_every_service_of_the_bento(deployment: dict[str, Any]) 
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")}
     answer = subprocess.run(command, cwd=ROOT, env={**environment, **settings}, capture_output=True, text=True)
     assert set(answer.stdout.splitlines()[-1].split()) == deployment["services"].keys(), answer.stderr
+
+
+async def test_gateway_names_whom_it_asks(deployment: dict[str, Any]) -> None:
+    """All services of a deployment have one address there (_bentoml_impl/client/http.py sends the same header)."""
+    client = RunnerClient("sdxl", "http://127.0.0.1:1")
+    try:
+        name = client._session.headers["Runner-Name"]
+    finally:
+        await client.close()
+    assert name in deployment["services"]
