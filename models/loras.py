@@ -19,6 +19,7 @@ from errors import LoadFailed
 from models.building import building
 from models.entries import LoraSpec
 from models.fetching import RETRY_S, local_path
+from models.peft_files import peft_weights
 
 log = logging.getLogger("jubako.loading")
 
@@ -76,7 +77,12 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> 
     dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
     try:
         with building:
-            pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
+            if (weights := peft_weights(file, lora_modules(pipeline))) is not None:
+                pipeline.load_lora_weights(weights, adapter_name=adapter)
+            else:
+                pipeline.load_lora_weights(
+                    file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True
+                )
         _check_and_cast(pipeline, adapter, dtypes)
     except torch.OutOfMemoryError:
         eject(pipeline, adapter)

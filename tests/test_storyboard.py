@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from safetensors.torch import load_file, save_file
 
 from errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
 from models.request import GenerationRequest, Lora
@@ -24,7 +25,7 @@ from storyboard.maker import Maker
 from storyboard.scenes import Plan, PlanRequest
 from storyboard.scoring import Pair
 from storyboard.story import Story
-from tests.drawing import photo
+from tests.drawing import largest_difference, photo
 from tests.stories import SCENES, STORY, Scores, Studio, board_of, events_of, story_studio, write_story_catalogue
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -215,6 +216,16 @@ class TestCharacters:
         async with story_studio(settings_with(catalogue, lora_path=tmp_path)) as studio:
             named = await board_of(studio.maker, loras=[{"name": "character"}])
             assert bytes_of(await board_of(studio.maker)) == bytes_of(named)
+
+    async def test_a_folder_may_be_one_of_pefts_own(self, catalogue: Path, tmp_path: Path) -> None:
+        weights = load_file(catalogue.parent / "character.safetensors")
+        own = {f"base_model.model.{name.removeprefix('unet.')}": weight for name, weight in weights.items()}
+        save_file(own, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text('{"r": 3, "lora_alpha": 6}')
+        async with story_studio(settings_with(catalogue, lora_path=tmp_path)) as studio:
+            named = await board_of(studio.maker, loras=[{"name": "character", "scale": 2.0}])
+            for one, other in zip((await board_of(studio.maker)).frames, named.frames, strict=True):
+                assert largest_difference(one.picture.image, other.picture.image) <= 1
 
     async def test_a_path_that_is_not_there_is_the_documents_error(self, catalogue: Path) -> None:
         async with story_studio(settings_with(catalogue, lora_path=Path("/nowhere/final"))) as studio:
