@@ -23,7 +23,7 @@ none.
 """
 STRANGER_THRESHOLD = 0.2
 """For characters that only a LoRA knows, and that CLIP does not: the rest of the prompt is what it can see. Pictures of
-`kumo` score 0.30 to 0.65 for their prompts, and -0.28 to -0.03 for Kumo on another background.
+`kumo` score 0.28 to 0.64 for their prompts, and -0.34 to -0.03 for Kumo on another background.
 """
 OPENAI_THRESHOLD = 0.2
 """Pictures of Stable Diffusion models score 0.20 to 0.35 (eval-learn's documentation, "CLIP Score"; logits are 100
