@@ -91,6 +91,14 @@ def test_the_story_is_told_in_its_order_and_its_own_words(story: str) -> None:
         at = text.index(beat, at) + len(beat)
 
 
+@pytest.mark.parametrize("seen_as_one", ["👩‍👩‍👧‍👦", "षि", "❤️", "e\u0301"])
+@pytest.mark.parametrize("shift", range(8))
+def test_no_cut_goes_through_what_is_seen_as_one_character(seen_as_one: str, shift: int) -> None:
+    beats = beats_of("x" * shift + seen_as_one * 61)
+    assert len(beats) > 1
+    assert all(beat.endswith(seen_as_one) for beat in beats)
+
+
 def test_another_seed_tells_the_story_in_another_way() -> None:
     assert scenes(ALDAR, seed=1) != scenes(ALDAR, seed=2)
 

@@ -123,14 +123,15 @@ class CastOutline(_Outline):
     def __init__(self, request: PlanRequest, vocabulary: Vocabulary) -> None:
         # A trigger is a character of its own, and in all pictures.
         concepts = (request.trigger,) if request.trigger else vocabulary.concepts
-        scene = create_model(
+        one_of: Any = Literal
+        scene: Any = create_model(
             "Scene",
             __config__=ConfigDict(extra="forbid"),
-            concept=(Literal[concepts], ...),
-            colour=(Literal[vocabulary.colours], ...),
+            concept=(one_of[concepts], ...),
+            colour=(one_of[vocabulary.colours], ...),
             caption=(Text, ...),
         )
-        super().__init__(request, list[scene], _FEW_WORDS)  # type: ignore[valid-type]
+        super().__init__(request, list[scene], _FEW_WORDS)
         self._casting = Casting(vocabulary, "", request.story, request.trigger)
 
     def read(self, answer: str) -> list[Scene]:
