@@ -59,9 +59,7 @@ class TestShipped:
         ids = Counter(entry for file in SHIPPED for entry in load_catalogue(file).entries)
         assert [entry for entry, files in ids.items() if files > 1] == []
 
-    @pytest.mark.parametrize(
-        ("model", "task"), [(e.id, task) for e in CATALOGUE.entries.values() for task in e.tasks]
-    )
+    @pytest.mark.parametrize(("model", "task"), [(e.id, task) for e in CATALOGUE.entries.values() for task in e.tasks])
     def test_a_request_that_leaves_all_to_the_defaults_is_accepted(
         self, catalogue: Catalogue, model: str, task: Task
     ) -> None:
