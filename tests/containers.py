@@ -138,9 +138,10 @@ class Container:
 
     def remove(self) -> None:
         """Whatever is left, ends now."""
+        if self._process is not None and self._process.poll() is None:
+            subprocess.run(self._runc("kill", then=("KILL",)))
+            self._process.wait(60)
         subprocess.run(self._runc("delete", "--force"), check=True)
-        if self._process is not None:
-            self._process.wait(30)
 
     def execute(self, *command: str) -> subprocess.CompletedProcess[bytes]:
         """Run a command beside the server, as the same user."""
@@ -151,6 +152,13 @@ class Container:
 
     def post(self, path: str, **fields: Any) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", json=fields, timeout=120)
+
+    @contextmanager
+    def stream(self, path: str, **fields: Any) -> Iterator[Iterator[str]]:
+        """Post, and read the answer line by line as it comes."""
+        with httpx.stream("POST", f"{self.url}{path}", json=fields, timeout=120) as answer:
+            assert answer.status_code == 200
+            yield answer.iter_lines()
 
     def _ready(self) -> bool:
         assert self._process is not None
