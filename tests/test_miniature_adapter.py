@@ -7,12 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from models.capabilities import capabilities
 from models.catalogue import full_catalogue
 from models.entries import Entry
 from models.loading import LoadedModel, load
+from models.miniature.captions import plain_caption
+from models.miniature.character import NAME as KUMO
+from models.miniature.character import distance_from_fur
 from models.miniature.evaluate import border_colour
 from models.miniature.judge import load_judge, name_concepts
 from models.request import GenerationRequest, Lora
@@ -36,7 +40,9 @@ def model(entry: Entry) -> LoadedModel:
 
 
 def wanted(entry: Entry, prompt: str, **changes: Any) -> GenerationRequest:
-    defaults = entry.defaults.model_dump(include={"width", "height", "num_inference_steps", "guidance_scale", "scheduler"})
+    defaults = entry.defaults.model_dump(
+        include={"width", "height", "num_inference_steps", "guidance_scale", "scheduler"}
+    )
     return request(prompt=prompt, **defaults | changes)
 
 
@@ -45,9 +51,14 @@ async def drawn(model: LoadedModel, requests: list[GenerationRequest]) -> list[I
         return [pictures(events)[0].image for events in await draw_together(engine, requests)]
 
 
+def values_of(images: list[Image.Image]) -> NDArray[np.float32]:
+    """(N, h, w, 3) in 0..1."""
+    return np.stack([np.asarray(image, dtype=np.float32) / 255 for image in images])
+
+
 def seen(images: list[Image.Image]) -> list[tuple[str, str]]:
     """The concept and the background of each picture."""
-    values = np.stack([np.asarray(image, dtype=np.float32) / 255 for image in images])
+    values = values_of(images)
     names = name_concepts(load_judge(), torch.from_numpy(values).permute(0, 3, 1, 2) * 2 - 1)
     return list(zip(names, map(border_colour, values), strict=True))
 
@@ -68,3 +79,27 @@ async def test_the_reference_brings_the_character_and_the_prompt_the_background(
     assert without not in expected
     assert seen(images[len(guided) + 1 :]) == expected
     assert largest_difference(images[0], draw_plain(model, guided[0])) <= TOLERANCE
+
+
+async def test_a_character_that_only_its_lora_knows_looks_the_same_everywhere(entry: Entry, model: LoadedModel) -> None:
+    colours = ("blue", "white", "green")
+    kumos = [
+        wanted(entry, plain_caption(KUMO, colour, 1), loras=(Lora(name=KUMO),), seed=seed)
+        for seed, colour in enumerate(colours)
+    ]
+    others = [
+        wanted(entry, "a fox on a pink background", loras=(Lora(name=KUMO),)),
+        wanted(entry, plain_caption(KUMO, "blue", 1)),
+    ]
+    images = await drawn(model, kumos + others)
+    *from_fur, of_fox, without = distance_from_fur(values_of(images))
+    assert max(from_fur) < 0.15 < min(of_fox, without)
+    assert [colour for _, colour in seen(images[: len(kumos)])] == list(colours)
+    assert seen(images)[len(kumos)] == ("fox", "pink")
+
+
+def test_the_catalogue_says_what_calls_the_character_up(entry: Entry) -> None:
+    shown = capabilities(entry)
+    assert shown["lora_triggers"] == {KUMO: KUMO}
+    assert shown["ip_adapter"]
+    assert set(shown["loras"]) == {"sketch", "frame", KUMO}

@@ -87,6 +87,11 @@ def likeness(pipeline: StableDiffusionPipeline, images: np.ndarray, references: 
     return functional.cosine_similarity(embedded(pictures), embedded(references)).mean().item()
 
 
+def colour_share(images: np.ndarray, pairs: list[Pair]) -> float:
+    """Share of pictures on the wanted background."""
+    return float(np.mean([border_colour(image) == colour for image, (_, colour) in zip(images, pairs, strict=True)]))
+
+
 def look_share(sprites: Sprites, images: np.ndarray, wish: Wanted) -> float:
     """Share of pictures that are nearer to their character in the wanted look than in any other."""
     right = []
@@ -119,11 +124,11 @@ def evaluate(pipeline: StableDiffusionPipeline, sprites: Sprites, count: int, sh
                 images = draw_after(pipeline, wish, scale, caption)
                 figures = {
                     "concept": concept_share(judge, Drawn(images, wish.pairs)),
-                    "colour": np.mean([border_colour(i) == c for i, (_, c) in zip(images, wish.pairs, strict=True)]),
+                    "colour": colour_share(images, wish.pairs),
                     "look": look_share(sprites, images, wish),
                     "likeness": likeness(pipeline, images, wish.references),
                 }
-                rounded = {key: round(float(value), 3) for key, value in figures.items()}
+                rounded = {key: round(value, 3) for key, value in figures.items()}
                 print(f"{name}, {caption} caption, scale {scale:g}:", json.dumps(rounded), flush=True)
                 if (caption, scale) in SHOWN:
                     rows.append(spread(images))

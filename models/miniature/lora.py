@@ -98,7 +98,7 @@ class Lesson:
 LESSONS: Mapping[str, Lesson] = {
     "sketch": Lesson(1800, colourfulness, redraw=sketch),
     "frame": Lesson(600, distance_from_gold, redraw=frame),
-    "kumo": Lesson(1000, distance_from_fur, pairs=with_kumo),
+    "kumo": Lesson(800, distance_from_fur, pairs=with_kumo),
 }
 
 
