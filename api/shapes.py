@@ -10,15 +10,18 @@ from api.job_answers import job_refusal
 from api.openai.errors import openai_refusal
 from api.pipeline import refused as pipeline_refused
 from api.refusals import refusal
+from api.story_answers import refused as story_refused
 from errors import JubakoError
 
 SHAPES: dict[str, Refusal] = {
     "/api": job_refusal,
     "/generator": job_refusal,
+    "/generate": story_refused,
     "/generate-inpainting": inpainting_refused,
     "/inpainting": inpainting_refused,
     "/openai": openai_refusal,
     "/pipeline": pipeline_refused,
+    "/storyboard": story_refused,
     "/text2image": pipeline_refused,
     "/v1": openai_refusal,
 }

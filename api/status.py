@@ -9,8 +9,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
+from api.current import current_maker
 from api.gateway import current_gateway
 from api.lifecycle import lifecycle_routes
+from api.storyboard import story_health
 from models.capabilities import capabilities
 from version import VERSION
 
@@ -19,13 +21,14 @@ ABLE = frozenset({"ready", "unloaded"})
 COMING = frozenset({"starting", "loading"})
 
 
-async def health(_: Request) -> JSONResponse:
+async def health(request: Request) -> JSONResponse:
     """Answer 200 when at least one model can draw, or would be loaded for a request; else 503."""
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
-    states = {model["state"] for model in models}
+    by_id = {model["model"]: model["state"] for model in models}
+    states = set(by_id.values())
     able = states & ABLE
     status = "loading" if states & COMING else "healthy" if able == states else "degraded"
-    body = {"status": status, "version": VERSION, "models": models}
+    body = {"status": status, "version": VERSION, "models": models, **story_health(current_maker(request), by_id)}
     return JSONResponse(body, 200 if able else 503)
 
 

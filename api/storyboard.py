@@ -6,6 +6,7 @@ field or query parameter `format`, or the header `Accept`, asks for events, a sh
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -53,20 +54,20 @@ async def generate(
 @status_router.get("/health")
 async def health(request: Request) -> JSONResponse:
     """Say whether stories can be drawn, and with what."""
-    return JSONResponse(await health_body(current_maker(request)))
-
-
-async def health_body(maker: Maker) -> dict[str, Any]:
-    """Return the document's fields, and after them ours."""
+    maker = current_maker(request)
     entry = story_entry(maker.settings, maker.gateway.catalogue)
     state = await maker.gateway.runners[entry.id].state()
+    return JSONResponse({"status": "running", **story_health(maker, {entry.id: state["state"]}), "model": entry.id})
+
+
+def story_health(maker: Maker, states: Mapping[str, str]) -> dict[str, Any]:
+    """Return what the document's health says beside the status; `states` are those of the models, by id."""
+    entry = story_entry(maker.settings, maker.gateway.catalogue)
     path = maker.settings.lora_path
     return {
-        "status": "running",
-        "model_loaded": state["state"] == READY,
+        "model_loaded": states[entry.id] == READY,
         "lora_path": None if path is None else str(path),
         "ref_guided_available": entry.ip_adapter is not None,
-        "model": entry.id,
     }
 
 

@@ -209,6 +209,7 @@ class TestAClosedServer:
         assert (openai["code"], openai["type"]) == ("invalid_api_key", "authentication_error")
         assert http.post("/text2image/pipeline/run").json()["status"] == "error"
         assert http.post("/generate-inpainting").json().keys() == {"detail"}
+        assert http.post("/generate").json().keys() == http.post("/storyboard").json().keys() == {"detail", "code"}
 
     def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
         http.headers.update(bearer(ALICE))

@@ -91,7 +91,9 @@ class TestTheDocument:
 
     def test_its_curls_for_testing(self, server: Replica) -> None:
         # At the root, health is that of all contracts; theirs alone is under the prefix.
-        assert shell(f"curl -s {server.url}/health")["status"] == "healthy"
+        health = shell(f"curl -s {server.url}/health")
+        assert health["status"] == "healthy"
+        assert {"model_loaded", "lora_path", "ref_guided_available"} <= health.keys()
         body = shell(f"""curl -s -X POST "{server.url}/generate" \\
   -H "Content-Type: application/json" \\
   -d '{{"prompt": "Aldar Kose riding his horse", "seed": 123}}'""")
