@@ -93,7 +93,7 @@ async def test_a_character_that_only_its_lora_knows_looks_the_same_everywhere(en
     ]
     images = await drawn(model, kumos + others)
     *from_fur, of_fox, without = distance_from_fur(values_of(images))
-    assert max(from_fur) < 0.15 < min(of_fox, without)
+    assert max(from_fur) < 0.2 < min(of_fox, without)
     assert [colour for _, colour in seen(images[: len(kumos)])] == list(colours)
     assert seen(images)[len(kumos)] == ("fox", "pink")
 
