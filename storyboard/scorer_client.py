@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from typing import Any
 
 import aiohttp
@@ -32,6 +33,8 @@ class ScorerClient:
         self._loading = asyncio.Lock()
         self._loaded: set[Source] = set()
         """What the scorer has, as far as it was heard of."""
+        self._refused: dict[Source, tuple[float, str]] = {}
+        """When a CLIP could not be loaded, and why: the other frames of a story need not see it fail again."""
 
     async def compare(self, source: Source, pair: Pair) -> float:
         """Return the cosine of a pair by a CLIP, -1 to 1.
@@ -51,9 +54,14 @@ class ScorerClient:
 
     async def _load(self, source: Source) -> None:
         """Loading takes longer than any comparison, so none has to wait for it within its own time."""
+        failed_at_s, reason = self._refused.get(source, (float("-inf"), ""))
+        if time.monotonic() - failed_at_s < RETRY_S:
+            raise LoadFailed(reason, RETRY_S)
         answer: dict[str, str] = await self._ask("load", pickle.dumps({"source": source}), LOAD_TIMEOUT_S)
         if "refused" in answer:
-            raise LoadFailed(f"frames cannot be compared with their prompts: {answer['refused']}", RETRY_S)
+            reason = f"frames cannot be compared with their prompts: {answer['refused']}"
+            self._refused[source] = (time.monotonic(), reason)
+            raise LoadFailed(reason, RETRY_S)
         self._loaded.add(source)
 
     async def _ask(self, api: str, body: bytes, timeout_s: float) -> Any:

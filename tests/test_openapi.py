@@ -13,6 +13,8 @@ EXAMPLES = 8
 def test_no_request_is_answered_by_a_server_error(server: str) -> None:
     program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--url", server, "--checks", "not_a_server_error", "--max-examples", str(EXAMPLES)]
+    # A story is several pictures.
+    options += ["--request-timeout", "60"]
     # The same requests every time.
     repeatable = ["--generation-deterministic", "--no-color"]
     command = [program, "run", f"{server}/openapi.json", *options, *repeatable, "--phases", "coverage,fuzzing"]
