@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from diffusers.utils import convert_state_dict_to_diffusers
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image, ImageFilter
@@ -141,8 +140,8 @@ def train(name: str, work: Path, device: torch.device) -> None:
 
 
 def save(unet: UNet2DConditionModel, name: str) -> None:
-    """Write the UNet's LoRA in diffusers' format, in half precision."""
-    layers = convert_state_dict_to_diffusers(get_peft_model_state_dict(unet))
+    """Write the UNet's LoRA in half precision, under peft's names: diffusers would leave its older ones out."""
+    layers = get_peft_model_state_dict(unet)
     StableDiffusionPipeline.save_lora_weights(
         FOLDER,
         unet_lora_layers={key: value.half().contiguous() for key, value in layers.items()},
