@@ -9,7 +9,7 @@ FROM ${BASE} AS build
 # cpu or gpu: which build of torch.
 ARG APP_ENV=cpu
 ENV VIRTUAL_ENV=/app/.venv PATH=/app/.venv/bin:$PATH UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 BENTOML_DO_NOT_TRACK=True
-RUN pip install --no-cache-dir --root-user-action ignore uv==0.13.8 && uv venv /app/.venv
+RUN pip install --no-cache-dir --root-user-action ignore uv==0.13.9 && uv venv /app/.venv
 WORKDIR /src
 COPY constraints.txt ./
 RUN case "$APP_ENV" in \

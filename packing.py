@@ -19,7 +19,7 @@ BASE_IMAGE = "python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d88
 
 `docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's.
 """
-UV = "uv==0.13.8"
+UV = "uv==0.13.9"
 """BentoML installs packages with it; unnamed, it would be the release of the day."""
 DATA = "/data"
 """The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
