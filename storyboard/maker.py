@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from api.gateway import Drawing, Gateway
-from errors import Busy, DeadlineExceeded, GenerationFailed, LoadFailed, RateExceeded
+from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
 from models.request import GenerationRequest
 from runners.events import Picture, Step
 from settings import Settings
@@ -56,7 +56,7 @@ class Maker:
     async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
         """Yield what happens, down to Finished; closing the generator stops all drawing.
 
-        A deadline that passes ends the story with the frames that are done. Raises the JubakoError that ended it
+        A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
         otherwise; DeadlineExceeded when no frame is done.
         """
         wanted, happened = self._commission(story), asyncio.Queue[StoryEvent | None]()
@@ -88,7 +88,8 @@ class _Making:
         self._plan: Plan | None = None
         self._best: dict[int, Frame] = {}
         """By the number of the scene; a frame may be here that is being drawn again."""
-        self._done = 0
+        self._told: set[int] = set()
+        """The scenes whose frames were delivered."""
         self._warnings: tuple[str, ...] = ()
 
     @property
@@ -114,12 +115,20 @@ class _Making:
         board = Storyboard(self._wanted.story, model, self._plan, frames, seconds, error, self._warnings)
         self._tell(Finished(board))
 
-    def _late(self, deadline_s: float | None) -> str:
-        """What a story says whose deadline has passed. Raises DeadlineExceeded when there is nothing to show."""
+    def _late(self, deadline_s: float | None) -> str | None:
+        """Deliver what is there of a story whose deadline has passed; return what to say if frames are missing.
+
+        Raises DeadlineExceeded when there is nothing to show.
+        """
         passed = f"deadline_s: {deadline_s:g} s have passed"
         if self._plan is None or not self._best:
             raise DeadlineExceeded(f"{passed} before the first frame was done")
-        return f"{passed} with {len(self._best)} of {len(self._plan.scenes)} frames done"
+        for number in sorted(self._best.keys() - self._told):
+            self._deliver(number)
+        if len(self._best) < len(self._plan.scenes):
+            return f"{passed} with {len(self._best)} of {len(self._plan.scenes)} frames done"
+        self._warnings += (f"{passed} while frames were scored or drawn again",)
+        return None
 
     async def _make(self) -> None:
         self._plan = await self._maker.planner.plan(self._wanted.plan_request)
@@ -142,21 +151,30 @@ class _Making:
 
     async def _frame(self, scene: Scene, drawing: Drawing, reference: Image.Image | None) -> Frame:
         """Draw until a frame scores well enough, or tries are used up; the best is kept."""
-        for attempt in range(1, self._wanted.max_tries + 1):
-            if attempt > 1:
-                try:
-                    drawing = await self._accepted(scene, attempt, reference)
-                except RateExceeded:
-                    break
-            picture = await self._drawn(scene, drawing, attempt)
-            score = await self._score(picture, scene)
-            self._keep(Frame(scene, drawing.request, picture, score, attempt))
-            if score is None or score >= self._wanted.threshold:
+        score, attempt = await self._try(scene, drawing, 1), 1
+        while score is not None and score < self._wanted.threshold and attempt < self._wanted.max_tries:
+            attempt += 1
+            try:
+                score = await self._try(scene, await self._accepted(scene, attempt, reference), attempt)
+            except JubakoError:
+                # A used-up rate, a full line, a picture that is not to be shown: there is one already.
                 break
-        self._done += 1
+        return self._deliver(scene.number)
+
+    async def _try(self, scene: Scene, drawing: Drawing, attempt: int) -> float | None:
+        """Draw a frame once and keep it if it is the best; return its score."""
+        frame = Frame(scene, drawing.request, await self._drawn(scene, drawing, attempt), None, attempt)
+        # Before there is a score, for the deadline may pass meanwhile.
+        self._keep(frame)
+        score = await self._score(frame.picture, scene)
+        self._keep(replace(frame, clip_score=score))
+        return score
+
+    def _deliver(self, number: int) -> Frame:
         assert self._plan is not None
-        frame = self._best[scene.number]
-        self._tell(FrameDone(frame, self._done, len(self._plan.scenes)))
+        self._told.add(number)
+        frame = self._best[number]
+        self._tell(FrameDone(frame, len(self._told), len(self._plan.scenes)))
         return frame
 
     def _keep(self, frame: Frame) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ import pytest
 import pytest_asyncio
 from safetensors.torch import load_file, save_file
 
+from api.in_process import HostRunner
 from errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
 from models.request import GenerationRequest, Lora
 from models.served import CHARACTER, served_catalogue
 from models.sources import Source
+from runners.events import Event
+from runners.hosting import Host
 from settings import Settings
 from storyboard.commission import seed_of
 from storyboard.errors import NotInitialized
@@ -134,6 +137,11 @@ class TestValidation:
         maker = studio.with_(scores=Scores(lambda *_: 0.1), meter=Purse(pictures=7))
         assert sum(frame.tries for frame in (await board_of(maker)).frames) == 7
 
+    async def test_a_try_that_fails_leaves_the_best(self, studio: Studio) -> None:
+        jammed = {"tiny-xl": Jammed(studio.hosts["tiny-xl"], room=8)}
+        board = await board_of(studio.with_(scores=Scores(lambda *_: 0.1), runners=jammed))
+        assert sorted(frame.tries for frame in board.frames) in ([1, 1, 1, 1, 2, 2], [1, 1, 1, 1, 1, 3])
+
     async def test_a_rate_that_is_too_small_refuses_the_story_before_it_draws(self, studio: Studio) -> None:
         studio.passes.calls.clear()
         with pytest.raises(RateExceeded):
@@ -247,14 +255,27 @@ class TestCharacters:
 
 class TestEnds:
     async def test_a_deadline_returns_the_frames_that_are_done(self, studio: Studio) -> None:
-        maker = studio.with_(scores=Slow("a green car", "a red car"))
-        board = await board_of(maker, deadline_s=4)
+        runners = {"tiny-xl": Stuck(studio.hosts["tiny-xl"], "a green car", "a red car")}
+        board = await board_of(studio.with_(runners=runners), deadline_s=4)
         assert [frame.scene.number for frame in board.frames] == [1, 2, 3, 5]
         assert board.error == "deadline_s: 4 s have passed with 4 of 6 frames done"
 
+    async def test_a_deadline_delivers_frames_that_wait_for_a_score_or_are_drawn_again(self, studio: Studio) -> None:
+        events = await events_of(studio.with_(scores=Slow("a green car", "a red car")), deadline_s=4)
+        delivered = [event for event in events if isinstance(event, FrameDone)]
+        assert sorted(event.frame.scene.number for event in delivered) == [1, 2, 3, 4, 5, 6]
+        assert [(event.done, event.of) for event in delivered] == [(n, 6) for n in range(1, 7)]
+        assert isinstance(events[-1], Finished)
+        board = events[-1].storyboard
+        assert [frame.clip_score for frame in board.frames] == [1.0, 1.0, 1.0, None, 1.0, None]
+        assert (board.error, board.warnings) == (
+            None,
+            ("deadline_s: 4 s have passed while frames were scored or drawn again",),
+        )
+
     async def test_a_deadline_without_any_frame_is_an_error(self, studio: Studio) -> None:
         with pytest.raises(DeadlineExceeded, match="before the first frame"):
-            await board_of(studio.with_(scores=Slow(*SCENES)), deadline_s=2)
+            await board_of(studio.maker, num_inference_steps=800, deadline_s=2)
         await until_idle(studio)
 
     async def test_leaving_frees_everything(self, studio: Studio) -> None:
@@ -306,6 +327,35 @@ class Slow:
         if pair[1] in self._texts:
             await asyncio.Event().wait()
         return 1.0
+
+
+class Stuck(HostRunner):
+    """Never draws some prompts."""
+
+    def __init__(self, host: Host, *prompts: str) -> None:
+        super().__init__(host)
+        self._prompts = prompts
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        if request.prompt in self._prompts:
+            await asyncio.Event().wait()
+        async with aclosing(super().generate(request)) as happenings:
+            async for event in happenings:
+                yield event
+
+
+class Jammed(HostRunner):
+    """Has room for no more than so many requests, ever."""
+
+    def __init__(self, host: Host, room: int) -> None:
+        super().__init__(host)
+        self._room = room
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        self._room -= 1
+        if self._room < 0:
+            raise Busy("the line is full")
+        return super().generate(request)
 
 
 class Speechless:
