@@ -25,6 +25,8 @@ def decode_field(field: str, files: list[bytes], max_px: int) -> Image.Image | l
 
     Raises InvalidRequest.
     """
+    if not files and field != "images":
+        raise InvalidRequest(field, "is an empty list")
     if len(files) > (MAX_IMAGES if field == "images" else 1):
         raise InvalidRequest(field, f"has {len(files)} files, more than it takes")
     decode = decode_mask if field == "mask" else decode_image

@@ -171,6 +171,12 @@ def test_a_coloured_mask_counts_by_brightness() -> None:
     assert list(decode_mask(saved(Image.new("RGB", (1, 1), WHITE)), "mask", MAX_PX).tobytes()) == [255]
 
 
+def test_a_field_of_one_image_needs_one() -> None:
+    assert decode_field("images", [], MAX_PX) == []
+    with pytest.raises(InvalidRequest, match="reference_image: is an empty list"):
+        decode_field("reference_image", [], MAX_PX)
+
+
 def test_several_images_share_the_limit_on_pixels() -> None:
     file = saved(Image.new("RGB", (10, 10)))
     assert isinstance(decode_field("images", [file] * 3, 300), list)

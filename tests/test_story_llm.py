@@ -188,7 +188,16 @@ async def test_a_refusal_is_told_in_our_words(status: int, meaning: str, endpoin
     assert "Incorrect" not in failed.value.message
 
 
-@pytest.mark.parametrize("body", ["<html>Welcome</html>", '{"error": "no such thing"}'])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<html>Welcome</html>",
+        '{"error": "no such thing"}',
+        '{"choices": []}',
+        '{"choices": [{"text": "of an older kind"}]}',
+        '{"choices": [{"message": {"content": [{"text": "in parts"}]}}]}',
+    ],
+)
 async def test_something_else_answers_with_status_200(body: str, endpoint: ScriptedEndpoint) -> None:
     kind = "text/html" if body.startswith("<") else "application/json"
     endpoint.script = [web.Response(text=body, content_type=kind) for _ in range(2)]

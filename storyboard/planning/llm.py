@@ -10,7 +10,6 @@ from typing import Any
 
 import openai
 from openai import AsyncOpenAI
-from openai.types.chat import ChatCompletion
 
 from errors import PlanningFailed
 from storyboard.options import StoryOptions
@@ -119,8 +118,11 @@ def _format(outline: Outline) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": schema}
 
 
-def _text_of(completion: object) -> str:
+def _text_of(completion: Any) -> str:
     """Return the first choice's text; empty for whatever else an endpoint sends with status 200."""
-    if not isinstance(completion, ChatCompletion) or not getattr(completion, "choices", None):
+    # The client takes any JSON for a completion, and checks none of its types.
+    try:
+        text = completion.choices[0].message.content
+    except (AttributeError, LookupError, TypeError):
         return ""
-    return completion.choices[0].message.content or ""
+    return text if isinstance(text, str) else ""
