@@ -69,6 +69,7 @@ async def _story(request: Request, entry: Entry, fields: dict[str, Any], common:
         output_format=form.output_format,
         kind=STORYBOARD,
         webhook_url=form.webhook_url,
-        repeatable="seed" in form.model_fields_set,
+        # With a deadline it may end with some of its frames.
+        repeatable="seed" in form.model_fields_set and form.deadline_s is None,
         **common,
     )

@@ -83,7 +83,8 @@ class Telling:
 def told(story: Story, model: str, mode: str) -> Iterator[Telling]:
     """Count and log one story, by how the block ends."""
     telling = Telling(model, mode)
-    log.info("storyboard: %s, %s mode, seed %d: %s", model, mode, story.seed, story.prompt)
+    # Quoted: a line break in a story must not begin a line of the log.
+    log.info("storyboard: %s, %s mode, seed %d: %r", model, mode, story.seed, story.prompt)
     try:
         yield telling
     except JubakoError as error:

@@ -250,6 +250,7 @@ class TestMistakes:
             ({"prompt": STORY, "loras": [{"name": "nobody"}]}, "loras: "),
             ({"prompt": STORY, "reference_scale": 0.5}, "reference_scale: there is no reference"),
             ({"prompt": STORY, "reference_image": "http://example.com/a.png"}, "reference_image: "),
+            ({"prompt": STORY, "reference_image": []}, "reference_image: is an empty list"),
         ],
     )
     @pytest.mark.parametrize("path", ["/generate", "/storyboard/generate"])
@@ -299,6 +300,11 @@ class TestJobs:
         for result, frame in zip(status["results"][1:], drawn, strict=False):
             assert http.get(result["url"]).content == base64.b64decode(frame["image"])
             assert result["seed"] == frame["seed"]
+
+    def test_what_a_deadline_left_over_is_nobody_elses_result(self, http: httpx.Client) -> None:
+        first = ended(http, submit(http, seed=11, deadline_s=60))
+        assert ended(http, submit(http, seed=11))["attempts"] == first["attempts"] == 1
+        assert ended(http, submit(http, seed=11))["attempts"] == 0
 
     def test_it_is_cancelled_like_others(self, http: httpx.Client) -> None:
         session_id = submit(http, "tiny-xl", num_inference_steps=800)
