@@ -13,13 +13,16 @@ from runners.drain import Drain
 
 RETRY_S = 5
 STOPPING = "this server is being stopped; try again later, or another one"
+FOLLOWING = "/events"
+"""How the addresses of WebSockets end that follow a job; over any other, something is drawn."""
 
 
 class Draining:
     """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is told to stop.
 
-    All that draws is a POST; whoever reads (health, the state of a job, a result) is answered to the end. Streams of
-    events that are read with GET end with the server, as do WebSockets: both may be followed again elsewhere.
+    All that draws is a POST or a WebSocket; whoever reads (health, the state of a job, a result) is answered to the
+    end. Who follows a job, by a stream that is read with GET or by a WebSocket, is cut off when the server ends, and
+    may follow it elsewhere.
     """
 
     def __init__(self, app: ASGIApp, drain: Drain, refusal_for: Callable[[str, JubakoError], ASGIApp]) -> None:
@@ -33,11 +36,11 @@ class Draining:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send, self._drain)
-        if self._drain.refusing and scope.get("method") == "POST":
+        if self._drain.refusing and _draws(scope):
             await self._refuse(scope, receive, answer)
             return
         with self._drain.in_hand.holding():
-            if scope["type"] == "websocket":
+            if scope["type"] == "websocket" and not _draws(scope):
                 self._drain.in_hand.only_watches()
             try:
                 await self._app(scope, receive, answer)
@@ -49,6 +52,13 @@ class Draining:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._refusal_for(scope["path"], Busy(STOPPING, RETRY_S))(scope, receive, send)
+
+
+def _draws(scope: Scope) -> bool:
+    if scope["type"] == "websocket":
+        path: str = scope["path"]
+        return not path.endswith(FOLLOWING)
+    return bool(scope["method"] == "POST")
 
 
 class _Answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -16,6 +17,8 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 from jobs.desk import JobDesk
 from jobs.job import Job, JobState
@@ -92,6 +95,21 @@ def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Repl
     assert not picture.done(), "it was long enough for all of this"
     assert server.get("/livez").status_code == 200
     assert picture.result().status_code == 200
+    assert server.stopped() == 0
+
+
+def test_a_picture_over_a_websocket_is_in_hand_as_any_other(server: Replica, pool: ThreadPoolExecutor) -> None:
+    address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
+    with connect(address, max_size=None) as socket:
+        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
+        wait_for(lambda: in_hand(server) == 1)
+        server.tell_to_stop()
+        wait_for(lambda: server.get("/readyz").status_code == 503)
+        with pytest.raises(InvalidStatus) as refused:
+            connect(address)
+        assert refused.value.response.status_code == 503
+        *_, last = [json.loads(text) for text in socket]
+    assert last == {"type": "done", "images": 1}
     assert server.stopped() == 0
 
 
