@@ -12,7 +12,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check format compose-secrets lock bento benchmark benchmark-story parity clean configuration licences sbom
+.PHONY: help serve test test-image check format compose-secrets lock bento image benchmark benchmark-story parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
