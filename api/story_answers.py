@@ -138,6 +138,5 @@ def _told(event: StoryEvent, story: Story) -> str:
 
 def _plan(event: Planned, story: Story) -> dict[str, Any]:
     scenes = [{"frame_number": s.number, "prompt": s.prompt, "caption": s.caption} for s in event.plan.scenes]
-    mode = "ref_guided" if story.guided else "simple"
-    told = {"planner": event.plan.planner, "model": event.model, "mode": mode}
+    told = {"planner": event.plan.planner, "model": event.model, "mode": story.mode}
     return {**told, "num_frames": len(scenes), "scenes": scenes}

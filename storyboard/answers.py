@@ -52,7 +52,7 @@ def answer_with(board: Storyboard, images: list[str]) -> StoryboardAnswer:
         num_frames=len(board.frames),
         frames=[frame_answer(frame, image) for frame, image in zip(board.frames, images, strict=True)],
         generation_time_seconds=round(board.seconds, 1),
-        mode=board.mode,
+        mode=board.story.mode,
         planner=board.plan.planner,
         model=board.model,
         seed=board.story.seed,

@@ -40,10 +40,6 @@ class Storyboard:
     warnings: tuple[str, ...] = ()
 
     @property
-    def mode(self) -> str:
-        return "ref_guided" if self.story.guided else "simple"
-
-    @property
     def mean_score(self) -> float | None:
         scores = [frame.clip_score for frame in self.frames if frame.clip_score is not None]
         return fmean(scores) if scores else None

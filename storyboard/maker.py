@@ -61,7 +61,7 @@ class Maker:
         """
         wanted, happened = self._commission(story), asyncio.Queue[StoryEvent | None]()
         making = _Making(self, wanted, happened.put_nowait)
-        with told(story, wanted.entry.id, making.mode) as telling:
+        with told(story, wanted.entry.id) as telling:
             await self.check(story)
             work = asyncio.create_task(making.run())
             work.add_done_callback(lambda _: happened.put_nowait(None))
@@ -91,10 +91,6 @@ class _Making:
         self._told: set[int] = set()
         """The scenes whose frames were delivered."""
         self._warnings: tuple[str, ...] = ()
-
-    @property
-    def mode(self) -> str:
-        return "ref_guided" if self._wanted.story.guided else "simple"
 
     async def run(self) -> None:
         started, error = time.perf_counter(), None

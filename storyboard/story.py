@@ -64,3 +64,8 @@ class Story(BaseModel):
     def guided(self) -> bool:
         """Whether frames are drawn after a reference."""
         return self.use_ref_guided or self.reference_image is not None
+
+    @property
+    def mode(self) -> str:
+        """The same, as the document says it: `simple` or `ref_guided`."""
+        return "ref_guided" if self.guided else "simple"

@@ -80,9 +80,9 @@ class Telling:
 
 
 @contextmanager
-def told(story: Story, model: str, mode: str) -> Iterator[Telling]:
+def told(story: Story, model: str) -> Iterator[Telling]:
     """Count and log one story, by how the block ends."""
-    telling = Telling(model, mode)
+    mode, telling = story.mode, Telling(model, story.mode)
     # Quoted: a line break in a story must not begin a line of the log.
     log.info("storyboard: %s, %s mode, seed %d: %r", model, mode, story.seed, story.prompt)
     try:

@@ -63,7 +63,7 @@ class TestFrames:
         board = await board_of(studio.maker)
         assert [frame.scene.prompt for frame in board.frames] == list(SCENES)
         assert [frame.request.prompt for frame in board.frames] == list(SCENES)
-        assert (board.model, board.plan.planner, board.mode, board.error) == ("tiny-xl", "scenes", "simple", None)
+        assert (board.model, board.plan.planner, board.story.mode, board.error) == ("tiny-xl", "scenes", "simple", None)
 
     async def test_each_frame_has_a_seed_of_its_own_that_follows_from_the_story(self, studio: Studio) -> None:
         board = await board_of(studio.maker, seed=7)
@@ -166,7 +166,7 @@ class TestReferences:
     async def test_the_others_are_drawn_after_the_first(self, studio: Studio) -> None:
         board = await board_of(studio.maker, use_ref_guided=True)
         first, *others = board.frames
-        assert board.mode == "ref_guided"
+        assert board.story.mode == "ref_guided"
         assert first.request.reference_image is None
         for frame in others:
             assert frame.request.reference_image is not None
