@@ -146,7 +146,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             self._watch = asyncio.create_task(watch(entry.id, self._host.state))
 
         def __is_ready__(self) -> bool:
-            return self._host.settled
+            return self._host.settled and not drain.begun
 
         @bentoml.api(input_spec=RequestFrame, output_spec=Frames)
         async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,14 +19,14 @@ from models.request import GenerationRequest, Task
 from models.served import served_catalogue
 from runners.client import RunnerClient
 from runners.elsewhere import remote_runners
-from runners.events import Event, Picture
+from runners.events import Event, Picture, Step
 from runners.pool import RunnerPool
 from runners.service import service_alone
 from runners.wire import decode_request, encode_request
 from settings import Settings
 from tests.drawing import request
 from tests.replica import Replica, replica
-from tests.serving import free_port, write_tiny_catalogue
+from tests.serving import free_port, wait_for, write_tiny_catalogue
 
 KEY = "a key that runners share"
 PICKLE = "application/vnd.bentoml+pickle"
@@ -146,6 +147,23 @@ class TestAPool:
             await pool.load("cuda:9")
         await pool.load()
         assert isinstance((await events_of(pool, request()))[-1], Picture)
+
+
+async def test_one_that_is_told_to_stop_finishes_its_picture_and_takes_no_other(
+    runner: Replica, pool_of: Callable[..., RunnerPool]
+) -> None:
+    with replica(runner.catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=KEY) as ending:
+        pool = pool_of(ending.url)
+        async with aclosing(pool.generate(request(num_inference_steps=900, progress=True))) as happenings:
+            async for event in happenings:
+                if isinstance(event, Step):
+                    break
+            ending.tell_to_stop()
+            await asyncio.to_thread(wait_for, lambda: ending.get("/readyz").status_code == 503)
+            with pytest.raises(Busy):
+                await events_of(pool_of(ending.url), request())
+            assert isinstance([event async for event in happenings][-1], Picture)
+        assert ending.stopped() == 0
 
 
 class TestStarts:
