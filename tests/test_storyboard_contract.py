@@ -162,7 +162,7 @@ class TestStories:
             "storyboard_frames_sum",
             "storyboard_clip_score_sum",
         ):
-            assert f"jubako_storyboard{name}" in told
+            assert f"jubako_{name}" in told
 
 
 class TestShapes:
