@@ -13,6 +13,9 @@ SILENCE_S = 10
 """After this much silence on a connection the other machine is asked whether it is there."""
 ASK_EVERY_S = 5
 ASK_TIMES = 3
+IDLE_S = 3.0
+"""How long a connection without a request is kept: less than the 5 s after which BentoML's workers close theirs, since
+a request that is sent at that moment is lost."""
 
 
 def open_session(url: str, service: str, key: str | None = None) -> aiohttp.ClientSession:
@@ -23,9 +26,9 @@ def open_session(url: str, service: str, key: str | None = None) -> aiohttp.Clie
     parts = urlsplit(url)
     # A runner bounds its waiting line and each request has its deadline; no limit of ours adds to that.
     connector: aiohttp.BaseConnector = (
-        aiohttp.UnixConnector(parts.path, limit=0)
+        aiohttp.UnixConnector(parts.path, limit=0, keepalive_timeout=IDLE_S)
         if parts.scheme == "file"
-        else aiohttp.TCPConnector(limit=0, socket_factory=_kept_alive)
+        else aiohttp.TCPConnector(limit=0, keepalive_timeout=IDLE_S, socket_factory=_kept_alive)
     )
     base_url = "http://runner" if parts.scheme == "file" else url
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S)

@@ -6,18 +6,20 @@ import asyncio
 import json
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 
 from errors import Busy, InvalidRequest, StartError
 from models.request import GenerationRequest, Task
 from models.served import served_catalogue
 from runners.client import RunnerClient
+from runners.connection import IDLE_S, open_session
 from runners.elsewhere import remote_runners
 from runners.events import Event, Picture, Step
 from runners.pool import RunnerPool
@@ -147,6 +149,27 @@ class TestAPool:
             await pool.load("cuda:9")
         await pool.load()
         assert isinstance((await events_of(pool, request()))[-1], Picture)
+
+
+async def test_no_connection_is_used_that_its_server_may_be_closing() -> None:
+    connections = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+        with suppress(asyncio.IncompleteReadError):
+            while await reader.readuntil(b"\r\n\r\n"):
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        host, port = listening.sockets[0].getsockname()
+        async with open_session(f"http://{host}:{port}", "runner-tiny") as session:
+            for idle_s, opened in ((0, 1), (0.2, 1), (IDLE_S + 0.5, 2)):
+                await asyncio.sleep(idle_s)
+                assert (await session.get("/")).status == 200
+                assert len(connections) == opened
+    # As bentoml and uvicorn have it by default.
+    assert uvicorn.Config("").timeout_keep_alive > IDLE_S
 
 
 async def test_one_that_is_told_to_stop_finishes_its_picture_and_takes_no_other(
