@@ -44,14 +44,19 @@ class Maker:
         return await self.gateway.check(wanted.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
 
     async def take_in(self, story: Story) -> Story:
-        """Return a story that is to be made later, by whatever process: checked, counted, and its model named.
+        """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
+        for its model, threshold, tries and reference named, so that it stays what it is.
 
         Raises what `check` raises, and RateExceeded.
         """
         request = await self.check(story)
         frames = story.num_frames or MIN_FRAMES
         await self.gateway.meter.charge(request.model_copy(update={"num_images": frames}))
-        return story.model_copy(update={"model": request.model})
+        wanted = self._commission(story)
+        settled = {"model": request.model, "clip_threshold": wanted.threshold, "max_tries": wanted.max_tries}
+        if story.guided:
+            settled["reference_scale"] = wanted.reference_scale
+        return story.model_copy(update=settled)
 
     async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
         """Yield what happens, down to Finished; closing the generator stops all drawing.

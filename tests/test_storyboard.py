@@ -136,6 +136,15 @@ class TestValidation:
         strict = await board_of(studio.with_(scores=poor), clip_threshold=0.7, max_tries=2)
         assert [frame.tries for frame in strict.frames] == [2] * 6
 
+    async def test_what_is_made_later_is_made_as_the_operator_had_it_then(self, studio: Studio) -> None:
+        story = await studio.maker.take_in(Story(prompt=STORY, use_ref_guided=True))
+        assert (story.model, story.clip_threshold, story.max_tries, story.reference_scale) == (
+            "tiny-xl",
+            THRESHOLD,
+            3,
+            0.2,
+        )
+
     async def test_frames_are_compared_with_their_prompts(self, studio: Studio) -> None:
         scores = Scores(lambda *_: 1.0)
         await board_of(studio.with_(scores=scores))
