@@ -45,7 +45,7 @@ def _images_in(value: Image.Image | tuple[Image.Image, ...] | None) -> tuple[Ima
 
 
 def decode_request(frame: bytes) -> GenerationRequest:
-    """Read a request. Raises ValueError for bytes that are none."""
+    """Read a request. Raises ValueError or KeyError for bytes that are none."""
     line, _, pixels = frame.partition(b"\n")
     header = json.loads(line)
     images: dict[str, list[Image.Image]] = {}
