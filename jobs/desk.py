@@ -12,6 +12,7 @@ from typing import Any
 
 from errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
+from jobs.ending import end
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
 from jobs.job import PICTURES, Ending, Job, JobState
@@ -114,10 +115,7 @@ class JobDesk:
 
     async def close(self) -> None:
         """Stop working; nothing that was accepted is lost by it."""
-        for chore in self._chores:
-            chore.cancel()
-            with suppress(asyncio.CancelledError):
-                await chore
+        await end(self._chores)
         await self._queue.close()
         await self._bus.close()
         await self._ledger.close()

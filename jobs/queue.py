@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 from docket import Docket, Worker
 from redis.exceptions import RedisError
 
+from jobs.ending import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
 from models.request import Priority
@@ -85,11 +86,7 @@ class JobQueue:
         self._closing = True
         unfinished = dict(self._jobs)
         # By itself, docket would wait for the jobs in hand, which may be minutes of work.
-        for task in (*self._in_hand, *self._working):
-            task.cancel()
-        for task in self._working:
-            with suppress(asyncio.CancelledError, RedisError):
-                await task
+        await end((*self._in_hand, *self._working))
         with suppress(RedisError):
             for job_id, docket in unfinished.items():
                 await docket.replace("run_job", datetime.now(UTC), job_id)(job_id)
