@@ -224,8 +224,7 @@ class JobDesk:
                 if event["event"] in FINAL_EVENTS:
                     return
         finally:
-            upcoming.cancel()
-            await asyncio.wait({upcoming})
+            await end((upcoming,))
 
     async def position(self, job: Job) -> int | None:
         """Return a pending job's place in line, 1 being next, and None for others."""

@@ -13,7 +13,7 @@ AGAIN_S = 1.0
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:
     """Cancel tasks, and return once they have ended, whatever they raise.
 
-    A task that was waiting for Redis may lose a cancellation that arrives together with the answer, and go on.
+    A cancellation that meets a call of redis-py 8.1 is mostly lost (docs/log.md), and the task goes on.
     """
     left = all_of_them = set(tasks)
     while left:

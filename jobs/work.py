@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
 from jobs.bus import Bus
+from jobs.ending import end
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields
 from jobs.job import Ending, Job, Result
@@ -92,9 +93,7 @@ class Worker:
                 raise _EndedElsewhereError
             return working.result()
         finally:
-            working.cancel()
-            watching.cancel()
-            await asyncio.wait({working, watching})
+            await end((working, watching))
 
     async def _ended(self, job_id: str) -> None:
         """Return once the record says that the job has ended, or is gone."""
