@@ -2,7 +2,7 @@
 #   docker build -t jubako:cpu .
 #   docker build -t jubako:cuda --build-arg APP_ENV=gpu .
 
-# That of packing.py.
+# That of deploy/packing.py.
 ARG BASE=python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
 
 FROM ${BASE} AS build

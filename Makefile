@@ -21,20 +21,20 @@ serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
 
 test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
-	@scripts/need-redis
-	@scripts/need-prometheus
-	@scripts/need-iproute2
+	@tools/need-redis
+	@tools/need-prometheus
+	@tools/need-iproute2
 	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
 
 test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
-	@scripts/need-buildah
+	@tools/need-buildah
 	$(BIN)/python -W ignore::ResourceWarning -m pytest -m image -o faulthandler_timeout=1500 $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, known vulnerabilities: the gate
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m supply.audit
+	$(BIN)/python -m tools.supply.audit
 
 format: $(VENV)/.dev ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix-only .
@@ -56,19 +56,19 @@ image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, B
 	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --image --backend "$(BACKEND)"
 
 configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
-	$(BIN)/python -m configuration
+	$(BIN)/python -m settings
 
 licences: $(VENV)/.dev ## Write the table of docs/licences.md anew
-	$(BIN)/python -m supply.licences
+	$(BIN)/python -m tools.supply.licences
 
 sbom: $(VENV)/.dev ## Write jubako.cdx.json, what is in IMAGE (jubako:cpu), or in the folder of that name
-	$(BIN)/python -m supply.sbom $(or $(IMAGE),jubako:cpu) jubako.cdx.json $(addprefix --backend=,$(BACKEND))
+	$(BIN)/python -m tools.supply.sbom $(or $(IMAGE),jubako:cpu) jubako.cdx.json $(addprefix --backend=,$(BACKEND))
 
 compose-secrets: ## Make the secrets of deploy/compose.yaml, where they are missing
 	deploy/compose-secrets
 
 lock: ## Write constraints*.txt anew from pyproject.toml
-	PYTHON=$(PYTHON) scripts/lock
+	PYTHON=$(PYTHON) tools/lock
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

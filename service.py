@@ -21,54 +21,54 @@ from PIL import Image
 from starlette.responses import Response
 
 from access.keys import Keyring
-from access.middleware import Door
 from access.rates import RateLimiter
-from api.desk import make_desk
-from api.docs import docs_app
-from api.files import files_app
-from api.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
-from api.gateway import Gateway
+from api.contracts import refusal_for
+from api.http.docs import docs_app
+from api.http.door import Door
+from api.http.files import files_app
+from api.http.root import RootForPrograms
+from api.http.upload_limit import UploadLimit
 from api.inpainting import inpainting_app
-from api.jobs import desk_app, generator_app, jobs_app
+from api.jobs.assembly import make_desk
+from api.jobs.routes import desk_app, generator_app, jobs_app
 from api.openai.app import openai_alone, openai_app
+from api.operations.status import ABLE, status_app
 from api.pipeline import pipeline_app
-from api.residency import Residency
-from api.root import RootForPrograms
-from api.shapes import refusal_for
-from api.single import answer_with_file
-from api.status import ABLE, status_app
-from api.story_answers import answer_typed
-from api.story_forms import StoryForm
-from api.storyboard import storyboard_alone, storyboard_app
-from api.streaming import EventStream, stream_events
-from api.upload_limit import UploadLimit
-from configuration.effective import log_settings
-from errors import StartError
-from logs import show_log
-from models.resolve import ServerLimits
-from models.served import ignored_model, served_catalogue
-from packing import BuildArguments, allow_other_models, image_of
-from runners.client import RunnerClient
-from runners.drain import Drain
-from runners.draining import Draining
-from runners.pool import RunnerPool
+from api.storyboard.answers import answer_typed
+from api.storyboard.forms import StoryForm
+from api.storyboard.routes import storyboard_alone, storyboard_app
+from api.typed.file_answers import answer_with_file
+from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
+from api.typed.streaming import EventStream, stream_events
+from core.errors import StartError
+from core.logs import show_log
+from deploy.packing import BuildArguments, allow_other_models, image_of
+from gateway.gateway import Gateway
+from gateway.residency import Residency
+from gateway.runner_client import RunnerClient
+from gateway.runner_pool import RunnerPool
+from gateway.safety.picture_check import PictureCheck
+from gateway.safety.policy import Policy
+from gateway.safety.service import NAME as PICTURES
+from gateway.safety.service import safety_services
+from gateway.safety.words import read_blocked_words
+from models.catalogue.resolve import ServerLimits
+from models.catalogue.served import ignored_model, served_catalogue
+from processes.drain import Drain
+from processes.draining import Draining
+from processes.supervisor import end_at_second_signal
 from runners.service import runner_services
-from runners.supervisor import end_at_second_signal
-from safety.client import PictureCheck
-from safety.policy import Policy
-from safety.service import NAME as PICTURES
-from safety.service import safety_services
-from safety.words import read_blocked_words
 from settings import settings
+from settings.locations import local_folder
+from settings.report import log_settings
 from storage.client import open_storage
-from storage.locations import local_folder
-from storyboard.answers import StoryboardAnswer
+from storyboard.files.answer import StoryboardAnswer
 from storyboard.maker import Maker
 from storyboard.planning.choice import planner_for
-from storyboard.scorer_client import ScorerClient
-from storyboard.scorer_service import NAME as SCORER
-from storyboard.scorer_service import scorer_service
-from storyboard.scorers import Scorers
+from storyboard.scoring.client import ScorerClient
+from storyboard.scoring.scorers import Scorers
+from storyboard.scoring.service import NAME as SCORER
+from storyboard.scoring.service import scorer_service
 
 try:
     SETTINGS = settings()

@@ -13,10 +13,10 @@ from typing import Annotated
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
-from access.caller import Caller, Rates
-from access.options import ADMIN, AccessOptions
-from errors import StartError
-from models.mistakes import described
+from core.caller import Caller, Rates
+from core.errors import StartError
+from core.validation import described
+from settings.sections.access import ADMIN, AccessOptions
 
 SCHEME = "sha256:"
 PREFIX = "jbk_"

@@ -14,9 +14,9 @@ from limits.aio.strategies import MovingWindowRateLimiter
 from limits.errors import StorageError
 from limits.storage import storage_from_string
 
-from access.caller import Caller, Rates, current_caller
-from errors import InvalidRequest, RateExceeded
-from models.request import GenerationRequest
+from core.caller import Caller, Rates, current_caller
+from core.errors import InvalidRequest, RateExceeded
+from core.request import GenerationRequest
 
 log = logging.getLogger("jubako.access")
 

@@ -19,18 +19,18 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from api.contract import contract_app
-from api.encoding import OutputFormat, encode_result
-from api.gateway import Gateway, current_gateway
-from api.images import decode_image, decode_mask
-from api.metrics import measured
-from api.refusals import InvalidForm
-from api.single import unless_caller_leaves
+from api.http.contract import contract_app
+from api.http.refusals import InvalidForm
+from api.typed.file_answers import unless_caller_leaves
 from client.dummy import dummy_pictures
-from errors import Busy, InvalidRequest, JubakoError
-from models.draft import Draft
-from models.request import GenerationRequest, Method, Task
-from runners.events import Event, Picture
+from core.draft import Draft
+from core.errors import Busy, InvalidRequest, JubakoError
+from core.events import Event, Picture
+from core.request import GenerationRequest, Method, Task
+from gateway.gateway import Gateway, current_gateway
+from gateway.media.decoding import decode_image, decode_mask
+from gateway.media.encoding import OutputFormat, encode_result
+from gateway.metrics import measured
 from settings import settings
 
 UNPROCESSABLE = 422

@@ -14,18 +14,18 @@ from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from access.caller import current_caller
-from api.contract import contract_app
-from api.current import current_desk, current_storage
-from api.encoding import OutputFormat
-from api.gateway import Gateway, current_gateway
-from api.status import ABLE
-from errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
+from api.http.context import current_desk, current_storage
+from api.http.contract import contract_app
+from api.operations.status import ABLE
+from core.caller import current_caller
+from core.draft import Draft
+from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
+from gateway.gateway import Gateway, current_gateway
+from gateway.media.encoding import OutputFormat
 from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
-from models.draft import Draft
-from models.served import text2image_model
+from models.catalogue.served import text2image_model
 from settings import settings
 
 RUNS = "text2image"

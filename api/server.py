@@ -49,4 +49,4 @@ if __name__ == "__main__":
     main()
 elif __name__ == "api.server":
     # Not in the processes that workers are made from, which import this script by another name.
-    from api.story_server import app as app
+    from standalone.story_server import app as app

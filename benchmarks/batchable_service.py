@@ -18,7 +18,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from benchmarks.subject import load_plain, measured_entry
-from models.request import Task
+from core.request import Task
 
 TIMEOUT_S = 600
 MAX_LATENCY_MS = TIMEOUT_S * 1000

@@ -14,15 +14,15 @@ import torch
 
 from benchmarks.subject import load_plain
 from benchmarks.workloads import UNIFORM_STEPS, uniform
-from models.entries import Entry
-from models.families import Stage
-from models.loading import LoadedModel
-from models.request import GenerationRequest, Task
-from runners.drawing import pipeline_arguments
-from runners.engine import Engine, EngineLimits
-from runners.events import Picture
-from runners.executor import Pass
-from runners.observer import EngineObserver
+from core.events import Picture
+from core.request import GenerationRequest, Task
+from models.catalogue.entry import Entry
+from models.catalogue.families import Stage
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.executor import Pass
+from runners.engine.observer import EngineObserver
+from runners.engine.pipeline_run import pipeline_arguments
 
 IN_FLIGHT = 16
 PICTURES_PER_CALLER = 2

@@ -19,7 +19,7 @@ from PIL import Image
 from pydantic import BaseModel
 
 from benchmarks.subject import load_plain, measured_entry
-from models.request import Task
+from core.request import Task
 
 
 class TextToImage(BaseModel):

@@ -18,14 +18,14 @@ import torch
 from PIL import Image
 
 from benchmarks.subject import load_plain, measured_entry
-from models.entries import Entry
-from models.fetching import local_path
-from models.request import Task
+from core.request import Task
+from models.catalogue.entry import Entry
+from models.weights.fetching import local_path
 from settings import settings
-from storyboard.clip import Clip
-from storyboard.clip_host import ClipHost
-from storyboard.commission import seed_of
-from storyboard.scorers import Scorers
+from storyboard.resolved_story import seed_of
+from storyboard.scoring.clip_host import ClipHost
+from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.scorers import Scorers
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,8 @@ from benchmarks.plan import FULL, QUICK, Plan
 from benchmarks.plot import plot
 from benchmarks.report import Measured, bars, print_report
 from benchmarks.subject import REPOSITORY, measured_entry, server_environment
-from models.devices import resolve_device
-from models.entries import Entry
+from models.catalogue.entry import Entry
+from models.weights.devices import resolve_device
 
 ENGINE = "engine"
 SECTIONS = {ENGINE: ENGINE, **{name: name for name in WORKLOADS}, "short": SHORT}

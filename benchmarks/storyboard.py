@@ -41,12 +41,12 @@ from benchmarks.story_report import (
     print_report,
 )
 from benchmarks.subject import REPOSITORY, SCRATCH, measured_entry, server_environment
-from models.devices import resolve_device
-from models.entries import Entry
+from models.catalogue.entry import Entry
+from models.weights.devices import resolve_device
 from settings import settings
-from storyboard.clip import Clip
-from storyboard.clip_host import ClipHost
-from storyboard.scorers import Scorers
+from storyboard.scoring.clip_host import ClipHost
+from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.scorers import Scorers
 
 CALLERS = 4
 SEED = 42

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import yaml
 
-from models.catalogue import full_catalogue
-from models.entries import Entry
-from models.loading import LoadedModel, load
-from models.request import Task
-from models.sources import Source
-from runners.views import make_scheduler
+from core.request import Task
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.sources import Source
+from models.weights.loading import LoadedModel, load
+from runners.engine.views import make_scheduler
 from settings import settings
 
 REPOSITORY = Path(__file__).parent.parent

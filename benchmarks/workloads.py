@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from PIL import Image
 
-from models.request import Task
+from core.request import Task
 
 CONCEPTS = ("apple", "banana", "carrot", "pizza", "cactus", "tulip", "cat", "fox", "whale", "rocket", "key")
 COLOURS = ("red", "blue", "green", "yellow", "purple")

@@ -113,7 +113,7 @@ def _remote(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result
 
 def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]:
     try:
-        from api.in_process import inpaint
+        from standalone.in_process import inpaint
     except ImportError as error:
         raise GenerationError(
             "TOKENOPT_ENABLE_GPU=1 draws in this process, which needs Jubako on its path (PYTHONPATH) and its "

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from errors import InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError
 from jobs.bus import Bus, JobEvent
 from jobs.ending import end
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
 from jobs.job import PICTURES, Ending, Job, JobState
 from jobs.kinds import JobRequest, Kinds
-from jobs.ledger import Ledger, Page
+from jobs.ledger.ledger import Ledger, Page
 from jobs.queue import JobQueue, QueueSettings
 from jobs.telemetry import changed, measure_queue
 from jobs.webhooks import WebhookSender, check_webhook_url
-from jobs.work import Worker
+from jobs.worker import Worker
 from storage.client import Storage
 from storage.errors import StorageUnavailable
 from storage.keys import INPUTS, RESULTS

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.request import Priority
+from core.request import Priority
 
 PICTURES = "pictures"
 """The kind of job that draws one request."""

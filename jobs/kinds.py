@@ -6,8 +6,8 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
+from core.request import Priority
 from jobs.job import Job
-from models.request import Priority
 
 
 class JobRequest(Protocol):

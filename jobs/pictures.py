@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from core import events
+from core.events import Event
+from core.request import GenerationRequest
 from jobs.job import Job
 from jobs.kinds import File, Made, Told
-from models.request import GenerationRequest
-from runners import events
-from runners.events import Event
 
 
 class Producer(Protocol):

@@ -16,10 +16,10 @@ from datetime import UTC, datetime, timedelta
 from docket import Docket, Worker
 from redis.exceptions import RedisError
 
+from core.request import Priority
 from jobs.ending import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
-from models.request import Priority
 
 log = logging.getLogger("jubako.jobs")
 

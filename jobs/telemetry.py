@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
+from core.request import Priority
 from jobs.job import Job, JobState
-from jobs.ledger import Ledger
-from models.request import Priority
+from jobs.ledger.ledger import Ledger
 
 log = logging.getLogger("jubako.jobs")
 tracer = trace.get_tracer("jubako.jobs")

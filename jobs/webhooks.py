@@ -25,9 +25,9 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import ThreadedResolver
 
-from errors import InvalidRequest
+from core.errors import InvalidRequest
 from jobs.job import Delivery, Job
-from jobs.ledger import Ledger
+from jobs.ledger.ledger import Ledger
 from jobs.telemetry import WEBHOOKS
 
 log = logging.getLogger("jubako.webhooks")

@@ -10,12 +10,12 @@ from typing import Any
 
 from rich.console import Console
 
-from errors import LoadFailed, StartError
-from models.capabilities import capabilities
-from models.catalogue import Catalogue, full_catalogue
-from models.entries import Entry
-from models.presence import presence
-from models.table import print_catalogue, print_entry
+from core.errors import LoadFailed, StartError
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import Catalogue, full_catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.presence import presence
+from models.catalogue.table import print_catalogue, print_entry
 from settings import settings
 
 UNBROKEN_COLUMNS = 160
@@ -49,13 +49,13 @@ def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
 
 
 def _save(entry: Entry, console: Console) -> None:
-    from models.store import save_to_store  # imports torch
+    from models.weights.store import save_to_store  # imports torch
 
     console.print(f"{entry.id} is in BentoML's store as {save_to_store(entry)}", markup=False, soft_wrap=True)
 
 
 def _fetch(entry: Entry, console: Console) -> None:
-    from models.store import fetched  # imports torch
+    from models.weights.store import fetched  # imports torch
 
     console.print(f"{entry.id} is on this machine: {fetched(entry)}", markup=False, soft_wrap=True)
 

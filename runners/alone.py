@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 
-from errors import StartError
-from logs import show_log
+from core.errors import StartError
+from core.logs import show_log
+from processes.supervisor import end_at_second_signal
 from runners.service import service_alone
-from runners.supervisor import end_at_second_signal
 from settings import settings
 
 try:

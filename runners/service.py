@@ -14,23 +14,23 @@ from bentoml._internal.resource import system_resources
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from configuration.effective import log_settings
-from errors import InvalidRequest, JubakoError, StartError
-from models.conditions import REFERENCE_PIXELS
-from models.entries import Entry
-from models.request import GenerationRequest
-from models.resolve import EDITED_PIXELS
-from models.served import served_catalogue
-from models.store import stored_tags
+from core.errors import InvalidRequest, JubakoError, StartError
+from core.request import GenerationRequest
+from models.catalogue.conditions import REFERENCE_PIXELS
+from models.catalogue.entry import Entry
+from models.catalogue.resolve import EDITED_PIXELS
+from models.catalogue.served import served_catalogue
+from models.weights.store import stored_tags
+from processes.closing_stream import ClosingResponse
+from processes.drain import Drain
+from processes.draining import Draining
+from processes.gateway_watch import DEPENDENCY, gateway_ended
 from runners import wire
-from runners.closing import ClosingResponse
-from runners.door import RunnerDoor
-from runners.drain import Drain
-from runners.draining import Draining
-from runners.elsewhere import remote_runners
+from runners.host.door import RunnerDoor
 from runners.limits import EngineLimits, HostOptions
-from runners.siblings import DEPENDENCY, gateway_ended
+from runners.remote import remote_runners
 from settings import Settings
+from settings.report import log_settings
 
 PICTURES_OF_REQUEST = 4
 """Image, mask, reference, control; an edit has others."""
@@ -126,14 +126,14 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     class Runner:
         def __init__(self) -> None:
             # Every process of the server imports this module; only runners need torch, its memory and its seconds.
-            from runners.hosting import Host
-            from runners.metrics import MetricsObserver
+            from runners.host.host import Host
+            from runners.host.metrics import MetricsObserver
 
             self._host = Host(entry, limits, options, MetricsObserver(entry.id))
 
         @bentoml.on_startup
         async def start(self) -> None:
-            from runners.metrics import watch
+            from runners.host.metrics import watch
 
             drain.install(serve_until=gateway_ended)
             if bentoml.server_context.service_type == "entry_service":

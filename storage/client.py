@@ -15,7 +15,7 @@ from obstore import sign_async
 from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
 from obstore.store import LocalStore
 
-from errors import StartError
+from core.errors import StartError
 from settings import Settings
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import CACHE_CONTROL, RESULTS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from obstore import Attributes
 
 LOCAL_ADDRESS = "/files"
-"""Where the gateway serves results that are kept in a local folder; see api/files.py."""
+"""Where the gateway serves results that are kept in a local folder; see api/http/files.py."""
 PROBE_KEY = "reachable"
 PROBE_TIMEOUT_S = 2.0
 """Health checks give up on a server after a few seconds; storage must have answered before that."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from errors import JubakoError
+from core.errors import JubakoError
 
 
 class StorageUnavailable(JubakoError):

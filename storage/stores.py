@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from obstore.store import AzureStore, GCSStore, LocalStore, S3Store
 
-from storage.locations import local_folder
+from settings.locations import local_folder
 
 if TYPE_CHECKING:
     from obstore.store import AzureConfig, ClientConfig, RetryConfig, S3Config

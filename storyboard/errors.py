@@ -1,8 +1,8 @@
-"""Errors of storyboards beside `errors.PlanningFailed`."""
+"""Errors of storyboards beside `core.errors.PlanningFailed`."""
 
 from __future__ import annotations
 
-from errors import LoadFailed
+from core.errors import LoadFailed
 
 RETRY_S = 30
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from models.request import GenerationRequest
-from runners.events import Picture
+from core.events import Picture
+from core.request import GenerationRequest
 from storyboard.scenes import Plan, Scene
 from storyboard.story import Story
 

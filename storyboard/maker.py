@@ -14,16 +14,16 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
-from api.gateway import Drawing, Gateway
-from errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
-from models.request import GenerationRequest
-from runners.events import Picture, Step
+from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
+from core.events import Picture, Step
+from core.request import GenerationRequest
+from gateway.gateway import Drawing, Gateway
 from settings import Settings
-from storyboard.commission import Commission, commission
 from storyboard.errors import NotInitialized
 from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.resolved_story import Commission, commission
 from storyboard.scenes import MIN_FRAMES, Plan, Planner, Scene
-from storyboard.scorers import Scorers
+from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from storyboard.telemetry import told
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from models.entries import Entry
+from models.catalogue.entry import Entry
 
 MIN_FRAMES, MAX_FRAMES = 6, 10
 

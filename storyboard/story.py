@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from models.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
-from models.request import MAX_SEED, Priority
+from core.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
+from core.request import MAX_SEED, Priority
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500

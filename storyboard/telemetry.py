@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client import Counter, Histogram
 
-from errors import JubakoError
+from core.errors import JubakoError
 from storyboard.frames import Finished, FrameDone, Planned, Storyboard, StoryEvent
 from storyboard.story import Story
 

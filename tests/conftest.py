@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.families import FAMILIES
-from models.loading import LoadedModel, load_pipelines
-from models.previews import LatentPreview
-from runners.engine import Engine, EngineLimits
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel, load_pipelines
+from models.weights.previews import LatentPreview
+from runners.engine.engine import Engine, EngineLimits
 from tests.serving import serving, write_tiny_catalogue
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 

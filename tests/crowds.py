@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.families import FAMILIES, Family
-from models.request import GenerationRequest, Task
+from core.request import GenerationRequest, Task
+from models.catalogue.families import FAMILIES, Family
 from tests.drawing import photo, request
 from tests.tiny import Tiny
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.loading import LoadedModel
-from models.request import GenerationRequest, Task
-from runners.drawing import pipeline_arguments
-from runners.engine import Engine
-from runners.events import Clip, Event, Picture, Result
-from runners.views import make_scheduler
+from core.events import Clip, Event, Picture, Result
+from core.request import GenerationRequest, Task
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine
+from runners.engine.pipeline_run import pipeline_arguments
+from runners.engine.views import make_scheduler
 from tests.plain import plain_pipeline
 
 SIZE_PX = 64

@@ -12,19 +12,19 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from api.refusals import error_of
+from api.http.refusals import error_of
+from core import events
+from core.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import DeskSettings, JobDesk, Order
 from jobs.job import PICTURES, Job
 from jobs.kinds import File
+from jobs.ledger.redis import RedisLedger
+from jobs.ledger.sqlite import SqliteLedger
 from jobs.pictures import Pictures
 from jobs.queue import MEMORY, QueueSettings
-from jobs.redis_ledger import RedisLedger
-from jobs.sqlite_ledger import SqliteLedger
 from jobs.webhooks import WebhookSender
-from models.request import GenerationRequest
-from runners import events
-from runners.engine import Engine
+from runners.engine.engine import Engine
 from settings import Settings
 from storage.client import Storage, open_storage
 from tests.drawing import request

@@ -17,12 +17,12 @@ import diffusers
 import pytest
 import torch
 
-from models.families import FAMILIES, Stage
-from models.loading import LoadedModel, load_pipelines
-from models.request import GenerationRequest, Task
-from runners.engine import Engine, EngineLimits
-from runners.executor import Pass
-from runners.observer import EngineObserver
+from core.request import GenerationRequest, Task
+from models.catalogue.families import FAMILIES, Stage
+from models.weights.loading import LoadedModel, load_pipelines
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.executor import Pass
+from runners.engine.observer import EngineObserver
 from tests.crowds import crowd
 from tests.drawing import draw_together, frames_of, largest_difference, plain_frames, results
 from tests.tiny import TINY, Tiny

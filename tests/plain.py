@@ -9,9 +9,9 @@ import torch
 from diffusers import ControlNetModel, DiffusionPipeline
 from transformers import CLIPVisionModelWithProjection
 
-from models.entries import IpAdapterSpec
-from models.loading import LoadedModel
-from models.request import GenerationRequest
+from core.request import GenerationRequest
+from models.catalogue.entry import IpAdapterSpec
+from models.weights.loading import LoadedModel
 
 
 def plain_pipeline(model: LoadedModel, wanted: GenerationRequest) -> DiffusionPipeline:

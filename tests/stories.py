@@ -11,24 +11,24 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from api.gateway import Gateway
-from api.in_process import HostRunner, Unmetered
-from api.residency import Residency
-from models.families import Stage
-from models.resolve import ServerLimits
-from models.served import served_catalogue
-from models.sources import Source
-from runners.executor import Pass
-from runners.hosting import Host
-from runners.observer import EngineObserver
+from gateway.gateway import Gateway
+from gateway.residency import Residency
+from gateway.safety.policy import Policy
+from models.catalogue.families import Stage
+from models.catalogue.resolve import ServerLimits
+from models.catalogue.served import served_catalogue
+from models.catalogue.sources import Source
+from runners.engine.executor import Pass
+from runners.engine.observer import EngineObserver
+from runners.host.host import Host
 from runners.service import engine_limits, host_options
-from safety.policy import Policy
 from settings import Settings
+from standalone.in_process import HostRunner, Unmetered
 from storyboard.frames import Finished, Storyboard, StoryEvent
 from storyboard.maker import Maker
 from storyboard.scenes import Plan, PlanRequest, Scene
-from storyboard.scorers import Scorers
-from storyboard.scoring import Pair
+from storyboard.scoring.pairs import Pair
+from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from tests.serving import ENTRY_FIELDS
 from tests.tiny.conditions import tiny_ip_adapter, tiny_lora

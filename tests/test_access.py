@@ -17,13 +17,13 @@ import pytest
 import websockets
 from pydantic import ValidationError
 
-from access.caller import Caller, Rates, set_caller
 from access.keys import Keyring, hash_of, new_key
-from access.options import AccessOptions
 from access.rates import RateLimiter
-from errors import InvalidRequest, RateExceeded, StartError
-from models.request import GenerationRequest, Task
+from core.caller import Caller, Rates, set_caller
+from core.errors import InvalidRequest, RateExceeded, StartError
+from core.request import GenerationRequest, Task
 from settings import Settings
+from settings.sections.access import AccessOptions
 from tests.redis_server import PASSWORD, redis_server
 from tests.replica import Replica, replica
 from tests.serving import ROOT, parse_events, serving, wait_for, write_tiny_catalogue

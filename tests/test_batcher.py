@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.families import Stage
-from models.request import Priority
-from runners.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, urgency
+from core.request import Priority
+from models.catalogue.families import Stage
+from runners.engine.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, urgency
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from packing import BASE_IMAGE, UV, BuildArguments, image_of
+from deploy.packing import BASE_IMAGE, UV, BuildArguments, image_of
 from tests.judged import seen_in
 from tests.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
 

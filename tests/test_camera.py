@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from errors import InvalidRequest
-from models.camera import CameraMove
-from models.capabilities import capabilities
-from models.catalogue import full_catalogue
-from models.draft import Draft
-from models.request import GenerationRequest, Task
-from models.resolve import ServerLimits, resolve
+from core.camera import CameraMove
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import GenerationRequest, Task
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.resolve import ServerLimits, resolve
 from tests.drawing import photo
 
 CATALOGUE = full_catalogue(None)

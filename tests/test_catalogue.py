@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from errors import UnknownModel
-from models.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
-from models.draft import Draft
-from models.request import Task
-from models.resolve import ServerLimits, resolve
+from core.draft import Draft
+from core.errors import UnknownModel
+from core.request import Task
+from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
+from models.catalogue.resolve import ServerLimits, resolve
 from tests.drawing import centre_mask, photo
 from tests.serving import ENTRY_FIELDS
 

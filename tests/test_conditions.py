@@ -11,8 +11,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from errors import InvalidRequest
-from models.checks import looked_at
+from core.errors import InvalidRequest
+from models.catalogue.checks import looked_at
 from tests.drawing import largest_difference
 from tests.serving import half_mask, photo, png
 

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from configuration.effective import effective_lines
-from configuration.page import PAGE, tables, written
-from configuration.variables import groups_of, is_secret, masked, variables_of
-from errors import StartError
+from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
+from settings.page import PAGE, tables, written
+from settings.report import effective_lines
+from settings.variables import groups_of, is_secret, masked, variables_of
 from tests.serving import ROOT, serving_environment
 
 PASSWORD = "hunter2"

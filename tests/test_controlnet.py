@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from models.entries import ControlNetSpec
-from models.extras import Extras
-from models.loading import LoadedModel
-from models.request import Task
-from models.sources import Source
-from runners.events import Failed
+from core.events import Failed
+from core.request import Task
+from models.catalogue.entry import ControlNetSpec
+from models.catalogue.sources import Source
+from models.weights.loading import LoadedModel
+from runners.engine.extras import Extras
 from tests.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
 from tests.test_engine import running

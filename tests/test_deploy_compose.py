@@ -18,7 +18,7 @@ import httpx
 import pytest
 import yaml
 
-from packing import BASE_IMAGE, UV
+from deploy.packing import BASE_IMAGE, UV
 from settings import Settings, refuse_unknown_variables
 from storage.client import open_storage
 from tests.serving import free_port, wait_for

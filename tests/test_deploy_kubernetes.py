@@ -17,8 +17,8 @@ import redis.asyncio
 import yaml
 from docket import Docket, Worker
 
-from models.catalogue import full_catalogue
-from models.request import Priority
+from core.request import Priority
+from models.catalogue.catalogue import full_catalogue
 from settings import refuse_unknown_variables
 from tests.redis_server import RedisServer, redis_server
 

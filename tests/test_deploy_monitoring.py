@@ -28,7 +28,7 @@ MAY_BE_EMPTY = 'outcome="busy"'
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
-    reason="prometheus is not installed: scripts/need-prometheus",
+    reason="prometheus is not installed: tools/need-prometheus",
 )
 
 

@@ -16,8 +16,8 @@ from bentoml._internal.cloud.deployment import DeploymentConfigParameters
 from bentoml._internal.cloud.schemas.schemasv2 import CreateDeploymentSchema
 from bentoml._internal.utils.cattr import bentoml_cattr
 
-from packing import BASE_IMAGE
-from runners.client import RunnerClient
+from deploy.packing import BASE_IMAGE
+from gateway.runner_client import RunnerClient
 from settings import refuse_unknown_variables
 
 ROOT = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from websockets.sync.client import connect
 from jobs.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.queue import QueueSettings
-from runners.engine import Engine
+from runners.engine.engine import Engine
 from tests.drawing import request
 from tests.job_desk import EngineProducer, finished, job_desk, order
 from tests.redis_server import RedisServer, redis_server

@@ -5,7 +5,10 @@ from io import BytesIO
 import pytest
 from PIL import Image
 
-from api.encoding import (
+from core.errors import InvalidRequest
+from core.events import Picture
+from core.request import GenerationRequest, Lora, Task
+from gateway.media.encoding import (
     PICTURE_FORMATS,
     VIDEO_FORMATS,
     OutputFormat,
@@ -14,9 +17,6 @@ from api.encoding import (
     parameters_of,
     read_parameters,
 )
-from errors import InvalidRequest
-from models.request import GenerationRequest, Lora, Task
-from runners.events import Picture
 from tests.serving import photo
 
 PICTURE = Picture(index=1, seed=2**62, image=photo())

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from errors import Busy
-from models.loading import LoadedModel
-from models.request import Priority
-from runners.engine import Engine, EngineLimits
-from runners.events import Cancelled, Failed, Picture, Preview, Queued, Started, Step
-from runners.executor import Pass
-from runners.observer import EngineObserver, Report
+from core.errors import Busy
+from core.events import Cancelled, Failed, Picture, Preview, Queued, Started, Step
+from core.request import Priority
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.executor import Pass
+from runners.engine.observer import EngineObserver, Report
 from tests.drawing import SIZE_PX, draw, draw_plain, draw_together, largest_difference, pictures, request
 
 CALL_TOKENS = 2 * (SIZE_PX // 8) ** 2

@@ -11,14 +11,14 @@ import torch
 from diffusers import Flux2KleinPipeline, FluxPipeline
 from PIL import Image
 
-from models.catalogue import SHIPPED, load_catalogue
-from models.families import FAMILIES, Stage
-from models.loading import LoadedModel, load_pipelines
-from models.request import GenerationRequest, Task
-from runners.calls import Operation
-from runners.engine import Engine, EngineLimits
-from runners.executor import Pass
-from runners.observer import EngineObserver
+from core.request import GenerationRequest, Task
+from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.families import FAMILIES, Stage
+from models.weights.loading import LoadedModel, load_pipelines
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.executor import Pass
+from runners.engine.module_calls import Operation
+from runners.engine.observer import EngineObserver
 from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.tiny.flux2 import tiny_flux2_klein_distilled

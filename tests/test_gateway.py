@@ -20,8 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from api.encoding import read_parameters
-from api.videos import read_comment
+from gateway.media.encoding import read_parameters
+from gateway.media.videos import read_comment
 from tests.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}

@@ -14,10 +14,10 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from models.entries import Entry
-from models.loading import load
-from runners.events import Event, Failed, Loading, Picture, Step
-from runners.hosting import Host
+from core.events import Event, Failed, Loading, Picture, Step
+from models.catalogue.entry import Entry
+from models.weights.loading import load
+from runners.host.host import Host
 from runners.limits import EngineLimits, HostOptions
 from tests.drawing import draw_plain, largest_difference, pictures, request
 from tests.serving import ENTRY_FIELDS

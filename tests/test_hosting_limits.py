@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from api.gateway import Drawing
-from models.catalogue import full_catalogue
-from models.entries import Entry
-from models.request import Method, Task
-from runners.events import Cancelled, Failed, Loading
-from runners.lost_device import is_lost
-from runners.threads import in_thread
+from core.events import Cancelled, Failed, Loading
+from core.request import Method, Task
+from gateway.gateway import Drawing
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.entry import Entry
+from processes.threads import in_thread
+from runners.engine.lost_device import is_lost
 from tests.drawing import photo, pictures, request
 from tests.serving import ENTRY_FIELDS, LIMITS, ROOT
 from tests.test_hosting import drawn, hosting, until, until_step
@@ -59,7 +59,7 @@ class TestPreparations:
             time.sleep(3)
             raise OSError("the hub is gone")
 
-        monkeypatch.setattr("models.extras.load_controlnet", load)
+        monkeypatch.setattr("runners.engine.extras.load_controlnet", load)
         return threads
 
     async def test_they_end_with_the_deadline_and_count_as_queued(
@@ -145,7 +145,7 @@ class TestFailures:
         async with hosting(entry) as host:
             await host.load()
             with monkeypatch.context() as patched:
-                patched.setattr("runners.lifecycle.free_memory", fail)
+                patched.setattr("runners.host.lifecycle.free_memory", fail)
                 await host.unload()
                 assert host.state()["state"] == "unloaded"
                 assert pictures(await drawn(host))
@@ -160,8 +160,8 @@ class TestFailures:
             attempts += 1
             raise RuntimeError("CUDA error: misaligned address")
 
-        monkeypatch.setattr("runners.lifecycle.load", fail)
-        monkeypatch.setattr("runners.lifecycle.free_memory", fail)
+        monkeypatch.setattr("runners.host.lifecycle.load", fail)
+        monkeypatch.setattr("runners.host.lifecycle.free_memory", fail)
         async with hosting(entry) as host:
             last = [(await drawn(host))[-1] for _ in range(3)]
             assert [event.code for event in last if isinstance(event, Failed)] == ["load_failed"] * 3
@@ -214,14 +214,14 @@ class TestLostDevice:
         """In a process of its own, whose engine is told that its device is lost."""
         tiny_stable_diffusion(tmp_path)
         script = f"""
-import asyncio, logging, runners.lost_device
+import asyncio, logging, runners.engine.lost_device
 logging.basicConfig()
-runners.lost_device.is_lost = lambda device: True
+runners.engine.lost_device.is_lost = lambda device: True
 from pathlib import Path
-from models.families import FAMILIES
-from models.loading import LoadedModel, load_pipelines
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel, load_pipelines
 import torch
-from runners.engine import Engine, EngineLimits
+from runners.engine.engine import Engine, EngineLimits
 from tests.drawing import draw, request
 family = FAMILIES["stable-diffusion"]
 model = LoadedModel("tiny", family, load_pipelines(family, {str(tmp_path)!r}), torch.device("cpu"))

@@ -18,16 +18,16 @@ from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 from PIL import Image
 
-from supply.lock import pins
 from tests.containers import USER, Container, ImageStore, can_build, container, image_store
 from tests.judged import seen_in
 from tests.package_sources import build_volumes
 from tests.serving import wait_for, write_tiny_catalogue
+from tools.supply.lock import pins
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.image,
-    pytest.mark.skipif(not can_build(), reason="needs root, buildah, debootstrap and runc: scripts/need-buildah"),
+    pytest.mark.skipif(not can_build(), reason="needs root, buildah, debootstrap and runc: tools/need-buildah"),
 ]
 BASE = "localhost/debian-python"
 IMAGE = "localhost/jubako:cpu-tiny-xl"
@@ -60,7 +60,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Built]:
     """The CPU image, on a base of Debian's packages, with a tiny checkpoint in it."""
     folder = tmp_path_factory.mktemp("images")
     with image_store(folder / "store", build_volumes(folder)) as store:
-        store.run("scripts/debian-base", BASE)
+        store.run("tools/debian-base", BASE)
         command = [sys.executable, "-m", "deploy.image", "cpu", "--base", BASE, "--carry", "tiny-xl"]
         report = store.run(
             *command,
@@ -97,7 +97,7 @@ def test_image_has_what_serves_and_no_more(built: Built) -> None:
 
 def test_bill_of_materials_has_the_lock_and_the_base(built: Built, tmp_path: Path) -> None:
     file = tmp_path / "jubako.cdx.json"
-    built.store.run(sys.executable, "-m", "supply.sbom", IMAGE, str(file), "--backend", "buildah")
+    built.store.run(sys.executable, "-m", "tools.supply.sbom", IMAGE, str(file), "--backend", "buildah")
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(file.read_text()) is None
     found = json.loads(file.read_text())["components"]
     packages = {

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from api.images import decode_field, decode_image, decode_mask
-from errors import InvalidRequest
+from core.errors import InvalidRequest
+from gateway.media.decoding import decode_field, decode_image, decode_mask
 
 MAX_PX = 10_000
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from models.entries import Entry
-from models.extras import Extras
-from models.loading import LoadedModel
-from models.request import Task
+from core.request import Task
+from models.catalogue.entry import Entry
+from models.weights.loading import LoadedModel
+from runners.engine.extras import Extras
 from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
 from tests.serving import ENTRY_FIELDS

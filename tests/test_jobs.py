@@ -12,16 +12,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from errors import RunnerLost
+from core.errors import RunnerLost
+from core.events import Event, Result, Step
+from core.request import GenerationRequest, Priority, Task
 from jobs.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
 from jobs.kinds import File
+from jobs.ledger.redis import RedisLedger
 from jobs.queue import MEMORY, QueueSettings
-from jobs.redis_ledger import RedisLedger
-from models.request import GenerationRequest, Priority, Task
-from runners.engine import Engine
-from runners.events import Event, Result, Step
+from runners.engine.engine import Engine
 from settings import Settings
 from storage.client import Storage, open_storage
 from storage.errors import NotStored

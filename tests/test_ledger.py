@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from core.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import Job, JobState, Result
-from jobs.ledger import Ledger
-from jobs.redis_ledger import RedisLedger
-from jobs.sqlite_ledger import SqliteLedger
-from models.request import Priority
+from jobs.ledger.ledger import Ledger
+from jobs.ledger.redis import RedisLedger
+from jobs.ledger.sqlite import SqliteLedger
 from tests.redis_server import RedisServer, redis_server
 
 LONG = timedelta(hours=1)

@@ -19,19 +19,19 @@ from diffusers.loaders.single_file import FromSingleFileMixin
 from diffusers.models.attention_dispatch import AttentionBackendName
 from pydantic import ValidationError
 
-from errors import InvalidRequest, LoadFailed
-from models.backends import ATTENTION_BACKENDS, FOLDERS_ONLY
-from models.devices import available_devices, resolve_device
-from models.entries import Entry
-from models.families import FAMILIES
-from models.fetching import explained
-from models.loading import load, load_pipelines
-from models.request import Task
-from models.sources import Source
-from models.store import save_to_store
-from runners.engine import EngineLimits
+from core.errors import InvalidRequest, LoadFailed
+from core.request import Task
+from models.catalogue.backends import ATTENTION_BACKENDS, FOLDERS_ONLY
+from models.catalogue.entry import Entry
+from models.catalogue.families import FAMILIES
+from models.catalogue.sources import Source
+from models.weights.devices import available_devices, resolve_device
+from models.weights.fetching import explained
+from models.weights.loading import load, load_pipelines
+from models.weights.store import save_to_store
+from runners.engine.engine import EngineLimits
+from runners.host.warmup import warm_up, warmup_request
 from runners.service import runner_service
-from runners.warmup import warm_up, warmup_request
 from settings import Settings
 from tests.drawing import draw_plain, largest_difference, request
 from tests.hub import refusing_hub
@@ -42,9 +42,9 @@ from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 LOAD = """
 import json, sys
-from errors import JubakoError
-from models.entries import Entry
-from models.loading import load
+from core.errors import JubakoError
+from models.catalogue.entry import Entry
+from models.weights.loading import load
 for fields in json.load(sys.stdin):
     try:
         print(json.dumps(list(load(Entry.model_validate(fields), "cpu").pipelines)))
@@ -188,7 +188,7 @@ class TestFiles:
         def full(*_args: object, **_options: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("models.fetching.hf_hub_download", full)
+        monkeypatch.setattr("models.weights.fetching.hf_hub_download", full)
         with pytest.raises(LoadFailed, match="the disk is full; someone/large needs more space"):
             load(entry_of({"repo": "someone/large", "file": "model.safetensors"}), "cpu")
 

@@ -19,19 +19,19 @@ from peft.utils import get_peft_model_state_dict
 from PIL import Image
 from safetensors.torch import save_file
 
-from errors import InvalidRequest
-from models.capabilities import capabilities
-from models.catalogue import Catalogue, CatalogueError, full_catalogue
-from models.draft import Draft
-from models.entries import LoraSpec
-from models.families import FAMILIES
-from models.loading import LoadedModel, load, load_pipelines
-from models.loras import inject, lora_modules, peft_layers
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.events import Failed
+from core.request import GenerationRequest, Lora, Task
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
+from models.catalogue.entry import LoraSpec
+from models.catalogue.families import FAMILIES
+from models.catalogue.resolve import resolve
+from models.catalogue.sources import Source
 from models.miniature.lora import colourfulness, distance_from_gold
-from models.request import GenerationRequest, Lora, Task
-from models.resolve import resolve
-from models.sources import Source
-from runners.events import Failed
+from models.weights.loading import LoadedModel, load, load_pipelines
+from models.weights.loras import inject, lora_modules, peft_layers
 from tests.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.parity import TOLERANCE, load_tiny
 from tests.test_catalogue import SERVER

@@ -12,13 +12,13 @@ import torch
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
-from errors import LoadFailed
-from models.entries import Entry, Memory
-from models.families import FAMILIES
-from models.loading import LoadedModel, load, load_pipelines
-from models.memory import need_package
-from runners.buckets import bucket_of
-from runners.engine import Engine, EngineLimits
+from core.errors import LoadFailed
+from models.catalogue.entry import Entry, Memory
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel, load, load_pipelines
+from models.weights.memory import need_package
+from runners.engine.buckets import bucket_of
+from runners.engine.engine import Engine, EngineLimits
 from tests.crowds import crowd
 from tests.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.serving import DEFAULTS, ENTRY_FIELDS

@@ -8,9 +8,9 @@ import torch
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
-from models.families import Part, Stage
-from runners.calls import Call, Operation
-from runners.merging import finite_samples, merge, split
+from models.catalogue.families import Part, Stage
+from runners.engine.merging import finite_samples, merge, split
+from runners.engine.module_calls import Call, Operation
 
 PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
 SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from jobs.telemetry import in_hand
-from runners.metrics import watch
+from runners.host.metrics import watch
 
 
 def test_jobs_in_hand_are_those_of_now() -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from models.catalogue import full_catalogue
-from models.loading import load
+from models.catalogue.catalogue import full_catalogue
 from models.miniature.captions import plain_caption
 from models.miniature.concepts import held_out_pairs
 from models.miniature.evaluate import border_colour
 from models.miniature.judge import load_judge, name_concepts
-from runners.engine import Engine, EngineLimits
+from models.weights.loading import load
+from runners.engine.engine import Engine, EngineLimits
 from settings import settings
 from tests.drawing import draw_together, pictures, request
 

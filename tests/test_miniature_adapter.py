@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from models.capabilities import capabilities
-from models.catalogue import full_catalogue
-from models.entries import Entry
-from models.loading import LoadedModel, load
+from core.request import GenerationRequest, Lora
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.entry import Entry
 from models.miniature.captions import plain_caption
 from models.miniature.character import NAME as KUMO
 from models.miniature.character import distance_from_fur
 from models.miniature.evaluate import border_colour
 from models.miniature.judge import load_judge, name_concepts
-from models.request import GenerationRequest, Lora
+from models.weights.loading import LoadedModel, load
 from settings import settings
 from tests.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.parity import TOLERANCE

@@ -17,8 +17,8 @@ import yaml
 from rich.console import Console
 
 from models.__main__ import main
-from models.catalogue import SHIPPED, load_catalogue
-from models.entries import (
+from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.entry import (
     ControlNetSpec,
     Defaults,
     Entry,
@@ -29,9 +29,9 @@ from models.entries import (
     Preview,
     Quantization,
 )
-from models.presence import Presence, is_here, presence
-from models.sources import Source
-from models.table import print_catalogue
+from models.catalogue.presence import Presence, is_here, presence
+from models.catalogue.sources import Source
+from models.catalogue.table import print_catalogue
 from settings import settings
 from tests.serving import ENTRY_FIELDS, ROOT
 from tests.tiny.stable_diffusion import tiny_stable_diffusion

@@ -22,9 +22,9 @@ from openai import AsyncOpenAI, OpenAI
 from PIL import Image
 from websockets.sync.client import connect
 
-from api.encoding import read_parameters
 from api.openai.errors import openai_refusal
-from errors import Busy, Forbidden, JubakoError, OutOfMemory, RunnerLost, TooLarge, UnknownModel
+from core.errors import Busy, Forbidden, JubakoError, OutOfMemory, RunnerLost, TooLarge, UnknownModel
+from gateway.media.encoding import read_parameters
 from jobs.errors import TooManyJobs
 from tests.replica import Replica, replica
 from tests.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
@@ -619,7 +619,7 @@ def javascript() -> Path:
     """The script that uses OpenAI's JavaScript client, installed beside it."""
     if shutil.which("npm") is None or shutil.which("node") is None:
         pytest.skip("needs node and npm, which are not on this machine")
-    subprocess.run([ROOT / "scripts/need-openai-js"], check=True, timeout=300)
+    subprocess.run([ROOT / "tools/need-openai-js"], check=True, timeout=300)
     return ROOT / "tests/js/openai.mjs"
 
 

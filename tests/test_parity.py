@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import pytest
 from PIL import Image
 
-from models.loading import LoadedModel
-from models.request import GenerationRequest, Task
-from models.schedulers import DIFFUSION
-from runners.engine import Engine
+from core.request import GenerationRequest, Task
+from models.catalogue.families.schedulers import DIFFUSION
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine
 from tests.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 
 TOLERANCE = 1

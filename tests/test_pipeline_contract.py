@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from api.pipeline import device_named
-from models.served import ignored_model, served_catalogue, text2image_model
+from models.catalogue.served import ignored_model, served_catalogue, text2image_model
 from settings import Settings
 from tests.replica import Replica, replica
 from tests.serving import ROOT, SIZE_PX, wait_for, write_tiny_catalogue

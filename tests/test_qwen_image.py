@@ -10,18 +10,18 @@ import pytest
 import torch
 from PIL import Image
 
-from errors import InvalidRequest
-from models.catalogue import full_catalogue
-from models.draft import Draft
-from models.families import FAMILIES, Stage
-from models.loading import LoadedModel
-from models.request import GenerationRequest, Task
-from models.resolve import ServerLimits, resolve
-from runners.calls import Operation
-from runners.engine import Engine, EngineLimits
-from runners.executor import Pass
-from runners.merging import merge, split
-from runners.observer import EngineObserver
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import GenerationRequest, Task
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.resolve import ServerLimits, resolve
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.executor import Pass
+from runners.engine.merging import merge, split
+from runners.engine.module_calls import Operation
+from runners.engine.observer import EngineObserver
 from tests.drawing import SIZE_PX, draw_together, photo, request
 from tests.parity import BATCH_TOKENS, load_tiny
 from tests.tiny.qwen_image import shrink_inputs

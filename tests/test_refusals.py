@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from api.refusals import error_of, refusal
-from errors import (
+from api.http.refusals import error_of, refusal
+from core.errors import (
     Busy,
     Cancelled,
     DeadlineExceeded,
@@ -15,7 +15,7 @@ from errors import (
     NonFinite,
     OutOfMemory,
 )
-from runners.events import Failed
+from core.events import Failed
 
 
 def test_a_busy_server_says_when_to_come_back() -> None:

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from api import residency
-from api.residency import Residency
-from errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed
-from models.catalogue import Catalogue
-from models.entries import Entry
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed
+from gateway import residency
+from gateway.residency import Residency
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
 from runners.service import loads_at_start
 from tests.serving import ENTRY_FIELDS
 

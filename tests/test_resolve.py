@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from errors import InvalidRequest, UnknownModel
-from models.catalogue import Catalogue
-from models.draft import Draft
-from models.entries import Entry, Limits
-from models.request import MAX_SEED, GenerationRequest, Task
-from models.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
+from core.draft import Draft
+from core.errors import InvalidRequest, UnknownModel
+from core.request import MAX_SEED, GenerationRequest, Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry, Limits
+from models.catalogue.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
 from tests.serving import ENTRY_FIELDS, half_mask, photo
 
 ENTRY = Entry.model_validate(

@@ -15,14 +15,14 @@ import httpx
 import pytest
 import uvicorn
 
-from errors import Busy, InvalidRequest, StartError
-from models.request import GenerationRequest, Task
-from models.served import served_catalogue
-from runners.client import RunnerClient
-from runners.connection import IDLE_S, open_session
-from runners.elsewhere import remote_runners
-from runners.events import Event, Picture, Step
-from runners.pool import RunnerPool
+from core.errors import Busy, InvalidRequest, StartError
+from core.events import Event, Picture, Step
+from core.request import GenerationRequest, Task
+from gateway.runner_client import RunnerClient
+from gateway.runner_pool import RunnerPool
+from models.catalogue.served import served_catalogue
+from processes.connection import IDLE_S, open_session
+from runners.remote import remote_runners
 from runners.service import service_alone
 from runners.wire import decode_request, encode_request
 from settings import Settings

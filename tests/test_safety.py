@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from errors import ContentPolicyViolation, StartError
-from models.request import GenerationRequest, Task
-from runners.events import Clip, Picture
-from safety.local import policy_here
-from safety.options import SafetyOptions
-from safety.pictures import LABELS, as_seen, worst
-from safety.policy import Policy
-from safety.service import label_scores, safety_services
-from safety.words import BlockedWords, read_blocked_words
+from core.errors import ContentPolicyViolation, StartError
+from core.events import Clip, Picture
+from core.request import GenerationRequest, Task
+from gateway.safety.local import policy_here
+from gateway.safety.pictures import LABELS, as_seen, worst
+from gateway.safety.policy import Policy
+from gateway.safety.service import label_scores, safety_services
+from gateway.safety.words import BlockedWords, read_blocked_words
+from settings.sections.safety import SafetyOptions
 from tests.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
 
 nudenet = pytest.importorskip("nudenet", reason="needs the extra `safety`")

@@ -22,19 +22,19 @@ import torch
 from PIL import Image
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from errors import Busy, LoadFailed
-from models.catalogue import full_catalogue
+from core.errors import Busy, LoadFailed
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.sources import Source
 from models.miniature.captions import plain_caption
 from models.miniature.concepts import held_out_pairs
 from models.miniature.evaluate import CHECKPOINT, draw, to_images
 from models.miniature.evaluate import load as load_miniature
-from models.sources import Source
-from storyboard.clip import Clip
-from storyboard.clip_host import ClipHost
-from storyboard.options import StoryOptions
-from storyboard.scorer_client import ScorerClient
-from storyboard.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
-from storyboard.scoring import Pair, Scorer
+from settings.sections.stories import StoryOptions
+from storyboard.scoring.client import ScorerClient
+from storyboard.scoring.clip_host import ClipHost
+from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.pairs import Pair, Scorer
+from storyboard.scoring.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
 from tests.serving import ROOT, free_port, photo, wait_for
 from tests.tiny.clip import tiny_clip
 
@@ -142,7 +142,7 @@ class TestWhichClip:
 
 SERVICE = """
 import bentoml
-from storyboard.scorer_service import scorer_service
+from storyboard.scoring.service import scorer_service
 
 Worker = scorer_service("cpu")
 

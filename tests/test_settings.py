@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from models.catalogue import full_catalogue
+from models.catalogue.catalogue import full_catalogue
 from settings import Settings, refuse_unknown_variables
 
 ROOT = Path(__file__).parents[1]

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from models.families import FAMILIES
-from models.loading import load_pipelines
-from models.request import Task
+from core.request import Task
+from models.catalogue.families import FAMILIES
+from models.weights.loading import load_pipelines
 from tests.tiny import TINY
 from tests.tiny.flux2 import tiny_flux2_klein_distilled
 

@@ -22,12 +22,12 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from errors import StartError
+from core.errors import StartError
 from settings import Settings, refuse_unknown_variables
+from settings.locations import local_folder, location_url
 from storage.client import Storage, open_storage
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import input_key, media_type_of, result_key
-from storage.locations import local_folder, location_url
 from tests.object_store import BUCKET, SECRET_ACCESS_KEY, ObjectStore, object_store
 from tests.serving import STORAGE
 

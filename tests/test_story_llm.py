@@ -11,11 +11,11 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer, unused_port
 
-from errors import PlanningFailed
-from models.catalogue import full_catalogue, unknown_words
-from models.entries import Entry
+from core.errors import PlanningFailed
+from models.catalogue.catalogue import full_catalogue, unknown_words
+from models.catalogue.entry import Entry
 from settings import Settings
-from storyboard.options import StoryOptions
+from settings.sections.stories import StoryOptions
 from storyboard.planning.builtin import BuiltinPlanner
 from storyboard.planning.choice import planner_for
 from storyboard.planning.llm import OPENAI_URL, LanguageModelPlanner

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from models.catalogue import full_catalogue, unknown_words
-from models.entries import Entry
+from models.catalogue.catalogue import full_catalogue, unknown_words
+from models.catalogue.entry import Entry
 from storyboard.planning.arc import acted
 from storyboard.planning.beats import beats_of, cleaned
 from storyboard.planning.builtin import BuiltinPlanner, scenes_of

@@ -14,20 +14,20 @@ import pytest
 import pytest_asyncio
 from safetensors.torch import load_file, save_file
 
-from api.in_process import HostRunner
-from errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
-from models.request import GenerationRequest, Lora
-from models.served import CHARACTER, served_catalogue
-from models.sources import Source
-from runners.events import Event
-from runners.hosting import Host
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
+from core.events import Event
+from core.request import GenerationRequest, Lora
+from models.catalogue.served import CHARACTER, served_catalogue
+from models.catalogue.sources import Source
+from runners.host.host import Host
 from settings import Settings
-from storyboard.commission import seed_of
+from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
 from storyboard.frames import Drawn, Finished, FrameDone, Planned, Storyboard
 from storyboard.maker import Maker
+from storyboard.resolved_story import seed_of
 from storyboard.scenes import Plan, PlanRequest
-from storyboard.scoring import Pair
+from storyboard.scoring.pairs import Pair
 from storyboard.story import Story
 from tests.drawing import largest_difference, photo
 from tests.stories import SCENES, STORY, Scores, Studio, board_of, events_of, story_studio, write_story_catalogue

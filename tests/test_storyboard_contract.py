@@ -18,8 +18,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from api.story_forms import Shape
-from models.served import CHARACTER
+from api.storyboard.forms import Shape
+from models.catalogue.served import CHARACTER
 from tests.replica import Replica, replica
 from tests.serving import ServerEvent, parse_events, photo, png, wait_for
 from tests.stories import write_story_catalogue

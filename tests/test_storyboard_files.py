@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from core.events import Picture
+from core.request import GenerationRequest, Task
 from jobs.job import PICTURES, Job
-from models.request import GenerationRequest, Task
-from runners.events import Picture
-from storyboard.bundle import files_of, zipped
+from storyboard.files.bundle import files_of, zipped
+from storyboard.files.lettering import font_for, lines_of
+from storyboard.files.pages import pdf
+from storyboard.files.sheet import BADGE_PX, CELL_PX, PAPER, columns_for, contact_sheet
 from storyboard.frames import Frame, Storyboard
-from storyboard.lettering import font_for, lines_of
-from storyboard.pages import pdf
 from storyboard.scenes import Plan, Scene
-from storyboard.sheet import BADGE_PX, CELL_PX, PAPER, columns_for, contact_sheet
 from storyboard.story import Story
 from tests.drawing import request
 

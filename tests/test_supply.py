@@ -17,15 +17,15 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from configuration.page import written
-from packing import BASE_IMAGE
-from supply import audit
-from supply.images import unpacked
-from supply.licences import PAGE, is_permissive, table
-from supply.lock import LOCK, ROOT, pins
-from supply.sbom import bill_of
+from deploy.packing import BASE_IMAGE
+from settings.page import written
 from tests.containers import can_build
 from tests.serving import free_port
+from tools.supply import audit
+from tools.supply.images import unpacked
+from tools.supply.licences import PAGE, is_permissive, table
+from tools.supply.lock import LOCK, ROOT, pins
+from tools.supply.sbom import bill_of
 
 PINNED = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
 TRACKED = [Path(name) for name in subprocess.check_output(["git", "ls-files"], cwd=ROOT, text=True).splitlines()]

@@ -10,15 +10,15 @@ import pytest
 import torch
 from PIL import Image
 
-from errors import InvalidRequest
-from models.catalogue import SHIPPED, load_catalogue
-from models.draft import Draft
-from models.loading import load
-from models.request import GenerationRequest, Method, Task
-from models.resolve import ServerLimits, resolve
-from models.token_opt import Progress, TokenOptimisation
-from runners.events import Failed, Picture, Queued, Started, Step
-from runners.token_opt import TokenOptimiser
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.events import Failed, Picture, Queued, Started, Step
+from core.request import GenerationRequest, Method, Task
+from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.resolve import ServerLimits, resolve
+from models.weights.loading import load
+from runners.token_opt.optimisation import Progress, TokenOptimisation
+from runners.token_opt.optimiser import TokenOptimiser
 from tests.serving import half_mask
 
 CATALOGUE = load_catalogue(*SHIPPED).only(["miniature", "sdxl"])

@@ -14,15 +14,15 @@ import pytest
 from diffusers import UniPCMultistepScheduler
 from PIL import Image, ImageSequence
 
-from api.encoding import OutputFormat, encode_result, read_parameters
-from api.videos import gif_durations_ms, read_comment
-from models.families import FAMILIES
-from models.previews import LatentPreview
-from models.request import GenerationRequest, Task
-from models.schedulers import FLOW_MULTISTEP
-from runners.engine import Engine, EngineLimits
-from runners.events import Clip, Preview, Step
-from runners.views import make_scheduler
+from core.events import Clip, Preview, Step
+from core.request import GenerationRequest, Task
+from gateway.media.encoding import OutputFormat, encode_result, read_parameters
+from gateway.media.videos import gif_durations_ms, read_comment
+from models.catalogue.families import FAMILIES
+from models.catalogue.families.schedulers import FLOW_MULTISTEP
+from models.weights.previews import LatentPreview
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.views import make_scheduler
 from tests.drawing import draw, largest_difference, pixels
 from tests.drawing import request as drawing_request
 from tests.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny

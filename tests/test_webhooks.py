@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from errors import InvalidRequest
+from core.errors import InvalidRequest
 from jobs.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, is_public
-from runners.engine import Engine
+from runners.engine.engine import Engine
 from tests.drawing import request
 from tests.job_desk import SECRET, EngineProducer, finished, job_desk, order
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from runners.events import Cancelled, Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.events import Cancelled, Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from runners.wire import encode, read_events
 
 EVENTS: list[Event] = [

@@ -11,11 +11,11 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from api.current import current_storage
-from api.encoding import OutputFormat, encode_result
+from api.http.context import current_storage
 from api.openai.drafting import Accepted
-from models.request import GenerationRequest
-from runners.events import Result
+from core.events import Result
+from core.request import GenerationRequest
+from gateway.media.encoding import OutputFormat, encode_result
 from storage.keys import result_key
 
 PATCH_PX = 16

@@ -8,11 +8,8 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from api import status
-from api.contract import contract_app
-from api.current import server_address
-from api.gateway import current_gateway
-from api.metrics import measured
+from api.http.context import server_address
+from api.http.contract import contract_app
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.drafting import accept
@@ -22,11 +19,14 @@ from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
 from api.openai.schemas import body_of
 from api.openai.streaming import server_sent
-from api.single import unless_caller_leaves
-from api.streaming import resumed
-from models.request import Task
-from runners.closing import ClosingResponse
-from version import VERSION
+from api.operations import status
+from api.typed.file_answers import unless_caller_leaves
+from api.typed.streaming import resumed
+from core.request import Task
+from core.version import VERSION
+from gateway.gateway import current_gateway
+from gateway.metrics import measured
+from processes.closing_stream import ClosingResponse
 
 TITLE = "Jubako: OpenAI Images API"
 JSON, MULTIPART = "application/json", "multipart/form-data"

@@ -7,13 +7,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.gateway import Drawing, Gateway
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
-from errors import InvalidRequest
-from models.draft import Draft
-from models.entries import Entry, TaskSettings
-from models.request import Task
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import Task
+from gateway.gateway import Drawing, Gateway
+from models.catalogue.entry import Entry, TaskSettings
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 """Denoising steps of a quality, as a share of the model's default."""

@@ -12,10 +12,10 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from api.refusals import InvalidForm
-from errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
-from models.entries import Entry
-from models.request import Task
+from api.http.refusals import InvalidForm
+from core.errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
+from core.request import Task
+from models.catalogue.entry import Entry
 
 PARAMS = {
     "width": "size",

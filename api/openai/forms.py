@@ -12,8 +12,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from models.draft import Loras, Strength
-from models.request import Pixels, Priority
+from core.draft import Loras, Strength
+from core.request import Pixels, Priority
 
 UNSUPPORTED = {
     "style": "is not known to the models here; describe the style in the prompt",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from models.capabilities import capabilities
-from models.catalogue import Catalogue
-from models.entries import Entry
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
 
 STARTED_AT = int(time.time())
 """What `created` says: nobody knows when weights were made."""

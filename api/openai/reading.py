@@ -10,11 +10,11 @@ from PIL import Image
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.images import MAX_IMAGES, decode_cutout, decode_image
+from api.http.parsing import plain_values, read_fields
 from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, ImagesForm
-from api.parsing import plain_values, read_fields
-from errors import InvalidRequest
+from core.errors import InvalidRequest
+from gateway.media.decoding import MAX_IMAGES, decode_cutout, decode_image
 from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)

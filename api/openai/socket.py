@@ -17,15 +17,15 @@ from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
-from api.gateway import current_gateway
-from api.metrics import measured
 from api.openai.drafting import Accepted, accept
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_of
 from api.openai.streaming import told
-from errors import InvalidRequest, JubakoError, TooLarge
-from runners.events import Event, Loading, Queued, Result, Started, Step
+from core.errors import InvalidRequest, JubakoError, TooLarge
+from core.events import Event, Loading, Queued, Result, Started, Step
+from gateway.gateway import current_gateway
+from gateway.metrics import measured
 from settings import settings
 
 

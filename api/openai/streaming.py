@@ -15,16 +15,16 @@ from typing import Any
 
 from PIL import Image
 
-from api.encoding import PNG_COMPRESS_LEVEL
-from api.gateway import Gateway
-from api.metrics import measured
+from api.http.sse import event_text
 from api.openai.answers import facts, file_of, usage
 from api.openai.drafting import Accepted, accept
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
-from api.sse import event_text
-from errors import JubakoError
-from runners.events import Event, Picture, Preview
+from core.errors import JubakoError
+from core.events import Event, Picture, Preview
+from gateway.gateway import Gateway
+from gateway.media.encoding import PNG_COMPRESS_LEVEL
+from gateway.metrics import measured
 
 KEEP_ALIVE = ": \n\n"
 """A comment, which clients skip: tells them, and what is between, that the server still works on it."""

@@ -6,9 +6,9 @@ import argparse
 import subprocess
 import sys
 
+from core.errors import LoadFailed, StartError
 from deploy.image.containers import build_image
 from deploy.image.packed import build_bento, report
-from errors import LoadFailed, StartError
 
 
 def main() -> int:

@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 
-from errors import StartError
+from core.errors import StartError
 
 BACKENDS = ("docker", "podman", "buildah")
 """In the order in which they are looked for; `bentoml containerize` knows more."""

@@ -14,10 +14,10 @@ from pathlib import Path
 import bentoml
 import yaml
 
-from configuration.variables import PREFIX
-from models.carrying import write_carried
-from models.catalogue import full_catalogue
+from deploy.image.carrying import write_carried
+from models.catalogue.catalogue import full_catalogue
 from settings import settings
+from settings.variables import PREFIX
 
 ROOT = Path(__file__).parents[2]
 BENTOFILE = "bentofile.yaml"
@@ -59,7 +59,7 @@ def _context(carried: Sequence[str]) -> Iterator[Path]:
     catalogue = full_catalogue(own.catalogue, own.lora_folder)
     with tempfile.TemporaryDirectory(prefix="jubako-bento-") as folder:
         _copy_sources(Path(folder))
-        write_carried(Path(folder, "models"), [catalogue.find(model) for model in carried])
+        write_carried(Path(folder, "models", "catalogue"), [catalogue.find(model) for model in carried])
         yield Path(folder)
 
 

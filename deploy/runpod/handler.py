@@ -15,16 +15,16 @@ from typing import Any
 
 import runpod
 
-from api.in_process import in_process
+from api.http.parsing import plain_values
 from api.inpainting import FILES, Asked, generate
-from api.parsing import plain_values
-from configuration.effective import log_settings
-from errors import JubakoError
-from logs import show_log
-from models.served import served_catalogue
-from runners.events import Event, Step
+from core.errors import JubakoError
+from core.events import Event, Step
+from core.logs import show_log
+from models.catalogue.served import served_catalogue
 from runners.service import engine_limits, requests_per_batch
 from settings import settings
+from settings.report import log_settings
+from standalone.in_process import in_process
 
 TELL_EVERY_S = 1.0
 """Each telling is a request to RunPod."""

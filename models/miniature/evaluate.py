@@ -22,7 +22,7 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor, nn
 
-from models.inpainting import inpaint_unet
+from models.weights.inpaint_unet import inpaint_unet
 
 from .captions import plain_caption
 from .concepts import COLOURS, CONCEPTS, Pair, held_out_pairs

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from storyboard.options import StoryOptions
+from settings.sections.stories import StoryOptions
 from storyboard.planning.builtin import BuiltinPlanner
 from storyboard.scenes import Planner
 

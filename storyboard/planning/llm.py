@@ -11,8 +11,8 @@ from typing import Any
 import openai
 from openai import AsyncOpenAI
 
-from errors import PlanningFailed
-from storyboard.options import StoryOptions
+from core.errors import PlanningFailed
+from settings.sections.stories import StoryOptions
 from storyboard.planning.outline import Outline, Unusable, outline_of, repair_of
 from storyboard.scenes import Plan, PlanRequest
 

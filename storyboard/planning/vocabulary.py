@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from models.entries import Entry
+from models.catalogue.entry import Entry
 
 
 @dataclass(frozen=True)

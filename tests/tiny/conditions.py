@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.entries import ControlNetSpec, IpAdapterSpec, LoraSpec
-from models.sources import Source
+from models.catalogue.entry import ControlNetSpec, IpAdapterSpec, LoraSpec
+from models.catalogue.sources import Source
 
 EMBEDDING = 32
 IMAGE_TOKENS = 4

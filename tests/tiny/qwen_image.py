@@ -26,7 +26,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from models.qwen_vision import PictureProcessor
+from models.weights.qwen_vision import PictureProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
 from tests.tiny.weights import strengthen
 

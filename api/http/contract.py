@@ -1,0 +1,41 @@
+"""One HTTP contract as an application of its own: its routes, its shape of errors, its documentation.
+
+The same application is mounted at the root, beside the others, and under a prefix, where its document holds alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from fastapi import APIRouter, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+
+from core.errors import InvalidRequest, JubakoError
+from core.version import VERSION
+
+Refusal = Callable[[JubakoError], Response]
+"""Makes the answer to an error, in the contract's own shape."""
+
+
+def contract_app(title: str, router: APIRouter, refusal: Refusal) -> FastAPI:
+    """Return the application of a contract; every error, FastAPI's own included, is answered by `refusal`."""
+    app = FastAPI(title=title, version=VERSION)
+    app.include_router(router)
+    app.add_exception_handler(JubakoError, _handler(refusal))
+    app.add_exception_handler(RequestValidationError, _handler(lambda error: refusal(_invalid(error))))
+    return app
+
+
+def _handler(answer: Callable[..., Response]) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(_: Request, error: Exception) -> Response:
+        return answer(error)
+
+    return handle
+
+
+def _invalid(error: RequestValidationError) -> InvalidRequest:
+    """The first mistake, by the name of its field."""
+    first = error.errors()[0]
+    field = ".".join(str(part) for part in first["loc"][1:]) or "body"
+    return InvalidRequest(field, str(first["msg"]))

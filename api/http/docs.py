@@ -1,0 +1,52 @@
+"""`/docs`, `/redoc` and `/openapi.json` at the root: all contracts on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_redoc_html, get_swagger_ui_html
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from core.version import VERSION
+
+TITLE = "Jubako"
+_SCHEMA = "/openapi.json"
+
+
+def docs_app(contracts: Sequence[FastAPI]) -> Starlette:
+    """Return the application that documents these contracts together; where two have one path, the first counts."""
+
+    async def schema(_: Request) -> JSONResponse:
+        return JSONResponse(joined_schema(contracts))
+
+    async def swagger(_: Request) -> Response:
+        return get_swagger_ui_html(openapi_url=_SCHEMA, title=TITLE)
+
+    async def redoc(_: Request) -> Response:
+        return get_redoc_html(openapi_url=_SCHEMA, title=TITLE)
+
+    return Starlette(routes=[Route(_SCHEMA, schema), Route("/docs", swagger), Route("/redoc", redoc)])
+
+
+def joined_schema(contracts: Sequence[FastAPI]) -> dict[str, Any]:
+    """Return one OpenAPI description; operations are tagged with the title of their contract."""
+    paths: dict[str, Any] = {}
+    schemas: dict[str, Any] = {}
+    for contract in contracts:
+        own = contract.openapi()
+        schemas |= own.get("components", {}).get("schemas", {})
+        for path, operations in own["paths"].items():
+            for operation in operations.values():
+                operation.setdefault("tags", [contract.title])
+            paths.setdefault(path, operations)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": TITLE, "version": VERSION},
+        "paths": paths,
+        "components": {"schemas": schemas},
+    }

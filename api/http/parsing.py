@@ -1,0 +1,127 @@
+"""Request bodies as plain dictionaries: JSON, multipart or URL-encoded, with uploads as bytes.
+
+BentoML's own parser is not used: it would download any URL that stands where a file belongs, and read a
+prompt such as `42` as a number. Here a file is an upload or base64 text (with or without a `data:` prefix),
+and no URL is ever followed.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from core.errors import InvalidRequest
+
+_FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+
+
+async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any]:
+    """Return the fields that a body gives; those named in `files` are lists of bytes. Raises InvalidRequest.
+
+    A field that is repeated in a form counts with its last value, but files are all kept.
+    """
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
+    fields = await _read_form(request) if is_form else await _read_json(request)
+    return await plain_values(fields, files)
+
+
+async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
+    """Whether a body is what `curl -d` sends when nobody tells it the type."""
+    return media_type == _FORM_TYPES[1] and (await request.body()).lstrip().startswith(b"{")
+
+
+async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """Return fields without those that are absent, files as lists of bytes. Raises InvalidRequest."""
+    _refuse_no_text({name: value for name, value in fields.items() if not _holds_uploads(value)})
+    return {
+        name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
+        for name, value in fields.items()
+        if not _is_absent(value)
+    }
+
+
+async def _read_form(request: Request) -> dict[str, Any]:
+    try:
+        form = await request.form()
+    except HTTPException as error:
+        raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
+    return {name: _form_field([_form_value(value) for value in form.getlist(name)]) for name in form}
+
+
+def _form_field(values: list[Any]) -> Any:
+    uploads = [value for value in values if isinstance(value, UploadFile)]
+    return uploads if len(uploads) > 1 else values[-1]
+
+
+def _form_value(value: str | UploadFile) -> Any:
+    return value if isinstance(value, UploadFile) else _unquoted(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+async def _read_json(request: Request) -> dict[str, Any]:
+    try:
+        fields = json.loads(await request.body() or b"{}")
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest("body", f"is not JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise InvalidRequest("body", "must be a JSON object of fields")
+    return fields
+
+
+def _unquoted(text: str) -> str | None:
+    """Undo what BentoML's clients do to the text fields of a form: they write each as JSON."""
+    if text in ("", "null"):
+        return None
+    if text.startswith('"') and text.endswith('"'):
+        try:
+            return str(json.loads(text))
+        except ValueError:
+            return text
+    return text
+
+
+def _is_absent(value: Any) -> bool:
+    """Whether a browser or a client sent a field that was left empty."""
+    return value is None or (isinstance(value, UploadFile) and not value.filename and not value.size)
+
+
+async def _as_bytes(name: str, value: Any) -> bytes:
+    if isinstance(value, UploadFile):
+        return await value.read()
+    if not isinstance(value, str):
+        raise InvalidRequest(name, "must be an uploaded file or base64 text")
+    try:
+        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise InvalidRequest(
+            name, "must be an uploaded file or base64 text; addresses and file names are not followed"
+        ) from error
+
+
+def _as_value(name: str, value: Any) -> Any:
+    if _holds_uploads(value):
+        raise InvalidRequest(name, "must be a text field, not a file")
+    return value
+
+
+def _holds_uploads(value: Any) -> bool:
+    return any(isinstance(item, UploadFile) for item in _listed(value))
+
+
+def _refuse_no_text(fields: Mapping[str, Any]) -> None:
+    """JSON can spell half of a surrogate pair, which no tokenizer and no answer can take."""
+    try:
+        json.dumps(fields, ensure_ascii=False).encode()
+    except (UnicodeEncodeError, RecursionError) as error:
+        raise InvalidRequest("body", "has something that is no text, or that is nested too deep") from error

@@ -1,0 +1,26 @@
+"""`GET /`: JSON for programs, BentoML's page for browsers."""
+
+from __future__ import annotations
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from api.jobs.routes import health_body
+
+
+class RootForPrograms:
+    """Answers `GET /` itself, unless the caller asks for HTML; everything else goes on to the service."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/") and not _wants_html(scope):
+            await JSONResponse(await health_body())(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def _wants_html(scope: Scope) -> bool:
+    return "text/html" in Headers(scope=scope).get("accept", "")

@@ -1,0 +1,1 @@
+"""The asynchronous contract: submit, follow, fetch and cancel jobs."""

@@ -1,0 +1,85 @@
+"""What callers read about jobs: the contract's fields, and after them ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from fastapi.responses import JSONResponse
+
+from api.http.refusals import refusal_body
+from core.errors import Busy, JubakoError
+from jobs.errors import TooManyJobs
+from jobs.job import Job, JobState
+from storage.client import Storage
+
+SUBMITTED = "Task submitted. Use /api/{session_id}/status to check progress."
+
+
+def submitted(job: Job) -> dict[str, Any]:
+    """Answer to a submission. A result that was there already makes the job complete at once."""
+    return {"session_id": job.id, "status": job.state, "message": SUBMITTED}
+
+
+def job_refusal(error: JubakoError) -> JSONResponse:
+    """Answer to an error: `detail` as the contract has it, and what our other routes say."""
+    wait_s = error.retry_after_s if isinstance(error, Busy | TooManyJobs) else None
+    headers = {"Retry-After": str(wait_s)} if wait_s else None
+    return JSONResponse({"detail": error.message, **refusal_body(error)}, error.status, headers)
+
+
+async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
+    """Return how a job is; `base_url` is this server's address for results in its own folder."""
+    results = [
+        {"url": await _address(result.key, storage, base_url), "media_type": result.media_type, "seed": result.seed}
+        for result in job.results
+    ]
+    return {
+        "session_id": job.id,
+        "status": job.state,
+        "progress": job.progress if job.state is not JobState.FAILED else 0,
+        "message": job.message,
+        "result_url": results[0]["url"] if results else None,
+        "error": job.error,
+        "model": job.model,
+        "task": job.task,
+        "results": results,
+        "attempts": job.attempts,
+        "created_at": job.created_at.isoformat(),
+        "finished_at": job.finished_at and job.finished_at.isoformat(),
+    }
+
+
+async def batch_status(batch_id: str, jobs: Sequence[Job], storage: Storage, base_url: str) -> dict[str, Any]:
+    """Return how a batch is: processing until all of its jobs have ended, failed if any failed."""
+    states = [job.state for job in jobs]
+    return {
+        "session_id": batch_id,
+        "status": _state_of_all(states),
+        "progress": int(fmean(100 if job.state.final else job.progress for job in jobs)),
+        "counts": {str(state): states.count(state) for state in JobState},
+        "jobs": [await status_of(job, storage, base_url) for job in jobs],
+    }
+
+
+def deliveries_of(job: Job) -> Mapping[str, Any]:
+    """Return what became of a job's webhook."""
+    attempts = [delivery.model_dump(mode="json") for delivery in job.deliveries]
+    return {"session_id": job.id, "webhook_url": job.webhook_url, "told": job.told, "deliveries": attempts}
+
+
+def _state_of_all(states: Sequence[JobState]) -> JobState:
+    if all(state is JobState.PENDING for state in states):
+        return JobState.PENDING
+    if not all(state.final for state in states):
+        return JobState.PROCESSING
+    for state in (JobState.FAILED, JobState.CANCELLED):
+        if state in states:
+            return state
+    return JobState.COMPLETED
+
+
+async def _address(key: str, storage: Storage, base_url: str) -> str:
+    address = await storage.url(key)
+    return f"{base_url}{address}" if address.startswith("/") else address

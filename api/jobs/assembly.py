@@ -1,0 +1,61 @@
+"""The job desk of this process, put together from the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from api.jobs.answers import status_of
+from jobs.bus import LocalBus, RedisBus
+from jobs.desk import DeskSettings, JobDesk
+from jobs.job import PICTURES, Job
+from jobs.kinds import Kinds
+from jobs.ledger.redis import RedisLedger
+from jobs.ledger.sqlite import SqliteLedger
+from jobs.pictures import Pictures
+from jobs.producer import GatewayProducer
+from jobs.queue import MEMORY, QueueSettings
+from jobs.webhooks import WebhookSender
+from settings import Settings
+from storage.client import Storage
+from storyboard.job_kind import STORYBOARD, Storyboards
+from storyboard.maker import Maker
+
+
+def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
+    """Return the desk, not yet open."""
+    ttl = timedelta(seconds=settings.task_ttl_s)
+    url = settings.redis
+    ledger = RedisLedger(url, ttl) if url else SqliteLedger(settings.jobs_file.expanduser(), ttl)
+    bus = RedisBus(url, ttl) if url else LocalBus(ttl)
+
+    async def body(job: Job) -> Mapping[str, Any]:
+        return await status_of(job, storage, settings.public_url or job.base_url)
+
+    sender = WebhookSender(
+        ledger=ledger,
+        secret=settings.webhook_secret or "",
+        allow_private=settings.webhook_allow_private,
+        first_pause=timedelta(seconds=settings.webhook_pause_s),
+        body=body,
+    )
+    kinds: Kinds = {PICTURES: Pictures(GatewayProducer(maker.gateway)), STORYBOARD: Storyboards(maker)}
+    return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender)
+
+
+def _desk_settings(settings: Settings) -> DeskSettings:
+    return DeskSettings(
+        queue=QueueSettings(
+            url=settings.redis or MEMORY,
+            concurrency=settings.job_concurrency,
+            redelivery=timedelta(seconds=settings.job_redelivery_s),
+        ),
+        max_waiting=settings.max_waiting_jobs,
+        max_per_caller=settings.max_jobs_per_caller,
+        max_runners_lost=settings.max_runners_lost,
+        reuse_results=settings.reuse_results,
+        result_ttl=timedelta(seconds=settings.result_ttl_s),
+        webhook_secret=settings.webhook_secret,
+        allow_private_webhooks=settings.webhook_allow_private,
+    )

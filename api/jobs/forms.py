@@ -1,0 +1,92 @@
+"""What a caller of the job routes may say: the parameters and defaults of the contract, and everything that the typed
+APIs take beside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, ValidationError
+
+from api.http.refusals import InvalidForm
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import Priority, Task
+from gateway.media.decoding import decode_field
+from gateway.media.encoding import OutputFormat
+from models.catalogue.entry import Entry, TaskSettings
+from settings import settings
+
+TASKS = {
+    "t2i": Task.TEXT_TO_IMAGE,
+    "i2i": Task.IMAGE_TO_IMAGE,
+    "inpaint": Task.INPAINT,
+    "edit": Task.EDIT,
+    "t2v": Task.TEXT_TO_VIDEO,
+    "i2v": Task.IMAGE_TO_VIDEO,
+}
+"""Tasks by their names in addresses."""
+FILES = ("image", "mask", "images", "reference_image", "control_image")
+DOCUMENTED = {"width": 512, "height": 512, "num_inference_steps": 50, "guidance_scale": 7.5}
+"""The contract's defaults; a model that cannot do them uses its own."""
+DOCUMENTED_STRENGTH = 0.8
+
+
+def by_name(priority: object) -> object:
+    """`high`, `normal` and `low`, as well as 0, 1 and 2."""
+    named = isinstance(priority, str) and priority.upper() in Priority.__members__
+    return Priority[str(priority).upper()] if named else priority
+
+
+class JobForm(Draft):
+    """A draft, and how its result is made into files, and who is told."""
+
+    prompt: str = ""
+    priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
+    output_format: OutputFormat | None = Field(default=None, description="Default: png, or mp4 for videos.")
+    quality: int = Field(default=90, ge=1, le=100, description="For formats that have one.")
+    webhook_url: str | None = Field(default=None, max_length=2000, description="Told of the job's end.")
+
+    @property
+    def draft(self) -> Draft:
+        return Draft(**{name: getattr(self, name) for name in Draft.model_fields})
+
+
+async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
+    """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
+    for name in (name for name in FILES if name in fields):
+        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
+    if fields.get("task") not in (None, task):
+        raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")
+    try:
+        return JobForm.model_validate({**_defaults(entry, task, fields), **fields, "model": entry.id, "task": task})
+    except ValidationError as error:
+        raise InvalidForm(error) from error
+
+
+def _defaults(entry: Entry, task: Task, asked: Mapping[str, Any]) -> dict[str, Any]:
+    """The contract's defaults, as far as the model can do them; sizes follow an image where there is one."""
+    settings = entry.tasks.get(task)
+    if settings is None:
+        return {}
+    fits = _fitting(settings)
+    if task is not Task.TEXT_TO_IMAGE or {"width", "height"} & asked.keys():
+        fits = {name: value for name, value in fits.items() if name not in ("width", "height")}
+    if task.takes_strength:
+        fits["strength"] = DOCUMENTED_STRENGTH
+    return fits if not task.is_video else {}
+
+
+def _fitting(settings: TaskSettings) -> dict[str, Any]:
+    limits = settings.limits
+    side = DOCUMENTED["width"]
+    lowest, highest = limits.guidance_scale
+    able = {
+        "width": limits.min_px <= side <= limits.max_px and side % limits.multiple_px == 0,
+        "num_inference_steps": DOCUMENTED["num_inference_steps"] <= limits.max_steps,
+        "guidance_scale": lowest <= DOCUMENTED["guidance_scale"] <= highest,
+    }
+    able["height"] = able["width"] = able["width"] and side * side <= limits.max_pixels
+    return {name: value for name, value in DOCUMENTED.items() if able[name]}

@@ -1,0 +1,75 @@
+"""What a caller of the job routes asks for, as orders for the desk."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from starlette.requests import Request
+
+from api.http.context import current_maker, server_address
+from api.jobs.forms import FILES as FILES
+from api.jobs.forms import TASKS, by_name, job_form
+from api.storyboard.forms import story_of
+from core.caller import current_caller
+from core.errors import InvalidRequest
+from core.request import Priority, Task
+from gateway.gateway import current_gateway
+from gateway.media.encoding import format_for
+from jobs.desk import Order
+from models.catalogue.checks import at_most
+from models.catalogue.entry import Entry
+from storyboard.job_kind import STORYBOARD
+from storyboard.story import Story
+
+
+class StoryOrder(Story):
+    """A story, and who is told of its end."""
+
+    priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
+    webhook_url: str | None = Field(default=None, max_length=2000)
+
+    @property
+    def story(self) -> Story:
+        return Story(**{name: getattr(self, name) for name in Story.model_fields})
+
+
+async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, Any], **options: Any) -> Order:
+    """Check what is asked for, and count it; `kind` is its name in addresses. Raises JubakoError."""
+    common = {"caller": current_caller().name, "base_url": server_address(request), **options}
+    if kind == STORYBOARD:
+        return await _story(request, entry, fields, common)
+    if kind not in TASKS:
+        raise InvalidRequest("task", f"{kind!r} is unknown; known: {', '.join([*TASKS, STORYBOARD])}")
+    return await _pictures(entry, TASKS[kind], fields, common)
+
+
+async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:
+    form = await job_form(fields, entry, task)
+    output_format = format_for(form.task, form.output_format)
+    drawing = await current_gateway().accept(form.draft.model_copy(update={"progress": True}))
+    return Order(
+        # A job waits as long as it must, unless its caller said otherwise.
+        request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
+        output_format=output_format,
+        quality=form.quality,
+        webhook_url=form.webhook_url,
+        repeatable=form.seed is not None,
+        **common,
+    )
+
+
+async def _story(request: Request, entry: Entry, fields: dict[str, Any], common: dict[str, Any]) -> Order:
+    maker = current_maker(request)
+    form = await story_of({**fields, "model": entry.id}, maker.settings.max_image_px, StoryOrder)
+    if form.deadline_s is not None:
+        at_most("deadline_s", form.deadline_s, maker.settings.request_timeout_s)
+    return Order(
+        request=await maker.take_in(form.story),
+        output_format=form.output_format,
+        kind=STORYBOARD,
+        webhook_url=form.webhook_url,
+        # With a deadline it may end with some of its frames.
+        repeatable="seed" in form.model_fields_set and form.deadline_s is None,
+        **common,
+    )

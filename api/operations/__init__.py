@@ -1,0 +1,1 @@
+"""How the server and its models are, and loading and unloading them."""

@@ -1,0 +1,142 @@
+"""Storyboards as HTTP answers, and errors in the shape of the storyboard server's document."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+from starlette.responses import JSONResponse, Response
+
+from api.http.sse import event_text
+from api.storyboard.forms import Shape, StoryForm, within_limit
+from api.typed.file_answers import unless_caller_leaves
+from api.typed.forms import Call
+from core.errors import (
+    Busy,
+    DeadlineExceeded,
+    GenerationFailed,
+    InvalidRequest,
+    JubakoError,
+    LoadFailed,
+    NonFinite,
+    OutOfMemory,
+)
+from storyboard.errors import NotInitialized
+from storyboard.files.answer import answer_of, answer_with, frame_answer, frame_file
+from storyboard.files.bundle import sheet_file, zipped
+from storyboard.files.pages import pdf
+from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.maker import Maker
+from storyboard.story import Story
+
+_FAILURES = (GenerationFailed, OutOfMemory, NonFinite, DeadlineExceeded, LoadFailed)
+"""What the document calls `Generation failed`."""
+_FILES = {Shape.SHEET: sheet_file, Shape.ZIP: zipped, Shape.PDF: pdf}
+_NAMES = {Shape.SHEET: "storyboard.png", Shape.ZIP: "storyboard.zip", Shape.PDF: "storyboard.pdf"}
+
+
+def refused(error: JubakoError) -> JSONResponse:
+    """Answer to an error: `detail` as the document has it, and what our other routes say."""
+    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
+    return JSONResponse(refused_body(error), error.status, headers)
+
+
+def refused_body(error: JubakoError) -> dict[str, Any]:
+    """Return what a caller reads about an error."""
+    body: dict[str, Any] = {"detail": _detail(error), "code": error.code}
+    if isinstance(error, InvalidRequest):
+        body["field"] = error.field
+    if isinstance(error, NotInitialized):
+        body["reason"] = error.reason
+    return body
+
+
+def _detail(error: JubakoError) -> str:
+    if isinstance(error, NotInitialized):
+        return error.documented
+    return f"Generation failed: {error.message}" if isinstance(error, _FAILURES) else error.message
+
+
+async def board_of(maker: Maker, story: Story) -> Storyboard:
+    """Make a storyboard. Raises the JubakoError that ended it."""
+    async with aclosing(maker.make(story)) as happenings:
+        async for event in happenings:
+            if isinstance(event, Finished):
+                return event.storyboard
+    raise AssertionError("a story ends with Finished, or an error")
+
+
+async def answer(maker: Maker, story: Story, shape: Shape) -> Response:
+    """Make a storyboard and answer with it. Raises JubakoError."""
+    board = await board_of(maker, story)
+    if shape is Shape.JSON:
+        return JSONResponse((await asyncio.to_thread(answer_of, board)).model_dump())
+    data = await asyncio.to_thread(_FILES[shape], board)
+    headers = {"Content-Disposition": f'inline; filename="{_NAMES[shape]}"', "X-Jubako-Frames": str(len(board.frames))}
+    if board.error is not None:
+        headers["X-Jubako-Error"] = board.error
+    return Response(data, headers=headers, media_type=shape.media_type)
+
+
+async def answer_typed(maker: Maker, call: Call[StoryForm]) -> Response:
+    """Make a storyboard and answer with it, or with the reason why not."""
+    try:
+        story = within_limit(call.form.story, maker.settings.request_timeout_s)
+        return await unless_caller_leaves(call.request, answer(maker, story, Shape.JSON))
+    except JubakoError as error:
+        return refused(error)
+
+
+async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
+    """Tell a story's making as server-sent events. Raises JubakoError before the first only.
+
+    event: planned   {"planner", "model", "mode", "num_frames", "scenes"}
+    event: progress  {"frame_number", "try", "step", "steps"}
+    event: frame     {the fields of a frame in the document's answer, "done", "of"}
+    event: done      {the document's answer without its frames}
+    event: error     {"detail", "code", "status"}
+    """
+    telling = False
+    try:
+        async with aclosing(maker.make(story)) as happenings:
+            async for event in happenings:
+                telling = True
+                yield await asyncio.to_thread(_told, event, story)
+    except JubakoError as error:
+        if not telling:
+            raise
+        yield event_text("error", {**refused_body(error), "status": error.status})
+
+
+def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the data of what happened to a story; `image_of` takes the time that it takes."""
+    match event:
+        case Planned():
+            return "planned", _plan(event, story)
+        case Drawn():
+            return "progress", {
+                "frame_number": event.number,
+                "try": event.attempt,
+                "step": event.step,
+                "steps": event.steps,
+            }
+        case FrameDone():
+            described = frame_answer(event.frame, image_of(event.frame)).model_dump()
+            return "frame", {**described, "done": event.done, "of": event.of}
+        case Finished(storyboard=board):
+            return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
+
+
+def _told(event: StoryEvent, story: Story) -> str:
+    return event_text(
+        *happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
+    )
+
+
+def _plan(event: Planned, story: Story) -> dict[str, Any]:
+    scenes = [{"frame_number": s.number, "prompt": s.prompt, "caption": s.caption} for s in event.plan.scenes]
+    told = {"planner": event.plan.planner, "model": event.model, "mode": story.mode}
+    return {**told, "num_frames": len(scenes), "scenes": scenes}

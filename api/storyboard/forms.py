@@ -1,0 +1,140 @@
+"""What a caller of the storyboard contract says: a story, and the shape of the answer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, Self, TypeVar
+
+from pydantic import ValidationError
+from pydantic.json_schema import GenerateJsonSchema
+from starlette.requests import Request
+
+from api.http.parsing import read_fields
+from api.typed.forms import Form
+from core.errors import InvalidRequest
+from gateway.media.decoding import decode_field
+from models.catalogue.checks import at_most
+from settings import Settings, settings
+from storyboard.story import Story
+
+StoryT = TypeVar("StoryT", bound=Story)
+FILES = ("reference_image",)
+_PHRASES = {
+    "string_too_short": "must be at least {min_length} characters",
+    "string_too_long": "must be at most {max_length} characters",
+    "greater_than_equal": "must be at least {ge}",
+    "greater_than": "must be more than {gt}",
+    "less_than_equal": "must be at most {le}",
+    "missing": "is missing",
+    "extra_forbidden": "is no parameter of a story",
+}
+
+
+class Shape(StrEnum):
+    """What a storyboard is answered as."""
+
+    JSON = "json"
+    EVENTS = "events"
+    SHEET = "sheet"
+    ZIP = "zip"
+    PDF = "pdf"
+
+    @property
+    def media_type(self) -> str:
+        return _MEDIA_TYPES[self]
+
+
+_MEDIA_TYPES = {
+    Shape.JSON: "application/json",
+    Shape.EVENTS: "text/event-stream",
+    Shape.SHEET: "image/png",
+    Shape.ZIP: "application/zip",
+    Shape.PDF: "application/pdf",
+}
+
+
+class WrongStory(InvalidRequest):
+    """The first mistake, said as the document does: `prompt must be at least 10 characters`."""
+
+    def __init__(self, error: ValidationError) -> None:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"])) or "body"
+        super().__init__(field, _PHRASES.get(first["type"], f"is wrong: {first['msg']}").format(**first.get("ctx", {})))
+
+    @property
+    def message(self) -> str:
+        return f"{self.field} {self.reason}"
+
+
+class StoryForm(Form, Story):
+    """The typed API's input."""
+
+    @classmethod
+    async def _read(cls, request: Request) -> Self:
+        fields = await read_fields(request, files=FILES)
+        return cls.model_validate(dict(await story_of(fields, settings().max_image_px, Story)))
+
+    @property
+    def story(self) -> Story:
+        return Story(**dict(self))
+
+
+async def read_story(request: Request, limits: Settings, shape: str | None = None) -> tuple[Story, Shape]:
+    """Read a story, JSON or form, and the shape of its answer. Raises InvalidRequest."""
+    fields = await read_fields(request, files=FILES)
+    in_body = fields.pop("format", None)
+    wanted = _shape(shape or in_body, request.headers.get("accept", ""))
+    return within_limit(await story_of(fields, limits.max_image_px, Story), limits.request_timeout_s), wanted
+
+
+async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
+    """Decode the files of a story and check it; `form` may have more fields. Raises InvalidRequest."""
+    for name in (name for name in FILES if name in fields):
+        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], max_image_px)
+    try:
+        return form.model_validate(fields)
+    except ValidationError as error:
+        raise WrongStory(error) from error
+
+
+def within_limit(story: Story, limit_s: float) -> Story:
+    """Return a story that ends while its caller still waits. Raises InvalidRequest."""
+    return story.model_copy(update={"deadline_s": at_most("deadline_s", story.deadline_s or limit_s, limit_s)})
+
+
+def _shape(named: object, accept: str) -> Shape:
+    if named is not None:
+        try:
+            return Shape(str(named))
+        except ValueError as error:
+            raise InvalidRequest("format", f"{named!r} is none of {', '.join(Shape)}") from error
+    accepted = [part.split(";")[0].strip().lower() for part in accept.split(",")]
+    return next((shape for media_type in accepted for shape in Shape if shape.media_type == media_type), Shape.JSON)
+
+
+class _Schema(GenerateJsonSchema):
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+        """Pictures, of which pydantic knows nothing."""
+        return {"type": "string", "contentEncoding": "base64"}
+
+
+def request_body() -> dict[str, Any]:
+    """Return how OpenAPI describes a story."""
+    schema = Story.model_json_schema(schema_generator=_Schema)
+    plain = _inlined({name: part for name, part in schema.items() if name != "$defs"}, schema.get("$defs", {}))
+    plain["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
+    contents = {media_type: {"schema": plain} for media_type in ("application/json", "multipart/form-data")}
+    return {"requestBody": {"required": True, "content": contents}}
+
+
+def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
+    """OpenAPI keeps definitions elsewhere than pydantic; there are few, so each is put where it is used."""
+    if isinstance(part, list):
+        return [_inlined(item, definitions) for item in part]
+    if not isinstance(part, dict):
+        return part
+    if "$ref" in part:
+        return _inlined(definitions[part["$ref"].rpartition("/")[2]], definitions)
+    return {name: _inlined(value, definitions) for name, value in part.items()}

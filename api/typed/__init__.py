@@ -1,0 +1,1 @@
+"""The typed APIs, which BentoML's clients call."""

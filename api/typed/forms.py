@@ -1,0 +1,182 @@
+"""The typed APIs' inputs: the shared parameters of `core.draft`, plus what only HTTP callers say.
+
+BentoML reads an API's schema from its form. It would also parse the request, and answer mistakes in its own
+way; `Form.from_http_request` replaces that step, and hands the method a `Call`, which may hold the mistake.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Literal, Self, TypeVar
+
+import bentoml
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from starlette.requests import Request
+
+from api.http.parsing import read_fields
+from api.http.refusals import InvalidForm
+from core.draft import (
+    CONTROL_IMAGE,
+    IMAGE,
+    IMAGES,
+    MASK,
+    REFERENCE_IMAGE,
+    Camera,
+    ControlScale,
+    ControlType,
+    Draft,
+    FramesPerSecond,
+    InpaintingMethod,
+    Iterations,
+    NumFrames,
+    OptionalImage,
+    Parameters,
+    PreviewEvery,
+    Progress,
+    ReferenceScale,
+    Strength,
+)
+from core.errors import JubakoError
+from core.request import Method, Task
+from gateway.media.decoding import decode_field
+from gateway.media.encoding import OutputFormat, format_for
+from settings import settings
+
+FIRST_FRAME = "The picture that the video starts with."
+FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
+
+
+class Encoding(BaseModel):
+    output_format: OutputFormat | None = Field(
+        default=None,
+        description="For pictures png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
+    )
+    quality: int = Field(default=90, ge=1, le=100, description="For all but PNG, which is exact, and GIF.")
+
+
+class Form(bentoml.IODescriptor):
+    """An API's input; its fields are declared in further bases."""
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:
+        try:
+            return Call(request, await cls._read(request))
+        except JubakoError as error:
+            return Call(request, error)
+
+    @classmethod
+    async def _read(cls, request: Request) -> Self:
+        fields = await read_fields(request, files=cls.multipart_fields)
+        for name in (name for name in cls.multipart_fields if name in fields):
+            fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
+        try:
+            form: Self = cls.model_validate(fields)
+        except ValidationError as error:
+            raise InvalidForm(error) from error
+        return form
+
+
+class PictureForm(Form, Encoding, Parameters):
+    """What the APIs that draw have in common; it is never used by itself."""
+
+    @property
+    def draft(self) -> Draft:
+        fields = {name: getattr(self, name) for name in Draft.model_fields if name in type(self).model_fields}
+        return Draft(**fields)
+
+    @property
+    def file_format(self) -> OutputFormat:
+        """The format of the answer's files. Raises InvalidRequest for one that does not fit the task."""
+        return format_for(self.task, self.output_format)
+
+
+class Conditioned(BaseModel):
+    """What steers a picture beside its prompt."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    reference_image: OptionalImage = Field(default=None, description=REFERENCE_IMAGE)
+    reference_scale: ReferenceScale = None
+    control_image: OptionalImage = Field(default=None, description=CONTROL_IMAGE)
+    control_type: ControlType = None
+    control_scale: ControlScale = None
+
+
+class TextToImage(Conditioned, PictureForm):
+    task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
+
+
+class ImageToImage(Conditioned, PictureForm):
+    task: Literal[Task.IMAGE_TO_IMAGE] = Field(default=Task.IMAGE_TO_IMAGE, description=FIXED_TASK)
+    image: Image.Image = Field(description=IMAGE)
+    strength: Strength = None
+
+
+class Inpaint(Conditioned, PictureForm):
+    task: Literal[Task.INPAINT] = Field(default=Task.INPAINT, description=FIXED_TASK)
+    image: Image.Image = Field(description=IMAGE)
+    mask: Image.Image = Field(description=MASK)
+    strength: Strength = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
+
+
+class Edit(PictureForm):
+    task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
+    images: list[Image.Image] = Field(min_length=1, description=IMAGES)
+    camera: Camera = None
+
+
+class TextToVideo(PictureForm):
+    task: Literal[Task.TEXT_TO_VIDEO] = Field(default=Task.TEXT_TO_VIDEO, description=FIXED_TASK)
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+
+
+class ImageToVideo(PictureForm):
+    task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
+    image: Image.Image = Field(description=FIRST_FRAME)
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+
+
+class Stream(Conditioned, PictureForm):
+    task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
+    image: OptionalImage = Field(default=None, description=IMAGE)
+    mask: OptionalImage = Field(default=None, description=MASK)
+    images: list[Image.Image] = Field(default=[], description=IMAGES)
+    strength: Strength = None
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+    camera: Camera = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
+    progress: Progress = True
+    preview_every: PreviewEvery = 0
+
+
+FormT = TypeVar("FormT", bound=Form, covariant=True)
+
+
+@dataclass(frozen=True)
+class Call(Generic[FormT]):
+    """One HTTP request to a typed API."""
+
+    model_fields: ClassVar[tuple[str, ...]] = ("call",)
+    """BentoML calls the API's method with these attributes of what a form's reader returns."""
+
+    request: Request
+    _read: FormT | JubakoError
+
+    @property
+    def call(self) -> Self:
+        return self
+
+    @property
+    def form(self) -> FormT:
+        """The form, or raise the JubakoError that reading it met."""
+        if isinstance(self._read, JubakoError):
+            raise self._read
+        return self._read

@@ -1,0 +1,114 @@
+"""The typed API that answers with server-sent events.
+
+    event: loading   {"progress"}
+    event: queued    {"position"}
+    event: started   {"model", "task", "seed", "waited_s", "hint"}
+    event: step      {"index", "step", "steps"}
+    event: preview   {"index", "step", "image", "media_type"}
+    event: image     {"index", "seed", "image", "media_type", "parameters"}
+    event: video     {"index", "seed", "video", "media_type", "parameters"}
+    event: error     {"error", "code", "status"}
+    event: done      {"images" or "videos", "seconds"}
+
+Images and videos are base64. A request that is refused gets an ordinary error answer and no stream.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Any
+
+from _bentoml_sdk.io_models import IORootModel
+from starlette.responses import Response
+
+from api.http.hints import vocabulary_hint
+from api.http.refusals import refusal, refusal_body
+from api.http.sse import event_text
+from api.typed.forms import Call, Stream
+from core.errors import JubakoError
+from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
+from gateway.gateway import Drawing, Gateway
+from gateway.media.encoding import OutputFormat, encode_preview, encode_result, parameters_of
+from gateway.metrics import measured
+from processes.closing_stream import ClosingResponse
+
+
+class EventStream(IORootModel[str]):
+    """Text that BentoML's clients iterate; an error before the first event is an HTTP error."""
+
+    @classmethod
+    async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:
+        try:
+            first = await anext(obj)
+        except JubakoError as error:
+            return refusal(error)
+        return ClosingResponse(resumed(first, obj), "text/event-stream")
+
+
+async def resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
+    """Put back the item that was taken from a stream to see how it begins."""
+    async with aclosing(rest):
+        yield first
+        async for text in rest:
+            yield text
+
+
+async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
+    """Draw what a call asks for, telling what happens. Raises JubakoError before the first event only."""
+    started, results, telling = time.perf_counter(), 0, False
+    try:
+        with measured() as measure:
+            form = call.form
+            measure.task = form.task
+            file_format = form.file_format
+            drawing = await gateway.accept(form.draft)
+            measure.model = drawing.request.model
+            async with aclosing(drawing.events()) as happenings:
+                async for event in happenings:
+                    telling = True
+                    results += isinstance(event, Result)
+                    yield await asyncio.to_thread(_told, event, drawing, file_format, form.quality)
+    except JubakoError as error:
+        if not telling:
+            raise
+        yield event_text("error", {**refusal_body(error), "status": error.status})
+    else:
+        counted = "videos" if form.task.is_video else "images"
+        yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
+
+
+def _told(event: Event, drawing: Drawing, file_format: OutputFormat, quality: int) -> str:
+    match event:
+        case Loading() | Queued() | Step():
+            return event_text(type(event).__name__.lower(), asdict(event))
+        case Started():
+            return event_text("started", _start_of(event, drawing))
+        case Preview():
+            image = _file_fields("image", encode_preview(event.image), OutputFormat.PNG)
+            return event_text("preview", {"index": event.index, "step": event.step, **image})
+        case Picture() | Clip():
+            name = "video" if isinstance(event, Clip) else "image"
+            file = _file_fields(name, encode_result(drawing.request, event, file_format, quality), file_format)
+            parameters = parameters_of(drawing.request, event)
+            return event_text(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
+        case _:
+            raise AssertionError(f"{event} ends a drawing and is raised as an error")
+
+
+def _start_of(event: Started, drawing: Drawing) -> dict[str, Any]:
+    return {
+        "model": drawing.request.model,
+        "task": drawing.request.task,
+        "seed": drawing.request.seed,
+        "waited_s": round(event.waited_s, 3),
+        "hint": vocabulary_hint(drawing.unknown_words),
+    }
+
+
+def _file_fields(name: str, data: bytes, file_format: OutputFormat) -> dict[str, str]:
+    return {"media_type": file_format.media_type, name: base64.b64encode(data).decode()}

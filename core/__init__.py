@@ -1,0 +1,1 @@
+"""The nouns that everything here speaks: requests, events, errors. No torch, no HTTP."""

@@ -1,0 +1,142 @@
+"""What a caller may say about a picture, before the model's defaults and limits are known.
+
+Every parameter is declared here once, with its description, for all contracts. The bounds are those that
+hold for any model; what one model allows is in its catalogue entry, and `models.catalogue.resolve` checks it.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Optional
+
+from PIL import Image
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from core.camera import CameraMove
+from core.request import MAX_SEED, Lora, Method, Priority, Task
+
+Strength = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=1,
+        description="How far to go from the image: 1 draws anew, little keeps most. Default: the model's.",
+        examples=[0.6],
+    ),
+]
+Progress = Annotated[bool, Field(description="Send an event for every denoising step.")]
+PreviewEvery = Annotated[
+    int, Field(ge=0, le=1000, description="Send a small preview every so many steps; 0 sends none.")
+]
+ReferenceScale = Annotated[
+    float | None,
+    Field(ge=0, le=2, description="How strongly the reference acts. Default: the model's.", examples=[0.6]),
+]
+ControlType = Annotated[
+    str | None,
+    Field(
+        description="What the control image shows, as GET /models names it. Default: the only one.", examples=["canny"]
+    ),
+]
+ControlScale = Annotated[
+    float | None, Field(ge=0, le=2, description="How strictly to follow the control image. Default: the model's.")
+]
+NumFrames = Annotated[int | None, Field(ge=1, description="Frames of the video. Default: the model's.", examples=[81])]
+FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.", examples=[16])]
+Camera = Annotated[CameraMove | None, Field(description="Move the camera, for models that were taught to.")]
+InpaintingMethod = Annotated[
+    Method, Field(description="Of inpainting: with the denoiser, or (token-opt) by optimising latents without one.")
+]
+Iterations = Annotated[int | None, Field(ge=1, description="Of token-opt. Default: the model's.", examples=[150])]
+# BentoML finds files in Optional[...] only, not in the newer spelling.
+OptionalImage = Optional[Image.Image]  # noqa: UP045
+
+IMAGE = "The picture to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
+IMAGES = "The pictures to work on, in the order in which the prompt counts them; repeat the field for several."
+REFERENCE_IMAGE = "A picture to draw after, for models with an IP-Adapter."
+CONTROL_IMAGE = "A picture to follow, such as edges or a depth map, for models with ControlNets."
+MASK = "Where to repaint: white is drawn anew, black and transparent are kept. Same size as the image."
+
+
+def _from_json(value: object) -> object:
+    """Forms have text only: a list is written as JSON, and a single name as it is."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value) if value.lstrip().startswith("[") else [{"name": value}]
+    except RecursionError as error:
+        raise ValueError("is nested too deeply") from error
+
+
+Loras = Annotated[
+    tuple[Lora, ...],
+    BeforeValidator(_from_json),
+    Field(
+        max_length=8,
+        description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name.",
+        examples=[[{"name": "sketch", "scale": 0.8}]],
+    ),
+]
+
+
+class Parameters(BaseModel):
+    """The parameters that every task has; None stands for the model's default."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
+    )
+
+    prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
+    negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])
+    model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
+    width: int | None = Field(
+        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
+    )
+    height: int | None = Field(
+        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
+    )
+    num_inference_steps: int | None = Field(
+        default=None, ge=1, description="Denoising steps: more takes longer and looks better.", examples=[20]
+    )
+    guidance_scale: float | None = Field(
+        default=None,
+        ge=0,
+        description="How closely to follow the prompt; 1 and below is unguided.",
+        examples=[3.0],
+    )
+    seed: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_SEED,
+        description="Same seed and parameters, same picture. Default: a random one, which the answer names.",
+        examples=[42],
+    )
+    num_images: int = Field(default=1, ge=1, description="Pictures to draw, with seed, seed + 1, ...")
+    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
+    loras: Loras = ()
+    priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+    deadline_s: float | None = Field(
+        default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."
+    )
+
+
+class Draft(Parameters):
+    """A request as its caller wrote it; the images are decoded: RGB, and L for the mask."""
+
+    task: Task = Task.TEXT_TO_IMAGE
+    image: OptionalImage = None
+    mask: OptionalImage = None
+    images: tuple[Image.Image, ...] = ()
+    strength: Strength = None
+    reference_image: OptionalImage = None
+    reference_scale: ReferenceScale = None
+    control_image: OptionalImage = None
+    control_type: ControlType = None
+    control_scale: ControlScale = None
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+    camera: Camera = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
+    progress: Progress = False
+    preview_every: PreviewEvery = 0

@@ -1,0 +1,149 @@
+"""Pictures and clips as files, carrying the parameters that draw them again.
+
+PNG keeps them in a text chunk named `parameters`, JPEG and WebP in the EXIF UserComment, MP4, WebM and GIF in
+their comment: JSON with the fields of `POST /stream`, so that it can be posted back as it is (with its images,
+where there were any).
+"""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from io import BytesIO
+from typing import Any
+
+from PIL import ExifTags, Image
+from PIL.PngImagePlugin import PngInfo
+
+from core.errors import InvalidRequest
+from core.events import Clip, Picture, Result
+from core.request import GenerationRequest, Method, Task
+from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
+
+PNG_COMPRESS_LEVEL = 4
+"""zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""
+_COMMENT_PREFIX = b"UNICODE\x00"
+
+
+class OutputFormat(StrEnum):
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"
+    MP4 = "mp4"
+    WEBM = "webm"
+    GIF = "gif"
+
+    @property
+    def media_type(self) -> str:
+        return f"video/{self.value}" if self in (OutputFormat.MP4, OutputFormat.WEBM) else f"image/{self.value}"
+
+
+PICTURE_FORMATS = (OutputFormat.PNG, OutputFormat.JPEG, OutputFormat.WEBP)
+VIDEO_FORMATS = (OutputFormat.MP4, OutputFormat.WEBM, OutputFormat.GIF)
+_WITHOUT_QUALITY = (OutputFormat.PNG, OutputFormat.GIF)
+
+
+def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
+    """Return the file format of a task's results; None stands for its first. Raises InvalidRequest."""
+    formats = VIDEO_FORMATS if task.is_video else PICTURE_FORMATS
+    if wanted is None:
+        return formats[0]
+    if wanted not in formats:
+        raise InvalidRequest("output_format", f"{wanted} is no format for {task}; choose one of {', '.join(formats)}")
+    return wanted
+
+
+def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
+    """Return the fields of a request that draws this one result again, given the images that it was drawn with."""
+    # What a request does not use it must not say: it would be refused.
+    used = {
+        "strength": request.task.takes_strength and request.method is Method.DIFFUSION,
+        "num_frames": request.task.is_video,
+        "fps": request.task.is_video,
+        "loras": bool(request.loras),
+        "reference_scale": request.reference_image is not None,
+        "control_type": request.control_image is not None,
+        "control_scale": request.control_image is not None,
+        "method": request.method is Method.TOKEN_OPT,
+        "iterations": request.method is Method.TOKEN_OPT,
+    }
+    fields: dict[str, Any] = request.model_dump(
+        mode="json",
+        include={
+            *("model", "task", "prompt", "negative_prompt", "width", "height"),
+            *(() if used["method"] else ("num_inference_steps", "guidance_scale", "scheduler")),
+            *(name for name, is_used in used.items() if is_used),
+        },
+    )
+    return {**fields, "seed": result.seed}
+
+
+def encode_result(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> bytes:
+    """Write a picture or clip as a file; the same result and parameters give the same bytes.
+
+    `quality` is 1 to 100; PNG and GIF have none. `format_for` says which formats fit the request.
+    """
+    parameters = {**parameters_of(request, result), "output_format": output_format.value}
+    if output_format not in _WITHOUT_QUALITY:
+        parameters["quality"] = quality
+    comment = json.dumps(parameters, ensure_ascii=False)
+    if isinstance(result, Clip):
+        return _encode_clip(result, output_format, quality, comment)
+    return _encode_picture(result, output_format, quality, comment)
+
+
+def _encode_picture(picture: Picture, output_format: OutputFormat, quality: int, comment: str) -> bytes:
+    buffer = BytesIO()
+    if output_format is OutputFormat.PNG:
+        picture.image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=_png_text(comment))
+    else:
+        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=_exif(comment))
+    return buffer.getvalue()
+
+
+def _encode_clip(clip: Clip, output_format: OutputFormat, quality: int, comment: str) -> bytes:
+    if output_format is OutputFormat.GIF:
+        return encode_gif(clip, comment)
+    return encode_video(clip, MP4 if output_format is OutputFormat.MP4 else WEBM, quality, comment)
+
+
+def encode_preview(image: Image.Image) -> bytes:
+    """Write a preview as a small PNG without metadata."""
+    buffer = BytesIO()
+    image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
+    return buffer.getvalue()
+
+
+def read_parameters(image: Image.Image) -> dict[str, Any]:
+    """Return what `encode_result` wrote into an opened picture or GIF. Raises ValueError if there is nothing."""
+    text = getattr(image, "text", {}).get("parameters") or _gif_comment(image) or _user_comment(image)
+    if text is None:
+        raise ValueError("the picture carries no parameters")
+    parameters: dict[str, Any] = json.loads(text)
+    return parameters
+
+
+def _png_text(comment: str) -> PngInfo:
+    text = PngInfo()
+    text.add_itxt("parameters", comment)
+    text.add_text("Software", "Jubako")
+    return text
+
+
+def _exif(comment: str) -> Image.Exif:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Software] = "Jubako"
+    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _COMMENT_PREFIX + comment.encode("utf-16-be")
+    return exif
+
+
+def _user_comment(image: Image.Image) -> str | None:
+    comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
+    if not isinstance(comment, bytes) or not comment.startswith(_COMMENT_PREFIX):
+        return None
+    return comment.removeprefix(_COMMENT_PREFIX).decode("utf-16-be")
+
+
+def _gif_comment(image: Image.Image) -> str | None:
+    comment = image.info.get("comment") if image.format == "GIF" else None
+    return comment.decode() if isinstance(comment, bytes) else None

@@ -1,0 +1,106 @@
+"""Clips as files: MP4 and WebM by FFmpeg's encoders, GIF by Pillow. The same clip and comment give the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Literal
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+from core.events import Clip
+
+GIF_TICKS_PER_S = 100
+GIF_MIN_TICKS = 2
+"""Browsers take a frame of one tick for a mistake and show it for ten."""
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An FFmpeg encoder in its container; `crf` is its constant rate factor at quality 1 and at quality 100."""
+
+    container: str
+    encoder: Literal["libx264", "libvpx-vp9"]
+    crf: tuple[int, int]
+    options: Mapping[str, str]
+    container_options: Mapping[str, str]
+
+    def crf_at(self, quality: int) -> int:
+        worst, best = self.crf
+        return round(worst + (best - worst) * (quality - 1) / 99)
+
+
+MP4 = Codec(
+    container="mp4",
+    encoder="libx264",
+    crf=(48, 14),
+    # With frames that lean on later ones (B-frames), x264 gives other bytes for the same frames now and then.
+    options={"bf": "0"},
+    container_options={"movflags": "+faststart", "fflags": "+bitexact"},
+)
+WEBM = Codec(
+    container="webm",
+    encoder="libvpx-vp9",
+    crf=(60, 16),
+    # A bit rate of 0 leaves the size to the rate factor; `cpu-used` trades a little of it for speed.
+    options={"b": "0", "deadline": "good", "cpu-used": "4"},
+    container_options={"fflags": "+bitexact"},
+)
+
+
+def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
+    """Write a clip of even width and height as BT.709 with halved colour resolution; `quality` is 1 to 100."""
+    with TemporaryDirectory() as folder:
+        # A file, since the index of an MP4 is put before its pictures by reading it once more.
+        file = Path(folder, "clip")
+        with av.open(file, "w", format=codec.container, options=dict(codec.container_options)) as container:
+            container.metadata["comment"] = comment
+            options = {**codec.options, "crf": str(codec.crf_at(quality))}
+            stream = container.add_stream(codec.encoder, rate=clip.fps, options=options)
+            stream.width, stream.height = clip.frames[0].size
+            stream.pix_fmt = "yuv420p"
+            _describe(stream.codec_context)
+            for image in clip.frames:
+                frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(
+                    format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+                )
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        return file.read_bytes()
+
+
+def _describe(context: VideoCodecContext) -> None:
+    """Say how colours are written, so that no player guesses; and work in one thread, for equal bytes anywhere."""
+    context.thread_count = 1
+    context.colorspace = Colorspace.ITU709
+    context.color_range = ColorRange.MPEG
+    context.color_primaries = ColorPrimaries.BT709
+    context.color_trc = ColorTrc.BT709
+
+
+def encode_gif(clip: Clip, comment: str) -> bytes:
+    """Write a clip as a GIF that repeats for ever; equal frames in a row become one that is shown for longer."""
+    buffer = BytesIO()
+    first, *rest = clip.frames
+    durations = gif_durations_ms(len(clip.frames), clip.fps)
+    first.save(buffer, "GIF", save_all=True, append_images=rest, duration=durations, loop=0, comment=comment.encode())
+    return buffer.getvalue()
+
+
+def gif_durations_ms(frames: int, fps: int) -> list[int]:
+    """Return how long each frame is shown, in whole ticks that keep step with the clip's own time."""
+    ticks = [round(number * GIF_TICKS_PER_S / fps) for number in range(frames + 1)]
+    return [max(GIF_MIN_TICKS, end - start) * (1000 // GIF_TICKS_PER_S) for start, end in pairwise(ticks)]
+
+
+def read_comment(data: bytes) -> str | None:
+    """Return the comment of an MP4 or WebM file; None if it has none."""
+    with av.open(BytesIO(data), "r") as container:
+        return container.metadata.get("comment") or container.metadata.get("COMMENT")

@@ -1,0 +1,155 @@
+"""The gateway's end of the hop to a runner service.
+
+BentoML's own proxy is made for short calls: when a stream is closed early it leaves the connection open, so the
+runner draws on; it lets 100 calls through at a time, so the runner never sees how many wait; and after every 100 calls
+it closes all connections, with the streams that are still on them.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from http.client import SERVICE_UNAVAILABLE, UNAUTHORIZED
+from typing import Any
+
+import aiohttp
+
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
+from core.events import Event
+from core.request import GenerationRequest
+from processes.connection import CONNECT_TIMEOUT_S, open_session
+from processes.gateway_watch import DEPENDENCY
+from runners.wire import encode_request, read_events
+
+log = logging.getLogger("jubako")
+
+STATE_TIMEOUT_S = 2.0
+"""Whoever asks how a runner is should not wait until one that restarts is there again."""
+DEADLINE_MARGIN_S = 5.0
+"""Runners end a request at its deadline and say so; only one that hangs lets this pass as well."""
+UNLOAD_MARGIN_S = 60.0
+RESTART_S = 5
+"""What a caller is told to wait when a runner's process is not there: about one restart."""
+STARTING = "starting"
+RESTARTING = "restarting"
+"""States of a runner that does not answer: one that never did, and one that did before."""
+AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
+"""Answers of a runner that is being stopped, and of one whose key is another: there may be others, or time may help."""
+_FRAME = {"Content-Type": "application/octet-stream"}
+
+
+class RunnerClient:
+    """Usable on one event loop; opens its connections when they are needed."""
+
+    def __init__(self, model: str, url: str, key: str | None = None) -> None:
+        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is what the runner asks for."""
+        self._model = model
+        self._url = url
+        self._key = key
+        self._opened: aiohttp.ClientSession | None = None
+        self._broken = False
+        self._seen = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether the last thing heard of the runner is that it broke off, or nothing can be."""
+        return self._broken
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Yield what happens to a request; closing the generator cancels it.
+
+        Raises Busy when the runner is not there, RunnerLost when it breaks off, and DeadlineExceeded when it
+        hangs.
+        """
+        if self._broken:
+            await self._check()
+        body = encode_request(request)
+        limit_s = None if request.deadline_s is None else request.deadline_s + DEADLINE_MARGIN_S
+        timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            async with (
+                self._session.post(
+                    "/generate", data=body, headers=_FRAME, timeout=timeout, raise_for_status=True
+                ) as response,
+                aclosing(read_events(response.content.iter_any())) as happenings,
+            ):
+                async for event in happenings:
+                    yield event
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise self._restarting() from error
+        except aiohttp.ClientResponseError as error:
+            if error.status != SERVICE_UNAVAILABLE:
+                log.warning("the runner of %s at %s answers %d", self._model, self._url, error.status)
+            if error.status in AWAY:
+                raise self._restarting() from error
+            raise RunnerLost from error
+        except TimeoutError as error:
+            self._broken = True
+            raise DeadlineExceeded(f"{self._model} did not answer within the request's deadline") from error
+        except (aiohttp.ClientError, EOFError) as error:
+            self._broken = True
+            raise RunnerLost from error
+
+    async def state(self) -> dict[str, Any]:
+        """Return what the runner says about itself; `starting` or `restarting` while it does not answer."""
+        try:
+            state = await self._ask("state", {}, STATE_TIMEOUT_S)
+        except (TimeoutError, aiohttp.ClientError):
+            return {"model": self._model, "state": RESTARTING if self._seen else STARTING}
+        self._broken, self._seen = False, True
+        return state
+
+    async def load(self, device: str | None = None) -> dict[str, Any]:
+        """Begin to load the model, maybe on another device; return its state.
+
+        Raises InvalidRequest for a device that is not there, and Busy when the runner is not.
+        """
+        try:
+            state = await self._ask("load", {"device": device}, STATE_TIMEOUT_S)
+        except (TimeoutError, aiohttp.ClientError) as error:
+            raise self._restarting() from error
+        if "refused" in state:
+            raise InvalidRequest("device", state["refused"])
+        return state
+
+    async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> dict[str, Any]:
+        """Free the model once its running requests are done, which `force` cancels; return its state.
+
+        Raises Busy when that takes longer than `within_s`, or the runner is not there.
+        """
+        try:
+            return await self._ask("unload", {"force": force}, within_s)
+        except TimeoutError as error:
+            raise Busy(f"{self._model} is still drawing, and will be unloaded after that", RESTART_S) from error
+        except aiohttp.ClientError as error:
+            raise self._restarting() from error
+
+    async def _ask(self, api: str, arguments: dict[str, Any], timeout_s: float) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(timeout_s)
+        async with self._session.post(f"/{api}", json=arguments, timeout=timeout, raise_for_status=True) as response:
+            answer: dict[str, Any] = await response.json()
+            return answer
+
+    async def _check(self) -> None:
+        """Raise Busy while a runner that broke off does not answer.
+
+        Its socket belongs to the process that restarts it, so connecting succeeds all the time.
+        """
+        await self.state()
+        if self._broken:
+            raise self._restarting()
+
+    def _restarting(self) -> Busy:
+        self._broken = True
+        return Busy(f"the process of {self._model} is being restarted; try again later", RESTART_S)
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+    @property
+    def _session(self) -> aiohttp.ClientSession:
+        if self._opened is None:
+            self._opened = open_session(self._url, f"{DEPENDENCY}{self._model}", self._key)
+        return self._opened

@@ -1,0 +1,37 @@
+"""The checks in this process, for those who draw without a server."""
+
+from __future__ import annotations
+
+import asyncio
+
+from PIL import Image
+
+from gateway.safety.pictures import as_seen, worst
+from gateway.safety.policy import Policy
+from gateway.safety.service import label_scores, refuse_missing_detector
+from gateway.safety.words import read_blocked_words
+from settings.sections.safety import SafetyOptions
+
+
+def policy_here(options: SafetyOptions) -> Policy:
+    """Return what the settings ask for. Raises StartError when its words or the detector are missing."""
+    words = read_blocked_words(options.blocked_words) if options.checks_prompts else None
+    return Policy(words, LocalCheck(options.safety_threshold) if options.checks_images else None)
+
+
+class LocalCheck:
+    """The detector in this process."""
+
+    def __init__(self, threshold: float) -> None:
+        refuse_missing_detector()
+        from nudenet import NudeDetector
+
+        self._detector = NudeDetector()
+        self._threshold = threshold
+
+    async def refuses(self, images: list[Image.Image]) -> bool:
+        """Whether one of the pictures must not be shown."""
+        return await asyncio.to_thread(self._worst, images) >= self._threshold
+
+    def _worst(self, images: list[Image.Image]) -> float:
+        return worst(label_scores(self._detector.onnx_session, self._detector.input_name, as_seen(images)))

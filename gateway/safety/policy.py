@@ -1,0 +1,60 @@
+"""What may be asked for and what may be shown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from PIL import Image
+
+from core.errors import ContentPolicyViolation
+from core.events import Picture, Result
+from core.request import GenerationRequest
+from gateway.safety.words import BlockedWords
+
+REFUSED = "is refused by this server's content policy"
+
+
+class Pictures(Protocol):
+    """What looks at pictures; `gateway.safety.picture_check` has one."""
+
+    async def refuses(self, images: list[Image.Image]) -> bool: ...
+
+
+class Policy:
+    """Checks what it is given the means to check; without any, it allows everything."""
+
+    def __init__(self, words: BlockedWords | None = None, pictures: Pictures | None = None) -> None:
+        self._words = words
+        self._pictures = pictures
+
+    @property
+    def hides_previews(self) -> bool:
+        """A preview is a picture that nobody has checked."""
+        return self._pictures is not None
+
+    async def check_request(self, request: GenerationRequest) -> None:
+        """Raise ContentPolicyViolation for the prompt, or for an uploaded picture.
+
+        What is in a negative prompt is kept out of the picture, so any word may be there.
+        """
+        if self._words is not None and self._words.are_in(request.prompt):
+            raise ContentPolicyViolation("prompt", REFUSED)
+        if self._pictures is not None:
+            for field, images in _uploads(request):
+                if await self._pictures.refuses(images):
+                    raise ContentPolicyViolation(field, REFUSED)
+
+    async def check_result(self, result: Result) -> None:
+        """Raise ContentPolicyViolation for a picture, or for any frame of a video."""
+        images = [result.image] if isinstance(result, Picture) else list(result.frames)
+        if self._pictures is not None and await self._pictures.refuses(images):
+            raise ContentPolicyViolation("prompt", "what was drawn " + REFUSED)
+
+
+def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Image.Image]]]:
+    for field in ("image", "control_image", "reference_image"):
+        if (image := getattr(request, field)) is not None:
+            yield field, [image]
+    if request.images:
+        yield "images", list(request.images)

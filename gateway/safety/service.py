@@ -1,0 +1,67 @@
+"""The BentoML runner service of the picture check: the detector of `nudenet`, whose model comes in its package."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+import bentoml
+import numpy as np
+import numpy.typing as npt
+
+from core.errors import StartError
+from processes.drain import Drain
+from processes.gateway_watch import gateway_ended
+from settings import settings
+from settings.sections.safety import SafetyOptions
+
+MAX_BATCH = 16
+MAX_LATENCY_MS = 60_000
+"""BentoML gives up requests that it expects to take longer; a check takes milliseconds, and none may be given up."""
+NAME = "_safety"
+"""Not a model's id: those begin with a letter or a digit."""
+
+
+def safety_services(options: SafetyOptions) -> dict[str, Any]:
+    """Make the service if pictures are checked. Raises StartError when the detector is not installed."""
+    if not options.checks_images:
+        return {}
+    refuse_missing_detector()
+    return {NAME: _service()}
+
+
+def refuse_missing_detector() -> None:
+    """Raise StartError when the detector is not installed."""
+    if find_spec("nudenet") is None:
+        raise StartError("JUBAKO_SAFETY checks pictures, which needs the extra `safety`: pip install 'jubako[safety]'")
+
+
+def _service() -> Any:
+    @bentoml.service(name="runner-safety", workers=1)
+    class Safety:
+        def __init__(self) -> None:
+            from nudenet import NudeDetector
+
+            detector = NudeDetector()
+            self._session = detector.onnx_session
+            self._input = detector.input_name
+
+        @bentoml.on_startup
+        async def take_signals(self) -> None:
+            Drain(settings().drain_s).install(serve_until=gateway_ended)
+
+        @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
+        def scores(self, images: np.ndarray) -> list[list[float]]:
+            """Say how sure the detector is of each label: (N, 320, 320, 3) RGB to (N, labels)."""
+            rows: list[list[float]] = label_scores(self._session, self._input, images).tolist()
+            return rows
+
+    return Safety
+
+
+def label_scores(session: Any, input_name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Run the detector: the best score of each label over all places of a picture."""
+    planes = images.astype(np.float32).transpose(0, 3, 1, 2) / 255  # (N, 3, 320, 320)
+    found = session.run(None, {input_name: planes})[0]  # (N, 4 for the box + labels, places)
+    scores: npt.NDArray[np.float32] = found[:, 4:].max(axis=2)
+    return scores

@@ -1,0 +1,1 @@
+"""Where job records are kept, so that they outlive every process."""

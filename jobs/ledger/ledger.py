@@ -1,0 +1,84 @@
+"""Where job records are kept, so that they outlive every process: the contract of a ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from core.request import Priority
+from jobs.job import Job, JobState
+
+Change = Callable[[Job], Job]
+
+
+@dataclass(frozen=True)
+class Page:
+    """Jobs, newest first. `next_before` continues the list; None at its end."""
+
+    jobs: list[Job]
+    next_before: datetime | None
+
+
+class Ledger(Protocol):
+    """Every method raises LedgerUnavailable when the records cannot be reached."""
+
+    async def open(self) -> None:
+        """Connect, and make what is missing."""
+
+    async def close(self) -> None: ...
+
+    async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
+        """Keep a new job; with a key that its caller used before, return that earlier job instead."""
+
+    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+        """Return the job for which a caller used a key before."""
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job, or raise UnknownJob when there is none, or its time is over."""
+
+    async def change(self, job_id: str, change: Change) -> Job:
+        """Replace a job that is not final by what `change` makes of it, atomically; return what is kept then.
+
+        A final job stays as it is: whoever comes late sees that in the answer. `change` may be called again when
+        another process was faster. Raises UnknownJob.
+        """
+
+    async def note(self, job_id: str, change: Change) -> Job:
+        """Change what may change after the end, such as webhook deliveries. Raises UnknownJob."""
+
+    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+        """Return a page of jobs, newest first, of one state or all."""
+
+    def unfinished(self) -> AsyncIterator[Job]:
+        """Yield all jobs that are not final, oldest first."""
+
+    def untold(self) -> AsyncIterator[Job]:
+        """Yield ended jobs whose webhook is yet to be told."""
+
+    async def members(self, batch_id: str) -> list[Job]:
+        """Return the jobs of a batch, in the order of their creation."""
+
+    async def waiting(self, priority: Priority) -> int:
+        """Count the pending jobs of a class."""
+
+    async def ahead_of(self, job: Job) -> int:
+        """Count the pending jobs that are before a job: older ones of its class, and all of higher classes."""
+
+    async def oldest(self) -> datetime | None:
+        """Return when the oldest job that is not final was created."""
+
+    async def open_for(self, caller: str) -> int:
+        """Count the caller's jobs that are not final."""
+
+    async def remember_result(self, digest: str, job_id: str) -> None:
+        """Let requests of this content be answered with the job's results, as long as its record lives."""
+
+    async def recall_result(self, digest: str) -> Job | None:
+        """Return the completed job of this content, if there is one."""
+
+    async def sweep(self) -> int:
+        """Delete records whose time is over; return how many."""
+
+    async def is_reachable(self) -> bool: ...

@@ -1,0 +1,225 @@
+"""Job records in Redis, shared by every replica of the gateway.
+
+    {prefix}job:{id}             the record as JSON; expires after the job has ended
+    {prefix}state:{state}        job ids of one state, by time of creation
+    {prefix}waiting:{priority}   pending job ids of one class
+    {prefix}open:{caller}        job ids of one caller that are not final
+    {prefix}untold               job ids whose webhook is yet to be told
+    {prefix}batch:{id}           job ids of one batch
+    {prefix}key:{caller}:{key}   the job of an idempotency key
+    {prefix}content:{digest}     the job whose results answer requests of this content
+
+Every change of a record and of its places in the indices is one transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from redis.exceptions import WatchError
+
+from core.request import Priority
+from jobs.errors import LedgerUnavailable, UnknownJob
+from jobs.job import OPEN, Job, JobState
+from jobs.ledger.ledger import Change, Page
+from jobs.redis_connection import connect, reachable
+
+PREFIX = "jubako:"
+KEY_EXTRA_S = 86400
+"""The longest that a job is expected to take from acceptance to its end."""
+_SCAN = 200
+
+
+class RedisLedger:
+    """`ttl` is how long a record is kept once its job has ended."""
+
+    def __init__(self, url: str, ttl: timedelta) -> None:
+        self._redis = connect(url)
+        self._ttl_s = max(1, round(ttl.total_seconds()))
+
+    async def open(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        await self._redis.aclose()
+
+    async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                return await self._add(steps, job, idempotency_key)
+
+    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+        with reachable():
+            job_id = await self._redis.get(f"{PREFIX}key:{caller}:{idempotency_key}")
+            return None if job_id is None else await self._find(job_id)
+
+    async def get(self, job_id: str) -> Job:
+        with reachable():
+            job = await self._find(job_id)
+        if job is None:
+            raise UnknownJob(job_id)
+        return job
+
+    async def change(self, job_id: str, change: Change) -> Job:
+        return await self._replace(job_id, lambda job: job if job.state.final else change(job))
+
+    async def note(self, job_id: str, change: Change) -> Job:
+        return await self._replace(job_id, change)
+
+    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+        end = f"({before.timestamp()}" if before else "+inf"
+        states = [state] if state else list(JobState)
+        with reachable():
+            jobs = [job for each in states for job in await self._newest(each, end, limit + 1)]
+        jobs.sort(key=lambda job: job.created_at, reverse=True)
+        more = len(jobs) > limit
+        return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
+
+    async def unfinished(self) -> AsyncIterator[Job]:
+        with reachable():
+            ids = [i for state in OPEN for i in await self._redis.zrange(f"{PREFIX}state:{state}", 0, -1)]
+            found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
+        for job in sorted(found, key=lambda job: job.created_at):
+            yield job
+
+    async def untold(self) -> AsyncIterator[Job]:
+        with reachable():
+            ids = await self._redis.zrange(f"{PREFIX}untold", 0, -1)
+            found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
+        for job in found:
+            yield job
+
+    async def members(self, batch_id: str) -> list[Job]:
+        with reachable():
+            ids = await self._redis.zrange(f"{PREFIX}batch:{batch_id}", 0, -1)
+            return [job for job_id in ids if (job := await self._find(job_id)) is not None]
+
+    async def waiting(self, priority: Priority) -> int:
+        with reachable():
+            return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
+
+    async def ahead_of(self, job: Job) -> int:
+        older = f"({job.created_at.timestamp()}"
+        with reachable():
+            own = int(await self._redis.zcount(f"{PREFIX}waiting:{int(job.priority)}", "-inf", older))
+        return own + sum([await self.waiting(p) for p in Priority if p < job.priority])
+
+    async def oldest(self) -> datetime | None:
+        with reachable():
+            first = [await self._redis.zrange(f"{PREFIX}state:{s}", 0, 0, withscores=True) for s in OPEN]
+        created = [score for entries in first for _, score in entries]
+        return datetime.fromtimestamp(min(created), UTC) if created else None
+
+    async def open_for(self, caller: str) -> int:
+        with reachable():
+            return int(await self._redis.zcard(f"{PREFIX}open:{caller}"))
+
+    async def remember_result(self, digest: str, job_id: str) -> None:
+        with reachable():
+            await self._redis.set(f"{PREFIX}content:{digest}", job_id, ex=self._ttl_s)
+
+    async def recall_result(self, digest: str) -> Job | None:
+        with reachable():
+            job_id = await self._redis.get(f"{PREFIX}content:{digest}")
+            job = None if job_id is None else await self._find(job_id)
+        return job if job is not None and job.state is JobState.COMPLETED else None
+
+    async def sweep(self) -> int:
+        """Records expire by themselves; what is left of them in the lists of ended jobs goes here."""
+        with reachable():
+            return sum([await self._sweep(state) for state in JobState if state.final])
+
+    async def is_reachable(self) -> bool:
+        try:
+            with reachable():
+                return bool(await self._redis.ping())
+        except LedgerUnavailable:
+            return False
+
+    async def _add(self, steps: Any, job: Job, idempotency_key: str | None) -> Job:
+        name = f"{PREFIX}key:{job.caller}:{idempotency_key}"
+        while True:
+            if idempotency_key is not None:
+                await steps.watch(name)
+                earlier = await steps.get(name)
+                if earlier is not None and (kept := await self._find(earlier)) is not None:
+                    return kept
+                steps.multi()
+                # Beyond the record's own time, which only begins when the job has ended.
+                steps.set(name, job.id, ex=self._ttl_s + KEY_EXTRA_S)
+            self._write(steps, job, None)
+            try:
+                await steps.execute()
+            except WatchError:
+                continue
+            return job
+
+    async def _replace(self, job_id: str, change: Change) -> Job:
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                return await self._replaced(steps, job_id, change)
+
+    async def _replaced(self, steps: Any, job_id: str, change: Change) -> Job:
+        name = f"{PREFIX}job:{job_id}"
+        while True:
+            await steps.watch(name)
+            record = await steps.get(name)
+            if record is None:
+                raise UnknownJob(job_id)
+            before = Job.model_validate_json(record)
+            job = change(before)
+            steps.multi()
+            self._write(steps, job, before)
+            try:
+                await steps.execute()
+            except WatchError:
+                continue
+            return job
+
+    def _write(self, steps: Any, job: Job, before: Job | None) -> None:
+        """Append to a transaction what keeps the record and moves it in the indices."""
+        created = job.created_at.timestamp()
+        ttl = {} if job.kept_from is None else {"ex": self._ttl_s}
+        steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
+        self._index(steps, f"{PREFIX}untold", job, job.untold)
+        if job.batch_id is not None:
+            steps.zadd(f"{PREFIX}batch:{job.batch_id}", {job.id: created})
+            steps.expire(f"{PREFIX}batch:{job.batch_id}", self._ttl_s + KEY_EXTRA_S)
+        if before is not None and before.state is job.state:
+            return
+        if before is not None:
+            steps.zrem(f"{PREFIX}state:{before.state}", job.id)
+        steps.zadd(f"{PREFIX}state:{job.state}", {job.id: created})
+        self._index(steps, f"{PREFIX}waiting:{int(job.priority)}", job, job.state is JobState.PENDING)
+        self._index(steps, f"{PREFIX}open:{job.caller}", job, not job.state.final)
+
+    def _index(self, steps: Any, name: str, job: Job, belongs: bool) -> None:
+        if belongs:
+            steps.zadd(name, {job.id: job.created_at.timestamp()})
+        else:
+            steps.zrem(name, job.id)
+
+    async def _find(self, job_id: str) -> Job | None:
+        record = await self._redis.get(f"{PREFIX}job:{job_id}")
+        return None if record is None else Job.model_validate_json(record)
+
+    async def _newest(self, state: JobState, end: str, limit: int) -> list[Job]:
+        name = f"{PREFIX}state:{state}"
+        jobs: list[Job] = []
+        offset = 0
+        while len(jobs) < limit:
+            ids = await self._redis.zrevrangebyscore(name, end, "-inf", start=offset, num=_SCAN)
+            found = await self._redis.mget([f"{PREFIX}job:{job_id}" for job_id in ids]) if ids else []
+            jobs += [Job.model_validate_json(record) for record in found if record is not None]
+            if len(ids) < _SCAN:
+                break
+            offset += _SCAN
+        return jobs[:limit]
+
+    async def _sweep(self, state: JobState) -> int:
+        name = f"{PREFIX}state:{state}"
+        ids = [*await self._redis.zrange(name, 0, -1)]
+        gone = [job_id for job_id in ids if not await self._redis.exists(f"{PREFIX}job:{job_id}")]
+        return int(await self._redis.zrem(name, *gone)) if gone else 0

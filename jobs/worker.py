@@ -1,0 +1,217 @@
+"""Doing one job: from its record to files in storage, through whatever breaks on the way.
+
+What passes by itself (a busy or dead runner, storage or Redis away) is waited for. What does not ends the job with
+its reason. A worker that dies leaves the record as it is, and the queue gives the job to another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, TypeVar
+
+from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
+from jobs.bus import Bus
+from jobs.ending import end
+from jobs.errors import LedgerUnavailable, UnknownJob
+from jobs.inputs import restored_fields
+from jobs.job import Ending, Job, Result
+from jobs.kinds import File, JobRequest, Kinds, Made, R, Told
+from jobs.ledger.ledger import Change, Ledger
+from jobs.telemetry import changed, in_hand
+from storage.client import Storage
+from storage.errors import StorageUnavailable
+from storage.keys import result_key
+
+log = logging.getLogger("jubako.jobs")
+T = TypeVar("T")
+
+DRAWN_PROGRESS = 95
+"""Per cent of a job that is drawn and not yet stored."""
+MAX_ATTEMPTS = 20
+"""A job may also end the gateway, and so never report a lost runner; restarts for other reasons are fewer."""
+LOOK_S = 2.0
+"""How often a job in hand is looked up."""
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 15.0
+
+
+class _EndedElsewhereError(Exception):
+    """Somebody else ended the job that is in hand."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    ledger: Ledger
+    bus: Bus
+    storage: Storage
+    kinds: Kinds
+    max_runners_lost: int
+    """How many times a job may end the model's process before it is the job's fault."""
+    on_end: Callable[[Job], Awaitable[None]]
+    """Called once a job has ended, whoever ended it."""
+    suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By model."""
+
+    async def run(self, job_id: str) -> None:
+        """Do a job. Cancelling the task stops the drawing and leaves the record as it is."""
+        job = await self._begin(job_id)
+        if job.state.final:
+            return
+        try:
+            with in_hand(job.model):
+                results = await self._unless_ended(job_id, self._results(job))
+        except _EndedElsewhereError:
+            return
+        except JubakoError as error:
+            await self._end(job_id, partial(Job.failed, error=error.message))
+        except Exception:
+            log.exception("job %s failed", job_id)
+            await self._end(job_id, partial(Job.failed, error="an internal error; the server's log has the cause"))
+        else:
+            await self._end(job_id, partial(Job.completed, results=results))
+
+    async def _end(self, job_id: str, change: Change) -> Job:
+        ending = Ending(change)
+        job = await self._keep(job_id, ending)
+        if ending.made(job):
+            await self.announce_end(job)
+        return job
+
+    async def _unless_ended(self, job_id: str, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work unless somebody ends the job meanwhile; who cancels it may not reach its queue."""
+        working, watching = asyncio.create_task(work), asyncio.create_task(self._ended(job_id))
+        try:
+            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise _EndedElsewhereError
+            return working.result()
+        finally:
+            await end((working, watching))
+
+    async def _ended(self, job_id: str) -> None:
+        """Return once the record says that the job has ended, or is gone."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            with suppress(LedgerUnavailable):
+                try:
+                    job = await self.ledger.get(job_id)
+                except UnknownJob:
+                    return
+                if job.state.final:
+                    return
+
+    async def announce_end(self, job: Job) -> None:
+        """Tell watchers, the log and whoever waits that a job has ended, and drop what only the drawing needed."""
+        changed(job)
+        await self.tell(job, str(job.state), error=job.error, last=True)
+        await self.on_end(job)
+        if job.inputs:
+            await _patiently(lambda: self.storage.delete(list(job.inputs.values())), StorageUnavailable)
+
+    async def tell(self, job: Job, name: str, last: bool = False, **details: Any) -> None:
+        """Publish an event; a bus that is away loses it."""
+        event = {"event": name, "progress": job.progress, "message": job.message, **details}
+        try:
+            await self.bus.publish(job.id, event, last)
+        except LedgerUnavailable:
+            log.warning("job %s: nobody could be told of %r", job.id, name)
+
+    async def _begin(self, job_id: str) -> Job:
+        job = await self._keep(job_id, Job.begun)
+        if job.state.final:
+            return job
+        if job.attempts > MAX_ATTEMPTS:
+            reason = f"given up after {MAX_ATTEMPTS} attempts, none of which came to an end"
+            return await self._end(job_id, partial(Job.failed, error=reason))
+        changed(job)
+        return job
+
+    async def _results(self, job: Job) -> tuple[Result, ...]:
+        fields = await _patiently(lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable)
+        files = await self._drawn(job, self.kinds[job.kind].restore(fields))
+        saving = job.advanced(DRAWN_PROGRESS, "Generation complete, saving the result...")
+        await self.tell(saving, "saving")
+        return tuple([await self._stored(job, index, len(files), file) for index, file in enumerate(files)])
+
+    async def _drawn(self, job: Job, request: JobRequest) -> list[File]:
+        """Draw until it succeeds, or fails for a reason of the request's own."""
+        for pause_s in _pauses():
+            try:
+                async with self._alone(job):
+                    return await self._draw_once(job, _within_deadline(job, request))
+            except LoadFailed:
+                # Gated, missing, damaged or too large: an operator's work, not a matter of time.
+                raise
+            except Busy as error:
+                await self.tell(job.advanced(0, f"Waiting: {error.message}"), "waiting")
+            except RunnerLost:
+                job = await self._keep(job.id, Job.begun_again)
+                if job.state.final or job.runners_lost >= self.max_runners_lost:
+                    reason = f"given up: {job.runners_lost} times the model's process ended while it was drawn"
+                    raise GenerationFailed(reason) from None
+                await self.tell(job, "waiting")
+            await asyncio.sleep(pause_s)
+        raise AssertionError("pauses have no end")
+
+    def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
+        """One at a time, those under which the model's process ended: only one of them is to blame."""
+        return self.suspects[job.model] if job.runners_lost else nullcontext()
+
+    async def _draw_once(self, job: Job, request: JobRequest) -> list[File]:
+        files: dict[int, File] = {}
+        async with aclosing(self.kinds[job.kind].carry_out(request, job)) as happenings:
+            async for event in happenings:
+                if isinstance(event, Made):
+                    files[event.index] = event.file
+                else:
+                    job = _further(job, event)
+                    await self.tell(job, event.name, **event.details)
+        return [files[index] for index in sorted(files)]
+
+    async def _stored(self, job: Job, index: int, count: int, file: File) -> Result:
+        key = result_key(job.id, job.created_at, file.media_type, index if count > 1 else None)
+        await _patiently(lambda: self.storage.put(key, file.data, file.media_type), StorageUnavailable)
+        return Result(key=key, media_type=file.media_type, seed=file.seed)
+
+    async def _keep(self, job_id: str, change: Change) -> Job:
+        return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
+
+
+def _within_deadline(job: Job, request: R) -> R:
+    """Return the request with what is left of its deadline, which began with the job. Raises DeadlineExceeded."""
+    if request.deadline_s is None:
+        return request
+    left_s = request.deadline_s - (datetime.now(UTC) - job.created_at).total_seconds()
+    if left_s <= 0:
+        raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed")
+    return request.model_copy(update={"deadline_s": left_s})
+
+
+def _further(job: Job, event: Told) -> Job:
+    """The job as it is once this has happened."""
+    return job.advanced(int(DRAWN_PROGRESS * event.share), event.message or job.message)
+
+
+def _pauses() -> Iterator[float]:
+    pause_s = FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+async def _patiently(attempt: Callable[[], Awaitable[T]], passing: type[JubakoError]) -> T:
+    """Try until an outage is over; a cancelled job stops trying."""
+    for pause_s in _pauses():
+        try:
+            return await attempt()
+        except passing as error:
+            log.warning("%s; again in %g s", error.message, pause_s)
+            await asyncio.sleep(pause_s)
+    raise AssertionError("pauses have no end")

@@ -1,0 +1,43 @@
+"""What a model can do, as data for callers: `GET /models` and `python -m models`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.camera import CameraMove
+from core.request import Task
+from models.catalogue.entry import Entry, TaskSettings
+
+_SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
+
+
+def capabilities(entry: Entry) -> dict[str, Any]:
+    """Return what requests of a model may say, in JSON types."""
+    family = entry.family_spec
+    return {
+        **entry.model_dump(mode="json", include=_SHOWN),
+        "tasks": {task.value: _task(task, settings) for task, settings in entry.tasks.items()},
+        "schedulers": sorted(family.schedulers),
+        "negative_prompt": entry.takes_negative_prompt,
+        "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
+        "lora_triggers": {name: lora.trigger for name, lora in entry.choosable_loras.items() if lora.trigger},
+        "controlnets": sorted(entry.controlnets),
+        "controlled_tasks": [task.value for task in family.controlled if task in entry.tasks and entry.controlnets],
+        "ip_adapter": entry.ip_adapter is not None,
+        "token_opt": entry.token_opt and entry.token_opt.model_dump(include={"iterations", "max_iterations"}),
+        "camera": [move.value for move in CameraMove] if entry.camera else [],
+        "vocabulary": None if entry.words is None else sorted(entry.words),
+    }
+
+
+def _task(task: Task, settings: TaskSettings) -> dict[str, Any]:
+    """Return the defaults and limits of one task, without those that it has no use for."""
+    useless = {
+        "strength": not task.takes_strength,
+        "num_frames": not task.is_video,
+        "fps": not task.is_video,
+        "max_frames": not task.is_video,
+        "max_images": task is not Task.EDIT,
+    }
+    left_out = {field for field, is_useless in useless.items() if is_useless}
+    return settings.model_dump(mode="json", exclude={"defaults": left_out, "limits": left_out})

@@ -1,0 +1,199 @@
+"""The catalogue: which models exist, where their weights are, what each can do and how far it may go.
+
+It is data: `checkpoints/*.yaml`, and whatever file the operator adds. This module reads and checks it. Nothing here
+imports torch or diffusers.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from core.errors import StartError, UnknownModel
+from core.validation import described, did_you_mean
+from models.catalogue.entry import Entry, LoraSpec
+from models.catalogue.sources import NAME_PATTERN, Source, Strict
+
+SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
+CARRIED = Path(__file__).parent / "carried.yaml"
+"""The models whose weights travel with this Bento (`deploy.image.carrying`); in the repository there is none."""
+
+
+class CatalogueError(StartError):
+    """A catalogue file is wrong; the message names the file, the entry and the field."""
+
+
+class Catalogue:
+    """Entries by id, in the order in which they are served; the first is the default.
+
+    Where two entries share an alias, the first has it; an id is never an alias of another.
+    """
+
+    def __init__(self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None) -> None:
+        """`aliases` are the operator's own: names that callers use, and ids of entries."""
+        self.entries: Mapping[str, Entry] = {entry.id: entry for entry in entries}
+        shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.other_names}
+        self.aliases: Mapping[str, str] = {
+            alias: model for alias, model in {**shipped, **(aliases or {})}.items() if alias not in self.entries
+        }
+
+    @property
+    def default(self) -> Entry:
+        return next(iter(self.entries.values()))
+
+    def get(self, model: str) -> Entry:
+        """Return an entry by its id or an alias, or raise UnknownModel."""
+        known = self.aliases.get(model, model)
+        if known not in self.entries:
+            raise UnknownModel(model, list(self.entries))
+        return self.entries[known]
+
+    def only(self, models: Iterable[str], aliases: Mapping[str, str] | None = None) -> Catalogue:
+        """Return the catalogue of these models alone, in this order, with the operator's aliases.
+
+        Raises CatalogueError for what is not in the catalogue.
+        """
+        served = Catalogue((self.find(model) for model in models), aliases)
+        for alias, model in (aliases or {}).items():
+            if model not in served.entries:
+                raise CatalogueError(f"alias {alias!r}: {model!r} is none of the served models")
+        return served
+
+    def find(self, model: str) -> Entry:
+        """Return the entry that an operator means, or raise CatalogueError."""
+        model = self.aliases.get(model, model)
+        if model not in self.entries:
+            hint = did_you_mean(model, self.entries) or "; `python -m models` lists them"
+            raise CatalogueError(f"the catalogue has no model {model!r}{hint}")
+        return self.entries[model]
+
+
+def load_catalogue(*files: Path) -> Catalogue:
+    """Read catalogue files; an entry replaces those of the same id in the files before.
+
+    Raises CatalogueError with everything that is wrong in the first bad entry.
+    """
+    return Catalogue(entry for file in files for entry in _read_file(file))
+
+
+def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalogue:
+    """Read the shipped catalogue, what this Bento carries, the operator's own file, and the LoRAs of their folder.
+
+    Raises CatalogueError.
+    """
+    catalogue = load_catalogue(*SHIPPED, *([CARRIED] if CARRIED.exists() else []), *([own] if own else []))
+    if lora_folder is None:
+        return catalogue
+    if not lora_folder.is_dir():
+        raise CatalogueError(f"{lora_folder}: there is no such folder of LoRAs")
+    return Catalogue(_with_loras(entry, lora_folder / entry.id) for entry in catalogue.entries.values())
+
+
+def carried_models() -> tuple[str, ...]:
+    """Return the ids of the models that this Bento carries, which it serves unless it is told otherwise."""
+    return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
+
+
+def _with_loras(entry: Entry, folder: Path) -> Entry:
+    """Add the safetensors files of a folder to the LoRAs that requests may name."""
+    found: dict[str, LoraSpec] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        if file.stem in entry.loras:
+            raise CatalogueError(f"{file}: the catalogue has a LoRA of this name already")
+        if not re.fullmatch(NAME_PATTERN, file.stem):
+            raise CatalogueError(f"{file}: a LoRA's name has lower-case letters, digits, '.', '_' and '-' only")
+        found[file.stem] = LoraSpec(source=Source(path=file.resolve()))
+    return entry.model_copy(update={"loras": {**entry.loras, **found}}) if found else entry
+
+
+def _read_file(file: Path) -> list[Entry]:
+    try:
+        text = file.read_text(encoding="utf-8")
+        loader = yaml.CSafeLoader(text)
+        node = loader.get_single_node()
+        _refuse_repetitions(node)
+        data = None if node is None else loader.construct_document(node)
+    except OSError as error:
+        raise CatalogueError(f"{file}: {error.strerror}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CatalogueError(f"{file}: {' '.join(str(error).split())}") from error
+    if not isinstance(data, dict) or not data:
+        raise CatalogueError(f"{file}: expected a mapping from model ids to entries")
+    return [_read_entry(file, str(model), fields) for model, fields in data.items() if not str(model).startswith("_")]
+
+
+def _refuse_repetitions(node: yaml.Node | None, place: str = "") -> None:
+    """Raise ValueError for a key that is given twice: YAML would silently take the last."""
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _refuse_repetitions(item, place)
+    if not isinstance(node, yaml.MappingNode):
+        return
+    seen: set[str] = set()
+    for key, value in node.value:
+        name = f"{place}{key.value}"
+        if name in seen:
+            raise ValueError(f"{name}: is given twice, again in line {key.start_mark.line + 1}")
+        seen.add(name)
+        _refuse_repetitions(value, f"{name}.")
+
+
+def _read_entry(file: Path, model: str, fields: object) -> Entry:
+    try:
+        return _checked_entry(file.parent, model, fields)
+    except ValidationError as error:
+        raise CatalogueError(f"{file}: {model}: {described(error, _field_names())}") from error
+    except ValueError as error:
+        raise CatalogueError(f"{file}: {model}: {error}") from error
+
+
+def _checked_entry(folder: Path, model: str, fields: object) -> Entry:
+    if not isinstance(fields, dict):
+        raise ValueError("expected a mapping of fields")  # noqa: TRY004  # a mistake in a file, not in a call
+    if "id" in fields:
+        raise ValueError("id: is the entry's key, and no field")
+    entry = Entry.model_validate({"id": model, **_inline_preview(folder, fields)}).under(folder)
+    if entry.vocabulary is not None:
+        words = _read_json("vocabulary", entry.vocabulary)
+        if not isinstance(words, dict) or not isinstance(words.get("words"), list):
+            raise ValueError(f"vocabulary: {entry.vocabulary} has no list of `words`")
+    return entry
+
+
+def _inline_preview(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
+    """A preview may be the name of a JSON file, which training writes beside the weights."""
+    if not isinstance(fields.get("preview"), str):
+        return fields
+    return {**fields, "preview": _read_json("preview", folder / fields["preview"])}
+
+
+def _read_json(field: str, file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{field}: {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise ValueError(f"{field}: {file} is no JSON: {error}") from error
+
+
+def _field_names() -> set[str]:
+    """Every field that an entry or a part of it may have."""
+    return {name for part in Strict.__subclasses__() for name in part.model_fields}
+
+
+def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[str]:
+    """Return the words of a prompt that the model, and the named LoRAs, never saw, in order, each once."""
+    if entry.words is None:
+        return []
+    taught = _words(" ".join(entry.loras[name].trigger for name in loras))
+    return [word for word in dict.fromkeys(_words(prompt)) if word not in entry.words.union(taught)]
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w[\w'-]*", text.lower())

@@ -1,0 +1,68 @@
+"""What else steers a picture, beside its prompt: LoRAs, a reference image, a control image, the camera."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from PIL import Image
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import Lora
+from models.catalogue.checks import known, looked_at, resized
+from models.catalogue.entry import Entry
+
+REFERENCE_PIXELS = 2**20
+"""An image encoder looks at a few hundred pixels a side."""
+
+
+def prompt_of(draft: Draft, entry: Entry) -> str:
+    """Return the prompt, after the phrase for the camera's move. Raises InvalidRequest."""
+    if draft.camera is None:
+        return draft.prompt.strip()
+    if not entry.camera:
+        raise InvalidRequest("camera", f"{entry.id} was not taught to move it")
+    return f"{draft.camera.phrase} {draft.prompt.strip()}".strip()
+
+
+def loras_of(draft: Draft, entry: Entry) -> tuple[Lora, ...]:
+    """Return the LoRAs to apply, in order of name. Raises InvalidRequest for one that is unknown or given twice."""
+    names = [lora.name for lora in draft.loras]
+    for name in names:
+        known("loras", name, entry.choosable_loras)
+        if names.count(name) > 1:
+            raise InvalidRequest("loras", f"{name!r} is given {names.count(name)} times")
+    return tuple(sorted((lora for lora in draft.loras if lora.scale != 0), key=lambda lora: lora.name))
+
+
+def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
+    """Return the request's fields for an IP-Adapter. Raises InvalidRequest."""
+    if draft.reference_image is None:
+        if draft.reference_scale is not None:
+            raise InvalidRequest("reference_scale", "there is no reference_image that it could scale")
+        return {}
+    if entry.ip_adapter is None:
+        raise InvalidRequest("reference_image", f"{entry.id} has no IP-Adapter")
+    scale = entry.ip_adapter.scale if draft.reference_scale is None else draft.reference_scale
+    image = looked_at("reference_image", draft.reference_image, REFERENCE_PIXELS)
+    return {"reference_image": image, "reference_scale": scale}
+
+
+def control_of(draft: Draft, entry: Entry, width: int, height: int) -> Mapping[str, Any]:
+    """Return the request's fields for a ControlNet. Raises InvalidRequest."""
+    if draft.control_image is None:
+        for field in ("control_type", "control_scale"):
+            if getattr(draft, field) is not None:
+                raise InvalidRequest(field, "there is no control_image that it could belong to")
+        return {}
+    if not entry.controlnets:
+        raise InvalidRequest("control_image", f"{entry.id} has no ControlNet")
+    if draft.task not in entry.family_spec.controlled:
+        raise InvalidRequest("control_image", f"{draft.task} takes none")
+    if draft.control_type is None and len(entry.controlnets) > 1:
+        raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")
+    kind = known("control_type", draft.control_type or next(iter(entry.controlnets)), entry.controlnets)
+    scale = entry.controlnets[kind].scale if draft.control_scale is None else draft.control_scale
+    image = resized(draft.control_image, width, height, Image.Resampling.LANCZOS)
+    return {"control_image": image, "control_type": kind, "control_scale": scale}

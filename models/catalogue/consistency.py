@@ -1,0 +1,84 @@
+"""Whether the values of a catalogue entry fit each other and its family."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from core.request import Task
+from core.validation import did_you_mean
+from models.catalogue.families import Family
+
+if TYPE_CHECKING:
+    from models.catalogue.entry import Defaults, Limits, TaskSettings
+
+VIDEO_DEFAULTS, VIDEO_LIMITS = frozenset({"num_frames", "fps"}), frozenset({"max_frames"})
+
+
+def mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterator[str]:
+    """Yield what is wrong with the defaults and limits of one task, each as `field: what`."""
+    defaults, limits = settings.defaults, settings.limits
+    yield from _against_family(settings, family)
+    yield from _size_mistakes(defaults, limits)
+    if defaults.num_inference_steps < limits.min_steps:
+        yield f"defaults.num_inference_steps: {defaults.num_inference_steps} is less than min_steps, {limits.min_steps}"
+    if defaults.num_inference_steps > limits.max_steps:
+        yield f"defaults.num_inference_steps: {defaults.num_inference_steps} is more than max_steps, {limits.max_steps}"
+    lowest, highest = limits.guidance_scale
+    if not lowest <= defaults.guidance_scale <= highest:
+        yield f"defaults.guidance_scale: {defaults.guidance_scale} is not between {lowest} and {highest}"
+    if task.takes_strength and int(defaults.num_inference_steps * defaults.strength) < 1:
+        steps = defaults.num_inference_steps
+        yield f"defaults.strength: {defaults.strength} of {steps} steps leaves {task} none to draw"
+    if task.is_video:
+        yield from _frame_mistakes(defaults, limits, family)
+
+
+def limits_mistakes(limits: Limits) -> Iterator[str]:
+    """Yield what is wrong with limits that no request could keep."""
+    multiple = limits.multiple_px
+    smallest = -(-limits.min_px // multiple) * multiple
+    if smallest > limits.max_px:
+        yield f"no multiple of {multiple} is between min_px, {limits.min_px}, and max_px, {limits.max_px}"
+    if smallest**2 > limits.max_pixels:
+        yield f"max_pixels: {limits.max_pixels} is less than the smallest picture has, {smallest}x{smallest}"
+    lowest, highest = limits.guidance_scale
+    if lowest > highest:
+        yield f"the lowest guidance_scale, {lowest}, is above the highest, {highest}"
+
+
+def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:
+    defaults, limits = settings.defaults, settings.limits
+    if limits.multiple_px % family.size_multiple_px:
+        needed = f"{family.size_multiple_px}, as {family.name} needs"
+        yield f"limits.multiple_px: {limits.multiple_px} is not a multiple of {needed}"
+    if defaults.scheduler not in family.schedulers:
+        names = sorted(family.schedulers)
+        yield (
+            f"defaults.scheduler: {defaults.scheduler!r} is unknown to {family.name}; "
+            f"known: {', '.join(names)}{did_you_mean(defaults.scheduler, names)}"
+        )
+    if limits.max_images > family.max_images:
+        yield f"limits.max_images: {limits.max_images} is more than {family.max_images}, all that {family.name} takes"
+    if not any(task.is_video for task in family.pipelines):
+        given = [f"defaults.{field}" for field in sorted(defaults.model_fields_set & VIDEO_DEFAULTS)]
+        given += [f"limits.{field}" for field in limits.model_fields_set & VIDEO_LIMITS]
+        yield from (f"{place}: {family.name} draws no videos" for place in given)
+
+
+def _size_mistakes(defaults: Defaults, limits: Limits) -> Iterator[str]:
+    width, height = defaults.width, defaults.height
+    for field, side in (("width", width), ("height", height)):
+        if not limits.min_px <= side <= limits.max_px:
+            yield f"defaults.{field}: {side} is not between {limits.min_px} and {limits.max_px}"
+        elif side % limits.multiple_px:
+            yield f"defaults.{field}: {side} is not a multiple of {limits.multiple_px}"
+    if max(width, height) <= limits.max_px and width * height > limits.max_pixels:
+        yield f"defaults.width: {width}x{height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
+
+
+def _frame_mistakes(defaults: Defaults, limits: Limits, family: Family) -> Iterator[str]:
+    if defaults.num_frames > limits.max_frames:
+        yield f"defaults.num_frames: {defaults.num_frames} is more than max_frames, {limits.max_frames}"
+    if (defaults.num_frames - 1) % family.frames_multiple:
+        yield f"defaults.num_frames: {defaults.num_frames} is not one more than a multiple of {family.frames_multiple}"

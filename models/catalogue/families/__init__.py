@@ -1,0 +1,42 @@
+"""Families: which diffusers pipelines draw which task, and which of their modules share batches.
+
+A family is a declaration, not a subclass. The engine reads it; nothing here imports torch or diffusers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from models.catalogue.families.base import Family, Part, Stage
+from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
+from models.catalogue.families.flux2 import FLUX_2_KLEIN
+from models.catalogue.families.ltx import LTX, LTX_DISTILLED
+from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
+from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
+from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO
+from models.catalogue.families.z_image import Z_IMAGE
+
+__all__ = ["FAMILIES", "Family", "Part", "Stage"]
+
+FAMILIES: Mapping[str, Family] = {
+    family.name: family
+    for family in (
+        STABLE_DIFFUSION,
+        STABLE_DIFFUSION_XL,
+        STABLE_DIFFUSION_3,
+        FLUX,
+        FLUX_SCHNELL,
+        FLUX_FILL,
+        FLUX_KONTEXT,
+        FLUX_2_KLEIN,
+        QWEN_IMAGE,
+        QWEN_IMAGE_EDIT,
+        QWEN_IMAGE_EDIT_PLUS,
+        Z_IMAGE,
+        WAN,
+        WAN_IMAGE_TO_VIDEO,
+        WAN_TEXT_AND_IMAGE_TO_VIDEO,
+        LTX,
+        LTX_DISTILLED,
+    )
+}

@@ -1,0 +1,146 @@
+"""What a family declares: pipelines for tasks, and how their modules' calls share batches.
+
+Nothing here imports torch or diffusers; what handles tensors only uses their methods.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.schedulers import SchedulerSpec
+
+
+class Stage(IntEnum):
+    """When a call happens in the life of a picture. Encoding and decoding are single short calls that
+    let a request join or leave, so they never wait behind the denoising of others.
+    """
+
+    ENCODE = 0
+    DECODE = 1
+    DENOISE = 2
+    CONTROL = 3
+    """What a denoiser call waits for at each step. Gone before it, so that steps under different ControlNets share."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One method of one pipeline component whose calls are batched across requests.
+
+    Tensor arguments are concatenated along their first axis, and everything else must be equal to be shared,
+    unless the argument is named below.
+    """
+
+    component: str
+    """The pipeline's attribute, such as `unet`. A pipeline that lacks it does without."""
+    stage: Stage
+    method: str = "forward"
+    shared: frozenset[str] = frozenset()
+    """Tensors that hold for the whole batch (FLUX `img_ids`): they must have equal contents."""
+    listed: frozenset[str] = frozenset()
+    """Lists with one entry per sample (Qwen-Image `img_shapes`, Z-Image `x`), joined end to end."""
+    ragged: frozenset[str] = frozenset()
+    """Lists of tensors whose shapes may differ, since the module pads them itself (Z-Image `cap_feats`)."""
+    padded: frozenset[str] = frozenset()
+    """Tensors (B, length, ...) that are padded with zeros to the longest of the batch."""
+    padding_mask: str | None = None
+    """The argument (B, length) that tells true positions of `padded` from padding; made where it is missing."""
+    ignored: frozenset[str] = frozenset()
+    """Arguments that the method accepts and does not use."""
+    fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    """Arguments given beside those of the pipeline, to spare work whose result nobody reads."""
+    numbers: frozenset[str] = frozenset()
+    """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, 1, 1)."""
+    memoised: bool = False
+    """Whether equal inputs may share one result (text encoders)."""
+    casts: bool = False
+    """Whether floating inputs are cast to the module's dtype and outputs back: a VAE may need a wider one than
+    the denoiser.
+    """
+    pixels_per_token: int = 1
+    """Input positions that count as one latent token of the batch budget."""
+
+
+Arguments = Mapping[str, Any]
+
+
+def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """The keyword arguments that most pipelines agree on, seed aside."""
+    arguments: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt or None,
+        "num_inference_steps": request.num_inference_steps,
+        "guidance_scale": request.guidance_scale,
+        "width": request.width,
+        "height": request.height,
+        "output_type": "pil",
+    }
+    if request.image is not None:
+        arguments["image"] = request.image
+    if request.task in (Task.IMAGE_TO_IMAGE, Task.INPAINT):
+        arguments["strength"] = request.strength
+    if request.mask is not None:
+        arguments["mask_image"] = request.mask
+    if request.task.is_video:
+        arguments["num_frames"] = request.num_frames
+    if request.reference_image is not None:
+        arguments["ip_adapter_image"] = request.reference_image
+    return arguments
+
+
+def first_latents(latents: Any, _request: GenerationRequest) -> Any:
+    """Latents of one picture as (C, h, w), from (1, C, h, w)."""
+    return latents[0]
+
+
+def packed_latents(vae_factor: int) -> Callable[[Any, GenerationRequest], Any]:
+    """Make a function that takes latents from (1, h/2 * w/2, C * 4), as FLUX packs them, to (C, h, w)."""
+
+    def unpack(latents: Any, request: GenerationRequest) -> Any:
+        h, w = request.height // (2 * vae_factor), request.width // (2 * vae_factor)
+        channels = latents.shape[-1] // 4
+        grid = latents[0, : h * w].reshape(h, w, channels, 2, 2)  # (h, w, C, 2, 2)
+        return grid.permute(2, 0, 3, 1, 4).reshape(channels, 2 * h, 2 * w)
+
+    return unpack
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture: everything that is the same for all of its checkpoints."""
+
+    name: str
+    pipelines: Mapping[Task, str]
+    """The diffusers class that draws each task."""
+    parts: tuple[Part, ...]
+    schedulers: Mapping[str, SchedulerSpec]
+    """The samplers it can be drawn with, by name."""
+    size_multiple_px: int
+    """Width and height must be multiples of this: VAE factor times the denoiser's own downsampling."""
+    denoiser: str = "transformer"
+    """The component that denoises; LoRAs are made for it."""
+    arguments: Callable[[GenerationRequest], dict[str, Any]] = standard_arguments
+    """From a request to the keyword arguments of its pipeline, seed aside."""
+    preview_latents: Callable[[Any, GenerationRequest], Any] = first_latents
+    """From a pipeline's `latents`, as its step callback sees them, to (C, h, w)."""
+    negative_prompt: bool = True
+    """Whether its pipelines take one."""
+    frames_multiple: int = 1
+    """A video has one frame more than a multiple of this."""
+    float32_components: frozenset[str] = frozenset()
+    """Components that are kept in float32 whatever the rest is in; their parts cast."""
+    max_images: int = 1
+    """Input images of one edit."""
+    controlled: Mapping[Task, str] = field(default_factory=dict)
+    """The diffusers class that draws each task under a ControlNet."""
+    ip_adapter: bool = False
+    """Whether its pipelines take `ip_adapter_image`."""
+    components: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
+    """Components that diffusers is not to load itself: how to, from the folder of the pipeline."""
+    prepare: Callable[[Any], None] | None = None
+    """What a pipeline needs done once it is loaded."""
+    guided_above: float = 1.0
+    """Guidance up to this is none, and a negative prompt has no effect."""

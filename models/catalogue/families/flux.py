@@ -1,0 +1,82 @@
+"""FLUX.1: dev, schnell, Fill and Kontext."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import sqrt
+from typing import Any
+
+from PIL import Image
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.stable_diffusion import VAE
+
+SIZE_MULTIPLE_PX = 16
+SCHNELL_TEXT_TOKENS = 256
+"""The most that schnell takes; dev takes 512 (diffusers, docs/source/en/api/pipelines/flux.md)."""
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Guidance is distilled into the model: a negative prompt would have no effect."""
+    arguments = standard_arguments(request)
+    del arguments["negative_prompt"]
+    return arguments
+
+
+def _schnell_arguments(request: GenerationRequest) -> dict[str, Any]:
+    return {**_arguments(request), "max_sequence_length": SCHNELL_TEXT_TOKENS}
+
+
+def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Draw in the size of the request, and show the model its image in as many pixels.
+
+    Left alone, the pipeline draws about a megapixel in the proportions of `width` and `height`, and always squeezes the
+    image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
+    """
+    return {
+        **_arguments(request),
+        "image": _scaled(request.images[0], request.width * request.height),
+        "max_area": request.width * request.height,
+        "_auto_resize": False,
+    }
+
+
+def _scaled(image: Image.Image, area_px: int) -> Image.Image:
+    """Scale an image to about `area_px` pixels, in its own proportions but for rounding."""
+    scale = sqrt(area_px / (image.width * image.height))
+    width, height = (
+        max(SIZE_MULTIPLE_PX, int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX) for side in image.size
+    )
+    return image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+FLUX = Family(
+    name="flux",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "FluxPipeline",
+        Task.IMAGE_TO_IMAGE: "FluxImg2ImgPipeline",
+        Task.INPAINT: "FluxInpaintPipeline",
+    },
+    parts=(
+        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        *VAE,
+        # Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
+        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+    ),
+    schedulers=FLOW,
+    size_multiple_px=SIZE_MULTIPLE_PX,
+    arguments=_arguments,
+    preview_latents=packed_latents(vae_factor=8),
+    negative_prompt=False,
+)
+
+FLUX_SCHNELL = replace(FLUX, name="flux-schnell", arguments=_schnell_arguments)
+
+FLUX_FILL = replace(FLUX, name="flux-fill", pipelines={Task.INPAINT: "FluxFillPipeline"})
+
+FLUX_KONTEXT = replace(
+    FLUX, name="flux-kontext", pipelines={Task.EDIT: "FluxKontextPipeline"}, arguments=_kontext_arguments
+)

@@ -1,0 +1,59 @@
+"""FLUX.2 klein: draws from text, and edits one or several images, with one set of weights."""
+
+from __future__ import annotations
+
+from math import ceil
+from typing import Any
+
+from PIL import Image
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.stable_diffusion import VAE
+
+SHORTEST_SIDE_PX = 64
+LONGEST_TO_SHORTEST = 8
+"""The pipeline refuses smaller or more elongated images (diffusers, Flux2ImageProcessor.check_image_input)."""
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    """The pipeline takes no negative prompt: where the checkpoint is not distilled, it guides by an empty one."""
+    arguments = standard_arguments(request)
+    del arguments["negative_prompt"]
+    if request.task is Task.EDIT:
+        # The pipeline itself scales what is larger than a megapixel, and crops to its multiple.
+        arguments["image"] = [_acceptable(image) for image in request.images]
+    return arguments
+
+
+def _acceptable(image: Image.Image) -> Image.Image:
+    """Enlarge an image that is too small for the pipeline, and widen one that is too narrow for it."""
+    longest, shortest = max(image.size), min(image.size)
+    shortest = max(shortest, ceil(longest / LONGEST_TO_SHORTEST))
+    if shortest < SHORTEST_SIDE_PX:
+        longest, shortest = longest * SHORTEST_SIDE_PX // shortest, SHORTEST_SIDE_PX
+    size = (longest, shortest) if image.width >= image.height else (shortest, longest)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+FLUX_2_KLEIN = Family(
+    name="flux2-klein",
+    pipelines={Task.TEXT_TO_IMAGE: "Flux2KleinPipeline", Task.EDIT: "Flux2KleinPipeline"},
+    parts=(
+        # A language model whose hidden states are the encoding, over texts padded to one length; left alone it would
+        # also compute the odds of each next word, which nobody reads and which are larger than all hidden states, and
+        # keep what it needs to go on writing.
+        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
+        *VAE,
+        # Positions are (B, S, 4), but the transformer looks at those of the first sample only.
+        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+    ),
+    schedulers=FLOW,
+    size_multiple_px=16,
+    arguments=_arguments,
+    # Packed as FLUX.1's are: the channels of a 2x2 patch, position last.
+    preview_latents=packed_latents(vae_factor=8),
+    negative_prompt=False,
+    max_images=4,  # https://docs.bfl.ai/guides/prompting_editing_overview
+)

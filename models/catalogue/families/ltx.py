@@ -1,0 +1,70 @@
+"""LTX-Video: the first one, in a pipeline for each task, and the distilled ones, in one that takes conditions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, Stage, standard_arguments
+from models.catalogue.families.schedulers import FLOW
+
+VAE_FACTOR = 32
+FRAMES_MULTIPLE = 8
+# The sizes of the latents and their scale, and so fps, are plain numbers in the denoiser's call: equal or not shared.
+PARTS = (
+    Part("text_encoder", Stage.ENCODE, memoised=True),
+    Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
+    Part("vae", Stage.DECODE, "decode", casts=True),
+    Part("transformer", Stage.DENOISE),
+)
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    """The model is told how fast its frames follow each other."""
+    return {**standard_arguments(request), "frame_rate": request.fps}
+
+
+def _middle_frame(latents: Any, request: GenerationRequest) -> Any:
+    """From (1, f * h * w, C) to (C, h, w); an image to start from may stand before the video's own tokens."""
+    h, w = request.height // VAE_FACTOR, request.width // VAE_FACTOR
+    f = (request.num_frames - 1) // FRAMES_MULTIPLE + 1
+    video = latents[0, -f * h * w :].reshape(f, h, w, -1)
+    return video[f // 2].permute(2, 0, 1)
+
+
+DISTILLED_TIMESTEPS = [1000, 993, 987, 981, 975, 909, 725, 0.03]
+"""The training times that the distilled models were taught (diffusers' documentation of LTX-Video)."""
+
+
+def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Guidance is distilled into the model; its decoder does the last bit of denoising."""
+    arguments = _arguments(request)
+    del arguments["negative_prompt"]
+    if request.num_inference_steps == len(DISTILLED_TIMESTEPS):
+        arguments["timesteps"] = DISTILLED_TIMESTEPS
+    return {**arguments, "decode_timestep": 0.05, "decode_noise_scale": 0.025, "image_cond_noise_scale": 0.0}
+
+
+LTX = Family(
+    name="ltx",
+    pipelines={Task.TEXT_TO_VIDEO: "LTXPipeline", Task.IMAGE_TO_VIDEO: "LTXImageToVideoPipeline"},
+    parts=PARTS,
+    schedulers=FLOW,
+    size_multiple_px=VAE_FACTOR,
+    arguments=_arguments,
+    preview_latents=_middle_frame,
+    frames_multiple=FRAMES_MULTIPLE,
+)
+
+LTX_DISTILLED = Family(
+    name="ltx-distilled",
+    pipelines={Task.TEXT_TO_VIDEO: "LTXConditionPipeline", Task.IMAGE_TO_VIDEO: "LTXConditionPipeline"},
+    parts=PARTS,
+    schedulers=FLOW,
+    size_multiple_px=VAE_FACTOR,
+    arguments=_distilled_arguments,
+    preview_latents=_middle_frame,
+    negative_prompt=False,
+    frames_multiple=FRAMES_MULTIPLE,
+)
+"""0.9.7 and 0.9.8."""

@@ -1,0 +1,103 @@
+"""Qwen-Image, and its editing models: one picture (Edit) and several (Edit-2509, Edit-2511)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.stable_diffusion import VAE
+
+TEXT_ENCODER = Part(
+    "text_encoder",
+    Stage.ENCODE,
+    memoised=True,
+    # Pipelines read the hidden states only: a cache for generation and a score for every word of the
+    # vocabulary would be computed and remembered for nothing. The patches of pictures are one long list with
+    # a grid for each picture, so they join end to end like samples do.
+    fixed={"use_cache": False, "logits_to_keep": 1},
+)
+TRANSFORMER = Part(
+    "transformer",
+    Stage.DENOISE,
+    # Positions are taken from the first sample's shapes; as a listed argument they are part of the signature.
+    listed=frozenset({"img_shapes"}),
+    padded=frozenset({"encoder_hidden_states"}),
+    padding_mask="encoder_hidden_states_mask",
+)
+PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
+# The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they draw.
+EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
+SIZE_MULTIPLE_PX = 16
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Name guidance as these pipelines do; they guide only where there is a negative prompt, if it is a space."""
+    arguments = standard_arguments(request)
+    arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
+    guided = request.guidance_scale > 1
+    arguments["negative_prompt"] = (request.negative_prompt or " ") if guided else None
+    return arguments
+
+
+def _edit_arguments(request: GenerationRequest) -> dict[str, Any]:
+    return _arguments(request) | {"image": request.images[0]}
+
+
+def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
+    return _arguments(request) | {"image": list(request.images)}
+
+
+def _picture_processor(folder: str) -> Any:
+    from models.weights.qwen_vision import PictureProcessor
+
+    return PictureProcessor.from_pretrained(folder, subfolder="processor")
+
+
+def _place_pictures(pipeline: Any) -> None:
+    from models.weights.qwen_vision import place_pictures
+
+    place_pictures(pipeline)
+
+
+QWEN_IMAGE = Family(
+    name="qwen-image",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "QwenImagePipeline",
+        Task.IMAGE_TO_IMAGE: "QwenImageImg2ImgPipeline",
+        Task.INPAINT: "QwenImageInpaintPipeline",
+    },
+    parts=PARTS,
+    schedulers=FLOW,
+    size_multiple_px=SIZE_MULTIPLE_PX,
+    arguments=_arguments,
+    preview_latents=packed_latents(vae_factor=8),
+)
+
+QWEN_IMAGE_EDIT = Family(
+    name="qwen-image-edit",
+    pipelines={Task.EDIT: "QwenImageEditPipeline"},
+    parts=EDIT_PARTS,
+    schedulers=FLOW,
+    size_multiple_px=SIZE_MULTIPLE_PX,
+    arguments=_edit_arguments,
+    preview_latents=packed_latents(vae_factor=8),
+    components={"processor": _picture_processor},
+    prepare=_place_pictures,
+)
+
+QWEN_IMAGE_EDIT_PLUS = Family(
+    name="qwen-image-edit-plus",
+    pipelines={Task.EDIT: "QwenImageEditPlusPipeline"},
+    parts=EDIT_PARTS,
+    schedulers=FLOW,
+    size_multiple_px=SIZE_MULTIPLE_PX,
+    arguments=_edit_plus_arguments,
+    preview_latents=packed_latents(vae_factor=8),
+    # What Edit-2509 was trained for (its model card).
+    max_images=3,
+    components={"processor": _picture_processor},
+    prepare=_place_pictures,
+)

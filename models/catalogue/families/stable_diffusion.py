@@ -1,0 +1,97 @@
+"""Stable Diffusion 1.x and 2.x, XL, and 3.x."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, Stage, standard_arguments
+from models.catalogue.families.schedulers import DIFFUSION, FLOW
+
+VAE = (
+    Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=64),
+    Part("vae", Stage.DECODE, "decode", casts=True, ignored=frozenset({"generator"})),
+)
+UNET = Part("unet", Stage.DENOISE, numbers=frozenset({"ip_adapter_scale"}))
+# Residuals are the ControlNet's outputs times the scale, so that calls of all scales can share.
+CONTROLNET = Part("controlnet", Stage.CONTROL, numbers=frozenset({"conditioning_scale"}))
+# The vision models of published IP-Adapters see patches of 14 x 14 pixels.
+IMAGE_ENCODER = Part("image_encoder", Stage.ENCODE, memoised=True, pixels_per_token=14 * 14)
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Image-to-image pipelines of these families take the size of the image, and refuse any other."""
+    arguments = standard_arguments(request)
+    if request.task is Task.IMAGE_TO_IMAGE:
+        del arguments["width"], arguments["height"]
+    if request.control_image is not None:
+        # Text-to-image has no other image.
+        name = "image" if request.task is Task.TEXT_TO_IMAGE else "control_image"
+        arguments |= {name: request.control_image, "controlnet_conditioning_scale": request.control_scale}
+    return arguments
+
+
+STABLE_DIFFUSION = Family(
+    name="stable-diffusion",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "StableDiffusionPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionInpaintPipeline",
+    },
+    controlled={
+        Task.TEXT_TO_IMAGE: "StableDiffusionControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionControlNetImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionControlNetInpaintPipeline",
+    },
+    ip_adapter=True,
+    parts=(Part("text_encoder", Stage.ENCODE, memoised=True), IMAGE_ENCODER, *VAE, CONTROLNET, UNET),
+    schedulers=DIFFUSION,
+    size_multiple_px=8,
+    denoiser="unet",
+    arguments=_arguments,
+)
+
+STABLE_DIFFUSION_XL = Family(
+    name="stable-diffusion-xl",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "StableDiffusionXLPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionXLImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionXLInpaintPipeline",
+    },
+    controlled={
+        Task.TEXT_TO_IMAGE: "StableDiffusionXLControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusionXLControlNetImg2ImgPipeline",
+        Task.INPAINT: "StableDiffusionXLControlNetInpaintPipeline",
+    },
+    ip_adapter=True,
+    parts=(
+        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        IMAGE_ENCODER,
+        *VAE,
+        CONTROLNET,
+        UNET,
+    ),
+    schedulers=DIFFUSION,
+    size_multiple_px=8,
+    denoiser="unet",
+    arguments=_arguments,
+)
+
+STABLE_DIFFUSION_3 = Family(
+    name="stable-diffusion-3",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "StableDiffusion3Pipeline",
+        Task.IMAGE_TO_IMAGE: "StableDiffusion3Img2ImgPipeline",
+        Task.INPAINT: "StableDiffusion3InpaintPipeline",
+    },
+    parts=(
+        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("text_encoder_3", Stage.ENCODE, memoised=True),
+        *VAE,
+        Part("transformer", Stage.DENOISE),
+    ),
+    schedulers=FLOW,
+    size_multiple_px=16,
+)

@@ -1,0 +1,37 @@
+"""Z-Image: a single-stream transformer that takes latents and texts as lists, one entry per sample."""
+
+from __future__ import annotations
+
+from core.request import Task
+from models.catalogue.families.base import Family, Part, Stage
+from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.stable_diffusion import VAE
+
+TRANSFORMER = Part(
+    "transformer",
+    Stage.DENOISE,
+    # It would pad pictures of different sizes too, but then small ones cost as much as the largest of the pass.
+    listed=frozenset({"x"}),
+    ragged=frozenset({"cap_feats"}),
+    # Text-to-image asks for a tuple, image-to-image for an output that is indexed like one.
+    fixed={"return_dict": False},
+    # It looks at 2x2 latents at a time.
+    pixels_per_token=4,
+)
+
+Z_IMAGE = Family(
+    name="z-image",
+    pipelines={
+        Task.TEXT_TO_IMAGE: "ZImagePipeline",
+        Task.IMAGE_TO_IMAGE: "ZImageImg2ImgPipeline",
+    },
+    parts=(
+        # Pipelines read hidden states only; a cache for generation would be kept with them.
+        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
+        *VAE,
+        TRANSFORMER,
+    ),
+    schedulers=FLOW,
+    size_multiple_px=16,
+    guided_above=0.0,
+)

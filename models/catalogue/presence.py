@@ -1,0 +1,99 @@
+"""Whether a model's weights are on this machine. Nothing here downloads or loads anything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+
+from huggingface_hub import get_token, snapshot_download, try_to_load_from_cache
+from huggingface_hub.errors import LocalEntryNotFoundError
+
+from models.catalogue.entry import Entry
+from models.catalogue.sources import Source
+
+NOT_LOADED = {"safety_checker"}
+"""Components that `models.weights.reading` does without, and so does not fetch."""
+
+
+class Presence(StrEnum):
+    HERE = "here"
+    TO_DOWNLOAD = "to download"
+    """From the hub, when the model is first loaded."""
+    GATED = "gated"
+    """To download as well, but its licence must be accepted on the hub, and there is no token that says by whom."""
+    MISSING = "missing"
+    """A folder or file that is not there, or a model that is not in BentoML's store."""
+
+
+def presence(entry: Entry) -> Presence:
+    """Return where the weights are that loading needs: those that requests may add are not looked for."""
+    absent = [source for source in _with_weights(entry) if not is_here(source)]
+    if entry.config is not None and not is_here(entry.config, needs_weights=False):
+        absent.append(entry.config)
+    if not absent:
+        return Presence.HERE
+    if any(source.repo is None for source in absent):
+        return Presence.MISSING
+    return Presence.GATED if entry.gated and get_token() is None else Presence.TO_DOWNLOAD
+
+
+def is_here(source: Source, *, needs_weights: bool = True) -> bool:
+    """Whether a source's files are on this machine: in their folder, in the hub's cache or in BentoML's store."""
+    if source.path is not None:
+        return source.path.joinpath(*filter(None, (source.subfolder, source.file))).exists()
+    if source.repo is None:
+        return _is_stored(str(source.bento))
+    if source.file is not None:
+        name = "/".join(filter(None, (source.subfolder, source.file)))
+        return isinstance(try_to_load_from_cache(source.repo, name, revision=source.revision), str)
+    try:
+        folder = Path(snapshot_download(source.repo, revision=source.revision, local_files_only=True))
+    except LocalEntryNotFoundError:
+        return False
+    return not needs_weights or _is_complete(folder / (source.subfolder or ""))
+
+
+def _with_weights(entry: Entry) -> Iterator[Source]:
+    yield entry.source
+    yield from (lora.source for lora in entry.loras.values() if lora.always)
+
+
+def _is_stored(tag: str) -> bool:
+    import bentoml  # slow to import, and only needed here
+
+    try:
+        bentoml.models.get(tag)
+    except bentoml.exceptions.NotFound:
+        return False
+    return True
+
+
+def _is_complete(folder: Path) -> bool:
+    """Whether a snapshot, which may have been broken off, has all that its index names.
+
+    The cache links a file into a snapshot only when all of it has arrived.
+    """
+    index = folder / "model_index.json"
+    if not index.is_file():
+        return _has_weights(folder)
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    wanted = {name for name, part in parts.items() if isinstance(part, list) and part[0] is not None} - NOT_LOADED
+    return all(_is_complete_part(folder / name) for name in wanted)
+
+
+def _is_complete_part(folder: Path) -> bool:
+    """Tokenizers and samplers have no weights, and no config.json."""
+    return _has_weights(folder) if (folder / "config.json").is_file() else any(folder.glob("*.*"))
+
+
+def _has_weights(folder: Path) -> bool:
+    if any("-of-" not in file.name for file in folder.glob("*.safetensors")):
+        return True
+    return any(_has_shards(index) for index in folder.glob("*.safetensors.index*.json"))
+
+
+def _has_shards(index: Path) -> bool:
+    names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+    return all((index.parent / name).is_file() for name in names)

@@ -1,0 +1,215 @@
+"""From a draft to a complete request: the model's defaults filled in, every limit checked.
+
+Nothing that passes here can be refused by a pipeline for its parameters.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import MAX_SEED, GenerationRequest, Method, Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.checks import at_most, known, looked_at, resized, within
+from models.catalogue.conditions import control_of, loras_of, prompt_of, reference_of
+from models.catalogue.entry import Defaults, Entry, Limits, TaskSettings
+
+RANDOM_SEEDS = 2**32
+"""Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
+
+
+EDITED_PIXELS = 2**20
+"""Editors look at about a megapixel, whatever they draw."""
+
+
+@dataclass(frozen=True)
+class ServerLimits:
+    """The limits that are the operator's and not a model's."""
+
+    max_prompt_chars: int
+    max_num_images: int
+    max_deadline_s: float
+
+
+def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> GenerationRequest:
+    """Complete and check a draft. Raises UnknownModel, or InvalidRequest for the first wrong field."""
+    entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
+    settings = _task_settings(draft, entry)
+    defaults, limits = settings.defaults, settings.limits
+    _check_inputs(draft, limits)
+    _check_prompts(draft, entry, server)
+    width, height = _size(draft, defaults, limits)
+    _check_size(width, height, limits)
+    return GenerationRequest(
+        model=entry.id,
+        task=draft.task,
+        prompt=prompt_of(draft, entry),
+        negative_prompt=draft.negative_prompt.strip(),
+        width=width,
+        height=height,
+        num_inference_steps=_steps(draft, settings),
+        guidance_scale=_guidance_scale(draft, settings),
+        seed=_seed(draft),
+        num_images=at_most("num_images", draft.num_images, server.max_num_images),
+        scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
+        strength=_strength(draft, settings),
+        image=draft.image and resized(draft.image, width, height, Image.Resampling.LANCZOS),
+        # A mask stays hard: what its author did not paint must not be repainted a little.
+        mask=draft.mask and resized(draft.mask, width, height, Image.Resampling.NEAREST),
+        images=tuple(looked_at("images", image, max(limits.max_pixels, EDITED_PIXELS)) for image in draft.images),
+        loras=loras_of(draft, entry),
+        **_frames(draft, entry, settings),
+        **reference_of(draft, entry),
+        **control_of(draft, entry, width, height),
+        **_method(draft, entry),
+        priority=draft.priority,
+        deadline_s=at_most("deadline_s", draft.deadline_s or server.max_deadline_s, server.max_deadline_s),
+        progress=draft.progress,
+        preview_every=draft.preview_every,
+    )
+
+
+def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
+    """Return the size in which an uploaded image of this size is drawn, unless its caller asks for one.
+
+    The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
+    the nearest allowed multiple. A picture more elongated than the limits allow is squeezed.
+    """
+    largest = min(limits.max_px / max(width, height), math.sqrt(limits.max_pixels / (width * height)))
+    scale = max(min(1.0, largest), limits.min_px / min(width, height))
+    sides = [_nearest_allowed(side * scale, limits) for side in (width, height)]
+    while sides[0] * sides[1] > limits.max_pixels:
+        sides[sides.index(max(sides))] -= limits.multiple_px
+    return sides[0], sides[1]
+
+
+def _nearest_allowed(side: float, limits: Limits) -> int:
+    multiple = limits.multiple_px
+    smallest, largest = math.ceil(limits.min_px / multiple), limits.max_px // multiple
+    return multiple * min(max(round(side / multiple), smallest), largest)
+
+
+def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
+    if draft.task not in entry.tasks:
+        raise InvalidRequest("task", f"{entry.id} cannot do {draft.task}; it can do {', '.join(entry.tasks)}")
+    return entry.tasks[draft.task]
+
+
+def _check_inputs(draft: Draft, limits: Limits) -> None:
+    """Every image that the task needs is there, and none that it would not look at."""
+    task = draft.task
+    inputs: tuple[tuple[str, object, bool], ...] = (
+        ("image", draft.image, task.takes_image),
+        ("mask", draft.mask, task is Task.INPAINT),
+        ("images", draft.images or None, task is Task.EDIT),
+    )
+    for field, value, needed in inputs:
+        if needed and value is None:
+            raise InvalidRequest(field, f"{task} needs one")
+        if value is not None and not needed:
+            raise InvalidRequest(field, f"{task} takes none")
+    if len(draft.images) > limits.max_images:
+        raise InvalidRequest("images", f"are {len(draft.images)}; at most {limits.max_images} are allowed")
+    if draft.image and draft.mask and draft.image.size != draft.mask.size:
+        raise InvalidRequest(
+            "mask",
+            f"is {_by(draft.mask.size)} pixels, but the image is {_by(draft.image.size)}; they must be equal",
+        )
+
+
+def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
+    # A picture can speak for itself; without one there is nothing to draw.
+    if not draft.prompt.strip() and draft.camera is None and not draft.task.takes_image:
+        raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
+    if draft.negative_prompt.strip() and not entry.takes_negative_prompt:
+        raise InvalidRequest("negative_prompt", f"{entry.id} takes none: its guidance is distilled into the model")
+    for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
+        if len(text) > server.max_prompt_chars:
+            raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
+
+
+def _size(draft: Draft, defaults: Defaults, limits: Limits) -> tuple[int, int]:
+    image = draft.image or next(iter(draft.images), None)
+    width, height = (defaults.width, defaults.height) if image is None else fitted_size(*image.size, limits)
+    return draft.width or width, draft.height or height
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    for field, side in (("width", width), ("height", height)):
+        within(field, side, limits.min_px, limits.max_px)
+        if side % limits.multiple_px:
+            raise InvalidRequest(field, f"{side} is not a multiple of {limits.multiple_px}")
+    if width * height > limits.max_pixels:
+        raise InvalidRequest(
+            "width", f"{width} x {height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
+        )
+
+
+def _steps(draft: Draft, settings: TaskSettings) -> int:
+    steps = draft.num_inference_steps or settings.defaults.num_inference_steps
+    return within("num_inference_steps", steps, settings.limits.min_steps, settings.limits.max_steps)
+
+
+def _guidance_scale(draft: Draft, settings: TaskSettings) -> float:
+    scale = settings.defaults.guidance_scale if draft.guidance_scale is None else draft.guidance_scale
+    return within("guidance_scale", scale, *settings.limits.guidance_scale)
+
+
+def _strength(draft: Draft, settings: TaskSettings) -> float:
+    if not draft.task.takes_strength:
+        if draft.strength is not None:
+            raise InvalidRequest("strength", f"{draft.task} takes none")
+        return 1.0
+    strength = settings.defaults.strength if draft.strength is None else draft.strength
+    steps = _steps(draft, settings)
+    if int(steps * strength) < 1:
+        least = math.ceil(1000 / steps) / 1000
+        raise InvalidRequest("strength", f"{strength} of {steps} steps is no step at all; at least {least}")
+    return strength
+
+
+def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
+    if not draft.task.is_video:
+        for field in ("num_frames", "fps"):
+            if getattr(draft, field) is not None:
+                raise InvalidRequest(field, f"{draft.task} takes none")
+        return {}
+    frames = within("num_frames", draft.num_frames or settings.defaults.num_frames, 1, settings.limits.max_frames)
+    multiple = entry.family_spec.frames_multiple
+    if (frames - 1) % multiple:
+        raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
+    return {"num_frames": frames, "fps": draft.fps or settings.defaults.fps}
+
+
+def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:
+    if draft.method is Method.DIFFUSION:
+        if draft.iterations is not None:
+            raise InvalidRequest("iterations", "are token-opt's; diffusion has num_inference_steps")
+        return {}
+    spec = entry.token_opt
+    if spec is None or draft.task is not Task.INPAINT:
+        raise InvalidRequest("method", f"{entry.id} cannot do {draft.task} by token-opt")
+    for field in ("num_inference_steps", "guidance_scale", "strength", "scheduler", "control_image", "reference_image"):
+        if getattr(draft, field) is not None:
+            raise InvalidRequest(field, "token-opt takes none")
+    if draft.loras or draft.negative_prompt.strip():
+        raise InvalidRequest("loras" if draft.loras else "negative_prompt", "token-opt takes none")
+    iterations = within("iterations", draft.iterations or spec.iterations, 1, spec.max_iterations)
+    return {"method": draft.method, "iterations": iterations}
+
+
+def _seed(draft: Draft) -> int:
+    if draft.seed is None:
+        return secrets.randbelow(RANDOM_SEEDS)
+    return at_most("seed", draft.seed, MAX_SEED - draft.num_images + 1)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}x{size[1]}"

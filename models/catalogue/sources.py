@@ -1,0 +1,49 @@
+"""Where weights come from, as a catalogue says it. Fetching them is `models.weights.fetching`'s business."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+"""What models, LoRAs and the like may be called."""
+
+
+class Strict(BaseModel):
+    """Data whose unknown fields are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Source(Strict):
+    """A local folder or file, a repository of the Hugging Face hub, or a model of BentoML's store."""
+
+    path: Path | None = None
+    """A folder in diffusers layout, or a single safetensors or GGUF file; relative to the catalogue file."""
+    repo: str | None = None
+    revision: str | None = None
+    """A commit, tag or branch of `repo`."""
+    bento: str | None = None
+    """A tag of BentoML's model store, `name:version`."""
+    subfolder: str | None = None
+    """Where in the folder, repository or model the weights are."""
+    file: str | None = None
+    """A single file in the repository or model; without it the whole of it."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if sum(place is not None for place in (self.path, self.repo, self.bento)) != 1:
+            raise ValueError("give one of path, repo and bento")
+        if self.revision is not None and self.repo is None:
+            raise ValueError("a revision is that of a repo")
+        return self
+
+    def under(self, folder: Path) -> Source:
+        """Return the source with its path, if it has one, starting at `folder`."""
+        return self if self.path is None else self.model_copy(update={"path": folder / self.path})
+
+    def __str__(self) -> str:
+        place = str(self.path or self.repo or self.bento)
+        return "/".join(filter(None, (place, self.subfolder, self.file)))

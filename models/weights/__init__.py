@@ -1,0 +1,1 @@
+"""From a catalogue entry to pipelines on a device. Here torch begins."""

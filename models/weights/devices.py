@@ -1,0 +1,53 @@
+"""Devices: which are there, how much memory they have, and giving it back."""
+
+from __future__ import annotations
+
+import gc
+import os
+from functools import cache
+
+import torch
+
+from core.errors import InvalidRequest
+
+
+def resolve_device(wanted: str) -> str:
+    """Turn `auto` into the first accelerator, or `cpu`, and number the others. Raises InvalidRequest for one that is
+    not there.
+    """
+    there = available_devices()
+    if wanted == "auto":
+        return there[1] if len(there) > 1 else "cpu"
+    numbered = wanted if wanted == "cpu" or ":" in wanted else f"{wanted}:0"
+    if numbered not in there:
+        raise InvalidRequest("device", f"there is no {wanted} on this machine; it has {', '.join(there)}")
+    return numbered
+
+
+def available_devices() -> list[str]:
+    """`cpu`, and each accelerator with its number."""
+    kind = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return ["cpu", *(f"{kind.type}:{number}" for number in range(torch.accelerator.device_count()) if kind)]
+
+
+@cache
+def device_memory_gib(device: str) -> float:
+    """All memory of a device; of a CPU and of Apple's GPUs, that of the machine."""
+    if torch.device(device).type in ("cpu", "mps"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    total: int = torch.get_device_module(device).get_device_properties(device).total_memory
+    return total / 2**30
+
+
+def allocated_gib(device: str) -> float | None:
+    """What torch has allocated on an accelerator; None for a CPU, where it keeps no count."""
+    if device == "cpu":
+        return None
+    return float(torch.accelerator.memory_allocated(device)) / 2**30
+
+
+def free_memory() -> None:
+    """Give back what nothing refers to; pipelines are full of reference cycles."""
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()

@@ -1,0 +1,80 @@
+"""Loading IP-Adapters: extra attention to a reference image, beside that to the prompt (Ye et al., 2023,
+arXiv:2308.06721).
+
+An adapter changes the UNet that it is loaded into, and from then on every call needs a reference. So it gets a UNet of
+its own, made of the same weights, and requests without a reference stay as fast and exact as before.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from transformers import CLIPVisionModelWithProjection
+
+from models.catalogue.entry import IpAdapterSpec
+from models.weights.building import building
+from models.weights.fetching import explained, local_path
+
+SCALE = "ip_adapter_scale"
+"""The argument (B, 1, 1, 1) of an adapted UNet: how strongly the reference acts on each sample."""
+
+
+@dataclass(frozen=True)
+class IpAdapter:
+    """Components that a pipeline needs in place of its own to draw after a reference."""
+
+    unet: UNet2DConditionModel
+    image_encoder: CLIPVisionModelWithProjection
+    feature_extractor: Any
+
+
+def load_ip_adapter(
+    spec: IpAdapterSpec, pipeline: DiffusionPipeline, unet: UNet2DConditionModel, device: torch.device
+) -> IpAdapter:
+    """Load an adapter into `unet`, a `twin` of the pipeline's, fetching it where needed.
+
+    Raises LoadFailed with what to do.
+    """
+    file, folder = local_path(spec.source), local_path(spec.image_encoder)
+    with explained(spec.image_encoder), building:
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=unet.dtype, use_safetensors=True)
+    # The pipeline's own loader runs on a copy, since it replaces components of the pipeline it is called on.
+    adapted: Any = copy.copy(pipeline)
+    adapted.__dict__ |= {"unet": unet, "image_encoder": encoder.to(device)}
+    with explained(spec.source), building:
+        adapted.load_ip_adapter(file.parent, subfolder="", weight_name=file.name)
+    processors = [p for p in unet.attn_processors.values() if isinstance(p, IPAdapterAttnProcessor2_0)]
+    unet.register_forward_pre_hook(partial(_take_scales, processors), with_kwargs=True)
+    return IpAdapter(unet, adapted.image_encoder, adapted.feature_extractor)
+
+
+def twin(unet: UNet2DConditionModel) -> UNet2DConditionModel:
+    """Return a copy that shares all parameters and buffers: its layers can be replaced without touching `unet`."""
+    return copy.deepcopy(unet, {id(tensor): tensor for tensor in chain(unet.parameters(), unet.buffers())})
+
+
+class _SampleScales:
+    """Stands in an attention processor where diffusers keeps one number, and scales every sample by its own."""
+
+    def __init__(self, scales: torch.Tensor) -> None:
+        self._scales = scales  # (B, 1, 1)
+
+    def __mul__(self, attended: torch.Tensor) -> torch.Tensor:
+        return self._scales * attended
+
+
+def _take_scales(
+    processors: Sequence[IPAdapterAttnProcessor2_0], _unet: Any, args: Any, kwargs: dict[str, Any]
+) -> tuple[Any, dict[str, Any]]:
+    scales = _SampleScales(kwargs.pop(SCALE)[..., 0])
+    for processor in processors:
+        processor.scale = [scales]
+    return args, kwargs

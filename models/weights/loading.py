@@ -1,0 +1,220 @@
+"""From a catalogue entry to pipelines that are ready to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import DiffusionPipeline
+
+from core.errors import OutOfMemory
+from core.request import Task
+from models.catalogue.entry import ControlNetSpec, Entry, IpAdapterSpec, LoraSpec, Memory
+from models.catalogue.families import Family
+from models.weights.building import building
+from models.weights.devices import resolve_device
+from models.weights.fetching import explained
+from models.weights.inpaint_unet import inpaint_unet
+from models.weights.loras import fuse
+from models.weights.memory import keep_offloaded, place, tune
+from models.weights.previews import LatentPreview
+from models.weights.progress import Tell, telling_components
+from models.weights.reading import fetch, read_pipeline
+from models.weights.sibling_pipelines import sibling
+
+NOTHING_TRADED = Memory()
+NO_LORAS: Mapping[str, LoraSpec] = {}
+READ = 0.9
+"""The share of loading that is reading the weights; the rest is moving them to the device."""
+
+
+def _ignore(_progress: float) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """Pipelines of one model, a task each, over one set of weights."""
+
+    id: str
+    family: Family
+    pipelines: Mapping[Task, DiffusionPipeline]
+    device: torch.device
+    preview: LatentPreview | None = None
+    controlnets: Mapping[str, ControlNetSpec] = field(default_factory=dict)
+    ip_adapter: IpAdapterSpec | None = None
+    """What `runners.engine.extras` loads when a request needs it."""
+    loras: Mapping[str, LoraSpec] = field(default_factory=dict)
+    """Those that requests may name; `runners.engine.loras.sets` loads them."""
+    batch_buckets: tuple[int, ...] = ()
+    """Samples per pass that the denoiser is compiled for; none when it is not."""
+
+    @property
+    def components(self) -> Mapping[str, Any]:
+        components: Mapping[str, Any] = next(iter(self.pipelines.values())).components
+        return components
+
+    @cached_property
+    def weights_gib(self) -> float:
+        modules = [component for component in self.components.values() if isinstance(component, torch.nn.Module)]
+        return sum(parameter.nbytes for module in modules for parameter in module.parameters()) / 2**30
+
+    @property
+    def dtype(self) -> str:
+        return str(next(iter(self.pipelines.values())).dtype).removeprefix("torch.")
+
+
+def load(
+    entry: Entry,
+    device: str = "auto",
+    dtype: str | None = None,
+    *,
+    allow_pickle: bool = False,
+    tell: Tell = _ignore,
+) -> LoadedModel:
+    """Load a catalogue entry onto a device, fetching it when it is not on this machine.
+
+    `dtype` overrides the entry's; a CPU always computes in float32. `tell` hears the fraction that is done, in the
+    calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a device that is not
+    there.
+    """
+    device = resolve_device(device)
+    precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
+    with _one_thread():
+        pipelines = _load_entry(entry, device, precision, allow_pickle, tell)
+    preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
+    return LoadedModel(
+        entry.id,
+        entry.family_spec,
+        pipelines,
+        torch.device(device),
+        preview,
+        controlnets=entry.controlnets,
+        ip_adapter=entry.ip_adapter,
+        loras=entry.choosable_loras,
+        batch_buckets=entry.memory.batch_buckets if entry.memory.compile else (),
+    )
+
+
+def _load_entry(
+    entry: Entry, device: str, dtype: torch.dtype, allow_pickle: bool, tell: Tell
+) -> dict[Task, DiffusionPipeline]:
+    family = entry.family_spec
+    pipeline_class = _first_class(family, entry.tasks)
+    files = fetch(entry, pipeline_class, allow_pickle=allow_pickle)
+    with explained(entry.source), _enough_memory(entry, device):
+        pipelines = load_pipelines(
+            family,
+            files.weights,
+            tasks=entry.tasks,
+            config=files.config,
+            device=device,
+            dtype=dtype,
+            memory=entry.memory,
+            loras=entry.loras,
+            allow_pickle=allow_pickle,
+            tell=tell,
+            variant=entry.variant,
+        )
+    tell(1.0)
+    return pipelines
+
+
+@contextmanager
+def _enough_memory(entry: Entry, device: str) -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise OutOfMemory(f"{entry.id} does not fit into the memory of {device}") from error
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Keep the loading thread from making an OpenMP team of its own.
+
+    Teams stay for a thread's lifetime, and when all teams together have more threads than there are cores, libgomp's
+    threads stop spinning and sleep between operations: small models then take twice as long in the thread that draws.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def load_pipelines(
+    family: Family,
+    source: str | Path,
+    *,
+    tasks: Container[Task] | None = None,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    memory: Memory = NOTHING_TRADED,
+    loras: Mapping[str, LoraSpec] = NO_LORAS,
+    tell: Tell = _ignore,
+    **options: Any,
+) -> dict[Task, DiffusionPipeline]:
+    """Load a checkpoint once and build the family's pipeline of each task over it; None means every task.
+
+    `source` and `options` are those of `models.weights.reading.read_pipeline`, whose errors this raises.
+    """
+    wanted = {task: name for task, name in family.pipelines.items() if tasks is None or task in tasks}
+    task, name = next(iter(wanted.items()))
+    with building, telling_components(Path(source), lambda read: tell(READ * read)):
+        first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
+    if family.prepare is not None:
+        family.prepare(first)
+    fuse(first, loras)
+    place(first, memory, device)
+    _arrange(family, first, dtype, memory)
+    tune(first, family, memory)
+    others = {t: _over(first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
+    pipelines = {task: first, **others}
+    keep_offloaded(pipelines)
+    for pipeline in pipelines.values():
+        pipeline.set_progress_bar_config(disable=True)
+    return pipelines
+
+
+def _first_class(family: Family, tasks: Container[Task]) -> Any:
+    return getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
+
+
+def _arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, memory: Memory) -> None:
+    """Give weights the layout and precision in which they are used."""
+    if memory.quantization is None and memory.offload == "none":
+        for module in _convolutional(family, pipeline):
+            # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
+            module.to(memory_format=torch.channels_last)
+    vae = pipeline.vae
+    if hasattr(pipeline, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
+        # Pipelines would cast it up and down around each use, under the feet of those that share it.
+        vae.float()
+
+
+def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:
+    """The batched modules that are convolutional networks over pictures."""
+    names = dict.fromkeys(part.component for part in family.parts)
+    modules = [getattr(pipeline, name, None) for name in names]
+    return [module for module in modules if module is not None and _is_convolutional(module)]
+
+
+def _is_convolutional(module: torch.nn.Module) -> bool:
+    """Autoencoders of videos mix 2D and 3D convolutions, whose weights have no such layout."""
+    kinds = {type(child) for child in module.modules()}
+    return any(issubclass(kind, torch.nn.Conv2d) for kind in kinds) and not any(
+        issubclass(kind, torch.nn.Conv3d) for kind in kinds
+    )
+
+
+def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
+    """Build the pipeline of another task over the weights of the first."""
+    changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT and hasattr(first, "unet") else {}
+    return sibling(first, pipeline_class, **changed)

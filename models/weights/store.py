@@ -1,0 +1,61 @@
+"""BentoML's model store: a catalogue model's files beside the Bento that serves them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import bentoml
+
+from models.catalogue.entry import Entry
+
+
+def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
+    """Put a model's files into BentoML's model store, fetching them where needed; return their tag.
+
+    A catalogue entry with `source: {bento: TAG}` then loads them. Raises LoadFailed with what to do.
+    """
+    weights = fetched(entry, allow_pickle=allow_pickle)
+    labels = {"family": entry.family, "licence": _label(entry.licence)}
+    with bentoml.models.create(entry.id, labels=labels) as model:
+        _copy(weights, Path(model.path))
+        return str(model.tag)
+
+
+def fetched(entry: Entry, *, allow_pickle: bool = False) -> Path:
+    """Return the folder or file of a model's weights, fetching them where needed. Raises LoadFailed."""
+    # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
+    import diffusers
+
+    from models.weights.reading import fetch
+
+    family, tasks = entry.family_spec, entry.tasks
+    pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
+    return fetch(entry, pipeline_class, allow_pickle=allow_pickle).weights
+
+
+def stored_tags(entry: Entry) -> list[str]:
+    """Return the tags in BentoML's store that an entry's weights come from, each once."""
+    adapter, token_opt = entry.ip_adapter, entry.token_opt
+    sources = [
+        entry.source,
+        entry.config,
+        *(lora.source for lora in entry.loras.values()),
+        *(net.source for net in entry.controlnets.values()),
+        *((adapter.source, adapter.image_encoder) if adapter else ()),
+        token_opt and token_opt.clip,
+    ]
+    return list(dict.fromkeys(source.bento for source in sources if source and source.bento))
+
+
+def _copy(weights: Path, folder: Path) -> None:
+    # The hub's cache holds links to blobs; a copy follows them.
+    if weights.is_dir():
+        shutil.copytree(weights, folder, dirs_exist_ok=True)
+    else:
+        shutil.copy(weights, folder / weights.name)
+
+
+def _label(text: str) -> str:
+    """BentoML's labels are of letters, digits and a few signs."""
+    return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in text)[:63].strip("-_.")

@@ -1,0 +1,99 @@
+"""An orderly end of a process: once it is told to stop, it finishes what it has in hand, within a bound.
+
+BentoML's supervisor passes SIGTERM on to all processes of a server at once, and waits until they have ended. A
+gateway then finishes requests and jobs; what it depends on outlives it (`processes.gateway_watch`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any
+
+from processes.in_hand import InHand
+
+log = logging.getLogger("jubako")
+
+ENDING_S = 5.0
+"""What is left of the time for putting things in order once nothing more is waited for."""
+
+
+Wait = Callable[[], Awaitable[None]]
+
+
+class Drain:
+    """The end of this process, from SIGTERM on; SIGINT ends it without waiting."""
+
+    def __init__(self, seconds: float) -> None:
+        """Within `seconds` the process has ended, whatever hangs."""
+        self.in_hand = InHand()
+        self.refusing = False
+        """Whether new requests are refused."""
+        self._seconds = seconds
+        self._hurried = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    @property
+    def begun(self) -> bool:
+        return self._draining is not None
+
+    def install(self, *others: Wait, serve_until: Wait | None = None) -> None:
+        """Take SIGTERM and SIGINT over from the running server, which handled them until now.
+
+        New requests are refused from the moment when `serve_until` has returned, and the server ends once no request
+        is in hand and `others` have returned. All of these are called then, and cancelled when the time is over.
+        """
+        loop = asyncio.get_running_loop()
+        end: Any = signal.getsignal(signal.SIGTERM)
+
+        async def drain() -> None:
+            await self._finish(others, serve_until)
+            self.in_hand.cut()
+            end(signal.SIGTERM, None)
+
+        def begin() -> None:
+            if self._draining is None:
+                self._draining = asyncio.create_task(drain())
+
+        def told(number: int, _: FrameType | None) -> None:
+            loop.call_soon_threadsafe(begin)
+            if number == signal.SIGINT:
+                loop.call_soon_threadsafe(self._hurried.set)
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, told)
+
+    async def _finish(self, others: tuple[Wait, ...], serve_until: Wait | None) -> None:
+        log.info("told to stop; requests in hand: %d", self.in_hand.count)
+        self._watch_over_end()
+        work_ends_at_s = time.monotonic() + self._seconds - ENDING_S
+        if serve_until is not None:
+            await self._unless_hurried(serve_until(), self._seconds)
+        self.refusing = True
+        left_s = max(0.0, work_ends_at_s - time.monotonic())
+        if not await self._unless_hurried(self._all_finished(others), left_s):
+            log.warning("not everything has ended in time; requests given up: %d", self.in_hand.count)
+
+    async def _all_finished(self, others: tuple[Wait, ...]) -> None:
+        await asyncio.gather(self.in_hand.finished(), *(other() for other in others))
+
+    async def _unless_hurried(self, work: Awaitable[None], timeout_s: float) -> bool:
+        """Wait until the work is done, the time for it is over, or somebody insists; return whether it is done."""
+        working, hurried = asyncio.ensure_future(work), asyncio.create_task(self._hurried.wait())
+        await asyncio.wait({working, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done = working.done()
+        working.cancel()
+        hurried.cancel()
+        return done
+
+    def _watch_over_end(self) -> None:
+        """End the process when all its time is over and something hangs."""
+        last = threading.Timer(max(self._seconds, ENDING_S), os._exit, (1,))
+        last.daemon = True
+        last.start()

@@ -1,0 +1,81 @@
+"""What callers meet while a server is being stopped: new work is refused, what is in hand is finished."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from core.errors import Busy, JubakoError
+from processes.drain import Drain
+
+RETRY_S = 5
+STOPPING = "this server is being stopped; try again later, or another one"
+FOLLOWING = "/events"
+"""How the addresses of WebSockets end that follow a job; over any other, something is drawn."""
+
+
+class Draining:
+    """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is told to stop.
+
+    All that draws is a POST or a WebSocket; whoever reads (health, the state of a job, a result) is answered to the
+    end. Who follows a job, by a stream that is read with GET or by a WebSocket, is cut off when the server ends, and
+    may follow it elsewhere.
+    """
+
+    def __init__(self, app: ASGIApp, drain: Drain, refusal_for: Callable[[str, JubakoError], ASGIApp]) -> None:
+        """`refusal_for` makes the answer to an error in the shape of the contract that a path belongs to."""
+        self._app = app
+        self._drain = drain
+        self._refusal_for = refusal_for
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        answer = _Answer(scope, send, self._drain)
+        if self._drain.refusing and _draws(scope):
+            await self._refuse(scope, receive, answer)
+            return
+        with self._drain.in_hand.holding():
+            if scope["type"] == "websocket" and not _draws(scope):
+                self._drain.in_hand.only_watches()
+            try:
+                await self._app(scope, receive, answer)
+            except asyncio.CancelledError:
+                if not self._drain.in_hand.over:
+                    raise
+                if scope["type"] == "http" and not answer.begun:
+                    await self._refuse(scope, receive, answer)
+
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._refusal_for(scope["path"], Busy(STOPPING, RETRY_S))(scope, receive, send)
+
+
+def _draws(scope: Scope) -> bool:
+    if scope["type"] == "websocket":
+        path: str = scope["path"]
+        return not path.endswith(FOLLOWING)
+    return bool(scope["method"] == "POST")
+
+
+class _Answer:
+    """Sends an answer on, and looks at its beginning."""
+
+    def __init__(self, scope: Scope, send: Send, drain: Drain) -> None:
+        self.begun = False
+        self._reads = scope.get("method") == "GET"
+        self._send = send
+        self._drain = drain
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.begun = True
+            if self._reads and Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream"):
+                self._drain.in_hand.only_watches()
+            if self._drain.begun:
+                # The next request on this connection is for another server.
+                MutableHeaders(scope=message)["Connection"] = "close"
+        await self._send(message)

@@ -1,0 +1,1 @@
+"""The step engine: many unmodified pipelines, shared forward passes. Knows no HTTP and no BentoML."""

@@ -1,0 +1,56 @@
+"""Batches in few sizes, for denoisers that are compiled for each size they meet."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+from models.catalogue.families import Stage
+from runners.engine.merging import first_samples
+from runners.engine.module_calls import Call
+
+
+def filled(calls: Sequence[Call], buckets: Sequence[int]) -> list[Call]:
+    """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
+
+    A batch larger than the largest bucket is filled up to a multiple of it. Without buckets, and for other modules
+    than the denoiser, the calls are returned alone.
+    """
+    batch = list(calls)
+    missing = _missing(calls, buckets)
+    while missing:
+        filler = _cut(calls[-1], min(missing, calls[-1].samples))
+        batch.append(filler)
+        missing -= filler.samples
+    return batch
+
+
+def fitting(calls: Sequence[Call], buckets: Sequence[int], budget: int) -> int:
+    """Return how many of the calls, from the first, fit into a budget of tokens once they are `filled`; at least 1."""
+    return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
+
+
+def _tokens(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+    last = calls[-1]
+    return sum(call.tokens for call in calls) + _missing(calls, buckets) * last.tokens // last.samples
+
+
+def _missing(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+    """How many samples a pass lacks to fill its bucket."""
+    if not buckets or calls[0].stage is not Stage.DENOISE:
+        return 0
+    samples = sum(call.samples for call in calls)
+    return bucket_of(samples, buckets) - samples
+
+
+def bucket_of(samples: int, buckets: Sequence[int]) -> int:
+    """The smallest bucket that holds so many samples, or else the next multiple of the largest."""
+    largest = max(buckets)
+    return min((size for size in buckets if size >= samples), default=-(-samples // largest) * largest)
+
+
+def _cut(call: Call, samples: int) -> Call:
+    cut = copy.copy(call)
+    cut.samples = samples
+    cut.arguments = first_samples(call.part, call.arguments, samples)
+    return cut

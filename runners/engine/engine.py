@@ -1,0 +1,273 @@
+"""The step engine: many unmodified diffusers pipelines, one thread, shared forward passes.
+
+Each picture's pipeline runs in a greenlet until it calls a batched module; there it parks. A turn of the
+engine takes in what arrived, drops what was cancelled, admits what fits, picks one group of parked calls,
+runs it as one forward pass, and lets every pipeline in it go on to its next call.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+import torch
+
+from core import events
+from core.errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, OutOfMemory
+from core.events import Result
+from core.request import GenerationRequest, Lora
+from models.weights.loading import LoadedModel
+from runners.engine.batcher import WaitingLine, choose
+from runners.engine.buckets import fitting
+from runners.engine.executor import TOO_LARGE, Executor, Pass
+from runners.engine.loras.sets import LoraSets
+from runners.engine.lost_device import end_if_lost
+from runners.engine.observer import EngineObserver, Report
+from runners.engine.pipeline_run import Drawing, park
+from runners.engine.ticket import Ticket
+from runners.engine.view_factory import Studio
+from runners.limits import EngineLimits
+
+__all__ = ["Engine", "EngineLimits"]
+
+log = logging.getLogger("jubako.engine")
+T = TypeVar("T")
+
+
+class Engine:
+    """Usable from any asyncio loop: `async for event in engine.submit(request).events()`."""
+
+    def __init__(
+        self,
+        model: LoadedModel,
+        limits: EngineLimits,
+        observer: EngineObserver | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._model = model
+        self._limits = limits
+        self._observer = observer or EngineObserver()
+        self._clock = clock
+        self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
+        self._executor = Executor(self._on_pass, self._loras.applied, model.device, model.batch_buckets)
+        self._ticks = 0
+        self._waiting = WaitingLine()
+        self._running: list[Drawing] = []
+        self._places = threading.Semaphore(limits.max_running + limits.max_queue)
+        # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
+        self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._closing = False
+        self._studio = Studio(model, park)
+        self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
+        self._thread.start()
+
+    # Called from any thread.
+
+    def submit(self, request: GenerationRequest, accepted_at_s: float | None = None) -> Ticket:
+        """Accept a request; must be called on a running event loop.
+
+        `accepted_at_s`, by the engine's clock, is for a request that waited elsewhere before: its deadline counts
+        from then. Raises Busy when `max_queue` requests wait already.
+        """
+        ticket = Ticket(request, self._ticks, self._clock() if accepted_at_s is None else accepted_at_s, self._wake)
+        if self._closing:
+            raise Busy(f"{self._model.id} is shutting down")
+        if not self._places.acquire(blocking=False):
+            raise Busy(f"{self._limits.max_queue} requests are waiting for {self._model.id}; try again later")
+        self._inbox.put(ticket)
+        return ticket
+
+    def prepare(self, request: GenerationRequest) -> None:
+        """Fetch what the request needs beside the model, so that its turn does not wait for it. Blocks."""
+        self._studio.prepare(request)
+        self._loras.prepare(request.loras)
+
+    def close(self) -> None:
+        """Cancel whatever is unfinished and end the engine's thread; the model is then as it was before."""
+        self._closing = True
+        self._wake()
+        self._thread.join()
+        self._end_all(Cancelled("the engine was closed"))
+        self._loras.close()
+
+    @property
+    def running(self) -> int:
+        """Pictures in progress."""
+        return len(self._running)
+
+    @property
+    def queued(self) -> int:
+        """Requests that have not started."""
+        return len(self._waiting)
+
+    def _wake(self) -> None:
+        self._inbox.put(None)
+
+    # Called from the engine's thread only.
+
+    def _run(self) -> None:
+        # Pipelines switch gradients off and on again around themselves; interleaved greenlets would restore
+        # the thread's state out of order, so it is off before any of them looks.
+        torch.set_grad_enabled(False)
+        while not self._closing:
+            try:
+                self._turn()
+            except Exception:
+                log.exception("the engine of %s failed", self._model.id)
+                end_if_lost(self._model.device)
+                self._end_all(GenerationFailed("the engine failed"))
+        self._end_all(Cancelled("the engine was closed"))
+
+    def _turn(self) -> None:
+        self._receive()
+        self._drop_ended()
+        self._admit()
+        if self._running:
+            self._step()
+
+    def _receive(self) -> None:
+        idle = not self._running and not self._waiting
+        while idle or not self._inbox.empty():
+            ticket = self._inbox.get()
+            idle = False
+            if ticket is not None:
+                self._waiting.add(ticket)
+                self._tell(self._observer.on_queue, len(self._waiting))
+
+    def _drop_ended(self) -> None:
+        now_s = self._clock()
+        for ticket in self._open_tickets():
+            if ticket.cancelled:
+                self._end(ticket, Cancelled("cancelled by the caller"))
+            elif now_s > ticket.deadline_at_s:
+                self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
+
+    def _admit(self) -> None:
+        while self._waiting and self._has_room_for(next(iter(self._waiting))):
+            ticket = self._waiting.pop()
+            self._tell(self._observer.on_queue, len(self._waiting))
+            ticket.started_at_s = self._clock()
+            ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
+            for index in range(ticket.request.num_images):
+                self._start(ticket, index)
+        for position, ticket in enumerate(self._waiting, start=1):
+            if ticket.position != position:
+                ticket.position = position
+                ticket.emit(events.Queued(position))
+
+    def _has_room_for(self, ticket: Ticket) -> bool:
+        # A request of more pictures, or more LoRAs, than there may be at all is let in alone.
+        return not self._running or (
+            len(self._running) + ticket.request.num_images <= self._limits.max_running
+            and self._loras.fits(ticket.request.loras, self._loras_in_use())
+        )
+
+    def _loras_in_use(self) -> set[tuple[Lora, ...]]:
+        return {drawing.ticket.request.loras for drawing in self._running}
+
+    def _start(self, ticket: Ticket, index: int) -> None:
+        if ticket.ended:
+            return
+        drawing = Drawing(ticket, index, self._model, partial(self._view, ticket.request))
+        self._running.append(drawing)
+        self._advance(drawing, drawing.start)
+
+    def _view(self, request: GenerationRequest) -> Any:
+        """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
+        self._loras.load(request.loras, self._loras_in_use())
+        return self._studio.view(request)
+
+    def _step(self) -> None:
+        batch = choose(self._running, self._budget)
+        # What does not fit beside its bucket's filling waits for the next pass.
+        calls = [drawing.call for drawing in batch]
+        batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
+        outcomes = self._executor.run([drawing.call for drawing in batch])
+        for drawing, outcome in zip(batch, outcomes, strict=True):
+            # A batch mate of the same request may have ended it.
+            if drawing in self._running:
+                self._advance(drawing, partial(drawing.resume, outcome))
+
+    def _budget(self, drawing: Drawing) -> int:
+        learnt = self._executor.token_limits.get(drawing.call.operation.part)
+        return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
+
+    def _advance(self, drawing: Drawing, move: Callable[[], None]) -> None:
+        """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
+        try:
+            move()
+        except JubakoError as error:
+            self._end(drawing.ticket, error)
+        except torch.OutOfMemoryError:
+            self._end(drawing.ticket, OutOfMemory(TOO_LARGE))
+        except Exception:
+            log.exception("the pipeline of %s failed", self._model.id)
+            end_if_lost(self._model.device)
+            self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
+        else:
+            if drawing.result is not None:
+                self._deliver(drawing, drawing.result)
+            else:
+                drawing.call.adapter = self._loras.of(drawing.call, drawing.ticket.request.loras)
+
+    def _deliver(self, drawing: Drawing, result: Result) -> None:
+        ticket = drawing.ticket
+        self._running.remove(drawing)
+        ticket.emit(result)
+        ticket.pictures_left -= 1
+        if ticket.pictures_left == 0:
+            ticket.ended = True
+            self._report(ticket, "done")
+
+    def _end(self, ticket: Ticket, error: JubakoError) -> None:
+        """Unwind everything that belongs to the request and tell its caller why."""
+        if ticket.started_at_s is None:
+            self._waiting.remove(ticket)
+            self._tell(self._observer.on_queue, len(self._waiting))
+        ticket.ended = True
+        for drawing in [d for d in self._running if d.ticket is ticket]:
+            self._running.remove(drawing)
+            drawing.abandon()
+        cancelled = isinstance(error, Cancelled)
+        ticket.emit(events.Cancelled() if cancelled else events.Failed.of(error))
+        self._report(ticket, error.code)
+
+    def _end_all(self, error: JubakoError) -> None:
+        if not self._inbox.empty():
+            self._receive()
+        for ticket in self._open_tickets():
+            self._end(ticket, error)
+
+    def _open_tickets(self) -> list[Ticket]:
+        return list(dict.fromkeys([*self._waiting, *(drawing.ticket for drawing in self._running)]))
+
+    # What the observer sees.
+
+    def _on_pass(self, forward: Pass) -> None:
+        self._ticks += 1
+        self._tell(self._observer.on_pass, forward)
+
+    def _report(self, ticket: Ticket, outcome: str) -> None:
+        self._places.release()
+        now_s = self._clock()
+        started_at_s = now_s if ticket.started_at_s is None else ticket.started_at_s
+        report = Report(
+            task=ticket.request.task,
+            outcome=outcome,
+            pictures=ticket.request.num_images - ticket.pictures_left,
+            waited_s=started_at_s - ticket.accepted_at_s,
+            ran_s=now_s - started_at_s,
+        )
+        self._tell(self._observer.on_end, report)
+
+    def _tell(self, hear: Callable[[T], None], news: T) -> None:
+        """Tell the observer; its mistakes are no request's."""
+        try:
+            hear(news)
+        except Exception:
+            log.exception("the observer of %s failed", self._model.id)

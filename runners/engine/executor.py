@@ -1,0 +1,152 @@
+"""Runs batches of parked calls and gives every call its own outcome.
+
+A call is a pure function of its arguments, so a batch that fails can be run again in smaller pieces until
+only the culprit is left to fail.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
+from models.catalogue.families import Part
+from models.weights.devices import free_memory
+from runners.engine.buckets import filled
+from runners.engine.lost_device import end_if_lost
+from runners.engine.merging import finite_samples, merge, split
+from runners.engine.module_calls import Call
+
+log = logging.getLogger("jubako.engine")
+
+MEMO_BYTES = 256 * 2**20
+"""Encodings kept per engine: about 40 of SDXL's larger encoder, which answers with all of its layers."""
+
+PASSES_TO_UNLEARN = 256
+"""Passes after which a learnt limit has about doubled; an error too many costs one pass."""
+
+TOO_LARGE = "the picture does not fit into the device's memory; ask for a smaller one"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass that was run, as the metrics see it."""
+
+    part: Part
+    calls: int
+    samples: int
+    seconds: float
+
+
+Outcome = Any | JubakoError
+"""A call's output, or why it has none."""
+
+
+class Executor:
+    """`token_limits` is what out-of-memory errors have taught about each part; it starts empty."""
+
+    def __init__(
+        self,
+        on_pass: Callable[[Pass], None],
+        applied: Callable[[Sequence[Call]], AbstractContextManager[None]],
+        device: torch.device,
+        buckets: Sequence[int] = (),
+    ) -> None:
+        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. The process
+        ends if an error shows that `device` is lost. `buckets` are the numbers of samples that the denoiser is compiled
+        for, none if it is not.
+        """
+        self._on_pass = on_pass
+        self._applied = applied
+        self._device = device
+        self._buckets = buckets
+        self._memo: OrderedDict[Hashable, Any] = OrderedDict()
+        self.token_limits: dict[Part, int] = {}
+
+    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+        """Run calls of one signature; the outcomes come in the order of the calls."""
+        if calls[0].operation.part.memoised:
+            return self._run_memoised(calls)
+        return self._run(calls)
+
+    def _run_memoised(self, calls: Sequence[Call]) -> list[Outcome]:
+        keys = [call.content_key() for call in calls]
+        known = {key: self._memo[key] for key in keys if key in self._memo}
+        unknown = {key: call for key, call in zip(keys, calls, strict=True) if key not in known}
+        if unknown:
+            known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
+        for key, outcome in known.items():
+            if key in self._memo:
+                self._memo.move_to_end(key)
+            elif not isinstance(outcome, JubakoError):
+                self._remember(key, outcome)
+        return [known[key] for key in keys]
+
+    def _remember(self, key: Hashable, outcome: Any) -> None:
+        # Cloned, since a view would keep the whole batch it was cut from.
+        self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
+        while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
+            self._memo.popitem(last=False)
+
+    def _run(self, calls: Sequence[Call]) -> list[Outcome]:
+        out_of_memory = False
+        try:
+            return self._forward(calls)
+        except torch.OutOfMemoryError:
+            out_of_memory = True
+        except Exception:
+            end_if_lost(self._device)
+            if len(calls) == 1:
+                log.exception("a call of %s failed", calls[0].operation.part.component)
+                return [GenerationFailed("the model failed")]
+        # Only here has the failed pass let go of its tensors: a traceback keeps all of its frames alive.
+        if out_of_memory:
+            return self._run_halves(calls)
+        return [outcome for call in calls for outcome in self._run([call])]
+
+    def _run_halves(self, calls: Sequence[Call]) -> list[Outcome]:
+        self._memo.clear()
+        free_memory()
+        part = calls[0].operation.part
+        if len(calls) == 1:
+            return [OutOfMemory(TOO_LARGE)]
+        half = len(calls) // 2
+        self.token_limits[part] = max(1, sum(call.tokens for call in calls[:half]))
+        log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])
+        return self._run(calls[:half]) + self._run(calls[half:])
+
+    def _unlearn(self, part: Part) -> None:
+        """Let a learnt limit grow again: the memory may have been another's, who is gone by now."""
+        if part in self.token_limits:
+            self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
+
+    def _forward(self, calls: Sequence[Call]) -> list[Outcome]:
+        operation = calls[0].operation
+        batch = filled(calls, self._buckets)
+        samples = sum(call.samples for call in batch)
+        started = perf_counter()
+        with self._applied(batch):
+            output = operation.run(**merge(batch))
+        finite = finite_samples(operation.part, output, samples)
+        self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
+        self._unlearn(operation.part)
+        own_outputs = split(output, batch)[: len(calls)]
+        outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, own_outputs, strict=True)]
+        first = 0
+        for number, call in enumerate(calls):
+            if not all(finite[first : first + call.samples]):
+                outputs[number] = NonFinite(f"{operation.part.component} produced NaN or infinity")
+            first += call.samples
+        return outputs
+
+
+def _bytes_in(outcome: Any) -> int:
+    return sum(leaf.nbytes for leaf in pytree.tree_leaves(outcome) if isinstance(leaf, torch.Tensor))

@@ -1,0 +1,60 @@
+"""Weights beside a model's checkpoint that only some requests need, each loaded when the first of them comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from threading import Lock
+from typing import Any
+
+import torch
+from diffusers import ControlNetModel
+
+from core.errors import OutOfMemory
+from core.request import GenerationRequest
+from models.weights.controlnets import load_controlnet
+from models.weights.ip_adapters import IpAdapter, load_ip_adapter, twin
+from models.weights.loading import LoadedModel
+
+
+class Extras:
+    """The ControlNets and the IP-Adapter of one model; usable from any thread."""
+
+    def __init__(self, model: LoadedModel) -> None:
+        self._model = model
+        # Made now, since LoRAs may change the layers of the UNet later.
+        self._twin = twin(model.components["unet"]) if model.ip_adapter else None
+        self._loaded: dict[str, Any] = {}
+        self._lock = Lock()
+
+    def prepare(self, request: GenerationRequest) -> None:
+        """Load what a request needs, maybe after a download; blocks. Raises LoadFailed or OutOfMemory."""
+        if request.control_type is not None:
+            self.controlnet(request.control_type)
+        if request.reference_image is not None:
+            self.ip_adapter()
+
+    def controlnet(self, kind: str) -> ControlNetModel:
+        spec, dtype = self._model.controlnets[kind], self._model.components["unet"].dtype
+        return self._once(f"ControlNet {kind!r}", lambda: load_controlnet(spec, self._model.device, dtype))
+
+    def ip_adapter(self) -> IpAdapter:
+        spec, unet = self._model.ip_adapter, self._twin
+        assert spec is not None, "requests with a reference are refused without one"
+        assert unet is not None
+        pipeline = next(iter(self._model.pipelines.values()))
+        adapter: IpAdapter = self._once("IP-Adapter", lambda: load_ip_adapter(spec, pipeline, unet, self._model.device))
+        return adapter
+
+    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+        # What is there is there at once, whatever else is being loaded.
+        if name not in self._loaded:
+            with self._lock:
+                if name not in self._loaded:
+                    self._loaded[name] = self._fitting(name, load)
+        return self._loaded[name]
+
+    def _fitting(self, name: str, load: Callable[[], Any]) -> Any:
+        try:
+            return load()
+        except torch.OutOfMemoryError as error:
+            raise OutOfMemory(f"the {name} does not fit into the memory of {self._model.device}") from error

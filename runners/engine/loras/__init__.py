@@ -1,0 +1,1 @@
+"""LoRAs of requests that share passes."""

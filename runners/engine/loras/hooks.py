@@ -1,0 +1,158 @@
+"""A module whose samples have LoRAs and scales of their own, by hooks on its peft layers.
+
+peft's layers give all samples the same scale. In a mixed pass they therefore run without LoRAs, and what each LoRA adds
+to its own samples is added here, from peft's matrices. So a set of LoRAs is but names and scales, and takes no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from peft.tuners.lora.layer import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import nn
+
+from models.weights.loras import holds, peft_layers
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What one set of LoRAs is in one module; equal sets make equal samples."""
+
+    parts: tuple[tuple[str, float], ...]
+    """The peft adapters of its LoRAs that change this module, and their scales."""
+    mixes: bool
+    """Whether samples under other adapters may share its passes: not with DoRA and its like, and not in a module that
+    calls a changed layer with something else than one row per sample."""
+
+
+NONE = Adapter((), mixes=True)
+"""The module as it is."""
+
+
+class NotBySample(Exception):
+    """A layer under LoRAs was given something else than one row per sample, so samples cannot be told apart."""
+
+
+class LoraHooks:
+    """Runs one module's samples under adapters."""
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._batch: Sequence[Adapter] = ()
+        self._distinct: Sequence[Adapter] = (NONE,)
+        # Of each peft adapter in a mixed pass: its rows, and their scales, (n,) each.
+        self._rows: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+        # The peft adapters that change this module, and whether they mix.
+        self._mixes: dict[str, bool] = {}
+        self._hooked: WeakSet[BaseTunerLayer] = WeakSet()
+        self._not_by_sample: WeakSet[BaseTunerLayer] = WeakSet()
+        self._wrapped = 0
+        # For each other module, how many layers had been wrapped when it last got them.
+        self._shared: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
+
+    def add(self, part: str) -> None:
+        """Hook the layers that this peft adapter has been injected into."""
+        layers = [layer for layer in peft_layers(self._module) if holds(layer, part)]
+        for layer in layers:
+            if layer not in self._hooked:
+                layer.register_forward_pre_hook(self._before)
+                layer.register_forward_hook(self._after)
+                self._hooked.add(layer)
+                self._wrapped += 1
+        if layers:
+            self._mixes[part] = self._not_by_sample.isdisjoint(layers) and all(_is_plain(e, part) for e in layers)
+
+    def remove(self, part: str) -> None:
+        """Forget a peft adapter that is about to be ejected."""
+        self._mixes.pop(part, None)
+
+    def adapter(self, parts: Mapping[str, float]) -> Adapter:
+        """What peft adapters with these scales are in this module."""
+        held = tuple((part, scale) for part, scale in parts.items() if part in self._mixes)
+        return Adapter(held, mixes=all(self._mixes[part] for part, _ in held))
+
+    @contextmanager
+    def under(self, module: nn.Module, batch: Sequence[Adapter]) -> Iterator[None]:
+        """Run `module`, which is this one or has all of its parameters, with one adapter per sample."""
+        if module is not self._module:
+            self._share_layers(module)
+        self._batch, self._distinct = batch, tuple(dict.fromkeys(batch))
+        # A compiled module would be compiled anew for each mixture of adapters.
+        eager = module._compiled_call_impl is not None and self._distinct != (NONE,)
+        try:
+            with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+                yield
+        finally:
+            self._batch, self._distinct = (), (NONE,)
+            self._rows.clear()
+
+    def _share_layers(self, module: nn.Module) -> None:
+        """Put this module's peft layers in the place of the plain ones that they wrap."""
+        if self._shared.get(module) == self._wrapped:
+            return
+        for path, layer in self._module.named_modules():
+            if isinstance(layer, BaseTunerLayer):
+                parent, _, name = path.rpartition(".")
+                setattr(module.get_submodule(parent), name, layer)
+        self._shared[module] = self._wrapped
+
+    def _before(self, layer: Any, args: Any) -> None:
+        if len(self._distinct) == 1:
+            _activate(layer, self._distinct[0])
+            return
+        _activate(layer, NONE)
+        held = self._held_by(layer)
+        if held and len(args[0]) != len(self._batch):
+            self._not_by_sample.add(layer)
+            self._mixes |= dict.fromkeys(held, False)
+            raise NotBySample
+
+    def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
+        """In a mixed pass, add to each sample what its LoRAs add, as peft's layers do for all samples."""
+        if len(self._distinct) == 1:
+            return
+        for part in self._held_by(layer):
+            rows, scales = self._rows_of(part, output.device)
+            down, up = layer.lora_A[part], layer.lora_B[part]
+            layer.set_scale(part, 1.0)
+            scales = scales.view(-1, *[1] * (output.ndim - 1)) * layer.scaling[part]
+            output[rows] += (up(down(args[0][rows].to(down.weight.dtype))) * scales).to(output.dtype)
+
+    def _held_by(self, layer: BaseTunerLayer) -> list[str]:
+        """The peft adapters of this pass that change the layer."""
+        parts = dict.fromkeys(part for part, _ in chain.from_iterable(each.parts for each in self._distinct))
+        return [part for part in parts if holds(layer, part)]
+
+    def _rows_of(self, part: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        if part not in self._rows:
+            scale_of = {
+                row: scale for row, adapter in enumerate(self._batch) for name, scale in adapter.parts if name == part
+            }
+            rows = torch.tensor(list(scale_of), device=device)
+            self._rows[part] = rows, torch.tensor(list(scale_of.values()), device=device)
+        return self._rows[part]
+
+
+def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
+    """Whether all that this adapter adds to the layer's output is a product of two matrices, or of two convolutions."""
+    return (
+        isinstance(layer, LoraLayer)
+        and isinstance(layer.get_base_layer(), (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+        and part in layer.lora_A
+        and part not in layer.lora_variant
+    )
+
+
+def _activate(layer: Any, adapter: Adapter) -> None:
+    """Let one adapter act on all that the layer sees."""
+    # peft's `set_adapter` would also switch gradients on every parameter of every adapter, each time.
+    layer._active_adapter = [part for part, _ in adapter.parts]
+    for part, scale in adapter.parts:
+        layer.set_scale(part, scale)

@@ -1,0 +1,130 @@
+"""Which LoRAs are injected in the modules of a model, and what each request's set of them is there.
+
+Requests with different LoRAs, scales and sets of them share passes, as `loras.hooks` knows how. What cannot be mixed
+runs in passes of its own: see `Adapter.mixes`.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from diffusers import DiffusionPipeline
+
+from core.errors import OutOfMemory
+from core.request import Lora
+from models.catalogue.entry import LoraSpec
+from models.weights.devices import free_memory
+from models.weights.loras import eject, inject, lora_file, lora_modules
+from runners.engine.loras.hooks import NONE, Adapter, LoraHooks
+
+if TYPE_CHECKING:
+    from runners.engine.module_calls import Call
+
+LoraSet = tuple[Lora, ...]
+
+
+class LoraSets:
+    """The LoRAs of one model: which are resident, and what sets of them are in each module.
+
+    All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are being drawn.
+    """
+
+    def __init__(self, pipeline: DiffusionPipeline, specs: Mapping[str, LoraSpec], most: int) -> None:
+        """`most` LoRAs are resident at a time."""
+        self._pipeline = pipeline
+        self._specs = specs
+        self._most = most
+        self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()} if specs else {}
+        self._files: dict[str, Path] = {}
+        # LoRA -> peft adapter, in order of last use. Each injection has a new name, so what is remembered of samples
+        # under an earlier one is not taken for its own.
+        self._resident: OrderedDict[str, str] = OrderedDict()
+        self._numbers = count()
+
+    def prepare(self, loras: LoraSet) -> None:
+        """Fetch and check files, so that `load` need not. Blocks, on any thread. Raises LoadFailed."""
+        for lora in loras:
+            if lora.name not in self._resident and lora.name not in self._files:
+                self._files[lora.name] = lora_file(lora.name, self._specs[lora.name])
+
+    def fits(self, loras: LoraSet, in_use: Collection[LoraSet]) -> bool:
+        """Whether these can be resident beside those in use."""
+        return not loras or len(_names(loras, *in_use)) <= self._most or not any(in_use)
+
+    def load(self, loras: LoraSet, in_use: Collection[LoraSet]) -> None:
+        """Make a set ready for use. Raises LoadFailed and OutOfMemory; those in use then stay as they were."""
+        # All of them first: nothing is evicted for a set that lacks a file.
+        self.prepare(loras)
+        needed = _names(loras, *in_use)
+        excess = len(_names(loras) | set(self._resident)) - self._most
+        self._evict(self._idle(needed)[: max(excess, 0)])
+        for lora in loras:
+            self._add(lora.name, needed)
+            self._resident.move_to_end(lora.name)
+
+    def of(self, call: Call, loras: LoraSet) -> Adapter:
+        """What a loaded set is in the module that is called."""
+        module = self._modules.get(call.part.component)
+        if module is None:
+            return NONE
+        return module.adapter({self._resident[each.name]: each.scale * self._specs[each.name].scale for each in loras})
+
+    @contextmanager
+    def applied(self, calls: Sequence[Call]) -> Iterator[None]:
+        """Run the pass of these calls with the adapters of each."""
+        first = calls[0]
+        module = self._modules.get(first.part.component)
+        if module is None or not self._resident:
+            yield
+            return
+        batch = [call.adapter for call in calls for _ in range(call.samples)]
+        with module.under(first.operation.module, batch):
+            yield
+
+    def close(self) -> None:
+        """Leave the modules as they were before the first LoRA."""
+        self._evict(list(self._resident))
+
+    def _add(self, name: str, needed: Collection[str]) -> None:
+        if name in self._resident:
+            return
+        adapter = f"lora{next(self._numbers)}"
+        # Read anew if it fails: the operator may mend the file.
+        file = self._files.pop(name)
+        if not self._inject(name, file, adapter):
+            self._evict(self._idle(needed))
+            free_memory()
+            if not self._inject(name, file, adapter):
+                raise OutOfMemory(f"the LoRA {name!r} does not fit into the device's memory")
+        for module in self._modules.values():
+            module.add(adapter)
+        self._resident[name] = adapter
+
+    def _inject(self, name: str, file: Path, adapter: str) -> bool:
+        """Whether there was memory for it. It is let go of on return: a traceback keeps all of its frames alive."""
+        try:
+            inject(self._pipeline, name, file, adapter)
+        except torch.OutOfMemoryError:
+            return False
+        return True
+
+    def _idle(self, needed: Collection[str]) -> list[str]:
+        """Resident LoRAs beside those, least recently used first."""
+        return [name for name in self._resident if name not in needed]
+
+    def _evict(self, names: Iterable[str]) -> None:
+        for name in names:
+            adapter = self._resident.pop(name)
+            for module in self._modules.values():
+                module.remove(adapter)
+            eject(self._pipeline, adapter)
+
+
+def _names(*sets: LoraSet) -> set[str]:
+    return {lora.name for lora in chain(*sets)}

@@ -1,0 +1,177 @@
+"""How the arguments of several calls become those of one, and its output theirs again.
+
+What each argument is, its part of the family declares (`models.catalogue.families.base.Part`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from models.catalogue.families import Part
+
+if TYPE_CHECKING:
+    from runners.engine.module_calls import Call
+
+# A VAE's encoder answers with a distribution; it splits like the tensor of its moments.
+pytree.register_pytree_node(
+    DiagonalGaussianDistribution,
+    lambda dist: ([dist.parameters], dist.deterministic),
+    lambda moments, deterministic: DiagonalGaussianDistribution(next(iter(moments)), deterministic),
+)
+
+_digests = WeakTensorKeyDictionary()
+"""Contents of shared tensors, which pipelines make once and pass at every step."""
+
+
+def bytes_of(tensor: torch.Tensor) -> bytes:
+    """Return a tensor's values; synchronises with its device."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+
+
+def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
+    """Return what must be equal for calls of one part to be merged."""
+    return tuple(
+        (name, _argument_signature(part, name, value))
+        for name, value in sorted(arguments.items())
+        if name != part.padding_mask
+    )
+
+
+def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
+    if name in part.shared:
+        return (value.shape, value.dtype, _digest(value))
+    if name in part.padded:
+        return (value.shape[2:], value.dtype, value.device)
+    if name in part.ragged:
+        return (value[0].dtype, value[0].device)
+    # The samples of one call are alike.
+    leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
+    first_axis = 0 if name in part.listed else 1
+    return (str(structure), tuple(_leaf_signature(leaf, first_axis) for leaf in leaves))
+
+
+def _leaf_signature(leaf: Any, first_axis: int) -> Hashable:
+    if not isinstance(leaf, torch.Tensor):
+        return leaf if isinstance(leaf, Hashable) else id(leaf)
+    return (leaf.shape[first_axis:], leaf.dtype, leaf.device)
+
+
+def _digest(tensor: torch.Tensor) -> bytes:
+    if tensor not in _digests:
+        _digests[tensor] = hashlib.blake2b(bytes_of(tensor)).digest()
+    digest: bytes = _digests[tensor]
+    return digest
+
+
+def merge(calls: Sequence[Call]) -> dict[str, Any]:
+    """Join the arguments of calls with one signature, in order."""
+    if len(calls) == 1:
+        return calls[0].arguments
+    part = calls[0].part
+    merged = {name: _joined(part, name, calls) for name in calls[0].arguments if name != part.padding_mask}
+    if part.padding_mask is not None:
+        merged[part.padding_mask] = _joined_masks(part, calls)
+    return merged
+
+
+def _joined(part: Part, name: str, calls: Sequence[Call]) -> Any:
+    values = [call.arguments[name] for call in calls]
+    if name in part.shared:
+        return values[0]
+    if name in part.listed or name in part.ragged:
+        return list(chain.from_iterable(values))
+    if name in part.padded:
+        length = max(value.shape[1] for value in values)
+        return torch.cat([_padded(value, length) for value in values])
+    return pytree.tree_map(_concatenated, *values)
+
+
+def _joined_masks(part: Part, calls: Sequence[Call]) -> torch.Tensor | None:
+    """Return (B, length), or None when every position of every call is true."""
+    assert part.padding_mask is not None
+    texts = [call.arguments[next(iter(part.padded))] for call in calls]  # each (B, length, ...)
+    length = max(text.shape[1] for text in texts)
+    given = [call.arguments.get(part.padding_mask) for call in calls]
+    if all(mask is None for mask in given) and all(text.shape[1] == length for text in texts):
+        return None
+    masks = [
+        torch.ones(text.shape[:2], dtype=torch.bool, device=text.device) if mask is None else mask.bool()
+        for text, mask in zip(texts, given, strict=True)
+    ]
+    return torch.cat([_padded(mask, length) for mask in masks])
+
+
+def _padded(value: torch.Tensor, length: int) -> torch.Tensor:
+    """Append zeros along the second axis."""
+    missing = length - value.shape[1]
+    return F.pad(value, (*(0, 0) * (value.ndim - 2), 0, missing)) if missing else value
+
+
+def _concatenated(*leaves: Any) -> Any:
+    return torch.cat(leaves) if isinstance(leaves[0], torch.Tensor) else leaves[0]
+
+
+def first_samples(part: Part, arguments: Mapping[str, Any], samples: int) -> dict[str, Any]:
+    """Cut a call's arguments down to its first samples."""
+    return {name: _first(part, name, value, samples) for name, value in arguments.items()}
+
+
+def _first(part: Part, name: str, value: Any, samples: int) -> Any:
+    if name in part.shared:
+        return value
+    if name in part.listed or name in part.ragged:
+        return value[:samples]
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[:samples], value)
+
+
+def split(output: Any, calls: Sequence[Call]) -> list[Any]:
+    """Cut the output of a merged call into the outputs its members would have had."""
+    sizes = [call.samples for call in calls]
+    leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(calls[0].part, sum(sizes)))
+    columns = [_cut(leaf, sizes) for leaf in leaves]
+    return [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
+
+
+def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
+    if isinstance(leaf, torch.Tensor):
+        return list(leaf.split(list(sizes)))
+    if isinstance(leaf, list):
+        ends = [sum(sizes[: number + 1]) for number in range(len(sizes))]
+        return [leaf[end - size : end] for size, end in zip(sizes, ends, strict=True)]
+    return [leaf] * len(sizes)
+
+
+def _is_sample_list(part: Part, samples: int) -> Any:
+    """Modules that take lists may answer with them: Z-Image with one tensor (C, F, h, w) per sample.
+
+    Others answer with lists of whole batches, as a ControlNet does with its residuals.
+    """
+    if not part.listed:
+        return None
+    return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
+
+
+def finite_samples(part: Part, output: Any, samples: int) -> list[bool]:
+    """Whether each sample of an output is free of NaN and infinity; synchronises with the device once."""
+    leaves = pytree.tree_leaves(output, is_leaf=_is_sample_list(part, samples))
+    finite = [verdict for leaf in leaves if (verdict := _finite(leaf, samples)) is not None]
+    verdicts: list[bool] = torch.stack(finite).all(dim=0).tolist()
+    return verdicts
+
+
+def _finite(leaf: Any, samples: int) -> torch.Tensor | None:
+    """(samples,) of bool, or None for what is no floating tensor."""
+    if isinstance(leaf, list):
+        return torch.stack([torch.isfinite(entry).all() for entry in leaf])
+    if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+        return torch.isfinite(leaf.reshape(samples, -1)).all(dim=1)
+    return None

@@ -1,0 +1,133 @@
+"""Parked module calls: what a pipeline asked of a module, with names for all arguments.
+
+Calls with equal signatures can be run as one; `runners.engine.merging` knows how.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from models.catalogue.families import Part, Stage
+from runners.engine import merging
+from runners.engine.loras.hooks import NONE, Adapter
+
+
+@dataclass(frozen=True, eq=False)
+class Operation:
+    """One batched method of one module: what calls are made of, and what runs them."""
+
+    part: Part
+    module: torch.nn.Module
+
+    @cached_property
+    def run(self) -> Callable[..., Any]:
+        # A module is called, not its `forward`, so that its hooks (offloading, adapters) run once a batch.
+        return self.module if self.part.method == "forward" else getattr(self.module, self.part.method)
+
+    @cached_property
+    def _parameters(self) -> inspect.Signature:
+        return inspect.signature(getattr(self.module, self.part.method))
+
+    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], added: Mapping[str, Any]) -> Call:
+        """Name the arguments as the module does, so that positional and keyword callers can share.
+
+        `added` are arguments that follow from the request, beside those of the pipeline.
+        """
+        bound = self._parameters.bind(*args, **kwargs)
+        named: dict[str, Any] = {}
+        for name, value in bound.arguments.items():
+            if self._parameters.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+                named.update(value)
+            elif name not in self.part.ignored:
+                named[name] = value
+        given = {name: value for name, value in named.items() if value is not None}
+        return Call(self, {**given, **self.part.fixed, **added})
+
+
+class Call:
+    """One parked call. `samples` is its length along the batch axis, `tokens` its share of the budget."""
+
+    def __init__(self, operation: Operation, arguments: dict[str, Any]) -> None:
+        self.operation = operation
+        self.samples, positions = _size(arguments)
+        self.tokens = positions // operation.part.pixels_per_token
+        self.arguments = {name: self._normal(name, value) for name, value in arguments.items()}
+        self.adapter: Adapter = NONE
+        """Set by the engine, which knows whose call it is."""
+        self._given_dtype = _floating_dtype(arguments)
+
+    @property
+    def part(self) -> Part:
+        return self.operation.part
+
+    @property
+    def stage(self) -> Stage:
+        return self.part.stage
+
+    @cached_property
+    def signature(self) -> Hashable:
+        """Equal for calls that may share one forward pass."""
+        adapter = None if self.adapter.mixes else self.adapter
+        return (id(self.operation), merging.signature(self.part, self.arguments), adapter)
+
+    def content_key(self) -> Hashable:
+        """Equal for calls with equal results; copies tensors to the host, so meant for small inputs."""
+        content = hashlib.blake2b()
+        for leaf in pytree.tree_leaves(self.arguments):
+            if isinstance(leaf, torch.Tensor):
+                content.update(merging.bytes_of(leaf))
+        return (self.signature, self.samples, content.digest(), self.adapter)
+
+    def answered(self, output: Any) -> Any:
+        """Return an output of the module as the pipeline expects it: in the dtype that it gave."""
+        if not self.part.casts or self._given_dtype is None:
+            return output
+        return pytree.tree_map(lambda leaf: _to(leaf, self._given_dtype), output)
+
+    def _normal(self, name: str, value: Any) -> Any:
+        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, one
+        entry per sample.
+
+        Whole-numbered training times become float32, which every timestep embedding computes in anyway;
+        so samplers with fractional times (Euler) share a pass with the others.
+        """
+        if name in self.part.numbers:
+            module: Any = self.operation.module
+            return torch.full((self.samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
+        if isinstance(value, torch.Tensor) and value.ndim == 0:
+            return value.to(torch.float32).expand(self.samples)
+        return _to(value, self.operation.module.dtype) if self.part.casts else value
+
+
+def _to(value: Any, dtype: Any) -> Any:
+    return value.to(dtype) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+
+def _floating_dtype(arguments: dict[str, Any]) -> torch.dtype | None:
+    dtypes = (v.dtype for v in arguments.values() if isinstance(v, torch.Tensor) and v.is_floating_point())
+    return next(dtypes, None)
+
+
+def _size(arguments: dict[str, Any]) -> tuple[int, int]:
+    """Samples, and latent positions of all of them, by the first argument that holds tensors."""
+    for value in arguments.values():
+        if isinstance(value, torch.Tensor):
+            return value.shape[0], value.shape[0] * _positions(value)
+        if isinstance(value, list) and isinstance(value[0], torch.Tensor):
+            return len(value), sum(entry.shape[1:].numel() for entry in value)
+    raise TypeError("a batched call needs a tensor")
+
+
+def _positions(tensor: torch.Tensor) -> int:
+    """Latent positions of one sample: (B, C, *spatial) counts its spatial axes, (B, S[, D]) its sequence."""
+    if tensor.ndim >= 4:
+        return tensor.shape[2:].numel()
+    return tensor.shape[1] if tensor.ndim >= 2 else 1

@@ -1,0 +1,34 @@
+"""What an engine tells about itself; the runner services turn it into metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.request import Task
+from runners.engine.executor import Pass
+
+
+@dataclass(frozen=True)
+class Report:
+    """One ended request. `outcome` is `done` or the code of the error that ended it."""
+
+    task: Task
+    outcome: str
+    pictures: int
+    waited_s: float
+    ran_s: float
+
+
+class EngineObserver:
+    """Hears of every forward pass, every change of the waiting line and every ended request, on the engine's
+    thread; this one ignores them.
+    """
+
+    def on_pass(self, forward: Pass) -> None:
+        pass
+
+    def on_queue(self, length: int) -> None:
+        pass
+
+    def on_end(self, report: Report) -> None:
+        pass

@@ -1,0 +1,81 @@
+"""Per-request views of a loaded pipeline.
+
+A view is a shallow copy of the pipeline with its own scheduler, whose batched modules are replaced by
+stand-ins that park the calling greenlet. Weights are shared; everything a pipeline stores on itself while
+it runs (`_guidance_scale`, `_num_timesteps`, ...) lands on the view.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import diffusers
+from diffusers import DiffusionPipeline
+
+from models.catalogue.families import Part
+from models.catalogue.families.schedulers import SchedulerSpec
+from runners.engine.module_calls import Call, Operation
+
+Park = Callable[[Call], Any]
+
+
+class StandIn:
+    """Looks like a pipeline's module in all but its batched methods, which park their caller.
+
+    It forwards attributes because pipelines read many (`config`, `dtype`, `device`), and claims the module's
+    class because they find their device through `isinstance(component, torch.nn.Module)`.
+    """
+
+    def __init__(self, module: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
+        self._module = module
+        self.__dict__.update(methods)
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return type(self._module)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+    def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
+        """Stay as it is: one picture's pipeline must not move or cast weights that others share."""
+        return self
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.forward(*args, **kwargs)
+
+
+def parked_methods(
+    operations: Mapping[Part, Operation], park: Park, added: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Callable[..., Any]]]:
+    """For each component, its batched methods as functions that park.
+
+    `added` are arguments beside those of the pipeline, for each component that gets any.
+    """
+    methods: dict[str, dict[str, Callable[..., Any]]] = {}
+    for part, operation in operations.items():
+        methods.setdefault(part.component, {})[part.method] = _parking(operation, park, added.get(part.component, {}))
+    return methods
+
+
+def _parking(operation: Operation, park: Park, added: Mapping[str, Any]) -> Callable[..., Any]:
+    return lambda *args, **kwargs: park(operation.call(args, kwargs, added))
+
+
+def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:
+    """Copy `pipeline` for one picture, with `components` in place of its own.
+
+    Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
+    """
+    view = copy.copy(pipeline)
+    view.__dict__.update(components)
+    view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
+    return view
+
+
+def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
+    """Build a sampler with the model's noise schedule and prediction type."""
+    renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
+    return getattr(diffusers, spec.class_name).from_config(config, **renamed, **spec.overrides)

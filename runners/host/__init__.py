@@ -1,0 +1,1 @@
+"""One model's process around its engine: loading, unloading, warm-up, metrics."""

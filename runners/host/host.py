@@ -1,0 +1,151 @@
+"""One model in its runner, for requests and operators: what is drawn with it, and how it comes and goes.
+
+A host lives on one event loop. Loading happens in a thread, so that requests can be told how far it is; they wait for
+it within their deadlines.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import Any
+
+from core.errors import DeadlineExceeded, InvalidRequest, JubakoError
+from core.events import Event, Failed, Loading
+from core.request import GenerationRequest
+from models.catalogue.entry import Entry
+from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
+from runners.engine.observer import EngineObserver
+from runners.host.lifecycle import Lifecycle, State
+from runners.host.preparations import Places
+from runners.limits import EngineLimits, HostOptions
+
+TELL_EVERY_S = 0.25
+"""How often a waiting request hears how far its model is."""
+RETRY_PAUSE_S = 10.0
+"""A failed load is tried again by the first request that comes so much later."""
+
+
+class Host:
+    """Draws requests with a model that it loads when it is needed."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        limits: EngineLimits,
+        options: HostOptions,
+        observer: EngineObserver | None = None,
+        retry_pause_s: float = RETRY_PAUSE_S,
+    ) -> None:
+        self._entry = entry
+        self._idle_unload_s = options.idle_unload_s
+        self._places = Places(entry.id, limits.max_running + limits.max_queue)
+        self._life = Lifecycle(entry, limits, options, observer, self._places, retry_pause_s)
+        self._first_load: asyncio.Task[None] | None = None
+        self._idle_watch: asyncio.Task[None] | None = None
+
+    # Requests.
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        """Yield what happens to a request; closing the generator cancels it."""
+        accepted_at_s = time.monotonic()
+        try:
+            async with aclosing(self._until_ready(accepted_at_s, request.deadline_s)) as waiting:
+                async for loading in waiting:
+                    yield loading
+        except JubakoError as error:
+            yield Failed.of(error)
+            return
+        with self._life.used() as running:
+            async with aclosing(running.events(request, accepted_at_s)) as happenings:
+                async for event in happenings:
+                    yield event
+
+    async def _until_ready(self, accepted_at_s: float, deadline_s: float | None) -> AsyncGenerator[Loading, None]:
+        """Yield progress until the model can draw. Raises Busy, LoadFailed or DeadlineExceeded."""
+        life = self._life
+        if life.ready:
+            return
+        ends_at_s = accepted_at_s + (deadline_s or float("inf"))
+        told = -1.0
+        with self._places.one():
+            while not life.ready:
+                change = life.change_to_ready()
+                if life.progress > told:
+                    told = life.progress
+                    yield Loading(round(told, 3))
+                await asyncio.wait({change}, timeout=min(TELL_EVERY_S, max(0.0, ends_at_s - time.monotonic())))
+                if change.done() and life.state is State.FAILED:
+                    raise life.load_failed()
+                if time.monotonic() >= ends_at_s and not life.ready:
+                    raise DeadlineExceeded(f"deadline_s: {deadline_s:g} s have passed while the model was loading")
+
+    # What an operator asks for.
+
+    def start(self, load: bool) -> None:
+        """Begin to watch for idle times and, if wanted, to load."""
+        if self._idle_unload_s is not None:
+            self._idle_watch = asyncio.create_task(self._unload_when_idle(self._idle_unload_s))
+        if load:
+            self._first_load = self.load()
+
+    def load(self, device: str | None = None) -> asyncio.Task[None]:
+        """Begin to load the model, or to move it to another device once its running requests are done.
+
+        Raises InvalidRequest for a device that is not there. The task ends when the model is ready, or failed.
+        """
+        return self._life.load(device)
+
+    async def unload(self, force: bool = False) -> None:
+        """Free the model once its running requests are done; `force` cancels them."""
+        await asyncio.shield(self._life.unload(force))
+
+    def state(self) -> dict[str, Any]:
+        """Report the model, where it is, and how much it has to do."""
+        life = self._life
+        engine, model = (life.running.engine, life.running.model) if life.running else (None, None)
+        return {
+            "model": self._entry.id,
+            "state": life.state,
+            "progress": round(life.progress, 3),
+            "error": life.failure if life.state is State.FAILED else None,
+            "device": str(model.device) if model else self._wanted_device(),
+            "wanted_device": self._wanted_device(),
+            "dtype": model and model.dtype,
+            "devices": available_devices(),
+            "device_memory_gib": {device: round(device_memory_gib(device), 3) for device in available_devices()},
+            "memory_gib": model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
+            "running": engine.running if engine else 0,
+            "queued": self._places.taken + (engine.queued if engine else 0),
+            "pid": os.getpid(),
+        }
+
+    @property
+    def settled(self) -> bool:
+        """Whether the load at the start, if one was wanted, has ended."""
+        return self._first_load is None or self._first_load.done()
+
+    def _wanted_device(self) -> str:
+        """Where the next load puts the model; it may be on its way there."""
+        try:
+            return resolve_device(self._life.device)
+        except InvalidRequest:
+            return self._life.device
+
+    async def close(self) -> None:
+        """Cancel whatever is unfinished."""
+        if self._idle_watch is not None:
+            self._idle_watch.cancel()
+        await self._life.close()
+
+    async def _unload_when_idle(self, idle_s: float) -> None:
+        life = self._life
+        while True:
+            now_s = time.monotonic()
+            idle_until_s = now_s + idle_s if life.drawing else life.last_used_s + idle_s
+            if life.ready and now_s >= idle_until_s:
+                await self.unload()
+            await asyncio.sleep(max(0.05, idle_until_s - now_s) if life.ready else idle_s)

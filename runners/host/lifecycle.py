@@ -1,0 +1,232 @@
+"""The states of one model, and the changes between them, one after the other: load, move, unload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import Any
+
+from core.errors import JubakoError, LoadFailed
+from models.catalogue.entry import Entry
+from models.weights.devices import free_memory, resolve_device
+from models.weights.loading import load
+from models.weights.progress import Bar
+from processes.threads import in_thread
+from runners.engine.lost_device import end_if_lost
+from runners.engine.observer import EngineObserver
+from runners.host.preparations import Places
+from runners.host.running_model import RunningModel
+from runners.host.warmup import is_worthwhile, warm_up, warmup_request
+from runners.limits import EngineLimits, HostOptions
+
+log = logging.getLogger("jubako.loading")
+
+WARMING_UP = 0.95
+"""The progress at which all weights are there and the first picture is drawn."""
+UNEXPLAINED = "the model cannot be loaded; the cause is in the server's log"
+
+
+class State(StrEnum):
+    UNLOADED = "unloaded"
+    LOADING = "loading"
+    READY = "ready"
+    UNLOADING = "unloading"
+    """Running requests are drawn to their ends; new ones wait."""
+    FAILED = "failed"
+
+
+class Lifecycle:
+    """Lives on one event loop. Whatever goes wrong, a change ends in READY, UNLOADED or FAILED."""
+
+    def __init__(
+        self,
+        entry: Entry,
+        limits: EngineLimits,
+        options: HostOptions,
+        observer: EngineObserver | None,
+        places: Places,
+        retry_pause_s: float,
+    ) -> None:
+        """`retry_pause_s` after a failed load, the next request tries again."""
+        self.device = options.device
+        """Where the model is, or will be, as the operator called it."""
+        self.state = State.UNLOADED
+        self.progress = 0.0
+        self.failure = ""
+        """Why the last load failed."""
+        self.running: RunningModel | None = None
+        self.last_used_s = time.monotonic()
+        self.drawing = 0
+        self._entry = entry
+        self._limits = limits
+        self._options = options
+        self._observer = observer
+        self._places = places
+        self._retry_pause_s = retry_pause_s
+        self._try_again_at_s = 0.0
+        self._forced = False
+        self._may_free = asyncio.Event()
+        self._may_free.set()
+        self._changing = asyncio.Lock()
+        self._change: asyncio.Task[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        return self.state is State.READY
+
+    @contextmanager
+    def used(self) -> Iterator[RunningModel]:
+        """Draw with the model, which must be ready; until the block ends only force unloads it."""
+        assert self.running is not None, "it is ready"
+        self.drawing += 1
+        self._look_whether_free()
+        try:
+            yield self.running
+        finally:
+            self.drawing -= 1
+            self.last_used_s = time.monotonic()
+            self._look_whether_free()
+
+    def change_to_ready(self) -> asyncio.Task[None]:
+        """Return the change that a request has to wait for. Raises LoadFailed while it is too early to try again."""
+        if self._change is not None and not self._change.done():
+            return self._change
+        if self.state is State.FAILED and time.monotonic() < self._try_again_at_s:
+            raise self.load_failed()
+        return self.load()
+
+    def load_failed(self) -> LoadFailed:
+        return LoadFailed(self.failure, max(1, round(self._try_again_at_s - time.monotonic())))
+
+    def load(self, device: str | None = None) -> asyncio.Task[None]:
+        """Begin to load the model, or to move it to another device once its running requests are done.
+
+        Raises InvalidRequest for a device that is not there. The task ends when the model is ready, or failed.
+        """
+        if device is not None:
+            self.device = resolve_device(device)
+        return self._begin(self._load())
+
+    def unload(self, force: bool = False) -> asyncio.Task[None]:
+        """Begin to free the model once its running requests are done; `force` cancels them.
+
+        Force does not wait behind a change that waits for running requests: it cancels those first.
+        """
+        if force:
+            self._forced = True
+            self._look_whether_free()
+        return self._begin(self._unload(force))
+
+    async def close(self) -> None:
+        """Cancel whatever is unfinished."""
+        if self._change is not None:
+            self._change.cancel()
+        if self.running is not None:
+            await self.running.close()
+
+    def _look_whether_free(self) -> None:
+        if self.drawing and not self._forced:
+            self._may_free.clear()
+        else:
+            self._may_free.set()
+
+    def _begin(self, change: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        self._change = asyncio.create_task(change)
+        return self._change
+
+    async def _load(self) -> None:
+        async with self._changing:
+            if self.running is not None and str(self.running.model.device) == resolve_device(self.device):
+                return
+            self.state, self.progress = State.LOADING, 0.0
+            failure: str | None = UNEXPLAINED
+            try:
+                await self._free()
+                failure = await self._try_to_load()
+            finally:
+                if failure is not None:
+                    log.error("%s is not loaded: %s", self._entry.id, failure)
+                    self.failure, self._try_again_at_s = failure, time.monotonic() + self._retry_pause_s
+                    self.state = State.FAILED
+
+    async def _try_to_load(self) -> str | None:
+        """Return why it failed, or None."""
+        failure = await self._read_and_warm_up()
+        if failure is not None:
+            # Only now has the failed attempt let go of what it had loaded.
+            await self._give_memory_back()
+        return failure
+
+    async def _read_and_warm_up(self) -> str | None:
+        entry, options = self._entry, self._options
+        bar = Bar(entry.id, self._tell)
+        try:
+            device = resolve_device(self.device)
+            bar(0.0)
+            model = await in_thread(
+                lambda: load(
+                    entry,
+                    device,
+                    options.dtype,
+                    allow_pickle=options.allow_pickle,
+                    tell=lambda loaded: bar(WARMING_UP * loaded),
+                )
+            )
+            if is_worthwhile(entry, device):
+                await warm_up(model, warmup_request(entry, device), self._limits)
+            self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
+        except JubakoError as error:
+            return error.message
+        except Exception:
+            log.exception("%s cannot be loaded", entry.id)
+            return UNEXPLAINED
+        self.last_used_s = time.monotonic()
+        bar(1.0)
+        self.state = State.READY
+        return None
+
+    def _tell(self, progress: float) -> None:
+        self.progress = progress
+
+    async def _unload(self, force: bool) -> None:
+        async with self._changing:
+            try:
+                if self.running is not None:
+                    self.state = State.UNLOADING
+                    await self._free(force)
+                    log.info("%s is unloaded", self._entry.id)
+            finally:
+                if self.state is State.UNLOADING:
+                    self.state, self.progress = State.UNLOADED, 0.0
+                self._end_force()
+
+    def _end_force(self) -> None:
+        self._forced = False
+        self._look_whether_free()
+
+    async def _free(self, force: bool = False) -> None:
+        """Let the running requests end, unless they are to be cancelled, and give the memory back."""
+        if self.running is None:
+            return
+        if not force:
+            await self._may_free.wait()
+        running, self.running = self.running, None
+        try:
+            await running.close()
+        except Exception:
+            log.exception("%s did not end as it should", self._entry.id)
+        self._end_force()
+        del running
+        await self._give_memory_back()
+
+    async def _give_memory_back(self) -> None:
+        try:
+            await in_thread(free_memory)
+        except Exception:
+            # Whether there is enough is for the next load to find out.
+            log.exception("the memory of %s cannot be given back", self._entry.id)
+            end_if_lost(resolve_device(self.device))

@@ -1,0 +1,73 @@
+"""What an engine tells about itself, as Prometheus metrics on BentoML's `/metrics`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import psutil
+from prometheus_client import Counter, Gauge, Histogram
+
+from models.catalogue.families import Stage
+from runners.engine.executor import Pass
+from runners.engine.observer import EngineObserver, Report
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+REQUESTS = Counter("jubako_requests_total", "Requests that ended, by outcome", labelnames=["model", "task", "outcome"])
+IMAGES = Counter("jubako_images_total", "Pictures drawn; its rate is images per second", labelnames=["model", "task"])
+QUEUE_LENGTH = Gauge(
+    "jubako_queue_length", "Requests waiting to start", labelnames=["model"], multiprocess_mode="livesum"
+)
+QUEUE_SECONDS = Histogram(
+    "jubako_queue_seconds", "Time from acceptance to start", labelnames=["model"], buckets=_SECONDS
+)
+RUN_SECONDS = Histogram("jubako_run_seconds", "Time from start to end", labelnames=["model", "task"], buckets=_SECONDS)
+BATCH_SIZE = Histogram(
+    "jubako_batch_size",
+    "Calls that shared a forward pass",
+    labelnames=["model", "part"],
+    buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+STEP_SECONDS = Histogram("jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS)
+MEMORY = Gauge(
+    "jubako_memory_bytes",
+    "What a model's process takes of the machine's memory, and of its device's",
+    labelnames=["model", "where"],
+    # A process that was killed leaves its figures behind; the next one's replace them.
+    multiprocess_mode="mostrecent",
+)
+READY = Gauge("jubako_model_ready", "Whether the model is loaded", labelnames=["model"], multiprocess_mode="mostrecent")
+LOOK_S = 5.0
+
+
+async def watch(model: str, state: Callable[[], dict[str, Any]]) -> None:
+    """Set the gauges of a model's process again and again, by what `Host.state` says."""
+    process = psutil.Process()
+    while True:
+        now = state()
+        on_device = (now["memory_gib"] or 0) * 2**30 if now["device"] != "cpu" else 0
+        MEMORY.labels(model=model, where="machine").set(process.memory_info().rss)
+        MEMORY.labels(model=model, where="device").set(on_device)
+        READY.labels(model=model).set(now["state"] == "ready")
+        await asyncio.sleep(LOOK_S)
+
+
+class MetricsObserver(EngineObserver):
+    def __init__(self, model: str) -> None:
+        self._model = model
+
+    def on_pass(self, forward: Pass) -> None:
+        BATCH_SIZE.labels(model=self._model, part=forward.part.component).observe(forward.calls)
+        if forward.part.stage is Stage.DENOISE:
+            STEP_SECONDS.labels(model=self._model).observe(forward.seconds)
+
+    def on_queue(self, length: int) -> None:
+        QUEUE_LENGTH.labels(model=self._model).set(length)
+
+    def on_end(self, report: Report) -> None:
+        REQUESTS.labels(model=self._model, task=report.task, outcome=report.outcome).inc()
+        IMAGES.labels(model=self._model, task=report.task).inc(report.pictures)
+        QUEUE_SECONDS.labels(model=self._model).observe(report.waited_s)
+        RUN_SECONDS.labels(model=self._model, task=report.task).observe(report.ran_s)

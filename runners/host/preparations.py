@@ -1,0 +1,101 @@
+"""What requests need beside the model, ControlNets, IP-Adapters and LoRAs: fetched once for all who wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from core.errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
+from core.request import GenerationRequest
+from processes.threads import in_thread
+
+log = logging.getLogger("jubako.loading")
+
+NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None}
+
+
+class Places:
+    """Where requests wait that no engine knows of yet; there are `most` of them."""
+
+    def __init__(self, model: str, most: int) -> None:
+        self._model = model
+        self._most = most
+        self.taken = 0
+
+    @contextmanager
+    def one(self) -> Iterator[None]:
+        """Take a place until the block ends. Raises Busy when there is none."""
+        if self.taken >= self._most:
+            raise Busy(f"{self.taken} requests are waiting for {self._model}; try again later")
+        self.taken += 1
+        try:
+            yield
+        finally:
+            self.taken -= 1
+
+
+class Preparations:
+    """Those of one engine; lives on one event loop."""
+
+    def __init__(self, prepare: Callable[[GenerationRequest], None], places: Places) -> None:
+        """`prepare` blocks until all is there that a request needs; it is called from several threads."""
+        self._prepare = prepare
+        self._places = places
+        self._running: dict[Hashable, asyncio.Task[JubakoError | None]] = {}
+
+    async def wait(self, request: GenerationRequest, accepted_at_s: float) -> None:
+        """Return when all is there that a request needs, or raise what kept it away.
+
+        Raises Busy when too many wait, DeadlineExceeded, and Cancelled after `cancel`.
+        """
+        needed = _needs(request)
+        if not needed:
+            return
+        ends_at_s = accepted_at_s + (request.deadline_s or float("inf"))
+        with self._places.one():
+            for need, alone in needed.items():
+                task = self._task(need, alone)
+                await asyncio.wait({task}, timeout=max(0.0, ends_at_s - time.monotonic()))
+                if not task.done():
+                    raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed while {need} was loading")
+                if task.cancelled():
+                    raise Cancelled("the model is being unloaded")
+                if error := task.result():
+                    raise error
+
+    def cancel(self) -> None:
+        """Let nobody wait any longer. What blocks ends on its own."""
+        for task in self._running.values():
+            task.cancel()
+
+    def _task(self, need: str, alone: GenerationRequest) -> asyncio.Task[JubakoError | None]:
+        if need not in self._running:
+            task = asyncio.create_task(self._outcome(need, alone))
+            self._running[need] = task
+            task.add_done_callback(lambda _: self._running.pop(need))
+        return self._running[need]
+
+    async def _outcome(self, need: str, alone: GenerationRequest) -> JubakoError | None:
+        """Return why it failed: as a result, which nobody needs to hear."""
+        try:
+            await in_thread(lambda: self._prepare(alone))
+        except JubakoError as error:
+            return error
+        except Exception:
+            log.exception("%s cannot be loaded", need)
+            return GenerationFailed("what the request needs beside the model cannot be loaded")
+        return None
+
+
+def _needs(request: GenerationRequest) -> dict[str, GenerationRequest]:
+    """By what is needed, for people to read: a request that needs nothing else."""
+    needs: dict[str, Mapping[str, Any]] = {f"the LoRA {lora.name}": {"loras": (lora,)} for lora in request.loras}
+    if request.control_type is not None:
+        needs[f"the ControlNet {request.control_type}"] = {"control_type": request.control_type}
+    if request.reference_image is not None:
+        needs["the IP-Adapter"] = {"reference_image": request.reference_image}
+    return {need: request.model_copy(update={**NOTHING, **only}) for need, only in needs.items()}

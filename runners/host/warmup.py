@@ -1,0 +1,59 @@
+"""A first picture, drawn before anybody waits for one: kernels are chosen, graphs compiled, memory reserved."""
+
+from __future__ import annotations
+
+import logging
+
+from PIL import Image
+
+from core.draft import Draft
+from core.events import Failed
+from core.request import GenerationRequest, Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.resolve import ServerLimits, resolve
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine, EngineLimits
+
+log = logging.getLogger("jubako.loading")
+
+STEPS = 2
+CHEAP_GIB = 1.0
+"""A CPU gains little from a warm-up, so it draws a small picture, and none with a model larger than this."""
+
+
+def is_worthwhile(entry: Entry, device: str) -> bool:
+    return device != "cpu" or entry.memory_gib <= CHEAP_GIB
+
+
+def warmup_request(entry: Entry, device: str) -> GenerationRequest:
+    """Return a request of the model's first task: of its default size on an accelerator, its smallest on a CPU."""
+    task, settings = next(iter(entry.tasks.items()))
+    smallest = settings.limits.multiple_px * -(-settings.limits.min_px // settings.limits.multiple_px)
+    picture = Image.new("RGB", (settings.defaults.width, settings.defaults.height))
+    draft = Draft(
+        prompt="a",
+        task=task,
+        width=smallest if device == "cpu" else settings.defaults.width,
+        height=smallest if device == "cpu" else settings.defaults.height,
+        num_inference_steps=max(settings.limits.min_steps, min(STEPS, settings.defaults.num_inference_steps)),
+        num_frames=1 if task.is_video else None,
+        image=picture if task.takes_image else None,
+        mask=picture.convert("L") if task is Task.INPAINT else None,
+        images=(picture,) if task is Task.EDIT else (),
+        strength=1.0 if task.takes_strength else None,
+        seed=0,
+    )
+    limits = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=float("inf"))
+    return resolve(draft, Catalogue([entry]), limits)
+
+
+async def warm_up(model: LoadedModel, request: GenerationRequest, limits: EngineLimits) -> None:
+    """Draw a request with an engine of its own, which no metrics count. A failure is logged, and no more."""
+    engine = Engine(model, limits)
+    try:
+        async for event in engine.submit(request).events():
+            if isinstance(event, Failed):
+                log.warning("the warm-up of %s failed: %s", model.id, event.message)
+    finally:
+        engine.close()

@@ -1,0 +1,1 @@
+"""Inpainting without the denoiser, by optimising latents."""

@@ -1,0 +1,8 @@
+"""`python -m configuration` writes the tables of docs/configuration.md anew."""
+
+from __future__ import annotations
+
+from settings import Settings
+from settings.page import PAGE, tables, written
+
+PAGE.write_text(written(PAGE.read_text("utf-8"), "configuration", tables(Settings)), "utf-8")

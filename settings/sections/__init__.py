@@ -1,0 +1,1 @@
+"""The settings, a class for each part of the server."""

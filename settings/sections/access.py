@@ -1,0 +1,76 @@
+"""What an operator can set about callers; `settings.Settings` has these fields too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import NoDecode
+
+from core.caller import Rates
+
+MIN_KEY_CHARS = 16
+"""Keys are hashed without salt or stretching, so they must not be guessable."""
+ADMIN = "admin"
+"""The name of the caller with JUBAKO_ADMIN_KEY."""
+
+
+class AccessOptions(BaseModel):
+    """Fields of the settings; keys are shown in no message and no `repr`."""
+
+    api_keys: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        repr=False,
+        description="Keys that callers need, with the names of their owners: alice:KEY,bob:KEY. A key has at least 16 "
+        "characters.",
+    )
+    api_keys_file: Path | None = Field(
+        default=None,
+        description="A file of hashed keys, as `python -m access new NAME` makes them; read at the start.",
+    )
+    admin_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="The key that may also load, unload and move models, which needs it once it is set; at least 16 "
+        "characters.",
+    )
+    rate_requests_per_min: int | None = Field(
+        default=None,
+        ge=1,
+        description="Requests of one caller in any 60 seconds; then 429. Reading (GET) is free.",
+    )
+    rate_megapixels_per_min: float | None = Field(
+        default=None,
+        ge=0.01,
+        description="Millions of pixels that one caller may ask for in any 60 seconds, frames of videos included.",
+    )
+
+    @property
+    def rates(self) -> Rates:
+        """What holds for callers without rates of their own."""
+        return Rates(requests_per_min=self.rate_requests_per_min, megapixels_per_min=self.rate_megapixels_per_min)
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _split_keys(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        pairs = [pair.strip().partition(":") for pair in value.split(",") if pair.strip()]
+        if len({name for name, _, _ in pairs}) < len(pairs):
+            raise ValueError("two keys have one name")
+        for name, _, key in pairs:
+            _check_length(key, f"the key of the entry {name!r}" if key else "an entry without a name or without a key")
+        return {name: key for name, _, key in pairs}
+
+    @field_validator("admin_key")
+    @classmethod
+    def _check_admin_key(cls, value: str | None) -> str | None:
+        if value is not None:
+            _check_length(value, "the key")
+        return value
+
+
+def _check_length(key: str, what: str) -> None:
+    if len(key) < MIN_KEY_CHARS:
+        raise ValueError(f"{what} has fewer than {MIN_KEY_CHARS} characters")

@@ -1,0 +1,93 @@
+"""What an operator can set about models; `settings.Settings` has these fields too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, BaseModel, Field, field_validator
+from pydantic_settings import NoDecode
+
+DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
+_LOADS = {"true": "start", "1": "start", "false": "demand", "0": "demand"}
+
+
+class ModelOptions(BaseModel):
+    """Fields of the settings: what is served, from where, and when it is in memory."""
+
+    models: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=("miniature",),
+        min_length=1,
+        validation_alias=AliasChoices("JUBAKO_MODELS", "DIFFUSER_MODEL_ID"),
+        description="Catalogue ids, or the hub's repositories of catalogue entries, to serve, separated by commas. The "
+        "first is the default of requests. A Bento that carries models serves those by default.",
+    )
+    aliases: Annotated[dict[str, str], NoDecode] = Field(
+        default={},
+        description="Names that callers may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev.",
+    )
+    catalogue: Path | None = Field(
+        default=None,
+        description="A file with models of your own, in the form of models/catalogue/checkpoints/*.yaml. An entry "
+        "replaces the shipped one of the same id; relative paths start at the file's own folder.",
+    )
+    device: str = Field(
+        default="auto",
+        pattern=DEVICE_PATTERN,
+        validation_alias=AliasChoices("JUBAKO_DEVICE", "DIFFUSER_DEVICE"),
+        description="Where models run: auto, cpu, mps, cuda, cuda:N, xpu or xpu:N. auto takes the first accelerator.",
+    )
+    dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
+        default=None,
+        validation_alias=AliasChoices("JUBAKO_DTYPE", "DIFFUSER_TORCH_DTYPE"),
+        description="Number format of all models on an accelerator; a CPU always uses float32.",
+    )
+    load: Literal["start", "demand"] = Field(
+        default="start",
+        validation_alias=AliasChoices("JUBAKO_LOAD", "DIFFUSER_ENABLE_WARMUP"),
+        description="When models are loaded and warmed up: at the start, as many as fit into the memory budget, or on "
+        "first use. true and false, as DIFFUSER_ENABLE_WARMUP has them, are start and demand.",
+    )
+    idle_unload_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a request after which a model is unloaded; the next request loads it again.",
+    )
+    memory_budget_gib: float | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that all loaded models together may take on one device, by the catalogue's figures. When "
+        "it is short, those least recently used are unloaded. Default: the device's memory.",
+    )
+    manage: bool = Field(
+        default=True,
+        description="Whether callers may load and unload models, and move them to other devices.",
+    )
+    allow_pickle: bool = Field(
+        default=False,
+        description="Whether checkpoints may be pickles (.bin, .ckpt, .pt), which can run any code when they are read.",
+    )
+    lora_folder: Path | None = Field(
+        default=None,
+        description="A folder of your own LoRAs, looked through at the start: FOLDER/<model id>/<name>.safetensors.",
+    )
+
+    @field_validator("aliases", mode="before")
+    @classmethod
+    def _split_aliases(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = [pair.partition("=") for pair in value.split(",") if pair.strip()]
+            return {alias.strip(): model.strip() for alias, _, model in pairs}
+        return value
+
+    @field_validator("load", mode="before")
+    @classmethod
+    def _from_warmup(cls, value: object) -> object:
+        return _LOADS.get(value.lower(), value) if isinstance(value, str) else value
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_models(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
+        return value

@@ -1,0 +1,1 @@
+"""The gateway and its models in one process, without the Bento."""

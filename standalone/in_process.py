@@ -1,0 +1,126 @@
+"""The served models in this process, without a server: for the RunPod handler, and for sites that draw themselves.
+
+It is the server's own gateway, over hosts that live on an event loop in a thread of their own. So whatever is asked
+at the same time, from any thread or loop, shares batches as on the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
+from concurrent.futures import Future
+from functools import cache
+from typing import Any, TypeVar
+
+from api.inpainting import Asked, Hear, generate
+from core.events import Event
+from core.request import GenerationRequest
+from gateway.gateway import Gateway, Meter
+from gateway.residency import Residency
+from gateway.safety.local import policy_here
+from models.catalogue.resolve import ServerLimits
+from models.catalogue.served import served_catalogue
+from runners.host.host import Host
+from runners.service import engine_limits, host_options
+from settings import Settings, settings
+
+T = TypeVar("T")
+
+
+class HostRunner:
+    """A host as the gateway knows runners."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        return self._host.generate(request)
+
+    async def state(self) -> dict[str, Any]:
+        return self._host.state()
+
+    async def load(self, device: str | None = None) -> dict[str, Any]:
+        self._host.load(device)
+        return self._host.state()
+
+    async def unload(self, force: bool = False) -> dict[str, Any]:
+        await self._host.unload(force)
+        return self._host.state()
+
+
+class Unmetered:
+    """Whoever runs this process is its only caller."""
+
+    async def charge(self, request: GenerationRequest) -> None:
+        pass
+
+
+def gateway_here(settings: Settings, meter: Meter) -> Gateway:
+    """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
+    catalogue = served_catalogue(settings)
+    runners = {
+        entry.id: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings)))
+        for entry in catalogue.entries.values()
+    }
+    return Gateway(
+        catalogue=catalogue,
+        runners=runners,
+        limits=ServerLimits(
+            max_prompt_chars=settings.max_prompt_chars,
+            max_num_images=settings.max_num_images,
+            max_deadline_s=settings.request_timeout_s,
+        ),
+        residency=Residency(catalogue, runners, settings.memory_budget_gib),
+        meter=meter,
+        policy=policy_here(settings),
+    )
+
+
+class InProcess:
+    """The gateway, and the loop that it lives on. Models are loaded when they are first needed."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._gateway = gateway_here(settings, Unmetered())
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="jubako", daemon=True)
+        self._thread.start()
+
+    def run(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> Future[T]:
+        """Begin something that needs the gateway; cancelling the future cancels it."""
+        return asyncio.run_coroutine_threadsafe(work(self._gateway), self._loop)
+
+    def close(self) -> None:
+        """Wait for whatever is being loaded, cancel what is drawn, and end the loop's thread."""
+        self.run(unload_all).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def load(self) -> Future[dict[str, Any]]:
+        """Begin to load the default model."""
+        return self.run(lambda gateway: gateway.runners[gateway.catalogue.default.id].load())
+
+
+async def unload_all(gateway: Gateway) -> None:
+    """Wait for whatever is being loaded, and cancel what is drawn."""
+    for runner in gateway.runners.values():
+        await runner.unload(force=True)
+
+
+@cache
+def in_process() -> InProcess:
+    """Return this process's own, made at the first call and closed at the process's end. Raises StartError."""
+    made = InProcess(settings())
+    # An interpreter that ends under threads that compute is aborted.
+    atexit.register(made.close)
+    return made
+
+
+def inpaint(fields: Mapping[str, Any], hear: Hear | None = None) -> list[dict[str, str]]:
+    """Draw what the inpainting contract's fields ask for, files as bytes; return its `results`. Blocks.
+
+    Raises JubakoError.
+    """
+    asked = Asked.of(**fields)
+    return in_process().run(lambda gateway: generate(gateway, asked, hear)).result()

@@ -1,0 +1,61 @@
+"""The storyboard contract alone, as one process that draws and scores by itself: what `api/server.py` serves.
+
+Every process of it loads the models; where many callers draw on one card, serve the Bento.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from access.keys import Keyring
+from access.rates import RateLimiter
+from api.http.contract import contract_app
+from api.http.door import Door
+from api.http.upload_limit import UploadLimit
+from api.storyboard.answers import refused
+from api.storyboard.routes import router, status_router
+from core.errors import StartError
+from core.logs import show_log
+from models.catalogue.served import served_catalogue, story_entry
+from settings import settings
+from settings.report import log_settings
+from standalone.in_process import gateway_here, unload_all
+from storyboard.maker import Maker
+from storyboard.planning.choice import planner_for
+from storyboard.scoring.clip_host import ClipHost
+from storyboard.scoring.scorers import Scorers
+
+try:
+    SETTINGS = settings()
+    KEYRING = Keyring.of(SETTINGS)
+    STORY_MODEL = story_entry(SETTINGS, served_catalogue(SETTINGS))
+except StartError as error:
+    sys.exit(f"jubako: {error}")
+LIMITER = RateLimiter(SETTINGS.redis)
+show_log()
+
+
+@asynccontextmanager
+async def _drawing(app: FastAPI) -> AsyncGenerator[None, None]:
+    """Have models on the loop that asks for them; the one that draws stories is loaded at once."""
+    log_settings(SETTINGS)
+    gateway, clips = gateway_here(SETTINGS, LIMITER), ClipHost(SETTINGS.device)
+    app.state.maker = Maker(gateway, planner_for(SETTINGS), Scorers(SETTINGS, clips.compare), SETTINGS)
+    if SETTINGS.load == "start":
+        await gateway.runners[STORY_MODEL.id].load()
+    try:
+        yield
+    finally:
+        await unload_all(gateway)
+        clips.close()
+
+
+app = contract_app("Storyboard generation", router, refused)
+app.include_router(status_router)
+app.router.lifespan_context = _drawing
+app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=lambda _, error: refused(error))
+app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)

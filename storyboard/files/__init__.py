@@ -1,0 +1,1 @@
+"""A storyboard as files."""

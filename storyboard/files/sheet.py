@@ -1,0 +1,82 @@
+"""A storyboard as one picture: the frames in a grid, each with its number and what it shows."""
+
+from __future__ import annotations
+
+from math import ceil
+
+from PIL import Image, ImageDraw
+
+from storyboard.files.lettering import font_for, lines_of
+from storyboard.frames import Frame, Storyboard
+
+CELL_PX = 320
+"""Width of a frame on the sheet, whatever it was drawn in."""
+GAP_PX = 28
+MARGIN_PX = 44
+CAPTION_PX, CAPTION_LINES, CAPTION_LEADING_PX = 17, 3, 23
+TITLE_PX, TITLE_LINES, TITLE_LEADING_PX = 26, 3, 36
+BADGE_PX = 34
+PAPER, INK, FAINT = "#faf8f3", "#22242a", "#6d6f78"
+MOST_COLUMNS = 5
+
+
+def contact_sheet(board: Storyboard) -> Image.Image:
+    """Draw the sheet of a storyboard: RGB, as wide as its columns need. Takes time."""
+    frames = board.frames
+    columns = columns_for(len(frames))
+    picture_px = _height_px(frames)
+    cell_px = picture_px + CAPTION_LINES * CAPTION_LEADING_PX + 10
+    width = 2 * MARGIN_PX + columns * CELL_PX + (columns - 1) * GAP_PX
+    title = _Title(board.story.prompt, width - 2 * MARGIN_PX)
+    rows = ceil(len(frames) / columns)
+    top = MARGIN_PX + title.height_px
+    sheet = Image.new("RGB", (width, top + rows * cell_px + (rows - 1) * GAP_PX + MARGIN_PX // 2), PAPER)
+    draw = ImageDraw.Draw(sheet)
+    title.draw(draw)
+    for place, frame in enumerate(frames):
+        row, column = divmod(place, columns)
+        left = MARGIN_PX + column * (CELL_PX + GAP_PX)
+        _paste(sheet, draw, frame, (left, top + row * (cell_px + GAP_PX), picture_px))
+    return sheet
+
+
+def columns_for(frames: int) -> int:
+    """Return the columns of a grid with two rows, or three where two would be too wide."""
+    rows = 3 if frames == 9 else 2
+    return max(1, min(MOST_COLUMNS, ceil(frames / rows)))
+
+
+class _Title:
+    def __init__(self, text: str, width_px: int) -> None:
+        self._font = font_for(text, TITLE_PX)
+        self._lines = lines_of(text, self._font, width_px, TITLE_LINES) if self._font else []
+
+    @property
+    def height_px(self) -> int:
+        return len(self._lines) * TITLE_LEADING_PX + (16 if self._lines else 0)
+
+    def draw(self, draw: ImageDraw.ImageDraw) -> None:
+        for number, line in enumerate(self._lines):
+            draw.text((MARGIN_PX, MARGIN_PX + number * TITLE_LEADING_PX - 8), line, fill=INK, font=self._font)
+
+
+def _height_px(frames: tuple[Frame, ...]) -> int:
+    width, height = frames[0].picture.image.size
+    return round(CELL_PX * height / width)
+
+
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, frame: Frame, place: tuple[int, int, int]) -> None:
+    left, top, height = place
+    sheet.paste(frame.picture.image.resize((CELL_PX, height), Image.Resampling.LANCZOS), (left, top))
+    draw.rectangle((left - 1, top - 1, left + CELL_PX, top + height), outline=FAINT)
+    _number(draw, frame.scene.number, left + 8, top + 8)
+    caption = frame.scene.caption or frame.scene.prompt
+    if (font := font_for(caption, CAPTION_PX)) is not None:
+        for number, line in enumerate(lines_of(caption, font, CELL_PX, CAPTION_LINES)):
+            draw.text((left, top + height + 8 + number * CAPTION_LEADING_PX), line, fill=INK, font=font)
+
+
+def _number(draw: ImageDraw.ImageDraw, number: int, left: int, top: int) -> None:
+    draw.ellipse((left, top, left + BADGE_PX, top + BADGE_PX), fill=PAPER, outline=INK)
+    font = font_for(str(number), CAPTION_PX)
+    draw.text((left + BADGE_PX / 2, top + BADGE_PX / 2), str(number), fill=INK, font=font, anchor="mm")

@@ -1,0 +1,86 @@
+"""Storyboards as jobs: the record holds the story, the results are its files."""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import b64encode
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from api.storyboard.answers import happening
+from jobs.job import Job
+from jobs.kinds import File, Made, Told
+from storyboard.files.bundle import files_of
+from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.maker import Maker
+from storyboard.story import Story
+
+STORYBOARD = "storyboard"
+"""The kind of job, and its name in addresses."""
+SHOWN_PX = 384
+"""The longer side of frames in events, which are kept for as long as the job runs."""
+
+
+@dataclass(frozen=True)
+class Storyboards:
+    """The kind of job that is one story."""
+
+    maker: Maker
+
+    def restore(self, fields: Mapping[str, Any]) -> Story:
+        return Story.model_validate(fields)
+
+    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[Told | Made, None]:
+        progress = _Progress(request)
+        async with aclosing(self.maker.make(request)) as happenings:
+            async for event in happenings:
+                if isinstance(event, Finished):
+                    for index, file in enumerate(await asyncio.to_thread(_files, event.storyboard)):
+                        yield Made(index, file)
+                elif (told := await asyncio.to_thread(progress.after, event)) is not None:
+                    yield told
+
+
+class _Progress:
+    """How far a story is, by the steps of its frames."""
+
+    def __init__(self, story: Story) -> None:
+        self._story = story
+        self._frames: dict[int, float] = {}
+        """How much of each is drawn."""
+        self._done = 0
+        self._per_cent = -1
+
+    def after(self, event: StoryEvent) -> Told | None:
+        """What is to be told; nothing for a step that is less than one per cent."""
+        if isinstance(event, Planned):
+            self._frames = {scene.number: 0.0 for scene in event.plan.scenes}
+        elif isinstance(event, FrameDone):
+            self._frames[event.frame.scene.number], self._done = 1.0, event.done
+        elif isinstance(event, Drawn):
+            self._frames[event.number] = max(self._frames[event.number], event.step / (event.steps + 1))
+        share = sum(self._frames.values()) / len(self._frames)
+        if isinstance(event, Drawn) and int(100 * share) <= self._per_cent:
+            return None
+        self._per_cent = int(100 * share)
+        name, details = happening(event, self._story, _small)
+        message = f"{self._done} of {len(self._frames)} frames drawn"
+        # Of an event of a job, `progress` is a figure.
+        return Told("step" if name == "progress" else name, share, message, details)
+
+
+def _small(frame: Frame) -> str:
+    """A frame as a data URL."""
+    image, buffer = frame.picture.image.copy(), BytesIO()
+    image.thumbnail((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS)
+    image.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()
+
+
+def _files(board: Storyboard) -> list[File]:
+    return [File(file.data, file.media_type, file.seed) for file in files_of(board)]

@@ -1,0 +1,111 @@
+"""A story together with everything that its frames have in common, decided once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import Lora
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.served import CHARACTER, story_entry
+from settings import Settings
+from storyboard.errors import NotInitialized
+from storyboard.scenes import PlanRequest, Scene
+from storyboard.scoring.scorers import ClipScorer, Scorers
+from storyboard.story import Story
+
+SEED_BYTES = 4
+
+
+@dataclass(frozen=True)
+class Commission:
+    story: Story
+    entry: Entry
+    """The model that draws."""
+    loras: tuple[Lora, ...]
+    trigger: str
+    scorer: ClipScorer
+    threshold: float
+    """The score below which a frame is drawn again."""
+    max_tries: int
+    reference_scale: float
+
+    @property
+    def plan_request(self) -> PlanRequest:
+        story = self.story
+        return PlanRequest(
+            story.prompt, story.num_frames, story.gpt_temperature, story.seed, entry=self.entry, trigger=self.trigger
+        )
+
+    @property
+    def names_its_loras(self) -> bool:
+        """Whether the caller, and not the operator, chose them."""
+        return bool(self.story.loras)
+
+    def draft(self, scene: Scene, attempt: int, reference: Image.Image | None) -> Draft:
+        """Return what is asked of the model for one try of one frame."""
+        story = self.story
+        return Draft(
+            prompt=scene.prompt,
+            negative_prompt=story.negative_prompt,
+            model=self.entry.id,
+            width=story.width,
+            height=story.height,
+            num_inference_steps=story.num_inference_steps,
+            guidance_scale=story.guidance_scale,
+            seed=seed_of(story.seed, scene.number, attempt),
+            loras=self.loras,
+            reference_image=reference,
+            reference_scale=None if reference is None else self.reference_scale,
+            priority=story.priority,
+            progress=True,
+        )
+
+
+def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: Scorers) -> Commission:
+    """Complete a story with what the operator chose. Raises UnknownModel, InvalidRequest or NotInitialized."""
+    entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
+    if story.guided and entry.ip_adapter is None:
+        raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode draws with")
+    if story.reference_scale is not None and not story.guided:
+        raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
+    is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
+    loras = _operators_loras(settings) if is_operators else story.loras
+    trigger = (is_operators and settings.story_lora_trigger) or _triggers(entry, loras)
+    scorer = scorers.of(entry, trigger)
+    return Commission(
+        story=story,
+        entry=entry,
+        loras=loras,
+        trigger=trigger,
+        scorer=scorer,
+        threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
+        max_tries=story.max_tries or settings.story_max_tries,
+        reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
+    )
+
+
+def seed_of(seed: int, number: int, attempt: int) -> int:
+    """Return the seed of one try of one frame: unrelated for all of them, and always the same."""
+    digest = hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()
+    return int.from_bytes(digest[:SEED_BYTES], "big")
+
+
+def _triggers(entry: Entry, loras: Sequence[Lora]) -> str:
+    """Return what the catalogue says to call the LoRAs up with."""
+    known = entry.choosable_loras
+    return ", ".join(known[lora.name].trigger for lora in loras if lora.name in known and known[lora.name].trigger)
+
+
+def _operators_loras(settings: Settings) -> tuple[Lora, ...]:
+    if settings.lora_path is not None:
+        if not settings.lora_path.expanduser().exists():
+            raise NotInitialized(f"{settings.lora_path}: there is no such file or folder")
+        return (Lora(name=CHARACTER),)
+    return () if settings.story_lora is None else (Lora(name=settings.story_lora),)

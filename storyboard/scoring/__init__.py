@@ -1,0 +1,1 @@
+"""How well frames show their prompts, by CLIP."""

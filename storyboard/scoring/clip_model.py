@@ -1,0 +1,77 @@
+"""A CLIP that says how alike pictures and texts are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from models.catalogue.sources import Source
+from models.weights.building import building
+from models.weights.devices import resolve_device
+from models.weights.fetching import explained, local_path, refuse_pickles
+from storyboard.scoring.pairs import Pair
+
+
+class Clip:
+    """Computes in single precision on every device, so that a score does not hang on what shares its batch."""
+
+    def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, pixels: CLIPImageProcessorPil) -> None:
+        self._model: Any = model.eval().requires_grad_(False)
+        self._tokenizer: Any = tokenizer
+        self._pixels: Any = pixels
+        self._max_tokens: int = model.config.text_config.max_position_embeddings
+
+    @classmethod
+    def load(cls, source: Source, device: str = "auto") -> Self:
+        """Load from a folder or the hub; the tokenizer is in the same folder, or in `tokenizer` beside it. Blocks.
+
+        Raises LoadFailed with what to do, or InvalidRequest for a device that is not there.
+        """
+        device = resolve_device(device)
+        folder = local_path(source)
+        refuse_pickles(folder)
+        with explained(source):
+            with building:
+                model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
+            tokenizer = CLIPTokenizer.from_pretrained(_tokenizer_folder(folder))
+            return cls(model.to(device), tokenizer, CLIPImageProcessorPil.from_pretrained(folder))
+
+    @torch.no_grad()
+    def cosines(self, pairs: Sequence[Pair]) -> list[float]:
+        """Return the cosine of each pair, -1 to 1: one forward for all pictures, one for all texts. Blocks."""
+        sides = [side for pair in pairs for side in pair]
+        images = iter(self._embed_images([side for side in sides if isinstance(side, Image.Image)]))
+        texts = iter(self._embed_texts([side for side in sides if isinstance(side, str)]))
+        vectors = torch.stack([next(texts if isinstance(side, str) else images) for side in sides])
+        vectors = torch.nn.functional.normalize(vectors, dim=-1).view(len(pairs), 2, -1)  # (pairs, sides, C)
+        cosines: list[float] = (vectors[:, 0] * vectors[:, 1]).sum(-1).tolist()
+        return cosines
+
+    def _embed_images(self, images: list[Image.Image]) -> Tensor | list[Tensor]:
+        if not images:
+            return []
+        pixels = self._pixels(images=[image.convert("RGB") for image in images], return_tensors="pt").pixel_values
+        embedded: Tensor = self._model.get_image_features(pixel_values=pixels.to(self._model.device)).pooler_output
+        return embedded  # (images, C)
+
+    def _embed_texts(self, texts: list[str]) -> Tensor | list[Tensor]:
+        """Cut what is longer than the model reads."""
+        if not texts:
+            return []
+        # No mask: the tower is causal, so what follows a text's end does not change it.
+        ids = self._tokenizer(
+            texts, padding=True, truncation=True, max_length=self._max_tokens, return_tensors="pt"
+        ).input_ids
+        embedded: Tensor = self._model.get_text_features(input_ids=ids.to(self._model.device)).pooler_output
+        return embedded  # (texts, C)
+
+
+def _tokenizer_folder(clip: Path) -> Path:
+    """A CLIP that shares a pipeline's tokenizer lies beside it."""
+    return clip if (clip / "tokenizer_config.json").exists() else clip.parent / "tokenizer"

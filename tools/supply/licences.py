@@ -1,0 +1,72 @@
+"""`python -m tools.supply.licences` writes the table of docs/licences.md: what is locked, under which licence.
+
+The licences are those of the installed packages' metadata, as pip-licenses finds them. What is not plainly permissive
+needs a note here, or the command fails.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from packaging.utils import canonicalize_name
+
+from settings.page import written
+from tools.supply.lock import ROOT, pins
+
+PAGE = ROOT / "docs" / "licences.md"
+PERMISSIVE = re.compile(
+    r"(Apache[ -]|BSD|0BSD|BSL-1\.0|CC0|CNRI-Python|ISC|LLVM-exception|MIT|PSF-|Python Software Foundation|Zlib)"
+    r"(?!.*(GPL|Mozilla|MPL))"
+)
+"""Each part of an expression must begin like one of these."""
+UNCHANGED = "Used unchanged: its licence asks for the source of changes to its own files only."
+NOTES: Mapping[str, str] = {
+    "av": "The wheel carries FFmpeg (LGPL-3.0-or-later) and libraries that it loads, among them **x264 and x265 "
+    "(GPL-2.0-or-later)**, LAME, GnuTLS and GMP (LGPL). Who hands on an image with it hands those on too, and so under "
+    "the GPL; who only runs it hands on nothing. PyAV builds from source against an FFmpeg without them.",
+    "certifi": f"Mozilla's list of certificates. {UNCHANGED}",
+    "numpy": "The wheel carries OpenBLAS (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) and "
+    "libquadmath (LGPL-2.1-or-later).",
+    "pathspec": UNCHANGED,
+    "pillow": "The wheel carries libjpeg-turbo, libtiff, libwebp, libavif, FreeType (FTL), HarfBuzz and the like, all "
+    "permissive.",
+    "pyzmq": "The wheel carries libzmq (MPL-2.0) and libsodium (ISC).",
+    "torch": "The wheels carry GCC's libgomp (GPL-3.0 with the runtime exception). Those with CUDA install NVIDIA's "
+    "`nvidia-*` packages beside it, which are proprietary and may be handed on with an application under NVIDIA's "
+    "terms.",
+    "tqdm": UNCHANGED,
+}
+
+
+def main() -> None:
+    PAGE.write_text(written(PAGE.read_text("utf-8"), "licences", table()), "utf-8")
+
+
+def table() -> str:
+    """Return a table of the locked packages. Raises ValueError for what needs a note and has none."""
+    licences, locked = installed_licences(), pins()
+    if strange := [name for name in locked if not is_permissive(licences[name]) and name not in NOTES]:
+        raise ValueError(f"say in tools/supply/licences.py why these may be used: {', '.join(strange)}")
+    rows = (f"| {name} | {pin} | {licences[name]} | {NOTES.get(name, '')} |\n" for name, pin in locked.items())
+    return "| package | version | licence | note |\n| --- | --- | --- | --- |\n" + "".join(rows)
+
+
+def installed_licences() -> dict[str, str]:
+    """Return the licence of each package in this environment, as its metadata says it."""
+    command = [str(Path(sys.executable).with_name("pip-licenses")), "--with-system", "--format=json", "--from=mixed"]
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    return {canonicalize_name(each["Name"]): each["License"] for each in found}
+
+
+def is_permissive(licence: str) -> bool:
+    """Whether every part of a licence's name or SPDX expression is known and asks for no more than a mention."""
+    return all(PERMISSIVE.match(part) for part in re.split(r" AND | WITH |; ", licence))
+
+
+if __name__ == "__main__":
+    main()
