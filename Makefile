@@ -47,7 +47,7 @@ benchmark-story: $(VENV)/.dev ## Compare a story drawn at once with one drawn fr
 	$(BIN)/python -m benchmarks.storyboard $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
-	$(BIN)/python -m tests.parity docs/parity.md
+	$(BIN)/python -m tests.support.parity docs/parity.md
 
 bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry weights)
 	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)"

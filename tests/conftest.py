@@ -10,7 +10,7 @@ from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from models.weights.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
-from tests.serving import serving, write_tiny_catalogue
+from tests.support.serving import serving, write_tiny_catalogue
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 GREY = LatentPreview(weight=[[0.25] * 3] * 4, bias=[0.0] * 3)

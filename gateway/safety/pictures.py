@@ -42,8 +42,8 @@ _REFUSED = [LABELS.index(label) for label in REFUSED]
 def as_seen(images: list[Image.Image]) -> npt.NDArray[np.uint8]:
     """Return pictures as the detector takes them: (N, 320, 320, 3), RGB, padded with black to squares.
 
-    nudenet 3.4.2 means to show its model RGB, and swaps the channels twice; on the photograph in tests/test_safety.py
-    the model is surer of the face in RGB (0.81) than in BGR (0.68).
+    nudenet 3.4.2 means to show its model RGB, and swaps the channels twice; on the photograph in
+    tests/contracts/test_safety.py the model is surer of the face in RGB (0.81) than in BGR (0.68).
     """
     return np.stack([np.asarray(_square(image)) for image in images])
 

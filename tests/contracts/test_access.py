@@ -1,0 +1,317 @@
+"""Keys, roles and rates: a real server with keys, and two that share Redis."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import httpx
+import openai
+import pytest
+import websockets
+from pydantic import ValidationError
+
+from access.keys import Keyring, hash_of, new_key
+from access.rates import RateLimiter
+from core.caller import Caller, Rates, set_caller
+from core.errors import InvalidRequest, RateExceeded, StartError
+from core.request import GenerationRequest, Task
+from settings import Settings
+from settings.sections.access import AccessOptions
+from tests.support.redis_server import PASSWORD, redis_server
+from tests.support.replica import Replica, replica
+from tests.support.serving import ROOT, parse_events, serving, wait_for, write_tiny_catalogue
+
+ALICE, BOB, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody"))
+RED_APPLE = {"prompt": "a red apple", "seed": 7}
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def key_file(folder: Path, text: str) -> Path:
+    file = folder / "keys.yaml"
+    file.write_text(text)
+    return file
+
+
+def keyring(folder: Path, text: str, **options: Any) -> Keyring:
+    return Keyring.of(AccessOptions(api_keys_file=key_file(folder, text), **options))
+
+
+class TestTheFileOfKeys:
+    def test_a_line_is_a_name_and_a_hash(self, tmp_path: Path) -> None:
+        keys = keyring(tmp_path, f"alice: {hash_of(ALICE)}\n", rate_requests_per_min=5)
+        assert keys.owner(ALICE) == Caller("alice", rates=Rates(requests_per_min=5))
+        assert keys.owner(WRONG) is None
+
+    def test_a_key_may_have_a_role_and_rates_of_its_own(self, tmp_path: Path) -> None:
+        entry = f"{{hash: '{hash_of(BOSS)}', admin: true, requests_per_min: null, megapixels_per_min: 2.5}}"
+        keys = keyring(tmp_path, f"boss: {entry}\n", rate_requests_per_min=5, rate_megapixels_per_min=1)
+        assert keys.owner(BOSS) == Caller("boss", admin=True, rates=Rates(megapixels_per_min=2.5))
+
+    def test_the_command_makes_a_key_and_its_line(self, tmp_path: Path) -> None:
+        command = [sys.executable, "-m", "access", "new", "alice", "--admin"]
+        made = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        key = made.stderr.splitlines()[0].rpartition(" ")[2]
+        assert key not in made.stdout
+        assert keyring(tmp_path, made.stdout).owner(key) == Caller("alice", admin=True)
+
+    def test_keys_are_long_and_differ(self) -> None:
+        assert len(new_key()) > 40
+        assert new_key() != new_key()
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            (f"alice: {ALICE}\n", "64 hexadecimal digits; look at alice"),
+            ("alice: {admin: true}\n", "alice.hash: is missing"),
+            (f"alice: {{hash: '{hash_of(ALICE)}', admn: true}}\n", "alice.admn: is no known field"),
+            (f"'a b': {hash_of(ALICE)}\n", "a b"),
+            ("alice: [", "is not YAML"),
+        ],
+    )
+    def test_a_wrong_file_stops_the_start_and_shows_no_key(self, text: str, message: str, tmp_path: Path) -> None:
+        with pytest.raises(StartError, match=message) as caught:
+            keyring(tmp_path, text)
+        assert ALICE not in str(caught.value)
+
+    def test_two_keys_of_one_name_are_a_mistake(self, tmp_path: Path) -> None:
+        with pytest.raises(StartError, match="two keys have one name: alice"):
+            keyring(tmp_path, f"alice: {hash_of(ALICE)}\n", api_keys={"alice": BOB})
+
+
+class TestTheSettings:
+    def test_keys_come_from_the_environment_and_are_not_shown(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JUBAKO_API_KEYS", f"alice:{ALICE}, bob:{BOB}")
+        monkeypatch.setenv("JUBAKO_ADMIN_KEY", BOSS)
+        settings = Settings()
+        assert settings.api_keys == {"alice": ALICE, "bob": BOB}
+        assert not any(key in repr(settings) for key in (ALICE, BOB, BOSS))
+
+    @pytest.mark.parametrize("name", ["JUBAKO_API_KEYS", "JUBAKO_ADMIN_KEY"])
+    def test_a_short_key_is_refused_without_being_shown(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(name, "alice:secret" if name == "JUBAKO_API_KEYS" else "secret")
+        with pytest.raises(ValidationError) as caught:
+            Settings()
+        messages = [each["msg"] for each in caught.value.errors()]
+        assert "fewer than 16 characters" in messages[0]
+        assert "secret" not in messages[0]
+
+    def test_an_admin_key_alone_closes_only_what_needs_it(self) -> None:
+        assert not Keyring.of(AccessOptions(admin_key=BOSS)).closed
+        assert Keyring.of(AccessOptions(admin_key=BOSS, api_keys={"alice": ALICE})).closed
+
+
+class TestCounting:
+    @staticmethod
+    def request(**fields: Any) -> GenerationRequest:
+        usual = {"width": 1000, "height": 1000, "num_inference_steps": 1, "guidance_scale": 1, "seed": 0}
+        return GenerationRequest.model_validate(
+            {"model": "tiny", "task": Task.TEXT_TO_IMAGE, "prompt": "", "scheduler": "ddim", **usual, **fields}
+        )
+
+    async def test_requests_are_counted_for_each_caller(self) -> None:
+        limiter, rates = RateLimiter(None), Rates(requests_per_min=2)
+        for _ in range(2):
+            await limiter.count_request(Caller("alice", rates=rates))
+        with pytest.raises(RateExceeded, match="more than 2 requests a minute") as caught:
+            await limiter.count_request(Caller("alice", rates=rates))
+        assert 55 <= caught.value.retry_after_s <= 60
+        await limiter.count_request(Caller("bob", rates=rates))
+
+    async def test_pictures_and_frames_are_counted_by_their_pixels(self) -> None:
+        limiter, caller = RateLimiter(None), Caller("alice", rates=Rates(megapixels_per_min=6.5))
+        set_caller(caller)
+        await limiter.charge(self.request(num_images=2))
+        await limiter.charge(self.request(task=Task.TEXT_TO_VIDEO, num_frames=3))
+        headers = await limiter.headers(caller)
+        assert headers.pop("x-ratelimit-reset-megapixels") in ("60s", "59s")
+        assert headers == {"x-ratelimit-limit-megapixels": "6.5", "x-ratelimit-remaining-megapixels": "1.5"}
+        with pytest.raises(RateExceeded):
+            await limiter.charge(self.request(num_images=2))
+        await limiter.charge(self.request())
+
+    async def test_what_is_more_than_a_minute_allows_is_not_to_be_tried_again(self) -> None:
+        set_caller(Caller("alice", rates=Rates(megapixels_per_min=1)))
+        with pytest.raises(InvalidRequest, match=r"the request has 1\.1 megapixels; this key may have 1 a minute"):
+            await RateLimiter(None).charge(self.request(width=1100))
+
+    async def test_a_redis_that_is_away_lets_everybody_through(self) -> None:
+        limiter, caller = RateLimiter("redis://127.0.0.1:9/0"), Caller("alice", rates=Rates(requests_per_min=1))
+        for _ in range(2):
+            await limiter.count_request(caller)
+        assert (await limiter.headers(caller))["x-ratelimit-remaining-requests"] == "1"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("access")
+
+
+@pytest.fixture(scope="module")
+def closed(folder: Path) -> Iterator[str]:
+    """The address of a server that alice and bob have keys for, and an admin; bob may ask twice a minute."""
+    keys = key_file(folder, f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n")
+    settings = {"models": "tiny", "api_keys": f"alice:{ALICE}", "api_keys_file": str(keys), "admin_key": BOSS}
+    with serving(write_tiny_catalogue(folder), folder / "log", **settings) as url:
+        yield url
+
+
+@pytest.fixture
+def http(closed: str) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=closed, timeout=120) as client:
+        yield client
+
+
+class TestAClosedServer:
+    @pytest.mark.parametrize(
+        "path",
+        ["/", "/livez", "/readyz", "/metrics", "/health", "/api/health", "/openai/health", "/openai/openapi.json"],
+    )
+    def test_probes_and_documentation_need_no_key(self, http: httpx.Client, path: str) -> None:
+        assert http.get(path).status_code == 200
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("POST", "/text_to_image"),
+            ("POST", "/stream"),
+            ("GET", "/models"),
+            ("POST", "/models/tiny/unload"),
+            ("GET", "/schema.json"),
+            ("POST", "/api/tiny/t2i"),
+            ("GET", "/api/jobs"),
+            ("POST", "/v1/images/generations"),
+            ("POST", "/openai/v1/images/generations"),
+            ("POST", "/health"),
+            ("GET", "/nowhere"),
+        ],
+    )
+    def test_everything_else_does(self, http: httpx.Client, method: str, path: str) -> None:
+        for headers in ({}, bearer(WRONG), {"Authorization": f"Basic {ALICE}"}, {"Authorization": ALICE}):
+            response = http.request(method, path, headers=headers)
+            assert response.status_code == 401
+            assert response.headers["www-authenticate"] == "Bearer"
+
+    def test_refusals_have_the_shape_of_the_contract(self, http: httpx.Client) -> None:
+        ours = http.post("/text_to_image", headers=bearer(WRONG)).json()
+        assert ours == {"error": "the key is wrong", "code": "unauthorized"}
+        assert http.get("/api/jobs").json()["detail"] == "a key is needed: Authorization: Bearer KEY"
+        openai = http.post("/v1/images/generations").json()["error"]
+        assert (openai["code"], openai["type"]) == ("invalid_api_key", "authentication_error")
+        assert http.post("/text2image/pipeline/run").json()["status"] == "error"
+        assert http.post("/generate-inpainting").json().keys() == {"detail"}
+        assert http.post("/generate").json().keys() == http.post("/storyboard").json().keys() == {"detail", "code"}
+
+    def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
+        http.headers.update(bearer(ALICE))
+        assert http.post("/text_to_image", json=RED_APPLE).headers["content-type"] == "image/png"
+        events = parse_events(http.post("/stream", json=RED_APPLE).iter_text())
+        assert events[-1].name == "done"
+        assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
+
+    def test_results_of_jobs_are_reached_without_a_key(self, http: httpx.Client) -> None:
+        session = http.post("/api/tiny/t2i", json=RED_APPLE, headers=bearer(ALICE)).json()["session_id"]
+
+        def status() -> dict[str, Any]:
+            body: dict[str, Any] = http.get(f"/api/{session}/status", headers=bearer(ALICE)).json()
+            return body
+
+        wait_for(lambda: status()["result_url"] is not None)
+        assert http.get(status()["result_url"]).headers["content-type"] == "image/png"
+
+    def test_bentomls_client_sends_a_token(self, closed: str, http: httpx.Client) -> None:
+        with bentoml.SyncHTTPClient(closed, token=ALICE) as client:
+            picture = client.text_to_image(**RED_APPLE)
+        assert picture.size == (64, 64)
+
+    def test_openais_client_sends_its_key(self, closed: str) -> None:
+        def client(key: str) -> openai.OpenAI:
+            return openai.OpenAI(base_url=f"{closed}/v1", api_key=key, max_retries=0)
+
+        assert client(ALICE).images.generate(model="tiny", prompt="a red apple").data
+        with pytest.raises(openai.AuthenticationError, match="the key is wrong"):
+            client(WRONG).models.list()
+
+    def test_loading_needs_an_admin(self, http: httpx.Client) -> None:
+        refused = http.post("/models/tiny/load", headers=bearer(ALICE))
+        assert (refused.status_code, refused.json()["code"]) == (403, "forbidden")
+        for path in ("/pipeline/select-device", "/text2image/pipeline/select-device"):
+            assert http.post(path, json={"device": "CPU"}, headers=bearer(ALICE)).status_code == 403
+        assert http.post("/models/tiny/load", headers=bearer(BOSS)).status_code in (200, 202)
+
+    def test_websockets_need_a_key(self, closed: str) -> None:
+        async def opened(headers: dict[str, str]) -> int:
+            address = closed.replace("http", "ws") + "/api/no-such-job/events"
+            try:
+                async with websockets.connect(address, additional_headers=headers):
+                    return 101
+            except websockets.InvalidStatus as error:
+                return error.response.status_code
+
+        assert asyncio.run(opened({})) == 401
+        assert asyncio.run(opened(bearer(WRONG))) == 401
+        assert asyncio.run(opened(bearer(ALICE))) == 101
+
+    def test_a_browser_may_ask_whether_it_may_ask(self, http: httpx.Client) -> None:
+        assert http.options("/text_to_image").status_code != 401
+
+    def test_rates_are_told_and_kept(self, http: httpx.Client) -> None:
+        http.headers.update(bearer(BOB))
+        first = http.post("/text_to_image", json=RED_APPLE)
+        assert first.headers["x-ratelimit-limit-requests"] == "2"
+        assert first.headers["x-ratelimit-remaining-requests"] == "1"
+        assert first.headers["x-ratelimit-remaining-megapixels"] == "0.02"
+        # 20480 pixels: less than a minute allows, more than is left of it.
+        big = http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny", "n": 5, "size": "64x64"})
+        assert (big.status_code, big.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+        assert 1 <= int(big.headers["retry-after"]) <= 60
+        third = http.post("/text_to_image", json=RED_APPLE)
+        assert (third.status_code, third.json()["code"]) == (429, "rate_limit_exceeded")
+        assert third.headers["x-ratelimit-remaining-requests"] == "0"
+        assert 1 <= int(third.headers["retry-after"]) <= 60
+        assert http.get("/models").status_code == 200, "reading is free"
+
+    def test_no_key_is_in_the_log(self, http: httpx.Client, folder: Path) -> None:
+        """Runs last, and causes errors of its own."""
+        for key in (ALICE, WRONG):
+            http.post("/text_to_image", content=b"{", headers=bearer(key))
+            http.post("/api/tiny/nothing", headers=bearer(key))
+        log = (folder / "log").read_text()
+        assert "/text_to_image" in log
+        assert not any(key in log for key in (ALICE, BOB, BOSS, WRONG))
+
+    def test_settings_in_force_are_logged_once_and_keys_are_masked(self, http: httpx.Client, folder: Path) -> None:
+        assert http.get("/livez").status_code == 200
+        lines = [line for line in (folder / "log").read_text().splitlines() if "[jubako.settings]" in line]
+        told = [line.partition("[jubako.settings] ")[2] for line in lines]
+        assert sum("settings are set; docs/configuration.md describes all" in line for line in told) == 1
+        assert {"models = tiny (JUBAKO_MODELS)", "admin_key = **** (JUBAKO_ADMIN_KEY)"} <= set(told)
+        assert told[-1].startswith("by default: ")
+
+
+class TestReplicas:
+    def test_rates_of_addresses_are_shared_through_redis(self, tmp_path: Path) -> None:
+        catalogue = write_tiny_catalogue(tmp_path)
+        with ExitStack() as stack:
+            redis = stack.enter_context(redis_server(tmp_path))
+            options = {"JUBAKO_REDIS_URL": redis.url, "JUBAKO_RATE_REQUESTS_PER_MIN": "3"}
+            replicas = [stack.enter_context(replica(catalogue, **options)) for _ in range(2)]
+            left = [self.ask(each).headers["x-ratelimit-remaining-requests"] for each in (*replicas, replicas[0])]
+            assert left == ["2", "1", "0"]
+            assert self.ask(replicas[1]).status_code == 429
+        logs = [(tmp_path / f"log-{each.port}").read_text() for each in replicas]
+        assert all(f"redis_url = redis://****@127.0.0.1:{redis.port}/0 (JUBAKO_REDIS_URL)" in log for log in logs)
+        assert not any(PASSWORD in log for log in logs)
+
+    @staticmethod
+    def ask(server: Replica) -> httpx.Response:
+        return httpx.post(f"{server.url}/text_to_image", json=RED_APPLE, timeout=60)

@@ -1,0 +1,227 @@
+"""The life of a model in its runner: loaded while requests wait, unloaded without a trace, failed and tried again."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import weakref
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+
+from core.events import Event, Failed, Loading, Picture, Step
+from models.catalogue.entry import Entry
+from models.weights.loading import load
+from runners.host.host import Host
+from runners.limits import EngineLimits, HostOptions
+from tests.support.drawing import draw_plain, largest_difference, pictures, request
+from tests.support.serving import ENTRY_FIELDS
+from tests.tiny.stable_diffusion import tiny_stable_diffusion
+
+LIMITS = EngineLimits(batch_tokens=1024, max_running=4, max_queue=2)
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    return entry_at(tiny_stable_diffusion(tmp_path_factory.mktemp("sd")))
+
+
+def entry_at(folder: Path) -> Entry:
+    return Entry.model_validate(
+        {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": folder}}
+    )
+
+
+@asynccontextmanager
+async def hosting(entry: Entry, retry_pause_s: float = 60.0, **options: Any) -> AsyncIterator[Host]:
+    host = Host(entry, LIMITS, HostOptions(device="cpu", **options), retry_pause_s=retry_pause_s)
+    host.start(load=False)
+    try:
+        yield host
+    finally:
+        await host.close()
+
+
+async def drawn(host: Host, **changes: Any) -> list[Event]:
+    return [event async for event in host.generate(request(**changes))]
+
+
+async def until(condition: Any) -> None:
+    async with asyncio.timeout(60):
+        while not condition():  # noqa: ASYNC110  # a host tells nobody when its state changes
+            await asyncio.sleep(0.01)
+
+
+async def test_the_first_request_loads_the_model_and_hears_how_far_it_is(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        assert host.state()["state"] == "unloaded"
+        events = await drawn(host)
+        progress = [event.progress for event in events if isinstance(event, Loading)]
+        assert progress == sorted(set(progress))
+        assert progress[0] == 0.0
+        assert len(pictures(events)) == 1
+        state = host.state()
+        assert (state["state"], state["device"], state["dtype"], state["progress"]) == ("ready", "cpu", "float32", 1.0)
+        assert 0 < state["memory_gib"] < 0.01
+        assert [type(event) for event in await drawn(host)][-1] is Picture
+
+
+async def test_a_request_that_cannot_wait_for_the_model_passes_its_deadline(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        failed = (await drawn(host, deadline_s=0.01))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "deadline_exceeded"
+        assert host.state()["queued"] == 0
+        assert pictures(await drawn(host)), "the load went on"
+
+
+async def test_time_spent_waiting_for_the_model_counts_towards_the_deadline(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        loaded_s = await seconds(host.load())
+        await host.unload()
+        failed = (await drawn(host, deadline_s=loaded_s + 2.0, num_inference_steps=900))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "deadline_exceeded"
+
+
+async def seconds(work: Any) -> float:
+    start = asyncio.get_running_loop().time()
+    await work
+    return asyncio.get_running_loop().time() - start
+
+
+async def test_no_more_requests_wait_for_the_model_than_may_wait_for_the_engine(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        results = await asyncio.gather(*(drawn(host, seed=seed) for seed in range(8)))
+    codes = [events[-1].code for events in results if isinstance(events[-1], Failed)]
+    assert codes == ["busy"] * 2
+
+
+async def test_a_failed_load_says_why_and_is_tried_again_after_a_pause(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    async with hosting(entry_at(folder), retry_pause_s=0.5) as host:
+        for _ in range(2):
+            failed = (await drawn(host))[-1]
+            assert isinstance(failed, Failed)
+            assert (failed.code, failed.retry_after_s) == ("load_failed", 1)
+            assert str(folder) in failed.message
+        assert host.state()["state"] == "failed"
+        assert str(folder) in host.state()["error"]
+        tiny_stable_diffusion(folder)
+        await asyncio.sleep(0.5)
+        assert pictures(await drawn(host))
+        assert host.state()["error"] is None
+
+
+async def test_a_model_too_large_for_the_device_fails_and_the_process_lives(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The device is full: as torch says it, from the outermost place where weights are moved there."""
+
+    def full(*_args: Any, **_options: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    async with hosting(entry, retry_pause_s=0.0) as host:
+        with monkeypatch.context() as patched:
+            patched.setattr(torch.nn.Module, "to", full)
+            failed = (await drawn(host))[-1]
+        assert isinstance(failed, Failed)
+        assert "does not fit into the memory of cpu" in failed.message
+        assert pictures(await drawn(host))
+
+
+async def test_memory_that_runs_out_between_passes_ends_one_request(
+    entry: Entry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_args: Any, **_options: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    async with hosting(entry) as host:
+        await host.load()
+        with monkeypatch.context() as patched:
+            patched.setattr(StableDiffusionPipeline, "prepare_latents", full)
+            failed = (await drawn(host))[-1]
+        assert isinstance(failed, Failed)
+        assert failed.code == "out_of_memory"
+        assert pictures(await drawn(host))
+
+
+async def test_a_device_that_is_not_there_is_named(entry: Entry) -> None:
+    host = Host(entry, LIMITS, HostOptions(device="xpu:7"))
+    failed = (await drawn(host))[-1]
+    assert isinstance(failed, Failed)
+    assert "there is no xpu:7 on this machine; it has cpu" in failed.message
+
+
+async def test_unloading_waits_for_running_requests_and_new_ones_load_again(entry: Entry) -> None:
+    plain = draw_plain(load(entry, "cpu"), request(num_inference_steps=40))
+    async with hosting(entry) as host:
+        running = host.generate(request(num_inference_steps=40, progress=True))
+        await until_step(running)
+        unloading = asyncio.create_task(host.unload())
+        await until(lambda: host.state()["state"] == "unloading")
+        late = asyncio.create_task(drawn(host, seed=3))
+        rest = [event async for event in running]
+        assert largest_difference(pictures(rest)[0].image, plain) <= 1
+        await unloading
+        events = await late
+        assert isinstance(events[0], Loading)
+        assert pictures(events)
+
+
+async def until_step(events: AsyncIterator[Event]) -> None:
+    async for event in events:
+        if isinstance(event, Step):
+            return
+
+
+async def test_a_forced_unload_cancels_what_is_running(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        running = host.generate(request(num_inference_steps=900, progress=True))
+        await until_step(running)
+        await host.unload(force=True)
+        assert host.state()["state"] == "unloaded"
+        assert type([event async for event in running][-1]).__name__ == "Cancelled"
+
+
+async def test_nothing_keeps_unloaded_weights_alive(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        await drawn(host, num_images=2, progress=True)
+        assert host._life.running is not None
+        weights = [
+            weakref.ref(parameter)
+            for component in host._life.running.model.components.values()
+            if isinstance(component, torch.nn.Module)
+            for parameter in component.parameters()
+        ]
+        assert len(weights) > 100
+        await host.unload()
+        gc.collect()
+        assert [reference for reference in weights if reference() is not None] == []
+
+
+async def test_an_idle_model_is_unloaded_and_comes_back(entry: Entry) -> None:
+    async with hosting(entry, idle_unload_s=0.3) as host:
+        await drawn(host)
+        await until(lambda: host.state()["state"] == "unloaded")
+        assert pictures(await drawn(host))
+
+
+async def test_a_model_that_draws_is_not_idle(entry: Entry) -> None:
+    async with hosting(entry, idle_unload_s=0.2) as host:
+        running = host.generate(request(num_inference_steps=200, progress=True))
+        states = {host.state()["state"] async for event in running if isinstance(event, Step)}
+        assert states == {"ready"}
+
+
+async def test_loading_again_on_the_same_device_changes_nothing(entry: Entry) -> None:
+    async with hosting(entry) as host:
+        await host.load()
+        model = host._life.running
+        await host.load("cpu")
+        assert host._life.running is model

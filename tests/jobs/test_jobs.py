@@ -1,0 +1,287 @@
+"""Jobs from acceptance to their end, in one process and over Redis."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, suppress
+from datetime import timedelta
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from core.errors import RunnerLost
+from core.events import Event, Result, Step
+from core.request import GenerationRequest, Priority, Task
+from jobs.desk import JobDesk
+from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
+from jobs.job import Job, JobState
+from jobs.kinds import File
+from jobs.ledger.redis import RedisLedger
+from jobs.queue import MEMORY, QueueSettings
+from runners.engine.engine import Engine
+from settings import Settings
+from storage.client import Storage, open_storage
+from storage.errors import NotStored
+from tests.support.drawing import draw, largest_difference, pictures, request
+from tests.support.job_desk import EngineProducer, finished, job_desk, order
+from tests.support.redis_server import RedisServer, redis_server
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with redis_server(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    return open_storage(Settings(storage=f"file://{tmp_path / 'files'}"))
+
+
+@pytest.fixture(params=["embedded", "redis"])
+async def desk(
+    request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, redis: RedisServer, storage: Storage
+) -> AsyncIterator[JobDesk]:
+    url = redis.url if request.param == "redis" else None
+    async with job_desk(EngineProducer(engine), tmp_path, url, storage) as desk:
+        yield desk
+
+
+async def test_a_job_is_drawn_and_stored(desk: JobDesk, engine: Engine, storage: Storage) -> None:
+    job = await desk.submit(order(request(seed=3)))
+    assert (job.state, job.progress) == (JobState.PENDING, 0)
+    done = await finished(desk, job)
+    assert (done.state, done.progress, done.attempts, done.error) == (JobState.COMPLETED, 100, 1, None)
+    (result,) = done.results
+    assert (result.seed, result.media_type) == (3, "image/png")
+    kept = Image.open(BytesIO(await storage.get(result.key)))
+    assert largest_difference(kept, pictures(await draw(engine, request(seed=3)))[0].image) <= 1
+
+
+async def test_images_travel_through_storage_and_are_deleted(desk: JobDesk, engine: Engine, storage: Storage) -> None:
+    wanted = request(Task.INPAINT, seed=3)
+    job = await desk.submit(order(wanted))
+    assert set(job.inputs) == {"image", "mask"}
+    done = await finished(desk, job)
+    kept = Image.open(BytesIO(await storage.get(done.results[0].key)))
+    assert largest_difference(kept, pictures(await draw(engine, wanted))[0].image) <= 1
+    async with asyncio.timeout(20):
+        for key in job.inputs.values():
+            await _until_deleted(storage, key)
+
+
+async def _until_deleted(storage: Storage, key: str) -> None:
+    while True:
+        try:
+            await storage.get(key)
+        except NotStored:
+            return
+        await asyncio.sleep(0.01)
+
+
+async def test_progress_follows_the_steps(desk: JobDesk) -> None:
+    job = await desk.submit(order(request(progress=True, preview_every=2, num_inference_steps=8)))
+    async with aclosing(desk.watch(job.id)) as happenings:
+        told = [event async for event in happenings]
+    steps = [event for event in told if event["event"] == "step"]
+    assert [event["step"] for event in steps] == list(range(1, 9))
+    progress = [event["progress"] for event in told]
+    assert progress == sorted(progress)
+    assert len(set(progress)) >= 8
+    assert sum(event["event"] == "preview" for event in told) in (0, 4)
+    assert told[-1]["event"] == "completed"
+
+
+async def test_several_pictures_of_one_job(desk: JobDesk) -> None:
+    done = await finished(desk, await desk.submit(order(request(num_images=3, seed=10))))
+    assert [result.seed for result in done.results] == [10, 11, 12]
+    assert len({result.key for result in done.results}) == 3
+
+
+async def test_a_running_job_can_be_cancelled(desk: JobDesk, engine: Engine) -> None:
+    job = await desk.submit(order(request(num_inference_steps=800, progress=True)))
+    await _first_step(desk, job)
+    assert (await desk.cancel(job.id)).state is JobState.CANCELLED
+    assert (await finished(desk, job)).state is JobState.CANCELLED
+    async with asyncio.timeout(20):
+        while engine.running:  # noqa: ASYNC110, since the engine tells nobody that it is idle
+            await asyncio.sleep(0.01)
+
+
+async def test_the_end_cannot_be_cancelled(desk: JobDesk) -> None:
+    done = await finished(desk, await desk.submit(order()))
+    assert (await desk.cancel(done.id)).state is JobState.COMPLETED
+
+
+async def test_an_equal_seeded_request_is_answered_at_once(desk: JobDesk) -> None:
+    first = await finished(desk, await desk.submit(order(repeatable=True)))
+    again = await desk.submit(order(repeatable=True))
+    assert again.state is JobState.COMPLETED
+    assert again.results == first.results
+    assert (await desk.submit(order())).state is JobState.PENDING, "without a seed of the caller's, a new picture"
+    other = await desk.submit(order(request(prompt="a green pear", progress=True), repeatable=True))
+    assert other.state is JobState.PENDING
+
+
+async def test_the_same_key_is_the_same_job(desk: JobDesk) -> None:
+    first, again = [await desk.submit(order(idempotency_key="k")) for _ in range(2)]
+    assert first.id == again.id
+    assert (await finished(desk, first)).attempts == 1
+
+
+async def test_unknown_jobs_are_unknown(desk: JobDesk) -> None:
+    for ask in (desk.get, desk.cancel):
+        with pytest.raises(UnknownJob):
+            await ask("nothing")
+
+
+async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> None:
+    one_at_a_time = QueueSettings(MEMORY, concurrency=1, redelivery=timedelta(seconds=2))
+    async with job_desk(EngineProducer(engine), tmp_path, queue=one_at_a_time, max_waiting=2) as desk:
+        slow = request(num_inference_steps=800, progress=True)
+        await _first_step(desk, await desk.submit(order(slow)))
+        _, last = [await desk.submit(order(slow)) for _ in range(2)]
+        async with aclosing(desk.watch(last.id)) as happenings:
+            assert (await anext(happenings))["position"] == 2
+        with pytest.raises(TooManyJobs, match="2 jobs of normal priority"):
+            await desk.submit(order(slow))
+        high = await desk.submit(order(request(priority=Priority.HIGH)))
+        assert (await finished(desk, high)).state is JobState.COMPLETED, "another class has a line of its own"
+
+
+async def _first_step(desk: JobDesk, job: Job) -> None:
+    async with aclosing(desk.watch(job.id)) as happenings:
+        async for event in happenings:
+            if event["event"] == "step":
+                return
+
+
+async def test_a_caller_may_have_so_many_jobs(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path, max_per_caller=2) as desk:
+        slow = request(num_inference_steps=800)
+        jobs = [await desk.submit(order(slow)) for _ in range(2)]
+        with pytest.raises(TooManyJobs, match="you have 2 jobs"):
+            await desk.submit(order(slow))
+        await desk.cancel(jobs[0].id)
+        await desk.submit(order(slow))
+
+
+async def test_jobs_outlive_the_desk(engine: Engine, tmp_path: Path) -> None:
+    producer = EngineProducer(engine)
+    async with job_desk(producer, tmp_path) as desk:
+        jobs = [await desk.submit(order(request(seed=seed, num_inference_steps=60))) for seed in range(12)]
+    async with job_desk(producer, tmp_path) as desk:
+        done = [await finished(desk, job) for job in jobs]
+    assert [job.state for job in done] == [JobState.COMPLETED] * 12
+    assert max(job.attempts for job in done) == 2
+
+
+class PoisonousProducer(EngineProducer):
+    """A model whose process ends whenever it draws poison, with everything that it is drawing; named so, since a real
+    process that ends is tests/processes/test_job_durability.py's.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self._ended = asyncio.Event()
+
+    async def draw(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
+        ended = self._ended
+        async with aclosing(super().draw(wanted)) as happenings:
+            async for event in happenings:
+                if wanted.prompt == "poison" and isinstance(event, Step):
+                    self._ended.set()
+                    self._ended = asyncio.Event()
+                if ended.is_set():
+                    raise RunnerLost
+                yield event
+
+
+async def test_who_ends_the_model_fails_and_its_neighbours_do_not(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(PoisonousProducer(engine), tmp_path) as desk:
+        good = [
+            await desk.submit(order(request(seed=seed, progress=True, num_inference_steps=30))) for seed in range(5)
+        ]
+        poison = await desk.submit(order(request(prompt="poison", progress=True)))
+        assert [(await finished(desk, job)).state for job in good] == [JobState.COMPLETED] * 5
+        given_up = await finished(desk, poison)
+    assert given_up.state is JobState.FAILED
+    assert "3 times the model's process ended" in (given_up.error or "")
+
+
+class BrokenProducer(EngineProducer):
+    def encode(self, wanted: GenerationRequest, result: Result, job: Job) -> File:
+        raise OSError("no such codec")
+
+
+async def test_a_mistake_of_ours_fails_the_job_and_is_not_told(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(BrokenProducer(engine), tmp_path) as desk:
+        failed = await finished(desk, await desk.submit(order()))
+    assert (failed.state, failed.attempts) == (JobState.FAILED, 1)
+    assert failed.error == "an internal error; the server's log has the cause"
+
+
+async def test_a_cancelled_record_stops_the_drawing_however_it_was_cancelled(
+    engine: Engine, tmp_path: Path, redis: RedisServer
+) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url) as desk:
+        job = await desk.submit(order(request(num_inference_steps=900, progress=True)))
+        await _first_step(desk, job)
+        other = RedisLedger(redis.url, timedelta(hours=1))
+        await other.change(job.id, Job.cancelled)
+        await other.close()
+        async with asyncio.timeout(20):
+            while engine.running:  # noqa: ASYNC110, since the engine tells nobody that it is idle
+                await asyncio.sleep(0.01)
+
+
+async def test_a_job_that_two_cancel_ends_once(desk: JobDesk) -> None:
+    job = await desk.submit(order(request(num_inference_steps=900, progress=True)))
+    watching = asyncio.ensure_future(_ends(desk, job))
+    await _first_step(desk, job)
+    assert {j.state for j in await asyncio.gather(*(desk.cancel(job.id) for _ in range(5)))} == {JobState.CANCELLED}
+    assert await watching == 1
+
+
+async def _ends(desk: JobDesk, job: Job) -> int:
+    async with aclosing(desk._bus.watch(job.id)) as happenings:  # type: ignore[type-var]
+        ends = 0
+        with suppress(TimeoutError):
+            async with asyncio.timeout(5):
+                async for event in happenings:
+                    ends += event["event"] == "cancelled"
+        return ends
+
+
+async def test_a_known_key_is_answered_in_a_full_line(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path, max_per_caller=1) as desk:
+        job = await desk.submit(order(request(num_inference_steps=900), idempotency_key="k"))
+        assert (await desk.submit(order(idempotency_key="k"))).id == job.id
+
+
+async def test_a_result_that_is_gone_is_drawn_again(desk: JobDesk, storage: Storage) -> None:
+    first = await finished(desk, await desk.submit(order(request(seed=5, progress=True), repeatable=True)))
+    await storage.delete([first.results[0].key])
+    again = await desk.submit(order(request(seed=5, progress=True), repeatable=True))
+    assert (await finished(desk, again)).attempts == 1
+
+
+async def test_two_desks_do_not_share_a_file(engine: Engine, tmp_path: Path) -> None:
+    producer = EngineProducer(engine)
+    async with job_desk(producer, tmp_path):
+        with pytest.raises(LedgerUnavailable):
+            async with job_desk(producer, tmp_path):
+                pass
+
+
+async def test_redis_may_come_after_the_server(engine: Engine, tmp_path: Path, storage: Storage) -> None:
+    redis = RedisServer(tmp_path)
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, storage) as desk:
+        with pytest.raises(LedgerUnavailable):
+            await desk.submit(order())
+        with redis.running():
+            job = await desk.submit(order())
+            assert (await finished(desk, job)).state is JobState.COMPLETED

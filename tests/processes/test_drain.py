@@ -1,0 +1,195 @@
+"""A server that is told to stop: what it has in hand is finished, new requests are sent away, jobs go on later."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import aclosing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
+
+from jobs.desk import JobDesk
+from jobs.job import Job, JobState
+from jobs.queue import QueueSettings
+from runners.engine.engine import Engine
+from tests.support.drawing import request
+from tests.support.job_desk import EngineProducer, finished, job_desk, order
+from tests.support.redis_server import RedisServer, redis_server
+from tests.support.replica import Replica, replica
+from tests.support.serving import wait_for, write_tiny_catalogue
+
+LONG = 900
+"""Steps of a picture that takes seconds."""
+FINAL = ("completed", "failed", "cancelled")
+IDLE_END_S = 15.0
+"""Generous: by itself it takes two seconds, and tests share their machine."""
+SLOWED = {"JUBAKO_BATCH_TOKENS": "64", "JUBAKO_MAX_RUNNING": "2"}
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_catalogue(tmp_path_factory.mktemp("drain"))
+
+
+@pytest.fixture
+def server(catalogue: Path, tmp_path: Path) -> Iterator[Replica]:
+    files = {"JUBAKO_JOBS_FILE": str(tmp_path / "jobs.sqlite"), "JUBAKO_STORAGE": str(tmp_path / "files")}
+    with replica(catalogue, **files, **SLOWED) as server:
+        yield server
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[RedisServer]:
+    with redis_server(tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor() as pool:
+        yield pool
+
+
+def draw(server: Replica, steps: int = 2) -> httpx.Response:
+    body = {"prompt": "a red apple", "num_inference_steps": steps, "seed": 3}
+    return httpx.post(f"{server.url}/text_to_image", json=body, timeout=120)
+
+
+def in_hand(server: Replica) -> int:
+    model: dict[str, Any] = server.get("/health").json()["models"][0]
+    return int(model["running"])
+
+
+def drawing(server: Replica, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+    """Begin a long picture."""
+    picture = pool.submit(draw, server, LONG)
+    wait_for(lambda: in_hand(server) == 1)
+    return picture
+
+
+def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Replica, pool: ThreadPoolExecutor) -> None:
+    picture = drawing(server, pool)
+    server.tell_to_stop()
+    wait_for(lambda: server.get("/readyz").status_code == 503)
+    fields = {"prompt": "a red apple"}
+    bodies = {}
+    for path in ("/text_to_image", "/v1/images/generations", "/api/tiny/t2i", "/pipeline/generate"):
+        answer = httpx.post(f"{server.url}{path}", json=fields, timeout=60)
+        assert (answer.status_code, answer.headers["connection"]) == (503, "close"), path
+        assert int(answer.headers["retry-after"]) > 0
+        bodies[path] = answer.json()
+    assert bodies["/text_to_image"]["code"] == "busy"
+    assert "being stopped" in bodies["/v1/images/generations"]["error"]["message"]
+    assert not picture.done(), "it was long enough for all of this"
+    assert server.get("/livez").status_code == 200
+    assert picture.result().status_code == 200
+    assert server.stopped() == 0
+
+
+def test_a_picture_over_a_websocket_is_in_hand_as_any_other(server: Replica, pool: ThreadPoolExecutor) -> None:
+    address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
+    with connect(address, max_size=None) as socket:
+        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
+        wait_for(lambda: in_hand(server) == 1)
+        server.tell_to_stop()
+        wait_for(lambda: server.get("/readyz").status_code == 503)
+        with pytest.raises(InvalidStatus) as refused:
+            connect(address)
+        assert refused.value.response.status_code == 503
+        *_, last = [json.loads(text) for text in socket]
+    assert last == {"type": "done", "images": 1}
+    assert server.stopped() == 0
+
+
+def test_jobs_that_take_longer_go_back_and_are_done_by_the_next_start(catalogue: Path, tmp_path: Path) -> None:
+    files = {"JUBAKO_JOBS_FILE": str(tmp_path / "jobs.sqlite"), "JUBAKO_STORAGE": str(tmp_path / "files")}
+    with replica(catalogue, **files, **SLOWED, JUBAKO_DRAIN_S="6") as server, ThreadPoolExecutor() as pool:
+        ids = [server.submit(num_inference_steps=400, seed=seed) for seed in range(2)]
+        wait_for(lambda: server.status(ids[0])["progress"] > 1)
+        picture = pool.submit(draw, server, LONG)
+        processes = psutil.Process(server.pid).children(recursive=True)
+        watcher = pool.submit(server.get, f"/api/{ids[1]}/events")
+        told = time.monotonic()
+        server.tell_to_stop()
+        assert server.stopped() == 0
+        assert time.monotonic() - told < 6 + IDLE_END_S
+        assert not any(process.is_running() for process in processes)
+        assert picture.result().status_code == 503
+        with pytest.raises(httpx.TransportError):
+            watcher.result()
+        server.start()
+        wait_for(lambda: all(server.status(i)["status"] in FINAL for i in ids), 120)
+        assert {server.status(i)["error"] for i in ids} == {None}
+        assert server.status(ids[0])["attempts"] == 2
+
+
+def test_an_idle_server_ends_at_once(server: Replica) -> None:
+    told = time.monotonic()
+    server.tell_to_stop(signal.SIGINT)
+    assert server.stopped() == 0
+    assert time.monotonic() - told < IDLE_END_S
+
+
+def test_whoever_is_told_twice_does_not_wait(server: Replica, pool: ThreadPoolExecutor) -> None:
+    picture = drawing(server, pool)
+    server.tell_to_stop()
+    wait_for(lambda: server.get("/readyz").status_code == 503)
+    server.tell_to_stop(signal.SIGINT)
+    assert picture.result().status_code == 503
+    assert server.stopped() == 0
+
+
+def test_a_service_manager_may_tell_every_process(server: Replica, pool: ThreadPoolExecutor) -> None:
+    """As systemd does by default: the supervisor then tells the others once more."""
+    picture = drawing(server, pool)
+    for process in psutil.Process(server.pid).children(recursive=True):
+        os.kill(process.pid, signal.SIGTERM)
+    server.tell_to_stop()
+    assert picture.result().status_code == 200
+    assert server.stopped() == 0
+
+
+async def begun(desk: JobDesk, job: Job) -> None:
+    """Wait for a job's first step."""
+    async with asyncio.timeout(60), aclosing(desk.watch(job.id)) as happenings:
+        async for event in happenings:
+            if event["event"] == "step":
+                return
+
+
+async def test_a_job_in_hand_of_a_desk_that_closes_is_anothers_at_once(
+    engine: Engine, tmp_path: Path, redis: RedisServer
+) -> None:
+    # By itself, Redis would give it to another only after this time.
+    queue = QueueSettings(redis.url, concurrency=8, redelivery=timedelta(hours=1))
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
+        job = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        await begun(desk, job)
+    async with job_desk(EngineProducer(engine), tmp_path, redis.url, queue=queue) as desk:
+        done = await finished(desk, job)
+    assert (done.state, done.attempts) == (JobState.COMPLETED, 2)
+
+
+async def test_a_desk_that_finishes_takes_nothing_new(engine: Engine, tmp_path: Path) -> None:
+    async with job_desk(EngineProducer(engine), tmp_path) as desk:
+        long = await desk.submit(order(request(num_inference_steps=300, progress=True)))
+        await begun(desk, long)
+        finishing = asyncio.create_task(desk.finished())
+        # A read of the queue that had begun may still bring one.
+        await asyncio.sleep(0.5)
+        new = await desk.submit(order(request()))
+        await finishing
+        assert (await desk.get(long.id)).state is JobState.COMPLETED
+        assert (await desk.get(new.id)).state is JobState.PENDING

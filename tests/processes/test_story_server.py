@@ -1,0 +1,142 @@
+"""The storyboard server as its document starts it, and the document's examples against it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.support.serving import ROOT, free_port, wait_for
+
+LORA = ROOT / "models" / "miniature" / "loras" / "frame.safetensors"
+START_S = 240.0
+# Fewer steps than the miniature's own would do for a test, but its document's examples say none.
+TRIES = {"JUBAKO_STORY_MAX_TRIES": "1"}
+QUICK = {"num_inference_steps": 2, "num_frames": 6}
+
+
+@contextmanager
+def running(*command: str, folder: Path, log: Path, **variables: str) -> Iterator[httpx.Client]:
+    """Run a command of the document on a free port, from a folder, until it has loaded its model."""
+    port = free_port()
+    ours = ("JUBAKO_", "OPENAI_", "LORA_")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            [sys.executable, *command, "--port", str(port)],
+            cwd=folder,
+            env={**environment, "JUBAKO_DEVICE": "cpu", **TRIES, **variables},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+            wait_for(lambda: server.poll() is not None or is_loaded(client), START_S)
+            assert server.poll() is None, log.read_text()
+            yield client
+    finally:
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+
+
+def is_loaded(client: httpx.Client) -> bool:
+    try:
+        return bool(client.get("/health").json()["model_loaded"])
+    except httpx.TransportError:
+        return False
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+    folder = tmp_path_factory.mktemp("elsewhere")
+    command = (str(ROOT / "api" / "server.py"), "--lora-path", str(LORA))
+    with running(*command, folder=folder, log=folder / "log") as client:
+        yield client
+
+
+def generate(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
+    answer = client.post("/generate", json=body)
+    assert answer.status_code == 200, answer.text
+    made: dict[str, Any] = answer.json()
+    return made
+
+
+@pytest.mark.parametrize("address", ["/", "/health"])
+def test_its_health_is_the_documents(address: str, server: httpx.Client) -> None:
+    body = server.get(address).json()
+    assert body.items() >= {"status": "running", "model_loaded": True, "lora_path": str(LORA)}.items()
+    assert "ref_guided_available" in body
+
+
+def test_the_documents_request_with_curl(server: httpx.Client) -> None:
+    body = {"prompt": "Aldar Kose tricks a merchant and steals his horse", "use_ref_guided": False, "seed": 42}
+    command = ["curl", "-s", "-X", "POST", f"{server.base_url}/generate", "-H", "Content-Type: application/json"]
+    run = subprocess.run([*command, "-d", json.dumps(body)], capture_output=True, check=True)
+    answer = json.loads(run.stdout)
+    assert (answer["success"], answer["story_prompt"], answer["mode"]) == (True, body["prompt"], "simple")
+    assert answer["num_frames"] == len(answer["frames"])
+    assert [frame["frame_number"] for frame in answer["frames"]] == list(range(1, answer["num_frames"] + 1))
+    assert 6 <= answer["num_frames"] <= 10
+    picture = Image.open(BytesIO(base64.b64decode(answer["frames"][0]["image"])))
+    assert (picture.format, picture.size) == ("PNG", (128, 128))
+    assert all(-1 <= frame["clip_score"] <= 1 for frame in answer["frames"])
+
+
+def test_the_same_request_gives_the_same_bytes(server: httpx.Client) -> None:
+    body = {"prompt": "Aldar Kose riding his horse", "seed": 123, **QUICK}
+    one, other = (generate(server, body)["frames"] for _ in range(2))
+    assert one == other
+    assert one != generate(server, {**body, "seed": 124})["frames"]
+
+
+def test_it_documents_itself(server: httpx.Client) -> None:
+    assert server.get("/docs").status_code == server.get("/redoc").status_code == 200
+    assert {"/generate", "/health", "/"} <= server.get("/openapi.json").json()["paths"].keys()
+
+
+def test_what_it_refuses_is_told_as_the_document_says(server: httpx.Client) -> None:
+    answer = server.post("/generate", json={"prompt": "short"})
+    assert answer.is_client_error
+    assert "at least 10 characters" in answer.json()["detail"]
+
+
+def test_uvicorn_serves_the_application_in_several_processes(tmp_path: Path) -> None:
+    command = ("-m", "uvicorn", "api.server:app", "--host", "127.0.0.1", "--workers", "2")
+    with running(*command, folder=ROOT, log=tmp_path / "log", LORA_PATH=str(LORA)) as client:
+        made = generate(client, {"prompt": "A fox finds a key in the castle", **QUICK})
+        assert client.get("/health").json()["lora_path"] == str(LORA)
+    assert len(made["frames"]) == 6
+    assert (tmp_path / "log").read_text().count("Application startup complete") == 2
+
+
+def test_keys_are_asked_for_here_too(tmp_path: Path) -> None:
+    command = (str(ROOT / "api" / "server.py"),)
+    with running(*command, folder=tmp_path, log=tmp_path / "log", JUBAKO_API_KEYS="aidana:0123456789abcdef") as client:
+        assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
+
+
+def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path: Path) -> None:
+    run = subprocess.run(
+        [sys.executable, str(ROOT / "api" / "server.py"), "--port", str(free_port())],
+        cwd=tmp_path,
+        env={**os.environ, "JUBAKO_STORY_MODEL": "miniatur"},
+        capture_output=True,
+        text=True,
+        timeout=START_S,
+        check=False,
+    )
+    assert run.returncode != 0
+    assert "jubako: JUBAKO_STORY_MODEL: 'miniatur' is none of the served models" in run.stderr
+    assert "Traceback" not in run.stderr

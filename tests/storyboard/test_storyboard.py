@@ -1,0 +1,412 @@
+"""Stories into frames: a tiny SDXL with a LoRA and an IP-Adapter, drawn by the real engine in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from safetensors.torch import load_file, save_file
+
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
+from core.events import Event
+from core.request import GenerationRequest, Lora
+from models.catalogue.served import CHARACTER, served_catalogue
+from models.catalogue.sources import Source
+from runners.host.host import Host
+from settings import Settings
+from standalone.in_process import HostRunner
+from storyboard.errors import NotInitialized
+from storyboard.frames import Drawn, Finished, FrameDone, Planned, Storyboard
+from storyboard.maker import Maker
+from storyboard.resolved_story import seed_of
+from storyboard.scenes import Plan, PlanRequest
+from storyboard.scoring.pairs import Pair
+from storyboard.story import Story
+from tests.support.drawing import largest_difference, photo
+from tests.support.stories import (
+    SCENES,
+    STORY,
+    Scores,
+    Studio,
+    board_of,
+    events_of,
+    story_studio,
+    write_story_catalogue,
+)
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+THRESHOLD = 0.5
+
+
+@pytest.fixture(scope="module")
+def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_story_catalogue(tmp_path_factory.mktemp("stories"))
+
+
+def settings_with(catalogue: Path, **changes: Any) -> Settings:
+    fields = {"story_clip_threshold": THRESHOLD, "device": "cpu", **changes}
+    return Settings(catalogue=catalogue, JUBAKO_MODELS="tiny-xl,tiny").model_copy(update=fields)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def studio(catalogue: Path) -> AsyncIterator[Studio]:
+    async with story_studio(settings_with(catalogue)) as studio:
+        # What is timed below must not wait for the model.
+        await board_of(studio.maker, seed=1)
+        yield studio
+
+
+def bytes_of(board: Storyboard) -> list[bytes]:
+    return [frame.picture.image.tobytes() for frame in board.frames]
+
+
+class TestFrames:
+    async def test_a_story_has_a_frame_for_each_scene_in_order(self, studio: Studio) -> None:
+        board = await board_of(studio.maker)
+        assert [frame.scene.prompt for frame in board.frames] == list(SCENES)
+        assert [frame.request.prompt for frame in board.frames] == list(SCENES)
+        assert (board.model, board.plan.planner, board.story.mode, board.error) == ("tiny-xl", "scenes", "simple", None)
+
+    async def test_each_frame_has_a_seed_of_its_own_that_follows_from_the_story(self, studio: Studio) -> None:
+        board = await board_of(studio.maker, seed=7)
+        assert [frame.picture.seed for frame in board.frames] == [seed_of(7, n, 1) for n in range(1, 7)]
+        assert len({seed_of(seed, n, attempt) for seed in (7, 8) for n in range(10) for attempt in range(3)}) == 60
+
+    async def test_the_same_story_gives_the_same_bytes(self, studio: Studio) -> None:
+        first, again = await board_of(studio.maker, seed=7), await board_of(studio.maker, seed=7)
+        assert bytes_of(first) == bytes_of(again)
+        assert bytes_of(await board_of(studio.maker, seed=8)) != bytes_of(first)
+
+    async def test_frames_share_passes(self, studio: Studio) -> None:
+        studio.passes.calls.clear()
+        await board_of(studio.maker, num_inference_steps=8)
+        calls = Counter(studio.passes.calls)
+        assert max(calls) == len(SCENES)
+        assert sum(studio.passes.calls) == 8 * len(SCENES)
+        assert len(studio.passes.calls) <= 12, calls
+
+    async def test_events_tell_the_plan_each_step_and_each_frame(self, studio: Studio) -> None:
+        events = await events_of(studio.maker)
+        assert isinstance(events[0], Planned)
+        assert isinstance(events[-1], Finished)
+        assert sum(isinstance(event, Drawn) for event in events) == 4 * len(SCENES)
+        done = [event for event in events if isinstance(event, FrameDone)]
+        assert [(event.done, event.of) for event in done] == [(n, 6) for n in range(1, 7)]
+
+    async def test_what_is_said_of_frames_reaches_the_model(self, studio: Studio) -> None:
+        wanted = {"width": 32, "height": 64, "num_inference_steps": 3, "guidance_scale": 2.0, "negative_prompt": "blur"}
+        board = await board_of(studio.maker, **wanted)
+        assert {name: getattr(board.frames[0].request, name) for name in wanted} == wanted
+        assert board.frames[0].picture.image.size == (32, 64)
+
+    async def test_a_story_of_many_lines_is_one_in_the_log(
+        self, studio: Studio, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        logger = logging.getLogger("jubako.storyboard")
+        logger.addHandler(caplog.handler)
+        with caplog.at_level(logging.INFO, logger.name):
+            await board_of(studio.maker, prompt="a story\nof an apple")
+        logger.removeHandler(caplog.handler)
+        told = [record.getMessage() for record in caplog.records if record.name == logger.name]
+        assert "a story\\nof an apple" in told[0]
+        assert not any("\n" in line for line in told)
+
+    async def test_the_planner_is_told_everything(self, studio: Studio) -> None:
+        await board_of(studio.maker, num_frames=9, gpt_temperature=0.2, seed=3)
+        planner: Any = studio.maker.planner
+        asked: PlanRequest = planner.asked[-1]
+        assert (asked.story, asked.num_frames, asked.temperature, asked.seed) == (STORY, 9, 0.2, 3)
+        assert (asked.entry.id, asked.trigger) == ("tiny-xl", "")
+
+
+class TestValidation:
+    async def test_a_poor_frame_is_drawn_again_with_another_seed(self, studio: Studio) -> None:
+        scores = falling("a green tree", 0.2, 0.9)
+        board = await board_of(studio.with_(scores=scores))
+        frame = board.frames[2]
+        assert (frame.tries, frame.clip_score, frame.picture.seed) == (2, 0.9, seed_of(42, 3, 2))
+        assert [other.tries for other in board.frames] == [1, 1, 2, 1, 1, 1]
+
+    async def test_the_best_is_kept_when_none_is_good(self, studio: Studio) -> None:
+        board = await board_of(studio.with_(scores=falling("a green tree", 0.1, 0.3, 0.2)))
+        frame = board.frames[2]
+        assert (frame.tries, frame.clip_score, frame.picture.seed) == (3, 0.3, seed_of(42, 3, 2))
+
+    async def test_a_story_may_have_a_threshold_and_tries_of_its_own(self, studio: Studio) -> None:
+        poor = Scores(lambda *_: 0.6)
+        assert [f.tries for f in (await board_of(studio.with_(scores=poor))).frames] == [1] * 6
+        strict = await board_of(studio.with_(scores=poor), clip_threshold=0.7, max_tries=2)
+        assert [frame.tries for frame in strict.frames] == [2] * 6
+
+    async def test_what_is_made_later_is_made_as_the_operator_had_it_then(self, studio: Studio) -> None:
+        story = await studio.maker.take_in(Story(prompt=STORY, use_ref_guided=True))
+        assert (story.model, story.clip_threshold, story.max_tries, story.reference_scale) == (
+            "tiny-xl",
+            THRESHOLD,
+            3,
+            0.2,
+        )
+
+    async def test_frames_are_compared_with_their_prompts(self, studio: Studio) -> None:
+        scores = Scores(lambda *_: 1.0)
+        await board_of(studio.with_(scores=scores))
+        assert sorted(text for text, _ in scores.given) == sorted(SCENES)
+
+    async def test_without_a_scorer_there_are_frames_and_a_warning(self, studio: Studio) -> None:
+        board = await board_of(studio.with_(scores=Away()))
+        assert [(frame.clip_score, frame.tries) for frame in board.frames] == [(None, 1)] * 6
+        assert board.warnings == ("frames are neither scored nor drawn again: the scorer is away",)
+
+    async def test_a_rate_that_is_used_up_leaves_the_best(self, studio: Studio) -> None:
+        maker = studio.with_(scores=Scores(lambda *_: 0.1), meter=Purse(pictures=7))
+        assert sum(frame.tries for frame in (await board_of(maker)).frames) == 7
+
+    async def test_a_try_that_fails_leaves_the_best(self, studio: Studio) -> None:
+        jammed = {"tiny-xl": Jammed(studio.hosts["tiny-xl"], room=8)}
+        board = await board_of(studio.with_(scores=Scores(lambda *_: 0.1), runners=jammed))
+        assert sorted(frame.tries for frame in board.frames) in ([1, 1, 1, 1, 2, 2], [1, 1, 1, 1, 1, 3])
+
+    async def test_a_rate_that_is_too_small_refuses_the_story_before_it_draws(self, studio: Studio) -> None:
+        studio.passes.calls.clear()
+        with pytest.raises(RateExceeded):
+            await board_of(studio.with_(meter=Purse(pictures=5)))
+        assert studio.passes.calls == []
+
+
+class TestReferences:
+    async def test_the_others_are_drawn_after_the_first(self, studio: Studio) -> None:
+        board = await board_of(studio.maker, use_ref_guided=True)
+        first, *others = board.frames
+        assert board.story.mode == "ref_guided"
+        assert first.request.reference_image is None
+        for frame in others:
+            assert frame.request.reference_image is not None
+            assert frame.request.reference_image.tobytes() == first.picture.image.tobytes()
+            assert frame.request.reference_scale == 0.2
+        simple = await board_of(studio.maker)
+        assert bytes_of(simple)[0] == bytes_of(board)[0]
+        assert all(one != other for one, other in zip(bytes_of(simple)[1:], bytes_of(board)[1:], strict=True))
+
+    async def test_the_reference_is_a_frame_that_was_accepted(self, studio: Studio) -> None:
+        board = await board_of(studio.with_(scores=falling(SCENES[0], 0.1, 0.9)), use_ref_guided=True)
+        assert board.frames[0].picture.seed == seed_of(42, 1, 2)
+        assert board.frames[1].request.reference_image is not None
+        assert board.frames[1].request.reference_image.tobytes() == board.frames[0].picture.image.tobytes()
+
+    async def test_a_given_reference_guides_all_frames_at_once(self, studio: Studio) -> None:
+        studio.passes.calls.clear()
+        board = await board_of(studio.maker, reference_image=photo(), reference_scale=0.6)
+        assert max(studio.passes.calls) == len(SCENES)
+        for frame in board.frames:
+            assert frame.request.reference_image is not None
+            assert frame.request.reference_image.tobytes() == photo().tobytes()
+            assert frame.request.reference_scale == 0.6
+
+    async def test_a_model_without_an_ip_adapter_says_so(self, studio: Studio) -> None:
+        with pytest.raises(InvalidRequest, match="use_ref_guided: tiny has no IP-Adapter"):
+            await board_of(studio.maker, model="tiny", use_ref_guided=True)
+
+    async def test_a_scale_without_a_reference_is_refused(self, studio: Studio) -> None:
+        with pytest.raises(InvalidRequest, match="reference_scale"):
+            await board_of(studio.maker, reference_scale=0.5)
+
+
+class TestCharacters:
+    async def test_a_named_lora_changes_every_frame(self, studio: Studio) -> None:
+        plain = await board_of(studio.maker)
+        worn = await board_of(studio.maker, loras=[{"name": "character"}])
+        assert all(one != other for one, other in zip(bytes_of(plain), bytes_of(worn), strict=True))
+
+    async def test_the_operators_lora_is_worn_and_its_trigger_told(self, studio: Studio) -> None:
+        maker = studio.with_(settings={"story_lora": "character", "story_lora_trigger": "aldar"})
+        board = await board_of(maker)
+        assert [frame.request.loras for frame in board.frames] == [(Lora(name="character"),)] * 6
+        planner: Any = maker.planner
+        assert planner.asked[-1].trigger == "aldar"
+        own = await board_of(maker, loras=[{"name": "character", "scale": 0.5}])
+        assert own.frames[0].request.loras == (Lora(name="character", scale=0.5),)
+        assert planner.asked[-1].trigger == ""
+
+    async def test_an_unknown_lora_is_refused_with_those_there_are(self, studio: Studio) -> None:
+        with pytest.raises(InvalidRequest, match=r"loras.*nobody.*character"):
+            await board_of(studio.maker, loras=[{"name": "nobody"}])
+
+    async def test_a_lora_of_another_family_is_named(self, studio: Studio) -> None:
+        with pytest.raises(LoadFailed, match=r"'stranger'.*not made for this model"):
+            await board_of(studio.maker, loras=[{"name": "stranger"}])
+
+    async def test_the_lora_of_the_path_is_among_those_of_the_model(self, catalogue: Path) -> None:
+        file = catalogue.parent / "character.safetensors"
+        async with story_studio(settings_with(catalogue, lora_path=file)) as studio:
+            board = await board_of(studio.maker)
+            named = await board_of(studio.maker, loras=[{"name": "character"}])
+            assert board.frames[0].request.loras == (Lora(name=CHARACTER),)
+            assert bytes_of(board) == bytes_of(named)
+
+    async def test_a_path_may_be_a_folder(self, catalogue: Path, tmp_path: Path) -> None:
+        (tmp_path / "pytorch_lora_weights.safetensors").symlink_to(catalogue.parent / "character.safetensors")
+        async with story_studio(settings_with(catalogue, lora_path=tmp_path)) as studio:
+            named = await board_of(studio.maker, loras=[{"name": "character"}])
+            assert bytes_of(await board_of(studio.maker)) == bytes_of(named)
+
+    async def test_a_folder_may_be_one_of_pefts_own(self, catalogue: Path, tmp_path: Path) -> None:
+        weights = load_file(catalogue.parent / "character.safetensors")
+        own = {f"base_model.model.{name.removeprefix('unet.')}": weight for name, weight in weights.items()}
+        save_file(own, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text('{"r": 3, "lora_alpha": 6}')
+        async with story_studio(settings_with(catalogue, lora_path=tmp_path)) as studio:
+            named = await board_of(studio.maker, loras=[{"name": "character", "scale": 2.0}])
+            for one, other in zip((await board_of(studio.maker)).frames, named.frames, strict=True):
+                assert largest_difference(one.picture.image, other.picture.image) <= 1
+
+    async def test_a_path_that_is_not_there_is_the_documents_error(self, catalogue: Path) -> None:
+        async with story_studio(settings_with(catalogue, lora_path=Path("/nowhere/final"))) as studio:
+            with pytest.raises(NotInitialized, match=r"Set LORA_PATH .*/nowhere/final"):
+                await board_of(studio.maker)
+
+    async def test_a_path_to_a_lora_of_another_family_is_too(self, catalogue: Path) -> None:
+        file = catalogue.parent / "stranger.safetensors"
+        async with story_studio(settings_with(catalogue, lora_path=file)) as studio:
+            with pytest.raises(NotInitialized, match="not made for this model"):
+                await board_of(studio.maker)
+
+    async def test_the_model_of_stories_need_not_be_the_first(self, catalogue: Path) -> None:
+        settings = settings_with(catalogue, story_model="tiny", lora_path=catalogue.parent / "stranger.safetensors")
+        served = served_catalogue(settings)
+        assert CHARACTER in served.get("tiny").loras
+        assert CHARACTER not in served.get("tiny-xl").loras
+
+
+class TestEnds:
+    async def test_a_deadline_returns_the_frames_that_are_done(self, studio: Studio) -> None:
+        runners = {"tiny-xl": Stuck(studio.hosts["tiny-xl"], "a green car", "a red car")}
+        board = await board_of(studio.with_(runners=runners), deadline_s=4)
+        assert [frame.scene.number for frame in board.frames] == [1, 2, 3, 5]
+        assert board.error == "deadline_s: 4 s have passed with 4 of 6 frames done"
+
+    async def test_a_deadline_delivers_frames_that_wait_for_a_score_or_are_drawn_again(self, studio: Studio) -> None:
+        events = await events_of(studio.with_(scores=Slow("a green car", "a red car")), deadline_s=4)
+        delivered = [event for event in events if isinstance(event, FrameDone)]
+        assert sorted(event.frame.scene.number for event in delivered) == [1, 2, 3, 4, 5, 6]
+        assert [(event.done, event.of) for event in delivered] == [(n, 6) for n in range(1, 7)]
+        assert isinstance(events[-1], Finished)
+        board = events[-1].storyboard
+        assert [frame.clip_score for frame in board.frames] == [1.0, 1.0, 1.0, None, 1.0, None]
+        assert (board.error, board.warnings) == (
+            None,
+            ("deadline_s: 4 s have passed while frames were scored or drawn again",),
+        )
+
+    async def test_a_deadline_without_any_frame_is_an_error(self, studio: Studio) -> None:
+        with pytest.raises(DeadlineExceeded, match="before the first frame"):
+            await board_of(studio.maker, num_inference_steps=800, deadline_s=2)
+        await until_idle(studio)
+
+    async def test_leaving_frees_everything(self, studio: Studio) -> None:
+        async with aclosing(studio.maker.make(Story(prompt=STORY, num_inference_steps=800))) as happenings:
+            async for event in happenings:
+                if isinstance(event, Drawn):
+                    assert studio.running == len(SCENES)
+                    break
+        await until_idle(studio)
+
+    async def test_one_frame_that_fails_ends_the_story_and_its_other_frames(self, studio: Studio) -> None:
+        with pytest.raises(InvalidRequest, match="clip is broken"):
+            await board_of(studio.with_(scores=Broken()), num_inference_steps=40)
+        await until_idle(studio)
+
+    async def test_a_story_that_cannot_be_planned_says_why(self, studio: Studio) -> None:
+        with pytest.raises(PlanningFailed, match="no answer"):
+            await board_of(studio.with_(planner=Speechless()))
+
+    async def test_what_no_frame_could_be_is_refused_before_planning(self, studio: Studio) -> None:
+        maker: Maker = studio.with_(planner=Speechless())
+        with pytest.raises(InvalidRequest, match="width"):
+            await board_of(maker, width=33)
+
+
+def falling(prompt: str, *scores: float) -> Scores:
+    """Scores of the tries of one scene; all others are good at once."""
+    left = list(scores)
+    return Scores(lambda _, text: left.pop(0) if text == prompt else 1.0)
+
+
+class Away:
+    async def compare(self, clip: Source, pair: Pair) -> float:
+        raise Busy("the scorer is away")
+
+
+class Broken:
+    async def compare(self, clip: Source, pair: Pair) -> float:
+        raise InvalidRequest("clip", "clip is broken")
+
+
+class Slow:
+    """Never has a score for some texts."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = texts
+
+    async def compare(self, clip: Source, pair: Pair) -> float:
+        if pair[1] in self._texts:
+            await asyncio.Event().wait()
+        return 1.0
+
+
+class Stuck(HostRunner):
+    """Never draws some prompts."""
+
+    def __init__(self, host: Host, *prompts: str) -> None:
+        super().__init__(host)
+        self._prompts = prompts
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        if request.prompt in self._prompts:
+            await asyncio.Event().wait()
+        async with aclosing(super().generate(request)) as happenings:
+            async for event in happenings:
+                yield event
+
+
+class Jammed(HostRunner):
+    """Has room for no more than so many requests, ever."""
+
+    def __init__(self, host: Host, room: int) -> None:
+        super().__init__(host)
+        self._room = room
+
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        self._room -= 1
+        if self._room < 0:
+            raise Busy("the line is full")
+        return super().generate(request)
+
+
+class Speechless:
+    async def plan(self, request: PlanRequest) -> Plan:
+        raise PlanningFailed("there is no answer")
+
+
+class Purse:
+    """A caller's rate of so many pictures."""
+
+    def __init__(self, pictures: int) -> None:
+        self._left = pictures
+
+    async def charge(self, request: GenerationRequest) -> None:
+        if self._left < request.num_images:
+            raise RateExceeded("too much")
+        self._left -= request.num_images
+
+
+async def until_idle(studio: Studio) -> None:
+    async with asyncio.timeout(20):
+        while studio.running:  # noqa: ASYNC110, since engines tell nobody that they are idle
+            await asyncio.sleep(0.01)

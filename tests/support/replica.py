@@ -1,0 +1,122 @@
+"""A server that can be killed as a whole and started again."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from tests.support.serving import ROOT, free_port, serving_environment, wait_for
+
+READY_TIMEOUT_S = 240.0
+
+
+@dataclass
+class Replica:
+    """`environment` goes beyond the tests' usual one, and `prefix` before the command that starts it."""
+
+    catalogue: Path
+    environment: Mapping[str, str]
+    port: int = field(default_factory=free_port)
+    service: str = "service:Jubako"
+    host: str = "127.0.0.1"
+    prefix: tuple[str, ...] = ()
+    _process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.port}"
+
+    def start(self) -> None:
+        self.begin()
+        wait_for(self._ready, READY_TIMEOUT_S)
+
+    def begin(self) -> None:
+        """Start it, without waiting until it is ready."""
+        command = [*self.prefix, sys.executable, "-m", "bentoml", "serve", self.service, "--port", str(self.port)]
+        environment = {**serving_environment(self.catalogue, self.port), "JUBAKO_MODELS": "tiny", **self.environment}
+        with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
+            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+
+    def kill(self) -> None:
+        """As a power cut would: gateway, runners and all, at once."""
+        if self._process is not None:
+            top = psutil.Process(self._process.pid)
+            # The processes of services have groups of their own, and would live on.
+            for process in (top, *top.children(recursive=True)):
+                process.kill()
+            self._ended()
+
+    def stop(self) -> None:
+        """As an operator would."""
+        if self._process is not None:
+            self.tell_to_stop()
+            self._ended()
+
+    def tell_to_stop(self, number: int = signal.SIGTERM) -> None:
+        """Send a signal to the process that was started, and to no other."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def stopped(self) -> int:
+        """Wait for the end; return the exit status."""
+        process = self._process
+        assert process is not None
+        self._ended()
+        return process.returncode
+
+    @property
+    def pid(self) -> int:
+        """The process that starts and stops the others."""
+        assert self._process is not None
+        return self._process.pid
+
+    def runner_pid(self) -> int:
+        """The process of the model."""
+        pid: int = self.get("/health").json()["models"][0]["pid"]
+        return pid
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=60)
+
+    def submit(self, **fields: Any) -> str:
+        """Submit a text-to-image job; return its id."""
+        answer = httpx.post(f"{self.url}/api/tiny/t2i", json={"prompt": "a red apple", **fields}, timeout=60)
+        assert answer.status_code == 200, answer.text
+        session_id: str = answer.json()["session_id"]
+        return session_id
+
+    def status(self, session_id: str) -> dict[str, Any]:
+        body: dict[str, Any] = self.get(f"/api/{session_id}/status").json()
+        return body
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, "the server ended; see its log"
+        try:
+            return self.get("/readyz").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def _ended(self) -> None:
+        assert self._process is not None
+        self._process.wait(timeout=60)
+        self._process = None
+
+
+@contextmanager
+def replica(catalogue: Path, service: str = "service:Jubako", **environment: str) -> Iterator[Replica]:
+    server = Replica(catalogue, environment, service=service)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()

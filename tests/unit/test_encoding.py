@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from core.errors import InvalidRequest
+from core.events import Picture
+from core.request import GenerationRequest, Lora, Task
+from gateway.media.encoding import (
+    PICTURE_FORMATS,
+    VIDEO_FORMATS,
+    OutputFormat,
+    encode_result,
+    format_for,
+    parameters_of,
+    read_parameters,
+)
+from tests.support.serving import photo
+
+PICTURE = Picture(index=1, seed=2**62, image=photo())
+
+
+def request(task: Task = Task.TEXT_TO_IMAGE, prompt: str = "ein Äpfel 🍎") -> GenerationRequest:
+    return GenerationRequest(
+        model="tiny",
+        task=task,
+        prompt=prompt,
+        negative_prompt="blurry",
+        width=64,
+        height=64,
+        num_inference_steps=7,
+        guidance_scale=2.5,
+        seed=2**62 - 1,
+        num_images=2,
+        scheduler="euler",
+        strength=0.5 if task is not Task.TEXT_TO_IMAGE else 1.0,
+    )
+
+
+def opened(data: bytes) -> Image.Image:
+    return Image.open(BytesIO(data))
+
+
+@pytest.mark.parametrize("output_format", PICTURE_FORMATS)
+def test_a_file_tells_how_its_picture_was_drawn(output_format: OutputFormat) -> None:
+    image = opened(encode_result(request(Task.IMAGE_TO_IMAGE), PICTURE, output_format, quality=80))
+    assert image.format == output_format.value.upper()
+    parameters = read_parameters(image)
+    assert parameters.pop("quality", 80) == 80
+    assert parameters == {
+        "model": "tiny",
+        "task": "image-to-image",
+        "prompt": "ein Äpfel 🍎",
+        "negative_prompt": "blurry",
+        "width": 64,
+        "height": 64,
+        "num_inference_steps": 7,
+        "guidance_scale": 2.5,
+        "scheduler": "euler",
+        "strength": 0.5,
+        "seed": 2**62,
+        "output_format": output_format.value,
+    }
+
+
+@pytest.mark.parametrize("output_format", PICTURE_FORMATS)
+def test_the_longest_prompts_fit(output_format: OutputFormat) -> None:
+    longest = "🍎" * 7000
+    image = opened(encode_result(request(prompt=longest), PICTURE, output_format, quality=80))
+    assert read_parameters(image)["prompt"] == longest
+
+
+def test_png_keeps_every_pixel() -> None:
+    data = encode_result(request(), PICTURE, OutputFormat.PNG, quality=1)
+    assert opened(data).tobytes() == PICTURE.image.tobytes()
+
+
+@pytest.mark.parametrize("output_format", [OutputFormat.JPEG, OutputFormat.WEBP])
+def test_quality_costs_bytes(output_format: OutputFormat) -> None:
+    small, large = (encode_result(request(), PICTURE, output_format, quality) for quality in (10, 95))
+    assert len(small) < len(large)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "WEBP"])
+def test_other_pictures_have_no_parameters(file_format: str) -> None:
+    buffer = BytesIO()
+    photo().save(buffer, file_format)
+    with pytest.raises(ValueError, match="no parameters"):
+        read_parameters(opened(buffer.getvalue()))
+
+
+def test_whatever_steers_a_picture_is_among_its_parameters() -> None:
+    steered = request().model_copy(
+        update={
+            "loras": (Lora(name="sketch", scale=0.5),),
+            "reference_image": photo(),
+            "reference_scale": 0.7,
+            "control_image": photo(),
+            "control_type": "canny",
+            "control_scale": 0.9,
+        }
+    )
+    parameters = parameters_of(steered, PICTURE)
+    assert parameters["loras"] == [{"name": "sketch", "scale": 0.5}]
+    assert parameters["reference_scale"] == 0.7
+    assert (parameters["control_type"], parameters["control_scale"]) == ("canny", 0.9)
+
+
+@pytest.mark.parametrize("task", [Task.TEXT_TO_IMAGE, Task.EDIT])
+def test_what_a_request_does_not_use_is_not_among_its_parameters(task: Task) -> None:
+    unused = {"strength", "loras", "reference_scale", "control_type", "control_scale", "num_frames", "fps"}
+    assert not unused & parameters_of(request(task), PICTURE).keys()
+
+
+@pytest.mark.parametrize("task", list(Task))
+def test_files_fit_their_task(task: Task) -> None:
+    fitting, others = (VIDEO_FORMATS, PICTURE_FORMATS) if task.is_video else (PICTURE_FORMATS, VIDEO_FORMATS)
+    assert format_for(task, None) is fitting[0]
+    assert [format_for(task, wanted) for wanted in fitting] == list(fitting)
+    for wanted in others:
+        with pytest.raises(InvalidRequest, match=f"{wanted} is no format for {task}; choose one of {fitting[0]}, "):
+            format_for(task, wanted)

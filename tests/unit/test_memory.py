@@ -1,0 +1,225 @@
+"""Memory options, on tiny models: what they change about the weights and what they leave equal about the pictures."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+from safetensors.torch import load_file
+
+from core.errors import LoadFailed
+from models.catalogue.entry import Entry, Memory
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel, load, load_pipelines
+from models.weights.memory import need_package
+from runners.engine.buckets import bucket_of
+from runners.engine.engine import Engine, EngineLimits
+from tests.support.crowds import crowd
+from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.serving import DEFAULTS, ENTRY_FIELDS
+from tests.tiny import TINY
+
+FLUX = FAMILIES["flux"]
+
+
+def tiny(family: str, folder: Path, **memory: Any) -> LoadedModel:
+    checkpoint = TINY[family].save(folder)
+    options = Memory.model_validate(memory)
+    pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=options)
+    buckets = options.batch_buckets if options.compile else ()
+    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"), batch_buckets=buckets)
+
+
+@pytest.mark.parametrize(("samples", "bucket"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (17, 24)])
+def test_a_batch_is_rounded_up_to_the_next_bucket(samples: int, bucket: int) -> None:
+    assert bucket_of(samples, (1, 2, 4, 8)) == bucket
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux", "z-image"])
+async def test_filled_batches_draw_the_same_pictures(family: str, tmp_path: Path) -> None:
+    model = tiny(family, tmp_path)
+    wanted = crowd(family, TINY[family])[:5]
+    plain = [draw_plain(model, each) for each in wanted]
+    sizes: list[int] = []
+    denoiser = model.components[model.family.denoiser]
+    denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
+    engine = Engine(replace(model, batch_buckets=(3, 7)), EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    assert set(sizes) <= {3, 7, 14}
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+async def test_a_batch_that_its_bucket_would_swell_beyond_the_budget_is_cut(tmp_path: Path) -> None:
+    model = tiny("stable-diffusion", tmp_path)
+    sizes: list[int] = []
+    denoiser = model.components[model.family.denoiser]
+    denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
+    latent_px = 64 // next(iter(model.pipelines.values())).vae_scale_factor
+    engine = Engine(replace(model, batch_buckets=(2, 4, 8)), EngineLimits(batch_tokens=6 * latent_px**2))
+    try:
+        # Two samples each, so that all three fill the budget, and their bucket of 8 would not fit.
+        results = await draw_together(engine, [request(seed=seed) for seed in range(3)])
+    finally:
+        engine.close()
+    assert all(pictures(events) for events in results)
+    assert set(sizes) == {2, 4}
+
+
+def batch_size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    return len(args[0] if args else next(value for value in kwargs.values() if isinstance(value, torch.Tensor | list)))
+
+
+async def test_sliced_and_tiled_decoding_equals_the_plain_pipeline_under_the_same_options(tmp_path: Path) -> None:
+    model = tiny("stable-diffusion", tmp_path, vae_slicing=True, vae_tiling=True)
+    vae = model.components["vae"]
+    assert vae.use_slicing
+    assert vae.use_tiling
+    wanted = [request(seed=seed, width=width) for seed, width in ((1, 64), (2, 64), (3, 128))]
+    plain = [draw_plain(model, each) for each in wanted]
+    engine = Engine(model, EngineLimits(batch_tokens=4096))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
+    asked = request(seed=4)
+    sliced = draw_plain(tiny("stable-diffusion", tmp_path / "sliced", vae_slicing=True), asked)
+    assert largest_difference(sliced, draw_plain(tiny("stable-diffusion", tmp_path / "plain"), asked)) == 0
+
+
+@pytest.mark.slow
+async def test_a_compiled_denoiser_draws_the_same_pictures(tmp_path: Path) -> None:
+    model = tiny("flux", tmp_path, compile=True, batch_buckets=[3])
+    plain = tiny("flux", tmp_path)
+    wanted = [request(scheduler="flow_euler", seed=seed, num_inference_steps=1 + seed) for seed in range(3)]
+    # Tests that ran before may have compiled something too.
+    graphs_before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"] - graphs_before
+    assert graphs == 1, "one size was met, and compiled"
+    for each, events in zip(wanted, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs the extra `quantization`")
+async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> None:
+    quantization = {
+        "backend": "torchao",
+        "components": ["transformer"],
+        "options": {"quant_type": "Int8WeightOnlyConfig"},
+    }
+    model = tiny("flux", tmp_path, quantization=quantization)
+    assert any("Int8" in type(parameter).__name__ for parameter in model.components["transformer"].parameters())
+    wanted = crowd("flux", TINY["flux"])[:4]
+    plain = [draw_plain(model, each) for each in wanted]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for picture, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, picture) <= 1
+
+
+@pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
+async def test_a_gguf_file_is_the_denoiser_of_the_pipeline_that_it_was_made_for(tmp_path: Path) -> None:
+    folder = TINY["qwen-image"].save(tmp_path / "pipeline")
+    source, config = {"path": write_gguf(folder, tmp_path / "small.gguf")}, {"path": folder}
+    with pytest.raises(ValidationError, match="config"):
+        Entry.model_validate({**ENTRY, "source": source})
+    entry = Entry.model_validate({**ENTRY, "source": source, "config": config})
+    model, plain = load(entry, "cpu"), tiny("qwen-image", tmp_path / "pipeline")
+    assert any(type(each).__name__ == "GGUFParameter" for each in model.components["transformer"].parameters())
+    wanted = crowd("qwen-image", TINY["qwen-image"])[:2]
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    for each, events in zip(wanted, results, strict=True):
+        picture = pictures(events)[0].image
+        assert largest_difference(picture, draw_plain(model, each)) <= 1
+        assert 0 < largest_difference(picture, draw_plain(plain, each)) < 40, "nearly the picture of all bits"
+
+
+ENTRY = {
+    **ENTRY_FIELDS,
+    "id": "tiny",
+    "family": "qwen-image",
+    "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+    "tasks": {"text-to-image": {}, "image-to-image": {}},
+}
+
+
+def write_gguf(folder: Path, file: Path) -> Path:
+    """Write the transformer of a pipeline's folder with its linear weights in 8 bits."""
+    import gguf
+
+    writer = gguf.GGUFWriter(file, "qwen_image")
+    for name, weight in load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors").items():
+        values = weight.numpy()
+        if values.ndim == 2 and values.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def test_a_component_that_is_not_there_cannot_be_quantized(tmp_path: Path) -> None:
+    quantization = {"backend": "torchao", "components": ["transfomer"], "options": {"quant_type": "x"}}
+    with pytest.raises(LoadFailed, match="the pipeline has no transfomer"):
+        tiny("flux", tmp_path, quantization=quantization)
+
+
+def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
+    with pytest.raises(LoadFailed, match=r"no_such_package is not installed; pip install '\.\[quantization\]'"):
+        need_package("no_such_package")
+
+
+def test_an_attention_backend_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    with pytest.raises(LoadFailed, match=r"memory\.attention: flash_9 cannot be used here"):
+        tiny("flux", tmp_path, attention="flash_9")
+    assert draw_plain(tiny("flux", tmp_path, attention="native"), request(scheduler="flow_euler"))
+
+
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
+async def test_components_that_come_when_they_are_called_draw_the_same_pictures(family: str, tmp_path: Path) -> None:
+    """With accelerate's hooks, for which a CPU under its full name is device enough; sequential ones need another."""
+    checkpoint = TINY[family].save(tmp_path)
+    memory = Memory(offload="model")
+    pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=memory, device="cpu:0")
+    model = LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"))
+    denoiser = model.components[model.family.denoiser]
+    hooked = [module for module in denoiser.modules() if hasattr(module, "_hf_hook")]
+    wanted = crowd(family, TINY[family])[:5]
+    plain = tiny(family, tmp_path)
+    engine = Engine(model, EngineLimits(batch_tokens=100_000))
+    try:
+        results = await draw_together(engine, wanted)
+    finally:
+        engine.close()
+    assert hooked == [module for module in denoiser.modules() if hasattr(module, "_hf_hook")] != []
+    for each, events in zip(wanted, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1

@@ -1,0 +1,253 @@
+"""Who is let into memory, and who has to leave for it: the gateway's rules, with fake runners, in milliseconds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed
+from gateway import residency
+from gateway.residency import Residency
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from runners.service import loads_at_start
+from tests.support.serving import ENTRY_FIELDS
+
+MEMORY_GIB = {"cpu": 256.0, "cuda:0": 10.0, "cuda:1": 10.0}
+NEEDED_GIB = {"a": 8.0, "b": 8.0, "small": 1.0}
+"""Each device has memory for one of `a` and `b`, and for `small` beside it."""
+SOON_S = 0.05
+LONG_S = 5.0
+
+
+@dataclass
+class FakeRunner:
+    """Answers as a runner does, and loads nothing."""
+
+    state_: str = "unloaded"
+    device: str = "cuda:0"
+    wanted_device: str | None = None
+    busy_unloads: int = 0
+    """How many attempts to unload end as for a model that goes on loading."""
+    asked: list[str] = field(default_factory=list)
+
+    async def state(self) -> dict[str, Any]:
+        self.asked.append("state")
+        await asyncio.sleep(0)
+        return {
+            "state": self.state_,
+            "device": self.device,
+            "wanted_device": self.wanted_device or self.device,
+            "devices": list(MEMORY_GIB),
+            "device_memory_gib": MEMORY_GIB,
+        }
+
+    async def load(self, device: str | None = None) -> dict[str, Any]:
+        self.asked.append("load")
+        if device == "cuda:9":
+            raise InvalidRequest("device", "there is no cuda:9")
+        self.state_ = "loading"
+        return await self.state()
+
+    async def unload(self) -> dict[str, Any]:
+        self.asked.append("unload")
+        await asyncio.sleep(0)
+        if self.busy_unloads:
+            self.busy_unloads -= 1
+            raise Busy("still loading")
+        self.state_ = "unloaded"
+        return await self.state()
+
+
+def entry(model: str) -> Entry:
+    return Entry.model_validate(
+        {
+            **ENTRY_FIELDS,
+            "id": model,
+            "family": "stable-diffusion",
+            "source": {"path": Path("nowhere")},
+            "memory_gib": NEEDED_GIB[model],
+        }
+    )
+
+
+def residency_of(budget_gib: float | None = None, **runners: FakeRunner) -> Residency:
+    return Residency(Catalogue(entry(model) for model in runners), runners, budget_gib)
+
+
+@asynccontextmanager
+async def drawing(here: Residency, model: str) -> AsyncIterator[None]:
+    async with here.using(model, LONG_S):
+        yield
+
+
+async def draw(here: Residency, runner: FakeRunner, model: str, deadline_s: float = LONG_S) -> None:
+    """As a request does: its model is loaded only when it has reached the runner."""
+    async with here.using(model, deadline_s):
+        await asyncio.sleep(0.005)
+        runner.state_ = "ready"
+        await asyncio.sleep(0.005)
+
+
+async def settle() -> None:
+    """Let every task come to where it waits."""
+    await asyncio.sleep(SOON_S / 2)
+
+
+async def test_a_model_has_its_place_from_its_admission_on() -> None:
+    a, b = FakeRunner(), FakeRunner()
+    here = residency_of(a=a, b=b)
+    async with drawing(here, "a"):
+        assert a.state_ == "unloaded", "its request has not reached the runner"
+        with pytest.raises(DeadlineExceeded):
+            await draw(here, b, "b", SOON_S)
+    await draw(here, b, "b")
+
+
+async def test_a_model_whose_load_has_begun_has_its_place() -> None:
+    a, b = FakeRunner(), FakeRunner()
+    here = residency_of(a=a, b=b)
+    await asyncio.gather(here.load("a"), draw(here, b, "b"))
+    assert (a.state_, b.state_) in (("loading", "unloaded"), ("unloaded", "ready"))
+
+
+async def test_a_model_that_moves_has_both_places() -> None:
+    a, b = FakeRunner("ready", "cuda:0", wanted_device="cuda:1"), FakeRunner(device="cuda:1")
+    here = residency_of(a=a, b=b)
+    async with drawing(here, "a"):
+        with pytest.raises(DeadlineExceeded):
+            await draw(here, b, "b", SOON_S)
+
+
+async def test_loading_gives_up_waiting_for_a_model_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "LOAD_WAIT_S", SOON_S)
+    a, b = FakeRunner("ready"), FakeRunner()
+    here = residency_of(a=a, b=b)
+    async with drawing(here, "a"):
+        with pytest.raises(Busy, match="other models are using the memory"):
+            await here.load("b")
+        await draw(here, a, "a", SOON_S)
+    assert b.state_ == "unloaded"
+
+
+async def test_who_waits_for_room_holds_up_no_model_that_has_it_and_no_other_device() -> None:
+    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    here = residency_of(a=a, b=b, small=small)
+    async with drawing(here, "a"):
+        loading = asyncio.create_task(here.load("b"))
+        await settle()
+        await draw(here, small, "small", SOON_S)
+        small.state_, small.device = "unloaded", "cuda:1"
+        await draw(here, small, "small", SOON_S)
+        assert not loading.done()
+    assert (await loading)["state"] == "loading"
+    assert (a.state_, small.state_) == ("unloaded", "ready")
+
+
+@pytest.mark.parametrize("name", ["cuda:0", "cuda", "auto", None])
+async def test_room_is_made_on_the_device_that_is_meant(name: str | None) -> None:
+    a, b = FakeRunner("ready"), FakeRunner()
+    await residency_of(a=a, b=b).load("b", name)
+    assert a.state_ == "unloaded"
+
+
+async def test_a_move_needs_room_where_it_goes() -> None:
+    a, b = FakeRunner("ready"), FakeRunner("ready", "cpu")
+    here = residency_of(a=a, b=b)
+    await here.load("b", "cuda:1")
+    assert a.state_ == "ready"
+    b.state_ = "ready"
+    await here.load("b", "cuda:0")
+    assert a.state_ == "unloaded"
+
+
+async def test_nobody_leaves_for_a_device_that_is_not_there() -> None:
+    a, b = FakeRunner("ready"), FakeRunner()
+    with pytest.raises(InvalidRequest):
+        await residency_of(a=a, b=b).load("b", "cuda:9")
+    assert a.state_ == "ready"
+
+
+async def test_steady_traffic_to_one_model_does_not_keep_the_other_out() -> None:
+    a, b = FakeRunner("ready"), FakeRunner()
+    here = residency_of(a=a, b=b)
+    ended: list[str] = []
+
+    async def traffic() -> None:
+        for _ in range(50):
+            await draw(here, a, "a")
+            ended.append("a")
+
+    crowd = [asyncio.create_task(traffic())]
+    await asyncio.sleep(0.005)
+    crowd.append(asyncio.create_task(traffic()))
+    await settle()
+    before = len(ended)
+    await draw(here, b, "b")
+    assert len(ended) - before <= 2 * len(crowd), "those who drew already, and maybe one after each"
+    await asyncio.gather(*crowd)
+    assert len(ended) == 100
+
+
+async def test_a_model_that_goes_on_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "RECHECK_S", 0.001)
+    a, b = FakeRunner("loading", busy_unloads=3), FakeRunner()
+    await draw(residency_of(a=a, b=b), b, "b")
+    assert (a.state_, b.state_) == ("unloaded", "ready")
+
+
+async def test_none_leaves_before_all_can() -> None:
+    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    here = residency_of(8.5, a=a, b=b, small=small)
+    async with drawing(here, "a"):
+        with pytest.raises(DeadlineExceeded):
+            await draw(here, b, "b", SOON_S)
+        assert "unload" not in [*a.asked, *small.asked]
+        await draw(here, small, "small", SOON_S)
+
+
+async def test_those_longest_unused_leave_and_only_as_many_as_must() -> None:
+    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    here = residency_of(a=a, b=b, small=small)
+    await draw(here, a, "a")
+    await draw(here, small, "small")
+    await draw(here, b, "b")
+    assert (a.state_, small.state_) == ("unloaded", "ready")
+
+
+@pytest.mark.parametrize("others", [{}, {"small": FakeRunner()}])
+async def test_a_model_above_the_operators_budget_is_refused_with_both_figures(others: dict[str, FakeRunner]) -> None:
+    here = residency_of(4, a=FakeRunner(), **others)
+    with pytest.raises(LoadFailed, match=r"8 GiB.* 4 GiB"):
+        await here.load("a")
+    with pytest.raises(LoadFailed, match=r"8 GiB.* 4 GiB"):
+        await draw(here, FakeRunner(), "a")
+
+
+async def test_a_model_above_the_devices_memory_may_try_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MEMORY_GIB, "cuda:0", 4.0)
+    a, small = FakeRunner(), FakeRunner("ready")
+    here = residency_of(a=a, small=small)
+    await here.load("a")
+    assert (a.state_, small.state_) == ("loading", "unloaded")
+    await draw(here, a, "a")
+
+
+async def test_one_served_model_is_asked_nothing() -> None:
+    a = FakeRunner()
+    await draw(residency_of(a=a), a, "a")
+    assert a.asked == []
+
+
+@pytest.mark.parametrize(
+    ("needed_gib", "loaded"),
+    [([8], [True]), ([12], [False]), ([8, 8, 1], [True, False, True]), ([12, 8, 2], [False, True, True])],
+)
+def test_at_the_start_each_model_is_considered_in_order(needed_gib: list[float], loaded: list[bool]) -> None:
+    assert [loads_at_start(needed_gib[: place + 1], 10) for place in range(len(needed_gib))] == loaded

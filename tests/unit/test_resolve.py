@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+
+from core.draft import Draft
+from core.errors import InvalidRequest, UnknownModel
+from core.request import MAX_SEED, GenerationRequest, Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry, Limits
+from models.catalogue.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
+from tests.support.serving import ENTRY_FIELDS, half_mask, photo
+
+ENTRY = Entry.model_validate(
+    {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
+)
+SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
+
+
+def resolved(**fields: Any) -> GenerationRequest:
+    return resolve(Draft(**{"prompt": "an apple", **fields}), Catalogue([ENTRY]), SERVER)
+
+
+def test_what_is_left_out_comes_from_the_model() -> None:
+    request = resolved()
+    assert (request.model, request.width, request.height) == ("tiny", 64, 64)
+    assert (request.num_inference_steps, request.guidance_scale, request.scheduler) == (4, 3.0, "ddim")
+    assert (request.strength, request.deadline_s) == (1.0, 60)
+
+
+def test_what_is_given_is_kept_zero_included() -> None:
+    request = resolved(width=96, height=48, guidance_scale=0, seed=0, num_inference_steps=7, scheduler="euler")
+    assert (request.width, request.height, request.num_inference_steps) == (96, 48, 7)
+    assert (request.guidance_scale, request.seed, request.scheduler) == (0, 0, "euler")
+
+
+def test_random_seeds_differ_and_fit_into_javascript_numbers() -> None:
+    seeds = {resolved().seed for _ in range(20)}
+    assert len(seeds) == 20
+    assert all(0 <= seed < RANDOM_SEEDS for seed in seeds)
+
+
+def test_surrounding_space_is_no_part_of_a_prompt() -> None:
+    assert resolved(prompt="  an apple\n").prompt == "an apple"
+
+
+IMAGE, MASK = photo(), half_mask()
+
+
+@pytest.mark.parametrize(
+    ("fields", "field", "says"),
+    [
+        ({"prompt": " \n"}, "prompt", "empty"),
+        ({"prompt": "a" * 101}, "prompt", "101 characters; at most 100"),
+        ({"negative_prompt": "a" * 101}, "negative_prompt", "101 characters; at most 100"),
+        ({"width": 16}, "width", "16 is not between 32 and 128"),
+        ({"height": 144}, "height", "144 is not between 32 and 128"),
+        ({"width": 72}, "width", "72 is not a multiple of 16"),
+        ({"width": 128, "height": 128}, "width", "16384 pixels; at most 8192"),
+        ({"num_inference_steps": 901}, "num_inference_steps", "901 is not between 1 and 900"),
+        ({"guidance_scale": 20.5}, "guidance_scale", "20.5 is not between 0.0 and 20.0"),
+        ({"num_images": 5}, "num_images", "5 is more than 4"),
+        ({"deadline_s": 61}, "deadline_s", "61.0 is more than 60"),
+        ({"seed": MAX_SEED, "num_images": 2}, "seed", "is more than"),
+        ({"scheduler": "heum"}, "scheduler", "'heum' is unknown; known: ddim"),
+        ({"strength": 0.5}, "strength", "text-to-image takes none"),
+        ({"image": IMAGE}, "image", "text-to-image takes none"),
+        ({"task": Task.IMAGE_TO_IMAGE}, "image", "image-to-image needs one"),
+        ({"task": Task.IMAGE_TO_IMAGE, "image": IMAGE, "mask": MASK}, "mask", "image-to-image takes none"),
+        ({"task": Task.INPAINT, "image": IMAGE}, "mask", "inpaint needs one"),
+        (
+            {"task": Task.INPAINT, "image": IMAGE, "mask": half_mask(32)},
+            "mask",
+            "32x64 pixels, but the image is 64x64",
+        ),
+        ({"task": Task.IMAGE_TO_IMAGE, "image": IMAGE, "strength": 0.2}, "strength", "at least 0.25"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_value_and_the_limit(fields: dict[str, Any], field: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says) as error:
+        resolved(**fields)
+    assert error.value.field == field
+
+
+def test_an_unknown_model_is_refused_with_the_served_ones() -> None:
+    with pytest.raises(UnknownModel, match="'sd9' is not served here; served: tiny"):
+        resolved(model="sd9")
+
+
+def test_the_least_strength_that_is_offered_is_enough() -> None:
+    for steps in range(1, 200):
+        with pytest.raises(InvalidRequest) as error:
+            resolved(task=Task.IMAGE_TO_IMAGE, image=IMAGE, num_inference_steps=steps, strength=0)
+        least = float(error.value.reason.rpartition(" ")[2])
+        request = resolved(task=Task.IMAGE_TO_IMAGE, image=IMAGE, num_inference_steps=steps, strength=least)
+        assert int(steps * request.strength) >= 1
+
+
+def test_an_image_and_its_mask_come_out_in_the_size_that_is_drawn() -> None:
+    request = resolved(task=Task.INPAINT, image=photo(300, 200), mask=half_mask(300, 200))
+    assert (request.width, request.height) == (96, 64) or request.width * request.height <= 8192
+    assert request.image is not None
+    assert request.mask is not None
+    assert request.image.size == request.mask.size == (request.width, request.height)
+    assert set(request.mask.tobytes()) == {0, 255}
+
+
+LIMITS = Limits(min_px=64, max_px=256, max_pixels=256 * 192, multiple_px=32, max_steps=9, guidance_scale=(0, 1))
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_every_image_gets_an_allowed_size(width: int, height: int) -> None:
+    sides = fitted_size(width, height, LIMITS)
+    assert all(LIMITS.min_px <= side <= LIMITS.max_px and side % LIMITS.multiple_px == 0 for side in sides)
+    assert sides[0] * sides[1] <= LIMITS.max_pixels
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((128, 96), (128, 96)),
+        ((130, 100), (128, 96)),
+        ((4000, 2000), (256, 128)),
+        ((32, 48), (64, 96)),
+        ((5000, 10), (256, 64)),
+    ],
+)
+def test_proportions_are_kept_as_far_as_the_limits_allow(size: tuple[int, int], fitted: tuple[int, int]) -> None:
+    assert fitted_size(*size, LIMITS) == fitted
+
+
+def test_a_size_that_is_asked_for_wins_over_that_of_the_image() -> None:
+    request = resolved(task=Task.IMAGE_TO_IMAGE, image=Image.new("RGB", (64, 64)), width=96)
+    assert (request.width, request.height) == (96, 64)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@pytest.mark.parametrize("field", ["guidance_scale", "strength", "deadline_s"])
+def test_numbers_are_finite(field: str, value: float) -> None:
+    """Every comparison with NaN is false, so that no limit would hold it back."""
+    with pytest.raises(ValidationError, match=r"finite|less than or equal"):
+        Draft(**{"prompt": "an apple", field: value})

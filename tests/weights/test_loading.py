@@ -1,0 +1,340 @@
+"""Where checkpoints come from, and what an operator is told when one cannot be loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import pytest
+import torch
+from diffusers import DiffusionPipeline
+from diffusers.loaders.single_file import FromSingleFileMixin
+from diffusers.models.attention_dispatch import AttentionBackendName
+from pydantic import ValidationError
+
+from core.errors import InvalidRequest, LoadFailed
+from core.request import Task
+from models.catalogue.backends import ATTENTION_BACKENDS, FOLDERS_ONLY
+from models.catalogue.entry import Entry
+from models.catalogue.families import FAMILIES
+from models.catalogue.sources import Source
+from models.weights.devices import available_devices, resolve_device
+from models.weights.fetching import explained
+from models.weights.loading import load, load_pipelines
+from models.weights.store import save_to_store
+from runners.engine.engine import EngineLimits
+from runners.host.warmup import warm_up, warmup_request
+from runners.service import runner_service
+from settings import Settings
+from tests.support.drawing import draw_plain, largest_difference, request
+from tests.support.hub import refusing_hub
+from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
+from tests.tiny import TINY
+from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.stable_diffusion import tiny_stable_diffusion
+
+LOAD = """
+import json, sys
+from core.errors import JubakoError
+from models.catalogue.entry import Entry
+from models.weights.loading import load
+for fields in json.load(sys.stdin):
+    try:
+        print(json.dumps(list(load(Entry.model_validate(fields), "cpu").pipelines)))
+    except JubakoError as error:
+        print(json.dumps(f"{error.code}: {error.message}"))
+"""
+"""Loads each entry that it reads, in a process of its own, since the hub's client reads its settings once."""
+
+
+def fields_of(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    return {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": source, **changes}
+
+
+def entry_of(source: dict[str, Any], **changes: Any) -> Entry:
+    return Entry.model_validate(fields_of(source, **changes))
+
+
+def loaded_elsewhere(entries: list[dict[str, Any]], home: Path, **environment: str) -> list[Any]:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    result = subprocess.run(
+        [sys.executable, "-c", LOAD],
+        input=json.dumps(entries),
+        env={**clean, "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_stable_diffusion(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture
+def spoilt(checkpoint: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(checkpoint, tmp_path / "spoilt"))
+
+
+class TestHub:
+    def test_refusals_say_what_to_do(self, tmp_path: Path) -> None:
+        entries = [fields_of({"repo": f"someone/{name}"}) for name in ("gated", "gone", "private")]
+        entries.append(fields_of({"repo": "someone/old", "revision": "v9"}))
+        entries.append(fields_of({"repo": "someone/gated", "file": "model.safetensors"}))
+        with refusing_hub() as address:
+            gated, gone, private, old, file = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT=address)
+        assert gated == file
+        assert "someone/gated is gated: accept the licence at https://huggingface.co/someone/gated" in gated
+        assert "set HF_TOKEN" in gated
+        assert "there is no repository someone/gone" in gone
+        assert "if it is private, set HF_TOKEN" in private
+        assert "someone/old has no revision v9" in old
+
+    def test_a_token_that_does_not_suffice_is_told_apart_from_none(self, tmp_path: Path) -> None:
+        with refusing_hub() as address:
+            (said,) = loaded_elsewhere(
+                [fields_of({"repo": "someone/gated"})], tmp_path, HF_ENDPOINT=address, HF_TOKEN="hf_of_nobody"
+            )
+        assert "the account of HF_TOKEN may not read it" in said
+
+    def test_offline_the_cache_is_used_and_what_it_lacks_is_named(self, checkpoint: Path, tmp_path: Path) -> None:
+        in_cache(checkpoint, tmp_path, "someone/cached")
+        entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
+        cached, other = loaded_elsewhere(entries, tmp_path, HF_HUB_OFFLINE="1")
+        assert cached == ["text-to-image", "image-to-image", "inpaint"]
+        assert "load_failed: someone/other is not in the cache" in other
+        assert "HF_HUB_OFFLINE" in other
+
+    def test_pickles_in_the_cache_are_refused(self, spoilt: Path, tmp_path: Path) -> None:
+        weights = spoilt / "unet" / "diffusion_pytorch_model.safetensors"
+        weights.rename(weights.with_suffix(".bin"))
+        in_cache(spoilt, tmp_path, "someone/pickled")
+        (said,) = loaded_elsewhere([fields_of({"repo": "someone/pickled"})], tmp_path, HF_HUB_OFFLINE="1")
+        assert "diffusion_pytorch_model.bin is a pickle" in said
+
+    def test_a_hub_that_cannot_be_reached_leaves_the_cache(self, checkpoint: Path, tmp_path: Path) -> None:
+        in_cache(checkpoint, tmp_path, "someone/cached")
+        entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
+        cached, other = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+        assert cached == ["text-to-image", "image-to-image", "inpaint"]
+        assert "the hub cannot be reached" in other
+
+
+def in_cache(checkpoint: Path, home: Path, repo: str) -> None:
+    """Lay a checkpoint out as the hub's client does after a download."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = home / "hub" / f"models--{repo.replace('/', '--')}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(commit)
+    shutil.copytree(checkpoint, folder / "snapshots" / commit)
+
+
+class TestFiles:
+    def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
+        with pytest.raises(LoadFailed, match=f"there is no {tmp_path}/nothing"):
+            load(entry_of({"path": tmp_path / "nothing"}), "cpu")
+
+    def test_a_folder_that_is_no_pipeline_is_refused(self, tmp_path: Path) -> None:
+        with pytest.raises(LoadFailed, match=r"has no model_index\.json"):
+            load(entry_of({"path": tmp_path}), "cpu")
+
+    @pytest.mark.parametrize("name", ["unet/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors"])
+    def test_truncated_weights_are_damaged(self, spoilt: Path, name: str) -> None:
+        with (spoilt / name).open("r+b") as file:
+            file.truncate(2000)
+        with pytest.raises(LoadFailed, match="is damaged; delete the files"):
+            load(entry_of({"path": spoilt}), "cpu")
+
+    @pytest.mark.parametrize("name", ["model_index.json", "unet/config.json", "scheduler/scheduler_config.json"])
+    def test_broken_configurations_are_damaged(self, spoilt: Path, name: str) -> None:
+        (spoilt / name).write_text('{"_class_name": ')
+        with pytest.raises(LoadFailed, match="is damaged; delete the files"):
+            load(entry_of({"path": spoilt}), "cpu")
+
+    def test_weights_of_another_shape_are_not_of_the_family(self, spoilt: Path) -> None:
+        config = json.loads((spoilt / "unet/config.json").read_text())
+        (spoilt / "unet/config.json").write_text(json.dumps({**config, "block_out_channels": [16, 64]}))
+        with pytest.raises(LoadFailed, match="cannot be read as a checkpoint of its family"):
+            load(entry_of({"path": spoilt}), "cpu")
+
+    def test_pickles_are_refused_unless_they_are_allowed(self, checkpoint: Path, spoilt: Path) -> None:
+        pipeline = DiffusionPipeline.from_pretrained(spoilt)
+        (spoilt / "unet/diffusion_pytorch_model.safetensors").unlink()
+        pipeline.unet.save_pretrained(spoilt / "unet", safe_serialization=False)
+        with pytest.raises(LoadFailed, match=r"diffusion_pytorch_model\.bin is a pickle.*JUBAKO_ALLOW_PICKLE=true"):
+            load(entry_of({"path": spoilt}), "cpu")
+        allowed = load(entry_of({"path": spoilt}), "cpu", allow_pickle=True)
+        plain = load(entry_of({"path": checkpoint}), "cpu")
+        assert largest_difference(draw_plain(allowed, request()), draw_plain(plain, request())) == 0
+
+    def test_a_single_file_that_is_a_pickle_is_refused(self, tmp_path: Path) -> None:
+        torch.save({}, tmp_path / "model.ckpt")
+        with pytest.raises(LoadFailed, match=r"model\.ckpt is a pickle"):
+            load(entry_of({"path": tmp_path / "model.ckpt"}), "cpu")
+
+    def test_a_full_disk_is_called_that(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(*_args: object, **_options: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("models.weights.fetching.hf_hub_download", full)
+        with pytest.raises(LoadFailed, match="the disk is full; someone/large needs more space"):
+            load(entry_of({"repo": "someone/large", "file": "model.safetensors"}), "cpu")
+
+    def test_memory_that_runs_out_while_reading_is_no_damage(self) -> None:
+        with pytest.raises(torch.OutOfMemoryError), explained(Source(path=Path("adapter.safetensors"))):
+            raise torch.OutOfMemoryError
+
+
+class TestStore:
+    @pytest.fixture
+    def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+        from bentoml._internal.configuration.containers import BentoMLContainer
+        from bentoml._internal.models import ModelStore
+
+        store = ModelStore(tmp_path)
+        BentoMLContainer.model_store.set(store)
+        yield store
+        BentoMLContainer.model_store.reset()
+
+    def test_a_saved_model_is_loaded_from_bentomls_store(self, checkpoint: Path, store: Any) -> None:
+        original = entry_of({"path": checkpoint}, licence="CreativeML Open RAIL-M (2022)")
+        tag = save_to_store(original)
+        assert tag.startswith("tiny:")
+        stored = load(entry_of({"bento": tag}), "cpu")
+        assert largest_difference(draw_plain(stored, request()), draw_plain(load(original, "cpu"), request())) == 0
+
+    def test_a_model_that_is_not_in_the_store_is_named(self, store: Any) -> None:
+        with pytest.raises(LoadFailed, match="BentoML's model store has no tiny:none; put it there with"):
+            load(entry_of({"bento": "tiny:none"}), "cpu")
+
+    def test_a_bento_carries_what_its_runners_load_from_the_store(self, checkpoint: Path, store: Any) -> None:
+        weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
+        entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
+        settings = Settings()
+        declared = [str(model.tag) for model in runner_service(entry, settings, [1.0], alone=True).models]
+        assert declared == [weights, lora]
+        assert runner_service(entry_of({"path": checkpoint}), settings, [1.0], alone=True).models == []
+
+
+class TestSingleFiles:
+    def test_what_has_no_single_files_is_what_diffusers_reads_none_of(self) -> None:
+        names = {name for family in FAMILIES.values() for name in family.pipelines.values()}
+        folders = {name for name in names if not issubclass(getattr(diffusers, name), FromSingleFileMixin)}
+        assert folders == FOLDERS_ONLY
+
+    def test_attention_backends_are_those_of_diffusers(self) -> None:
+        assert {backend.value for backend in AttentionBackendName} == ATTENTION_BACKENDS
+
+    @pytest.mark.parametrize(
+        ("changes", "said"),
+        [
+            ({"memory": {"attention": "flesh"}}, "memory.attention: 'flesh' is unknown; .*did you mean 'flash'"),
+            (
+                {"memory": {"quantization": {"backend": "torchao", "components": ["unet"]}}},
+                "memory.quantization.options: torchao needs a quant_type",
+            ),
+            (
+                {
+                    "source": {"path": "a.safetensors"},
+                    "memory": {"quantization": {"backend": "bitsandbytes_4bit", "components": ["unet"]}},
+                },
+                "memory.quantization: a single file is read as it is",
+            ),
+            (
+                {
+                    "source": {"path": "a.safetensors"},
+                    "family": "qwen-image",
+                    "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+                },
+                "source: QwenImagePipeline cannot be read from a single file",
+            ),
+        ],
+    )
+    def test_what_would_have_no_effect_or_fail_late_is_refused(self, changes: dict[str, Any], said: str) -> None:
+        with pytest.raises(ValidationError, match=said):
+            Entry.model_validate({**fields_of({"path": "folder"}), **changes})
+
+
+class TestFamilies:
+    @pytest.mark.parametrize("family", TINY)
+    async def test_each_is_loaded_from_a_catalogue_and_warmed_up(
+        self, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shrink_inputs(monkeypatch)
+        entry = catalogue_entry(family, TINY[family].save(tmp_path))
+        model = load(entry, "cpu")
+        assert set(model.pipelines) == set(FAMILIES[family].pipelines)
+        await warm_up(model, warmup_request(entry, "cpu"), EngineLimits(entry.batch_tokens))
+        assert [record.message for record in caplog.records if "warm-up" in record.message] == []
+
+
+def catalogue_entry(family: str, folder: Path) -> Entry:
+    spec, tiny = FAMILIES[family], TINY[family]
+    moves = any(task.is_video for task in spec.pipelines)
+    defaults = {**DEFAULTS, "scheduler": tiny.scheduler, **({"num_frames": tiny.num_frames} if moves else {})}
+    limits = {**LIMITS, "multiple_px": max(16, spec.size_multiple_px), **({"max_frames": 17} if moves else {})}
+    fields = fields_of({"path": folder}, family=family, defaults=defaults, limits=limits, batch_tokens=2**16)
+    return Entry.model_validate({**fields, "preview": None})
+
+
+class TestPipelines:
+    def test_only_the_tasks_of_the_entry_are_built(self, checkpoint: Path) -> None:
+        model = load(entry_of({"path": checkpoint}, tasks={"image-to-image": {}}), "cpu")
+        assert list(model.pipelines) == [Task.IMAGE_TO_IMAGE]
+        assert draw_plain(model, request(Task.IMAGE_TO_IMAGE)).size == (64, 64)
+
+    def test_the_safety_checker_is_left_out(self, spoilt: Path) -> None:
+        index = json.loads((spoilt / "model_index.json").read_text())
+        checker = {"safety_checker": ["stable_diffusion", "StableDiffusionSafetyChecker"]}
+        (spoilt / "model_index.json").write_text(json.dumps({**index, **checker, "requires_safety_checker": True}))
+        pipelines = load(entry_of({"path": spoilt}), "cpu").pipelines
+        assert [pipeline.safety_checker for pipeline in pipelines.values()] == [None] * 3
+
+    def test_progress_grows_to_one(self, checkpoint: Path) -> None:
+        heard: list[float] = []
+        load(entry_of({"path": checkpoint}), "cpu", tell=heard.append)
+        assert heard == sorted(heard)
+        assert len(heard) == 6, "five components, and the device"
+        assert heard[-1] == 1.0
+
+    def test_components_of_the_family_stay_in_float32(self, tmp_path: Path) -> None:
+        from tests.tiny.wan import tiny_wan_ti2v
+
+        pipelines = load_pipelines(FAMILIES["wan-ti2v"], tiny_wan_ti2v(tmp_path), dtype=torch.bfloat16)
+        pipeline = next(iter(pipelines.values()))
+        assert (pipeline.vae.dtype, pipeline.transformer.dtype) == (torch.float32, torch.bfloat16)
+
+    def test_libraries_draw_no_bars_and_print_no_warnings(self, checkpoint: Path, tmp_path: Path) -> None:
+        result = subprocess.run(
+            [sys.executable, "-c", LOAD],
+            input=json.dumps([fields_of({"path": str(checkpoint)})]),
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        said = [line for line in result.stderr.splitlines() if "requires torchvision" not in line]
+        assert said == []
+
+
+class TestDevices:
+    def test_auto_is_the_accelerator_or_the_cpu(self) -> None:
+        assert resolve_device("auto") == (available_devices()[1:] or ["cpu"])[0]
+
+    def test_a_device_that_is_not_there_is_refused_with_those_that_are(self) -> None:
+        with pytest.raises(InvalidRequest, match="there is no cuda:42 on this machine; it has cpu"):
+            resolve_device("cuda:42")
