@@ -1,8 +1,8 @@
-# The Bento and its image with Docker alone; `make image` is the way where BentoML is installed (docs/deploy/image.md).
+# Builds the Bento and its image with nothing but Docker; with BentoML, use `make image` (docs/deploy/image.md).
 #   docker build -t jubako:cpu .
 #   docker build -t jubako:cuda --build-arg APP_ENV=gpu .
 
-# That of deploy/packing.py.
+# The same as in deploy/packing.py.
 ARG BASE=python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51
 
 FROM ${BASE} AS build
