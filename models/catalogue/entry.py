@@ -118,7 +118,7 @@ class IpAdapterSpec(Strict):
 
 
 class TokenOptSpec(Strict):
-    """Inpainting by `runners.token_opt.optimisation`, without the denoiser."""
+    """Inpainting by `runners.token_opt.latent_optimiser`, without the denoiser."""
 
     clip: Source
     """The folder of a whole CLIP and its image processor; it must share the model's tokenizer."""

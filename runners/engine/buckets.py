@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 from models.catalogue.families import Stage
 from runners.engine.merging import first_samples
-from runners.engine.module_calls import Call
+from runners.engine.module_calls import ModuleCall
 
 
-def filled(calls: Sequence[Call], buckets: Sequence[int]) -> list[Call]:
+def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
     """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
 
     A batch larger than the largest bucket is filled up to a multiple of it. Without buckets, and for other modules
@@ -25,17 +25,17 @@ def filled(calls: Sequence[Call], buckets: Sequence[int]) -> list[Call]:
     return batch
 
 
-def fitting(calls: Sequence[Call], buckets: Sequence[int], budget: int) -> int:
+def fitting(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) -> int:
     """Return how many of the calls, from the first, fit into a budget of tokens once they are `filled`; at least 1."""
     return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
 
 
-def _tokens(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+def _tokens(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     last = calls[-1]
     return sum(call.tokens for call in calls) + _missing(calls, buckets) * last.tokens // last.samples
 
 
-def _missing(calls: Sequence[Call], buckets: Sequence[int]) -> int:
+def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     """How many samples a pass lacks to fill its bucket."""
     if not buckets or calls[0].stage is not Stage.DENOISE:
         return 0
@@ -49,8 +49,5 @@ def bucket_of(samples: int, buckets: Sequence[int]) -> int:
     return min((size for size in buckets if size >= samples), default=-(-samples // largest) * largest)
 
 
-def _cut(call: Call, samples: int) -> Call:
-    cut = copy.copy(call)
-    cut.samples = samples
-    cut.arguments = first_samples(call.part, call.arguments, samples)
-    return cut
+def _cut(call: ModuleCall, samples: int) -> ModuleCall:
+    return replace(call, samples=samples, arguments=first_samples(call.part, call.arguments, samples))

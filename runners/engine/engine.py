@@ -28,9 +28,9 @@ from runners.engine.executor import TOO_LARGE, Executor, Pass
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver, Report
-from runners.engine.pipeline_run import Drawing, park
+from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.ticket import Ticket
-from runners.engine.view_factory import Studio
+from runners.engine.view_factory import ViewFactory
 from runners.limits import EngineLimits
 
 __all__ = ["Engine", "EngineLimits"]
@@ -57,12 +57,12 @@ class Engine:
         self._executor = Executor(self._on_pass, self._loras.applied, model.device, model.batch_buckets)
         self._ticks = 0
         self._waiting = WaitingLine()
-        self._running: list[Drawing] = []
+        self._running: list[PipelineRun] = []
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
-        self._studio = Studio(model, park)
+        self._views = ViewFactory(model, self._loras, park)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -84,8 +84,7 @@ class Engine:
 
     def prepare(self, request: GenerationRequest) -> None:
         """Fetch what the request needs beside the model, so that its turn does not wait for it. Blocks."""
-        self._studio.prepare(request)
-        self._loras.prepare(request.loras)
+        self._views.prepare(request)
 
     def close(self) -> None:
         """Cancel whatever is unfinished and end the engine's thread; the model is then as it was before."""
@@ -137,7 +136,7 @@ class Engine:
             idle = False
             if ticket is not None:
                 self._waiting.add(ticket)
-                self._tell(self._observer.on_queue, len(self._waiting))
+                self._notify(self._observer.on_queue, len(self._waiting))
 
     def _drop_ended(self) -> None:
         now_s = self._clock()
@@ -150,7 +149,7 @@ class Engine:
     def _admit(self) -> None:
         while self._waiting and self._has_room_for(next(iter(self._waiting))):
             ticket = self._waiting.pop()
-            self._tell(self._observer.on_queue, len(self._waiting))
+            self._notify(self._observer.on_queue, len(self._waiting))
             ticket.started_at_s = self._clock()
             ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
             for index in range(ticket.request.num_images):
@@ -168,59 +167,57 @@ class Engine:
         )
 
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
-        return {drawing.ticket.request.loras for drawing in self._running}
+        return {run.ticket.request.loras for run in self._running}
 
     def _start(self, ticket: Ticket, index: int) -> None:
         if ticket.ended:
             return
-        drawing = Drawing(ticket, index, self._model, partial(self._view, ticket.request))
-        self._running.append(drawing)
-        self._advance(drawing, drawing.start)
+        run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request))
+        self._running.append(run)
+        self._advance(run, run.start)
 
     def _view(self, request: GenerationRequest) -> Any:
         """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
         self._loras.load(request.loras, self._loras_in_use())
-        return self._studio.view(request)
+        return self._views.view(request)
 
     def _step(self) -> None:
         batch = choose(self._running, self._budget)
         # What does not fit beside its bucket's filling waits for the next pass.
-        calls = [drawing.call for drawing in batch]
+        calls = [run.call for run in batch]
         batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
-        outcomes = self._executor.run([drawing.call for drawing in batch])
-        for drawing, outcome in zip(batch, outcomes, strict=True):
+        outcomes = self._executor.run([run.call for run in batch])
+        for run, outcome in zip(batch, outcomes, strict=True):
             # A batch mate of the same request may have ended it.
-            if drawing in self._running:
-                self._advance(drawing, partial(drawing.resume, outcome))
+            if run in self._running:
+                self._advance(run, partial(run.resume, outcome))
 
-    def _budget(self, drawing: Drawing) -> int:
-        learnt = self._executor.token_limits.get(drawing.call.operation.part)
+    def _budget(self, run: PipelineRun) -> int:
+        learnt = self._executor.token_limits.get(run.call.operation.part)
         return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
 
-    def _advance(self, drawing: Drawing, move: Callable[[], None]) -> None:
+    def _advance(self, run: PipelineRun, move: Callable[[], None]) -> None:
         """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
         try:
             move()
         except JubakoError as error:
-            self._end(drawing.ticket, error)
+            self._end(run.ticket, error)
         except torch.OutOfMemoryError:
-            self._end(drawing.ticket, OutOfMemory(TOO_LARGE))
+            self._end(run.ticket, OutOfMemory(TOO_LARGE))
         except Exception:
             log.exception("the pipeline of %s failed", self._model.id)
             end_if_lost(self._model.device)
-            self._end(drawing.ticket, GenerationFailed("the pipeline failed"))
+            self._end(run.ticket, GenerationFailed("the pipeline failed"))
         else:
-            if drawing.result is not None:
-                self._deliver(drawing, drawing.result)
-            else:
-                drawing.call.adapter = self._loras.of(drawing.call, drawing.ticket.request.loras)
+            if run.result is not None:
+                self._deliver(run, run.result)
 
-    def _deliver(self, drawing: Drawing, result: Result) -> None:
-        ticket = drawing.ticket
-        self._running.remove(drawing)
+    def _deliver(self, run: PipelineRun, result: Result) -> None:
+        ticket = run.ticket
+        self._running.remove(run)
         ticket.emit(result)
-        ticket.pictures_left -= 1
-        if ticket.pictures_left == 0:
+        ticket.images_left -= 1
+        if ticket.images_left == 0:
             ticket.ended = True
             self._report(ticket, "done")
 
@@ -228,11 +225,11 @@ class Engine:
         """Unwind everything that belongs to the request and tell its caller why."""
         if ticket.started_at_s is None:
             self._waiting.remove(ticket)
-            self._tell(self._observer.on_queue, len(self._waiting))
+            self._notify(self._observer.on_queue, len(self._waiting))
         ticket.ended = True
-        for drawing in [d for d in self._running if d.ticket is ticket]:
-            self._running.remove(drawing)
-            drawing.abandon()
+        for run in [run for run in self._running if run.ticket is ticket]:
+            self._running.remove(run)
+            run.abandon()
         cancelled = isinstance(error, Cancelled)
         ticket.emit(events.Cancelled() if cancelled else events.Failed.of(error))
         self._report(ticket, error.code)
@@ -244,13 +241,13 @@ class Engine:
             self._end(ticket, error)
 
     def _open_tickets(self) -> list[Ticket]:
-        return list(dict.fromkeys([*self._waiting, *(drawing.ticket for drawing in self._running)]))
+        return list(dict.fromkeys([*self._waiting, *(run.ticket for run in self._running)]))
 
     # What the observer sees.
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
-        self._tell(self._observer.on_pass, forward)
+        self._notify(self._observer.on_pass, forward)
 
     def _report(self, ticket: Ticket, outcome: str) -> None:
         self._places.release()
@@ -259,15 +256,15 @@ class Engine:
         report = Report(
             task=ticket.request.task,
             outcome=outcome,
-            pictures=ticket.request.num_images - ticket.pictures_left,
+            images=ticket.request.num_images - ticket.images_left,
             waited_s=started_at_s - ticket.accepted_at_s,
             ran_s=now_s - started_at_s,
         )
-        self._tell(self._observer.on_end, report)
+        self._notify(self._observer.on_end, report)
 
-    def _tell(self, hear: Callable[[T], None], news: T) -> None:
-        """Tell the observer; its mistakes are no request's."""
+    def _notify(self, method: Callable[[T], None], news: T) -> None:
+        """Call a method of the observer; its failures are logged and touch no request."""
         try:
-            hear(news)
+            method(news)
         except Exception:
             log.exception("the observer of %s failed", self._model.id)

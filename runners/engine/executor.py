@@ -21,9 +21,10 @@ from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.catalogue.families import Part
 from models.weights.devices import free_memory
 from runners.engine.buckets import filled
+from runners.engine.loras.hooks import Adapter
 from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
-from runners.engine.module_calls import Call
+from runners.engine.module_calls import ModuleCall
 
 log = logging.getLogger("jubako.engine")
 
@@ -56,7 +57,7 @@ class Executor:
     def __init__(
         self,
         on_pass: Callable[[Pass], None],
-        applied: Callable[[Sequence[Call]], AbstractContextManager[None]],
+        applied: Callable[[str, torch.nn.Module, Sequence[Adapter]], AbstractContextManager[None]],
         device: torch.device,
         buckets: Sequence[int] = (),
     ) -> None:
@@ -71,13 +72,13 @@ class Executor:
         self._memo: OrderedDict[Hashable, Any] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
-    def run(self, calls: Sequence[Call]) -> list[Outcome]:
+    def run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         """Run calls of one signature; the outcomes come in the order of the calls."""
         if calls[0].operation.part.memoised:
             return self._run_memoised(calls)
         return self._run(calls)
 
-    def _run_memoised(self, calls: Sequence[Call]) -> list[Outcome]:
+    def _run_memoised(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         keys = [call.content_key() for call in calls]
         known = {key: self._memo[key] for key in keys if key in self._memo}
         unknown = {key: call for key, call in zip(keys, calls, strict=True) if key not in known}
@@ -96,7 +97,7 @@ class Executor:
         while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
             self._memo.popitem(last=False)
 
-    def _run(self, calls: Sequence[Call]) -> list[Outcome]:
+    def _run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         out_of_memory = False
         try:
             return self._forward(calls)
@@ -112,7 +113,7 @@ class Executor:
             return self._run_halves(calls)
         return [outcome for call in calls for outcome in self._run([call])]
 
-    def _run_halves(self, calls: Sequence[Call]) -> list[Outcome]:
+    def _run_halves(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         self._memo.clear()
         free_memory()
         part = calls[0].operation.part
@@ -128,12 +129,13 @@ class Executor:
         if part in self.token_limits:
             self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
 
-    def _forward(self, calls: Sequence[Call]) -> list[Outcome]:
+    def _forward(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         operation = calls[0].operation
         batch = filled(calls, self._buckets)
         samples = sum(call.samples for call in batch)
         started = perf_counter()
-        with self._applied(batch):
+        adapters = [call.adapter for call in batch for _ in range(call.samples)]
+        with self._applied(operation.part.component, operation.module, adapters):
             output = operation.run(**merge(batch))
         finite = finite_samples(operation.part, output, samples)
         self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))

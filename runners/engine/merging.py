@@ -1,25 +1,21 @@
 """How the arguments of several calls become those of one, and its output theirs again.
 
-What each argument is, its part of the family declares (`models.catalogue.families.base.Part`).
+What each argument is, its part of the family declares (`models.catalogue.families.Part`).
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
-from torch.utils.weak import WeakTensorKeyDictionary
 
 from models.catalogue.families import Part
-
-if TYPE_CHECKING:
-    from runners.engine.module_calls import Call
+from runners.engine.module_calls import ModuleCall
 
 # A VAE's encoder answers with a distribution; it splits like the tensor of its moments.
 pytree.register_pytree_node(
@@ -28,51 +24,8 @@ pytree.register_pytree_node(
     lambda moments, deterministic: DiagonalGaussianDistribution(next(iter(moments)), deterministic),
 )
 
-_digests = WeakTensorKeyDictionary()
-"""Contents of shared tensors, which pipelines make once and pass at every step."""
 
-
-def bytes_of(tensor: torch.Tensor) -> bytes:
-    """Return a tensor's values; synchronises with its device."""
-    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-
-
-def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
-    """Return what must be equal for calls of one part to be merged."""
-    return tuple(
-        (name, _argument_signature(part, name, value))
-        for name, value in sorted(arguments.items())
-        if name != part.padding_mask
-    )
-
-
-def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
-    if name in part.shared:
-        return (value.shape, value.dtype, _digest(value))
-    if name in part.padded:
-        return (value.shape[2:], value.dtype, value.device)
-    if name in part.ragged:
-        return (value[0].dtype, value[0].device)
-    # The samples of one call are alike.
-    leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
-    first_axis = 0 if name in part.listed else 1
-    return (str(structure), tuple(_leaf_signature(leaf, first_axis) for leaf in leaves))
-
-
-def _leaf_signature(leaf: Any, first_axis: int) -> Hashable:
-    if not isinstance(leaf, torch.Tensor):
-        return leaf if isinstance(leaf, Hashable) else id(leaf)
-    return (leaf.shape[first_axis:], leaf.dtype, leaf.device)
-
-
-def _digest(tensor: torch.Tensor) -> bytes:
-    if tensor not in _digests:
-        _digests[tensor] = hashlib.blake2b(bytes_of(tensor)).digest()
-    digest: bytes = _digests[tensor]
-    return digest
-
-
-def merge(calls: Sequence[Call]) -> dict[str, Any]:
+def merge(calls: Sequence[ModuleCall]) -> dict[str, Any]:
     """Join the arguments of calls with one signature, in order."""
     if len(calls) == 1:
         return calls[0].arguments
@@ -83,7 +36,7 @@ def merge(calls: Sequence[Call]) -> dict[str, Any]:
     return merged
 
 
-def _joined(part: Part, name: str, calls: Sequence[Call]) -> Any:
+def _joined(part: Part, name: str, calls: Sequence[ModuleCall]) -> Any:
     values = [call.arguments[name] for call in calls]
     if name in part.shared:
         return values[0]
@@ -95,7 +48,7 @@ def _joined(part: Part, name: str, calls: Sequence[Call]) -> Any:
     return pytree.tree_map(_concatenated, *values)
 
 
-def _joined_masks(part: Part, calls: Sequence[Call]) -> torch.Tensor | None:
+def _joined_masks(part: Part, calls: Sequence[ModuleCall]) -> torch.Tensor | None:
     """Return (B, length), or None when every position of every call is true."""
     assert part.padding_mask is not None
     texts = [call.arguments[next(iter(part.padded))] for call in calls]  # each (B, length, ...)
@@ -133,7 +86,7 @@ def _first(part: Part, name: str, value: Any, samples: int) -> Any:
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[:samples], value)
 
 
-def split(output: Any, calls: Sequence[Call]) -> list[Any]:
+def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
     """Cut the output of a merged call into the outputs its members would have had."""
     sizes = [call.samples for call in calls]
     leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(calls[0].part, sum(sizes)))

@@ -5,7 +5,6 @@ Calls with equal signatures can be run as one; `runners.engine.merging` knows ho
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ import torch
 from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
-from runners.engine import merging
 from runners.engine.loras.hooks import NONE, Adapter
+from runners.engine.signatures import content_digest, signature
 
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One batched method of one module: what calls are made of, and what runs them."""
+    """One batched method of one module: makes calls from arguments, and runs them."""
 
     part: Part
     module: torch.nn.Module
@@ -36,11 +35,26 @@ class Operation:
     def _parameters(self) -> inspect.Signature:
         return inspect.signature(getattr(self.module, self.part.method))
 
-    def call(self, args: tuple[Any, ...], kwargs: dict[str, Any], added: Mapping[str, Any]) -> Call:
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any], added: Mapping[str, Any], adapter: Adapter = NONE
+    ) -> ModuleCall:
         """Name the arguments as the module does, so that positional and keyword callers can share.
 
         `added` are arguments that follow from the request, beside those of the pipeline.
         """
+        given = {name: value for name, value in self._named(args, kwargs).items() if value is not None}
+        arguments = {**given, **self.part.fixed, **added}
+        samples, positions = _size(arguments)
+        return ModuleCall(
+            operation=self,
+            arguments={name: self._normal(name, value, samples) for name, value in arguments.items()},
+            adapter=adapter,
+            samples=samples,
+            tokens=positions // self.part.pixels_per_token,
+            given_dtype=_floating_dtype(arguments),
+        )
+
+    def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         bound = self._parameters.bind(*args, **kwargs)
         named: dict[str, Any] = {}
         for name, value in bound.arguments.items():
@@ -48,21 +62,37 @@ class Operation:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        given = {name: value for name, value in named.items() if value is not None}
-        return Call(self, {**given, **self.part.fixed, **added})
+        return named
+
+    def _normal(self, name: str, value: Any, samples: int) -> Any:
+        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, one
+        entry per sample.
+
+        Whole-numbered training times become float32, which every timestep embedding computes in anyway;
+        so samplers with fractional times (Euler) share a pass with the others.
+        """
+        if name in self.part.numbers:
+            module: Any = self.module
+            return torch.full((samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
+        if isinstance(value, torch.Tensor) and value.ndim == 0:
+            return value.to(torch.float32).expand(samples)
+        return _to(value, self.module.dtype) if self.part.casts else value
 
 
-class Call:
-    """One parked call. `samples` is its length along the batch axis, `tokens` its share of the budget."""
+@dataclass(frozen=True, eq=False)
+class ModuleCall:
+    """One parked call of an operation."""
 
-    def __init__(self, operation: Operation, arguments: dict[str, Any]) -> None:
-        self.operation = operation
-        self.samples, positions = _size(arguments)
-        self.tokens = positions // operation.part.pixels_per_token
-        self.arguments = {name: self._normal(name, value) for name, value in arguments.items()}
-        self.adapter: Adapter = NONE
-        """Set by the engine, which knows whose call it is."""
-        self._given_dtype = _floating_dtype(arguments)
+    operation: Operation
+    arguments: dict[str, Any]
+    adapter: Adapter
+    """The LoRAs that it runs under."""
+    samples: int
+    """Its length along the batch axis."""
+    tokens: int
+    """Its share of the budget."""
+    given_dtype: torch.dtype | None
+    """Of the pipeline's own floating-point arguments."""
 
     @property
     def part(self) -> Part:
@@ -76,35 +106,17 @@ class Call:
     def signature(self) -> Hashable:
         """Equal for calls that may share one forward pass."""
         adapter = None if self.adapter.mixes else self.adapter
-        return (id(self.operation), merging.signature(self.part, self.arguments), adapter)
+        return (id(self.operation), signature(self.part, self.arguments), adapter)
 
     def content_key(self) -> Hashable:
         """Equal for calls with equal results; copies tensors to the host, so meant for small inputs."""
-        content = hashlib.blake2b()
-        for leaf in pytree.tree_leaves(self.arguments):
-            if isinstance(leaf, torch.Tensor):
-                content.update(merging.bytes_of(leaf))
-        return (self.signature, self.samples, content.digest(), self.adapter)
+        return (self.signature, self.samples, content_digest(self.arguments), self.adapter)
 
     def answered(self, output: Any) -> Any:
         """Return an output of the module as the pipeline expects it: in the dtype that it gave."""
-        if not self.part.casts or self._given_dtype is None:
+        if not self.part.casts or self.given_dtype is None:
             return output
-        return pytree.tree_map(lambda leaf: _to(leaf, self._given_dtype), output)
-
-    def _normal(self, name: str, value: Any) -> Any:
-        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, one
-        entry per sample.
-
-        Whole-numbered training times become float32, which every timestep embedding computes in anyway;
-        so samplers with fractional times (Euler) share a pass with the others.
-        """
-        if name in self.part.numbers:
-            module: Any = self.operation.module
-            return torch.full((self.samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
-        if isinstance(value, torch.Tensor) and value.ndim == 0:
-            return value.to(torch.float32).expand(self.samples)
-        return _to(value, self.operation.module.dtype) if self.part.casts else value
+        return pytree.tree_map(lambda leaf: _to(leaf, self.given_dtype), output)
 
 
 def _to(value: Any, dtype: Any) -> Any:

@@ -14,7 +14,7 @@ class Report:
 
     task: Task
     outcome: str
-    pictures: int
+    images: int
     waited_s: float
     ran_s: float
 

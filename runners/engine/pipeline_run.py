@@ -14,18 +14,18 @@ from core.request import GenerationRequest
 from models.catalogue.families import Family
 from models.weights.loading import LoadedModel
 from runners.engine.executor import Outcome
-from runners.engine.module_calls import Call
+from runners.engine.module_calls import ModuleCall
 from runners.engine.ticket import Ticket
 
 
-def park(call: Call) -> Any:
+def park(call: ModuleCall) -> Any:
     """Leave the calling picture's greenlet with `call`; comes back with the call's output."""
     engine = getcurrent().parent
     assert engine is not None, "a picture's greenlet is started by the engine's"
     return engine.switch(call)
 
 
-class Drawing:
+class PipelineRun:
     """`call` is what the picture waits for; `result` is set once it is done."""
 
     def __init__(self, ticket: Ticket, index: int, model: LoadedModel, make_view: Callable[[], Any]) -> None:
@@ -36,7 +36,7 @@ class Drawing:
         self._family = model.family
         self._preview = model.preview
         self._greenlet = greenlet(self._draw)
-        self._call: Call | None = None
+        self._call: ModuleCall | None = None
 
     @property
     def urgency(self) -> int:
@@ -47,7 +47,7 @@ class Drawing:
         return self.ticket.request.seed + self.index
 
     @property
-    def call(self) -> Call:
+    def call(self) -> ModuleCall:
         assert self._call is not None, "only a parked picture has a call"
         return self._call
 
@@ -66,8 +66,8 @@ class Drawing:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
-    def _advance(self, reached: Call | Result) -> None:
-        if isinstance(reached, Call):
+    def _advance(self, reached: ModuleCall | Result) -> None:
+        if isinstance(reached, ModuleCall):
             self._call = reached
         else:
             self._call, self.result = None, reached

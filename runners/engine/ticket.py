@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
-from typing import TYPE_CHECKING
 
 from core.events import Cancelled, Event, Failed, Result
 from core.request import GenerationRequest
 from runners.engine.batcher import urgency
-
-if TYPE_CHECKING:
-    from runners.engine.pipeline_run import Drawing
 
 
 class Ticket:
@@ -24,8 +20,7 @@ class Ticket:
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
         self.accepted_at_s = accepted_at_s
         self.started_at_s: float | None = None
-        self.drawings: list[Drawing] = []
-        self.pictures_left = request.num_images
+        self.images_left = request.num_images
         self.position = 0
         self.cancelled = False
         self.ended = False

@@ -1,8 +1,8 @@
-"""Where a request's view comes from: which pipeline draws it, over which modules, parked by whom."""
+"""Makes the view for a request: of which pipeline, over which modules, with what beside the pipeline's arguments."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import diffusers
@@ -13,40 +13,42 @@ from models.catalogue.families import Part
 from models.weights.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
-from runners.engine.extras import Extras
-from runners.engine.module_calls import Operation
-from runners.engine.views import Park, StandIn, make_view, parked_methods
+from runners.engine.loras.sets import LoraSets
+from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.optional_weights import OptionalWeights
+from runners.engine.views import StandIn, make_view
+
+Park = Callable[[ModuleCall], Any]
+"""Leaves the calling greenlet with a call, and returns the call's output."""
 
 
-class Studio:
+class ViewFactory:
     """Owns the operations of one model; all but `prepare` belongs to the engine's thread.
 
     One module has one operation of each part, whichever pipelines it serves, so that calls of all tasks can share.
     """
 
-    def __init__(self, model: LoadedModel, park: Park) -> None:
+    def __init__(self, model: LoadedModel, loras: LoraSets, park: Park) -> None:
         self._model = model
+        self._loras = loras
         self._park = park
-        self._extras = Extras(model)
+        self._optional = OptionalWeights(model)
         self._operations: dict[tuple[Part, int], Operation] = {}
         self._controlled: dict[tuple[Task, str], DiffusionPipeline] = {}
 
     def prepare(self, request: GenerationRequest) -> None:
         """Load what the request needs beside the model, so that `view` need not; blocks, on any thread."""
-        self._extras.prepare(request)
+        self._optional.prepare(request)
+        self._loras.prepare(request.loras)
 
     def view(self, request: GenerationRequest) -> Any:
-        """Return a pipeline for one picture of the request. Raises what is wrong with the request."""
+        """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it."""
         pipeline = self._pipeline(request)
-        adapted: dict[str, Any] = {}
-        added: dict[str, dict[str, Any]] = {}
-        if request.reference_image is not None:
-            adapted = vars(self._extras.ip_adapter())
-            added["unet"] = {SCALE: request.reference_scale}
+        adapted = {} if request.reference_image is None else vars(self._optional.ip_adapter())
         seen = {**pipeline.components, **adapted}
         # An inpaint pipeline may see its UNet otherwise than those that it shares the weights with.
         run = {**seen, **self._model.components, **adapted}
-        components = {**adapted, **self._stand_ins(seen, run, added)}
+        components = {**adapted, **self._stand_ins(request, seen, run)}
         return make_view(pipeline, components, self._model.family.schedulers[request.scheduler])
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:
@@ -56,22 +58,30 @@ class Studio:
         key = (request.task, request.control_type)
         if key not in self._controlled:
             pipeline_class = getattr(diffusers, self._model.family.controlled[request.task])
-            net = self._extras.controlnet(request.control_type)
+            net = self._optional.controlnet(request.control_type)
             self._controlled[key] = sibling(plain, pipeline_class, controlnet=net)
             self._controlled[key].set_progress_bar_config(disable=True)
         return self._controlled[key]
 
     def _stand_ins(
-        self, seen: Mapping[str, Any], run: Mapping[str, Any], added: Mapping[str, Mapping[str, Any]]
+        self, request: GenerationRequest, seen: Mapping[str, Any], run: Mapping[str, Any]
     ) -> dict[str, StandIn]:
         """For every batched component, what the pipeline sees, parking calls of what is run."""
-        operations = {
-            part: self._operation(part, run[part.component])
-            for part in self._model.family.parts
-            if run.get(part.component) is not None
-        }
-        methods = parked_methods(operations, self._park, added)
+        methods: dict[str, dict[str, Callable[..., Any]]] = {}
+        for part in self._model.family.parts:
+            if (module := run.get(part.component)) is not None:
+                methods.setdefault(part.component, {})[part.method] = self._parking(request, part, module)
         return {name: StandIn(seen[name], methods[name]) for name in methods}
 
-    def _operation(self, part: Part, module: Any) -> Operation:
-        return self._operations.setdefault((part, id(module)), Operation(part, module))
+    def _parking(self, request: GenerationRequest, part: Part, module: Any) -> Callable[..., Any]:
+        """Return a stand-in for one method of a module: a function that parks its caller."""
+        operation = self._operations.setdefault((part, id(module)), Operation(part, module))
+        adapted = part.component == "unet" and request.reference_image is not None
+        added = {SCALE: request.reference_scale} if adapted else {}
+
+        def method(*args: Any, **kwargs: Any) -> Any:
+            # Only now, since a LoRA that turns out not to mix changes what its set is.
+            adapter = self._loras.adapter(part.component, request.loras)
+            return self._park(operation.call(args, kwargs, added, adapter))
+
+        return method

@@ -14,11 +14,7 @@ from typing import Any
 import diffusers
 from diffusers import DiffusionPipeline
 
-from models.catalogue.families import Part
 from models.catalogue.families.schedulers import SchedulerSpec
-from runners.engine.module_calls import Call, Operation
-
-Park = Callable[[Call], Any]
 
 
 class StandIn:
@@ -40,32 +36,15 @@ class StandIn:
         return getattr(self._module, name)
 
     def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
-        """Stay as it is: one picture's pipeline must not move or cast weights that others share."""
+        """Stay as it is: one image's pipeline must not move or cast weights that others share."""
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
 
 
-def parked_methods(
-    operations: Mapping[Part, Operation], park: Park, added: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, Callable[..., Any]]]:
-    """For each component, its batched methods as functions that park.
-
-    `added` are arguments beside those of the pipeline, for each component that gets any.
-    """
-    methods: dict[str, dict[str, Callable[..., Any]]] = {}
-    for part, operation in operations.items():
-        methods.setdefault(part.component, {})[part.method] = _parking(operation, park, added.get(part.component, {}))
-    return methods
-
-
-def _parking(operation: Operation, park: Park, added: Mapping[str, Any]) -> Callable[..., Any]:
-    return lambda *args, **kwargs: park(operation.call(args, kwargs, added))
-
-
 def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:
-    """Copy `pipeline` for one picture, with `components` in place of its own.
+    """Copy `pipeline` for one image, with `components` in place of its own.
 
     Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
     """

@@ -68,6 +68,6 @@ class MetricsObserver(EngineObserver):
 
     def on_end(self, report: Report) -> None:
         REQUESTS.labels(model=self._model, task=report.task, outcome=report.outcome).inc()
-        IMAGES.labels(model=self._model, task=report.task).inc(report.pictures)
+        IMAGES.labels(model=self._model, task=report.task).inc(report.images)
         QUEUE_SECONDS.labels(model=self._model).observe(report.waited_s)
         RUN_SECONDS.labels(model=self._model, task=report.task).observe(report.ran_s)

@@ -15,7 +15,7 @@ from processes.threads import in_thread
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
 from runners.host.preparations import Places, Preparations
-from runners.token_opt.optimiser import TokenOptimiser
+from runners.token_opt.request_queue import TokenOptQueue
 
 
 class RunningModel:
@@ -27,7 +27,7 @@ class RunningModel:
         self.model = model
         self.engine = Engine(model, limits, observer)
         self._preparations = Preparations(self.engine.prepare, places)
-        self._optimiser = TokenOptimiser(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
+        self._optimiser = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
 
     async def events(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator cancels it."""

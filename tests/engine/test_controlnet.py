@@ -20,7 +20,7 @@ from core.request import Task
 from models.catalogue.entry import ControlNetSpec
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel
-from runners.engine.extras import Extras
+from runners.engine.optional_weights import OptionalWeights
 from tests.engine.test_engine import running
 from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.parity import TOLERANCE, load_tiny
@@ -81,7 +81,7 @@ async def test_a_scale_of_nothing_is_no_control(model: LoadedModel) -> None:
 
 async def test_a_batch_with_as_many_samples_as_there_are_residuals(model: LoadedModel) -> None:
     """A list of whole batches must not be taken for a list of samples."""
-    residuals = len(Extras(model).controlnet("canny").controlnet_down_blocks)
+    residuals = len(OptionalWeights(model).controlnet("canny").controlnet_down_blocks)
     wanted = [request(**CONTROL, seed=seed, guidance_scale=1.0) for seed in range(residuals)]
     with running(model) as (engine, recorder):
         drawn = await draw_together(engine, wanted)
@@ -102,13 +102,13 @@ async def test_one_that_cannot_be_loaded_fails_its_own_requests_only(model: Load
 
 
 def test_loaded_on_first_use_and_gone_with_its_model(model: LoadedModel) -> None:
-    extras = Extras(model)
-    extras.prepare(request())
+    optional = OptionalWeights(model)
+    optional.prepare(request())
     with ThreadPoolExecutor(4) as callers:
-        nets = {id(net) for net in callers.map(extras.controlnet, ["canny"] * 4)}
+        nets = {id(net) for net in callers.map(optional.controlnet, ["canny"] * 4)}
     assert len(nets) == 1
-    net = weakref.ref(extras.controlnet("canny"))
-    del extras
+    net = weakref.ref(optional.controlnet("canny"))
+    del optional
     gc.collect()
     assert net() is None
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from core.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
-from runners.engine.extras import Extras
+from runners.engine.optional_weights import OptionalWeights
 from tests.engine.test_engine import running
 from tests.engine.test_loras import largest_batch, loaded, wearing
 from tests.support.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
@@ -90,7 +90,7 @@ async def test_requests_without_a_reference_keep_their_unet(model: LoadedModel) 
 
 
 def test_the_adapted_unet_is_made_of_the_same_weights(model: LoadedModel) -> None:
-    unet, adapted = model.components["unet"], Extras(model).ip_adapter().unet
+    unet, adapted = model.components["unet"], OptionalWeights(model).ip_adapter().unet
     weights = dict(chain(adapted.named_parameters(), adapted.named_buffers()))
     assert all(weights.pop(name) is weight for name, weight in chain(unet.named_parameters(), unet.named_buffers()))
     assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from models.catalogue.families import Part, Stage
 from runners.engine.merging import finite_samples, merge, split
-from runners.engine.module_calls import Call, Operation
+from runners.engine.module_calls import ModuleCall, Operation
 
 PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
 SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))
@@ -29,7 +29,7 @@ class Module(torch.nn.Module):
 MODULE = Module()
 
 
-def calls(part: Part, *several: dict[str, Any]) -> list[Call]:
+def calls(part: Part, *several: dict[str, Any]) -> list[ModuleCall]:
     operation = Operation(part, MODULE)
     return [operation.call((), arguments, {}) for arguments in several]
 

@@ -17,8 +17,8 @@ from core.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.resolve import ServerLimits, resolve
 from models.weights.loading import load
-from runners.token_opt.optimisation import Progress, TokenOptimisation
-from runners.token_opt.optimiser import TokenOptimiser
+from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
+from runners.token_opt.request_queue import TokenOptQueue
 from tests.support.serving import half_mask
 
 CATALOGUE = load_catalogue(*SHIPPED).only(["miniature", "sdxl"])
@@ -34,25 +34,25 @@ def request(**fields: object) -> GenerationRequest:
 
 
 @pytest.fixture(scope="module")
-def optimiser() -> TokenOptimiser:
+def optimiser() -> TokenOptQueue:
     entry = CATALOGUE.get("miniature")
     assert entry.token_opt is not None
-    return TokenOptimiser(load(entry, "cpu"), entry.token_opt, max_queue=1)
+    return TokenOptQueue(load(entry, "cpu"), entry.token_opt, max_queue=1)
 
 
 @pytest.fixture(scope="module")
-def optimisation(optimiser: TokenOptimiser) -> TokenOptimisation:
+def optimisation(optimiser: TokenOptQueue) -> LatentOptimiser:
     return optimiser._optimisation
 
 
-def drawn(optimisation: TokenOptimisation, wanted: GenerationRequest, seed: int = 1) -> Image.Image:
+def drawn(optimisation: LatentOptimiser, wanted: GenerationRequest, seed: int = 1) -> Image.Image:
     *progress, picture = optimisation.draw(wanted, seed)
     assert progress == [Progress(n + 1) for n in range(wanted.iterations)]
     assert isinstance(picture, Image.Image)
     return picture
 
 
-def similarity(optimisation: TokenOptimisation, picture: Image.Image, prompt: str) -> float:
+def similarity(optimisation: LatentOptimiser, picture: Image.Image, prompt: str) -> float:
     pixels = optimisation._pixels(picture) * 2 - 1
     small = torch.nn.functional.interpolate(pixels, size=(64, 64), mode="area")
     with torch.no_grad():
@@ -60,22 +60,22 @@ def similarity(optimisation: TokenOptimisation, picture: Image.Image, prompt: st
 
 
 class TestThePicture:
-    def test_it_goes_where_the_prompt_says_and_stays_outside_the_mask(self, optimisation: TokenOptimisation) -> None:
+    def test_it_goes_where_the_prompt_says_and_stays_outside_the_mask(self, optimisation: LatentOptimiser) -> None:
         wanted = request(iterations=40)
         picture = drawn(optimisation, wanted)
         before, after = (similarity(optimisation, image, wanted.prompt) for image in (BLUE, picture))
         assert after > before + 0.4
         assert (np.asarray(picture)[:, :64] == np.asarray(BLUE)[:, :64]).all()
 
-    def test_the_seed_decides(self, optimisation: TokenOptimisation) -> None:
+    def test_the_seed_decides(self, optimisation: LatentOptimiser) -> None:
         first, again, other = (drawn(optimisation, request(), seed) for seed in (1, 1, 2))
         assert first.tobytes() == again.tobytes() != other.tobytes()
 
-    def test_other_sizes_are_drawn(self, optimisation: TokenOptimisation) -> None:
+    def test_other_sizes_are_drawn(self, optimisation: LatentOptimiser) -> None:
         wide = request(image=BLUE.resize((192, 96)), mask=half_mask(192, 96))
         assert drawn(optimisation, wide).size == (192, 96)
 
-    def test_the_models_own_weights_are_left_alone(self, optimiser: TokenOptimiser) -> None:
+    def test_the_models_own_weights_are_left_alone(self, optimiser: TokenOptQueue) -> None:
         drawn(optimiser._optimisation, request())
         vae = optimiser._model.components["vae"]
         assert all(weight.grad is None for weight in vae.parameters())
@@ -83,14 +83,14 @@ class TestThePicture:
 
 
 class TestTheLine:
-    async def test_what_happens_is_told_in_order(self, optimiser: TokenOptimiser) -> None:
+    async def test_what_happens_is_told_in_order(self, optimiser: TokenOptQueue) -> None:
         wanted = request(num_images=2, progress=True)
         events = [event async for event in optimiser.events(wanted, time.monotonic())]
         kinds = [type(event) for event in events]
         assert kinds == [Started, Step, Step, Step, Picture, Step, Step, Step, Picture]
         assert [event.seed for event in events if isinstance(event, Picture)] == [1, 2]
 
-    async def test_one_at_a_time_and_no_endless_line(self, optimiser: TokenOptimiser) -> None:
+    async def test_one_at_a_time_and_no_endless_line(self, optimiser: TokenOptQueue) -> None:
         async def run() -> list[object]:
             return [event async for event in optimiser.events(request(), time.monotonic())]
 
@@ -101,7 +101,7 @@ class TestTheLine:
         assert isinstance(third[0], Failed)
         assert third[0].code == "busy"
 
-    async def test_leaving_stops_it_before_the_next_begins(self, optimiser: TokenOptimiser) -> None:
+    async def test_leaving_stops_it_before_the_next_begins(self, optimiser: TokenOptQueue) -> None:
         events = optimiser.events(request(iterations=600, progress=True), time.monotonic())
         async for event in events:
             if isinstance(event, Step):
@@ -112,7 +112,7 @@ class TestTheLine:
         assert not optimiser._turn.locked()
         assert optimiser._waiting == 0
 
-    async def test_a_deadline_ends_it(self, optimiser: TokenOptimiser) -> None:
+    async def test_a_deadline_ends_it(self, optimiser: TokenOptQueue) -> None:
         late = request(iterations=600, deadline_s=0.01)
         events = [event async for event in optimiser.events(late, time.monotonic())]
         assert isinstance(events[-1], Failed)

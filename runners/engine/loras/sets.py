@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from diffusers import DiffusionPipeline
+from torch import nn
 
 from core.errors import OutOfMemory
 from core.request import Lora
@@ -22,9 +22,6 @@ from models.catalogue.entry import LoraSpec
 from models.weights.devices import free_memory
 from models.weights.loras import eject, inject, lora_file, lora_modules
 from runners.engine.loras.hooks import NONE, Adapter, LoraHooks
-
-if TYPE_CHECKING:
-    from runners.engine.module_calls import Call
 
 LoraSet = tuple[Lora, ...]
 
@@ -68,23 +65,21 @@ class LoraSets:
             self._add(lora.name, needed)
             self._resident.move_to_end(lora.name)
 
-    def of(self, call: Call, loras: LoraSet) -> Adapter:
-        """What a loaded set is in the module that is called."""
-        module = self._modules.get(call.part.component)
+    def adapter(self, component: str, loras: LoraSet) -> Adapter:
+        """Return what a loaded set is in one component."""
+        module = self._modules.get(component)
         if module is None:
             return NONE
         return module.adapter({self._resident[each.name]: each.scale * self._specs[each.name].scale for each in loras})
 
     @contextmanager
-    def applied(self, calls: Sequence[Call]) -> Iterator[None]:
-        """Run the pass of these calls with the adapters of each."""
-        first = calls[0]
-        module = self._modules.get(first.part.component)
-        if module is None or not self._resident:
+    def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> Iterator[None]:
+        """Run `module` inside the block with one adapter per sample; it is this component, or shares its weights."""
+        hooks = self._modules.get(component)
+        if hooks is None or not self._resident:
             yield
             return
-        batch = [call.adapter for call in calls for _ in range(call.samples)]
-        with module.under(first.operation.module, batch):
+        with hooks.under(module, adapters):
             yield
 
     def close(self) -> None:

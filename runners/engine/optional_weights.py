@@ -16,7 +16,7 @@ from models.weights.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.loading import LoadedModel
 
 
-class Extras:
+class OptionalWeights:
     """The ControlNets and the IP-Adapter of one model; usable from any thread."""
 
     def __init__(self, model: LoadedModel) -> None:

@@ -17,12 +17,12 @@ from core.events import Event, Failed, Picture, Queued, Started, Step
 from core.request import GenerationRequest
 from models.catalogue.entry import TokenOptSpec
 from models.weights.loading import LoadedModel
-from runners.token_opt.optimisation import Progress, TokenOptimisation
+from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
 
 log = logging.getLogger("jubako.token_opt")
 
 
-class TokenOptimiser:
+class TokenOptQueue:
     """Lives on one event loop. A thread's gradients are its own affair, so the engine's stay off."""
 
     def __init__(self, model: LoadedModel, spec: TokenOptSpec, max_queue: int) -> None:
@@ -35,8 +35,8 @@ class TokenOptimiser:
         self._closed = False
 
     @cached_property
-    def _optimisation(self) -> TokenOptimisation:
-        return TokenOptimisation.of(self._model, self._spec)
+    def _optimisation(self) -> LatentOptimiser:
+        return LatentOptimiser.of(self._model, self._spec)
 
     async def events(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator stops it after the iteration."""
@@ -75,7 +75,7 @@ class _Work:
     """One request in its thread. A thread that ends takes its OpenMP team with it, which would slow the engine's."""
 
     def __init__(
-        self, request: GenerationRequest, accepted_at_s: float, optimisation: Callable[[], TokenOptimisation]
+        self, request: GenerationRequest, accepted_at_s: float, optimisation: Callable[[], LatentOptimiser]
     ) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
         """None comes last."""

@@ -45,7 +45,7 @@ class Progress:
     iteration: int
 
 
-class TokenOptimisation:
+class LatentOptimiser:
     """An autoencoder and a CLIP that draw together; one thread at a time may use it."""
 
     def __init__(self, vae: Any, clip: Any, tokenizer: Any, pixels: Any, device: torch.device) -> None:
@@ -58,7 +58,7 @@ class TokenOptimisation:
         self._scale: int = 2 ** (len(vae.config.block_out_channels) - 1)
 
     @classmethod
-    def of(cls, model: LoadedModel, spec: TokenOptSpec) -> TokenOptimisation:
+    def of(cls, model: LoadedModel, spec: TokenOptSpec) -> LatentOptimiser:
         """Copy what is needed from a loaded model, in single precision, and load its CLIP. Blocks."""
         vae = copy.deepcopy(model.components["vae"])
         folder = str(spec.clip.path)

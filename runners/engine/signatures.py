@@ -1,0 +1,67 @@
+"""Which calls of one part can share a forward pass: those whose arguments have equal signatures.
+
+What each argument is, its part of the family declares (`models.catalogue.families.Part`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from models.catalogue.families import Part
+
+_digests = WeakTensorKeyDictionary()
+"""Digests of shared tensors, which pipelines make once and pass at every step."""
+
+
+def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
+    """Return what must be equal for calls of one part to be merged."""
+    return tuple(
+        (name, _argument_signature(part, name, value))
+        for name, value in sorted(arguments.items())
+        if name != part.padding_mask
+    )
+
+
+def content_digest(arguments: Mapping[str, Any]) -> bytes:
+    """Digest the values of all tensors; synchronises with their device."""
+    content = hashlib.blake2b()
+    for leaf in pytree.tree_leaves(arguments):
+        if isinstance(leaf, torch.Tensor):
+            content.update(_bytes_of(leaf))
+    return content.digest()
+
+
+def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
+    if name in part.shared:
+        return (value.shape, value.dtype, _shared_digest(value))
+    if name in part.padded:
+        return (value.shape[2:], value.dtype, value.device)
+    if name in part.ragged:
+        return (value[0].dtype, value[0].device)
+    # The samples of one call are alike.
+    leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
+    first_axis = 0 if name in part.listed else 1
+    return (str(structure), tuple(_leaf_signature(leaf, first_axis) for leaf in leaves))
+
+
+def _leaf_signature(leaf: Any, first_axis: int) -> Hashable:
+    if not isinstance(leaf, torch.Tensor):
+        return leaf if isinstance(leaf, Hashable) else id(leaf)
+    return (leaf.shape[first_axis:], leaf.dtype, leaf.device)
+
+
+def _shared_digest(tensor: torch.Tensor) -> bytes:
+    if tensor not in _digests:
+        _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
+    digest: bytes = _digests[tensor]
+    return digest
+
+
+def _bytes_of(tensor: torch.Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
