@@ -5,6 +5,10 @@ BIN := $(VENV)/bin
 # torch's CPU build suffices where there is no card.
 VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 
+# Processes that run tests; each of them may start servers, which take a GB or two.
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
+
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
 # What it says at each start, of image processors that nobody asked for, hides what matters.
@@ -12,7 +16,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-image check format compose-secrets lock bento image benchmark benchmark-story parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-story parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,15 +24,18 @@ help: ## Show this list
 serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
 	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
 
-test: $(VENV)/.dev ## Run all tests (ARGS="-k name" to choose)
+test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-redis
 	@tools/need-prometheus
 	@tools/need-iproute2
-	$(BIN)/python -W ignore::ResourceWarning -m pytest $(ARGS)
+	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+
+test-fast: $(VENV)/.dev ## Run the tests without servers and network, in less than a minute
+	$(PYTEST) -n $(WORKERS) --dist loadfile tests/unit $(ARGS)
 
 test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
 	@tools/need-buildah
-	$(BIN)/python -W ignore::ResourceWarning -m pytest -m image -o faulthandler_timeout=1500 $(ARGS)
+	$(PYTEST) -m image --timeout 1500 -o faulthandler_timeout=1500 $(ARGS)
 
 check: $(VENV)/.dev ## Lint, formatting, types, known vulnerabilities: the gate
 	$(BIN)/ruff check .
