@@ -1,1 +1,1 @@
-"""Measurements that end in one line of JSON and compare everything in one run, on the same weights."""
+"""Benchmarks that compare everything in one run with the same weights, and end in one line of JSON."""

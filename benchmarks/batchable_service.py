@@ -1,5 +1,5 @@
-"""Adaptive batching as BentoML's documentation shows it: a service with one parameter per input composes the
-batch input and hands it to a service whose API is `batchable`.
+"""Adaptive batching as in BentoML's documentation: a service with one parameter per input composes the batch input
+and passes it to a service whose API is `batchable`.
 
 Start it with `bentoml serve benchmarks.batchable_service:Composer`.
 """
@@ -40,7 +40,7 @@ class Wanted(BaseModel):
 
     @property
     def group(self) -> tuple[Any, ...]:
-        """What the members of one pipeline call must agree on."""
+        """What all members of one pipeline call must have in common."""
         return self.task, self.num_inference_steps, self.image and self.image.size
 
 

@@ -1,4 +1,4 @@
-"""One server's HTTP client: sends a request, checks that a PNG comes back, and takes the time."""
+"""The HTTP client for one server: sends a request, checks that the response is a PNG, and measures the time."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from core.request import Task
 
 REQUEST_TIMEOUT_S = 240.0
 KEEP_ALIVE_S = 2.0
-"""Less than uvicorn's 5 s, so that no request meets a connection that is just being closed."""
+"""Less than uvicorn's 5 s, so that no request uses a connection that is just being closed."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One answered request; the times are those of `time.perf_counter`."""
+    """One completed request; the times are those of `time.perf_counter`."""
 
     wanted: Wanted
     sent_s: float
@@ -33,7 +33,7 @@ class Sample:
 
 
 class Client:
-    """`size` is the width and height of the pictures that requests start from."""
+    """`size` is the width and height of the images that requests start from."""
 
     def __init__(self, address: str, size: tuple[int, int]) -> None:
         self._address = address
@@ -57,7 +57,7 @@ class Client:
             return answer.status
 
     async def post(self, path: str, fields: dict[str, Any]) -> dict[str, Any]:
-        """Return the JSON that a path answers with. Raises RuntimeError for any other status than 200."""
+        """Return a path's JSON response. Raises RuntimeError for any status other than 200."""
         async with self._session.post(self._address + path, json=fields) as answer:
             if answer.status != 200:
                 raise RuntimeError(f"{path}: {answer.status}: {(await answer.text())[:500]}")
@@ -65,7 +65,7 @@ class Client:
             return body
 
     async def draw(self, wanted: Wanted) -> Sample:
-        """Ask for a picture; whatever goes wrong is in the sample."""
+        """Request an image; errors are recorded in the sample."""
         sent_s = time.perf_counter()
         try:
             error = await self._post(wanted)

@@ -1,4 +1,4 @@
-"""Every load on every server: the servers one after the other within each workload, never two at a time."""
+"""Apply every load to every server: one server after the other within each workload, never two at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def open_load(share: float) -> str:
 async def compare(
     workload: str, plan: Plan, environment: Mapping[str, str], size: tuple[int, int]
 ) -> dict[str, Points]:
-    """Measure one workload on all servers; the plain one goes first, as its capacity sets the open loads."""
+    """Measure one workload on all servers; the plain one comes first, because its capacity sets the open loads."""
     results: dict[str, Points] = {}
     for server in SERVERS:
         results[server.name] = points = {}
@@ -72,5 +72,5 @@ async def _short_loads(
 
 
 def _capacity(points: Points) -> float:
-    """Images per second with the callers waiting in line: what the server can do."""
+    """Images per second under closed loads: the most that the server can do."""
     return max((point.images_per_s for load, point in points.items() if load.startswith("closed")), default=0)

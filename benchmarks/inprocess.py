@@ -1,4 +1,4 @@
-"""The engine without HTTP: what a request costs over the plain pipeline, how busy the denoiser is kept."""
+"""The engine without HTTP: a request's overhead over the plain pipeline, and how busy the denoiser is."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PICTURES_PER_CALLER = 2
 
 @dataclass(frozen=True)
 class Overhead:
-    """Medians over alternating repeats of one 20-step request; the ratio is the median of each pair's."""
+    """Medians over alternating repeats of one 20-step request; `ratio` is the median of the pairs' ratios."""
 
     plain_s: float
     engine_s: float
@@ -74,7 +74,7 @@ class PassRecorder(EngineObserver):
 
 
 class Bench:
-    """One loaded model, drawn with by the plain pipeline, by an engine, and by its bare modules."""
+    """One loaded model, run by the plain pipeline, by an engine, and by its bare modules."""
 
     def __init__(self, entry: Entry) -> None:
         self.entry = entry
@@ -84,7 +84,7 @@ class Bench:
         self._requests = uniform(seed=7)
 
     def next_request(self) -> GenerationRequest:
-        """A request that the engine has not seen: it would not encode the same prompt twice."""
+        """A request with a new prompt, since the engine caches the encodings of prompts."""
         wanted, defaults = next(self._requests), self.entry.defaults
         return GenerationRequest(
             model=self.entry.id,
@@ -107,7 +107,7 @@ class Bench:
 
 
 async def measure_overhead(bench: Bench, pairs: int) -> Overhead:
-    """Draw the same requests with the plain pipeline and the idle engine, turn by turn."""
+    """Run the same requests with the plain pipeline and the idle engine, alternating."""
     plain_s, engine_s = [], []
     for _ in range(pairs + 1):
         request = bench.next_request()
@@ -121,7 +121,7 @@ async def measure_overhead(bench: Bench, pairs: int) -> Overhead:
 
 
 async def measure_efficiency(bench: Bench, rounds: int) -> Efficiency:
-    """Saturate the engine and loop over the bare modules, turn by turn."""
+    """Saturate the engine and loop over the bare modules, alternating."""
     calls = await _record_denoiser_call(bench)
     raw = RawLoop(bench, *calls)
     denoising: list[float] = []
@@ -145,7 +145,7 @@ async def measure_efficiency(bench: Bench, rounds: int) -> Efficiency:
 
 
 class RawLoop:
-    """A batch drawn without pipelines or samplers; `arguments` are those of one denoiser call."""
+    """A batch run without pipelines or samplers; `arguments` are those of one denoiser call."""
 
     def __init__(self, bench: Bench, batch: int, arguments: dict[str, Any]) -> None:
         self.batch = batch
@@ -170,7 +170,7 @@ class RawLoop:
 
 
 async def _record_denoiser_call(bench: Bench) -> tuple[int, dict[str, Any]]:
-    """Draw once with many requests in flight; return the largest batch, in pictures, and such a call."""
+    """Run once with many requests in flight; return the largest batch, in images, and its call's arguments."""
     largest: dict[str, Any] = {}
 
     def keep(_module: Any, _args: Any, arguments: dict[str, Any]) -> None:
@@ -185,7 +185,7 @@ async def _record_denoiser_call(bench: Bench) -> tuple[int, dict[str, Any]]:
 
 
 async def _saturate(bench: Bench) -> tuple[float, int]:
-    """Keep requests in flight; return the seconds it took and the pictures drawn."""
+    """Keep requests in flight; return the seconds it took and the number of images."""
 
     async def call() -> None:
         for _ in range(PICTURES_PER_CALLER):

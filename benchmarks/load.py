@@ -1,4 +1,4 @@
-"""How requests arrive: from callers who wait for each answer, or at random times whatever the server does."""
+"""How requests arrive: from clients that wait for each response, or at random times regardless of the server."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.workloads import LONG_STEPS, SHORT_STEPS, Wanted, uniform
 
 BACKGROUND_CALLERS = 6
 HEAD_START_S = 2.0
-"""The long requests come first, so that the first short one meets a busy server."""
+"""The long requests start first, so that the server is busy when the first short one arrives."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One load on one server. Throughput counts every request, and the time until the last is answered."""
+    """One load on one server. Throughput counts all successful requests, over the time until the last response."""
 
     requests: int
     failures: int
@@ -45,12 +45,12 @@ def summarise(samples: Sequence[Sample]) -> Point:
 
 
 async def closed_loop(client: Client, requests: Iterable[Wanted], callers: int) -> list[Sample]:
-    """Draw every request; each caller takes the next one when its last is answered."""
+    """Send every request; each client sends its next one when its last has completed."""
     return await _callers(client, iter(requests), callers)
 
 
 async def open_loop(client: Client, requests: Iterable[Wanted], per_second: float) -> list[Sample]:
-    """Draw every request, sent at Poisson arrivals: the same ones, stretched, at every rate."""
+    """Send every request at Poisson arrival times, which are the same at every rate except for their scale."""
     gaps = random.Random(4)
     loop = asyncio.get_running_loop()
     due_s = loop.time()
@@ -64,7 +64,7 @@ async def open_loop(client: Client, requests: Iterable[Wanted], per_second: floa
 
 
 async def short_among_long(client: Client, shorts: int, per_second: float) -> tuple[list[Sample], list[Sample]]:
-    """Send short requests while callers keep the server busy with long ones; return both kinds' samples."""
+    """Send short requests while other clients keep the server busy with long ones; return the samples of both."""
     ended = asyncio.Event()
     long_requests = itertools.takewhile(lambda _: not ended.is_set(), uniform(LONG_STEPS, seed=5))
     background = asyncio.create_task(_callers(client, long_requests, BACKGROUND_CALLERS))

@@ -1,4 +1,4 @@
-"""The server everybody writes: FastAPI around the pipeline, one request at a time.
+"""The obvious server: FastAPI around the pipeline, one request at a time.
 
 Start it with `uvicorn benchmarks.plain_server:app`.
 """

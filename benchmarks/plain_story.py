@@ -1,7 +1,7 @@
-"""The storyboard document's way: the plain pipeline and its LoRA draw one frame after the other, CLIP looks at each.
+"""The baseline for stories: the plain pipeline with its LoRA generates one frame after the other, CLIP scores each.
 
-Reads a story a line from standard input, as JSON: its prompts and its seed; answers each with a line. Draws with the
-seeds, tries and threshold of Jubako's server, so both draw the same frames.
+Reads one story per line from standard input, as JSON with its prompts and its seed, and writes one line for each. Uses
+the seeds, tries and threshold of Jubako's server, so both generate the same frames.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Frame:
     tries: int
 
 
-class Teller:
+class PlainStory:
     def __init__(self, entry: Entry) -> None:
         self._defaults = entry.defaults
         self._pipeline: Any = load_plain(entry).pipelines[Task.TEXT_TO_IMAGE]
@@ -48,7 +48,7 @@ class Teller:
         self._threshold = scorer.threshold
 
     def frame(self, prompt: str, seed: int, number: int) -> Frame:
-        """Draw until CLIP is content, or tries are used up; return the best."""
+        """Generate until the CLIP score is high enough or the tries are used up; return the best frame."""
         tries: list[tuple[float, Image.Image]] = []
         while len(tries) < settings().story_max_tries and not any(score >= self._threshold for score, _ in tries):
             image = self._draw(prompt, seed_of(seed, number, len(tries) + 1))
@@ -69,15 +69,15 @@ class Teller:
 
 
 def main() -> None:
-    teller = Teller(measured_entry())
+    plain = PlainStory(measured_entry())
     for line in sys.stdin:
         story = json.loads(line)
         started_s = time.perf_counter()
-        frames = [teller.frame(prompt, story["seed"], number) for number, prompt in enumerate(story["prompts"], 1)]
+        frames = [plain.frame(prompt, story["seed"], number) for number, prompt in enumerate(story["prompts"], 1)]
         images = [_png(frame.image) for frame in frames]
         seconds = time.perf_counter() - started_s
-        told = {"scores": [frame.score for frame in frames], "tries": [frame.tries for frame in frames]}
-        sys.stdout.write(json.dumps({"seconds": seconds, "images": images, **told}) + "\n")
+        outcome = {"scores": [frame.score for frame in frames], "tries": [frame.tries for frame in frames]}
+        sys.stdout.write(json.dumps({"seconds": seconds, "images": images, **outcome}) + "\n")
         sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""How much is measured. Every server gets the same number of requests, and so draws the same pictures."""
+"""How much is measured. Every server gets the same requests, and so generates the same images."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plot of the README: throughput under load, and how long a short request waits among long ones."""
+"""The README's plot: throughput under load, and the latency of short requests among long ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INK, GREY, ACCENT = "#1f2328", "#a9b2bd", "#c2410c"
 
 
 def plot(measured: Measured, file: Path) -> bool:
-    """Write the plot, if everything that it shows was measured."""
+    """Write the plot if everything that it shows was measured, and return whether it was."""
     if not {"uniform", SHORT} <= measured.http.keys():
         return False
     uniform, short = measured.http["uniform"], measured.http[SHORT]

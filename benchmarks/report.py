@@ -1,4 +1,4 @@
-"""From measurements to what is printed: tables, the bars that were set, and everything as JSON."""
+"""Turn measurements into output: tables, targets reached or missed, and everything as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchmarks.servers import BATCHABLE, JUBAKO, PLAIN, SERVERS
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run found; sections that were left out are None or missing."""
+    """The results of one run; sections that did not run are None or missing."""
 
     machine: dict[str, Any]
     http: Results
@@ -52,7 +52,7 @@ class Bar:
 
 
 def bars(measured: Measured) -> Iterator[Bar]:
-    """Judge what was measured."""
+    """Compare the results with their targets."""
     points = [p for by in measured.http.values() for loads in by.values() for p in loads.values()]
     if points:
         yield Bar("failed requests, all servers", sum(p.failures for p in points), 0, at_most=True)

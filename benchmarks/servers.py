@@ -1,4 +1,4 @@
-"""The three servers as subprocesses: started on a free port of loopback, awaited, warmed up, ended by pid."""
+"""The three servers as subprocesses: started on a free loopback port, awaited, warmed up, stopped by pid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchmarks.workloads import each_task
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
 WARM_UP_ROUNDS = 4
-"""12 short requests: BentoML's dispatcher runs 11 batches to learn how long one takes."""
+"""12 short requests: BentoML's dispatcher needs 11 batches to learn how long one takes."""
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ SERVERS = (PLAIN, BATCHABLE, JUBAKO)
 
 @asynccontextmanager
 async def serving(server: Server, environment: Mapping[str, str], size: tuple[int, int]) -> AsyncGenerator[Client]:
-    """Run a server that is warm when the block begins, and gone when it has ended.
+    """Run a server that is warmed up when the block begins, and stopped when it ends.
 
-    Raises RuntimeError when it does not start or fails to draw; its output is in `scratch/NAME.log`.
+    Raises RuntimeError when it does not start or fails to generate; its output is in `scratch/NAME.log`.
     """
     port = _free_port()
     process = _start(server, environment, port)
@@ -101,7 +101,7 @@ async def _warm_up(server: Server, client: Client) -> None:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Ask the server to end; after that, end whatever is left of its own process group."""
+    """Terminate the server, then kill what is left of its own process group."""
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_TIMEOUT_S)

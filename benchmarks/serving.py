@@ -1,8 +1,8 @@
-"""Compare Jubako with the plain server and with adaptive batching, in one run on the same weights.
+"""Compare Jubako with the plain server and with adaptive batching, in one run with the same weights.
 
     python -m benchmarks.serving [--quick] [--only SECTION ...] [--checkpoint FOLDER]
 
-Prints tables, the bars that were set, and one line of JSON; writes `benchmarks/results/serving.{json,png}`.
+Prints tables, the targets, and one line of JSON; writes `benchmarks/results/serving.{json,png}`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _options() -> argparse.Namespace:
 async def _measure(options: argparse.Namespace) -> Measured:
     plan = QUICK if options.quick else FULL
     environment = server_environment(options.checkpoint, options.device, torch.get_num_threads())
-    # The settings of this process are those of the servers; nothing has read them yet.
+    # This process uses the same settings as the servers; nothing has read them yet.
     os.environ.update(environment)
     entry = measured_entry()
     overhead, efficiency = None, None

@@ -1,4 +1,4 @@
-"""What the benchmark of stories found: as a table, as bars, and as JSON."""
+"""The results of the story benchmark: as a table, as targets, and as JSON."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ GUIDED, MORE_GUIDED = "reference-guided", "reference-guided, scale 0.6"
 
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of whole stories; the ratio is the median of each pair's."""
+    """Seconds for whole stories; `ratio` is the median of the pairs' ratios."""
 
     plain_s: float
     jubako_s: float
     ratio: float
     jubako_worst_s: float
     draws: int
-    """Pictures drawn for all stories, those that were refused included."""
+    """Frames generated for all stories, including rejected tries."""
     differing: int
-    """Frames of the two ways that differ by more than 1/255 somewhere."""
+    """Frames that differ between the two by more than 1/255 in any pixel."""
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Several stories at once; the plain way draws them in turn. Means are over the callers."""
+    """Several concurrent stories, which the plain process generates in turn. Means are over the clients."""
 
     callers: int
     plain_s: float
@@ -47,7 +47,7 @@ class Quality:
     worst_score: float
     tries: float
     likeness: float
-    """CLIP's cosine of the middles of two frames of the character, which fills them, over all such pairs."""
+    """Mean CLIP cosine of the centres of two frames that show the character, over all such pairs."""
 
 
 @dataclass(frozen=True)

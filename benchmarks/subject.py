@@ -1,4 +1,4 @@
-"""What is measured: one catalogue entry, which every server finds through Jubako's own settings."""
+"""The measured model: one catalogue entry, which every server finds through Jubako's settings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DEFAULT_MODEL = "miniature"
 
 
 def write_catalogue(checkpoint: Path) -> Path:
-    """Write a catalogue whose only entry is the default one with the weights of another folder."""
+    """Write a catalogue whose only entry is the default one with the weights from another folder."""
     entry = full_catalogue(None).get(DEFAULT_MODEL)
     changes = {"source": Source(path=checkpoint.resolve()), "vocabulary": None, "preview": None}
     fields = entry.model_copy(update=changes).model_dump(mode="json", exclude={"id"}, exclude_none=True)
@@ -32,7 +32,7 @@ def write_catalogue(checkpoint: Path) -> Path:
 
 
 def server_environment(checkpoint: Path | None, device: str, threads: int) -> dict[str, str]:
-    """Return the environment in which every server is started."""
+    """Return the environment for every server."""
     ours = {
         "JUBAKO_MODELS": DEFAULT_MODEL,
         "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint)) if checkpoint else "",
@@ -45,7 +45,7 @@ def server_environment(checkpoint: Path | None, device: str, threads: int) -> di
 
 
 def measured_entry() -> Entry:
-    """Return the entry that this process's settings name."""
+    """Return the entry that the settings of this process name."""
     return full_catalogue(settings().catalogue).get(settings().models[0])
 
 

@@ -1,4 +1,4 @@
-"""What is asked for: endless sequences of requests, the same in every run and for every server."""
+"""Endless sequences of requests, the same in every run and for every server."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ SHORT_STEPS = 4
 LONG_STEPS = 50
 MIXED_STEPS = (4, 8, 12, 20, 30, 50)
 MIXED_TASKS = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT)
-"""Half of the mixed requests are text-to-image; every (task, steps) pair comes once in 24 requests."""
+"""Half of the mixed requests are text-to-image; 24 requests contain each combination of these with the steps once."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """One request, as all three servers take it; everything else is left to the catalogue's defaults."""
+    """One request in the form that all three servers accept; everything else uses the catalogue's defaults."""
 
     task: Task
     steps: int
@@ -58,7 +58,7 @@ def mixed(seed: int = 2) -> Iterator[Wanted]:
 
 
 def each_task(rounds: int) -> Iterator[Wanted]:
-    """Short requests of every task that is measured, to warm a server up."""
+    """Short requests of every measured task, to warm up a server."""
     return _requests(iter([(task, SHORT_STEPS) for task in dict.fromkeys(MIXED_TASKS)] * rounds), seed=3)
 
 
@@ -76,7 +76,7 @@ def _requests(kinds: Iterator[Kind], seed: int) -> Iterator[Wanted]:
 
 @cache
 def photo_png(width: int, height: int) -> bytes:
-    """Something to start from: a smooth picture."""
+    """A smooth image as the input of a request."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     pixels = np.stack([x, y, 1 - x], axis=-1) * 255
     return _png(Image.fromarray(pixels.astype(np.uint8)))
@@ -84,7 +84,7 @@ def photo_png(width: int, height: int) -> bytes:
 
 @cache
 def mask_png(width: int, height: int) -> bytes:
-    """Repaint the middle quarter."""
+    """A mask that repaints the middle quarter."""
     mask = Image.new("L", (width, height), 0)
     mask.paste(255, (width // 4, height // 4, 3 * width // 4, 3 * height // 4))
     return _png(mask)
