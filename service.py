@@ -32,7 +32,7 @@ from api.inpainting import inpainting_app
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app, generator_app, jobs_app
 from api.openai.app import openai_alone, openai_app
-from api.operations.status import ABLE, status_app
+from api.operations.status import status_app
 from api.pipeline import pipeline_app
 from api.storyboard.answers import answer_typed
 from api.storyboard.forms import StoryForm
@@ -43,8 +43,7 @@ from api.typed.streaming import EventStream, stream_events
 from core.errors import StartError
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
-from gateway.gateway import Gateway
-from gateway.residency import Residency
+from gateway.assembly import assemble
 from gateway.runner_client import RunnerClient
 from gateway.runner_pool import RunnerPool
 from gateway.safety.picture_check import PictureCheck
@@ -52,7 +51,6 @@ from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from gateway.safety.words import read_blocked_words
-from models.catalogue.resolve import ServerLimits
 from models.catalogue.served import ignored_model, served_catalogue
 from processes.drain import Drain
 from processes.draining import Draining
@@ -147,20 +145,13 @@ class Jubako:
         log_settings(SETTINGS)
         self._clients = {model: _client(model) for model in CATALOGUE.entries}
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
-        self.gateway = Gateway(
-            catalogue=CATALOGUE,
-            runners=self._clients,
-            limits=ServerLimits(
-                max_prompt_chars=SETTINGS.max_prompt_chars,
-                max_num_images=SETTINGS.max_num_images,
-                max_deadline_s=SETTINGS.request_timeout_s,
-            ),
-            residency=Residency(
-                CATALOGUE, self._clients, SETTINGS.memory_budget_gib, elsewhere=frozenset(SETTINGS.runners)
-            ),
-            meter=LIMITER,
-            policy=Policy(WORDS, self._pictures),
-            managed=SETTINGS.manage,
+        self.gateway = assemble(
+            SETTINGS,
+            CATALOGUE,
+            self._clients,
+            LIMITER,
+            Policy(WORDS, self._pictures),
+            remote=frozenset(SETTINGS.runners),
         )
         if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
             log.warning("MODEL=%s is none of the served models, and is ignored", ignored)
@@ -179,7 +170,7 @@ class Jubako:
         if DRAIN.begun:
             return False
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
-        return any(state["state"] in ABLE for state in states)
+        return any(state.state.serves for state in states)
 
     @bentoml.api(input_spec=TextToImage, output_spec=PictureFile)
     async def text_to_image(self, call: Call[TextToImage]) -> Response:

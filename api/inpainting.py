@@ -19,15 +19,16 @@ from fastapi.responses import JSONResponse
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.http.context import current_gateway
 from api.http.contract import contract_app
-from api.http.refusals import InvalidForm
-from api.typed.file_answers import unless_caller_leaves
+from api.http.leaving import unless_caller_leaves
+from api.http.refusals import InvalidForm, error_answer
 from client.dummy import dummy_pictures
 from core.draft import Draft
-from core.errors import Busy, InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture
 from core.request import GenerationRequest, Method, Task
-from gateway.gateway import Gateway, current_gateway
+from gateway.gateway import Gateway
 from gateway.media.decoding import decode_image, decode_mask
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.metrics import measured
@@ -40,7 +41,7 @@ FIELDS = {"num_images": "num_generations", "image": "input_image", "mask": "mask
 FILES = ("input_image", "mask_image")
 
 router = APIRouter()
-Hear = Callable[[Event], None]
+OnEvent = Callable[[Event], None]
 
 
 class Asked(BaseModel):
@@ -69,8 +70,8 @@ class Asked(BaseModel):
             raise InvalidForm(error) from error
 
 
-async def generate(gateway: Gateway, asked: Asked, hear: Hear | None = None) -> list[dict[str, str]]:
-    """Draw, and return the contract's `results`; `hear` is told what happens on the way.
+async def generate(gateway: Gateway, asked: Asked, on_event: OnEvent | None = None) -> list[dict[str, str]]:
+    """Draw, and return the contract's `results`; `on_event` gets the events on the way.
 
     Raises the JubakoError that ended it; one about a field names it as the contract does.
     """
@@ -80,17 +81,17 @@ async def generate(gateway: Gateway, asked: Asked, hear: Hear | None = None) -> 
             return await asyncio.to_thread(_played, asked, draft)
         with measured() as measure:
             measure.task = Task.INPAINT
-            drawing = await gateway.accept(draft)
-            measure.model = drawing.request.model
+            request = await gateway.admit(draft)
+            measure.model = request.model
             pictures = []
-            async with aclosing(drawing.events()) as happenings:
-                async for event in happenings:
+            async with aclosing(gateway.draw(request)) as events:
+                async for event in events:
                     if isinstance(event, Picture):
                         pictures.append(event)
-                    elif hear is not None:
-                        hear(event)
+                    elif on_event is not None:
+                        on_event(event)
         pictures.sort(key=lambda picture: picture.index)
-        return await asyncio.to_thread(_results, drawing.request, draft, pictures)
+        return await asyncio.to_thread(_results, request, draft, pictures)
     except InvalidRequest as error:
         if error.field not in FIELDS:
             raise
@@ -142,9 +143,8 @@ def refused(error: JubakoError) -> JSONResponse:
     """Answer to an error as FastAPI does: 422 with a list for wrong fields, else a sentence in `detail`."""
     if isinstance(error, InvalidRequest):
         mistake = {"type": "value_error", "loc": ["body", error.field], "msg": error.reason}
-        return JSONResponse({"detail": [mistake]}, UNPROCESSABLE)
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
-    return JSONResponse({"detail": error.message}, error.status, headers)
+        return error_answer(error, {"detail": [mistake]}, UNPROCESSABLE)
+    return error_answer(error, {"detail": error.message})
 
 
 inpainting_app = contract_app("Inpainting server", router, refused)

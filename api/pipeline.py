@@ -8,24 +8,24 @@ demand, is initialized: no device need be selected first.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from fastapi import APIRouter
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from api.http.context import current_desk, current_storage
+from api.http.context import current_desk, current_gateway, current_storage
 from api.http.contract import contract_app
-from api.operations.status import ABLE
+from api.http.refusals import error_answer
 from core.caller import current_caller
 from core.draft import Draft
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
-from gateway.gateway import Gateway, current_gateway
+from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
 from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from models.catalogue.served import text2image_model
+from runners.state import ModelState, RunnerState
 from settings import settings
 
 RUNS = "text2image"
@@ -70,11 +70,11 @@ async def run(wanted: Prompt) -> JSONResponse:
     gateway = current_gateway()
     async with _starting:
         state = await gateway.runners[_model()].state()
-        if state["state"] not in ABLE or _is_running(await _latest_run()):
+        if not state.state.serves or _is_running(await _latest_run()):
             raise NotNow("Pipeline execution is already running or pipeline is not initialized.")
-        drawing = await gateway.accept(Draft(prompt=wanted.prompt, model=_model(), progress=True))
+        draft = Draft(prompt=wanted.prompt, model=_model(), progress=True)
         order = Order(
-            request=drawing.request.model_copy(update={"deadline_s": None}),
+            request=await gateway.admit(draft, background=True),
             output_format=OutputFormat.PNG,
             caller=current_caller().name,
             batch_id=RUNS,
@@ -111,8 +111,7 @@ async def health() -> JSONResponse:
 
 def refused(error: JubakoError) -> JSONResponse:
     """Answer to an error, in the document's shape."""
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
-    return JSONResponse({"status": "error", "message": error.message}, error.status, headers)
+    return error_answer(error, {"status": "error", "message": error.message})
 
 
 pipeline_app = contract_app("Text-to-image microservice", router, refused)
@@ -123,24 +122,24 @@ async def _prepare(gateway: Gateway, model: str, name: str) -> None:
     runner = gateway.runners[model]
     state = await runner.state()
     device = device_named(name, state)
-    if state["state"] != "ready" or state["device"] != device:
+    if state.state is not ModelState.READY or state.device != device:
         if not gateway.managed:
             raise Forbidden("this server does not let callers move models to other devices (JUBAKO_MANAGE)")
         state = await gateway.residency.load(model, device)
-    while state["state"] != "ready":
-        if state["state"] == "failed":
-            raise LoadFailed(state["error"], RETRY_S)
+    while state.state is not ModelState.READY:
+        if state.state is ModelState.FAILED:
+            raise LoadFailed(str(state.error), RETRY_S)
         await asyncio.sleep(POLL_S)
         state = await runner.state()
-    if state["device"] != device:
-        raise Busy(f"the model was restarted, and is on {state['device']}", RETRY_S)
+    if state.device != device:
+        raise Busy(f"the model was restarted, and is on {state.device}", RETRY_S)
 
 
-def device_named(name: str, state: dict[str, Any]) -> str:
+def device_named(name: str, state: RunnerState) -> str:
     """Return the runner's device of this name. Raises InvalidRequest when there is none, Busy before it can say."""
-    if "devices" not in state:
+    if state.devices is None:
         raise Busy("the model's process is starting; try again later", RETRY_S)
-    there: list[str] = state["devices"]
+    there = state.devices
     accelerators = [device for device in there if device != CPU]
     known = {device.removesuffix(":0"): device for device in there} | {"auto": (accelerators or there)[0]}
     if accelerators:

@@ -33,10 +33,17 @@ class StartError(ValueError):
 
 
 class JubakoError(Exception):
-    """Base of all errors whose message may be shown to a caller."""
+    """Base of all errors whose message may be shown to a caller.
+
+    `retry_after_s` is set where trying again later may help; every contract sends it as `Retry-After`.
+    """
 
     code: ClassVar[str] = "error"
     status: ClassVar[int] = 500
+
+    def __init__(self, message: str = "", retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
     @property
     def message(self) -> str:
@@ -91,9 +98,8 @@ class Busy(JubakoError):
     code = "busy"
     status = 503
 
-    def __init__(self, message: str, retry_after_s: int = 1) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s
+    def __init__(self, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message, retry_after_s or 1)
 
 
 class LoadFailed(Busy):

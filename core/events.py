@@ -1,5 +1,5 @@
 """What happens to a request, in order: Loading* Queued* Started (Step | Preview | Result)* and, unless every
-result came, one Failed or Cancelled. `index` is the 0-based number of the result within its request,
+result came, one Failed. `index` is the 0-based number of the result within its request,
 `step` is 1-based: `step == steps` is the last one.
 """
 
@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from core.errors import Busy, JubakoError
+from core.errors import (
+    Busy,
+    Cancelled,
+    DeadlineExceeded,
+    GenerationFailed,
+    JubakoError,
+    LoadFailed,
+    NonFinite,
+    OutOfMemory,
+)
 
 
 @dataclass(frozen=True)
@@ -64,22 +73,30 @@ class Clip:
 
 @dataclass(frozen=True)
 class Failed:
+    """The error that ended the request, as it goes over the wire; a cancelled request has one too."""
+
     code: str
     """The `code` of a JubakoError."""
     message: str
     retry_after_s: int | None = None
-    """When to try again, for errors that pass."""
 
     @classmethod
     def of(cls, error: JubakoError) -> Failed:
-        return cls(error.code, error.message, error.retry_after_s if isinstance(error, Busy) else None)
+        return cls(error.code, error.message, error.retry_after_s)
+
+    @property
+    def error(self) -> JubakoError:
+        """The error that it was made of."""
+        return _ERRORS.get(self.code, GenerationFailed)(self.message, self.retry_after_s)
 
 
-@dataclass(frozen=True)
-class Cancelled:
-    pass
+_ERRORS: dict[str, type[JubakoError]] = {
+    error.code: error
+    for error in (Busy, Cancelled, DeadlineExceeded, GenerationFailed, LoadFailed, NonFinite, OutOfMemory)
+}
+"""Those that end a request in a runner."""
 
 
 Result = Picture | Clip
 """What a request has `num_images` of."""
-Event = Loading | Queued | Started | Step | Preview | Result | Failed | Cancelled
+Event = Loading | Queued | Started | Step | Preview | Result | Failed

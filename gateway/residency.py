@@ -9,30 +9,22 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
-from core.errors import Busy, DeadlineExceeded, LoadFailed
+from core.deadline import Deadline
+from core.errors import Busy, LoadFailed
+from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
+from runners.state import RunnerState
 
-IN_MEMORY = ("ready", "loading", "unloading")
 RETRY_S = 60
 """What a caller is told to wait when only other settings can help."""
 LOAD_WAIT_S = 60.0
 """How long an operator's load waits for models in use, whose new users wait behind it."""
 RECHECK_S = 0.5
 """When to look again at a model that could not be unloaded yet."""
-
-
-class Resident(Protocol):
-    """What this needs of a model's runner."""
-
-    async def state(self) -> dict[str, Any]: ...
-
-    async def load(self, device: str | None = None) -> dict[str, Any]: ...
-
-    async def unload(self) -> dict[str, Any]: ...
 
 
 class Place(NamedTuple):
@@ -49,21 +41,21 @@ class Residency:
     def __init__(
         self,
         catalogue: Catalogue,
-        runners: Mapping[str, Resident],
+        runners: Mapping[str, Runner],
         budget_gib: float | None,
-        elsewhere: frozenset[str] = frozenset(),
+        remote: frozenset[str] = frozenset(),
     ) -> None:
         """`budget_gib` is for each device; None stands for its own memory, as the runners report it.
 
-        Models that are `elsewhere` take none of this machine's memory.
+        Models whose runners are `remote` take none of this machine's memory.
         """
         self._catalogue = catalogue
         self._runners = runners
         self._budget_gib = budget_gib
-        self._here = [model for model in runners if model not in elsewhere]
+        self._here = [model for model in runners if model not in remote]
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
-        self._devices: dict[str, set[str]] = {}
+        self._devices: dict[str, set[str | None]] = {}
         """Where each model is and will be, as its runner last said."""
         self._claimed: set[str] = set()
         """Models that must leave for one that waits; their new users wait behind it, or it would wait for ever."""
@@ -72,7 +64,7 @@ class Residency:
         self._left = asyncio.Event()
 
     @asynccontextmanager
-    async def using(self, model: str, deadline_s: float | None) -> AsyncIterator[None]:
+    async def using(self, model: str, deadline: Deadline) -> AsyncIterator[None]:
         """Make room for a model if it is not loaded, and keep it from being unloaded meanwhile.
 
         Raises LoadFailed when the operator's budget is too small for it, DeadlineExceeded when others keep their
@@ -81,12 +73,10 @@ class Residency:
         self._check_budget(model)
         try:
             # Only waits inside this call: a caller may go on in another task.
-            async with asyncio.timeout(deadline_s):
+            async with asyncio.timeout(deadline.left_s):
                 await self._admit(model)
         except TimeoutError as error:
-            raise DeadlineExceeded(
-                f"deadline_s: {deadline_s:g} s have passed while other models were using the memory"
-            ) from error
+            raise deadline.exceeded("other models were using the memory") from error
         try:
             yield
         finally:
@@ -94,7 +84,7 @@ class Residency:
             self._last_used_s[model] = time.monotonic()
             self._left.set()
 
-    async def load(self, model: str, device: str | None = None) -> dict[str, Any]:
+    async def load(self, model: str, device: str | None = None) -> RunnerState:
         """Make room for a model and begin to load it, or to move it to a device; return its state.
 
         Raises LoadFailed when the operator's budget is too small for it, InvalidRequest for a device that is not
@@ -141,12 +131,12 @@ class Residency:
     async def _missing_place(self, model: str, device: str | None) -> Place | None:
         """Return where a model needs room; None when it has it, or when only its runner can say what is wrong."""
         state = await self._state(model)
-        if "devices" not in state:
+        if state.devices is None or state.wanted_device is None:
             return None
-        device = _resolved(device, state["devices"]) if device else state["wanted_device"]
-        if state["state"] in IN_MEMORY and device in self._devices[model] and model not in self._claimed:
+        device = _resolved(device, state.devices) if device else state.wanted_device
+        if state.state.in_memory and device in self._devices[model] and model not in self._claimed:
             return None
-        memory_gib = state["device_memory_gib"].get(device)
+        memory_gib = (state.device_memory_gib or {}).get(device)
         return None if memory_gib is None else Place(device, self._budget_gib or memory_gib)
 
     async def _make_room(self, model: str, place: Place) -> None:
@@ -193,20 +183,20 @@ class Residency:
         return [
             name
             for name, state in zip(others, states, strict=True)
-            if (state["state"] in IN_MEMORY or self._users[name]) and device in self._devices.get(name, ())
+            if (state.state.in_memory or self._users[name]) and device in self._devices.get(name, ())
         ]
 
-    async def _state(self, model: str) -> dict[str, Any]:
+    async def _state(self, model: str) -> RunnerState:
         state = await self._runners[model].state()
-        if "devices" in state:
-            self._devices[model] = {state["device"], state["wanted_device"]}
+        if state.devices is not None:
+            self._devices[model] = {state.device, state.wanted_device}
         return state
 
     def _sum_gib(self, models: list[str]) -> float:
         return sum(self._catalogue.get(model).memory_gib for model in models)
 
 
-def _resolved(device: str, there: list[str]) -> str:
+def _resolved(device: str, there: Sequence[str]) -> str:
     """Name a device as its runner does (`models.weights.devices.resolve_device`, which needs the devices)."""
     if device == "auto":
         return (there[1:] or there)[0]

@@ -20,6 +20,7 @@ from core.events import Event
 from core.request import GenerationRequest
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
+from runners.state import ModelState, RunnerState
 from runners.wire import encode_request, read_events
 
 log = logging.getLogger("jubako")
@@ -31,9 +32,6 @@ DEADLINE_MARGIN_S = 5.0
 UNLOAD_MARGIN_S = 60.0
 RESTART_S = 5
 """What a caller is told to wait when a runner's process is not there: about one restart."""
-STARTING = "starting"
-RESTARTING = "restarting"
-"""States of a runner that does not answer: one that never did, and one that did before."""
 AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
 """Answers of a runner that is being stopped, and of one whose key is another: there may be others, or time may help."""
 _FRAME = {"Content-Type": "application/octet-stream"}
@@ -91,16 +89,16 @@ class RunnerClient:
             self._broken = True
             raise RunnerLost from error
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> RunnerState:
         """Return what the runner says about itself; `starting` or `restarting` while it does not answer."""
         try:
             state = await self._ask("state", {}, STATE_TIMEOUT_S)
         except (TimeoutError, aiohttp.ClientError):
-            return {"model": self._model, "state": RESTARTING if self._seen else STARTING}
+            return RunnerState(model=self._model, state=ModelState.RESTARTING if self._seen else ModelState.STARTING)
         self._broken, self._seen = False, True
-        return state
+        return RunnerState.model_validate(state)
 
-    async def load(self, device: str | None = None) -> dict[str, Any]:
+    async def load(self, device: str | None = None) -> RunnerState:
         """Begin to load the model, maybe on another device; return its state.
 
         Raises InvalidRequest for a device that is not there, and Busy when the runner is not.
@@ -111,15 +109,15 @@ class RunnerClient:
             raise self._restarting() from error
         if "refused" in state:
             raise InvalidRequest("device", state["refused"])
-        return state
+        return RunnerState.model_validate(state)
 
-    async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> dict[str, Any]:
+    async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> RunnerState:
         """Free the model once its running requests are done, which `force` cancels; return its state.
 
         Raises Busy when that takes longer than `within_s`, or the runner is not there.
         """
         try:
-            return await self._ask("unload", {"force": force}, within_s)
+            return RunnerState.model_validate(await self._ask("unload", {"force": force}, within_s))
         except TimeoutError as error:
             raise Busy(f"{self._model} is still drawing, and will be unloaded after that", RESTART_S) from error
         except aiohttp.ClientError as error:

@@ -8,26 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from core import events
-from core.errors import Busy, DeadlineExceeded, JubakoError, RunnerLost
+from core.deadline import Deadline
+from core.errors import Busy, JubakoError, RunnerLost
 from core.events import Event
 from core.request import GenerationRequest
 from gateway.runner_client import RESTART_S, RunnerClient
+from runners.state import RunnerState
 
 log = logging.getLogger("jubako")
 
 PROBE_S = 2.0
 """How often a runner that is gone is asked whether it is there again."""
-BEST_FIRST = ("ready", "loading", "unloaded", "unloading", "failed", "restarting", "starting")
-"""States of runners; a model is in the best state that one of its runners is in."""
-SHOWN = ("state", "progress", "error", "device", "wanted_device", "dtype", "devices")
-SHOWN_OF_EACH = ("state", "progress", "error", "device", "dtype", "running", "queued")
 
 
 class RunnerPool:
@@ -45,12 +42,12 @@ class RunnerPool:
         A request that has not started goes on to the next runner when one is gone or has no place. Raises what the
         last of them raised.
         """
-        accepted_at_s = time.monotonic()
+        deadline = Deadline(request.deadline_s)
         problem: JubakoError = Busy(f"no runner of {self._model} can be reached; try again later", RESTART_S)
         for runner in self._by_turn():
             started = False
             try:
-                async with aclosing(self._generate(runner, _within_deadline(request, accepted_at_s))) as happenings:
+                async with aclosing(self._generate(runner, deadline.remaining(request))) as happenings:
                     async for event in happenings:
                         started = started or not isinstance(event, events.Loading | events.Queued)
                         yield event
@@ -70,14 +67,14 @@ class RunnerPool:
     async def _generate(self, runner: RunnerClient, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Raises Busy also for a runner that has no place."""
         self._in_hand[runner] += 1
-        # Of several that have as much to do, whoever was asked last comes last.
+        # Among equally busy ones, the least recently used goes first.
         self._runners.remove(runner)
         self._runners.append(runner)
         try:
             async with aclosing(runner.generate(request)) as happenings:
                 async for event in happenings:
                     if isinstance(event, events.Failed) and event.code == Busy.code:
-                        raise Busy(event.message, event.retry_after_s or RESTART_S)
+                        raise event.error
                     yield event
         finally:
             self._in_hand[runner] -= 1
@@ -99,23 +96,23 @@ class RunnerPool:
     def _gone(self) -> int:
         return sum(runner.broken for runner in self._runners)
 
-    async def _states(self) -> list[dict[str, Any]]:
+    async def _states(self) -> list[RunnerState]:
         return await asyncio.gather(*(runner.state() for runner in self._runners))
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> RunnerState:
         """Return the best of their states, and below `runners` that of each.
 
         Without memory: that is not this machine's.
         """
-        return self._summary(await self._states())
+        return RunnerState.of_several(self._model, await self._states())
 
-    async def load(self, device: str | None = None) -> dict[str, Any]:
+    async def load(self, device: str | None = None) -> RunnerState:
         """Begin to load the model in all runners that are there; return the state. Raises InvalidRequest and Busy."""
-        return self._summary(await _of_any(runner.load(device) for runner in self._runners))
+        return RunnerState.of_several(self._model, await _of_any(runner.load(device) for runner in self._runners))
 
-    async def unload(self, force: bool = False) -> dict[str, Any]:
+    async def unload(self, force: bool = False) -> RunnerState:
         """Free the model in all runners that are there, as `RunnerClient.unload` does; return the state."""
-        return self._summary(await _of_any(runner.unload(force) for runner in self._runners))
+        return RunnerState.of_several(self._model, await _of_any(runner.unload(force) for runner in self._runners))
 
     async def close(self) -> None:
         if self._probing is not None:
@@ -123,31 +120,11 @@ class RunnerPool:
         for runner in self._runners:
             await runner.close()
 
-    def _summary(self, states: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        best = min(states, key=lambda state: BEST_FIRST.index(state["state"]))
-        return {
-            "model": self._model,
-            **{name: best[name] for name in SHOWN if name in best},
-            "running": sum(state.get("running", 0) for state in states),
-            "queued": sum(state.get("queued", 0) for state in states),
-            "runners": [{name: state[name] for name in SHOWN_OF_EACH if name in state} for state in states],
-        }
 
-
-async def _of_any(calls: Iterable[Coroutine[Any, Any, dict[str, Any]]]) -> list[dict[str, Any]]:
+async def _of_any(calls: Iterable[Coroutine[Any, Any, RunnerState]]) -> list[RunnerState]:
     """Return the answers that came. Raises the first error if none did."""
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    good = [answer for answer in answers if isinstance(answer, dict)]
+    good = [answer for answer in answers if isinstance(answer, RunnerState)]
     if not good:
         raise next(answer for answer in answers if isinstance(answer, BaseException))
     return good
-
-
-def _within_deadline(request: GenerationRequest, accepted_at_s: float) -> GenerationRequest:
-    """The request with what is left of its deadline. Raises DeadlineExceeded."""
-    if request.deadline_s is None:
-        return request
-    left_s = request.deadline_s - (time.monotonic() - accepted_at_s)
-    if left_s <= 0:
-        raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed")
-    return request.model_copy(update={"deadline_s": left_s})

@@ -11,11 +11,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from core.errors import InvalidRequest, JubakoError
+from core.tasks import end
 from jobs.bus import Bus, JobEvent
-from jobs.ending import end
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
-from jobs.job import PICTURES, Ending, Job, JobState
+from jobs.job import GENERATION, Ending, Job, JobState
 from jobs.kinds import JobRequest, Kinds
 from jobs.ledger.ledger import Ledger, Page
 from jobs.queue import JobQueue, QueueSettings
@@ -62,7 +62,7 @@ class Order:
 
     request: JobRequest
     output_format: str
-    kind: str = PICTURES
+    kind: str = GENERATION
     quality: int = 90
     caller: str = ""
     base_url: str = ""

@@ -23,11 +23,7 @@ class LedgerUnavailable(JubakoError):
 
 
 class TooManyJobs(JubakoError):
-    """A waiting line is full; `retry_after_s` says when to try again."""
+    """The queue, or the caller's share of it, is full."""
 
     code = "too_many_jobs"
     status = 429
-
-    def __init__(self, message: str, retry_after_s: int) -> None:
-        super().__init__(message)
-        self.retry_after_s = retry_after_s

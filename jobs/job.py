@@ -16,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from core.request import Priority
 
-PICTURES = "pictures"
-"""The kind of job that draws one request."""
+GENERATION = "pictures"
+"""The kind of job that is one generation request, by the name that records have."""
 
 
 class JobState(StrEnum):
@@ -61,7 +61,7 @@ class Job(_Data):
     """A record as the ledger keeps it. Every change makes a new value."""
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
-    kind: str = PICTURES
+    kind: str = GENERATION
     """What is to be done with the request; records of releases that drew nothing else say nothing."""
     request: Mapping[str, Any]
     """The request of its kind, without its images, as JSON."""

@@ -1,4 +1,4 @@
-"""What a job may be: pictures, a storyboard. A kind says how its requests are restored, carried out and told about."""
+"""What a job may be: a generation, a storyboard. A kind restores its requests, carries them out and reports on them."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ class Made:
 
 
 @dataclass(frozen=True)
-class Told:
-    """Something for watchers to hear, beside the job's progress and message."""
+class JobUpdate:
+    """What happened to a job, for those who watch it."""
 
     name: str
     share: float = 0.0
     """How much of the job is made, 0 to 1; progress never goes back, so 0 leaves it as it is."""
     message: str | None = None
-    """What the job says from now on; None leaves it as it is."""
+    """The job's message from now on; None leaves it as it is."""
     details: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,7 +62,7 @@ class Kind(Protocol[R]):
     def restore(self, fields: Mapping[str, Any]) -> R:
         """Make a request of the fields of a job's record and its pictures."""
 
-    def carry_out(self, request: R, job: Job) -> AsyncGenerator[Told | Made, None]:
+    def carry_out(self, request: R, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
         """Yield what happens, down to the last result; raise the JubakoError that ended it."""
 
 

@@ -17,7 +17,7 @@ from docket import Docket, Worker
 from redis.exceptions import RedisError
 
 from core.request import Priority
-from jobs.ending import end
+from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
 

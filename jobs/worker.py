@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
@@ -16,13 +17,14 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed, RunnerLost
+from core.deadline import Deadline
+from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RunnerLost
+from core.tasks import first_of
 from jobs.bus import Bus
-from jobs.ending import end
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields
 from jobs.job import Ending, Job, Result
-from jobs.kinds import File, JobRequest, Kinds, Made, R, Told
+from jobs.kinds import File, JobRequest, JobUpdate, Kinds, Made
 from jobs.ledger.ledger import Change, Ledger
 from jobs.telemetry import changed, in_hand
 from storage.client import Storage
@@ -85,15 +87,8 @@ class Worker:
         return job
 
     async def _unless_ended(self, job_id: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work unless somebody ends the job meanwhile; who cancels it may not reach its queue."""
-        working, watching = asyncio.create_task(work), asyncio.create_task(self._ended(job_id))
-        try:
-            await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise _EndedElsewhereError
-            return working.result()
-        finally:
-            await end((working, watching))
+        """Do the work unless another process ends the job meanwhile; a cancellation may not reach its queue."""
+        return await first_of(work, self._ended(job_id), _EndedElsewhereError())
 
     async def _ended(self, job_id: str) -> None:
         """Return once the record says that the job has ended, or is gone."""
@@ -145,7 +140,7 @@ class Worker:
         for pause_s in _pauses():
             try:
                 async with self._alone(job):
-                    return await self._draw_once(job, _within_deadline(job, request))
+                    return await self._draw_once(job, _deadline(job, request).remaining(request))
             except LoadFailed:
                 # Gated, missing, damaged or too large: an operator's work, not a matter of time.
                 raise
@@ -184,17 +179,13 @@ class Worker:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
 
 
-def _within_deadline(job: Job, request: R) -> R:
-    """Return the request with what is left of its deadline, which began with the job. Raises DeadlineExceeded."""
-    if request.deadline_s is None:
-        return request
-    left_s = request.deadline_s - (datetime.now(UTC) - job.created_at).total_seconds()
-    if left_s <= 0:
-        raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed")
-    return request.model_copy(update={"deadline_s": left_s})
+def _deadline(job: Job, request: JobRequest) -> Deadline:
+    """Return the deadline of a request, which began with its job, maybe in another process."""
+    age_s = (datetime.now(UTC) - job.created_at).total_seconds()
+    return Deadline(request.deadline_s, time.monotonic() - age_s)
 
 
-def _further(job: Job, event: Told) -> Job:
+def _further(job: Job, event: JobUpdate) -> Job:
     """The job as it is once this has happened."""
     return job.advanced(int(DRAWN_PROGRESS * event.share), event.message or job.message)
 

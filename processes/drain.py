@@ -12,10 +12,11 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any
 
+from core.tasks import first_of
 from processes.in_hand import InHand
 
 log = logging.getLogger("jubako")
@@ -24,7 +25,11 @@ ENDING_S = 5.0
 """What is left of the time for putting things in order once nothing more is waited for."""
 
 
-Wait = Callable[[], Awaitable[None]]
+Wait = Callable[[], Coroutine[Any, Any, None]]
+
+
+class _Hurried(Exception):
+    """SIGINT: end without waiting."""
 
 
 class Drain:
@@ -83,14 +88,14 @@ class Drain:
     async def _all_finished(self, others: tuple[Wait, ...]) -> None:
         await asyncio.gather(self.in_hand.finished(), *(other() for other in others))
 
-    async def _unless_hurried(self, work: Awaitable[None], timeout_s: float) -> bool:
+    async def _unless_hurried(self, work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
         """Wait until the work is done, the time for it is over, or somebody insists; return whether it is done."""
-        working, hurried = asyncio.ensure_future(work), asyncio.create_task(self._hurried.wait())
-        await asyncio.wait({working, hurried}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
-        done = working.done()
-        working.cancel()
-        hurried.cancel()
-        return done
+        try:
+            async with asyncio.timeout(timeout_s):
+                await first_of(work, self._hurried.wait(), _Hurried())
+        except (TimeoutError, _Hurried):
+            return False
+        return True
 
     def _watch_over_end(self) -> None:
         """End the process when all its time is over and something hangs."""

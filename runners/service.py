@@ -140,7 +140,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
                 log_settings(settings)
             state = self._host.state()
             # A device that is not there has no memory; loading says so.
-            memory_gib = state["device_memory_gib"].get(state["device"], inf)
+            memory_gib = (state.device_memory_gib or {}).get(str(state.device), inf)
             fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
             self._host.start(load=settings.load == "start" and fits)
             self._watch = asyncio.create_task(watch(entry.id, self._host.state))
@@ -158,7 +158,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
         @bentoml.api
         async def state(self) -> dict[str, Any]:
             """Report the model, where it is, and how much it has to do."""
-            return self._host.state()
+            return self._host.state().as_json()
 
         @bentoml.api
         async def load(self, device: str | None = None) -> dict[str, Any]:
@@ -168,13 +168,13 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             except InvalidRequest as error:
                 return {"refused": error.reason}
             await asyncio.sleep(0)
-            return self._host.state()
+            return self._host.state().as_json()
 
         @bentoml.api
         async def unload(self, force: bool = False) -> dict[str, Any]:
             """Free the model once its running requests are done, or have been cancelled; answer with its state."""
             await self._host.unload(force)
-            return self._host.state()
+            return self._host.state().as_json()
 
         @bentoml.on_shutdown
         async def close(self) -> None:

@@ -14,11 +14,11 @@ from typing import Any
 
 from PIL import Image
 
-from core.events import Cancelled, Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.request import GenerationRequest
 
 _EVENTS: dict[str, Callable[..., Event]] = {
-    event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed, Cancelled)
+    event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed)
 }
 _PIXELS = ("image", "frames")
 

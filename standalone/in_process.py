@@ -14,16 +14,16 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
-from api.inpainting import Asked, Hear, generate
+from api.inpainting import Asked, OnEvent, generate
 from core.events import Event
 from core.request import GenerationRequest
+from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
-from gateway.residency import Residency
 from gateway.safety.local import policy_here
-from models.catalogue.resolve import ServerLimits
 from models.catalogue.served import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
+from runners.state import RunnerState
 from settings import Settings, settings
 
 T = TypeVar("T")
@@ -38,20 +38,20 @@ class HostRunner:
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         return self._host.generate(request)
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> RunnerState:
         return self._host.state()
 
-    async def load(self, device: str | None = None) -> dict[str, Any]:
+    async def load(self, device: str | None = None) -> RunnerState:
         self._host.load(device)
         return self._host.state()
 
-    async def unload(self, force: bool = False) -> dict[str, Any]:
+    async def unload(self, force: bool = False) -> RunnerState:
         await self._host.unload(force)
         return self._host.state()
 
 
 class Unmetered:
-    """Whoever runs this process is its only caller."""
+    """The program that runs this process is its only caller."""
 
     async def charge(self, request: GenerationRequest) -> None:
         pass
@@ -64,18 +64,7 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
         entry.id: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings)))
         for entry in catalogue.entries.values()
     }
-    return Gateway(
-        catalogue=catalogue,
-        runners=runners,
-        limits=ServerLimits(
-            max_prompt_chars=settings.max_prompt_chars,
-            max_num_images=settings.max_num_images,
-            max_deadline_s=settings.request_timeout_s,
-        ),
-        residency=Residency(catalogue, runners, settings.memory_budget_gib),
-        meter=meter,
-        policy=policy_here(settings),
-    )
+    return assemble(settings, catalogue, runners, meter, policy_here(settings))
 
 
 class InProcess:
@@ -97,7 +86,7 @@ class InProcess:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
 
-    def load(self) -> Future[dict[str, Any]]:
+    def load(self) -> Future[RunnerState]:
         """Begin to load the default model."""
         return self.run(lambda gateway: gateway.runners[gateway.catalogue.default.id].load())
 
@@ -117,10 +106,10 @@ def in_process() -> InProcess:
     return made
 
 
-def inpaint(fields: Mapping[str, Any], hear: Hear | None = None) -> list[dict[str, str]]:
+def inpaint(fields: Mapping[str, Any], on_event: OnEvent | None = None) -> list[dict[str, str]]:
     """Draw what the inpainting contract's fields ask for, files as bytes; return its `results`. Blocks.
 
     Raises JubakoError.
     """
     asked = Asked.of(**fields)
-    return in_process().run(lambda gateway: generate(gateway, asked, hear)).result()
+    return in_process().run(lambda gateway: generate(gateway, asked, on_event)).result()

@@ -14,7 +14,7 @@ from PIL import Image
 
 from api.storyboard.answers import happening
 from jobs.job import Job
-from jobs.kinds import File, Made, Told
+from jobs.kinds import File, JobUpdate, Made
 from storyboard.files.bundle import files_of
 from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
 from storyboard.maker import Maker
@@ -35,7 +35,7 @@ class Storyboards:
     def restore(self, fields: Mapping[str, Any]) -> Story:
         return Story.model_validate(fields)
 
-    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[Told | Made, None]:
+    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
         progress = _Progress(request)
         async with aclosing(self.maker.make(request)) as happenings:
             async for event in happenings:
@@ -56,7 +56,7 @@ class _Progress:
         self._done = 0
         self._per_cent = -1
 
-    def after(self, event: StoryEvent) -> Told | None:
+    def after(self, event: StoryEvent) -> JobUpdate | None:
         """What is to be told; nothing for a step that is less than one per cent."""
         if isinstance(event, Planned):
             self._frames = {scene.number: 0.0 for scene in event.plan.scenes}
@@ -71,7 +71,7 @@ class _Progress:
         name, details = happening(event, self._story, _small)
         message = f"{self._done} of {len(self._frames)} frames drawn"
         # Of an event of a job, `progress` is a figure.
-        return Told("step" if name == "progress" else name, share, message, details)
+        return JobUpdate("step" if name == "progress" else name, share, message, details)
 
 
 def _small(frame: Frame) -> str:

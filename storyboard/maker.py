@@ -17,7 +17,7 @@ from PIL import Image
 from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
 from core.events import Picture, Step
 from core.request import GenerationRequest
-from gateway.gateway import Drawing, Gateway
+from gateway.gateway import Gateway
 from settings import Settings
 from storyboard.errors import NotInitialized
 from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
@@ -138,33 +138,33 @@ class _Making:
         reference = self._wanted.story.reference_image
         if self._wanted.story.guided and reference is None:
             first, *scenes = scenes
-            reference = (await self._frame(first, await self._accepted(first, 1, None), None)).picture.image
+            reference = (await self._frame(first, await self._admitted(first, 1, None), None)).picture.image
         # All are accepted before any is drawn: a caller's rate refuses a story as a whole.
-        drawings = [await self._accepted(scene, 1, reference) for scene in scenes]
+        requests = [await self._admitted(scene, 1, reference) for scene in scenes]
         async with asyncio.TaskGroup() as group:
-            for scene, drawing in zip(scenes, drawings, strict=True):
-                group.create_task(self._frame(scene, drawing, reference))
+            for scene, request in zip(scenes, requests, strict=True):
+                group.create_task(self._frame(scene, request, reference))
 
-    async def _accepted(self, scene: Scene, attempt: int, reference: Image.Image | None) -> Drawing:
-        drawing = await self._maker.gateway.accept(self._wanted.draft(scene, attempt, reference))
+    async def _admitted(self, scene: Scene, attempt: int, reference: Image.Image | None) -> GenerationRequest:
         # Only the story has a deadline.
-        return replace(drawing, request=drawing.request.model_copy(update={"deadline_s": None}))
+        draft = self._wanted.draft(scene, attempt, reference)
+        return await self._maker.gateway.admit(draft, background=True)
 
-    async def _frame(self, scene: Scene, drawing: Drawing, reference: Image.Image | None) -> Frame:
+    async def _frame(self, scene: Scene, request: GenerationRequest, reference: Image.Image | None) -> Frame:
         """Draw until a frame scores well enough, or tries are used up; the best is kept."""
-        score, attempt = await self._try(scene, drawing, 1), 1
+        score, attempt = await self._try(scene, request, 1), 1
         while score is not None and score < self._wanted.threshold and attempt < self._wanted.max_tries:
             attempt += 1
             try:
-                score = await self._try(scene, await self._accepted(scene, attempt, reference), attempt)
+                score = await self._try(scene, await self._admitted(scene, attempt, reference), attempt)
             except JubakoError:
                 # A used-up rate, a full line, a picture that is not to be shown: there is one already.
                 break
         return self._deliver(scene.number)
 
-    async def _try(self, scene: Scene, drawing: Drawing, attempt: int) -> float | None:
+    async def _try(self, scene: Scene, request: GenerationRequest, attempt: int) -> float | None:
         """Draw a frame once and keep it if it is the best; return its score."""
-        frame = Frame(scene, drawing.request, await self._drawn(scene, drawing, attempt), None, attempt)
+        frame = Frame(scene, request, await self._drawn(scene, request, attempt), None, attempt)
         # Before there is a score, for the deadline may pass meanwhile.
         self._keep(frame)
         score = await self._score(frame.picture, scene)
@@ -184,10 +184,10 @@ class _Making:
         best = frame if before is None or frame.worth > before.worth else before
         self._best[frame.scene.number] = replace(best, tries=frame.tries)
 
-    async def _drawn(self, scene: Scene, drawing: Drawing, attempt: int) -> Picture:
+    async def _drawn(self, scene: Scene, request: GenerationRequest, attempt: int) -> Picture:
         try:
-            async with aclosing(drawing.events()) as happenings:
-                async for event in happenings:
+            async with aclosing(self._maker.gateway.draw(request)) as events:
+                async for event in events:
                     if isinstance(event, Picture):
                         return event
                     if isinstance(event, Step):
@@ -196,7 +196,7 @@ class _Making:
             if self._wanted.names_its_loras:
                 raise
             raise NotInitialized(error.message) from error
-        raise GenerationFailed("the model ended without a picture")
+        raise GenerationFailed("the model ended without an image")
 
     async def _score(self, picture: Picture, scene: Scene) -> float | None:
         """The CLIP score; without a scorer that answers, a story is worth more than none."""

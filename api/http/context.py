@@ -7,10 +7,18 @@ from typing import Any
 from bentoml import get_current_service
 from starlette.requests import Request
 
+from gateway.gateway import Gateway
 from jobs.desk import JobDesk
 from settings import settings
 from storage.client import Storage
 from storyboard.maker import Maker
+
+
+def current_gateway() -> Gateway:
+    """Return the gateway of the service that this process runs."""
+    service: Any = get_current_service()
+    gateway: Gateway = service.gateway
+    return gateway
 
 
 def current_desk() -> JobDesk:

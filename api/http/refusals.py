@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from core.errors import (
-    Busy,
-    Cancelled,
-    DeadlineExceeded,
-    GenerationFailed,
-    InvalidRequest,
-    JubakoError,
-    LoadFailed,
-    NonFinite,
-    OutOfMemory,
-)
-from core.events import Failed
-
-_FROM_RUNNER: dict[str, type[JubakoError]] = {
-    error.code: error for error in (DeadlineExceeded, Cancelled, OutOfMemory, NonFinite, GenerationFailed)
-}
-_PASSING: dict[str, type[Busy]] = {error.code: error for error in (Busy, LoadFailed)}
+from core.errors import InvalidRequest, JubakoError
 
 
 class InvalidForm(InvalidRequest):
@@ -45,16 +30,16 @@ def refusal_body(error: JubakoError) -> dict[str, Any]:
 
 
 def refusal(error: JubakoError) -> JSONResponse:
-    """Return the answer for an error."""
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
-    return JSONResponse(refusal_body(error), error.status, headers)
+    """Return the answer to an error."""
+    return error_answer(error, refusal_body(error))
 
 
-def error_of(event: Failed) -> JubakoError:
-    """Return a runner's failure as the error it was."""
-    if event.code in _PASSING:
-        return _PASSING[event.code](event.message, event.retry_after_s or 1)
-    return _FROM_RUNNER.get(event.code, GenerationFailed)(event.message)
+def error_answer(
+    error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    """Return an answer to an error in any contract's shape; it says when to try again, if that may help."""
+    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
+    return JSONResponse(body, status or error.status, {**retry, **(headers or {})})
 
 
 def _reason(error: Any) -> str:

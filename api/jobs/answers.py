@@ -8,9 +8,8 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
-from api.http.refusals import refusal_body
-from core.errors import Busy, JubakoError
-from jobs.errors import TooManyJobs
+from api.http.refusals import error_answer, refusal_body
+from core.errors import JubakoError
 from jobs.job import Job, JobState
 from storage.client import Storage
 
@@ -24,9 +23,7 @@ def submitted(job: Job) -> dict[str, Any]:
 
 def job_refusal(error: JubakoError) -> JSONResponse:
     """Answer to an error: `detail` as the contract has it, and what our other routes say."""
-    wait_s = error.retry_after_s if isinstance(error, Busy | TooManyJobs) else None
-    headers = {"Retry-After": str(wait_s)} if wait_s else None
-    return JSONResponse({"detail": error.message, **refusal_body(error)}, error.status, headers)
+    return error_answer(error, {"detail": error.message, **refusal_body(error)})
 
 
 async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:

@@ -9,12 +9,11 @@ from typing import Any
 from api.jobs.answers import status_of
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import DeskSettings, JobDesk
-from jobs.job import PICTURES, Job
+from jobs.generation import GenerationJobs
+from jobs.job import GENERATION, Job
 from jobs.kinds import Kinds
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
-from jobs.pictures import Pictures
-from jobs.producer import GatewayProducer
 from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import WebhookSender
 from settings import Settings
@@ -40,7 +39,7 @@ def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
         first_pause=timedelta(seconds=settings.webhook_pause_s),
         body=body,
     )
-    kinds: Kinds = {PICTURES: Pictures(GatewayProducer(maker.gateway)), STORYBOARD: Storyboards(maker)}
+    kinds: Kinds = {GENERATION: GenerationJobs(maker.gateway.draw), STORYBOARD: Storyboards(maker)}
     return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender)
 
 

@@ -7,14 +7,13 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
-from api.http.context import current_maker, server_address
+from api.http.context import current_gateway, current_maker, server_address
 from api.jobs.forms import FILES as FILES
 from api.jobs.forms import TASKS, by_name, job_form
 from api.storyboard.forms import story_of
 from core.caller import current_caller
 from core.errors import InvalidRequest
 from core.request import Priority, Task
-from gateway.gateway import current_gateway
 from gateway.media.encoding import format_for
 from jobs.desk import Order
 from models.catalogue.checks import at_most
@@ -47,10 +46,9 @@ async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, 
 async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:
     form = await job_form(fields, entry, task)
     output_format = format_for(form.task, form.output_format)
-    drawing = await current_gateway().accept(form.draft.model_copy(update={"progress": True}))
+    draft = form.draft.model_copy(update={"progress": True})
     return Order(
-        # A job waits as long as it must, unless its caller said otherwise.
-        request=drawing.request.model_copy(update={"deadline_s": form.deadline_s}),
+        request=await current_gateway().admit(draft, background=True),
         output_format=output_format,
         quality=form.quality,
         webhook_url=form.webhook_url,

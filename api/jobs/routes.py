@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
-from api.http.context import current_desk, current_storage, server_address
+from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract import contract_app
 from api.http.parsing import plain_values, read_fields
 from api.http.refusals import refusal_body
@@ -22,7 +22,6 @@ from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of
 from api.jobs.orders import FILES, order_of
 from core.errors import Busy, InvalidRequest, JubakoError
 from core.version import VERSION
-from gateway.gateway import current_gateway
 from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState

@@ -15,6 +15,7 @@ from api.http.context import current_storage
 from api.openai.drafting import Accepted
 from core.events import Result
 from core.request import GenerationRequest
+from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
 from storage.keys import result_key
 
@@ -22,9 +23,9 @@ PATCH_PX = 16
 """Side of the square of pixels that counts as one token: pictures of OpenAI's are about as many tokens."""
 
 
-async def answer(accepted: Accepted, base_url: str) -> dict[str, Any]:
+async def answer(gateway: Gateway, accepted: Accepted, base_url: str) -> dict[str, Any]:
     """Draw all pictures and return the body; `base_url` is this server's address. Raises JubakoError."""
-    results = await _results(accepted)
+    results = await _results(gateway, accepted)
     files = await asyncio.gather(*(asyncio.to_thread(file_of, accepted, result) for result in results))
     if accepted.form.response_format == "url":
         shown = [{"url": url} for url in await _kept(files, OutputFormat(accepted.form.output_format), base_url)]
@@ -34,13 +35,13 @@ async def answer(accepted: Accepted, base_url: str) -> dict[str, Any]:
         "created": int(time.time()),
         **facts(accepted),
         "data": [{**data, "seed": result.seed} for data, result in zip(shown, results, strict=True)],
-        "usage": usage(accepted.drawing.request, len(results)),
+        "usage": usage(accepted.request, len(results)),
     }
 
 
 def facts(accepted: Accepted) -> dict[str, Any]:
     """Return what answers and events alike say about the pictures."""
-    form, request = accepted.form, accepted.drawing.request
+    form, request = accepted.form, accepted.request
     identified = {"safety_identifier": form.identifier} if form.identifier else {}
     return {
         "background": "opaque",
@@ -67,12 +68,12 @@ def usage(request: GenerationRequest, pictures: int) -> dict[str, Any]:
 
 def file_of(accepted: Accepted, result: Result) -> bytes:
     form = accepted.form
-    return encode_result(accepted.drawing.request, result, OutputFormat(form.output_format), form.compression)
+    return encode_result(accepted.request, result, OutputFormat(form.output_format), form.compression)
 
 
-async def _results(accepted: Accepted) -> list[Result]:
-    async with aclosing(accepted.drawing.events()) as happenings:
-        found = [event async for event in happenings if isinstance(event, Result)]
+async def _results(gateway: Gateway, accepted: Accepted) -> list[Result]:
+    async with aclosing(gateway.draw(accepted.request)) as events:
+        found = [event async for event in events if isinstance(event, Result)]
     return sorted(found, key=lambda result: result.index)
 
 

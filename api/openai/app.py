@@ -8,8 +8,9 @@ from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from api.http.context import server_address
+from api.http.context import current_gateway, server_address
 from api.http.contract import contract_app
+from api.http.leaving import unless_caller_leaves
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.drafting import accept
@@ -20,11 +21,9 @@ from api.openai.reading import read_form
 from api.openai.schemas import body_of
 from api.openai.streaming import server_sent
 from api.operations import status
-from api.typed.file_answers import unless_caller_leaves
 from api.typed.streaming import resumed
 from core.request import Task
 from core.version import VERSION
-from gateway.gateway import current_gateway
 from gateway.metrics import measured
 from processes.closing_stream import ClosingResponse
 
@@ -114,6 +113,7 @@ async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:
 
 async def _drawn(form: ImagesForm, base_url: str) -> dict[str, Any]:
     with measured() as measure:
-        accepted = await accept(current_gateway(), form)
-        measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
-        return await answer(accepted, base_url)
+        gateway = current_gateway()
+        accepted = await accept(gateway, form)
+        measure.model, measure.task = accepted.request.model, accepted.request.task
+        return await answer(gateway, accepted, base_url)

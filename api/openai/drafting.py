@@ -1,4 +1,4 @@
-"""From a form to an accepted drawing: which task is meant, which model does it, with how many steps."""
+"""From a form to an admitted request: which task is meant, which model does it, with how many steps."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import Task
-from gateway.gateway import Drawing, Gateway
+from core.request import GenerationRequest, Task
+from gateway.gateway import Gateway
 from models.catalogue.entry import Entry, TaskSettings
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
@@ -26,7 +26,7 @@ class Accepted:
     """A checked request and how its caller wants to have the answer."""
 
     form: ImagesForm
-    drawing: Drawing
+    request: GenerationRequest
 
 
 async def accept(gateway: Gateway, form: ImagesForm, progress: bool = False) -> Accepted:
@@ -37,8 +37,8 @@ async def accept(gateway: Gateway, form: ImagesForm, progress: bool = False) -> 
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
-    drawing = await gateway.accept(_draft(form, entry, task, progress))
-    return Accepted(form, _with_previews(gateway, drawing, form, entry))
+    request = await gateway.admit(_draft(form, entry, task, progress))
+    return Accepted(form, _with_previews(request, form, entry))
 
 
 def _check_stream(form: ImagesForm) -> None:
@@ -128,12 +128,12 @@ def _pictures(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
     return {"image": form.image[0], "mask": form.mask if isinstance(form, EditForm) else None}
 
 
-def _with_previews(gateway: Gateway, drawing: Drawing, form: ImagesForm, entry: Entry) -> Drawing:
-    """The same drawing with as many previews as are wanted, evenly spaced."""
+def _with_previews(request: GenerationRequest, form: ImagesForm, entry: Entry) -> GenerationRequest:
+    """The same request with as many previews as are wanted, evenly spaced."""
     if not form.partial_images:
-        return drawing
+        return request
     if entry.preview is None:
         raise InvalidRequest("partial_images", f"{entry.id} has no previews; leave it out, or ask for 0")
     # Only now it is known how many steps there are.
-    every = max(1, drawing.request.denoising_steps // (form.partial_images + 1))
-    return gateway.drawing(drawing.request.model_copy(update={"preview_every": every}))
+    every = max(1, request.denoising_steps // (form.partial_images + 1))
+    return request.model_copy(update={"preview_every": every})

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
-from api.http.refusals import InvalidForm
+from api.http.refusals import InvalidForm, error_answer
 from core.errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
 from core.request import Task
 from models.catalogue.entry import Entry
@@ -77,14 +77,9 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
 
 def openai_refusal(error: JubakoError) -> JSONResponse:
     """Return the answer to an error, with what OpenAI's clients look at before they try again."""
-    headers = {}
-    # Errors that pass with time have this, wherever they are declared.
-    if wait_s := getattr(error, "retry_after_s", None):
-        headers["Retry-After"] = str(wait_s)
-    if error.status >= 500 and not isinstance(error, Busy | RunnerLost):
-        # Clients repeat every 5xx twice by themselves; what failed for its own sake would only fail again.
-        headers["x-should-retry"] = "false"
-    return JSONResponse(openai_error(error), error.status, headers)
+    # Clients repeat every 5xx twice by themselves; what failed for its own sake would only fail again.
+    hopeless = error.status >= 500 and not isinstance(error, Busy | RunnerLost)
+    return error_answer(error, openai_error(error), headers={"x-should-retry": "false"} if hopeless else None)
 
 
 def protocol_refusal(error: HTTPException) -> JSONResponse:

@@ -17,14 +17,15 @@ from typing import Any
 
 from fastapi import WebSocket, WebSocketDisconnect
 
+from api.http.context import current_gateway
 from api.openai.drafting import Accepted, accept
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_of
-from api.openai.streaming import told
+from api.openai.streaming import rendered
 from core.errors import InvalidRequest, JubakoError, TooLarge
 from core.events import Event, Loading, Queued, Result, Started, Step
-from gateway.gateway import current_gateway
+from core.tasks import first_of
 from gateway.metrics import measured
 from settings import settings
 
@@ -34,7 +35,7 @@ async def serve(socket: WebSocket) -> None:
     await socket.accept()
     with suppress(WebSocketDisconnect):
         try:
-            await _unless_closed(socket, await _received(socket))
+            await first_of(_draw(socket, await _received(socket)), _closed(socket), WebSocketDisconnect())
         except JubakoError as error:
             await socket.send_json({"type": "error", **openai_error(error)})
         await socket.close()
@@ -48,20 +49,6 @@ async def _received(socket: WebSocket) -> str | bytes:
     return request
 
 
-async def _unless_closed(socket: WebSocket, request: str | bytes) -> None:
-    """Draw, until the caller closes the socket. Raises WebSocketDisconnect or JubakoError."""
-    working, closing = asyncio.ensure_future(_draw(socket, request)), asyncio.ensure_future(_closed(socket))
-    try:
-        await asyncio.wait({working, closing}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise WebSocketDisconnect
-        working.result()
-    finally:
-        working.cancel()
-        closing.cancel()
-        await asyncio.wait({working, closing})
-
-
 async def _closed(socket: WebSocket) -> None:
     while (await socket.receive())["type"] != "websocket.disconnect":
         pass
@@ -70,13 +57,14 @@ async def _closed(socket: WebSocket) -> None:
 async def _draw(socket: WebSocket, request: str | bytes) -> None:
     with measured() as measure:
         form = await _form(request)
-        accepted = await accept(current_gateway(), form, progress=True)
-        measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
+        gateway = current_gateway()
+        accepted = await accept(gateway, form, progress=True)
+        measure.model, measure.task = accepted.request.model, accepted.request.task
         results = 0
-        async with aclosing(accepted.drawing.events()) as happenings:
-            async for event in happenings:
+        async with aclosing(gateway.draw(accepted.request)) as events:
+            async for event in events:
                 results += isinstance(event, Result)
-                if body := await asyncio.to_thread(_told, event, accepted):
+                if body := await asyncio.to_thread(_rendered, event, accepted):
                     await socket.send_json(body)
     await socket.send_json({"type": "done", "images": results})
 
@@ -95,7 +83,7 @@ async def _form(request: str | bytes) -> GenerationForm | EditForm:
     return await form_of(asked, EditForm if "image" in fields else GenerationForm)
 
 
-def _told(event: Event, accepted: Accepted) -> dict[str, Any] | None:
+def _rendered(event: Event, accepted: Accepted) -> dict[str, Any] | None:
     if isinstance(event, Loading | Queued | Started | Step):
         return {"type": type(event).__name__.lower(), **asdict(event)}
-    return told(event, accepted)
+    return rendered(event, accepted)

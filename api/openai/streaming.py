@@ -27,28 +27,28 @@ from gateway.media.encoding import PNG_COMPRESS_LEVEL
 from gateway.metrics import measured
 
 KEEP_ALIVE = ": \n\n"
-"""A comment, which clients skip: tells them, and what is between, that the server still works on it."""
+"""A comment, which clients skip; it shows them, and proxies, that the server is still working."""
 
 
 async def server_sent(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str, None]:
     """Draw and yield server-sent events. Raises JubakoError before the first only; later errors are events."""
-    telling = False
+    begun = False
     try:
         with measured() as measure:
             accepted = await accept(gateway, form)
-            measure.model, measure.task = accepted.drawing.request.model, accepted.drawing.request.task
-            async with aclosing(accepted.drawing.events()) as happenings:
-                async for event in happenings:
-                    telling = True
-                    body = await asyncio.to_thread(told, event, accepted)
+            measure.model, measure.task = accepted.request.model, accepted.request.task
+            async with aclosing(gateway.draw(accepted.request)) as events:
+                async for event in events:
+                    begun = True
+                    body = await asyncio.to_thread(rendered, event, accepted)
                     yield KEEP_ALIVE if body is None else event_text(body["type"], body)
     except JubakoError as error:
-        if not telling:
+        if not begun:
             raise
         yield event_text("error", {"type": "error", **openai_error(error)})
 
 
-def told(event: Event, accepted: Accepted) -> dict[str, Any] | None:
+def rendered(event: Event, accepted: Accepted) -> dict[str, Any] | None:
     """Return what OpenAI's clients know of an event; None for those that they do not know."""
     match event:
         case Preview():
@@ -58,14 +58,14 @@ def told(event: Event, accepted: Accepted) -> dict[str, Any] | None:
                 "type": f"{accepted.form.events}.completed",
                 **_fields(accepted, file_of(accepted, event), event.index),
                 "seed": event.seed,
-                "usage": usage(accepted.drawing.request, 1),
+                "usage": usage(accepted.request, 1),
             }
         case _:
             return None
 
 
 def _partial(preview: Preview, accepted: Accepted) -> dict[str, Any] | None:
-    request, form = accepted.drawing.request, accepted.form
+    request, form = accepted.request, accepted.form
     number = preview.step // request.preview_every - 1
     # The one of the last step is the picture itself.
     if number >= form.partial_images or preview.step >= request.denoising_steps:

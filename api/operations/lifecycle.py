@@ -9,9 +9,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from api.http.context import current_gateway
 from api.http.refusals import InvalidForm, refusal
 from core.errors import Forbidden, JubakoError
-from gateway.gateway import Gateway, current_gateway
+from gateway.gateway import Gateway
+from runners.state import ModelState
 from settings.sections.models import DEVICE_PATTERN
 
 
@@ -39,7 +41,7 @@ async def load(request: Request) -> Response:
         state = await gateway.residency.load(model, device)
     except JubakoError as error:
         return refusal(error)
-    return JSONResponse(state, 200 if state["state"] == "ready" else 202)
+    return JSONResponse(state.as_json(), 200 if state.state is ModelState.READY else 202)
 
 
 async def unload(request: Request) -> Response:
@@ -50,7 +52,7 @@ async def unload(request: Request) -> Response:
         state = await gateway.runners[model].unload(force)
     except JubakoError as error:
         return refusal(error)
-    return JSONResponse(state)
+    return JSONResponse(state.as_json())
 
 
 lifecycle_routes = [

@@ -9,27 +9,28 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.http.context import current_maker
+from api.http.context import current_gateway, current_maker
 from api.operations.lifecycle import lifecycle_routes
 from api.storyboard.routes import story_health
 from core.version import VERSION
-from gateway.gateway import current_gateway
 from models.catalogue.capabilities import capabilities
-
-ABLE = frozenset({"ready", "unloaded"})
-"""States of models that draw a request, at once or once they are loaded."""
-COMING = frozenset({"starting", "loading"})
 
 
 async def health(request: Request) -> JSONResponse:
     """Answer 200 when at least one model can draw, or would be loaded for a request; else 503."""
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
-    by_id = {model["model"]: model["state"] for model in models}
-    states = set(by_id.values())
-    able = states & ABLE
-    status = "loading" if states & COMING else "healthy" if able == states else "degraded"
-    body = {"status": status, "version": VERSION, "models": models, **story_health(current_maker(request), by_id)}
-    return JSONResponse(body, 200 if able else 503)
+    states = [model.state for model in models]
+    if any(state.becoming_ready for state in states):
+        status = "loading"
+    else:
+        status = "healthy" if all(state.serves for state in states) else "degraded"
+    body = {
+        "status": status,
+        "version": VERSION,
+        "models": [model.as_json() for model in models],
+        **story_health(current_maker(request), {model.model: model.state for model in models}),
+    }
+    return JSONResponse(body, 200 if any(state.serves for state in states) else 503)
 
 
 async def models(_: Request) -> JSONResponse:
@@ -37,7 +38,7 @@ async def models(_: Request) -> JSONResponse:
     gateway = current_gateway()
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
     entries = [gateway.catalogue.get(model) for model in gateway.runners]
-    shown = [{**capabilities(entry), "state": state["state"]} for entry, state in zip(entries, states, strict=True)]
+    shown = [{**capabilities(entry), "state": state.state} for entry, state in zip(entries, states, strict=True)]
     return JSONResponse({"models": shown})
 
 

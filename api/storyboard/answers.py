@@ -10,12 +10,12 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
+from api.http.leaving import unless_caller_leaves
+from api.http.refusals import error_answer
 from api.http.sse import event_text
 from api.storyboard.forms import Shape, StoryForm, within_limit
-from api.typed.file_answers import unless_caller_leaves
 from api.typed.forms import Call
 from core.errors import (
-    Busy,
     DeadlineExceeded,
     GenerationFailed,
     InvalidRequest,
@@ -40,8 +40,7 @@ _NAMES = {Shape.SHEET: "storyboard.png", Shape.ZIP: "storyboard.zip", Shape.PDF:
 
 def refused(error: JubakoError) -> JSONResponse:
     """Answer to an error: `detail` as the document has it, and what our other routes say."""
-    headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, Busy) else None
-    return JSONResponse(refused_body(error), error.status, headers)
+    return error_answer(error, refused_body(error))
 
 
 def refused_body(error: JubakoError) -> dict[str, Any]:

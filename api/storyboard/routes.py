@@ -14,16 +14,16 @@ from fastapi.responses import JSONResponse, Response
 
 from api.http.context import current_maker
 from api.http.contract import contract_app
+from api.http.leaving import unless_caller_leaves
 from api.storyboard.answers import answer, events, refused
 from api.storyboard.forms import Shape, read_story, request_body
-from api.typed.file_answers import unless_caller_leaves
 from api.typed.streaming import resumed
 from models.catalogue.served import story_entry
 from processes.closing_stream import ClosingResponse
+from runners.state import ModelState
 from storyboard.files.answer import StoryboardAnswer
 from storyboard.maker import Maker
 
-READY = "ready"
 _SHAPES: dict[int | str, dict[str, Any]] = {
     200: {"content": {shape.media_type: {} for shape in Shape if shape is not Shape.JSON}}
 }
@@ -57,15 +57,15 @@ async def health(request: Request) -> JSONResponse:
     maker = current_maker(request)
     entry = story_entry(maker.settings, maker.gateway.catalogue)
     state = await maker.gateway.runners[entry.id].state()
-    return JSONResponse({"status": "running", **story_health(maker, {entry.id: state["state"]}), "model": entry.id})
+    return JSONResponse({"status": "running", **story_health(maker, {entry.id: state.state}), "model": entry.id})
 
 
-def story_health(maker: Maker, states: Mapping[str, str]) -> dict[str, Any]:
+def story_health(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, Any]:
     """Return what the document's health says beside the status; `states` are those of the models, by id."""
     entry = story_entry(maker.settings, maker.gateway.catalogue)
     path = maker.settings.lora_path
     return {
-        "model_loaded": states[entry.id] == READY,
+        "model_loaded": states[entry.id] is ModelState.READY,
         "lora_path": None if path is None else str(path),
         "ref_guided_available": entry.ip_adapter is not None,
     }

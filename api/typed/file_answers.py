@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
 from contextlib import aclosing
-from typing import Any, TypeVar
 
-from starlette.requests import Request
 from starlette.responses import Response
 
 from api.http.hints import vocabulary_hint
+from api.http.leaving import unless_caller_leaves
 from api.http.refusals import refusal
 from api.typed.forms import Call, PictureForm
-from core.errors import Cancelled, GenerationFailed, InvalidRequest, JubakoError
+from core.errors import GenerationFailed, InvalidRequest, JubakoError
 from core.events import Result, Started
-from gateway.gateway import Drawing, Gateway
+from core.request import GenerationRequest
+from gateway.gateway import Gateway
 from gateway.media.encoding import encode_result
 from gateway.metrics import measured
-
-T = TypeVar("T")
 
 
 async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Response:
@@ -29,28 +26,6 @@ async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Respons
         return await unless_caller_leaves(call.request, _draw(gateway, call))
     except JubakoError as error:
         return refusal(error)
-
-
-async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; cancel it and raise Cancelled when the caller disconnects first.
-
-    The request's body must have been read.
-    """
-    working, leaving = asyncio.ensure_future(work), asyncio.ensure_future(_disconnect(request))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise Cancelled("the caller went away")
-    finally:
-        working.cancel()
-        leaving.cancel()
-        await asyncio.wait({working, leaving})
-
-
-async def _disconnect(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
 
 
 async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
@@ -62,20 +37,20 @@ async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
                 "num_images", f"{form.num_images}, but this address answers with 1; POST /stream sends more"
             )
         file_format = form.file_format
-        drawing = await gateway.accept(form.draft)
-        measure.model = drawing.request.model
-        result, timing = await _only_result(drawing)
-        data = await asyncio.to_thread(encode_result, drawing.request, result, file_format, form.quality)
-    headers = {"X-Jubako-Model": drawing.request.model, "X-Jubako-Seed": str(result.seed), **timing}
-    if hint := vocabulary_hint(drawing.unknown_words):
+        admitted = await gateway.admit(form.draft)
+        measure.model = admitted.model
+        result, timing = await _only_result(gateway, admitted)
+        data = await asyncio.to_thread(encode_result, admitted, result, file_format, form.quality)
+    headers = {"X-Jubako-Model": admitted.model, "X-Jubako-Seed": str(result.seed), **timing}
+    if hint := vocabulary_hint(gateway.unknown_words(admitted)):
         headers["X-Jubako-Hint"] = hint
     return Response(data, headers=headers, media_type=file_format.media_type)
 
 
-async def _only_result(drawing: Drawing) -> tuple[Result, dict[str, str]]:
+async def _only_result(gateway: Gateway, request: GenerationRequest) -> tuple[Result, dict[str, str]]:
     queue_s, started = 0.0, time.perf_counter()
-    async with aclosing(drawing.events()) as happenings:
-        async for event in happenings:
+    async with aclosing(gateway.draw(request)) as events:
+        async for event in events:
             if isinstance(event, Started):
                 queue_s, started = event.waited_s, time.perf_counter()
             if isinstance(event, Result):
@@ -84,4 +59,4 @@ async def _only_result(drawing: Drawing) -> tuple[Result, dict[str, str]]:
                     "X-Jubako-Queue-Ms": str(round(queue_s * 1000)),
                     "X-Jubako-Run-Ms": str(round(run_s * 1000)),
                 }
-    raise GenerationFailed("the model ended without a picture")
+    raise GenerationFailed("the model ended without an image")

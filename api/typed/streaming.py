@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from _bentoml_sdk.io_models import IORootModel
@@ -32,7 +33,8 @@ from api.http.sse import event_text
 from api.typed.forms import Call, Stream
 from core.errors import JubakoError
 from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
-from gateway.gateway import Drawing, Gateway
+from core.request import GenerationRequest
+from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_preview, encode_result, parameters_of
 from gateway.metrics import measured
 from processes.closing_stream import ClosingResponse
@@ -59,22 +61,26 @@ async def resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator
 
 
 async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
-    """Draw what a call asks for, telling what happens. Raises JubakoError before the first event only."""
-    started, results, telling = time.perf_counter(), 0, False
+    """Generate what a call asks for, event by event. Raises JubakoError before the first event only."""
+    started, results, begun = time.perf_counter(), 0, False
     try:
         with measured() as measure:
             form = call.form
             measure.task = form.task
             file_format = form.file_format
-            drawing = await gateway.accept(form.draft)
-            measure.model = drawing.request.model
-            async with aclosing(drawing.events()) as happenings:
-                async for event in happenings:
-                    telling = True
+            request = await gateway.admit(form.draft)
+            measure.model = request.model
+            render = partial(_rendered, request=request, file_format=file_format, quality=form.quality)
+            async with aclosing(gateway.draw(request)) as events:
+                async for event in events:
+                    begun = True
                     results += isinstance(event, Result)
-                    yield await asyncio.to_thread(_told, event, drawing, file_format, form.quality)
+                    if isinstance(event, Started):
+                        yield event_text("started", _start_of(event, request, gateway.unknown_words(request)))
+                    else:
+                        yield await asyncio.to_thread(render, event)
     except JubakoError as error:
-        if not telling:
+        if not begun:
             raise
         yield event_text("error", {**refusal_body(error), "status": error.status})
     else:
@@ -82,31 +88,29 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
         yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
 
 
-def _told(event: Event, drawing: Drawing, file_format: OutputFormat, quality: int) -> str:
+def _rendered(event: Event, request: GenerationRequest, file_format: OutputFormat, quality: int) -> str:
     match event:
         case Loading() | Queued() | Step():
             return event_text(type(event).__name__.lower(), asdict(event))
-        case Started():
-            return event_text("started", _start_of(event, drawing))
         case Preview():
             image = _file_fields("image", encode_preview(event.image), OutputFormat.PNG)
             return event_text("preview", {"index": event.index, "step": event.step, **image})
         case Picture() | Clip():
             name = "video" if isinstance(event, Clip) else "image"
-            file = _file_fields(name, encode_result(drawing.request, event, file_format, quality), file_format)
-            parameters = parameters_of(drawing.request, event)
+            file = _file_fields(name, encode_result(request, event, file_format, quality), file_format)
+            parameters = parameters_of(request, event)
             return event_text(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
         case _:
-            raise AssertionError(f"{event} ends a drawing and is raised as an error")
+            raise AssertionError(f"{event} is no event of a stream")
 
 
-def _start_of(event: Started, drawing: Drawing) -> dict[str, Any]:
+def _start_of(event: Started, request: GenerationRequest, unknown_words: list[str]) -> dict[str, Any]:
     return {
-        "model": drawing.request.model,
-        "task": drawing.request.task,
-        "seed": drawing.request.seed,
+        "model": request.model,
+        "task": request.task,
+        "seed": request.seed,
         "waited_s": round(event.waited_s, 3),
-        "hint": vocabulary_hint(drawing.unknown_words),
+        "hint": vocabulary_hint(unknown_words),
     }
 
 

@@ -38,8 +38,11 @@ class ServerLimits:
     max_deadline_s: float
 
 
-def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> GenerationRequest:
-    """Complete and check a draft. Raises UnknownModel, or InvalidRequest for the first wrong field."""
+def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
+    """Complete and check a draft. Raises UnknownModel, or InvalidRequest for the first wrong field.
+
+    In the `background` no caller waits, so a draft without a deadline becomes a request without one.
+    """
     entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
     settings = _task_settings(draft, entry)
     defaults, limits = settings.defaults, settings.limits
@@ -70,7 +73,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits) -> Generat
         **control_of(draft, entry, width, height),
         **_method(draft, entry),
         priority=draft.priority,
-        deadline_s=at_most("deadline_s", draft.deadline_s or server.max_deadline_s, server.max_deadline_s),
+        deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
         preview_every=draft.preview_every,
     )
@@ -203,6 +206,12 @@ def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:
         raise InvalidRequest("loras" if draft.loras else "negative_prompt", "token-opt takes none")
     iterations = within("iterations", draft.iterations or spec.iterations, 1, spec.max_iterations)
     return {"method": draft.method, "iterations": iterations}
+
+
+def _deadline_s(draft: Draft, server: ServerLimits, background: bool) -> float | None:
+    if draft.deadline_s is None:
+        return None if background else server.max_deadline_s
+    return at_most("deadline_s", draft.deadline_s, server.max_deadline_s)
 
 
 def _seed(draft: Draft) -> int:

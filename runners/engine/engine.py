@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 import torch
 
 from core import events
-from core.errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, OutOfMemory
+from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
 from core.events import Result
 from core.request import GenerationRequest, Lora
 from models.weights.loading import LoadedModel
@@ -143,8 +143,8 @@ class Engine:
         for ticket in self._open_tickets():
             if ticket.cancelled:
                 self._end(ticket, Cancelled("cancelled by the caller"))
-            elif now_s > ticket.deadline_at_s:
-                self._end(ticket, DeadlineExceeded(f"deadline_s: {ticket.request.deadline_s:g} s have passed"))
+            elif now_s > ticket.deadline.at_s:
+                self._end(ticket, ticket.deadline.exceeded())
 
     def _admit(self) -> None:
         while self._waiting and self._has_room_for(next(iter(self._waiting))):
@@ -230,8 +230,7 @@ class Engine:
         for run in [run for run in self._running if run.ticket is ticket]:
             self._running.remove(run)
             run.abandon()
-        cancelled = isinstance(error, Cancelled)
-        ticket.emit(events.Cancelled() if cancelled else events.Failed.of(error))
+        ticket.emit(events.Failed.of(error))
         self._report(ticket, error.code)
 
     def _end_all(self, error: JubakoError) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 
-from core.events import Cancelled, Event, Failed, Result
+from core.deadline import Deadline
+from core.events import Event, Failed, Result
 from core.request import GenerationRequest
 from runners.engine.batcher import urgency
 
@@ -19,6 +20,7 @@ class Ticket:
         self.request = request
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
         self.accepted_at_s = accepted_at_s
+        self.deadline = Deadline(request.deadline_s, accepted_at_s)
         self.started_at_s: float | None = None
         self.images_left = request.num_images
         self.position = 0
@@ -27,10 +29,6 @@ class Ticket:
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
-
-    @property
-    def deadline_at_s(self) -> float:
-        return self.accepted_at_s + (self.request.deadline_s or float("inf"))
 
     def cancel(self) -> None:
         """Ask the engine to stop at the next step; harmless when the request has ended."""
@@ -45,7 +43,7 @@ class Ticket:
             while not ended:
                 event = await self._events.get()
                 results += isinstance(event, Result)
-                ended = isinstance(event, Failed | Cancelled) or results == self.request.num_images
+                ended = isinstance(event, Failed) or results == self.request.num_images
                 yield event
         finally:
             if not ended:

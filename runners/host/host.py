@@ -11,19 +11,20 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
-from core.errors import DeadlineExceeded, InvalidRequest, JubakoError
+from core.deadline import Deadline
+from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Failed, Loading
 from core.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from runners.engine.observer import EngineObserver
-from runners.host.lifecycle import Lifecycle, State
+from runners.host.lifecycle import Lifecycle
 from runners.host.preparations import Places
 from runners.limits import EngineLimits, HostOptions
+from runners.state import ModelState, RunnerState
 
-TELL_EVERY_S = 0.25
+REPORT_EVERY_S = 0.25
 """How often a waiting request hears how far its model is."""
 RETRY_PAUSE_S = 10.0
 """A failed load is tried again by the first request that comes so much later."""
@@ -53,7 +54,7 @@ class Host:
         """Yield what happens to a request; closing the generator cancels it."""
         accepted_at_s = time.monotonic()
         try:
-            async with aclosing(self._until_ready(accepted_at_s, request.deadline_s)) as waiting:
+            async with aclosing(self._until_ready(Deadline(request.deadline_s, accepted_at_s))) as waiting:
                 async for loading in waiting:
                     yield loading
         except JubakoError as error:
@@ -64,24 +65,23 @@ class Host:
                 async for event in happenings:
                     yield event
 
-    async def _until_ready(self, accepted_at_s: float, deadline_s: float | None) -> AsyncGenerator[Loading, None]:
+    async def _until_ready(self, deadline: Deadline) -> AsyncGenerator[Loading, None]:
         """Yield progress until the model can draw. Raises Busy, LoadFailed or DeadlineExceeded."""
         life = self._life
         if life.ready:
             return
-        ends_at_s = accepted_at_s + (deadline_s or float("inf"))
-        told = -1.0
+        reported = -1.0
         with self._places.one():
             while not life.ready:
                 change = life.change_to_ready()
-                if life.progress > told:
-                    told = life.progress
-                    yield Loading(round(told, 3))
-                await asyncio.wait({change}, timeout=min(TELL_EVERY_S, max(0.0, ends_at_s - time.monotonic())))
-                if change.done() and life.state is State.FAILED:
+                if life.progress > reported:
+                    reported = life.progress
+                    yield Loading(round(reported, 3))
+                await asyncio.wait({change}, timeout=min(REPORT_EVERY_S, deadline.left_s))
+                if change.done() and life.state is ModelState.FAILED:
                     raise life.load_failed()
-                if time.monotonic() >= ends_at_s and not life.ready:
-                    raise DeadlineExceeded(f"deadline_s: {deadline_s:g} s have passed while the model was loading")
+                if deadline.passed and not life.ready:
+                    raise deadline.exceeded("the model was loading")
 
     # What an operator asks for.
 
@@ -103,25 +103,25 @@ class Host:
         """Free the model once its running requests are done; `force` cancels them."""
         await asyncio.shield(self._life.unload(force))
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> RunnerState:
         """Report the model, where it is, and how much it has to do."""
         life = self._life
         engine, model = (life.running.engine, life.running.model) if life.running else (None, None)
-        return {
-            "model": self._entry.id,
-            "state": life.state,
-            "progress": round(life.progress, 3),
-            "error": life.failure if life.state is State.FAILED else None,
-            "device": str(model.device) if model else self._wanted_device(),
-            "wanted_device": self._wanted_device(),
-            "dtype": model and model.dtype,
-            "devices": available_devices(),
-            "device_memory_gib": {device: round(device_memory_gib(device), 3) for device in available_devices()},
-            "memory_gib": model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
-            "running": engine.running if engine else 0,
-            "queued": self._places.taken + (engine.queued if engine else 0),
-            "pid": os.getpid(),
-        }
+        return RunnerState(
+            model=self._entry.id,
+            state=life.state,
+            progress=round(life.progress, 3),
+            error=life.failure if life.state is ModelState.FAILED else None,
+            device=str(model.device) if model else self._wanted_device(),
+            wanted_device=self._wanted_device(),
+            dtype=model and model.dtype,
+            devices=tuple(available_devices()),
+            device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
+            memory_gib=model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
+            running=engine.running if engine else 0,
+            queued=self._places.taken + (engine.queued if engine else 0),
+            pid=os.getpid(),
+        )
 
     @property
     def settled(self) -> bool:

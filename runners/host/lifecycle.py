@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from enum import StrEnum
 from typing import Any
 
 from core.errors import JubakoError, LoadFailed
@@ -22,21 +21,13 @@ from runners.host.preparations import Places
 from runners.host.running_model import RunningModel
 from runners.host.warmup import is_worthwhile, warm_up, warmup_request
 from runners.limits import EngineLimits, HostOptions
+from runners.state import ModelState
 
 log = logging.getLogger("jubako.loading")
 
 WARMING_UP = 0.95
 """The progress at which all weights are there and the first picture is drawn."""
 UNEXPLAINED = "the model cannot be loaded; the cause is in the server's log"
-
-
-class State(StrEnum):
-    UNLOADED = "unloaded"
-    LOADING = "loading"
-    READY = "ready"
-    UNLOADING = "unloading"
-    """Running requests are drawn to their ends; new ones wait."""
-    FAILED = "failed"
 
 
 class Lifecycle:
@@ -54,7 +45,7 @@ class Lifecycle:
         """`retry_pause_s` after a failed load, the next request tries again."""
         self.device = options.device
         """Where the model is, or will be, as the operator called it."""
-        self.state = State.UNLOADED
+        self.state = ModelState.UNLOADED
         self.progress = 0.0
         self.failure = ""
         """Why the last load failed."""
@@ -76,7 +67,7 @@ class Lifecycle:
 
     @property
     def ready(self) -> bool:
-        return self.state is State.READY
+        return self.state is ModelState.READY
 
     @contextmanager
     def used(self) -> Iterator[RunningModel]:
@@ -95,7 +86,7 @@ class Lifecycle:
         """Return the change that a request has to wait for. Raises LoadFailed while it is too early to try again."""
         if self._change is not None and not self._change.done():
             return self._change
-        if self.state is State.FAILED and time.monotonic() < self._try_again_at_s:
+        if self.state is ModelState.FAILED and time.monotonic() < self._try_again_at_s:
             raise self.load_failed()
         return self.load()
 
@@ -142,7 +133,7 @@ class Lifecycle:
         async with self._changing:
             if self.running is not None and str(self.running.model.device) == resolve_device(self.device):
                 return
-            self.state, self.progress = State.LOADING, 0.0
+            self.state, self.progress = ModelState.LOADING, 0.0
             failure: str | None = UNEXPLAINED
             try:
                 await self._free()
@@ -151,7 +142,7 @@ class Lifecycle:
                 if failure is not None:
                     log.error("%s is not loaded: %s", self._entry.id, failure)
                     self.failure, self._try_again_at_s = failure, time.monotonic() + self._retry_pause_s
-                    self.state = State.FAILED
+                    self.state = ModelState.FAILED
 
     async def _try_to_load(self) -> str | None:
         """Return why it failed, or None."""
@@ -186,7 +177,7 @@ class Lifecycle:
             return UNEXPLAINED
         self.last_used_s = time.monotonic()
         bar(1.0)
-        self.state = State.READY
+        self.state = ModelState.READY
         return None
 
     def _tell(self, progress: float) -> None:
@@ -196,12 +187,12 @@ class Lifecycle:
         async with self._changing:
             try:
                 if self.running is not None:
-                    self.state = State.UNLOADING
+                    self.state = ModelState.UNLOADING
                     await self._free(force)
                     log.info("%s is unloaded", self._entry.id)
             finally:
-                if self.state is State.UNLOADING:
-                    self.state, self.progress = State.UNLOADED, 0.0
+                if self.state is ModelState.UNLOADING:
+                    self.state, self.progress = ModelState.UNLOADED, 0.0
                 self._end_force()
 
     def _end_force(self) -> None:

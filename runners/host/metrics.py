@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
 
 import psutil
 from prometheus_client import Counter, Gauge, Histogram
@@ -12,6 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from models.catalogue.families import Stage
 from runners.engine.executor import Pass
 from runners.engine.observer import EngineObserver, Report
+from runners.state import ModelState, RunnerState
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
@@ -42,15 +42,15 @@ READY = Gauge("jubako_model_ready", "Whether the model is loaded", labelnames=["
 LOOK_S = 5.0
 
 
-async def watch(model: str, state: Callable[[], dict[str, Any]]) -> None:
+async def watch(model: str, state: Callable[[], RunnerState]) -> None:
     """Set the gauges of a model's process again and again, by what `Host.state` says."""
     process = psutil.Process()
     while True:
         now = state()
-        on_device = (now["memory_gib"] or 0) * 2**30 if now["device"] != "cpu" else 0
+        on_device = (now.memory_gib or 0) * 2**30 if now.device != "cpu" else 0
         MEMORY.labels(model=model, where="machine").set(process.memory_info().rss)
         MEMORY.labels(model=model, where="device").set(on_device)
-        READY.labels(model=model).set(now["state"] == "ready")
+        READY.labels(model=model).set(now.state is ModelState.READY)
         await asyncio.sleep(LOOK_S)
 
 

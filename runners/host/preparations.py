@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from core.errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError
+from core.deadline import Deadline
+from core.errors import Busy, Cancelled, GenerationFailed, JubakoError
 from core.request import GenerationRequest
 from processes.threads import in_thread
 
@@ -55,13 +55,13 @@ class Preparations:
         needed = _needs(request)
         if not needed:
             return
-        ends_at_s = accepted_at_s + (request.deadline_s or float("inf"))
+        deadline = Deadline(request.deadline_s, accepted_at_s)
         with self._places.one():
             for need, alone in needed.items():
                 task = self._task(need, alone)
-                await asyncio.wait({task}, timeout=max(0.0, ends_at_s - time.monotonic()))
+                await asyncio.wait({task}, timeout=deadline.left_s)
                 if not task.done():
-                    raise DeadlineExceeded(f"deadline_s: {request.deadline_s:g} s have passed while {need} was loading")
+                    raise deadline.exceeded(f"{need} was loading")
                 if task.cancelled():
                     raise Cancelled("the model is being unloaded")
                 if error := task.result():

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from core import events
-from core.errors import Cancelled, JubakoError
-from core.events import Event
+from core.errors import JubakoError
+from core.events import Event, Failed
 from core.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
@@ -44,11 +43,8 @@ class RunningModel:
         try:
             await self._preparations.wait(request, accepted_at_s)
             ticket = self.engine.submit(request, accepted_at_s)
-        except Cancelled:
-            yield events.Cancelled()
-            return
         except JubakoError as error:
-            yield events.Failed.of(error)
+            yield Failed.of(error)
             return
         async with aclosing(ticket.events()) as happenings:
             async for event in happenings:

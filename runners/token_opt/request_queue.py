@@ -11,8 +11,8 @@ from functools import cached_property
 
 import torch
 
-from core import events
-from core.errors import Busy, Cancelled, DeadlineExceeded, GenerationFailed, JubakoError, OutOfMemory
+from core.deadline import Deadline
+from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
 from core.events import Event, Failed, Picture, Queued, Started, Step
 from core.request import GenerationRequest
 from models.catalogue.entry import TokenOptSpec
@@ -20,6 +20,8 @@ from models.weights.loading import LoadedModel
 from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
 
 log = logging.getLogger("jubako.token_opt")
+
+STOPPED = "the caller left, or the model is being unloaded"
 
 
 class TokenOptQueue:
@@ -50,7 +52,7 @@ class TokenOptQueue:
             async with self._turn:
                 yield Started(time.monotonic() - accepted_at_s)
                 if self._closed:
-                    yield events.Cancelled()
+                    yield Failed.of(Cancelled(STOPPED))
                     return
                 work = self._work = _Work(request, accepted_at_s, lambda: self._optimisation)
                 try:
@@ -81,7 +83,7 @@ class _Work:
         """None comes last."""
         self.ended = asyncio.Event()
         self._request = request
-        self._deadline_at_s = accepted_at_s + (request.deadline_s or float("inf"))
+        self._deadline = Deadline(request.deadline_s, accepted_at_s)
         self._optimisation = optimisation
         self._stopped = False
         self._loop = asyncio.get_running_loop()
@@ -94,8 +96,6 @@ class _Work:
         try:
             for index in range(self._request.num_images):
                 self._draw(index)
-        except Cancelled:
-            self._tell(events.Cancelled())
         except JubakoError as error:
             self._tell(Failed.of(error))
         except torch.OutOfMemoryError:
@@ -116,9 +116,9 @@ class _Work:
 
     def _check(self) -> None:
         if self._stopped:
-            raise Cancelled("the caller went away, or the model is being unloaded")
-        if time.monotonic() > self._deadline_at_s:
-            raise DeadlineExceeded(f"deadline_s: {self._request.deadline_s:g} s have passed")
+            raise Cancelled(STOPPED)
+        if self._deadline.passed:
+            raise self._deadline.exceeded()
 
     def _tell(self, event: Event | None) -> None:
         try:

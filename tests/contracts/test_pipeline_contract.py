@@ -17,6 +17,7 @@ from PIL import Image
 
 from api.pipeline import device_named
 from models.catalogue.served import ignored_model, served_catalogue, text2image_model
+from runners.state import ModelState, RunnerState
 from settings import Settings
 from tests.support.replica import Replica, replica
 from tests.support.serving import ROOT, SIZE_PX, wait_for, write_tiny_catalogue
@@ -189,7 +190,8 @@ class TestTheModel:
     [("GPU", "cuda:0"), ("CPU", "cpu"), ("cuda", "cuda:0"), ("cuda:1", "cuda:1"), ("auto", "cuda:0")],
 )
 def test_devices_have_the_documents_names_and_ours(name: str, device: str) -> None:
-    assert device_named(name, {"devices": ["cpu", "cuda:0", "cuda:1"]}) == device
+    state = RunnerState(model="m", state=ModelState.READY, devices=("cpu", "cuda:0", "cuda:1"))
+    assert device_named(name, state) == device
 
 
 def test_an_unmanaged_server_moves_nothing(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from models.catalogue.entry import Entry
 from models.weights.loading import load
 from runners.host.host import Host
 from runners.limits import EngineLimits, HostOptions
-from tests.support.drawing import draw_plain, largest_difference, pictures, request
+from tests.support.drawing import draw_plain, is_cancelled, largest_difference, pictures, request
 from tests.support.serving import ENTRY_FIELDS
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
@@ -59,15 +59,15 @@ async def until(condition: Any) -> None:
 
 async def test_the_first_request_loads_the_model_and_hears_how_far_it_is(entry: Entry) -> None:
     async with hosting(entry) as host:
-        assert host.state()["state"] == "unloaded"
+        assert host.state().state == "unloaded"
         events = await drawn(host)
         progress = [event.progress for event in events if isinstance(event, Loading)]
         assert progress == sorted(set(progress))
         assert progress[0] == 0.0
         assert len(pictures(events)) == 1
         state = host.state()
-        assert (state["state"], state["device"], state["dtype"], state["progress"]) == ("ready", "cpu", "float32", 1.0)
-        assert 0 < state["memory_gib"] < 0.01
+        assert (state.state, state.device, state.dtype, state.progress) == ("ready", "cpu", "float32", 1.0)
+        assert 0 < (state.memory_gib or 0) < 0.01
         assert [type(event) for event in await drawn(host)][-1] is Picture
 
 
@@ -76,7 +76,7 @@ async def test_a_request_that_cannot_wait_for_the_model_passes_its_deadline(entr
         failed = (await drawn(host, deadline_s=0.01))[-1]
         assert isinstance(failed, Failed)
         assert failed.code == "deadline_exceeded"
-        assert host.state()["queued"] == 0
+        assert host.state().queued == 0
         assert pictures(await drawn(host)), "the load went on"
 
 
@@ -110,12 +110,12 @@ async def test_a_failed_load_says_why_and_is_tried_again_after_a_pause(tmp_path:
             assert isinstance(failed, Failed)
             assert (failed.code, failed.retry_after_s) == ("load_failed", 1)
             assert str(folder) in failed.message
-        assert host.state()["state"] == "failed"
-        assert str(folder) in host.state()["error"]
+        assert host.state().state == "failed"
+        assert str(folder) in str(host.state().error)
         tiny_stable_diffusion(folder)
         await asyncio.sleep(0.5)
         assert pictures(await drawn(host))
-        assert host.state()["error"] is None
+        assert host.state().error is None
 
 
 async def test_a_model_too_large_for_the_device_fails_and_the_process_lives(
@@ -164,7 +164,7 @@ async def test_unloading_waits_for_running_requests_and_new_ones_load_again(entr
         running = host.generate(request(num_inference_steps=40, progress=True))
         await until_step(running)
         unloading = asyncio.create_task(host.unload())
-        await until(lambda: host.state()["state"] == "unloading")
+        await until(lambda: host.state().state == "unloading")
         late = asyncio.create_task(drawn(host, seed=3))
         rest = [event async for event in running]
         assert largest_difference(pictures(rest)[0].image, plain) <= 1
@@ -185,8 +185,8 @@ async def test_a_forced_unload_cancels_what_is_running(entry: Entry) -> None:
         running = host.generate(request(num_inference_steps=900, progress=True))
         await until_step(running)
         await host.unload(force=True)
-        assert host.state()["state"] == "unloaded"
-        assert type([event async for event in running][-1]).__name__ == "Cancelled"
+        assert host.state().state == "unloaded"
+        assert is_cancelled([event async for event in running][-1])
 
 
 async def test_nothing_keeps_unloaded_weights_alive(entry: Entry) -> None:
@@ -208,14 +208,14 @@ async def test_nothing_keeps_unloaded_weights_alive(entry: Entry) -> None:
 async def test_an_idle_model_is_unloaded_and_comes_back(entry: Entry) -> None:
     async with hosting(entry, idle_unload_s=0.3) as host:
         await drawn(host)
-        await until(lambda: host.state()["state"] == "unloaded")
+        await until(lambda: host.state().state == "unloaded")
         assert pictures(await drawn(host))
 
 
 async def test_a_model_that_draws_is_not_idle(entry: Entry) -> None:
     async with hosting(entry, idle_unload_s=0.2) as host:
         running = host.generate(request(num_inference_steps=200, progress=True))
-        states = {host.state()["state"] async for event in running if isinstance(event, Step)}
+        states = {host.state().state async for event in running if isinstance(event, Step)}
         assert states == {"ready"}
 
 

@@ -14,15 +14,14 @@ from typing import Any
 import pytest
 import torch
 
-from core.events import Cancelled, Failed, Loading
+from core.events import Failed, Loading
 from core.request import Method, Task
-from gateway.gateway import Drawing
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
 from processes.threads import in_thread
 from runners.engine.lost_device import is_lost
 from tests.engine.test_hosting import drawn, hosting, until, until_step
-from tests.support.drawing import photo, pictures, request
+from tests.support.drawing import is_cancelled, photo, pictures, request
 from tests.support.serving import ENTRY_FIELDS, LIMITS, ROOT
 from tests.tiny.conditions import tiny_controlnets
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
@@ -70,10 +69,10 @@ class TestPreparations:
             start = time.monotonic()
             requests = [asyncio.create_task(drawn(host, deadline_s=0.5, **CONTROL)) for _ in range(40)]
             await until(lambda: slow)
-            assert host.state()["queued"] == 6
+            assert host.state().queued == 6
             last = [events[-1] for events in await asyncio.gather(*requests)]
             assert time.monotonic() - start < 2
-            assert host.state()["queued"] == 0
+            assert host.state().queued == 0
         codes = Counter(event.code for event in last if isinstance(event, Failed))
         assert codes == {"busy": 34, "deadline_exceeded": 6}
         assert len(slow) == 1, "they share the work"
@@ -92,7 +91,7 @@ class TestPreparations:
             waiting = asyncio.create_task(drawn(host, **CONTROL))
             await until(lambda: slow)
             await host.unload(force=True)
-            assert isinstance((await waiting)[-1], Cancelled)
+            assert is_cancelled((await waiting)[-1])
 
 
 class TestForce:
@@ -110,8 +109,8 @@ class TestForce:
             async with asyncio.timeout(30):
                 await host.unload(force=True)
                 await slow
-            assert host.state()["state"] == "unloaded"
-            assert isinstance([event async for event in running][-1], Cancelled)
+            assert host.state().state == "unloaded"
+            assert is_cancelled([event async for event in running][-1])
 
     async def test_it_stops_token_optimisations(self) -> None:
         miniature = full_catalogue(None).get("miniature")
@@ -122,8 +121,8 @@ class TestForce:
             await until_step(first)
             async with asyncio.timeout(30):
                 await host.unload(force=True)
-            assert isinstance([event async for event in first][-1], Cancelled)
-            assert isinstance((await second)[-1], Cancelled)
+            assert is_cancelled([event async for event in first][-1])
+            assert is_cancelled((await second)[-1])
 
     async def test_it_does_not_outlast_itself(self, entry: Entry) -> None:
         async with hosting(entry) as host:
@@ -147,7 +146,7 @@ class TestFailures:
             with monkeypatch.context() as patched:
                 patched.setattr("runners.host.lifecycle.free_memory", fail)
                 await host.unload()
-                assert host.state()["state"] == "unloaded"
+                assert host.state().state == "unloaded"
                 assert pictures(await drawn(host))
 
     async def test_a_load_that_fails_whatever_it_does_is_tried_once_in_a_pause(
@@ -165,7 +164,7 @@ class TestFailures:
         async with hosting(entry) as host:
             last = [(await drawn(host))[-1] for _ in range(3)]
             assert [event.code for event in last if isinstance(event, Failed)] == ["load_failed"] * 3
-            assert host.state()["state"] == "failed"
+            assert host.state().state == "failed"
         assert attempts == 2, "one load, and what it did not let go of"
 
     async def test_who_leaves_work_in_a_thread_leaves_no_trace(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -191,12 +190,6 @@ class TestFailures:
             events = await drawn(host)
             assert isinstance(events[0], Loading)
             assert pictures(events)
-
-
-def test_a_deadline_that_the_wait_for_memory_used_up_does_not_become_none() -> None:
-    anything: Any = None
-    drawing = Drawing(request(deadline_s=0.2), [], anything, anything, anything)
-    assert 0 < (drawing._within_deadline(time.monotonic() - 0.2).deadline_s or 0) < 0.01
 
 
 class TestLostDevice:

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from core.errors import RunnerLost
-from core.events import Event, Result, Step
+from core.events import Event, Step
 from core.request import GenerationRequest, Priority, Task
+from jobs import generation
 from jobs.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
-from jobs.kinds import File
 from jobs.ledger.redis import RedisLedger
 from jobs.queue import MEMORY, QueueSettings
 from runners.engine.engine import Engine
@@ -212,13 +212,14 @@ async def test_who_ends_the_model_fails_and_its_neighbours_do_not(engine: Engine
     assert "3 times the model's process ended" in (given_up.error or "")
 
 
-class BrokenProducer(EngineProducer):
-    def encode(self, wanted: GenerationRequest, result: Result, job: Job) -> File:
+async def test_a_mistake_of_ours_fails_the_job_and_is_not_shown(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> bytes:
         raise OSError("no such codec")
 
-
-async def test_a_mistake_of_ours_fails_the_job_and_is_not_told(engine: Engine, tmp_path: Path) -> None:
-    async with job_desk(BrokenProducer(engine), tmp_path) as desk:
+    monkeypatch.setattr(generation, "encode_result", broken)
+    async with job_desk(EngineProducer(engine), tmp_path) as desk:
         failed = await finished(desk, await desk.submit(order()))
     assert (failed.state, failed.attempts) == (JobState.FAILED, 1)
     assert failed.error == "an internal error; the server's log has the cause"

@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.events import Picture
 from core.request import GenerationRequest, Task
-from jobs.job import PICTURES, Job
+from jobs.job import GENERATION, Job
 from storyboard.files.bundle import files_of, zipped
 from storyboard.files.lettering import font_for, lines_of
 from storyboard.files.pages import pdf
@@ -84,4 +84,4 @@ def test_records_of_earlier_releases_are_of_pictures() -> None:
     record = Job(request={"model": "tiny", "task": "text-to-image"}, output_format="png").model_dump(mode="json")
     del record["kind"]
     job = Job.model_validate(record)
-    assert (job.kind, job.model, job.task) == (PICTURES, "tiny", "text-to-image")
+    assert (job.kind, job.model, job.task) == (GENERATION, "tiny", "text-to-image")

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.events import Clip, Event, Picture, Result
+from core.errors import Cancelled
+from core.events import Clip, Event, Failed, Picture, Result
 from core.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
@@ -98,3 +99,7 @@ def pixels(image: Image.Image) -> NDArray[np.int16]:
 def largest_difference(one: Image.Image, other: Image.Image) -> int:
     """In steps of 1/255."""
     return int(np.abs(pixels(one) - pixels(other)).max())
+
+
+def is_cancelled(event: object) -> bool:
+    return isinstance(event, Failed) and event.code == Cancelled.code

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from datetime import timedelta
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from api.http.refusals import error_of
 from core import events
 from core.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import DeskSettings, JobDesk, Order
-from jobs.job import PICTURES, Job
-from jobs.kinds import File
+from jobs.generation import GenerationJobs
+from jobs.job import GENERATION, Job
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
-from jobs.pictures import Pictures
 from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import WebhookSender
 from runners.engine.engine import Engine
@@ -43,17 +39,8 @@ class EngineProducer:
         async with aclosing(self._engine.submit(wanted).events()) as happenings:
             async for event in happenings:
                 if isinstance(event, events.Failed):
-                    raise error_of(event)
+                    raise event.error
                 yield event
-
-    def encode(self, wanted: GenerationRequest, result: events.Result, job: Job) -> File:
-        assert isinstance(result, events.Picture)
-        buffer = BytesIO()
-        result.image.save(buffer, job.output_format.upper())
-        return File(buffer.getvalue(), f"image/{job.output_format}", result.seed)
-
-    def encode_preview(self, preview: events.Preview) -> str:
-        return "data:," + base64.b64encode(preview.image.tobytes()).decode()
 
 
 @asynccontextmanager
@@ -77,7 +64,7 @@ async def job_desk(
     bus = RedisBus(redis_url, HOUR) if redis_url else LocalBus(HOUR)
     sender = WebhookSender(ledger, SECRET, wanted.allow_private_webhooks, pause, _told)
     storage = storage or open_storage(Settings(storage=f"file://{folder / 'files'}"))
-    desk = JobDesk(wanted, ledger, bus, storage, {PICTURES: Pictures(producer)}, sender)
+    desk = JobDesk(wanted, ledger, bus, storage, {GENERATION: GenerationJobs(producer.draw)}, sender)
     await desk.open()
     try:
         yield desk

@@ -11,11 +11,9 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from gateway.gateway import Gateway
-from gateway.residency import Residency
+from gateway.assembly import assemble
 from gateway.safety.policy import Policy
 from models.catalogue.families import Stage
-from models.catalogue.resolve import ServerLimits
 from models.catalogue.served import served_catalogue
 from models.catalogue.sources import Source
 from runners.engine.executor import Pass
@@ -88,7 +86,7 @@ class Studio:
     def running(self) -> int:
         """Requests in the engines, or waiting for them."""
         states = [host.state() for host in self.hosts.values()]
-        return sum(state["running"] + state["queued"] for state in states)
+        return sum(state.running + state.queued for state in states)
 
     def with_(self, **changes: Any) -> Maker:
         """Return a maker of the same models with other settings, planner or scores."""
@@ -108,8 +106,7 @@ async def story_studio(settings: Settings) -> AsyncIterator[Studio]:
         for entry in catalogue.entries.values()
     }
     runners = {model: HostRunner(host) for model, host in hosts.items()}
-    limits = ServerLimits(settings.max_prompt_chars, settings.max_num_images, settings.request_timeout_s)
-    gateway = Gateway(catalogue, runners, limits, Residency(catalogue, runners, None), Unmetered(), Policy())
+    gateway = assemble(settings, catalogue, runners, Unmetered(), Policy())
     try:
         yield Studio(
             Maker(gateway, Scenes(), Scorers(settings, Scores(lambda *_: 1.0).compare), settings), hosts, passes

@@ -9,6 +9,7 @@ from prometheus_client import REGISTRY
 
 from jobs.telemetry import in_hand
 from runners.host.metrics import watch
+from runners.state import RunnerState
 
 
 def test_jobs_in_hand_are_those_of_now() -> None:
@@ -40,6 +41,7 @@ async def test_memory_of_a_model_is_that_of_its_device() -> None:
 
 
 async def _watch_once(state: dict[str, Any]) -> None:
-    watching = asyncio.create_task(watch("watched", lambda: state))
+    now = RunnerState(model="watched", **state)
+    watching = asyncio.create_task(watch("watched", lambda: now))
     await asyncio.sleep(0)
     watching.cancel()

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from api.http.refusals import error_of, refusal
+from api.http.refusals import refusal
 from core.errors import (
     Busy,
     Cancelled,
@@ -26,10 +26,10 @@ def test_a_busy_server_says_when_to_come_back() -> None:
 
 @pytest.mark.parametrize("kind", [Busy, Cancelled, DeadlineExceeded, GenerationFailed, NonFinite, OutOfMemory])
 def test_a_runners_failure_keeps_its_kind_and_message(kind: type[JubakoError]) -> None:
-    error = error_of(Failed(kind.code, "it went wrong"))
+    error = Failed(kind.code, "it went wrong").error
     assert (type(error), error.message) == (kind, "it went wrong")
 
 
 def test_a_runner_says_when_to_try_again() -> None:
-    error = error_of(Failed.of(LoadFailed("the repository is gated", retry_after_s=30)))
+    error = Failed.of(LoadFailed("the repository is gated", retry_after_s=30)).error
     assert (type(error), refusal(error).headers["retry-after"]) == (LoadFailed, "30")

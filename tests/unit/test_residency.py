@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from core.deadline import Deadline
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed
+from core.events import Event
+from core.request import GenerationRequest
 from gateway import residency
 from gateway.residency import Residency
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from runners.service import loads_at_start
+from runners.state import ModelState, RunnerState
 from tests.support.serving import ENTRY_FIELDS
 
 MEMORY_GIB = {"cpu": 256.0, "cuda:0": 10.0, "cuda:1": 10.0}
@@ -30,38 +33,42 @@ LONG_S = 5.0
 class FakeRunner:
     """Answers as a runner does, and loads nothing."""
 
-    state_: str = "unloaded"
+    state_: ModelState = ModelState.UNLOADED
     device: str = "cuda:0"
     wanted_device: str | None = None
     busy_unloads: int = 0
     """How many attempts to unload end as for a model that goes on loading."""
     asked: list[str] = field(default_factory=list)
 
-    async def state(self) -> dict[str, Any]:
+    async def state(self) -> RunnerState:
         self.asked.append("state")
         await asyncio.sleep(0)
-        return {
-            "state": self.state_,
-            "device": self.device,
-            "wanted_device": self.wanted_device or self.device,
-            "devices": list(MEMORY_GIB),
-            "device_memory_gib": MEMORY_GIB,
-        }
+        return RunnerState(
+            model="any",
+            state=self.state_,
+            device=self.device,
+            wanted_device=self.wanted_device or self.device,
+            devices=tuple(MEMORY_GIB),
+            device_memory_gib=MEMORY_GIB,
+        )
 
-    async def load(self, device: str | None = None) -> dict[str, Any]:
+    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        raise NotImplementedError
+
+    async def load(self, device: str | None = None) -> RunnerState:
         self.asked.append("load")
         if device == "cuda:9":
             raise InvalidRequest("device", "there is no cuda:9")
-        self.state_ = "loading"
+        self.state_ = ModelState.LOADING
         return await self.state()
 
-    async def unload(self) -> dict[str, Any]:
+    async def unload(self, force: bool = False) -> RunnerState:
         self.asked.append("unload")
         await asyncio.sleep(0)
         if self.busy_unloads:
             self.busy_unloads -= 1
             raise Busy("still loading")
-        self.state_ = "unloaded"
+        self.state_ = ModelState.UNLOADED
         return await self.state()
 
 
@@ -83,15 +90,15 @@ def residency_of(budget_gib: float | None = None, **runners: FakeRunner) -> Resi
 
 @asynccontextmanager
 async def drawing(here: Residency, model: str) -> AsyncIterator[None]:
-    async with here.using(model, LONG_S):
+    async with here.using(model, Deadline(LONG_S)):
         yield
 
 
 async def draw(here: Residency, runner: FakeRunner, model: str, deadline_s: float = LONG_S) -> None:
     """As a request does: its model is loaded only when it has reached the runner."""
-    async with here.using(model, deadline_s):
+    async with here.using(model, Deadline(deadline_s)):
         await asyncio.sleep(0.005)
-        runner.state_ = "ready"
+        runner.state_ = ModelState.READY
         await asyncio.sleep(0.005)
 
 
@@ -118,7 +125,7 @@ async def test_a_model_whose_load_has_begun_has_its_place() -> None:
 
 
 async def test_a_model_that_moves_has_both_places() -> None:
-    a, b = FakeRunner("ready", "cuda:0", wanted_device="cuda:1"), FakeRunner(device="cuda:1")
+    a, b = FakeRunner(ModelState.READY, "cuda:0", wanted_device="cuda:1"), FakeRunner(device="cuda:1")
     here = residency_of(a=a, b=b)
     async with drawing(here, "a"):
         with pytest.raises(DeadlineExceeded):
@@ -127,7 +134,7 @@ async def test_a_model_that_moves_has_both_places() -> None:
 
 async def test_loading_gives_up_waiting_for_a_model_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residency, "LOAD_WAIT_S", SOON_S)
-    a, b = FakeRunner("ready"), FakeRunner()
+    a, b = FakeRunner(ModelState.READY), FakeRunner()
     here = residency_of(a=a, b=b)
     async with drawing(here, "a"):
         with pytest.raises(Busy, match="other models are using the memory"):
@@ -137,45 +144,45 @@ async def test_loading_gives_up_waiting_for_a_model_in_use(monkeypatch: pytest.M
 
 
 async def test_who_waits_for_room_holds_up_no_model_that_has_it_and_no_other_device() -> None:
-    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    a, b, small = FakeRunner(ModelState.READY), FakeRunner(), FakeRunner(ModelState.READY)
     here = residency_of(a=a, b=b, small=small)
     async with drawing(here, "a"):
         loading = asyncio.create_task(here.load("b"))
         await settle()
         await draw(here, small, "small", SOON_S)
-        small.state_, small.device = "unloaded", "cuda:1"
+        small.state_, small.device = ModelState.UNLOADED, "cuda:1"
         await draw(here, small, "small", SOON_S)
         assert not loading.done()
-    assert (await loading)["state"] == "loading"
+    assert (await loading).state == "loading"
     assert (a.state_, small.state_) == ("unloaded", "ready")
 
 
 @pytest.mark.parametrize("name", ["cuda:0", "cuda", "auto", None])
 async def test_room_is_made_on_the_device_that_is_meant(name: str | None) -> None:
-    a, b = FakeRunner("ready"), FakeRunner()
+    a, b = FakeRunner(ModelState.READY), FakeRunner()
     await residency_of(a=a, b=b).load("b", name)
     assert a.state_ == "unloaded"
 
 
 async def test_a_move_needs_room_where_it_goes() -> None:
-    a, b = FakeRunner("ready"), FakeRunner("ready", "cpu")
+    a, b = FakeRunner(ModelState.READY), FakeRunner(ModelState.READY, "cpu")
     here = residency_of(a=a, b=b)
     await here.load("b", "cuda:1")
     assert a.state_ == "ready"
-    b.state_ = "ready"
+    b.state_ = ModelState.READY
     await here.load("b", "cuda:0")
     assert a.state_ == "unloaded"
 
 
 async def test_nobody_leaves_for_a_device_that_is_not_there() -> None:
-    a, b = FakeRunner("ready"), FakeRunner()
+    a, b = FakeRunner(ModelState.READY), FakeRunner()
     with pytest.raises(InvalidRequest):
         await residency_of(a=a, b=b).load("b", "cuda:9")
     assert a.state_ == "ready"
 
 
 async def test_steady_traffic_to_one_model_does_not_keep_the_other_out() -> None:
-    a, b = FakeRunner("ready"), FakeRunner()
+    a, b = FakeRunner(ModelState.READY), FakeRunner()
     here = residency_of(a=a, b=b)
     ended: list[str] = []
 
@@ -197,13 +204,13 @@ async def test_steady_traffic_to_one_model_does_not_keep_the_other_out() -> None
 
 async def test_a_model_that_goes_on_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residency, "RECHECK_S", 0.001)
-    a, b = FakeRunner("loading", busy_unloads=3), FakeRunner()
+    a, b = FakeRunner(ModelState.LOADING, busy_unloads=3), FakeRunner()
     await draw(residency_of(a=a, b=b), b, "b")
     assert (a.state_, b.state_) == ("unloaded", "ready")
 
 
 async def test_none_leaves_before_all_can() -> None:
-    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    a, b, small = FakeRunner(ModelState.READY), FakeRunner(), FakeRunner(ModelState.READY)
     here = residency_of(8.5, a=a, b=b, small=small)
     async with drawing(here, "a"):
         with pytest.raises(DeadlineExceeded):
@@ -213,7 +220,7 @@ async def test_none_leaves_before_all_can() -> None:
 
 
 async def test_those_longest_unused_leave_and_only_as_many_as_must() -> None:
-    a, b, small = FakeRunner("ready"), FakeRunner(), FakeRunner("ready")
+    a, b, small = FakeRunner(ModelState.READY), FakeRunner(), FakeRunner(ModelState.READY)
     here = residency_of(a=a, b=b, small=small)
     await draw(here, a, "a")
     await draw(here, small, "small")
@@ -232,7 +239,7 @@ async def test_a_model_above_the_operators_budget_is_refused_with_both_figures(o
 
 async def test_a_model_above_the_devices_memory_may_try_it_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MEMORY_GIB, "cuda:0", 4.0)
-    a, small = FakeRunner(), FakeRunner("ready")
+    a, small = FakeRunner(), FakeRunner(ModelState.READY)
     here = residency_of(a=a, small=small)
     await here.load("a")
     assert (a.state_, small.state_) == ("loading", "unloaded")

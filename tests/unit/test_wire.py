@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from PIL import Image
 
-from core.events import Cancelled, Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from runners.wire import encode, read_events
 
 EVENTS: list[Event] = [
@@ -21,7 +21,7 @@ EVENTS: list[Event] = [
     Clip(0, 7, tuple(Image.new("RGB", (6, 4), (number, 0, 10)) for number in range(5)), 16),
     Clip(1, 8, (Image.linear_gradient("L").convert("RGB"),), 24),
     Failed("non_finite", "unet produced NaN\nor infinity"),
-    Cancelled(),
+    Failed("cancelled", "cancelled by the caller"),
 ]
 
 

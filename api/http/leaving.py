@@ -1,0 +1,26 @@
+"""Callers who disconnect: nothing is generated for nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from core.errors import Cancelled
+from core.tasks import first_of
+
+T = TypeVar("T")
+
+
+async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancel it and raise Cancelled if the caller disconnects first.
+
+    The request's body must have been read.
+    """
+    return await first_of(work, _disconnect(request), Cancelled("the caller disconnected"))
+
+
+async def _disconnect(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

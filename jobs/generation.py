@@ -1,0 +1,70 @@
+"""The kind of job that is one generation request: its events as a job reports them, its results as files."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
+from core.request import GenerationRequest
+from gateway.media.encoding import OutputFormat, encode_preview, encode_result
+from jobs.job import Job
+from jobs.kinds import File, JobUpdate, Made
+
+Draw = Callable[[GenerationRequest], AsyncGenerator[Event, None]]
+
+
+@dataclass(frozen=True)
+class GenerationJobs:
+    draw: Draw
+    """`Gateway.draw`."""
+
+    def restore(self, fields: Mapping[str, Any]) -> GenerationRequest:
+        return GenerationRequest.model_validate(fields)
+
+    async def carry_out(self, request: GenerationRequest, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
+        done = [0.0] * request.num_images
+        async with aclosing(self.draw(request)) as events:
+            async for event in events:
+                match event:
+                    case Picture() | Clip():
+                        yield Made(event.index, await asyncio.to_thread(_file, request, event, job))
+                    case Step():
+                        done[event.index] = event.step / event.steps
+                        yield _step(event, sum(done) / len(done))
+                    case Preview():
+                        yield await asyncio.to_thread(_preview, event)
+                    case _:
+                        yield _update(event)
+
+
+def _file(request: GenerationRequest, result: Result, job: Job) -> File:
+    output_format = OutputFormat(job.output_format)
+    data = encode_result(request, result, output_format, job.quality)
+    return File(data, output_format.media_type, result.seed)
+
+
+def _preview(preview: Preview) -> JobUpdate:
+    image = "data:image/png;base64," + base64.b64encode(encode_preview(preview.image)).decode()
+    return JobUpdate("preview", details={"step": preview.step, "index": preview.index, "image": image})
+
+
+def _step(event: Step, share: float) -> JobUpdate:
+    details = {"step": event.step, "steps": event.steps, "index": event.index}
+    return JobUpdate("step", share, f"Step {event.step} of {event.steps}", details)
+
+
+def _update(event: Event) -> JobUpdate:
+    match event:
+        case Queued():
+            return JobUpdate("queued", details={"position": event.position})
+        case Loading():
+            return JobUpdate("loading", message="Loading the model", details={"loaded": event.progress})
+        case Started():
+            return JobUpdate("started", message="Generation started")
+        case _:
+            raise AssertionError(f"{event} ends a request and is raised as an error")

@@ -1,0 +1,72 @@
+"""Tasks race each other, and end although a cancellation may be lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+
+from core import tasks
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks, "CANCEL_AGAIN_S", 0.01)
+
+
+async def deaf(times: int) -> None:
+    """Go on after so many cancellations."""
+    for _ in range(times):
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def failing() -> None:
+    raise ConnectionError
+
+
+@pytest.mark.parametrize("times", [0, 1, 3])
+async def test_a_task_that_loses_a_cancellation_is_cancelled_again(times: int) -> None:
+    both = [asyncio.create_task(deaf(times)), asyncio.create_task(deaf(0))]
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await tasks.end(both)
+    assert all(task.cancelled() for task in both)
+
+
+async def test_what_a_task_raises_is_nobodys_business_any_more() -> None:
+    task = asyncio.create_task(failing())
+    await asyncio.sleep(0)
+    await tasks.end([task])
+    assert isinstance(task.exception(), ConnectionError)
+
+
+async def test_nothing_to_end() -> None:
+    await tasks.end([])
+
+
+class Interrupted(Exception):
+    pass
+
+
+async def result() -> int:
+    await asyncio.sleep(0)
+    return 7
+
+
+async def test_work_that_is_faster_than_the_signal_returns_its_result() -> None:
+    assert await tasks.first_of(result(), deaf(1), Interrupted()) == 7
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_a_signal_interrupts_the_work() -> None:
+    with pytest.raises(Interrupted):
+        await tasks.first_of(deaf(1), result(), Interrupted())
+    assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+async def test_what_the_work_raises_is_raised() -> None:
+    with pytest.raises(ConnectionError):
+        await tasks.first_of(failing(), deaf(0), Interrupted())
