@@ -111,12 +111,12 @@ def table(results: Iterable[Result]) -> str:
     ]
     return "\n".join(
         (
-            "# Parity: pictures from shared batches against the plain pipelines",
+            "# Parity: images from shared batches compared with the plain pipelines",
             "",
-            "Tiny random-weight checkpoints of the real classes, CPU, float32. Requests of one family are drawn",
-            "together, with different steps, guidances, prompts and tasks, and each again by its plain pipeline alone.",
-            "Qwen-Image's edits look at pictures of 128x128, not of a megapixel, which would take minutes.",
-            f"The bar is {TOLERANCE} step of 255. `make parity` writes this page.",
+            "Tiny random-weight checkpoints of the real classes, on a CPU in float32. For each family, requests with",
+            "different steps, guidance scales, prompts and tasks are batched together, and each is generated again by its",
+            "plain pipeline alone. Qwen-Image's edits use images of 128x128 pixels instead of a megapixel, which would take",
+            f"minutes. The allowed difference is {TOLERANCE} of 255. `make parity` writes this page.",
             "",
             f"diffusers {diffusers.__version__}, torch {torch.__version__}",
             "",
