@@ -2,7 +2,7 @@ PORT ?= $(or $(DIFFUSER_PORT),3000)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
-# torch's CPU build suffices where there is no card.
+# torch's CPU build suffices without a GPU.
 VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 
 # Processes that run tests; each of them may start servers, which take a GB or two.
@@ -11,7 +11,7 @@ PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
 
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
-# What it says at each start, of image processors that nobody asked for, hides what matters.
+# Its warnings at each start about unused image processors would hide what matters.
 export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
@@ -50,7 +50,7 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptive batching
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
-benchmark-story: $(VENV)/.dev ## Compare a story drawn at once with one drawn frame by frame
+benchmark-story: $(VENV)/.dev ## Compare a story generated in parallel with one generated frame by frame
 	$(BIN)/python -m benchmarks.storyboard $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
@@ -62,19 +62,19 @@ bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry 
 image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, BACKEND=docker|podman|buildah)
 	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --image --backend "$(BACKEND)"
 
-configuration: $(VENV)/.dev ## Write the tables of docs/configuration.md anew
+configuration: $(VENV)/.dev ## Update the tables of docs/configuration.md
 	$(BIN)/python -m settings
 
-licences: $(VENV)/.dev ## Write the table of docs/licences.md anew
+licences: $(VENV)/.dev ## Update the table of docs/licences.md
 	$(BIN)/python -m tools.supply.licences
 
-sbom: $(VENV)/.dev ## Write jubako.cdx.json, what is in IMAGE (jubako:cpu), or in the folder of that name
+sbom: $(VENV)/.dev ## Write jubako.cdx.json, the contents of IMAGE (jubako:cpu), or of the folder of that name
 	$(BIN)/python -m tools.supply.sbom $(or $(IMAGE),jubako:cpu) jubako.cdx.json $(addprefix --backend=,$(BACKEND))
 
-compose-secrets: ## Make the secrets of deploy/compose.yaml, where they are missing
+compose-secrets: ## Create the missing secrets of deploy/compose.yaml
 	deploy/compose-secrets
 
-lock: ## Write constraints*.txt anew from pyproject.toml
+lock: ## Update constraints*.txt from pyproject.toml
 	PYTHON=$(PYTHON) tools/lock
 
 clean: ## Remove the environment and all caches
