@@ -19,24 +19,20 @@ from _bentoml_sdk.io_models import IORootModel
 from bentoml.validators import ContentType
 from PIL import Image
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from api.contracts import refusal_for
+from api.contracts import CONTRACTS
 from api.http.docs import docs_app
 from api.http.door import Door
 from api.http.files import files_app
 from api.http.root import RootForPrograms
 from api.http.upload_limit import UploadLimit
-from api.inpainting import inpainting_app
 from api.jobs.assembly import make_desk
-from api.jobs.routes import desk_app, generator_app, jobs_app
-from api.openai.app import openai_alone, openai_app
-from api.operations.status import status_app
-from api.pipeline import pipeline_app
+from api.jobs.routes import desk_app
 from api.storyboard.answers import answer_typed
 from api.storyboard.forms import StoryForm
-from api.storyboard.routes import storyboard_alone, storyboard_app
 from api.typed.file_answers import answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
 from api.typed.streaming import EventStream, stream_events
@@ -117,26 +113,29 @@ def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
     return add
 
 
+def mounted(*apps: tuple[ASGIApp, str]) -> Callable[[C], C]:
+    """Mount applications beside the service's own routes; where two have one address, the first answers."""
+
+    def add(cls: C) -> C:
+        for app, path in apps:
+            bentoml.asgi_app(app, path=path)(cls)
+        return cls
+
+    return add
+
+
 @bentoml.service(
     name="jubako",
     traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
     image=image_of(BUILD),
     labels={"variant": BUILD.variant},
 )
-@bentoml.asgi_app(openai_app)
-@bentoml.asgi_app(openai_alone, path="/openai")
-@bentoml.asgi_app(inpainting_app)
-@bentoml.asgi_app(inpainting_app, path="/inpainting")
-@bentoml.asgi_app(pipeline_app)
-@bentoml.asgi_app(pipeline_app, path="/text2image")
-@bentoml.asgi_app(storyboard_app)
-@bentoml.asgi_app(storyboard_alone, path="/storyboard")
-@bentoml.asgi_app(status_app)
-@bentoml.asgi_app(jobs_app)
-@bentoml.asgi_app(generator_app, path="/generator")
-@bentoml.asgi_app(desk_app)
-@bentoml.asgi_app(files_app(local_folder(SETTINGS.storage_location)))
-@bentoml.asgi_app(docs_app((openai_app, jobs_app, pipeline_app, inpainting_app, storyboard_app)))
+@mounted(
+    (docs_app(CONTRACTS.documented), "/"),
+    (files_app(local_folder(SETTINGS.storage_location)), "/"),
+    (desk_app, "/"),
+    *CONTRACTS.mounts,
+)
 @in_front_of({**RUNNERS, **CHECKS, **SCORERS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
@@ -223,7 +222,9 @@ class Jubako:
         await self._scorer.close()
 
 
-cast(Any, Jubako).add_asgi_middleware(Draining, drain=DRAIN, refusal_for=refusal_for)
-cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=refusal_for)
+cast(Any, Jubako).add_asgi_middleware(
+    Draining, drain=DRAIN, refusal_for=CONTRACTS.refusal_for, generates=CONTRACTS.generates
+)
+cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
 cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
-cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)
+cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)

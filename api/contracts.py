@@ -1,33 +1,69 @@
-"""Which contract an address belongs to, for errors that are found before any contract is asked."""
+"""The table of contracts. All that must know a contract reads it here: the service which mounts them, the door, the
+drain, the upload limit and the joint documentation.
+"""
 
 from __future__ import annotations
 
-from starlette.responses import Response
-
-from api.http.contract import Refusal
+from api.http.contract_table import Contract, ContractTable
 from api.http.refusals import refusal
-from api.inpainting import refused as inpainting_refused
+from api.inpainting import inpainting_app, inpainting_refusal
 from api.jobs.answers import job_refusal
+from api.jobs.routes import generator_app, jobs_app
+from api.openai.app import openai_alone, openai_app
 from api.openai.errors import openai_refusal
-from api.pipeline import refused as pipeline_refused
-from api.storyboard.answers import refused as story_refused
-from core.errors import JubakoError
+from api.operations.status import operations_app
+from api.pipeline import pipeline_app, pipeline_refusal
+from api.storyboard.answers import story_refusal
+from api.storyboard.routes import storyboard_alone, storyboard_app
 
-SHAPES: dict[str, Refusal] = {
-    "/api": job_refusal,
-    "/generator": job_refusal,
-    "/generate": story_refused,
-    "/generate-inpainting": inpainting_refused,
-    "/inpainting": inpainting_refused,
-    "/openai": openai_refusal,
-    "/pipeline": pipeline_refused,
-    "/storyboard": story_refused,
-    "/text2image": pipeline_refused,
-    "/v1": openai_refusal,
-}
-"""By the first part of the path; all other addresses have our own shape."""
-
-
-def refusal_for(path: str, error: JubakoError) -> Response:
-    """Return the answer to an error in the shape of the contract that a path belongs to."""
-    return SHAPES.get("/" + path.split("/")[1], refusal)(error)
+CONTRACTS = ContractTable(
+    Contract(
+        "Operations",
+        operations_app,
+        refusal,
+        paths=("/health", "/models"),
+        admin_paths=(r"/models/[^/]+/(load|unload)/?$",),
+    ),
+    Contract(
+        "OpenAI Images API",
+        openai_app,
+        openai_refusal,
+        paths=("/v1",),
+        prefix="/openai",
+        app_alone=openai_alone,
+    ),
+    Contract(
+        "Jobs",
+        jobs_app,
+        job_refusal,
+        paths=("/api",),
+        prefix="/generator",
+        app_alone=generator_app,
+        open_paths=("/api/health",),
+        watching_sockets=("/events",),
+    ),
+    Contract(
+        "Text-to-image microservice",
+        pipeline_app,
+        pipeline_refusal,
+        paths=("/pipeline",),
+        prefix="/text2image",
+        admin_paths=(r"/pipeline/select-device/?$",),
+    ),
+    Contract(
+        "Inpainting server",
+        inpainting_app,
+        inpainting_refusal,
+        paths=("/generate-inpainting",),
+        prefix="/inpainting",
+    ),
+    Contract(
+        "Storyboard generation",
+        storyboard_app,
+        story_refusal,
+        paths=("/generate",),
+        prefix="/storyboard",
+        app_alone=storyboard_alone,
+    ),
+)
+"""The typed APIs are BentoML's own routes, which come before these; errors of theirs have the default shape."""

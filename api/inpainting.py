@@ -139,7 +139,7 @@ async def health() -> dict[Literal["status"], str]:
     return {"status": "healthy"}
 
 
-def refused(error: JubakoError) -> JSONResponse:
+def inpainting_refusal(error: JubakoError) -> JSONResponse:
     """Answer to an error as FastAPI does: 422 with a list for wrong fields, else a sentence in `detail`."""
     if isinstance(error, InvalidRequest):
         mistake = {"type": "value_error", "loc": ["body", error.field], "msg": error.reason}
@@ -147,7 +147,7 @@ def refused(error: JubakoError) -> JSONResponse:
     return error_answer(error, {"detail": error.message})
 
 
-inpainting_app = contract_app("Inpainting server", router, refused)
+inpainting_app = contract_app("Inpainting server", router, inpainting_refusal)
 
 
 def _draft(asked: Asked, gateway: Gateway) -> Draft:

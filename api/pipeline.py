@@ -109,12 +109,12 @@ async def health() -> JSONResponse:
     return JSONResponse({"status": "healthy"})
 
 
-def refused(error: JubakoError) -> JSONResponse:
+def pipeline_refusal(error: JubakoError) -> JSONResponse:
     """Answer to an error, in the document's shape."""
     return error_answer(error, {"status": "error", "message": error.message})
 
 
-pipeline_app = contract_app("Text-to-image microservice", router, refused)
+pipeline_app = contract_app("Text-to-image microservice", router, pipeline_refusal)
 
 
 async def _prepare(gateway: Gateway, model: str, name: str) -> None:

@@ -13,20 +13,26 @@ from processes.drain import Drain
 
 RETRY_S = 5
 STOPPING = "this server is being stopped; try again later, or another one"
-FOLLOWING = "/events"
-"""How the addresses of WebSockets end that follow a job; over any other, something is drawn."""
 
 
 class Draining:
     """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is told to stop.
 
-    All that draws is a POST or a WebSocket; whoever reads (health, the state of a job, a result) is answered to the
-    end. Who follows a job, by a stream that is read with GET or by a WebSocket, is cut off when the server ends, and
-    may follow it elsewhere.
+    Reading (health, the state of a job, a result) is answered to the end. Those who only watch a job, by a stream that
+    is read with GET or by a WebSocket, are cut off when the server ends, and may watch it elsewhere.
     """
 
-    def __init__(self, app: ASGIApp, drain: Drain, refusal_for: Callable[[str, JubakoError], ASGIApp]) -> None:
-        """`refusal_for` makes the answer to an error in the shape of the contract that a path belongs to."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        drain: Drain,
+        refusal_for: Callable[[str, JubakoError], ASGIApp],
+        generates: Callable[[Scope], bool],
+    ) -> None:
+        """`refusal_for` returns the answer to an error in the shape that belongs to a path; `generates` says whether a
+        request starts work.
+        """
+        self._generates = generates
         self._app = app
         self._drain = drain
         self._refusal_for = refusal_for
@@ -36,11 +42,11 @@ class Draining:
             await self._app(scope, receive, send)
             return
         answer = _Answer(scope, send, self._drain)
-        if self._drain.refusing and _draws(scope):
+        if self._drain.refusing and self._generates(scope):
             await self._refuse(scope, receive, answer)
             return
         with self._drain.in_hand.holding():
-            if scope["type"] == "websocket" and not _draws(scope):
+            if scope["type"] == "websocket" and not self._generates(scope):
                 self._drain.in_hand.only_watches()
             try:
                 await self._app(scope, receive, answer)
@@ -52,13 +58,6 @@ class Draining:
 
     async def _refuse(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._refusal_for(scope["path"], Busy(STOPPING, RETRY_S))(scope, receive, send)
-
-
-def _draws(scope: Scope) -> bool:
-    if scope["type"] == "websocket":
-        path: str = scope["path"]
-        return not path.endswith(FOLLOWING)
-    return bool(scope["method"] == "POST")
 
 
 class _Answer:

@@ -13,6 +13,7 @@ from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.resource import system_resources
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.types import Scope
 
 from core.errors import InvalidRequest, JubakoError, StartError
 from core.request import GenerationRequest
@@ -184,13 +185,17 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     # What the decorator returns is a service, which mypy does not see. `bentoml build` packs what it declares.
     service: Any = Runner
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
-    service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal)
+    service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
 
 
 def _refusal(_: str, error: JubakoError) -> Response:
     return JSONResponse({"error": error.message}, error.status)
+
+
+def _generates(scope: Scope) -> bool:
+    return bool(scope["method"] == "POST")
 
 
 def max_request_bytes(entry: Entry) -> int:

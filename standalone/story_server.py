@@ -14,9 +14,10 @@ from fastapi import FastAPI
 from access.keys import Keyring
 from access.rates import RateLimiter
 from api.http.contract import contract_app
+from api.http.contract_table import ContractTable
 from api.http.door import Door
 from api.http.upload_limit import UploadLimit
-from api.storyboard.answers import refused
+from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
 from core.errors import StartError
 from core.logs import show_log
@@ -54,8 +55,9 @@ async def _drawing(app: FastAPI) -> AsyncGenerator[None, None]:
         clips.close()
 
 
-app = contract_app("Storyboard generation", router, refused)
+app = contract_app("Storyboard generation", router, story_refusal)
+CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
 app.router.lifespan_context = _drawing
-app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, refusal_for=lambda _, error: refused(error))
-app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes)
+app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
+app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)

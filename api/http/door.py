@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from api.http.paths import is_counted, is_open, needs_admin
+from api.http.contract_table import ContractTable
 from core.caller import Caller, set_caller
 from core.errors import Forbidden, JubakoError, Unauthorized
 
-RefusalFor = Callable[[str, JubakoError], Response]
-"""Makes the answer to an error in the shape of the contract that a path belongs to."""
-
 
 class Door:
-    """ASGI middleware: finds out who calls, refuses who may not, counts, and tells the rest of the server."""
+    """ASGI middleware: identifies the caller, refuses those without permission, counts, and sets `current_caller`."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, limiter: RateLimiter, refusal_for: RefusalFor) -> None:
+    def __init__(self, app: ASGIApp, keyring: Keyring, limiter: RateLimiter, contracts: ContractTable) -> None:
         self._app = app
         self._keyring = keyring
         self._limiter = limiter
-        self._refusal_for = refusal_for
+        self._contracts = contracts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or is_open(scope):
+        if scope["type"] == "lifespan" or self._contracts.is_open(scope):
             await self._app(scope, receive, send)
             return
         try:
             caller = self._caller(scope)
-            send = self._telling(caller, send)
-            if is_counted(scope):
+            send = self._with_limits(caller, send)
+            if _counts(scope):
                 await self._limiter.count_request(caller)
         except JubakoError as error:
             await self._refused(scope, receive, send, error)
@@ -45,27 +39,33 @@ class Door:
     def _caller(self, scope: Scope) -> Caller:
         """Return who calls. Raises Unauthorized or Forbidden."""
         owner = self._keyring.owner(key) if (key := _key(scope)) else None
-        if owner is None and (self._keyring.closed or (needs_admin(scope) and self._keyring.callers)):
+        needs_admin = self._contracts.needs_admin(scope)
+        if owner is None and (self._keyring.closed or (needs_admin and self._keyring.callers)):
             raise Unauthorized("the key is wrong" if key else "a key is needed: Authorization: Bearer KEY")
-        if owner is not None and needs_admin(scope) and not owner.admin:
+        if owner is not None and needs_admin and not owner.admin:
             raise Forbidden("this needs the key of an admin")
         return owner or self._keyring.anonymous(_address(scope))
 
-    def _telling(self, caller: Caller, send: Send) -> Send:
+    def _with_limits(self, caller: Caller, send: Send) -> Send:
         """Return `send` with the caller's limits in the headers of answers."""
 
-        async def told(message: Message) -> None:
+        async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(await self._limiter.headers(caller))
             await send(message)
 
-        return told
+        return send_with_limits
 
     async def _refused(self, scope: Scope, receive: Receive, send: Send, error: JubakoError) -> None:
-        answer = self._refusal_for(scope["path"], error)
+        answer = self._contracts.refusal_for(scope["path"], error)
         if isinstance(error, Unauthorized):
             answer.headers["WWW-Authenticate"] = "Bearer"
         await answer(scope, receive, send)
+
+
+def _counts(scope: Scope) -> bool:
+    """Whether it counts as a request: reading, such as asking how a job is, does not; a WebSocket does once."""
+    return scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")
 
 
 def _key(scope: Scope) -> str:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.contracts import refusal_for
+from api.http.contract_table import ContractTable
 from core.errors import TooLarge
 
 
 class UploadLimit:
     """ASGI middleware: answers 413 to a body that says it is too large, or that turns out to be."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, contracts: ContractTable) -> None:
+        self._contracts = contracts
         self._app = app
         self._max_bytes = max_bytes
 
@@ -47,4 +48,6 @@ class UploadLimit:
         await self._app(scope, counted, replaced)
 
     def _refusal(self, scope: Scope) -> ASGIApp:
-        return refusal_for(scope["path"], TooLarge(f"the request's body has more than {self._max_bytes} bytes"))
+        return self._contracts.refusal_for(
+            scope["path"], TooLarge(f"the request's body has more than {self._max_bytes} bytes")
+        )

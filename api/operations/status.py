@@ -42,4 +42,4 @@ async def models(_: Request) -> JSONResponse:
     return JSONResponse({"models": shown})
 
 
-status_app = Starlette(routes=[Route("/health", health), Route("/models", models), *lifecycle_routes])
+operations_app = Starlette(routes=[Route("/health", health), Route("/models", models), *lifecycle_routes])

@@ -38,12 +38,12 @@ _FILES = {Shape.SHEET: sheet_file, Shape.ZIP: zipped, Shape.PDF: pdf}
 _NAMES = {Shape.SHEET: "storyboard.png", Shape.ZIP: "storyboard.zip", Shape.PDF: "storyboard.pdf"}
 
 
-def refused(error: JubakoError) -> JSONResponse:
+def story_refusal(error: JubakoError) -> JSONResponse:
     """Answer to an error: `detail` as the document has it, and what our other routes say."""
-    return error_answer(error, refused_body(error))
+    return error_answer(error, story_refusal_body(error))
 
 
-def refused_body(error: JubakoError) -> dict[str, Any]:
+def story_refusal_body(error: JubakoError) -> dict[str, Any]:
     """Return what a caller reads about an error."""
     body: dict[str, Any] = {"detail": _detail(error), "code": error.code}
     if isinstance(error, InvalidRequest):
@@ -86,7 +86,7 @@ async def answer_typed(maker: Maker, call: Call[StoryForm]) -> Response:
         story = within_limit(call.form.story, maker.settings.request_timeout_s)
         return await unless_caller_leaves(call.request, answer(maker, story, Shape.JSON))
     except JubakoError as error:
-        return refused(error)
+        return story_refusal(error)
 
 
 async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
@@ -107,7 +107,7 @@ async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
     except JubakoError as error:
         if not telling:
             raise
-        yield event_text("error", {**refused_body(error), "status": error.status})
+        yield event_text("error", {**story_refusal_body(error), "status": error.status})
 
 
 def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:

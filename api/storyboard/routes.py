@@ -15,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from api.http.context import current_maker
 from api.http.contract import contract_app
 from api.http.leaving import unless_caller_leaves
-from api.storyboard.answers import answer, events, refused
+from api.storyboard.answers import answer, events, story_refusal
 from api.storyboard.forms import Shape, read_story, request_body
 from api.typed.streaming import resumed
 from models.catalogue.served import story_entry
@@ -44,7 +44,7 @@ async def generate(
     story, wanted = await read_story(request, maker.settings, shape)
     if wanted is Shape.EVENTS:
         told = events(maker, story)
-        # Before the answer begins, so that what is refused gets an ordinary error.
+        # Before the answer begins, so that what is story_refusal gets an ordinary error.
         first = await anext(told)
         return ClosingResponse(resumed(first, told), wanted.media_type)
     return await unless_caller_leaves(request, answer(maker, story, wanted))
@@ -71,7 +71,7 @@ def story_health(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, An
     }
 
 
-storyboard_app = contract_app("Storyboard generation", router, refused)
-storyboard_alone = contract_app("Storyboard generation", router, refused)
+storyboard_app = contract_app("Storyboard generation", router, story_refusal)
+storyboard_alone = contract_app("Storyboard generation", router, story_refusal)
 """For a prefix of its own, where the addresses of the root are this contract's too."""
 storyboard_alone.include_router(status_router)

@@ -1,0 +1,73 @@
+"""The table of contracts: what the server knows of an address before any route is reached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.types import Scope
+
+from api.contracts import CONTRACTS
+from api.http.contract_table import PAGES, Contract, ContractTable
+from api.http.refusals import refusal
+from api.openai.errors import openai_refusal
+from core.errors import Busy, JubakoError
+
+
+def scope_of(path: str, method: str = "GET", kind: str = "http") -> Scope:
+    return {"type": kind, "path": path, "method": method}
+
+
+def own_paths(contract: Contract) -> Iterator[str]:
+    assert isinstance(contract.app, Starlette)
+    routes: list[BaseRoute] = contract.app.routes
+    yield from (path for route in routes if (path := getattr(route, "path", "/")) not in PAGES)
+
+
+@pytest.mark.parametrize("contract", CONTRACTS.contracts, ids=lambda contract: contract.name)
+class TestEachContract:
+    def test_answers_errors_at_all_of_its_addresses_in_its_own_shape(self, contract: Contract) -> None:
+        error = Busy("too many requests are waiting", 7)
+        own = bytes(contract.refusal(error).body)
+        places = [*own_paths(contract), *filter(None, [contract.prefix])]
+        assert places
+        for path in places:
+            answer = CONTRACTS.refusal_for(path, error)
+            assert (path, bytes(answer.body)) == (path, own)
+            assert answer.headers["retry-after"] == "7"
+
+    def test_shows_its_pages_to_anybody_and_nothing_else(self, contract: Contract) -> None:
+        for prefix in ("", *filter(None, [contract.prefix])):
+            assert all(CONTRACTS.is_open(scope_of(prefix + page)) for page in PAGES)
+        assert not any(CONTRACTS.is_open(scope_of(path, "POST")) for path in own_paths(contract))
+
+
+def test_other_addresses_have_the_typed_apis_shape() -> None:
+    error = JubakoError("no")
+    assert CONTRACTS.refusal_for("/text_to_image", error).body == refusal(error).body
+    assert ContractTable(other=openai_refusal).refusal_for("/any", error).body == openai_refusal(error).body
+
+
+def test_only_admins_change_what_is_loaded() -> None:
+    for path in (
+        "/models/tiny/load",
+        "/models/tiny/unload/",
+        "/pipeline/select-device",
+        "/text2image/pipeline/select-device",
+    ):
+        assert CONTRACTS.needs_admin(scope_of(path, "POST"))
+    assert not CONTRACTS.needs_admin(scope_of("/models"))
+
+
+def test_what_generates_and_what_only_watches() -> None:
+    assert CONTRACTS.generates(scope_of("/v1/images/stream", kind="websocket"))
+    assert CONTRACTS.generates(scope_of("/generate", "POST"))
+    assert not CONTRACTS.generates(scope_of("/api/some-id/events", kind="websocket"))
+    assert not CONTRACTS.generates(scope_of("/api/some-id/status"))
+
+
+def test_the_health_of_the_jobs_contract_is_open_and_its_jobs_are_not() -> None:
+    assert CONTRACTS.is_open(scope_of("/generator/api/health"))
+    assert not CONTRACTS.is_open(scope_of("/api/jobs"))
