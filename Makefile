@@ -37,9 +37,10 @@ test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minu
 	@tools/need-buildah
 	$(PYTEST) -m image --timeout 1500 -o faulthandler_timeout=1500 $(ARGS)
 
-check: $(VENV)/.dev ## Lint, formatting, types, known vulnerabilities: the gate
+check: $(VENV)/.dev ## Lint, formatting, floors, types, known vulnerabilities: the gate
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/python -m tools.supply.audit
 
@@ -78,7 +79,7 @@ lock: ## Update constraints*.txt from pyproject.toml
 	PYTHON=$(PYTHON) tools/lock
 
 clean: ## Remove the environment and all caches
-	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

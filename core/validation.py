@@ -1,4 +1,4 @@
-"""What is wrong with data that its author wrote by hand, in plain words instead of pydantic's."""
+"""Data that people write by hand: its mistakes are refused, in plain words instead of pydantic's."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import difflib
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from models.catalogue.sources import NAME_PATTERN
-
+NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
+"""What models, LoRAs and the like may be called."""
 _MEANING = {
     "missing": "is missing",
     "model_type": "should be a mapping of fields",
@@ -24,6 +24,12 @@ _MEANING = {
 _PATTERNS = {NAME_PATTERN: "may have a-z, 0-9 and, between them, '.', '_' and '-'"}
 _KEY = "[key]"
 """How pydantic says that a mapping's key is wrong and not its value."""
+
+
+class Strict(BaseModel):
+    """Data whose unknown fields are mistakes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def described(error: ValidationError, known_fields: Collection[str] = ()) -> str:

@@ -16,9 +16,9 @@ import yaml
 from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
-from core.validation import described, did_you_mean
+from core.validation import NAME_PATTERN, Strict, described, did_you_mean
 from models.catalogue.entry import Entry, LoraSpec
-from models.catalogue.sources import NAME_PATTERN, Source, Strict
+from models.catalogue.sources import Source
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"

@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from core.request import Task
-from core.validation import did_you_mean
+from core.validation import NAME_PATTERN, Strict, did_you_mean
 from models.catalogue.backends import memory_mistakes, single_file_mistakes
 from models.catalogue.consistency import limits_mistakes, mistakes
 from models.catalogue.families import FAMILIES, Family
-from models.catalogue.sources import NAME_PATTERN, Source, Strict
+from models.catalogue.sources import Source
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Scale = Annotated[float, Field(ge=0, le=2)]

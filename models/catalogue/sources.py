@@ -5,16 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import model_validator
 
-NAME_PATTERN = r"^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$"
-"""What models, LoRAs and the like may be called."""
-
-
-class Strict(BaseModel):
-    """Data whose unknown fields are mistakes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+from core.validation import Strict
 
 
 class Source(Strict):

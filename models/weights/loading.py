@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import diffusers
@@ -170,7 +171,7 @@ def load_pipelines(
     with building, telling_components(Path(source), lambda read: tell(READ * read)):
         first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
     if family.prepare is not None:
-        family.prepare(first)
+        resolve_name(family.prepare)(first)
     fuse(first, loras)
     place(first, memory, device)
     _arrange(family, first, dtype, memory)

@@ -1,4 +1,4 @@
-"""What Qwen's editing pipelines need beside diffusers, so that their text encoder sees the pictures of a prompt."""
+"""What Qwen's editing pipelines need beside diffusers, so that their text encoder sees the images of a prompt."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import torch
 from transformers import Qwen2VLProcessor
 
 
-class PictureProcessor(Qwen2VLProcessor):  # type: ignore[misc]
-    """Qwen2-VL's processor for text and pictures.
+class TextAndImageProcessor(Qwen2VLProcessor):  # type: ignore[misc]
+    """Qwen2-VL's processor for text and images.
 
     The original is also for videos, which editing pipelines never give it; that part needs torchvision, and a
     torchvision that does not match the build of torch cannot even be imported.
@@ -22,11 +22,17 @@ class PictureProcessor(Qwen2VLProcessor):  # type: ignore[misc]
         super().__init__(image_processor, tokenizer, chat_template=chat_template)
 
 
-def place_pictures(pipeline: Any) -> None:
-    """Let the text encoder know which tokens are pictures, so that it gives these positions in two dimensions.
+def load_processor(folder: str) -> TextAndImageProcessor:
+    """Load the processor of a pipeline's folder."""
+    processor: TextAndImageProcessor = TextAndImageProcessor.from_pretrained(folder, subfolder="processor")
+    return processor
 
-    Since transformers 5 it has to be told, and diffusers does not tell it: edits are then drawn after an encoding in
-    which pictures are rows of words (https://github.com/huggingface/diffusers/issues/14194).
+
+def place_images(pipeline: Any) -> None:
+    """Mark the image tokens for the text encoder, so that it gives these positions in two dimensions.
+
+    transformers 5 needs the marks and diffusers does not pass them; without them, images are encoded as rows of words
+    (https://github.com/huggingface/diffusers/issues/14194).
     """
     pipeline.text_encoder.register_forward_pre_hook(_with_token_types, with_kwargs=True)
 

@@ -6,6 +6,7 @@ import inspect
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import diffusers
@@ -87,7 +88,7 @@ def read_pipeline(
         return pipeline_class.from_single_file(str(path), config=config and str(config), dtype=dtype, **unused)
     else:
         given = {}
-    own = {name: make(str(path)) for name, make in family.components.items()}
+    own = {name: resolve_name(load)(str(path)) for name, load in family.components.items()}
     return pipeline_class.from_pretrained(
         str(path),
         dtype={"default": dtype, **dict.fromkeys(family.float32_components, torch.float32)},

@@ -26,7 +26,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from models.weights.qwen_vision import PictureProcessor
+from models.weights.qwen_vision import TextAndImageProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
 from tests.tiny.weights import strengthen
 
@@ -65,7 +65,7 @@ def _save_with_processor(pipeline: Any, folder: Path, **transformer: Any) -> Pat
     tokenizer = tiny_qwen_tokenizer()
     # Four patches a picture.
     images = Qwen2VLImageProcessorPil(size={"shortest_edge": 28 * 28, "longest_edge": 28 * 28})
-    processor = PictureProcessor(images, tokenizer)
+    processor = TextAndImageProcessor(images, tokenizer)
     pipeline(**_components(tokenizer, **transformer), processor=processor).save_pretrained(folder)
     index = folder / "model_index.json"
     written = {**json.loads(index.read_text()), "processor": ["transformers", "Qwen2VLProcessor"]}

@@ -64,9 +64,6 @@ class Part:
     """Input positions that count as one latent token of the batch budget."""
 
 
-Arguments = Mapping[str, Any]
-
-
 def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
     """The keyword arguments that most pipelines agree on, seed aside."""
     arguments: dict[str, Any] = {
@@ -138,9 +135,12 @@ class Family:
     """The diffusers class that draws each task under a ControlNet."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
-    components: Mapping[str, Callable[[str], Any]] = field(default_factory=dict)
-    """Components that diffusers is not to load itself: how to, from the folder of the pipeline."""
-    prepare: Callable[[Any], None] | None = None
-    """What a pipeline needs done once it is loaded."""
+    components: Mapping[str, str] = field(default_factory=dict)
+    """Components that diffusers does not load itself, each with the function that loads it from the pipeline's folder.
+
+    Functions are named, as `module:function`, since their modules import torch.
+    """
+    prepare: str | None = None
+    """The function, as `module:function`, that completes a pipeline once it is loaded."""
     guided_above: float = 1.0
     """Guidance up to this is none, and a negative prompt has no effect."""

@@ -31,6 +31,8 @@ PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
 # The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they draw.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
+PROCESSOR = "models.weights.qwen_vision:load_processor"
+PLACE_IMAGES = "models.weights.qwen_vision:place_images"
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
@@ -48,18 +50,6 @@ def _edit_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
     return _arguments(request) | {"image": list(request.images)}
-
-
-def _picture_processor(folder: str) -> Any:
-    from models.weights.qwen_vision import PictureProcessor
-
-    return PictureProcessor.from_pretrained(folder, subfolder="processor")
-
-
-def _place_pictures(pipeline: Any) -> None:
-    from models.weights.qwen_vision import place_pictures
-
-    place_pictures(pipeline)
 
 
 QWEN_IMAGE = Family(
@@ -84,8 +74,8 @@ QWEN_IMAGE_EDIT = Family(
     size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_edit_arguments,
     preview_latents=packed_latents(vae_factor=8),
-    components={"processor": _picture_processor},
-    prepare=_place_pictures,
+    components={"processor": PROCESSOR},
+    prepare=PLACE_IMAGES,
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -98,6 +88,6 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     preview_latents=packed_latents(vae_factor=8),
     # What Edit-2509 was trained for (its model card).
     max_images=3,
-    components={"processor": _picture_processor},
-    prepare=_place_pictures,
+    components={"processor": PROCESSOR},
+    prepare=PLACE_IMAGES,
 )
