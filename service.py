@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sys
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -36,7 +35,6 @@ from api.storyboard.forms import StoryForm
 from api.typed.file_answers import answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
 from api.typed.streaming import EventStream, stream_events
-from core.errors import StartError
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble
@@ -50,6 +48,7 @@ from gateway.safety.words import read_blocked_words
 from models.catalogue.served import ignored_model, served_catalogue
 from processes.drain import Drain
 from processes.draining import Draining
+from processes.starting import starting
 from processes.supervisor import end_at_second_signal
 from runners.service import runner_services
 from settings import settings
@@ -64,15 +63,13 @@ from storyboard.scoring.scorers import Scorers
 from storyboard.scoring.service import NAME as SCORER
 from storyboard.scoring.service import scorer_service
 
-try:
+with starting():
     SETTINGS = settings()
     KEYRING = Keyring.of(SETTINGS)
     WORDS = read_blocked_words(SETTINGS.blocked_words) if SETTINGS.checks_prompts else None
     CHECKS: Mapping[str, Any] = safety_services(SETTINGS)
     CATALOGUE = served_catalogue(SETTINGS)
     RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
-except StartError as error:
-    sys.exit(f"jubako: {error}")
 show_log()
 end_at_second_signal()
 allow_other_models()

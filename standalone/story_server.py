@@ -5,7 +5,6 @@ Every process of it loads the models; where many callers draw on one card, serve
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -19,9 +18,9 @@ from api.http.door import Door
 from api.http.upload_limit import UploadLimit
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
-from core.errors import StartError
 from core.logs import show_log
 from models.catalogue.served import served_catalogue, story_entry
+from processes.starting import starting
 from settings import settings
 from settings.report import log_settings
 from standalone.in_process import gateway_here, unload_all
@@ -30,12 +29,10 @@ from storyboard.planning.choice import planner_for
 from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.scorers import Scorers
 
-try:
+with starting():
     SETTINGS = settings()
     KEYRING = Keyring.of(SETTINGS)
     STORY_MODEL = story_entry(SETTINGS, served_catalogue(SETTINGS))
-except StartError as error:
-    sys.exit(f"jubako: {error}")
 LIMITER = RateLimiter(SETTINGS.redis)
 show_log()
 
