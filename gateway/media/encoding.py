@@ -114,15 +114,6 @@ def encode_preview(image: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def read_parameters(image: Image.Image) -> dict[str, Any]:
-    """Return what `encode_result` wrote into an opened picture or GIF. Raises ValueError if there is nothing."""
-    text = getattr(image, "text", {}).get("parameters") or _gif_comment(image) or _user_comment(image)
-    if text is None:
-        raise ValueError("the picture carries no parameters")
-    parameters: dict[str, Any] = json.loads(text)
-    return parameters
-
-
 def _png_text(comment: str) -> PngInfo:
     text = PngInfo()
     text.add_itxt("parameters", comment)
@@ -135,15 +126,3 @@ def _exif(comment: str) -> Image.Exif:
     exif[ExifTags.Base.Software] = "Jubako"
     exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _COMMENT_PREFIX + comment.encode("utf-16-be")
     return exif
-
-
-def _user_comment(image: Image.Image) -> str | None:
-    comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
-    if not isinstance(comment, bytes) or not comment.startswith(_COMMENT_PREFIX):
-        return None
-    return comment.removeprefix(_COMMENT_PREFIX).decode("utf-16-be")
-
-
-def _gif_comment(image: Image.Image) -> str | None:
-    comment = image.info.get("comment") if image.format == "GIF" else None
-    return comment.decode() if isinstance(comment, bytes) else None

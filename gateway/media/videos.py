@@ -98,9 +98,3 @@ def gif_durations_ms(frames: int, fps: int) -> list[int]:
     """Return how long each frame is shown, in whole ticks that keep step with the clip's own time."""
     ticks = [round(number * GIF_TICKS_PER_S / fps) for number in range(frames + 1)]
     return [max(GIF_MIN_TICKS, end - start) * (1000 // GIF_TICKS_PER_S) for start, end in pairwise(ticks)]
-
-
-def read_comment(data: bytes) -> str | None:
-    """Return the comment of an MP4 or WebM file; None if it has none."""
-    with av.open(BytesIO(data), "r") as container:
-        return container.metadata.get("comment") or container.metadata.get("COMMENT")

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateway.media.encoding import read_parameters
-from gateway.media.videos import read_comment
+from tests.support.metadata import read_comment, read_parameters
 from tests.support.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}

@@ -24,8 +24,8 @@ from websockets.sync.client import connect
 
 from api.openai.errors import openai_refusal
 from core.errors import Busy, Forbidden, JubakoError, OutOfMemory, RunnerLost, TooLarge, UnknownModel
-from gateway.media.encoding import read_parameters
 from jobs.errors import TooManyJobs
+from tests.support.metadata import read_parameters
 from tests.support.replica import Replica, replica
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
 from tests.tiny.flux2 import tiny_flux2_klein

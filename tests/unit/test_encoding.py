@@ -15,8 +15,8 @@ from gateway.media.encoding import (
     encode_result,
     format_for,
     parameters_of,
-    read_parameters,
 )
+from tests.support.metadata import read_parameters
 from tests.support.serving import photo
 
 PICTURE = Picture(index=1, seed=2**62, image=photo())

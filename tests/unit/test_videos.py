@@ -16,8 +16,8 @@ from PIL import Image, ImageSequence
 
 from core.events import Clip, Preview, Step
 from core.request import GenerationRequest, Task
-from gateway.media.encoding import OutputFormat, encode_result, read_parameters
-from gateway.media.videos import gif_durations_ms, read_comment
+from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.videos import gif_durations_ms
 from models.catalogue.families import FAMILIES
 from models.catalogue.families.schedulers import FLOW_MULTISTEP
 from models.weights.previews import LatentPreview
@@ -25,6 +25,7 @@ from runners.engine.engine import Engine, EngineLimits
 from runners.engine.views import make_scheduler
 from tests.support.drawing import draw, largest_difference, pixels
 from tests.support.drawing import request as drawing_request
+from tests.support.metadata import read_comment, read_parameters
 from tests.support.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
 from tests.support.serving import decoded, photo
 from tests.tiny import TINY, Tiny
