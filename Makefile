@@ -7,7 +7,9 @@ VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 
 # Processes that run tests; each of them may start servers, which take a GB or two.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
-PYTEST := $(BIN)/python -W ignore::ResourceWarning -m pytest
+# Dozens of processes import the same modules; compiled ones are there sooner.
+PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore::ResourceWarning -m pytest
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export BENTOML_DO_NOT_TRACK := True
 export HF_HUB_DISABLE_TELEMETRY := 1
@@ -28,10 +30,10 @@ test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-redis
 	@tools/need-prometheus
 	@tools/need-iproute2
-	$(PYTEST) -n $(WORKERS) --dist loadfile $(ARGS)
+	$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests without servers and network, in less than a minute
-	$(PYTEST) -n $(WORKERS) --dist loadfile tests/unit $(ARGS)
+	$(PYTEST) $(PARALLEL) tests/unit $(ARGS)
 
 test-image: $(VENV)/.dev ## Build the CPU image and run it, as root and for minutes
 	@tools/need-buildah

@@ -2,63 +2,41 @@ from __future__ import annotations
 
 import os
 
+import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
+
 # Before torch is imported: teams of threads that wait for each other make tiny tensors slow, here and in servers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
-import torch
-
-from models.catalogue.families import FAMILIES
-from models.weights.loading import LoadedModel, load_pipelines
-from models.weights.previews import LatentPreview
-from runners.engine.engine import Engine, EngineLimits
-from tests.support.serving import serving, write_tiny_catalogue
-from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
-
-GREY = LatentPreview(weight=[[0.25] * 3] * 4, bias=[0.0] * 3)
+SERVER = "the shared server"
+SHARE_THE_SERVER = (
+    "test_00_tutorial",
+    "test_client",
+    "test_conditions",
+    "test_gateway",
+    "test_openapi",
+    "test_served_files",
+)
+"""The files in contracts/ that use the fixture `server`."""
+SLOW_FIRST = ("processes", "contracts", "deploy")
+"""Folders whose files take longest; left to the end, one of them would keep a worker busy alone."""
 
 
-def _loaded(family: str, folder: object) -> LoadedModel:
-    pipelines = load_pipelines(FAMILIES[family], str(folder))
-    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"), GREY)
+class FilesByServer(LoadFileScheduling):  # type: ignore[misc]
+    """Give each worker a file at a time, and to one of them all files that share the server, which starts once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        shared = any(file.endswith(f"contracts/{name}.py") for name in SHARE_THE_SERVER)
+        return SERVER if shared else file
 
 
-@pytest.fixture(scope="session")
-def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return _loaded("stable-diffusion", tiny_stable_diffusion(tmp_path_factory.mktemp("sd")))
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesByServer:
+    return FilesByServer(config, log)
 
 
-@pytest.fixture(scope="session")
-def tiny_xl_model(tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return _loaded("stable-diffusion-xl", tiny_stable_diffusion_xl(tmp_path_factory.mktemp("sdxl")))
-
-
-def _running(model: LoadedModel) -> Iterator[Engine]:
-    engine = Engine(model, EngineLimits(batch_tokens=1024))
-    yield engine
-    engine.close()
-
-
-@pytest.fixture
-def engine(tiny_model: LoadedModel) -> Iterator[Engine]:
-    yield from _running(tiny_model)
-
-
-@pytest.fixture
-def xl_engine(tiny_xl_model: LoadedModel) -> Iterator[Engine]:
-    yield from _running(tiny_xl_model)
-
-
-@pytest.fixture(scope="session")
-def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("served")
-
-
-@pytest.fixture(scope="session")
-def server(served_folder: Path) -> Iterator[str]:
-    """The address of a real server of the models `tiny`, `tiny-xl` and `tiny-video`."""
-    with serving(write_tiny_catalogue(served_folder), served_folder / "log") as url:
-        yield url
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the random order, but for the folders: the slow ones begin."""
+    items.sort(key=lambda item: item.path.parent.name not in SLOW_FIRST)

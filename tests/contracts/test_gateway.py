@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import pickle
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,7 @@ import pytest
 from PIL import Image
 
 from tests.support.metadata import read_comment, read_parameters
+from tests.support.pickles import PICKLE, Attack
 from tests.support.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
@@ -515,3 +517,12 @@ class TestStatus:
         assert http.post("/text_to_image", json=RED_APPLE).status_code == 200
         # A request is counted when its engine has ended it, a moment after its picture left.
         wait_for(lambda: metric in http.get("/metrics").text)
+
+
+def test_the_gateway_reads_no_pickles(server: str, tmp_path: Path) -> None:
+    file = tmp_path / "touched"
+    for path in ("/text_to_image", "/stream"):
+        body = pickle.dumps({"prompt": Attack(file)})
+        answer = httpx.post(f"{server}{path}", headers={"Content-Type": PICKLE}, content=body)
+        assert answer.status_code >= 400, json.dumps(dict(answer.headers))
+    assert not file.exists()

@@ -12,6 +12,7 @@ from core.draft import Draft
 from core.errors import InvalidRequest, UnknownModel
 from core.request import MAX_SEED, GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.checks import looked_at
 from models.catalogue.entry import Entry, Limits
 from models.catalogue.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
 from tests.support.serving import ENTRY_FIELDS, half_mask, photo
@@ -145,3 +146,10 @@ def test_numbers_are_finite(field: str, value: float) -> None:
     """Every comparison with NaN is false, so that no limit would hold it back."""
     with pytest.raises(ValidationError, match=r"finite|less than or equal"):
         Draft(**{"prompt": "an apple", field: value})
+
+
+def test_an_image_that_is_looked_at_is_shrunk_and_never_a_line() -> None:
+    assert looked_at("images", Image.new("RGB", (4000, 1000)), 10_000).size == (200, 50)
+    assert looked_at("images", Image.new("RGB", (64, 8)), 10_000).size == (64, 8)
+    with pytest.raises(InvalidRequest, match="reference_image: is 8192 x 1 pixels; at most 8 times as long as wide"):
+        looked_at("reference_image", Image.new("RGB", (8192, 1)), 10_000)

@@ -1,35 +1,23 @@
-"""Clips as files that players can show, and the families' other checkpoints."""
+"""Clips as files that players can show."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
 import pytest
-from diffusers import UniPCMultistepScheduler
 from PIL import Image, ImageSequence
 
-from core.events import Clip, Preview, Step
+from core.events import Clip
 from core.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.videos import gif_durations_ms
-from models.catalogue.families import FAMILIES
-from models.catalogue.families.schedulers import FLOW_MULTISTEP
-from models.weights.previews import LatentPreview
-from runners.engine.engine import Engine, EngineLimits
-from runners.engine.views import make_scheduler
-from tests.support.drawing import draw, largest_difference, pixels
-from tests.support.drawing import request as drawing_request
+from tests.support.drawing import largest_difference, pixels
 from tests.support.metadata import read_comment, read_parameters
-from tests.support.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
 from tests.support.serving import decoded, photo
-from tests.tiny import TINY, Tiny
-from tests.tiny.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
 
 VIDEO = [OutputFormat.MP4, OutputFormat.WEBM]
 FPS = 12
@@ -145,53 +133,3 @@ def test_a_gif_repeats_and_keeps_time() -> None:
 def test_gif_times_are_rounded_without_drifting(fps: int, durations: list[int]) -> None:
     assert gif_durations_ms(4, fps) == durations
     assert min(gif_durations_ms(60, 60)) == 20, "browsers show faster frames slowly"
-
-
-@pytest.mark.parametrize(
-    ("family", "tiny"),
-    [
-        ("wan", Tiny(tiny_wan_a14b, "unipc", num_frames=5)),
-        ("wan", Tiny(tiny_wan_a14b, "flow_euler", num_frames=5)),
-        ("wan-i2v", Tiny(tiny_wan_i2v_a14b, "dpmpp_2m", num_frames=5)),
-    ],
-)
-async def test_checkpoints_with_two_transformers_are_drawn_as_alone(family: str, tiny: Tiny, tmp_path: Path) -> None:
-    results = await compare(family, tmp_path, tiny)
-    assert max(result.difference for result in results) <= TOLERANCE
-    assert all(result.largest_batch > 1 for result in results), "nothing was shared"
-
-
-@pytest.mark.parametrize(
-    ("name", "setting"), [("unipc", "flow_shift"), ("dpmpp_2m", "flow_shift"), ("flow_euler", "shift")]
-)
-def test_samplers_shift_as_the_checkpoint_says(name: str, setting: str) -> None:
-    checkpoint = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=5.0)
-    sampler = make_scheduler(FLOW_MULTISTEP[name], checkpoint.config)
-    assert sampler.config[setting] == 5.0
-    sampler.set_timesteps(4)
-    # Unshifted, the second of four steps starts at 0.75 or below.
-    assert float(sampler.sigmas[1]) > 0.85
-
-
-@pytest.mark.parametrize(
-    ("family", "channels", "size_px"),
-    [("wan", 16, 8), ("wan-i2v", 16, 8), ("wan-ti2v", 48, 4), ("ltx", 8, 2), ("ltx-distilled", 8, 2)],
-)
-async def test_steps_and_previews_arrive_before_the_clip(
-    family: str, channels: int, size_px: int, tmp_path: Path
-) -> None:
-    tiny = TINY[family]
-    model = replace(load_tiny(family, tmp_path), preview=LatentPreview([[0.01] * 3] * channels, [0.0] * 3))
-    engine = Engine(model, EngineLimits(BATCH_TOKENS))
-    try:
-        for task in FAMILIES[family].pipelines:
-            wanted = {"scheduler": tiny.scheduler, "num_frames": tiny.num_frames, "num_inference_steps": 8, "fps": 16}
-            events = await draw(engine, drawing_request(task, **wanted, progress=True, preview_every=4))
-            assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 9))
-            previews = [event.image.size for event in events if isinstance(event, Preview)]
-            assert previews == [(size_px, size_px)] * 2
-            clip = events[-1]
-            assert isinstance(clip, Clip)
-            assert (len(clip.frames), clip.fps, clip.seed) == (tiny.num_frames, 16, 7)
-    finally:
-        engine.close()

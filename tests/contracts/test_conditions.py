@@ -11,8 +11,6 @@ import httpx
 import pytest
 from PIL import Image
 
-from core.errors import InvalidRequest
-from models.catalogue.checks import looked_at
 from tests.support.drawing import largest_difference
 from tests.support.serving import half_mask, photo, png
 
@@ -86,10 +84,3 @@ def test_what_a_model_does_not_take_is_refused(
     http: httpx.Client, files: dict[str, bytes], fields: dict[str, str], field: str
 ) -> None:
     assert refused(http, files, **fields)["field"] == field
-
-
-def test_an_image_that_is_looked_at_is_shrunk_and_never_a_line() -> None:
-    assert looked_at("images", Image.new("RGB", (4000, 1000)), 10_000).size == (200, 50)
-    assert looked_at("images", Image.new("RGB", (64, 8)), 10_000).size == (64, 8)
-    with pytest.raises(InvalidRequest, match="reference_image: is 8192 x 1 pixels; at most 8 times as long as wide"):
-        looked_at("reference_image", Image.new("RGB", (8192, 1)), 10_000)

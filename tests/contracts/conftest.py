@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.serving import serving, write_tiny_catalogue
+
+
+@pytest.fixture(scope="session")
+def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture(scope="session")
+def server(served_folder: Path) -> Iterator[str]:
+    """The address of a real server of the models `tiny`, `tiny-xl` and `tiny-video`."""
+    with serving(write_tiny_catalogue(served_folder), served_folder / "log") as url:
+        yield url

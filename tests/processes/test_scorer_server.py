@@ -1,0 +1,164 @@
+"""The scorer's own process: what it loads, how its calls share batches, and what is said while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import httpx
+import numpy as np
+import psutil
+import pytest
+from PIL import Image
+
+from core.errors import Busy, LoadFailed
+from models.catalogue.sources import Source
+from models.miniature.evaluate import CHECKPOINT
+from storyboard.scoring.client import ScorerClient
+from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.pairs import Pair
+from tests.support.serving import ROOT, free_port, photo, wait_for
+from tests.tiny.clip import tiny_clip
+
+MINIATURE = Source(path=CHECKPOINT / "clip")
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    return Source(path=tiny_clip(tmp_path_factory.mktemp("clip")))
+
+
+def noise(seed: int, width: int = 64, height: int = 64) -> Image.Image:
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+SERVICE = """
+import bentoml
+from storyboard.scoring.service import scorer_service
+
+Worker = scorer_service("cpu")
+
+@bentoml.service
+class Front:
+    worker = bentoml.depends(Worker)
+
+    @bentoml.api
+    def address(self) -> str:
+        return Worker.url
+"""
+
+
+@contextmanager
+def scorer_server(folder: Path) -> Iterator[tuple[str, int]]:
+    """Run the scorer behind a front, as on a server; yield its address and the pid of the whole."""
+    (folder / "scoring_bento.py").write_text(SERVICE)
+    port = free_port()
+    environment = os.environ | {"BENTOML_HOME": str(folder / "bentoml"), "BENTOML_DO_NOT_TRACK": "True"}
+    environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "bentoml", "serve", "scoring_bento:Front", "--port", str(port)]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+    front = f"http://127.0.0.1:{port}"
+    try:
+        wait_for(lambda: _is_ready(front), timeout_s=120)
+        yield httpx.post(f"{front}/address", json={}).text.strip('"'), server.pid
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.wait(timeout=60)
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        return httpx.get(f"{url}/readyz", timeout=5).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def scorer_process(server_pid: int) -> psutil.Process:
+    processes = psutil.Process(server_pid).children(recursive=True)
+    return next(process for process in processes if "runner-scorer" in process.cmdline())
+
+
+@asynccontextmanager
+async def client(url: str) -> AsyncIterator[ScorerClient]:
+    client = ScorerClient(url)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+    with scorer_server(tmp_path_factory.mktemp("scorer")) as server:
+        yield server
+
+
+class TestTheServer:
+    async def test_is_small_until_it_is_needed(self, served: tuple[str, int]) -> None:
+        """First of its class: the others need it."""
+        modules = [Path(file.path).name for file in scorer_process(served[1]).memory_maps()]
+        assert not [name for name in modules if name.startswith("libtorch")]
+
+    async def test_scores_as_here_and_calls_of_all_stories_share_batches(
+        self, served: tuple[str, int], tiny: Source
+    ) -> None:
+        pairs: list[Pair] = [(noise(seed), f"text {seed}") for seed in range(40)]
+        async with client(served[0]) as one, client(served[0]) as other:
+            for pair in pairs[:14]:  # BentoML learns from so many how long a batch takes; they are run one by one.
+                await one.compare(tiny, pair)
+            before = await batches(served[0])
+            stories = [(one if number % 2 else other).compare(tiny, pair) for number, pair in enumerate(pairs)]
+            scores = await asyncio.gather(*stories)
+            assert scores == pytest.approx(Clip.load(tiny, "cpu").cosines(pairs), abs=1e-5)
+            calls, passes = (now - then for now, then in zip(await batches(served[0]), before, strict=True))
+        assert calls == len(pairs)
+        assert passes <= len(pairs) / 2
+
+    async def test_several_clips_are_kept_apart(self, served: tuple[str, int], tiny: Source) -> None:
+        pair = (photo(), "a red apple")
+        async with client(served[0]) as scorer:
+            scores = await asyncio.gather(*(scorer.compare(source, pair) for source in (tiny, MINIATURE) * 8))
+        for place, source in enumerate((tiny, MINIATURE)):
+            assert scores[place::2] == pytest.approx([Clip.load(source, "cpu").cosines([pair])[0]] * 8, abs=1e-5)
+
+    async def test_says_why_a_clip_is_not_there(self, served: tuple[str, int], tmp_path: Path) -> None:
+        async with client(served[0]) as scorer:
+            with pytest.raises(LoadFailed, match=r"cannot be compared.*no-such-folder"):
+                await scorer.compare(Source(path=tmp_path / "no-such-folder"), (photo(), "a"))
+
+    async def test_is_busy_while_it_is_away_and_is_back_by_itself(self, served: tuple[str, int], tiny: Source) -> None:
+        async with client(served[0]) as scorer:
+            before = await scorer.compare(tiny, (photo(), "a"))
+            scorer_process(served[1]).kill()
+            with pytest.raises(Busy):
+                await scorer.compare(tiny, (photo(), "a"))
+            # The next call waits for the new process, which has nothing loaded.
+            assert await scorer.compare(tiny, (photo(), "a")) == pytest.approx(before)
+
+
+async def test_a_scorer_that_is_not_there_is_busy(tiny: Source) -> None:
+    async with client(f"http://127.0.0.1:{free_port()}") as scorer:
+        with pytest.raises(Busy, match="try again later"):
+            await scorer.compare(tiny, (photo(), "a"))
+
+
+async def batches(url: str) -> tuple[float, float]:
+    """Calls and passes so far, by BentoML's own histogram."""
+    transport = httpx.AsyncHTTPTransport(uds=url.removeprefix("file://") if url.startswith("file") else None)
+    async with httpx.AsyncClient(transport=transport, base_url="http://scorer") as http:
+        text = (await http.get("/metrics")).text
+    return _total(text, "sum"), _total(text, "count")
+
+
+def _total(text: str, kind: str) -> float:
+    found = re.findall(rf"adaptive_batch_size_{kind}\{{[^}}]*\}} (\S+)", text)
+    return sum(float(value) for value in found)
