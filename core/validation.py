@@ -32,6 +32,12 @@ class Strict(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+def refuse(mistakes: Iterable[str]) -> None:
+    """Raise ValueError with all mistakes, each once, if there are any."""
+    if text := "; ".join(dict.fromkeys(mistakes)):
+        raise ValueError(text)
+
+
 def described(error: ValidationError, known_fields: Collection[str] = ()) -> str:
     """Return every mistake once, as `field: what is wrong`; unknown fields with the closest of `known_fields`."""
     return "; ".join(": ".join(filter(None, mistake)) for mistake in mistakes_in(error, known_fields))

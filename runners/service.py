@@ -17,7 +17,7 @@ from starlette.types import Scope
 
 from core.errors import InvalidRequest, JubakoError, StartError
 from core.request import GenerationRequest
-from models.catalogue.conditions import REFERENCE_PIXELS
+from models.catalogue.conditioning import REFERENCE_PIXELS
 from models.catalogue.entry import Entry
 from models.catalogue.resolve import EDITED_PIXELS
 from models.catalogue.served import served_catalogue

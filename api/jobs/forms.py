@@ -16,7 +16,8 @@ from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.decoding import decode_field
 from gateway.media.encoding import OutputFormat
-from models.catalogue.entry import Entry, TaskSettings
+from models.catalogue.entry import Entry
+from models.catalogue.limits import TaskSettings
 from settings import settings
 
 TASKS = {

@@ -13,7 +13,8 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.request import GenerationRequest, Task
 from gateway.gateway import Gateway
-from models.catalogue.entry import Entry, TaskSettings
+from models.catalogue.entry import Entry
+from models.catalogue.limits import TaskSettings
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 """Denoising steps of a quality, as a share of the model's default."""

@@ -6,7 +6,8 @@ from typing import Any
 
 from core.camera import CameraMove
 from core.request import Task
-from models.catalogue.entry import Entry, TaskSettings
+from models.catalogue.entry import Entry
+from models.catalogue.limits import TaskSettings
 
 _SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
 

@@ -17,7 +17,8 @@ from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
 from core.validation import NAME_PATTERN, Strict, described, did_you_mean
-from models.catalogue.entry import Entry, LoraSpec
+from models.catalogue.addons import LoraSpec
+from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,148 +11,16 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from core.request import Task
-from core.validation import NAME_PATTERN, Strict, did_you_mean
-from models.catalogue.backends import memory_mistakes, single_file_mistakes
-from models.catalogue.consistency import limits_mistakes, mistakes
+from core.validation import NAME_PATTERN, Strict, did_you_mean, refuse
+from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec, PreviewSpec, TokenOptSpec
 from models.catalogue.families import FAMILIES, Family
+from models.catalogue.limits import Defaults, Limits, TaskSettings
+from models.catalogue.memory_options import Memory, memory_mistakes
+from models.catalogue.single_files import single_file_mistakes
 from models.catalogue.sources import Source
+from models.catalogue.task_checks import task_mistakes
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
-Scale = Annotated[float, Field(ge=0, le=2)]
-
-
-class Defaults(Strict):
-    """What a request that leaves a field out gets."""
-
-    width: int = Field(ge=1)
-    height: int = Field(ge=1)
-    """Pixels; of the output's size when no image says it."""
-    num_inference_steps: int = Field(ge=1)
-    guidance_scale: float = Field(ge=0)
-    """1 and below is unguided, unless guidance is distilled into the model."""
-    strength: float = Field(default=0.8, ge=0, le=1)
-    """Of image-to-image and inpainting; others ignore it."""
-    scheduler: str
-    """A name of `models.catalogue.families.schedulers` that the family knows."""
-    num_frames: int = Field(default=1, ge=1)
-    """Of a video."""
-    fps: int = Field(default=16, ge=1, le=60)
-    """Frames a second of a video."""
-
-
-class Limits(Strict):
-    """How far a request may go; both ends are allowed values."""
-
-    min_px: int = Field(ge=1)
-    """Smallest width or height."""
-    max_px: int = Field(ge=1)
-    """Largest width or height."""
-    max_pixels: int = Field(ge=1)
-    """Largest width times height."""
-    multiple_px: int = Field(ge=1)
-    """Width and height must be multiples of this."""
-    min_steps: int = Field(default=1, ge=1)
-    max_steps: int = Field(ge=1, le=999)
-    """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
-    guidance_scale: tuple[float, float]
-    """Lowest and highest."""
-    max_frames: int = Field(default=1, ge=1)
-    """Frames of one video."""
-    max_images: int = Field(default=1, ge=1)
-    """Input images of one edit."""
-
-    @model_validator(mode="after")
-    def _can_be_kept(self) -> Self:
-        _refuse(limits_mistakes(self))
-        return self
-
-
-class TaskSettings(Strict):
-    """Defaults and limits of one task."""
-
-    defaults: Defaults
-    limits: Limits
-
-
-class Preview(Strict):
-    """A linear map from one latent (C values) to one RGB pixel in [-1, 1]: `latent @ weight + bias`."""
-
-    weight: tuple[tuple[float, float, float], ...]
-    """(C, 3)"""
-    bias: tuple[float, float, float] = (0.0, 0.0, 0.0)
-
-
-class LoraSpec(Strict):
-    """A LoRA that requests may name, or that is part of the model."""
-
-    source: Source
-    scale: float = 1.0
-    """Multiplies the scale of a request, so that 1 is what its author recommends."""
-    always: bool = False
-    """Part of the model: fused into its weights at load, and not for requests to name."""
-    description: str = ""
-    """For the people who choose among them."""
-    trigger: str = ""
-    """Words of a prompt that call up what it was taught; storyboards put them in front of every prompt."""
-
-
-class ControlNetSpec(Strict):
-    """A ControlNet; its key in the catalogue is the `control_type` that chooses it."""
-
-    source: Source
-    variant: str | None = None
-    """The `variant` argument of `from_pretrained`, such as fp16."""
-    scale: Scale = 1.0
-    """The `control_scale` of a request that gives none."""
-
-
-class IpAdapterSpec(Strict):
-    """An IP-Adapter: draws after a reference image."""
-
-    source: Source
-    """Its weights, with `subfolder` and `file`."""
-    image_encoder: Source
-    """The folder of its CLIP vision model."""
-    scale: Scale = 0.6
-    """The `reference_scale` of a request that gives none."""
-
-
-class TokenOptSpec(Strict):
-    """Inpainting by `runners.token_opt.latent_optimiser`, without the denoiser."""
-
-    clip: Source
-    """The folder of a whole CLIP and its image processor; it must share the model's tokenizer."""
-    iterations: int = Field(default=150, ge=1)
-    """Of a request that does not say."""
-    max_iterations: int = Field(default=600, ge=1)
-
-
-class Quantization(Strict):
-    """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
-
-    backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao"]
-    components: tuple[str, ...] = Field(min_length=1)
-    """Which of the pipeline's components, such as transformer and text_encoder_2."""
-    options: Mapping[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the backend's configuration class."""
-
-
-class Memory(Strict):
-    """What to trade for memory or speed."""
-
-    offload: Literal["none", "model", "sequential"] = "none"
-    """Keep weights in main memory: whole components, or layer by layer (slow)."""
-    vae_slicing: bool = False
-    """Decode the pictures of a batch one after the other."""
-    vae_tiling: bool = False
-    """Decode large pictures in overlapping tiles."""
-    quantization: Quantization | None = None
-    attention: str | None = None
-    """A diffusers attention backend, such as flash or _native_cudnn."""
-    compile: bool = False
-    """Compile the denoiser; batches are then rounded up to `batch_buckets`."""
-    batch_buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8, 16), min_length=1)
-    """Samples per pass that a compiled denoiser is built for."""
 
 
 class Entry(Strict):
@@ -203,7 +71,7 @@ class Entry(Strict):
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
     """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
-    preview: Preview | None = None
+    preview: PreviewSpec | None = None
     """How to show latents, or the name of a JSON file that says so; None for models without previews."""
 
     @field_validator("family")
@@ -235,23 +103,27 @@ class Entry(Strict):
         found = []
         for task, settings in self.tasks.items():
             place = "" if settings == common else f"tasks.{task}."
-            found += [f"{place}{mistake}" for mistake in mistakes(task, settings, family)]
+            found += [f"{place}{mistake}" for mistake in task_mistakes(task, settings, family)]
             if task not in family.pipelines:
                 found.append(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
-        if str(self.source).endswith(".gguf") and self.config is None:
-            found.append("config: is missing; a GGUF file holds the denoiser alone, so name the pipeline with the rest")
-        if self.controlnets and not family.controlled:
-            found.append(f"controlnets: {family.name} has no pipelines that take one")
-        if self.ip_adapter and not family.ip_adapter:
-            found.append(f"ip_adapter: {family.name} has no pipelines that take one")
-        if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
-            found.append(f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter")
-        if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
-            found.append("token_opt: needs the task inpaint, and a CLIP in a folder of this machine")
-        if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
-            found.append("ip_adapter: cannot share weights with memory.offload or memory.quantization")
-        _refuse([*found, *memory_mistakes(self.memory), *single_file_mistakes(self)])
+        pipeline = next((name for task, name in family.pipelines.items() if task in self.tasks), None)
+        single_file = single_file_mistakes(self.source, pipeline, self.memory)
+        refuse([*found, *self._addon_mistakes(family), *memory_mistakes(self.memory), *single_file])
         return self
+
+    def _addon_mistakes(self, family: Family) -> Iterator[str]:
+        if str(self.source).endswith(".gguf") and self.config is None:
+            yield "config: is missing; a GGUF file holds the denoiser alone, so name the pipeline with the rest"
+        if self.controlnets and not family.controlled:
+            yield f"controlnets: {family.name} has no pipelines that take one"
+        if self.ip_adapter and not family.ip_adapter:
+            yield f"ip_adapter: {family.name} has no pipelines that take one"
+        if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
+            yield f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter"
+        if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
+            yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
+        if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
+            yield "ip_adapter: cannot share weights with memory.offload or memory.quantization"
 
     @property
     def family_spec(self) -> Family:
@@ -311,9 +183,3 @@ def _completed(own: Any, common: Mapping[str, Any]) -> Any:
         return own
     overridden = {key: {**common[key], **own[key]} for key in common if isinstance(own.get(key), dict)}
     return {**common, **own, **overridden}
-
-
-def _refuse(mistakes: Iterable[str]) -> None:
-    """Raise ValueError with all mistakes, each once, if there are any."""
-    if said := "; ".join(dict.fromkeys(mistakes)):
-        raise ValueError(said)

@@ -18,8 +18,9 @@ from core.errors import InvalidRequest
 from core.request import MAX_SEED, GenerationRequest, Method, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import at_most, known, looked_at, resized, within
-from models.catalogue.conditions import control_of, loras_of, prompt_of, reference_of
-from models.catalogue.entry import Defaults, Entry, Limits, TaskSettings
+from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Defaults, Limits, TaskSettings
 
 RANDOM_SEEDS = 2**32
 """Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""

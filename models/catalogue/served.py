@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from core.errors import StartError
+from models.catalogue.addons import LoraSpec
 from models.catalogue.catalogue import Catalogue, carried_models, full_catalogue
-from models.catalogue.entry import Entry, LoraSpec
+from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 from settings import Settings
 

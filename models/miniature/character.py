@@ -18,7 +18,7 @@ CENTRED = Placement(scale=(0.87, 0.87), shift_px=0)
 OBJECT = (slice(8, 120), slice(16, 112))
 
 
-class Cast(Sprites):
+class KumoSprites(Sprites):
     """The concepts' sprites, and Kumo's."""
 
     def get(self, concept: str, side_px: int) -> np.ndarray:
@@ -45,7 +45,7 @@ def distance_from_fur(pictures: np.ndarray) -> np.ndarray:
     return np.asarray(np.abs(prevailing - np.asarray(FUR) / 255).mean(1))
 
 
-def kumo_share(sprites: Cast, pictures: np.ndarray, pairs: list[Pair]) -> float:
+def kumo_share(sprites: KumoSprites, pictures: np.ndarray, pairs: list[Pair]) -> float:
     """Share of pictures, (N, 128, 128, 3) in 0..1, that are nearer to Kumo on their colour than to any concept."""
     drawings = {colour: np.stack([middle(sprites, (name, colour)) for name in (NAME, *CONCEPTS)]) for colour in COLOURS}
     nearest = [
@@ -55,6 +55,6 @@ def kumo_share(sprites: Cast, pictures: np.ndarray, pairs: list[Pair]) -> float:
     return float(np.mean([place == 0 for place in nearest]))
 
 
-def middle(sprites: Cast, pair: Pair) -> np.ndarray:
+def middle(sprites: KumoSprites, pair: Pair) -> np.ndarray:
     """The OBJECT part of a pair's composite, in 0..1."""
     return composite(sprites, pair, np.random.default_rng(0), CENTRED)[OBJECT] / 255.0

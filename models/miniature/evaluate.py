@@ -39,7 +39,7 @@ MID_SHADE = 0.965  # backgrounds darken towards the bottom; their border is this
 
 
 @dataclass(frozen=True)
-class Drawn:
+class Samples:
     """Pictures and what each should show."""
 
     images: np.ndarray  # (N, 128, 128, 3) float in 0..1
@@ -52,7 +52,7 @@ def wanted_pairs(count: int) -> list[Pair]:
     return [pairs[i % len(pairs)] for i in range(count)]
 
 
-def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Drawn:
+def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Samples:
     """One picture a pair, each with its own seed; list inputs are given out picture by picture."""
     inputs = {"prompt": [plain_caption(*pair, 0) for pair in pairs], **inputs}
     images = []
@@ -68,7 +68,7 @@ def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: An
                 **{name: value[part] if isinstance(value, list) else value for name, value in inputs.items()},
             ).images
         )
-    return Drawn(np.concatenate(images), pairs)
+    return Samples(np.concatenate(images), pairs)
 
 
 def to_images(pictures: np.ndarray) -> list[Image.Image]:
@@ -76,12 +76,12 @@ def to_images(pictures: np.ndarray) -> list[Image.Image]:
     return [Image.fromarray((picture * 255).round().astype(np.uint8)) for picture in pictures]
 
 
-def judged(judge: nn.Sequential, drawn: Drawn) -> list[str]:
+def judged(judge: nn.Sequential, drawn: Samples) -> list[str]:
     """What the judge sees in each picture."""
     return name_concepts(judge, torch.from_numpy(drawn.images).permute(0, 3, 1, 2).float() * 2 - 1)
 
 
-def concept_share(judge: nn.Sequential, drawn: Drawn) -> float:
+def concept_share(judge: nn.Sequential, drawn: Samples) -> float:
     """Share of pictures in which the judge sees the wanted concept."""
     return float(
         np.mean([name == concept for name, (concept, _) in zip(judged(judge, drawn), drawn.pairs, strict=True)])
@@ -101,7 +101,7 @@ def psnr(first: np.ndarray, second: np.ndarray) -> float:
     return float(-10 * np.log10(np.square(first - second).mean()))
 
 
-def text_figures(judge: nn.Sequential, drawn: Drawn) -> dict[str, float | dict[str, int]]:
+def text_figures(judge: nn.Sequential, drawn: Samples) -> dict[str, float | dict[str, int]]:
     """Concept and colour shares of pictures drawn from text, and the misses by concept and what was seen."""
     names = judged(judge, drawn)
     colours = [border_colour(picture) == colour for picture, (_, colour) in zip(drawn.images, drawn.pairs, strict=True)]
@@ -130,7 +130,7 @@ def through_vae(pipeline: StableDiffusionPipeline, pictures: np.ndarray) -> np.n
 
 
 def edit_figures(
-    pipeline: StableDiffusionPipeline, judge: nn.Sequential, source: Drawn, seed: int
+    pipeline: StableDiffusionPipeline, judge: nn.Sequential, source: Samples, seed: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Figures of image-to-image and inpainting, and the rows of a contact sheet.
 
@@ -158,7 +158,7 @@ def edit_figures(
     figures = {
         "vae_psnr_db": psnr(rebuilt, source.images),
         "img2img_low_psnr_db": psnr(low.images, source.images),
-        "img2img_low_keeps_concept": concept_share(judge, Drawn(low.images, source.pairs)),
+        "img2img_low_keeps_concept": concept_share(judge, Samples(low.images, source.pairs)),
         "img2img_high_concept": concept_share(judge, high),
         "inpaint_concept": concept_share(judge, painted),
         "inpaint_kept_psnr_db": psnr(painted.images[:, kept], source.images[:, kept]),
@@ -211,7 +211,7 @@ def main() -> int:
     figures |= text_figures(judge, drawn)
     sheets = {"text.png": contact_sheet(drawn.images[:80], columns=10)}
     if arguments.edits:
-        source = Drawn(drawn.images[: arguments.edits], drawn.pairs[: arguments.edits])
+        source = Samples(drawn.images[: arguments.edits], drawn.pairs[: arguments.edits])
         edits, rows = edit_figures(pipeline, judge, source, arguments.seed + 10_000)
         figures |= edits
         sheets["edits.png"] = contact_sheet(np.concatenate([row[:10] for row in rows]), columns=10)

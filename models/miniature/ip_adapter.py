@@ -46,7 +46,7 @@ _PUBLISHED = {
 """Modules of a resampler's layer in diffusers, and in the published layout that its loader reads."""
 
 
-class Adapter(nn.Module):
+class TrainedAdapter(nn.Module):
     """What is trained: the resampler, and the attention processors in the order of the UNet's layers."""
 
     def __init__(self, resampler: IPAdapterPlusImageProjection, processors: list[IPAdapterAttnProcessor2_0]):
@@ -70,7 +70,7 @@ def load_with_encoder(checkpoint: Path) -> StableDiffusionPipeline:
     return pipeline
 
 
-def build_adapter(unet: UNet2DConditionModel) -> Adapter:
+def build_adapter(unet: UNet2DConditionModel) -> TrainedAdapter:
     """Put a fresh adapter into a UNet; its keys and values start as those of the text."""
     width = unet.config.cross_attention_dim
     resampler = IPAdapterPlusImageProjection(
@@ -80,7 +80,7 @@ def build_adapter(unet: UNet2DConditionModel) -> Adapter:
     values = [(layer.to_k.weight, layer.to_v.weight) for layer in layers]
     unet._load_ip_adapter_weights([published(resampler, values, cross_attention(unet))], low_cpu_mem_usage=False)
     processors = [unet.attn_processors[name] for name in cross_attention(unet).values()]
-    return Adapter(unet.encoder_hid_proj.image_projection_layers[0], processors)
+    return TrainedAdapter(unet.encoder_hid_proj.image_projection_layers[0], processors)
 
 
 def cross_attention(unet: UNet2DConditionModel) -> dict[int, str]:
@@ -139,7 +139,7 @@ def train(work: Path, device: torch.device) -> None:
         )
 
     trainer = Trainer(adapter, work / "ip-adapter.pt", SCHEDULE)
-    averaged = cast(Adapter, trainer.averaged)
+    averaged = cast(TrainedAdapter, trainer.averaged)
     places = cross_attention(unet)
     trainer.run(loss_of, lambda step: save(averaged, places), watch_every=300)
     save(averaged, places)
@@ -163,7 +163,7 @@ def name_things(resampler: nn.Module, data: ReferenceSet, work: Path) -> None:
     Trainer(resampler, work / "ip-adapter-names.pt", NAMING).run(loss_of)
 
 
-def save(adapter: Adapter, places: dict[int, str]) -> None:
+def save(adapter: TrainedAdapter, places: dict[int, str]) -> None:
     """Write an adapter in half precision, as ``load_ip_adapter`` reads it."""
     values = [(processor.to_k_ip[0].weight, processor.to_v_ip[0].weight) for processor in adapter.layers()]
     weights = {

@@ -17,7 +17,7 @@ from .character import CENTRED, OBJECT
 from .concepts import COLOURS, Pair, training_pairs
 from .data import Picture, Sprites, composite
 from .evaluate import (
-    Drawn,
+    Samples,
     border_colour,
     concept_share,
     contact_sheet,
@@ -36,7 +36,7 @@ COLUMNS = 10
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ReferencedPairs:
     """References on other backgrounds than the pictures that are asked for."""
 
     pairs: list[Pair]
@@ -44,14 +44,14 @@ class Wanted:
     references: list[Picture]
 
 
-def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> Wanted:
+def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> ReferencedPairs:
     """For each pair its concept on another colour, in a look."""
     rng = np.random.default_rng(13)
     references = [
         composite(Recoloured(sprites, LOOKS[look]), (pair[0], other_colour(pair)), rng)
         for pair, look in zip(pairs, looks, strict=True)
     ]
-    return Wanted(pairs, looks, references)
+    return ReferencedPairs(pairs, looks, references)
 
 
 def other_colour(pair: Pair) -> str:
@@ -62,7 +62,7 @@ def other_colour(pair: Pair) -> str:
 
 
 def draw_after(
-    pipeline: StableDiffusionPipeline, wish: Wanted, scale: float, caption: Caption, seed: int = 0
+    pipeline: StableDiffusionPipeline, wish: ReferencedPairs, scale: float, caption: Caption, seed: int = 0
 ) -> np.ndarray:
     """Pictures after the references, (N, 128, 128, 3) in 0..1; an open caption names the background alone."""
     pipeline.set_ip_adapter_scale(scale)
@@ -92,7 +92,7 @@ def colour_share(images: np.ndarray, pairs: list[Pair]) -> float:
     return float(np.mean([border_colour(image) == colour for image, (_, colour) in zip(images, pairs, strict=True)]))
 
 
-def look_share(sprites: Sprites, images: np.ndarray, wish: Wanted) -> float:
+def look_share(sprites: Sprites, images: np.ndarray, wish: ReferencedPairs) -> float:
     """Share of pictures that are nearer to their character in the wanted look than in any other."""
     right = []
     for image, pair, look in zip(images, wish.pairs, wish.looks, strict=True):
@@ -102,7 +102,7 @@ def look_share(sprites: Sprites, images: np.ndarray, wish: Wanted) -> float:
     return float(np.mean(right))
 
 
-def wishes(sprites: Sprites, count: int) -> Iterator[tuple[str, Wanted]]:
+def wishes(sprites: Sprites, count: int) -> Iterator[tuple[str, ReferencedPairs]]:
     """Held-out pairs in their own look and in others."""
     pairs = wanted_pairs(count)
     yield "own look", wanted(sprites, pairs, [0] * count)
@@ -123,7 +123,7 @@ def evaluate(pipeline: StableDiffusionPipeline, sprites: Sprites, count: int, sh
             for scale in SCALES:
                 images = draw_after(pipeline, wish, scale, caption)
                 figures = {
-                    "concept": concept_share(judge, Drawn(images, wish.pairs)),
+                    "concept": concept_share(judge, Samples(images, wish.pairs)),
                     "colour": colour_share(images, wish.pairs),
                     "look": look_share(sprites, images, wish),
                     "likeness": likeness(pipeline, images, wish.references),

@@ -19,10 +19,10 @@ from PIL import Image, ImageFilter
 from tqdm import tqdm
 
 from .character import PAIRS as KUMO_PAIRS
-from .character import Cast, distance_from_fur, kumo_share
+from .character import KumoSprites, distance_from_fur, kumo_share
 from .concepts import Pair, training_pairs
 from .data import Picture, Sprites, composite, fetch_emoji
-from .evaluate import CHECKPOINT, Drawn, concept_share, contact_sheet, draw, load, through_vae, wanted_pairs
+from .evaluate import CHECKPOINT, Samples, concept_share, contact_sheet, draw, load, through_vae, wanted_pairs
 from .judge import load_judge
 from .latents import LatentSet, captions_of
 from .loop import Schedule, Trainer
@@ -125,7 +125,7 @@ def train(name: str, work: Path, device: torch.device) -> None:
     """Train one LoRA and write it beside this file; resumes from ``work/lora-<name>.pt``."""
     torch.manual_seed(0)
     pipeline = load(CHECKPOINT).to(device)
-    data = lesson_latents(pipeline, Cast(fetch_emoji(work)), name)
+    data = lesson_latents(pipeline, KumoSprites(fetch_emoji(work)), name)
     alphas = build_scheduler().alphas_cumprod.to(device)
     unet = pipeline.unet.requires_grad_(False).train()
     unet.add_adapter(LoraConfig(r=RANK, lora_alpha=RANK, target_modules=LAYERS))
@@ -163,7 +163,7 @@ KUMO_SETS: tuple[Mapping[str, float], ...] = ({}, {"kumo": 1.0}, {"kumo": 0.7}, 
 """What is measured where Kumo is asked for."""
 
 
-def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pairs: list[Pair]) -> Drawn:
+def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pairs: list[Pair]) -> Samples:
     """Pictures of pairs under these LoRAs."""
     pipeline.unload_lora_weights()
     for name in scales:
@@ -173,17 +173,17 @@ def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pa
     return draw(pipeline, pairs, seed=0)
 
 
-def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str, count: int) -> Drawn:
+def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str, count: int) -> Samples:
     """What the drawn pictures should look like: redrawn composites, as the autoencoder keeps them."""
     rng = np.random.default_rng(7)
     pairs = (KUMO_PAIRS * count)[:count] if name == "kumo" else wanted_pairs(count)
     redrawn = [LESSONS[name].redraw(composite(sprites, pair, rng)) for pair in pairs]
-    return Drawn(through_vae(pipeline, np.stack(redrawn) / 255.0), pairs)
+    return Samples(through_vae(pipeline, np.stack(redrawn) / 255.0), pairs)
 
 
 def evaluate(work: Path, count: int, sheet: Path | None) -> None:
     """Print shares of right concepts and of Kumos, and the lessons' mean measures, of targets and under each set."""
-    pipeline, judge, sprites = load(CHECKPOINT), load_judge(), Cast(fetch_emoji(work))
+    pipeline, judge, sprites = load(CHECKPOINT), load_judge(), KumoSprites(fetch_emoji(work))
     rows = {f"{name} targets": targets(pipeline, sprites, name, count) for name in LESSONS}
     for scales in SETS:
         rows[titled(scales)] = draw_with(pipeline, scales, wanted_pairs(count))
@@ -202,7 +202,7 @@ def titled(scales: Mapping[str, float]) -> str:
     return " + ".join(f"{name} {scale:g}" for name, scale in scales.items()) or "no LoRA"
 
 
-def spread(drawn: Drawn) -> np.ndarray:
+def spread(drawn: Samples) -> np.ndarray:
     """Ten pictures; of Kumo one on each colour."""
     if drawn.pairs[:10] == KUMO_PAIRS:
         return drawn.images[:10]

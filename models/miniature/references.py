@@ -104,7 +104,7 @@ def seen(
 
 
 @dataclass(frozen=True)
-class Batch:
+class ReferenceBatch:
     latents: Tensor  # (BATCH, 8, 16, 16)
     texts: Tensor  # (BATCH, TEXT_LENGTH, 128)
     states: Tensor  # (BATCH, tokens, 128)
@@ -125,7 +125,7 @@ class Sampler:
         self._copies = torch.where(natural, NATURAL / natural.sum(), (1 - NATURAL) / (~natural).sum())  # (K)
         self._alike = (data.looks[:, None] == data.looks).float()  # (K, K)
 
-    def batch(self, generator: torch.Generator) -> Batch:
+    def batch(self, generator: torch.Generator) -> ReferenceBatch:
         data = self._data
 
         def draw(high: int) -> Tensor:
@@ -141,4 +141,4 @@ class Sampler:
         texts = torch.where(kind > 1 - EMPTY, data.empty_text, texts)
         dropped = torch.rand(BATCH, generator=generator)[:, None, None] < WITHOUT_REFERENCE
         states = torch.where(dropped, data.no_reference, data.states[other, other_copy])
-        return Batch(data.latents[pair, copy].float(), texts.float(), states.float())
+        return ReferenceBatch(data.latents[pair, copy].float(), texts.float(), states.float())

@@ -19,8 +19,8 @@ from diffusers import DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
 from transformers import CLIPVisionModelWithProjection
 
-from models.catalogue.entry import IpAdapterSpec
-from models.weights.building import building
+from models.catalogue.addons import IpAdapterSpec
+from models.weights.build_lock import build_lock
 from models.weights.fetching import explained, local_path
 
 SCALE = "ip_adapter_scale"
@@ -44,12 +44,12 @@ def load_ip_adapter(
     Raises LoadFailed with what to do.
     """
     file, folder = local_path(spec.source), local_path(spec.image_encoder)
-    with explained(spec.image_encoder), building:
+    with explained(spec.image_encoder), build_lock:
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=unet.dtype, use_safetensors=True)
     # The pipeline's own loader runs on a copy, since it replaces components of the pipeline it is called on.
     adapted: Any = copy.copy(pipeline)
     adapted.__dict__ |= {"unet": unet, "image_encoder": encoder.to(device)}
-    with explained(spec.source), building:
+    with explained(spec.source), build_lock:
         adapted.load_ip_adapter(file.parent, subfolder="", weight_name=file.name)
     processors = [p for p in unet.attn_processors.values() if isinstance(p, IPAdapterAttnProcessor2_0)]
     unet.register_forward_pre_hook(partial(_take_scales, processors), with_kwargs=True)

@@ -16,16 +16,18 @@ from diffusers import DiffusionPipeline
 
 from core.errors import OutOfMemory
 from core.request import Task
-from models.catalogue.entry import ControlNetSpec, Entry, IpAdapterSpec, LoraSpec, Memory
+from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
+from models.catalogue.entry import Entry
 from models.catalogue.families import Family
-from models.weights.building import building
+from models.catalogue.memory_options import Memory
+from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
 from models.weights.fetching import explained
 from models.weights.inpaint_unet import inpaint_unet
 from models.weights.loras import fuse
 from models.weights.memory import keep_offloaded, place, tune
 from models.weights.previews import LatentPreview
-from models.weights.progress import Tell, telling_components
+from models.weights.progress import Report, reporting_components
 from models.weights.reading import fetch, read_pipeline
 from models.weights.sibling_pipelines import sibling
 
@@ -77,18 +79,17 @@ def load(
     dtype: str | None = None,
     *,
     allow_pickle: bool = False,
-    tell: Tell = _ignore,
+    report: Report = _ignore,
 ) -> LoadedModel:
     """Load a catalogue entry onto a device, fetching it when it is not on this machine.
 
-    `dtype` overrides the entry's; a CPU always computes in float32. `tell` hears the fraction that is done, in the
-    calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a device that is not
-    there.
+    `dtype` overrides the entry's; a CPU always computes in float32. `report` gets the fraction that is done, in
+    the calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a missing device.
     """
     device = resolve_device(device)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
     with _one_thread():
-        pipelines = _load_entry(entry, device, precision, allow_pickle, tell)
+        pipelines = _load_entry(entry, device, precision, allow_pickle, report)
     preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
     return LoadedModel(
         entry.id,
@@ -104,7 +105,7 @@ def load(
 
 
 def _load_entry(
-    entry: Entry, device: str, dtype: torch.dtype, allow_pickle: bool, tell: Tell
+    entry: Entry, device: str, dtype: torch.dtype, allow_pickle: bool, report: Report
 ) -> dict[Task, DiffusionPipeline]:
     family = entry.family_spec
     pipeline_class = _first_class(family, entry.tasks)
@@ -120,10 +121,10 @@ def _load_entry(
             memory=entry.memory,
             loras=entry.loras,
             allow_pickle=allow_pickle,
-            tell=tell,
+            report=report,
             variant=entry.variant,
         )
-    tell(1.0)
+    report(1.0)
     return pipelines
 
 
@@ -159,7 +160,7 @@ def load_pipelines(
     dtype: torch.dtype = torch.float32,
     memory: Memory = NOTHING_TRADED,
     loras: Mapping[str, LoraSpec] = NO_LORAS,
-    tell: Tell = _ignore,
+    report: Report = _ignore,
     **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
     """Load a checkpoint once and build the family's pipeline of each task over it; None means every task.
@@ -168,7 +169,7 @@ def load_pipelines(
     """
     wanted = {task: name for task, name in family.pipelines.items() if tasks is None or task in tasks}
     task, name = next(iter(wanted.items()))
-    with building, telling_components(Path(source), lambda read: tell(READ * read)):
+    with build_lock, reporting_components(Path(source), lambda read: report(READ * read)):
         first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
     if family.prepare is not None:
         resolve_name(family.prepare)(first)

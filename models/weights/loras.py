@@ -16,8 +16,8 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 
 from core.errors import LoadFailed
-from models.catalogue.entry import LoraSpec
-from models.weights.building import building
+from models.catalogue.addons import LoraSpec
+from models.weights.build_lock import build_lock
 from models.weights.fetching import RETRY_S, local_path
 from models.weights.peft_files import peft_weights
 
@@ -76,7 +76,7 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> 
     """
     dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
     try:
-        with building:
+        with build_lock:
             if (weights := peft_weights(file, lora_modules(pipeline))) is not None:
                 pipeline.load_lora_weights(weights, adapter_name=adapter)
             else:

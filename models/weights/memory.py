@@ -15,8 +15,8 @@ import transformers
 from diffusers import DiffusionPipeline
 
 from core.errors import LoadFailed
-from models.catalogue.entry import Memory, Quantization
 from models.catalogue.families import Family
+from models.catalogue.memory_options import Memory, Quantization
 from models.weights.fetching import RETRY_S
 
 COMPILED_GRAPHS = 64

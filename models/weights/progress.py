@@ -13,22 +13,22 @@ from transformers.utils import logging as transformers_logging
 
 log = logging.getLogger("jubako.loading")
 
-Tell = Callable[[float], None]
+Report = Callable[[float], None]
 """Takes a fraction from 0 to 1."""
 
 
 @contextmanager
-def telling_components(path: Path, tell: Tell) -> Iterator[None]:
-    """Tell the fraction of a checkpoint's bytes that is read, whenever diffusers goes on to its next component.
+def reporting_components(path: Path, report: Report) -> Iterator[None]:
+    """Report the fraction of a checkpoint's bytes that is read, each time diffusers starts on its next component.
 
-    diffusers has no hook for this, but loops over a progress bar of its own, which this replaces meanwhile; one
-    pipeline can be loaded at a time.
+    diffusers has no hook for this, but loops over a progress bar of its own, which this replaces meanwhile. Load one
+    pipeline at a time.
     """
 
     def watched(components: Iterable[Any] | None = None, **options: Any) -> Any:
         if components is None:
             return bar(**options, disable=True)
-        return _told(list(components), path, tell)
+        return _reported(list(components), path, report)
 
     bar = diffusers_logging.tqdm
     own = transformers_logging.set_tqdm_hook(lambda factory, args, options: _silent(factory, args, options))
@@ -44,30 +44,30 @@ def _silent(factory: Any, args: tuple[Any, ...], options: dict[str, Any]) -> Any
     return factory(*args, **{**options, "disable": True})
 
 
-def _told(components: list[Any], path: Path, tell: Tell) -> Iterator[Any]:
+def _reported(components: list[Any], path: Path, report: Report) -> Iterator[Any]:
     sizes = [_bytes(path / name) for name, _ in components]
     done = 0
     for component, size in zip(components, sizes, strict=True):
         yield component
         done += size
-        tell(done / sum(sizes))
+        report(done / sum(sizes))
 
 
 def _bytes(folder: Path) -> int:
-    """The size of a component's files; those of a single-file checkpoint count alike."""
+    """The size of a component's files; those of a single-file checkpoint count equally."""
     return 1 + sum(file.stat().st_size for file in folder.glob("*"))
 
 
-class Bar:
-    """Writes a line with a bar to the log at each quarter."""
+class ProgressLog:
+    """Passes progress on, and logs a line with a bar at each quarter."""
 
-    def __init__(self, name: str, tell: Tell) -> None:
+    def __init__(self, name: str, report: Report) -> None:
         self._name = name
-        self._tell = tell
+        self._report = report
         self._quarter = -1
 
     def __call__(self, progress: float) -> None:
-        self._tell(progress)
+        self._report(progress)
         quarter = int(progress * 4)
         if quarter > self._quarter:
             self._quarter = quarter

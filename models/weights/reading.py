@@ -14,8 +14,9 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.errors import LoadFailed
-from models.catalogue.entry import Entry, Memory
+from models.catalogue.entry import Entry
 from models.catalogue.families import Family
+from models.catalogue.memory_options import Memory
 from models.catalogue.sources import Source
 from models.weights.fetching import RETRY_S, local_path, pipeline_path, refuse_pickles
 from models.weights.memory import need_package, quantization_options

@@ -13,7 +13,7 @@ from core.errors import JubakoError, LoadFailed
 from models.catalogue.entry import Entry
 from models.weights.devices import free_memory, resolve_device
 from models.weights.loading import load
-from models.weights.progress import Bar
+from models.weights.progress import ProgressLog
 from processes.threads import in_thread
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver
@@ -154,17 +154,17 @@ class Lifecycle:
 
     async def _read_and_warm_up(self) -> str | None:
         entry, options = self._entry, self._options
-        bar = Bar(entry.id, self._tell)
+        progress = ProgressLog(entry.id, self._set_progress)
         try:
             device = resolve_device(self.device)
-            bar(0.0)
+            progress(0.0)
             model = await in_thread(
                 lambda: load(
                     entry,
                     device,
                     options.dtype,
                     allow_pickle=options.allow_pickle,
-                    tell=lambda loaded: bar(WARMING_UP * loaded),
+                    report=lambda loaded: progress(WARMING_UP * loaded),
                 )
             )
             if is_worthwhile(entry, device):
@@ -176,11 +176,11 @@ class Lifecycle:
             log.exception("%s cannot be loaded", entry.id)
             return UNEXPLAINED
         self.last_used_s = time.monotonic()
-        bar(1.0)
+        progress(1.0)
         self.state = ModelState.READY
         return None
 
-    def _tell(self, progress: float) -> None:
+    def _set_progress(self, progress: float) -> None:
         self.progress = progress
 
     async def _unload(self, force: bool) -> None:

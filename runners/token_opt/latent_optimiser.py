@@ -23,8 +23,8 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from core.request import GenerationRequest
-from models.catalogue.entry import TokenOptSpec
-from models.weights.building import building
+from models.catalogue.addons import TokenOptSpec
+from models.weights.build_lock import build_lock
 from models.weights.loading import LoadedModel
 
 LEARNING_RATE, LAST_RATE = 0.1, 0.01
@@ -62,7 +62,7 @@ class LatentOptimiser:
         """Copy what is needed from a loaded model, in single precision, and load its CLIP. Blocks."""
         vae = copy.deepcopy(model.components["vae"])
         folder = str(spec.clip.path)
-        with building:
+        with build_lock:
             clip = CLIPModel.from_pretrained(folder, dtype=torch.float32)
         if vae.dtype is not torch.float32:
             vae = vae.float()

@@ -15,7 +15,7 @@ from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
 from core.events import Event, Failed, Picture, Queued, Started, Step
 from core.request import GenerationRequest
-from models.catalogue.entry import TokenOptSpec
+from models.catalogue.addons import TokenOptSpec
 from models.weights.loading import LoadedModel
 from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from models.catalogue.sources import Source
-from models.weights.building import building
+from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
 from models.weights.fetching import explained, local_path, refuse_pickles
 from storyboard.scoring.pairs import Pair
@@ -37,7 +37,7 @@ class Clip:
         folder = local_path(source)
         refuse_pickles(folder)
         with explained(source):
-            with building:
+            with build_lock:
                 model = CLIPModel.from_pretrained(folder, dtype=torch.float32, use_safetensors=True)
             tokenizer = CLIPTokenizer.from_pretrained(_tokenizer_folder(folder))
             return cls(model.to(device), tokenizer, CLIPImageProcessorPil.from_pretrained(folder))

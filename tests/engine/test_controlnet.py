@@ -17,7 +17,7 @@ import pytest
 
 from core.events import Failed
 from core.request import Task
-from models.catalogue.entry import ControlNetSpec
+from models.catalogue.addons import ControlNetSpec
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel
 from runners.engine.optional_weights import OptionalWeights

@@ -23,9 +23,9 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.events import Failed
 from core.request import GenerationRequest, Lora, Task
+from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
-from models.catalogue.entry import LoraSpec
 from models.catalogue.families import FAMILIES
 from models.catalogue.resolve import resolve
 from models.catalogue.sources import Source

@@ -10,7 +10,7 @@ from diffusers import ControlNetModel, DiffusionPipeline
 from transformers import CLIPVisionModelWithProjection
 
 from core.request import GenerationRequest
-from models.catalogue.entry import IpAdapterSpec
+from models.catalogue.addons import IpAdapterSpec
 from models.weights.loading import LoadedModel
 
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.catalogue.entry import ControlNetSpec, IpAdapterSpec, LoraSpec
+from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.catalogue.sources import Source
 
 EMBEDDING = 32

@@ -17,18 +17,11 @@ import yaml
 from rich.console import Console
 
 from models.__main__ import main
+from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec, PreviewSpec
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.entry import (
-    ControlNetSpec,
-    Defaults,
-    Entry,
-    IpAdapterSpec,
-    Limits,
-    LoraSpec,
-    Memory,
-    Preview,
-    Quantization,
-)
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Defaults, Limits
+from models.catalogue.memory_options import Memory, Quantization
 from models.catalogue.presence import Presence, is_here, presence
 from models.catalogue.sources import Source
 from models.catalogue.table import print_catalogue
@@ -229,6 +222,7 @@ def test_examples_of_the_documentation_are_valid(example: str, tmp_path: Path) -
 
 def test_the_documentation_names_every_field() -> None:
     text = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
-    parts = (Entry, Defaults, Limits, LoraSpec, ControlNetSpec, IpAdapterSpec, Memory, Quantization, Preview, Source)
+    addons = (LoraSpec, ControlNetSpec, IpAdapterSpec, PreviewSpec)
+    parts = (Entry, Defaults, Limits, Memory, Quantization, Source, *addons)
     fields = {name for part in parts for name in part.model_fields} - {"id"}
     assert sorted(name for name in fields if not re.search(rf"\b{name}\b", text)) == []

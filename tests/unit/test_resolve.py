@@ -13,7 +13,8 @@ from core.errors import InvalidRequest, UnknownModel
 from core.request import MAX_SEED, GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import looked_at
-from models.catalogue.entry import Entry, Limits
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Limits
 from models.catalogue.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
 from tests.support.serving import ENTRY_FIELDS, half_mask, photo
 

@@ -21,9 +21,10 @@ from pydantic import ValidationError
 
 from core.errors import InvalidRequest, LoadFailed
 from core.request import Task
-from models.catalogue.backends import ATTENTION_BACKENDS, FOLDERS_ONLY
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
+from models.catalogue.memory_options import ATTENTION_BACKENDS
+from models.catalogue.single_files import FOLDERS_ONLY
 from models.catalogue.sources import Source
 from models.weights.devices import available_devices, resolve_device
 from models.weights.fetching import explained
@@ -304,7 +305,7 @@ class TestPipelines:
 
     def test_progress_grows_to_one(self, checkpoint: Path) -> None:
         heard: list[float] = []
-        load(entry_of({"path": checkpoint}), "cpu", tell=heard.append)
+        load(entry_of({"path": checkpoint}), "cpu", report=heard.append)
         assert heard == sorted(heard)
         assert len(heard) == 6, "five components, and the device"
         assert heard[-1] == 1.0

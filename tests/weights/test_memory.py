@@ -13,8 +13,9 @@ from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from core.errors import LoadFailed
-from models.catalogue.entry import Entry, Memory
+from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
+from models.catalogue.memory_options import Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
 from models.weights.memory import need_package
 from runners.engine.buckets import bucket_of

@@ -18,7 +18,7 @@ from torch import nn
 
 from core.errors import OutOfMemory
 from core.request import Lora
-from models.catalogue.entry import LoraSpec
+from models.catalogue.addons import LoraSpec
 from models.weights.devices import free_memory
 from models.weights.loras import eject, inject, lora_file, lora_modules
 from runners.engine.loras.hooks import NONE, Adapter, LoraHooks

@@ -9,5 +9,5 @@ from __future__ import annotations
 
 from threading import RLock
 
-building = RLock()
+build_lock = RLock()
 """Held while modules are read or adapters injected; not while files are fetched."""

@@ -1,21 +1,18 @@
-"""Whether the values of a catalogue entry fit each other and its family."""
+"""Whether one task's defaults and limits fit each other and the family."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from core.request import Task
 from core.validation import did_you_mean
 from models.catalogue.families import Family
-
-if TYPE_CHECKING:
-    from models.catalogue.entry import Defaults, Limits, TaskSettings
+from models.catalogue.limits import Defaults, Limits, TaskSettings
 
 VIDEO_DEFAULTS, VIDEO_LIMITS = frozenset({"num_frames", "fps"}), frozenset({"max_frames"})
 
 
-def mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterator[str]:
+def task_mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterator[str]:
     """Yield what is wrong with the defaults and limits of one task, each as `field: what`."""
     defaults, limits = settings.defaults, settings.limits
     yield from _against_family(settings, family)
@@ -32,19 +29,6 @@ def mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterator[str
         yield f"defaults.strength: {defaults.strength} of {steps} steps leaves {task} none to draw"
     if task.is_video:
         yield from _frame_mistakes(defaults, limits, family)
-
-
-def limits_mistakes(limits: Limits) -> Iterator[str]:
-    """Yield what is wrong with limits that no request could keep."""
-    multiple = limits.multiple_px
-    smallest = -(-limits.min_px // multiple) * multiple
-    if smallest > limits.max_px:
-        yield f"no multiple of {multiple} is between min_px, {limits.min_px}, and max_px, {limits.max_px}"
-    if smallest**2 > limits.max_pixels:
-        yield f"max_pixels: {limits.max_pixels} is less than the smallest picture has, {smallest}x{smallest}"
-    lowest, highest = limits.guidance_scale
-    if lowest > highest:
-        yield f"the lowest guidance_scale, {lowest}, is above the highest, {highest}"
 
 
 def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:

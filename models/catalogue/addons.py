@@ -1,0 +1,65 @@
+"""What a model may have beside its pipelines: LoRAs, ControlNets, an IP-Adapter, token-opt, previews."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from core.validation import Strict
+from models.catalogue.sources import Source
+
+Scale = Annotated[float, Field(ge=0, le=2)]
+
+
+class LoraSpec(Strict):
+    """A LoRA that requests may name, or that is part of the model."""
+
+    source: Source
+    scale: float = 1.0
+    """Multiplies the scale of a request, so that 1 is what its author recommends."""
+    always: bool = False
+    """Part of the model: fused into its weights at load, and not for requests to name."""
+    description: str = ""
+    """For the people who choose among them."""
+    trigger: str = ""
+    """Words of a prompt that call up what it was taught; storyboards put them in front of every prompt."""
+
+
+class ControlNetSpec(Strict):
+    """A ControlNet; its key in the catalogue is the `control_type` that chooses it."""
+
+    source: Source
+    variant: str | None = None
+    """The `variant` argument of `from_pretrained`, such as fp16."""
+    scale: Scale = 1.0
+    """The `control_scale` of a request that gives none."""
+
+
+class IpAdapterSpec(Strict):
+    """An IP-Adapter: draws after a reference image."""
+
+    source: Source
+    """Its weights, with `subfolder` and `file`."""
+    image_encoder: Source
+    """The folder of its CLIP vision model."""
+    scale: Scale = 0.6
+    """The `reference_scale` of a request that gives none."""
+
+
+class TokenOptSpec(Strict):
+    """Inpainting by `runners.token_opt.latent_optimiser`, without the denoiser."""
+
+    clip: Source
+    """The folder of a whole CLIP and its image processor; it must share the model's tokenizer."""
+    iterations: int = Field(default=150, ge=1)
+    """Of a request that does not say."""
+    max_iterations: int = Field(default=600, ge=1)
+
+
+class PreviewSpec(Strict):
+    """A linear map from one latent (C values) to one RGB pixel in [-1, 1]: `latent @ weight + bias`."""
+
+    weight: tuple[tuple[float, float, float], ...]
+    """(C, 3)"""
+    bias: tuple[float, float, float] = (0.0, 0.0, 0.0)

@@ -1,0 +1,76 @@
+"""What requests of a model get by default, and how far they may go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from core.validation import Strict, refuse
+
+
+class Defaults(Strict):
+    """What a request that leaves a field out gets."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    """Pixels; of the output's size when no image says it."""
+    num_inference_steps: int = Field(ge=1)
+    guidance_scale: float = Field(ge=0)
+    """1 and below is unguided, unless guidance is distilled into the model."""
+    strength: float = Field(default=0.8, ge=0, le=1)
+    """Of image-to-image and inpainting; others ignore it."""
+    scheduler: str
+    """A name of `models.catalogue.families.schedulers` that the family knows."""
+    num_frames: int = Field(default=1, ge=1)
+    """Of a video."""
+    fps: int = Field(default=16, ge=1, le=60)
+    """Frames a second of a video."""
+
+
+class Limits(Strict):
+    """How far a request may go; both ends are allowed values."""
+
+    min_px: int = Field(ge=1)
+    """Smallest width or height."""
+    max_px: int = Field(ge=1)
+    """Largest width or height."""
+    max_pixels: int = Field(ge=1)
+    """Largest width times height."""
+    multiple_px: int = Field(ge=1)
+    """Width and height must be multiples of this."""
+    min_steps: int = Field(default=1, ge=1)
+    max_steps: int = Field(ge=1, le=999)
+    """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
+    guidance_scale: tuple[float, float]
+    """Lowest and highest."""
+    max_frames: int = Field(default=1, ge=1)
+    """Frames of one video."""
+    max_images: int = Field(default=1, ge=1)
+    """Input images of one edit."""
+
+    @model_validator(mode="after")
+    def _can_be_kept(self) -> Self:
+        refuse(_limits_mistakes(self))
+        return self
+
+
+class TaskSettings(Strict):
+    """Defaults and limits of one task."""
+
+    defaults: Defaults
+    limits: Limits
+
+
+def _limits_mistakes(limits: Limits) -> Iterator[str]:
+    """Yield what is wrong with limits that no request could keep."""
+    multiple = limits.multiple_px
+    smallest = -(-limits.min_px // multiple) * multiple
+    if smallest > limits.max_px:
+        yield f"no multiple of {multiple} is between min_px, {limits.min_px}, and max_px, {limits.max_px}"
+    if smallest**2 > limits.max_pixels:
+        yield f"max_pixels: {limits.max_pixels} is less than the smallest picture has, {smallest}x{smallest}"
+    lowest, highest = limits.guidance_scale
+    if lowest > highest:
+        yield f"the lowest guidance_scale, {lowest}, is above the highest, {highest}"
