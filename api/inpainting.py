@@ -99,7 +99,7 @@ async def generate(gateway: Gateway, asked: Asked, on_event: OnEvent | None = No
 
 
 @router.post("/generate-inpainting")
-async def generate_inpainting(
+async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
     request: Request,
     prompt: Annotated[str, Form(description="What to draw where the mask is white.")],
     input_image: UploadFile,
@@ -187,7 +187,7 @@ def _under_mask(drawn: Image.Image, draft: Draft) -> Image.Image:
     return Image.composite(resized, draft.image, draft.mask)
 
 
-def _played(asked: Asked, draft: Draft) -> list[dict[str, str]]:
+def _played(asked: Asked) -> list[dict[str, str]]:
     files = dummy_pictures(asked.prompt, asked.input_image, asked.mask_image, asked.num_generations, asked.seed)
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 

@@ -44,7 +44,7 @@ class RequestFrame(bentoml.IODescriptor):
     request: GenerationRequest
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> RequestFrame:
+    async def from_http_request(cls, request: Request, serde: object) -> RequestFrame:  # noqa: ARG003  # BentoML's signature
         return cls(request=wire.decode_request(await request.body()))
 
 
@@ -52,7 +52,7 @@ class Frames(IORootModel[bytes]):
     """A stream of `runners.wire` frames."""
 
     @classmethod
-    async def to_http_response(cls, obj: AsyncGenerator[bytes, None], serde: object) -> Response:
+    async def to_http_response(cls, obj: AsyncGenerator[bytes, None], serde: object) -> Response:  # noqa: ARG003  # BentoML's signature
         return ClosingResponse(obj, "application/octet-stream")
 
 
@@ -106,7 +106,7 @@ def host_options(settings: Settings) -> HostOptions:
     return HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
 
 
-def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:
+def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:  # noqa: C901  # one class, whose methods count as its branches
     """Make the runner service of one model.
 
     `needed_gib` is the memory of each model up to this one, in the order in which they are named; `alone` is whether

@@ -35,7 +35,7 @@ class Storyboards:
     def restore(self, fields: Mapping[str, Any]) -> Story:
         return Story.model_validate(fields)
 
-    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
+    async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:  # noqa: ARG002  # a kind of job gets the job
         progress = _Progress(request)
         async with aclosing(self.maker.make(request)) as happenings:
             async for event in happenings:

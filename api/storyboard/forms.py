@@ -115,7 +115,7 @@ def _shape(named: object, accept: str) -> Shape:
 
 
 class _Schema(GenerateJsonSchema):
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:
+    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002  # an override
         """Pictures, of which pydantic knows nothing."""
         return {"type": "string", "contentEncoding": "base64"}
 

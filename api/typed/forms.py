@@ -60,7 +60,7 @@ class Form(bentoml.IODescriptor):
     """An API's input; its fields are declared in further bases."""
 
     @classmethod
-    async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:
+    async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:  # noqa: ARG003  # BentoML's signature
         try:
             return Call(request, await cls._read(request))
         except JubakoError as error:

@@ -44,7 +44,7 @@ class EventStream(IORootModel[str]):
     """Text that BentoML's clients iterate; an error before the first event is an HTTP error."""
 
     @classmethod
-    async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:
+    async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:  # noqa: ARG003  # BentoML's signature
         try:
             first = await anext(obj)
         except JubakoError as error:

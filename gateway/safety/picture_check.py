@@ -47,7 +47,7 @@ class PictureCheck:
             async with self._session.post(
                 "/scores", data=body, headers=_PICKLE, timeout=timeout, raise_for_status=True
             ) as response:
-                scores: list[list[float]] = pickle.loads(await response.read())
+                scores: list[list[float]] = pickle.loads(await response.read())  # noqa: S301  # from our own process
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Busy("pictures cannot be checked now; try again later", RETRY_S) from error
         return np.asarray(scores, np.float32)

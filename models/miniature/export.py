@@ -20,7 +20,7 @@ from .vae import to_tensor
 CHECKPOINT = Path(__file__).with_name("checkpoint")
 
 
-def export(work: Path, sprites: Sprites, device: torch.device) -> None:
+def export(work: Path, sprites: Sprites, device: torch.device) -> None:  # noqa: ARG001  # as every stage of `train`
     """Fill the ``checkpoint`` folder beside this file from the states in ``work``."""
     pipeline = load_pipeline(work)
     preview = preview_map(pipeline.vae, sprites)

@@ -141,7 +141,7 @@ def train(work: Path, device: torch.device) -> None:
     trainer = Trainer(adapter, work / "ip-adapter.pt", SCHEDULE)
     averaged = cast(TrainedAdapter, trainer.averaged)
     places = cross_attention(unet)
-    trainer.run(loss_of, lambda step: save(averaged, places), watch_every=300)
+    trainer.run(loss_of, lambda _step: save(averaged, places), watch_every=300)
     save(averaged, places)
 
 

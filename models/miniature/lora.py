@@ -133,7 +133,7 @@ def train(name: str, work: Path, device: torch.device) -> None:
     trainer = Trainer(unet, work / f"lora-{name}.pt", LESSONS[name].schedule)
     trainer.run(
         lambda step: velocity_loss(unet, data, alphas, torch.Generator().manual_seed(step)),
-        lambda step: save(trainer.averaged, name),
+        lambda _step: save(trainer.averaged, name),
         watch_every=300,
     )
     save(trainer.averaged, name)

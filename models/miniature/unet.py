@@ -92,7 +92,7 @@ def velocity_error(
     return functional.mse_loss(predicted.float(), signal * noise - sigma * latents)
 
 
-def train_unet(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:
+def train_unet(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:  # noqa: ARG001  # as every stage of `train`
     """Train the UNet on precomputed latents; resumes from ``work/unet.pt``, draws held-out samples now and then."""
     torch.manual_seed(0)
     unet = build_unet().to(device, memory_format=torch.channels_last)

@@ -151,7 +151,7 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def load_pipelines(
+def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     family: Family,
     source: str | Path,
     *,

@@ -31,7 +31,7 @@ def reporting_components(path: Path, report: Report) -> Iterator[None]:
         return _reported(list(components), path, report)
 
     bar = diffusers_logging.tqdm
-    own = transformers_logging.set_tqdm_hook(lambda factory, args, options: _silent(factory, args, options))
+    own = transformers_logging.set_tqdm_hook(_silent)
     diffusers_logging.tqdm = watched
     try:
         yield

@@ -65,7 +65,7 @@ def _is_gguf(source: Source) -> bool:
     return str(source).endswith(".gguf")
 
 
-def read_pipeline(
+def read_pipeline(  # noqa: PLR0913  # options by name
     family: Family,
     pipeline_class: Any,
     path: Path,

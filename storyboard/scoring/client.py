@@ -74,7 +74,7 @@ class ScorerClient:
             async with self._session.post(
                 f"/{api}", data=body, headers=_PICKLE, timeout=timeout, raise_for_status=True
             ) as response:
-                return pickle.loads(await response.read())
+                return pickle.loads(await response.read())  # noqa: S301  # from our own process
         except (aiohttp.ClientError, TimeoutError) as error:
             self._loaded.clear()
             raise Busy("frames cannot be compared with their prompts now; try again later", RETRY_S) from error
