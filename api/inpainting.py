@@ -78,7 +78,7 @@ async def generate(gateway: Gateway, asked: Asked, on_event: OnEvent | None = No
     try:
         draft = await asyncio.to_thread(_draft, asked, gateway)
         if settings().dummy_generation:
-            return await asyncio.to_thread(_played, asked, draft)
+            return await asyncio.to_thread(_played, asked)
         with measured() as measure:
             measure.task = Task.INPAINT
             request = await gateway.admit(draft)
