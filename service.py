@@ -1,45 +1,38 @@
 """The Bento: one gateway service that speaks HTTP, in front of one runner service for each served model.
 
-Every process that `bentoml serve` starts imports this module and must find the same services, so it
-depends on the settings alone.
+Every process that `bentoml serve` starts imports this module and must find the same services, so it depends only on
+the settings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from pathlib import Path
-from typing import Annotated, Any, TypeVar, cast
+from typing import Any, cast
 
 import bentoml
-from _bentoml_sdk.io_models import IORootModel
-from bentoml.validators import ContentType
-from PIL import Image
 from starlette.responses import Response
-from starlette.types import ASGIApp
 
 from access.keys import Keyring
 from access.rates import RateLimiter
 from api.contracts import CONTRACTS
+from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
 from api.http.door import Door
 from api.http.files import files_app
-from api.http.root import RootForPrograms
 from api.http.upload_limit import UploadLimit
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
-from api.storyboard.answers import answer_typed
-from api.storyboard.forms import StoryForm
-from api.typed.file_answers import answer_with_file
+from api.operations.root import RootStatus
+from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
+from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
-from gateway.assembly import assemble
-from gateway.runner_client import RunnerClient
-from gateway.runner_pool import RunnerPool
+from gateway.assembly import assemble, runner_clients
 from gateway.safety.picture_check import PictureCheck
 from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
@@ -81,45 +74,6 @@ log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
 
-C = TypeVar("C", bound=type)
-
-
-class PictureFile(IORootModel[Image.Image]):
-    """One picture, as PNG, JPEG or WebP; the headers `X-Jubako-*` say what it is."""
-
-
-class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
-    """One video, as MP4, WebM or GIF; the headers `X-Jubako-*` say what it is."""
-
-
-def _client(model: str) -> RunnerClient | RunnerPool:
-    key = SETTINGS.runner_key
-    if model in RUNNERS:
-        return RunnerClient(model, RUNNERS[model].url, key)
-    return RunnerPool(model, [RunnerClient(model, url, key) for url in SETTINGS.runners[model]])
-
-
-def in_front_of(runners: Mapping[str, Any]) -> Callable[[C], C]:
-    """Give a class one BentoML dependency for each runner service, so that they are started and probed with it."""
-
-    def add(cls: C) -> C:
-        for model, runner in runners.items():
-            setattr(cls, f"runner_{model}", bentoml.depends(runner))
-        return cls
-
-    return add
-
-
-def mounted(*apps: tuple[ASGIApp, str]) -> Callable[[C], C]:
-    """Mount applications beside the service's own routes; where two have one address, the first answers."""
-
-    def add(cls: C) -> C:
-        for app, path in apps:
-            bentoml.asgi_app(app, path=path)(cls)
-        return cls
-
-    return add
-
 
 @bentoml.service(
     name="jubako",
@@ -139,7 +93,7 @@ class Jubako:
 
     def __init__(self) -> None:
         log_settings(SETTINGS)
-        self._clients = {model: _client(model) for model in CATALOGUE.entries}
+        self._clients = runner_clients(SETTINGS, CATALOGUE, {model: runner.url for model, runner in RUNNERS.items()})
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = assemble(
             SETTINGS,
@@ -150,7 +104,7 @@ class Jubako:
             remote=frozenset(SETTINGS.runners),
         )
         if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
-            log.warning("MODEL=%s is none of the served models, and is ignored", ignored)
+            log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
         self._scorer = ScorerClient(SCORERS[SCORER].url)
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
@@ -162,7 +116,7 @@ class Jubako:
         DRAIN.install(self.desk.finished)
 
     async def __is_ready__(self) -> bool:
-        """Whether a model can draw; BentoML also asks each runner, which says yes once its first load has ended."""
+        """Whether a model can generate; BentoML also asks each runner, which is ready once its first load has ended."""
         if DRAIN.begun:
             return False
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
@@ -170,45 +124,45 @@ class Jubako:
 
     @bentoml.api(input_spec=TextToImage, output_spec=PictureFile)
     async def text_to_image(self, call: Call[TextToImage]) -> Response:
-        """Draw a picture from a prompt."""
+        """Generate an image from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=ImageToImage, output_spec=PictureFile)
     async def image_to_image(self, call: Call[ImageToImage]) -> Response:
-        """Draw a picture from a prompt, starting from an image."""
+        """Generate an image from a prompt, starting from an image."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Inpaint, output_spec=PictureFile)
     async def inpaint(self, call: Call[Inpaint]) -> Response:
-        """Draw the masked part of an image anew."""
+        """Repaint the masked part of an image."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Edit, output_spec=PictureFile)
     async def edit(self, call: Call[Edit]) -> Response:
-        """Change one or several pictures as a prompt says."""
+        """Edit one or more images as a prompt says."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=TextToVideo, output_spec=VideoFile)
     async def text_to_video(self, call: Call[TextToVideo]) -> Response:
-        """Make a video from a prompt."""
+        """Generate a video from a prompt."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=ImageToVideo, output_spec=VideoFile)
     async def image_to_video(self, call: Call[ImageToVideo]) -> Response:
-        """Make a video from a prompt and the picture that it starts with."""
+        """Generate a video from a prompt and its first frame."""
         return await answer_with_file(self.gateway, call)
 
     @bentoml.api(input_spec=Stream, output_spec=EventStream)
     async def stream(self, call: Call[Stream]) -> AsyncGenerator[str, None]:
-        """Do any task, streaming progress, previews and pictures as server-sent events."""
+        """Do any task, streaming progress, previews and results as server-sent events."""
         async with aclosing(stream_events(self.gateway, call)) as events:
             async for event in events:
                 yield event
 
     @bentoml.api(input_spec=StoryForm, output_spec=StoryboardAnswer)
     async def storyboard(self, call: Call[StoryForm]) -> Response:
-        """Break a story into scenes and draw each."""
-        return await answer_typed(self.maker, call)
+        """Break a story into scenes and generate an image of each."""
+        return await answer_with_storyboard(self.maker, call)
 
     @bentoml.on_shutdown
     async def close(self) -> None:
@@ -223,5 +177,5 @@ cast(Any, Jubako).add_asgi_middleware(
     Draining, drain=DRAIN, refusal_for=CONTRACTS.refusal_for, generates=CONTRACTS.generates
 )
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
-cast(Any, Jubako).add_asgi_middleware(RootForPrograms)
+cast(Any, Jubako).add_asgi_middleware(RootStatus)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)

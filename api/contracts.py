@@ -1,5 +1,5 @@
-"""The table of contracts. All that must know a contract reads it here: the service which mounts them, the door, the
-drain, the upload limit and the joint documentation.
+"""The table of contracts, read by all that must know them: the service that mounts them, the door, the drain, the
+upload limit and the joint documentation.
 """
 
 from __future__ import annotations
@@ -66,4 +66,4 @@ CONTRACTS = ContractTable(
         app_alone=storyboard_alone,
     ),
 )
-"""The typed APIs are BentoML's own routes, which come before these; errors of theirs have the default shape."""
+"""The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

@@ -1,8 +1,8 @@
-"""The contract of the inpainting server: an image, a mask and a prompt in a form; base64 pictures in the answer.
+"""The contract of the inpainting server: an image, a mask and a prompt in a form; base64 images in the answer.
 
-Pixels outside the mask are those of the upload, exactly: the picture is drawn in a size that fits the model, brought
-to the upload's size, and laid under the mask there. `generate` does it for whoever has a gateway: this contract,
-the RunPod handler, and sites that draw in their own process.
+Pixels outside the mask are exactly those of the upload: the image is generated at a size that fits the model, resized
+to the upload's, and copied where the mask is white. `generate` serves all who have a gateway: this contract, the
+RunPod handler, and sites that generate in their own process.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.http.context import current_gateway
 from api.http.contract import contract_app
-from api.http.leaving import unless_caller_leaves
+from api.http.disconnects import unless_disconnected
 from api.http.refusals import InvalidForm, error_answer
-from client.dummy import dummy_pictures
+from client.dummy import dummy_images
 from core.draft import Draft
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture
@@ -35,17 +35,17 @@ from gateway.metrics import measured
 from settings import settings
 
 UNPROCESSABLE = 422
-"""What FastAPI answers to a wrong field."""
+"""FastAPI's status for a wrong field."""
 FIELDS = {"num_images": "num_generations", "image": "input_image", "mask": "mask_image"}
-"""Our names of fields, and the contract's."""
+"""The contract's names of fields, by ours."""
 FILES = ("input_image", "mask_image")
 
 router = APIRouter()
 OnEvent = Callable[[Event], None]
 
 
-class Asked(BaseModel):
-    """What a caller may say. The bounds that depend on the model are checked later."""
+class InpaintingForm(BaseModel):
+    """What a client may send. Limits that depend on the model are checked later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
@@ -62,36 +62,36 @@ class Asked(BaseModel):
     strength: float | None = None
 
     @classmethod
-    def of(cls, **fields: Any) -> Asked:
-        """Raises InvalidForm, in the contract's names."""
+    def of(cls, **fields: Any) -> InpaintingForm:
+        """Check the fields. Raises InvalidForm, with the contract's names of fields."""
         try:
             return cls(**fields)
         except ValidationError as error:
             raise InvalidForm(error) from error
 
 
-async def generate(gateway: Gateway, asked: Asked, on_event: OnEvent | None = None) -> list[dict[str, str]]:
-    """Draw, and return the contract's `results`; `on_event` gets the events on the way.
+async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | None = None) -> list[dict[str, str]]:
+    """Generate, and return the contract's `results`; `on_event` gets all events but the images.
 
     Raises the JubakoError that ended it; one about a field names it as the contract does.
     """
     try:
-        draft = await asyncio.to_thread(_draft, asked, gateway)
+        draft = await asyncio.to_thread(_draft, form, gateway)
         if settings().dummy_generation:
-            return await asyncio.to_thread(_played, asked)
+            return await asyncio.to_thread(_dummy_results, form)
         with measured() as measure:
             measure.task = Task.INPAINT
             request = await gateway.admit(draft)
             measure.model = request.model
-            pictures = []
+            images = []
             async with aclosing(gateway.draw(request)) as events:
                 async for event in events:
                     if isinstance(event, Picture):
-                        pictures.append(event)
+                        images.append(event)
                     elif on_event is not None:
                         on_event(event)
-        pictures.sort(key=lambda picture: picture.index)
-        return await asyncio.to_thread(_results, request, draft, pictures)
+        images.sort(key=lambda image: image.index)
+        return await asyncio.to_thread(_results, request, draft, images)
     except InvalidRequest as error:
         if error.field not in FIELDS:
             raise
@@ -101,22 +101,22 @@ async def generate(gateway: Gateway, asked: Asked, on_event: OnEvent | None = No
 @router.post("/generate-inpainting")
 async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
     request: Request,
-    prompt: Annotated[str, Form(description="What to draw where the mask is white.")],
+    prompt: Annotated[str, Form(description="What to generate where the mask is white.")],
     input_image: UploadFile,
     mask_image: UploadFile,
-    num_generations: Annotated[int, Form(ge=1, description="Pictures, with seed, seed + 1, ...")] = 1,
-    seed: Annotated[int | None, Form(ge=0, description="Same seed, same pictures.")] = None,
-    model: Annotated[str | None, Form(description="Default: the first served model that can.")] = None,
-    method: Annotated[Method, Form(description="With the denoiser, or by optimising latents without one.")] = (
-        Method.DIFFUSION
-    ),
-    iterations: Annotated[int | None, Form(ge=1, description="Of token-opt.")] = None,
+    num_generations: Annotated[int, Form(ge=1, description="Images to generate, with seed, seed + 1, ...")] = 1,
+    seed: Annotated[int | None, Form(ge=0, description="The same seed gives the same images.")] = None,
+    model: Annotated[str | None, Form(description="Default: the first served model that can inpaint.")] = None,
+    method: Annotated[
+        Method, Form(description="diffusion uses the denoiser; token-opt optimises latents without one.")
+    ] = Method.DIFFUSION,
+    iterations: Annotated[int | None, Form(ge=1, description="Iterations of token-opt. Default: the model's.")] = None,
     num_inference_steps: Annotated[int | None, Form(ge=1)] = None,
     guidance_scale: Annotated[float | None, Form(ge=0)] = None,
     strength: Annotated[float | None, Form(ge=0, le=1)] = None,
 ) -> JSONResponse:
-    """Draw the white part of the mask anew; `data` is a PNG in base64."""
-    asked = Asked.of(
+    """Repaint the white part of the mask; `data` is a PNG in base64."""
+    form = InpaintingForm.of(
         prompt=prompt,
         input_image=await input_image.read(),
         mask_image=await mask_image.read(),
@@ -129,18 +129,18 @@ async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
         guidance_scale=guidance_scale,
         strength=strength,
     )
-    results = await unless_caller_leaves(request, generate(current_gateway(), asked))
+    results = await unless_disconnected(request, generate(current_gateway(), form))
     return JSONResponse({"results": results})
 
 
 @router.get("/health")
 async def health() -> dict[Literal["status"], str]:
-    """Say that the server answers."""
+    """Report that the server responds."""
     return {"status": "healthy"}
 
 
 def inpainting_refusal(error: JubakoError) -> JSONResponse:
-    """Answer to an error as FastAPI does: 422 with a list for wrong fields, else a sentence in `detail`."""
+    """Return the response to an error as FastAPI does: 422 and a list for a wrong field, else a text in `detail`."""
     if isinstance(error, InvalidRequest):
         mistake = {"type": "value_error", "loc": ["body", error.field], "msg": error.reason}
         return error_answer(error, {"detail": [mistake]}, UNPROCESSABLE)
@@ -150,16 +150,16 @@ def inpainting_refusal(error: JubakoError) -> JSONResponse:
 inpainting_app = contract_app("Inpainting server", router, inpainting_refusal)
 
 
-def _draft(asked: Asked, gateway: Gateway) -> Draft:
+def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
     max_px = settings().max_image_px
-    parameters = asked.model_dump(exclude={*FILES, "num_generations"})
+    parameters = form.model_dump(exclude={*FILES, "num_generations"})
     try:
         return Draft(
-            **{**parameters, "model": asked.model or _first_able(gateway, asked.method)},
+            **{**parameters, "model": form.model or _first_able(gateway, form.method)},
             task=Task.INPAINT,
-            image=decode_image(asked.input_image, "input_image", max_px),
-            mask=decode_mask(asked.mask_image, "mask_image", max_px),
-            num_images=asked.num_generations,
+            image=decode_image(form.input_image, "input_image", max_px),
+            mask=decode_mask(form.mask_image, "mask_image", max_px),
+            num_images=form.num_generations,
             progress=True,
         )
     except ValidationError as error:
@@ -167,28 +167,28 @@ def _draft(asked: Asked, gateway: Gateway) -> Draft:
 
 
 def _first_able(gateway: Gateway, method: Method) -> str:
-    """The first served model that inpaints in this way; when there is none, the default, which will be refused."""
+    """Return the first served model that inpaints with this method, or else the default, which will be refused."""
     for entry in gateway.catalogue.entries.values():
         if Task.INPAINT in entry.tasks and (method is Method.DIFFUSION or entry.token_opt is not None):
             return entry.id
     return gateway.catalogue.default.id
 
 
-def _results(request: GenerationRequest, draft: Draft, pictures: list[Picture]) -> list[dict[str, str]]:
-    laid = [replace(picture, image=_under_mask(picture.image, draft)) for picture in pictures]
-    files = [encode_result(request, picture, OutputFormat.PNG, quality=100) for picture in laid]
+def _results(request: GenerationRequest, draft: Draft, images: list[Picture]) -> list[dict[str, str]]:
+    composed = [replace(image, image=_composed(image.image, draft)) for image in images]
+    files = [encode_result(request, image, OutputFormat.PNG, quality=100) for image in composed]
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 
 
-def _under_mask(drawn: Image.Image, draft: Draft) -> Image.Image:
-    """The drawn picture where the mask is white, the upload where it is black, both in the upload's size."""
+def _composed(generated: Image.Image, draft: Draft) -> Image.Image:
+    """Return the upload with the generated image where the mask is white, in the upload's size."""
     assert draft.image is not None and draft.mask is not None, "inpainting has both"  # noqa: PT018
-    resized = drawn.resize(draft.image.size, Image.Resampling.LANCZOS)
+    resized = generated.resize(draft.image.size, Image.Resampling.LANCZOS)
     return Image.composite(resized, draft.image, draft.mask)
 
 
-def _played(asked: Asked) -> list[dict[str, str]]:
-    files = dummy_pictures(asked.prompt, asked.input_image, asked.mask_image, asked.num_generations, asked.seed)
+def _dummy_results(form: InpaintingForm) -> list[dict[str, str]]:
+    files = dummy_images(form.prompt, form.input_image, form.mask_image, form.num_generations, form.seed)
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 
 

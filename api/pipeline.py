@@ -1,8 +1,8 @@
-"""The contract of the text-to-image microservice: a device to select, one run in the background, its image.
+"""The contract of the text-to-image microservice: select a device, start one run in the background, fetch its image.
 
-A run is a job of the desk, so a restart of the server does not lose it. What its document leaves open: mistakes are
-answered 400, and what is impossible at this moment 409. A model that was loaded at the start, or is loaded on
-demand, is initialized: no device need be selected first.
+A run is a job, so it survives a restart of the server. Where the contract's document is silent, mistakes are answered
+400, and what is not possible now 409. A model that is loaded at the start or on demand counts as initialized: no
+device need be selected first.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from runners.state import ModelState, RunnerState
 from settings import settings
 
 RUNS = "text2image"
-"""What all runs have in common as a batch of the desk: the latest of them is the one that is asked about."""
+"""The batch that all runs are jobs of; the contract is about the latest of them."""
 POLL_S = 0.1
 RETRY_S = 5
 CPU = "cpu"
 
 router = APIRouter()
-_starting = asyncio.Lock()
-"""Two runs that are asked for at once must not both find that none is running."""
+_start_lock = asyncio.Lock()
+"""Two simultaneous requests to run must not both find that nothing is running."""
 
 
 class NotNow(JubakoError):
@@ -49,12 +49,12 @@ class DeviceChoice(BaseModel):
 
 
 class Prompt(BaseModel):
-    prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
+    prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
 
 
 @router.post("/pipeline/select-device")
 async def select_device(choice: DeviceChoice) -> JSONResponse:
-    """Move the model to a device; answers once it is ready there."""
+    """Move the model to a device; answer once it is ready there."""
     limit_s = settings().request_timeout_s
     try:
         async with asyncio.timeout(limit_s):
@@ -65,14 +65,14 @@ async def select_device(choice: DeviceChoice) -> JSONResponse:
 
 
 @router.post("/pipeline/run")
-async def run(wanted: Prompt) -> JSONResponse:
-    """Begin to draw, with the model's defaults, unless a drawing is under way."""
+async def run(body: Prompt) -> JSONResponse:
+    """Start a run with the model's defaults, unless one is in progress."""
     gateway = current_gateway()
-    async with _starting:
+    async with _start_lock:
         state = await gateway.runners[_model()].state()
         if not state.state.serves or _is_running(await _latest_run()):
             raise NotNow("Pipeline execution is already running or pipeline is not initialized.")
-        draft = Draft(prompt=wanted.prompt, model=_model(), progress=True)
+        draft = Draft(prompt=body.prompt, model=_model(), progress=True)
         order = Order(
             request=await gateway.admit(draft, background=True),
             output_format=OutputFormat.PNG,
@@ -85,7 +85,7 @@ async def run(wanted: Prompt) -> JSONResponse:
 
 @router.get("/pipeline/status")
 async def status() -> JSONResponse:
-    """Say how the latest run is; one that failed is neither running nor completed."""
+    """Report the latest run; one that failed is neither running nor completed."""
     job = await _latest_run()
     completed = job is not None and job.state is JobState.COMPLETED
     return JSONResponse({"running": _is_running(job), "completed": completed})
@@ -105,12 +105,12 @@ async def image() -> Response:
 
 @router.get("/health")
 async def health() -> JSONResponse:
-    """Say that the server answers."""
+    """Report that the server responds."""
     return JSONResponse({"status": "healthy"})
 
 
 def pipeline_refusal(error: JubakoError) -> JSONResponse:
-    """Answer to an error, in the document's shape."""
+    """Return the response to an error, in the document's shape."""
     return error_answer(error, {"status": "error", "message": error.message})
 
 
@@ -118,13 +118,13 @@ pipeline_app = contract_app("Text-to-image microservice", router, pipeline_refus
 
 
 async def _prepare(gateway: Gateway, model: str, name: str) -> None:
-    """Have a model ready on a device. Raises InvalidRequest, Forbidden, LoadFailed or Busy."""
+    """Wait until a model is ready on a device. Raises InvalidRequest, Forbidden, LoadFailed or Busy."""
     runner = gateway.runners[model]
     state = await runner.state()
     device = device_named(name, state)
     if state.state is not ModelState.READY or state.device != device:
         if not gateway.managed:
-            raise Forbidden("this server does not let callers move models to other devices (JUBAKO_MANAGE)")
+            raise Forbidden("this server does not let clients move models to other devices (JUBAKO_MANAGE)")
         state = await gateway.residency.load(model, device)
     while state.state is not ModelState.READY:
         if state.state is ModelState.FAILED:
@@ -136,16 +136,16 @@ async def _prepare(gateway: Gateway, model: str, name: str) -> None:
 
 
 def device_named(name: str, state: RunnerState) -> str:
-    """Return the runner's device of this name. Raises InvalidRequest when there is none, Busy before it can say."""
+    """Return the runner's device of this name. Raises InvalidRequest when there is none, Busy while it starts."""
     if state.devices is None:
         raise Busy("the model's process is starting; try again later", RETRY_S)
-    there = state.devices
-    accelerators = [device for device in there if device != CPU]
-    known = {device.removesuffix(":0"): device for device in there} | {"auto": (accelerators or there)[0]}
+    devices = state.devices
+    accelerators = [device for device in devices if device != CPU]
+    known = {device.removesuffix(":0"): device for device in devices} | {"auto": (accelerators or devices)[0]}
     if accelerators:
         known["gpu"] = accelerators[0]
     wanted = name.strip().lower()
-    if wanted not in known and wanted not in there:
+    if wanted not in known and wanted not in devices:
         shown = ", ".join(["CPU", *(["GPU"] if accelerators else []), *accelerators])
         raise InvalidRequest("device", f"there is no {name!r} on this machine; it has {shown}")
     return known.get(wanted, wanted)

@@ -1,6 +1,6 @@
-"""Inpainting for web sites: one call that draws on a server, in this process, or not at all.
+"""Inpainting for web sites: one call that generates on a server, in this process, or returns dummy images.
 
-Installed it is called `jubako_client`; it needs httpx and Pillow, and imports neither torch nor BentoML by itself.
+Installed as `jubako_client`; it needs httpx and Pillow, and imports neither torch nor BentoML by itself.
 """
 
 from .files import ImageSource

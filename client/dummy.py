@@ -1,4 +1,4 @@
-"""Pictures that no model drew: the masked part in a colour that follows from prompt and seed, for tests of callers."""
+"""Dummy images for testing clients: the masked part is filled with a colour that depends on prompt and seed."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from io import BytesIO
 from PIL import Image
 
 
-def dummy_pictures(
+def dummy_images(
     prompt: str, input_image: bytes, mask_image: bytes, num_generations: int, seed: int | None
 ) -> list[bytes]:
-    """Return PNG files of the input's size; equal arguments, the seed included, give equal files."""
+    """Return PNG files of the input's size; equal arguments, including the seed, give equal files."""
     first = secrets.randbelow(2**32) if seed is None else seed
     image = Image.open(BytesIO(input_image)).convert("RGB")
     mask = Image.open(BytesIO(mask_image)).convert("L").resize(image.size, Image.Resampling.NEAREST)
-    return [_png(_painted(image, mask, _colour(prompt, first + number))) for number in range(num_generations)]
+    return [_png(_filled(image, mask, _colour(prompt, first + number))) for number in range(num_generations)]
 
 
-def _painted(image: Image.Image, mask: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
+def _filled(image: Image.Image, mask: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
     return Image.composite(Image.new("RGB", image.size, colour), image, mask)
 
 

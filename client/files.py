@@ -1,4 +1,4 @@
-"""Pictures as callers have them, read to bytes, and results written where the site looks for them."""
+"""Reads images, in any form a site may have them, and writes results where the site looks for them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, Union
 from PIL import Image
 
 ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], Image.Image]
-"""A file's name, its bytes, something open (such as a Django file), or a picture."""
+"""A file's path, its bytes, an open file (such as Django's), or a Pillow image."""
 
 
 def read_image(source: ImageSource) -> bytes:
@@ -29,16 +29,16 @@ def read_image(source: ImageSource) -> bytes:
 
 
 def outputs_folder(jobs_root: str, job_id: int | str) -> Path:
-    """Return `job_<id>/outputs` under the root, made if need be. Raises ValueError for an id that is no plain name."""
+    """Return `job_<id>/outputs` under the root, created if missing. Raises ValueError for an id unfit for a name."""
     if not re.fullmatch(r"[\w-]+", str(job_id)):
-        raise ValueError(f"job_id: {job_id!r} has other characters than letters, digits, '_' and '-'")
+        raise ValueError(f"job_id: {job_id!r} may only have letters, digits, '_' and '-'")
     folder = Path(jobs_root) / f"job_{job_id}" / "outputs"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def write_all(folder: Path, files: Sequence[tuple[str, bytes]]) -> list[Path]:
-    """Write files so that a reader sees all of each or nothing; names are taken without their folders."""
+    """Write each file atomically; folders in names are ignored."""
     paths = [folder / Path(name).name for name, _ in files]
     for path, (_, data) in zip(paths, files):  # noqa: B905 - equal by construction, and `strict` is too new for sites
         partial = path.with_suffix(".partial")

@@ -1,8 +1,8 @@
-"""`generate_inpainting`: where to draw follows from the environment, as the inpainting server's document says.
+"""`generate_inpainting`: the environment decides where to generate, as the inpainting server's document says.
 
 1. `TOKENOPT_RUNPOD_URL` is set: on that server, `POST /generate-inpainting`.
 2. `TOKENOPT_ENABLE_GPU=1`: in this process, which must find Jubako itself on its path.
-3. Otherwise, or with `TOKENOPT_USE_DUMMY_GENERATION=1` and no GPU enabled: coloured pictures.
+3. Otherwise, or with `TOKENOPT_USE_DUMMY_GENERATION=1` and no GPU enabled: dummy images.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 
 import httpx
 
-from .dummy import dummy_pictures
+from .dummy import dummy_images
 from .files import ImageSource, outputs_folder, read_image, write_all
 
 DEFAULT_TIMEOUT_S = "600"
@@ -26,7 +26,7 @@ Result = Mapping[str, str]
 
 
 class GenerationError(Exception):
-    """No pictures; the message says why. `status` is the server's, if it was one."""
+    """Nothing was generated; the message says why. `status` is that of the server's answer, if it was a server."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -45,11 +45,11 @@ class Generated:
     content_type: str
     data: bytes
     path: Path | None
-    """Where it was saved; None without a job."""
+    """Where it was saved, if there is a job."""
 
 
 def chosen_way(environment: Mapping[str, str] = os.environ) -> Way:
-    """Return where pictures are drawn."""
+    """Return where images are generated."""
     if environment.get("TOKENOPT_RUNPOD_URL", "").strip():
         return Way.REMOTE
     return Way.LOCAL if environment.get("TOKENOPT_ENABLE_GPU", "").strip() == "1" else Way.DUMMY
@@ -65,7 +65,7 @@ def generate_inpainting(
     jobs_root: str | None = None,
     **options: Any,
 ) -> list[Generated]:
-    """Draw the white part of the mask anew, and save the pictures if they are those of a job.
+    """Repaint the white part of the mask, and save the images if they belong to a job.
 
     With a `job_id` they are saved to `job_<id>/outputs` under `jobs_root`, or TTO_JOBS_ROOT_ABSOLUTE of the
     environment. `options` are those of `POST /generate-inpainting`: seed, model, method, iterations,
@@ -75,8 +75,8 @@ def generate_inpainting(
     folder = None if job_id is None else outputs_folder(_root(jobs_root), job_id)
     fields = {"prompt": prompt, "num_generations": num_generations, **options}
     fields = {name: value for name, value in fields.items() if value is not None}
-    draw = {Way.REMOTE: _remote, Way.LOCAL: _local, Way.DUMMY: _dummy}[chosen_way()]
-    results = draw(fields, read_image(input_image), read_image(mask_image))
+    generate = {Way.REMOTE: _remote, Way.LOCAL: _local, Way.DUMMY: _dummy}[chosen_way()]
+    results = generate(fields, read_image(input_image), read_image(mask_image))
     files = [(result["filename"], base64.b64decode(result["data"])) for result in results]
     paths = [None] * len(files) if folder is None else write_all(folder, files)
     return [
@@ -116,18 +116,18 @@ def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]
         from standalone.in_process import inpaint
     except ImportError as error:
         raise GenerationError(
-            "TOKENOPT_ENABLE_GPU=1 draws in this process, which needs Jubako on its path (PYTHONPATH) and its "
+            "TOKENOPT_ENABLE_GPU=1 generates in this process, which needs Jubako on its path (PYTHONPATH) and its "
             f"dependencies; {error}"
         ) from error
     try:
         return list(inpaint({**fields, "input_image": image, "mask_image": mask}))
-    # Whatever drawing raises is shown to the site as one kind of error.
+    # The site sees any failure as one kind of error.
     except Exception as error:
         raise GenerationError(str(error)) from error
 
 
 def _dummy(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]:
-    files = dummy_pictures(fields["prompt"], image, mask, fields["num_generations"], fields.get("seed"))
+    files = dummy_images(fields["prompt"], image, mask, fields["num_generations"], fields.get("seed"))
     return [
         {
             "filename": f"generation_{number}.png",

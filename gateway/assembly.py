@@ -1,4 +1,4 @@
-"""The gateway, put together from the settings: for the server, and for programs that generate in their own process."""
+"""The gateway, built from the settings: for the server, and for programs that generate in their own process."""
 
 from __future__ import annotations
 
@@ -7,10 +7,25 @@ from collections.abc import Mapping
 from gateway.gateway import Gateway, Meter
 from gateway.residency import Residency
 from gateway.runner import Runner
+from gateway.runner_client import RunnerClient
+from gateway.runner_pool import RunnerPool
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolve import ServerLimits
 from settings import Settings
+
+
+def runner_clients(
+    settings: Settings, catalogue: Catalogue, local: Mapping[str, str]
+) -> dict[str, RunnerClient | RunnerPool]:
+    """Return a client for each model's runners, which are at `local` URLs or at those of JUBAKO_RUNNERS."""
+    key = settings.runner_key
+    return {
+        model: RunnerClient(model, local[model], key)
+        if model in local
+        else RunnerPool(model, [RunnerClient(model, url, key) for url in settings.runners[model]])
+        for model in catalogue.entries
+    }
 
 
 def assemble(

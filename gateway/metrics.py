@@ -1,4 +1,4 @@
-"""What the gateway counts; the runners count what happens inside them."""
+"""The gateway's metrics; runners have their own."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from core.errors import JubakoError
 
 REQUESTS = Counter(
     "jubako_http_requests_total",
-    "Typed API requests, refused ones too",
+    "Requests that generate, including refused ones",
     labelnames=["model", "task", "outcome"],
 )
 SECONDS = Histogram(
     "jubako_http_request_seconds",
-    "Seconds from the request to the end of its answer, for requests that were drawn",
+    "Seconds from the request to the end of its answer, for requests that were generated",
     labelnames=["model", "task"],
     buckets=(0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600),
 )
@@ -27,7 +27,7 @@ SECONDS = Histogram(
 
 @dataclass
 class Measure:
-    """Labels of one request; a request that is refused early keeps the empty ones."""
+    """Labels of one request; they stay empty for a request that is refused early."""
 
     model: str = ""
     task: str = ""
@@ -35,7 +35,7 @@ class Measure:
 
 @contextmanager
 def measured() -> Iterator[Measure]:
-    """Count one request, by how the block ends; the block fills the labels in."""
+    """Count one request by how the block ends; the block sets the labels."""
     measure, started, outcome = Measure(), time.perf_counter(), "error"
     try:
         yield measure

@@ -1,1 +1,1 @@
-"""The gateway and its models in one process, without the Bento."""
+"""The gateway and its models in one process, without BentoML's services."""

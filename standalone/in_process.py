@@ -1,7 +1,7 @@
-"""The served models in this process, without a server: for the RunPod handler, and for sites that draw themselves.
+"""The served models in this process, without a server: for the RunPod handler, and for sites that generate themselves.
 
-It is the server's own gateway, over hosts that live on an event loop in a thread of their own. So whatever is asked
-at the same time, from any thread or loop, shares batches as on the server.
+It is the server's own gateway over hosts on one event loop, which has its own thread. So simultaneous requests, from
+any thread or loop, share batches as on the server.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from concurrent.futures import Future
 from functools import cache
 from typing import Any, TypeVar
 
-from api.inpainting import Asked, OnEvent, generate
+from api.inpainting import InpaintingForm, OnEvent, generate
 from core.events import Event
 from core.request import GenerationRequest
 from gateway.assembly import assemble
@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class HostRunner:
-    """A host as the gateway knows runners."""
+    """A host in this process, as the gateway's Runner."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -51,7 +51,7 @@ class HostRunner:
 
 
 class Unmetered:
-    """The program that runs this process is its only caller."""
+    """Charges nobody: the program that runs this process is its only caller."""
 
     async def charge(self, request: GenerationRequest) -> None:
         pass
@@ -68,7 +68,7 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
 
 
 class InProcess:
-    """The gateway, and the loop that it lives on. Models are loaded when they are first needed."""
+    """The gateway, and the event loop it runs on. Models are loaded when they are first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._gateway = gateway_here(settings, Unmetered())
@@ -77,11 +77,11 @@ class InProcess:
         self._thread.start()
 
     def run(self, work: Callable[[Gateway], Coroutine[Any, Any, T]]) -> Future[T]:
-        """Begin something that needs the gateway; cancelling the future cancels it."""
+        """Start work on the gateway; cancelling the future cancels it."""
         return asyncio.run_coroutine_threadsafe(work(self._gateway), self._loop)
 
     def close(self) -> None:
-        """Wait for whatever is being loaded, cancel what is drawn, and end the loop's thread."""
+        """Wait for models that are loading, cancel running requests, and end the loop's thread."""
         self.run(unload_all).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -92,24 +92,24 @@ class InProcess:
 
 
 async def unload_all(gateway: Gateway) -> None:
-    """Wait for whatever is being loaded, and cancel what is drawn."""
+    """Wait for models that are loading, and cancel running requests."""
     for runner in gateway.runners.values():
         await runner.unload(force=True)
 
 
 @cache
 def in_process() -> InProcess:
-    """Return this process's own, made at the first call and closed at the process's end. Raises StartError."""
-    made = InProcess(settings())
-    # An interpreter that ends under threads that compute is aborted.
-    atexit.register(made.close)
-    return made
+    """Return the one of this process, created by the first call and closed at exit. Raises StartError."""
+    instance = InProcess(settings())
+    # An interpreter that exits while threads compute is aborted.
+    atexit.register(instance.close)
+    return instance
 
 
 def inpaint(fields: Mapping[str, Any], on_event: OnEvent | None = None) -> list[dict[str, str]]:
-    """Draw what the inpainting contract's fields ask for, files as bytes; return its `results`. Blocks.
+    """Generate from the inpainting contract's fields, files as bytes; return its `results`. Blocks.
 
     Raises JubakoError.
     """
-    asked = Asked.of(**fields)
-    return in_process().run(lambda gateway: generate(gateway, asked, on_event)).result()
+    form = InpaintingForm.of(**fields)
+    return in_process().run(lambda gateway: generate(gateway, form, on_event)).result()

@@ -1,6 +1,6 @@
-"""The storyboard contract alone, as one process that draws and scores by itself: what `api/server.py` serves.
+"""The storyboard contract alone, in one process that generates and scores by itself: what `api/server.py` serves.
 
-Every process of it loads the models; where many callers draw on one card, serve the Bento.
+Each of its processes loads the models; to serve many clients with one GPU, serve the Bento instead.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ show_log()
 
 
 @asynccontextmanager
-async def _drawing(app: FastAPI) -> AsyncGenerator[None, None]:
-    """Have models on the loop that asks for them; the one that draws stories is loaded at once."""
+async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
+    """Keep the models on the server's event loop; the one that generates stories is loaded at once."""
     log_settings(SETTINGS)
     gateway, clips = gateway_here(SETTINGS, LIMITER), ClipHost(SETTINGS.device)
     app.state.maker = Maker(gateway, planner_for(SETTINGS), Scorers(SETTINGS, clips.compare), SETTINGS)
@@ -55,6 +55,6 @@ async def _drawing(app: FastAPI) -> AsyncGenerator[None, None]:
 app = contract_app("Storyboard generation", router, story_refusal)
 CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
-app.router.lifespan_context = _drawing
+app.router.lifespan_context = _models_open
 app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
 app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)

@@ -1,4 +1,4 @@
-"""What the service of this process holds, and its address, for the contracts that are mounted on it."""
+"""The running service's gateway, job desk, storage and storyboard maker, for the contracts mounted on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def current_storage() -> Storage:
 
 
 def current_maker(request: Request) -> Maker:
-    """Return the storyboard maker of the application that was asked, else of the service that this process runs."""
+    """Return the storyboard maker of the application that serves the request, or else of this process's service."""
     own: Maker | None = getattr(request.app.state, "maker", None)
     if own is not None:
         return own
@@ -46,5 +46,5 @@ def current_maker(request: Request) -> Maker:
 
 
 def server_address(request: Request) -> str:
-    """Return this server's address as callers know it, without the prefix under which a contract may be."""
+    """Return this server's address as clients know it, without the prefix that a contract may be mounted under."""
     return settings().public_url or str(request.base_url).rstrip("/")

@@ -1,6 +1,6 @@
 """One HTTP contract as an application of its own: its routes, its shape of errors, its documentation.
 
-The same application is mounted at the root, beside the others, and under a prefix, where its document holds alone.
+It is mounted at the root, beside the others, and again by itself under a prefix.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from core.errors import InvalidRequest, JubakoError
 from core.version import VERSION
 
 Refusal = Callable[[JubakoError], Response]
-"""Makes the answer to an error, in the contract's own shape."""
+"""Turns an error into a response of the contract's own shape."""
 
 
 def contract_app(title: str, router: APIRouter, refusal: Refusal) -> FastAPI:
-    """Return the application of a contract; every error, FastAPI's own included, is answered by `refusal`."""
+    """Return a contract's application; `refusal` answers every error, FastAPI's validation errors included."""
     app = FastAPI(title=title, version=VERSION)
     app.include_router(router)
     app.add_exception_handler(JubakoError, _handler(refusal))
@@ -35,7 +35,7 @@ def _handler(answer: Callable[..., Response]) -> Callable[[Request, Exception], 
 
 
 def _invalid(error: RequestValidationError) -> InvalidRequest:
-    """The first mistake, by the name of its field."""
+    """Return the first mistake, with the name of its field."""
     first = error.errors()[0]
     field = ".".join(str(part) for part in first["loc"][1:]) or "body"
     return InvalidRequest(field, str(first["msg"]))

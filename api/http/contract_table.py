@@ -1,4 +1,4 @@
-"""What the server must know of a contract before any of its routes is reached: keys, limits and an orderly end."""
+"""What the server must know about a contract before its routes are reached: paths, permissions, shape of errors."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from api.http.refusals import refusal
 from core.errors import JubakoError
 
 PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
-"""Of every contract, at the root and under its prefix; anybody may read them."""
+"""Pages of every contract, at the root and under its prefix, that anyone may read."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
-"""BentoML's own: Kubernetes and Prometheus, which ask for these, have no keys."""
+"""BentoML's own addresses, open because Kubernetes and Prometheus have no keys."""
 OPEN_FOLDERS = ("/files/", "/static_content/")
-"""Results, whose names cannot be guessed and which browsers load without headers; the images of BentoML's page."""
+"""Results, whose names cannot be guessed and which browsers load without headers; and the images of BentoML's page."""
 
 
 @dataclass(frozen=True)
@@ -28,21 +28,21 @@ class Contract:
 
     name: str
     app: ASGIApp
-    """At the root, beside the others."""
+    """Mounted at the root, beside the others."""
     refusal: Refusal
-    """Its answer to an error, also to one that is found before its routes are reached."""
+    """Turns an error into a response, also one that is raised before the routes are reached."""
     paths: tuple[str, ...]
-    """The first segments of its addresses at the root."""
+    """The first segment of each of its addresses at the root."""
     prefix: str | None = None
-    """Where it is mounted once more, by itself."""
+    """Where it is mounted again, by itself."""
     app_alone: ASGIApp | None = None
-    """What is mounted there: with the addresses that at the root belong to all contracts. Default: `app`."""
+    """What is mounted there: with the addresses that all contracts share at the root. Default: `app`."""
     open_paths: tuple[str, ...] = ()
-    """Addresses beside PAGES that anybody may read."""
+    """Addresses besides PAGES that anyone may read."""
     admin_paths: tuple[str, ...] = ()
-    """Patterns of the addresses that change what is loaded, and where."""
+    """Patterns of the addresses that load, unload or move models."""
     watching_sockets: tuple[str, ...] = ()
-    """How the addresses of WebSockets end over which nothing is generated. All others generate, and so does a POST."""
+    """Endings of the addresses of WebSockets that only watch. All others generate, and so does every POST."""
 
     @property
     def mounts(self) -> Iterator[tuple[ASGIApp, str]]:
@@ -53,7 +53,7 @@ class Contract:
 
 
 class ContractTable:
-    """All contracts of a server; addresses of none of them are answered in the typed APIs' shape, or `other`."""
+    """All contracts of a server. `other` answers errors at addresses that belong to none of them."""
 
     def __init__(self, *contracts: Contract, other: Refusal = refusal) -> None:
         self.contracts = contracts
@@ -75,20 +75,20 @@ class ContractTable:
 
     @property
     def mounts(self) -> list[tuple[ASGIApp, str]]:
-        """Where two have one address, the first answers."""
+        """All mounts; where two have the same address, the first answers."""
         return [mount for contract in self.contracts for mount in contract.mounts]
 
     @property
     def documented(self) -> list[FastAPI]:
-        """The applications that describe themselves."""
+        """The applications that have an OpenAPI description."""
         return [contract.app for contract in self.contracts if isinstance(contract.app, FastAPI)]
 
     def refusal_for(self, path: str, error: JubakoError) -> Response:
-        """Return the answer to an error in the shape of the contract that a path belongs to."""
+        """Return the response to an error, in the shape of the contract that a path belongs to."""
         return self._refusals.get("/" + path.split("/")[1], self._other)(error)
 
     def is_open(self, scope: Scope) -> bool:
-        """Whether anybody may ask; only for reading, and for a browser's question whether it may (CORS)."""
+        """Whether no key is needed: to read open addresses, and for a browser's CORS preflight."""
         if scope["type"] != "http":
             return False
         path: str = scope["path"]
@@ -96,11 +96,11 @@ class ContractTable:
         return scope["method"] == "OPTIONS" or (reads and (path in self._open or path.startswith(OPEN_FOLDERS)))
 
     def needs_admin(self, scope: Scope) -> bool:
-        """Whether it changes what the server has loaded, and where."""
+        """Whether a request loads, unloads or moves a model."""
         return any(path.search(scope["path"]) for path in self._admin)
 
     def generates(self, scope: Scope) -> bool:
-        """Whether it starts work, and does not only watch or read."""
+        """Whether a request starts work, rather than only reading or watching."""
         if scope["type"] == "websocket":
             path: str = scope["path"]
             return not path.endswith(self._watching)

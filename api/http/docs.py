@@ -19,7 +19,7 @@ _SCHEMA = "/openapi.json"
 
 
 def docs_app(contracts: Sequence[FastAPI]) -> Starlette:
-    """Return the application that documents these contracts together; where two have one path, the first counts."""
+    """Return the application that documents these contracts together; where two share a path, the first wins."""
 
     async def schema(_: Request) -> JSONResponse:
         return JSONResponse(joined_schema(contracts))
@@ -34,7 +34,7 @@ def docs_app(contracts: Sequence[FastAPI]) -> Starlette:
 
 
 def joined_schema(contracts: Sequence[FastAPI]) -> dict[str, Any]:
-    """Return one OpenAPI description; operations are tagged with the title of their contract."""
+    """Return one OpenAPI description of all contracts; operations are tagged with their contract's title."""
     paths: dict[str, Any] = {}
     schemas: dict[str, Any] = {}
     for contract in contracts:

@@ -1,4 +1,4 @@
-"""The door of the server: no contract can forget to check keys and rates, since none is asked before."""
+"""The door of the server: checks keys and rates before any contract is reached, so that none can forget to."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from core.errors import Forbidden, JubakoError, Unauthorized
 
 
 class Door:
-    """ASGI middleware: identifies the caller, refuses those without permission, counts, and sets `current_caller`."""
+    """ASGI middleware: identifies the caller, checks permissions and rates, and sets `current_caller`."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, limiter: RateLimiter, contracts: ContractTable) -> None:
         self._app = app
@@ -31,23 +31,23 @@ class Door:
             if _counts(scope):
                 await self._limiter.count_request(caller)
         except JubakoError as error:
-            await self._refused(scope, receive, send, error)
+            await self._refuse(scope, receive, send, error)
         else:
             set_caller(caller)
             await self._app(scope, receive, send)
 
     def _caller(self, scope: Scope) -> Caller:
-        """Return who calls. Raises Unauthorized or Forbidden."""
+        """Identify the caller. Raises Unauthorized or Forbidden."""
         owner = self._keyring.owner(key) if (key := _key(scope)) else None
         needs_admin = self._contracts.needs_admin(scope)
         if owner is None and (self._keyring.closed or (needs_admin and self._keyring.callers)):
             raise Unauthorized("the key is wrong" if key else "a key is needed: Authorization: Bearer KEY")
         if owner is not None and needs_admin and not owner.admin:
-            raise Forbidden("this needs the key of an admin")
+            raise Forbidden("this needs an admin's key")
         return owner or self._keyring.anonymous(_address(scope))
 
     def _with_limits(self, caller: Caller, send: Send) -> Send:
-        """Return `send` with the caller's limits in the headers of answers."""
+        """Return a `send` that adds the caller's limits to response headers."""
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -56,7 +56,7 @@ class Door:
 
         return send_with_limits
 
-    async def _refused(self, scope: Scope, receive: Receive, send: Send, error: JubakoError) -> None:
+    async def _refuse(self, scope: Scope, receive: Receive, send: Send, error: JubakoError) -> None:
         answer = self._contracts.refusal_for(scope["path"], error)
         if isinstance(error, Unauthorized):
             answer.headers["WWW-Authenticate"] = "Bearer"
@@ -64,7 +64,7 @@ class Door:
 
 
 def _counts(scope: Scope) -> bool:
-    """Whether it counts as a request: reading, such as asking how a job is, does not; a WebSocket does once."""
+    """Whether it counts against the rate: reading, such as polling a job, does not; a WebSocket counts once."""
     return scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")
 
 

@@ -1,4 +1,4 @@
-"""`GET /files/generations/...`: results that are kept in a local folder, for whoever knows their names."""
+"""`GET /files/generations/...`: results stored in a local folder, for anyone who knows their names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from starlette.staticfiles import NotModifiedResponse, PathLike, StaticFiles
 from starlette.types import Scope
 
 from api.http.refusals import refusal
+from storage.client import Storage
 from storage.errors import NotStored
 from storage.keys import CACHE_CONTROL, RESULTS, media_type_of
 
 
 class _Results(StaticFiles):
-    """Starlette's files (ranges, ETags, nothing outside the folder), with our media types and lasting caches."""
+    """Starlette's files (ranges, ETags, nothing outside the folder), with our media types and long-lived caching."""
 
     async def check_config(self) -> None:
-        """Do without the folder: it comes with the first result."""
+        """Accept a missing folder: the first result creates it."""
 
     def file_response(
         self, full_path: PathLike, stat_result: os.stat_result, scope: Scope, status_code: int = 200
@@ -35,11 +36,17 @@ class _Results(StaticFiles):
 
 
 def files_app(folder: Path | None) -> Starlette:
-    """Return an application that serves a storage folder's results; nothing when they are kept in a cloud."""
+    """Return an application that serves the results in a folder; without one, they are in a cloud, and it is empty."""
     if folder is None:
         return Starlette()
     results = _Results(directory=folder / RESULTS, check_dir=False)
     return Starlette(routes=[Mount(f"/files/{RESULTS}", results)], exception_handlers={404: _not_stored})
+
+
+async def file_url(key: str, storage: Storage, base_url: str) -> str:
+    """Return the full URL of a stored file; one in a local folder is served by this server, at `base_url`."""
+    url = await storage.url(key)
+    return f"{base_url}{url}" if url.startswith("/") else url
 
 
 async def _not_stored(_: Request, __: Exception) -> Response:

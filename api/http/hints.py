@@ -1,4 +1,4 @@
-"""Advice that comes with a picture, as header text."""
+"""Hints that accompany an image, as header text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ MAX_WORDS = 10
 
 
 def vocabulary_hint(unknown_words: list[str]) -> str | None:
-    """Return a hint about words the model never saw, safe for a header (other alphabets percent-encoded)."""
+    """Return a hint about words the model was not trained on, safe for a header: other alphabets percent-encoded."""
     if not unknown_words:
         return None
     more = f" and {len(unknown_words) - MAX_WORDS} more" if len(unknown_words) > MAX_WORDS else ""

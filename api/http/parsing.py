@@ -1,8 +1,8 @@
 """Request bodies as plain dictionaries: JSON, multipart or URL-encoded, with uploads as bytes.
 
-BentoML's own parser is not used: it would download any URL that stands where a file belongs, and read a
-prompt such as `42` as a number. Here a file is an upload or base64 text (with or without a `data:` prefix),
-and no URL is ever followed.
+BentoML's own parser is not used: it would download any URL given in place of a file, and read a prompt such as
+`42` as a number. Here a file is an upload or base64 text (with or without a `data:` prefix), and no URL is ever
+followed.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
 async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any]:
-    """Return the fields that a body gives; those named in `files` are lists of bytes. Raises InvalidRequest.
+    """Return the fields of a body; those named in `files` are lists of bytes. Raises InvalidRequest.
 
-    A field that is repeated in a form counts with its last value, but files are all kept.
+    Of a field that is repeated in a form, the last value counts; of repeated files, all do.
     """
     media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
     is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
@@ -34,13 +34,13 @@ async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any
 
 
 async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
-    """Whether a body is what `curl -d` sends when nobody tells it the type."""
+    """Whether a body is JSON that `curl -d`, without a content type, sends as a form."""
     return media_type == _FORM_TYPES[1] and (await request.body()).lstrip().startswith(b"{")
 
 
 async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
-    """Return fields without those that are absent, files as lists of bytes. Raises InvalidRequest."""
-    _refuse_no_text({name: value for name, value in fields.items() if not _holds_uploads(value)})
+    """Return the fields that are present, files as lists of bytes. Raises InvalidRequest."""
+    _check_encodable({name: value for name, value in fields.items() if not _holds_uploads(value)})
     return {
         name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
         for name, value in fields.items()
@@ -80,7 +80,7 @@ async def _read_json(request: Request) -> dict[str, Any]:
 
 
 def _unquoted(text: str) -> str | None:
-    """Undo what BentoML's clients do to the text fields of a form: they write each as JSON."""
+    """Undo what BentoML's clients do to the text fields of a form: they encode each as JSON."""
     if text in ("", "null"):
         return None
     if text.startswith('"') and text.endswith('"'):
@@ -92,7 +92,7 @@ def _unquoted(text: str) -> str | None:
 
 
 def _is_absent(value: Any) -> bool:
-    """Whether a browser or a client sent a field that was left empty."""
+    """Whether a field was left empty; browsers send an empty file field as a file without a name."""
     return value is None or (isinstance(value, UploadFile) and not value.filename and not value.size)
 
 
@@ -105,7 +105,7 @@ async def _as_bytes(name: str, value: Any) -> bytes:
         return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
     except (binascii.Error, ValueError) as error:
         raise InvalidRequest(
-            name, "must be an uploaded file or base64 text; addresses and file names are not followed"
+            name, "must be an uploaded file or base64 text; URLs and file names are not followed"
         ) from error
 
 
@@ -119,9 +119,9 @@ def _holds_uploads(value: Any) -> bool:
     return any(isinstance(item, UploadFile) for item in _listed(value))
 
 
-def _refuse_no_text(fields: Mapping[str, Any]) -> None:
-    """JSON can spell half of a surrogate pair, which no tokenizer and no answer can take."""
+def _check_encodable(fields: Mapping[str, Any]) -> None:
+    """Refuse lone surrogates, which JSON can contain, but which no tokenizer and no response can encode."""
     try:
         json.dumps(fields, ensure_ascii=False).encode()
     except (UnicodeEncodeError, RecursionError) as error:
-        raise InvalidRequest("body", "has something that is no text, or that is nested too deep") from error
+        raise InvalidRequest("body", "has characters that are not valid text, or is nested too deeply") from error

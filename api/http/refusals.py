@@ -1,4 +1,4 @@
-"""Errors as answers: `{"error", "code"}`, and for a wrong field also `field` and `detail`."""
+"""Errors as responses: `{"error", "code"}`, and for a wrong field also `field` and `detail`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class InvalidForm(InvalidRequest):
 
 
 def refusal_body(error: JubakoError) -> dict[str, Any]:
-    """Return what a caller reads about an error."""
+    """Return the body of an error response."""
     body: dict[str, Any] = {"error": error.message, "code": error.code}
     if isinstance(error, InvalidRequest):
         body["field"] = error.field
@@ -30,14 +30,14 @@ def refusal_body(error: JubakoError) -> dict[str, Any]:
 
 
 def refusal(error: JubakoError) -> JSONResponse:
-    """Return the answer to an error."""
+    """Return the response to an error."""
     return error_answer(error, refusal_body(error))
 
 
 def error_answer(
     error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an answer to an error in any contract's shape; it says when to try again, if that may help."""
+    """Return an error response with a contract's own body, and `Retry-After` where retrying may help."""
     retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
     return JSONResponse(body, status or error.status, {**retry, **(headers or {})})
 

@@ -1,4 +1,4 @@
-"""The bound on a request's size, for every address of the server."""
+"""The limit on the size of request bodies, for every address of the server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.errors import TooLarge
 
 
 class UploadLimit:
-    """ASGI middleware: answers 413 to a body that says it is too large, or that turns out to be."""
+    """ASGI middleware: answers 413 to a body whose declared or actual length is too large."""
 
     def __init__(self, app: ASGIApp, max_bytes: int, contracts: ContractTable) -> None:
         self._contracts = contracts
@@ -41,7 +41,7 @@ class UploadLimit:
             if seen <= self._max_bytes:
                 await send(message)
             elif not answered:
-                # Whatever the application made of the error, this is what it was.
+                # In place of whatever the application made of the error.
                 answered = True
                 await self._refusal(scope)(scope, receive, send)
 
@@ -49,5 +49,5 @@ class UploadLimit:
 
     def _refusal(self, scope: Scope) -> ASGIApp:
         return self._contracts.refusal_for(
-            scope["path"], TooLarge(f"the request's body has more than {self._max_bytes} bytes")
+            scope["path"], TooLarge(f"the request body is larger than {self._max_bytes} bytes")
         )

@@ -1,4 +1,4 @@
-"""What callers read about jobs: the contract's fields, and after them ours."""
+"""Jobs as clients see them: the contract's fields, then ours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 
+from api.http.files import file_url
 from api.http.refusals import error_answer, refusal_body
 from core.errors import JubakoError
 from jobs.job import Job, JobState
@@ -17,19 +18,19 @@ SUBMITTED = "Task submitted. Use /api/{session_id}/status to check progress."
 
 
 def submitted(job: Job) -> dict[str, Any]:
-    """Answer to a submission. A result that was there already makes the job complete at once."""
+    """Return the answer to a submission; a job that reuses a stored result is already completed."""
     return {"session_id": job.id, "status": job.state, "message": SUBMITTED}
 
 
 def job_refusal(error: JubakoError) -> JSONResponse:
-    """Answer to an error: `detail` as the contract has it, and what our other routes say."""
+    """Return the response to an error: the contract's `detail`, and the fields of our other routes."""
     return error_answer(error, {"detail": error.message, **refusal_body(error)})
 
 
 async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
-    """Return how a job is; `base_url` is this server's address for results in its own folder."""
+    """Return a job's status; `base_url` is this server's address, for results in its own folder."""
     results = [
-        {"url": await _address(result.key, storage, base_url), "media_type": result.media_type, "seed": result.seed}
+        {"url": await file_url(result.key, storage, base_url), "media_type": result.media_type, "seed": result.seed}
         for result in job.results
     ]
     return {
@@ -49,7 +50,7 @@ async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]
 
 
 async def batch_status(batch_id: str, jobs: Sequence[Job], storage: Storage, base_url: str) -> dict[str, Any]:
-    """Return how a batch is: processing until all of its jobs have ended, failed if any failed."""
+    """Return a batch's status: processing until all of its jobs have ended, failed if any failed."""
     states = [job.state for job in jobs]
     return {
         "session_id": batch_id,
@@ -61,7 +62,7 @@ async def batch_status(batch_id: str, jobs: Sequence[Job], storage: Storage, bas
 
 
 def deliveries_of(job: Job) -> Mapping[str, Any]:
-    """Return what became of a job's webhook."""
+    """Return the attempts to deliver a job's webhook."""
     attempts = [delivery.model_dump(mode="json") for delivery in job.deliveries]
     return {"session_id": job.id, "webhook_url": job.webhook_url, "told": job.told, "deliveries": attempts}
 
@@ -75,8 +76,3 @@ def _state_of_all(states: Sequence[JobState]) -> JobState:
         if state in states:
             return state
     return JobState.COMPLETED
-
-
-async def _address(key: str, storage: Storage, base_url: str) -> str:
-    address = await storage.url(key)
-    return f"{base_url}{address}" if address.startswith("/") else address

@@ -1,4 +1,4 @@
-"""The job desk of this process, put together from the settings."""
+"""The job desk of this process, built from the settings."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What a caller of the job routes may say: the parameters and defaults of the contract, and everything that the typed
-APIs take beside.
+"""What a client may send to the job routes: the parameters and defaults of the contract, and all other parameters of
+the typed APIs.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ TASKS = {
 """Tasks by their names in addresses."""
 FILES = ("image", "mask", "images", "reference_image", "control_image")
 DOCUMENTED = {"width": 512, "height": 512, "num_inference_steps": 50, "guidance_scale": 7.5}
-"""The contract's defaults; a model that cannot do them uses its own."""
+"""The contract's defaults; a model uses its own instead of those it does not support."""
 DOCUMENTED_STRENGTH = 0.8
 
 
 def by_name(priority: object) -> object:
-    """`high`, `normal` and `low`, as well as 0, 1 and 2."""
+    """Accept `high`, `normal` and `low`, as well as 0, 1 and 2."""
     named = isinstance(priority, str) and priority.upper() in Priority.__members__
     return Priority[str(priority).upper()] if named else priority
 
 
 class JobForm(Draft):
-    """A draft, and how its result is made into files, and who is told."""
+    """A draft, the format of its result's files, and a webhook."""
 
     prompt: str = ""
     priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
     output_format: OutputFormat | None = Field(default=None, description="Default: png, or mp4 for videos.")
-    quality: int = Field(default=90, ge=1, le=100, description="For formats that have one.")
-    webhook_url: str | None = Field(default=None, max_length=2000, description="Told of the job's end.")
+    quality: int = Field(default=90, ge=1, le=100, description="For all formats but PNG, which is lossless, and GIF.")
+    webhook_url: str | None = Field(default=None, max_length=2000, description="Called when the job has ended.")
 
     @property
     def draft(self) -> Draft:
@@ -68,7 +68,7 @@ async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
 
 
 def _defaults(entry: Entry, task: Task, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The contract's defaults, as far as the model can do them; sizes follow an image where there is one."""
+    """Return the contract's defaults that the model supports; sizes follow the image where there is one."""
     settings = entry.tasks.get(task)
     if settings is None:
         return {}
@@ -84,10 +84,10 @@ def _fitting(settings: TaskSettings) -> dict[str, Any]:
     limits = settings.limits
     side = DOCUMENTED["width"]
     lowest, highest = limits.guidance_scale
-    able = {
+    supported = {
         "width": limits.min_px <= side <= limits.max_px and side % limits.multiple_px == 0,
         "num_inference_steps": DOCUMENTED["num_inference_steps"] <= limits.max_steps,
         "guidance_scale": lowest <= DOCUMENTED["guidance_scale"] <= highest,
     }
-    able["height"] = able["width"] = able["width"] and side * side <= limits.max_pixels
-    return {name: value for name, value in DOCUMENTED.items() if able[name]}
+    supported["height"] = supported["width"] = supported["width"] and side * side <= limits.max_pixels
+    return {name: value for name, value in DOCUMENTED.items() if supported[name]}

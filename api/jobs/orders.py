@@ -1,4 +1,4 @@
-"""What a caller of the job routes asks for, as orders for the desk."""
+"""Requests to the job routes, as orders for the job desk."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
 from api.http.context import current_gateway, current_maker, server_address
-from api.jobs.forms import FILES as FILES
 from api.jobs.forms import TASKS, by_name, job_form
 from api.storyboard.forms import story_of
 from core.caller import current_caller
@@ -23,7 +22,7 @@ from storyboard.story import Story
 
 
 class StoryOrder(Story):
-    """A story, and who is told of its end."""
+    """A story, its priority and its webhook."""
 
     priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
     webhook_url: str | None = Field(default=None, max_length=2000)
@@ -34,7 +33,7 @@ class StoryOrder(Story):
 
 
 async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, Any], **options: Any) -> Order:
-    """Check what is asked for, and count it; `kind` is its name in addresses. Raises JubakoError."""
+    """Check a request and charge its caller; `kind` is the task's name in addresses. Raises JubakoError."""
     common = {"caller": current_caller().name, "base_url": server_address(request), **options}
     if kind == STORYBOARD:
         return await _story(request, entry, fields, common)
@@ -67,7 +66,7 @@ async def _story(request: Request, entry: Entry, fields: dict[str, Any], common:
         output_format=form.output_format,
         kind=STORYBOARD,
         webhook_url=form.webhook_url,
-        # With a deadline it may end with some of its frames.
+        # With a deadline it may end with only some of its frames.
         repeatable="seed" in form.model_fields_set and form.deadline_s is None,
         **common,
     )

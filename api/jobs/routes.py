@@ -17,23 +17,23 @@ from api.http.context import current_desk, current_gateway, current_storage, ser
 from api.http.contract import contract_app
 from api.http.parsing import plain_values, read_fields
 from api.http.refusals import refusal_body
-from api.http.sse import event_text
+from api.http.streams import EVENT_STREAM, event_text
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
-from api.jobs.orders import FILES, order_of
+from api.jobs.forms import FILES
+from api.jobs.orders import order_of
+from api.operations.status import server_status
 from core.errors import Busy, InvalidRequest, JubakoError
-from core.version import VERSION
 from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from processes.closing_stream import ClosingResponse
-from settings import settings
 
 MAX_BATCH = 100
 """Requests in one batch."""
 
 
 class Batch(BaseModel):
-    """Many requests, followed by one id."""
+    """Many requests that share one id."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,22 +49,8 @@ router = APIRouter()
 
 @router.get("/api/health")
 async def health() -> JSONResponse:
-    """Say whether the server, Redis and storage answer."""
-    return JSONResponse(await health_body())
-
-
-async def health_body() -> dict[str, Any]:
-    """Return what programs read at `/` and `/api/health`."""
-    records = await current_desk().is_reachable()
-    stored = await current_storage().is_reachable()
-    redis = "not configured" if settings().redis is None else "connected" if records else "disconnected"
-    return {
-        "status": "healthy" if records and stored else "degraded",
-        "message": "Image/Video Generation Server is running",
-        "version": VERSION,
-        "redis": redis,
-        "storage": "connected" if stored else "disconnected",
-    }
+    """Report whether the server, Redis and storage respond."""
+    return JSONResponse(await server_status())
 
 
 @router.get("/api/jobs")
@@ -84,20 +70,21 @@ async def jobs(
 
 
 @router.post("/api/batch", status_code=202)
-async def batch(request: Request, wanted: Batch) -> JSONResponse:
+async def batch(request: Request, submitted_batch: Batch) -> JSONResponse:
     """Submit many requests, all or none."""
     batch_id = str(uuid.uuid4())
-    orders = [await _batched(request, fields, number, batch_id) for number, fields in enumerate(wanted.requests)]
+    members = enumerate(submitted_batch.requests)
+    orders = [await _member_order(request, fields, number, batch_id) for number, fields in members]
     accepted: list[Job] = []
     try:
         for order in orders:
-            accepted.append(await current_desk().submit(order))  # noqa: PERF401, since what is accepted is needed on failure
+            accepted.append(await current_desk().submit(order))  # noqa: PERF401 - on failure, those before are cancelled
     except JubakoError:
         for job in accepted:
             await current_desk().cancel(job.id)
         raise
-    members = [job.id for job in accepted]
-    return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": members}, 202)
+    session_ids = [job.id for job in accepted]
+    return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": session_ids}, 202)
 
 
 @router.post("/api/{model}/{kind}")
@@ -116,7 +103,7 @@ async def submit(
 
 @router.get("/api/{session_id}/status")
 async def status(request: Request, session_id: str) -> JSONResponse:
-    """Say how a job, or a batch, is."""
+    """Report the status of a job or a batch."""
     try:
         job = await current_desk().get(session_id)
         answer = await status_of(job, current_storage(), server_address(request))
@@ -128,7 +115,7 @@ async def status(request: Request, session_id: str) -> JSONResponse:
 
 @router.get("/api/{session_id}/result")
 async def result(request: Request, session_id: str, index: Annotated[int, Query(ge=0)] = 0) -> Response:
-    """Lead to the result; 409 while there is none."""
+    """Redirect to the result; 409 while there is none."""
     answer = await status_of(await current_desk().get(session_id), current_storage(), server_address(request))
     if index >= len(answer["results"]):
         return JSONResponse({"detail": f"there is no result {index}", **answer}, 409)
@@ -137,13 +124,13 @@ async def result(request: Request, session_id: str, index: Annotated[int, Query(
 
 @router.get("/api/{session_id}/webhook")
 async def webhook(session_id: str) -> JSONResponse:
-    """List the attempts to tell a job's webhook."""
+    """List the attempts to deliver a job's webhook."""
     return JSONResponse(deliveries_of(await current_desk().get(session_id)))
 
 
 @router.delete("/api/{session_id}")
 async def cancel(request: Request, session_id: str) -> JSONResponse:
-    """Cancel a job that has not ended, or all of a batch; the answer says how it is then."""
+    """Cancel a job that has not ended, or all jobs of a batch; answer with the status afterwards."""
     try:
         return JSONResponse(
             await status_of(await current_desk().cancel(session_id), current_storage(), server_address(request))
@@ -155,10 +142,10 @@ async def cancel(request: Request, session_id: str) -> JSONResponse:
 
 @router.get("/api/{session_id}/events")
 async def events(session_id: str) -> Response:
-    """Follow a job as server-sent events, down to the one that ends it."""
+    """Follow a job as server-sent events, until it ends."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
     await current_desk().get(session_id)
-    return ClosingResponse(_followed(session_id), "text/event-stream")
+    return ClosingResponse(_event_texts(session_id), EVENT_STREAM)
 
 
 @router.websocket("/api/{session_id}/events")
@@ -166,8 +153,8 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
     """Follow a job over a WebSocket: one JSON object for each event."""
     await socket.accept()
     try:
-        async with aclosing(current_desk().watch(session_id)) as happenings:
-            async for event in happenings:
+        async with aclosing(current_desk().watch(session_id)) as watched:
+            async for event in watched:
                 await socket.send_json(event)
     except JubakoError as error:
         await socket.send_json({"event": "error", **refusal_body(error)})
@@ -176,28 +163,28 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
     await socket.close()
 
 
-async def _followed(session_id: str) -> AsyncGenerator[str, None]:
-    async with aclosing(current_desk().watch(session_id)) as happenings:
-        async for event in happenings:
+async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
+    async with aclosing(current_desk().watch(session_id)) as watched:
+        async for event in watched:
             data = {name: value for name, value in event.items() if name != "event"}
             yield event_text(event["event"], data)
 
 
-async def _batched(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:
-    """One request of a batch as an order. Raises InvalidRequest that says which one is wrong."""
+async def _member_order(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:
+    """Return the order of one request in a batch. Raises InvalidRequest, which names the request that is wrong."""
     try:
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
         return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id)
     except Busy:
-        # The caller's rate, or the server's, and no mistake in the request.
+        # A limit of the caller's or of the server, not a mistake in the request.
         raise
     except JubakoError as error:
         raise InvalidRequest(f"requests.{number}", error.message) from error
 
 
 @asynccontextmanager
-async def _working(_: Starlette) -> AsyncIterator[None]:
+async def _open_desk(_: Starlette) -> AsyncIterator[None]:
     await current_desk().open()
     try:
         yield
@@ -205,11 +192,11 @@ async def _working(_: Starlette) -> AsyncIterator[None]:
         await current_desk().close()
 
 
-desk_app = Starlette(lifespan=_working)
-"""Has no routes: the desk works as long as the server runs, however often its contract is mounted."""
+desk_app = Starlette(lifespan=_open_desk)
+"""Has no routes: it keeps the desk open while the server runs, however often the jobs contract is mounted."""
 
 jobs_app = contract_app("Jobs", router, job_refusal)
 generator_app = contract_app("Image/Video Generation Server", router, job_refusal)
-"""For a prefix of its own, where the addresses of the root are this contract's too."""
+"""For its prefix, with the addresses that all contracts share at the root."""
 for path in ("/", "/health"):
     generator_app.add_api_route(path, health)

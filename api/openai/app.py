@@ -10,45 +10,44 @@ from starlette.exceptions import HTTPException
 
 from api.http.context import current_gateway, server_address
 from api.http.contract import contract_app
-from api.http.leaving import unless_caller_leaves
+from api.http.disconnects import unless_disconnected
+from api.http.request_body import described_body
+from api.http.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
-from api.openai.drafting import accept
+from api.openai.drafting import admit
 from api.openai.errors import openai_refusal, protocol_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
-from api.openai.schemas import body_of
-from api.openai.streaming import server_sent
+from api.openai.streaming import stream_events
 from api.operations import status
-from api.typed.streaming import resumed
 from core.request import Task
 from core.version import VERSION
 from gateway.metrics import measured
-from processes.closing_stream import ClosingResponse
 
 TITLE = "Jubako: OpenAI Images API"
 JSON, MULTIPART = "application/json", "multipart/form-data"
 
 images = APIRouter(prefix="/v1")
-front = APIRouter()
+alone = APIRouter()
 
 
-@images.post("/images/generations", openapi_extra=body_of(GenerationForm, JSON))
+@images.post("/images/generations", openapi_extra=described_body(GenerationForm.model_json_schema(), JSON))
 async def generations(request: Request) -> Response:
-    """Draw pictures from a prompt."""
+    """Generate images from a prompt."""
     return await _answer(request, GenerationForm)
 
 
-@images.post("/images/edits", openapi_extra=body_of(EditForm, MULTIPART, JSON))
+@images.post("/images/edits", openapi_extra=described_body(EditForm.model_json_schema(), MULTIPART, JSON))
 async def edits(request: Request) -> Response:
-    """Change pictures as a prompt says; with a mask, only where it is transparent."""
+    """Edit images by a prompt; with a mask, only where it is transparent."""
     return await _answer(request, EditForm)
 
 
-@images.post("/images/variations", openapi_extra=body_of(VariationForm, MULTIPART, JSON))
+@images.post("/images/variations", openapi_extra=described_body(VariationForm.model_json_schema(), MULTIPART, JSON))
 async def variations(request: Request) -> Response:
-    """Draw pictures that look like one."""
+    """Generate variations of an image."""
     return await _answer(request, VariationForm)
 
 
@@ -60,25 +59,25 @@ async def models() -> JSONResponse:
 
 @images.get("/models/{model:path}")
 async def model(model: str) -> JSONResponse:
-    """Say what one model can do; aliases and repositories of the hub are names too."""
+    """Describe one model, by its id, an alias or its repository on the Hugging Face Hub."""
     return JSONResponse(model_object(current_gateway().catalogue, model))
 
 
 @images.websocket("/images/stream")
 async def stream(websocket: WebSocket) -> None:
-    """Draw one request, telling all that happens."""
+    """Generate one request, streaming all of its events."""
     await socket.serve(websocket)
 
 
-@front.get("/health")
+@alone.get("/health")
 async def health(request: Request) -> Response:
-    """Say how the models are."""
+    """Report the state of the models."""
     return await status.health(request)
 
 
-@front.get("/")
+@alone.get("/")
 async def info() -> JSONResponse:
-    """Say which routes the default model can answer."""
+    """List the routes, and whether the default model supports each."""
     tasks = current_gateway().catalogue.default.tasks
     routes = {
         "/v1/images/generations": Task.TEXT_TO_IMAGE in tasks,
@@ -89,11 +88,11 @@ async def info() -> JSONResponse:
     return JSONResponse({"name": TITLE, "version": VERSION, "model": model, "endpoints": routes})
 
 
-front.include_router(images)
+alone.include_router(images)
 openai_app = contract_app(TITLE, images, openai_refusal)
 """At the root, beside the other contracts."""
-openai_alone = contract_app(TITLE, front, openai_refusal)
-"""Under its own prefix, with the addresses that the root shares."""
+openai_alone = contract_app(TITLE, alone, openai_refusal)
+"""Under its prefix, with the addresses that all contracts share at the root."""
 
 
 @openai_app.exception_handler(HTTPException)
@@ -105,15 +104,13 @@ async def _not_answered(_: Request, error: HTTPException) -> Response:
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:
     form = await read_form(request, form_type)
     if form.stream:
-        events = server_sent(current_gateway(), form)
-        first = await unless_caller_leaves(request, anext(events))
-        return ClosingResponse(resumed(first, events), "text/event-stream")
-    return JSONResponse(await unless_caller_leaves(request, _drawn(form, server_address(request))))
+        return await unless_disconnected(request, started_stream(stream_events(current_gateway(), form)))
+    return JSONResponse(await unless_disconnected(request, _body(form, server_address(request))))
 
 
-async def _drawn(form: ImagesForm, base_url: str) -> dict[str, Any]:
+async def _body(form: ImagesForm, base_url: str) -> dict[str, Any]:
     with measured() as measure:
         gateway = current_gateway()
-        accepted = await accept(gateway, form)
-        measure.model, measure.task = accepted.request.model, accepted.request.task
-        return await answer(gateway, accepted, base_url)
+        admitted = await admit(gateway, form)
+        measure.model, measure.task = admitted.request.model, admitted.request.task
+        return await answer(gateway, admitted, base_url)

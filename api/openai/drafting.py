@@ -1,4 +1,4 @@
-"""From a form to an admitted request: which task is meant, which model does it, with how many steps."""
+"""From a form to an admitted request: which task is meant, which model serves it, with how many steps."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ HIGH_FIDELITY = 0.6
 
 
 @dataclass(frozen=True)
-class Accepted:
-    """A checked request and how its caller wants to have the answer."""
+class AdmittedImages:
+    """An admitted request, and the form that says how to answer it."""
 
     form: ImagesForm
     request: GenerationRequest
 
 
-async def accept(gateway: Gateway, form: ImagesForm, progress: bool = False) -> Accepted:
-    """Check a form. Raises InvalidRequest or UnknownModel."""
+async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> AdmittedImages:
+    """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
     _check_stream(form)
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else catalogue.get(form.model)
@@ -39,24 +39,24 @@ async def accept(gateway: Gateway, form: ImagesForm, progress: bool = False) -> 
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
     request = await gateway.admit(_draft(form, entry, task, progress))
-    return Accepted(form, _with_previews(request, form, entry))
+    return AdmittedImages(form, _with_previews(request, form, entry))
 
 
 def _check_stream(form: ImagesForm) -> None:
     if form.partial_images and not form.stream:
         raise InvalidRequest("partial_images", "are only sent in a stream; set stream to true")
     if form.stream and form.response_format == "url":
-        raise InvalidRequest("response_format", "events carry pictures as b64_json; url is for answers without stream")
+        raise InvalidRequest("response_format", "must be b64_json in a stream; url is for answers without stream")
     if form.output_format == "png" and form.output_compression not in (None, 100):
-        raise InvalidRequest("output_compression", "is for jpeg and webp; png keeps every pixel as it is")
+        raise InvalidRequest("output_compression", "is for jpeg and webp; png is lossless")
 
 
 def _task_of(form: ImagesForm, entry: Entry) -> Task:
     match form:
         case EditForm(mask=None):
-            # A model that follows no instructions can still draw after a picture.
-            draws_after = Task.EDIT not in entry.tasks and Task.IMAGE_TO_IMAGE in entry.tasks
-            return Task.IMAGE_TO_IMAGE if draws_after else Task.EDIT
+            # A model that does not follow instructions may still start from an image.
+            starts_from_image = Task.EDIT not in entry.tasks and Task.IMAGE_TO_IMAGE in entry.tasks
+            return Task.IMAGE_TO_IMAGE if starts_from_image else Task.EDIT
         case EditForm():
             return Task.INPAINT
         case VariationForm():
@@ -85,7 +85,7 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
             priority=form.priority,
             strength=_strength(form, settings, task),
             progress=progress,
-            **_pictures(form, entry, task),
+            **_images(form, entry, task),
         )
     except ValidationError as error:
         raise WrongField(error) from error
@@ -102,7 +102,7 @@ def _guidance_scale(form: ImagesForm) -> float | None:
     if form.true_cfg_scale is None:
         return form.guidance_scale
     if form.guidance_scale is not None:
-        raise InvalidRequest("true_cfg_scale", "is another name of guidance_scale; give one of them")
+        raise InvalidRequest("true_cfg_scale", "is another name for guidance_scale; give only one of them")
     return form.true_cfg_scale
 
 
@@ -111,30 +111,30 @@ def _strength(form: ImagesForm, settings: TaskSettings, task: Task) -> float | N
     if fidelity is None:
         return form.strength
     if task is not Task.IMAGE_TO_IMAGE:
-        raise InvalidRequest("input_fidelity", f"has no meaning for {task.value}, which always sees the whole image")
+        raise InvalidRequest("input_fidelity", f"does not apply to {task.value}, which always sees the whole image")
     if fidelity == "low" or form.strength is not None:
         return form.strength
     return settings.defaults.strength * HIGH_FIDELITY
 
 
-def _pictures(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
+def _images(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
     if not isinstance(form, EditForm | VariationForm):
         return {}
     if task is Task.EDIT:
         return {"images": form.image}
     if len(form.image) > 1:
         raise InvalidRequest(
-            "image", f"are {len(form.image)}; {entry.id} does {task.value}, which starts from one image"
+            "image", f"{len(form.image)} were given; {entry.id} does {task.value}, which starts from one image"
         )
     return {"image": form.image[0], "mask": form.mask if isinstance(form, EditForm) else None}
 
 
 def _with_previews(request: GenerationRequest, form: ImagesForm, entry: Entry) -> GenerationRequest:
-    """The same request with as many previews as are wanted, evenly spaced."""
+    """Return the request with as many previews as the form asks for, evenly spaced."""
     if not form.partial_images:
         return request
     if entry.preview is None:
         raise InvalidRequest("partial_images", f"{entry.id} has no previews; leave it out, or ask for 0")
-    # Only now it is known how many steps there are.
+    # The number of steps is known only once the request is admitted.
     every = max(1, request.denoising_steps // (form.partial_images + 1))
     return request.model_copy(update={"preview_every": every})

@@ -1,6 +1,6 @@
 """Errors as OpenAI's clients understand them: `{"error": {"message", "type", "param", "code"}}`.
 
-The status decides which exception a client raises; the codes are OpenAI's where it has one for the case.
+The status decides which exception a client raises; the codes are OpenAI's wherever it has one.
 """
 
 from __future__ import annotations
@@ -26,26 +26,27 @@ PARAMS = {
     "task": "model",
     "body": None,
 }
-"""Fields of a draft that OpenAI calls otherwise."""
+"""OpenAI's names for fields of a draft, where they differ."""
 _CODES = {
     "missing": "missing_required_parameter",
     "extra_forbidden": "unknown_parameter",
 }
-"""By the type of pydantic's mistake."""
+"""By the type of pydantic's error."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
 class WrongField(InvalidRequest):
-    """A field is missing, unknown or has a value that no model takes."""
+    """A field is missing, unknown or has a value that no model allows."""
 
     def __init__(self, error: ValidationError) -> None:
         form, kind = InvalidForm(error), error.errors()[0]["type"]
-        super().__init__(form.field, "is no parameter of this address" if kind == "extra_forbidden" else form.reason)
+        reason = "is not a parameter of this endpoint" if kind == "extra_forbidden" else form.reason
+        super().__init__(form.field, reason)
         self.openai_code = _CODES.get(kind, "invalid_value")
 
 
 class CannotDo(InvalidRequest):
-    """The model has no pipeline for what was asked; says what it can do, and which served models can do it."""
+    """The model does not support the task; the message names what it can do, and which served models can."""
 
     openai_code = "unsupported_task"
 
@@ -58,7 +59,7 @@ class CannotDo(InvalidRequest):
 
 
 def openai_error(error: JubakoError) -> dict[str, Any]:
-    """Return the body of an answer to an error."""
+    """Return the body of an error response."""
     message, param, code = error.message, None, error.code
     if isinstance(error, InvalidRequest):
         param, code = PARAMS.get(error.field, error.field), _code_of(error)
@@ -76,14 +77,14 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
 
 
 def openai_refusal(error: JubakoError) -> JSONResponse:
-    """Return the answer to an error, with what OpenAI's clients look at before they try again."""
-    # Clients repeat every 5xx twice by themselves; what failed for its own sake would only fail again.
-    hopeless = error.status >= 500 and not isinstance(error, Busy | RunnerLost)
-    return error_answer(error, openai_error(error), headers={"x-should-retry": "false"} if hopeless else None)
+    """Return the response to an error, with the header that OpenAI's clients check before they retry."""
+    # Clients retry every 5xx twice by default; a request that failed by itself would only fail again.
+    futile = error.status >= 500 and not isinstance(error, Busy | RunnerLost)
+    return error_answer(error, openai_error(error), headers={"x-should-retry": "false"} if futile else None)
 
 
 def protocol_refusal(error: HTTPException) -> JSONResponse:
-    """Return the answer to what is wrong before any route is asked, such as the method."""
+    """Return the response to a mistake that no route sees, such as a wrong method."""
     body = {"message": error.detail, "type": _type_of(error.status_code), "param": None, "code": None}
     return JSONResponse({"error": body}, error.status_code, error.headers)
 

@@ -1,7 +1,7 @@
-"""What a caller of the OpenAI routes may say: OpenAI's parameters, and after them those of diffusers.
+"""What a client may send to the OpenAI routes: OpenAI's parameters, then those of diffusers.
 
-The descriptions of OpenAI's parameters are in https://platform.openai.com/docs/api-reference/images; what is said
-here is what they do on this server.
+OpenAI's parameters are documented in https://platform.openai.com/docs/api-reference/images; the descriptions here
+say what they do on this server.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from core.draft import Loras, Strength
 from core.request import Pixels, Priority
 
 UNSUPPORTED = {
-    "style": "is not known to the models here; describe the style in the prompt",
+    "style": "is not supported; describe the style in the prompt",
     "markup": "is not supported; describe the change in the prompt, or mark its place with a mask",
-    "complexity": "is not supported; quality and num_inference_steps say how much work to spend",
-    "frame_count": "is not supported; pictures here do not move",
-    "frame_duration_ms": "is not supported; pictures here do not move",
-    "svg": "is not supported; pictures here are made of pixels",
+    "complexity": "is not supported; quality and num_inference_steps set how much work to spend",
+    "frame_count": "is not supported; this server's images are not animated",
+    "frame_duration_ms": "is not supported; this server's images are not animated",
+    "svg": "is not supported; this server generates raster images only",
 }
-"""Parameters of OpenAI's that no model here can honour."""
+"""OpenAI's parameters that no model here supports."""
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 class ImagesForm(BaseModel):
-    """What all routes have in common; it is never used by itself."""
+    """The parameters that all routes share; never used by itself."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
     )
 
     events: ClassVar[str]
-    """What the names of streamed events begin with."""
+    """The prefix of the names of streamed events."""
 
     model: str | None = Field(default=None, description="An id of GET /v1/models. Default: the first model served.")
-    n: int = Field(default=1, ge=1, le=10, description="Pictures to draw, with seed, seed + 1, ...")
+    n: int = Field(default=1, ge=1, le=10, description="Images to generate, with seed, seed + 1, ...")
     size: str = Field(
         default="auto",
         description="WIDTHxHEIGHT within the model's limits; auto is the model's own size, or that of the image.",
@@ -47,34 +47,38 @@ class ImagesForm(BaseModel):
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = Field(
         default="auto",
         description="How many denoising steps, as a share of the model's default: low a half, medium (auto, standard) "
-        "all, high (hd) one and a half, xhigh two, max three times as many. num_inference_steps goes before.",
+        "all, high (hd) one and a half, xhigh two, max three times as many. num_inference_steps takes precedence.",
     )
-    response_format: Literal["b64_json", "url"] = Field(default="b64_json", description="url keeps the picture.")
-    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the pictures.")
+    response_format: Literal["b64_json", "url"] = Field(
+        default="b64_json", description="url stores the image and answers with its URL."
+    )
+    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the images.")
     output_compression: int | None = Field(
         default=None, ge=0, le=100, description="Quality of jpeg and webp files; 100 is the default, and the best."
     )
     background: Literal["auto", "opaque", "transparent"] = Field(
-        default="auto", description="auto and opaque are the same; transparent is refused: no model here draws it."
+        default="auto", description="auto and opaque are the same; transparent is refused: no model here supports it."
     )
     moderation: Literal["auto", "low"] = Field(
-        default="auto", description="Accepted; what is checked is the operator's choice."
+        default="auto", description="Accepted and ignored; the operator decides what is checked."
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(
-        default=0, ge=0, le=3, description="Previews of each picture, when streaming; in the picture's size."
+        default=0, ge=0, le=3, description="Previews of each image, when streaming; in the image's size."
     )
-    user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which goes before.")
+    user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which takes precedence.")
     safety_identifier: str | None = Field(
-        default=None, max_length=512, description="The caller's name for their user; comes back in the answer."
+        default=None, max_length=512, description="The client's name for its user; returned in the answer."
     )
 
     num_inference_steps: int | None = Field(default=None, ge=1, description="Denoising steps.")
     guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     true_cfg_scale: float | None = Field(default=None, ge=0, description="Qwen's name for guidance_scale.")
-    negative_prompt: str = Field(default="", description="What to keep out of the picture.")
+    negative_prompt: str = Field(default="", description="What to keep out of the image.")
     seed: int | None = Field(
-        default=None, ge=0, description="Same seed and parameters, same picture. Default: random; the answer names it."
+        default=None,
+        ge=0,
+        description="The same seed and parameters give the same image. Default: random; the answer names it.",
     )
     strength: Strength = None
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
@@ -84,7 +88,7 @@ class ImagesForm(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, fields: Any) -> Any:
-        """Clients send null for what their caller left out."""
+        """Drop nulls, which clients send for parameters that were left out."""
         return {name: value for name, value in fields.items() if value is not None}
 
     @field_validator("size")
@@ -98,18 +102,18 @@ class ImagesForm(BaseModel):
     @classmethod
     def _opaque(cls, background: str) -> str:
         if background == "transparent":
-            raise PydanticCustomError("background", "no model here draws transparent pictures; choose auto or opaque")
+            raise PydanticCustomError("background", "no model here generates transparency; choose auto or opaque")
         return background
 
     @property
     def sides(self) -> tuple[int | None, int | None]:
-        """Width and height; nothing for auto."""
+        """Width and height; None for auto."""
         match = _SIZE.fullmatch(self.size)
         return (int(match[1]), int(match[2])) if match else (None, None)
 
     @property
     def shown_quality(self) -> str:
-        """The quality by the names that answers use."""
+        """The quality, by the names that answers use."""
         return {"auto": "medium", "standard": "medium", "hd": "high"}.get(self.quality, self.quality)
 
     @property
@@ -122,7 +126,7 @@ class ImagesForm(BaseModel):
         return self.safety_identifier or self.user
 
 
-Prompt = Annotated[str, Field(description="What to draw.", examples=["a red apple on a blue background"])]
+Prompt = Annotated[str, Field(description="What to generate.", examples=["a red apple on a blue background"])]
 
 
 class GenerationForm(ImagesForm):
@@ -139,8 +143,10 @@ class EditForm(ImagesForm):
     events: ClassVar[str] = "image_edit"
 
     prompt: Prompt
-    image: tuple[Pixels, ...] = Field(min_length=1, description="The pictures to edit; repeat the field for several.")
-    mask: Pixels | None = Field(default=None, description="Of the image's size; where it is transparent is drawn anew.")
+    image: tuple[Pixels, ...] = Field(min_length=1, description="The images to edit; repeat the field for several.")
+    mask: Pixels | None = Field(
+        default=None, description="Where to repaint: where it is transparent. Same size as the image."
+    )
     input_fidelity: Literal["low", "high"] | None = Field(
         default=None, description="high stays closer to the image, for models that edit by image-to-image."
     )
@@ -151,4 +157,4 @@ class VariationForm(ImagesForm):
 
     events: ClassVar[str] = "image_edit"
 
-    image: tuple[Pixels, ...] = Field(min_length=1, max_length=1, description="The picture to vary.")
+    image: tuple[Pixels, ...] = Field(min_length=1, max_length=1, description="The image to vary.")

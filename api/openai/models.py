@@ -1,4 +1,4 @@
-"""Models as OpenAI lists them, and what each can do."""
+"""Models as OpenAI's API lists them, plus what each can do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 
 STARTED_AT = int(time.time())
-"""What `created` says: nobody knows when weights were made."""
+"""The value of `created`, since weights do not say when they were made."""
 
 
 def model_list(catalogue: Catalogue) -> dict[str, Any]:
@@ -33,5 +33,5 @@ def model_object(catalogue: Catalogue, name: str) -> dict[str, Any]:
 
 
 def _owner(entry: Entry) -> str:
-    """The organisation that a repository of the hub belongs to."""
+    """Return the organisation on the Hugging Face Hub that the model's repository belongs to."""
     return entry.source.repo.partition("/")[0] if entry.source.repo else "jubako"

@@ -1,4 +1,4 @@
-"""From bodies to forms: JSON, and multipart as OpenAI's clients write it."""
+"""Bodies as forms: JSON, and multipart as OpenAI's clients write it."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
     images: list[bytes] = fields.get("image", []) + fields.get("image[]", [])
     masks: list[bytes] = fields.get("mask", [])
     if len(images) > MAX_IMAGES:
-        raise InvalidRequest("image", f"are {len(images)}; at most {MAX_IMAGES} are allowed")
+        raise InvalidRequest("image", f"{len(images)} were given; at most {MAX_IMAGES} are allowed")
     if len(masks) > 1:
-        raise InvalidRequest("mask", "are several; it is one, and that of the first image")
+        raise InvalidRequest("mask", f"{len(masks)} were given; only one is allowed, for the first image")
     decoded: dict[str, Any] = {}
     if images:
         decoded["image"] = await asyncio.to_thread(_images, images)
@@ -64,14 +64,14 @@ def _images(files: Sequence[bytes]) -> tuple[Image.Image, ...]:
 
 
 async def _with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Put together what clients make of a list of objects in a form: `loras[][name]` and `loras[][scale]`, repeated."""
+    """Rebuild the list of LoRAs, which clients write in a form as repeated `loras[][name]` and `loras[][scale]`."""
     keys = [name for name in fields if name.startswith(_LORAS)]
     if not keys:
         return fields
-    # Parsed before, and only looked at once more.
+    # Parsed already; this returns the same form.
     form = await request.form()
     columns = {name.removeprefix(_LORAS).strip("[]") or "name": form.getlist(name) for name in keys}
     if len({len(column) for column in columns.values()}) > 1:
-        raise InvalidRequest("loras", "in a form, give a scale to each or to none; or write the list as JSON")
+        raise InvalidRequest("loras", "in a form, give a scale to every LoRA or to none; or write the list as JSON")
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     return {**{name: value for name, value in fields.items() if name not in keys}, "loras": rows}

@@ -1,10 +1,10 @@
-"""WebSocket `/v1/images/stream`: one request in, progress, previews and pictures out; closing it cancels.
+"""WebSocket `/v1/images/stream`: one request in, progress, previews and images out; closing it cancels.
 
-The caller sends the fields of generations, or with `image` those of edits, files as base64. It is told of
+The client sends the fields of generations, or with `image` those of edits, files as base64. It receives
 
     {"type": "loading", "progress"}   {"type": "queued", "position"}   {"type": "started", "waited_s"}
-    {"type": "step", "index", "step", "steps"}   and of the events of a stream;
-    {"type": "done", "images"}   or   {"type": "error", "error": {...}}   is the last.
+    {"type": "step", "index", "step", "steps"}   and the events of a stream;
+    {"type": "done", "images"}   or   {"type": "error", "error": {...}}   comes last.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from typing import Any
 from fastapi import WebSocket, WebSocketDisconnect
 
 from api.http.context import current_gateway
-from api.openai.drafting import Accepted, accept
+from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_of
-from api.openai.streaming import rendered
+from api.openai.streaming import render_event
 from core.errors import InvalidRequest, JubakoError, TooLarge
 from core.events import Event, Loading, Queued, Result, Started, Step
 from core.tasks import first_of
@@ -35,7 +35,7 @@ async def serve(socket: WebSocket) -> None:
     await socket.accept()
     with suppress(WebSocketDisconnect):
         try:
-            await first_of(_draw(socket, await _received(socket)), _closed(socket), WebSocketDisconnect())
+            await first_of(_generate(socket, await _received(socket)), _closed(socket), WebSocketDisconnect())
         except JubakoError as error:
             await socket.send_json({"type": "error", **openai_error(error)})
         await socket.close()
@@ -54,36 +54,35 @@ async def _closed(socket: WebSocket) -> None:
         pass
 
 
-async def _draw(socket: WebSocket, request: str | bytes) -> None:
+async def _generate(socket: WebSocket, request: str | bytes) -> None:
     with measured() as measure:
         form = await _form(request)
         gateway = current_gateway()
-        accepted = await accept(gateway, form, progress=True)
-        measure.model, measure.task = accepted.request.model, accepted.request.task
+        admitted = await admit(gateway, form, progress=True)
+        measure.model, measure.task = admitted.request.model, admitted.request.task
         results = 0
-        async with aclosing(gateway.draw(accepted.request)) as events:
+        async with aclosing(gateway.draw(admitted.request)) as events:
             async for event in events:
                 results += isinstance(event, Result)
-                if body := await asyncio.to_thread(_rendered, event, accepted):
+                if body := await asyncio.to_thread(_render_event, event, admitted):
                     await socket.send_json(body)
     await socket.send_json({"type": "done", "images": results})
 
 
 async def _form(request: str | bytes) -> GenerationForm | EditForm:
     if len(request) > settings().max_upload_bytes:
-        raise TooLarge(f"the request has more than {settings().max_upload_bytes} bytes")
+        raise TooLarge(f"the request is larger than {settings().max_upload_bytes} bytes")
     try:
         fields = json.loads(request)
     except (ValueError, RecursionError) as error:
         raise InvalidRequest("body", f"is not JSON: {error}") from error
     if not isinstance(fields, dict):
         raise InvalidRequest("body", "must be a JSON object of fields")
-    # A socket is a stream, whether its caller says so or not.
-    asked = {**fields, "stream": True}
-    return await form_of(asked, EditForm if "image" in fields else GenerationForm)
+    # A socket is always a stream, whatever the field says.
+    return await form_of({**fields, "stream": True}, EditForm if "image" in fields else GenerationForm)
 
 
-def _rendered(event: Event, accepted: Accepted) -> dict[str, Any] | None:
+def _render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | None:
     if isinstance(event, Loading | Queued | Started | Step):
         return {"type": type(event).__name__.lower(), **asdict(event)}
-    return rendered(event, accepted)
+    return render_event(event, admitted)

@@ -1,6 +1,6 @@
-"""A drawing as events: `image_generation.*` and `image_edit.*`, with the fields that OpenAI's clients expect.
+"""A request as events: `image_generation.*` and `image_edit.*`, with the fields that OpenAI's clients expect.
 
-Beside those, `index` says which of `n` pictures an event is about, and a completed one names its `seed`.
+In addition, `index` says which of `n` images an event is about, and a completed image has its `seed`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import Any
 
 from PIL import Image
 
-from api.http.sse import event_text
-from api.openai.answers import facts, file_of, usage
-from api.openai.drafting import Accepted, accept
+from api.http.streams import event_text
+from api.openai.answers import common_fields, file_of, usage
+from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
 from core.errors import JubakoError
@@ -27,20 +27,20 @@ from gateway.media.encoding import PNG_COMPRESS_LEVEL
 from gateway.metrics import measured
 
 KEEP_ALIVE = ": \n\n"
-"""A comment, which clients skip; it shows them, and proxies, that the server is still working."""
+"""A comment, which clients skip; it shows them and proxies that the server is still working."""
 
 
-async def server_sent(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str, None]:
-    """Draw and yield server-sent events. Raises JubakoError before the first only; later errors are events."""
+async def stream_events(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str, None]:
+    """Generate, and yield server-sent events. Raises JubakoError only before the first; later errors are events."""
     begun = False
     try:
         with measured() as measure:
-            accepted = await accept(gateway, form)
-            measure.model, measure.task = accepted.request.model, accepted.request.task
-            async with aclosing(gateway.draw(accepted.request)) as events:
+            admitted = await admit(gateway, form)
+            measure.model, measure.task = admitted.request.model, admitted.request.task
+            async with aclosing(gateway.draw(admitted.request)) as events:
                 async for event in events:
                     begun = True
-                    body = await asyncio.to_thread(rendered, event, accepted)
+                    body = await asyncio.to_thread(render_event, event, admitted)
                     yield KEEP_ALIVE if body is None else event_text(body["type"], body)
     except JubakoError as error:
         if not begun:
@@ -48,40 +48,40 @@ async def server_sent(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str,
         yield event_text("error", {"type": "error", **openai_error(error)})
 
 
-def rendered(event: Event, accepted: Accepted) -> dict[str, Any] | None:
-    """Return what OpenAI's clients know of an event; None for those that they do not know."""
+def render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | None:
+    """Return an event as OpenAI's fields; None for events that OpenAI's clients do not know."""
     match event:
         case Preview():
-            return _partial(event, accepted)
+            return _partial(event, admitted)
         case Picture():
             return {
-                "type": f"{accepted.form.events}.completed",
-                **_fields(accepted, file_of(accepted, event), event.index),
+                "type": f"{admitted.form.events}.completed",
+                **_fields(admitted, file_of(admitted, event), event.index),
                 "seed": event.seed,
-                "usage": usage(accepted.request, 1),
+                "usage": usage(admitted.request, 1),
             }
         case _:
             return None
 
 
-def _partial(preview: Preview, accepted: Accepted) -> dict[str, Any] | None:
-    request, form = accepted.request, accepted.form
+def _partial(preview: Preview, admitted: AdmittedImages) -> dict[str, Any] | None:
+    request, form = admitted.request, admitted.form
     number = preview.step // request.preview_every - 1
-    # The one of the last step is the picture itself.
+    # The preview of the last step is the image itself.
     if number >= form.partial_images or preview.step >= request.denoising_steps:
         return None
     enlarged = preview.image.resize((request.width, request.height), Image.Resampling.BICUBIC)
     file = _encoded(enlarged, form.output_format, form.compression)
     return {
         "type": f"{form.events}.partial_image",
-        **_fields(accepted, file, preview.index),
+        **_fields(admitted, file, preview.index),
         "partial_image_index": number,
     }
 
 
-def _fields(accepted: Accepted, file: bytes, index: int) -> dict[str, Any]:
+def _fields(admitted: AdmittedImages, file: bytes, index: int) -> dict[str, Any]:
     data = base64.b64encode(file).decode()
-    return {"b64_json": data, "created_at": int(time.time()), **facts(accepted), "index": index}
+    return {"b64_json": data, "created_at": int(time.time()), **common_fields(admitted), "index": index}
 
 
 def _encoded(image: Image.Image, output_format: str, quality: int) -> bytes:

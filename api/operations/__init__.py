@@ -1,1 +1,1 @@
-"""How the server and its models are, and loading and unloading them."""
+"""The state of the server and its models; loading and unloading models."""

@@ -18,19 +18,19 @@ from settings.sections.models import DEVICE_PATTERN
 
 
 class Options(BaseModel):
-    """The body, which may be left out."""
+    """The body, which may be empty."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class LoadOptions(Options):
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
-    """Where to; None is where it was last."""
+    """Where to load it; None is where it was last."""
 
 
 class UnloadOptions(Options):
     force: bool = False
-    """Cancel running requests in place of waiting for their ends."""
+    """Cancel running requests instead of waiting for them."""
 
 
 async def load(request: Request) -> Response:
@@ -45,7 +45,7 @@ async def load(request: Request) -> Response:
 
 
 async def unload(request: Request) -> Response:
-    """Free a model as soon as its running requests are done, and answer with its state then."""
+    """Free a model once its running requests are done, then answer with its state."""
     try:
         gateway, model = _managed(request)
         force = _read(UnloadOptions, await request.body()).force
@@ -62,10 +62,10 @@ lifecycle_routes = [
 
 
 def _managed(request: Request) -> tuple[Gateway, str]:
-    """Raise Forbidden or UnknownModel."""
+    """Return the gateway and the model's id. Raises Forbidden or UnknownModel."""
     gateway = current_gateway()
     if not gateway.managed:
-        raise Forbidden("this server does not let callers load and unload models (JUBAKO_MANAGE)")
+        raise Forbidden("this server does not let clients load and unload models (JUBAKO_MANAGE)")
     model: str = request.path_params["id"]
     return gateway, gateway.catalogue.get(model).id
 

@@ -1,23 +1,28 @@
-"""`GET /health` and `GET /models`: how the server is, and what it can do."""
+"""`GET /health` and `GET /models`: whether the server and its models work, and what each model can do."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.http.context import current_gateway, current_maker
+from api.http.context import current_desk, current_gateway, current_maker, current_storage
 from api.operations.lifecycle import lifecycle_routes
-from api.storyboard.routes import story_health
 from core.version import VERSION
 from models.catalogue.capabilities import capabilities
+from models.catalogue.served import story_entry
+from runners.state import ModelState
+from settings import settings
+from storyboard.maker import Maker
 
 
 async def health(request: Request) -> JSONResponse:
-    """Answer 200 when at least one model can draw, or would be loaded for a request; else 503."""
+    """Answer 200 when at least one model can generate, or would be loaded for a request; else 503."""
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
     states = [model.state for model in models]
     if any(state.becoming_ready for state in states):
@@ -28,18 +33,43 @@ async def health(request: Request) -> JSONResponse:
         "status": status,
         "version": VERSION,
         "models": [model.as_json() for model in models],
-        **story_health(current_maker(request), {model.model: model.state for model in models}),
+        **story_status(current_maker(request), {model.model: model.state for model in models}),
     }
     return JSONResponse(body, 200 if any(state.serves for state in states) else 503)
 
 
 async def models(_: Request) -> JSONResponse:
-    """Answer with the models served, the default first: what each can do, and whether it is loaded."""
+    """List the models served, the default first: what each can do, and whether it is loaded."""
     gateway = current_gateway()
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
     entries = [gateway.catalogue.get(model) for model in gateway.runners]
     shown = [{**capabilities(entry), "state": state.state} for entry, state in zip(entries, states, strict=True)]
     return JSONResponse({"models": shown})
+
+
+async def server_status() -> dict[str, Any]:
+    """Return whether the server, Redis and storage respond, as `/` and `/api/health` show it."""
+    records = await current_desk().is_reachable()
+    stored = await current_storage().is_reachable()
+    redis = "not configured" if settings().redis is None else "connected" if records else "disconnected"
+    return {
+        "status": "healthy" if records and stored else "degraded",
+        "message": "Image/Video Generation Server is running",
+        "version": VERSION,
+        "redis": redis,
+        "storage": "connected" if stored else "disconnected",
+    }
+
+
+def story_status(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, Any]:
+    """Return the storyboard document's fields of `/health`; `states` are those of the models, by id."""
+    entry = story_entry(maker.settings, maker.gateway.catalogue)
+    path = maker.settings.lora_path
+    return {
+        "model_loaded": states[entry.id] is ModelState.READY,
+        "lora_path": None if path is None else str(path),
+        "ref_guided_available": entry.ip_adapter is not None,
+    }
 
 
 operations_app = Starlette(routes=[Route("/health", health), Route("/models", models), *lifecycle_routes])

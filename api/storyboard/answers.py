@@ -1,4 +1,4 @@
-"""Storyboards as HTTP answers, and errors in the shape of the storyboard server's document."""
+"""Storyboards as HTTP responses, and errors in the shape of the storyboard server's document."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from api.http.leaving import unless_caller_leaves
 from api.http.refusals import error_answer
-from api.http.sse import event_text
-from api.storyboard.forms import Shape, StoryForm, within_limit
-from api.typed.forms import Call
+from api.http.streams import event_text
+from api.storyboard.forms import Shape
 from core.errors import (
     DeadlineExceeded,
     GenerationFailed,
@@ -33,18 +31,18 @@ from storyboard.maker import Maker
 from storyboard.story import Story
 
 _FAILURES = (GenerationFailed, OutOfMemory, NonFinite, DeadlineExceeded, LoadFailed)
-"""What the document calls `Generation failed`."""
+"""Errors that the document calls `Generation failed`."""
 _FILES = {Shape.SHEET: sheet_file, Shape.ZIP: zipped, Shape.PDF: pdf}
 _NAMES = {Shape.SHEET: "storyboard.png", Shape.ZIP: "storyboard.zip", Shape.PDF: "storyboard.pdf"}
 
 
 def story_refusal(error: JubakoError) -> JSONResponse:
-    """Answer to an error: `detail` as the document has it, and what our other routes say."""
+    """Return the response to an error: the document's `detail`, and the fields of our other routes."""
     return error_answer(error, story_refusal_body(error))
 
 
 def story_refusal_body(error: JubakoError) -> dict[str, Any]:
-    """Return what a caller reads about an error."""
+    """Return the body of an error response."""
     body: dict[str, Any] = {"detail": _detail(error), "code": error.code}
     if isinstance(error, InvalidRequest):
         body["field"] = error.field
@@ -61,8 +59,8 @@ def _detail(error: JubakoError) -> str:
 
 async def board_of(maker: Maker, story: Story) -> Storyboard:
     """Make a storyboard. Raises the JubakoError that ended it."""
-    async with aclosing(maker.make(story)) as happenings:
-        async for event in happenings:
+    async with aclosing(maker.make(story)) as making:
+        async for event in making:
             if isinstance(event, Finished):
                 return event.storyboard
     raise AssertionError("a story ends with Finished, or an error")
@@ -80,17 +78,8 @@ async def answer(maker: Maker, story: Story, shape: Shape) -> Response:
     return Response(data, headers=headers, media_type=shape.media_type)
 
 
-async def answer_typed(maker: Maker, call: Call[StoryForm]) -> Response:
-    """Make a storyboard and answer with it, or with the reason why not."""
-    try:
-        story = within_limit(call.form.story, maker.settings.request_timeout_s)
-        return await unless_caller_leaves(call.request, answer(maker, story, Shape.JSON))
-    except JubakoError as error:
-        return story_refusal(error)
-
-
-async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
-    """Tell a story's making as server-sent events. Raises JubakoError before the first only.
+async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
+    """Make a storyboard, and yield server-sent events. Raises JubakoError only before the first.
 
     event: planned   {"planner", "model", "mode", "num_frames", "scenes"}
     event: progress  {"frame_number", "try", "step", "steps"}
@@ -98,14 +87,14 @@ async def events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
     event: done      {the document's answer without its frames}
     event: error     {"detail", "code", "status"}
     """
-    telling = False
+    begun = False
     try:
-        async with aclosing(maker.make(story)) as happenings:
-            async for event in happenings:
-                telling = True
-                yield await asyncio.to_thread(_told, event, story)
+        async with aclosing(maker.make(story)) as making:
+            async for event in making:
+                begun = True
+                yield await asyncio.to_thread(_event_text, event, story)
     except JubakoError as error:
-        if not telling:
+        if not begun:
             raise
         yield event_text("error", {**story_refusal_body(error), "status": error.status})
 
@@ -129,7 +118,7 @@ def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str])
             return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
 
 
-def _told(event: StoryEvent, story: Story) -> str:
+def _event_text(event: StoryEvent, story: Story) -> str:
     return event_text(
         *happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
     )

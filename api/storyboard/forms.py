@@ -1,22 +1,21 @@
-"""What a caller of the storyboard contract says: a story, and the shape of the answer."""
+"""What a client of the storyboard contract sends: a story, and the shape of the answer."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, Self, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 
 from api.http.parsing import read_fields
-from api.typed.forms import Form
+from api.http.request_body import described_body
 from core.errors import InvalidRequest
 from gateway.media.decoding import decode_field
 from models.catalogue.checks import at_most
-from settings import Settings, settings
+from settings import Settings
 from storyboard.story import Story
 
 StoryT = TypeVar("StoryT", bound=Story)
@@ -28,12 +27,12 @@ _PHRASES = {
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
     "missing": "is missing",
-    "extra_forbidden": "is no parameter of a story",
+    "extra_forbidden": "is not a parameter of a story",
 }
 
 
 class Shape(StrEnum):
-    """What a storyboard is answered as."""
+    """The forms that a storyboard can be returned in."""
 
     JSON = "json"
     EVENTS = "events"
@@ -56,7 +55,7 @@ _MEDIA_TYPES = {
 
 
 class WrongStory(InvalidRequest):
-    """The first mistake, said as the document does: `prompt must be at least 10 characters`."""
+    """The first mistake, phrased as in the document: `prompt must be at least 10 characters`."""
 
     def __init__(self, error: ValidationError) -> None:
         first = error.errors(include_url=False)[0]
@@ -68,19 +67,6 @@ class WrongStory(InvalidRequest):
         return f"{self.field} {self.reason}"
 
 
-class StoryForm(Form, Story):
-    """The typed API's input."""
-
-    @classmethod
-    async def _read(cls, request: Request) -> Self:
-        fields = await read_fields(request, files=FILES)
-        return cls.model_validate(dict(await story_of(fields, settings().max_image_px, Story)))
-
-    @property
-    def story(self) -> Story:
-        return Story(**dict(self))
-
-
 async def read_story(request: Request, limits: Settings, shape: str | None = None) -> tuple[Story, Shape]:
     """Read a story, JSON or form, and the shape of its answer. Raises InvalidRequest."""
     fields = await read_fields(request, files=FILES)
@@ -90,7 +76,7 @@ async def read_story(request: Request, limits: Settings, shape: str | None = Non
 
 
 async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
-    """Decode the files of a story and check it; `form` may have more fields. Raises InvalidRequest."""
+    """Decode a story's files and check it; `form` may add fields to Story. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
         fields[name] = await asyncio.to_thread(decode_field, name, fields[name], max_image_px)
     try:
@@ -100,7 +86,7 @@ async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]
 
 
 def within_limit(story: Story, limit_s: float) -> Story:
-    """Return a story that ends while its caller still waits. Raises InvalidRequest."""
+    """Return the story with a deadline within the limit. Raises InvalidRequest."""
     return story.model_copy(update={"deadline_s": at_most("deadline_s", story.deadline_s or limit_s, limit_s)})
 
 
@@ -109,32 +95,19 @@ def _shape(named: object, accept: str) -> Shape:
         try:
             return Shape(str(named))
         except ValueError as error:
-            raise InvalidRequest("format", f"{named!r} is none of {', '.join(Shape)}") from error
+            raise InvalidRequest("format", f"{named!r} is not one of {', '.join(Shape)}") from error
     accepted = [part.split(";")[0].strip().lower() for part in accept.split(",")]
     return next((shape for media_type in accepted for shape in Shape if shape.media_type == media_type), Shape.JSON)
 
 
 class _Schema(GenerateJsonSchema):
     def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002  # an override
-        """Pictures, of which pydantic knows nothing."""
+        """Describe images, which pydantic does not know."""
         return {"type": "string", "contentEncoding": "base64"}
 
 
 def request_body() -> dict[str, Any]:
     """Return how OpenAPI describes a story."""
     schema = Story.model_json_schema(schema_generator=_Schema)
-    plain = _inlined({name: part for name, part in schema.items() if name != "$defs"}, schema.get("$defs", {}))
-    plain["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
-    contents = {media_type: {"schema": plain} for media_type in ("application/json", "multipart/form-data")}
-    return {"requestBody": {"required": True, "content": contents}}
-
-
-def _inlined(part: Any, definitions: Mapping[str, Any]) -> Any:
-    """OpenAPI keeps definitions elsewhere than pydantic; there are few, so each is put where it is used."""
-    if isinstance(part, list):
-        return [_inlined(item, definitions) for item in part]
-    if not isinstance(part, dict):
-        return part
-    if "$ref" in part:
-        return _inlined(definitions[part["$ref"].rpartition("/")[2]], definitions)
-    return {name: _inlined(value, definitions) for name, value in part.items()}
+    schema["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
+    return described_body(schema, "application/json", "multipart/form-data")

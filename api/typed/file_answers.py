@@ -1,15 +1,20 @@
-"""Typed APIs that answer with one file: a picture or a video."""
+"""Typed APIs that answer with one file: an image or a video."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from contextlib import aclosing
+from pathlib import Path
+from typing import Annotated
 
+from _bentoml_sdk.io_models import IORootModel
+from bentoml.validators import ContentType
+from PIL import Image
 from starlette.responses import Response
 
+from api.http.disconnects import unless_disconnected
 from api.http.hints import vocabulary_hint
-from api.http.leaving import unless_caller_leaves
 from api.http.refusals import refusal
 from api.typed.forms import Call, PictureForm
 from core.errors import GenerationFailed, InvalidRequest, JubakoError
@@ -20,21 +25,29 @@ from gateway.media.encoding import encode_result
 from gateway.metrics import measured
 
 
+class PictureFile(IORootModel[Image.Image]):
+    """One image, as PNG, JPEG or WebP; the headers `X-Jubako-*` describe it."""
+
+
+class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
+    """One video, as MP4, WebM or GIF; the headers `X-Jubako-*` describe it."""
+
+
 async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Response:
-    """Draw what a call asks for and answer with the file, or with the reason why not."""
+    """Generate what a call asks for; answer with the file, or with the error."""
     try:
-        return await unless_caller_leaves(call.request, _draw(gateway, call))
+        return await unless_disconnected(call.request, _file(gateway, call))
     except JubakoError as error:
         return refusal(error)
 
 
-async def _draw(gateway: Gateway, call: Call[PictureForm]) -> Response:
+async def _file(gateway: Gateway, call: Call[PictureForm]) -> Response:
     with measured() as measure:
         form = call.form
         measure.task = form.task
         if form.num_images != 1:
             raise InvalidRequest(
-                "num_images", f"{form.num_images}, but this address answers with 1; POST /stream sends more"
+                "num_images", f"{form.num_images}, but this endpoint returns only 1; POST /stream returns several"
             )
         file_format = form.file_format
         admitted = await gateway.admit(form.draft)

@@ -1,7 +1,7 @@
-"""The typed APIs' inputs: the shared parameters of `core.draft`, plus what only HTTP callers say.
+"""The typed APIs' inputs: the shared parameters of `core.draft`, plus those that only HTTP clients send.
 
-BentoML reads an API's schema from its form. It would also parse the request, and answer mistakes in its own
-way; `Form.from_http_request` replaces that step, and hands the method a `Call`, which may hold the mistake.
+BentoML derives an API's schema from its form. It would also parse the request and answer mistakes in its own way;
+`Form.from_http_request` replaces that step, and passes the method a `Call`, which may hold the mistake.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ from gateway.media.decoding import decode_field
 from gateway.media.encoding import OutputFormat, format_for
 from settings import settings
 
-FIRST_FRAME = "The picture that the video starts with."
-FIXED_TASK = "Fixed; accepted so that a picture's own metadata can be posted back as it is."
+FIRST_FRAME = "The image that the video starts with."
+FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
 class Encoding(BaseModel):
     output_format: OutputFormat | None = Field(
         default=None,
-        description="For pictures png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
+        description="For images png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
     )
-    quality: int = Field(default=90, ge=1, le=100, description="For all but PNG, which is exact, and GIF.")
+    quality: int = Field(default=90, ge=1, le=100, description="For all formats but PNG, which is lossless, and GIF.")
 
 
 class Form(bentoml.IODescriptor):
-    """An API's input; its fields are declared in further bases."""
+    """An API's input; subclasses and their other bases declare its fields."""
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> Call[Self]:  # noqa: ARG003  # BentoML's signature
@@ -79,7 +79,7 @@ class Form(bentoml.IODescriptor):
 
 
 class PictureForm(Form, Encoding, Parameters):
-    """What the APIs that draw have in common; it is never used by itself."""
+    """The parameters that all generating APIs share; never used by itself."""
 
     @property
     def draft(self) -> Draft:
@@ -88,12 +88,12 @@ class PictureForm(Form, Encoding, Parameters):
 
     @property
     def file_format(self) -> OutputFormat:
-        """The format of the answer's files. Raises InvalidRequest for one that does not fit the task."""
+        """The format of the result's files. Raises InvalidRequest for one that does not fit the task."""
         return format_for(self.task, self.output_format)
 
 
 class Conditioned(BaseModel):
-    """What steers a picture beside its prompt."""
+    """What guides an image besides its prompt."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -165,7 +165,7 @@ class Call(Generic[FormT]):
     """One HTTP request to a typed API."""
 
     model_fields: ClassVar[tuple[str, ...]] = ("call",)
-    """BentoML calls the API's method with these attributes of what a form's reader returns."""
+    """BentoML passes the API's method these attributes of what `from_http_request` returns."""
 
     request: Request
     _read: FormT | JubakoError
@@ -176,7 +176,7 @@ class Call(Generic[FormT]):
 
     @property
     def form(self) -> FormT:
-        """The form, or raise the JubakoError that reading it met."""
+        """The form. Raises the JubakoError that reading it ended in."""
         if isinstance(self._read, JubakoError):
             raise self._read
         return self._read

@@ -10,7 +10,7 @@
     event: error     {"error", "code", "status"}
     event: done      {"images" or "videos", "seconds"}
 
-Images and videos are base64. A request that is refused gets an ordinary error answer and no stream.
+Images and videos are base64. An error before the first event is an ordinary error response and no stream.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from starlette.responses import Response
 
 from api.http.hints import vocabulary_hint
 from api.http.refusals import refusal, refusal_body
-from api.http.sse import event_text
+from api.http.streams import event_text, started_stream
 from api.typed.forms import Call, Stream
 from core.errors import JubakoError
 from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
@@ -37,7 +37,6 @@ from core.request import GenerationRequest
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_preview, encode_result, parameters_of
 from gateway.metrics import measured
-from processes.closing_stream import ClosingResponse
 
 
 class EventStream(IORootModel[str]):
@@ -46,22 +45,13 @@ class EventStream(IORootModel[str]):
     @classmethod
     async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:  # noqa: ARG003  # BentoML's signature
         try:
-            first = await anext(obj)
+            return await started_stream(obj)
         except JubakoError as error:
             return refusal(error)
-        return ClosingResponse(resumed(first, obj), "text/event-stream")
-
-
-async def resumed(first: str, rest: AsyncGenerator[str, None]) -> AsyncGenerator[str, None]:
-    """Put back the item that was taken from a stream to see how it begins."""
-    async with aclosing(rest):
-        yield first
-        async for text in rest:
-            yield text
 
 
 async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
-    """Generate what a call asks for, event by event. Raises JubakoError before the first event only."""
+    """Generate what a call asks for, event by event. Raises JubakoError only before the first event."""
     started, results, begun = time.perf_counter(), 0, False
     try:
         with measured() as measure:
@@ -70,13 +60,13 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
             file_format = form.file_format
             request = await gateway.admit(form.draft)
             measure.model = request.model
-            render = partial(_rendered, request=request, file_format=file_format, quality=form.quality)
+            render = partial(_event_text, request=request, file_format=file_format, quality=form.quality)
             async with aclosing(gateway.draw(request)) as events:
                 async for event in events:
                     begun = True
                     results += isinstance(event, Result)
                     if isinstance(event, Started):
-                        yield event_text("started", _start_of(event, request, gateway.unknown_words(request)))
+                        yield event_text("started", _started_fields(event, request, gateway.unknown_words(request)))
                     else:
                         yield await asyncio.to_thread(render, event)
     except JubakoError as error:
@@ -88,7 +78,7 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
         yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
 
 
-def _rendered(event: Event, request: GenerationRequest, file_format: OutputFormat, quality: int) -> str:
+def _event_text(event: Event, request: GenerationRequest, file_format: OutputFormat, quality: int) -> str:
     match event:
         case Loading() | Queued() | Step():
             return event_text(type(event).__name__.lower(), asdict(event))
@@ -101,10 +91,10 @@ def _rendered(event: Event, request: GenerationRequest, file_format: OutputForma
             parameters = parameters_of(request, event)
             return event_text(name, {"index": event.index, "seed": event.seed, **file, "parameters": parameters})
         case _:
-            raise AssertionError(f"{event} is no event of a stream")
+            raise AssertionError(f"{event} is not an event of a stream")
 
 
-def _start_of(event: Started, request: GenerationRequest, unknown_words: list[str]) -> dict[str, Any]:
+def _started_fields(event: Started, request: GenerationRequest, unknown_words: list[str]) -> dict[str, Any]:
     return {
         "model": request.model,
         "task": request.task,

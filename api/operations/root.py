@@ -1,4 +1,4 @@
-"""`GET /`: JSON for programs, BentoML's page for browsers."""
+"""`GET /`: the server's status for programs, BentoML's page for browsers."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.jobs.routes import health_body
+from api.operations.status import server_status
 
 
-class RootForPrograms:
-    """Answers `GET /` itself, unless the caller asks for HTML; everything else goes on to the service."""
+class RootStatus:
+    """ASGI middleware: answers `GET /` with the server's status, unless the client asks for HTML."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/") and not _wants_html(scope):
-            await JSONResponse(await health_body())(scope, receive, send)
+            await JSONResponse(await server_status())(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

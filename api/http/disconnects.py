@@ -1,4 +1,4 @@
-"""Callers who disconnect: nothing is generated for nobody."""
+"""Clients that disconnect: their requests are cancelled, since nobody would see the results."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from core.tasks import first_of
 T = TypeVar("T")
 
 
-async def unless_caller_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns; cancel it and raise Cancelled if the caller disconnects first.
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns; cancel it and raise Cancelled if the client disconnects first.
 
     The request's body must have been read.
     """
-    return await first_of(work, _disconnect(request), Cancelled("the caller disconnected"))
+    return await first_of(work, _disconnect(request), Cancelled("the client disconnected"))
 
 
 async def _disconnect(request: Request) -> None:

@@ -1,0 +1,40 @@
+"""The typed API that makes storyboards, with the storyboard contract's fields and errors."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from api.http.disconnects import unless_disconnected
+from api.http.parsing import read_fields
+from api.storyboard.answers import answer, story_refusal
+from api.storyboard.forms import FILES, Shape, story_of, within_limit
+from api.typed.forms import Call, Form
+from core.errors import JubakoError
+from settings import settings
+from storyboard.maker import Maker
+from storyboard.story import Story
+
+
+class StoryForm(Form, Story):
+    """A story, and how to illustrate it."""
+
+    @classmethod
+    async def _read(cls, request: Request) -> Self:
+        fields = await read_fields(request, files=FILES)
+        return cls.model_validate(dict(await story_of(fields, settings().max_image_px, Story)))
+
+    @property
+    def story(self) -> Story:
+        return Story(**dict(self))
+
+
+async def answer_with_storyboard(maker: Maker, call: Call[StoryForm]) -> Response:
+    """Make a storyboard; answer with it, or with the error."""
+    try:
+        story = within_limit(call.form.story, maker.settings.request_timeout_s)
+        return await unless_disconnected(call.request, answer(maker, story, Shape.JSON))
+    except JubakoError as error:
+        return story_refusal(error)
