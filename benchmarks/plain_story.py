@@ -24,7 +24,7 @@ from models.weights.fetching import local_path
 from settings import settings
 from storyboard.resolved_story import seed_of
 from storyboard.scoring.clip_host import ClipHost
-from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.scorers import Scorers
 
 
@@ -44,7 +44,7 @@ class PlainStory:
             self._pipeline.load_lora_weights(local_path(lora.source), adapter_name="character")
             self._pipeline.set_adapters("character", lora.scale)
         scorer = Scorers(settings(), ClipHost(settings().device).compare).of(entry)
-        self._clip = Clip.load(scorer.clip, settings().device)
+        self._clip = ClipScoringModel.load(scorer.clip, settings().device)
         self._threshold = scorer.threshold
 
     def frame(self, prompt: str, seed: int, number: int) -> Frame:

@@ -45,7 +45,7 @@ from models.catalogue.entry import Entry
 from models.weights.devices import resolve_device
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
-from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.scorers import Scorers
 
 CALLERS = 4
@@ -104,7 +104,7 @@ async def _measure(options: argparse.Namespace) -> Measured:
         for mode, fields in _other_modes(entry).items():
             results[mode] = [await generate_story(client, story, seed=SEED, **fields) for story in stories]
             _note(f"{mode}: {fmean(board.seconds for board in results[mode]):.2f} s a story")
-    clip = Clip.load(Scorers(settings(), ClipHost("cpu").compare).of(entry).clip, "cpu")
+    clip = ClipScoringModel.load(Scorers(settings(), ClipHost("cpu").compare).of(entry).clip, "cpu")
     quality = {mode: _quality(clip, boards) for mode, boards in results.items()}
     return Measured(_machine(options), speed, crowd, quality)
 
@@ -144,7 +144,7 @@ async def _measure_crowd(client: Client, plain: PlainProcess, stories: Sequence[
     return Crowd(len(stories), float(waits[-1]), float(waits.mean()), jubako_s, mean_s)
 
 
-def _quality(clip: Clip, boards: Sequence[StoryResult]) -> Quality:
+def _quality(clip: ClipScoringModel, boards: Sequence[StoryResult]) -> Quality:
     scores = [score for board in boards for score in board.scores]
     return Quality(
         seconds=median(board.seconds for board in boards),
@@ -155,7 +155,7 @@ def _quality(clip: Clip, boards: Sequence[StoryResult]) -> Quality:
     )
 
 
-def _likeness(clip: Clip, frames: Sequence[Image.Image]) -> float:
+def _likeness(clip: ClipScoringModel, frames: Sequence[Image.Image]) -> float:
     return fmean(clip.cosines(list(combinations(map(_middle, frames), 2))))
 
 

@@ -6,19 +6,20 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from core.errors import InvalidRequest, JubakoError
 from core.tasks import end
 from jobs.bus import Bus, JobEvent
+from jobs.desk_settings import DeskSettings
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.inputs import content_digest, plain_fields, store_inputs
-from jobs.job import GENERATION, Ending, Job, JobState
-from jobs.kinds import JobRequest, Kinds
+from jobs.job import Ending, Job, JobState
+from jobs.kinds import Kinds
 from jobs.ledger.ledger import Ledger, Page
-from jobs.queue import JobQueue, QueueSettings
+from jobs.order import Order
+from jobs.queue import JobQueue
 from jobs.telemetry import changed, measure_queue
 from jobs.webhooks import WebhookSender, check_webhook_url
 from jobs.worker import Worker
@@ -35,42 +36,9 @@ SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
 RETRY_LATER_S = 10
 SILENCE_S = 15.0
-"""Watchers hear something at least so often: an end may have been lost in a crash, and proxies close silent streams."""
+"""Watchers get an event at least so often: an end may be lost in a crash, and proxies close silent streams."""
 POSITION_S = 2.0
-"""How often those who wait in line are told their place."""
-
-
-@dataclass(frozen=True)
-class DeskSettings:
-    queue: QueueSettings
-    max_waiting: int
-    """Pending jobs of one class."""
-    max_per_caller: int
-    """Jobs of one caller that have not ended."""
-    max_runners_lost: int
-    reuse_results: bool
-    """Whether a request with a given seed is answered with the results of an equal one."""
-    result_ttl: timedelta | None
-    """Age at which local results are deleted; None keeps them."""
-    webhook_secret: str | None
-    allow_private_webhooks: bool
-
-
-@dataclass(frozen=True)
-class Order:
-    """What a caller wants done, and how they want to hear of it."""
-
-    request: JobRequest
-    output_format: str
-    kind: str = GENERATION
-    quality: int = 90
-    caller: str = ""
-    base_url: str = ""
-    webhook_url: str | None = None
-    idempotency_key: str | None = None
-    batch_id: str | None = None
-    repeatable: bool = False
-    """Whether the caller gave the seed, so that an earlier result is what they expect."""
+"""How often the position in the queue is sent."""
 
 
 class JobDesk:
@@ -89,7 +57,7 @@ class JobDesk:
         self._storage = storage
         self._sender = sender
         self._worker = Worker(ledger, bus, storage, kinds, settings.max_runners_lost, self._after)
-        self._queue = JobQueue(settings.queue, self._worker.run, self._tell_webhook)
+        self._queue = JobQueue(settings.queue, self._worker.run, self._notify)
         self._chores: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -207,7 +175,7 @@ class JobDesk:
                 yield event
 
     async def _events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield what the bus tells; while it is silent, say how the job is."""
+        """Yield what the bus has; while it is silent, report how the job is."""
         events = self._bus.watch(job_id)
         upcoming = asyncio.ensure_future(anext(events))
         pause_s = 0.0
@@ -279,10 +247,10 @@ class JobDesk:
         )
 
     async def _after(self, job: Job) -> None:
-        if job.untold:
+        if job.unnotified:
             await self._queue.add_webhook(job, 1)
 
-    async def _tell_webhook(self, job_id: str, attempt: int) -> None:
+    async def _notify(self, job_id: str, attempt: int) -> None:
         pause = await self._sender.attempt(job_id, attempt)
         if pause is not None:
             await self._queue.add_webhook(await self._ledger.get(job_id), attempt + 1, pause)
@@ -291,7 +259,7 @@ class JobDesk:
         """Queue whatever is accepted and not queued: after a crash between the two, or of an in-memory queue."""
         async for job in self._ledger.unfinished():
             await self._queue.add(job)
-        async for job in self._ledger.untold():
+        async for job in self._ledger.unnotified():
             await self._queue.add_webhook(job, len(job.deliveries) + 1)
 
     async def _sweep(self) -> None:

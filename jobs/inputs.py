@@ -50,8 +50,8 @@ async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], 
 
 def content_digest(request: JobRequest, output_format: str, quality: int) -> str:
     """Return what is equal for requests that must give the same files, images included."""
-    told = {"progress", "preview_every", "priority", "deadline_s"}
-    fields = {name: value for name, value in plain_fields(request).items() if name not in told}
+    ignored = {"progress", "preview_every", "priority", "deadline_s"}
+    fields = {name: value for name, value in plain_fields(request).items() if name not in ignored}
     digest = hashlib.sha256(json.dumps([fields, output_format, quality], sort_keys=True).encode())
     for name, image in _images(request).items():
         digest.update(f"{name} {image.mode} {image.size}".encode() + image.tobytes())

@@ -49,7 +49,7 @@ class Result(_Data):
 
 
 class Delivery(_Data):
-    """One attempt to tell a webhook."""
+    """One attempt to notify a webhook."""
 
     at: datetime
     status: int | None
@@ -132,14 +132,14 @@ class Job(_Data):
         return self._finished(JobState.FAILED, error=error, message="Generation failed")
 
     @property
-    def untold(self) -> bool:
-        """Whether a webhook is yet to hear of the end."""
+    def unnotified(self) -> bool:
+        """Whether its webhook has not been notified of the end."""
         return self.state.final and self.webhook_url is not None and not self.told
 
     @property
     def kept_from(self) -> datetime | None:
         """When the time of its record begins to run; None while there is still something to do about it."""
-        if not self.state.final or self.untold:
+        if not self.state.final or self.unnotified:
             return None
         return self.deliveries[-1].at if self.deliveries else self.finished_at
 

@@ -38,20 +38,20 @@ class QueueSettings:
 
 
 class JobQueue:
-    """`run` does a job by its id; `tell` sends the webhook of a job by its id and the number of the attempt."""
+    """`run` does a job by its id; `notify` makes one attempt, by its number, to notify a job's webhook."""
 
     def __init__(
         self,
         settings: QueueSettings,
         run: Callable[[str], Awaitable[None]],
-        tell: Callable[[str, int], Awaitable[None]],
+        notify: Callable[[str, int], Awaitable[None]],
     ) -> None:
         self._settings = settings
         self._dockets = {
             p: Docket(f"jubako-{p.name.lower()}", settings.url, execution_ttl=_RECORD_TTL) for p in Priority
         }
         self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
-        self._run, self._tell = run, tell
+        self._run, self._notify = run, notify
         self._in_hand: set[asyncio.Task[None]] = set()
         self._jobs: dict[str, Docket] = {}
         """Those in hand, by their ids, with the queues that they came from."""
@@ -76,7 +76,7 @@ class JobQueue:
     async def finished(self) -> None:
         """Take no new jobs from now on, and return once none is in hand."""
         for worker in self._workers:
-            # One that is cancelled would no longer tell Redis that it is alive, and its jobs would be given to others.
+            # A cancelled worker would no longer renew its jobs' leases in Redis, and they would be given to others.
             worker.concurrency = 0
         while self._in_hand:
             await asyncio.wait(set(self._in_hand))
@@ -98,7 +98,7 @@ class JobQueue:
             await self._dockets[job.priority].add("run_job", key=job.id)(job.id)
 
     async def add_webhook(self, job: Job, attempt: int, delay: timedelta = timedelta(0)) -> None:
-        """Queue one attempt to tell a job's webhook."""
+        """Queue one attempt to notify a job's webhook."""
         when = datetime.now(UTC) + delay
         with reachable():
             await self._webhooks.add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(job.id, attempt)
@@ -121,7 +121,7 @@ class JobQueue:
 
         async def tell_webhook(job_id: str, attempt: int) -> None:
             with self._held():
-                await self._tell(job_id, attempt)
+                await self._notify(job_id, attempt)
 
         return run_job, tell_webhook
 

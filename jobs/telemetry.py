@@ -1,4 +1,4 @@
-"""What jobs tell operators: one log line and one span for each change of state, and figures in `/metrics`."""
+"""Jobs in the log, in traces and in `/metrics`: a line and a span for each change of state, and figures."""
 
 from __future__ import annotations
 

@@ -133,12 +133,12 @@ class WebhookSender:
     allow_private: bool
     first_pause: timedelta
     body: Callable[[Job], Awaitable[Mapping[str, Any]]]
-    """What a receiver is told about a job."""
+    """What a receiver gets about a job."""
 
     async def attempt(self, job_id: str, number: int) -> timedelta | None:
         """Tell a job's webhook; return the pause before the next attempt, or None when there is none."""
         job = await self.ledger.get(job_id)
-        if not job.untold or not self.secret:
+        if not job.unnotified or not self.secret:
             return None
         delivery = await self._post(job)
         status = delivery.status

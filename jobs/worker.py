@@ -105,18 +105,18 @@ class Worker:
     async def announce_end(self, job: Job) -> None:
         """Tell watchers, the log and whoever waits that a job has ended, and drop what only the drawing needed."""
         changed(job)
-        await self.tell(job, str(job.state), error=job.error, last=True)
+        await self.publish(job, str(job.state), error=job.error, last=True)
         await self.on_end(job)
         if job.inputs:
             await _patiently(lambda: self.storage.delete(list(job.inputs.values())), StorageUnavailable)
 
-    async def tell(self, job: Job, name: str, last: bool = False, **details: Any) -> None:
+    async def publish(self, job: Job, name: str, last: bool = False, **details: Any) -> None:
         """Publish an event; a bus that is away loses it."""
         event = {"event": name, "progress": job.progress, "message": job.message, **details}
         try:
             await self.bus.publish(job.id, event, last)
         except LedgerUnavailable:
-            log.warning("job %s: nobody could be told of %r", job.id, name)
+            log.warning("job %s: the event %r is lost", job.id, name)
 
     async def _begin(self, job_id: str) -> Job:
         job = await self._keep(job_id, Job.begun)
@@ -132,7 +132,7 @@ class Worker:
         fields = await _patiently(lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable)
         files = await self._drawn(job, self.kinds[job.kind].restore(fields))
         saving = job.advanced(DRAWN_PROGRESS, "Generation complete, saving the result...")
-        await self.tell(saving, "saving")
+        await self.publish(saving, "saving")
         return tuple([await self._stored(job, index, len(files), file) for index, file in enumerate(files)])
 
     async def _drawn(self, job: Job, request: JobRequest) -> list[File]:
@@ -145,13 +145,13 @@ class Worker:
                 # Gated, missing, damaged or too large: an operator's work, not a matter of time.
                 raise
             except Busy as error:
-                await self.tell(job.advanced(0, f"Waiting: {error.message}"), "waiting")
+                await self.publish(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:
                 job = await self._keep(job.id, Job.begun_again)
                 if job.state.final or job.runners_lost >= self.max_runners_lost:
                     reason = f"given up: {job.runners_lost} times the model's process ended while it was drawn"
                     raise GenerationFailed(reason) from None
-                await self.tell(job, "waiting")
+                await self.publish(job, "waiting")
             await asyncio.sleep(pause_s)
         raise AssertionError("pauses have no end")
 
@@ -161,13 +161,13 @@ class Worker:
 
     async def _draw_once(self, job: Job, request: JobRequest) -> list[File]:
         files: dict[int, File] = {}
-        async with aclosing(self.kinds[job.kind].carry_out(request, job)) as happenings:
-            async for event in happenings:
+        async with aclosing(self.kinds[job.kind].carry_out(request, job)) as events:
+            async for event in events:
                 if isinstance(event, Made):
                     files[event.index] = event.file
                 else:
                     job = _further(job, event)
-                    await self.tell(job, event.name, **event.details)
+                    await self.publish(job, event.name, **event.details)
         return [files[index] for index in sorted(files)]
 
     async def _stored(self, job: Job, index: int, count: int, file: File) -> Result:

@@ -1,4 +1,4 @@
-"""An orderly end of a process: once it is told to stop, it finishes what it has in hand, within a bound.
+"""An orderly end of a process: once it is asked to stop, it finishes what it has in hand, within a bound.
 
 BentoML's supervisor passes SIGTERM on to all processes of a server at once, and waits until they have ended. A
 gateway then finishes requests and jobs; what it depends on outlives it (`processes.gateway_watch`).
@@ -66,16 +66,16 @@ class Drain:
             if self._draining is None:
                 self._draining = asyncio.create_task(drain())
 
-        def told(number: int, _: FrameType | None) -> None:
+        def on_signal(number: int, _: FrameType | None) -> None:
             loop.call_soon_threadsafe(begin)
             if number == signal.SIGINT:
                 loop.call_soon_threadsafe(self._hurried.set)
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, told)
+            signal.signal(number, on_signal)
 
     async def _finish(self, others: tuple[Wait, ...], serve_until: Wait | None) -> None:
-        log.info("told to stop; requests in hand: %d", self.in_hand.count)
+        log.info("stopping; requests in hand: %d", self.in_hand.count)
         self._watch_over_end()
         work_ends_at_s = time.monotonic() + self._seconds - ENDING_S
         if serve_until is not None:

@@ -16,7 +16,7 @@ STOPPING = "this server is being stopped; try again later, or another one"
 
 
 class Draining:
-    """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is told to stop.
+    """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is stopping.
 
     Reading (health, the state of a job, a result) is answered to the end. Those who only watch a job, by a stream that
     is read with GET or by a WebSocket, are cut off when the server ends, and may watch it elsewhere.

@@ -1,4 +1,4 @@
-"""What becomes of a story, event by event: Planned, then (Drawn | FrameDone)* in any order of frames, then Finished."""
+"""What becomes of a story, event by event: Planned, then (FrameStep | FrameDone)* in any order, then Finished."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Planned:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class FrameStep:
     """One denoising step of one frame."""
 
     number: int
@@ -74,4 +74,4 @@ class Finished:
     storyboard: Storyboard
 
 
-StoryEvent = Planned | Drawn | FrameDone | Finished
+StoryEvent = Planned | FrameStep | FrameDone | Finished

@@ -12,12 +12,12 @@ from typing import Any
 
 from PIL import Image
 
-from api.storyboard.answers import happening
 from jobs.job import Job
 from jobs.kinds import File, JobUpdate, Made
 from storyboard.files.bundle import files_of
-from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
 from storyboard.maker import Maker
+from storyboard.rendering import render_event
 from storyboard.story import Story
 
 STORYBOARD = "storyboard"
@@ -27,7 +27,7 @@ SHOWN_PX = 384
 
 
 @dataclass(frozen=True)
-class Storyboards:
+class StoryboardJobs:
     """The kind of job that is one story."""
 
     maker: Maker
@@ -36,17 +36,17 @@ class Storyboards:
         return Story.model_validate(fields)
 
     async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:  # noqa: ARG002  # a kind of job gets the job
-        progress = _Progress(request)
-        async with aclosing(self.maker.make(request)) as happenings:
-            async for event in happenings:
+        progress = _StoryProgress(request)
+        async with aclosing(self.maker.make(request)) as events:
+            async for event in events:
                 if isinstance(event, Finished):
                     for index, file in enumerate(await asyncio.to_thread(_files, event.storyboard)):
                         yield Made(index, file)
-                elif (told := await asyncio.to_thread(progress.after, event)) is not None:
-                    yield told
+                elif (update := await asyncio.to_thread(progress.after, event)) is not None:
+                    yield update
 
 
-class _Progress:
+class _StoryProgress:
     """How far a story is, by the steps of its frames."""
 
     def __init__(self, story: Story) -> None:
@@ -57,18 +57,18 @@ class _Progress:
         self._per_cent = -1
 
     def after(self, event: StoryEvent) -> JobUpdate | None:
-        """What is to be told; nothing for a step that is less than one per cent."""
+        """Return what to report; nothing for a step of less than one per cent."""
         if isinstance(event, Planned):
             self._frames = {scene.number: 0.0 for scene in event.plan.scenes}
         elif isinstance(event, FrameDone):
             self._frames[event.frame.scene.number], self._done = 1.0, event.done
-        elif isinstance(event, Drawn):
+        elif isinstance(event, FrameStep):
             self._frames[event.number] = max(self._frames[event.number], event.step / (event.steps + 1))
         share = sum(self._frames.values()) / len(self._frames)
-        if isinstance(event, Drawn) and int(100 * share) <= self._per_cent:
+        if isinstance(event, FrameStep) and int(100 * share) <= self._per_cent:
             return None
         self._per_cent = int(100 * share)
-        name, details = happening(event, self._story, _small)
+        name, details = render_event(event, self._story, _small)
         message = f"{self._done} of {len(self._frames)} frames drawn"
         # Of an event of a job, `progress` is a figure.
         return JobUpdate("step" if name == "progress" else name, share, message, details)

@@ -1,7 +1,7 @@
-"""Stories into storyboards: planned, all frames drawn at once through the gateway, each scored and drawn again if poor.
+"""Stories into storyboards: planned, all frames generated at once through the gateway, poor ones again.
 
 Frames of one story share the engine's batches with each other and with everybody else's, because each is an ordinary
-request of its own. Seeds follow from the story's (`commission.seed_of`), so an equal story gives equal frames.
+request of its own. Seeds follow from the story's (`resolved_story.seed_of`), so an equal story gives equal frames.
 """
 
 from __future__ import annotations
@@ -14,18 +14,23 @@ from dataclasses import dataclass, replace
 
 from PIL import Image
 
+from core.deadline import Deadline
 from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
 from core.events import Picture, Step
 from core.request import GenerationRequest
 from gateway.gateway import Gateway
 from settings import Settings
 from storyboard.errors import NotInitialized
-from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
-from storyboard.resolved_story import Commission, commission
+from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
+from storyboard.resolved_story import ResolvedStory, resolve_story
 from storyboard.scenes import MIN_FRAMES, Plan, Planner, Scene
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
-from storyboard.telemetry import told
+from storyboard.telemetry import recorded
+
+Emit = Callable[[StoryEvent], None]
+
+TOO_EARLY = " before the first frame was done"
 
 
 @dataclass(frozen=True)
@@ -40,8 +45,8 @@ class Maker:
 
         Raises whatever would refuse a story before anything is planned: UnknownModel, InvalidRequest, NotInitialized.
         """
-        wanted = self._commission(story)
-        return await self.gateway.check(wanted.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
+        resolved = self._resolved(story)
+        return await self.gateway.check(resolved.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
 
     async def take_in(self, story: Story) -> Story:
         """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
@@ -52,10 +57,10 @@ class Maker:
         request = await self.check(story)
         frames = story.num_frames or MIN_FRAMES
         await self.gateway.meter.charge(request.model_copy(update={"num_images": frames}))
-        wanted = self._commission(story)
-        settled = {"model": request.model, "clip_threshold": wanted.threshold, "max_tries": wanted.max_tries}
+        resolved = self._resolved(story)
+        settled = {"model": request.model, "clip_threshold": resolved.threshold, "max_tries": resolved.max_tries}
         if story.guided:
-            settled["reference_scale"] = wanted.reference_scale
+            settled["reference_scale"] = resolved.reference_scale
         return story.model_copy(update=settled)
 
     async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
@@ -64,82 +69,94 @@ class Maker:
         A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
         otherwise; DeadlineExceeded when no frame is done.
         """
-        wanted, happened = self._commission(story), asyncio.Queue[StoryEvent | None]()
-        making = _Making(self, wanted, happened.put_nowait)
-        with told(story, wanted.entry.id) as telling:
+        resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
+        with recorded(story, resolved.entry.id) as record:
             await self.check(story)
-            work = asyncio.create_task(making.run())
-            work.add_done_callback(lambda _: happened.put_nowait(None))
+            work = asyncio.create_task(self._run(resolved, events.put_nowait))
+            work.add_done_callback(lambda _: events.put_nowait(None))
             try:
-                while (event := await happened.get()) is not None:
-                    telling.of(event)
+                while (event := await events.get()) is not None:
+                    record.add(event)
                     yield event
                 await work
             finally:
                 work.cancel()
                 await asyncio.wait({work})
 
-    def _commission(self, story: Story) -> Commission:
-        return commission(story, self.settings, self.gateway.catalogue, self.scorers)
+    async def _run(self, resolved: ResolvedStory, emit: Emit) -> None:
+        started, deadline = time.perf_counter(), Deadline(resolved.story.deadline_s)
+        plan, model = await self._planned(resolved, deadline), resolved.entry.id
+        emit(Planned(model, plan))
+        frames = _Frames(self.gateway, resolved, plan, emit)
+        error = await frames.generate(deadline)
+        seconds = time.perf_counter() - started
+        emit(Finished(Storyboard(resolved.story, model, plan, frames.best, seconds, error, frames.warnings)))
 
-
-class _Making:
-    """One story in the making."""
-
-    def __init__(self, maker: Maker, wanted: Commission, tell: Callable[[StoryEvent], None]) -> None:
-        self._maker = maker
-        self._wanted = wanted
-        self._tell = tell
-        self._plan: Plan | None = None
-        self._best: dict[int, Frame] = {}
-        """By the number of the scene; a frame may be here that is being drawn again."""
-        self._told: set[int] = set()
-        """The scenes whose frames were delivered."""
-        self._warnings: tuple[str, ...] = ()
-
-    async def run(self) -> None:
-        started, error = time.perf_counter(), None
-        deadline_s = self._wanted.story.deadline_s
+    async def _planned(self, resolved: ResolvedStory, deadline: Deadline) -> Plan:
         try:
-            async with asyncio.timeout(deadline_s) as limit:
-                await self._make()
+            async with asyncio.timeout(deadline.left_s) as limit:
+                return await self.planner.plan(resolved.plan_request)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise DeadlineExceeded(f"{deadline.exceeded().message}{TOO_EARLY}") from error
+
+    def _resolved(self, story: Story) -> ResolvedStory:
+        return resolve_story(story, self.settings, self.gateway.catalogue, self.scorers)
+
+
+class _Frames:
+    """The frames of one plan."""
+
+    def __init__(self, gateway: Gateway, resolved: ResolvedStory, plan: Plan, emit: Emit) -> None:
+        self.warnings: tuple[str, ...] = ()
+        self._gateway = gateway
+        self._resolved = resolved
+        self._plan = plan
+        self._emit = emit
+        self._best: dict[int, Frame] = {}
+        """By the number of the scene; a frame may be here that is being generated again."""
+        self._delivered: set[int] = set()
+
+    @property
+    def best(self) -> tuple[Frame, ...]:
+        """The best try of each scene, in the order of the story."""
+        return tuple(self._best[number] for number in sorted(self._best))
+
+    async def generate(self, deadline: Deadline) -> str | None:
+        """Generate the frames of all scenes; return what went wrong if the deadline passes before all are there.
+
+        Raises DeadlineExceeded when there is nothing to show, and the JubakoError that ended the story otherwise.
+        """
+        try:
+            async with asyncio.timeout(deadline.left_s) as limit:
+                await self._generate_all()
         except TimeoutError:
             if not limit.expired():
                 raise
-            error = self._late(deadline_s)
+            return self._late(deadline.exceeded().message)
         except BaseExceptionGroup as group:
             raise _first(group) from group
-        assert self._plan is not None
-        frames = tuple(self._best[number] for number in sorted(self._best))
-        seconds = time.perf_counter() - started
-        model = self._wanted.entry.id
-        board = Storyboard(self._wanted.story, model, self._plan, frames, seconds, error, self._warnings)
-        self._tell(Finished(board))
+        return None
 
-    def _late(self, deadline_s: float | None) -> str | None:
-        """Deliver what is there of a story whose deadline has passed; return what to say if frames are missing.
-
-        Raises DeadlineExceeded when there is nothing to show.
-        """
-        passed = f"deadline_s: {deadline_s:g} s have passed"
-        if self._plan is None or not self._best:
-            raise DeadlineExceeded(f"{passed} before the first frame was done")
-        for number in sorted(self._best.keys() - self._told):
+    def _late(self, passed: str) -> str | None:
+        """Deliver the frames that are there."""
+        if not self._best:
+            raise DeadlineExceeded(f"{passed}{TOO_EARLY}")
+        for number in sorted(self._best.keys() - self._delivered):
             self._deliver(number)
         if len(self._best) < len(self._plan.scenes):
             return f"{passed} with {len(self._best)} of {len(self._plan.scenes)} frames done"
-        self._warnings += (f"{passed} while frames were scored or drawn again",)
+        self.warnings += (f"{passed} while frames were scored or generated again",)
         return None
 
-    async def _make(self) -> None:
-        self._plan = await self._maker.planner.plan(self._wanted.plan_request)
-        self._tell(Planned(self._wanted.entry.id, self._plan))
+    async def _generate_all(self) -> None:
         scenes: Sequence[Scene] = self._plan.scenes
-        reference = self._wanted.story.reference_image
-        if self._wanted.story.guided and reference is None:
+        reference = self._resolved.story.reference_image
+        if self._resolved.story.guided and reference is None:
             first, *scenes = scenes
             reference = (await self._frame(first, await self._admitted(first, 1, None), None)).picture.image
-        # All are accepted before any is drawn: a caller's rate refuses a story as a whole.
+        # All are admitted before any is generated: a caller's rate refuses a story as a whole.
         requests = [await self._admitted(scene, 1, reference) for scene in scenes]
         async with asyncio.TaskGroup() as group:
             for scene, request in zip(scenes, requests, strict=True):
@@ -147,13 +164,13 @@ class _Making:
 
     async def _admitted(self, scene: Scene, attempt: int, reference: Image.Image | None) -> GenerationRequest:
         # Only the story has a deadline.
-        draft = self._wanted.draft(scene, attempt, reference)
-        return await self._maker.gateway.admit(draft, background=True)
+        draft = self._resolved.draft(scene, attempt, reference)
+        return await self._gateway.admit(draft, background=True)
 
     async def _frame(self, scene: Scene, request: GenerationRequest, reference: Image.Image | None) -> Frame:
-        """Draw until a frame scores well enough, or tries are used up; the best is kept."""
+        """Generate until a frame scores well enough, or the tries are used up; the best is kept."""
         score, attempt = await self._try(scene, request, 1), 1
-        while score is not None and score < self._wanted.threshold and attempt < self._wanted.max_tries:
+        while score is not None and score < self._resolved.threshold and attempt < self._resolved.max_tries:
             attempt += 1
             try:
                 score = await self._try(scene, await self._admitted(scene, attempt, reference), attempt)
@@ -163,7 +180,7 @@ class _Making:
         return self._deliver(scene.number)
 
     async def _try(self, scene: Scene, request: GenerationRequest, attempt: int) -> float | None:
-        """Draw a frame once and keep it if it is the best; return its score."""
+        """Generate a frame once and keep it if it is the best; return its score."""
         frame = Frame(scene, request, await self._drawn(scene, request, attempt), None, attempt)
         # Before there is a score, for the deadline may pass meanwhile.
         self._keep(frame)
@@ -172,10 +189,9 @@ class _Making:
         return score
 
     def _deliver(self, number: int) -> Frame:
-        assert self._plan is not None
-        self._told.add(number)
+        self._delivered.add(number)
         frame = self._best[number]
-        self._tell(FrameDone(frame, len(self._told), len(self._plan.scenes)))
+        self._emit(FrameDone(frame, len(self._delivered), len(self._plan.scenes)))
         return frame
 
     def _keep(self, frame: Frame) -> None:
@@ -186,26 +202,26 @@ class _Making:
 
     async def _drawn(self, scene: Scene, request: GenerationRequest, attempt: int) -> Picture:
         try:
-            async with aclosing(self._maker.gateway.draw(request)) as events:
+            async with aclosing(self._gateway.draw(request)) as events:
                 async for event in events:
                     if isinstance(event, Picture):
                         return event
                     if isinstance(event, Step):
-                        self._tell(Drawn(scene.number, attempt, event.step, event.steps))
+                        self._emit(FrameStep(scene.number, attempt, event.step, event.steps))
         except LoadFailed as error:
-            if self._wanted.names_its_loras:
+            if self._resolved.names_its_loras:
                 raise
             raise NotInitialized(error.message) from error
         raise GenerationFailed("the model ended without an image")
 
     async def _score(self, picture: Picture, scene: Scene) -> float | None:
         """The CLIP score; without a scorer that answers, a story is worth more than none."""
-        if self._warnings:
+        if self.warnings:
             return None
         try:
-            return await self._wanted.scorer.score(picture.image, scene.prompt)
+            return await self._resolved.scorer.score(picture.image, scene.prompt)
         except Busy as error:
-            self._warnings = (f"frames are neither scored nor drawn again: {error.message}",)
+            self.warnings = (f"frames are neither scored nor drawn again: {error.message}",)
             return None
 
 

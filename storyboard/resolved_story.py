@@ -24,7 +24,7 @@ SEED_BYTES = 4
 
 
 @dataclass(frozen=True)
-class Commission:
+class ResolvedStory:
     story: Story
     entry: Entry
     """The model that draws."""
@@ -68,7 +68,7 @@ class Commission:
         )
 
 
-def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: Scorers) -> Commission:
+def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorers: Scorers) -> ResolvedStory:
     """Complete a story with what the operator chose. Raises UnknownModel, InvalidRequest or NotInitialized."""
     entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
     if story.guided and entry.ip_adapter is None:
@@ -79,7 +79,7 @@ def commission(story: Story, settings: Settings, catalogue: Catalogue, scorers: 
     loras = _operators_loras(settings) if is_operators else story.loras
     trigger = (is_operators and settings.story_lora_trigger) or _triggers(entry, loras)
     scorer = scorers.of(entry, trigger)
-    return Commission(
+    return ResolvedStory(
         story=story,
         entry=entry,
         loras=loras,

@@ -1,4 +1,4 @@
-"""What storyboards tell operators: log lines, and figures in `/metrics`."""
+"""Storyboards in the log and in `/metrics`."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ CLIP_SCORE = Histogram(
 
 
 @dataclass
-class Telling:
-    """One story on its way; `story` names it in the log."""
+class StoryRecord:
+    """One story in progress."""
 
     model: str
     mode: str
     outcome: str | None = None
     """None while the story has not ended."""
 
-    def of(self, event: StoryEvent) -> None:
+    def add(self, event: StoryEvent) -> None:
         """Note what happened."""
         match event:
             case Planned():
@@ -80,22 +80,22 @@ class Telling:
 
 
 @contextmanager
-def told(story: Story, model: str) -> Iterator[Telling]:
+def recorded(story: Story, model: str) -> Iterator[StoryRecord]:
     """Count and log one story, by how the block ends."""
-    mode, telling = story.mode, Telling(model, story.mode)
+    mode, record = story.mode, StoryRecord(model, story.mode)
     # Quoted: a line break in a story must not begin a line of the log.
     log.info("storyboard: %s, %s mode, seed %d: %r", model, mode, story.seed, story.prompt)
     try:
-        yield telling
+        yield record
     except JubakoError as error:
-        telling.outcome = error.code
+        record.outcome = error.code
         log.warning("storyboard: failed: %s", error.message)
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        # Whoever has what they wanted closes the generator too.
-        if telling.outcome is None:
-            telling.outcome = "cancelled"
+        # A caller that has what it wanted closes the generator too.
+        if record.outcome is None:
+            record.outcome = "cancelled"
             log.info("storyboard: cancelled")
         raise
     finally:
-        STORIES.labels(model=model, mode=mode, outcome=telling.outcome or "error").inc()
+        STORIES.labels(model=model, mode=mode, outcome=record.outcome or "error").inc()

@@ -8,7 +8,8 @@ from typing import Any
 
 from api.jobs.answers import status_of
 from jobs.bus import LocalBus, RedisBus
-from jobs.desk import DeskSettings, JobDesk
+from jobs.desk import JobDesk
+from jobs.desk_settings import DeskSettings
 from jobs.generation import GenerationJobs
 from jobs.job import GENERATION, Job
 from jobs.kinds import Kinds
@@ -18,7 +19,7 @@ from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import WebhookSender
 from settings import Settings
 from storage.client import Storage
-from storyboard.job_kind import STORYBOARD, Storyboards
+from storyboard.job_kind import STORYBOARD, StoryboardJobs
 from storyboard.maker import Maker
 
 
@@ -39,7 +40,7 @@ def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
         first_pause=timedelta(seconds=settings.webhook_pause_s),
         body=body,
     )
-    kinds: Kinds = {GENERATION: GenerationJobs(maker.gateway.draw), STORYBOARD: Storyboards(maker)}
+    kinds: Kinds = {GENERATION: GenerationJobs(maker.gateway.draw), STORYBOARD: StoryboardJobs(maker)}
     return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender)
 
 

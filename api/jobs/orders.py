@@ -14,7 +14,7 @@ from core.caller import current_caller
 from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.encoding import format_for
-from jobs.desk import Order
+from jobs.order import Order
 from models.catalogue.checks import at_most
 from models.catalogue.entry import Entry
 from storyboard.job_kind import STORYBOARD

@@ -23,9 +23,9 @@ from api.jobs.forms import FILES
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.errors import Busy, InvalidRequest, JubakoError
-from jobs.desk import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
+from jobs.order import Order
 from processes.closing_stream import ClosingResponse
 
 MAX_BATCH = 100

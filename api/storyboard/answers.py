@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
@@ -23,11 +23,12 @@ from core.errors import (
     OutOfMemory,
 )
 from storyboard.errors import NotInitialized
-from storyboard.files.answer import answer_of, answer_with, frame_answer, frame_file
+from storyboard.files.answer import answer_of, frame_file
 from storyboard.files.bundle import sheet_file, zipped
 from storyboard.files.pages import pdf
-from storyboard.frames import Drawn, Finished, Frame, FrameDone, Planned, Storyboard, StoryEvent
+from storyboard.frames import Finished, Storyboard, StoryEvent
 from storyboard.maker import Maker
+from storyboard.rendering import render_event
 from storyboard.story import Story
 
 _FAILURES = (GenerationFailed, OutOfMemory, NonFinite, DeadlineExceeded, LoadFailed)
@@ -99,32 +100,7 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
         yield event_text("error", {**story_refusal_body(error), "status": error.status})
 
 
-def happening(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:
-    """Return the name and the data of what happened to a story; `image_of` takes the time that it takes."""
-    match event:
-        case Planned():
-            return "planned", _plan(event, story)
-        case Drawn():
-            return "progress", {
-                "frame_number": event.number,
-                "try": event.attempt,
-                "step": event.step,
-                "steps": event.steps,
-            }
-        case FrameDone():
-            described = frame_answer(event.frame, image_of(event.frame)).model_dump()
-            return "frame", {**described, "done": event.done, "of": event.of}
-        case Finished(storyboard=board):
-            return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
-
-
 def _event_text(event: StoryEvent, story: Story) -> str:
     return event_text(
-        *happening(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
+        *render_event(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
     )
-
-
-def _plan(event: Planned, story: Story) -> dict[str, Any]:
-    scenes = [{"frame_number": s.number, "prompt": s.prompt, "caption": s.caption} for s in event.plan.scenes]
-    told = {"planner": event.plan.planner, "model": event.model, "mode": story.mode}
-    return {**told, "num_frames": len(scenes), "scenes": scenes}

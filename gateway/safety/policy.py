@@ -15,7 +15,7 @@ from gateway.safety.words import BlockedWords
 REFUSED = "is refused by this server's content policy"
 
 
-class Pictures(Protocol):
+class ImageCheck(Protocol):
     """What looks at pictures; `gateway.safety.picture_check` has one."""
 
     async def refuses(self, images: list[Image.Image]) -> bool: ...
@@ -24,7 +24,7 @@ class Pictures(Protocol):
 class Policy:
     """Checks what it is given the means to check; without any, it allows everything."""
 
-    def __init__(self, words: BlockedWords | None = None, pictures: Pictures | None = None) -> None:
+    def __init__(self, words: BlockedWords | None = None, pictures: ImageCheck | None = None) -> None:
         self._words = words
         self._pictures = pictures
 

@@ -54,8 +54,8 @@ class Ledger(Protocol):
     def unfinished(self) -> AsyncIterator[Job]:
         """Yield all jobs that are not final, oldest first."""
 
-    def untold(self) -> AsyncIterator[Job]:
-        """Yield ended jobs whose webhook is yet to be told."""
+    def unnotified(self) -> AsyncIterator[Job]:
+        """Yield ended jobs whose webhook has not been notified."""
 
     async def members(self, batch_id: str) -> list[Job]:
         """Return the jobs of a batch, in the order of their creation."""

@@ -4,7 +4,7 @@
     {prefix}state:{state}        job ids of one state, by time of creation
     {prefix}waiting:{priority}   pending job ids of one class
     {prefix}open:{caller}        job ids of one caller that are not final
-    {prefix}untold               job ids whose webhook is yet to be told
+    {prefix}untold               ids of jobs whose webhook has not been notified
     {prefix}batch:{id}           job ids of one batch
     {prefix}key:{caller}:{key}   the job of an idempotency key
     {prefix}content:{digest}     the job whose results answer requests of this content
@@ -84,7 +84,7 @@ class RedisLedger:
         for job in sorted(found, key=lambda job: job.created_at):
             yield job
 
-    async def untold(self) -> AsyncIterator[Job]:
+    async def unnotified(self) -> AsyncIterator[Job]:
         with reachable():
             ids = await self._redis.zrange(f"{PREFIX}untold", 0, -1)
             found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
@@ -183,7 +183,7 @@ class RedisLedger:
         created = job.created_at.timestamp()
         ttl = {} if job.kept_from is None else {"ex": self._ttl_s}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
-        self._index(steps, f"{PREFIX}untold", job, job.untold)
+        self._index(steps, f"{PREFIX}untold", job, job.unnotified)
         if job.batch_id is not None:
             steps.zadd(f"{PREFIX}batch:{job.batch_id}", {job.id: created})
             steps.expire(f"{PREFIX}batch:{job.batch_id}", self._ttl_s + KEY_EXTRA_S)

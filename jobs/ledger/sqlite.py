@@ -101,7 +101,7 @@ class SqliteLedger:
         for job in await self._all(f"SELECT record FROM jobs WHERE {_OPEN} ORDER BY created_at", ()):
             yield job
 
-    async def untold(self) -> AsyncIterator[Job]:
+    async def unnotified(self) -> AsyncIterator[Job]:
         for job in await self._all("SELECT record FROM jobs WHERE untold", ()):
             yield job
 
@@ -193,7 +193,7 @@ class SqliteLedger:
         expires_at = job.kept_from.timestamp() + self._ttl_s if job.kept_from else None
         row = (
             *(job.id, job.state, int(job.priority), job.caller),
-            *(job.created_at.timestamp(), expires_at, job.untold, job.batch_id, job.model_dump_json()),
+            *(job.created_at.timestamp(), expires_at, job.unnotified, job.batch_id, job.model_dump_json()),
         )
         database.execute("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 

@@ -11,7 +11,7 @@ from models.catalogue.sources import Source
 from storyboard.scoring.pairs import Pair
 
 if TYPE_CHECKING:
-    from storyboard.scoring.clip_model import Clip
+    from storyboard.scoring.clip_model import ClipScoringModel
 
 Asked = tuple[Source, Pair]
 """A pair, and the CLIP that is to compare it."""
@@ -22,7 +22,7 @@ class ClipHost:
 
     def __init__(self, device: str) -> None:
         self._device = device
-        self._clips: dict[Source, Clip] = {}
+        self._clips: dict[Source, ClipScoringModel] = {}
         self._thread = ThreadPoolExecutor(1, "clip", initializer=_compute_on_one_core)
 
     async def load(self, source: Source) -> None:
@@ -48,11 +48,11 @@ class ClipHost:
             cosines |= zip(places, found, strict=True)
         return [cosines[place] for place in range(len(asked))]
 
-    def _clip(self, source: Source) -> Clip:
+    def _clip(self, source: Source) -> ClipScoringModel:
         if source not in self._clips:
-            from storyboard.scoring.clip_model import Clip
+            from storyboard.scoring.clip_model import ClipScoringModel
 
-            self._clips[source] = Clip.load(source, self._device)
+            self._clips[source] = ClipScoringModel.load(source, self._device)
         return self._clips[source]
 
 

@@ -18,7 +18,7 @@ from models.weights.fetching import explained, local_path, refuse_pickles
 from storyboard.scoring.pairs import Pair
 
 
-class Clip:
+class ClipScoringModel:
     """Computes in single precision on every device, so that a score does not hang on what shares its batch."""
 
     def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, pixels: CLIPImageProcessorPil) -> None:

@@ -37,7 +37,7 @@ Compare = Callable[[Source, Pair], Awaitable[float]]
 
 @dataclass(frozen=True)
 class ClipScorer:
-    """A `storyboard.scoring.pairs.Scorer`."""
+    """Compares by one CLIP."""
 
     clip: Source
     threshold: float

@@ -188,11 +188,11 @@ async def test_the_jobs_of_a_batch_are_found_in_order(ledger: Ledger) -> None:
 async def test_webhooks_that_are_yet_to_be_told_are_found(ledger: Ledger) -> None:
     kept = await ledger.add(job(webhook_url="https://example.com/"))
     await ledger.add(job())
-    assert [j.id async for j in ledger.untold()] == []
+    assert [j.id async for j in ledger.unnotified()] == []
     await ledger.change(kept.id, Job.cancelled)
-    assert [j.id async for j in ledger.untold()] == [kept.id]
+    assert [j.id async for j in ledger.unnotified()] == [kept.id]
     await ledger.note(kept.id, lambda j: j.changed(told=True))
-    assert [j.id async for j in ledger.untold()] == []
+    assert [j.id async for j in ledger.unnotified()] == []
 
 
 async def test_the_oldest_open_job_is_known(ledger: Ledger) -> None:

@@ -22,7 +22,7 @@ from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
 from models.miniature.evaluate import CHECKPOINT
 from storyboard.scoring.client import ScorerClient
-from storyboard.scoring.clip_model import Clip
+from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
 from tests.support.serving import ROOT, free_port, photo, wait_for
 from tests.tiny.clip import tiny_clip
@@ -118,7 +118,7 @@ class TestTheServer:
             before = await batches(served[0])
             stories = [(one if number % 2 else other).compare(tiny, pair) for number, pair in enumerate(pairs)]
             scores = await asyncio.gather(*stories)
-            assert scores == pytest.approx(Clip.load(tiny, "cpu").cosines(pairs), abs=1e-5)
+            assert scores == pytest.approx(ClipScoringModel.load(tiny, "cpu").cosines(pairs), abs=1e-5)
             calls, passes = (now - then for now, then in zip(await batches(served[0]), before, strict=True))
         assert calls == len(pairs)
         assert passes <= len(pairs) / 2
@@ -128,7 +128,9 @@ class TestTheServer:
         async with client(served[0]) as scorer:
             scores = await asyncio.gather(*(scorer.compare(source, pair) for source in (tiny, MINIATURE) * 8))
         for place, source in enumerate((tiny, MINIATURE)):
-            assert scores[place::2] == pytest.approx([Clip.load(source, "cpu").cosines([pair])[0]] * 8, abs=1e-5)
+            assert scores[place::2] == pytest.approx(
+                [ClipScoringModel.load(source, "cpu").cosines([pair])[0]] * 8, abs=1e-5
+            )
 
     async def test_says_why_a_clip_is_not_there(self, served: tuple[str, int], tmp_path: Path) -> None:
         async with client(served[0]) as scorer:

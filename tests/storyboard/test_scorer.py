@@ -21,8 +21,8 @@ from models.miniature.evaluate import CHECKPOINT, draw, to_images
 from models.miniature.evaluate import load as load_miniature
 from settings.sections.stories import StoryOptions
 from storyboard.scoring.clip_host import ClipHost
-from storyboard.scoring.clip_model import Clip
-from storyboard.scoring.pairs import Pair, Scorer
+from storyboard.scoring.clip_model import ClipScoringModel
+from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
 from tests.support.serving import photo
 from tests.tiny.clip import tiny_clip
@@ -61,20 +61,22 @@ class TestClip:
             assert tokenizer is not None
             picture = noise(1, 80, 48)
             expected = plain_cosine(source.path, tokenizer, picture, text)
-            assert Clip.load(source, "cpu").cosines([(picture, text)]) == pytest.approx([expected], abs=1e-5)
+            assert ClipScoringModel.load(source, "cpu").cosines([(picture, text)]) == pytest.approx(
+                [expected], abs=1e-5
+            )
 
     def test_a_pair_scores_the_same_in_every_company(self, tiny: Source) -> None:
-        clip = Clip.load(tiny, "cpu")
+        clip = ClipScoringModel.load(tiny, "cpu")
         pairs: list[Pair] = [(noise(1), "a"), (noise(2, 90), noise(3)), (noise(4), "a longer text"), (noise(4), "b")]
         alone = [clip.cosines([pair])[0] for pair in pairs]
         assert clip.cosines(pairs) == pytest.approx(alone, abs=1e-5)
         assert len({round(score, 4) for score in alone}) == len(pairs)
 
     def test_a_picture_is_like_itself(self, tiny: Source) -> None:
-        assert Clip.load(tiny, "cpu").cosines([(photo(), photo())]) == pytest.approx([1.0])
+        assert ClipScoringModel.load(tiny, "cpu").cosines([(photo(), photo())]) == pytest.approx([1.0])
 
     def test_all_pictures_share_a_forward_and_all_texts_another(self, tiny: Source) -> None:
-        clip = Clip.load(tiny, "cpu")
+        clip = ClipScoringModel.load(tiny, "cpu")
         batches: list[tuple[str, int]] = []
         for name in ("vision_model", "text_model"):
             getattr(clip._model, name).register_forward_hook(
@@ -89,14 +91,14 @@ class TestClip:
         torch.save({}, folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         with pytest.raises(LoadFailed, match="is a pickle"):
-            Clip.load(Source(path=folder), "cpu")
+            ClipScoringModel.load(Source(path=folder), "cpu")
 
 
 class TestTheMiniaturesClip:
     def test_the_right_prompt_scores_above_the_threshold_and_others_below(self) -> None:
         pairs = held_out_pairs()[::9]
         drawn = to_images(draw(load_miniature(CHECKPOINT), pairs, seed=40).images)
-        clip = Clip.load(MINIATURE, "cpu")
+        clip = ClipScoringModel.load(MINIATURE, "cpu")
         right = clip.cosines([(image, plain_caption(*pair, 0)) for image, pair in zip(drawn, pairs, strict=True)])
         turned = pairs[1:] + pairs[:1]
         wrong = clip.cosines([(image, plain_caption(*pair, 0)) for image, pair in zip(drawn, turned, strict=True)])
@@ -124,6 +126,8 @@ class TestWhichClip:
 
     async def test_in_this_process(self, tiny: Source) -> None:
         scorers = Scorers(StoryOptions(story_clip_model=str(tiny.path)), ClipHost("cpu").compare)
-        scorer: Scorer = scorers.of(full_catalogue(None).get("miniature"))
+        scorer = scorers.of(full_catalogue(None).get("miniature"))
         assert await scorer.likeness(photo(), photo()) == pytest.approx(1)
-        assert await scorer.score(photo(), "a") == pytest.approx(Clip.load(tiny, "cpu").cosines([(photo(), "a")])[0])
+        assert await scorer.score(photo(), "a") == pytest.approx(
+            ClipScoringModel.load(tiny, "cpu").cosines([(photo(), "a")])[0]
+        )

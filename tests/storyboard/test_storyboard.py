@@ -23,7 +23,7 @@ from runners.host.host import Host
 from settings import Settings
 from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
-from storyboard.frames import Drawn, Finished, FrameDone, Planned, Storyboard
+from storyboard.frames import Finished, FrameDone, FrameStep, Planned, Storyboard
 from storyboard.maker import Maker
 from storyboard.resolved_story import seed_of
 from storyboard.scenes import Plan, PlanRequest
@@ -96,7 +96,7 @@ class TestFrames:
         events = await events_of(studio.maker)
         assert isinstance(events[0], Planned)
         assert isinstance(events[-1], Finished)
-        assert sum(isinstance(event, Drawn) for event in events) == 4 * len(SCENES)
+        assert sum(isinstance(event, FrameStep) for event in events) == 4 * len(SCENES)
         done = [event for event in events if isinstance(event, FrameDone)]
         assert [(event.done, event.of) for event in done] == [(n, 6) for n in range(1, 7)]
 
@@ -301,7 +301,7 @@ class TestEnds:
         assert [frame.clip_score for frame in board.frames] == [1.0, 1.0, 1.0, None, 1.0, None]
         assert (board.error, board.warnings) == (
             None,
-            ("deadline_s: 4 s have passed while frames were scored or drawn again",),
+            ("deadline_s: 4 s have passed while frames were scored or generated again",),
         )
 
     async def test_a_deadline_without_any_frame_is_an_error(self, studio: Studio) -> None:
@@ -312,7 +312,7 @@ class TestEnds:
     async def test_leaving_frees_everything(self, studio: Studio) -> None:
         async with aclosing(studio.maker.make(Story(prompt=STORY, num_inference_steps=800))) as happenings:
             async for event in happenings:
-                if isinstance(event, Drawn):
+                if isinstance(event, FrameStep):
                     assert studio.running == len(SCENES)
                     break
         await until_idle(studio)

@@ -13,11 +13,13 @@ from typing import Any
 from core import events
 from core.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
-from jobs.desk import DeskSettings, JobDesk, Order
+from jobs.desk import JobDesk
+from jobs.desk_settings import DeskSettings
 from jobs.generation import GenerationJobs
 from jobs.job import GENERATION, Job
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
+from jobs.order import Order
 from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks import WebhookSender
 from runners.engine.engine import Engine

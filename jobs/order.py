@@ -1,0 +1,25 @@
+"""What a caller wants done later, and how they follow it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.job import GENERATION
+from jobs.kinds import JobRequest
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that becomes a job."""
+
+    request: JobRequest
+    output_format: str
+    kind: str = GENERATION
+    quality: int = 90
+    caller: str = ""
+    base_url: str = ""
+    webhook_url: str | None = None
+    idempotency_key: str | None = None
+    batch_id: str | None = None
+    repeatable: bool = False
+    """Whether the caller gave the seed, so that an earlier result is what they expect."""
