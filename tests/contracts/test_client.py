@@ -6,7 +6,6 @@ import base64
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -16,8 +15,7 @@ import pytest
 from PIL import Image
 
 from client import GenerationError, Way, chosen_way, generate_inpainting
-from tests.support.replica import Replica, replica
-from tests.support.serving import ROOT, free_port, half_mask, photo, png, serving_environment, write_tiny_catalogue
+from tests.support.serving import CATALOGUE, ROOT, free_port, half_mask, photo, png, serving_environment
 
 VARIABLES = ("TOKENOPT_RUNPOD_URL", "TOKENOPT_ENABLE_GPU", "TOKENOPT_USE_DUMMY_GENERATION", "TTO_JOBS_ROOT_ABSOLUTE")
 DRAW = """
@@ -34,12 +32,6 @@ print(sorted({"torch", "bentoml", "diffusers", "transformers"} & set(sys.modules
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
-    with replica(write_tiny_catalogue(tmp_path_factory.mktemp("client"))) as server:
-        yield server
 
 
 @pytest.fixture
@@ -106,16 +98,16 @@ class TestSaving:
 
 class TestRemote:
     def test_it_draws_on_the_server(
-        self, server: Replica, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+        self, server: str, files: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("TOKENOPT_RUNPOD_URL", f"{server.url}/")
+        monkeypatch.setenv("TOKENOPT_RUNPOD_URL", f"{server}/")
         monkeypatch.setenv("TTO_JOBS_ROOT_ABSOLUTE", str(tmp_path))
         made = generate_inpainting("a red apple", *files, 2, job_id=1, seed=3, num_inference_steps=3)
         assert [item.path for item in made] == [tmp_path / f"job_1/outputs/generation_{n}.png" for n in (1, 2)]
         assert '"num_inference_steps": 3' in opened(made[0].data).info["parameters"]
 
-    def test_refusals_carry_the_servers_words(self, server: Replica, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("TOKENOPT_RUNPOD_URL", server.url)
+    def test_refusals_carry_the_servers_words(self, server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TOKENOPT_RUNPOD_URL", server)
         with pytest.raises(GenerationError, match="mask_image") as caught:
             generate_inpainting("a", photo(), half_mask(32, 32))
         assert caught.value.status == 422
@@ -137,19 +129,25 @@ def drawn_by(environment: dict[str, str], files: tuple[Path, Path], folder: Path
 
 
 @pytest.mark.parametrize("way", [Way.DUMMY, Way.REMOTE])
-def test_no_framework_is_imported(way: Way, server: Replica, files: tuple[Path, Path], tmp_path: Path) -> None:
-    address = {"TOKENOPT_RUNPOD_URL": server.url} if way is Way.REMOTE else {}
+def test_no_framework_is_imported(way: Way, server: str, files: tuple[Path, Path], tmp_path: Path) -> None:
+    address = {"TOKENOPT_RUNPOD_URL": server} if way is Way.REMOTE else {}
     lines = drawn_by({**os.environ, **address}, files, tmp_path)
     assert lines == [*(str(tmp_path / f"job_7/outputs/generation_{n}.png") for n in (1, 2)), "[]"]
 
 
-def test_in_process_it_draws_what_the_server_draws(server: Replica, files: tuple[Path, Path], tmp_path: Path) -> None:
-    environment = {**serving_environment(server.catalogue), "JUBAKO_MODELS": "tiny", "TOKENOPT_ENABLE_GPU": "1"}
+def test_in_process_it_draws_what_the_server_draws(
+    server: str, served_folder: Path, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    environment = {
+        **serving_environment(served_folder / CATALOGUE),
+        "JUBAKO_MODELS": "tiny",
+        "TOKENOPT_ENABLE_GPU": "1",
+    }
     lines = drawn_by(environment, files, tmp_path)
     assert "torch" in lines[-1]
     form = {"prompt": "a red apple", "seed": "3", "num_generations": "2"}
     uploads = {"input_image": files[0].read_bytes(), "mask_image": files[1].read_bytes()}
-    answer = httpx.post(f"{server.url}/generate-inpainting", data=form, files=uploads, timeout=60).json()
+    answer = httpx.post(f"{server}/generate-inpainting", data=form, files=uploads, timeout=60).json()
     remote = [np.asarray(_picture(result)).astype(int) for result in answer["results"]]
     local = [np.asarray(Image.open(line)).astype(int) for line in lines[:2]]
     # Their batches differ, so sums are rounded otherwise.

@@ -240,7 +240,7 @@ class TestControl:
         assert (body["status"], body["counts"]["cancelled"]) == ("cancelled", 3)
 
     def test_a_batch_with_a_mistake_is_refused_as_a_whole(self, http: httpx.Client) -> None:
-        before = http.get("/api/jobs").json()["jobs"][0]["session_id"]
+        before = submit(http)
         requests = [{"model": "flux", "prompt": "a"}, {"model": "flux", "prompt": "a", "width": 65}]
         answer = http.post("/api/batch", json={"requests": requests})
         assert answer.status_code == 400

@@ -8,8 +8,6 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
-from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -27,7 +25,6 @@ NOT_STARTED = {
     "status": "error",
     "message": "Pipeline execution is already running or pipeline is not initialized.",
 }
-NOT_COMPLETE = {"status": "error", "message": "Pipeline execution is not yet complete."}
 PREFIXES = ["", "/text2image"]
 
 
@@ -53,12 +50,7 @@ def run_to_its_end(http: httpx.Client, prefix: str = "") -> None:
 
 
 class TestTheDocument:
-    """Its routes in its order, at the root and under the prefix."""
-
-    def test_nothing_has_run_yet(self, http: httpx.Client) -> None:
-        assert http.get("/pipeline/status").json() == {"running": False, "completed": False}
-        answer = http.get("/pipeline/image")
-        assert (answer.status_code, answer.json()) == (409, NOT_COMPLETE)
+    """Its routes, at the root and under the prefix."""
 
     @pytest.mark.parametrize("prefix", PREFIXES)
     @pytest.mark.parametrize("device", ["CPU", "cpu", "auto"])
@@ -192,9 +184,3 @@ class TestTheModel:
 def test_devices_have_the_documents_names_and_ours(name: str, device: str) -> None:
     state = RunnerState(model="m", state=ModelState.READY, devices=("cpu", "cuda:0", "cuda:1"))
     assert device_named(name, state) == device
-
-
-def test_an_unmanaged_server_moves_nothing(tmp_path: Path) -> None:
-    with replica(write_tiny_catalogue(tmp_path), JUBAKO_MANAGE="false") as server:
-        stays: dict[str, Any] = httpx.post(f"{server.url}/pipeline/select-device", json={"device": "CPU"}).json()
-        assert stays["status"] == "success"

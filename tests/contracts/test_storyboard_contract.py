@@ -19,7 +19,6 @@ import pytest
 from PIL import Image
 
 from api.storyboard.forms import Shape
-from models.catalogue.served import CHARACTER
 from tests.support.replica import Replica, replica
 from tests.support.serving import ServerEvent, parse_events, photo, png, wait_for
 from tests.support.stories import write_story_catalogue
@@ -332,17 +331,6 @@ class TestJobs:
         assert (status["status"], status["attempts"], len(status["results"])) == ("completed", 2, 8)
         told = http.get(status["result_url"]).json()
         assert (told["mode"], told["num_frames"]) == ("ref_guided", 6)
-
-
-class TestLoraPath:
-    def test_one_that_is_not_there_is_the_documents_error(self, server: Replica) -> None:
-        with replica(server.catalogue, JUBAKO_MODELS="tiny-xl", LORA_PATH="outputs/checkpoints/final") as bare:
-            assert bare.get("/storyboard/health").json()["lora_path"] == "outputs/checkpoints/final"
-            answer = httpx.post(f"{bare.url}/generate", json={"prompt": STORY}, timeout=60)
-            assert answer.status_code == 503
-            assert answer.json()["detail"] == "Generator not initialized. Set LORA_PATH environment variable."
-            assert "there is no such file or folder" in answer.json()["reason"]
-            assert CHARACTER in bare.get("/models").json()["models"][0]["loras"]
 
 
 def submit(http: httpx.Client, model: str = "miniature", **fields: Any) -> str:

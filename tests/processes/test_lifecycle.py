@@ -27,7 +27,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def http(catalogue: Path) -> Iterator[httpx.Client]:
+def on_demand(catalogue: Path) -> Iterator[httpx.Client]:
     """A server of `tiny` and `tiny-xl` that loads on demand, with memory for one of them."""
     settings = {"models": "tiny,tiny-xl", "load": "demand", "memory_budget_gib": "0.15"}
     with (
@@ -35,6 +35,18 @@ def http(catalogue: Path) -> Iterator[httpx.Client]:
         httpx.Client(base_url=url, timeout=120) as client,
     ):
         yield client
+
+
+@pytest.fixture(scope="module")
+def health_at_start(on_demand: httpx.Client) -> dict[str, Any]:
+    health: dict[str, Any] = on_demand.get("/health").json()
+    return health
+
+
+@pytest.fixture
+def http(on_demand: httpx.Client, health_at_start: dict[str, Any]) -> httpx.Client:
+    """The server that loads on demand, whose health was read before any test sent a request."""
+    return on_demand
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +78,11 @@ def state_of(http: httpx.Client, model: str) -> str:
 
 
 class TestOnDemand:
-    def test_nothing_is_loaded_before_the_first_request_and_the_server_is_ready(self, http: httpx.Client) -> None:
-        assert {state["state"] for state in states(http).values()} == {"unloaded"}
-        assert http.get("/health").json()["status"] == "healthy"
+    def test_nothing_is_loaded_before_the_first_request_and_the_server_is_ready(
+        self, http: httpx.Client, health_at_start: dict[str, Any]
+    ) -> None:
+        assert {model["state"] for model in health_at_start["models"]} == {"unloaded"}
+        assert health_at_start["status"] == "healthy"
         assert http.get("/readyz").status_code == 200
 
     def test_a_stream_hears_of_the_loading_first(self, http: httpx.Client) -> None:

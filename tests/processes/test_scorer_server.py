@@ -97,16 +97,25 @@ async def client(url: str) -> AsyncIterator[ScorerClient]:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     with scorer_server(tmp_path_factory.mktemp("scorer")) as server:
         yield server
 
 
+@pytest.fixture(scope="module")
+def libraries_at_start(started: tuple[str, int]) -> list[str]:
+    return [Path(file.path).name for file in scorer_process(started[1]).memory_maps()]
+
+
+@pytest.fixture
+def served(started: tuple[str, int], libraries_at_start: list[str]) -> tuple[str, int]:
+    """The server, whose libraries were listed before any test sent a request."""
+    return started
+
+
 class TestTheServer:
-    async def test_is_small_until_it_is_needed(self, served: tuple[str, int]) -> None:
-        """First of its class: the others need it."""
-        modules = [Path(file.path).name for file in scorer_process(served[1]).memory_maps()]
-        assert not [name for name in modules if name.startswith("libtorch")]
+    def test_is_small_until_it_is_needed(self, libraries_at_start: list[str]) -> None:
+        assert not [name for name in libraries_at_start if name.startswith("libtorch")]
 
     async def test_scores_as_here_and_calls_of_all_stories_share_batches(
         self, served: tuple[str, int], tiny: Source

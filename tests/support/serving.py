@@ -31,6 +31,7 @@ START_TIMEOUT_S = 300.0
 """Generous: four processes import torch, maybe on a busy machine."""
 MAX_UPLOAD_BYTES = 2**20
 SIZE_PX = 64
+CATALOGUE = "catalogue.yaml"
 STORAGE = "storage"
 """The server's storage folder, beside its catalogue."""
 
@@ -88,7 +89,7 @@ def write_tiny_catalogue(folder: Path) -> Path:
             "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
         },
     }
-    file = folder / "catalogue.yaml"
+    file = folder / CATALOGUE
     file.write_text(yaml.safe_dump(entries))
     return file
 
