@@ -21,6 +21,7 @@ import yaml
 from deploy.packing import BASE_IMAGE, UV
 from settings import Settings, refuse_unknown_variables
 from storage.client import open_storage
+from tests.support.compose import compose
 from tests.support.serving import free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
@@ -29,14 +30,6 @@ SECRETS = DEPLOY / "compose-secrets"
 STORE_KEYS = {"AWS_ACCESS_KEY_ID": "test-access-key", "AWS_SECRET_ACCESS_KEY": "test-secret-key"}
 
 Service = dict[str, Any]
-
-
-def compose(*arguments: str | Path, folder: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
-    program = Path(sys.executable).with_name("docker-compose")
-    command = [str(part) for part in (program, *arguments, "config", "--format", "json")]
-    return subprocess.run(
-        command, cwd=folder, env={"PATH": os.environ["PATH"], **environment}, capture_output=True, text=True
-    )
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.deploy.test_compose import compose
+from tests.support.compose import compose
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.serving import ROOT, free_port, half_mask, photo, png, wait_for
 

@@ -16,8 +16,6 @@ from core.events import Failed, Picture, Preview, Queued, Started, Step
 from core.request import Priority
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
-from runners.engine.observer import EngineObserver, Report
 from tests.support.drawing import (
     SIZE_PX,
     draw,
@@ -28,34 +26,7 @@ from tests.support.drawing import (
     pictures,
     request,
 )
-
-CALL_TOKENS = 2 * (SIZE_PX // 8) ** 2
-"""Latent tokens of one guided denoiser call."""
-
-
-class Recorder(EngineObserver):
-    def __init__(self) -> None:
-        self.passes: list[Pass] = []
-        self.reports: list[Report] = []
-
-    def on_pass(self, forward: Pass) -> None:
-        self.passes.append(forward)
-
-    def on_end(self, report: Report) -> None:
-        self.reports.append(report)
-
-    def batch_sizes(self, component: str) -> list[int]:
-        return [p.calls for p in self.passes if p.part.component == component]
-
-
-@contextmanager
-def running(model: LoadedModel, **limits: Any) -> Iterator[tuple[Engine, Recorder]]:
-    recorder = Recorder()
-    engine = Engine(model, EngineLimits(**({"batch_tokens": 16 * CALL_TOKENS} | limits)), recorder)
-    try:
-        yield engine, recorder
-    finally:
-        engine.close()
+from tests.support.engines import CALL_TOKENS, running
 
 
 @contextmanager

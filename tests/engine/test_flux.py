@@ -15,27 +15,15 @@ from core.request import GenerationRequest, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel, load_pipelines
-from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
 from runners.engine.module_calls import Operation
-from runners.engine.observer import EngineObserver
 from tests.support.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
+from tests.support.engines import running
 from tests.support.parity import BATCH_TOKENS, TOLERANCE, load_tiny
+from tests.support.recorder import Recorder
 from tests.tiny.flux2 import tiny_flux2_klein_distilled
 
 SIZES = ((64, 64), (100, 50), (40, 240), (30, 30), (10, 500))
 """Of images: as large as the picture, wide, tall, small, and more elongated than FLUX.2 takes."""
-
-
-class Passes(EngineObserver):
-    def __init__(self) -> None:
-        self.seen: list[Pass] = []
-
-    def on_pass(self, forward: Pass) -> None:
-        self.seen.append(forward)
-
-    def of(self, component: str) -> list[Pass]:
-        return [each for each in self.seen if each.part.component == component]
 
 
 def wanted_of(task: Task, **changes: Any) -> GenerationRequest:
@@ -43,17 +31,13 @@ def wanted_of(task: Task, **changes: Any) -> GenerationRequest:
     return request(task, **{"scheduler": "flow_euler", "images": images, **changes})
 
 
-async def drawn(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> tuple[list[Image.Image], Passes]:
-    passes = Passes()
-    engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
-    try:
+async def drawn(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> tuple[list[Image.Image], Recorder]:
+    with running(model, batch_tokens=BATCH_TOKENS) as (engine, passes):
         events = await draw_together(engine, wanted)
-    finally:
-        engine.close()
     return [pictures(each)[0].image for each in events], passes
 
 
-async def assert_drawn_as_alone(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> Passes:
+async def assert_drawn_as_alone(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> Recorder:
     images, passes = await drawn(model, wanted)
     for each, image in zip(wanted, images, strict=True):
         assert image.size == (each.width, each.height)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +12,15 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
-from core.events import Event, Failed, Loading, Picture, Step
+from core.events import Failed, Loading, Picture, Step
 from models.catalogue.entry import Entry
 from models.weights.loading import load
 from runners.host.host import Host
-from runners.limits import EngineLimits, HostOptions
+from runners.limits import HostOptions
 from tests.support.drawing import draw_plain, is_cancelled, largest_difference, pictures, request
+from tests.support.hosts import LIMITS, drawn, hosting, until, until_step
 from tests.support.serving import ENTRY_FIELDS
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
-
-LIMITS = EngineLimits(batch_tokens=1024, max_running=4, max_queue=2)
 
 
 @pytest.fixture(scope="module")
@@ -35,26 +32,6 @@ def entry_at(folder: Path) -> Entry:
     return Entry.model_validate(
         {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": folder}}
     )
-
-
-@asynccontextmanager
-async def hosting(entry: Entry, retry_pause_s: float = 60.0, **options: Any) -> AsyncIterator[Host]:
-    host = Host(entry, LIMITS, HostOptions(device="cpu", **options), retry_pause_s=retry_pause_s)
-    host.start(load=False)
-    try:
-        yield host
-    finally:
-        await host.close()
-
-
-async def drawn(host: Host, **changes: Any) -> list[Event]:
-    return [event async for event in host.generate(request(**changes))]
-
-
-async def until(condition: Any) -> None:
-    async with asyncio.timeout(60):
-        while not condition():  # noqa: ASYNC110  # a host tells nobody when its state changes
-            await asyncio.sleep(0.01)
 
 
 async def test_the_first_request_loads_the_model_and_hears_how_far_it_is(entry: Entry) -> None:
@@ -172,12 +149,6 @@ async def test_unloading_waits_for_running_requests_and_new_ones_load_again(entr
         events = await late
         assert isinstance(events[0], Loading)
         assert pictures(events)
-
-
-async def until_step(events: AsyncIterator[Event]) -> None:
-    async for event in events:
-        if isinstance(event, Step):
-            return
 
 
 async def test_a_forced_unload_cancels_what_is_running(entry: Entry) -> None:

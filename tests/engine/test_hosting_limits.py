@@ -20,8 +20,8 @@ from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
 from processes.threads import in_thread
 from runners.engine.lost_device import is_lost
-from tests.engine.test_hosting import drawn, hosting, until, until_step
 from tests.support.drawing import is_cancelled, photo, pictures, request
+from tests.support.hosts import drawn, hosting, until, until_step
 from tests.support.serving import ENTRY_FIELDS, LIMITS, ROOT
 from tests.tiny.conditions import tiny_controlnets
 from tests.tiny.stable_diffusion import tiny_stable_diffusion

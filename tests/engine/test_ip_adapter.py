@@ -16,10 +16,10 @@ from core.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
 from runners.engine.optional_weights import OptionalWeights
-from tests.engine.test_engine import running
-from tests.engine.test_loras import largest_batch, loaded, wearing
 from tests.support.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
-from tests.support.parity import TOLERANCE, load_tiny
+from tests.support.engines import running
+from tests.support.loras import largest_batch, loaded, wearing
+from tests.support.parity import TOLERANCE
 from tests.support.serving import ENTRY_FIELDS
 
 REFERENCE: dict[str, Any] = {"reference_image": photo(seed=6, size_px=96)}
@@ -34,31 +34,26 @@ ENTRY = {
 CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 
 
-@pytest.fixture(scope="module", params=["stable-diffusion", "stable-diffusion-xl"])
-def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LoadedModel:
-    return load_tiny(request.param, tmp_path_factory.mktemp("tiny"))
-
-
-async def test_tasks_and_scales_share_passes(model: LoadedModel) -> None:
+async def test_tasks_and_scales_share_passes(conditioned_model: LoadedModel) -> None:
     scales = (0.0, 0.4, 1.0, 1.7)
     wanted = [
         request(task, strength=1.0, **REFERENCE, reference_scale=scale)
         for task in Task
-        if task in model.pipelines
+        if task in conditioned_model.pipelines
         for scale in scales
     ]
-    with running(model) as (engine, recorder):
+    with running(conditioned_model) as (engine, recorder):
         await draw_together(engine, wanted)
     assert recorder.batch_sizes("unet") == [len(wanted)] * wanted[0].num_inference_steps
 
 
-async def test_a_reference_is_looked_at_once(model: LoadedModel) -> None:
-    with running(model) as (engine, recorder):
+async def test_a_reference_is_looked_at_once(conditioned_model: LoadedModel) -> None:
+    with running(conditioned_model) as (engine, recorder):
         await draw_together(engine, [request(**REFERENCE, seed=seed) for seed in range(3)])
     assert recorder.batch_sizes("image_encoder") == [1]
 
 
-async def test_the_reference_and_its_scale_make_the_picture(model: LoadedModel) -> None:
+async def test_the_reference_and_its_scale_make_the_picture(conditioned_model: LoadedModel) -> None:
     changes = [
         {},
         REFERENCE,
@@ -67,30 +62,30 @@ async def test_the_reference_and_its_scale_make_the_picture(model: LoadedModel) 
         CONTROL,
         CONTROL | REFERENCE,
     ]
-    with running(model) as (engine, _):
+    with running(conditioned_model) as (engine, _):
         drawn = await draw_together(engine, [request(**change) for change in changes])
     assert len({pictures(events)[0].image.tobytes() for events in drawn}) == len(changes)
 
 
-async def test_a_scale_of_nothing_is_no_reference(model: LoadedModel) -> None:
-    with running(model) as (engine, _):
+async def test_a_scale_of_nothing_is_no_reference(conditioned_model: LoadedModel) -> None:
+    with running(conditioned_model) as (engine, _):
         (events,) = await draw_together(engine, [request(**REFERENCE, reference_scale=0.0)])
-    assert largest_difference(pictures(events)[0].image, draw_plain(model, request())) <= TOLERANCE
+    assert largest_difference(pictures(events)[0].image, draw_plain(conditioned_model, request())) <= TOLERANCE
 
 
-async def test_requests_without_a_reference_keep_their_unet(model: LoadedModel) -> None:
-    before = {name: type(processor) for name, processor in model.components["unet"].attn_processors.items()}
-    plain = draw_plain(model, request())
-    with running(model) as (engine, recorder):
+async def test_requests_without_a_reference_keep_their_unet(conditioned_model: LoadedModel) -> None:
+    before = {name: type(processor) for name, processor in conditioned_model.components["unet"].attn_processors.items()}
+    plain = draw_plain(conditioned_model, request())
+    with running(conditioned_model) as (engine, recorder):
         _, events = await draw_together(engine, [request(**REFERENCE), request()])
     assert max(recorder.batch_sizes("unet")) == 1, "with and without a reference are different networks"
     assert largest_difference(pictures(events)[0].image, plain) <= TOLERANCE
-    assert {name: type(p) for name, p in model.components["unet"].attn_processors.items()} == before
-    assert model.components["unet"].encoder_hid_proj is None
+    assert {name: type(p) for name, p in conditioned_model.components["unet"].attn_processors.items()} == before
+    assert conditioned_model.components["unet"].encoder_hid_proj is None
 
 
-def test_the_adapted_unet_is_made_of_the_same_weights(model: LoadedModel) -> None:
-    unet, adapted = model.components["unet"], OptionalWeights(model).ip_adapter().unet
+def test_the_adapted_unet_is_made_of_the_same_weights(conditioned_model: LoadedModel) -> None:
+    unet, adapted = conditioned_model.components["unet"], OptionalWeights(conditioned_model).ip_adapter().unet
     weights = dict(chain(adapted.named_parameters(), adapted.named_buffers()))
     assert all(weights.pop(name) is weight for name, weight in chain(unet.named_parameters(), unet.named_buffers()))
     assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (

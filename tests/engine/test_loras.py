@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import re
-import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,117 +12,23 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DiffusionPipeline
-from peft import LoraConfig
-from peft.utils import get_peft_model_state_dict
-from PIL import Image
 from safetensors.torch import save_file
 
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.events import Failed
 from core.request import GenerationRequest, Lora, Task
-from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
-from models.catalogue.families import FAMILIES
-from models.catalogue.resolve import resolve
-from models.catalogue.sources import Source
+from models.catalogue.resolve import ServerLimits, resolve
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.loading import LoadedModel, load, load_pipelines
 from models.weights.loras import inject, lora_modules, peft_layers
-from tests.engine.test_engine import running
 from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
-from tests.support.parity import TOLERANCE, load_tiny
+from tests.support.engines import running
+from tests.support.loras import ATTENTION, LAYERS, Layers, draw_alone, largest_batch, loaded, wearing
+from tests.support.parity import TOLERANCE
 from tests.tiny import TINY
-from tests.unit.test_catalogue import SERVER
-
-Layers = Mapping[str, Sequence[str]]
-"""The names of changed layers, by component."""
-ATTENTION = ("to_q", "to_k", "to_v", "to_out.0")
-LAYERS: Mapping[str, tuple[Layers, Layers]] = {
-    "stable-diffusion": (
-        {"unet": (*ATTENTION, "conv1", "conv_in"), "text_encoder": ("q_proj", "out_proj")},
-        {"unet": ("to_q", "conv1", "conv2", "time_emb_proj")},
-    ),
-    "stable-diffusion-xl": (
-        {"unet": ATTENTION, "text_encoder": ("q_proj", "out_proj"), "text_encoder_2": ("q_proj", "fc1")},
-        {"unet": ("to_q", "proj_in"), "text_encoder_2": ("q_proj", "fc2")},
-    ),
-    "stable-diffusion-3": (
-        {"transformer": ATTENTION, "text_encoder": ("q_proj",), "text_encoder_2": ("q_proj",)},
-        {"transformer": ("to_q", "add_q_proj", "ff.net.2")},
-    ),
-    "flux": (
-        {"transformer": (*ATTENTION, "x_embedder", "proj_mlp"), "text_encoder": ("q_proj", "out_proj")},
-        {"transformer": ("to_q", "norm1.linear")},
-    ),
-}
-"""Of the LoRAs "a" and "b", by family."""
-
-
-def random_lora(pipeline: DiffusionPipeline, file: Path, layers: Layers, rank: int = 3, **config: Any) -> LoraSpec:
-    """Save a LoRA with random weights, different for each file, as the pipeline's own training scripts do."""
-    torch.manual_seed(zlib.crc32(file.stem.encode()))
-    weights = {}
-    for component, names in layers.items():
-        module = copy.deepcopy(getattr(pipeline, component))
-        module.add_adapter(LoraConfig(r=rank, init_lora_weights=False, target_modules=list(names), **config))
-        weights[f"{component}_lora_layers"] = get_peft_model_state_dict(module)
-    pipeline.save_lora_weights(file.parent, weight_name=file.name, **weights)
-    return LoraSpec(source=Source(path=file))
-
-
-def loaded(family: str, folder: Path, **others: tuple[Layers, Mapping[str, Any]]) -> tuple[LoadedModel, LoadedModel]:
-    """Return a tiny model with the LoRAs "a", "b" and `others`, and the same without any, for the plain pipeline."""
-    model = load_tiny(family, folder / "model")
-    first = next(iter(model.pipelines.values()))
-    (of_a, of_b) = LAYERS.get(family, ({}, {}))
-    specs = {
-        name: random_lora(first, folder / f"{name}.safetensors", layers)
-        for name, layers in (("a", of_a), ("b", of_b))
-        if layers
-    }
-    specs |= {
-        name: random_lora(first, folder / f"{name}.safetensors", layers, **config)
-        for name, (layers, config) in others.items()
-    }
-    plain = replace(model, pipelines=load_pipelines(FAMILIES[family], str(folder / "model")))
-    return replace(model, loras=specs), plain
-
-
-def wearing(wanted: GenerationRequest, **scales: float) -> GenerationRequest:
-    """The request with these LoRAs."""
-    loras = tuple(Lora(name=name, scale=scale) for name, scale in sorted(scales.items()))
-    return wanted.model_copy(update={"loras": loras})
-
-
-def draw_alone(model: LoadedModel, plain: LoadedModel, wanted: GenerationRequest) -> Image.Image:
-    """Draw with the plain pipeline and its own way of using LoRAs."""
-    pipeline = plain.pipelines[wanted.task]
-    for lora in wanted.loras:
-        file = model.loras[lora.name].source.path
-        assert file is not None
-        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=lora.name)
-    if wanted.loras:
-        scales = [lora.scale * model.loras[lora.name].scale for lora in wanted.loras]
-        pipeline.set_adapters([lora.name for lora in wanted.loras], scales)
-    try:
-        return draw_plain(plain, wanted)
-    finally:
-        pipeline.unload_lora_weights()
-
-
-async def largest_batch(
-    model: LoadedModel, plain: LoadedModel, wanted: Sequence[GenerationRequest], **limits: Any
-) -> int:
-    """Draw a crowd, compare each picture with the plain pipeline's, return the calls of the largest denoiser pass."""
-    with running(model, **{"batch_tokens": 2**16, **limits}) as (engine, recorder):
-        drawn = await draw_together(engine, wanted)
-    for each, events in zip(wanted, drawn, strict=True):
-        assert pictures(events), events
-        difference = largest_difference(pictures(events)[0].image, draw_alone(model, plain, each))
-        assert difference <= TOLERANCE, each.loras
-    return max(recorder.batch_sizes(model.family.denoiser))
 
 
 def wanted_of(family: str, **changes: Any) -> GenerationRequest:
@@ -415,9 +319,10 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
     assert {"ink-2", *full_catalogue(None).get("miniature").loras} == set(entry.choosable_loras)
     assert capabilities(entry)["loras"]["ink-2"] == ""
     draft = Draft(task=Task.TEXT_TO_IMAGE, prompt="a fox", loras=(Lora(name="ink-2"),))
-    assert resolve(draft, Catalogue([entry]), SERVER).loras == draft.loras
+    server = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=1)
+    assert resolve(draft, Catalogue([entry]), server).loras == draft.loras
     with pytest.raises(InvalidRequest, match=re.escape("'../ink-2' is unknown")):
-        resolve(draft.model_copy(update={"loras": (Lora(name="../ink-2"),)}), Catalogue([entry]), SERVER)
+        resolve(draft.model_copy(update={"loras": (Lora(name="../ink-2"),)}), Catalogue([entry]), server)
 
 
 @pytest.mark.parametrize("name", ["Ink 2", "-ink", "sketch"])

@@ -21,8 +21,8 @@ from models.miniature.evaluate import border_colour
 from models.miniature.judge import load_judge, name_concepts
 from models.weights.loading import LoadedModel, load
 from settings import settings
-from tests.engine.test_engine import running
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engines import running
 from tests.support.parity import TOLERANCE
 
 OPEN = "on a blue background"

@@ -17,13 +17,12 @@ from models.catalogue.catalogue import full_catalogue
 from models.catalogue.families import FAMILIES, Stage
 from models.catalogue.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
-from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
 from runners.engine.merging import merge, split
 from runners.engine.module_calls import Operation
-from runners.engine.observer import EngineObserver
 from tests.support.drawing import SIZE_PX, draw_together, photo, request
+from tests.support.engines import running
 from tests.support.parity import BATCH_TOKENS, load_tiny
+from tests.support.recorder import Recorder
 from tests.tiny.qwen_image import shrink_inputs
 
 SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
@@ -34,24 +33,9 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_inputs(monkeypatch)
 
 
-class Passes(EngineObserver):
-    def __init__(self) -> None:
-        self.seen: list[Pass] = []
-
-    def on_pass(self, forward: Pass) -> None:
-        self.seen.append(forward)
-
-    def samples(self, component: str, stage: Stage) -> list[int]:
-        return [each.samples for each in self.seen if (each.part.component, each.part.stage) == (component, stage)]
-
-
-async def drawn(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> Passes:
-    passes = Passes()
-    engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
-    try:
+async def drawn(model: LoadedModel, wanted: Sequence[GenerationRequest]) -> Recorder:
+    with running(model, batch_tokens=BATCH_TOKENS) as (engine, passes):
         await draw_together(engine, wanted)
-    finally:
-        engine.close()
     return passes
 
 

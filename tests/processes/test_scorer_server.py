@@ -13,32 +13,16 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import httpx
-import numpy as np
 import psutil
 import pytest
-from PIL import Image
 
 from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
-from models.miniature.evaluate import CHECKPOINT
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
+from tests.support.clips import MINIATURE, noise
 from tests.support.serving import ROOT, free_port, photo, wait_for
-from tests.tiny.clip import tiny_clip
-
-MINIATURE = Source(path=CHECKPOINT / "clip")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return Source(path=tiny_clip(tmp_path_factory.mktemp("clip")))
-
-
-def noise(seed: int, width: int = 64, height: int = 64) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
-
 
 SERVICE = """
 import bentoml
@@ -118,25 +102,29 @@ class TestTheServer:
         assert not [name for name in libraries_at_start if name.startswith("libtorch")]
 
     async def test_scores_as_here_and_calls_of_all_stories_share_batches(
-        self, served: tuple[str, int], tiny: Source
+        self, served: tuple[str, int], tiny_clip_source: Source
     ) -> None:
         pairs: list[Pair] = [(noise(seed), f"text {seed}") for seed in range(40)]
         async with client(served[0]) as one, client(served[0]) as other:
             for pair in pairs[:14]:  # BentoML learns from so many how long a batch takes; they are run one by one.
-                await one.compare(tiny, pair)
+                await one.compare(tiny_clip_source, pair)
             before = await batches(served[0])
-            stories = [(one if number % 2 else other).compare(tiny, pair) for number, pair in enumerate(pairs)]
+            stories = [
+                (one if number % 2 else other).compare(tiny_clip_source, pair) for number, pair in enumerate(pairs)
+            ]
             scores = await asyncio.gather(*stories)
-            assert scores == pytest.approx(ClipScoringModel.load(tiny, "cpu").cosines(pairs), abs=1e-5)
+            assert scores == pytest.approx(ClipScoringModel.load(tiny_clip_source, "cpu").cosines(pairs), abs=1e-5)
             calls, passes = (now - then for now, then in zip(await batches(served[0]), before, strict=True))
         assert calls == len(pairs)
         assert passes <= len(pairs) / 2
 
-    async def test_several_clips_are_kept_apart(self, served: tuple[str, int], tiny: Source) -> None:
+    async def test_several_clips_are_kept_apart(self, served: tuple[str, int], tiny_clip_source: Source) -> None:
         pair = (photo(), "a red apple")
         async with client(served[0]) as scorer:
-            scores = await asyncio.gather(*(scorer.compare(source, pair) for source in (tiny, MINIATURE) * 8))
-        for place, source in enumerate((tiny, MINIATURE)):
+            scores = await asyncio.gather(
+                *(scorer.compare(source, pair) for source in (tiny_clip_source, MINIATURE) * 8)
+            )
+        for place, source in enumerate((tiny_clip_source, MINIATURE)):
             assert scores[place::2] == pytest.approx(
                 [ClipScoringModel.load(source, "cpu").cosines([pair])[0]] * 8, abs=1e-5
             )
@@ -146,20 +134,22 @@ class TestTheServer:
             with pytest.raises(LoadFailed, match=r"cannot be compared.*no-such-folder"):
                 await scorer.compare(Source(path=tmp_path / "no-such-folder"), (photo(), "a"))
 
-    async def test_is_busy_while_it_is_away_and_is_back_by_itself(self, served: tuple[str, int], tiny: Source) -> None:
+    async def test_is_busy_while_it_is_away_and_is_back_by_itself(
+        self, served: tuple[str, int], tiny_clip_source: Source
+    ) -> None:
         async with client(served[0]) as scorer:
-            before = await scorer.compare(tiny, (photo(), "a"))
+            before = await scorer.compare(tiny_clip_source, (photo(), "a"))
             scorer_process(served[1]).kill()
             with pytest.raises(Busy):
-                await scorer.compare(tiny, (photo(), "a"))
+                await scorer.compare(tiny_clip_source, (photo(), "a"))
             # The next call waits for the new process, which has nothing loaded.
-            assert await scorer.compare(tiny, (photo(), "a")) == pytest.approx(before)
+            assert await scorer.compare(tiny_clip_source, (photo(), "a")) == pytest.approx(before)
 
 
-async def test_a_scorer_that_is_not_there_is_busy(tiny: Source) -> None:
+async def test_a_scorer_that_is_not_there_is_busy(tiny_clip_source: Source) -> None:
     async with client(f"http://127.0.0.1:{free_port()}") as scorer:
         with pytest.raises(Busy, match="try again later"):
-            await scorer.compare(tiny, (photo(), "a"))
+            await scorer.compare(tiny_clip_source, (photo(), "a"))
 
 
 async def batches(url: str) -> tuple[float, float]:

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -24,20 +23,8 @@ from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
+from tests.support.clips import MINIATURE, noise
 from tests.support.serving import photo
-from tests.tiny.clip import tiny_clip
-
-MINIATURE = Source(path=CHECKPOINT / "clip")
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Source:
-    return Source(path=tiny_clip(tmp_path_factory.mktemp("clip")))
-
-
-def noise(seed: int, width: int = 64, height: int = 64) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(pixels)
 
 
 @torch.no_grad()
@@ -54,9 +41,9 @@ def plain_cosine(clip: Path, tokenizer: Path, image: Image.Image, text: str) -> 
 
 class TestClip:
     @pytest.mark.parametrize("text", ["a fox on a blue background", "fox", "a long story " * 40])
-    def test_agrees_with_transformers(self, tiny: Source, text: str) -> None:
+    def test_agrees_with_transformers(self, tiny_clip_source: Source, text: str) -> None:
         """Also for pictures that are no squares, and texts that are cut."""
-        for source, tokenizer in ((tiny, tiny.path), (MINIATURE, CHECKPOINT / "tokenizer")):
+        for source, tokenizer in ((tiny_clip_source, tiny_clip_source.path), (MINIATURE, CHECKPOINT / "tokenizer")):
             assert source.path is not None
             assert tokenizer is not None
             picture = noise(1, 80, 48)
@@ -65,18 +52,18 @@ class TestClip:
                 [expected], abs=1e-5
             )
 
-    def test_a_pair_scores_the_same_in_every_company(self, tiny: Source) -> None:
-        clip = ClipScoringModel.load(tiny, "cpu")
+    def test_a_pair_scores_the_same_in_every_company(self, tiny_clip_source: Source) -> None:
+        clip = ClipScoringModel.load(tiny_clip_source, "cpu")
         pairs: list[Pair] = [(noise(1), "a"), (noise(2, 90), noise(3)), (noise(4), "a longer text"), (noise(4), "b")]
         alone = [clip.cosines([pair])[0] for pair in pairs]
         assert clip.cosines(pairs) == pytest.approx(alone, abs=1e-5)
         assert len({round(score, 4) for score in alone}) == len(pairs)
 
-    def test_a_picture_is_like_itself(self, tiny: Source) -> None:
-        assert ClipScoringModel.load(tiny, "cpu").cosines([(photo(), photo())]) == pytest.approx([1.0])
+    def test_a_picture_is_like_itself(self, tiny_clip_source: Source) -> None:
+        assert ClipScoringModel.load(tiny_clip_source, "cpu").cosines([(photo(), photo())]) == pytest.approx([1.0])
 
-    def test_all_pictures_share_a_forward_and_all_texts_another(self, tiny: Source) -> None:
-        clip = ClipScoringModel.load(tiny, "cpu")
+    def test_all_pictures_share_a_forward_and_all_texts_another(self, tiny_clip_source: Source) -> None:
+        clip = ClipScoringModel.load(tiny_clip_source, "cpu")
         batches: list[tuple[str, int]] = []
         for name in ("vision_model", "text_model"):
             getattr(clip._model, name).register_forward_hook(
@@ -85,9 +72,9 @@ class TestClip:
         clip.cosines([(noise(1), "a"), (noise(2), "b"), (noise(3), noise(4))])
         assert sorted(batches) == [("text_model", 2), ("vision_model", 4)]
 
-    def test_pickles_are_not_read(self, tiny: Source, tmp_path: Path) -> None:
-        assert tiny.path is not None
-        folder = shutil.copytree(tiny.path, tmp_path / "clip")
+    def test_pickles_are_not_read(self, tiny_clip_source: Source, tmp_path: Path) -> None:
+        assert tiny_clip_source.path is not None
+        folder = shutil.copytree(tiny_clip_source.path, tmp_path / "clip")
         torch.save({}, folder / "pytorch_model.bin")
         (folder / "model.safetensors").unlink()
         with pytest.raises(LoadFailed, match="is a pickle"):
@@ -124,10 +111,10 @@ class TestWhichClip:
             scorer = Scorers(changed, host.compare).of(entry)
             assert (scorer.clip, scorer.threshold) == (Source(path=tmp_path), 0.3)
 
-    async def test_in_this_process(self, tiny: Source) -> None:
-        scorers = Scorers(StoryOptions(story_clip_model=str(tiny.path)), ClipHost("cpu").compare)
+    async def test_in_this_process(self, tiny_clip_source: Source) -> None:
+        scorers = Scorers(StoryOptions(story_clip_model=str(tiny_clip_source.path)), ClipHost("cpu").compare)
         scorer = scorers.of(full_catalogue(None).get("miniature"))
         assert await scorer.likeness(photo(), photo()) == pytest.approx(1)
         assert await scorer.score(photo(), "a") == pytest.approx(
-            ClipScoringModel.load(tiny, "cpu").cosines([(photo(), "a")])[0]
+            ClipScoringModel.load(tiny_clip_source, "cpu").cosines([(photo(), "a")])[0]
         )

@@ -85,12 +85,12 @@ class TestFrames:
         assert bytes_of(await board_of(studio.maker, seed=8)) != bytes_of(first)
 
     async def test_frames_share_passes(self, studio: Studio) -> None:
-        studio.passes.calls.clear()
+        studio.passes.passes.clear()
         await board_of(studio.maker, num_inference_steps=8)
-        calls = Counter(studio.passes.calls)
+        calls = Counter(studio.passes.denoising)
         assert max(calls) == len(SCENES)
-        assert sum(studio.passes.calls) == 8 * len(SCENES)
-        assert len(studio.passes.calls) <= 12, calls
+        assert sum(studio.passes.denoising) == 8 * len(SCENES)
+        assert len(studio.passes.denoising) <= 12, calls
 
     async def test_events_tell_the_plan_each_step_and_each_frame(self, studio: Studio) -> None:
         events = await events_of(studio.maker)
@@ -174,10 +174,10 @@ class TestValidation:
         assert sorted(frame.tries for frame in board.frames) in ([1, 1, 1, 1, 2, 2], [1, 1, 1, 1, 1, 3])
 
     async def test_a_rate_that_is_too_small_refuses_the_story_before_it_draws(self, studio: Studio) -> None:
-        studio.passes.calls.clear()
+        studio.passes.passes.clear()
         with pytest.raises(RateExceeded):
             await board_of(studio.with_(meter=Purse(pictures=5)))
-        assert studio.passes.calls == []
+        assert studio.passes.denoising == []
 
 
 class TestReferences:
@@ -201,9 +201,9 @@ class TestReferences:
         assert board.frames[1].request.reference_image.tobytes() == board.frames[0].picture.image.tobytes()
 
     async def test_a_given_reference_guides_all_frames_at_once(self, studio: Studio) -> None:
-        studio.passes.calls.clear()
+        studio.passes.passes.clear()
         board = await board_of(studio.maker, reference_image=photo(), reference_scale=0.6)
-        assert max(studio.passes.calls) == len(SCENES)
+        assert max(studio.passes.denoising) == len(SCENES)
         for frame in board.frames:
             assert frame.request.reference_image is not None
             assert frame.request.reference_image.tobytes() == photo().tobytes()

@@ -18,13 +18,12 @@ import pytest
 import torch
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
-from runners.engine.observer import EngineObserver
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_together, frames_of, largest_difference, plain_frames, results
+from tests.support.recorder import Recorder
 from tests.tiny import TINY, Tiny
 from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 from tests.tiny.qwen_image import shrink_inputs
@@ -49,15 +48,6 @@ class Result:
     """Denoiser calls in one pass, of any task of the crowd."""
 
 
-class _Passes(EngineObserver):
-    def __init__(self) -> None:
-        self.largest = 0
-
-    def on_pass(self, forward: Pass) -> None:
-        if forward.part.stage is Stage.DENOISE:
-            self.largest = max(self.largest, forward.calls)
-
-
 def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
     """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
     spec = FAMILIES[family]
@@ -74,7 +64,7 @@ def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedMode
 
 async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[Result]:
     """Draw the family's crowd together, and each of its requests alone."""
-    model, passes = load_tiny(family, folder, tiny), _Passes()
+    model, passes = load_tiny(family, folder, tiny), Recorder()
     wanted = crowd(family, tiny or TINY[family])
     engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
     try:
@@ -82,7 +72,8 @@ async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[R
     finally:
         engine.close()
     return [
-        Result(family, *drawn_by, len(found), max(found), passes.largest) for drawn_by, found in differences.items()
+        Result(family, *drawn_by, len(found), max(found), max(passes.denoising))
+        for drawn_by, found in differences.items()
     ]
 
 

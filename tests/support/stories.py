@@ -13,11 +13,8 @@ from PIL import Image
 
 from gateway.assembly import assemble
 from gateway.safety.policy import Policy
-from models.catalogue.families import Stage
 from models.catalogue.served import served_catalogue
 from models.catalogue.sources import Source
-from runners.engine.executor import Pass
-from runners.engine.observer import EngineObserver
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
 from settings import Settings
@@ -28,6 +25,7 @@ from storyboard.scenes import Plan, PlanRequest, Scene
 from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
+from tests.support.recorder import Recorder
 from tests.support.serving import ENTRY_FIELDS
 from tests.tiny.conditions import tiny_ip_adapter, tiny_lora
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
@@ -47,17 +45,6 @@ class Scenes:
         self.asked.append(request)
         scenes = (Scene(number, prompt, prompt) for number, prompt in enumerate(self._prompts, start=1))
         return Plan("scenes", tuple(scenes))
-
-
-class Passes(EngineObserver):
-    """Remembers how many calls shared each denoiser pass."""
-
-    def __init__(self) -> None:
-        self.calls: list[int] = []
-
-    def on_pass(self, forward: Pass) -> None:
-        if forward.part.stage is Stage.DENOISE:
-            self.calls.append(forward.calls)
 
 
 class Scores:
@@ -80,7 +67,7 @@ class Studio:
 
     maker: Maker
     hosts: Mapping[str, Host]
-    passes: Passes
+    passes: Recorder
 
     @property
     def running(self) -> int:
@@ -100,7 +87,7 @@ class Studio:
 @asynccontextmanager
 async def story_studio(settings: Settings) -> AsyncIterator[Studio]:
     """Yield a maker of the settings' models; they are unloaded at the end."""
-    catalogue, passes = served_catalogue(settings), Passes()
+    catalogue, passes = served_catalogue(settings), Recorder()
     hosts = {
         entry.id: Host(entry, engine_limits(entry, settings), host_options(settings), passes)
         for entry in catalogue.entries.values()

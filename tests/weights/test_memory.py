@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from pydantic import ValidationError
 from safetensors.torch import load_file
 
 from core.errors import LoadFailed
+from core.events import Event
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory_options import Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
 from models.weights.memory import need_package
 from runners.engine.buckets import bucket_of
-from runners.engine.engine import Engine, EngineLimits
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engines import running
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
 
@@ -34,6 +37,12 @@ def tiny(family: str, folder: Path, **memory: Any) -> LoadedModel:
     pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=options)
     buckets = options.batch_buckets if options.compile else ()
     return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"), batch_buckets=buckets)
+
+
+def assert_same(plain: Sequence[Image.Image], results: Sequence[Sequence[Event]]) -> None:
+    """Compare the images of requests with those of the plain pipeline."""
+    for image, events in zip(plain, results, strict=True):
+        assert largest_difference(pictures(events)[0].image, image) <= 1
 
 
 @pytest.mark.parametrize(("samples", "bucket"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (17, 24)])
@@ -49,14 +58,10 @@ async def test_filled_batches_draw_the_same_pictures(family: str, tmp_path: Path
     sizes: list[int] = []
     denoiser = model.components[model.family.denoiser]
     denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
-    engine = Engine(replace(model, batch_buckets=(3, 7)), EngineLimits(batch_tokens=100_000))
-    try:
+    with running(replace(model, batch_buckets=(3, 7)), batch_tokens=100_000) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
     assert set(sizes) <= {3, 7, 14}
-    for picture, events in zip(plain, results, strict=True):
-        assert largest_difference(pictures(events)[0].image, picture) <= 1
+    assert_same(plain, results)
 
 
 async def test_a_batch_that_its_bucket_would_swell_beyond_the_budget_is_cut(tmp_path: Path) -> None:
@@ -65,12 +70,9 @@ async def test_a_batch_that_its_bucket_would_swell_beyond_the_budget_is_cut(tmp_
     denoiser = model.components[model.family.denoiser]
     denoiser.register_forward_pre_hook(lambda _, args, kwargs: sizes.append(batch_size(args, kwargs)), with_kwargs=True)
     latent_px = 64 // next(iter(model.pipelines.values())).vae_scale_factor
-    engine = Engine(replace(model, batch_buckets=(2, 4, 8)), EngineLimits(batch_tokens=6 * latent_px**2))
-    try:
+    with running(replace(model, batch_buckets=(2, 4, 8)), batch_tokens=6 * latent_px**2) as (engine, _):
         # Two samples each, so that all three fill the budget, and their bucket of 8 would not fit.
         results = await draw_together(engine, [request(seed=seed) for seed in range(3)])
-    finally:
-        engine.close()
     assert all(pictures(events) for events in results)
     assert set(sizes) == {2, 4}
 
@@ -86,13 +88,9 @@ async def test_sliced_and_tiled_decoding_equals_the_plain_pipeline_under_the_sam
     assert vae.use_tiling
     wanted = [request(seed=seed, width=width) for seed, width in ((1, 64), (2, 64), (3, 128))]
     plain = [draw_plain(model, each) for each in wanted]
-    engine = Engine(model, EngineLimits(batch_tokens=4096))
-    try:
+    with running(model, batch_tokens=4096) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
-    for picture, events in zip(plain, results, strict=True):
-        assert largest_difference(pictures(events)[0].image, picture) <= 1
+    assert_same(plain, results)
 
 
 def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
@@ -108,11 +106,8 @@ async def test_a_compiled_denoiser_draws_the_same_pictures(tmp_path: Path) -> No
     wanted = [request(scheduler="flow_euler", seed=seed, num_inference_steps=1 + seed) for seed in range(3)]
     # Tests that ran before may have compiled something too.
     graphs_before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    engine = Engine(model, EngineLimits(batch_tokens=100_000))
-    try:
+    with running(model, batch_tokens=100_000) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
     graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"] - graphs_before
     assert graphs == 1, "one size was met, and compiled"
     for each, events in zip(wanted, results, strict=True):
@@ -130,13 +125,9 @@ async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> Non
     assert any("Int8" in type(parameter).__name__ for parameter in model.components["transformer"].parameters())
     wanted = crowd("flux", TINY["flux"])[:4]
     plain = [draw_plain(model, each) for each in wanted]
-    engine = Engine(model, EngineLimits(batch_tokens=100_000))
-    try:
+    with running(model, batch_tokens=100_000) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
-    for picture, events in zip(plain, results, strict=True):
-        assert largest_difference(pictures(events)[0].image, picture) <= 1
+    assert_same(plain, results)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
@@ -149,11 +140,8 @@ async def test_a_gguf_file_is_the_denoiser_of_the_pipeline_that_it_was_made_for(
     model, plain = load(entry, "cpu"), tiny("qwen-image", tmp_path / "pipeline")
     assert any(type(each).__name__ == "GGUFParameter" for each in model.components["transformer"].parameters())
     wanted = crowd("qwen-image", TINY["qwen-image"])[:2]
-    engine = Engine(model, EngineLimits(batch_tokens=100_000))
-    try:
+    with running(model, batch_tokens=100_000) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
     for each, events in zip(wanted, results, strict=True):
         picture = pictures(events)[0].image
         assert largest_difference(picture, draw_plain(model, each)) <= 1
@@ -216,11 +204,8 @@ async def test_components_that_come_when_they_are_called_draw_the_same_pictures(
     hooked = [module for module in denoiser.modules() if hasattr(module, "_hf_hook")]
     wanted = crowd(family, TINY[family])[:5]
     plain = tiny(family, tmp_path)
-    engine = Engine(model, EngineLimits(batch_tokens=100_000))
-    try:
+    with running(model, batch_tokens=100_000) as (engine, _):
         results = await draw_together(engine, wanted)
-    finally:
-        engine.close()
     assert hooked == [module for module in denoiser.modules() if hasattr(module, "_hf_hook")] != []
     for each, events in zip(wanted, results, strict=True):
         assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1
