@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.events import Failed, Picture, Queued, Started, Step
+from core.events import Failed, Picture, Started, Step
 from models.weights.loading import LoadedModel
 from tests.support.drawing import draw_plain, largest_difference, request
 from tests.support.engines import running
@@ -22,7 +22,7 @@ async def test_a_request_becomes_an_image(tiny_model: LoadedModel) -> None:
         # `submit` returns at once with a ticket, whose events arrive as they happen.
         events = [event async for event in engine.submit(wanted).events()]
 
-    assert [type(event) for event in events] == [Queued, Started, Step, Step, Step, Step, Picture]
+    assert [type(event) for event in events] == [Started, Step, Step, Step, Step, Picture]
     image = events[-1]
     assert isinstance(image, Picture)
     assert (image.image.size, image.seed) == ((64, 64), 7)
