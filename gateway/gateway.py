@@ -1,4 +1,4 @@
-"""Between the contracts and the runners: checks what callers want, and generates it.
+"""Between the contracts and the runners: checks requests, and generates them.
 
 Every contract goes through here; none talks to a runner itself.
 """
@@ -24,7 +24,7 @@ from models.catalogue.resolve import ServerLimits, resolve
 
 
 class Meter(Protocol):
-    """Counts what callers ask for; `access.rates` has one."""
+    """Counts what callers use; `access.rates` has one."""
 
     async def charge(self, request: GenerationRequest) -> None:
         """Count a request for the caller being served. Raises RateExceeded or InvalidRequest."""
@@ -33,7 +33,7 @@ class Meter(Protocol):
 @dataclass(frozen=True)
 class Gateway:
     catalogue: Catalogue
-    """The models that are served, and no others."""
+    """Only the models that are served."""
     runners: Mapping[str, Runner]
     """By model."""
     limits: ServerLimits
@@ -44,9 +44,9 @@ class Gateway:
     """Whether callers may load and unload models."""
 
     async def admit(self, draft: Draft, *, background: bool = False) -> GenerationRequest:
-        """Complete a draft, check it and charge its caller; it can then be drawn, here or by another process.
+        """Complete a draft, check it and charge its caller; `draw` takes the result, in this process or another.
 
-        A request in the background has no deadline unless its draft names one. Raises InvalidRequest, UnknownModel or
+        A background request has no deadline unless its draft sets one. Raises InvalidRequest, UnknownModel or
         RateExceeded.
         """
         request = await self._resolve(draft, background)
@@ -55,15 +55,15 @@ class Gateway:
         return request
 
     async def check(self, draft: Draft) -> GenerationRequest:
-        """Complete and check a draft that will not be drawn itself. Raises InvalidRequest or UnknownModel."""
+        """Complete and check a draft without charging for it. Raises InvalidRequest or UnknownModel."""
         request = await self._resolve(draft, background=True)
         await self.policy.check_request(request)
         return request
 
     async def draw(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Yield what happens to an admitted request, down to its last result; closing the generator cancels it.
+        """Generate an admitted request and yield its events, up to its last result; closing the generator cancels it.
 
-        Raises UnknownModel for a model that is no longer served, and otherwise the JubakoError that ended it.
+        Raises UnknownModel for a model that is no longer served, or else the JubakoError that ended the request.
         """
         runner = self.runners[self.catalogue.get(request.model).id]
         results, deadline = 0, Deadline(request.deadline_s)
@@ -85,10 +85,10 @@ class Gateway:
             raise RunnerLost
 
     def unknown_words(self, request: GenerationRequest) -> list[str]:
-        """Return the words of a request's prompt that its model never saw."""
+        """Return the words of a request's prompt that its model was not trained on."""
         entry = self.catalogue.get(request.model)
         return unknown_words(entry, request.prompt, [lora.name for lora in request.loras])
 
     async def _resolve(self, draft: Draft, background: bool) -> GenerationRequest:
-        # In a thread, since large images are resized on the way.
+        # In a thread, since it may resize large images.
         return await asyncio.to_thread(resolve, draft, self.catalogue, self.limits, background=background)

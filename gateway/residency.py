@@ -1,7 +1,7 @@
-"""Which models are in memory, and which of them must leave for another.
+"""Which models are in memory, and which are unloaded to make room for another.
 
-One process of the gateway is assumed, as `bentoml serve` starts it: it sees all requests, so it knows which models
-nobody uses.
+It assumes a single gateway process, as `bentoml serve` starts it: that one sees all requests, so it knows which models
+are unused.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from models.catalogue.catalogue import Catalogue
 from runners.state import RunnerState
 
 RETRY_S = 60
-"""What a caller is told to wait when only other settings can help."""
+"""`Retry-After` when only other settings can help."""
 LOAD_WAIT_S = 60.0
-"""How long an operator's load waits for models in use, whose new users wait behind it."""
+"""How long an operator's load waits for models in use; new requests for those wait behind it."""
 RECHECK_S = 0.5
-"""When to look again at a model that could not be unloaded yet."""
+"""How long to wait before trying again to unload a model."""
 
 
 class Place(NamedTuple):
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 class Residency:
     """Keeps the models on each device within the memory budget, by the catalogue's figures.
 
-    A model takes its place as soon as it is admitted, before its runner begins to load it.
+    A model counts as resident as soon as it is admitted, before its runner starts to load it.
     """
 
     def __init__(
@@ -45,9 +45,9 @@ class Residency:
         budget_gib: float | None,
         remote: frozenset[str] = frozenset(),
     ) -> None:
-        """`budget_gib` is for each device; None stands for its own memory, as the runners report it.
+        """`budget_gib` applies to each device; None means the device's own memory, as the runners report it.
 
-        Models whose runners are `remote` take none of this machine's memory.
+        Models whose runners are `remote` use none of this machine's memory.
         """
         self._catalogue = catalogue
         self._runners = runners
@@ -56,23 +56,23 @@ class Residency:
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
         self._devices: dict[str, set[str | None]] = {}
-        """Where each model is and will be, as its runner last said."""
-        self._claimed: set[str] = set()
-        """Models that must leave for one that waits; their new users wait behind it, or it would wait for ever."""
+        """Where each model is and will be, as its runner last reported."""
+        self._evicted: set[str] = set()
+        """Models to unload for one that waits; their new users wait behind it, or it would wait forever."""
         self._admissions: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         """By device; locks are fair."""
-        self._left = asyncio.Event()
+        self._user_left = asyncio.Event()
 
     @asynccontextmanager
     async def using(self, model: str, deadline: Deadline) -> AsyncIterator[None]:
-        """Make room for a model if it is not loaded, and keep it from being unloaded meanwhile.
+        """Make room for a model if it is not loaded, and keep it from being unloaded during the block.
 
-        Raises LoadFailed when the operator's budget is too small for it, DeadlineExceeded when others keep their
-        places.
+        Raises LoadFailed when the operator's budget is too small for it, DeadlineExceeded when other models stay in
+        use.
         """
         self._check_budget(model)
         try:
-            # Only waits inside this call: a caller may go on in another task.
+            # Only around this wait: the block may run on in another task.
             async with asyncio.timeout(deadline.left_s):
                 await self._admit(model)
         except TimeoutError as error:
@@ -82,13 +82,13 @@ class Residency:
         finally:
             self._users[model] -= 1
             self._last_used_s[model] = time.monotonic()
-            self._left.set()
+            self._user_left.set()
 
     async def load(self, model: str, device: str | None = None) -> RunnerState:
-        """Make room for a model and begin to load it, or to move it to a device; return its state.
+        """Make room for a model and start loading it, or moving it to a device; return its state.
 
-        Raises LoadFailed when the operator's budget is too small for it, InvalidRequest for a device that is not
-        there, and Busy when others keep their places, or the runner is not there.
+        Raises LoadFailed when the operator's budget is too small for it, InvalidRequest for a device that does not
+        exist, and Busy when other models stay in use, or the runner cannot be reached.
         """
         self._check_budget(model)
         try:
@@ -107,8 +107,8 @@ class Residency:
             )
 
     async def _admit(self, model: str) -> None:
-        # A model that is in use has its place.
-        if self._users[model] and model not in self._claimed:
+        # A model that is in use is resident.
+        if self._users[model] and model not in self._evicted:
             self._users[model] += 1
             return
         async with self._room(model):
@@ -116,65 +116,65 @@ class Residency:
 
     @asynccontextmanager
     async def _room(self, model: str, device: str | None = None) -> AsyncIterator[None]:
-        """Have room for a model; it must be in use or loading at the end of the block to keep it."""
+        """Make room for a model; it must be in use or loading at the end of the block to keep that room."""
         shares = model in self._here and len(self._here) > 1
         place = await self._missing_place(model, device) if shares else None
         if place is None:
             yield
             return
         async with self._admissions[place.device]:
-            # Others may have brought it in meanwhile.
+            # Another request may have loaded it meanwhile.
             if await self._missing_place(model, place.device):
                 await self._make_room(model, place)
             yield
 
     async def _missing_place(self, model: str, device: str | None) -> Place | None:
-        """Return where a model needs room; None when it has it, or when only its runner can say what is wrong."""
+        """Return where a model needs room; None when it has it, or when the error is the runner's to report."""
         state = await self._state(model)
         if state.devices is None or state.wanted_device is None:
             return None
         device = _resolved(device, state.devices) if device else state.wanted_device
-        if state.state.in_memory and device in self._devices[model] and model not in self._claimed:
+        if state.state.in_memory and device in self._devices[model] and model not in self._evicted:
             return None
         memory_gib = (state.device_memory_gib or {}).get(device)
         return None if memory_gib is None else Place(device, self._budget_gib or memory_gib)
 
     async def _make_room(self, model: str, place: Place) -> None:
-        """Unload others until this one fits, or is alone; the catalogue's figures are no proof that it cannot be."""
+        """Unload others until this one fits, or is alone: alone, it may load though the catalogue's figures say no."""
         room_gib = place.budget_gib - self._sum_gib([model])
-        claimed: set[str] = set()
+        evicted: set[str] = set()
         try:
             while (loaded := await self._others_on(place.device, model)) and self._sum_gib(loaded) > room_gib:
-                leaving = self._leaving(loaded, room_gib)
-                claimed.update(leaving)
-                self._claimed.update(leaving)
+                leaving = self._to_evict(loaded, room_gib)
+                evicted.update(leaving)
+                self._evicted.update(leaving)
                 await self._unload_one(leaving)
         finally:
-            self._claimed -= claimed
+            self._evicted -= evicted
 
-    def _leaving(self, loaded: list[str], room_gib: float) -> list[str]:
-        """Choose who must leave: whoever does not fit when those in use choose first, then those last used."""
-        # Who was claimed before has lost its users' newcomers to the line, so that stays as it is.
-        by_right = sorted(
+    def _to_evict(self, loaded: list[str], room_gib: float) -> list[str]:
+        """Choose the models to unload: those that do not fit after the ones in use, then the most recently used."""
+        # A model chosen before comes last: its new requests are waiting already, so the choice is kept.
+        by_priority = sorted(
             loaded,
-            key=lambda model: (model in self._claimed, not self._users[model], -self._last_used_s.get(model, 0.0)),
+            key=lambda model: (model in self._evicted, not self._users[model], -self._last_used_s.get(model, 0.0)),
         )
         staying: list[str] = []
-        for model in by_right:
+        for model in by_priority:
             if self._sum_gib([*staying, model]) <= room_gib:
                 staying.append(model)
         return [model for model in loaded if model not in staying]
 
     async def _unload_one(self, leaving: list[str]) -> None:
-        """Unload the first once nobody uses any: none leaves for a model that may give up waiting for the others."""
+        """Unload the first once none is in use; sooner would be in vain if the waiting request gives up on the others."""
         if any(self._users[model] for model in leaving):
-            self._left.clear()
-            await self._left.wait()
+            self._user_left.clear()
+            await self._user_left.wait()
             return
         try:
             await self._runners[leaving[0]].unload()
         except Busy:
-            # It is still loading, or restarting; how long to wait for that is for the caller's deadline to say.
+            # It is still loading, or restarting; the request's deadline limits how long to wait for that.
             await asyncio.sleep(RECHECK_S)
 
     async def _others_on(self, device: str, model: str) -> list[str]:
@@ -196,8 +196,8 @@ class Residency:
         return sum(self._catalogue.get(model).memory_gib for model in models)
 
 
-def _resolved(device: str, there: Sequence[str]) -> str:
-    """Name a device as its runner does (`models.weights.devices.resolve_device`, which needs the devices)."""
+def _resolved(device: str, available: Sequence[str]) -> str:
+    """Name a device as its runner does: `models.weights.devices.resolve_device`, without torch."""
     if device == "auto":
-        return (there[1:] or there)[0]
-    return device if device in there else f"{device}:0"
+        return (available[1:] or available)[0]
+    return device if device in available else f"{device}:0"

@@ -1,4 +1,4 @@
-"""What the gateway needs of a model's runner, wherever that is: in a process beside it, on other machines, or here."""
+"""What the gateway needs of a model's runner, whether in this process, in another one or on other machines."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from runners.state import RunnerState
 
 class Runner(Protocol):
     def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request, down to its last result or Failed; closing the generator cancels it.
+        """Generate a request and yield its events, up to its last result or Failed; closing the generator cancels it.
 
         Raises Busy when the runner cannot be reached, RunnerLost when it breaks off, and DeadlineExceeded when it
         hangs.
         """
 
     async def state(self) -> RunnerState:
-        """Return how the runner is; never raises."""
+        """Return the runner's state; never raises."""
 
     async def load(self, device: str | None = None) -> RunnerState:
-        """Begin to load the model, or to move it to a device.
+        """Start loading the model, or moving it to a device.
 
-        Raises InvalidRequest for a device that is not there, and Busy when the runner is not.
+        Raises InvalidRequest for a device that does not exist, and Busy when the runner cannot be reached.
         """
 
     async def unload(self, force: bool = False) -> RunnerState:
-        """Free the model when its running requests have finished; `force` cancels them.
+        """Free the model once its running requests are done; `force` cancels them.
 
-        Raises Busy when that takes too long, or the runner is not there.
+        Raises Busy when that takes too long, or the runner cannot be reached.
         """

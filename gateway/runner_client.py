@@ -1,8 +1,8 @@
 """The gateway's end of the hop to a runner service.
 
-BentoML's own proxy is made for short calls: when a stream is closed early it leaves the connection open, so the
-runner draws on; it lets 100 calls through at a time, so the runner never sees how many wait; and after every 100 calls
-it closes all connections, with the streams that are still on them.
+BentoML's own proxy is made for short calls: when a stream is closed early it leaves the connection open, so the runner
+goes on generating; it limits concurrency to 100 calls, so the runner never sees how many wait; and after every 100
+calls it closes all connections, including those of running streams.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from runners.wire import encode_request, read_events
 log = logging.getLogger("jubako")
 
 STATE_TIMEOUT_S = 2.0
-"""Whoever asks how a runner is should not wait until one that restarts is there again."""
+"""A status request should not wait for a runner that restarts."""
 DEADLINE_MARGIN_S = 5.0
-"""Runners end a request at its deadline and say so; only one that hangs lets this pass as well."""
+"""Runners end a request at its deadline themselves; only one that hangs exceeds it by this much."""
 UNLOAD_MARGIN_S = 60.0
 RESTART_S = 5
-"""What a caller is told to wait when a runner's process is not there: about one restart."""
+"""`Retry-After` when a runner's process is gone: about one restart."""
 AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
-"""Answers of a runner that is being stopped, and of one whose key is another: there may be others, or time may help."""
+"""Statuses of a runner that is stopping, and of one with another key: another runner, or a retry, may help."""
 _FRAME = {"Content-Type": "application/octet-stream"}
 
 
@@ -41,7 +41,7 @@ class RunnerClient:
     """Usable on one event loop; opens its connections when they are needed."""
 
     def __init__(self, model: str, url: str, key: str | None = None) -> None:
-        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is what the runner asks for."""
+        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is the runner's JUBAKO_RUNNER_KEY."""
         self._model = model
         self._url = url
         self._key = key
@@ -51,13 +51,13 @@ class RunnerClient:
 
     @property
     def broken(self) -> bool:
-        """Whether the last thing heard of the runner is that it broke off, or nothing can be."""
+        """Whether the runner broke off or could not be reached, and has not answered since."""
         return self._broken
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request; closing the generator cancels it.
+        """Generate a request and yield its events; closing the generator cancels it.
 
-        Raises Busy when the runner is not there, RunnerLost when it breaks off, and DeadlineExceeded when it
+        Raises Busy when the runner cannot be reached, RunnerLost when it breaks off, and DeadlineExceeded when it
         hangs.
         """
         if self._broken:
@@ -70,9 +70,9 @@ class RunnerClient:
                 self._session.post(
                     "/generate", data=body, headers=_FRAME, timeout=timeout, raise_for_status=True
                 ) as response,
-                aclosing(read_events(response.content.iter_any())) as happenings,
+                aclosing(read_events(response.content.iter_any())) as events,
             ):
-                async for event in happenings:
+                async for event in events:
                     yield event
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise self._restarting() from error
@@ -90,7 +90,7 @@ class RunnerClient:
             raise RunnerLost from error
 
     async def state(self) -> RunnerState:
-        """Return what the runner says about itself; `starting` or `restarting` while it does not answer."""
+        """Return the state that the runner reports; `starting` or `restarting` while it does not answer."""
         try:
             state = await self._ask("state", {}, STATE_TIMEOUT_S)
         except (TimeoutError, aiohttp.ClientError):
@@ -99,9 +99,9 @@ class RunnerClient:
         return RunnerState.model_validate(state)
 
     async def load(self, device: str | None = None) -> RunnerState:
-        """Begin to load the model, maybe on another device; return its state.
+        """Start loading the model, or moving it to a device; return its state.
 
-        Raises InvalidRequest for a device that is not there, and Busy when the runner is not.
+        Raises InvalidRequest for a device that does not exist, and Busy when the runner cannot be reached.
         """
         try:
             state = await self._ask("load", {"device": device}, STATE_TIMEOUT_S)
@@ -114,12 +114,12 @@ class RunnerClient:
     async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> RunnerState:
         """Free the model once its running requests are done, which `force` cancels; return its state.
 
-        Raises Busy when that takes longer than `within_s`, or the runner is not there.
+        Raises Busy when that takes longer than `within_s`, or the runner cannot be reached.
         """
         try:
             return RunnerState.model_validate(await self._ask("unload", {"force": force}, within_s))
         except TimeoutError as error:
-            raise Busy(f"{self._model} is still drawing, and will be unloaded after that", RESTART_S) from error
+            raise Busy(f"{self._model} is still generating, and will be unloaded after that", RESTART_S) from error
         except aiohttp.ClientError as error:
             raise self._restarting() from error
 
@@ -132,7 +132,7 @@ class RunnerClient:
     async def _check(self) -> None:
         """Raise Busy while a runner that broke off does not answer.
 
-        Its socket belongs to the process that restarts it, so connecting succeeds all the time.
+        Connecting proves nothing: its socket belongs to the process that restarts it, and stays open.
         """
         await self.state()
         if self._broken:

@@ -126,10 +126,10 @@ class TestAPool:
         long = [pool.generate(request(num_inference_steps=400)) for _ in range(4)]
         for happenings in long:
             await anext(happenings)
-        assert sorted(pool._in_hand.values()) == [2, 2]
+        assert sorted(pool._active.values()) == [2, 2]
         for happenings in long:
             await happenings.aclose()
-        assert sorted(pool._in_hand.values()) == [0, 0]
+        assert sorted(pool._active.values()) == [0, 0]
 
     async def test_it_unloads_and_loads_again(self, runner: Replica, pool_of: Callable[..., RunnerPool]) -> None:
         pool = pool_of(runner.url)
