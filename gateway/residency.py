@@ -153,7 +153,7 @@ class Residency:
             self._evicted -= evicted
 
     def _to_evict(self, loaded: list[str], room_gib: float) -> list[str]:
-        """Choose the models to unload: those that do not fit after the ones in use, then the most recently used."""
+        """Choose the models to unload: those left over once models in use, then recently used ones, have room."""
         # A model chosen before comes last: its new requests are waiting already, so the choice is kept.
         by_priority = sorted(
             loaded,
@@ -166,7 +166,7 @@ class Residency:
         return [model for model in loaded if model not in staying]
 
     async def _unload_one(self, leaving: list[str]) -> None:
-        """Unload the first once none is in use; sooner would be in vain if the waiting request gives up on the others."""
+        """Unload the first once none is in use: before that, the request may still give up waiting for the others."""
         if any(self._users[model] for model in leaving):
             self._user_left.clear()
             await self._user_left.wait()

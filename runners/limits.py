@@ -1,6 +1,4 @@
-"""How much of a model's work its runner takes on, and how it loads the model. Knows no torch, which
-processes that only hear of runners do without.
-"""
+"""How much work a runner takes on, and how it loads its model. Imports no torch, so that the gateway can use it."""
 
 from __future__ import annotations
 
@@ -10,13 +8,13 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class EngineLimits:
     batch_tokens: int
-    """Latent positions in one forward pass, samples of classifier-free guidance included."""
+    """Latent positions in one forward pass, including those of classifier-free guidance."""
     max_running: int = 64
-    """Pictures in progress; each holds its latents and encodings."""
+    """Images in progress; each holds its latents and encodings."""
     max_queue: int = 256
-    """Requests that may wait beyond those in progress."""
+    """Requests that may wait, besides those in progress."""
     max_loras: int = 16
-    """LoRAs resident at a time; requests for others wait until one is free."""
+    """LoRAs resident at a time; requests for others wait until one is unused."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Which models are drawn by runners on other machines."""
+"""Which models have their runners on other machines."""
 
 from __future__ import annotations
 
@@ -15,5 +15,5 @@ def remote_runners(settings: Settings, served: Catalogue) -> Mapping[str, tuple[
         raise StartError("JUBAKO_RUNNERS needs JUBAKO_RUNNER_KEY, the secret that its runners were started with")
     unknown = [name for name in settings.runners if name not in served.entries]
     if unknown:
-        raise StartError(f"JUBAKO_RUNNERS: {', '.join(unknown)}: none of the served models (JUBAKO_MODELS)")
+        raise StartError(f"JUBAKO_RUNNERS: {', '.join(unknown)}: not among the served models (JUBAKO_MODELS)")
     return settings.runners

@@ -33,13 +33,13 @@ from runners.remote import remote_runners
 from settings import Settings
 from settings.report import log_settings
 
-PICTURES_OF_REQUEST = 4
-"""Image, mask, reference, control; an edit has others."""
-REST_BYTES = 2**20
+IMAGES_OF_REQUEST = 4
+"""Image, mask, reference image and control image; the images of an edit come on top."""
+OTHER_FIELDS_BYTES = 2**20
 
 
 class RequestFrame(bentoml.IODescriptor):
-    """A request as `runners.wire` writes it, whatever the content type says."""
+    """A request as `runners.wire` writes it, whatever its content type."""
 
     request: GenerationRequest
 
@@ -57,14 +57,14 @@ class Frames(IORootModel[bytes]):
 
 
 def runner_services(settings: Settings) -> dict[str, Any]:
-    """Make the runner service of every served model but those whose runners are elsewhere.
+    """Make the runner service of every served model without runners on other machines. Raises StartError.
 
-    Each process that `bentoml serve` starts calls this again and must find the same services, so they
-    follow from the settings alone. Raises StartError.
+    Each process that `bentoml serve` starts calls this and must get the same services, so they depend only on the
+    settings.
     """
     served = served_catalogue(settings)
-    elsewhere = remote_runners(settings, served)
-    local = [entry for model, entry in served.entries.items() if model not in elsewhere]
+    remote = remote_runners(settings, served)
+    local = [entry for model, entry in served.entries.items() if model not in remote]
     needed_gib = [entry.memory_gib for entry in local]
     return {
         entry.id: runner_service(entry, settings, needed_gib[: place + 1], alone=len(local) == 1)
@@ -78,12 +78,12 @@ def service_alone(settings: Settings) -> Any:
     if len(served) > 1:
         raise StartError(f"JUBAKO_MODELS: a runner by itself serves one model, not {len(served)}; start one for each")
     if settings.runner_key is None:
-        raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret by which it knows its gateways")
+        raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret that it shares with its gateways")
     return runner_service(served[0], settings, [served[0].memory_gib], alone=True)
 
 
 def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
-    """Whether the last of these models fits beside those before it that do; one that does not takes nothing."""
+    """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped."""
     taken_gib = 0.0
     for needed in needed_gib[:-1]:
         if taken_gib + needed <= budget_gib:
@@ -92,7 +92,7 @@ def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
 
 
 def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
-    """Return how much of a model's work its engine takes on."""
+    """Return how much work a model's engine takes on."""
     return EngineLimits(
         batch_tokens=settings.batch_tokens or entry.batch_tokens,
         max_running=settings.max_running,
@@ -109,8 +109,8 @@ def host_options(settings: Settings) -> HostOptions:
 def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:  # noqa: C901  # one class, whose methods count as its branches
     """Make the runner service of one model.
 
-    `needed_gib` is the memory of each model up to this one, in the order in which they are named; `alone` is whether
-    no other is served by this machine.
+    `needed_gib` is the memory of each model up to this one, in the order of JUBAKO_MODELS; `alone` means that this
+    machine serves no other model.
     """
     limits, options = engine_limits(entry, settings), host_options(settings)
     drain = Drain(settings.drain_s)
@@ -118,15 +118,15 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     @bentoml.service(
         name=f"{DEPENDENCY}{entry.id}",
         workers=1,
-        # BentoML gives each service a card of its own; several models on one share it, and a named card is meant.
+        # BentoML would give each service a GPU of its own; several models share one, and a named device is final.
         resources={"gpu": 1} if settings.device == "auto" and alone and _has_gpu() else {},
-        # The gateway's access log has every request; this one would add how it asks after the runner's state.
+        # The gateway's access log has every request; this one would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
         traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
     )
     class Runner:
         def __init__(self) -> None:
-            # Every process of the server imports this module; only runners need torch, its memory and its seconds.
+            # Every process of the server imports this module, but only runners should spend time and memory on torch.
             from runners.host.host import Host
             from runners.host.metrics import MetricsObserver
 
@@ -140,7 +140,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             if bentoml.server_context.service_type == "entry_service":
                 log_settings(settings)
             state = self._host.state()
-            # A device that is not there has no memory; loading says so.
+            # A device that does not exist has no memory; loading reports it.
             memory_gib = (state.device_memory_gib or {}).get(str(state.device), inf)
             fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
             self._host.start(load=settings.load == "start" and fits)
@@ -151,19 +151,19 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
         @bentoml.api(input_spec=RequestFrame, output_spec=Frames)
         async def generate(self, request: GenerationRequest) -> AsyncGenerator[bytes, None]:
-            """Draw a request, streaming its events as frames of `runners.wire`; closing the stream cancels."""
-            async with aclosing(self._host.generate(request)) as happenings:
-                async for event in happenings:
+            """Generate a request, streaming its events as frames of `runners.wire`; closing the stream cancels it."""
+            async with aclosing(self._host.generate(request)) as events:
+                async for event in events:
                     yield wire.encode(event)
 
         @bentoml.api
         async def state(self) -> dict[str, Any]:
-            """Report the model, where it is, and how much it has to do."""
+            """Report the model's state, device and load."""
             return self._host.state().as_json()
 
         @bentoml.api
         async def load(self, device: str | None = None) -> dict[str, Any]:
-            """Begin to load the model, or to move it to another device; answer with its state, or why not."""
+            """Start loading the model, or moving it to another device; answer with its state, or why it is refused."""
             try:
                 self._host.load(device)
             except InvalidRequest as error:
@@ -173,7 +173,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
         @bentoml.api
         async def unload(self, force: bool = False) -> dict[str, Any]:
-            """Free the model once its running requests are done, or have been cancelled; answer with its state."""
+            """Free the model once its running requests are done, or cancelled by `force`; answer with its state."""
             await self._host.unload(force)
             return self._host.state().as_json()
 
@@ -182,7 +182,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             self._watch.cancel()
             await self._host.close()
 
-    # What the decorator returns is a service, which mypy does not see. `bentoml build` packs what it declares.
+    # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
     service: Any = Runner
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal, generates=_generates)
@@ -199,13 +199,13 @@ def _generates(scope: Scope) -> bool:
 
 
 def max_request_bytes(entry: Entry) -> int:
-    """How large a request of this model can be: its pixels and its words."""
+    """Return how large a request of this model can be."""
     pixels = max(entry.limits.max_pixels, EDITED_PIXELS, REFERENCE_PIXELS)
-    return (PICTURES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + REST_BYTES
+    return (IMAGES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + OTHER_FIELDS_BYTES
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
-    """How many default requests, each guided and so of two samples, fill a batch; autoscalers aim at it."""
+    """Return how many default requests fill a batch, each guided and so of two samples; autoscalers aim at it."""
     latent_px = 8
     frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)
     tokens = 2 * frames * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
@@ -213,5 +213,5 @@ def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
 
 
 def _has_gpu() -> bool:
-    """Whether BentoML finds a card to give; torch would take seconds to be asked."""
+    """Whether BentoML finds a GPU to assign; importing torch to ask would take seconds."""
     return bool(system_resources()["nvidia.com/gpu"])

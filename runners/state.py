@@ -1,4 +1,4 @@
-"""What a runner says of itself: to the gateway, to operators, and in `GET /health`."""
+"""What a runner reports about itself: to the gateway, to operators, and in `GET /health`."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pydantic import BaseModel, ConfigDict
 
 
 class ModelState(StrEnum):
-    """Best first: of a model with several runners, the best of their states is shown."""
+    """Best first: a model with several runners shows the best of their states."""
 
     READY = "ready"
     LOADING = "loading"
     UNLOADED = "unloaded"
-    """A request loads it."""
+    """The next request loads it."""
     UNLOADING = "unloading"
-    """Running requests are finished; new ones wait."""
+    """Running requests finish first; new ones wait."""
     FAILED = "failed"
     RESTARTING = "restarting"
-    """Its process does not answer, and did before."""
+    """Its process does not respond, and did before."""
     STARTING = "starting"
-    """Its process has not answered yet."""
+    """Its process has not responded yet."""
 
     @property
     def serves(self) -> bool:
-        """Whether a request is generated, at once or when the model is loaded."""
+        """Whether requests are accepted, to be generated at once or after the model is loaded."""
         return self in (ModelState.READY, ModelState.UNLOADED)
 
     @property
@@ -43,7 +43,7 @@ class ModelState(StrEnum):
 
 
 class RunnerState(BaseModel):
-    """Only what a runner knows is set, and shown: one that does not answer has its `model` and `state` alone."""
+    """Only known fields are set, and shown: a runner that does not respond has only `model` and `state`."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -61,18 +61,18 @@ class RunnerState(BaseModel):
     """All of the machine's."""
     device_memory_gib: Mapping[str, float] | None = None
     memory_gib: float | None = None
-    """What the loaded model takes of its device's."""
+    """The device memory that the loaded model uses."""
     running: int = 0
     """Images being generated."""
     queued: int = 0
     """Requests waiting."""
     pid: int | None = None
     runners: tuple[RunnerState, ...] | None = None
-    """Each of several runners of one model."""
+    """The state of each runner, for a model with several."""
 
     @classmethod
     def of_several(cls, model: str, states: Sequence[RunnerState]) -> Self:
-        """Return the best of the runners' states, without memory and processes, which are other machines'."""
+        """Return the best of the runners' states, without memory and processes, which belong to other machines."""
         best = min(states, key=lambda state: state.state.rank)
         return cls(
             model=model,
@@ -83,7 +83,7 @@ class RunnerState(BaseModel):
         )
 
     def as_json(self) -> dict[str, Any]:
-        """Return what is known, for an answer."""
+        """Return the known fields, for a response."""
         return self.model_dump(mode="json", exclude_unset=True, exclude={"runners": {"__all__": _OF_ALL_RUNNERS}})
 
 

@@ -1,8 +1,8 @@
 """Requests and events as bytes, for the hop between the gateway and a runner, which may be on another machine.
 
-A frame is a line of JSON and, where there are pictures, their raw pixels; the line says how many. Raw pixels cost
-nothing to write or read, and the gateway encodes each picture or clip once, as its caller wants it. Nothing is
-pickled: reading a pickle runs what its sender wants.
+A frame is a line of JSON and, where there are images, their raw pixels; the line says how many. Raw pixels cost
+nothing to write or read, and the gateway encodes each image or clip only once, in the client's format. Nothing is
+pickled: reading a pickle runs code of the sender's choice.
 """
 
 from __future__ import annotations
@@ -21,10 +21,9 @@ _EVENTS: dict[str, Callable[..., Event]] = {
     event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed)
 }
 _PIXELS = ("image", "frames")
-
-
+"""The fields of events that are images, or tuples of them."""
 _IMAGES = ("image", "mask", "reference_image", "control_image", "images")
-"""The fields of requests that are pictures, or tuples of them."""
+"""The fields of requests that are images, or tuples of them."""
 _PIXEL_BYTES = {"RGB": 3, "L": 1}
 
 
@@ -45,7 +44,7 @@ def _images_in(value: Image.Image | tuple[Image.Image, ...] | None) -> tuple[Ima
 
 
 def decode_request(frame: bytes) -> GenerationRequest:
-    """Read a request. Raises ValueError or KeyError for bytes that are none."""
+    """Read a request. Raises ValueError or KeyError for other bytes."""
     line, _, pixels = frame.partition(b"\n")
     header = json.loads(line)
     images: dict[str, list[Image.Image]] = {}
@@ -79,7 +78,7 @@ def _images_of(event: Event) -> tuple[Image.Image, ...]:
 
 
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event, None]:
-    """Read frames from a stream that may be cut anywhere. Raises EOFError when it ends inside a frame."""
+    """Read frames from a stream whose chunks may split them anywhere. Raises EOFError when it ends inside a frame."""
     buffer = bytearray()
     async for chunk in chunks:
         buffer += chunk
@@ -94,7 +93,7 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Event, Non
 def _decode(buffer: bytearray) -> tuple[Event, int] | None:
     """Return the first event and the length of its frame, or None while it is incomplete.
 
-    It is called again with every chunk of a long frame, so the pixels are only touched once all have come.
+    It is called again for every chunk of a long frame, so it reads the pixels only once all have arrived.
     """
     newline = buffer.find(b"\n")
     if newline < 0:

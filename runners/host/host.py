@@ -1,6 +1,6 @@
-"""One model in its runner, for requests and operators: what is drawn with it, and how it comes and goes.
+"""One model in its runner: it generates requests, and loads and unloads the model for them or for an operator.
 
-A host lives on one event loop. Loading happens in a thread, so that requests can be told how far it is; they wait for
+A host lives on one event loop. Loading happens in a thread, so that waiting requests get its progress; they wait for
 it within their deadlines.
 """
 
@@ -25,13 +25,13 @@ from runners.limits import EngineLimits, HostOptions
 from runners.state import ModelState, RunnerState
 
 REPORT_EVERY_S = 0.25
-"""How often a waiting request hears how far its model is."""
+"""How often a waiting request gets the progress of loading."""
 RETRY_PAUSE_S = 10.0
-"""A failed load is tried again by the first request that comes so much later."""
+"""How long after a failed load a request may try again."""
 
 
 class Host:
-    """Draws requests with a model that it loads when it is needed."""
+    """Generates requests with a model that it loads when it is needed."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Host:
     # Requests.
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request; closing the generator cancels it."""
+        """Generate a request and yield its events; closing the generator cancels it."""
         accepted_at_s = time.monotonic()
         try:
             async with aclosing(self._until_ready(Deadline(request.deadline_s, accepted_at_s))) as waiting:
@@ -66,7 +66,7 @@ class Host:
                     yield event
 
     async def _until_ready(self, deadline: Deadline) -> AsyncGenerator[Loading, None]:
-        """Yield progress until the model can draw. Raises Busy, LoadFailed or DeadlineExceeded."""
+        """Yield progress until the model can generate. Raises Busy, LoadFailed or DeadlineExceeded."""
         life = self._life
         if life.ready:
             return
@@ -83,19 +83,19 @@ class Host:
                 if deadline.passed and not life.ready:
                     raise deadline.exceeded("the model was loading")
 
-    # What an operator asks for.
+    # Operators.
 
     def start(self, load: bool) -> None:
-        """Begin to watch for idle times and, if wanted, to load."""
+        """Start watching for idle times and, with `load`, loading the model."""
         if self._idle_unload_s is not None:
             self._idle_watch = asyncio.create_task(self._unload_when_idle(self._idle_unload_s))
         if load:
             self._first_load = self.load()
 
     def load(self, device: str | None = None) -> asyncio.Task[None]:
-        """Begin to load the model, or to move it to another device once its running requests are done.
+        """Start loading the model, or moving it to another device once its running requests are done.
 
-        Raises InvalidRequest for a device that is not there. The task ends when the model is ready, or failed.
+        Raises InvalidRequest for a device that does not exist. The task ends when the model is ready, or failed.
         """
         return self._life.load(device)
 
@@ -104,7 +104,7 @@ class Host:
         await asyncio.shield(self._life.unload(force))
 
     def state(self) -> RunnerState:
-        """Report the model, where it is, and how much it has to do."""
+        """Report the model's state, device and load."""
         life = self._life
         engine, model = (life.running.engine, life.running.model) if life.running else (None, None)
         return RunnerState(
@@ -129,14 +129,14 @@ class Host:
         return self._first_load is None or self._first_load.done()
 
     def _wanted_device(self) -> str:
-        """Where the next load puts the model; it may be on its way there."""
+        """Return where the next load puts the model; it may be on its way there."""
         try:
             return resolve_device(self._life.device)
         except InvalidRequest:
             return self._life.device
 
     async def close(self) -> None:
-        """Cancel whatever is unfinished."""
+        """Cancel all that is unfinished."""
         if self._idle_watch is not None:
             self._idle_watch.cancel()
         await self._life.close()
@@ -145,7 +145,7 @@ class Host:
         life = self._life
         while True:
             now_s = time.monotonic()
-            idle_until_s = now_s + idle_s if life.drawing else life.last_used_s + idle_s
+            idle_until_s = now_s + idle_s if life.users else life.last_used_s + idle_s
             if life.ready and now_s >= idle_until_s:
                 await self.unload()
             await asyncio.sleep(max(0.05, idle_until_s - now_s) if life.ready else idle_s)

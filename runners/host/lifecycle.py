@@ -1,4 +1,4 @@
-"""The states of one model, and the changes between them, one after the other: load, move, unload."""
+"""The states of one model, and the changes between them, one at a time: load, move, unload."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from runners.state import ModelState
 log = logging.getLogger("jubako.loading")
 
 WARMING_UP = 0.95
-"""The progress at which all weights are there and the first picture is drawn."""
+"""The progress at which all weights are loaded and the warm-up begins."""
 UNEXPLAINED = "the model cannot be loaded; the cause is in the server's log"
 
 
 class Lifecycle:
-    """Lives on one event loop. Whatever goes wrong, a change ends in READY, UNLOADED or FAILED."""
+    """Lives on one event loop. Whatever fails, a change ends in READY, UNLOADED or FAILED."""
 
     def __init__(
         self,
@@ -42,16 +42,17 @@ class Lifecycle:
         places: Places,
         retry_pause_s: float,
     ) -> None:
-        """`retry_pause_s` after a failed load, the next request tries again."""
+        """`retry_pause_s` is how long after a failed load a request may try again."""
         self.device = options.device
-        """Where the model is, or will be, as the operator called it."""
+        """Where the model is, or will be, by the operator's name of it."""
         self.state = ModelState.UNLOADED
         self.progress = 0.0
         self.failure = ""
         """Why the last load failed."""
         self.running: RunningModel | None = None
         self.last_used_s = time.monotonic()
-        self.drawing = 0
+        self.users = 0
+        """Requests that are using the model."""
         self._entry = entry
         self._limits = limits
         self._options = options
@@ -71,19 +72,19 @@ class Lifecycle:
 
     @contextmanager
     def used(self) -> Iterator[RunningModel]:
-        """Draw with the model, which must be ready; until the block ends only force unloads it."""
+        """Use the model, which must be ready; until the block ends only `force` unloads it."""
         assert self.running is not None, "it is ready"
-        self.drawing += 1
-        self._look_whether_free()
+        self.users += 1
+        self._update_may_free()
         try:
             yield self.running
         finally:
-            self.drawing -= 1
+            self.users -= 1
             self.last_used_s = time.monotonic()
-            self._look_whether_free()
+            self._update_may_free()
 
     def change_to_ready(self) -> asyncio.Task[None]:
-        """Return the change that a request has to wait for. Raises LoadFailed while it is too early to try again."""
+        """Return the change that a request has to wait for. Raises LoadFailed while it is too early to retry."""
         if self._change is not None and not self._change.done():
             return self._change
         if self.state is ModelState.FAILED and time.monotonic() < self._try_again_at_s:
@@ -94,33 +95,33 @@ class Lifecycle:
         return LoadFailed(self.failure, max(1, round(self._try_again_at_s - time.monotonic())))
 
     def load(self, device: str | None = None) -> asyncio.Task[None]:
-        """Begin to load the model, or to move it to another device once its running requests are done.
+        """Start loading the model, or moving it to another device once its running requests are done.
 
-        Raises InvalidRequest for a device that is not there. The task ends when the model is ready, or failed.
+        Raises InvalidRequest for a device that does not exist. The task ends when the model is ready, or failed.
         """
         if device is not None:
             self.device = resolve_device(device)
         return self._begin(self._load())
 
     def unload(self, force: bool = False) -> asyncio.Task[None]:
-        """Begin to free the model once its running requests are done; `force` cancels them.
+        """Start freeing the model once its running requests are done; `force` cancels them.
 
-        Force does not wait behind a change that waits for running requests: it cancels those first.
+        Force does not queue behind a change that waits for running requests: it cancels them first.
         """
         if force:
             self._forced = True
-            self._look_whether_free()
+            self._update_may_free()
         return self._begin(self._unload(force))
 
     async def close(self) -> None:
-        """Cancel whatever is unfinished."""
+        """Cancel all that is unfinished."""
         if self._change is not None:
             self._change.cancel()
         if self.running is not None:
             await self.running.close()
 
-    def _look_whether_free(self) -> None:
-        if self.drawing and not self._forced:
+    def _update_may_free(self) -> None:
+        if self.users and not self._forced:
             self._may_free.clear()
         else:
             self._may_free.set()
@@ -140,7 +141,7 @@ class Lifecycle:
                 failure = await self._try_to_load()
             finally:
                 if failure is not None:
-                    log.error("%s is not loaded: %s", self._entry.id, failure)
+                    log.error("%s failed to load: %s", self._entry.id, failure)
                     self.failure, self._try_again_at_s = failure, time.monotonic() + self._retry_pause_s
                     self.state = ModelState.FAILED
 
@@ -148,7 +149,7 @@ class Lifecycle:
         """Return why it failed, or None."""
         failure = await self._read_and_warm_up()
         if failure is not None:
-            # Only now has the failed attempt let go of what it had loaded.
+            # Only now has the failed attempt released what it had loaded.
             await self._give_memory_back()
         return failure
 
@@ -189,7 +190,7 @@ class Lifecycle:
                 if self.running is not None:
                     self.state = ModelState.UNLOADING
                     await self._free(force)
-                    log.info("%s is unloaded", self._entry.id)
+                    log.info("%s has been unloaded", self._entry.id)
             finally:
                 if self.state is ModelState.UNLOADING:
                     self.state, self.progress = ModelState.UNLOADED, 0.0
@@ -197,10 +198,10 @@ class Lifecycle:
 
     def _end_force(self) -> None:
         self._forced = False
-        self._look_whether_free()
+        self._update_may_free()
 
     async def _free(self, force: bool = False) -> None:
-        """Let the running requests end, unless they are to be cancelled, and give the memory back."""
+        """Wait for the running requests, or with `force` cancel them, and give the memory back."""
         if self.running is None:
             return
         if not force:
@@ -209,7 +210,7 @@ class Lifecycle:
         try:
             await running.close()
         except Exception:
-            log.exception("%s did not end as it should", self._entry.id)
+            log.exception("%s did not close cleanly", self._entry.id)
         self._end_force()
         del running
         await self._give_memory_back()
@@ -218,6 +219,6 @@ class Lifecycle:
         try:
             await in_thread(free_memory)
         except Exception:
-            # Whether there is enough is for the next load to find out.
-            log.exception("the memory of %s cannot be given back", self._entry.id)
+            # The next load finds out whether there is enough.
+            log.exception("the memory of %s cannot be released", self._entry.id)
             end_if_lost(resolve_device(self.device))

@@ -245,7 +245,7 @@ class TestMistakes:
             ({"prompt": STORY, "num_frames": 11}, "num_frames must be at most 10"),
             ({"prompt": STORY, "gpt_temperature": 1.5}, "gpt_temperature must be at most 1"),
             ({"prompt": STORY, "frames": 8}, "frames is not a parameter of a story"),
-            ({"prompt": STORY, "format": "gif"}, "format: 'gif' is none of json, events, sheet, zip, pdf"),
+            ({"prompt": STORY, "format": "gif"}, "format: 'gif' is not one of json, events, sheet, zip, pdf"),
             ({"prompt": STORY, "loras": [{"name": "nobody"}]}, "loras: "),
             ({"prompt": STORY, "reference_scale": 0.5}, "reference_scale: there is no reference"),
             ({"prompt": STORY, "reference_image": "http://example.com/a.png"}, "reference_image: "),
