@@ -20,7 +20,6 @@ from deploy.packing import BASE_IMAGE, UV, BuildArguments, image_of
 from tests.support.judged import seen_in
 from tests.support.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
 
-pytestmark = pytest.mark.slow
 LARGEST_BYTES = 40_000_000
 """Of a Bento that carries nothing but the embedded model."""
 

@@ -25,7 +25,6 @@ from tests.support.serving import wait_for, write_tiny_catalogue
 from tools.supply.lock import pins
 
 pytestmark = [
-    pytest.mark.slow,
     pytest.mark.image,
     pytest.mark.skipif(not can_build(), reason="needs root, buildah, debootstrap and runc: tools/need-buildah"),
 ]

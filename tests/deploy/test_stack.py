@@ -21,8 +21,6 @@ from tests.support.serving import ROOT, free_port, half_mask, photo, png, wait_f
 Service = dict[str, Any]
 READY_TIMEOUT_S = 90.0
 
-pytestmark = pytest.mark.slow
-
 
 def _settings(service: Service, **own: str) -> dict[str, str]:
     """A service's own environment, apart from what differs outside of its network."""

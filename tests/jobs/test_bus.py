@@ -52,7 +52,6 @@ async def test_watchers_see_what_comes(bus: Bus) -> None:
     assert await asyncio.gather(*watching) == [[step(n) for n in range(4)]] * 3
 
 
-@pytest.mark.slow
 async def test_silence_ends_no_watching(bus: Bus) -> None:
     watching = asyncio.ensure_future(first(bus, "silent", 1))
     # Longer than a connection to Redis waits for an answer.

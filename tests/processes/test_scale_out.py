@@ -31,7 +31,6 @@ def machines() -> Iterator[Mapping[str, Machine]]:
         yield machines
 
 
-@pytest.mark.slow
 def test_one_gateway_and_one_runner_may_be_lost(machines: Mapping[str, Machine], tmp_path: Path) -> None:
     on(machines["hub"], lambda: _everything(machines, tmp_path))
 

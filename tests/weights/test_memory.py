@@ -99,7 +99,6 @@ def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
     assert largest_difference(sliced, draw_plain(tiny("stable-diffusion", tmp_path / "plain"), asked)) == 0
 
 
-@pytest.mark.slow
 async def test_a_compiled_denoiser_draws_the_same_pictures(tmp_path: Path) -> None:
     model = tiny("flux", tmp_path, compile=True, batch_buckets=[3])
     plain = tiny("flux", tmp_path)
