@@ -9,7 +9,7 @@ from access.keys import hash_of, new_key
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m access", description="Keys for callers.")
+    parser = argparse.ArgumentParser(prog="python -m access", description="Keys for clients.")
     commands = parser.add_subparsers(dest="command", required=True)
     new = commands.add_parser("new", help="make a key")
     new.add_argument("name", help="its owner")

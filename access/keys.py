@@ -67,7 +67,7 @@ class Keyring:
 
     @classmethod
     def of(cls, options: AccessOptions) -> Keyring:
-        """Put together all keys. Raises StartError when the file is wrong or two keys have one name."""
+        """Collect all keys. Raises StartError when the file is wrong or two keys have one name."""
         owned = list(_owned(options))
         names = [caller.name for _, caller in owned]
         if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -76,7 +76,7 @@ class Keyring:
         return cls(dict(owned), options.rates, closed)
 
     def anonymous(self, address: str) -> Caller:
-        """Return who calls without a key, where none is needed."""
+        """Return the caller of a request without a key, where none is needed."""
         return Caller(address, rates=self.rates)
 
     def owner(self, key: str) -> Caller | None:

@@ -1,4 +1,4 @@
-"""How much each caller asked for in the last minute, here or in Redis, where all replicas count together."""
+"""Rate limits: what each caller requested in the last minute, counted here or, for all replicas, in Redis."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def limits_of(rates: Rates) -> Iterator[Limit]:
 
 
 class RateLimiter:
-    """Counts in windows that move. A Redis that is away lets everybody through: drawing goes on without it."""
+    """Counts in moving windows. While Redis is unreachable, nobody is limited."""
 
     def __init__(self, redis: str | None) -> None:
         """`redis` is its URL; without one, this process counts alone."""
@@ -61,15 +61,15 @@ class RateLimiter:
         await self._count(caller, "requests", 1)
 
     async def charge(self, request: GenerationRequest) -> None:
-        """Count what a request will draw for the caller whom this task works for.
+        """Count the pixels that a request will generate for the current caller.
 
-        Raises RateExceeded, or InvalidRequest when the request alone is more than may be had in a minute.
+        Raises RateExceeded, or InvalidRequest when the request alone exceeds the limit of a minute.
         """
         pixels = request.width * request.height * request.num_frames * request.num_images
         await self._count(current_caller(), "megapixels", ceil(pixels / PX_PER_UNIT))
 
     async def headers(self, caller: Caller) -> dict[str, str]:
-        """Return what a caller is told about its limits, in the names that OpenAI's API has for them."""
+        """Return a caller's limits as headers, under the names that OpenAI's API has for them."""
         headers = {}
         for limit in limits_of(caller.rates):
             left, reset_s = await self._left(caller, limit)
@@ -111,7 +111,7 @@ def _storage(redis: str | None) -> Storage:
     if redis is None:
         storage = storage_from_string("async+memory://")
     else:
-        # `limits` names the scheme of sockets otherwise than redis-py does.
+        # `limits` names the scheme of sockets differently from redis-py.
         url = redis.replace("unix://", "redis+unix://", 1) if redis.startswith("unix://") else redis
         storage = RedisStorage(
             f"async+{url}",

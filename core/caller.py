@@ -30,10 +30,10 @@ _CALLER: ContextVar[Caller] = ContextVar("caller", default=NOBODY)
 
 
 def current_caller() -> Caller:
-    """Return who the request that is being handled comes from; nobody outside of requests."""
+    """Return the caller of the current request; NOBODY outside of requests."""
     return _CALLER.get()
 
 
 def set_caller(caller: Caller) -> None:
-    """Say who this task, and every task it starts, works for."""
+    """Set the caller of this task and of every task that it starts."""
     _CALLER.set(caller)

@@ -1,7 +1,7 @@
-"""Camera moves as typed values, for models that were taught the phrases which stand for them.
+"""Camera moves as typed values, with the phrases that models trained for them understand.
 
 The phrases are those of the multiple-angles LoRA for Qwen-Image-Edit-2509 (its model card on the Hugging Face hub,
-dx8152/Qwen-Edit-2509-Multiple-angles). It has no other trigger; those who use it write the Chinese, the English or
+dx8152/Qwen-Edit-2509-Multiple-angles). It has no other trigger; its users write the Chinese phrase, the English one or
 both.
 """
 
@@ -11,7 +11,7 @@ from enum import StrEnum
 
 
 class CameraMove(StrEnum):
-    """Where the camera goes before the picture is taken anew."""
+    """How the camera moves before the new image is taken."""
 
     FORWARD = "forward"
     LEFT = "left"

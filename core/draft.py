@@ -1,4 +1,4 @@
-"""What a caller may say about a picture, before the model's defaults and limits are known.
+"""What a request may contain, before the model's defaults and limits are applied.
 
 Every parameter is declared here once, with its description, for all contracts. The bounds are those that
 hold for any model; what one model allows is in its catalogue entry, and `models.catalogue.resolve` checks it.
@@ -20,17 +20,22 @@ Strength = Annotated[
     Field(
         ge=0,
         le=1,
-        description="How far to go from the image: 1 draws anew, little keeps most. Default: the model's.",
+        description="How much to change the image: small values keep most of it, 1 replaces it. Default: the model's.",
         examples=[0.6],
     ),
 ]
 Progress = Annotated[bool, Field(description="Send an event for every denoising step.")]
 PreviewEvery = Annotated[
-    int, Field(ge=0, le=1000, description="Send a small preview every so many steps; 0 sends none.")
+    int, Field(ge=0, le=1000, description="Send a small preview image every this many steps; 0 sends none.")
 ]
 ReferenceScale = Annotated[
     float | None,
-    Field(ge=0, le=2, description="How strongly the reference acts. Default: the model's.", examples=[0.6]),
+    Field(
+        ge=0,
+        le=2,
+        description="How strongly the reference image influences the result. Default: the model's.",
+        examples=[0.6],
+    ),
 ]
 ControlType = Annotated[
     str | None,
@@ -41,21 +46,28 @@ ControlType = Annotated[
 ControlScale = Annotated[
     float | None, Field(ge=0, le=2, description="How strictly to follow the control image. Default: the model's.")
 ]
-NumFrames = Annotated[int | None, Field(ge=1, description="Frames of the video. Default: the model's.", examples=[81])]
-FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.", examples=[16])]
-Camera = Annotated[CameraMove | None, Field(description="Move the camera, for models that were taught to.")]
-InpaintingMethod = Annotated[
-    Method, Field(description="Of inpainting: with the denoiser, or (token-opt) by optimising latents without one.")
+NumFrames = Annotated[
+    int | None, Field(ge=1, description="Number of frames of the video. Default: the model's.", examples=[81])
 ]
-Iterations = Annotated[int | None, Field(ge=1, description="Of token-opt. Default: the model's.", examples=[150])]
+FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.", examples=[16])]
+Camera = Annotated[CameraMove | None, Field(description="Camera move, for models trained for it.")]
+InpaintingMethod = Annotated[
+    Method,
+    Field(
+        description="How to inpaint: with the denoiser (diffusion), or by optimising latents without it (token-opt)."
+    ),
+]
+Iterations = Annotated[
+    int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.", examples=[150])
+]
 # BentoML finds files in Optional[...] only, not in the newer spelling.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
-IMAGE = "The picture to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
-IMAGES = "The pictures to work on, in the order in which the prompt counts them; repeat the field for several."
-REFERENCE_IMAGE = "A picture to draw after, for models with an IP-Adapter."
-CONTROL_IMAGE = "A picture to follow, such as edges or a depth map, for models with ControlNets."
-MASK = "Where to repaint: white is drawn anew, black and transparent are kept. Same size as the image."
+IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
+IMAGES = "The images to edit, in the order in which the prompt numbers them; repeat the field for several."
+REFERENCE_IMAGE = "An image whose subject or style to follow, for models with an IP-Adapter."
+CONTROL_IMAGE = "An image that guides the composition, such as edges or a depth map, for models with ControlNets."
+MASK = "Where to repaint: white is regenerated, black and transparent are kept. Same size as the image."
 
 
 def _from_json(value: object) -> object:
@@ -86,8 +98,8 @@ class Parameters(BaseModel):
         frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
     )
 
-    prompt: str = Field(description="What to draw.", examples=["a red apple on a blue background"])
-    negative_prompt: str = Field(default="", description="What to keep out of the picture.", examples=["blurry"])
+    prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
+    negative_prompt: str = Field(default="", description="What to keep out of the image.", examples=["blurry"])
     model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
     width: int | None = Field(
         default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
@@ -96,22 +108,22 @@ class Parameters(BaseModel):
         default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
     )
     num_inference_steps: int | None = Field(
-        default=None, ge=1, description="Denoising steps: more takes longer and looks better.", examples=[20]
+        default=None, ge=1, description="Denoising steps: more take longer and usually look better.", examples=[20]
     )
     guidance_scale: float | None = Field(
         default=None,
         ge=0,
-        description="How closely to follow the prompt; 1 and below is unguided.",
+        description="How closely to follow the prompt; 1 or less means no guidance.",
         examples=[3.0],
     )
     seed: int | None = Field(
         default=None,
         ge=0,
         le=MAX_SEED,
-        description="Same seed and parameters, same picture. Default: a random one, which the answer names.",
+        description="The same seed and parameters give the same image. Default: random; the response names it.",
         examples=[42],
     )
-    num_images: int = Field(default=1, ge=1, description="Pictures to draw, with seed, seed + 1, ...")
+    num_images: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
     loras: Loras = ()
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
@@ -121,7 +133,7 @@ class Parameters(BaseModel):
 
 
 class Draft(Parameters):
-    """A request as its caller wrote it; the images are decoded: RGB, and L for the mask."""
+    """A request as the client sent it, with images decoded: RGB, and L for the mask."""
 
     task: Task = Task.TEXT_TO_IMAGE
     image: OptionalImage = None

@@ -48,7 +48,7 @@ def mistakes_in(
     known_fields: Collection[str] = (),
     shown: Callable[[str, Any], Any] = lambda _, value: value,
 ) -> list[tuple[str, str]]:
-    """Return every mistake once, as field and what is wrong; the field is empty when it is the whole.
+    """Return each mistake once, as field and what is wrong; the field is empty for a mistake in the whole.
 
     `shown` returns what may be shown of a field's value, or None.
     """

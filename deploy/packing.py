@@ -20,7 +20,7 @@ BASE_IMAGE = "python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d88
 `docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's.
 """
 UV = "uv==0.13.9"
-"""BentoML installs packages with it; unnamed, it would be the release of the day."""
+"""BentoML installs packages with it; unpinned, it would be the latest release."""
 DATA = "/data"
 """The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
 BENTOML_FOLDERS = tuple(f"/home/bentoml/{name}" for name in ("bentos", "models", "envs", "tmp"))
@@ -45,7 +45,7 @@ def image_of(arguments: BuildArguments) -> Image:
     image.commands += [
         f"install --directory --owner bentoml --group bentoml {DATA} {' '.join(BENTOML_FOLDERS)}",
         f"command -v uv || pip install --no-cache-dir {UV}",
-        # Whoever has a mirror brings a file of their own, in the base image or mounted during the build.
+        # A site with a mirror provides its own file, in the base image or mounted during the build.
         f"mkdir -p /etc/uv && test -e /etc/uv/uv.toml || printf '{_uv_settings(arguments)}' > /etc/uv/uv.toml",
     ]
     return image

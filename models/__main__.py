@@ -19,11 +19,11 @@ from models.catalogue.table import print_catalogue, print_entry
 from settings import settings
 
 UNBROKEN_COLUMNS = 160
-"""Where nobody looks at a terminal: one line for a model, for grep and for files."""
+"""The width where stdout is no terminal: one line per model, for grep and for files."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit status. What the operator wrote wrong is one line on stderr and status 2."""
+    """Run the command and return its exit status; an operator's mistake is one line on stderr and status 2."""
     options = _parser().parse_args(arguments)
     try:
         _run(options, full_catalogue(settings().catalogue, settings().lora_folder))

@@ -59,7 +59,7 @@ class Settings(
 
 
 def refuse_unknown_variables(names: Iterable[str]) -> None:
-    """Raise StartError for variables that carry our prefix and mean nothing."""
+    """Raise StartError for variables with our prefix that no setting has."""
     fields = Settings.model_fields.items()
     refuse_unknown(names, [name.upper() for field, info in fields for name in variables_of(field, info)])
 
@@ -91,7 +91,7 @@ def _variable(place: str) -> str:
 
 
 def _field(place: str) -> tuple[str, FieldInfo] | None:
-    """Return the field that pydantic means: it says the field's name, or the first of the variables it names."""
+    """Return the field that pydantic means, which it calls by its name or by the first of its variables."""
     head = place.partition(".")[0]
     for field, info in Settings.model_fields.items():
         if head in (field, variables_of(field, info)[0]):

@@ -1,4 +1,4 @@
-"""`python -m configuration` writes the tables of docs/configuration.md anew."""
+"""`python -m settings` regenerates the tables of docs/configuration.md."""
 
 from __future__ import annotations
 

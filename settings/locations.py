@@ -9,7 +9,7 @@ SCHEMES = ("file", "s3", "gs", "az")
 
 
 def location_url(text: str) -> str:
-    """Return a folder's path, or a URL, as a URL. ValueError when it is of a kind that cannot be used."""
+    """Return a folder's path, or a URL, as a URL. Raises ValueError for kinds that are not supported."""
     if "://" not in text:
         return Path(text).expanduser().absolute().as_uri()
     parts = urlsplit(text)

@@ -24,7 +24,7 @@ _LIMITS = {Ge: ("ge", "≥"), Gt: ("gt", ">"), Le: ("le", "≤"), Lt: ("lt", "<"
 
 
 def written(page: str, target: str, text: str) -> str:
-    """Return the page with what `make TARGET` writes, between its two marks, replaced."""
+    """Return the page with the text between the marks of `make TARGET` replaced."""
     begin, end = f"<!-- `make {target}` writes what follows. -->\n", "<!-- Here it ends. -->\n"
     before, mark, rest = page.partition(begin)
     assert mark, f"the page has no {begin}"
@@ -49,7 +49,7 @@ def _row(field: str, info: FieldInfo) -> str:
     first, *others = (f"`{variable}`" for variable in variables_of(field, info))
     names = "<br>".join([first, *(f"or {other}" for other in others)])
     limits = "".join(f", {limit}" for limit in _limits(info))
-    secret = " **Secret**: shown nowhere." if is_secret(info) else ""
+    secret = " **Secret**: never shown." if is_secret(info) else ""
     cells = (names, _type_of(info.annotation) + limits, _default_of(info), f"{_plain(info.description or '')}{secret}")
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 

@@ -1,4 +1,4 @@
-"""The settings in force, as lines for the log of a start: what was set, by which variable, and all defaults."""
+"""The settings in force, as lines of the log at startup: what was set, by which variable, and all defaults."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def given(field: str, info: FieldInfo, environment: Mapping[str, str]) -> list[s
 
 
 def is_secret(info: FieldInfo) -> bool:
-    """Whether a field's value may be shown nowhere: those are kept out of its model's `repr`."""
+    """Whether a field's value must never be shown: such fields are kept out of their model's `repr`."""
     return not info.repr
 
 
@@ -57,7 +57,7 @@ def masked(value: str) -> str:
 
 
 def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
-    """Raise StartError for variables that carry our prefix and mean nothing.
+    """Raise StartError for variables with our prefix that no setting has.
 
     A misspelt limit would otherwise be silently ignored.
     """

@@ -1,1 +1,1 @@
-"""Where results, and what jobs were given, are kept: a local folder, S3 and its compatibles, Google Cloud or Azure."""
+"""Where results and the inputs of jobs are kept: a local folder, S3-compatible storage, Google Cloud or Azure."""

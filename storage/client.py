@@ -37,7 +37,7 @@ class Storage:
     """Files by key. Each method raises StorageUnavailable when storage fails for longer than `timeout`."""
 
     def __init__(self, store: Store, timeout: timedelta, url_ttl: timedelta, signed: bool, base: str | None) -> None:
-        """`base` is the address of the place itself, if results are not to be had at the cloud's own."""
+        """`base` is the public address of the storage, if it is not the cloud's own."""
         self._store = store
         self._timeout_s = timeout.total_seconds()
         self._url_ttl = url_ttl
@@ -74,7 +74,7 @@ class Storage:
         return True
 
     async def delete(self, keys: Sequence[str]) -> None:
-        """Delete files; those that do not exist are none to complain about."""
+        """Delete files; missing ones are ignored."""
         async with _bounded("deleting"):
             try:
                 await self._store.delete_async(keys)
@@ -87,7 +87,7 @@ class Storage:
     async def url(self, key: str) -> str:
         """Return where a result can be fetched without credentials.
 
-        For a local folder that is a path on this server. Signed addresses expire: ask anew for each answer.
+        For a local folder that is a path on this server. Signed addresses expire: get a new one for each response.
         """
         assert key.startswith(f"{RESULTS}/"), key
         if self._base is not None:
@@ -121,7 +121,7 @@ class Storage:
         return self._store
 
     async def _probe(self) -> None:
-        # Who may not list a bucket is told "forbidden" about files that do not exist: only a write tells.
+        # Without permission to list a bucket, a missing file is "forbidden" as well: only a write shows the difference.
         with suppress(NotStored, StorageUnavailable):
             await self.get(PROBE_KEY)
             return
@@ -130,7 +130,7 @@ class Storage:
 
 @asynccontextmanager
 async def _bounded(doing: str, timeout_s: float | None = None) -> AsyncIterator[None]:
-    """Turn every outage into StorageUnavailable; without a time, only single requests are bounded, by obstore."""
+    """Turn every outage into StorageUnavailable; without a timeout, obstore bounds single requests only."""
     try:
         async with asyncio.timeout(timeout_s):
             yield
@@ -154,7 +154,7 @@ def _first_line(error: Exception) -> str:
 
 
 def open_storage(settings: Settings) -> Storage:
-    """Return the storage that an operator has chosen. Raises StartError when that cannot be one."""
+    """Return the configured storage. Raises StartError when it is unusable."""
     timeout = timedelta(seconds=settings.storage_timeout_s)
     try:
         store = store_at(settings.storage_location, os.environ, timeout)

@@ -1,4 +1,4 @@
-"""What can go wrong with storage. The messages may be shown to callers: they name no credentials and no places."""
+"""What can go wrong with storage. The messages may be shown to callers: they name no credentials and no locations."""
 
 from __future__ import annotations
 

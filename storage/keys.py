@@ -1,7 +1,7 @@
-"""How things in storage are named: `generations/` is for everybody who knows a name, `inputs/` for the server alone.
+"""Names of files in storage: `generations/` is for anyone who knows a name, `inputs/` for the server alone.
 
-A name is as hard to guess as the session id in it (uuid4), and follows from the job, so that a job that is done
-a second time replaces its own results.
+A name is as hard to guess as the session id in it (uuid4), and follows from the job, so that a repeated job
+overwrites its own results.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import PurePosixPath
 RESULTS = "generations"
 INPUTS = "inputs"
 CACHE_CONTROL = "private, max-age=31536000, immutable"
-"""A name is never used for other content, so whoever has fetched a result need not ask again."""
+"""A name is never reused for other content, so a fetched result need not be revalidated."""
 
 EXTENSIONS = {
     "image/png": "png",
@@ -27,16 +27,16 @@ _MEDIA_TYPES = {extension: media_type for media_type, extension in EXTENSIONS.it
 
 
 def result_key(session_id: str, accepted: datetime, media_type: str, index: int | None = None) -> str:
-    """Return the name of a job's result; `index`, from 0, tells several of one job apart."""
+    """Return the name of a job's result; `index`, from 0, distinguishes several results of one job."""
     suffix = "" if index is None else f"_{index}"
     return f"{RESULTS}/{accepted:%Y%m%d_%H%M%S}_{session_id}{suffix}.{EXTENSIONS[media_type]}"
 
 
 def input_key(session_id: str, field: str, media_type: str) -> str:
-    """Return the name of what a job was given in a field, such as `image` or `references_1`."""
+    """Return the name of a job's input in a field such as `image` or `references_1`."""
     return f"{INPUTS}/{session_id}_{field}.{EXTENSIONS[media_type]}"
 
 
 def media_type_of(key: str) -> str:
-    """Return the media type that a name stands for; bytes without a meaning when it is none of ours."""
+    """Return the media type of a name; `application/octet-stream` for an unknown extension."""
     return _MEDIA_TYPES.get(PurePosixPath(key).suffix.removeprefix("."), "application/octet-stream")

@@ -4,7 +4,7 @@ Credentials, regions and endpoints come from the clouds' own variables, which ob
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION or AWS_DEFAULT_REGION, AWS_ENDPOINT_URL,
 roles of instances and containers; GOOGLE_APPLICATION_CREDENTIALS, GOOGLE_SERVICE_ACCOUNT;
 AZURE_STORAGE_ACCOUNT_NAME, AZURE_STORAGE_ACCOUNT_KEY, AZURE_STORAGE_SAS_TOKEN, managed identities. It reads
-neither `~/.aws` profiles nor Azure's connection strings; the latter are taken apart here.
+neither `~/.aws` profiles nor Azure's connection strings; the latter are parsed here.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ Store = LocalStore | CloudStore
 
 
 def store_at(url: str, environment: Mapping[str, str], timeout: timedelta) -> Store:
-    """Return the store at a location; a local folder is made, a cloud is not asked for anything yet.
+    """Return the store at a location; a local folder is made, a cloud is not contacted yet.
 
-    `timeout` bounds a single request; retries end at its half, so that what fails then is reported with its cause
-    instead of as too slow.
+    `timeout` bounds a single request; retries end at half of it, so that a failure is reported with its cause
+    rather than as a timeout.
     """
     folder = local_folder(url)
     if folder is not None:
@@ -49,7 +49,7 @@ def store_at(url: str, environment: Mapping[str, str], timeout: timedelta) -> St
 
 
 def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
-    # Who writes an endpoint with http:// has said so; obstore wants to hear it a second time (AWS_ALLOW_HTTP).
+    # An endpoint with http:// is deliberate; obstore wants a second setting for it (AWS_ALLOW_HTTP).
     return {"timeout": timeout, "allow_http": endpoint is not None and endpoint.startswith("http://")}
 
 

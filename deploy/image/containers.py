@@ -13,9 +13,9 @@ BACKENDS = ("docker", "podman", "buildah")
 
 
 def build_image(bento: str, image: str, backend: str | None = None) -> str:
-    """Build the image of a Bento; say what it is called and how large it is.
+    """Build the image of a Bento; return a line with its name and size.
 
-    Raises StartError where there is no builder, and CalledProcessError where it fails; it has said why.
+    Raises StartError where there is no builder, and CalledProcessError where it fails and has printed the reason.
     """
     found = backend_of(backend)
     command = [sys.executable, "-m", "bentoml", "containerize", bento, "--backend", found, "--image-tag", image]

@@ -26,8 +26,8 @@ BENTOFILE = "bentofile.yaml"
 def build_bento(arguments: dict[str, str], carried: Sequence[str] = ()) -> bentoml.Bento:
     """Build the Bento of these `bentoml build --arg`uments, which carries the catalogue's models of these names.
 
-    Raises StartError and LoadFailed where a model cannot be carried, and CalledProcessError where BentoML fails; it has
-    said why.
+    Raises StartError and LoadFailed where a model cannot be carried, and CalledProcessError where BentoML fails, which
+    has printed the reason.
     """
     with _context(carried) as folder:
         named = [f"--arg={name}={value}" for name, value in arguments.items()]

@@ -21,9 +21,9 @@ class LoraSpec(Strict):
     always: bool = False
     """Part of the model: fused into its weights at load, and not for requests to name."""
     description: str = ""
-    """For the people who choose among them."""
+    """For people who choose among them."""
     trigger: str = ""
-    """Words of a prompt that call up what it was taught; storyboards put them in front of every prompt."""
+    """Words of a prompt that trigger it; storyboards put them before every prompt."""
 
 
 class ControlNetSpec(Strict):
@@ -37,7 +37,7 @@ class ControlNetSpec(Strict):
 
 
 class IpAdapterSpec(Strict):
-    """An IP-Adapter: draws after a reference image."""
+    """An IP-Adapter, which follows a reference image."""
 
     source: Source
     """Its weights, with `subfolder` and `file`."""

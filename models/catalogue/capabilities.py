@@ -13,7 +13,7 @@ _SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
 
 
 def capabilities(entry: Entry) -> dict[str, Any]:
-    """Return what requests of a model may say, in JSON types."""
+    """Return what requests to a model may contain, in JSON types."""
     family = entry.family_spec
     return {
         **entry.model_dump(mode="json", include=_SHOWN),
@@ -32,7 +32,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
 
 
 def _task(task: Task, settings: TaskSettings) -> dict[str, Any]:
-    """Return the defaults and limits of one task, without those that it has no use for."""
+    """Return the defaults and limits of one task, without those that do not apply to it."""
     useless = {
         "strength": not task.takes_strength,
         "num_frames": not task.is_video,

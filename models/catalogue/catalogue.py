@@ -67,7 +67,7 @@ class Catalogue:
         return served
 
     def find(self, model: str) -> Entry:
-        """Return the entry that an operator means, or raise CatalogueError."""
+        """Return the entry that an operator names, or raise CatalogueError."""
         model = self.aliases.get(model, model)
         if model not in self.entries:
             hint = did_you_mean(model, self.entries) or "; `python -m models` lists them"
@@ -97,7 +97,7 @@ def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalog
 
 
 def carried_models() -> tuple[str, ...]:
-    """Return the ids of the models that this Bento carries, which it serves unless it is told otherwise."""
+    """Return the ids of the models that this Bento carries, which it serves by default."""
     return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
 
 

@@ -1,4 +1,4 @@
-"""What else steers a picture, beside its prompt: LoRAs, a reference image, a control image, the camera."""
+"""What conditions an image besides its prompt: LoRAs, a reference image, a control image, the camera."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def prompt_of(draft: Draft, entry: Entry) -> str:
     if draft.camera is None:
         return draft.prompt.strip()
     if not entry.camera:
-        raise InvalidRequest("camera", f"{entry.id} was not taught to move it")
+        raise InvalidRequest("camera", f"{entry.id} was not trained for camera moves")
     return f"{draft.camera.phrase} {draft.prompt.strip()}".strip()
 
 

@@ -29,11 +29,11 @@ class Entry(Strict):
     id: Name
     """What requests call it; in a catalogue file the key of the entry."""
     title: str
-    """For people."""
+    """The name that people see."""
     aliases: tuple[Name, ...] = ()
     """Further names that callers may use, such as those of the servers that Jubako replaces."""
     family: str
-    """A name of `models.catalogue.families`: which pipelines draw with it."""
+    """A name of `models.catalogue.families`: which pipelines generate with it."""
     source: Source
     """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
@@ -48,19 +48,19 @@ class Entry(Strict):
     gated: bool = False
     """Whether the hub asks for an account that accepted the licence."""
     defaults: Defaults
-    """What requests of every task get that leave a field out."""
+    """What requests of any task get for a field that they leave out."""
     limits: Limits
     """How far requests of every task may go."""
     tasks: Mapping[Task, TaskSettings] = Field(default_factory=dict)
     """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
     camera: bool = False
-    """Whether it was taught the phrases of `core.camera`."""
+    """Whether it was trained on the phrases of `core.camera`."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
     """By the names that requests use."""
     controlnets: Mapping[Name, ControlNetSpec] = Field(default_factory=dict)
     """By what their control images show, such as canny."""
     ip_adapter: IpAdapterSpec | None = None
-    """What lets requests bring a reference image."""
+    """What lets requests add a reference image."""
     token_opt: TokenOptSpec | None = None
     """What lets inpainting do without the denoiser (`method=token-opt`)."""
     memory_gib: float = Field(gt=0)
@@ -131,7 +131,7 @@ class Entry(Strict):
 
     @property
     def takes_negative_prompt(self) -> bool:
-        """Whether one can have an effect: pipelines look at it, and the limits leave room for guidance."""
+        """Whether one can have an effect: its pipelines use it, and the limits allow guidance."""
         family = self.family_spec
         return family.negative_prompt and self.limits.guidance_scale[1] > family.guided_above
 

@@ -59,9 +59,9 @@ class Memory(Strict):
     offload: Literal["none", "model", "sequential"] = "none"
     """Keep weights in main memory: whole components, or layer by layer (slow)."""
     vae_slicing: bool = False
-    """Decode the pictures of a batch one after the other."""
+    """Decode the images of a batch one after the other."""
     vae_tiling: bool = False
-    """Decode large pictures in overlapping tiles."""
+    """Decode large images in overlapping tiles."""
     quantization: Quantization | None = None
     attention: str | None = None
     """A diffusers attention backend, such as flash or _native_cudnn."""

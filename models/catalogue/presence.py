@@ -22,13 +22,13 @@ class Presence(StrEnum):
     TO_DOWNLOAD = "to download"
     """From the hub, when the model is first loaded."""
     GATED = "gated"
-    """To download as well, but its licence must be accepted on the hub, and there is no token that says by whom."""
+    """To download as well, but its licence must be accepted on the hub, and no token is set."""
     MISSING = "missing"
     """A folder or file that is not there, or a model that is not in BentoML's store."""
 
 
 def presence(entry: Entry) -> Presence:
-    """Return where the weights are that loading needs: those that requests may add are not looked for."""
+    """Return whether the weights that loading needs are here; those that only some requests need are not looked for."""
     absent = [source for source in _with_weights(entry) if not is_here(source)]
     if entry.config is not None and not is_here(entry.config, needs_weights=False):
         absent.append(entry.config)
@@ -71,7 +71,7 @@ def _is_stored(tag: str) -> bool:
 
 
 def _is_complete(folder: Path) -> bool:
-    """Whether a snapshot, which may have been broken off, has all that its index names.
+    """Whether a snapshot, whose download may have been interrupted, has all that its index names.
 
     The cache links a file into a snapshot only when all of it has arrived.
     """

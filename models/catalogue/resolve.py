@@ -27,7 +27,7 @@ RANDOM_SEEDS = 2**32
 
 
 EDITED_PIXELS = 2**20
-"""Editors look at about a megapixel, whatever they draw."""
+"""Editing models see their inputs at about a megapixel, whatever size they generate."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
 
 
 def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
-    """Return the size in which an uploaded image of this size is drawn, unless its caller asks for one.
+    """Return the output size for an uploaded image of this size, unless the request names one.
 
     The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
-    the nearest allowed multiple. A picture more elongated than the limits allow is squeezed.
+    the nearest allowed multiple. An image more elongated than the limits allow is squeezed.
     """
     largest = min(limits.max_px / max(width, height), math.sqrt(limits.max_pixels / (width * height)))
     scale = max(min(1.0, largest), limits.min_px / min(width, height))

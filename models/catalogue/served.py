@@ -24,7 +24,7 @@ def served_catalogue(settings: Settings) -> Catalogue:
 
 
 def story_entry(settings: Settings, served: Catalogue) -> Entry:
-    """Return the model that draws stories which name none. Raises StartError."""
+    """Return the model that generates stories which name none. Raises StartError."""
     name = settings.story_model
     if name is not None and not _is_known(name, served):
         raise StartError(f"JUBAKO_STORY_MODEL: {name!r} is none of the served models (JUBAKO_MODELS)")
@@ -35,7 +35,7 @@ def story_entry(settings: Settings, served: Catalogue) -> Entry:
 
 
 def _with_character(settings: Settings, served: Catalogue) -> Catalogue:
-    """Name the LoRA at LORA_PATH among those of the stories' model; whether it is there, stories will see."""
+    """Name the LoRA at LORA_PATH among those of the stories' model; stories check that it exists."""
     drawing = story_entry(settings, served)
     if settings.lora_path is None:
         return served
@@ -55,7 +55,7 @@ def text2image_model(settings: Settings, served: Catalogue) -> str:
 
 
 def ignored_model(settings: Settings, served: Catalogue) -> str | None:
-    """Return what MODEL says when that is none of the served models, so that its operator can be told."""
+    """Return the value of MODEL when it is no served model, for a warning to the operator."""
     name = None if settings.text2image_model else settings.model
     return None if name is None or _is_known(name, served) else name
 

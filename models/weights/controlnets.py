@@ -1,4 +1,4 @@
-"""Loading ControlNets: networks that make a picture follow the lines, depth or poses of another."""
+"""Loading ControlNets: networks that make an image follow the lines, depth or poses of another."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ SETUP = ("*.json", "*.txt", "*.model")
 """Configurations and vocabularies; what else is in a repository is not for loading."""
 SAFE = (".safetensors", ".gguf", ".json")
 RETRY_S = 30
-"""What a caller is told to wait when only the operator can help."""
+"""When a client should retry what only the operator can fix."""
 
 
 def local_path(source: Source, variant: str | None = None, *, configs_only: bool = False) -> Path:
@@ -145,7 +145,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def refuse_pickles(path: Path) -> None:
-    """Raise LoadFailed when weights at `path` exist as pickles only, which can run any code when they are read."""
+    """Raise LoadFailed when weights at `path` exist as pickles only, which can run arbitrary code when read."""
     folders = [path, *(sub for sub in path.iterdir() if sub.is_dir())] if path.is_dir() else []
     for folder in folders:
         pickles = [file for ending in ("bin", "ckpt", "pt", "pth") for file in folder.glob(f"*.{ending}")]
@@ -157,7 +157,7 @@ def refuse_pickles(path: Path) -> None:
 
 def _refused(weights: str) -> LoadFailed:
     return LoadFailed(
-        f"{weights} is a pickle, which can run any code when it is read; use safetensors, or set "
+        f"{weights} is a pickle, which can run arbitrary code when read; use safetensors, or set "
         "JUBAKO_ALLOW_PICKLE=true if you trust it",
         RETRY_S,
     )

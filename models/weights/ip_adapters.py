@@ -29,7 +29,7 @@ SCALE = "ip_adapter_scale"
 
 @dataclass(frozen=True)
 class IpAdapter:
-    """Components that a pipeline needs in place of its own to draw after a reference."""
+    """Components that a pipeline needs in place of its own to follow a reference."""
 
     unet: UNet2DConditionModel
     image_encoder: CLIPVisionModelWithProjection

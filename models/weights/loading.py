@@ -1,4 +1,4 @@
-"""From a catalogue entry to pipelines that are ready to draw."""
+"""From a catalogue entry to pipelines that are ready to generate."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def _one_thread() -> Iterator[None]:
     """Keep the loading thread from making an OpenMP team of its own.
 
     Teams stay for a thread's lifetime, and when all teams together have more threads than there are cores, libgomp's
-    threads stop spinning and sleep between operations: small models then take twice as long in the thread that draws.
+    threads stop spinning and sleep between operations: small models then take twice as long to generate with.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -197,12 +197,12 @@ def _arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, me
             module.to(memory_format=torch.channels_last)
     vae = pipeline.vae
     if hasattr(pipeline, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
-        # Pipelines would cast it up and down around each use, under the feet of those that share it.
+        # Pipelines would cast it up and down around each use, also while others use it.
         vae.float()
 
 
 def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:
-    """The batched modules that are convolutional networks over pictures."""
+    """The batched modules that are convolutional networks over images."""
     names = dict.fromkeys(part.component for part in family.parts)
     modules = [getattr(pipeline, name, None) for name in names]
     return [module for module in modules if module is not None and _is_convolutional(module)]

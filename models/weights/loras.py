@@ -1,5 +1,5 @@
 """LoRA files: fetching and checking them, injecting them into a pipeline's modules, and fusing those that are part of
-a model. Which requests draw with which is the business of `runners.engine.loras.sets`.
+a model. Which requests use which is decided in `runners.engine.loras.sets`.
 """
 
 from __future__ import annotations

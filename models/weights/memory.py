@@ -90,7 +90,7 @@ def _set_attention(denoiser: Any, backend: str) -> None:
 
 
 def keep_offloaded(pipelines: Mapping[Any, DiffusionPipeline]) -> None:
-    """Keep pipelines from moving all weights to main memory at the end of each picture: others are being drawn."""
+    """Keep pipelines from moving all weights to main memory after each image, while others are being generated."""
     for pipeline in pipelines.values():
         pipeline.__dict__["maybe_free_model_hooks"] = _nothing
 

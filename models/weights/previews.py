@@ -1,4 +1,4 @@
-"""Small pictures of unfinished latents."""
+"""Small images of unfinished latents."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class LatentPreview:
         self._bias = torch.tensor(bias)  # (3,)
 
     def render(self, latents: torch.Tensor) -> Image.Image:
-        """Turn latents (C, h, w) into an RGB picture of w x h pixels; synchronises with the device."""
+        """Turn latents (C, h, w) into an RGB image of w x h pixels; synchronises with the device."""
         channels_last = latents.float().cpu().permute(1, 2, 0)  # (h, w, C)
         rgb = (channels_last @ self._weight + self._bias).clamp(-1, 1)
         return Image.fromarray(((rgb + 1) * 127.5).round().to(torch.uint8).numpy())

@@ -11,8 +11,8 @@ from diffusers import DiffusionPipeline
 def sibling(pipeline: DiffusionPipeline, pipeline_class: type[DiffusionPipeline], **changed: Any) -> DiffusionPipeline:
     """Build a pipeline of another class over the components and settings of one, with those of `changed` instead.
 
-    diffusers' own `from_pipe` casts all weights, which the pipelines share, to one type: to float32, when it is told
-    none, and to that of the rest where an autoencoder was left in float32 on purpose.
+    diffusers' own `from_pipe` casts all weights, which the pipelines share, to one dtype: to float32 by
+    default, and otherwise even an autoencoder that was left in float32 on purpose.
     """
     accepted = inspect.signature(pipeline_class.__init__).parameters
     given = {**pipeline.config, **pipeline.components, **changed}

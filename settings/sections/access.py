@@ -1,4 +1,4 @@
-"""What an operator can set about callers; `settings.Settings` has these fields too."""
+"""What an operator can set about clients; `settings.Settings` has these fields too."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ ADMIN = "admin"
 
 
 class AccessOptions(BaseModel):
-    """Fields of the settings; keys are shown in no message and no `repr`."""
+    """Fields of the settings; keys appear in no message and no `repr`."""
 
     api_keys: Annotated[dict[str, str], NoDecode] = Field(
         default={},
         repr=False,
-        description="Keys that callers need, with the names of their owners: alice:KEY,bob:KEY. A key has at least 16 "
+        description="Keys that clients must send, with their owners' names: alice:KEY,bob:KEY. A key has at least 16 "
         "characters.",
     )
     api_keys_file: Path | None = Field(
@@ -32,23 +32,24 @@ class AccessOptions(BaseModel):
     admin_key: str | None = Field(
         default=None,
         repr=False,
-        description="The key that may also load, unload and move models, which needs it once it is set; at least 16 "
-        "characters.",
+        description="A key that may also load, unload and move models; once it is set, these need an admin's key. At "
+        "least 16 characters.",
     )
     rate_requests_per_min: int | None = Field(
         default=None,
         ge=1,
-        description="Requests of one caller in any 60 seconds; then 429. Reading (GET) is free.",
+        description="Requests that one client may make in any 60 seconds; further ones get 429. GET requests do not "
+        "count.",
     )
     rate_megapixels_per_min: float | None = Field(
         default=None,
         ge=0.01,
-        description="Millions of pixels that one caller may ask for in any 60 seconds, frames of videos included.",
+        description="Megapixels that one client may request in any 60 seconds, all frames of videos included.",
     )
 
     @property
     def rates(self) -> Rates:
-        """What holds for callers without rates of their own."""
+        """The rates of callers that have none of their own."""
         return Rates(requests_per_min=self.rate_requests_per_min, megapixels_per_min=self.rate_megapixels_per_min)
 
     @field_validator("api_keys", mode="before")

@@ -16,21 +16,21 @@ class ContractOptions(BaseModel):
     model: str | None = Field(
         default=None,
         validation_alias="MODEL",
-        description="The same, for containers that are started as the document says. Other tools have a variable of "
-        "this name too, so what names no served model is ignored, with a warning.",
+        description="The same, for containers that are started as that server's document says. Other tools use this "
+        "name too, so a value that is no served model is ignored, with a warning.",
     )
     tokenopt_enable_gpu: bool = Field(
         default=False,
         validation_alias="TOKENOPT_ENABLE_GPU",
-        description="Whether /generate-inpainting uses the real pipeline whatever TOKENOPT_USE_DUMMY_GENERATION says.",
+        description="Whether /generate-inpainting runs the real pipeline even if TOKENOPT_USE_DUMMY_GENERATION is set.",
     )
     tokenopt_use_dummy_generation: bool = Field(
         default=False,
         validation_alias="TOKENOPT_USE_DUMMY_GENERATION",
-        description="Whether /generate-inpainting answers coloured pictures that no model drew, to test its callers.",
+        description="Whether /generate-inpainting returns coloured dummy images without a model, to test its clients.",
     )
 
     @property
     def dummy_generation(self) -> bool:
-        """Whether inpainting is played, and not done."""
+        """Whether to return dummy images instead of generating."""
         return self.tokenopt_use_dummy_generation and not self.tokenopt_enable_gpu

@@ -6,22 +6,22 @@ from pydantic import BaseModel, Field
 
 
 class EngineOptions(BaseModel):
-    """Fields of the settings: how much one model's engine takes on."""
+    """Fields of the settings: how much one model's engine handles."""
 
-    max_running: int = Field(default=64, ge=1, description="Pictures per model that are drawn at the same time.")
+    max_running: int = Field(default=64, ge=1, description="Images per model that are generated at the same time.")
     max_queue: int = Field(
         default=256,
         ge=0,
-        description="Requests per model that may wait; the next one is answered 503 (busy).",
+        description="Requests per model that may wait; further ones get 503 (busy).",
     )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,
-        description="Latent tokens in one denoiser call, in place of the catalogue's figure for each model.",
+        description="Latent tokens in one denoiser call, instead of the catalogue's value for each model.",
     )
     max_loras: int = Field(
         default=16,
-        # One request may name so many.
+        # One request may name this many.
         ge=8,
-        description="LoRAs per model that are kept in memory; those least recently used make room for others.",
+        description="LoRAs per model that are kept in memory; the least recently used make room for others.",
     )

@@ -14,14 +14,16 @@ class JobOptions(BaseModel):
     redis_url: str | None = Field(
         default=None,
         pattern="^(redis|rediss|unix)://",
-        description="Redis, which lets several replicas share queue and records. Without it, one process keeps them in "
-        "a file. REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD are understood too.",
+        description="Redis, which lets several replicas share the queue and the records. Without it, one process "
+        "keeps them in a file. REDIS_HOST, REDIS_PORT, REDIS_DB and REDIS_PASSWORD also work.",
     )
-    redis_host: str | None = Field(default=None, validation_alias="REDIS_HOST", description="Short for a Redis URL.")
-    redis_port: int = Field(default=6379, validation_alias="REDIS_PORT", description="Beside REDIS_HOST.")
-    redis_db: int = Field(default=0, validation_alias="REDIS_DB", description="Beside REDIS_HOST.")
+    redis_host: str | None = Field(
+        default=None, validation_alias="REDIS_HOST", description="Shorthand for a Redis URL."
+    )
+    redis_port: int = Field(default=6379, validation_alias="REDIS_PORT", description="Used with REDIS_HOST.")
+    redis_db: int = Field(default=0, validation_alias="REDIS_DB", description="Used with REDIS_HOST.")
     redis_password: str | None = Field(
-        default=None, repr=False, validation_alias="REDIS_PASSWORD", description="Beside REDIS_HOST."
+        default=None, repr=False, validation_alias="REDIS_PASSWORD", description="Used with REDIS_HOST."
     )
     jobs_file: Path = Field(
         default=Path("~/.local/share/jubako/jobs.sqlite"),
@@ -31,12 +33,12 @@ class JobOptions(BaseModel):
         default=3600.0,
         gt=0,
         validation_alias=AliasChoices("JUBAKO_TASK_TTL_S", "TASK_TTL"),
-        description="Seconds for which a job's record can be read after its end. Jobs that have not ended stay.",
+        description="Seconds that the record of a finished job is kept. Unfinished jobs are always kept.",
     )
     job_concurrency: int = Field(
         default=32,
         ge=1,
-        description="Jobs of each priority that one process has in hand: drawing, or waiting for a place in an engine.",
+        description="Jobs of each priority that one process handles at a time, running or waiting for an engine.",
     )
     job_redelivery_s: float = Field(
         default=30.0,
@@ -44,15 +46,19 @@ class JobOptions(BaseModel):
         description="Seconds of silence after which a replica's jobs are given to others.",
     )
     max_runners_lost: int = Field(
-        default=3, ge=1, description="Times that a job may end the model's process before it is failed."
+        default=3, ge=1, description="Times that a job may crash the model's process before the job fails."
     )
-    max_waiting_jobs: int = Field(default=1000, ge=1, description="Jobs of each priority that may wait; then 429.")
-    max_jobs_per_caller: int = Field(default=200, ge=1, description="Jobs of one caller that have not ended; then 429.")
+    max_waiting_jobs: int = Field(
+        default=1000, ge=1, description="Jobs of each priority that may wait; further ones get 429."
+    )
+    max_jobs_per_caller: int = Field(
+        default=200, ge=1, description="Unfinished jobs that one client may have; further ones get 429."
+    )
     reuse_results: bool = Field(
-        default=True, description="Whether a request with a seed gets the stored result of an equal one, if there is."
+        default=True, description="Whether a request with a seed gets the stored result of an identical earlier one."
     )
     webhook_secret: str | None = Field(
-        default=None, repr=False, min_length=16, description="Signs webhooks; without it there are none."
+        default=None, repr=False, min_length=16, description="The secret that signs webhooks; without it none are sent."
     )
     webhook_allow_private: bool = Field(
         default=False, description="Whether webhooks may go to private and local addresses."
@@ -60,18 +66,18 @@ class JobOptions(BaseModel):
     webhook_pause_s: float = Field(
         default=5.0,
         gt=0,
-        description="Seconds before a webhook is told a second time; each further pause is three times the last.",
+        description="Seconds before a failed webhook is sent again; each further pause is three times the last.",
     )
 
     @field_validator("redis_port", mode="before")
     @classmethod
     def _port_of_link(cls, value: object) -> object:
-        """Kubernetes tells every pod of a Service called redis in this way: tcp://10.0.0.1:6379."""
+        """Kubernetes sets REDIS_PORT in pods beside a Service called redis: tcp://10.0.0.1:6379."""
         return value.rpartition(":")[2] if isinstance(value, str) else value
 
     @property
     def redis(self) -> str | None:
-        """Where Redis is, however it was said."""
+        """The URL of Redis, however it was configured."""
         if self.redis_url is not None or self.redis_host is None:
             return self.redis_url
         password = f":{quote(self.redis_password, safe='')}@" if self.redis_password else ""

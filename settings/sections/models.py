@@ -19,16 +19,16 @@ class ModelOptions(BaseModel):
         default=("miniature",),
         min_length=1,
         validation_alias=AliasChoices("JUBAKO_MODELS", "DIFFUSER_MODEL_ID"),
-        description="Catalogue ids, or the hub's repositories of catalogue entries, to serve, separated by commas. The "
-        "first is the default of requests. A Bento that carries models serves those by default.",
+        description="Models to serve, separated by commas: catalogue ids, or hub repositories of catalogue entries. "
+        "The first is the default for requests. A Bento that carries models serves those by default.",
     )
     aliases: Annotated[dict[str, str], NoDecode] = Field(
         default={},
-        description="Names that callers may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev.",
+        description="Names that clients may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev.",
     )
     catalogue: Path | None = Field(
         default=None,
-        description="A file with models of your own, in the form of models/catalogue/checkpoints/*.yaml. An entry "
+        description="A file with models of your own, in the format of models/catalogue/checkpoints/*.yaml. An entry "
         "replaces the shipped one of the same id; relative paths start at the file's own folder.",
     )
     device: str = Field(
@@ -46,7 +46,7 @@ class ModelOptions(BaseModel):
         default="start",
         validation_alias=AliasChoices("JUBAKO_LOAD", "DIFFUSER_ENABLE_WARMUP"),
         description="When models are loaded and warmed up: at the start, as many as fit into the memory budget, or on "
-        "first use. true and false, as DIFFUSER_ENABLE_WARMUP has them, are start and demand.",
+        "first use. true and false, the values of DIFFUSER_ENABLE_WARMUP, mean start and demand.",
     )
     idle_unload_s: float | None = Field(
         default=None,
@@ -57,19 +57,19 @@ class ModelOptions(BaseModel):
         default=None,
         gt=0,
         description="Memory that all loaded models together may take on one device, by the catalogue's figures. When "
-        "it is short, those least recently used are unloaded. Default: the device's memory.",
+        "it runs short, the least recently used are unloaded. Default: the device's memory.",
     )
     manage: bool = Field(
         default=True,
-        description="Whether callers may load and unload models, and move them to other devices.",
+        description="Whether clients may load and unload models, and move them to other devices.",
     )
     allow_pickle: bool = Field(
         default=False,
-        description="Whether checkpoints may be pickles (.bin, .ckpt, .pt), which can run any code when they are read.",
+        description="Whether checkpoints may be pickles (.bin, .ckpt, .pt), which can run arbitrary code when read.",
     )
     lora_folder: Path | None = Field(
         default=None,
-        description="A folder of your own LoRAs, looked through at the start: FOLDER/<model id>/<name>.safetensors.",
+        description="A folder of your own LoRAs, read at startup: FOLDER/<model id>/<name>.safetensors.",
     )
 
     @field_validator("aliases", mode="before")

@@ -13,17 +13,18 @@ class SafetyOptions(BaseModel):
 
     safety: Literal["off", "prompt", "image", "both"] = Field(
         default="off",
-        description="What is checked: prompts by the words of JUBAKO_BLOCKED_WORDS, uploaded and drawn pictures by a "
-        "detector of nudity (needs the extra `safety`), both, or nothing.",
+        description="What is checked: prompts by the words of JUBAKO_BLOCKED_WORDS, uploaded and generated images by "
+        "a nudity detector (needs the extra `safety`), both, or nothing.",
     )
     blocked_words: Path | None = Field(
-        default=None, description="A file of words and phrases that prompts may not have, one a line; # is a comment."
+        default=None,
+        description="A file of words and phrases that prompts must not contain, one per line; # starts a comment.",
     )
     safety_threshold: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="How sure the detector must be, 0 to 1, for a picture to be refused.",
+        description="How sure the detector must be, 0 to 1, for an image to be refused.",
     )
 
     @property

@@ -1,4 +1,4 @@
-"""What an operator can set about several machines and orderly ends; `settings.Settings` has these fields too."""
+"""What an operator can set about several machines and shutdown; `settings.Settings` has these fields too."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _ADDRESS = re.compile(r"https?://[^/?#@|]+")
 
 
 class ScaleOptions(BaseModel):
-    """Fields of the settings: runners on other machines, and what happens when a process is told to stop."""
+    """Fields of the settings: runners on other machines, and how a process shuts down."""
 
     runners: Annotated[dict[str, tuple[str, ...]], NoDecode] = Field(
         default={},
-        description="Where the runners of served models are, when on other machines: "
+        description="Addresses of runners on other machines, by model: "
         "sdxl=http://a:3001|http://b:3001,flux-dev=http://c:3001. No process is started here for these models.",
     )
     runner_key: str | None = Field(
         default=None,
         repr=False,
         min_length=16,
-        description="The secret that gateways show to runners on other machines; all of them need the same.",
+        description="The secret that gateways send to runners on other machines; all of them need the same one.",
     )
     drain_s: float = Field(
         default=60.0,
         ge=0,
-        description="Seconds that a server has to end once it is told to (SIGTERM); what it has in hand gets all but "
-        "the last 5 of them.",
+        description="Seconds that a server has to shut down after SIGTERM; requests in progress get all but the last "
+        "5 of them.",
     )
 
     @field_validator("runners", mode="before")

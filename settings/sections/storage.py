@@ -22,7 +22,7 @@ class StorageOptions(BaseModel):
         "Default: the bucket in S3_BUCKET_NAME if there is one, else ~/.local/share/jubako.",
     )
     s3_bucket_name: str | None = Field(
-        default=None, validation_alias="S3_BUCKET_NAME", description="Short for JUBAKO_STORAGE=s3://..."
+        default=None, validation_alias="S3_BUCKET_NAME", description="Shorthand for JUBAKO_STORAGE=s3://..."
     )
     storage_urls: Literal["presigned", "public"] = Field(
         default="presigned",
@@ -31,20 +31,20 @@ class StorageOptions(BaseModel):
     storage_public_url: str | None = Field(
         default=None,
         pattern="^https?://",
-        description="Address at which a CDN or web server shows what is kept at JUBAKO_STORAGE; results then have "
-        "addresses that begin with it, instead of the cloud's or this server's.",
+        description="Address at which a CDN or web server serves the files of JUBAKO_STORAGE; addresses of results "
+        "then begin with it, instead of the cloud's or this server's.",
     )
     url_ttl_s: float = Field(
         default=86_400,
         ge=1,
         # The longest that Amazon and Google sign for.
         le=7 * 86_400,
-        description="Seconds for which a signed address works.",
+        description="Seconds for which a signed address is valid.",
     )
     result_ttl_s: float = Field(
         default=7 * 86_400,
         gt=0,
-        description="Seconds after which results in a local folder are deleted. Buckets have rules of their own.",
+        description="Seconds after which results in a local folder are deleted. Buckets have lifecycle rules for that.",
     )
     storage_timeout_s: float = Field(
         default=60.0,

@@ -17,34 +17,35 @@ class StoryOptions(BaseModel):
         "(pytorch_lora_weights.safetensors, or peft's adapter_model.safetensors).",
     )
     story_model: str | None = Field(
-        default=None, description="Catalogue id of the model that draws stories. Default: the first of JUBAKO_MODELS."
+        default=None,
+        description="Catalogue id of the model that generates stories. Default: the first of JUBAKO_MODELS.",
     )
     story_lora: str | None = Field(
         default=None,
-        description="Name of the LoRA, of those that the catalogue has for that model, with which stories are drawn "
-        "when they name none and JUBAKO_LORA_PATH is not set.",
+        description="Name of the LoRA, among those of that model in the catalogue, that stories use when they name "
+        "none and JUBAKO_LORA_PATH is not set.",
     )
     story_lora_trigger: str = Field(
-        default="", description="Words with which every prompt of a story begins, to call the character's LoRA up."
+        default="", description="Words put before every prompt of a story, to trigger the character's LoRA."
     )
     story_clip_model: str | None = Field(
         default=None,
-        description="The CLIP that compares frames with their prompts: a folder, or a repository of the hub. Default: "
-        "the miniature's own when it draws the stories, else openai/clip-vit-large-patch14.",
+        description="The CLIP model that compares frames with their prompts: a folder, or a hub repository. Default: "
+        "the miniature's own when that generates the stories, else openai/clip-vit-large-patch14.",
     )
     story_clip_threshold: float | None = Field(
         default=None,
         ge=-1,
         le=1,
-        description="Cosine of a frame and its prompt below which the frame is drawn again. Default: one that fits the "
-        "CLIP in use.",
+        description="Cosine similarity of a frame and its prompt below which the frame is generated again. Default: "
+        "one that fits the CLIP model in use.",
     )
-    story_max_tries: int = Field(default=3, ge=1, le=10, description="Times that one frame is drawn at most.")
+    story_max_tries: int = Field(default=3, ge=1, le=10, description="The most attempts at one frame.")
     story_reference_scale: float = Field(
         default=0.2,
         ge=0,
         le=2,
-        description="How much the reference counts in reference-guided mode, unless the request says.",
+        description="How strongly the reference image influences frames in reference-guided mode, by default.",
     )
     llm_url: str | None = Field(
         default=None,

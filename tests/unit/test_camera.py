@@ -53,7 +53,7 @@ def test_without_a_move_a_prompt_is_needed() -> None:
 
 
 def test_a_model_that_was_not_taught_refuses() -> None:
-    with pytest.raises(InvalidRequest, match="camera: qwen-image-edit-2509 was not taught to move it"):
+    with pytest.raises(InvalidRequest, match="camera: qwen-image-edit-2509 was not trained for camera moves"):
         resolved("qwen-image-edit-2509", camera="forward", prompt="At night.")
 
 

@@ -16,22 +16,22 @@ def unpacked(image: str, backend: str | None) -> Iterator[Path]:
     """Show an image's files below a folder until the block ends; with buildah that needs root."""
     found = backend_of(backend)
     if found == "buildah":
-        container = _said(found, "from", "--pull-never", image)
+        container = _output_of(found, "from", "--pull-never", image)
         try:
-            yield Path(_said(found, "mount", container))
+            yield Path(_output_of(found, "mount", container))
         finally:
-            _said(found, "rm", container)
+            _output_of(found, "rm", container)
         return
-    container = _said(found, "create", image)
+    container = _output_of(found, "create", image)
     with tempfile.TemporaryDirectory() as folder:
         try:
             exported = subprocess.Popen([found, "export", container], stdout=subprocess.PIPE)
             subprocess.run(["tar", "--extract", "--directory", folder], stdin=exported.stdout, check=True)
             exported.wait()
         finally:
-            _said(found, "rm", container)
+            _output_of(found, "rm", container)
         yield Path(folder)
 
 
-def _said(*command: str) -> str:
+def _output_of(*command: str) -> str:
     return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()

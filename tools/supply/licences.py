@@ -27,8 +27,8 @@ PERMISSIVE = re.compile(
 UNCHANGED = "Used unchanged: its licence asks for the source of changes to its own files only."
 NOTES: Mapping[str, str] = {
     "av": "The wheel carries FFmpeg (LGPL-3.0-or-later) and libraries that it loads, among them **x264 and x265 "
-    "(GPL-2.0-or-later)**, LAME, GnuTLS and GMP (LGPL). Who hands on an image with it hands those on too, and so under "
-    "the GPL; who only runs it hands on nothing. PyAV builds from source against an FFmpeg without them.",
+    "(GPL-2.0-or-later)**, LAME, GnuTLS and GMP (LGPL). Distributing an image distributes those too, and so under the "
+    "GPL; running one does not. PyAV builds from source against an FFmpeg without them.",
     "certifi": f"Mozilla's list of certificates. {UNCHANGED}",
     "numpy": "The wheel carries OpenBLAS (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) and "
     "libquadmath (LGPL-2.1-or-later).",

@@ -68,7 +68,7 @@ def _python_packages(root: Path) -> Bom:
 def _bill_of_folders(folders: list[str]) -> Bom:
     """Ask cyclonedx-py about a Python that cannot be run here, since it is another system's.
 
-    All it wants of an interpreter is to be told the folders of packages, which a script can say as well.
+    It only asks an interpreter for its package folders, which a script can print as well.
     """
     with tempfile.TemporaryDirectory() as scratch:
         python = Path(scratch, "python")

@@ -47,7 +47,7 @@ class Part:
     padded: frozenset[str] = frozenset()
     """Tensors (B, length, ...) that are padded with zeros to the longest of the batch."""
     padding_mask: str | None = None
-    """The argument (B, length) that tells true positions of `padded` from padding; made where it is missing."""
+    """The argument (B, length) that marks the true positions of `padded`; made where it is missing."""
     ignored: frozenset[str] = frozenset()
     """Arguments that the method accepts and does not use."""
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)

@@ -20,7 +20,7 @@ PARTS = (
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """The model is told how fast its frames follow each other."""
+    """The model is conditioned on the frame rate."""
     return {**standard_arguments(request), "frame_rate": request.fps}
 
 

@@ -12,10 +12,10 @@ class SchedulerSpec:
     class_name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """What this class calls otherwise: its own name of a setting, by that of the checkpoint's configuration."""
+    """Settings that this class names differently: its own name, by the one in the checkpoint's configuration."""
 
 
-# DDIM clips to the range of pixels unless told that it works on latents.
+# By default, DDIM clips to the range of pixels, which latents exceed.
 DIFFUSION: Mapping[str, SchedulerSpec] = {
     "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
     "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),

@@ -27,7 +27,7 @@ def _vae(pixels_per_token: int) -> tuple[Part, Part]:
 
 
 def _middle_frame(latents: Any, _request: GenerationRequest) -> Any:
-    """From (1, C, f, h, w); the first frame of image-to-video is given, and tells nothing."""
+    """From (1, C, f, h, w); the first frame of image-to-video is given, and shows no progress."""
     return latents[0, :, latents.shape[2] // 2]
 
 
@@ -69,4 +69,4 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
 )
-"""Wan 2.2 5B: one checkpoint for both tasks, which tells each token its own timestep."""
+"""Wan 2.2 5B: one checkpoint for both tasks, which gives each token its own timestep."""
