@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SERVER = "the shared server"
 SHARE_THE_SERVER = (
-    "test_00_tutorial",
+    "test_00_server_tutorial",
     "test_client",
     "test_conditions",
     "test_gateway",
