@@ -96,7 +96,8 @@ def served(url: str) -> list[str]:
 
 def test_it_holds_what_it_needs_and_no_more(plain: Path) -> None:
     files = [file.relative_to(plain / "src") for file in (plain / "src").rglob("*") if file.is_file()]
-    assert {file.parts[0] for file in files}.isdisjoint({"tests", "docs", "benchmarks", "scripts", "deploy"})
+    assert {file.parts[0] for file in files}.isdisjoint({"tests", "docs", "benchmarks", "tools"})
+    assert {file.name for file in files if file.parts[0] == "deploy"} == {"__init__.py", "packing.py"}
     assert {file.suffix for file in files}.isdisjoint({".jpg", ".png", ".pyc", ".sqlite"})
     miniature = {file.name for file in files if file.parts[:2] == ("models", "miniature") and len(file.parts) == 3}
     assert miniature.isdisjoint({"train.py", "evaluate.py", "judge.py", "judge.safetensors"})
