@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from core.request import Priority
 from models.catalogue.families import Stage
@@ -33,7 +33,7 @@ def urgency(accepted_tick: int, denoising_steps: int, priority: Priority) -> int
     return accepted_tick + STRETCH * denoising_steps + CLASS_TICKS * priority
 
 
-class Parked(Protocol):
+class ParkedCall(Protocol):
     """What the policy needs to know of a parked call."""
 
     @property
@@ -44,14 +44,20 @@ class Parked(Protocol):
     def stage(self) -> Stage: ...
 
 
-class Candidate(Protocol):
-    @property
-    def call(self) -> Parked: ...
+class Urgent(Protocol):
     @property
     def urgency(self) -> int: ...
 
 
+class Candidate(Urgent, Protocol):
+    """A parked call with the urgency of its request."""
+
+    @property
+    def call(self) -> ParkedCall: ...
+
+
 C = TypeVar("C", bound=Candidate)
+U = TypeVar("U", bound=Urgent)
 
 
 def choose(candidates: Sequence[C], budget: Callable[[C], int]) -> list[C]:
@@ -75,23 +81,27 @@ def _due(candidate: Candidate) -> int:
     return candidate.urgency - TICKS_EARLIER[candidate.call.stage]
 
 
-class WaitingLine:
+class WaitingLine(Generic[U]):
     """Accepted requests that have not started, most urgent first."""
 
     def __init__(self) -> None:
-        self._tickets: list[Any] = []
+        self._tickets: list[U] = []
 
     def __len__(self) -> int:
         return len(self._tickets)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[U]:
         return iter(self._tickets)
 
-    def add(self, ticket: Any) -> None:
-        insort(self._tickets, ticket, key=lambda t: t.urgency)
+    @property
+    def first(self) -> U:
+        return self._tickets[0]
 
-    def pop(self) -> Any:
+    def add(self, ticket: U) -> None:
+        insort(self._tickets, ticket, key=lambda each: each.urgency)
+
+    def pop(self) -> U:
         return self._tickets.pop(0)
 
-    def remove(self, ticket: Any) -> None:
+    def remove(self, ticket: U) -> None:
         self._tickets.remove(ticket)

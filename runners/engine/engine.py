@@ -27,8 +27,10 @@ from runners.engine.buckets import fitting
 from runners.engine.executor import TOO_LARGE, Executor, Pass
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
+from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import PipelineRun, park
+from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.ticket import Ticket
 from runners.engine.view_factory import ViewFactory
 from runners.limits import EngineLimits
@@ -56,8 +58,8 @@ class Engine:
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
         self._executor = Executor(self._on_pass, self._loras.applied, model.device, model.batch_buckets)
         self._ticks = 0
-        self._waiting = WaitingLine()
-        self._running: list[PipelineRun] = []
+        self._waiting = WaitingLine[Ticket]()
+        self._running: dict[Ticket, RunningRequest] = {}
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
@@ -96,8 +98,8 @@ class Engine:
 
     @property
     def running(self) -> int:
-        """Pictures in progress."""
-        return len(self._running)
+        """Images in progress."""
+        return sum(len(request.calls) for request in list(self._running.values()))
 
     @property
     def queued(self) -> int:
@@ -147,59 +149,56 @@ class Engine:
                 self._end(ticket, ticket.deadline.exceeded())
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room_for(next(iter(self._waiting))):
+        while self._waiting and self._has_room_for(self._waiting.first):
             ticket = self._waiting.pop()
             self._notify(self._observer.on_queue, len(self._waiting))
-            ticket.started_at_s = self._clock()
-            ticket.emit(events.Started(ticket.started_at_s - ticket.accepted_at_s))
+            self._running[ticket] = RunningRequest(self._clock())
+            ticket.emit(events.Started(self._running[ticket].started_at_s - ticket.accepted_at_s))
             for index in range(ticket.request.num_images):
                 self._start(ticket, index)
         for position, ticket in enumerate(self._waiting, start=1):
-            if ticket.position != position:
-                ticket.position = position
-                ticket.emit(events.Queued(position))
+            ticket.emit_position(position)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
-        # A request of more pictures, or more LoRAs, than there may be at all is let in alone.
+        # A request for more images, or more LoRAs, than the limits allow at all runs alone.
         return not self._running or (
-            len(self._running) + ticket.request.num_images <= self._limits.max_running
+            self.running + ticket.request.num_images <= self._limits.max_running
             and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
 
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
-        return {run.ticket.request.loras for run in self._running}
+        return {ticket.request.loras for ticket in self._running}
 
     def _start(self, ticket: Ticket, index: int) -> None:
-        if ticket.ended:
-            return
-        run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request))
-        self._running.append(run)
-        self._advance(run, run.start)
+        # An earlier image of the request may have failed at once.
+        if ticket in self._running:
+            run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request))
+            self._advance(run, run.start)
 
     def _view(self, request: GenerationRequest) -> Any:
-        """Called inside the picture's greenlet, so that whatever is wrong ends its request and no other."""
+        """Called inside the pipeline's greenlet, so that whatever is wrong ends its request and no other."""
         self._loras.load(request.loras, self._loras_in_use())
         return self._views.view(request)
 
     def _step(self) -> None:
-        batch = choose(self._running, self._budget)
-        # What does not fit beside its bucket's filling waits for the next pass.
-        calls = [run.call for run in batch]
+        batch = choose([parked for request in self._running.values() for parked in request.parked()], self._budget)
+        # Calls that no longer fit once the batch is filled up to its bucket wait for the next pass.
+        calls = [parked.call for parked in batch]
         batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
-        outcomes = self._executor.run([run.call for run in batch])
-        for run, outcome in zip(batch, outcomes, strict=True):
-            # A batch mate of the same request may have ended it.
-            if run in self._running:
-                self._advance(run, partial(run.resume, outcome))
+        outcomes = self._executor.run([parked.call for parked in batch])
+        for parked, outcome in zip(batch, outcomes, strict=True):
+            # Another image of the same request may have failed and ended it.
+            if parked.run.ticket in self._running:
+                self._advance(parked.run, partial(parked.run.resume, outcome))
 
-    def _budget(self, run: PipelineRun) -> int:
-        learnt = self._executor.token_limits.get(run.call.operation.part)
+    def _budget(self, parked: ParkedRun) -> int:
+        learnt = self._executor.token_limits.get(parked.call.part)
         return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
 
-    def _advance(self, run: PipelineRun, move: Callable[[], None]) -> None:
+    def _advance(self, run: PipelineRun, move: Callable[[], ModuleCall | Result]) -> None:
         """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
         try:
-            move()
+            reached = move()
         except JubakoError as error:
             self._end(run.ticket, error)
         except torch.OutOfMemoryError:
@@ -209,29 +208,32 @@ class Engine:
             end_if_lost(self._model.device)
             self._end(run.ticket, GenerationFailed("the pipeline failed"))
         else:
-            if run.result is not None:
-                self._deliver(run, run.result)
+            if isinstance(reached, ModuleCall):
+                self._running[run.ticket].calls[run] = reached
+            else:
+                self._deliver(run, reached)
 
     def _deliver(self, run: PipelineRun, result: Result) -> None:
-        ticket = run.ticket
-        self._running.remove(run)
+        ticket, request = run.ticket, self._running[run.ticket]
+        request.calls.pop(run, None)
+        request.images_done += 1
         ticket.emit(result)
-        ticket.images_left -= 1
-        if ticket.images_left == 0:
-            ticket.ended = True
-            self._report(ticket, "done")
+        if request.images_done == ticket.request.num_images:
+            del self._running[ticket]
+            self._report(ticket, request, "done")
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:
-        """Unwind everything that belongs to the request and tell its caller why."""
-        if ticket.started_at_s is None:
+        """Unwind everything that belongs to the request and emit why."""
+        if ticket in self._running:
+            request = self._running.pop(ticket)
+            request.abandon()
+        else:
             self._waiting.remove(ticket)
             self._notify(self._observer.on_queue, len(self._waiting))
-        ticket.ended = True
-        for run in [run for run in self._running if run.ticket is ticket]:
-            self._running.remove(run)
-            run.abandon()
+            # It waited until now and did not run.
+            request = RunningRequest(self._clock())
         ticket.emit(events.Failed.of(error))
-        self._report(ticket, error.code)
+        self._report(ticket, request, error.code)
 
     def _end_all(self, error: JubakoError) -> None:
         if not self._inbox.empty():
@@ -240,7 +242,7 @@ class Engine:
             self._end(ticket, error)
 
     def _open_tickets(self) -> list[Ticket]:
-        return list(dict.fromkeys([*self._waiting, *(run.ticket for run in self._running)]))
+        return [*self._waiting, *self._running]
 
     # What the observer sees.
 
@@ -248,16 +250,14 @@ class Engine:
         self._ticks += 1
         self._notify(self._observer.on_pass, forward)
 
-    def _report(self, ticket: Ticket, outcome: str) -> None:
+    def _report(self, ticket: Ticket, request: RunningRequest, outcome: str) -> None:
         self._places.release()
-        now_s = self._clock()
-        started_at_s = now_s if ticket.started_at_s is None else ticket.started_at_s
         report = Report(
             task=ticket.request.task,
             outcome=outcome,
-            images=ticket.request.num_images - ticket.images_left,
-            waited_s=started_at_s - ticket.accepted_at_s,
-            ran_s=now_s - started_at_s,
+            images=request.images_done,
+            waited_s=request.started_at_s - ticket.accepted_at_s,
+            ran_s=self._clock() - request.started_at_s,
         )
         self._notify(self._observer.on_end, report)
 

@@ -1,4 +1,4 @@
-"""One picture or clip being drawn: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
+"""One image or clip being generated: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
 
 from __future__ import annotations
 
@@ -19,60 +19,43 @@ from runners.engine.ticket import Ticket
 
 
 def park(call: ModuleCall) -> Any:
-    """Leave the calling picture's greenlet with `call`; comes back with the call's output."""
+    """Leave the calling pipeline's greenlet with `call`; return the call's output once the engine has it."""
     engine = getcurrent().parent
-    assert engine is not None, "a picture's greenlet is started by the engine's"
+    assert engine is not None, "a pipeline's greenlet is started by the engine's"
     return engine.switch(call)
 
 
 class PipelineRun:
-    """`call` is what the picture waits for; `result` is set once it is done."""
+    """Each move, `start` or `resume`, runs the pipeline to its next batched call, or to its result."""
 
     def __init__(self, ticket: Ticket, index: int, model: LoadedModel, make_view: Callable[[], Any]) -> None:
         self.ticket = ticket
         self.index = index
-        self.result: Result | None = None
         self._make_view = make_view
         self._family = model.family
         self._preview = model.preview
-        self._greenlet = greenlet(self._draw)
-        self._call: ModuleCall | None = None
-
-    @property
-    def urgency(self) -> int:
-        return self.ticket.urgency
+        self._greenlet = greenlet(self._generate)
 
     @property
     def seed(self) -> int:
         return self.ticket.request.seed + self.index
 
-    @property
-    def call(self) -> ModuleCall:
-        assert self._call is not None, "only a parked picture has a call"
-        return self._call
+    def start(self) -> ModuleCall | Result:
+        """Begin. Raises whatever the pipeline raises."""
+        reached: ModuleCall | Result = self._greenlet.switch()
+        return reached
 
-    def start(self) -> None:
-        """Run the pipeline up to its first batched call. Raises whatever the pipeline raises."""
-        self._advance(self._greenlet.switch())
-
-    def resume(self, outcome: Outcome) -> None:
-        """Give the pipeline what it waits for and run it to its next call. Raises whatever it raises."""
-        if isinstance(outcome, JubakoError):
-            self._advance(self._greenlet.throw(outcome))
-        else:
-            self._advance(self._greenlet.switch(outcome))
+    def resume(self, outcome: Outcome) -> ModuleCall | Result:
+        """Give the pipeline what it waits for. Raises whatever the pipeline raises."""
+        move = self._greenlet.throw if isinstance(outcome, JubakoError) else self._greenlet.switch
+        reached: ModuleCall | Result = move(outcome)
+        return reached
 
     def abandon(self) -> None:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
-    def _advance(self, reached: ModuleCall | Result) -> None:
-        if isinstance(reached, ModuleCall):
-            self._call = reached
-        else:
-            self._call, self.result = None, reached
-
-    def _draw(self) -> Result:
+    def _generate(self) -> Result:
         output = self._make_view()(**self._arguments())
         request = self.ticket.request
         if not request.task.is_video:
@@ -99,7 +82,7 @@ class PipelineRun:
 
 
 def pipeline_arguments(family: Family, request: GenerationRequest, index: int) -> dict[str, Any]:
-    """The keyword arguments with which the plain pipeline draws picture `index` of the request."""
+    """The keyword arguments with which the plain pipeline generates image `index` of the request."""
     return {
         **family.arguments(request),
         "generator": torch.Generator("cpu").manual_seed(request.seed + index),

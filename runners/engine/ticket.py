@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable
 
 from core.deadline import Deadline
-from core.events import Event, Failed, Result
+from core.events import Event, Failed, Queued, Result
 from core.request import GenerationRequest
 from runners.engine.batcher import urgency
 
@@ -21,11 +21,8 @@ class Ticket:
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
         self.accepted_at_s = accepted_at_s
         self.deadline = Deadline(request.deadline_s, accepted_at_s)
-        self.started_at_s: float | None = None
-        self.images_left = request.num_images
-        self.position = 0
         self.cancelled = False
-        self.ended = False
+        self._position = 0
         self._wake = wake
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -55,3 +52,9 @@ class Ticket:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:
             self.cancelled = True
+
+    def emit_position(self, position: int) -> None:
+        """Emit where the request is in the waiting line, 1 being next, if that has changed."""
+        if position != self._position:
+            self._position = position
+            self.emit(Queued(position))

@@ -92,7 +92,7 @@ def test_a_higher_class_goes_first_and_the_lowest_still_advances() -> None:
 
 
 def test_the_waiting_line_is_sorted_and_stable() -> None:
-    line = WaitingLine()
+    line = WaitingLine[Candidate]()
     first, second, urgent = Candidate(5, Call("a")), Candidate(5, Call("b")), Candidate(1)
     for ticket in (first, second, urgent):
         line.add(ticket)

@@ -1,0 +1,37 @@
+"""A request that has started: the pipelines of its unfinished images, each parked in a call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from runners.engine.module_calls import ModuleCall
+from runners.engine.pipeline_run import PipelineRun
+
+
+@dataclass(frozen=True)
+class ParkedRun:
+    """A pipeline and the call whose output it waits for."""
+
+    run: PipelineRun
+    call: ModuleCall
+
+    @property
+    def urgency(self) -> int:
+        return self.run.ticket.urgency
+
+
+@dataclass(eq=False)
+class RunningRequest:
+    started_at_s: float
+    """By the engine's clock."""
+    calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)
+    images_done: int = 0
+
+    def parked(self) -> Iterator[ParkedRun]:
+        return (ParkedRun(run, call) for run, call in self.calls.items())
+
+    def abandon(self) -> None:
+        """Unwind the pipelines; they free their tensors."""
+        for run in self.calls:
+            run.abandon()
