@@ -57,13 +57,12 @@ class Host:
             async with aclosing(self._until_ready(Deadline(request.deadline_s, accepted_at_s))) as waiting:
                 async for loading in waiting:
                     yield loading
+            with self._life.used() as running:
+                async with aclosing(await running.submit(request, accepted_at_s)) as events:
+                    async for event in events:
+                        yield event
         except JubakoError as error:
             yield Failed.of(error)
-            return
-        with self._life.used() as running:
-            async with aclosing(running.events(request, accepted_at_s)) as happenings:
-                async for event in happenings:
-                    yield event
 
     async def _until_ready(self, deadline: Deadline) -> AsyncGenerator[Loading, None]:
         """Yield progress until the model can generate. Raises Busy, LoadFailed or DeadlineExceeded."""

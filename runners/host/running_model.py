@@ -1,12 +1,10 @@
-"""A model that is ready: all that draws with it, from the first request to the end of the last."""
+"""A model that is ready, and everything that generates with it until it is unloaded."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
-from core.errors import JubakoError
-from core.events import Event, Failed
+from core.events import Event
 from core.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
@@ -26,33 +24,22 @@ class RunningModel:
         self.model = model
         self.engine = Engine(model, limits, observer)
         self._preparations = Preparations(self.engine.prepare, places)
-        self._optimiser = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
+        self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
 
-    async def events(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request; closing the generator cancels it."""
+    async def submit(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
+        """Wait until everything is loaded that the request needs, and return its events; closing them cancels it.
+
+        Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled when the model is unloaded meanwhile.
+        """
         if request.method is Method.TOKEN_OPT:
-            assert self._optimiser is not None, "requests are checked against the catalogue"
-            source = self._optimiser.events(request, accepted_at_s)
-        else:
-            source = self._drawn(request, accepted_at_s)
-        async with aclosing(source) as happenings:
-            async for event in happenings:
-                yield event
-
-    async def _drawn(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
-        try:
-            await self._preparations.wait(request, accepted_at_s)
-            ticket = self.engine.submit(request, accepted_at_s)
-        except JubakoError as error:
-            yield Failed.of(error)
-            return
-        async with aclosing(ticket.events()) as happenings:
-            async for event in happenings:
-                yield event
+            assert self._token_opt is not None, "requests are checked against the catalogue"
+            return self._token_opt.events(request, accepted_at_s)
+        await self._preparations.wait(request, accepted_at_s)
+        return self.engine.submit(request, accepted_at_s).events()
 
     async def close(self) -> None:
-        """Cancel whatever is unfinished, and end when nothing computes any more."""
+        """Cancel whatever is unfinished; return once nothing computes any more."""
         self._preparations.cancel()
-        if self._optimiser is not None:
-            await self._optimiser.close()
+        if self._token_opt is not None:
+            await self._token_opt.close()
         await in_thread(self.engine.close)

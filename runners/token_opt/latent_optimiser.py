@@ -1,6 +1,6 @@
 """Inpainting without a generator: the latents of the image autoencoder are optimised until CLIP sees the prompt.
 
-What is minimised is the CLIP distance between the prompt and views of the picture, plus the distance to the input
+What is minimised is the CLIP distance between the prompt and views of the image, plus the distance to the input
 outside the mask, plus a light pull of the latents to the unit normal. The idea is that of test-time optimisation of
 image tokens (Lao Beyer et al., "Highly Compressed Tokenizer Can Generate Without Training", 2025), here with continuous
 latents. Needs gradients, so it works on copies of the model's modules and in a thread other than the engine's.
@@ -31,7 +31,7 @@ LEARNING_RATE, LAST_RATE = 0.1, 0.01
 VIEWS = 4
 """Views that CLIP looks at in each iteration; one alone is satisfied by noise that no other view shows."""
 SHIFT, SCALE = 0.1, 0.1
-"""How far a view may be moved and zoomed, as shares of the picture."""
+"""How far a view may be moved and zoomed, as shares of the image."""
 VIEW_NOISE = 0.02
 SIMILARITY_WEIGHT, KEEPING_WEIGHT, PRIOR_WEIGHT = 5.0, 5.0, 0.05
 START_NOISE = 0.7
@@ -46,7 +46,7 @@ class Progress:
 
 
 class LatentOptimiser:
-    """An autoencoder and a CLIP that draw together; one thread at a time may use it."""
+    """An autoencoder and a CLIP that generate together; one thread at a time may use it."""
 
     def __init__(self, vae: Any, clip: Any, tokenizer: Any, pixels: Any, device: torch.device) -> None:
         """`pixels` is the CLIP's `preprocessor_config.json`."""
@@ -71,15 +71,15 @@ class LatentOptimiser:
         pixels = json.loads(Path(folder, "preprocessor_config.json").read_text(encoding="utf-8"))
         return cls(vae, clip, model.components["tokenizer"], pixels, model.device)
 
-    def draw(self, request: GenerationRequest, seed: int) -> Iterator[Progress | Image.Image]:
-        """Yield after each iteration, so that a caller may stop there, and the picture at the end."""
+    def generate(self, request: GenerationRequest, seed: int) -> Iterator[Progress | Image.Image]:
+        """Yield after each iteration, so that a caller may stop there, and the image at the end."""
         assert request.image is not None
         assert request.mask is not None
         generator = torch.Generator().manual_seed(seed)
-        image = self._pixels(request.image) * 2 - 1  # (1, 3, h, w) in -1..1
-        mask = self._pixels(request.mask).round()  # (1, 1, h, w), 1 = repaint
+        image = self._to_tensor(request.image) * 2 - 1  # (1, 3, h, w) in -1..1
+        mask = self._to_tensor(request.mask).round()  # (1, 1, h, w), 1 = repaint
         with torch.enable_grad():
-            text = self._text(request.prompt)
+            text = self._embed_text(request.prompt)
             latents = self._start(image, mask, generator).requires_grad_()
             optimizer = torch.optim.Adam([latents], lr=LEARNING_RATE)
             for iteration in range(request.iterations):
@@ -88,12 +88,12 @@ class LatentOptimiser:
                 optimizer.step()
                 yield Progress(iteration + 1)
         with torch.no_grad():
-            yield self._picture(self._laid(self._vae.decode(latents).sample, image, mask))
+            yield self._to_image(self._composite(self._vae.decode(latents).sample, image, mask))
 
     def _loss(self, latents: Tensor, image: Tensor, mask: Tensor, text: Tensor, generator: torch.Generator) -> Tensor:
         decoded = self._vae.decode(latents).sample
-        views = self._views(self._laid(decoded, image, mask), generator)
-        similarity = (self._embedded(views) @ text.T).mean()
+        views = self._views(self._composite(decoded, image, mask), generator)
+        similarity = (self._embed_images(views) @ text.T).mean()
         kept = 1 - mask
         keeping = ((decoded - image).abs() * kept).sum() / (3 * kept.sum()).clamp(min=1)
         prior: Tensor = latents.square().mean()
@@ -110,28 +110,28 @@ class LatentOptimiser:
         noise = torch.randn(latents.shape, generator=generator).to(self._device)
         return latents * (1 - masked / 2) + START_NOISE * masked * noise
 
-    def _laid(self, decoded: Tensor, image: Tensor, mask: Tensor) -> Tensor:
+    def _composite(self, decoded: Tensor, image: Tensor, mask: Tensor) -> Tensor:
         return decoded * mask + image * (1 - mask)
 
-    def _views(self, picture: Tensor, generator: torch.Generator) -> Tensor:
-        """The picture moved and zoomed at random, in CLIP's size: (VIEWS, 3, side, side)."""
+    def _views(self, image: Tensor, generator: torch.Generator) -> Tensor:
+        """Move and zoom the image at random, in CLIP's size: (VIEWS, 3, side, side)."""
         chosen = torch.rand(VIEWS, 3, generator=generator) * 2 - 1
         moves = torch.zeros(VIEWS, 2, 3)
         moves[:, 0, 0] = moves[:, 1, 1] = 1 + SCALE * chosen[:, 0]
         moves[:, :, 2] = 2 * SHIFT * chosen[:, 1:]
-        many = picture.expand(VIEWS, -1, -1, -1)
+        many = image.expand(VIEWS, -1, -1, -1)
         grid = functional.affine_grid(moves.to(self._device), list(many.shape), align_corners=False)
         moved = functional.grid_sample(many, grid, padding_mode="border", align_corners=False)
         small = functional.interpolate(moved, size=(self._side_px, self._side_px), mode="area")
         return small + VIEW_NOISE * torch.randn(small.shape, generator=generator).to(self._device)
 
-    def _embedded(self, pictures: Tensor) -> Tensor:
-        seen = self._clip.get_image_features(pixel_values=((pictures + 1) / 2 - self._mean) / self._std)
+    def _embed_images(self, images: Tensor) -> Tensor:
+        seen = self._clip.get_image_features(pixel_values=((images + 1) / 2 - self._mean) / self._std)
         embedded: Tensor = functional.normalize(seen.pooler_output, dim=-1)  # (B, width)
         return embedded
 
     @torch.no_grad()
-    def _text(self, prompt: str) -> Tensor:
+    def _embed_text(self, prompt: str) -> Tensor:
         ids = self._tokenizer(
             prompt,
             padding="max_length",
@@ -143,11 +143,11 @@ class LatentOptimiser:
         embedded: Tensor = functional.normalize(read.pooler_output, dim=-1)  # (1, width)
         return embedded
 
-    def _pixels(self, image: Image.Image) -> Tensor:
-        """A picture as (1, channels, h, w) in 0..1."""
+    def _to_tensor(self, image: Image.Image) -> Tensor:
+        """Return an image as (1, channels, h, w) in 0..1."""
         values = torch.from_numpy(np.atleast_3d(np.asarray(image)).copy())
         return values.permute(2, 0, 1)[None].to(self._device, torch.float32) / 255
 
-    def _picture(self, pixels: Tensor) -> Image.Image:
+    def _to_image(self, pixels: Tensor) -> Image.Image:
         values = ((pixels[0].clamp(-1, 1) + 1) * 127.5).round().permute(1, 2, 0)
         return Image.fromarray(values.to("cpu", torch.uint8).numpy())

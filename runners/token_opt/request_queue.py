@@ -1,4 +1,4 @@
-"""The waiting line of token optimisations: one at a time, each in a thread of its own, beside the engine's."""
+"""Runs token optimisations one at a time, each in a thread of its own beside the engine's; the others wait."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ STOPPED = "the caller left, or the model is being unloaded"
 
 
 class TokenOptQueue:
-    """Lives on one event loop. A thread's gradients are its own affair, so the engine's stay off."""
+    """Lives on one event loop. Gradients are switched on per thread, so the engine's stay off."""
 
     def __init__(self, model: LoadedModel, spec: TokenOptSpec, max_queue: int) -> None:
         self._model = model
@@ -33,15 +33,15 @@ class TokenOptQueue:
         self._max_queue = max_queue
         self._turn = asyncio.Lock()
         self._waiting = 0
-        self._work: _Work | None = None
+        self._current: _RequestThread | None = None
         self._closed = False
 
     @cached_property
-    def _optimisation(self) -> LatentOptimiser:
+    def _optimiser(self) -> LatentOptimiser:
         return LatentOptimiser.of(self._model, self._spec)
 
     async def events(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request; closing the generator stops it after the iteration."""
+        """Yield what happens to a request; closing the generator stops it after the current iteration."""
         if self._waiting > self._max_queue:
             yield Failed.of(Busy(f"{self._waiting} token optimisations are waiting; try again later"))
             return
@@ -54,64 +54,64 @@ class TokenOptQueue:
                 if self._closed:
                     yield Failed.of(Cancelled(STOPPED))
                     return
-                work = self._work = _Work(request, accepted_at_s, lambda: self._optimisation)
+                thread = self._current = _RequestThread(request, accepted_at_s, lambda: self._optimiser)
                 try:
-                    while (event := await work.events.get()) is not None:
+                    while (event := await thread.events.get()) is not None:
                         yield event
                 finally:
-                    work.stop()
                     # The next one must not begin while this one still computes.
-                    await work.ended.wait()
+                    await thread.stop()
         finally:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """Cancel the request that is drawn, after its iteration, and all that wait."""
+        """Cancel the running request after its current iteration, and all that wait."""
         self._closed = True
-        if self._work is not None:
-            self._work.stop()
-            await self._work.ended.wait()
+        if self._current is not None:
+            await self._current.stop()
 
 
-class _Work:
-    """One request in its thread. A thread that ends takes its OpenMP team with it, which would slow the engine's."""
+class _RequestThread:
+    """One request. Its thread ends with it: the OpenMP workers that a thread keeps would slow the engine's."""
 
     def __init__(
-        self, request: GenerationRequest, accepted_at_s: float, optimisation: Callable[[], LatentOptimiser]
+        self, request: GenerationRequest, accepted_at_s: float, optimiser: Callable[[], LatentOptimiser]
     ) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
         """None comes last."""
-        self.ended = asyncio.Event()
         self._request = request
         self._deadline = Deadline(request.deadline_s, accepted_at_s)
-        self._optimisation = optimisation
+        self._optimiser = optimiser
         self._stopped = False
+        self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         threading.Thread(target=self._run, name="token-opt", daemon=True).start()
 
-    def stop(self) -> None:
+    async def stop(self) -> None:
+        """Stop after the current iteration; return once nothing computes any more."""
         self._stopped = True
+        await self._ended.wait()
 
     def _run(self) -> None:
         try:
             for index in range(self._request.num_images):
-                self._draw(index)
+                self._generate(index)
         except JubakoError as error:
-            self._tell(Failed.of(error))
+            self._emit(Failed.of(error))
         except torch.OutOfMemoryError:
-            self._tell(Failed.of(OutOfMemory("the token optimisation does not fit into the device's memory")))
+            self._emit(Failed.of(OutOfMemory("the token optimisation does not fit into the device's memory")))
         except Exception:
             log.exception("a token optimisation failed")
-            self._tell(Failed.of(GenerationFailed("the token optimisation failed")))
-        self._tell(None)
+            self._emit(Failed.of(GenerationFailed("the token optimisation failed")))
+        self._emit(None)
 
-    def _draw(self, index: int) -> None:
+    def _generate(self, index: int) -> None:
         request, seed = self._request, self._request.seed + index
-        for news in self._optimisation().draw(request, seed):
-            if not isinstance(news, Progress):
-                self._tell(Picture(index, seed, news))
+        for reached in self._optimiser().generate(request, seed):
+            if not isinstance(reached, Progress):
+                self._emit(Picture(index, seed, reached))
             elif request.progress:
-                self._tell(Step(index, news.iteration, request.iterations))
+                self._emit(Step(index, reached.iteration, request.iterations))
             self._check()
 
     def _check(self) -> None:
@@ -120,14 +120,14 @@ class _Work:
         if self._deadline.passed:
             raise self._deadline.exceeded()
 
-    def _tell(self, event: Event | None) -> None:
+    def _emit(self, event: Event | None) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._hear, event)
+            self._loop.call_soon_threadsafe(self._receive, event)
         except RuntimeError:
             # The loop is closed, so nobody waits.
             self._stopped = True
 
-    def _hear(self, event: Event | None) -> None:
+    def _receive(self, event: Event | None) -> None:
         self.events.put_nowait(event)
         if event is None:
-            self.ended.set()
+            self._ended.set()

@@ -34,65 +34,65 @@ def request(**fields: object) -> GenerationRequest:
 
 
 @pytest.fixture(scope="module")
-def optimiser() -> TokenOptQueue:
+def queue() -> TokenOptQueue:
     entry = CATALOGUE.get("miniature")
     assert entry.token_opt is not None
     return TokenOptQueue(load(entry, "cpu"), entry.token_opt, max_queue=1)
 
 
 @pytest.fixture(scope="module")
-def optimisation(optimiser: TokenOptQueue) -> LatentOptimiser:
-    return optimiser._optimisation
+def optimiser(queue: TokenOptQueue) -> LatentOptimiser:
+    return queue._optimiser
 
 
-def drawn(optimisation: LatentOptimiser, wanted: GenerationRequest, seed: int = 1) -> Image.Image:
-    *progress, picture = optimisation.draw(wanted, seed)
+def generated(optimiser: LatentOptimiser, wanted: GenerationRequest, seed: int = 1) -> Image.Image:
+    *progress, image = optimiser.generate(wanted, seed)
     assert progress == [Progress(n + 1) for n in range(wanted.iterations)]
-    assert isinstance(picture, Image.Image)
-    return picture
+    assert isinstance(image, Image.Image)
+    return image
 
 
-def similarity(optimisation: LatentOptimiser, picture: Image.Image, prompt: str) -> float:
-    pixels = optimisation._pixels(picture) * 2 - 1
+def similarity(optimiser: LatentOptimiser, image: Image.Image, prompt: str) -> float:
+    pixels = optimiser._to_tensor(image) * 2 - 1
     small = torch.nn.functional.interpolate(pixels, size=(64, 64), mode="area")
     with torch.no_grad():
-        return float(optimisation._embedded(small) @ optimisation._text(prompt).T)
+        return float(optimiser._embed_images(small) @ optimiser._embed_text(prompt).T)
 
 
-class TestThePicture:
-    def test_it_goes_where_the_prompt_says_and_stays_outside_the_mask(self, optimisation: LatentOptimiser) -> None:
+class TestTheImage:
+    def test_it_goes_where_the_prompt_says_and_stays_outside_the_mask(self, optimiser: LatentOptimiser) -> None:
         wanted = request(iterations=40)
-        picture = drawn(optimisation, wanted)
-        before, after = (similarity(optimisation, image, wanted.prompt) for image in (BLUE, picture))
+        repainted = generated(optimiser, wanted)
+        before, after = (similarity(optimiser, image, wanted.prompt) for image in (BLUE, repainted))
         assert after > before + 0.4
-        assert (np.asarray(picture)[:, :64] == np.asarray(BLUE)[:, :64]).all()
+        assert (np.asarray(repainted)[:, :64] == np.asarray(BLUE)[:, :64]).all()
 
-    def test_the_seed_decides(self, optimisation: LatentOptimiser) -> None:
-        first, again, other = (drawn(optimisation, request(), seed) for seed in (1, 1, 2))
+    def test_the_seed_decides(self, optimiser: LatentOptimiser) -> None:
+        first, again, other = (generated(optimiser, request(), seed) for seed in (1, 1, 2))
         assert first.tobytes() == again.tobytes() != other.tobytes()
 
-    def test_other_sizes_are_drawn(self, optimisation: LatentOptimiser) -> None:
+    def test_other_sizes_are_generated(self, optimiser: LatentOptimiser) -> None:
         wide = request(image=BLUE.resize((192, 96)), mask=half_mask(192, 96))
-        assert drawn(optimisation, wide).size == (192, 96)
+        assert generated(optimiser, wide).size == (192, 96)
 
-    def test_the_models_own_weights_are_left_alone(self, optimiser: TokenOptQueue) -> None:
-        drawn(optimiser._optimisation, request())
-        vae = optimiser._model.components["vae"]
+    def test_the_models_own_weights_are_left_alone(self, queue: TokenOptQueue) -> None:
+        generated(queue._optimiser, request())
+        vae = queue._model.components["vae"]
         assert all(weight.grad is None for weight in vae.parameters())
-        assert optimiser._optimisation._vae is not vae
+        assert queue._optimiser._vae is not vae
 
 
-class TestTheLine:
-    async def test_what_happens_is_told_in_order(self, optimiser: TokenOptQueue) -> None:
+class TestTheQueue:
+    async def test_events_come_in_order(self, queue: TokenOptQueue) -> None:
         wanted = request(num_images=2, progress=True)
-        events = [event async for event in optimiser.events(wanted, time.monotonic())]
+        events = [event async for event in queue.events(wanted, time.monotonic())]
         kinds = [type(event) for event in events]
         assert kinds == [Started, Step, Step, Step, Picture, Step, Step, Step, Picture]
         assert [event.seed for event in events if isinstance(event, Picture)] == [1, 2]
 
-    async def test_one_at_a_time_and_no_endless_line(self, optimiser: TokenOptQueue) -> None:
+    async def test_one_runs_at_a_time_and_few_wait(self, queue: TokenOptQueue) -> None:
         async def run() -> list[object]:
-            return [event async for event in optimiser.events(request(), time.monotonic())]
+            return [event async for event in queue.events(request(), time.monotonic())]
 
         first, second, third = await asyncio.gather(run(), run(), run())
         assert isinstance(first[0], Started)
@@ -101,20 +101,20 @@ class TestTheLine:
         assert isinstance(third[0], Failed)
         assert third[0].code == "busy"
 
-    async def test_leaving_stops_it_before_the_next_begins(self, optimiser: TokenOptQueue) -> None:
-        events = optimiser.events(request(iterations=600, progress=True), time.monotonic())
+    async def test_closing_the_stream_stops_it_before_the_next_begins(self, queue: TokenOptQueue) -> None:
+        events = queue.events(request(iterations=600, progress=True), time.monotonic())
         async for event in events:
             if isinstance(event, Step):
                 break
         started = time.monotonic()
         await events.aclose()
         assert time.monotonic() - started < 10
-        assert not optimiser._turn.locked()
-        assert optimiser._waiting == 0
+        assert not queue._turn.locked()
+        assert queue._waiting == 0
 
-    async def test_a_deadline_ends_it(self, optimiser: TokenOptQueue) -> None:
+    async def test_a_deadline_ends_it(self, queue: TokenOptQueue) -> None:
         late = request(iterations=600, deadline_s=0.01)
-        events = [event async for event in optimiser.events(late, time.monotonic())]
+        events = [event async for event in queue.events(late, time.monotonic())]
         assert isinstance(events[-1], Failed)
         assert events[-1].code == "deadline_exceeded"
 
