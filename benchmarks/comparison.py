@@ -9,7 +9,7 @@ from itertools import islice
 
 from benchmarks.client import Client
 from benchmarks.load import Point, closed_loop, open_loop, short_among_long, summarise
-from benchmarks.plan import OPEN_LOADS, Plan
+from benchmarks.plan import OPEN_LOADS, Workloads
 from benchmarks.servers import PLAIN, SERVERS, serving
 from benchmarks.workloads import Wanted, mixed, uniform
 
@@ -32,7 +32,7 @@ def open_load(share: float) -> str:
 
 
 async def compare(
-    workload: str, plan: Plan, environment: Mapping[str, str], size: tuple[int, int]
+    workload: str, plan: Workloads, environment: Mapping[str, str], size: tuple[int, int]
 ) -> dict[str, Points]:
     """Measure one workload on all servers; the plain one comes first, because its capacity sets the open loads."""
     results: dict[str, Points] = {}
@@ -49,7 +49,7 @@ async def compare(
 
 
 async def _loads(
-    client: Client, workload: str, plan: Plan, capacity: float | None
+    client: Client, workload: str, plan: Workloads, capacity: float | None
 ) -> AsyncGenerator[tuple[str, Point]]:
     sequence = WORKLOADS[workload]
     closed: Points = {}
@@ -64,7 +64,7 @@ async def _loads(
 
 
 async def _short_loads(
-    client: Client, _workload: str, plan: Plan, _capacity: float | None
+    client: Client, _workload: str, plan: Workloads, _capacity: float | None
 ) -> AsyncGenerator[tuple[str, Point]]:
     shorts, longs = await short_among_long(client, plan.shorts, plan.shorts_per_s)
     yield SHORT_LOAD, summarise(shorts)

@@ -29,7 +29,7 @@ from storyboard.scoring.scorers import Scorers
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlainFrame:
     image: Image.Image
     score: float
     tries: int
@@ -47,14 +47,14 @@ class PlainStory:
         self._clip = ClipScoringModel.load(scorer.clip, settings().device)
         self._threshold = scorer.threshold
 
-    def frame(self, prompt: str, seed: int, number: int) -> Frame:
+    def frame(self, prompt: str, seed: int, number: int) -> PlainFrame:
         """Generate until the CLIP score is high enough or the tries are used up; return the best frame."""
         tries: list[tuple[float, Image.Image]] = []
         while len(tries) < settings().story_max_tries and not any(score >= self._threshold for score, _ in tries):
             image = self._draw(prompt, seed_of(seed, number, len(tries) + 1))
             tries.append((self._clip.cosines([(image, prompt)])[0], image))
         score, image = max(tries, key=lambda each: each[0])
-        return Frame(image, score, len(tries))
+        return PlainFrame(image, score, len(tries))
 
     def _draw(self, prompt: str, seed: int) -> Image.Image:
         image: Image.Image = self._pipeline(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workloads:
     closed: Mapping[str, Mapping[int, int]]
     """Workload -> callers -> requests."""
     open_s: float
@@ -22,7 +22,7 @@ OPEN_LOADS = (0.5, 0.8, 1.1)
 """Arrivals per second, as shares of the plain server's measured capacity."""
 MOST_CALLERS = 16
 
-FULL = Plan(
+FULL = Workloads(
     closed={"uniform": {1: 10, 4: 24, 16: 64}, "mixed": {1: 6, 4: 16, 16: 32}},
     open_s=8.0,
     shorts=30,
@@ -30,7 +30,7 @@ FULL = Plan(
     overhead_pairs=15,
     saturation_rounds=3,
 )
-QUICK = Plan(
+QUICK = Workloads(
     closed={"uniform": {1: 2, 4: 4, 16: 16}, "mixed": {1: 3, 4: 6, 16: 16}},
     open_s=2.0,
     shorts=8,

@@ -11,13 +11,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from benchmarks.comparison import SHORT, SHORT_LOAD, closed_load
 from benchmarks.plan import MOST_CALLERS
-from benchmarks.report import Measured
+from benchmarks.report import ServingResults
 from benchmarks.servers import JUBAKO, SERVERS
 
 INK, GREY, ACCENT = "#1f2328", "#a9b2bd", "#c2410c"
 
 
-def plot(measured: Measured, file: Path) -> bool:
+def plot(measured: ServingResults, file: Path) -> bool:
     """Write the plot if everything that it shows was measured, and return whether it was."""
     if not {"uniform", SHORT} <= measured.http.keys():
         return False

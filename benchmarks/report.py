@@ -13,7 +13,7 @@ from benchmarks.servers import BATCHABLE, JUBAKO, PLAIN, SERVERS
 
 
 @dataclass(frozen=True)
-class Measured:
+class ServingResults:
     """The results of one run; sections that did not run are None or missing."""
 
     machine: dict[str, Any]
@@ -36,7 +36,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Bar:
+class Target:
     title: str
     value: float
     bound: float
@@ -51,28 +51,28 @@ class Bar:
         return f"{verdict:8}{self.title}: {self.value:.3g} ({sign} {self.bound:.3g})"
 
 
-def bars(measured: Measured) -> Iterator[Bar]:
+def bars(measured: ServingResults) -> Iterator[Target]:
     """Compare the results with their targets."""
     points = [p for by in measured.http.values() for loads in by.values() for p in loads.values()]
     if points:
-        yield Bar("failed requests, all servers", sum(p.failures for p in points), 0, at_most=True)
+        yield Target("failed requests, all servers", sum(p.failures for p in points), 0, at_most=True)
     if measured.overhead:
-        yield Bar("single request, engine / plain pipeline", measured.overhead.ratio, 1.05, at_most=True)
+        yield Target("single request, engine / plain pipeline", measured.overhead.ratio, 1.05, at_most=True)
     if measured.efficiency:
-        yield Bar("engine / raw denoiser loop", measured.efficiency.denoising, 0.9, at_most=False)
+        yield Target("engine / raw denoiser loop", measured.efficiency.denoising, 0.9, at_most=False)
     if uniform := measured.http.get("uniform"):
         rate = {server: loads[closed_load(MOST_CALLERS)].images_per_s for server, loads in uniform.items()}
         title = f"images/s at {MOST_CALLERS} callers, uniform, to"
-        yield Bar(f"{title} {PLAIN.title}", _over(rate[JUBAKO.name], rate[PLAIN.name]), 2.5, at_most=False)
-        yield Bar(f"{title} {BATCHABLE.title}", _over(rate[JUBAKO.name], rate[BATCHABLE.name]), 1, at_most=False)
+        yield Target(f"{title} {PLAIN.title}", _over(rate[JUBAKO.name], rate[PLAIN.name]), 2.5, at_most=False)
+        yield Target(f"{title} {BATCHABLE.title}", _over(rate[JUBAKO.name], rate[BATCHABLE.name]), 1, at_most=False)
     if short := measured.http.get(SHORT):
         p95_s = {server: loads[SHORT_LOAD].p95_s for server, loads in short.items()}
         for other in (PLAIN, BATCHABLE):
             title = f"p95 of 4 steps among 50, to {other.title}"
-            yield Bar(title, _over(p95_s[JUBAKO.name], p95_s[other.name]), 1 / 3, at_most=True)
+            yield Target(title, _over(p95_s[JUBAKO.name], p95_s[other.name]), 1 / 3, at_most=True)
 
 
-def print_report(measured: Measured) -> None:
+def print_report(measured: ServingResults) -> None:
     for workload, by_server in measured.http.items():
         print(f"\n{workload:<18}{'images/s':>10}{'p50 s':>8}{'p95 s':>8}{'failed':>8}   Jubako's images/s, p95")
         for load, ours in by_server[JUBAKO.name].items():

@@ -21,9 +21,9 @@ import torch
 
 from benchmarks.comparison import SHORT, WORKLOADS, Results, compare
 from benchmarks.inprocess import Bench, Efficiency, Overhead, measure_efficiency, measure_overhead
-from benchmarks.plan import FULL, QUICK, Plan
+from benchmarks.plan import FULL, QUICK, Workloads
 from benchmarks.plot import plot
-from benchmarks.report import Measured, bars, print_report
+from benchmarks.report import ServingResults, bars, print_report
 from benchmarks.subject import REPOSITORY, measured_entry, server_environment
 from models.catalogue.entry import Entry
 from models.weights.devices import resolve_device
@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _measure(options: argparse.Namespace) -> Measured:
+async def _measure(options: argparse.Namespace) -> ServingResults:
     plan = QUICK if options.quick else FULL
     environment = server_environment(options.checkpoint, options.device, torch.get_num_threads())
     # This process uses the same settings as the servers; nothing has read them yet.
@@ -71,10 +71,10 @@ async def _measure(options: argparse.Namespace) -> Measured:
     for section in (SECTIONS[name] for name in SECTIONS if name in options.only and name != ENGINE):
         size = entry.defaults.width, entry.defaults.height
         http[section] = await compare(section, plan, environment, size)
-    return Measured(_machine(entry, options), http, overhead, efficiency)
+    return ServingResults(_machine(entry, options), http, overhead, efficiency)
 
 
-async def _measure_engine(entry: Entry, plan: Plan) -> tuple[Overhead, Efficiency]:
+async def _measure_engine(entry: Entry, plan: Workloads) -> tuple[Overhead, Efficiency]:
     bench = Bench(entry)
     try:
         overhead = await measure_overhead(bench, plan.overhead_pairs)
@@ -97,7 +97,7 @@ def _machine(entry: Entry, options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _write(measured: Measured, folder: Path) -> None:
+def _write(measured: ServingResults, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "serving.json").write_text(json.dumps(measured.as_json(), indent=1) + "\n", encoding="utf-8")
     plot(measured, folder / "serving.png")

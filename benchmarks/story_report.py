@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.report import Bar
+from benchmarks.report import Target
 from benchmarks.stories import FRAMES
 
 VALIDATED, UNVALIDATED = "simple", "simple, each frame drawn once"
@@ -51,7 +51,7 @@ class Quality:
 
 
 @dataclass(frozen=True)
-class Measured:
+class StoryResults:
     machine: dict[str, Any]
     speed: Speed
     crowd: Crowd
@@ -61,19 +61,21 @@ class Measured:
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"bars": [asdict(bar) | {"reached": bar.reached} for bar in self.bars()]}
 
-    def bars(self) -> Iterator[Bar]:
-        yield Bar("frames unlike the plain pipeline's", self.speed.differing, 0, at_most=True)
-        yield Bar(f"slowest story of {FRAMES} frames, s", self.speed.jubako_worst_s, 60, at_most=True)
-        yield Bar("a story alone, plain / Jubako", self.speed.ratio, 1, at_most=False)
-        yield Bar(f"{self.crowd.callers} stories, plain / Jubako", self.crowd.plain_s / self.crowd.jubako_s, 1, False)
+    def bars(self) -> Iterator[Target]:
+        yield Target("frames unlike the plain pipeline's", self.speed.differing, 0, at_most=True)
+        yield Target(f"slowest story of {FRAMES} frames, s", self.speed.jubako_worst_s, 60, at_most=True)
+        yield Target("a story alone, plain / Jubako", self.speed.ratio, 1, at_most=False)
+        yield Target(
+            f"{self.crowd.callers} stories, plain / Jubako", self.crowd.plain_s / self.crowd.jubako_s, 1, at_most=False
+        )
         gain = self.quality[VALIDATED].score - self.quality[UNVALIDATED].score
-        yield Bar("mean score, gained by validation", gain, 0, at_most=False)
+        yield Target("mean score, gained by validation", gain, 0, at_most=False)
         if GUIDED in self.quality:
             gain = self.quality[GUIDED].likeness - self.quality[VALIDATED].likeness
-            yield Bar("likeness of the character, gained by the reference", gain, 0, at_most=False)
+            yield Target("likeness of the character, gained by the reference", gain, 0, at_most=False)
 
 
-def print_report(measured: Measured) -> None:
+def print_report(measured: StoryResults) -> None:
     speed, crowd = measured.speed, measured.crowd
     print(f"\n{'':<40}{'plain s':>10}{'Jubako s':>10}{'ratio':>8}")
     print(f"{f'{FRAMES} frames':<40}{speed.plain_s:10.2f}{speed.jubako_s:10.2f}{speed.ratio:8.2f}")

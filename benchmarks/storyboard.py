@@ -35,9 +35,9 @@ from benchmarks.story_report import (
     UNVALIDATED,
     VALIDATED,
     Crowd,
-    Measured,
     Quality,
     Speed,
+    StoryResults,
     print_report,
 )
 from benchmarks.subject import REPOSITORY, SCRATCH, measured_entry, server_environment
@@ -86,7 +86,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _measure(options: argparse.Namespace) -> Measured:
+async def _measure(options: argparse.Namespace) -> StoryResults:
     environment = server_environment(None, options.device, torch.get_num_threads())
     environment |= {"JUBAKO_STORY_LORA": options.lora or "", "JUBAKO_STORAGE": str(SCRATCH / "storage")}
     environment |= {"JUBAKO_JOBS_FILE": str(SCRATCH / "jobs.sqlite"), "BENTOML_HOME": str(SCRATCH / "bentoml")}
@@ -106,7 +106,7 @@ async def _measure(options: argparse.Namespace) -> Measured:
             _note(f"{mode}: {fmean(board.seconds for board in results[mode]):.2f} s a story")
     clip = ClipScoringModel.load(Scorers(settings(), ClipHost("cpu").compare).of(entry).clip, "cpu")
     quality = {mode: _quality(clip, boards) for mode, boards in results.items()}
-    return Measured(_machine(options), speed, crowd, quality)
+    return StoryResults(_machine(options), speed, crowd, quality)
 
 
 def _other_modes(entry: Entry) -> dict[str, dict[str, Any]]:

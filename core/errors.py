@@ -1,26 +1,37 @@
-"""Every error that a caller of Jubako can meet.
+"""Every error that a client of Jubako can get, with its HTTP status.
 
 JubakoError
 ├── InvalidRequest      400  a field is wrong; names the field and what is allowed
-│   └── ContentPolicyViolation  400  what is asked for, or came out, is not to be drawn here
+│   ├── ContentPolicyViolation  400  the content policy refuses the request or its result
+│   ├── InvalidForm     400  api/http/refusals.py: a form does not match its declared fields
+│   ├── WrongField      400  api/openai/errors.py: a field of the OpenAI API is wrong
+│   ├── CannotDo        400  api/openai/errors.py: the model does not support the task
+│   └── WrongStory      400  api/storyboard/forms.py: the first mistake in a story
 ├── Unauthorized        401  a key is missing or wrong
 ├── UnknownModel        404  no such entry among the served models
-├── TooLarge            413  the body of the request is larger than this server reads
-├── Forbidden           403  the operator has closed this, or to this key
-├── Busy                503  the waiting line is full, or the model is not there yet; says when to try again
+├── TooLarge            413  the request body exceeds the server's limit
+├── Forbidden           403  the operator has disabled this, or this key may not do it
+├── Busy                503  the queue is full or the model is not ready; says when to retry
 │   ├── LoadFailed      503  the model cannot be loaded; says what the operator can do
-│   └── RateExceeded    429  the caller asked for too much within a minute
+│   │   └── NotInitialized  503  storyboard/errors.py: the storyboard model or its LoRA cannot be used
+│   └── RateExceeded    429  the client exceeded its rate limit
 ├── DeadlineExceeded    504  the request's own deadline passed
-├── Cancelled           499  the caller went away or asked to stop
-├── OutOfMemory         507  one picture alone does not fit into the device's memory
+├── Cancelled           499  the client disconnected or cancelled the request
+├── OutOfMemory         507  a single image does not fit into the device's memory
 ├── NonFinite           500  the model produced NaN or infinity for this request
-├── PlanningFailed      502  the language model that breaks stories into scenes is away, or of no use
-└── GenerationFailed    500  anything else; the cause is in the server's log only
-    └── RunnerLost      500  the model's process ended in the middle of the drawing
+├── PlanningFailed      502  the language model that plans stories is unavailable or returned nothing usable
+├── UnknownJob          404  jobs/errors.py: no such job, or its record has expired
+├── LedgerUnavailable   503  jobs/errors.py: job records cannot be read or written
+├── TooManyJobs         429  jobs/errors.py: the queue, or the client's share of it, is full
+├── StorageUnavailable  503  storage/errors.py: storage cannot be reached; a retry may succeed
+├── NotStored           404  storage/errors.py: no such file, or it has been deleted
+├── NotNow              409  api/pipeline.py: the pipeline cannot be changed in its present state
+└── GenerationFailed    500  anything else; the cause is only in the server's log
+    └── RunnerLost      500  the model's process ended during generation
 
-StartError is the operator's and no caller's: a setting or a catalogue is wrong.
+StartError is for the operator and never reaches a client: a setting or a catalogue is wrong.
 
-`code` is stable and travels over the wire between gateway and runner; `status` is the HTTP status.
+`code` is stable and sent between gateway and runner; `status` is the HTTP status.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What happens to a job, for whoever watches it: steps, previews, its end.
+"""The events of a job for its watchers: steps, previews, its end.
 
-Events are dictionaries with an `event` name. A watcher first gets those that are still kept, then new ones. They are
-a courtesy, not a record: what must not be lost is in the ledger.
+Events are dictionaries with an `event` name. A watcher first gets those that are still kept, then new ones. They may
+be lost; what must not be lost is in the ledger.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _BLOCK_MS = 1000
 
 class Bus(Protocol):
     async def publish(self, job_id: str, event: JobEvent, last: bool = False) -> None:
-        """Tell the watchers of a job; nothing follows the `last` event."""
+        """Publish an event to the watchers of a job; nothing follows the `last` event."""
 
     def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
         """Yield what happened and what happens, without end; the caller knows which event is the last."""

@@ -1,4 +1,4 @@
-"""What can go wrong around jobs, beside the errors of drawing itself."""
+"""Errors of jobs, besides those of generation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a job is: one request, for pictures or a storyboard, what has become of it, and what may become of it yet.
+"""A job: one request, for images or a storyboard, and its state.
 
 A job moves forward only: pending -> processing -> completed | failed | cancelled. A worker that died leaves it
 processing, and the next one takes it up again (`attempts` counts). Knows nothing of queues, ledgers or HTTP.
@@ -120,7 +120,7 @@ class Job(_Data):
         return self.begun().changed(runners_lost=self.runners_lost + 1, message=message)
 
     def advanced(self, progress: int, message: str) -> Job:
-        """Return the job further on; progress never goes back, though an attempt may begin anew."""
+        """Return the job further on; progress never goes back, even if an attempt starts over."""
         return self.changed(progress=max(progress, self.progress), message=message)
 
     def completed(self, results: tuple[Result, ...]) -> Job:
@@ -151,7 +151,7 @@ class Job(_Data):
 
 
 class Ending:
-    """A change to a job's end that knows whether it was the one that ended it: somebody may have been faster."""
+    """A change to a job's end that knows whether it took effect: another process may have ended the job first."""
 
     def __init__(self, change: Callable[[Job], Job]) -> None:
         self._change = change

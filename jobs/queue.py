@@ -1,4 +1,4 @@
-"""Who does which job when: docket's queues, one for each class of priority, over Redis or in memory.
+"""Which process runs which job, and when: docket's queues, one for each class of priority, over Redis or in memory.
 
 Every gateway process takes jobs from all queues at once, so a backlog of one class holds up no other; among the jobs
 it has taken, the engines choose. A job is in a queue under its own id, so adding it twice is adding it once.
@@ -82,7 +82,7 @@ class JobQueue:
             await asyncio.wait(set(self._in_hand))
 
     async def close(self) -> None:
-        """Stop taking jobs; those in hand go back to their queues, for whoever comes next."""
+        """Stop taking jobs; those in hand go back to their queues, for the next worker."""
         self._closing = True
         unfinished = dict(self._jobs)
         # By itself, docket would wait for the jobs in hand, which may be minutes of work.
@@ -104,7 +104,7 @@ class JobQueue:
             await self._webhooks.add("tell_webhook", when=when, key=f"{job.id}-webhook-{attempt}")(job.id, attempt)
 
     async def cancel(self, job: Job) -> None:
-        """Take a job out of its queue, or interrupt whoever does it."""
+        """Take a job out of its queue, or interrupt the worker that runs it."""
         with reachable():
             await self._dockets[job.priority].cancel(job.id)
 

@@ -22,7 +22,7 @@ HEALTH_CHECK_S = 15
 def connect(url: str) -> Any:
     """Return a client, untyped, as redis-py types its answers for every way in which it may be configured.
 
-    A connection that went stale while nobody used it is replaced, and no caller hears of it.
+    A connection that went stale while idle is replaced without an error.
     """
     return Redis.from_url(
         url,

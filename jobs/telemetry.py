@@ -42,7 +42,7 @@ IN_HAND = Gauge(
     # A process that was killed leaves its figure behind; the next one's replaces it.
     multiprocess_mode="mostrecent",
 )
-WEBHOOKS = Counter("jubako_webhooks_total", "Attempts to tell webhooks", labelnames=["outcome"])
+WEBHOOKS = Counter("jubako_webhooks_total", "Attempts to notify webhooks", labelnames=["outcome"])
 
 _in_hand: Tally[str] = Tally()
 

@@ -45,7 +45,7 @@ LONGEST_PAUSE_S = 15.0
 
 
 class _EndedElsewhereError(Exception):
-    """Somebody else ended the job that is in hand."""
+    """Another process ended the job that is running."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Worker:
     max_runners_lost: int
     """How many times a job may end the model's process before it is the job's fault."""
     on_end: Callable[[Job], Awaitable[None]]
-    """Called once a job has ended, whoever ended it."""
+    """Called once a job has ended, for whatever reason."""
     suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By model."""
 
     async def run(self, job_id: str) -> None:
-        """Do a job. Cancelling the task stops the drawing and leaves the record as it is."""
+        """Do a job. Cancelling the task stops generation and leaves the record as it is."""
         job = await self._begin(job_id)
         if job.state.final:
             return
@@ -103,7 +103,7 @@ class Worker:
                     return
 
     async def announce_end(self, job: Job) -> None:
-        """Tell watchers, the log and whoever waits that a job has ended, and drop what only the drawing needed."""
+        """Publish and log that a job has ended, notify its webhook, and delete its inputs."""
         changed(job)
         await self.publish(job, str(job.state), error=job.error, last=True)
         await self.on_end(job)

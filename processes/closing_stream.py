@@ -1,4 +1,4 @@
-"""Streams over HTTP that end when their reader leaves."""
+"""HTTP streams that end when the client disconnects."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 class ClosingResponse(StreamingResponse):
     """Closes its source as soon as the reader is gone; by itself, starlette leaves that to the garbage collector,
-    and what feeds the source would work on for nobody.
+    and the source would keep running without a reader.
     """
 
     def __init__(self, source: AsyncGenerator[str | bytes, None], media_type: str) -> None:

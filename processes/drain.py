@@ -89,7 +89,7 @@ class Drain:
         await asyncio.gather(self.in_hand.finished(), *(other() for other in others))
 
     async def _unless_hurried(self, work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
-        """Wait until the work is done, the time for it is over, or somebody insists; return whether it is done."""
+        """Wait until the work is done, the time for it is over, or SIGINT arrives; return whether it is done."""
         try:
             async with asyncio.timeout(timeout_s):
                 await first_of(work, self._hurried.wait(), _Hurried())

@@ -1,4 +1,4 @@
-"""The other processes of a server: whoever serves the gateway ends after it."""
+"""The other processes of a server: those that the gateway depends on end after it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_S = 0.2
 async def gateway_ended() -> None:
     """Return once the gateway that was started beside this process has ended; at once if there is none."""
     gateway = _gateway()
-    while gateway is not None and _lives(gateway):  # noqa: ASYNC110, since nobody tells us
+    while gateway is not None and _lives(gateway):  # noqa: ASYNC110, since nothing signals it
         await asyncio.sleep(LOOK_S)
 
 

@@ -7,7 +7,7 @@ import signal
 from typing import Any
 
 STARTED_BY_SUPERVISOR = "BENTOML_RUNNER_MAP"
-"""A variable that all processes have which BentoML's supervisor starts; it tells them where the others listen."""
+"""BentoML's supervisor sets it in every process that it starts, with the addresses of the others."""
 
 
 def end_at_second_signal() -> None:

@@ -14,7 +14,7 @@ T = TypeVar("T")
 async def in_thread(work: Callable[[], T]) -> T:
     """Run what blocks in a thread of its own, which does not keep the process from ending.
 
-    A caller that is cancelled leaves at once; the work goes on, and nobody hears how it ends.
+    A caller that is cancelled leaves at once; the work continues, and its result is dropped.
     """
     future: Future[T] = Future()
 

@@ -14,7 +14,7 @@ MIN_CHARS, MAX_CHARS = 10, 500
 
 
 class Story(BaseModel):
-    """A story to be drawn; None stands for the operator's or the model's default."""
+    """A story to generate; None stands for the operator's or the model's default."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False

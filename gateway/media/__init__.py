@@ -1,1 +1,1 @@
-"""Files to pictures, and pictures and clips to files."""
+"""Decode files to images; encode images and clips as files."""

@@ -1,4 +1,4 @@
-"""Uploaded files as pictures in the two forms that the rest of the system knows: RGB images and L masks.
+"""Decode uploaded files to the two forms that the rest of the system uses: RGB images and L masks.
 
 Whatever a file claims, nothing is decoded before its header has been checked against the limits.
 Colour profiles are not applied. Of an animation, the first frame is taken.
@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from core.errors import InvalidRequest
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-"""Decoders that a stranger's file may reach."""
+"""Decoders that an untrusted file may reach."""
 MAX_SIDE_PX = 32768
 MAX_IMAGES = 16
 """Files in one field, whatever the model allows."""
@@ -54,13 +54,13 @@ def decode_mask(data: bytes, field: str, max_px: int) -> Image.Image:
 
 
 def decode_cutout(data: bytes, field: str, max_px: int) -> Image.Image:
-    """Decode a mask that is a picture with holes to L, 255 = repaint: what is transparent is drawn anew.
+    """Decode a mask that is an image with holes to L, 255 = repaint: what is transparent is repainted.
 
-    Raises InvalidRequest as `decode_image` does, and for a picture without transparency.
+    Raises InvalidRequest as `decode_image` does, and for an image without transparency.
     """
     picture = _decode(data, field, max_px)
     if not picture.has_transparency_data:
-        raise InvalidRequest(field, "has no transparency; what is to be drawn anew must be transparent")
+        raise InvalidRequest(field, "has no transparency; what is to be repainted must be transparent")
     return ImageOps.invert(picture.convert("RGBA").getchannel("A"))
 
 
@@ -76,7 +76,7 @@ def _decode(data: bytes, field: str, max_px: int) -> Image.Image:
         raise InvalidRequest(field, f"is not an image; readable are {', '.join(FORMATS)}") from error
     except Image.DecompressionBombError as error:
         raise InvalidRequest(field, f"has too many pixels; at most {max_px} are allowed") from error
-    # Decoders fail in every way on a damaged file.
+    # Decoders raise errors of any type for a damaged file.
     except Exception as error:
         raise InvalidRequest(field, "is damaged or incomplete and cannot be decoded") from error
 

@@ -1,4 +1,4 @@
-"""Pictures and clips as files, carrying the parameters that draw them again.
+"""Encode images and clips as files that carry the parameters to generate them again.
 
 PNG keeps them in a text chunk named `parameters`, JPEG and WebP in the EXIF UserComment, MP4, WebM and GIF in
 their comment: JSON with the fields of `POST /stream`, so that it can be posted back as it is (with its images,
@@ -54,8 +54,8 @@ def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
 
 
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
-    """Return the fields of a request that draws this one result again, given the images that it was drawn with."""
-    # What a request does not use it must not say: it would be refused.
+    """Return the fields of a request that generates this one result again, given the same input images."""
+    # A field that the request does not use would be refused.
     used = {
         "strength": request.task.takes_strength and request.method is Method.DIFFUSION,
         "num_frames": request.task.is_video,
@@ -79,7 +79,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
 
 
 def encode_result(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> bytes:
-    """Write a picture or clip as a file; the same result and parameters give the same bytes.
+    """Write an image or clip as a file; the same result and parameters give the same bytes.
 
     `quality` is 1 to 100; PNG and GIF have none. `format_for` says which formats fit the request.
     """

@@ -1,1 +1,1 @@
-"""Checks of prompts and pictures, off unless the operator switches them on. Knows nothing of any contract."""
+"""Safety checks of prompts and images, off by default. Independent of any contract."""

@@ -1,4 +1,4 @@
-"""The checks in this process, for those who draw without a server."""
+"""Safety checks in this process, for use without a server."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LocalCheck:
         self._threshold = threshold
 
     async def refuses(self, images: list[Image.Image]) -> bool:
-        """Whether one of the pictures must not be shown."""
+        """Whether one of the images must not be shown."""
         return await asyncio.to_thread(self._worst, images) >= self._threshold
 
     def _worst(self, images: list[Image.Image]) -> float:

@@ -1,4 +1,4 @@
-"""The gateway's end of the hop to the picture check."""
+"""The gateway's client of the image check service."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class PictureCheck:
         self._session: aiohttp.ClientSession | None = None
 
     async def refuses(self, images: list[Image.Image]) -> bool:
-        """Whether one of the pictures must not be shown. Raises Busy when the check does not answer."""
+        """Whether one of the images must not be shown. Raises Busy when the check does not answer."""
         parts = [images[start : start + MAX_BATCH] for start in range(0, len(images), MAX_BATCH)]
         return any(await asyncio.gather(*(self._refuses(part) for part in parts)))
 
@@ -49,7 +49,7 @@ class PictureCheck:
             ) as response:
                 scores: list[list[float]] = pickle.loads(await response.read())  # noqa: S301  # from our own process
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Busy("pictures cannot be checked now; try again later", RETRY_S) from error
+            raise Busy("images cannot be checked now; try again later", RETRY_S) from error
         return np.asarray(scores, np.float32)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What may be asked for and what may be shown."""
+"""The content policy: what may be requested, and what may be returned."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REFUSED = "is refused by this server's content policy"
 
 
 class ImageCheck(Protocol):
-    """What looks at pictures; `gateway.safety.picture_check` has one."""
+    """Checks images; `gateway.safety.picture_check` has one."""
 
     async def refuses(self, images: list[Image.Image]) -> bool: ...
 
@@ -30,13 +30,13 @@ class Policy:
 
     @property
     def hides_previews(self) -> bool:
-        """A preview is a picture that nobody has checked."""
+        """Whether previews are withheld: they are not checked."""
         return self._pictures is not None
 
     async def check_request(self, request: GenerationRequest) -> None:
-        """Raise ContentPolicyViolation for the prompt, or for an uploaded picture.
+        """Raise ContentPolicyViolation for the prompt, or for an uploaded image.
 
-        What is in a negative prompt is kept out of the picture, so any word may be there.
+        What is in a negative prompt is kept out of the image, so any word may be there.
         """
         if self._words is not None and self._words.are_in(request.prompt):
             raise ContentPolicyViolation("prompt", REFUSED)
@@ -46,7 +46,7 @@ class Policy:
                     raise ContentPolicyViolation(field, REFUSED)
 
     async def check_result(self, result: Result) -> None:
-        """Raise ContentPolicyViolation for a picture, or for any frame of a video."""
+        """Raise ContentPolicyViolation for an image, or for any frame of a video."""
         images = [result.image] if isinstance(result, Picture) else list(result.frames)
         if self._pictures is not None and await self._pictures.refuses(images):
             raise ContentPolicyViolation("prompt", "what was drawn " + REFUSED)

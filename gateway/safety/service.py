@@ -1,4 +1,4 @@
-"""The BentoML runner service of the picture check: the detector of `nudenet`, whose model comes in its package."""
+"""The BentoML runner service of the image check: the detector of `nudenet`, whose model comes in its package."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAME = "_safety"
 
 
 def safety_services(options: SafetyOptions) -> dict[str, Any]:
-    """Make the service if pictures are checked. Raises StartError when the detector is not installed."""
+    """Make the service if images are checked. Raises StartError when the detector is not installed."""
     if not options.checks_images:
         return {}
     refuse_missing_detector()
@@ -33,7 +33,7 @@ def safety_services(options: SafetyOptions) -> dict[str, Any]:
 def refuse_missing_detector() -> None:
     """Raise StartError when the detector is not installed."""
     if find_spec("nudenet") is None:
-        raise StartError("JUBAKO_SAFETY checks pictures, which needs the extra `safety`: pip install 'jubako[safety]'")
+        raise StartError("JUBAKO_SAFETY checks images, which needs the extra `safety`: pip install 'jubako[safety]'")
 
 
 def _service() -> Any:
@@ -60,7 +60,7 @@ def _service() -> Any:
 
 
 def label_scores(session: Any, input_name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-    """Run the detector: the best score of each label over all places of a picture."""
+    """Run the detector: the best score of each label over all places of an image."""
     planes = images.astype(np.float32).transpose(0, 3, 1, 2) / 255  # (N, 3, 320, 320)
     found = session.run(None, {input_name: planes})[0]  # (N, 4 for the box + labels, places)
     scores: npt.NDArray[np.float32] = found[:, 4:].max(axis=2)

@@ -41,7 +41,7 @@ class Ledger(Protocol):
     async def change(self, job_id: str, change: Change) -> Job:
         """Replace a job that is not final by what `change` makes of it, atomically; return what is kept then.
 
-        A final job stays as it is: whoever comes late sees that in the answer. `change` may be called again when
+        A final job stays as it is: a late caller sees that in the return value. `change` may be called again when
         another process was faster. Raises UnknownJob.
         """
 

@@ -1,6 +1,6 @@
 """Job records in one SQLite file: durable without any server, for a single gateway process.
 
-Every operation is one synchronous transaction on a thread of its own: whoever waits for it may be cancelled, the
+Every operation is one synchronous transaction on a thread of its own: its caller may be cancelled, the
 transaction is not.
 """
 

@@ -1,7 +1,7 @@
 """Text on sheets and pages: a font that knows the letters, lines that fit.
 
 Pillow brings one font, for the letters of English. Others are taken from the system where it has them; a text that
-no font here can show is left out, for boxes in place of letters tell nobody anything.
+no font here can show is left out, since boxes in place of letters say nothing.
 """
 
 from __future__ import annotations

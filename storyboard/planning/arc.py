@@ -71,11 +71,11 @@ def arc_of(beats: Sequence[str], count: int, cast: Cast, rng: random.Random) -> 
     kinds = list(_kinds(len(beats), count))
     places = _places(beats, cast)
     shots = iter([*_BEAT_SHOTS] * count)
-    moments, told = [], -1
+    moments, current = [], -1
     for kind in kinds:
         if kind == "beat":
-            told += 1
-        at = min(max(told, 0), len(beats) - 1)
+            current += 1
+        at = min(max(current, 0), len(beats) - 1)
         shot = next(shots) if kind in ("beat", "again") else _SHOTS[kind]
         moments.append(_moment(kind, beats[at], places[at], shot, cast, rng))
     if kinds[0] == "beat":

@@ -132,10 +132,10 @@ class Casting:
 
     def said(self, scenes: Iterable[Pictured]) -> list[str]:
         """Return a prompt for each scene, no two the same."""
-        told: list[str] = []
+        prompts: list[str] = []
         for scene in scenes:
-            told.append(next(prompt for prompt in self._ways(scene) if prompt not in told))
-        return told
+            prompts.append(next(prompt for prompt in self._ways(scene) if prompt not in prompts))
+        return prompts
 
     def _shown(self, moments: Sequence[Moment]) -> Iterator[str]:
         """Never two frames without the hero in a row, and the hero first."""

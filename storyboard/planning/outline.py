@@ -34,7 +34,7 @@ _REPAIR = "That cannot be used. {mistakes}. Answer again with the whole JSON, co
 
 
 class Unusable(Exception):
-    """An answer is no outline; says why, to the language model and to whoever asked."""
+    """An answer is no outline; says why, to the language model and to the client."""
 
 
 def _written(text: str) -> str:

@@ -27,8 +27,8 @@ def redis(tmp_path: Path) -> Iterator[RedisServer]:
 
 async def begun(desk: JobDesk, job: Job) -> None:
     """Wait for a job's first step."""
-    async with asyncio.timeout(60), aclosing(desk.watch(job.id)) as happenings:
-        async for event in happenings:
+    async with asyncio.timeout(60), aclosing(desk.watch(job.id)) as emitted:
+        async for event in emitted:
             if event["event"] == "step":
                 return
 

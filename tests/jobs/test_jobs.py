@@ -84,8 +84,8 @@ async def _until_deleted(storage: Storage, key: str) -> None:
 
 async def test_progress_follows_the_steps(desk: JobDesk) -> None:
     job = await desk.submit(order(request(progress=True, preview_every=2, num_inference_steps=8)))
-    async with aclosing(desk.watch(job.id)) as happenings:
-        told = [event async for event in happenings]
+    async with aclosing(desk.watch(job.id)) as emitted:
+        told = [event async for event in emitted]
     steps = [event for event in told if event["event"] == "step"]
     assert [event["step"] for event in steps] == list(range(1, 9))
     progress = [event["progress"] for event in told]
@@ -144,8 +144,8 @@ async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> No
         slow = request(num_inference_steps=800, progress=True)
         await _first_step(desk, await desk.submit(order(slow)))
         _, last = [await desk.submit(order(slow)) for _ in range(2)]
-        async with aclosing(desk.watch(last.id)) as happenings:
-            assert (await anext(happenings))["position"] == 2
+        async with aclosing(desk.watch(last.id)) as emitted:
+            assert (await anext(emitted))["position"] == 2
         with pytest.raises(TooManyJobs, match="2 jobs of normal priority"):
             await desk.submit(order(slow))
         high = await desk.submit(order(request(priority=Priority.HIGH)))
@@ -153,8 +153,8 @@ async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> No
 
 
 async def _first_step(desk: JobDesk, job: Job) -> None:
-    async with aclosing(desk.watch(job.id)) as happenings:
-        async for event in happenings:
+    async with aclosing(desk.watch(job.id)) as emitted:
+        async for event in emitted:
             if event["event"] == "step":
                 return
 
@@ -190,8 +190,8 @@ class PoisonousProducer(EngineProducer):
 
     async def draw(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
         ended = self._ended
-        async with aclosing(super().draw(wanted)) as happenings:
-            async for event in happenings:
+        async with aclosing(super().draw(wanted)) as emitted:
+            async for event in emitted:
                 if wanted.prompt == "poison" and isinstance(event, Step):
                     self._ended.set()
                     self._ended = asyncio.Event()
@@ -248,11 +248,11 @@ async def test_a_job_that_two_cancel_ends_once(desk: JobDesk) -> None:
 
 
 async def _ends(desk: JobDesk, job: Job) -> int:
-    async with aclosing(desk._bus.watch(job.id)) as happenings:  # type: ignore[type-var]
+    async with aclosing(desk._bus.watch(job.id)) as emitted:  # type: ignore[type-var]
         ends = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(5):
-                async for event in happenings:
+                async for event in emitted:
                     ends += event["event"] == "cancelled"
         return ends
 

@@ -310,8 +310,8 @@ class TestEnds:
         await until_idle(studio)
 
     async def test_leaving_frees_everything(self, studio: Studio) -> None:
-        async with aclosing(studio.maker.make(Story(prompt=STORY, num_inference_steps=800))) as happenings:
-            async for event in happenings:
+        async with aclosing(studio.maker.make(Story(prompt=STORY, num_inference_steps=800))) as emitted:
+            async for event in emitted:
                 if isinstance(event, FrameStep):
                     assert studio.running == len(SCENES)
                     break
@@ -370,8 +370,8 @@ class Stuck(HostRunner):
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         if request.prompt in self._prompts:
             await asyncio.Event().wait()
-        async with aclosing(super().generate(request)) as happenings:
-            async for event in happenings:
+        async with aclosing(super().generate(request)) as emitted:
+            async for event in emitted:
                 yield event
 
 

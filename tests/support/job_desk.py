@@ -38,8 +38,8 @@ class EngineProducer:
         self._engine = engine
 
     async def draw(self, wanted: GenerationRequest) -> AsyncGenerator[events.Event, None]:
-        async with aclosing(self._engine.submit(wanted).events()) as happenings:
-            async for event in happenings:
+        async with aclosing(self._engine.submit(wanted).events()) as emitted:
+            async for event in emitted:
                 if isinstance(event, events.Failed):
                     raise event.error
                 yield event
@@ -84,7 +84,7 @@ def order(wanted: GenerationRequest | None = None, **changes: Any) -> Order:
 
 async def finished(desk: JobDesk, job: Job, timeout_s: float = 60.0) -> Job:
     """Wait for the end of a job, by watching it."""
-    async with asyncio.timeout(timeout_s), aclosing(desk.watch(job.id)) as happenings:
-        async for _ in happenings:
+    async with asyncio.timeout(timeout_s), aclosing(desk.watch(job.id)) as emitted:
+        async for _ in emitted:
             pass
     return await desk.get(job.id)

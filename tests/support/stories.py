@@ -128,8 +128,8 @@ def write_story_catalogue(folder: Path) -> Path:
 
 
 async def events_of(maker: Maker, **fields: Any) -> list[StoryEvent]:
-    async with aclosing(maker.make(Story(**{"prompt": STORY, **fields}))) as happenings:
-        return [event async for event in happenings]
+    async with aclosing(maker.make(Story(**{"prompt": STORY, **fields}))) as emitted:
+        return [event async for event in emitted]
 
 
 async def board_of(maker: Maker, **fields: Any) -> Storyboard:
