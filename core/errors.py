@@ -25,7 +25,7 @@ JubakoError
 ├── TooManyJobs         429  jobs/errors.py: the queue, or the client's share of it, is full
 ├── StorageUnavailable  503  storage/errors.py: storage cannot be reached; a retry may succeed
 ├── NotStored           404  storage/errors.py: no such file, or it has been deleted
-├── NotNow              409  api/pipeline.py: the pipeline cannot be changed in its present state
+├── NotNow              409  api/pipeline.py: the pipeline is not ready, is running, or has no result
 └── GenerationFailed    500  anything else; the cause is only in the server's log
     └── RunnerLost      500  the model's process ended during generation
 
