@@ -54,7 +54,7 @@ benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptiv
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 benchmark-story: $(VENV)/.dev ## Compare a story generated in parallel with one generated frame by frame
-	$(BIN)/python -m benchmarks.storyboard $(ARGS)
+	$(BIN)/python -m benchmarks.stories $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.support.parity docs/parity.md

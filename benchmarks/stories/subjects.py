@@ -52,7 +52,7 @@ async def generate_story(client: Client, story: str, **fields: Any) -> StoryResu
 
 
 class PlainProcess:
-    """`benchmarks.plain_story` in a separate process."""
+    """`benchmarks.stories.plain_process` in a separate process."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -76,7 +76,7 @@ async def plain_process(environment: Mapping[str, str]) -> AsyncGenerator[PlainP
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with (SCRATCH / "plain_story.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "benchmarks.plain_story"),
+            *(sys.executable, "-m", "benchmarks.stories.plain_process"),
             cwd=REPOSITORY,
             env=dict(environment),
             stdin=asyncio.subprocess.PIPE,

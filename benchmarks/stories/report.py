@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.report import Target
-from benchmarks.stories import FRAMES
+from benchmarks.stories.subjects import FRAMES
 
 VALIDATED, UNVALIDATED = "simple", "simple, each frame drawn once"
 GUIDED, MORE_GUIDED = "reference-guided", "reference-guided, scale 0.6"

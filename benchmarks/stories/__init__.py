@@ -1,0 +1,1 @@
+"""Stories: generated at once by the server, against frame by frame."""
