@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.stories", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="two stories: a smoke test")
     parser.add_argument("--lora", help="name of a LoRA for both sides")
     parser.add_argument("--device", default="auto", help="as JUBAKO_DEVICE")
