@@ -91,10 +91,13 @@ def test_worker_starts_from_the_folder_of_the_bento(tmp_path: Path) -> None:
     """What the Dockerfile lays beside the Bento's sources is all that the worker needs of this folder."""
     included = [path.strip("/") for path in yaml.safe_load((ROOT / "bentofile.yaml").read_text())["include"]]
     for name in included:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).symlink_to(ROOT / name)
     copied = re.findall(r"^COPY (deploy/.*) \S+$", (DEPLOY / "runpod" / "Dockerfile").read_text(), re.MULTILINE)
     for source in " ".join(copied).split():
         (tmp_path / source).parent.mkdir(parents=True, exist_ok=True)
+        # The Bento may have it too.
+        (tmp_path / source).unlink(missing_ok=True)
         shutil.copy(ROOT / source, tmp_path / source)
     # RunPod's package is an extra, and may not be here.
     (tmp_path / "runpod.py").touch()
