@@ -20,7 +20,7 @@ from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.http.context import current_gateway
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.refusals import InvalidForm, error_answer
 from client.dummy import dummy_images

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from api.http.context import current_desk, current_gateway, current_storage
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.refusals import error_answer
 from core.caller import current_caller
 from core.draft import Draft

@@ -57,6 +57,6 @@ class Deadline:
             raise self.exceeded()
         if self.seconds is None or time.monotonic() - self.started_at_s < UNNOTICED_S:
             return request
-        # Zero would stand for no deadline.
+        # A request's deadline is more than zero.
         left_s = max(0.001, round(self.at_s - time.monotonic(), 3))
         return request.model_copy(update={"deadline_s": left_s})

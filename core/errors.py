@@ -164,4 +164,4 @@ class RunnerLost(GenerationFailed):
     code = "runner_lost"
 
     def __init__(self) -> None:
-        super().__init__("the model stopped before the picture was done")
+        super().__init__("the model stopped before the image was done")

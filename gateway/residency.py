@@ -73,9 +73,11 @@ class Residency:
         self._check_budget(model)
         try:
             # Only around this wait: the block may run on in another task.
-            async with asyncio.timeout(deadline.left_s):
+            async with asyncio.timeout(deadline.left_s) as limit:
                 await self._admit(model)
         except TimeoutError as error:
+            if not limit.expired():
+                raise
             raise deadline.exceeded("other models were using the memory") from error
         try:
             yield

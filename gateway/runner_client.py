@@ -14,6 +14,7 @@ from http.client import SERVICE_UNAVAILABLE, UNAUTHORIZED
 from typing import Any
 
 import aiohttp
+from pydantic import ValidationError
 
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from core.events import Event
@@ -92,11 +93,12 @@ class RunnerClient:
     async def state(self) -> RunnerState:
         """Return the state that the runner reports; `starting` or `restarting` while it does not answer."""
         try:
-            state = await self._ask("state", {}, STATE_TIMEOUT_S)
-        except (TimeoutError, aiohttp.ClientError):
+            state = RunnerState.model_validate(await self._ask("state", {}, STATE_TIMEOUT_S))
+        # ValidationError: a runner of another release, with states that this one does not know.
+        except (TimeoutError, aiohttp.ClientError, ValidationError):
             return RunnerState(model=self._model, state=ModelState.RESTARTING if self._seen else ModelState.STARTING)
         self._broken, self._seen = False, True
-        return RunnerState.model_validate(state)
+        return state
 
     async def load(self, device: str | None = None) -> RunnerState:
         """Start loading the model, or moving it to a device; return its state.

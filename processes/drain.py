@@ -95,6 +95,9 @@ class Drain:
                 await first_of(work, self._hurried.wait(), _Hurried())
         except (TimeoutError, _Hurried):
             return False
+        except Exception:
+            # Whatever it was, the process must still end in order.
+            log.exception("what the end waits for failed")
         return True
 
     def _watch_over_end(self) -> None:

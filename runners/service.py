@@ -124,7 +124,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
         logging={"access": {"enabled": False}},
         traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
     )
-    class Runner:
+    class RunnerService:
         def __init__(self) -> None:
             # Every process of the server imports this module, but only runners should spend time and memory on torch.
             from runners.host.host import Host
@@ -183,7 +183,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             await self._host.close()
 
     # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
-    service: Any = Runner
+    service: Any = RunnerService
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
@@ -195,7 +195,7 @@ def _refusal(_: str, error: JubakoError) -> Response:
 
 
 def _generates(scope: Scope) -> bool:
-    return bool(scope["method"] == "POST")
+    return scope.get("method") == "POST"
 
 
 def max_request_bytes(entry: Entry) -> int:

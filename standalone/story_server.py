@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
 from api.http.door import Door
 from api.http.upload_limit import UploadLimit

@@ -18,6 +18,7 @@ from core.deadline import Deadline
 from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
 from core.events import Picture, Step
 from core.request import GenerationRequest
+from core.tasks import end
 from gateway.gateway import Gateway
 from settings import Settings
 from storyboard.errors import NotInitialized
@@ -80,8 +81,7 @@ class Maker:
                     yield event
                 await work
             finally:
-                work.cancel()
-                await asyncio.wait({work})
+                await end((work,))
 
     async def _run(self, resolved: ResolvedStory, emit: Emit) -> None:
         started, deadline = time.perf_counter(), Deadline(resolved.story.deadline_s)
@@ -221,7 +221,7 @@ class _Frames:
         try:
             return await self._resolved.scorer.score(picture.image, scene.prompt)
         except Busy as error:
-            self.warnings = (f"frames are neither scored nor drawn again: {error.message}",)
+            self.warnings = (f"frames are neither scored nor generated again: {error.message}",)
             return None
 
 

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.responses import Response
 from starlette.types import ASGIApp, Scope
 
-from api.http.contract import Refusal
+from api.http.contract_app import Refusal
 from api.http.refusals import refusal
 from core.errors import JubakoError
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
 from api.http.context import current_desk, current_gateway, current_storage, server_address
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.parsing import plain_values, read_fields
 from api.http.refusals import refusal_body
 from api.http.streams import EVENT_STREAM, event_text

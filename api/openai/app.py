@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from api.http.context import current_gateway, server_address
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.request_body import described_body
 from api.http.streams import started_stream

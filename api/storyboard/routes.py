@@ -12,7 +12,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from api.http.context import current_maker
-from api.http.contract import contract_app
+from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.streams import started_stream
 from api.operations.status import story_status

@@ -34,7 +34,7 @@ MEMO_BYTES = 256 * 2**20
 PASSES_TO_UNLEARN = 256
 """Passes after which a learnt limit has about doubled; an error too many costs one pass."""
 
-TOO_LARGE = "the picture does not fit into the device's memory; ask for a smaller one"
+TOO_LARGE = "the image does not fit into the device's memory; ask for a smaller one"
 
 
 @dataclass(frozen=True)

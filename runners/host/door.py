@@ -18,7 +18,7 @@ class RunnerDoor:
     """ASGI middleware before everything that a runner does."""
 
     def __init__(self, app: ASGIApp, key: str | None, max_bytes: int) -> None:
-        """Without a `key` everybody is let in: who can reach the socket is for its permissions to say."""
+        """Without a `key` everybody is let in: the socket's permissions decide who can reach it."""
         self._app = app
         self._key = key
         self._max_bytes = max_bytes

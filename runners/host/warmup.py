@@ -1,4 +1,4 @@
-"""A first picture, drawn before anybody waits for one: kernels are chosen, graphs compiled, memory reserved."""
+"""A first image, generated before any request waits: kernels are chosen, graphs compiled, memory reserved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("jubako.loading")
 
 STEPS = 2
 CHEAP_GIB = 1.0
-"""A CPU gains little from a warm-up, so it draws a small picture, and none with a model larger than this."""
+"""A CPU gains little from a warm-up: it generates a small image, and none with a model larger than this."""
 
 
 def is_worthwhile(entry: Entry, device: str) -> bool:

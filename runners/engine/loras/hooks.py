@@ -84,7 +84,7 @@ class LoraHooks:
         if module is not self._module:
             self._share_layers(module)
         self._batch, self._distinct = batch, tuple(dict.fromkeys(batch))
-        # A compiled module would be compiled anew for each mixture of adapters.
+        # A compiled module would be compiled again for each mixture of adapters.
         eager = module._compiled_call_impl is not None and self._distinct != (NONE,)
         try:
             with torch.compiler.set_stance("force_eager") if eager else nullcontext():

@@ -90,7 +90,7 @@ class LoraSets:
         if name in self._resident:
             return
         adapter = f"lora{next(self._numbers)}"
-        # Read anew if it fails: the operator may mend the file.
+        # Read again if it fails: the operator may replace the file.
         file = self._files.pop(name)
         if not self._inject(name, file, adapter):
             self._evict(self._idle(needed))
