@@ -73,7 +73,7 @@ class GenerationRequest(BaseModel):
 
     `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference
     already have `width` x `height` pixels. The `images` of an edit keep their own sizes.
-    Picture i of `num_images` is drawn with `seed + i`, so that it can be had again alone.
+    Image i of `num_images` has `seed + i`, so that it can be generated again alone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)

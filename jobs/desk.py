@@ -157,7 +157,7 @@ class JobDesk:
         ending = Ending(Job.cancelled)
         job = await self._ledger.change(job_id, ending)
         if job.state is JobState.CANCELLED:
-            # Again for one that was cancelled before: its drawing may not have heard of it.
+            # Again for one that was cancelled before: the process that runs it may not know.
             with suppress(LedgerUnavailable):
                 await self._queue.cancel(job)
         if ending.made(job):

@@ -1,4 +1,4 @@
-"""Telling a caller's own server that a job has ended: signed, timestamped, tried again, and never inside our network.
+"""Notifying a caller's own server that a job has ended: signed, timestamped, retried, and never inside our network.
 
 The signature is that of the Standard Webhooks specification (standardwebhooks.com): the header `webhook-signature` is
 `v1,` and the base64 of HMAC-SHA256 over `{webhook-id}.{webhook-timestamp}.{body}`.
@@ -91,7 +91,7 @@ async def check_webhook_url(url: str, allow_private: bool) -> None:
         parts = urlsplit(url)
         _ = parts.port
     except ValueError as error:
-        raise InvalidRequest("webhook_url", "is no address") from error
+        raise InvalidRequest("webhook_url", "is not an address") from error
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise InvalidRequest("webhook_url", "must be an http or https address")
     if parts.username or parts.password:
@@ -136,7 +136,7 @@ class WebhookSender:
     """What a receiver gets about a job."""
 
     async def attempt(self, job_id: str, number: int) -> timedelta | None:
-        """Tell a job's webhook; return the pause before the next attempt, or None when there is none."""
+        """Notify a job's webhook; return the pause before the next attempt, or None when there is none."""
         job = await self.ledger.get(job_id)
         if not job.unnotified or not self.secret:
             return None

@@ -149,7 +149,7 @@ class Worker:
             except RunnerLost:
                 job = await self._keep(job.id, Job.begun_again)
                 if job.state.final or job.runners_lost >= self.max_runners_lost:
-                    reason = f"given up: {job.runners_lost} times the model's process ended while it was drawn"
+                    reason = f"given up: {job.runners_lost} times the model's process ended during it"
                     raise GenerationFailed(reason) from None
                 await self.publish(job, "waiting")
             await asyncio.sleep(pause_s)

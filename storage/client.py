@@ -141,7 +141,7 @@ async def _bounded(doing: str, timeout_s: float | None = None) -> AsyncIterator[
         raise StorageUnavailable(f"storage: {doing} was refused; this server's credentials are wrong") from error
     except (BaseError, OSError) as error:
         _log(doing, error)
-        raise StorageUnavailable(f"storage: {doing} failed; storage is out of order or out of reach") from error
+        raise StorageUnavailable(f"storage: {doing} failed; storage is broken or unreachable") from error
 
 
 def _log(doing: str, error: Exception) -> None:

@@ -40,7 +40,7 @@ class Story(BaseModel):
     loras: Loras = ()
     """None named: the operator's character, if there is one."""
     reference_image: OptionalImage = Field(
-        default=None, description=f"{REFERENCE_IMAGE} All frames are drawn after it, as with `use_ref_guided`."
+        default=None, description=f"{REFERENCE_IMAGE} All frames follow it, as with `use_ref_guided`."
     )
     reference_scale: ReferenceScale = None
     num_inference_steps: int | None = Field(default=None, ge=1, description="Of each frame. Default: the model's.")
@@ -49,10 +49,13 @@ class Story(BaseModel):
     height: int | None = Field(default=None, ge=1, description="Pixels of each frame. Default: the model's.")
     negative_prompt: str = Field(default="", description="What to keep out of all frames.")
     clip_threshold: float | None = Field(
-        default=None, ge=-1, le=1, description="Frames that score below it are drawn again. Default: the operator's."
+        default=None,
+        ge=-1,
+        le=1,
+        description="Frames that score below it are generated again. Default: the operator's.",
     )
     max_tries: int | None = Field(
-        default=None, ge=1, le=10, description="Times that one frame is drawn at most. Default: the operator's."
+        default=None, ge=1, le=10, description="Times that one frame is generated at most. Default: the operator's."
     )
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which what is done is returned. Default and limit: the server's."

@@ -49,7 +49,9 @@ def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
     if wanted is None:
         return formats[0]
     if wanted not in formats:
-        raise InvalidRequest("output_format", f"{wanted} is no format for {task}; choose one of {', '.join(formats)}")
+        raise InvalidRequest(
+            "output_format", f"{wanted} is not a format for {task}; choose one of {', '.join(formats)}"
+        )
     return wanted
 
 

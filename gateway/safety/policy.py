@@ -49,7 +49,7 @@ class Policy:
         """Raise ContentPolicyViolation for an image, or for any frame of a video."""
         images = [result.image] if isinstance(result, Picture) else list(result.frames)
         if self._pictures is not None and await self._pictures.refuses(images):
-            raise ContentPolicyViolation("prompt", "what was drawn " + REFUSED)
+            raise ContentPolicyViolation("prompt", "the result " + REFUSED)
 
 
 def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Image.Image]]]:

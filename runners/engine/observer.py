@@ -1,4 +1,4 @@
-"""What an engine tells about itself; the runner services turn it into metrics."""
+"""What an engine reports about itself; the runner services turn it into metrics."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine tells about itself, as Prometheus metrics on BentoML's `/metrics`."""
+"""What an engine reports about itself, as Prometheus metrics on BentoML's `/metrics`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from runners.state import ModelState, RunnerState
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 REQUESTS = Counter("jubako_requests_total", "Requests that ended, by outcome", labelnames=["model", "task", "outcome"])
-IMAGES = Counter("jubako_images_total", "Pictures drawn; its rate is images per second", labelnames=["model", "task"])
+IMAGES = Counter("jubako_images_total", "Images generated; its rate is images per second", labelnames=["model", "task"])
 QUEUE_LENGTH = Gauge(
     "jubako_queue_length", "Requests waiting to start", labelnames=["model"], multiprocess_mode="livesum"
 )

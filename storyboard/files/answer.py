@@ -19,7 +19,7 @@ class FrameAnswer(BaseModel):
     clip_score: float | None = Field(description="Cosine of picture and prompt by CLIP; null when none could look.")
     caption: str = Field(description="The part of the story that it shows.")
     seed: int = Field(description="Of the try that was kept.")
-    tries: int = Field(description="Times that it was drawn.")
+    tries: int = Field(description="Times that it was generated.")
 
 
 class StoryboardAnswer(BaseModel):

@@ -62,8 +62,7 @@ class LanguageModelPlanner:
             return list(outline.read(answer))
         except Unusable as wrong:
             raise PlanningFailed(
-                f"the language model {self._options.llm_model} gives no usable scenes, even when told what is wrong: "
-                f"{wrong}"
+                f"the language model {self._options.llm_model} gives no usable scenes, even after a correction: {wrong}"
             ) from wrong
 
     async def _answer(self, client: AsyncOpenAI, messages: list[dict[str, str]], wanted: dict[str, Any]) -> str:

@@ -137,7 +137,7 @@ class TestThePolicy:
         policy = Policy(pictures=detector)
         await policy.check_result(Clip(0, 7, (photo(), photo()), 8))
         for result in (Picture(0, 7, portrait), Clip(0, 7, (photo(), portrait), 8)):
-            with pytest.raises(ContentPolicyViolation, match="what was drawn"):
+            with pytest.raises(ContentPolicyViolation, match="the result"):
                 await policy.check_result(result)
 
 

@@ -120,5 +120,5 @@ def test_files_fit_their_task(task: Task) -> None:
     assert format_for(task, None) is fitting[0]
     assert [format_for(task, wanted) for wanted in fitting] == list(fitting)
     for wanted in others:
-        with pytest.raises(InvalidRequest, match=f"{wanted} is no format for {task}; choose one of {fitting[0]}, "):
+        with pytest.raises(InvalidRequest, match=f"{wanted} is not a format for {task}; choose one of {fitting[0]}, "):
             format_for(task, wanted)
