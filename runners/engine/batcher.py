@@ -1,4 +1,4 @@
-"""Policy: who is served next, and which calls share a forward pass. Knows nothing of torch.
+"""Policy: which request is served next, and which calls share a forward pass. Knows nothing of torch.
 
 Every request has one number, its urgency, fixed when it is accepted: the tick (forward passes run so far)
 at which it ought to be done. A short request is due soon, so it overtakes a long one that came shortly
@@ -24,7 +24,7 @@ a class; a low request yields to normal ones for so many ticks, then advances.
 
 TICKS_EARLIER = {Stage.ENCODE: 1000, Stage.DECODE: 1000, Stage.CONTROL: 500, Stage.DENOISE: 0}
 """How much earlier a stage counts as due: encoding and decoding before the denoising of their own class, not of a
-higher one, and ControlNets in between, so that they wait for those who are about to join.
+higher one, and ControlNets in between, so that they wait for requests that are about to join.
 """
 
 

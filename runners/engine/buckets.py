@@ -1,4 +1,4 @@
-"""Batches in few sizes, for denoisers that are compiled for each size they meet."""
+"""Fills batches up to a few fixed sizes, for denoisers that are compiled for each batch size."""
 
 from __future__ import annotations
 

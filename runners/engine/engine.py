@@ -1,8 +1,13 @@
-"""The step engine: many unmodified diffusers pipelines, one thread, shared forward passes.
+"""The step engine: many unmodified diffusers pipelines on one thread, sharing forward passes.
 
-Each picture's pipeline runs in a greenlet until it calls a batched module; there it parks. A turn of the
-engine takes in what arrived, drops what was cancelled, admits what fits, picks one group of parked calls,
-runs it as one forward pass, and lets every pipeline in it go on to its next call.
+Each image has a pipeline of its own, which runs in a greenlet. Where it calls a batched module (a text encoder, the
+denoiser, the VAE) it parks, and the engine goes on. The engine works in turns of four phases:
+
+1. `_receive` takes in new requests.
+2. `_drop_ended` ends the requests that were cancelled or whose deadlines have passed.
+3. `_admit` starts waiting requests while there is room: their pipelines run to their first calls.
+4. `_step` picks parked calls that can be batched, runs them as one forward pass, and resumes each of their pipelines
+   until its next call or its result.
 """
 
 from __future__ import annotations
@@ -42,7 +47,9 @@ T = TypeVar("T")
 
 
 class Engine:
-    """Usable from any asyncio loop: `async for event in engine.submit(request).events()`."""
+    """Generates with one model, on a thread of its own. From any asyncio loop:
+    `async for event in engine.submit(request).events()`.
+    """
 
     def __init__(
         self,
@@ -73,8 +80,8 @@ class Engine:
     def submit(self, request: GenerationRequest, accepted_at_s: float | None = None) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        `accepted_at_s`, by the engine's clock, is for a request that waited elsewhere before: its deadline counts
-        from then. Raises Busy when `max_queue` requests wait already.
+        `accepted_at_s`, by the engine's clock, is when a request that has waited elsewhere was accepted: its deadline
+        counts from then. Raises Busy when `max_queue` requests are waiting already.
         """
         ticket = Ticket(request, self._ticks, self._clock() if accepted_at_s is None else accepted_at_s, self._wake)
         if self._closing:
@@ -85,11 +92,11 @@ class Engine:
         return ticket
 
     def prepare(self, request: GenerationRequest) -> None:
-        """Fetch what the request needs beside the model, so that its turn does not wait for it. Blocks."""
+        """Load the LoRAs, ControlNets and IP-Adapter that the request needs, so that no turn has to. Blocks."""
         self._views.prepare(request)
 
     def close(self) -> None:
-        """Cancel whatever is unfinished and end the engine's thread; the model is then as it was before."""
+        """Cancel unfinished requests, end the thread and leave the model as it was before."""
         self._closing = True
         self._wake()
         self._thread.join()
@@ -113,7 +120,7 @@ class Engine:
 
     def _run(self) -> None:
         # Pipelines switch gradients off and on again around themselves; interleaved greenlets would restore
-        # the thread's state out of order, so it is off before any of them looks.
+        # the thread's state out of order, so they are off before the first pipeline runs.
         torch.set_grad_enabled(False)
         while not self._closing:
             try:

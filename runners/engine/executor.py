@@ -29,10 +29,10 @@ from runners.engine.module_calls import ModuleCall
 log = logging.getLogger("jubako.engine")
 
 MEMO_BYTES = 256 * 2**20
-"""Encodings kept per engine: about 40 of SDXL's larger encoder, which answers with all of its layers."""
+"""Cached encodings of an engine: about 40 of SDXL's larger encoder, which returns all of its layers."""
 
 PASSES_TO_UNLEARN = 256
-"""Passes after which a learnt limit has about doubled; an error too many costs one pass."""
+"""Passes after which a learnt limit has about doubled; trying too early costs one failed pass."""
 
 TOO_LARGE = "the image does not fit into the device's memory; ask for a smaller one"
 
@@ -125,7 +125,7 @@ class Executor:
         return self._run(calls[:half]) + self._run(calls[half:])
 
     def _unlearn(self, part: Part) -> None:
-        """Let a learnt limit grow again: the memory may have been another's, who is gone by now."""
+        """Let a learnt limit grow again: the memory may have been taken by another process, which has ended since."""
         if part in self.token_limits:
             self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
 

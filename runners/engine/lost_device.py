@@ -1,4 +1,4 @@
-"""Accelerators that are lost to their process.
+"""Accelerators that stop working for their process.
 
 "This leaves the process in an inconsistent state and any further CUDA work will return the same error. To continue
 using CUDA, the process must be terminated and relaunched." (CUDA Runtime API, cudaErrorIllegalAddress, and likewise of
@@ -19,7 +19,7 @@ EXIT_STATUS = 70
 
 
 def is_lost(device: str | torch.device) -> bool:
-    """Whether an accelerator no longer does anything. To be asked after an error only: it waits for the device."""
+    """Whether an accelerator no longer works. Waits for the device, so call it only after an error."""
     if torch.device(device).type == "cpu":
         return False
     try:

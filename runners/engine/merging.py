@@ -1,6 +1,6 @@
-"""How the arguments of several calls become those of one, and its output theirs again.
+"""Merges the arguments of several calls into those of one, and splits its output again.
 
-What each argument is, its part of the family declares (`models.catalogue.families.Part`).
+A family declares what each argument of its parts is (`models.catalogue.families.Part`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from models.catalogue.families import Part
 from runners.engine.module_calls import ModuleCall
 
-# A VAE's encoder answers with a distribution; it splits like the tensor of its moments.
+# A VAE's encoder returns a distribution; it splits like the tensor of its moments.
 pytree.register_pytree_node(
     DiagonalGaussianDistribution,
     lambda dist: ([dist.parameters], dist.deterministic),
@@ -104,9 +104,9 @@ def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
 
 
 def _is_sample_list(part: Part, samples: int) -> Any:
-    """Modules that take lists may answer with them: Z-Image with one tensor (C, F, h, w) per sample.
+    """Modules that take lists may return lists: Z-Image one tensor (C, F, h, w) per sample.
 
-    Others answer with lists of whole batches, as a ControlNet does with its residuals.
+    Others return lists of whole batches, as a ControlNet does with its residuals.
     """
     if not part.listed:
         return None

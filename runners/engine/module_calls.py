@@ -1,6 +1,6 @@
 """Parked module calls: what a pipeline asked of a module, with names for all arguments.
 
-Calls with equal signatures can be run as one; `runners.engine.merging` knows how.
+Calls with equal signatures can be run as one (`runners.engine.merging`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What an engine reports about itself; the runner services turn it into metrics."""
+"""What an engine reports about itself; `runners.host.metrics` turns it into metrics."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Report:
 
 
 class EngineObserver:
-    """Hears of every forward pass, every change of the waiting line and every ended request, on the engine's
-    thread; this one ignores them.
+    """Called on the engine's thread after every forward pass, every change of the waiting line and every ended
+    request; this one does nothing.
     """
 
     def on_pass(self, forward: Pass) -> None:

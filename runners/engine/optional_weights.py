@@ -1,4 +1,4 @@
-"""Weights beside a model's checkpoint that only some requests need, each loaded when the first of them comes."""
+"""Weights beside a model's checkpoint that only some requests need, each loaded for the first of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class OptionalWeights:
         return adapter
 
     def _once(self, name: str, load: Callable[[], Any]) -> Any:
-        # What is there is there at once, whatever else is being loaded.
+        # Loaded weights are returned at once, whatever else is being loaded.
         if name not in self._loaded:
             with self._lock:
                 if name not in self._loaded:

@@ -23,6 +23,8 @@ class ParkedRun:
 
 @dataclass(eq=False)
 class RunningRequest:
+    """What the engine knows of a ticket's request from its start to its end."""
+
     started_at_s: float
     """By the engine's clock."""
     calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)

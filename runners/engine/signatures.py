@@ -1,6 +1,6 @@
 """Which calls of one part can share a forward pass: those whose arguments have equal signatures.
 
-What each argument is, its part of the family declares (`models.catalogue.families.Part`).
+A family declares what each argument of its parts is (`models.catalogue.families.Part`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Makes the view for a request: of which pipeline, over which modules, with what beside the pipeline's arguments."""
+"""Makes the view for each image: chooses its pipeline and modules, and has calls of the batched ones park."""
 
 from __future__ import annotations
 

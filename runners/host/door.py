@@ -1,4 +1,4 @@
-"""The door of a runner: who may ask it, and what it reads at all."""
+"""The door of a runner: refuses requests without its key, and bodies that it does not read."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
-"""What supervisors and monitoring read, which have no key."""
+"""For supervisors and monitoring, which have no key."""
 PICKLE = "application/vnd.bentoml+pickle"
-"""BentoML's own way between its services. It refuses this where a service is the one that is served, and only there."""
+"""How BentoML's services call each other. BentoML itself refuses it only at the service that is being served."""
 
 
 class RunnerDoor:
-    """ASGI middleware before everything that a runner does."""
+    """ASGI middleware in front of everything that a runner serves."""
 
     def __init__(self, app: ASGIApp, key: str | None, max_bytes: int) -> None:
-        """Without a `key` everybody is let in: the socket's permissions decide who can reach it."""
+        """Without a `key` everyone is let in: the socket's permissions decide who can reach it."""
         self._app = app
         self._key = key
         self._max_bytes = max_bytes
@@ -32,7 +32,7 @@ class RunnerDoor:
             await JSONResponse({"error": reason}, status)(scope, receive, send)
 
     def _refused(self, scope: Scope) -> tuple[int, str] | None:
-        """Return the status and the reason with which a request is turned away."""
+        """Return the status and the reason with which a request is refused, or None."""
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN and not self._knows(headers.get("authorization", "")):
             return 401, "the gateway's JUBAKO_RUNNER_KEY is not this runner's"

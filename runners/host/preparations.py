@@ -1,4 +1,4 @@
-"""What requests need beside the model, ControlNets, IP-Adapters and LoRAs: fetched once for all who wait for it."""
+"""Loads what requests need beside the model (ControlNets, IP-Adapters, LoRAs), once for all that wait for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_imag
 
 
 class Places:
-    """Where requests wait that no engine knows of yet; there are `most` of them."""
+    """Limits how many requests wait before they reach an engine, to `most`."""
 
     def __init__(self, model: str, most: int) -> None:
         self._model = model
@@ -28,7 +28,7 @@ class Places:
 
     @contextmanager
     def one(self) -> Iterator[None]:
-        """Take a place until the block ends. Raises Busy when there is none."""
+        """Take a place until the block ends. Raises Busy when none is free."""
         if self.taken >= self._most:
             raise Busy(f"{self.taken} requests are waiting for {self._model}; try again later")
         self.taken += 1
@@ -39,16 +39,16 @@ class Places:
 
 
 class Preparations:
-    """Those of one engine; lives on one event loop."""
+    """The preparations for one engine; lives on one event loop."""
 
     def __init__(self, prepare: Callable[[GenerationRequest], None], places: Places) -> None:
-        """`prepare` blocks until all is there that a request needs; it is called from several threads."""
+        """`prepare` blocks until everything is loaded that a request needs; it is called from several threads."""
         self._prepare = prepare
         self._places = places
         self._running: dict[Hashable, asyncio.Task[JubakoError | None]] = {}
 
     async def wait(self, request: GenerationRequest, accepted_at_s: float) -> None:
-        """Return when all is there that a request needs, or raise what kept it away.
+        """Return once everything is loaded that a request needs, or raise why it cannot be.
 
         Raises Busy when too many wait, DeadlineExceeded, and Cancelled after `cancel`.
         """
@@ -68,7 +68,7 @@ class Preparations:
                     raise error
 
     def cancel(self) -> None:
-        """Let nobody wait any longer. What blocks ends on its own."""
+        """End all waiting. Threads that are loading end on their own."""
         for task in self._running.values():
             task.cancel()
 
@@ -80,7 +80,7 @@ class Preparations:
         return self._running[need]
 
     async def _outcome(self, need: str, alone: GenerationRequest) -> JubakoError | None:
-        """Return why it failed: as a result, which nobody needs to hear."""
+        """Return why it failed. As a result, since asyncio complains of exceptions that nobody retrieves."""
         try:
             await in_thread(lambda: self._prepare(alone))
         except JubakoError as error:
@@ -92,7 +92,7 @@ class Preparations:
 
 
 def _needs(request: GenerationRequest) -> dict[str, GenerationRequest]:
-    """By what is needed, for people to read: a request that needs nothing else."""
+    """For each thing needed, as messages name it: a request that needs nothing else."""
     needs: dict[str, Mapping[str, Any]] = {f"the LoRA {lora.name}": {"loras": (lora,)} for lora in request.loras}
     if request.control_type is not None:
         needs[f"the ControlNet {request.control_type}"] = {"control_type": request.control_type}

@@ -30,7 +30,7 @@ def warmup_request(entry: Entry, device: str) -> GenerationRequest:
     """Return a request of the model's first task: of its default size on an accelerator, its smallest on a CPU."""
     task, settings = next(iter(entry.tasks.items()))
     smallest = settings.limits.multiple_px * -(-settings.limits.min_px // settings.limits.multiple_px)
-    picture = Image.new("RGB", (settings.defaults.width, settings.defaults.height))
+    image = Image.new("RGB", (settings.defaults.width, settings.defaults.height))
     draft = Draft(
         prompt="a",
         task=task,
@@ -38,9 +38,9 @@ def warmup_request(entry: Entry, device: str) -> GenerationRequest:
         height=smallest if device == "cpu" else settings.defaults.height,
         num_inference_steps=max(settings.limits.min_steps, min(STEPS, settings.defaults.num_inference_steps)),
         num_frames=1 if task.is_video else None,
-        image=picture if task.takes_image else None,
-        mask=picture.convert("L") if task is Task.INPAINT else None,
-        images=(picture,) if task is Task.EDIT else (),
+        image=image if task.takes_image else None,
+        mask=image.convert("L") if task is Task.INPAINT else None,
+        images=(image,) if task is Task.EDIT else (),
         strength=1.0 if task.takes_strength else None,
         seed=0,
     )
@@ -49,7 +49,7 @@ def warmup_request(entry: Entry, device: str) -> GenerationRequest:
 
 
 async def warm_up(model: LoadedModel, request: GenerationRequest, limits: EngineLimits) -> None:
-    """Draw a request with an engine of its own, which no metrics count. A failure is logged, and no more."""
+    """Generate a request with an engine of its own, which no metrics count. A failure is only logged."""
     engine = Engine(model, limits)
     try:
         async for event in engine.submit(request).events():

@@ -1,7 +1,7 @@
-"""A module whose samples have LoRAs and scales of their own, by hooks on its peft layers.
+"""Runs a module with LoRAs and scales of their own for each sample, by hooks on its peft layers.
 
 peft's layers give all samples the same scale. In a mixed pass they therefore run without LoRAs, and what each LoRA adds
-to its own samples is added here, from peft's matrices. So a set of LoRAs is but names and scales, and takes no memory.
+to its own samples is added here, from peft's matrices. So a set of LoRAs is only names and scales, and takes no memory.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Adapter:
     parts: tuple[tuple[str, float], ...]
     """The peft adapters of its LoRAs that change this module, and their scales."""
     mixes: bool
-    """Whether samples under other adapters may share its passes: not with DoRA and its like, and not in a module that
-    calls a changed layer with something else than one row per sample."""
+    """Whether samples under other adapters may share its passes: not with DoRA and the like, and not in a module that
+    calls a changed layer with anything but one row per sample."""
 
 
 NONE = Adapter((), mixes=True)
@@ -37,11 +37,11 @@ NONE = Adapter((), mixes=True)
 
 
 class NotBySample(Exception):
-    """A layer under LoRAs was given something else than one row per sample, so samples cannot be told apart."""
+    """A layer with LoRAs was given anything but one row per sample, so its rows cannot be assigned to samples."""
 
 
 class LoraHooks:
-    """Runs one module's samples under adapters."""
+    """The hooks of one module."""
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
@@ -74,7 +74,7 @@ class LoraHooks:
         self._mixes.pop(part, None)
 
     def adapter(self, parts: Mapping[str, float]) -> Adapter:
-        """What peft adapters with these scales are in this module."""
+        """Return the effect of peft adapters with these scales on this module."""
         held = tuple((part, scale) for part, scale in parts.items() if part in self._mixes)
         return Adapter(held, mixes=all(self._mixes[part] for part, _ in held))
 
@@ -94,7 +94,7 @@ class LoraHooks:
             self._rows.clear()
 
     def _share_layers(self, module: nn.Module) -> None:
-        """Put this module's peft layers in the place of the plain ones that they wrap."""
+        """Replace the other module's plain layers by this one's peft layers, which wrap them."""
         if self._shared.get(module) == self._wrapped:
             return
         for path, layer in self._module.named_modules():

@@ -1,7 +1,7 @@
-"""Which LoRAs are injected in the modules of a model, and what each request's set of them is there.
+"""Keeps LoRAs injected in the modules of a model, and knows what each request's set of them means there.
 
-Requests with different LoRAs, scales and sets of them share passes, as `loras.hooks` knows how. What cannot be mixed
-runs in passes of its own: see `Adapter.mixes`.
+Requests with different sets and scales share passes (`loras.hooks`). What cannot be mixed runs in passes of its own:
+see `Adapter.mixes`.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class LoraSets:
         self._most = most
         self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()} if specs else {}
         self._files: dict[str, Path] = {}
-        # LoRA -> peft adapter, in order of last use. Each injection has a new name, so what is remembered of samples
-        # under an earlier one is not taken for its own.
+        # LoRA -> peft adapter, in order of last use. Each injection has a new name, so that samples
+        # cached under an earlier one are not taken for its own.
         self._resident: OrderedDict[str, str] = OrderedDict()
         self._numbers = count()
 
@@ -56,7 +56,7 @@ class LoraSets:
 
     def load(self, loras: LoraSet, in_use: Collection[LoraSet]) -> None:
         """Make a set ready for use. Raises LoadFailed and OutOfMemory; those in use then stay as they were."""
-        # All of them first: nothing is evicted for a set that lacks a file.
+        # Before anything is evicted, since a file may be missing.
         self.prepare(loras)
         needed = _names(loras, *in_use)
         excess = len(_names(loras) | set(self._resident)) - self._most
@@ -66,7 +66,7 @@ class LoraSets:
             self._resident.move_to_end(lora.name)
 
     def adapter(self, component: str, loras: LoraSet) -> Adapter:
-        """Return what a loaded set is in one component."""
+        """Return the effect of a loaded set on one component."""
         module = self._modules.get(component)
         if module is None:
             return NONE
@@ -102,7 +102,7 @@ class LoraSets:
         self._resident[name] = adapter
 
     def _inject(self, name: str, file: Path, adapter: str) -> bool:
-        """Whether there was memory for it. It is let go of on return: a traceback keeps all of its frames alive."""
+        """Return whether there was memory for it. A failed attempt is freed on return, with its traceback."""
         try:
             inject(self._pipeline, name, file, adapter)
         except torch.OutOfMemoryError:
@@ -110,7 +110,7 @@ class LoraSets:
         return True
 
     def _idle(self, needed: Collection[str]) -> list[str]:
-        """Resident LoRAs beside those, least recently used first."""
+        """The other resident LoRAs, least recently used first."""
         return [name for name in self._resident if name not in needed]
 
     def _evict(self, names: Iterable[str]) -> None:
