@@ -162,7 +162,7 @@ class TestValidation:
     async def test_without_a_scorer_there_are_frames_and_a_warning(self, studio: Studio) -> None:
         board = await board_of(studio.with_(scores=Away()))
         assert [(frame.clip_score, frame.tries) for frame in board.frames] == [(None, 1)] * 6
-        assert board.warnings == ("frames are neither scored nor drawn again: the scorer is away",)
+        assert board.warnings == ("frames are neither scored nor generated again: the scorer is away",)
 
     async def test_a_rate_that_is_used_up_leaves_the_best(self, studio: Studio) -> None:
         maker = studio.with_(scores=Scores(lambda *_: 0.1), meter=Purse(pictures=7))
