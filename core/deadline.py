@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from math import inf
 from typing import Any, Protocol, Self, TypeVar
@@ -46,10 +48,21 @@ class Deadline:
     def passed(self) -> bool:
         return self.at_s <= time.monotonic()
 
-    def exceeded(self, during: str = "") -> DeadlineExceeded:
-        """Return the error of a deadline that passed; `during` says what took the time."""
+    def exceeded(self, when: str = "") -> DeadlineExceeded:
+        """Return the error of a deadline that passed; `when` goes on: "while the model was loading"."""
         assert self.seconds is not None, "without an end it cannot pass"
-        return DeadlineExceeded(f"deadline_s: {self.seconds:g} s have passed{during and f' while {during}'}")
+        return DeadlineExceeded(f"deadline_s: {self.seconds:g} s have passed{when and f' {when}'}")
+
+    @asynccontextmanager
+    async def limiting(self, when: str) -> AsyncIterator[None]:
+        """End what the block awaits once the deadline passes. Raises DeadlineExceeded; `when` as above."""
+        try:
+            async with asyncio.timeout(self.left_s) as limit:
+                yield
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self.exceeded(when) from error
 
     def remaining(self, request: R) -> R:
         """Return a request with what is left of its deadline, for the next to handle it. Raises DeadlineExceeded."""

@@ -159,7 +159,7 @@ class PlanningFailed(JubakoError):
 
 
 class RunnerLost(GenerationFailed):
-    """The model's process ended in the middle of a drawing; another attempt may succeed."""
+    """The model's process ended in the middle of a request; another attempt may succeed."""
 
     code = "runner_lost"
 

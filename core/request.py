@@ -1,6 +1,6 @@
 """The one typed request that every contract is translated into.
 
-Everything is decided here: no field is left to a default that lives elsewhere, so that a request drawn
+Everything is decided here: no field is left to a default that lives elsewhere, so that a request made
 twice gives the same picture. Knows nothing of HTTP and nothing of torch.
 """
 
@@ -34,12 +34,12 @@ class Task(StrEnum):
 
     @property
     def takes_image(self) -> bool:
-        """Whether it starts from one picture of the size that is drawn."""
+        """Whether it starts from one image of the size that is generated."""
         return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.IMAGE_TO_VIDEO)
 
     @property
     def takes_strength(self) -> bool:
-        """Whether it draws over a picture, and so skips the first part of the schedule."""
+        """Whether it starts from a noised image, and so skips the first part of the schedule."""
         return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT)
 
 
@@ -100,7 +100,7 @@ class GenerationRequest(BaseModel):
     loras: tuple[Lora, ...] = ()
     """In order of name, each once, none of scale 0: equal sets are equal values."""
     reference_image: Pixels | None = None
-    """What an IP-Adapter draws after."""
+    """The image prompt of an IP-Adapter."""
     reference_scale: float = 1.0
     control_image: Pixels | None = None
     """What a ControlNet follows: edges, depth, a pose, as its type says."""

@@ -71,14 +71,9 @@ class Residency:
         use.
         """
         self._check_budget(model)
-        try:
-            # Only around this wait: the block may run on in another task.
-            async with asyncio.timeout(deadline.left_s) as limit:
-                await self._admit(model)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise deadline.exceeded("other models were using the memory") from error
+        # Only around this wait: the block may run on in another task.
+        async with deadline.limiting("while other models were using the memory"):
+            await self._admit(model)
         try:
             yield
         finally:

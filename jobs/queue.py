@@ -32,7 +32,7 @@ _RECORD_TTL = timedelta(minutes=5)
 class QueueSettings:
     url: str
     concurrency: int
-    """Jobs of one class that a process has in hand: drawing, or waiting for a place in an engine."""
+    """Jobs of one class that a process has in hand: generating, or waiting for a place in an engine."""
     redelivery: timedelta
     """How long a worker may be silent before its jobs are given to others."""
 

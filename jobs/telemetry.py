@@ -37,7 +37,7 @@ DEPTH = Gauge("jubako_jobs_waiting", "Jobs that no worker has begun", labelnames
 OLDEST = Gauge("jubako_oldest_job_seconds", "Age of the oldest job that has not ended", multiprocess_mode="max")
 IN_HAND = Gauge(
     "jubako_jobs_in_hand",
-    "Jobs that this replica has begun and not ended: they draw, or wait for their model",
+    "Jobs that this replica has begun and not ended: they generate, or wait for their model",
     labelnames=["model"],
     # A process that was killed leaves its figure behind; the next one's replaces it.
     multiprocess_mode="mostrecent",

@@ -35,7 +35,7 @@ log = logging.getLogger("jubako.jobs")
 T = TypeVar("T")
 
 DRAWN_PROGRESS = 95
-"""Per cent of a job that is drawn and not yet stored."""
+"""Per cent of a job that is generated and not yet stored."""
 MAX_ATTEMPTS = 20
 """A job may also end the gateway, and so never report a lost runner; restarts for other reasons are fewer."""
 LOOK_S = 2.0
@@ -130,12 +130,12 @@ class Worker:
 
     async def _results(self, job: Job) -> tuple[Result, ...]:
         fields = await _patiently(lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable)
-        files = await self._drawn(job, self.kinds[job.kind].restore(fields))
+        files = await self._generate(job, self.kinds[job.kind].restore(fields))
         saving = job.advanced(DRAWN_PROGRESS, "Generation complete, saving the result...")
         await self.publish(saving, "saving")
         return tuple([await self._stored(job, index, len(files), file) for index, file in enumerate(files)])
 
-    async def _drawn(self, job: Job, request: JobRequest) -> list[File]:
+    async def _generate(self, job: Job, request: JobRequest) -> list[File]:
         """Draw until it succeeds, or fails for a reason of the request's own."""
         for pause_s in _pauses():
             try:

@@ -14,7 +14,7 @@ class EngineLimits:
     max_queue: int = 256
     """Requests that may wait, besides those in progress."""
     max_loras: int = 16
-    """LoRAs resident at a time; requests for others wait until one is unused."""
+    """LoRAs in memory at a time; requests for others wait until one of them is unused."""
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class _StoryProgress:
     def __init__(self, story: Story) -> None:
         self._story = story
         self._frames: dict[int, float] = {}
-        """How much of each is drawn."""
+        """How much of each is generated."""
         self._done = 0
         self._per_cent = -1
 
@@ -69,7 +69,7 @@ class _StoryProgress:
             return None
         self._per_cent = int(100 * share)
         name, details = render_event(event, self._story, _small)
-        message = f"{self._done} of {len(self._frames)} frames drawn"
+        message = f"{self._done} of {len(self._frames)} frames generated"
         # Of an event of a job, `progress` is a figure.
         return JobUpdate("step" if name == "progress" else name, share, message, details)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from PIL import Image
 
 from core.deadline import Deadline
-from core.errors import Busy, DeadlineExceeded, GenerationFailed, JubakoError, LoadFailed
+from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed
 from core.events import Picture, Step
 from core.request import GenerationRequest
 from core.tasks import end
@@ -31,7 +31,7 @@ from storyboard.telemetry import recorded
 
 Emit = Callable[[StoryEvent], None]
 
-TOO_EARLY = " before the first frame was done"
+TOO_EARLY = "before the first frame was done"
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Maker:
         return story.model_copy(update=settled)
 
     async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
-        """Yield what happens, down to Finished; closing the generator stops all drawing.
+        """Yield what happens, down to Finished; closing the generator stops all generation.
 
         A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
         otherwise; DeadlineExceeded when no frame is done.
@@ -93,13 +93,8 @@ class Maker:
         emit(Finished(Storyboard(resolved.story, model, plan, frames.best, seconds, error, frames.warnings)))
 
     async def _planned(self, resolved: ResolvedStory, deadline: Deadline) -> Plan:
-        try:
-            async with asyncio.timeout(deadline.left_s) as limit:
-                return await self.planner.plan(resolved.plan_request)
-        except TimeoutError as error:
-            if not limit.expired():
-                raise
-            raise DeadlineExceeded(f"{deadline.exceeded().message}{TOO_EARLY}") from error
+        async with deadline.limiting(TOO_EARLY):
+            return await self.planner.plan(resolved.plan_request)
 
     def _resolved(self, story: Story) -> ResolvedStory:
         return resolve_story(story, self.settings, self.gateway.catalogue, self.scorers)
@@ -134,20 +129,20 @@ class _Frames:
         except TimeoutError:
             if not limit.expired():
                 raise
-            return self._late(deadline.exceeded().message)
+            return self._late(deadline)
         except BaseExceptionGroup as group:
             raise _first(group) from group
         return None
 
-    def _late(self, passed: str) -> str | None:
+    def _late(self, deadline: Deadline) -> str | None:
         """Deliver the frames that are there."""
         if not self._best:
-            raise DeadlineExceeded(f"{passed}{TOO_EARLY}")
+            raise deadline.exceeded(TOO_EARLY)
         for number in sorted(self._best.keys() - self._delivered):
             self._deliver(number)
         if len(self._best) < len(self._plan.scenes):
-            return f"{passed} with {len(self._best)} of {len(self._plan.scenes)} frames done"
-        self.warnings += (f"{passed} while frames were scored or generated again",)
+            return deadline.exceeded(f"with {len(self._best)} of {len(self._plan.scenes)} frames done").message
+        self.warnings += (deadline.exceeded("while frames were scored or generated again").message,)
         return None
 
     async def _generate_all(self) -> None:
@@ -181,7 +176,7 @@ class _Frames:
 
     async def _try(self, scene: Scene, request: GenerationRequest, attempt: int) -> float | None:
         """Generate a frame once and keep it if it is the best; return its score."""
-        frame = Frame(scene, request, await self._drawn(scene, request, attempt), None, attempt)
+        frame = Frame(scene, request, await self._generate(scene, request, attempt), None, attempt)
         # Before there is a score, for the deadline may pass meanwhile.
         self._keep(frame)
         score = await self._score(frame.picture, scene)
@@ -200,7 +195,7 @@ class _Frames:
         best = frame if before is None or frame.worth > before.worth else before
         self._best[frame.scene.number] = replace(best, tries=frame.tries)
 
-    async def _drawn(self, scene: Scene, request: GenerationRequest, attempt: int) -> Picture:
+    async def _generate(self, scene: Scene, request: GenerationRequest, attempt: int) -> Picture:
         try:
             async with aclosing(self._gateway.draw(request)) as events:
                 async for event in events:

@@ -27,12 +27,12 @@ SEED_BYTES = 4
 class ResolvedStory:
     story: Story
     entry: Entry
-    """The model that draws."""
+    """The model that generates the frames."""
     loras: tuple[Lora, ...]
     trigger: str
     scorer: ClipScorer
     threshold: float
-    """The score below which a frame is drawn again."""
+    """The score below which a frame is generated again."""
     max_tries: int
     reference_scale: float
 
@@ -72,7 +72,7 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
     """Complete a story with what the operator chose. Raises UnknownModel, InvalidRequest or NotInitialized."""
     entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
     if story.guided and entry.ip_adapter is None:
-        raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode draws with")
+        raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode needs")
     if story.reference_scale is not None and not story.guided:
         raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
@@ -98,7 +98,7 @@ def seed_of(seed: int, number: int, attempt: int) -> int:
 
 
 def _triggers(entry: Entry, loras: Sequence[Lora]) -> str:
-    """Return what the catalogue says to call the LoRAs up with."""
+    """Return the trigger words of the LoRAs, from the catalogue."""
     known = entry.choosable_loras
     return ", ".join(known[lora.name].trigger for lora in loras if lora.name in known and known[lora.name].trigger)
 

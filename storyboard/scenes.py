@@ -12,7 +12,7 @@ MIN_FRAMES, MAX_FRAMES = 6, 10
 
 @dataclass(frozen=True)
 class Scene:
-    """One frame to draw."""
+    """One frame to generate."""
 
     number: int
     """1 is the first."""
@@ -38,7 +38,7 @@ class PlanRequest:
     """0 to 1; planners that do not sample ignore it."""
     seed: int
     entry: Entry
-    """The model that will draw: its vocabulary, if it has one, bounds what prompts may say."""
+    """The model that will generate: its vocabulary, if it has one, bounds what prompts may say."""
     trigger: str = ""
     """Words that call the character's LoRA up; every prompt begins with them."""
 

@@ -24,7 +24,8 @@ class Story(BaseModel):
         Field(description="The story.", examples=["Aldar Kose tricks a merchant and steals his horse"])
     )
     use_ref_guided: bool = Field(
-        default=False, description="Draw all other frames after the first, for a character that stays the same."
+        default=False,
+        description="Use the first frame as the reference image of all others, so that the character stays the same.",
     )
     num_frames: int | None = Field(
         default=None, ge=MIN_FRAMES, le=MAX_FRAMES, description="Default: as many as the story needs."
@@ -38,7 +39,7 @@ class Story(BaseModel):
     )
     model: str | None = Field(default=None, description="Catalogue id. Default: the operator's model for stories.")
     loras: Loras = ()
-    """None named: the operator's character, if there is one."""
+    """Default: the operator's character, if there is one."""
     reference_image: OptionalImage = Field(
         default=None, description=f"{REFERENCE_IMAGE} All frames follow it, as with `use_ref_guided`."
     )
@@ -65,10 +66,10 @@ class Story(BaseModel):
 
     @property
     def guided(self) -> bool:
-        """Whether frames are drawn after a reference."""
+        """Whether frames follow a reference image."""
         return self.use_ref_guided or self.reference_image is not None
 
     @property
     def mode(self) -> str:
-        """The same, as the document says it: `simple` or `ref_guided`."""
+        """The name of the mode in the answer: `simple` or `ref_guided`."""
         return "ref_guided" if self.guided else "simple"

@@ -31,7 +31,7 @@ FRAMES = Histogram(
     "jubako_storyboard_frames", "Frames of a story", labelnames=["model"], buckets=(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 )
 TRIES = Histogram(
-    "jubako_storyboard_tries", "Times that a frame was drawn", labelnames=["model"], buckets=(1, 2, 3, 5, 10)
+    "jubako_storyboard_tries", "Times that a frame was generated", labelnames=["model"], buckets=(1, 2, 3, 5, 10)
 )
 CLIP_SCORE = Histogram(
     "jubako_storyboard_clip_score",
@@ -58,7 +58,7 @@ class StoryRecord:
             case FrameDone(frame=frame):
                 number, score = frame.scene.number, frame.clip_score
                 log.info(
-                    "storyboard: %d of %d frames drawn: frame %d, CLIP score %s, %d tries",
+                    "storyboard: %d of %d frames generated: frame %d, CLIP score %s, %d tries",
                     *(event.done, event.of, number, "unknown" if score is None else f"{score:.3f}", frame.tries),
                 )
             case Finished():

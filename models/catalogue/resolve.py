@@ -129,7 +129,7 @@ def _check_inputs(draft: Draft, limits: Limits) -> None:
 
 
 def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
-    # A picture can speak for itself; without one there is nothing to draw.
+    # An image can speak for itself; without one there is nothing to generate.
     if not draft.prompt.strip() and draft.camera is None and not draft.task.takes_image:
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
     if draft.negative_prompt.strip() and not entry.takes_negative_prompt:

@@ -36,14 +36,14 @@ def story_entry(settings: Settings, served: Catalogue) -> Entry:
 
 def _with_character(settings: Settings, served: Catalogue) -> Catalogue:
     """Name the LoRA at LORA_PATH among those of the stories' model; stories check that it exists."""
-    drawing = story_entry(settings, served)
+    storyteller = story_entry(settings, served)
     if settings.lora_path is None:
         return served
     character = LoraSpec(
         source=Source(path=settings.lora_path.expanduser().absolute()), description="The character of the storyboards."
     )
-    completed = drawing.model_copy(update={"loras": {**drawing.loras, CHARACTER: character}})
-    return Catalogue((completed if e is drawing else e for e in served.entries.values()), settings.aliases)
+    completed = storyteller.model_copy(update={"loras": {**storyteller.loras, CHARACTER: character}})
+    return Catalogue((completed if e is storyteller else e for e in served.entries.values()), settings.aliases)
 
 
 def text2image_model(settings: Settings, served: Catalogue) -> str:

@@ -26,7 +26,7 @@ def task_mistakes(task: Task, settings: TaskSettings, family: Family) -> Iterato
         yield f"defaults.guidance_scale: {defaults.guidance_scale} is not between {lowest} and {highest}"
     if task.takes_strength and int(defaults.num_inference_steps * defaults.strength) < 1:
         steps = defaults.num_inference_steps
-        yield f"defaults.strength: {defaults.strength} of {steps} steps leaves {task} none to draw"
+        yield f"defaults.strength: {defaults.strength} of {steps} steps leaves {task} no step"
     if task.is_video:
         yield from _frame_mistakes(defaults, limits, family)
 
@@ -47,7 +47,7 @@ def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:
     if not any(task.is_video for task in family.pipelines):
         given = [f"defaults.{field}" for field in sorted(defaults.model_fields_set & VIDEO_DEFAULTS)]
         given += [f"limits.{field}" for field in limits.model_fields_set & VIDEO_LIMITS]
-        yield from (f"{place}: {family.name} draws no videos" for place in given)
+        yield from (f"{place}: {family.name} generates no videos" for place in given)
 
 
 def _size_mistakes(defaults: Defaults, limits: Limits) -> Iterator[str]:

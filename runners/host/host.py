@@ -80,7 +80,7 @@ class Host:
                 if change.done() and life.state is ModelState.FAILED:
                     raise life.load_failed()
                 if deadline.passed and not life.ready:
-                    raise deadline.exceeded("the model was loading")
+                    raise deadline.exceeded("while the model was loading")
 
     # Operators.
 

@@ -61,7 +61,7 @@ class Preparations:
                 task = self._task(need, alone)
                 await asyncio.wait({task}, timeout=deadline.left_s)
                 if not task.done():
-                    raise deadline.exceeded(f"{need} was loading")
+                    raise deadline.exceeded(f"while {need} was loading")
                 if task.cancelled():
                     raise Cancelled("the model is being unloaded")
                 if error := task.result():

@@ -39,13 +39,13 @@ class StoryboardAnswer(BaseModel):
 
 
 def answer_of(board: Storyboard) -> StoryboardAnswer:
-    """Encode a storyboard. Takes time."""
+    """Encode a storyboard, which keeps a thread busy for a while."""
     files = (frame_file(frame, board.story.output_format) for frame in board.frames)
     return answer_with(board, [b64encode(file).decode() for file in files])
 
 
 def answer_with(board: Storyboard, images: list[str]) -> StoryboardAnswer:
-    """Describe a storyboard whose images are said otherwise, such as by names of files."""
+    """Describe a storyboard; `images` stand for its frames, in base64 or as names of files."""
     return StoryboardAnswer(
         success=board.error is None,
         story_prompt=board.story.prompt,
@@ -75,5 +75,5 @@ def frame_answer(frame: Frame, image: str) -> FrameAnswer:
 
 
 def frame_file(frame: Frame, output_format: str) -> bytes:
-    """Write a frame as a file that carries the parameters that it was drawn with."""
+    """Write a frame as a file that carries the parameters that it was generated with."""
     return encode_result(frame.request, frame.picture, OutputFormat(output_format), QUALITY)

@@ -10,7 +10,7 @@ from storyboard.files.lettering import font_for, lines_of
 from storyboard.frames import Frame, Storyboard
 
 CELL_PX = 320
-"""Width of a frame on the sheet, whatever it was drawn in."""
+"""Width of a frame on the sheet, whatever size it was generated in."""
 GAP_PX = 28
 MARGIN_PX = 44
 CAPTION_PX, CAPTION_LINES, CAPTION_LEADING_PX = 17, 3, 23

@@ -1,4 +1,4 @@
-"""Scenes in the words of a model that draws one thing on a coloured background, such as the miniature.
+"""Scenes in the words of a model that can draw one thing on a coloured background, such as the miniature.
 
 The hero is played by one of the things it can draw, the same in all frames but those whose beat names another thing;
 places and moods become colours. A trigger takes the hero's part: it calls up a character that the model was taught.

@@ -118,7 +118,7 @@ class FreeOutline(_Outline):
 
 
 class CastOutline(_Outline):
-    """For models that draw one thing on one colour; the language model may name no others."""
+    """For models that can draw one thing on one colour; the language model may name no others."""
 
     def __init__(self, request: PlanRequest, vocabulary: Vocabulary) -> None:
         # A trigger is a character of its own, and in all pictures.

@@ -57,7 +57,7 @@ class ClipHost:
 
 
 def _compute_on_one_core() -> None:
-    """Frames are scored while others are drawn; two teams of threads on the same cores wait for each other."""
+    """Frames are scored while others are generated; two teams of threads on the same cores wait for each other."""
     import torch
 
     torch.set_num_threads(1)

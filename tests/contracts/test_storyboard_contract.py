@@ -282,7 +282,7 @@ class TestJobs:
         names = [event.name for event in told]
         assert names[-1] == "completed"
         frames = [event.data for event in told if event.name == "frame"]
-        assert [frame["message"] for frame in frames] == [f"{n} of 6 frames drawn" for n in range(1, 7)]
+        assert [frame["message"] for frame in frames] == [f"{n} of 6 frames generated" for n in range(1, 7)]
         assert frames[0]["image"].startswith("data:image/jpeg;base64,")
         progress = [event.data["progress"] for event in told]
         assert progress == sorted(progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -37,7 +38,7 @@ def test_one_that_has_passed_is_an_error_which_quotes_the_callers_figure() -> No
     assert deadline.left_s == 0
     with pytest.raises(DeadlineExceeded, match=r"^deadline_s: 2.5 s have passed$"):
         deadline.remaining(request(deadline_s=2.5))
-    assert deadline.exceeded("the model was loading").message == (
+    assert deadline.exceeded("while the model was loading").message == (
         "deadline_s: 2.5 s have passed while the model was loading"
     )
 
@@ -48,3 +49,20 @@ def test_without_seconds_it_never_passes() -> None:
     assert deadline.left_s == float("inf")
     asked = request()
     assert deadline.remaining(asked) is asked
+
+
+async def test_it_limits_what_a_block_awaits() -> None:
+    with pytest.raises(DeadlineExceeded, match=r"^deadline_s: 0.01 s have passed before the end$"):
+        async with Deadline(0.01).limiting("before the end"):
+            await asyncio.Event().wait()
+
+
+async def test_a_timeout_of_the_block_itself_stays_one() -> None:
+    with pytest.raises(TimeoutError, match="its own"):
+        async with Deadline(60).limiting("before the end"):
+            raise TimeoutError("its own")
+
+
+async def test_without_seconds_it_limits_nothing() -> None:
+    async with Deadline(None).limiting("before the end"):
+        await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""Families: which diffusers pipelines draw which task, and which of their modules share batches.
+"""Families: which diffusers pipelines do which task, and which of their modules share batches.
 
 A family is a declaration, not a subclass. The engine reads it; nothing here imports torch or diffusers.
 """

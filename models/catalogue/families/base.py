@@ -23,7 +23,7 @@ class Stage(IntEnum):
     DECODE = 1
     DENOISE = 2
     CONTROL = 3
-    """What a denoiser call waits for at each step. Gone before it, so that steps under different ControlNets share."""
+    """Calls that the denoiser waits for at each step; first, so that steps under different ControlNets share."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,10 @@ class Family:
 
     name: str
     pipelines: Mapping[Task, str]
-    """The diffusers class that draws each task."""
+    """The diffusers class for each task."""
     parts: tuple[Part, ...]
     schedulers: Mapping[str, SchedulerSpec]
-    """The samplers it can be drawn with, by name."""
+    """The samplers it can be sampled with, by name."""
     size_multiple_px: int
     """Width and height must be multiples of this: VAE factor times the denoiser's own downsampling."""
     denoiser: str = "transformer"
@@ -132,7 +132,7 @@ class Family:
     max_images: int = 1
     """Input images of one edit."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
-    """The diffusers class that draws each task under a ControlNet."""
+    """The diffusers class for each task under a ControlNet."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
     components: Mapping[str, str] = field(default_factory=dict)
@@ -143,4 +143,4 @@ class Family:
     prepare: str | None = None
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
     guided_above: float = 1.0
-    """Guidance up to this is none, and a negative prompt has no effect."""
+    """Up to this scale there is no guidance, and a negative prompt has no effect."""

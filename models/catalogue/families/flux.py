@@ -32,8 +32,8 @@ def _schnell_arguments(request: GenerationRequest) -> dict[str, Any]:
 def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
     """Draw in the size of the request, and show the model its image in as many pixels.
 
-    Left alone, the pipeline draws about a megapixel in the proportions of `width` and `height`, and always squeezes the
-    image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
+    Left alone, the pipeline generates about a megapixel in the proportions of `width` and `height`, and always
+    squeezes the image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
     """
     return {
         **_arguments(request),

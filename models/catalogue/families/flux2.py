@@ -1,4 +1,4 @@
-"""FLUX.2 klein: draws from text, and edits one or several images, with one set of weights."""
+"""FLUX.2 klein: generates from text, and edits one or several images, with one set of weights."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ TRANSFORMER = Part(
     padding_mask="encoder_hidden_states_mask",
 )
 PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
-# The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they draw.
+# The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
 PROCESSOR = "models.weights.qwen_vision:load_processor"

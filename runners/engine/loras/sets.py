@@ -29,7 +29,7 @@ LoraSet = tuple[Lora, ...]
 class LoraSets:
     """The LoRAs of one model: which are resident, and what sets of them are in each module.
 
-    All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are being drawn.
+    All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are in progress.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, specs: Mapping[str, LoraSpec], most: int) -> None:
