@@ -152,10 +152,10 @@ inpainting_app = contract_app("Inpainting server", router, inpainting_refusal)
 
 def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
     max_px = settings().max_image_px
-    parameters = form.model_dump(exclude={*FILES, "num_generations"})
     try:
-        return Draft(
-            **{**parameters, "model": form.model or _first_able(gateway, form.method)},
+        return Draft.of(
+            form,
+            model=form.model or _first_able(gateway, form.method),
             task=Task.INPAINT,
             image=decode_image(form.input_image, "input_image", max_px),
             mask=decode_mask(form.mask_image, "mask_image", max_px),

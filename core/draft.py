@@ -7,7 +7,7 @@ hold for any model; what one model allows is in its catalogue entry, and `models
 from __future__ import annotations
 
 import json
-from typing import Annotated, Optional
+from typing import Annotated, Any, Optional
 
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
@@ -152,3 +152,9 @@ class Draft(Parameters):
     iterations: Iterations = None
     progress: Progress = False
     preview_every: PreviewEvery = 0
+
+    @classmethod
+    def of(cls, form: BaseModel, **fields: Any) -> Draft:
+        """Return the draft of a contract's form: the fields that both have, and those that the contract translates."""
+        shared = {name: getattr(form, name) for name in Draft.model_fields if name in type(form).model_fields}
+        return Draft(**{**shared, **fields})

@@ -51,19 +51,17 @@ class ResolvedStory:
     def draft(self, scene: Scene, attempt: int, reference: Image.Image | None) -> Draft:
         """Return what is asked of the model for one try of one frame."""
         story = self.story
-        return Draft(
+        return Draft.of(
+            story,
             prompt=scene.prompt,
-            negative_prompt=story.negative_prompt,
             model=self.entry.id,
-            width=story.width,
-            height=story.height,
-            num_inference_steps=story.num_inference_steps,
-            guidance_scale=story.guidance_scale,
             seed=seed_of(story.seed, scene.number, attempt),
             loras=self.loras,
             reference_image=reference,
             reference_scale=None if reference is None else self.reference_scale,
-            priority=story.priority,
+            # A story's frames are images, and its deadline is for all of them.
+            num_frames=None,
+            deadline_s=None,
             progress=True,
         )
 

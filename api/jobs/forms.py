@@ -52,7 +52,7 @@ class JobForm(Draft):
 
     @property
     def draft(self) -> Draft:
-        return Draft(**{name: getattr(self, name) for name in Draft.model_fields})
+        return Draft.of(self)
 
 
 async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:

@@ -69,20 +69,16 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
     width, height = form.sides
     settings = entry.tasks[task]
     try:
-        return Draft(
+        return Draft.of(
+            form,
             task=task,
             model=entry.id,
             prompt=form.prompt if isinstance(form, GenerationForm | EditForm) else "",
-            negative_prompt=form.negative_prompt,
             width=width,
             height=height,
             num_inference_steps=_steps(form, settings),
             guidance_scale=_guidance_scale(form),
-            seed=form.seed,
             num_images=form.n,
-            scheduler=form.scheduler,
-            loras=form.loras,
-            priority=form.priority,
             strength=_strength(form, settings, task),
             progress=progress,
             **_images(form, entry, task),
@@ -121,7 +117,7 @@ def _images(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
     if not isinstance(form, EditForm | VariationForm):
         return {}
     if task is Task.EDIT:
-        return {"images": form.image}
+        return {"images": form.image, "image": None}
     if len(form.image) > 1:
         raise InvalidRequest(
             "image", f"{len(form.image)} were given; {entry.id} does {task.value}, which starts from one image"

@@ -83,8 +83,7 @@ class PictureForm(Form, Encoding, Parameters):
 
     @property
     def draft(self) -> Draft:
-        fields = {name: getattr(self, name) for name in Draft.model_fields if name in type(self).model_fields}
-        return Draft(**fields)
+        return Draft.of(self)
 
     @property
     def file_format(self) -> OutputFormat:

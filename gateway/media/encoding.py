@@ -22,6 +22,8 @@ from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
 """zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""
+_ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every"}
+_IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 _COMMENT_PREFIX = b"UNICODE\x00"
 
 
@@ -58,25 +60,23 @@ def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     """Return the fields of a request that generates this one result again, given the same input images."""
     # A field that the request does not use would be refused.
+    diffuses = request.method is Method.DIFFUSION
     used = {
-        "strength": request.task.takes_strength and request.method is Method.DIFFUSION,
+        "num_inference_steps": diffuses,
+        "guidance_scale": diffuses,
+        "scheduler": diffuses,
+        "strength": diffuses and request.task.takes_strength,
         "num_frames": request.task.is_video,
         "fps": request.task.is_video,
         "loras": bool(request.loras),
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
-        "method": request.method is Method.TOKEN_OPT,
-        "iterations": request.method is Method.TOKEN_OPT,
+        "method": not diffuses,
+        "iterations": not diffuses,
     }
-    fields: dict[str, Any] = request.model_dump(
-        mode="json",
-        include={
-            *("model", "task", "prompt", "negative_prompt", "width", "height"),
-            *(() if used["method"] else ("num_inference_steps", "guidance_scale", "scheduler")),
-            *(name for name, is_used in used.items() if is_used),
-        },
-    )
+    unused = {name for name, is_used in used.items() if not is_used}
+    fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
     return {**fields, "seed": result.seed}
 
 
