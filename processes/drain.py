@@ -79,7 +79,8 @@ class Drain:
         self._watch_over_end()
         work_ends_at_s = time.monotonic() + self._seconds - ENDING_S
         if serve_until is not None:
-            await self._unless_hurried(serve_until(), self._seconds)
+            # Even in a hurry: callers of what depends on this process hear of its own end, and not of a lost runner.
+            await self._unless_hurried(serve_until(), self._seconds, grace_s=ENDING_S)
         self.refusing = True
         left_s = max(0.0, work_ends_at_s - time.monotonic())
         if not await self._unless_hurried(self._all_finished(others), left_s):
@@ -88,11 +89,16 @@ class Drain:
     async def _all_finished(self, others: tuple[Wait, ...]) -> None:
         await asyncio.gather(self.in_hand.finished(), *(other() for other in others))
 
-    async def _unless_hurried(self, work: Coroutine[Any, Any, None], timeout_s: float) -> bool:
-        """Wait until the work is done, the time for it is over, or SIGINT arrives; return whether it is done."""
+    async def _unless_hurried(self, work: Coroutine[Any, Any, None], timeout_s: float, grace_s: float = 0.0) -> bool:
+        """Wait until the work is done, its time is over, or SIGINT arrived `grace_s` ago; return whether it is done."""
+
+        async def hurry() -> None:
+            await self._hurried.wait()
+            await asyncio.sleep(grace_s)
+
         try:
             async with asyncio.timeout(timeout_s):
-                await first_of(work, self._hurried.wait(), _Hurried())
+                await first_of(work, hurry(), _Hurried())
         except (TimeoutError, _Hurried):
             return False
         except Exception:

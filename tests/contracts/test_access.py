@@ -27,6 +27,7 @@ from settings.sections.access import AccessOptions
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.replica import Replica, replica
 from tests.support.serving import ROOT, parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.web import WEB, client_of
 
 ALICE, BOB, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody"))
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
@@ -167,7 +168,7 @@ def closed(folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def http(closed: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=closed, timeout=120) as client:
+    with client_of(closed) as client:
         yield client
 
 
@@ -314,4 +315,4 @@ class TestReplicas:
 
     @staticmethod
     def ask(server: Replica) -> httpx.Response:
-        return httpx.post(f"{server.url}/text_to_image", json=RED_APPLE, timeout=60)
+        return WEB.post(f"{server.url}/text_to_image", json=RED_APPLE, timeout=60)

@@ -9,13 +9,13 @@ import sys
 from io import BytesIO
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
 
 from client import GenerationError, Way, chosen_way, generate_inpainting
 from tests.support.serving import CATALOGUE, ROOT, free_port, half_mask, photo, png, serving_environment
+from tests.support.web import WEB
 
 VARIABLES = ("TOKENOPT_RUNPOD_URL", "TOKENOPT_ENABLE_GPU", "TOKENOPT_USE_DUMMY_GENERATION", "TTO_JOBS_ROOT_ABSOLUTE")
 DRAW = """
@@ -147,7 +147,7 @@ def test_in_process_it_draws_what_the_server_draws(
     assert "torch" in lines[-1]
     form = {"prompt": "a red apple", "seed": "3", "num_generations": "2"}
     uploads = {"input_image": files[0].read_bytes(), "mask_image": files[1].read_bytes()}
-    answer = httpx.post(f"{server}/generate-inpainting", data=form, files=uploads, timeout=60).json()
+    answer = WEB.post(f"{server}/generate-inpainting", data=form, files=uploads, timeout=60).json()
     remote = [np.asarray(_picture(result)).astype(int) for result in answer["results"]]
     local = [np.asarray(Image.open(line)).astype(int) for line in lines[:2]]
     # Their batches differ, so sums are rounded otherwise.

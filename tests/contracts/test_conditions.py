@@ -13,6 +13,7 @@ from PIL import Image
 
 from tests.support.drawing import largest_difference
 from tests.support.serving import half_mask, photo, png
+from tests.support.web import client_of
 
 ASKED = {"prompt": "a red apple", "seed": "7"}
 EDGES = {"control_image": png(half_mask())}
@@ -21,7 +22,7 @@ REFERENCE = {"reference_image": png(photo(100, 80))}
 
 @pytest.fixture(scope="module")
 def http(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, timeout=120) as client:
+    with client_of(server) as client:
         yield client
 
 

@@ -24,6 +24,7 @@ from PIL import Image
 from tests.support.metadata import read_comment, read_parameters
 from tests.support.pickles import PICKLE, Attack
 from tests.support.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
+from tests.support.web import WEB, client_of
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
 A_VIDEO = {**RED_APPLE, "model": "tiny-video"}
@@ -32,7 +33,7 @@ ENDLESS = {**RED_APPLE, "num_inference_steps": 900, "width": 128}
 
 @pytest.fixture(scope="module")
 def http(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, timeout=120) as client:
+    with client_of(server) as client:
         yield client
 
 
@@ -414,7 +415,7 @@ class TestLeaving:
 
     def test_from_a_picture(self, http: httpx.Client, server: str) -> None:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{server}/text_to_image", json=ENDLESS, timeout=1)
+            WEB.post(f"{server}/text_to_image", json=ENDLESS, timeout=1)
         wait_for(lambda: self.running(http) == 0, timeout_s=5)
 
     def test_from_a_stream(self, http: httpx.Client) -> None:
@@ -523,6 +524,6 @@ def test_the_gateway_reads_no_pickles(server: str, tmp_path: Path) -> None:
     file = tmp_path / "touched"
     for path in ("/text_to_image", "/stream"):
         body = pickle.dumps({"prompt": Attack(file)})
-        answer = httpx.post(f"{server}{path}", headers={"Content-Type": PICKLE}, content=body)
+        answer = WEB.post(f"{server}{path}", headers={"Content-Type": PICKLE}, content=body)
         assert answer.status_code >= 400, json.dumps(dict(answer.headers))
     assert not file.exists()

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.support.replica import Replica, replica
 from tests.support.serving import half_mask, photo, png, write_tiny_catalogue
+from tests.support.web import client_of
 
 PREFIXES = ["", "/inpainting"]
 ODD = (201, 155)
@@ -33,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
 
 @pytest.fixture
 def http(server: Replica) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=120) as client:
+    with client_of(server.url) as client:
         yield client
 
 

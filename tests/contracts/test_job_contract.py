@@ -19,6 +19,7 @@ from tests.support.object_store import object_store
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.replica import Replica, replica
 from tests.support.serving import parse_events, photo, png, wait_for, write_tiny_catalogue
+from tests.support.web import WEB, client_of
 
 SECRET = "a secret of at least sixteen"
 FINAL = ("completed", "failed", "cancelled")
@@ -48,7 +49,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
 
 @pytest.fixture
 def http(server: Replica) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with client_of(server.url) as client:
         yield client
 
 
@@ -106,7 +107,7 @@ class TestTheDocument:
         assert status["message"] == "Generation completed successfully"
         assert f"/generations/{status['created_at'][:4]}" in status["result_url"]
         assert f"_{answer['session_id']}.png" in status["result_url"]
-        picture = Image.open(BytesIO(httpx.get(status["result_url"]).content))
+        picture = Image.open(BytesIO(WEB.get(status["result_url"]).content))
         assert picture.size == ((128, 64) if "t2i" in command else (64, 64))
 
     def _run(self, command: str, server: Replica, folder: Path) -> dict[str, Any]:
@@ -117,7 +118,7 @@ class TestTheDocument:
 
     def test_its_defaults_hold(self, http: httpx.Client) -> None:
         done = ended(http, submit(http))
-        parameters = Image.open(BytesIO(httpx.get(done["result_url"]).content)).info["parameters"]
+        parameters = Image.open(BytesIO(WEB.get(done["result_url"]).content)).info["parameters"]
         assert json.loads(parameters)["num_inference_steps"] == 50
         assert json.loads(parameters)["guidance_scale"] == 7.5
 

@@ -28,6 +28,7 @@ from jobs.errors import TooManyJobs
 from tests.support.metadata import read_parameters
 from tests.support.replica import Replica, replica
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
+from tests.support.web import WEB
 from tests.tiny.flux2 import tiny_flux2_klein
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
@@ -181,7 +182,7 @@ class TestGenerations:
         assert len(set(urls)) == 2
         for url in urls:
             assert url.startswith(f"{server.url}/files/generations/")
-            file = httpx.get(url)
+            file = WEB.get(url)
             assert file.headers["content-type"] == "image/webp"
             assert Image.open(BytesIO(file.content)).size == (64, 64)
 
@@ -253,7 +254,7 @@ class TestStreams:
     def test_leaving_cancels(self, server: Replica) -> None:
         body = {**RED_APPLE, "num_inference_steps": 900, "size": "128x64"}
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(f"{server.url}/v1/images/generations", json=body, timeout=1)
+            WEB.post(f"{server.url}/v1/images/generations", json=body, timeout=1)
         wait_for(lambda: running(server) == 0, timeout_s=5)
 
 
@@ -275,7 +276,7 @@ class TestEdits:
         )
         white = Image.new("L", (64, 64))
         white.paste(255, (32, 0, 64, 64))
-        ours = httpx.post(
+        ours = WEB.post(
             f"{server.url}/inpaint",
             files={"image": png(photo()), "mask": png(white)},
             data={**RED_APPLE, "seed": "7", "strength": "1.0"},
@@ -406,7 +407,7 @@ class TestErrors:
         ],
     )
     def test_bad_bodies(self, path: str, sent: dict[str, Any], param: str | None, server: Replica) -> None:
-        answer = httpx.post(f"{server.url}/v1/images/{path}", timeout=60, **sent)
+        answer = WEB.post(f"{server.url}/v1/images/{path}", timeout=60, **sent)
         assert answer.status_code == 400, answer.text
         assert answer.json()["error"]["param"] == param
         assert answer.json()["error"]["type"] == "invalid_request_error"
@@ -446,7 +447,7 @@ class TestErrors:
         assert answer.json()["error"]["type"] == "invalid_request_error"
 
     def test_a_body_that_is_too_large(self, server: Replica) -> None:
-        answer = httpx.post(f"{server.url}/v1/images/generations", content=b" " * (MAX_UPLOAD_BYTES + 1))
+        answer = WEB.post(f"{server.url}/v1/images/generations", content=b" " * (MAX_UPLOAD_BYTES + 1))
         assert (answer.status_code, answer.json()["error"]["code"]) == (413, "too_large")
 
 
@@ -585,8 +586,8 @@ class TestTheDocument:
 
     def test_what_it_says_is_not_supported_is_refused(self, prefix: str, server: Replica) -> None:
         address = f"{server.url}{prefix}/v1/images"
-        generated = httpx.post(f"{address}/generations", json={"prompt": "x"})
-        varied = httpx.post(f"{address}/variations", files={"image": png(photo())})
+        generated = WEB.post(f"{address}/generations", json={"prompt": "x"})
+        varied = WEB.post(f"{address}/variations", files={"image": png(photo())})
         assert [answer.json()["error"]["code"] for answer in (generated, varied)] == ["unsupported_task"] * 2
 
     def test_its_pages(self, prefix: str, server: Replica) -> None:

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator
 from io import BytesIO
 
-import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,6 +14,7 @@ from models.catalogue.served import CHARACTER
 from tests.support.replica import Replica, replica
 from tests.support.serving import half_mask, photo, png, wait_for
 from tests.support.stories import write_story_catalogue
+from tests.support.web import WEB
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
 
 
 def test_inpainting_returns_dummy_images(server: Replica) -> None:
-    answer = httpx.post(
+    answer = WEB.post(
         f"{server.url}/generate-inpainting",
         data={"prompt": "a red apple", "num_generations": "2", "seed": "1"},
         files={"input_image": png(photo()), "mask_image": png(half_mask())},
@@ -47,7 +47,7 @@ def test_inpainting_returns_dummy_images(server: Replica) -> None:
 
 
 def test_an_unmanaged_server_moves_nothing(server: Replica) -> None:
-    answer = httpx.post(f"{server.url}/pipeline/select-device", json={"device": "CPU"}, timeout=60)
+    answer = WEB.post(f"{server.url}/pipeline/select-device", json={"device": "CPU"}, timeout=60)
     assert answer.json()["status"] == "success", "the model is there already"
 
 
@@ -60,7 +60,7 @@ def test_the_pipeline_has_not_run_before_the_first_request(server: Replica) -> N
 
 def test_a_lora_that_is_not_there_is_the_storyboard_documents_error(server: Replica) -> None:
     assert server.get("/storyboard/health").json()["lora_path"] == "outputs/checkpoints/final"
-    answer = httpx.post(f"{server.url}/generate", json={"prompt": "Aldar Kose tricks a merchant"}, timeout=60)
+    answer = WEB.post(f"{server.url}/generate", json={"prompt": "Aldar Kose tricks a merchant"}, timeout=60)
     assert answer.status_code == 503
     assert answer.json()["detail"] == "Generator not initialized. Set LORA_PATH environment variable."
     assert "there is no such file or folder" in answer.json()["reason"]

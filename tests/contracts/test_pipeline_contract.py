@@ -19,6 +19,7 @@ from runners.state import ModelState, RunnerState
 from settings import Settings
 from tests.support.replica import Replica, replica
 from tests.support.serving import ROOT, SIZE_PX, wait_for, write_tiny_catalogue
+from tests.support.web import client_of
 
 STARTED = {"status": "success", "message": "Pipeline execution started in background."}
 NOT_STARTED = {
@@ -39,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
 
 @pytest.fixture
 def http(server: Replica) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with client_of(server.url) as client:
         yield client
 
 

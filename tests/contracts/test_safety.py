@@ -22,6 +22,7 @@ from gateway.safety.service import label_scores, safety_services
 from gateway.safety.words import BlockedWords, read_blocked_words
 from settings.sections.safety import SafetyOptions
 from tests.support.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
+from tests.support.web import client_of
 
 nudenet = pytest.importorskip("nudenet", reason="needs the extra `safety`")
 
@@ -170,7 +171,7 @@ def strict(folder: Path) -> Iterator[httpx.Client]:
     settings = {"models": "tiny", "safety": "image", "safety_threshold": EVERYTHING}
     with (
         serving(write_tiny_catalogue(folder), folder / "log", **settings) as url,
-        httpx.Client(base_url=url, timeout=120) as client,
+        client_of(url) as client,
     ):
         yield client
 
@@ -207,7 +208,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Iterator[ht
     settings = {"models": "tiny", "safety": "both", "blocked_words": str(folder / "words")}
     with (
         serving(write_tiny_catalogue(own), own / "log", **settings) as url,
-        httpx.Client(base_url=url, timeout=120) as client,
+        client_of(url) as client,
     ):
         yield client
 

@@ -14,6 +14,7 @@ from settings import Settings
 from storage.client import open_storage
 from storage.keys import input_key, result_key
 from tests.support.serving import STORAGE
+from tests.support.web import client_of
 
 SESSION = "550e8400-e29b-41d4-a716-446655440000"
 ACCEPTED = datetime(2025, 1, 4, 12, 5, 30, tzinfo=UTC)
@@ -21,7 +22,7 @@ ACCEPTED = datetime(2025, 1, 4, 12, 5, 30, tzinfo=UTC)
 
 @pytest.fixture
 def http(server: str) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server, timeout=120) as client:
+    with client_of(server) as client:
         yield client
 
 

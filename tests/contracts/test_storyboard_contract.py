@@ -22,6 +22,7 @@ from api.storyboard.forms import Shape
 from tests.support.replica import Replica, replica
 from tests.support.serving import ServerEvent, parse_events, photo, png, wait_for
 from tests.support.stories import write_story_catalogue
+from tests.support.web import client_of
 
 STORY = "Aldar Kose tricks a merchant and steals his horse"
 FAST = {"num_frames": 6, "num_inference_steps": 4, "max_tries": 1}
@@ -40,7 +41,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
 
 @pytest.fixture
 def http(server: Replica) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=120) as client:
+    with client_of(server.url) as client:
         yield client
 
 

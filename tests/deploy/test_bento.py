@@ -19,6 +19,7 @@ from PIL import Image
 from deploy.packing import BASE_IMAGE, UV, BuildArguments, image_of
 from tests.support.judged import seen_in
 from tests.support.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 LARGEST_BYTES = 40_000_000
 """Of a Bento that carries nothing but the embedded model."""
@@ -63,7 +64,7 @@ class Store:
     def _ready(self, server: subprocess.Popen[bytes], port: int) -> bool:
         assert server.poll() is None, (self.folder / "log").read_text()[-5000:]
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
+            return WEB.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
         except httpx.TransportError:
             return False
 
@@ -84,13 +85,13 @@ def plain(store: Store) -> Path:
 
 
 def drawn(url: str, prompt: str) -> Image.Image:
-    answer = httpx.post(f"{url}/text_to_image", json={"prompt": prompt, "seed": 1}, timeout=120)
+    answer = WEB.post(f"{url}/text_to_image", json={"prompt": prompt, "seed": 1}, timeout=120)
     assert answer.status_code == 200, answer.text
     return Image.open(BytesIO(answer.content))
 
 
 def served(url: str) -> list[str]:
-    models: list[dict[str, Any]] = httpx.get(f"{url}/models", timeout=60).json()["models"]
+    models: list[dict[str, Any]] = WEB.get(f"{url}/models", timeout=60).json()["models"]
     return [model["id"] for model in models]
 
 

@@ -23,6 +23,7 @@ from settings import Settings, refuse_unknown_variables
 from storage.client import open_storage
 from tests.support.compose import compose
 from tests.support.serving import free_port, wait_for
+from tests.support.web import WEB
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -275,7 +276,7 @@ def store(services: dict[str, Service], tmp_path: Path) -> Iterator[str]:
 
 def _is_healthy(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return WEB.get(url).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -17,6 +17,7 @@ import yaml
 
 from tests.support.replica import Replica, replica
 from tests.support.serving import free_port, wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "jubako.json").read_text())
@@ -57,7 +58,7 @@ class Prometheus:
         self._url = url
 
     def values(self, expression: str) -> list[float]:
-        answer = httpx.get(f"{self._url}/api/v1/query", params={"query": expression}).json()
+        answer = WEB.get(f"{self._url}/api/v1/query", params={"query": expression}).json()
         assert answer["status"] == "success", answer
         return [float(sample["value"][1]) for sample in answer["data"]["result"]]
 
@@ -115,10 +116,10 @@ def _wait_for_scrape(prometheus: Prometheus) -> None:
 
 def _use(server: Replica, seed: int) -> None:
     fields = {"prompt": "a red apple", "model": "tiny", "seed": seed}
-    assert httpx.post(f"{server.url}/text_to_image", json=fields, timeout=60).status_code == 200
-    assert httpx.post(f"{server.url}/text_to_image", json={**fields, "model": "none"}).status_code == 404
+    assert WEB.post(f"{server.url}/text_to_image", json=fields, timeout=60).status_code == 200
+    assert WEB.post(f"{server.url}/text_to_image", json={**fields, "model": "none"}).status_code == 404
     late = {**fields, "num_inference_steps": 900, "deadline_s": 0.05}
-    assert httpx.post(f"{server.url}/text_to_image", json=late, timeout=60).status_code == 504
+    assert WEB.post(f"{server.url}/text_to_image", json=late, timeout=60).status_code == 504
     # Nobody listens there.
     job = server.submit(seed=seed, webhook_url=f"http://127.0.0.1:{free_port()}/")
     wait_for(lambda: server.status(job)["status"] == "completed")
@@ -127,7 +128,7 @@ def _use(server: Replica, seed: int) -> None:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(url).status_code == 200
+        return WEB.get(url).status_code == 200
     except httpx.TransportError:
         return False
 

@@ -17,6 +17,7 @@ import pytest
 from tests.support.compose import compose
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.serving import ROOT, free_port, half_mask, photo, png, wait_for
+from tests.support.web import WEB
 
 Service = dict[str, Any]
 READY_TIMEOUT_S = 90.0
@@ -81,15 +82,15 @@ def _start(running: ExitStack, command: list[str], environment: dict[str, str], 
 def _is_ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> bool:
     assert process.poll() is None, (folder / f"log-{port}").read_text()[-3000:]
     try:
-        return httpx.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
+        return WEB.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
     except httpx.TransportError:
         return False
 
 
 def test_web_site_gets_its_inpainting(stack: str) -> None:
-    assert httpx.get(f"{stack}/health").status_code == 200
+    assert WEB.get(f"{stack}/health").status_code == 200
     files = {"input_image": png(photo(128, 128)), "mask_image": png(half_mask(128, 128))}
-    answer = httpx.post(
+    answer = WEB.post(
         f"{stack}/generate-inpainting",
         data={"prompt": "a red apple", "num_inference_steps": "2"},
         files=files,
@@ -100,15 +101,15 @@ def test_web_site_gets_its_inpainting(stack: str) -> None:
 
 
 def test_jobs_go_through_redis_to_the_runner(stack: str) -> None:
-    submitted = httpx.post(
+    submitted = WEB.post(
         f"{stack}/api/miniature/t2i", json={"prompt": "a red apple", "num_inference_steps": 2}, timeout=60
     )
     assert submitted.status_code == 200, submitted.text
     job = submitted.json()["session_id"]
-    wait_for(lambda: httpx.get(f"{stack}/api/{job}/status").json()["status"] == "completed")
+    wait_for(lambda: WEB.get(f"{stack}/api/{job}/status").json()["status"] == "completed")
 
 
 def test_both_show_their_own_figures(stack: str) -> None:
     """Prometheus asks both: who draws counts pictures, who speaks counts requests."""
-    wait_for(lambda: "jubako_jobs_waiting" in httpx.get(f"{stack}/metrics").text)
-    assert "jubako_images_total" not in httpx.get(f"{stack}/metrics").text
+    wait_for(lambda: "jubako_jobs_waiting" in WEB.get(f"{stack}/metrics").text)
+    assert "jubako_images_total" not in WEB.get(f"{stack}/metrics").text

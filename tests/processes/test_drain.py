@@ -20,6 +20,7 @@ from websockets.sync.client import connect
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.replica import Replica, replica
 from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 LONG = 900
 """Steps of a picture that takes seconds."""
@@ -55,7 +56,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 
 def draw(server: Replica, steps: int = 2) -> httpx.Response:
     body = {"prompt": "a red apple", "num_inference_steps": steps, "seed": 3}
-    return httpx.post(f"{server.url}/text_to_image", json=body, timeout=120)
+    return WEB.post(f"{server.url}/text_to_image", json=body, timeout=120)
 
 
 def in_hand(server: Replica) -> int:
@@ -77,7 +78,7 @@ def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Repl
     fields = {"prompt": "a red apple"}
     bodies = {}
     for path in ("/text_to_image", "/v1/images/generations", "/api/tiny/t2i", "/pipeline/generate"):
-        answer = httpx.post(f"{server.url}{path}", json=fields, timeout=60)
+        answer = WEB.post(f"{server.url}{path}", json=fields, timeout=60)
         assert (answer.status_code, answer.headers["connection"]) == (503, "close"), path
         assert int(answer.headers["retry-after"]) > 0
         bodies[path] = answer.json()

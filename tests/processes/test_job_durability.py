@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
 from tests.support.object_store import object_store
 from tests.support.redis_server import RedisServer, redis_server
 from tests.support.replica import Replica, replica
 from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 FINAL = ("completed", "failed", "cancelled")
 END_TIMEOUT_S = 200.0
@@ -59,7 +59,7 @@ def assert_done(server: Replica, ids: list[str]) -> list[dict[str, Any]]:
     done = ends(server, ids)
     assert Counter(body["status"] for body in done) == {"completed": len(ids)}, [b["error"] for b in done]
     assert all(len(body["results"]) == 1 for body in done)
-    assert {httpx.get(body["result_url"]).status_code for body in done} == {200}
+    assert {WEB.get(body["result_url"]).status_code for body in done} == {200}
     return done
 
 
@@ -100,7 +100,7 @@ def test_redis_may_restart(catalogue: Path, tmp_path: Path, redis: RedisServer) 
     with replica(catalogue, **jobs_file(tmp_path), JUBAKO_REDIS_URL=redis.url, JUBAKO_JOB_REDELIVERY_S="2") as server:
         ids = [server.submit(seed=seed, num_inference_steps=100) for seed in range(20)]
         redis.stop()
-        answer = httpx.post(f"{server.url}/api/tiny/t2i", json={"prompt": "a"}, timeout=60)
+        answer = WEB.post(f"{server.url}/api/tiny/t2i", json={"prompt": "a"}, timeout=60)
         assert answer.status_code == 503
         assert "Redis" in answer.json()["error"]
         assert server.get("/api/health").json()["redis"] == "disconnected"

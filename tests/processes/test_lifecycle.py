@@ -17,6 +17,7 @@ from PIL import Image
 
 from tests.support.drawing import largest_difference
 from tests.support.serving import parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.web import WEB, client_of
 
 ENDLESS = {"prompt": "a red apple", "num_inference_steps": 900, "width": 128}
 
@@ -32,7 +33,7 @@ def on_demand(catalogue: Path) -> Iterator[httpx.Client]:
     settings = {"models": "tiny,tiny-xl", "load": "demand", "memory_budget_gib": "0.15"}
     with (
         serving(catalogue, catalogue.parent / "demand.log", **settings) as url,
-        httpx.Client(base_url=url, timeout=120) as client,
+        client_of(url) as client,
     ):
         yield client
 
@@ -54,7 +55,7 @@ def roomy(catalogue: Path) -> Iterator[httpx.Client]:
     """A server of both with memory for both, loaded at the start."""
     with (
         serving(catalogue, catalogue.parent / "start.log", models="tiny,tiny-xl") as url,
-        httpx.Client(base_url=url, timeout=120) as client,
+        client_of(url) as client,
     ):
         yield client
 
@@ -216,10 +217,10 @@ def test_a_model_larger_than_the_budget_is_refused_with_both_figures_and_managin
 ) -> None:
     settings = {"models": "tiny,tiny-xl", "memory_budget_gib": "0.05", "manage": "false"}
     with serving(catalogue, catalogue.parent / "small.log", **settings) as url:
-        refused = httpx.post(f"{url}/text_to_image", json={"prompt": "a red apple"}, timeout=60)
+        refused = WEB.post(f"{url}/text_to_image", json={"prompt": "a red apple"}, timeout=60)
         assert (refused.status_code, refused.json()["code"]) == (503, "load_failed")
         assert "0.1 GiB" in refused.json()["error"]
         assert "0.05 GiB" in refused.json()["error"]
         assert int(refused.headers["retry-after"]) > 0
-        closed = httpx.post(f"{url}/models/tiny/load")
+        closed = WEB.post(f"{url}/models/tiny/load")
         assert (closed.status_code, closed.json()["code"]) == (403, "forbidden")

@@ -10,7 +10,6 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 import uvicorn
 
@@ -29,6 +28,7 @@ from tests.support.drawing import request
 from tests.support.pickles import PICKLE, Attack
 from tests.support.replica import Replica, replica
 from tests.support.serving import free_port, wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 KEY = "a key that runners share"
 TASKS = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT)
@@ -63,7 +63,7 @@ class TestTheDoor:
     @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer wrong"}, {"Authorization": KEY}])
     def test_who_has_not_the_key_is_turned_away(self, runner: Replica, headers: dict[str, str]) -> None:
         for path in ("/generate", "/state", "/load", "/unload", "/docs.json"):
-            assert httpx.post(f"{runner.url}{path}", headers=headers, json={}).status_code == 401
+            assert WEB.post(f"{runner.url}{path}", headers=headers, json={}).status_code == 401
         assert runner.get("/readyz").status_code == 200
 
     @pytest.mark.parametrize("path", ["/generate", "/state", "/load", "/unload"])
@@ -71,13 +71,13 @@ class TestTheDoor:
     def test_pickles_are_not_read(self, runner: Replica, path: str, media_type: str, tmp_path: Path) -> None:
         file = tmp_path / "touched"
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": media_type}
-        answer = httpx.post(f"{runner.url}{path}", headers=headers, content=pickle.dumps({"request": Attack(file)}))
+        answer = WEB.post(f"{runner.url}{path}", headers=headers, content=pickle.dumps({"request": Attack(file)}))
         assert answer.status_code == 415 or (answer.status_code >= 400 and media_type not in PICKLE)
         assert not file.exists()
 
     def test_what_is_too_long_is_not_read(self, runner: Replica) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}
-        unknown = httpx.post(f"{runner.url}/state", headers=headers, content=iter([b"{}"]))
+        unknown = WEB.post(f"{runner.url}/state", headers=headers, content=iter([b"{}"]))
         assert unknown.status_code == 411
         connection = HTTPConnection("127.0.0.1", runner.port, timeout=60)
         connection.request("POST", "/generate", headers=headers | {"Content-Length": str(2**30)})

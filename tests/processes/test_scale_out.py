@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -15,6 +14,7 @@ from tests.support.object_store import ObjectStore
 from tests.support.redis_server import RedisServer
 from tests.support.replica import Replica
 from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.web import WEB
 
 KEY = "a key that runners share"
 JOBS = 24
@@ -86,14 +86,14 @@ def _survives(servers: Mapping[str, Replica], threads: ThreadPoolExecutor) -> No
     wait_for(lambda: all(kept.status(i)["status"] == "completed" for i in ids), END_S)
     results = {kept.status(i)["result_url"] for i in ids}
     assert len(results) == JOBS
-    assert {httpx.get(url).status_code for url in results} == {200}
+    assert {WEB.get(url).status_code for url in results} == {200}
     # What was lost comes back, and is used again without a word from anybody.
     wait_for(lambda: _runners_ready(kept) == 2, END_S)
 
 
 def _drawn(gateway: Replica, seed: int) -> int:
     body = {"prompt": "a red apple", "num_inference_steps": 4, "seed": seed}
-    return httpx.post(f"{gateway.url}/text_to_image", json=body, timeout=60).status_code
+    return WEB.post(f"{gateway.url}/text_to_image", json=body, timeout=60).status_code
 
 
 def _runners_ready(gateway: Replica) -> int:

@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from tests.support.serving import ROOT, free_port, wait_for
+from tests.support.web import client_of
 
 LORA = ROOT / "models" / "miniature" / "loras" / "frame.safetensors"
 START_S = 240.0
@@ -42,7 +43,7 @@ def running(*command: str, folder: Path, log: Path, **variables: str) -> Iterato
             stderr=output,
         )
     try:
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120) as client:
+        with client_of(f"http://127.0.0.1:{port}") as client:
             wait_for(lambda: server.poll() is not None or is_loaded(client), START_S)
             assert server.poll() is None, log.read_text()
             yield client

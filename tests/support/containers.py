@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 
 from tests.support.serving import ROOT, free_port, wait_for
+from tests.support.web import WEB
 
 TOOLS = ("buildah", "debootstrap", "runc")
 USER = 1034
@@ -148,10 +149,10 @@ class Container:
         return subprocess.run(self._runc("exec", then=command), capture_output=True)
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=60)
+        return WEB.get(f"{self.url}{path}", timeout=60)
 
     def post(self, path: str, **fields: Any) -> httpx.Response:
-        return httpx.post(f"{self.url}{path}", json=fields, timeout=120)
+        return WEB.post(f"{self.url}{path}", json=fields, timeout=120)
 
     @contextmanager
     def stream(self, path: str, **fields: Any) -> Iterator[Iterator[str]]:

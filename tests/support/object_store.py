@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 
 from tests.support.background import Background
+from tests.support.web import WEB
 
 BUCKET = "image-generation-outputs"
 ACCESS_KEY_ID = "test-access-key"
@@ -45,7 +46,7 @@ class ObjectStore(Background):
 
     def answers(self) -> bool:
         try:
-            httpx.get(self.endpoint)
+            WEB.get(self.endpoint)
         except httpx.TransportError:
             return False
         return True

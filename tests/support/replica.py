@@ -15,6 +15,7 @@ import httpx
 import psutil
 
 from tests.support.serving import ROOT, free_port, serving_environment, wait_for
+from tests.support.web import WEB
 
 READY_TIMEOUT_S = 240.0
 
@@ -85,11 +86,11 @@ class Replica:
         return pid
 
     def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=60)
+        return WEB.get(f"{self.url}{path}", timeout=60)
 
     def submit(self, **fields: Any) -> str:
         """Submit a text-to-image job; return its id."""
-        answer = httpx.post(f"{self.url}/api/tiny/t2i", json={"prompt": "a red apple", **fields}, timeout=60)
+        answer = WEB.post(f"{self.url}/api/tiny/t2i", json={"prompt": "a red apple", **fields}, timeout=60)
         assert answer.status_code == 200, answer.text
         session_id: str = answer.json()["session_id"]
         return session_id

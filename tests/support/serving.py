@@ -22,6 +22,7 @@ import httpx
 import yaml
 from PIL import Image
 
+from tests.support.web import WEB
 from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan_ti2v
@@ -141,7 +142,7 @@ def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> N
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end and server.poll() is None:
         try:
-            if httpx.get(f"{url}/readyz", timeout=10).status_code == 200:
+            if WEB.get(f"{url}/readyz", timeout=10).status_code == 200:
                 return
         except httpx.TransportError:
             pass
