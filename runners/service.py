@@ -26,6 +26,7 @@ from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
+from processes.starting import importing
 from runners import wire
 from runners.host.door import RunnerDoor
 from runners.limits import EngineLimits, HostOptions
@@ -127,8 +128,9 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     class RunnerService:
         def __init__(self) -> None:
             # Every process of the server imports this module, but only runners should spend time and memory on torch.
-            from runners.host.host import Host
-            from runners.host.metrics import MetricsObserver
+            with importing():
+                from runners.host.host import Host
+                from runners.host.metrics import MetricsObserver
 
             self._host = Host(entry, limits, options, MetricsObserver(entry.id))
 
