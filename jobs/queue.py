@@ -12,14 +12,17 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
-from docket import Docket, Worker
 from redis.exceptions import RedisError
 
 from core.request import Priority
 from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable
+
+if TYPE_CHECKING:
+    from docket import Docket, Worker
 
 log = logging.getLogger("jubako.jobs")
 
@@ -46,6 +49,9 @@ class JobQueue:
         run: Callable[[str], Awaitable[None]],
         notify: Callable[[str, int], Awaitable[None]],
     ) -> None:
+        # All processes of a server import this module, and only gateways should spend half a second on docket.
+        from docket import Docket
+
         self._settings = settings
         self._dockets = {
             p: Docket(f"jubako-{p.name.lower()}", settings.url, execution_ttl=_RECORD_TTL) for p in Priority
@@ -62,6 +68,8 @@ class JobQueue:
 
     async def open(self) -> None:
         """Connect and start to take jobs."""
+        from docket import Worker
+
         for docket in (*self._dockets.values(), self._webhooks):
             await self._stack.enter_async_context(docket)
             for task in self._tasks(docket):

@@ -15,6 +15,7 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def server(served_folder: Path) -> Iterator[str]:
-    """The address of a real server of the models `tiny`, `tiny-xl` and `tiny-video`."""
-    with serving(write_tiny_catalogue(served_folder), served_folder / "log") as url:
+    """The address of a real server of `tiny`, `tiny-xl`, which the pipeline's contract uses, and `tiny-video`."""
+    pipeline = {"MODEL": "stable-diffusion-xl", "aliases": "stable-diffusion-xl=tiny-xl"}
+    with serving(write_tiny_catalogue(served_folder), served_folder / "log", **pipeline) as url:
         yield url

@@ -25,8 +25,16 @@ from core.request import GenerationRequest, Task
 from settings import Settings
 from settings.sections.access import AccessOptions
 from tests.support.redis_server import PASSWORD, redis_server
-from tests.support.replica import Replica, replica
-from tests.support.serving import ROOT, parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.replica import Replica
+from tests.support.serving import (
+    ROOT,
+    START_TIMEOUT_S,
+    free_port,
+    parse_events,
+    serving,
+    wait_for,
+    write_tiny_catalogue,
+)
 from tests.support.web import WEB, client_of
 
 ALICE, BOB, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody"))
@@ -304,8 +312,18 @@ class TestReplicas:
         catalogue = write_tiny_catalogue(tmp_path)
         with ExitStack() as stack:
             redis = stack.enter_context(redis_server(tmp_path))
-            options = {"JUBAKO_REDIS_URL": redis.url, "JUBAKO_RATE_REQUESTS_PER_MIN": "3"}
-            replicas = [stack.enter_context(replica(catalogue, **options)) for _ in range(2)]
+            # Requests count whether or not a model is there, and gateways without one start sooner.
+            away = {
+                "JUBAKO_RUNNERS": f"tiny=http://127.0.0.1:{free_port()}",
+                "JUBAKO_RUNNER_KEY": "a secret that they share",
+            }
+            options = {"JUBAKO_REDIS_URL": redis.url, "JUBAKO_RATE_REQUESTS_PER_MIN": "3", **away}
+            replicas = [Replica(catalogue, options) for _ in range(2)]
+            for each in replicas:
+                each.begin()
+                stack.callback(each.stop)
+            for each in replicas:
+                wait_for(each.answers, START_TIMEOUT_S)
             left = [self.ask(each).headers["x-ratelimit-remaining-requests"] for each in (*replicas, replicas[0])]
             assert left == ["2", "1", "0"]
             assert self.ask(replicas[1]).status_code == 429

@@ -17,8 +17,7 @@ from api.pipeline import device_named
 from models.catalogue.served import ignored_model, served_catalogue, text2image_model
 from runners.state import ModelState, RunnerState
 from settings import Settings
-from tests.support.replica import Replica, replica
-from tests.support.serving import ROOT, SIZE_PX, wait_for, write_tiny_catalogue
+from tests.support.serving import ROOT, SIZE_PX, wait_for
 from tests.support.web import client_of
 
 STARTED = {"status": "success", "message": "Pipeline execution started in background."}
@@ -29,18 +28,9 @@ NOT_STARTED = {
 PREFIXES = ["", "/text2image"]
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
-    """Two models, of which the document's variables name the second."""
-    catalogue = write_tiny_catalogue(tmp_path_factory.mktemp("pipeline"))
-    names = {"JUBAKO_MODELS": "tiny,tiny-xl", "JUBAKO_ALIASES": "stable-diffusion-xl=tiny-xl"}
-    with replica(catalogue, **names, MODEL="stable-diffusion-xl") as server:
-        yield server
-
-
 @pytest.fixture
-def http(server: Replica) -> Iterator[httpx.Client]:
-    with client_of(server.url) as client:
+def http(server: str) -> Iterator[httpx.Client]:
+    with client_of(server) as client:
         yield client
 
 
@@ -113,15 +103,6 @@ def test_mistakes_are_named_in_the_documents_shape(http: httpx.Client, path: str
     assert answer.status_code == 400
     assert answer.json()["status"] == "error"
     assert word in answer.json()["message"]
-
-
-def test_a_run_survives_a_restart(server: Replica, http: httpx.Client) -> None:
-    assert http.post("/pipeline/run", json={"prompt": "a red apple"}).json() == STARTED
-    server.kill()
-    server.start()
-    wait_for(lambda: not http.get("/pipeline/status").json()["running"])
-    assert http.get("/pipeline/status").json()["completed"]
-    assert http.get("/pipeline/image").status_code == 200
 
 
 def settings_of(monkeypatch: pytest.MonkeyPatch, **variables: str) -> Settings:

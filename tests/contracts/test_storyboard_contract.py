@@ -322,17 +322,6 @@ class TestJobs:
         answer = http.post("/api/miniature/storyboard", json={"prompt": "too short"})
         assert (answer.status_code, answer.json()["error"]) == (400, "prompt must be at least 10 characters")
 
-    def test_a_story_is_done_again_after_a_crash(self, server: Replica, http: httpx.Client) -> None:
-        reference = base64.b64encode(png(photo())).decode()
-        session_id = submit(http, "tiny-xl", num_inference_steps=60, reference_image=reference, max_tries=1)
-        wait_for(lambda: http.get(f"/api/{session_id}/status").json()["progress"] > 0)
-        server.kill()
-        server.start()
-        status = ended(http, session_id)
-        assert (status["status"], status["attempts"], len(status["results"])) == ("completed", 2, 8)
-        told = http.get(status["result_url"]).json()
-        assert (told["mode"], told["num_frames"]) == ("ref_guided", 6)
-
 
 def submit(http: httpx.Client, model: str = "miniature", **fields: Any) -> str:
     answer = http.post(f"/api/{model}/storyboard", json={"prompt": STORY, **FAST, **fields})

@@ -123,7 +123,7 @@ def test_told_to_stop_it_drains_and_its_jobs_go_on_in_the_next(built: Built, tmp
         with server.stream("/stream", num_inference_steps=LONG // 3, priority=0, **RED_APPLE) as lines:
             assert "event: started" in lines
             told = time.monotonic()
-            server.tell_to_stop()
+            server.ask_to_stop()
             wait_for(lambda: server.get("/readyz").status_code == 503)
             refused = server.post("/text_to_image", **RED_APPLE)
             assert refused.status_code == 503

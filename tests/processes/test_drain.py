@@ -1,4 +1,4 @@
-"""A server that is told to stop: what it has in hand is finished, new requests are sent away, jobs go on later."""
+"""A server that is asked to stop: what it has in hand is finished, new requests are sent away, jobs go on later."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from tests.support.redis_server import RedisServer, redis_server
 from tests.support.replica import Replica, replica
 from tests.support.serving import wait_for, write_tiny_catalogue
 from tests.support.web import WEB
@@ -39,12 +38,6 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(catalogue: Path, tmp_path: Path) -> Iterator[Replica]:
     files = {"JUBAKO_JOBS_FILE": str(tmp_path / "jobs.sqlite"), "JUBAKO_STORAGE": str(tmp_path / "files")}
     with replica(catalogue, **files, **SLOWED) as server:
-        yield server
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    with redis_server(tmp_path) as server:
         yield server
 
 
@@ -72,37 +65,35 @@ def drawing(server: Replica, pool: ThreadPoolExecutor) -> Future[httpx.Response]
 
 
 def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Replica, pool: ThreadPoolExecutor) -> None:
-    picture = drawing(server, pool)
-    server.tell_to_stop()
-    wait_for(lambda: server.get("/readyz").status_code == 503)
-    fields = {"prompt": "a red apple"}
+    """Over HTTP and over a WebSocket alike."""
+    address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
+    picture = pool.submit(draw, server, LONG)
+    with connect(address, max_size=None) as socket:
+        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
+        wait_for(lambda: in_hand(server) == 2)
+        server.ask_to_stop()
+        wait_for(lambda: server.get("/readyz").status_code == 503)
+        assert_sent_away(server)
+        with pytest.raises(InvalidStatus) as refused:
+            connect(address)
+        assert refused.value.response.status_code == 503
+        assert not picture.done(), "it was long enough for all of this"
+        assert server.get("/livez").status_code == 200
+        *_, last = [json.loads(text) for text in socket]
+    assert last == {"type": "done", "images": 1}
+    assert picture.result().status_code == 200
+    assert server.stopped() == 0
+
+
+def assert_sent_away(server: Replica) -> None:
     bodies = {}
     for path in ("/text_to_image", "/v1/images/generations", "/api/tiny/t2i", "/pipeline/generate"):
-        answer = WEB.post(f"{server.url}{path}", json=fields, timeout=60)
+        answer = WEB.post(f"{server.url}{path}", json={"prompt": "a red apple"}, timeout=60)
         assert (answer.status_code, answer.headers["connection"]) == (503, "close"), path
         assert int(answer.headers["retry-after"]) > 0
         bodies[path] = answer.json()
     assert bodies["/text_to_image"]["code"] == "busy"
     assert "being stopped" in bodies["/v1/images/generations"]["error"]["message"]
-    assert not picture.done(), "it was long enough for all of this"
-    assert server.get("/livez").status_code == 200
-    assert picture.result().status_code == 200
-    assert server.stopped() == 0
-
-
-def test_a_picture_over_a_websocket_is_in_hand_as_any_other(server: Replica, pool: ThreadPoolExecutor) -> None:
-    address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
-    with connect(address, max_size=None) as socket:
-        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
-        wait_for(lambda: in_hand(server) == 1)
-        server.tell_to_stop()
-        wait_for(lambda: server.get("/readyz").status_code == 503)
-        with pytest.raises(InvalidStatus) as refused:
-            connect(address)
-        assert refused.value.response.status_code == 503
-        *_, last = [json.loads(text) for text in socket]
-    assert last == {"type": "done", "images": 1}
-    assert server.stopped() == 0
 
 
 def test_jobs_that_take_longer_go_back_and_are_done_by_the_next_start(catalogue: Path, tmp_path: Path) -> None:
@@ -113,10 +104,10 @@ def test_jobs_that_take_longer_go_back_and_are_done_by_the_next_start(catalogue:
         picture = pool.submit(draw, server, LONG)
         processes = psutil.Process(server.pid).children(recursive=True)
         watcher = pool.submit(server.get, f"/api/{ids[1]}/events")
-        told = time.monotonic()
-        server.tell_to_stop()
+        begun_s = time.monotonic()
+        server.ask_to_stop()
         assert server.stopped() == 0
-        assert time.monotonic() - told < 6 + IDLE_END_S
+        assert time.monotonic() - begun_s < 6 + IDLE_END_S
         assert not any(process.is_running() for process in processes)
         assert picture.result().status_code == 503
         with pytest.raises(httpx.TransportError):
@@ -125,29 +116,31 @@ def test_jobs_that_take_longer_go_back_and_are_done_by_the_next_start(catalogue:
         wait_for(lambda: all(server.status(i)["status"] in FINAL for i in ids), 120)
         assert {server.status(i)["error"] for i in ids} == {None}
         assert server.status(ids[0])["attempts"] == 2
+        assert_ends_at_once(server)
 
 
-def test_an_idle_server_ends_at_once(server: Replica) -> None:
-    told = time.monotonic()
-    server.tell_to_stop(signal.SIGINT)
+def assert_ends_at_once(server: Replica) -> None:
+    """An idle server does."""
+    begun_s = time.monotonic()
+    server.ask_to_stop(signal.SIGINT)
     assert server.stopped() == 0
-    assert time.monotonic() - told < IDLE_END_S
+    assert time.monotonic() - begun_s < IDLE_END_S
 
 
-def test_whoever_is_told_twice_does_not_wait(server: Replica, pool: ThreadPoolExecutor) -> None:
+def test_a_second_signal_ends_the_waiting(server: Replica, pool: ThreadPoolExecutor) -> None:
     picture = drawing(server, pool)
-    server.tell_to_stop()
+    server.ask_to_stop()
     wait_for(lambda: server.get("/readyz").status_code == 503)
-    server.tell_to_stop(signal.SIGINT)
+    server.ask_to_stop(signal.SIGINT)
     assert picture.result().status_code == 503
     assert server.stopped() == 0
 
 
-def test_a_service_manager_may_tell_every_process(server: Replica, pool: ThreadPoolExecutor) -> None:
+def test_a_service_manager_may_signal_every_process(server: Replica, pool: ThreadPoolExecutor) -> None:
     """As systemd does by default: the supervisor then tells the others once more."""
     picture = drawing(server, pool)
     for process in psutil.Process(server.pid).children(recursive=True):
         os.kill(process.pid, signal.SIGTERM)
-    server.tell_to_stop()
+    server.ask_to_stop()
     assert picture.result().status_code == 200
     assert server.stopped() == 0

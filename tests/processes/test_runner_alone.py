@@ -170,7 +170,7 @@ async def test_one_that_is_told_to_stop_finishes_its_picture_and_takes_no_other(
             async for event in happenings:
                 if isinstance(event, Step):
                     break
-            ending.tell_to_stop()
+            ending.ask_to_stop()
             await asyncio.to_thread(wait_for, lambda: ending.get("/readyz").status_code == 503)
             with pytest.raises(Busy):
                 await events_of(pool_of(ending.url), request())

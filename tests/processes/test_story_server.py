@@ -22,6 +22,7 @@ from tests.support.serving import ROOT, free_port, wait_for
 from tests.support.web import client_of
 
 LORA = ROOT / "models" / "miniature" / "loras" / "frame.safetensors"
+KEY = "0123456789abcdef"
 START_S = 240.0
 # Fewer steps than the miniature's own would do for a test, but its document's examples say none.
 TRIES = {"JUBAKO_STORY_MAX_TRIES": "1"}
@@ -113,19 +114,16 @@ def test_what_it_refuses_is_told_as_the_document_says(server: httpx.Client) -> N
     assert "at least 10 characters" in answer.json()["detail"]
 
 
-def test_uvicorn_serves_the_application_in_several_processes(tmp_path: Path) -> None:
+def test_uvicorn_serves_the_application_in_several_processes_and_to_those_with_a_key(tmp_path: Path) -> None:
     command = ("-m", "uvicorn", "api.server:app", "--host", "127.0.0.1", "--workers", "2")
-    with running(*command, folder=ROOT, log=tmp_path / "log", LORA_PATH=str(LORA)) as client:
+    operators = {"LORA_PATH": str(LORA), "JUBAKO_API_KEYS": f"aidana:{KEY}"}
+    with running(*command, folder=ROOT, log=tmp_path / "log", **operators) as client:
+        assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
+        client.headers["Authorization"] = f"Bearer {KEY}"
         made = generate(client, {"prompt": "A fox finds a key in the castle", **QUICK})
         assert client.get("/health").json()["lora_path"] == str(LORA)
     assert len(made["frames"]) == 6
     assert (tmp_path / "log").read_text().count("Application startup complete") == 2
-
-
-def test_keys_are_asked_for_here_too(tmp_path: Path) -> None:
-    command = (str(ROOT / "api" / "server.py"),)
-    with running(*command, folder=tmp_path, log=tmp_path / "log", JUBAKO_API_KEYS="aidana:0123456789abcdef") as client:
-        assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
 
 
 def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Container:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         wait_for(self._ready, READY_TIMEOUT_S)
 
-    def tell_to_stop(self) -> None:
+    def ask_to_stop(self) -> None:
         """Send SIGTERM to the first process, as every orchestrator does."""
         subprocess.run(self._runc("kill", then=("TERM",)), check=True)
 

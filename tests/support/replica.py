@@ -59,10 +59,10 @@ class Replica:
     def stop(self) -> None:
         """As an operator would."""
         if self._process is not None:
-            self.tell_to_stop()
+            self.ask_to_stop()
             self._ended()
 
-    def tell_to_stop(self, number: int = signal.SIGTERM) -> None:
+    def ask_to_stop(self, number: int = signal.SIGTERM) -> None:
         """Send a signal to the process that was started, and to no other."""
         assert self._process is not None
         self._process.send_signal(number)
@@ -99,13 +99,17 @@ class Replica:
         body: dict[str, Any] = self.get(f"/api/{session_id}/status").json()
         return body
 
-    def _ready(self) -> bool:
+    def answers(self, path: str = "/livez") -> bool:
+        """Whether it answers with success; it may do so before it is ready."""
         assert self._process is not None
         assert self._process.poll() is None, "the server ended; see its log"
         try:
-            return self.get("/readyz").status_code == 200
+            return self.get(path).status_code == 200
         except httpx.TransportError:
             return False
+
+    def _ready(self) -> bool:
+        return self.answers("/readyz")
 
     def _ended(self) -> None:
         assert self._process is not None

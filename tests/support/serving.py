@@ -97,9 +97,13 @@ def write_tiny_catalogue(folder: Path) -> Path:
 
 @contextmanager
 def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
-    """Run the Bento until the block ends; yields its address once `/readyz` says yes."""
+    """Run the Bento until the block ends; yields its address once `/readyz` says yes.
+
+    `settings` in small letters get the prefix; variables of a contract's document are written as they are.
+    """
     port = free_port()
-    environment = serving_environment(catalogue, port) | {f"JUBAKO_{name}".upper(): v for name, v in settings.items()}
+    named = {name if name.isupper() else f"JUBAKO_{name.upper()}": value for name, value in settings.items()}
+    environment = serving_environment(catalogue, port) | named
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
     with log.open("wb") as output:
         server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
