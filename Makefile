@@ -9,6 +9,7 @@ VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 # Dozens of processes import the same modules; compiled ones are there sooner.
 PYTEST := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -W ignore::ResourceWarning -m pytest
+RELIABILITY := env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -W ignore -m tests.reliability
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 export BENTOML_DO_NOT_TRACK := True
@@ -18,7 +19,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-story parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-story chaos fuzz parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +56,13 @@ benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptiv
 
 benchmark-story: $(VENV)/.dev ## Compare a story generated in parallel with one generated frame by frame
 	$(BIN)/python -m benchmarks.stories $(ARGS)
+
+chaos: $(VENV)/.dev ## Kill and stall everything while jobs and requests go on, for minutes (ARGS="--seed 2")
+	@tools/need-redis
+	$(RELIABILITY).chaos $(ARGS)
+
+fuzz: $(VENV)/.dev ## Send ten thousand requests that nobody should send (ARGS="--seed 2")
+	$(RELIABILITY).fuzz $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.support.parity docs/parity.md

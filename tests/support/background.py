@@ -40,6 +40,11 @@ class Background(ABC):
         self._process.kill()
         self._process.wait()
 
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
     @contextmanager
     def running(self) -> Iterator[None]:
         self.start()

@@ -1,0 +1,122 @@
+"""Ten thousand requests that nobody should send, to one server.
+
+`make fuzz` runs it, for some minutes; docs/reliability.md has its figures. It ends with 1 when an answer is a server's
+error (500 or worse, save 503 and 504, which say what to do), when one takes longer than a minute, when a process of the
+server ends, or when memory grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from tests.reliability import attacks
+from tests.reliability.descriptions import schemathesis_of
+from tests.reliability.footprint import Footprint
+from tests.support.replica import Replica, replica
+from tests.support.serving import write_tiny_catalogue
+from tests.support.web import WEB
+
+CALLERS = 8
+GROWTH_MIB = 150.0
+DESCRIPTIONS = ("", "/openai", "/generator", "/text2image", "/inpainting", "/storyboard")
+"""Each has an openapi.json."""
+ATTACKS: Mapping[str, Callable[[Replica, random.Random], str]] = {
+    "raw sockets": attacks.raw_bytes,
+    "JSON": attacks.strange_json,
+    "multipart": attacks.strange_multipart,
+    "images": attacks.damaged_image,
+    "WebSocket frames": attacks.strange_frames,
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    requests: int
+    answers: Counter[str]
+    before: Footprint
+    after: Footprint
+    faults: list[str]
+
+
+def run(seed: int, count: int) -> Outcome:
+    """Send `count` requests, half of them made from the descriptions, and half by hand."""
+    with tempfile.TemporaryDirectory() as folder:
+        catalogue = write_tiny_catalogue(Path(folder))
+        with (
+            replica(catalogue) as server,
+            replica(catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=attacks.RUNNER_KEY) as runner,
+        ):
+            _attack(server, runner, seed=-1, count=200)
+            before = Footprint.of(server.pid)
+            made, faults = _described(server, seed, count // 2)
+            answers = _attack(server, runner, seed, count - count // 2)
+            faults += [f"{answers[kind]} times: {kind}" for kind in sorted(answers) if attacks.is_fault(kind)]
+            after = Footprint.of(server.pid)
+            faults += _growth(before, after)
+            if not WEB.get(f"{server.url}/readyz").is_success:
+                faults.append("the server is no longer ready")
+    return Outcome(made + answers.total(), answers, before, after, faults)
+
+
+def _described(server: Replica, seed: int, count: int) -> tuple[int, list[str]]:
+    made, faults = 0, []
+    for prefix in DESCRIPTIONS:
+        tried, found = schemathesis_of(f"{server.url}{prefix}", seed, count // len(DESCRIPTIONS))
+        made += tried
+        faults += [f"{prefix or '/'}: {each}" for each in found]
+    return made, faults
+
+
+def _attack(server: Replica, runner: Replica, seed: int, count: int) -> Counter[str]:
+    def one(number: int) -> str:
+        chance = random.Random(f"{seed} {number}")
+        if number % (len(ATTACKS) + 1) == len(ATTACKS):
+            return f"runner frames: {_timed(partial(attacks.runner_frame, runner, chance))}"
+        kind = list(ATTACKS)[number % (len(ATTACKS) + 1)]
+        return f"{kind}: {_timed(partial(ATTACKS[kind], server, chance))}"
+
+    with ThreadPoolExecutor(CALLERS) as callers:
+        return Counter(callers.map(one, range(count)))
+
+
+def _timed(attack: Callable[[], str]) -> str:
+    started_s = time.monotonic()
+    answer = attack()
+    return answer if time.monotonic() - started_s < attacks.ANSWER_S else attacks.TOO_LATE
+
+
+def _growth(before: Footprint, after: Footprint) -> list[str]:
+    grown = after.memory_mib > before.memory_mib + GROWTH_MIB
+    faults = [f"memory grew from {before.memory_mib:.0f} to {after.memory_mib:.0f} MiB"] if grown else []
+    if after.processes != before.processes:
+        faults.append(f"there were {before.processes} processes, and are {after.processes}")
+    return faults
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--requests", type=int, default=10_000)
+    options = parser.parse_args()
+    started_s = time.monotonic()
+    outcome = run(options.seed, options.requests)
+    print(f"seed {options.seed}: {outcome.requests} requests in {time.monotonic() - started_s:.0f} s")
+    for kind, times in sorted(outcome.answers.items()):
+        print(f"  {times:6d}  {kind}")
+    print(f"before: {outcome.before}\nafter: {outcome.after}")
+    print("\n".join(f"FAULT: {fault}" for fault in outcome.faults) or "no fault")
+    sys.exit(1 if outcome.faults else 0)
+
+
+if __name__ == "__main__":
+    main()
