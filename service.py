@@ -16,12 +16,14 @@ import bentoml
 from starlette.responses import Response
 
 from access.keys import Keyring
+from access.metrics import metrics_of_gateway
 from access.rates import RateLimiter
 from api.contracts import CONTRACTS
 from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
 from api.http.door import Door
 from api.http.files import files_app
+from api.http.open_streams import OpenStreams
 from api.http.upload_limit import UploadLimit
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
@@ -41,6 +43,9 @@ from gateway.safety.words import read_blocked_words
 from models.catalogue.served import ignored_model, served_catalogue
 from processes.drain import Drain
 from processes.draining import Draining
+from processes.guard import Guard
+from processes.http_protocol import bound_clients
+from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal
 from runners.service import runner_services
@@ -65,6 +70,7 @@ with starting():
     RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 show_log()
 end_at_second_signal()
+bound_clients()
 allow_other_models()
 BUILD = bentoml.use_arguments(BuildArguments)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
@@ -78,10 +84,14 @@ ANSWER_MARGIN_S = 30.0
 @bentoml.service(
     name="jubako",
     traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
+    metrics=INSTEAD,
+    # The access log would fail on a content type that is not UTF-8.
+    logging={"access": {"request_content_type": False}},
     image=image_of(BUILD),
     labels={"variant": BUILD.variant},
 )
 @mounted(
+    (metrics_app(metrics_of_gateway(SETTINGS.metrics_key, KEYRING)), "/"),
     (docs_app(CONTRACTS.documented), "/"),
     (files_app(local_folder(SETTINGS.storage_location)), "/"),
     (desk_app, "/"),
@@ -173,9 +183,14 @@ class Jubako:
         await self._scorer.close()
 
 
+cast(Any, Jubako).add_asgi_middleware(RequestMetrics)
+cast(Any, Jubako).add_asgi_middleware(
+    Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s
+)
 cast(Any, Jubako).add_asgi_middleware(
     Draining, drain=DRAIN, refusal_for=CONTRACTS.refusal_for, generates=CONTRACTS.generates
 )
 cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
+cast(Any, Jubako).add_asgi_middleware(OpenStreams, most=SETTINGS.max_streams_per_client, contracts=CONTRACTS)
 cast(Any, Jubako).add_asgi_middleware(RootStatus)
 cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)

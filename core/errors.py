@@ -9,7 +9,9 @@ JubakoError
 │   └── WrongStory      400  api/storyboard/forms.py: the first mistake in a story
 ├── Unauthorized        401  a key is missing or wrong
 ├── UnknownModel        404  no such entry among the served models
+├── RequestTimeout      408  the client paused for too long while it sent the request
 ├── TooLarge            413  the request body exceeds the server's limit
+├── TargetTooLong       414  the path and query of the request exceed the server's limit
 ├── Forbidden           403  the operator has disabled this, or this key may not do it
 ├── Busy                503  the queue is full or the model is not ready; says when to retry
 │   ├── LoadFailed      503  the model cannot be loaded; says what the operator can do
@@ -98,6 +100,16 @@ class UnknownModel(JubakoError):
 class TooLarge(JubakoError):
     code = "too_large"
     status = 413
+
+
+class TargetTooLong(JubakoError):
+    code = "target_too_long"
+    status = 414
+
+
+class RequestTimeout(JubakoError):
+    code = "request_timeout"
+    status = 408
 
 
 class Forbidden(JubakoError):

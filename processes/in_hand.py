@@ -6,6 +6,27 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+Task = asyncio.Task[None]
+
+
+class Held:
+    """One request, while it is in hand."""
+
+    def __init__(self, task: Task, working: set[Task], watching: set[Task]) -> None:
+        self._task = task
+        self._working = working
+        self._watching = watching
+
+    def only_watches(self) -> None:
+        """An orderly end need not wait for it."""
+        self._working.discard(self._task)
+        self._watching.add(self._task)
+
+    def works(self) -> None:
+        """An orderly end waits for it."""
+        self._watching.discard(self._task)
+        self._working.add(self._task)
+
 
 class InHand:
     """Requests by the tasks that answer them."""
@@ -13,8 +34,8 @@ class InHand:
     def __init__(self) -> None:
         self.over = False
         """Whether what was still in hand has been cut."""
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._watching: set[asyncio.Task[None]] = set()
+        self._tasks: set[Task] = set()
+        self._watching: set[Task] = set()
         """Those who only look on, and might do so for ever."""
 
     @property
@@ -22,20 +43,15 @@ class InHand:
         return len(self._tasks)
 
     @contextmanager
-    def holding(self) -> Iterator[None]:
+    def holding(self) -> Iterator[Held]:
         """Count the running task as a request in hand."""
         task = _current()
         self._tasks.add(task)
         try:
-            yield
+            yield Held(task, self._tasks, self._watching)
         finally:
             self._tasks.discard(task)
             self._watching.discard(task)
-
-    def only_watches(self) -> None:
-        """Do not wait for the running task, which is a request in hand."""
-        self._tasks.discard(_current())
-        self._watching.add(_current())
 
     async def finished(self) -> None:
         """Return once none is in hand, but for those who only look on."""
@@ -49,7 +65,7 @@ class InHand:
             task.cancel()
 
 
-def _current() -> asyncio.Task[None]:
+def _current() -> Task:
     task = asyncio.current_task()
     assert task is not None
     return task

@@ -6,6 +6,7 @@ It serves the one model of JUBAKO_MODELS; further models need further runners, e
 from __future__ import annotations
 
 from core.logs import show_log
+from processes.http_protocol import bound_gateways
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal
 from runners.service import service_alone
@@ -16,3 +17,4 @@ with starting():
     service = service_alone(SETTINGS)
 show_log()
 end_at_second_signal()
+bound_gateways()

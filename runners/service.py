@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
+from access.metrics import metrics_of_runner
 from core.errors import InvalidRequest, JubakoError, StartError
 from core.request import GenerationRequest
 from models.catalogue.conditioning import REFERENCE_PIXELS
@@ -26,6 +27,8 @@ from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
+from processes.guard import Guard
+from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import importing
 from runners import wire
 from runners.host.door import RunnerDoor
@@ -123,6 +126,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
         resources={"gpu": 1} if settings.device == "auto" and alone and _has_gpu() else {},
         # The gateway's access log has every request; this one would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
+        metrics=INSTEAD,
         traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
     )
     class RunnerService:
@@ -186,6 +190,9 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
     # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
     service: Any = RunnerService
+    service.mount_asgi_app(metrics_app(metrics_of_runner(settings.metrics_key, settings.runner_key)))
+    service.add_asgi_middleware(RequestMetrics)
+    service.add_asgi_middleware(Guard, refusal_for=_refusal, client_timeout_s=settings.client_timeout_s)
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))

@@ -15,11 +15,13 @@ from access.rates import RateLimiter
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
 from api.http.door import Door
+from api.http.open_streams import OpenStreams
 from api.http.upload_limit import UploadLimit
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log
 from models.catalogue.served import served_catalogue, story_entry
+from processes.guard import Guard
 from processes.starting import starting
 from settings import settings
 from settings.report import log_settings
@@ -56,5 +58,7 @@ app = contract_app("Storyboard generation", router, story_refusal)
 CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
 app.router.lifespan_context = _models_open
+app.add_middleware(OpenStreams, most=SETTINGS.max_streams_per_client, contracts=CONTRACTS)
 app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
 app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)
+app.add_middleware(Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s)

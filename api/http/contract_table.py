@@ -17,7 +17,7 @@ from core.errors import JubakoError
 PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 """Pages of every contract, at the root and under its prefix, that anyone may read."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
-"""BentoML's own addresses, open because Kubernetes and Prometheus have no keys."""
+"""Open because Kubernetes has no keys. The metrics check a key of their own."""
 OPEN_FOLDERS = ("/files/", "/static_content/")
 """Results, whose names cannot be guessed and which browsers load without headers; and the images of BentoML's page."""
 
@@ -85,7 +85,7 @@ class ContractTable:
 
     def refusal_for(self, path: str, error: JubakoError) -> Response:
         """Return the response to an error, in the shape of the contract that a path belongs to."""
-        return self._refusals.get("/" + path.split("/")[1], self._other)(error)
+        return self._refusals.get("/" + path.lstrip("/").partition("/")[0], self._other)(error)
 
     def is_open(self, scope: Scope) -> bool:
         """Whether no key is needed: to read open addresses, and for a browser's CORS preflight."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from access.bearer import bearer_key
 from access.keys import Keyring
 from access.rates import RateLimiter
 from api.http.contract_table import ContractTable
@@ -38,7 +39,7 @@ class Door:
 
     def _caller(self, scope: Scope) -> Caller:
         """Identify the caller. Raises Unauthorized or Forbidden."""
-        owner = self._keyring.owner(key) if (key := _key(scope)) else None
+        owner = self._keyring.owner(key) if (key := bearer_key(scope)) else None
         needs_admin = self._contracts.needs_admin(scope)
         if owner is None and (self._keyring.closed or (needs_admin and self._keyring.callers)):
             raise Unauthorized("the key is wrong" if key else "a key is needed: Authorization: Bearer KEY")
@@ -66,11 +67,6 @@ class Door:
 def _counts(scope: Scope) -> bool:
     """Whether it counts against the rate: reading, such as polling a job, does not; a WebSocket counts once."""
     return scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")
-
-
-def _key(scope: Scope) -> str:
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
 
 
 def _address(scope: Scope) -> str:

@@ -23,7 +23,7 @@ from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_of
 from api.openai.streaming import render_event
-from core.errors import InvalidRequest, JubakoError, TooLarge
+from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge
 from core.events import Event, Loading, Queued, Result, Started, Step
 from core.tasks import first_of
 from gateway.metrics import measured
@@ -42,7 +42,12 @@ async def serve(socket: WebSocket) -> None:
 
 
 async def _received(socket: WebSocket) -> str | bytes:
-    message = await socket.receive()
+    limit_s = settings().client_timeout_s
+    try:
+        async with asyncio.timeout(limit_s):
+            message = await socket.receive()
+    except TimeoutError as error:
+        raise RequestTimeout(f"no request has arrived within {limit_s:g} s") from error
     if message["type"] == "websocket.disconnect":
         raise WebSocketDisconnect
     request: str | bytes = message.get("text") or message.get("bytes") or ""

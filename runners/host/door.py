@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
-"""For supervisors and monitoring, which have no key."""
+"""For supervisors, which have no key; the metrics check a key of their own."""
 PICKLE = "application/vnd.bentoml+pickle"
 """How BentoML's services call each other. BentoML itself refuses it only at the service that is being served."""
 

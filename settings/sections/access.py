@@ -35,6 +35,12 @@ class AccessOptions(BaseModel):
         description="A key that may also load, unload and move models; once it is set, these need an admin's key. At "
         "least 16 characters.",
     )
+    metrics_key: str | None = Field(
+        default=None,
+        repr=False,
+        description="The key with which Prometheus reads /metrics, of gateways and of runners by themselves. Without "
+        "it, where clients need keys, only an admin's reads them. At least 16 characters.",
+    )
     rate_requests_per_min: int | None = Field(
         default=None,
         ge=1,
@@ -64,9 +70,9 @@ class AccessOptions(BaseModel):
             _check_length(key, f"the key of the entry {name!r}" if key else "an entry without a name or without a key")
         return {name: key for name, _, key in pairs}
 
-    @field_validator("admin_key")
+    @field_validator("admin_key", "metrics_key")
     @classmethod
-    def _check_admin_key(cls, value: str | None) -> str | None:
+    def _check_own_key(cls, value: str | None) -> str | None:
         if value is not None:
             _check_length(value, "the key")
         return value

@@ -13,6 +13,18 @@ class RequestOptions(BaseModel):
         gt=0,
         description="Seconds after which a request is cancelled, and the longest deadline that one may ask for.",
     )
+    client_timeout_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds that a client may take to send a request's headers, or the first message of a WebSocket, "
+        "and may pause while it sends a body or reads an answer.",
+    )
+    max_streams_per_client: int = Field(
+        default=100,
+        ge=1,
+        description="Event streams and WebSockets that one client may have open at once, in each gateway process; "
+        "further ones get 429.",
+    )
     max_upload_bytes: int = Field(
         default=32 * 2**20, ge=1024, description="Largest size of a request body; larger ones get 413."
     )

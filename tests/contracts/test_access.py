@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,6 +20,7 @@ import openai
 import pytest
 import websockets
 from pydantic import ValidationError
+from websockets.sync.client import connect
 
 from access.keys import Keyring, hash_of, new_key
 from access.rates import RateLimiter
@@ -24,6 +29,7 @@ from core.errors import InvalidRequest, RateExceeded, StartError
 from core.request import GenerationRequest, Task
 from settings import Settings
 from settings.sections.access import AccessOptions
+from tests.support.raw_sockets import opened, said_to
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.replica import Replica
 from tests.support.serving import (
@@ -37,7 +43,12 @@ from tests.support.serving import (
 )
 from tests.support.web import WEB, client_of
 
-ALICE, BOB, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody"))
+ALICE, BOB, BOSS, WRONG, METRICS = (
+    f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody", "metrics")
+)
+CLIENT_TIMEOUT_S = 3
+AT_ONCE_S = 10.0
+"""Generous, on a busy machine; the server's own limit is 630 s."""
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
 
 
@@ -170,6 +181,7 @@ def closed(folder: Path) -> Iterator[str]:
     """The address of a server that alice and bob have keys for, and an admin; bob may ask twice a minute."""
     keys = key_file(folder, f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n")
     settings = {"models": "tiny", "api_keys": f"alice:{ALICE}", "api_keys_file": str(keys), "admin_key": BOSS}
+    settings |= {"metrics_key": METRICS, "client_timeout_s": str(CLIENT_TIMEOUT_S)}
     with serving(write_tiny_catalogue(folder), folder / "log", **settings) as url:
         yield url
 
@@ -183,7 +195,7 @@ def http(closed: str) -> Iterator[httpx.Client]:
 class TestAClosedServer:
     @pytest.mark.parametrize(
         "path",
-        ["/", "/livez", "/readyz", "/metrics", "/health", "/api/health", "/openai/health", "/openai/openapi.json"],
+        ["/", "/livez", "/readyz", "/health", "/api/health", "/openai/health", "/openai/openapi.json"],
     )
     def test_probes_and_documentation_need_no_key(self, http: httpx.Client, path: str) -> None:
         assert http.get(path).status_code == 200
@@ -305,6 +317,80 @@ class TestAClosedServer:
         assert sum("settings are set; docs/configuration.md describes all" in line for line in told) == 1
         assert {"models = tiny (JUBAKO_MODELS)", "admin_key = **** (JUBAKO_ADMIN_KEY)"} <= set(told)
         assert told[-1].startswith("by default: ")
+
+
+class TestMetrics:
+    def test_they_need_a_key_of_their_own(self, http: httpx.Client) -> None:
+        for headers in ({}, bearer(ALICE), bearer(WRONG)):
+            refused = http.get("/metrics", headers=headers)
+            assert (refused.status_code, refused.headers["www-authenticate"]) == (401, "Bearer")
+            assert "_total" not in refused.text
+        for key in (METRICS, BOSS):
+            assert http.get("/metrics", headers=bearer(key)).status_code == 200
+        assert http.get("/models", headers=bearer(METRICS)).status_code == 401
+
+    def test_requests_are_labelled_by_their_routes(self, http: httpx.Client) -> None:
+        for number in range(20):
+            http.get(f"/nowhere/{number}", headers=bearer(ALICE))
+            http.get(f"/api/session-{number}/status", headers=bearer(ALICE))
+            http.get(f"/files/generations/secret-{number}.png")
+        told = http.get("/metrics", headers=bearer(METRICS)).text
+        assert "secret-" not in told
+        assert "session-" not in told
+        assert set(re.findall(r'bentoml_service_request_total{endpoint="([^"]*)",http_response_code="404"', told)) == {
+            "other",
+            "/api/{session_id}/status",
+            "/files/generations/{path:path}",
+        }
+
+
+class TestRawSockets:
+    """What no client library sends."""
+
+    @pytest.mark.parametrize(
+        ("target", "status"), [("nowhere", 400), ("*", 400), ("http://a/", 400), ("/" + "a" * 2048, 414)]
+    )
+    def test_bad_targets_are_refused_at_once(self, closed: str, target: str, status: int) -> None:
+        began = time.monotonic()
+        answer = said_to(closed, f"GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        assert int(answer.split()[1]) == status
+        assert time.monotonic() - began < AT_ONCE_S
+
+    def test_a_content_type_that_is_no_text_is_answered(self, closed: str) -> None:
+        head = b"POST /text_to_image HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 0\r\n"
+        answer = said_to(closed, head + b"Content-Type: \xff\xfe\r\n\r\n")
+        assert answer.endswith(b'{"error":"a key is needed: Authorization: Bearer KEY","code":"unauthorized"}')
+
+    def test_half_a_head_and_half_a_body_are_not_waited_for(self, closed: str) -> None:
+        began = time.monotonic()
+        head = f"POST /text_to_image HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ALICE}\r\n"
+        with ThreadPoolExecutor() as pool:
+            half_head = pool.submit(said_to, closed, head.encode())
+            half_body = pool.submit(said_to, closed, f"{head}Content-Length: 9\r\n\r\nhalf".encode())
+            assert half_head.result() == b""
+            assert int(half_body.result().split()[1]) == 408
+        assert time.monotonic() - began + 0.5 >= CLIENT_TIMEOUT_S
+
+    def test_a_websocket_that_asks_for_nothing_is_not_waited_for(self, closed: str) -> None:
+        with connect(f"{closed.replace('http', 'ws')}/v1/images/stream", additional_headers=bearer(ALICE)) as socket:
+            *_, last = [json.loads(text) for text in socket]
+        assert (last["type"], last["error"]["code"]) == ("error", "request_timeout")
+
+    def test_who_leaves_during_an_upload_is_a_499(self, http: httpx.Client, closed: str, folder: Path) -> None:
+        paths = ("/text_to_image", "/v1/images/edits", "/api/tiny/i2i", "/generate-inpainting", "/generate")
+        form = "Content-Type: multipart/form-data; boundary=a\r\nContent-Length: 999\r\n\r\n--a\r\n"
+        written = len((folder / "log").read_text())
+        for path in paths:
+            head = f"POST {path} HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ALICE}\r\n"
+            with opened(closed) as socket:
+                socket.sendall(f"{head}{form}".encode())
+
+        def left() -> set[str]:
+            told = http.get("/metrics", headers=bearer(METRICS)).text
+            return set(re.findall(r'request_total{endpoint="([^"]*)",http_response_code="499"', told))
+
+        wait_for(lambda: left() == {path.replace("tiny/i2i", "{model}/{kind}") for path in paths})
+        assert "Traceback" not in (folder / "log").read_text()[written:]
 
 
 class TestReplicas:

@@ -130,6 +130,21 @@ def test_every_setting_is_one(services: dict[str, Service], name: str, monkeypat
     assert int(grace_s[1]) * 60 + int(grace_s[2]) > settings.drain_s
 
 
+def test_prometheus_has_the_key_of_the_metrics(services: dict[str, Service], tmp_path: Path) -> None:
+    """Its entry point is run here with another program in place of Prometheus."""
+    prometheus = services["prometheus"]
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"][0]
+    file = scraped["authorization"]["credentials_file"]
+    assert any(file.startswith(f"{mount.partition(':')[0]}/") for mount in prometheus["tmpfs"])
+    shell, option, script, name = prometheus["entrypoint"]
+    here = script.replace("$$", "$").replace(file, str(tmp_path / "key")).replace("exec prometheus", "exec echo")
+    command = [shell, option, here, name, *prometheus["command"]]
+    run = subprocess.run(command, env={**os.environ, **prometheus["environment"]}, capture_output=True, text=True)
+    assert run.stdout.split() == prometheus["command"]
+    for service in ("gateway", "runner"):
+        assert services[service]["environment"]["JUBAKO_METRICS_KEY"] == (tmp_path / "key").read_text()
+
+
 def test_gateway_reaches_its_runner(services: dict[str, Service]) -> None:
     gateway, runner = services["gateway"], services["runner"]
     assert gateway["environment"]["JUBAKO_RUNNERS"] == "miniature=http://runner:3001"

@@ -29,7 +29,7 @@ KUBERNETES = ("1.31", kubernetes_validate.latest_version())
 """The oldest release that these files are for, and the newest that there is a schema of."""
 KEDA = yaml.safe_load((ROOT / "tests" / "data" / "keda.yaml").read_text())
 SECRETS = {
-    "jubako-keys": {"JUBAKO_RUNNER_KEY", "JUBAKO_ADMIN_KEY", "JUBAKO_WEBHOOK_SECRET"},
+    "jubako-keys": {"JUBAKO_RUNNER_KEY", "JUBAKO_ADMIN_KEY", "JUBAKO_METRICS_KEY", "JUBAKO_WEBHOOK_SECRET"},
     "jubako-redis": {"REDIS_HOST", "REDIS_PORT", "REDIS_PASSWORD"},
     "jubako-hub": {"HF_TOKEN"},
 }

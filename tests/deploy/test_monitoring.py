@@ -22,6 +22,7 @@ from tests.support.web import WEB
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "jubako.json").read_text())
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+KEY = "a key of Prometheus"
 WINDOW = "30s"
 """In place of Grafana's own: a scrape is a second here."""
 MAY_BE_EMPTY = 'outcome="busy"'
@@ -67,7 +68,7 @@ class Prometheus:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     catalogue = write_tiny_catalogue(tmp_path_factory.mktemp("tiny"))
     webhooks = {"JUBAKO_WEBHOOK_SECRET": "a secret of sixteen", "JUBAKO_WEBHOOK_ALLOW_PRIVATE": "true"}
-    with replica(catalogue, **webhooks) as running:
+    with replica(catalogue, **webhooks, JUBAKO_METRICS_KEY=KEY) as running:
         yield running
 
 
@@ -78,6 +79,8 @@ def prometheus(server: Replica, tmp_path_factory: pytest.TempPathFactory) -> Ite
     config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
     config["rule_files"] = [str(folder / ALERTS.name)]
+    (folder / "key").write_text(KEY)
+    config["scrape_configs"][0]["authorization"]["credentials_file"] = str(folder / "key")
     # One process is gateway and runner here.
     config["scrape_configs"][0]["static_configs"] = [
         {"targets": [f"127.0.0.1:{server.port}"], "labels": {"role": "gateway"}}

@@ -30,12 +30,21 @@ def _settings(service: Service, **own: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Gateway, runner and Redis; yields the address that the file publishes."""
-    folder = tmp_path_factory.mktemp("stack")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="module")
+def services(folder: Path) -> dict[str, Service]:
     subprocess.run([ROOT / "deploy" / "compose-secrets", folder / ".env"], check=True)
     answer = compose("--env-file", folder / ".env", "-f", ROOT / "deploy" / "compose.yaml")
-    services: dict[str, Service] = json.loads(answer.stdout)["services"]
+    found: dict[str, Service] = json.loads(answer.stdout)["services"]
+    return found
+
+
+@pytest.fixture(scope="module")
+def stack(folder: Path, services: dict[str, Service]) -> Iterator[str]:
+    """Gateway, runner and Redis; yields the address that the file publishes."""
     with ExitStack() as running:
         redis = running.enter_context(redis_server(folder))
         drawing, speaking = free_port(), free_port()
@@ -109,7 +118,13 @@ def test_jobs_go_through_redis_to_the_runner(stack: str) -> None:
     wait_for(lambda: WEB.get(f"{stack}/api/{job}/status").json()["status"] == "completed")
 
 
-def test_both_show_their_own_figures(stack: str) -> None:
+def test_both_show_their_own_figures(stack: str, services: dict[str, Service]) -> None:
     """Prometheus asks both: who draws counts pictures, who speaks counts requests."""
-    wait_for(lambda: "jubako_jobs_waiting" in WEB.get(f"{stack}/metrics").text)
-    assert "jubako_images_total" not in WEB.get(f"{stack}/metrics").text
+    key = services["prometheus"]["environment"]["JUBAKO_METRICS_KEY"]
+
+    def told() -> str:
+        return WEB.get(f"{stack}/metrics", headers={"Authorization": f"Bearer {key}"}).text
+
+    assert WEB.get(f"{stack}/metrics").status_code == 401
+    wait_for(lambda: "jubako_jobs_waiting" in told())
+    assert "jubako_images_total" not in told()

@@ -14,9 +14,11 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from websockets.exceptions import InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from processes.draining import RESTARTING
+from tests.support.raw_sockets import opened
 from tests.support.replica import Replica, replica
 from tests.support.serving import wait_for, write_tiny_catalogue
 from tests.support.web import WEB
@@ -27,6 +29,8 @@ FINAL = ("completed", "failed", "cancelled")
 IDLE_END_S = 15.0
 """Generous: by itself it takes two seconds, and tests share their machine."""
 SLOWED = {"JUBAKO_BATCH_TOKENS": "64", "JUBAKO_MAX_RUNNING": "2"}
+PATIENT = {"JUBAKO_CLIENT_TIMEOUT_S": "600"}
+"""So that only the end itself closes idle connections."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def catalogue(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def server(catalogue: Path, tmp_path: Path) -> Iterator[Replica]:
     files = {"JUBAKO_JOBS_FILE": str(tmp_path / "jobs.sqlite"), "JUBAKO_STORAGE": str(tmp_path / "files")}
-    with replica(catalogue, **files, **SLOWED) as server:
+    with replica(catalogue, **files, **SLOWED, **PATIENT) as server:
         yield server
 
 
@@ -65,10 +69,11 @@ def drawing(server: Replica, pool: ThreadPoolExecutor) -> Future[httpx.Response]
 
 
 def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Replica, pool: ThreadPoolExecutor) -> None:
-    """Over HTTP and over a WebSocket alike."""
+    """Over HTTP and over a WebSocket alike; clients that have asked for nothing yet are not waited for."""
     address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
     picture = pool.submit(draw, server, LONG)
-    with connect(address, max_size=None) as socket:
+    with connect(address, max_size=None) as socket, connect(address) as idle, opened(server.url) as half_sent:
+        half_sent.sendall(b"GET /health HTTP/1.1\r\n")
         socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
         wait_for(lambda: in_hand(server) == 2)
         server.ask_to_stop()
@@ -80,9 +85,15 @@ def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Repl
         assert not picture.done(), "it was long enough for all of this"
         assert server.get("/livez").status_code == 200
         *_, last = [json.loads(text) for text in socket]
-    assert last == {"type": "done", "images": 1}
-    assert picture.result().status_code == 200
-    assert server.stopped() == 0
+        assert last == {"type": "done", "images": 1}
+        assert picture.result().status_code == 200
+        done_s = time.monotonic()
+        assert server.stopped() == 0
+        assert time.monotonic() - done_s < IDLE_END_S
+        with pytest.raises(ConnectionClosed) as closed:
+            idle.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == RESTARTING
 
 
 def assert_sent_away(server: Replica) -> None:

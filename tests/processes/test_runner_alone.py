@@ -10,6 +10,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import uvicorn
 
@@ -26,18 +27,21 @@ from runners.wire import decode_request, encode_request
 from settings import Settings
 from tests.support.drawing import request
 from tests.support.pickles import PICKLE, Attack
+from tests.support.raw_sockets import said_to
 from tests.support.replica import Replica, replica
 from tests.support.serving import free_port, wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
 KEY = "a key that runners share"
+METRICS_KEY = "a key of Prometheus"
 TASKS = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT)
 
 
 @pytest.fixture(scope="module")
 def runner(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     catalogue = write_tiny_catalogue(tmp_path_factory.mktemp("alone"))
-    with replica(catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=KEY) as server:
+    keys = {"JUBAKO_RUNNER_KEY": KEY, "JUBAKO_METRICS_KEY": METRICS_KEY}
+    with replica(catalogue, "runners.alone:service", **keys, JUBAKO_CLIENT_TIMEOUT_S="3") as server:
         yield server
 
 
@@ -74,6 +78,27 @@ class TestTheDoor:
         answer = WEB.post(f"{runner.url}{path}", headers=headers, content=pickle.dumps({"request": Attack(file)}))
         assert answer.status_code == 415 or (answer.status_code >= 400 and media_type not in PICKLE)
         assert not file.exists()
+
+    def test_metrics_have_a_key_of_their_own_and_no_paths(self, runner: Replica) -> None:
+        keys = {"": 401, "wrong": 401, KEY: 200, METRICS_KEY: 200}
+        for number in range(5):
+            runner.get(f"/secret-{number}")
+        answers = {key: self.metrics(runner, key) for key in keys}
+        assert {key: answer.status_code for key, answer in answers.items()} == keys
+        assert 'endpoint="other"' in answers[METRICS_KEY].text
+        assert not any("secret" in answer.text for answer in answers.values())
+
+    @staticmethod
+    def metrics(runner: Replica, key: str) -> httpx.Response:
+        return WEB.get(f"{runner.url}/metrics", headers={"Authorization": f"Bearer {key}"} if key else {})
+
+    @pytest.mark.parametrize(("target", "status"), [("nowhere", 400), ("*", 400), ("/" + "a" * 2048, 414)])
+    def test_bad_targets_are_refused(self, runner: Replica, target: str, status: int) -> None:
+        answer = said_to(runner.url, f"POST {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        assert int(answer.split()[1]) == status
+
+    def test_half_a_head_is_not_waited_for(self, runner: Replica) -> None:
+        assert said_to(runner.url, b"POST /generate HTTP/1.1\r\n") == b""
 
     def test_what_is_too_long_is_not_read(self, runner: Replica) -> None:
         headers = {"Authorization": f"Bearer {KEY}"}

@@ -1,0 +1,16 @@
+"""A request that ends in the middle of whatever answers it."""
+
+from __future__ import annotations
+
+from core.errors import JubakoError
+
+
+class Interrupted(BaseException):
+    """Ends a request with an error of ours, past all handlers of errors on its way to `processes.guard`.
+
+    It is no Exception, so that nothing in between takes it for a fault of the server, or logs it.
+    """
+
+    def __init__(self, error: JubakoError) -> None:
+        super().__init__(error)
+        self.error = error

@@ -1,0 +1,124 @@
+"""The outermost of our middlewares: whatever happens behind it, a request is answered, at once, and the log says why.
+
+BentoML's limit of time, in front of it, waits for the beginning of an answer; an exception before that would leave the
+client waiting until the time is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
+
+from core.errors import Cancelled, GenerationFailed, InvalidRequest, JubakoError, RequestTimeout, TargetTooLong
+from core.interrupted import Interrupted
+
+log = logging.getLogger("jubako.http")
+
+MAX_TARGET_BYTES = 2048
+"""Longest path and query of a request. The longest of ours are ids and names of results."""
+UNEXPECTED = "an unexpected error has occurred; it is in the server's log"
+_CLOSED_BY_ERROR = 1011
+
+
+class Guard:
+    """ASGI middleware: refuses bad request targets, ends uploads that stall, and answers whatever exception comes."""
+
+    def __init__(
+        self, app: ASGIApp, refusal_for: Callable[[str, JubakoError], ASGIApp], client_timeout_s: float
+    ) -> None:
+        """`refusal_for` returns the answer to an error in the shape that belongs to a path."""
+        self._app = app
+        self._refusal_for = refusal_for
+        self._client_timeout_s = client_timeout_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._client_timeout_s)
+        error = await self._error_of(scope, exchange)
+        if error is None or exchange.ended:
+            return
+        if not exchange.begun:
+            await self._refusal_for(scope["path"], error)(scope, receive, exchange.send)
+        elif scope["type"] == "websocket" and not exchange.gone:
+            await exchange.send({"type": "websocket.close", "code": _CLOSED_BY_ERROR})
+        # What is left is an answer that breaks off: the server closes its connection.
+
+    async def _error_of(self, scope: Scope, exchange: _Exchange) -> JubakoError | None:
+        """Let the application answer; return what must be answered in its place."""
+        try:
+            refuse_bad_target(scope)
+            await self._app(scope, exchange.receive, exchange.send)
+        except Interrupted as ended:
+            return ended.error
+        except JubakoError as error:
+            return error
+        except WebSocketDisconnect:
+            return None
+        except Exception as error:
+            if exchange.gone and isinstance(error, OSError):
+                return None
+            log.exception("an error that nothing caught: %s %r", scope.get("method", "WebSocket"), scope["path"])
+            return GenerationFailed(UNEXPECTED)
+        if not exchange.begun and not exchange.gone:
+            log.error("nothing has answered %s %r", scope.get("method", "WebSocket"), scope["path"])
+            return GenerationFailed(UNEXPECTED)
+        return None
+
+
+def refuse_bad_target(scope: Scope) -> None:
+    """Raise InvalidRequest or TargetTooLong."""
+    if not scope["path"].startswith("/"):
+        raise InvalidRequest("target", "a request's target must begin with /")
+    if len(scope["raw_path"]) + len(scope["query_string"]) > MAX_TARGET_BYTES:
+        raise TargetTooLong(f"path and query are longer than {MAX_TARGET_BYTES} bytes")
+
+
+class _Exchange:
+    """One request and its answer, as messages; knows how far each is."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, timeout_s: float) -> None:
+        self.begun = False
+        """Whether an answer has begun, or a WebSocket been accepted."""
+        self.ended = False
+        """Whether a WebSocket is closed or refused."""
+        self.gone = False
+        """Whether the client is."""
+        self._uploading = scope["type"] == "http"
+        self._receive = receive
+        self._send = send
+        self._timeout_s = timeout_s
+
+    async def receive(self) -> Message:
+        message = await self._next_part() if self._uploading else await self._receive()
+        if message["type"].endswith(".disconnect"):
+            self.gone = True
+            if self._uploading and not self.begun:
+                raise Interrupted(Cancelled("the client disconnected"))
+        self._uploading = self._uploading and message.get("more_body", False)
+        return message
+
+    async def _next_part(self) -> Message:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._receive()
+        except TimeoutError as error:
+            if self.begun:
+                return await self._receive()
+            reason = f"no part of the request's body has arrived for {self._timeout_s:g} s"
+            raise Interrupted(RequestTimeout(reason)) from error
+
+    async def send(self, message: Message) -> None:
+        self.begun = True
+        self.ended = self.ended or message["type"] in ("websocket.close", "websocket.http.response.start")
+        try:
+            await self._send(message)
+        except OSError:
+            # How uvicorn says that a WebSocket's client is gone.
+            self.gone = True
+            raise
