@@ -83,8 +83,7 @@ class StoryRecord:
 def recorded(story: Story, model: str) -> Iterator[StoryRecord]:
     """Count and log one story, by how the block ends."""
     mode, record = story.mode, StoryRecord(model, story.mode)
-    # Quoted: a line break in a story must not begin a line of the log.
-    log.info("storyboard: %s, %s mode, seed %d: %r", model, mode, story.seed, story.prompt)
+    log.info("storyboard: %s, %s mode, seed %d, a story of %d characters", model, mode, story.seed, len(story.prompt))
     try:
         yield record
     except JubakoError as error:
