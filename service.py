@@ -53,6 +53,7 @@ from settings import settings
 from settings.locations import local_folder
 from settings.report import log_settings
 from storage.client import open_storage
+from storage.private import write_privately
 from storyboard.files.answer import StoryboardAnswer
 from storyboard.maker import Maker
 from storyboard.planning.choice import planner_for
@@ -103,6 +104,7 @@ class Jubako:
 
     def __init__(self) -> None:
         log_settings(SETTINGS)
+        write_privately(SETTINGS)
         self._clients = runner_clients(SETTINGS, CATALOGUE, {model: runner.url for model, runner in RUNNERS.items()})
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = assemble(

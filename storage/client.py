@@ -19,6 +19,7 @@ from core.errors import StartError
 from settings import Settings
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import CACHE_CONTROL, RESULTS
+from storage.private import make_private_folders
 from storage.stores import CloudStore, Store, store_at
 
 if TYPE_CHECKING:
@@ -158,6 +159,7 @@ def open_storage(settings: Settings) -> Storage:
     timeout = timedelta(seconds=settings.storage_timeout_s)
     try:
         store = store_at(settings.storage_location, os.environ, timeout)
+        make_private_folders(settings)
     except (BaseError, OSError, ValueError) as error:
         raise StartError(f"{settings.storage_location}: {_first_line(error)}") from error
     base = settings.storage_public_url or (LOCAL_ADDRESS if isinstance(store, LocalStore) else None)

@@ -20,6 +20,7 @@ from core.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger.ledger import Change, Page
+from storage.private import make_private
 
 T = TypeVar("T")
 Values = tuple[object, ...]
@@ -174,8 +175,11 @@ class SqliteLedger:
     # On the ledger's thread.
 
     def _connect(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _available(f"JUBAKO_JOBS_FILE: {self._file} cannot be opened, or another server uses it"):
+            # SQLite gives the files beside it the same permissions.
+            self._file.touch(mode=0o600)
+            make_private(self._file)
             self._database = sqlite3.connect(self._file, isolation_level=None)
             # Two servers on one file would take each other's jobs.
             self._database.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -213,5 +217,5 @@ def _jobs(database: sqlite3.Connection, query: str, values: Values) -> Iterator[
 def _available(message: str = "the file of job records cannot be used now") -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise LedgerUnavailable(message) from error

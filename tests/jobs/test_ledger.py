@@ -48,6 +48,19 @@ async def test_a_job_is_kept_as_it_was(ledger: Ledger) -> None:
     assert await ledger.get(kept.id) == kept
 
 
+async def test_only_their_owner_can_read_the_records(tmp_path: Path) -> None:
+    file = tmp_path / "folder" / "jobs.sqlite"
+    for _ in range(2):
+        ledger = SqliteLedger(file, LONG)
+        await ledger.open()
+        await ledger.add(job())
+        assert file.with_name("jobs.sqlite-wal").exists()
+        assert [path.stat().st_mode & 0o077 for path in (file.parent, *file.parent.iterdir())] == [0, 0, 0]
+        await ledger.close()
+        # As earlier versions made it.
+        file.chmod(0o644)
+
+
 async def test_a_job_goes_through_its_life(ledger: Ledger) -> None:
     kept = await ledger.add(job())
     begun = await ledger.change(kept.id, Job.begun)

@@ -72,6 +72,22 @@ def storage(request: pytest.FixtureRequest, opened: Opened, tmp_path: Path, s3: 
     return opened(**s3.environment, JUBAKO_STORAGE=f"s3://{BUCKET}/{tmp_path.name}")
 
 
+class TestPrivacy:
+    async def test_only_their_owner_can_read_results(self, opened: Opened, tmp_path: Path) -> None:
+        (tmp_path / "generations").mkdir(mode=0o755)
+        storage = opened(JUBAKO_STORAGE=str(tmp_path))
+        await storage.put(KEY, b"picture", "image/png")
+        assert (tmp_path / KEY).exists()
+        assert [(tmp_path / name).stat().st_mode & 0o077 for name in ("generations", "inputs")] == [0, 0]
+
+    async def test_a_web_server_can_read_results_that_it_serves(self, opened: Opened, tmp_path: Path) -> None:
+        storage = opened(JUBAKO_STORAGE=str(tmp_path), JUBAKO_STORAGE_PUBLIC_URL="https://cdn.example")
+        await storage.put(KEY, b"picture", "image/png")
+        assert (tmp_path / KEY).stat().st_mode & 0o044
+        assert (tmp_path / "generations").stat().st_mode & 0o055
+        assert (tmp_path / "inputs").stat().st_mode & 0o077 == 0
+
+
 class TestNames:
     def test_results_are_named_as_in_the_contract(self) -> None:
         assert result_key(SESSION, ACCEPTED, "image/png") == KEY
@@ -279,6 +295,7 @@ class TestFolderThatCannotBeWritten:
             opened(JUBAKO_STORAGE=str(tmp_path / "file" / "folder"))
 
     async def test_it_is_an_outage(self, local: Storage, tmp_path: Path) -> None:
+        (tmp_path / "generations").rmdir()
         (tmp_path / "generations").write_text("a file where the folder should be")
         with pytest.raises(StorageUnavailable):
             await local.put(KEY, b"x", "image/png")
