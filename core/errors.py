@@ -40,6 +40,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from core.wording import without_folders
+
 
 class StartError(ValueError):
     """What an operator set or wrote is wrong, so nothing can start; the message is one for a terminal."""
@@ -60,7 +62,8 @@ class JubakoError(Exception):
 
     @property
     def message(self) -> str:
-        return str(self)
+        """What a caller may read; `str` of the error, for the log, has whole paths too."""
+        return without_folders(str(self))
 
 
 class InvalidRequest(JubakoError):

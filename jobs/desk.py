@@ -70,7 +70,7 @@ class JobDesk:
         try:
             await self._reconcile()
         except LedgerUnavailable as error:
-            log.warning("%s; jobs are taken up once it does", error.message)
+            log.warning("%s; jobs are taken up once it does", error)
         self._chores = [
             asyncio.create_task(self._regularly(RECONCILE_S, self._reconcile)),
             asyncio.create_task(self._regularly(MEASURE_S, lambda: measure_queue(self._ledger))),
@@ -274,7 +274,7 @@ class JobDesk:
             try:
                 await chore()
             except JubakoError as error:
-                log.warning("%s; again in %g s", error.message, pause_s)
+                log.warning("%s; again in %g s", error, pause_s)
             # One chore's mistake must not be its last.
             except Exception:
                 log.exception("a chore of the job desk failed; again in %g s", pause_s)

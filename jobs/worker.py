@@ -203,6 +203,6 @@ async def _patiently(attempt: Callable[[], Awaitable[T]], passing: type[JubakoEr
         try:
             return await attempt()
         except passing as error:
-            log.warning("%s; again in %g s", error.message, pause_s)
+            log.warning("%s; again in %g s", error, pause_s)
             await asyncio.sleep(pause_s)
     raise AssertionError("pauses have no end")

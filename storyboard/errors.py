@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.errors import LoadFailed
+from core.wording import without_folders
 
 RETRY_S = 30
 
@@ -15,4 +16,4 @@ class NotInitialized(LoadFailed):
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"{self.documented} ({reason})", RETRY_S)
-        self.reason = reason
+        self.reason = without_folders(reason)

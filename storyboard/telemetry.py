@@ -88,7 +88,7 @@ def recorded(story: Story, model: str) -> Iterator[StoryRecord]:
         yield record
     except JubakoError as error:
         record.outcome = error.code
-        log.warning("storyboard: failed: %s", error.message)
+        log.warning("storyboard: failed: %s", error)
         raise
     except (asyncio.CancelledError, GeneratorExit):
         # A caller that has what it wanted closes the generator too.

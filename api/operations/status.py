@@ -14,6 +14,7 @@ from starlette.routing import Route
 from api.http.context import current_desk, current_gateway, current_maker, current_storage
 from api.operations.lifecycle import lifecycle_routes
 from core.version import VERSION
+from core.wording import without_folders
 from models.catalogue.capabilities import capabilities
 from models.catalogue.served import story_entry
 from runners.state import ModelState
@@ -67,7 +68,7 @@ def story_status(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, An
     path = maker.settings.lora_path
     return {
         "model_loaded": states[entry.id] is ModelState.READY,
-        "lora_path": None if path is None else str(path),
+        "lora_path": None if path is None else without_folders(str(path)),
         "ref_guided_available": entry.ip_adapter is not None,
     }
 

@@ -34,7 +34,7 @@ def lora_file(name: str, spec: LoraSpec) -> Path:
         with safe_open(file, "pt") as tensors:
             tensors.keys()
     except LoadFailed as error:
-        raise _failed(name, error.message) from error
+        raise _failed(name, str(error)) from error
     except SafetensorError as error:
         raise _failed(name, "the file is damaged, or not in safetensors; get it again") from error
     return file

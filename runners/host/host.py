@@ -16,6 +16,7 @@ from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Failed, Loading
 from core.request import GenerationRequest
+from core.wording import without_folders
 from models.catalogue.entry import Entry
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from runners.engine.observer import EngineObserver
@@ -110,7 +111,7 @@ class Host:
             model=self._entry.id,
             state=life.state,
             progress=round(life.progress, 3),
-            error=life.failure if life.state is ModelState.FAILED else None,
+            error=without_folders(life.failure) if life.state is ModelState.FAILED else None,
             device=str(model.device) if model else self._wanted_device(),
             wanted_device=self._wanted_device(),
             dtype=model and model.dtype,

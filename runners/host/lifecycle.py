@@ -172,7 +172,7 @@ class Lifecycle:
                 await warm_up(model, warmup_request(entry, device), self._limits)
             self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
         except JubakoError as error:
-            return error.message
+            return str(error)
         except Exception:
             log.exception("%s cannot be loaded", entry.id)
             return UNEXPLAINED

@@ -268,8 +268,10 @@ class TestCharacters:
 
     async def test_a_path_that_is_not_there_is_the_documents_error(self, catalogue: Path) -> None:
         async with story_studio(settings_with(catalogue, lora_path=Path("/nowhere/final"))) as studio:
-            with pytest.raises(NotInitialized, match=r"Set LORA_PATH .*/nowhere/final"):
+            with pytest.raises(NotInitialized, match=r"Set LORA_PATH .*/nowhere/final") as caught:
                 await board_of(studio.maker)
+            assert caught.value.reason == ".../final: there is no such file or folder"
+            assert "nowhere" not in caught.value.message
 
     async def test_a_path_to_a_lora_of_another_family_is_too(self, catalogue: Path) -> None:
         file = catalogue.parent / "stranger.safetensors"

@@ -144,8 +144,9 @@ def in_cache(checkpoint: Path, home: Path, repo: str) -> None:
 
 class TestFiles:
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
-        with pytest.raises(LoadFailed, match=f"there is no {tmp_path}/nothing"):
+        with pytest.raises(LoadFailed, match=f"there is no {tmp_path}/nothing") as caught:
             load(entry_of({"path": tmp_path / "nothing"}), "cpu")
+        assert caught.value.message == "there is no .../nothing"
 
     def test_a_folder_that_is_no_pipeline_is_refused(self, tmp_path: Path) -> None:
         with pytest.raises(LoadFailed, match=r"has no model_index\.json"):
