@@ -1,4 +1,6 @@
 PORT ?= $(or $(DIFFUSER_PORT),3000)
+# 0.0.0.0 opens it to other machines (docs/access.md).
+HOST ?= $(or $(DIFFUSER_HOST),127.0.0.1)
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,8 +26,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000)
-	$(BIN)/bentoml serve service:Jubako --port $(PORT) $(addprefix --host ,$(DIFFUSER_HOST))
+serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000) of this machine (HOST=0.0.0.0 for others)
+	$(BIN)/bentoml serve service:Jubako --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-redis

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any, cast
@@ -15,15 +16,18 @@ from typing import Any, cast
 import bentoml
 from starlette.responses import Response
 
+from access.exposure import served_host, warn_if_exposed
 from access.keys import Keyring
 from access.metrics import metrics_of_gateway
 from access.rates import RateLimiter
+from access.sites import Sites, trust_proxies
 from api.contracts import CONTRACTS
 from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
 from api.http.door import Door
 from api.http.files import files_app
 from api.http.open_streams import OpenStreams
+from api.http.sites import BrowserGuard
 from api.http.upload_limit import UploadLimit
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
@@ -70,6 +74,7 @@ with starting():
     CATALOGUE = served_catalogue(SETTINGS)
     RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
 show_log()
+trust_proxies(SETTINGS.trusted_proxies)
 end_at_second_signal()
 bound_clients()
 allow_other_models()
@@ -105,6 +110,7 @@ class Jubako:
     def __init__(self) -> None:
         log_settings(SETTINGS)
         write_privately(SETTINGS)
+        warn_if_exposed(served_host(sys.argv), KEYRING.closed)
         self._clients = runner_clients(SETTINGS, CATALOGUE, {model: runner.url for model, runner in RUNNERS.items()})
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = assemble(
@@ -188,6 +194,12 @@ class Jubako:
 cast(Any, Jubako).add_asgi_middleware(RequestMetrics)
 cast(Any, Jubako).add_asgi_middleware(
     Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s
+)
+cast(Any, Jubako).add_asgi_middleware(
+    BrowserGuard,
+    sites=Sites.of(SETTINGS, KEYRING.closed),
+    cors_origins=SETTINGS.cors_origins,
+    contracts=CONTRACTS,
 )
 cast(Any, Jubako).add_asgi_middleware(
     Draining, drain=DRAIN, refusal_for=CONTRACTS.refusal_for, generates=CONTRACTS.generates

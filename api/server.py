@@ -25,6 +25,7 @@ def main() -> None:
     if options.lora_path is not None:
         os.environ.pop("JUBAKO_LORA_PATH", None)
         os.environ["LORA_PATH"] = options.lora_path
+    _prepare(options.host)
     uvicorn.run(
         "api.server:app",
         host=options.host,
@@ -35,6 +36,22 @@ def main() -> None:
         http="processes.http_protocol:BoundedHttp",
         ws="processes.http_protocol:BoundedWebSocket",
     )
+
+
+def _prepare(host: str) -> None:
+    """Check the settings, and use those of them that the server of the application has to know."""
+    from access.exposure import warn_if_exposed
+    from access.keys import Keyring
+    from access.sites import trust_proxies
+    from core.logs import show_log
+    from processes.starting import starting
+    from settings import settings
+
+    with starting():
+        closed = Keyring.of(settings()).closed
+    show_log()
+    warn_if_exposed(host, closed)
+    trust_proxies(settings().trusted_proxies)
 
 
 def _arguments() -> argparse.Namespace:

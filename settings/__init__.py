@@ -22,6 +22,7 @@ from settings.sections.contracts import ContractOptions
 from settings.sections.engine import EngineOptions
 from settings.sections.jobs import JobOptions
 from settings.sections.models import ModelOptions
+from settings.sections.network import NetworkOptions
 from settings.sections.requests import RequestOptions
 from settings.sections.safety import SafetyOptions
 from settings.sections.scaling import ScaleOptions
@@ -38,6 +39,7 @@ class Settings(
     JobOptions,
     StorageOptions,
     AccessOptions,
+    NetworkOptions,
     SafetyOptions,
     StoryOptions,
     ContractOptions,

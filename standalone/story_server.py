@@ -12,10 +12,12 @@ from fastapi import FastAPI
 
 from access.keys import Keyring
 from access.rates import RateLimiter
+from access.sites import Sites
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
 from api.http.door import Door
 from api.http.open_streams import OpenStreams
+from api.http.sites import BrowserGuard
 from api.http.upload_limit import UploadLimit
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
@@ -61,4 +63,10 @@ app.router.lifespan_context = _models_open
 app.add_middleware(OpenStreams, most=SETTINGS.max_streams_per_client, contracts=CONTRACTS)
 app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
 app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)
+app.add_middleware(
+    BrowserGuard,
+    sites=Sites.of(SETTINGS, KEYRING.closed),
+    cors_origins=SETTINGS.cors_origins,
+    contracts=CONTRACTS,
+)
 app.add_middleware(Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s)

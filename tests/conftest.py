@@ -16,6 +16,7 @@ SHARE_THE_SERVER = (
     "test_conditions",
     "test_gateway",
     "test_openapi",
+    "test_other_sites",
     "test_pipeline_contract",
     "test_served_files",
 )

@@ -33,8 +33,10 @@ from tests.support.raw_sockets import opened, said_to
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.replica import Replica
 from tests.support.serving import (
+    MAX_UPLOAD_BYTES,
     ROOT,
     START_TIMEOUT_S,
+    STORAGE,
     free_port,
     parse_events,
     serving,
@@ -49,6 +51,7 @@ ALICE, BOB, BOSS, WRONG, METRICS = (
 CLIENT_TIMEOUT_S = 3
 AT_ONCE_S = 10.0
 """Generous, on a busy machine; the server's own limit is 630 s."""
+PAGE = "https://app.example"
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
 
 
@@ -178,10 +181,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def closed(folder: Path) -> Iterator[str]:
-    """The address of a server that alice and bob have keys for, and an admin; bob may ask twice a minute."""
+    """The address of a server that alice and bob have keys for, and an admin; bob may ask twice a minute.
+
+    Pages of one other site may use it.
+    """
     keys = key_file(folder, f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n")
-    settings = {"models": "tiny", "api_keys": f"alice:{ALICE}", "api_keys_file": str(keys), "admin_key": BOSS}
-    settings |= {"metrics_key": METRICS, "client_timeout_s": str(CLIENT_TIMEOUT_S)}
+    settings = {
+        "models": "tiny",
+        "api_keys": f"alice:{ALICE}",
+        "api_keys_file": str(keys),
+        "admin_key": BOSS,
+        "metrics_key": METRICS,
+        "client_timeout_s": str(CLIENT_TIMEOUT_S),
+        "cors_origins": PAGE,
+    }
     with serving(write_tiny_catalogue(folder), folder / "log", **settings) as url:
         yield url
 
@@ -239,7 +252,7 @@ class TestAClosedServer:
         assert events[-1].name == "done"
         assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
 
-    def test_results_of_jobs_are_reached_without_a_key(self, http: httpx.Client) -> None:
+    def test_results_of_jobs_are_reached_without_a_key(self, http: httpx.Client, folder: Path) -> None:
         session = http.post("/api/tiny/t2i", json=RED_APPLE, headers=bearer(ALICE)).json()["session_id"]
 
         def status() -> dict[str, Any]:
@@ -248,6 +261,10 @@ class TestAClosedServer:
 
         wait_for(lambda: status()["result_url"] is not None)
         assert http.get(status()["result_url"]).headers["content-type"] == "image/png"
+        # By other users of its machine, they are not.
+        files = [*(folder / STORAGE / "generations").iterdir(), *folder.glob("jobs-*.sqlite*")]
+        assert {file.suffix for file in files} >= {".png", ".sqlite", ".sqlite-wal"}
+        assert [file for file in files if file.stat().st_mode & 0o077] == []
 
     def test_bentomls_client_sends_a_token(self, closed: str, http: httpx.Client) -> None:
         with bentoml.SyncHTTPClient(closed, token=ALICE) as client:
@@ -282,8 +299,27 @@ class TestAClosedServer:
         assert asyncio.run(opened(bearer(WRONG))) == 401
         assert asyncio.run(opened(bearer(ALICE))) == 101
 
-    def test_a_browser_may_ask_whether_it_may_ask(self, http: httpx.Client) -> None:
-        assert http.options("/text_to_image").status_code != 401
+    @pytest.mark.parametrize(
+        "path", ["/v1/images/generations", "/text_to_image", "/stream", "/api/tiny/t2i", "/generate-inpainting"]
+    )
+    def test_an_allowed_page_may_ask_whether_it_may_ask(self, http: httpx.Client, path: str) -> None:
+        wanted = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "authorization"}
+        answer = http.options(path, headers={"Origin": PAGE, **wanted})
+        assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE)
+        assert answer.headers["access-control-allow-headers"] == "authorization"
+
+    def test_an_allowed_page_may_read_answers_and_refusals(self, http: httpx.Client) -> None:
+        page = {"Origin": PAGE, "Sec-Fetch-Site": "cross-site"}
+        answers = [
+            http.post("/text_to_image", json=RED_APPLE, headers=page | bearer(ALICE)),
+            http.post("/text_to_image", json=RED_APPLE, headers=page),
+            http.post("/text_to_image", content=bytes(MAX_UPLOAD_BYTES + 1), headers=page | bearer(ALICE)),
+        ]
+        assert [answer.status_code for answer in answers] == [200, 401, 413]
+        assert all(answer.headers["access-control-allow-origin"] == PAGE for answer in answers)
+        assert "x-jubako-seed" in answers[0].headers["access-control-expose-headers"].lower()
+        other = http.post("/text_to_image", json=RED_APPLE, headers=bearer(ALICE) | {"Origin": "https://evil.example"})
+        assert other.status_code == 403
 
     def test_rates_are_told_and_kept(self, http: httpx.Client) -> None:
         http.headers.update(bearer(BOB))
@@ -310,6 +346,19 @@ class TestAClosedServer:
         assert "/text_to_image" in log
         assert not any(key in log for key in (ALICE, BOB, BOSS, WRONG))
 
+    def test_no_word_of_a_prompt_is_in_the_log(self, http: httpx.Client, folder: Path) -> None:
+        long = {**RED_APPLE, "prompt": "a red apple " + "xylophone " * 100}
+        assert http.post("/text_to_image", json=long, headers=bearer(ALICE)).status_code == 200
+        log = (folder / "log").read_text()
+        assert "input was truncated because" in log
+        assert "xylophone" not in log
+
+    def test_no_path_can_forge_a_line_of_the_log(self, http: httpx.Client, folder: Path) -> None:
+        http.get("/before%0Aforged%1B[31m", headers=bearer(ALICE))
+        # Its line is written after the answer.
+        wait_for(lambda: rb"path=/before\nforged\x1b[31m," in (folder / "log").read_bytes())
+        assert b"\x1b" not in (folder / "log").read_bytes()
+
     def test_settings_in_force_are_logged_once_and_keys_are_masked(self, http: httpx.Client, folder: Path) -> None:
         assert http.get("/livez").status_code == 200
         lines = [line for line in (folder / "log").read_text().splitlines() if "[jubako.settings]" in line]
@@ -317,6 +366,7 @@ class TestAClosedServer:
         assert sum("settings are set; docs/configuration.md describes all" in line for line in told) == 1
         assert {"models = tiny (JUBAKO_MODELS)", "admin_key = **** (JUBAKO_ADMIN_KEY)"} <= set(told)
         assert told[-1].startswith("by default: ")
+        assert "without API keys" not in (folder / "log").read_text()
 
 
 class TestMetrics:
@@ -404,19 +454,28 @@ class TestReplicas:
                 "JUBAKO_RUNNER_KEY": "a secret that they share",
             }
             options = {"JUBAKO_REDIS_URL": redis.url, "JUBAKO_RATE_REQUESTS_PER_MIN": "3", **away}
-            replicas = [Replica(catalogue, options) for _ in range(2)]
+            proxies: list[dict[str, str]] = [{}, {"JUBAKO_TRUSTED_PROXIES": "10.0.0.0/8,127.0.0.1"}]
+            replicas = [Replica(catalogue, options | trusted) for trusted in proxies]
             for each in replicas:
                 each.begin()
                 stack.callback(each.stop)
             for each in replicas:
                 wait_for(each.answers, START_TIMEOUT_S)
-            left = [self.ask(each).headers["x-ratelimit-remaining-requests"] for each in (*replicas, replicas[0])]
+            left = [self.left(each) for each in (*replicas, replicas[0])]
             assert left == ["2", "1", "0"]
             assert self.ask(replicas[1]).status_code == 429
+            # The second believes a proxy on this machine; what was before it in the list is only a client's word.
+            assert self.ask(replicas[0], "203.0.113.9").status_code == 429
+            assert self.left(replicas[1], "198.51.100.1, 203.0.113.9") == "2"
+            assert self.left(replicas[1], "198.51.100.2, 203.0.113.9") == "1"
         logs = [(tmp_path / f"log-{each.port}").read_text() for each in replicas]
         assert all(f"redis_url = redis://****@127.0.0.1:{redis.port}/0 (JUBAKO_REDIS_URL)" in log for log in logs)
         assert not any(PASSWORD in log for log in logs)
 
     @staticmethod
-    def ask(server: Replica) -> httpx.Response:
-        return WEB.post(f"{server.url}/text_to_image", json=RED_APPLE, timeout=60)
+    def ask(server: Replica, forwarded_for: str | None = None) -> httpx.Response:
+        headers = {} if forwarded_for is None else {"X-Forwarded-For": forwarded_for}
+        return WEB.post(f"{server.url}/text_to_image", json=RED_APPLE, headers=headers, timeout=60)
+
+    def left(self, server: Replica, forwarded_for: str | None = None) -> str:
+        return self.ask(server, forwarded_for).headers["x-ratelimit-remaining-requests"]

@@ -61,9 +61,13 @@ def is_loaded(client: httpx.Client) -> bool:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
-    folder = tmp_path_factory.mktemp("elsewhere")
-    command = (str(ROOT / "api" / "server.py"), "--lora-path", str(LORA))
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("elsewhere")
+
+
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[httpx.Client]:
+    command = (str(ROOT / "api" / "server.py"), "--lora-path", str(LORA), "--host", "0.0.0.0")
     with running(*command, folder=folder, log=folder / "log") as client:
         yield client
 
@@ -78,8 +82,14 @@ def generate(client: httpx.Client, body: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize("address", ["/", "/health"])
 def test_its_health_is_the_documents(address: str, server: httpx.Client) -> None:
     body = server.get(address).json()
-    assert body.items() >= {"status": "running", "model_loaded": True, "lora_path": str(LORA)}.items()
+    assert body.items() >= {"status": "running", "model_loaded": True, "lora_path": f".../{LORA.name}"}.items()
     assert "ref_guided_available" in body
+
+
+def test_it_says_that_others_may_use_it_and_refuses_pages_of_other_sites(server: httpx.Client, folder: Path) -> None:
+    answer = server.post("/generate", content="{}", headers={"Origin": "https://evil.example"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+    assert (folder / "log").read_text().count("listens on 0.0.0.0 without API keys") == 1
 
 
 def test_the_documents_request_with_curl(server: httpx.Client) -> None:
@@ -121,7 +131,7 @@ def test_uvicorn_serves_the_application_in_several_processes_and_to_those_with_a
         assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {KEY}"
         made = generate(client, {"prompt": "A fox finds a key in the castle", **QUICK})
-        assert client.get("/health").json()["lora_path"] == str(LORA)
+        assert client.get("/health").json()["lora_path"] == f".../{LORA.name}"
     assert len(made["frames"]) == 6
     assert (tmp_path / "log").read_text().count("Application startup complete") == 2
 
