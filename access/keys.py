@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import Annotated
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from core.caller import Caller, Rates
 from core.errors import StartError
+from core.request import Priority
 from core.validation import described
 from settings.sections.access import ADMIN, AccessOptions
 
@@ -38,14 +39,16 @@ def new_key() -> str:
 
 
 class _Line(Rates):
-    """One key of the file: its hash alone, or with rates of its own (null is no limit)."""
+    """One key of the file: its hash alone, or with rates of its own (null is no limit) and a limit of its priority."""
 
     hash: str = Field(pattern=f"^{SCHEME}[0-9a-f]{{64}}$", repr=False)
     admin: bool = False
+    priority: Literal["high", "normal", "low"] = "high"
 
     def caller(self, name: str, defaults: Rates) -> Caller:
         own = self.model_dump(include=set(Rates.model_fields), exclude_unset=True)
-        return Caller(name, self.admin, defaults.model_copy(update=own))
+        rates = defaults.model_copy(update=own)
+        return Caller(name, self.admin, rates, best_priority=Priority[self.priority.upper()])
 
 
 def _as_line(value: object) -> object:
@@ -72,12 +75,18 @@ class Keyring:
         names = [caller.name for _, caller in owned]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise StartError(f"two keys have one name: {', '.join(twice)}")
-        closed = bool(options.api_keys) or options.api_keys_file is not None
-        return cls(dict(owned), options.rates, closed)
+        return cls(dict(owned), options.rates, options.needs_keys)
 
     def anonymous(self, address: str) -> Caller:
         """Return the caller of a request without a key, where none is needed."""
-        return Caller(address, rates=self.rates)
+        return Caller(address, rates=self.rates, anonymous=True)
+
+    def named(self, name: str, anonymous: bool) -> Caller:
+        """Return a caller who asked for something earlier, with what their key allows today."""
+        if anonymous:
+            return self.anonymous(name)
+        known = (caller for caller in self.callers.values() if caller.name == name)
+        return next(known, Caller(name, rates=self.rates))
 
     def owner(self, key: str) -> Caller | None:
         """Return whose key it is; takes as long for a wrong key as for a right one."""

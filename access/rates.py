@@ -15,8 +15,8 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from core.caller import Caller, Rates, current_caller
-from core.errors import InvalidRequest, RateExceeded
-from core.request import GenerationRequest
+from core.errors import Forbidden, InvalidRequest, RateExceeded
+from core.request import GenerationRequest, Method
 
 log = logging.getLogger("jubako.access")
 
@@ -25,13 +25,16 @@ PX_PER_UNIT = 10_000
 """Pixels are counted in hundredths of megapixels, rounded up: the window keeps an entry for each unit."""
 UNITS_PER_MEGAPIXEL = 1_000_000 // PX_PER_UNIT
 
+_FIELDS = {"requests": "requests", "megapixels": "width", "steps": "num_inference_steps"}
+"""What to make smaller when a request alone exceeds a limit."""
+
 
 @dataclass(frozen=True)
 class Limit:
     """One of a caller's limits, in the units in which it is counted."""
 
     what: str
-    """`requests` or `megapixels`, as in the headers."""
+    """`requests`, `megapixels` or `steps`, as in the headers."""
     item: RateLimitItemPerMinute
     units: int
     """How many make 1 of what the header says."""
@@ -47,6 +50,8 @@ def limits_of(rates: Rates) -> Iterator[Limit]:
     if rates.megapixels_per_min is not None:
         units = round(rates.megapixels_per_min * UNITS_PER_MEGAPIXEL)
         yield Limit("megapixels", RateLimitItemPerMinute(units), UNITS_PER_MEGAPIXEL)
+    if rates.steps_per_min is not None:
+        yield Limit("steps", RateLimitItemPerMinute(rates.steps_per_min), 1)
 
 
 class RateLimiter:
@@ -60,13 +65,24 @@ class RateLimiter:
         """Count one request. Raises RateExceeded."""
         await self._count(caller, "requests", 1)
 
-    async def charge(self, request: GenerationRequest) -> None:
-        """Count the pixels that a request will generate for the current caller.
+    async def count_further(self, requests: int) -> None:
+        """Count requests that came together with one that is counted. Raises RateExceeded or InvalidRequest."""
+        if requests:
+            await self._count(current_caller(), "requests", requests)
 
-        Raises RateExceeded, or InvalidRequest when the request alone exceeds the limit of a minute.
+    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
+        """Count the pixels and steps that a request will take of the current caller's.
+
+        `other_px` are decoded or encoded besides. Raises RateExceeded, InvalidRequest when the request alone exceeds
+        the limit of a minute, or Forbidden when the caller may not have its priority.
         """
-        pixels = request.width * request.height * request.num_frames * request.num_images
-        await self._count(current_caller(), "megapixels", ceil(pixels / PX_PER_UNIT))
+        caller = current_caller()
+        if request.priority < caller.best_priority:
+            raise Forbidden(f"priority: this key may have {caller.best_priority.name.lower()} at best")
+        pixels = request.width * request.height * request.num_frames * request.num_images + other_px
+        steps = request.iterations if request.method is Method.TOKEN_OPT else request.denoising_steps
+        await self._count(caller, "megapixels", ceil(pixels / PX_PER_UNIT))
+        await self._count(caller, "steps", steps * request.num_images)
 
     async def headers(self, caller: Caller) -> dict[str, str]:
         """Return a caller's limits as headers, under the names that OpenAI's API has for them."""
@@ -84,7 +100,9 @@ class RateLimiter:
                 continue
             if cost > limit.item.amount:
                 asked, most = limit.shown(cost), limit.shown(limit.item.amount)
-                raise InvalidRequest("width", f"the request has {asked} {what}; this key may have {most} a minute")
+                raise InvalidRequest(
+                    _FIELDS[what], f"the request has {asked} {what}; this key may have {most} a minute"
+                )
             if not await self._hit(caller, limit, cost):
                 _, reset_s = await self._left(caller, limit)
                 most = limit.shown(limit.item.amount)

@@ -81,7 +81,8 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
             return await asyncio.to_thread(_dummy_results, form)
         with measured() as measure:
             measure.task = Task.INPAINT
-            request = await gateway.admit(draft)
+            assert draft.image is not None, "inpainting has an image"
+            request = await gateway.admit(draft, encoded_px=draft.image.width * draft.image.height)
             measure.model = request.model
             images = []
             async with aclosing(gateway.draw(request)) as events:

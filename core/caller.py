@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.request import Priority
+
 
 class Rates(BaseModel):
     """What one caller may ask for in any 60 seconds; None is no limit."""
@@ -15,6 +17,7 @@ class Rates(BaseModel):
 
     requests_per_min: int | None = Field(default=None, ge=1)
     megapixels_per_min: float | None = Field(default=None, ge=0.01)
+    steps_per_min: int | None = Field(default=None, ge=1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,19 @@ class Caller:
     """The key's, or without keys the client's address."""
     admin: bool = False
     rates: Rates = field(default_factory=Rates)
+    anonymous: bool = False
+    """Whether no key was needed: all such callers are one user, whatever their addresses."""
+    best_priority: Priority = Priority.HIGH
+    """The best class that the caller may ask for."""
+
+    @property
+    def owner(self) -> str:
+        """Whose things are those that the caller makes: the key's, or nobody's in particular."""
+        return "" if self.anonymous else self.name
+
+    def sees(self, owner: str) -> bool:
+        """Whether things of this owner exist for the caller."""
+        return self.admin or owner == self.owner
 
 
 NOBODY = Caller("")

@@ -153,6 +153,12 @@ class Draft(Parameters):
     progress: Progress = False
     preview_every: PreviewEvery = 0
 
+    @property
+    def decoded_px(self) -> int:
+        """Pixels of all images that came with the request."""
+        images = (self.image, self.mask, self.reference_image, self.control_image, *self.images)
+        return sum(image.width * image.height for image in images if image is not None)
+
     @classmethod
     def of(cls, form: BaseModel, **fields: Any) -> Draft:
         """Return the draft of a contract's form: the fields that both have, and those that the contract translates."""

@@ -26,8 +26,14 @@ from models.catalogue.resolve import ServerLimits, resolve
 class Meter(Protocol):
     """Counts what callers use; `access.rates` has one."""
 
-    async def charge(self, request: GenerationRequest) -> None:
-        """Count a request for the caller being served. Raises RateExceeded or InvalidRequest."""
+    async def count_further(self, requests: int) -> None:
+        """Count requests that came together with one that is counted. Raises RateExceeded or InvalidRequest."""
+
+    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
+        """Count a request for the caller being served; `other_px` are decoded or encoded besides.
+
+        Raises RateExceeded, InvalidRequest, or Forbidden for a priority that the caller may not have.
+        """
 
 
 @dataclass(frozen=True)
@@ -43,14 +49,16 @@ class Gateway:
     managed: bool = True
     """Whether callers may load and unload models."""
 
-    async def admit(self, draft: Draft, *, background: bool = False) -> GenerationRequest:
+    async def admit(self, draft: Draft, *, background: bool = False, encoded_px: int = 0) -> GenerationRequest:
         """Complete a draft, check it and charge its caller; `draw` takes the result, in this process or another.
 
-        A background request has no deadline unless its draft sets one. Raises InvalidRequest, UnknownModel or
-        RateExceeded.
+        A background request has no deadline unless its draft sets one. `encoded_px` are those of each image of the
+        answer, where that is larger than what is generated. Raises InvalidRequest, UnknownModel, RateExceeded or
+        Forbidden.
         """
         request = await self._resolve(draft, background)
-        await self.meter.charge(request)
+        enlarged_px = max(0, encoded_px - request.width * request.height) * request.num_images
+        await self.meter.charge(request, draft.decoded_px + enlarged_px)
         await self.policy.check_request(request)
         return request
 

@@ -53,7 +53,10 @@ class HostRunner:
 class Unmetered:
     """Charges nobody: the program that runs this process is its only caller."""
 
-    async def charge(self, request: GenerationRequest) -> None:
+    async def count_further(self, requests: int) -> None:
+        pass
+
+    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
         pass
 
 

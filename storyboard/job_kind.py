@@ -16,7 +16,7 @@ from jobs.job import Job
 from jobs.kinds import File, JobUpdate, Made
 from storyboard.files.bundle import files_of
 from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
-from storyboard.maker import Maker
+from storyboard.maker import Maker, frames_charged_at_acceptance
 from storyboard.rendering import render_event
 from storyboard.story import Story
 
@@ -37,7 +37,7 @@ class StoryboardJobs:
 
     async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:  # noqa: ARG002  # a kind of job gets the job
         progress = _StoryProgress(request)
-        async with aclosing(self.maker.make(request)) as events:
+        async with aclosing(self.maker.make(request, frames_charged_at_acceptance(request))) as events:
             async for event in events:
                 if isinstance(event, Finished):
                     for index, file in enumerate(await asyncio.to_thread(_files, event.storyboard)):

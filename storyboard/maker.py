@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image
 
@@ -56,24 +57,27 @@ class Maker:
         Raises what `check` raises, and RateExceeded.
         """
         request = await self.check(story)
-        frames = story.num_frames or MIN_FRAMES
-        await self.gateway.meter.charge(request.model_copy(update={"num_images": frames}))
+        await self._charge(story, request, frames_charged_at_acceptance(story))
         resolved = self._resolved(story)
         settled = {"model": request.model, "clip_threshold": resolved.threshold, "max_tries": resolved.max_tries}
         if story.guided:
             settled["reference_scale"] = resolved.reference_scale
         return story.model_copy(update=settled)
 
-    async def make(self, story: Story) -> AsyncGenerator[StoryEvent, None]:
+    async def make(self, story: Story, frames_charged: int = 0) -> AsyncGenerator[StoryEvent, None]:
         """Yield what happens, down to Finished; closing the generator stops all generation.
+
+        The current caller is charged for all planned frames at once, but for so many as were charged before, and for
+        each further try.
 
         A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
         otherwise; DeadlineExceeded when no frame is done.
         """
         resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
         with recorded(story, resolved.entry.id) as record:
-            await self.check(story)
-            work = asyncio.create_task(self._run(resolved, events.put_nowait))
+            request = await self.check(story)
+            charge = partial(self._charge, story, request, charged=frames_charged)
+            work = asyncio.create_task(self._run(resolved, events.put_nowait, charge))
             work.add_done_callback(lambda _: events.put_nowait(None))
             try:
                 while (event := await events.get()) is not None:
@@ -83,9 +87,11 @@ class Maker:
             finally:
                 await end((work,))
 
-    async def _run(self, resolved: ResolvedStory, emit: Emit) -> None:
+    async def _run(self, resolved: ResolvedStory, emit: Emit, charge: Callable[[int], Awaitable[None]]) -> None:
         started, deadline = time.perf_counter(), Deadline(resolved.story.deadline_s)
         plan, model = await self._planned(resolved, deadline), resolved.entry.id
+        # Before any is generated: a caller's rate refuses a story as a whole.
+        await charge(len(plan.scenes))
         emit(Planned(model, plan))
         frames = _Frames(self.gateway, resolved, plan, emit)
         error = await frames.generate(deadline)
@@ -96,8 +102,20 @@ class Maker:
         async with deadline.limiting(TOO_EARLY):
             return await self.planner.plan(resolved.plan_request)
 
+    async def _charge(self, story: Story, request: GenerationRequest, frames: int, charged: int = 0) -> None:
+        """Count frames like the request's, and once the image that they follow."""
+        if frames > charged:
+            image = story.reference_image if charged == 0 else None
+            frame_requests = request.model_copy(update={"num_images": frames - charged})
+            await self.gateway.meter.charge(frame_requests, image.width * image.height if image else 0)
+
     def _resolved(self, story: Story) -> ResolvedStory:
         return resolve_story(story, self.settings, self.gateway.catalogue, self.scorers)
+
+
+def frames_charged_at_acceptance(story: Story) -> int:
+    """Return how many frames a story that is made later is charged for before it is planned."""
+    return story.num_frames or MIN_FRAMES
 
 
 class _Frames:
@@ -150,17 +168,15 @@ class _Frames:
         reference = self._resolved.story.reference_image
         if self._resolved.story.guided and reference is None:
             first, *scenes = scenes
-            reference = (await self._frame(first, await self._admitted(first, 1, None), None)).picture.image
-        # All are admitted before any is generated: a caller's rate refuses a story as a whole.
-        requests = [await self._admitted(scene, 1, reference) for scene in scenes]
+            reference = (await self._frame(first, await self._checked(first, 1, None), None)).picture.image
+        # All are checked before any is generated.
+        requests = [await self._checked(scene, 1, reference) for scene in scenes]
         async with asyncio.TaskGroup() as group:
             for scene, request in zip(scenes, requests, strict=True):
                 group.create_task(self._frame(scene, request, reference))
 
-    async def _admitted(self, scene: Scene, attempt: int, reference: Image.Image | None) -> GenerationRequest:
-        # Only the story has a deadline.
-        draft = self._resolved.draft(scene, attempt, reference)
-        return await self._gateway.admit(draft, background=True)
+    async def _checked(self, scene: Scene, attempt: int, reference: Image.Image | None) -> GenerationRequest:
+        return await self._gateway.check(self._resolved.draft(scene, attempt, reference))
 
     async def _frame(self, scene: Scene, request: GenerationRequest, reference: Image.Image | None) -> Frame:
         """Generate until a frame scores well enough, or the tries are used up; the best is kept."""
@@ -168,7 +184,9 @@ class _Frames:
         while score is not None and score < self._resolved.threshold and attempt < self._resolved.max_tries:
             attempt += 1
             try:
-                score = await self._try(scene, await self._admitted(scene, attempt, reference), attempt)
+                again = await self._checked(scene, attempt, reference)
+                await self._gateway.meter.charge(again)
+                score = await self._try(scene, again, attempt)
             except JubakoError:
                 # A used-up rate, a full line, a picture that is not to be shown: there is one already.
                 break

@@ -45,18 +45,33 @@ class AccessOptions(BaseModel):
         default=None,
         ge=1,
         description="Requests that one client may make in any 60 seconds; further ones get 429. GET requests do not "
-        "count.",
+        "count; each request of a batch does.",
     )
     rate_megapixels_per_min: float | None = Field(
         default=None,
         ge=0.01,
-        description="Megapixels that one client may request in any 60 seconds, all frames of videos included.",
+        description="Megapixels that one client may use in any 60 seconds: all images, frames of videos and tries of "
+        "stories that are generated, and all images that are decoded or encoded at other sizes.",
     )
+    rate_steps_per_min: int | None = Field(
+        default=None,
+        ge=1,
+        description="Denoising steps that one client may request in any 60 seconds, over all images.",
+    )
+
+    @property
+    def needs_keys(self) -> bool:
+        """Whether every caller needs a key; an admin key by itself closes only what needs it."""
+        return bool(self.api_keys) or self.api_keys_file is not None
 
     @property
     def rates(self) -> Rates:
         """The rates of callers that have none of their own."""
-        return Rates(requests_per_min=self.rate_requests_per_min, megapixels_per_min=self.rate_megapixels_per_min)
+        return Rates(
+            requests_per_min=self.rate_requests_per_min,
+            megapixels_per_min=self.rate_megapixels_per_min,
+            steps_per_min=self.rate_steps_per_min,
+        )
 
     @field_validator("api_keys", mode="before")
     @classmethod

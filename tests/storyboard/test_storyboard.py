@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
@@ -24,7 +25,7 @@ from settings import Settings
 from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
 from storyboard.frames import Finished, FrameDone, FrameStep, Planned, Storyboard
-from storyboard.maker import Maker
+from storyboard.maker import Maker, frames_charged_at_acceptance
 from storyboard.resolved_story import seed_of
 from storyboard.scenes import Plan, PlanRequest
 from storyboard.scoring.pairs import Pair
@@ -178,6 +179,19 @@ class TestValidation:
         with pytest.raises(RateExceeded):
             await board_of(studio.with_(meter=Purse(pictures=5)))
         assert studio.passes.denoising == []
+
+    async def test_a_story_that_is_made_later_pays_then_only_for_what_it_has_not_paid(self, studio: Studio) -> None:
+        purse = Purse(pictures=8)
+        maker = studio.with_(scores=Scores(lambda *_: 0.1), meter=purse)
+        story = await maker.take_in(Story(prompt=STORY))
+        async with aclosing(maker.make(story, frames_charged_at_acceptance(story))) as making:
+            (board,) = [event.storyboard async for event in making if isinstance(event, Finished)]
+        assert sum(frame.tries for frame in board.frames) == 8, "six planned frames, and two further tries"
+
+    async def test_the_image_that_a_story_follows_counts_once(self, studio: Studio) -> None:
+        purse = Purse(pictures=6)
+        await board_of(studio.with_(meter=purse), reference_image=Image.new("RGB", (50, 40)))
+        assert purse.other_px == 2000
 
 
 class TestReferences:
@@ -401,11 +415,16 @@ class Purse:
 
     def __init__(self, pictures: int) -> None:
         self._left = pictures
+        self.other_px = 0
 
-    async def charge(self, request: GenerationRequest) -> None:
+    async def count_further(self, requests: int) -> None:
+        raise AssertionError("a story is one request")
+
+    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
         if self._left < request.num_images:
             raise RateExceeded("too much")
         self._left -= request.num_images
+        self.other_px += other_px
 
 
 async def until_idle(studio: Studio) -> None:
