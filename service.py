@@ -127,7 +127,7 @@ class Jubako:
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
         self.maker = Maker(self.gateway, planner_for(SETTINGS), self.scorers, SETTINGS)
-        self.desk = make_desk(SETTINGS, self.maker, self.storage)
+        self.desk = make_desk(SETTINGS, self.maker, self.storage, KEYRING)
 
     @bentoml.on_startup
     async def take_signals(self) -> None:

@@ -29,7 +29,7 @@ from runners.state import ModelState, RunnerState
 from settings import settings
 
 RUNS = "text2image"
-"""The batch that all runs are jobs of; the contract is about the latest of them."""
+"""The batch that all runs of one owner are jobs of; the contract is about the latest of them."""
 POLL_S = 0.1
 RETRY_S = 5
 CPU = "cpu"
@@ -76,8 +76,7 @@ async def run(body: Prompt) -> JSONResponse:
         order = Order(
             request=await gateway.admit(draft, background=True),
             output_format=OutputFormat.PNG,
-            caller=current_caller().name,
-            batch_id=RUNS,
+            batch_id=_runs(),
         )
         await current_desk().submit(order)
     return _success("Pipeline execution started in background.")
@@ -153,9 +152,15 @@ def device_named(name: str, state: RunnerState) -> str:
 
 async def _latest_run() -> Job | None:
     try:
-        return (await current_desk().batch(RUNS))[-1]
+        return (await current_desk().batch(_runs()))[-1]
     except UnknownJob:
         return None
+
+
+def _runs() -> str:
+    """Return the batch of the caller's runs: those of other keys are none of theirs."""
+    owner = current_caller().owner
+    return f"{RUNS}:{owner}" if owner else RUNS
 
 
 def _is_running(job: Job | None) -> bool:

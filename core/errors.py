@@ -25,6 +25,9 @@ JubakoError
 ├── UnknownJob          404  jobs/errors.py: no such job, or its record has expired
 ├── LedgerUnavailable   503  jobs/errors.py: job records cannot be read or written
 ├── TooManyJobs         429  jobs/errors.py: the queue, or the client's share of it, is full
+├── TooManyResults      429  jobs/errors.py: the client keeps as many results as one may
+├── KeyReused           422  jobs/errors.py: an idempotency key came again with another request
+├── NotEnded            409  jobs/errors.py: the job must end before its results can be deleted
 ├── StorageUnavailable  503  storage/errors.py: storage cannot be reached; a retry may succeed
 ├── NotStored           404  storage/errors.py: no such file, or it has been deleted
 ├── NotNow              409  api/pipeline.py: the pipeline is not ready, is running, or has no result

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
-from core.errors import InvalidRequest, JubakoError
+from core.caller import Caller
+from core.errors import JubakoError
 from core.tasks import end
+from jobs.acceptance import Acceptance
 from jobs.bus import Bus, JobEvent
 from jobs.desk_settings import DeskSettings
-from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
-from jobs.inputs import content_digest, plain_fields, store_inputs
+from jobs.errors import LedgerUnavailable, NotEnded, UnknownJob
 from jobs.job import Ending, Job, JobState
 from jobs.kinds import Kinds
 from jobs.ledger.ledger import Ledger, Page
 from jobs.order import Order
 from jobs.queue import JobQueue
 from jobs.telemetry import changed, measure_queue
-from jobs.webhooks import WebhookSender, check_webhook_url
+from jobs.webhooks import WebhookSender
 from jobs.worker import Worker
 from storage.client import Storage
-from storage.errors import StorageUnavailable
+from storage.errors import NotStored
 from storage.keys import INPUTS, RESULTS
 
 log = logging.getLogger("jubako.jobs")
@@ -34,7 +35,6 @@ RECONCILE_S = 30.0
 MEASURE_S = 5.0
 SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
-RETRY_LATER_S = 10
 SILENCE_S = 15.0
 """Watchers get an event at least so often: an end may be lost in a crash, and proxies close silent streams."""
 POSITION_S = 2.0
@@ -50,13 +50,25 @@ class JobDesk:
         storage: Storage,
         kinds: Kinds,
         sender: WebhookSender,
+        caller_of: Callable[[Job], Caller],
     ) -> None:
+        """`caller_of` returns who asked for a job, with what they may use today."""
         self._settings = settings
         self._ledger = ledger
         self._bus = bus
         self._storage = storage
         self._sender = sender
-        self._worker = Worker(ledger, bus, storage, kinds, settings.max_runners_lost, self._after)
+        self._acceptance = Acceptance(settings, ledger, storage)
+        self._worker = Worker(
+            ledger,
+            bus,
+            storage,
+            kinds,
+            settings.max_runners_lost,
+            settings.result_ttl,
+            self._after,
+            caller_of,
+        )
         self._queue = JobQueue(settings.queue, self._worker.run, self._notify)
         self._chores: list[asyncio.Task[None]] = []
 
@@ -89,47 +101,63 @@ class JobDesk:
         await self._ledger.close()
 
     async def submit(self, order: Order) -> Job:
-        """Accept an order: once this returns, the job is on record.
+        """Accept one order, as `submit_all` does."""
+        return (await self.submit_all([order]))[0]
 
-        Raises TooManyJobs, InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
+    async def submit_all(self, orders: Sequence[Order]) -> list[Job]:
+        """Accept orders of one caller, all or none: once this returns, the jobs are on record.
+
+        With an idempotency key that was used before, these are the jobs of that time. Raises TooManyJobs,
+        TooManyResults, KeyReused, InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
         """
-        if order.idempotency_key is not None:
-            earlier = await self._ledger.by_key(order.caller, order.idempotency_key)
-            if earlier is not None:
-                return earlier
-        await self._check(order)
-        digest = await self._digest(order)
-        job = await self._earlier_results(order, digest) or await self._new_job(order)
-        kept = await self._recorded(job, order)
-        if kept.id != job.id:
-            return kept
+        accepted = await self._acceptance.accept(orders)
+        if accepted.digests is not None:
+            for job, digest in zip(accepted.jobs, accepted.digests, strict=True):
+                await self._begin(job, digest)
+        return accepted.jobs
+
+    async def earlier(self, owner: str, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
+        """Return the jobs for which an owner used a key before; none when it is new. Raises KeyReused."""
+        return await self._acceptance.earlier(owner, idempotency_key, fingerprint)
+
+    async def _begin(self, job: Job, digest: str | None) -> None:
+        """Queue a job that is on record; what fails here is made up for by `_reconcile`."""
         if job.state.final:
+            with suppress(LedgerUnavailable):
+                await self.keep_files(job.owner, [result.key for result in job.results])
             await self._worker.announce_end(job)
-            return job
+            return
         changed(job)
-        # It is on record now; what fails from here on is made up for by `_reconcile`.
         with suppress(LedgerUnavailable):
             await self._queue.add(job)
             if digest is not None:
                 await self._ledger.remember_result(digest, job.id)
-        return job
 
-    async def _recorded(self, job: Job, order: Order) -> Job:
-        """Write the record; unless that is what is kept, its stored inputs go."""
-        kept = None
-        try:
-            kept = await self._ledger.add(job, order.idempotency_key)
-        finally:
-            if job.inputs and (kept is None or kept.id != job.id):
-                with suppress(StorageUnavailable):
-                    await self._storage.delete(list(job.inputs.values()))
-        return kept
+    async def check_room(self, owner: str) -> None:
+        """Raise TooManyResults for an owner who keeps as many results as one may."""
+        await self._acceptance.check_room(owner)
 
-    async def _digest(self, order: Order) -> str | None:
-        """What equal requests have in common, for those that may share results."""
-        if not (order.repeatable and self._settings.reuse_results):
-            return None
-        return await asyncio.to_thread(content_digest, order.request, order.output_format, order.quality)
+    async def keep_files(self, owner: str, keys: Sequence[str]) -> None:
+        """Count stored results as their owner's. Raises LedgerUnavailable."""
+        await self._ledger.keep_files(owner, keys, self._settings.result_ttl)
+
+    async def delete_file(self, key: str, caller: Caller) -> None:
+        """Delete a stored result that is the caller's. Raises NotStored when there is none of that name."""
+        owner = await self._ledger.file_owner(key)
+        if owner is None or not caller.sees(owner):
+            raise NotStored
+        await self._storage.delete([key])
+        await self._ledger.forget_files(owner, [key])
+
+    async def delete_results(self, job_id: str) -> Job:
+        """Delete the files of a job that has ended. Raises UnknownJob, NotEnded and StorageUnavailable."""
+        job = await self._ledger.get(job_id)
+        if not job.state.final:
+            raise NotEnded
+        if keys := [result.key for result in job.results]:
+            await self._storage.delete(keys)
+            await self._ledger.forget_files(job.owner, keys)
+        return await self._ledger.note(job_id, Job.without_results)
 
     async def get(self, job_id: str) -> Job:
         """Return a job, as far as it is at this moment. Raises UnknownJob."""
@@ -148,9 +176,9 @@ class JobDesk:
             raise UnknownJob(batch_id)
         return [await self._as_it_is(job) for job in jobs]
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
-        """Return a page of jobs, newest first."""
-        return await self._ledger.page(state, before, limit)
+    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+        """Return a page of jobs, newest first, of one owner or all."""
+        return await self._ledger.page(state, before, limit, owner)
 
     async def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that has stays as it is, which the answer shows. Raises UnknownJob."""
@@ -206,45 +234,6 @@ class JobDesk:
     async def is_reachable(self) -> bool:
         """Whether records can be read and written."""
         return await self._ledger.is_reachable()
-
-    async def _check(self, order: Order) -> None:
-        if order.webhook_url is not None:
-            if self._settings.webhook_secret is None:
-                raise InvalidRequest("webhook_url", "webhooks are off: the operator has set no JUBAKO_WEBHOOK_SECRET")
-            await check_webhook_url(order.webhook_url, self._settings.allow_private_webhooks)
-        priority = order.request.priority
-        if await self._ledger.waiting(priority) >= self._settings.max_waiting:
-            raise TooManyJobs(
-                f"{self._settings.max_waiting} jobs of {priority.name.lower()} priority are waiting", RETRY_LATER_S
-            )
-        if await self._ledger.open_for(order.caller) >= self._settings.max_per_caller:
-            raise TooManyJobs(f"you have {self._settings.max_per_caller} jobs that have not ended", RETRY_LATER_S)
-
-    async def _earlier_results(self, order: Order, digest: str | None) -> Job | None:
-        earlier = None if digest is None else await self._ledger.recall_result(digest)
-        if earlier is None or not await self._are_stored(earlier):
-            return None
-        return self._blank_job(order).completed(earlier.results).changed(message="An equal request was done before")
-
-    async def _are_stored(self, job: Job) -> bool:
-        return all([await self._storage.exists(result.key) for result in job.results])
-
-    async def _new_job(self, order: Order) -> Job:
-        job = self._blank_job(order)
-        return job.changed(inputs=await store_inputs(order.request, job.id, self._storage))
-
-    def _blank_job(self, order: Order) -> Job:
-        return Job(
-            kind=order.kind,
-            request=plain_fields(order.request),
-            output_format=order.output_format,
-            quality=order.quality,
-            priority=order.request.priority,
-            caller=order.caller,
-            base_url=order.base_url,
-            webhook_url=order.webhook_url,
-            batch_id=order.batch_id,
-        )
 
     async def _after(self, job: Job) -> None:
         if job.unnotified:

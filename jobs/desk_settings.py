@@ -15,6 +15,8 @@ class DeskSettings:
     """Pending jobs of one class."""
     max_per_caller: int
     """Jobs of one caller that have not ended."""
+    max_results_per_owner: int
+    """Stored results of one owner."""
     max_runners_lost: int
     reuse_results: bool
     """Whether a request with a given seed is answered with the results of an equal one."""

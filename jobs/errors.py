@@ -27,3 +27,30 @@ class TooManyJobs(JubakoError):
 
     code = "too_many_jobs"
     status = 429
+
+
+class TooManyResults(JubakoError):
+    """The caller keeps as many results as one may."""
+
+    code = "too_many_results"
+    status = 429
+
+
+class KeyReused(JubakoError):
+    """An idempotency key came again with another request."""
+
+    code = "idempotency_key_reused"
+    status = 422
+
+    def __init__(self) -> None:
+        super().__init__("Idempotency-Key: was used for another request; use a new one for each request")
+
+
+class NotEnded(JubakoError):
+    """The job must end first."""
+
+    code = "not_ended"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("the job has not ended; DELETE /api/{session_id} cancels it")

@@ -48,11 +48,11 @@ async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], 
     return {**fields, **images, **{name: tuple(several) for name, several in listed.items()}}
 
 
-def content_digest(request: JobRequest, output_format: str, quality: int) -> str:
-    """Return what is equal for requests that must give the same files, images included."""
+def content_digest(owner: str, request: JobRequest, output_format: str, quality: int) -> str:
+    """Return what is equal for requests of one owner that must give the same files, images included."""
     ignored = {"progress", "preview_every", "priority", "deadline_s"}
     fields = {name: value for name, value in plain_fields(request).items() if name not in ignored}
-    digest = hashlib.sha256(json.dumps([fields, output_format, quality], sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps([owner, fields, output_format, quality], sort_keys=True).encode())
     for name, image in _images(request).items():
         digest.update(f"{name} {image.mode} {image.size}".encode() + image.tobytes())
     return digest.hexdigest()

@@ -72,6 +72,10 @@ class Job(_Data):
     priority: Priority = Priority.NORMAL
     caller: str = ""
     """Whose limit it counts against."""
+    owner: str = ""
+    """Whose job it is: nobody else finds it; without keys all are one user's, whose name is empty."""
+    fingerprint: str | None = None
+    """Of the request that asked for it, if that had an idempotency key."""
     base_url: str = ""
     """This server's address as the caller knew it, for results in its own folder."""
     webhook_url: str | None = None
@@ -128,8 +132,17 @@ class Job(_Data):
             JobState.COMPLETED, progress=100, results=results, message="Generation completed successfully"
         )
 
+    def without_results(self) -> Job:
+        """Return an ended job whose files were deleted."""
+        return self.changed(results=(), message="The results were deleted") if self.results else self
+
     def failed(self, error: str) -> Job:
         return self._finished(JobState.FAILED, error=error, message="Generation failed")
+
+    @property
+    def files(self) -> list[str]:
+        """Storage keys of its inputs and results."""
+        return [*self.inputs.values(), *(result.key for result in self.results)]
 
     @property
     def unnotified(self) -> bool:

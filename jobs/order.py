@@ -17,9 +17,12 @@ class Order:
     kind: str = GENERATION
     quality: int = 90
     caller: str = ""
+    owner: str = ""
     base_url: str = ""
     webhook_url: str | None = None
     idempotency_key: str | None = None
+    fingerprint: str | None = None
+    """What requests with the same key must have in common: method, path and body."""
     batch_id: str | None = None
     repeatable: bool = False
     """Whether the caller gave the seed, so that an earlier result is what they expect."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import hmac
 import ipaddress
 import json
@@ -32,6 +31,8 @@ from jobs.telemetry import WEBHOOKS
 
 log = logging.getLogger("jubako.webhooks")
 
+SECRET_PREFIX = "whsec_"
+"""Of secrets that are base64 of their bytes, by the specification; the operator's may be any text."""
 TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 8
 BACKOFF = 3
@@ -119,10 +120,27 @@ def _is_literal(host: str) -> bool:
     return True
 
 
+def secret_of(owner: str, secret: str) -> str:
+    """Return what an owner's receivers check signatures with, so that none of them can sign for another owner.
+
+    Without keys all are one user, who has the server's own.
+    """
+    if not owner:
+        return secret
+    derived = hmac.digest(secret.encode(), f"webhooks of {owner}".encode(), "sha256")
+    return SECRET_PREFIX + base64.b64encode(derived).decode()
+
+
 def signature(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     """Return the value of the header `webhook-signature`."""
     signed = f"{message_id}.{timestamp}.".encode() + body
-    return "v1," + base64.b64encode(hmac.new(secret.encode(), signed, hashlib.sha256).digest()).decode()
+    return "v1," + base64.b64encode(hmac.digest(_bytes_of(secret), signed, "sha256")).decode()
+
+
+def _bytes_of(secret: str) -> bytes:
+    if secret.startswith(SECRET_PREFIX):
+        return base64.b64decode(secret.removeprefix(SECRET_PREFIX))
+    return secret.encode()
 
 
 @dataclass(frozen=True)
@@ -156,7 +174,7 @@ class WebhookSender:
             "Content-Type": "application/json",
             "webhook-id": job.id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": signature(self.secret, job.id, timestamp, body),
+            "webhook-signature": signature(secret_of(job.owner, self.secret), job.id, timestamp, body),
         }
         try:
             async with (

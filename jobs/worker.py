@@ -13,10 +13,11 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
+from core.caller import Caller, set_caller
 from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RunnerLost
 from core.tasks import first_of
@@ -56,8 +57,12 @@ class Worker:
     kinds: Kinds
     max_runners_lost: int
     """How many times a job may end the model's process before it is the job's fault."""
+    result_ttl: timedelta | None
+    """How long results are kept; None is without end."""
     on_end: Callable[[Job], Awaitable[None]]
     """Called once a job has ended, for whatever reason."""
+    caller_of: Callable[[Job], Caller]
+    """Whose rates pay for what a job needs beyond what it was accepted for."""
     suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By model."""
 
@@ -66,6 +71,7 @@ class Worker:
         job = await self._begin(job_id)
         if job.state.final:
             return
+        set_caller(self.caller_of(job))
         try:
             with in_hand(job.model):
                 results = await self._unless_ended(job_id, self._results(job))
@@ -173,6 +179,7 @@ class Worker:
     async def _stored(self, job: Job, index: int, count: int, file: File) -> Result:
         key = result_key(job.id, job.created_at, file.media_type, index if count > 1 else None)
         await _patiently(lambda: self.storage.put(key, file.data, file.media_type), StorageUnavailable)
+        await _patiently(lambda: self.ledger.keep_files(job.owner, [key], self.result_ttl), LedgerUnavailable)
         return Result(key=key, media_type=file.media_type, seed=file.seed)
 
     async def _keep(self, job_id: str, change: Change) -> Job:

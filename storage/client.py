@@ -17,10 +17,12 @@ from obstore.store import LocalStore
 
 from core.errors import StartError
 from settings import Settings
+from settings.locations import local_folder
 from storage.errors import NotStored, StorageUnavailable
-from storage.keys import CACHE_CONTROL, RESULTS
+from storage.keys import CACHE_CONTROL, RESULTS, media_type_of
 from storage.private import make_private_folders
 from storage.stores import CloudStore, Store, store_at
+from storage.tokens import Tokens
 
 if TYPE_CHECKING:
     from obstore import Attributes
@@ -37,8 +39,19 @@ logger = logging.getLogger(__name__)
 class Storage:
     """Files by key. Each method raises StorageUnavailable when storage fails for longer than `timeout`."""
 
-    def __init__(self, store: Store, timeout: timedelta, url_ttl: timedelta, signed: bool, base: str | None) -> None:
-        """`base` is the public address of the storage, if it is not the cloud's own."""
+    def __init__(  # how its addresses are made
+        self,
+        store: Store,
+        timeout: timedelta,
+        url_ttl: timedelta,
+        signed: bool,
+        base: str | None,
+        tokens: Tokens | None = None,
+    ) -> None:
+        """`base` is the public address of the storage, if it is not the cloud's own; `tokens` are those of results
+        that this server serves to whoever has their whole addresses.
+        """
+        self._tokens = tokens
         self._store = store
         self._timeout_s = timeout.total_seconds()
         self._url_ttl = url_ttl
@@ -74,6 +87,18 @@ class Storage:
                 return False
         return True
 
+    async def copy(self, key: str, copy: str) -> None:
+        """Write a file once more under another name. Raises NotStored when there is none of that name."""
+        if self.is_local:
+            # What obstore makes there are hard links, which mounted buckets do not have.
+            await self.put(copy, await self.get(key), media_type_of(key))
+            return
+        async with _bounded("copying", self._timeout_s):
+            try:
+                await self._store.copy_async(key, copy)
+            except FileNotFoundError as error:
+                raise NotStored from error
+
     async def delete(self, keys: Sequence[str]) -> None:
         """Delete files; missing ones are ignored."""
         async with _bounded("deleting"):
@@ -92,11 +117,16 @@ class Storage:
         """
         assert key.startswith(f"{RESULTS}/"), key
         if self._base is not None:
-            return f"{self._base}/{quote(key)}"
+            token = f"?token={self._tokens.token(key)}" if self._tokens is not None else ""
+            return f"{self._base}/{quote(key)}{token}"
         async with _bounded("signing", self._timeout_s):
             address: str = await sign_async(self._cloud, "GET", key, self._url_ttl)
         # Everything that makes an address a signed one is in its query.
         return address if self._signed else address.partition("?")[0]
+
+    def is_open(self, key: str, token: str) -> bool:
+        """Whether who asks this server for a result with this token may have it."""
+        return self._tokens is None or self._tokens.fits(key, token)
 
     async def is_reachable(self) -> bool:
         """Try to read a small file, which the first call writes."""
@@ -160,7 +190,10 @@ def open_storage(settings: Settings) -> Storage:
     try:
         store = store_at(settings.storage_location, os.environ, timeout)
         make_private_folders(settings)
+        folder = local_folder(settings.storage_location)
+        tokens = Tokens.of(folder) if folder is not None and settings.needs_keys else None
     except (BaseError, OSError, ValueError) as error:
         raise StartError(f"{settings.storage_location}: {_first_line(error)}") from error
     base = settings.storage_public_url or (LOCAL_ADDRESS if isinstance(store, LocalStore) else None)
-    return Storage(store, timeout, timedelta(seconds=settings.url_ttl_s), settings.storage_urls == "presigned", base)
+    signed = settings.storage_urls == "presigned"
+    return Storage(store, timeout, timedelta(seconds=settings.url_ttl_s), signed, base, tokens)

@@ -7,7 +7,9 @@ from typing import Any
 from bentoml import get_current_service
 from starlette.requests import Request
 
+from core.caller import current_caller
 from gateway.gateway import Gateway
+from jobs.caller_desk import CallerDesk
 from jobs.desk import JobDesk
 from settings import settings
 from storage.client import Storage
@@ -21,8 +23,13 @@ def current_gateway() -> Gateway:
     return gateway
 
 
-def current_desk() -> JobDesk:
-    """Return the job desk of the service that this process runs."""
+def current_desk() -> CallerDesk:
+    """Return the job desk as the current caller has it."""
+    return CallerDesk(running_desk(), current_caller())
+
+
+def running_desk() -> JobDesk:
+    """Return the job desk of the service that this process runs, with everybody's jobs: not for answering callers."""
     service: Any = get_current_service()
     desk: JobDesk = service.desk
     return desk

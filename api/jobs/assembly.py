@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from access.keys import Keyring
 from api.jobs.answers import status_of
+from core.caller import Caller
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import JobDesk
 from jobs.desk_settings import DeskSettings
@@ -23,7 +25,7 @@ from storyboard.job_kind import STORYBOARD, StoryboardJobs
 from storyboard.maker import Maker
 
 
-def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
+def make_desk(settings: Settings, maker: Maker, storage: Storage, keyring: Keyring) -> JobDesk:
     """Return the desk, not yet open."""
     ttl = timedelta(seconds=settings.task_ttl_s)
     url = settings.redis
@@ -40,8 +42,12 @@ def make_desk(settings: Settings, maker: Maker, storage: Storage) -> JobDesk:
         first_pause=timedelta(seconds=settings.webhook_pause_s),
         body=body,
     )
+
+    def caller_of(job: Job) -> Caller:
+        return keyring.named(job.caller, anonymous=not job.owner)
+
     kinds: Kinds = {GENERATION: GenerationJobs(maker.gateway.draw), STORYBOARD: StoryboardJobs(maker)}
-    return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender)
+    return JobDesk(_desk_settings(settings), ledger, bus, storage, kinds, sender, caller_of)
 
 
 def _desk_settings(settings: Settings) -> DeskSettings:
@@ -53,6 +59,7 @@ def _desk_settings(settings: Settings) -> DeskSettings:
         ),
         max_waiting=settings.max_waiting_jobs,
         max_per_caller=settings.max_jobs_per_caller,
+        max_results_per_owner=settings.max_results_per_caller,
         max_runners_lost=settings.max_runners_lost,
         reuse_results=settings.reuse_results,
         result_ttl=timedelta(seconds=settings.result_ttl_s),

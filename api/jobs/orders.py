@@ -10,7 +10,6 @@ from starlette.requests import Request
 from api.http.context import current_gateway, current_maker, server_address
 from api.jobs.forms import TASKS, by_name, job_form
 from api.storyboard.forms import story_of
-from core.caller import current_caller
 from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.encoding import format_for
@@ -34,7 +33,7 @@ class StoryOrder(Story):
 
 async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, Any], **options: Any) -> Order:
     """Check a request and charge its caller; `kind` is the task's name in addresses. Raises JubakoError."""
-    common = {"caller": current_caller().name, "base_url": server_address(request), **options}
+    common = {"base_url": server_address(request), **options}
     if kind == STORYBOARD:
         return await _story(request, entry, fields, common)
     if kind not in TASKS:

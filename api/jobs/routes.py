@@ -5,28 +5,33 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, WebSocket, WebSocketDisconnect
+from fastapi import APIRouter, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
-from api.http.context import current_desk, current_gateway, current_storage, server_address
+from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
 from api.http.parsing import plain_values, read_fields
 from api.http.refusals import refusal_body
 from api.http.streams import EVENT_STREAM, event_text
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.jobs.forms import FILES
+from api.jobs.idempotency import Idempotency, IdempotencyHeader
 from api.jobs.orders import order_of
 from api.operations.status import server_status
-from core.errors import Busy, InvalidRequest, JubakoError
-from jobs.errors import UnknownJob
+from core.caller import current_caller
+from core.errors import Busy, Forbidden, InvalidRequest, JubakoError
+from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
 from jobs.order import Order
+from jobs.webhooks import secret_of
 from processes.closing_stream import ClosingResponse
+from settings import settings
 
 MAX_BATCH = 100
 """Requests in one batch."""
@@ -69,22 +74,24 @@ async def jobs(
     return JSONResponse({"jobs": listed, "next_before": following})
 
 
+@router.get("/api/webhook-secret")
+async def webhook_secret() -> JSONResponse:
+    """Show what the receivers of your webhooks check signatures with; each key has its own."""
+    secret, owner = settings().webhook_secret, current_caller().owner
+    if secret is None:
+        raise Forbidden("webhooks are off: the operator has set no JUBAKO_WEBHOOK_SECRET")
+    if not owner:
+        raise Forbidden("without keys, webhooks are signed with JUBAKO_WEBHOOK_SECRET itself, which the operator has")
+    return JSONResponse({"secret": secret_of(owner, secret)}, headers={"Cache-Control": "no-store"})
+
+
 @router.post("/api/batch", status_code=202)
-async def batch(request: Request, submitted_batch: Batch) -> JSONResponse:
+async def batch(request: Request, submitted_batch: Batch, idempotency_key: IdempotencyHeader = None) -> JSONResponse:
     """Submit many requests, all or none."""
-    batch_id = str(uuid.uuid4())
-    members = enumerate(submitted_batch.requests)
-    orders = [await _member_order(request, fields, number, batch_id) for number, fields in members]
-    accepted: list[Job] = []
-    try:
-        for order in orders:
-            accepted.append(await current_desk().submit(order))  # noqa: PERF401 - on failure, those before are cancelled
-    except JubakoError:
-        for job in accepted:
-            await current_desk().cancel(job.id)
-        raise
-    session_ids = [job.id for job in accepted]
-    return JSONResponse({"session_id": batch_id, "status": "pending", "session_ids": session_ids}, 202)
+    key = Idempotency.of(idempotency_key, request, submitted_batch.model_dump())
+    jobs = await current_desk().earlier(**asdict(key)) or await _submit_batch(request, submitted_batch, key)
+    session_ids = [job.id for job in jobs]
+    return JSONResponse({"session_id": jobs[0].batch_id, "status": "pending", "session_ids": session_ids}, 202)
 
 
 @router.post("/api/{model}/{kind}")
@@ -92,13 +99,16 @@ async def submit(
     request: Request,
     model: str,
     kind: str,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
+    idempotency_key: IdempotencyHeader = None,
 ) -> JSONResponse:
     """Submit one request: `kind` is t2i, i2i, inpaint, edit, t2v, i2v or storyboard."""
     entry = current_gateway().catalogue.get(model)
     fields = await read_fields(request, FILES)
-    job = await current_desk().submit(await order_of(request, entry, kind, fields, idempotency_key=idempotency_key))
-    return JSONResponse(submitted(job))
+    key = Idempotency.of(idempotency_key, request, fields)
+    jobs = await current_desk().earlier(**asdict(key))
+    if not jobs:
+        jobs = await current_desk().submit(await order_of(request, entry, kind, fields, **asdict(key)))
+    return JSONResponse(submitted(jobs[0]))
 
 
 @router.get("/api/{session_id}/status")
@@ -126,6 +136,20 @@ async def result(request: Request, session_id: str, index: Annotated[int, Query(
 async def webhook(session_id: str) -> JSONResponse:
     """List the attempts to deliver a job's webhook."""
     return JSONResponse(deliveries_of(await current_desk().get(session_id)))
+
+
+@router.delete("/api/{session_id}/result")
+async def delete_result(request: Request, session_id: str) -> JSONResponse:
+    """Delete the results of a job that has ended, or of all jobs of a batch; answer with the status afterwards."""
+    try:
+        job = await current_desk().delete_results(session_id)
+        return JSONResponse(await status_of(job, current_storage(), server_address(request)))
+    except UnknownJob:
+        members = await current_desk().batch(session_id)
+        if not all(job.state.final for job in members):
+            raise NotEnded from None
+        members = [await current_desk().delete_results(job.id) for job in members]
+        return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
 @router.delete("/api/{session_id}")
@@ -170,13 +194,24 @@ async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
             yield event_text(event["event"], data)
 
 
-async def _member_order(request: Request, fields: Mapping[str, Any], number: int, batch_id: str) -> Order:
+async def _submit_batch(request: Request, batch: Batch, key: Idempotency) -> list[Job]:
+    # The batch itself is counted already.
+    await current_gateway().meter.count_further(len(batch.requests) - 1)
+    batch_id = str(uuid.uuid4())
+    members = enumerate(batch.requests)
+    orders = [await _member_order(request, fields, number, batch_id, key) for number, fields in members]
+    return await current_desk().submit(*orders)
+
+
+async def _member_order(
+    request: Request, fields: Mapping[str, Any], number: int, batch_id: str, key: Idempotency
+) -> Order:
     """Return the order of one request in a batch. Raises InvalidRequest, which names the request that is wrong."""
     try:
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
-        return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id)
-    except Busy:
+        return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id, **asdict(key))
+    except (Busy, Forbidden):
         # A limit of the caller's or of the server, not a mistake in the request.
         raise
     except JubakoError as error:
@@ -185,11 +220,11 @@ async def _member_order(request: Request, fields: Mapping[str, Any], number: int
 
 @asynccontextmanager
 async def _open_desk(_: Starlette) -> AsyncIterator[None]:
-    await current_desk().open()
+    await running_desk().open()
     try:
         yield
     finally:
-        await current_desk().close()
+        await running_desk().close()
 
 
 desk_app = Starlette(lifespan=_open_desk)

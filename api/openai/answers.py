@@ -11,7 +11,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from api.http.context import current_storage
+from api.http.context import current_desk, current_storage
 from api.http.files import file_url
 from api.openai.drafting import AdmittedImages
 from core.events import Result
@@ -26,6 +26,8 @@ PATCH_PX = 16
 
 async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> dict[str, Any]:
     """Generate all images and return the body; `base_url` is this server's address. Raises JubakoError."""
+    if admitted.form.response_format == "url":
+        await current_desk().check_room()
     results = await _results(gateway, admitted)
     files = await asyncio.gather(*(asyncio.to_thread(file_of, admitted, result) for result in results))
     if admitted.form.response_format == "url":
@@ -86,6 +88,7 @@ async def _stored(files: Sequence[bytes], output_format: OutputFormat, base_url:
     await asyncio.gather(
         *(storage.put(key, file, output_format.media_type) for key, file in zip(keys, files, strict=True))
     )
+    await current_desk().keep_files(keys)
     return [await file_url(key, storage, base_url) for key in keys]
 
 

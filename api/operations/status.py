@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from api.http.context import current_desk, current_gateway, current_maker, current_storage
+from api.http.context import current_gateway, current_maker, current_storage, running_desk
 from api.operations.lifecycle import lifecycle_routes
 from core.version import VERSION
 from core.wording import without_folders
@@ -50,7 +50,7 @@ async def models(_: Request) -> JSONResponse:
 
 async def server_status() -> dict[str, Any]:
     """Return whether the server, Redis and storage respond, as `/` and `/api/health` show it."""
-    records = await current_desk().is_reachable()
+    records = await running_desk().is_reachable()
     stored = await current_storage().is_reachable()
     redis = "not configured" if settings().redis is None else "connected" if records else "disconnected"
     return {

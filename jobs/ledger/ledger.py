@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from core.request import Priority
@@ -30,10 +30,13 @@ class Ledger(Protocol):
     async def close(self) -> None: ...
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
-        """Keep a new job; with a key that its caller used before, return that earlier job instead."""
+        """Keep a new job; with a key that its owner used before, return that earlier job instead."""
 
-    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
-        """Return the job for which a caller used a key before."""
+    async def add_all(self, jobs: Sequence[Job], idempotency_key: str | None = None) -> Job:
+        """Keep new jobs, all or none, and return the first, for which the key stands; or the earlier one of the key."""
+
+    async def by_key(self, owner: str, idempotency_key: str) -> Job | None:
+        """Return the job, of several the first, for which an owner used a key before."""
 
     async def get(self, job_id: str) -> Job:
         """Return a job, or raise UnknownJob when there is none, or its time is over."""
@@ -48,8 +51,8 @@ class Ledger(Protocol):
     async def note(self, job_id: str, change: Change) -> Job:
         """Change what may change after the end, such as webhook deliveries. Raises UnknownJob."""
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
-        """Return a page of jobs, newest first, of one state or all."""
+    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+        """Return a page of jobs, newest first, of one state or all, of one owner or all."""
 
     def unfinished(self) -> AsyncIterator[Job]:
         """Yield all jobs that are not final, oldest first."""
@@ -77,6 +80,18 @@ class Ledger(Protocol):
 
     async def recall_result(self, digest: str) -> Job | None:
         """Return the completed job of this content, if there is one."""
+
+    async def keep_files(self, owner: str, keys: Sequence[str], ttl: timedelta | None) -> None:
+        """Count stored results as their owner's, for as long as they are kept; None is without end."""
+
+    async def file_owner(self, key: str) -> str | None:
+        """Return whose result a file is."""
+
+    async def forget_files(self, owner: str, keys: Sequence[str]) -> None:
+        """Count results no longer, as they were deleted."""
+
+    async def count_files(self, owner: str) -> int:
+        """Count an owner's stored results."""
 
     async def sweep(self) -> int:
         """Delete records whose time is over; return how many."""

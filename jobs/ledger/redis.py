@@ -3,10 +3,13 @@
     {prefix}job:{id}             the record as JSON; expires after the job has ended
     {prefix}state:{state}        job ids of one state, by time of creation
     {prefix}waiting:{priority}   pending job ids of one class
+    {prefix}owned:{state}:{owner}  job ids of one state and owner, by time of creation
     {prefix}open:{caller}        job ids of one caller that are not final
     {prefix}untold               ids of jobs whose webhook has not been notified
     {prefix}batch:{id}           job ids of one batch
-    {prefix}key:{caller}:{key}   the job of an idempotency key
+    {prefix}key:{owner}:{key}    the job of an idempotency key
+    {prefix}files:{owner}        stored results of one owner, by when they expire
+    {prefix}file:{key}           the owner of a stored result
     {prefix}content:{digest}     the job whose results answer requests of this content
 
 Every change of a record and of its places in the indices is one transaction.
@@ -14,7 +17,8 @@ Every change of a record and of its places in the indices is one transaction.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,13 +50,16 @@ class RedisLedger:
         await self._redis.aclose()
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
+        return await self.add_all([job], idempotency_key)
+
+    async def add_all(self, jobs: Sequence[Job], idempotency_key: str | None = None) -> Job:
         with reachable():
             async with self._redis.pipeline(transaction=True) as steps:
-                return await self._add(steps, job, idempotency_key)
+                return await self._add(steps, jobs, idempotency_key)
 
-    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
+    async def by_key(self, owner: str, idempotency_key: str) -> Job | None:
         with reachable():
-            job_id = await self._redis.get(f"{PREFIX}key:{caller}:{idempotency_key}")
+            job_id = await self._redis.get(f"{PREFIX}key:{owner}:{idempotency_key}")
             return None if job_id is None else await self._find(job_id)
 
     async def get(self, job_id: str) -> Job:
@@ -68,11 +75,11 @@ class RedisLedger:
     async def note(self, job_id: str, change: Change) -> Job:
         return await self._replace(job_id, change)
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
         end = f"({before.timestamp()}" if before else "+inf"
         states = [state] if state else list(JobState)
         with reachable():
-            jobs = [job for each in states for job in await self._newest(each, end, limit + 1)]
+            jobs = [job for each in states for job in await self._newest(_states(each, owner), end, limit + 1)]
         jobs.sort(key=lambda job: job.created_at, reverse=True)
         more = len(jobs) > limit
         return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
@@ -126,10 +133,41 @@ class RedisLedger:
             job = None if job_id is None else await self._find(job_id)
         return job if job is not None and job.state is JobState.COMPLETED else None
 
+    async def keep_files(self, owner: str, keys: Sequence[str], ttl: timedelta | None) -> None:
+        expires_at = float("inf") if ttl is None else time.time() + ttl.total_seconds()
+        name = f"{PREFIX}files:{owner}"
+        ttl = ttl and max(ttl, timedelta(seconds=1))
+        with reachable():
+            async with self._redis.pipeline(transaction=True) as steps:
+                steps.zadd(name, dict.fromkeys(keys, expires_at))
+                for key in keys:
+                    steps.set(f"{PREFIX}file:{key}", owner, ex=ttl)
+                if ttl is not None:
+                    steps.expire(name, ttl)
+                await steps.execute()
+
+    async def file_owner(self, key: str) -> str | None:
+        with reachable():
+            owner: str | None = await self._redis.get(f"{PREFIX}file:{key}")
+        return owner
+
+    async def forget_files(self, owner: str, keys: Sequence[str]) -> None:
+        with reachable():
+            await self._redis.zrem(f"{PREFIX}files:{owner}", *keys)
+            await self._redis.delete(*(f"{PREFIX}file:{key}" for key in keys))
+
+    async def count_files(self, owner: str) -> int:
+        name = f"{PREFIX}files:{owner}"
+        with reachable():
+            await self._redis.zremrangebyscore(name, "-inf", time.time())
+            return int(await self._redis.zcard(name))
+
     async def sweep(self) -> int:
         """Records expire by themselves; what is left of them in the lists of ended jobs goes here."""
         with reachable():
-            return sum([await self._sweep(state) for state in JobState if state.final])
+            async for name in self._redis.scan_iter(match=f"{PREFIX}owned:*"):
+                await self._sweep(name)
+            return sum([await self._sweep(_states(state)) for state in JobState if state.final])
 
     async def is_reachable(self) -> bool:
         try:
@@ -138,8 +176,9 @@ class RedisLedger:
         except LedgerUnavailable:
             return False
 
-    async def _add(self, steps: Any, job: Job, idempotency_key: str | None) -> Job:
-        name = f"{PREFIX}key:{job.caller}:{idempotency_key}"
+    async def _add(self, steps: Any, jobs: Sequence[Job], idempotency_key: str | None) -> Job:
+        first = jobs[0]
+        name = f"{PREFIX}key:{first.owner}:{idempotency_key}"
         while True:
             if idempotency_key is not None:
                 await steps.watch(name)
@@ -148,13 +187,14 @@ class RedisLedger:
                     return kept
                 steps.multi()
                 # Beyond the record's own time, which only begins when the job has ended.
-                steps.set(name, job.id, ex=self._ttl_s + KEY_EXTRA_S)
-            self._write(steps, job, None)
+                steps.set(name, first.id, ex=self._ttl_s + KEY_EXTRA_S)
+            for job in jobs:
+                self._write(steps, job, None)
             try:
                 await steps.execute()
             except WatchError:
                 continue
-            return job
+            return first
 
     async def _replace(self, job_id: str, change: Change) -> Job:
         with reachable():
@@ -190,8 +230,10 @@ class RedisLedger:
         if before is not None and before.state is job.state:
             return
         if before is not None:
-            steps.zrem(f"{PREFIX}state:{before.state}", job.id)
-        steps.zadd(f"{PREFIX}state:{job.state}", {job.id: created})
+            steps.zrem(_states(before.state), job.id)
+            steps.zrem(_states(before.state, job.owner), job.id)
+        steps.zadd(_states(job.state), {job.id: created})
+        steps.zadd(_states(job.state, job.owner), {job.id: created})
         self._index(steps, f"{PREFIX}waiting:{int(job.priority)}", job, job.state is JobState.PENDING)
         self._index(steps, f"{PREFIX}open:{job.caller}", job, not job.state.final)
 
@@ -205,8 +247,7 @@ class RedisLedger:
         record = await self._redis.get(f"{PREFIX}job:{job_id}")
         return None if record is None else Job.model_validate_json(record)
 
-    async def _newest(self, state: JobState, end: str, limit: int) -> list[Job]:
-        name = f"{PREFIX}state:{state}"
+    async def _newest(self, name: str, end: str, limit: int) -> list[Job]:
         jobs: list[Job] = []
         offset = 0
         while len(jobs) < limit:
@@ -218,8 +259,12 @@ class RedisLedger:
             offset += _SCAN
         return jobs[:limit]
 
-    async def _sweep(self, state: JobState) -> int:
-        name = f"{PREFIX}state:{state}"
+    async def _sweep(self, name: str) -> int:
         ids = [*await self._redis.zrange(name, 0, -1)]
         gone = [job_id for job_id in ids if not await self._redis.exists(f"{PREFIX}job:{job_id}")]
         return int(await self._redis.zrem(name, *gone)) if gone else 0
+
+
+def _states(state: JobState, owner: str | None = None) -> str:
+    """Return the name of the list of jobs of a state, of one owner or all."""
+    return f"{PREFIX}state:{state}" if owner is None else f"{PREFIX}owned:{state}:{owner}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -33,11 +33,18 @@ CREATE TABLE IF NOT EXISTS jobs (
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_at);
 CREATE INDEX IF NOT EXISTS jobs_by_batch ON jobs (batch_id);
 CREATE INDEX IF NOT EXISTS jobs_by_caller ON jobs (caller, state);
+CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (IFNULL(json_extract(record, '$.owner'), ''), created_at);
+CREATE TABLE IF NOT EXISTS files (key TEXT PRIMARY KEY, owner TEXT NOT NULL, expires_at REAL);
+CREATE INDEX IF NOT EXISTS files_by_owner ON files (owner, expires_at);
 CREATE TABLE IF NOT EXISTS keys (caller TEXT, key TEXT, job_id TEXT NOT NULL, PRIMARY KEY (caller, key));
 CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, job_id TEXT NOT NULL);
 """
 _OPEN = "state IN ('{}', '{}')".format(*OPEN)
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
+_OWNER = "IFNULL(json_extract(record, '$.owner'), '')"
+"""A column would be missing in the files of earlier releases."""
+
+_BY_KEY = f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
 
 
 class SqliteLedger:
@@ -57,23 +64,24 @@ class SqliteLedger:
         self._thread.shutdown()
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
+        return await self.add_all([job], idempotency_key)
+
+    async def add_all(self, jobs: Sequence[Job], idempotency_key: str | None = None) -> Job:
         def add(database: sqlite3.Connection) -> Job:
+            first = jobs[0]
             if idempotency_key is not None:
-                query = (
-                    f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
-                )
-                for earlier in _jobs(database, query, (job.caller, idempotency_key, time.time())):
+                for earlier in _jobs(database, _BY_KEY, (first.owner, idempotency_key, time.time())):
                     return earlier
-                row = (job.caller, idempotency_key, job.id)
+                row = (first.owner, idempotency_key, first.id)
                 database.execute("INSERT OR REPLACE INTO keys VALUES (?, ?, ?)", row)
-            self._write(database, job)
-            return job
+            for job in jobs:
+                self._write(database, job)
+            return first
 
         return await self._transaction(add)
 
-    async def by_key(self, caller: str, idempotency_key: str) -> Job | None:
-        query = f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
-        jobs = await self._all(query, (caller, idempotency_key, time.time()))
+    async def by_key(self, owner: str, idempotency_key: str) -> Job | None:
+        jobs = await self._all(_BY_KEY, (owner, idempotency_key, time.time()))
         return jobs[0] if jobs else None
 
     async def get(self, job_id: str) -> Job:
@@ -90,11 +98,14 @@ class SqliteLedger:
 
         return await self._transaction(replace)
 
-    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
-        wanted = "state = ?" if state else "? IS NULL"
+    async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
+        wanted = " AND ".join(
+            ["state = ?" if state else "? IS NULL", f"{_OWNER} = ?" if owner is not None else "? IS NULL"]
+        )
         end = before.timestamp() if before else float("inf")
         query = f"SELECT record FROM jobs WHERE {wanted} AND created_at < ? AND {_ALIVE}"
-        jobs = await self._all(f"{query} ORDER BY created_at DESC LIMIT ?", (state, end, time.time(), limit + 1))
+        values = (state, owner, end, time.time(), limit + 1)
+        jobs = await self._all(f"{query} ORDER BY created_at DESC LIMIT ?", values)
         more = len(jobs) > limit
         return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
@@ -136,8 +147,28 @@ class SqliteLedger:
         jobs = await self._all(query, (digest, JobState.COMPLETED, time.time()))
         return jobs[0] if jobs else None
 
+    async def keep_files(self, owner: str, keys: Sequence[str], ttl: timedelta | None) -> None:
+        expires_at = None if ttl is None else time.time() + ttl.total_seconds()
+        rows = [(key, owner, expires_at) for key in keys]
+        statement = "INSERT OR REPLACE INTO files VALUES (?, ?, ?)"
+        await self._transaction(lambda database: database.executemany(statement, rows))
+
+    async def file_owner(self, key: str) -> str | None:
+        query = f"SELECT owner FROM files WHERE key = ? AND {_ALIVE}"
+        row = await self._transaction(lambda database: database.execute(query, (key, time.time())).fetchone())
+        return row[0] if row else None
+
+    async def forget_files(self, owner: str, keys: Sequence[str]) -> None:
+        rows = [(owner, key) for key in keys]
+        statement = "DELETE FROM files WHERE owner = ? AND key = ?"
+        await self._transaction(lambda database: database.executemany(statement, rows))
+
+    async def count_files(self, owner: str) -> int:
+        return await self._count(f"owner = ? AND {_ALIVE}", (owner, time.time()), "files")
+
     async def sweep(self) -> int:
         def sweep(database: sqlite3.Connection) -> int:
+            database.execute("DELETE FROM files WHERE expires_at <= ?", (time.time(),))
             deleted = database.execute("DELETE FROM jobs WHERE expires_at <= ?", (time.time(),)).rowcount
             for table in ("keys", "contents"):
                 database.execute(f"DELETE FROM {table} WHERE job_id NOT IN (SELECT id FROM jobs)")
@@ -155,8 +186,8 @@ class SqliteLedger:
     async def _all(self, query: str, values: Values) -> list[Job]:
         return await self._transaction(lambda database: list(_jobs(database, query, values)))
 
-    async def _count(self, condition: str, values: Values) -> int:
-        query = f"SELECT count(*) FROM jobs WHERE {condition}"
+    async def _count(self, condition: str, values: Values, table: str = "jobs") -> int:
+        query = f"SELECT count(*) FROM {table} WHERE {condition}"
         return await self._transaction(lambda database: int(database.execute(query, values).fetchone()[0]))
 
     async def _transaction(self, work: Callable[[sqlite3.Connection], T]) -> T:

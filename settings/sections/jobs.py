@@ -54,11 +54,19 @@ class JobOptions(BaseModel):
     max_jobs_per_caller: int = Field(
         default=200, ge=1, description="Unfinished jobs that one client may have; further ones get 429."
     )
+    max_results_per_caller: int = Field(
+        default=10_000,
+        ge=1,
+        description="Stored results that one user may have; further jobs get 429 until some are deleted or expire.",
+    )
     reuse_results: bool = Field(
         default=True, description="Whether a request with a seed gets the stored result of an identical earlier one."
     )
     webhook_secret: str | None = Field(
-        default=None, repr=False, min_length=16, description="The secret that signs webhooks; without it none are sent."
+        default=None,
+        repr=False,
+        min_length=16,
+        description="The secret that signs webhooks, from which each key gets its own; without it none are sent.",
     )
     webhook_allow_private: bool = Field(
         default=False, description="Whether webhooks may go to private and local addresses."

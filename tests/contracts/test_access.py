@@ -26,7 +26,8 @@ from access.keys import Keyring, hash_of, new_key
 from access.rates import RateLimiter
 from core.caller import Caller, Rates, set_caller
 from core.errors import InvalidRequest, RateExceeded, StartError
-from core.request import GenerationRequest, Task
+from core.request import GenerationRequest, Priority, Task
+from jobs.webhooks import secret_of
 from settings import Settings
 from settings.sections.access import AccessOptions
 from tests.support.raw_sockets import opened, said_to
@@ -45,9 +46,9 @@ from tests.support.serving import (
 )
 from tests.support.web import WEB, client_of
 
-ALICE, BOB, BOSS, WRONG, METRICS = (
-    f"jbk_{name}-0123456789abcdef" for name in ("alice", "bob", "boss", "nobody", "metrics")
-)
+NAMES = ("alice", "bob", "carol", "boss", "nobody", "metrics")
+ALICE, BOB, CAROL, BOSS, WRONG, METRICS = (f"jbk_{name}-0123456789abcdef" for name in NAMES)
+SECRET = "a secret of at least sixteen"
 CLIENT_TIMEOUT_S = 3
 AT_ONCE_S = 10.0
 """Generous, on a busy machine; the server's own limit is 630 s."""
@@ -79,6 +80,10 @@ class TestTheFileOfKeys:
         entry = f"{{hash: '{hash_of(BOSS)}', admin: true, requests_per_min: null, megapixels_per_min: 2.5}}"
         keys = keyring(tmp_path, f"boss: {entry}\n", rate_requests_per_min=5, rate_megapixels_per_min=1)
         assert keys.owner(BOSS) == Caller("boss", admin=True, rates=Rates(megapixels_per_min=2.5))
+
+    def test_a_key_may_have_a_limit_of_its_priority(self, tmp_path: Path) -> None:
+        keys = keyring(tmp_path, f"alice: {{hash: '{hash_of(ALICE)}', priority: low, steps_per_min: 100}}\n")
+        assert keys.owner(ALICE) == Caller("alice", rates=Rates(steps_per_min=100), best_priority=Priority.LOW)
 
     def test_the_command_makes_a_key_and_its_line(self, tmp_path: Path) -> None:
         command = [sys.executable, "-m", "access", "new", "alice", "--admin"]
@@ -181,19 +186,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def closed(folder: Path) -> Iterator[str]:
-    """The address of a server that alice and bob have keys for, and an admin; bob may ask twice a minute.
+    """The address of a server that alice, bob and carol have keys for, and an admin; bob may ask twice a minute.
 
     Pages of one other site may use it.
     """
-    keys = key_file(folder, f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n")
+    lines = (
+        f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n"
+        f"carol: {{hash: '{hash_of(CAROL)}', priority: normal}}\n"
+    )
     settings = {
         "models": "tiny",
         "api_keys": f"alice:{ALICE}",
-        "api_keys_file": str(keys),
+        "api_keys_file": str(key_file(folder, lines)),
         "admin_key": BOSS,
         "metrics_key": METRICS,
         "client_timeout_s": str(CLIENT_TIMEOUT_S),
         "cors_origins": PAGE,
+        "webhook_secret": SECRET,
     }
     with serving(write_tiny_catalogue(folder), folder / "log", **settings) as url:
         yield url
@@ -252,19 +261,76 @@ class TestAClosedServer:
         assert events[-1].name == "done"
         assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
 
-    def test_results_of_jobs_are_reached_without_a_key(self, http: httpx.Client, folder: Path) -> None:
-        session = http.post("/api/tiny/t2i", json=RED_APPLE, headers=bearer(ALICE)).json()["session_id"]
-
-        def status() -> dict[str, Any]:
-            body: dict[str, Any] = http.get(f"/api/{session}/status", headers=bearer(ALICE)).json()
-            return body
-
-        wait_for(lambda: status()["result_url"] is not None)
-        assert http.get(status()["result_url"]).headers["content-type"] == "image/png"
+    def test_results_of_jobs_are_reached_by_their_addresses_alone(self, http: httpx.Client, folder: Path) -> None:
+        address = httpx.URL(done(http, ALICE)["result_url"])
+        assert http.get(address).headers["content-type"] == "image/png"
+        for guessed in (address.copy_with(query=None), address.copy_set_param("token", "0" * 32)):
+            refused = http.get(guessed)
+            assert (refused.status_code, refused.json()["code"]) == (404, "not_stored")
         # By other users of its machine, they are not.
         files = [*(folder / STORAGE / "generations").iterdir(), *folder.glob("jobs-*.sqlite*")]
         assert {file.suffix for file in files} >= {".png", ".sqlite", ".sqlite-wal"}
         assert [file for file in files if file.stat().st_mode & 0o077] == []
+
+    def test_openais_addresses_are_fetched_without_a_key(self, http: httpx.Client) -> None:
+        body = {**RED_APPLE, "model": "tiny", "response_format": "url"}
+        address = http.post("/v1/images/generations", json=body, headers=bearer(ALICE)).json()["data"][0]["url"]
+        assert WEB.get(address).headers["content-type"] == "image/png"
+        assert http.delete(address, headers=bearer(CAROL)).status_code == 404
+        assert http.delete(address, headers=bearer(ALICE)).status_code == 204
+        assert WEB.get(address).status_code == 404
+
+    def test_others_do_not_find_a_job(self, http: httpx.Client) -> None:
+        session = done(http, ALICE)["session_id"]
+        carol, boss = bearer(CAROL), bearer(BOSS)
+        addresses = [f"/api/{session}/{part}" for part in ("status", "events", "result", "webhook")]
+        answers = [http.get(address, headers=carol) for address in addresses]
+        answers += [http.delete(address, headers=carol) for address in (f"/api/{session}", f"/api/{session}/result")]
+        assert [answer.status_code for answer in answers] == [404] * 6
+        unknown = http.get("/api/0/status", headers=carol).json()
+        assert str(answers[0].json()).replace(session, "0") == str(unknown)
+        assert session not in http.get("/api/jobs", headers=carol).text
+        assert session in http.get("/api/jobs", headers=boss).text
+        assert http.get(f"/api/{session}/status", headers=boss).json()["status"] == "completed"
+
+    def test_others_do_not_find_a_batch_or_its_members(self, http: httpx.Client) -> None:
+        answer = http.post("/api/batch", json={"requests": [RED_APPLE, RED_APPLE]}, headers=bearer(ALICE)).json()
+        for session in (answer["session_id"], *answer["session_ids"]):
+            assert http.get(f"/api/{session}/status", headers=bearer(CAROL)).status_code == 404
+            assert http.delete(f"/api/{session}", headers=bearer(CAROL)).status_code == 404
+
+    def test_a_run_of_the_microservice_is_its_callers(self, http: httpx.Client) -> None:
+        assert http.post("/pipeline/run", json={"prompt": "a red apple"}, headers=bearer(ALICE)).status_code == 200
+        wait_for(lambda: http.get("/pipeline/status", headers=bearer(ALICE)).json()["completed"])
+        assert http.get("/pipeline/image", headers=bearer(ALICE)).status_code == 200
+        idle = {"running": False, "completed": False}
+        for key in (CAROL, BOSS):
+            assert http.get("/pipeline/status", headers=bearer(key)).json() == idle
+            assert http.get("/pipeline/image", headers=bearer(key)).status_code == 409
+        assert http.get("/api/text2image:alice/status", headers=bearer(CAROL)).status_code == 404
+
+    def test_a_socket_of_anothers_job_says_that_there_is_none(self, closed: str, http: httpx.Client) -> None:
+        session = done(http, ALICE)["session_id"]
+        address = f"{closed.replace('http', 'ws')}/api/{session}/events"
+        with connect(address, additional_headers=bearer(CAROL)) as socket:
+            assert json.loads(socket.recv())["code"] == "unknown_job"
+
+    def test_each_key_sees_its_own_webhook_secret(self, http: httpx.Client) -> None:
+        shown = [http.get("/api/webhook-secret", headers=bearer(key)) for key in (ALICE, CAROL)]
+        secrets = [answer.json()["secret"] for answer in shown]
+        assert secrets == [secret_of("alice", SECRET), secret_of("carol", SECRET)]
+        assert shown[0].headers["cache-control"] == "no-store"
+        assert http.get("/api/webhook-secret").status_code == 401
+
+    def test_a_key_may_be_without_high_priority(self, http: httpx.Client) -> None:
+        urgent = {**RED_APPLE, "priority": 0}
+        answers = [
+            http.post("/text_to_image", json=urgent, headers=bearer(CAROL)),
+            http.post("/api/tiny/t2i", json={**urgent, "priority": "high"}, headers=bearer(CAROL)),
+            http.post("/api/batch", json={"requests": [urgent]}, headers=bearer(CAROL)),
+        ]
+        assert [(answer.status_code, answer.json()["code"]) for answer in answers] == [(403, "forbidden")] * 3
+        assert http.post("/text_to_image", json=urgent, headers=bearer(ALICE)).status_code == 200
 
     def test_bentomls_client_sends_a_token(self, closed: str, http: httpx.Client) -> None:
         with bentoml.SyncHTTPClient(closed, token=ALICE) as client:
@@ -441,6 +507,18 @@ class TestRawSockets:
 
         wait_for(lambda: left() == {path.replace("tiny/i2i", "{model}/{kind}") for path in paths})
         assert "Traceback" not in (folder / "log").read_text()[written:]
+
+
+def done(http: httpx.Client, key: str) -> dict[str, Any]:
+    """Have a job done; return its status."""
+    session = http.post("/api/tiny/t2i", json=RED_APPLE, headers=bearer(key)).json()["session_id"]
+
+    def status() -> dict[str, Any]:
+        body: dict[str, Any] = http.get(f"/api/{session}/status", headers=bearer(key)).json()
+        return body
+
+    wait_for(lambda: status()["result_url"] is not None)
+    return status()
 
 
 class TestReplicas:

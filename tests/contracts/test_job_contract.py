@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -222,6 +223,49 @@ class TestControl:
         key = {"Idempotency-Key": "an order number"}
         answers = [http.post("/api/flux/t2i", json={"prompt": "a"}, headers=key).json() for _ in range(3)]
         assert len({answer["session_id"] for answer in answers}) == 1
+
+    def test_an_idempotency_key_stands_for_one_request(self, http: httpx.Client) -> None:
+        key, form = {"Idempotency-Key": str(uuid4())}, {"prompt": "a", "num_inference_steps": "2"}
+        picture = png(photo())
+        one, same = [
+            http.post("/api/flux/i2i", data=form, files={"image": picture}, headers=key).json() for _ in range(2)
+        ]
+        assert one["session_id"] == same["session_id"]
+        others = [
+            http.post("/api/flux/i2i", data=form, files={"image": png(photo(32, 64))}, headers=key),
+            http.post("/api/flux/i2i", data={**form, "prompt": "b"}, files={"image": picture}, headers=key),
+            http.post("/api/flux/t2i", json={"prompt": "a"}, headers=key),
+            http.post("/api/batch", json={"requests": [{"prompt": "a"}]}, headers=key),
+        ]
+        expected = (422, "idempotency_key_reused")
+        assert [(answer.status_code, answer.json()["code"]) for answer in others] == [expected] * 4
+
+    def test_an_empty_idempotency_key_is_none(self, http: httpx.Client) -> None:
+        answers = [http.post("/api/flux/t2i", json={"prompt": "a"}, headers={"Idempotency-Key": ""}) for _ in range(2)]
+        assert answers[0].json()["session_id"] != answers[1].json()["session_id"]
+
+    def test_an_idempotency_key_of_a_batch_is_one_batch(self, http: httpx.Client) -> None:
+        key, requests = {"Idempotency-Key": str(uuid4())}, [{"model": "flux", "prompt": "a"}] * 2
+        one, same = [http.post("/api/batch", json={"requests": requests}, headers=key).json() for _ in range(2)]
+        assert one == same
+        assert http.post("/api/batch", json={"requests": requests * 2}, headers=key).status_code == 422
+
+    def test_results_are_deleted_on_request(self, http: httpx.Client) -> None:
+        done = ended(http, submit(http))
+        assert httpx.get(done["result_url"]).status_code == 200
+        kept = http.delete(f"/api/{done['session_id']}/result").json()
+        assert (kept["status"], kept["results"], kept["result_url"]) == ("completed", [], None)
+        assert httpx.get(done["result_url"]).status_code in (403, 404)
+        running = submit(http, num_inference_steps=900)
+        refused = http.delete(f"/api/{running}/result")
+        assert (refused.status_code, refused.json()["code"]) == (409, "not_ended")
+        http.delete(f"/api/{running}")
+        assert http.delete("/api/nothing/result").status_code == 404
+
+    def test_without_keys_the_webhook_secret_is_not_shown(self, http: httpx.Client) -> None:
+        answer = http.get("/api/webhook-secret")
+        assert answer.status_code == 403
+        assert SECRET not in answer.text
 
     def test_an_equal_seeded_request_is_complete_at_once(self, http: httpx.Client) -> None:
         first = ended(http, submit(http, seed=77))

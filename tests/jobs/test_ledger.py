@@ -85,12 +85,14 @@ async def test_changes_at_the_same_time_are_all_kept(ledger: Ledger) -> None:
     assert (await ledger.get(kept.id)).attempts == 20
 
 
-async def test_an_idempotency_key_is_one_job_for_its_caller(ledger: Ledger) -> None:
+async def test_an_idempotency_key_is_one_job_for_its_owner(ledger: Ledger) -> None:
     first = await ledger.add(job(), "key")
     again = await ledger.add(job(), "key")
-    stranger = await ledger.add(job(caller="someone else"), "key")
+    stranger = await ledger.add(job(owner="someone else"), "key")
     assert again == first
     assert stranger.id != first.id
+    assert await ledger.by_key("someone else", "key") == stranger
+    assert await ledger.by_key("nobody", "key") is None
 
 
 async def test_of_one_key_used_at_the_same_time_one_job_comes(ledger: Ledger) -> None:
@@ -106,6 +108,46 @@ async def test_pages_run_from_new_to_old(ledger: Ledger) -> None:
     assert [j.id for j in (*first.jobs, *rest.jobs)] == [j.id for j in reversed(kept)]
     assert rest.next_before is None
     assert [j.id for j in (await ledger.page(JobState.CANCELLED, None, 3)).jobs] == [kept[2].id]
+
+
+async def test_pages_of_one_owner_show_no_others(ledger: Ledger) -> None:
+    mine = [await ledger.add(job(owner="me")) for _ in range(3)]
+    others = await ledger.add(job(owner="you"))
+    await ledger.change(mine[1].id, Job.cancelled)
+    first = await ledger.page(None, None, 2, "me")
+    rest = await ledger.page(None, first.next_before, 2, "me")
+    assert [j.id for j in (*first.jobs, *rest.jobs)] == [j.id for j in reversed(mine)]
+    assert [j.id for j in (await ledger.page(JobState.CANCELLED, None, 5, "me")).jobs] == [mine[1].id]
+    assert (await ledger.page(JobState.CANCELLED, None, 5, "you")).jobs == []
+    assert (await ledger.page(None, None, 5, "")).jobs == []
+    assert len((await ledger.page(None, None, 5)).jobs) == 4
+    assert others.id in {j.id for j in (await ledger.page(None, None, 5, "you")).jobs}
+
+
+async def test_jobs_that_are_added_together_have_one_key(ledger: Ledger) -> None:
+    together = [job(batch_id="together") for _ in range(3)]
+    assert await ledger.add_all(together, "key") == together[0]
+    again = [job(batch_id="again") for _ in range(3)]
+    assert await ledger.add_all(again, "key") == together[0]
+    assert await ledger.members("together") == together
+    assert await ledger.members("again") == []
+
+
+async def test_results_are_counted_for_their_owner_until_they_go(ledger: Ledger) -> None:
+    await ledger.keep_files("me", ["generations/a.png", "generations/b.png"], LONG)
+    await ledger.keep_files("me", ["generations/a.png"], None)
+    await ledger.keep_files("you", ["generations/c.png"], LONG)
+    assert [await ledger.count_files(owner) for owner in ("me", "you", "")] == [2, 1, 0]
+    assert await ledger.file_owner("generations/a.png") == "me"
+    await ledger.forget_files("me", ["generations/a.png"])
+    assert await ledger.file_owner("generations/a.png") is None
+    assert await ledger.count_files("me") == 1
+    await ledger.keep_files("me", ["generations/d.png"], timedelta(seconds=0.01))
+    async with asyncio.timeout(20):
+        while await ledger.count_files("me") != 1:  # noqa: ASYNC110, since what expires tells nobody
+            await asyncio.sleep(0.01)
+    await ledger.sweep()
+    assert await ledger.count_files("me") == 1
 
 
 async def test_what_is_unfinished_is_found_oldest_first(ledger: Ledger) -> None:

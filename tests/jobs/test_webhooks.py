@@ -16,11 +16,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from core.caller import Caller
 from core.errors import InvalidRequest
+from jobs.caller_desk import CallerDesk
 from jobs.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.queue import MEMORY, QueueSettings
-from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, is_public
+from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, is_public, secret_of
 from runners.engine.engine import Engine
 from tests.support.drawing import request
 from tests.support.job_desk import SECRET, EngineProducer, finished, job_desk, order
@@ -85,6 +87,22 @@ async def test_the_signature_is_what_plain_hmac_says(desk: JobDesk, receiver: Re
     assert headers["webhook-signature"] == f"v1,{expected}"
     assert headers["webhook-id"] == job.id
     assert abs(time.time() - int(headers["webhook-timestamp"])) < 60
+
+
+async def test_each_key_has_a_secret_of_its_own(desk: JobDesk, receiver: Receiver) -> None:
+    (job,) = await CallerDesk(desk, Caller("alice")).submit(order(webhook_url=receiver.url))
+    await finished(desk, job)
+    async with asyncio.timeout(20):
+        while not receiver.heard:  # noqa: ASYNC110, as above
+            await asyncio.sleep(0.01)
+    headers, body = receiver.heard[0]
+    shown = secret_of("alice", SECRET)
+    assert shown.startswith("whsec_")
+    assert len({shown, secret_of("bob", SECRET), secret_of("alice", "another secret"), SECRET}) == 4
+    key = base64.b64decode(shown.removeprefix("whsec_"))
+    signed = headers["webhook-id"].encode() + b"." + headers["webhook-timestamp"].encode() + b"." + body
+    expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
+    assert headers["webhook-signature"] == f"v1,{expected}"
 
 
 async def test_a_receiver_that_fails_is_told_again(desk: JobDesk, receiver: Receiver) -> None:

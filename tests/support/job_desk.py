@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from core import events
+from core.caller import Caller
 from core.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk import JobDesk
@@ -54,6 +55,7 @@ async def job_desk(
         "queue": QueueSettings(redis_url or f"{MEMORY}{uuid.uuid4()}", concurrency=8, redelivery=timedelta(seconds=2)),
         "max_waiting": 100,
         "max_per_caller": 100,
+        "max_results_per_owner": 100,
         "max_runners_lost": 3,
         "reuse_results": True,
         "result_ttl": None,
@@ -66,7 +68,8 @@ async def job_desk(
     bus = RedisBus(redis_url, HOUR) if redis_url else LocalBus(HOUR)
     sender = WebhookSender(ledger, SECRET, wanted.allow_private_webhooks, pause, _told)
     storage = storage or open_storage(Settings(storage=f"file://{folder / 'files'}"))
-    desk = JobDesk(wanted, ledger, bus, storage, {GENERATION: GenerationJobs(producer.draw)}, sender)
+    kinds = {GENERATION: GenerationJobs(producer.draw)}
+    desk = JobDesk(wanted, ledger, bus, storage, kinds, sender, lambda job: Caller(job.caller))
     await desk.open()
     try:
         yield desk

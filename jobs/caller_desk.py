@@ -1,0 +1,84 @@
+"""The job desk as one caller has it: others' jobs are unknown to them, and an admin has all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from core.caller import Caller
+from jobs.bus import JobEvent
+from jobs.desk import JobDesk
+from jobs.errors import LedgerUnavailable, UnknownJob
+from jobs.job import Job, JobState
+from jobs.ledger.ledger import Page
+from jobs.order import Order
+
+
+@dataclass(frozen=True)
+class CallerDesk:
+    desk: JobDesk
+    caller: Caller
+
+    async def earlier(self, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
+        """Return the jobs for which the caller used a key before; none when it is new. Raises KeyReused."""
+        return await self.desk.earlier(self.caller.owner, idempotency_key, fingerprint)
+
+    async def submit(self, *orders: Order) -> list[Job]:
+        """Accept orders as the caller's, all or none. Raises what `JobDesk.submit_all` raises."""
+        own = [replace(order, caller=self.caller.name, owner=self.caller.owner) for order in orders]
+        return await self.desk.submit_all(own)
+
+    async def get(self, job_id: str) -> Job:
+        """Return a job, as far as it is at this moment. Raises UnknownJob."""
+        job = await self.desk.get(job_id)
+        if not self.caller.sees(job.owner):
+            raise UnknownJob(job_id)
+        return job
+
+    async def batch(self, batch_id: str) -> list[Job]:
+        """Return the jobs of a batch. Raises UnknownJob when there are none."""
+        jobs = [job for job in await self.desk.batch(batch_id) if self.caller.sees(job.owner)]
+        if not jobs:
+            raise UnknownJob(batch_id)
+        return jobs
+
+    async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
+        """Return a page of jobs, newest first."""
+        return await self.desk.page(state, before, limit, None if self.caller.admin else self.caller.owner)
+
+    async def cancel(self, job_id: str) -> Job:
+        """End a job that has not ended; one that has stays as it is. Raises UnknownJob."""
+        await self.get(job_id)
+        return await self.desk.cancel(job_id)
+
+    async def delete_results(self, job_id: str) -> Job:
+        """Delete the files of a job that has ended. Raises UnknownJob, NotEnded and StorageUnavailable."""
+        await self.get(job_id)
+        return await self.desk.delete_results(job_id)
+
+    async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
+        """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
+        await self.get(job_id)
+        async with aclosing(self.desk.watch(job_id)) as events:
+            async for event in events:
+                yield event
+
+    async def position(self, job: Job) -> int | None:
+        """Return a pending job's place in line, 1 being next, and None for others."""
+        return await self.desk.position(job)
+
+    async def check_room(self) -> None:
+        """Raise TooManyResults when the caller keeps as many results as one may; without records none are counted."""
+        with suppress(LedgerUnavailable):
+            await self.desk.check_room(self.caller.owner)
+
+    async def keep_files(self, keys: Sequence[str]) -> None:
+        """Count stored results that belong to no job as the caller's."""
+        with suppress(LedgerUnavailable):
+            await self.desk.keep_files(self.caller.owner, keys)
+
+    async def delete_file(self, key: str) -> None:
+        """Delete one stored result. Raises NotStored when the caller has none of that name."""
+        await self.desk.delete_file(key, self.caller)
