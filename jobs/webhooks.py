@@ -27,6 +27,7 @@ from aiohttp.resolver import ThreadedResolver
 from core.errors import InvalidRequest
 from jobs.job import Delivery, Job
 from jobs.ledger.ledger import Ledger
+from jobs.public_addresses import is_public
 from jobs.telemetry import WEBHOOKS
 
 log = logging.getLogger("jubako.webhooks")
@@ -37,7 +38,6 @@ TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 8
 BACKOFF = 3
 """Each pause is so many times the one before: with 5 s first, the last attempt comes an hour and a half later."""
-_IPV4_AT_THE_END = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("::/96"))
 GONE = 410
 """A receiver's way to say that it wants no more."""
 
@@ -65,25 +65,6 @@ class PublicResolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._resolver.close()
-
-
-def is_public(address: str) -> bool:
-    """Whether an IP address is one that anybody on the internet may reach."""
-    ip = ipaddress.ip_address(address)
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.is_site_local:
-            return False
-        # An IPv4 address in IPv6 clothes goes where the IPv4 address goes.
-        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None) or _embedded(ip)
-        ip = inner or ip
-    return ip.is_global and not ip.is_multicast
-
-
-def _embedded(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
-    """The IPv4 address that is the end of one for NAT64, or of an IPv4-compatible one."""
-    if any(ip in network for network in _IPV4_AT_THE_END):
-        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return None
 
 
 async def check_webhook_url(url: str, allow_private: bool) -> None:
