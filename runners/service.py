@@ -11,6 +11,7 @@ from typing import Any
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.resource import system_resources
+from bentoml.exceptions import BadInput
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
@@ -49,7 +50,10 @@ class RequestFrame(bentoml.IODescriptor):
 
     @classmethod
     async def from_http_request(cls, request: Request, serde: object) -> RequestFrame:  # noqa: ARG003  # BentoML's signature
-        return cls(request=wire.decode_request(await request.body()))
+        try:
+            return cls(request=wire.decode_request(await request.body()))
+        except wire.BadFrameError as error:
+            raise BadInput(str(error)) from error
 
 
 class Frames(IORootModel[bytes]):

@@ -10,12 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from dataclasses import fields
-from typing import Any
+from typing import Any, Literal
 
 from PIL import Image
+from pydantic import BaseModel, PositiveInt, ValidationError
 
 from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.request import GenerationRequest
+from core.validation import described
 
 _EVENTS: dict[str, Callable[..., Event]] = {
     event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed)
@@ -25,6 +27,27 @@ _PIXELS = ("image", "frames")
 _IMAGES = ("image", "mask", "reference_image", "control_image", "images")
 """The fields of requests that are images, or tuples of them."""
 _PIXEL_BYTES = {"RGB": 3, "L": 1}
+
+
+class BadFrameError(ValueError):
+    """Bytes that are no request; the message says why."""
+
+
+class _Header(BaseModel):
+    """The line of JSON before a request's pixels."""
+
+    request: dict[str, Any]
+    images: list[
+        tuple[
+            Literal["image", "mask", "reference_image", "control_image", "images"],
+            Literal["RGB", "L"],
+            tuple[PositiveInt, PositiveInt],
+        ]
+    ]
+
+    @property
+    def lengths_bytes(self) -> list[int]:
+        return [width * height * _PIXEL_BYTES[mode] for _, mode, (width, height) in self.images]
 
 
 def encode_request(request: GenerationRequest) -> bytes:
@@ -44,17 +67,25 @@ def _images_in(value: Image.Image | tuple[Image.Image, ...] | None) -> tuple[Ima
 
 
 def decode_request(frame: bytes) -> GenerationRequest:
-    """Read a request. Raises ValueError or KeyError for other bytes."""
+    """Read a request. Raises BadFrameError for other bytes, before anything of a claimed size is allocated."""
     line, _, pixels = frame.partition(b"\n")
-    header = json.loads(line)
+    try:
+        header = _Header.model_validate_json(line)
+        fields = _read_images(header, memoryview(pixels))
+        return GenerationRequest.model_validate({**header.request, **fields})
+    except ValidationError as error:
+        raise BadFrameError(f"the frame is no request: {described(error)}") from error
+
+
+def _read_images(header: _Header, pixels: memoryview) -> dict[str, Any]:
+    claimed = sum(header.lengths_bytes)
+    if claimed != len(pixels):
+        raise BadFrameError(f"the frame claims {claimed} bytes of pixels, and has {len(pixels)}")
     images: dict[str, list[Image.Image]] = {}
-    rest = memoryview(pixels)
-    for field, mode, (width, height) in header["images"]:
-        length = width * height * _PIXEL_BYTES[mode]
-        images.setdefault(field, []).append(Image.frombytes(mode, (width, height), bytes(rest[:length])))
-        rest = rest[length:]
-    fields = {field: tuple(found) if field == "images" else found[0] for field, found in images.items()}
-    return GenerationRequest.model_validate({**header["request"], **fields})
+    for (field, mode, size), length in zip(header.images, header.lengths_bytes, strict=True):
+        images.setdefault(field, []).append(Image.frombytes(mode, size, bytes(pixels[:length])))
+        pixels = pixels[length:]
+    return {field: tuple(found) if field == "images" else found[0] for field, found in images.items()}
 
 
 def encode(event: Event) -> bytes:

@@ -23,7 +23,7 @@ from models.catalogue.served import served_catalogue
 from processes.connection import IDLE_S, open_session
 from runners.remote import remote_runners
 from runners.service import service_alone
-from runners.wire import decode_request, encode_request
+from runners.wire import BadFrameError, decode_request, encode_request
 from settings import Settings
 from tests.support.drawing import request
 from tests.support.pickles import PICKLE, Attack
@@ -108,6 +108,15 @@ class TestTheDoor:
         connection.request("POST", "/generate", headers=headers | {"Content-Length": str(2**30)})
         assert connection.getresponse().status == 413
 
+    @pytest.mark.parametrize(
+        "frame",
+        [b"garbage", b'{"request": {}, "images": [["image", "RGB", [100000, 100000]]]}\n'],
+        ids=["garbage", "huge"],
+    )
+    def test_what_is_no_request_is_refused(self, runner: Replica, frame: bytes) -> None:
+        headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/octet-stream"}
+        assert httpx.post(f"{runner.url}/generate", headers=headers, content=frame).status_code == 400
+
 
 @pytest.mark.parametrize("task", TASKS)
 def test_requests_survive_the_hop(task: Task) -> None:
@@ -116,7 +125,7 @@ def test_requests_survive_the_hop(task: Task) -> None:
 
 
 def test_a_request_that_was_cut_is_an_error() -> None:
-    with pytest.raises(ValueError, match="image"):
+    with pytest.raises(BadFrameError, match="claims"):
         decode_request(encode_request(request(Task.INPAINT))[:-1])
 
 

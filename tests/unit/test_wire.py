@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from PIL import Image
 
 from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
-from runners.wire import encode, read_events
+from core.request import GenerationRequest, Task
+from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
 
 EVENTS: list[Event] = [
     Loading(0.5),
@@ -51,3 +54,57 @@ async def test_a_long_clip_is_read_as_fast_as_it_is_long() -> None:
     # Half a second; copying what has come so far at every chunk would move half a terabyte.
     assert time.perf_counter() - started < 10
     assert received == [clip]
+
+
+REQUEST = GenerationRequest(
+    model="tiny",
+    task=Task.INPAINT,
+    prompt="a red apple",
+    width=6,
+    height=4,
+    num_inference_steps=2,
+    guidance_scale=2.0,
+    seed=1,
+    scheduler="euler",
+    image=Image.linear_gradient("L").convert("RGB").resize((6, 4)),
+    mask=Image.linear_gradient("L").resize((6, 4)),
+    images=(Image.new("RGB", (3, 2), (1, 2, 3)), Image.new("RGB", (1, 5))),
+)
+FRAME = encode_request(REQUEST)
+
+
+def test_a_request_survives_the_hop() -> None:
+    assert decode_request(FRAME) == REQUEST
+
+
+def frame(images: Any, pixels: bytes = b"") -> bytes:
+    header = json.loads(FRAME.partition(b"\n")[0])
+    return json.dumps({**header, "images": images}).encode() + b"\n" + pixels
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"garbage",
+        b"\xff\n",
+        b"[" * 10**5,
+        b"[]\n",
+        b'{"request": {}, "images": []}\n',
+        FRAME[:-1],
+        FRAME + b"\0",
+        frame([("image", "RGB", (100_000, 100_000))]),
+        frame([("image", "RGB", (-6, -4))], bytes(72)),
+        frame([("image", "RGB", (0, 4))]),
+        frame([("image", "RGB", (2.5, 4))], bytes(30)),
+        frame([("image", "I;16", (6, 4))], bytes(48)),
+        frame([("prompt", "RGB", (6, 4))], bytes(72)),
+        frame([("image", "RGB")]),
+        frame({"image": 1}),
+        frame(None),
+    ],
+    ids=lambda data: repr(data[-40:]),
+)
+def test_what_is_no_request_is_refused_before_anything_is_made_of_it(data: bytes) -> None:
+    with pytest.raises(BadFrameError):
+        decode_request(data)
