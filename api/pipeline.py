@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
 from api.http.context import current_desk, current_gateway, current_storage
 from api.http.contract_app import contract_app
+from api.http.parsing import read_model
 from api.http.refusals import error_answer
+from api.http.request_body import JSON, described_body
 from core.caller import current_caller
 from core.draft import Draft
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
@@ -52,9 +54,10 @@ class Prompt(BaseModel):
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
 
 
-@router.post("/pipeline/select-device")
-async def select_device(choice: DeviceChoice) -> JSONResponse:
+@router.post("/pipeline/select-device", openapi_extra=described_body(DeviceChoice.model_json_schema(), JSON))
+async def select_device(request: Request) -> JSONResponse:
     """Move the model to a device; answer once it is ready there."""
+    choice = await read_model(request, DeviceChoice)
     limit_s = settings().request_timeout_s
     try:
         async with asyncio.timeout(limit_s):
@@ -64,9 +67,10 @@ async def select_device(choice: DeviceChoice) -> JSONResponse:
     return _success(f"Pipeline prepared on {choice.device}.")
 
 
-@router.post("/pipeline/run")
-async def run(body: Prompt) -> JSONResponse:
+@router.post("/pipeline/run", openapi_extra=described_body(Prompt.model_json_schema(), JSON))
+async def run(request: Request) -> JSONResponse:
     """Start a run with the model's defaults, unless one is in progress."""
+    body = await read_model(request, Prompt)
     gateway = current_gateway()
     async with _start_lock:
         state = await gateway.runners[_model()].state()

@@ -11,13 +11,17 @@ import base64
 import binascii
 import json
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from api.http.refusals import InvalidForm
 from core.errors import InvalidRequest
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
@@ -31,6 +35,14 @@ async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any
     is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
     fields = await _read_form(request) if is_form else await _read_json(request)
     return await plain_values(fields, files)
+
+
+async def read_model(request: Request, kind: type[ModelT]) -> ModelT:
+    """Return a body without files as a model. Raises InvalidRequest."""
+    try:
+        return kind.model_validate(await read_fields(request, files=()))
+    except ValidationError as error:
+        raise InvalidForm(error) from error
 
 
 async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
@@ -121,7 +133,23 @@ def _holds_uploads(value: Any) -> bool:
 
 def _check_encodable(fields: Mapping[str, Any]) -> None:
     """Refuse lone surrogates, which JSON can contain, but which no tokenizer and no response can encode."""
+    unchecked: list[Any] = [fields]
+    while unchecked:
+        value = unchecked.pop()
+        if isinstance(value, dict):
+            unchecked += [*value.keys(), *value.values()]
+        elif isinstance(value, list):
+            unchecked += value
+        elif isinstance(value, str) and not _is_encodable(value):
+            raise InvalidRequest("body", "has characters that are not valid text")
+
+
+def _is_encodable(text: str) -> bool:
+    # At once for base64, of which a copy would be large.
+    if text.isascii():
+        return True
     try:
-        json.dumps(fields, ensure_ascii=False).encode()
-    except (UnicodeEncodeError, RecursionError) as error:
-        raise InvalidRequest("body", "has characters that are not valid text, or is nested too deeply") from error
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+JSON = "application/json"
+
 
 def described_body(schema: dict[str, Any], *media_types: str) -> dict[str, Any]:
     """Return the part of a route's OpenAPI description that describes its body, by pydantic's `schema` of it."""

@@ -16,8 +16,9 @@ from starlette.applications import Starlette
 
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
-from api.http.parsing import plain_values, read_fields
+from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
+from api.http.request_body import JSON, described_body
 from api.http.streams import EVENT_STREAM, event_text
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.jobs.forms import FILES
@@ -85,9 +86,10 @@ async def webhook_secret() -> JSONResponse:
     return JSONResponse({"secret": secret_of(owner, secret)}, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/api/batch", status_code=202)
-async def batch(request: Request, submitted_batch: Batch, idempotency_key: IdempotencyHeader = None) -> JSONResponse:
+@router.post("/api/batch", status_code=202, openapi_extra=described_body(Batch.model_json_schema(), JSON))
+async def batch(request: Request, idempotency_key: IdempotencyHeader = None) -> JSONResponse:
     """Submit many requests, all or none."""
+    submitted_batch = await read_model(request, Batch)
     key = Idempotency.of(idempotency_key, request, submitted_batch.model_dump())
     jobs = await current_desk().earlier(**asdict(key)) or await _submit_batch(request, submitted_batch, key)
     session_ids = [job.id for job in jobs]

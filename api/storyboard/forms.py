@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 
 from api.http.parsing import read_fields
-from api.http.request_body import described_body
+from api.http.request_body import JSON, described_body
 from core.errors import InvalidRequest
 from gateway.media.decoding import decode_field
 from models.catalogue.checks import at_most
@@ -110,4 +110,4 @@ def request_body() -> dict[str, Any]:
     """Return how OpenAPI describes a story."""
     schema = Story.model_json_schema(schema_generator=_Schema)
     schema["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
-    return described_body(schema, "application/json", "multipart/form-data")
+    return described_body(schema, JSON, "multipart/form-data")
