@@ -49,6 +49,7 @@ from processes.drain import Drain
 from processes.draining import Draining
 from processes.guard import Guard
 from processes.http_protocol import bound_clients
+from processes.memory import return_freed_memory
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal
@@ -108,6 +109,7 @@ class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
     def __init__(self) -> None:
+        return_freed_memory()
         log_settings(SETTINGS)
         write_privately(SETTINGS)
         warn_if_exposed(served_host(sys.argv), KEYRING.closed)

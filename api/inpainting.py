@@ -7,16 +7,13 @@ RunPod handler, and sites that generate in their own process.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Request, UploadFile
 from fastapi.responses import JSONResponse
-from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.http.context import current_gateway
@@ -28,9 +25,11 @@ from core.draft import Draft
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture
 from core.request import GenerationRequest, Method, Task
+from core.upload import Upload
 from gateway.gateway import Gateway
-from gateway.media.decoding import decode_image, decode_mask
-from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.decoding import MASK, uploaded
+from gateway.media.inpainted import inpainted_png
+from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from settings import settings
 
@@ -76,9 +75,9 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
     Raises the JubakoError that ended it; one about a field names it as the contract does.
     """
     try:
-        draft = await asyncio.to_thread(_draft, form, gateway)
+        draft = await in_image_thread(_draft, form, gateway)
         if settings().dummy_generation:
-            return await asyncio.to_thread(_dummy_results, form)
+            return await in_image_thread(_dummy_results, form)
         with measured() as measure:
             measure.task = Task.INPAINT
             assert draft.image is not None, "inpainting has an image"
@@ -92,7 +91,7 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
                     elif on_event is not None:
                         on_event(event)
         images.sort(key=lambda image: image.index)
-        return await asyncio.to_thread(_results, request, draft, images)
+        return await in_image_thread(_results, request, draft, images)
     except InvalidRequest as error:
         if error.field not in FIELDS:
             raise
@@ -158,8 +157,8 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
             form,
             model=form.model or _first_able(gateway, form.method),
             task=Task.INPAINT,
-            image=decode_image(form.input_image, "input_image", max_px),
-            mask=decode_mask(form.mask_image, "mask_image", max_px),
+            image=uploaded(form.input_image, "input_image", max_px, whole=True),
+            mask=uploaded(form.mask_image, "mask_image", max_px, MASK, whole=True),
             num_images=form.num_generations,
             progress=True,
         )
@@ -176,16 +175,10 @@ def _first_able(gateway: Gateway, method: Method) -> str:
 
 
 def _results(request: GenerationRequest, draft: Draft, images: list[Picture]) -> list[dict[str, str]]:
-    composed = [replace(image, image=_composed(image.image, draft)) for image in images]
-    files = [encode_result(request, image, OutputFormat.PNG, quality=100) for image in composed]
+    upload, mask = draft.image, draft.mask
+    assert isinstance(upload, Upload) and isinstance(mask, Upload)  # noqa: PT018  # inpainting has both
+    files = (inpainted_png(request, image, upload, mask) for image in images)
     return [_result(number, file) for number, file in enumerate(files, start=1)]
-
-
-def _composed(generated: Image.Image, draft: Draft) -> Image.Image:
-    """Return the upload with the generated image where the mask is white, in the upload's size."""
-    assert draft.image is not None and draft.mask is not None, "inpainting has both"  # noqa: PT018
-    resized = generated.resize(draft.image.size, Image.Resampling.LANCZOS)
-    return Image.composite(resized, draft.image, draft.mask)
 
 
 def _dummy_results(form: InpaintingForm) -> list[dict[str, str]]:

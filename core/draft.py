@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.camera import CameraMove
 from core.request import MAX_SEED, Lora, Method, Priority, Task
+from core.upload import Pixels
 
 Strength = Annotated[
     float | None,
@@ -60,7 +61,7 @@ InpaintingMethod = Annotated[
 Iterations = Annotated[
     int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.", examples=[150])
 ]
-# BentoML finds files in Optional[...] only, not in the newer spelling.
+# For BentoML's forms, whose files are uploads all the same: it finds files in Optional[...] only, by this type.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
 IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
@@ -133,16 +134,16 @@ class Parameters(BaseModel):
 
 
 class Draft(Parameters):
-    """A request as the client sent it, with images decoded: RGB, and L for the mask."""
+    """A request as the client sent it; images are RGB, and L for the mask."""
 
     task: Task = Task.TEXT_TO_IMAGE
-    image: OptionalImage = None
-    mask: OptionalImage = None
-    images: tuple[Image.Image, ...] = ()
+    image: Pixels | None = None
+    mask: Pixels | None = None
+    images: tuple[Pixels, ...] = ()
     strength: Strength = None
-    reference_image: OptionalImage = None
+    reference_image: Pixels | None = None
     reference_scale: ReferenceScale = None
-    control_image: OptionalImage = None
+    control_image: Pixels | None = None
     control_type: ControlType = None
     control_scale: ControlScale = None
     num_frames: NumFrames = None

@@ -7,15 +7,12 @@ twice gives the same picture. Knows nothing of HTTP and nothing of torch.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
-from typing import Annotated
 
-from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field
+
+from core.upload import Pixels
 
 MAX_SEED = 2**63 - 1
-
-Pixels = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
-"""BentoML describes every input of a service in JSON schema; `runners.wire` says how it travels."""
 
 
 class Task(StrEnum):
@@ -72,7 +69,8 @@ class GenerationRequest(BaseModel):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference
-    already have `width` x `height` pixels. The `images` of an edit keep their own sizes.
+    have `width` x `height` pixels. The `images` of an edit keep their own sizes. Uploads stay compressed until a
+    runner gets the request.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone.
     """
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from core.events import Event
 from core.request import GenerationRequest
+from gateway.media.uploads import with_pixels
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
 from runners.state import ModelState, RunnerState
@@ -63,13 +64,17 @@ class RunnerClient:
         """
         if self._broken:
             await self._check()
-        body = encode_request(request)
         limit_s = None if request.deadline_s is None else request.deadline_s + DEADLINE_MARGIN_S
         timeout = aiohttp.ClientTimeout(total=limit_s, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with (
                 self._session.post(
-                    "/generate", data=body, headers=_FRAME, timeout=timeout, raise_for_status=True
+                    # The frame goes with this expression: what waits in a runner's queue must not wait here too.
+                    "/generate",
+                    data=encode_request(await with_pixels(request)),
+                    headers=_FRAME,
+                    timeout=timeout,
+                    raise_for_status=True,
                 ) as response,
                 aclosing(read_events(response.content.iter_any())) as events,
             ):

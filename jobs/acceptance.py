@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from core.errors import InvalidRequest
+from gateway.media.uploads import in_image_thread
 from jobs.desk_settings import DeskSettings
 from jobs.errors import KeyReused, TooManyJobs, TooManyResults
 from jobs.inputs import content_digest, plain_fields, store_inputs
@@ -75,7 +75,7 @@ class Acceptance:
     async def _digest(self, order: Order) -> str | None:
         if not (order.repeatable and self.settings.reuse_results):
             return None
-        return await asyncio.to_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
+        return await in_image_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
 
     async def check_room(self, owner: str) -> None:
         """Raise TooManyResults for an owner who keeps as many results as one may."""

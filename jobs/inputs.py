@@ -13,6 +13,8 @@ from typing import Any
 
 from PIL import Image
 
+from core.upload import Pixels, Upload, pixels_of
+from gateway.media.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage
 from storage.keys import input_key
@@ -31,7 +33,7 @@ async def store_inputs(request: JobRequest, job_id: str, storage: Storage) -> di
     keys: dict[str, str] = {}
     for name, image in _images(request).items():
         keys[name] = input_key(job_id, name, _PNG)
-        await storage.put(keys[name], await asyncio.to_thread(_png, image), _PNG)
+        await storage.put(keys[name], await in_image_thread(_png, image), _PNG)
     return keys
 
 
@@ -54,14 +56,15 @@ def content_digest(owner: str, request: JobRequest, output_format: str, quality:
     fields = {name: value for name, value in plain_fields(request).items() if name not in ignored}
     digest = hashlib.sha256(json.dumps([owner, fields, output_format, quality], sort_keys=True).encode())
     for name, image in _images(request).items():
-        digest.update(f"{name} {image.mode} {image.size}".encode() + image.tobytes())
+        pixels = pixels_of(image)
+        digest.update(f"{name} {pixels.mode} {pixels.size}".encode() + pixels.tobytes())
     return digest.hexdigest()
 
 
-def _images(request: JobRequest) -> dict[str, Image.Image]:
-    found: dict[str, Image.Image] = {}
+def _images(request: JobRequest) -> dict[str, Pixels]:
+    found: dict[str, Pixels] = {}
     for name, value in request:
-        if isinstance(value, Image.Image):
+        if isinstance(value, Image.Image | Upload):
             found[name] = value
         elif _is_images(value):
             # Two digits keep the order of names that of the images.
@@ -71,12 +74,12 @@ def _images(request: JobRequest) -> dict[str, Image.Image]:
 
 def _is_images(value: object) -> bool:
     listed = value if isinstance(value, tuple) else (value,)
-    return bool(listed) and all(isinstance(item, Image.Image) for item in listed)
+    return bool(listed) and all(isinstance(item, Image.Image | Upload) for item in listed)
 
 
-def _png(image: Image.Image) -> bytes:
+def _png(image: Pixels) -> bytes:
     buffer = BytesIO()
-    image.save(buffer, "PNG", compress_level=1)
+    pixels_of(image).save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()
 
 

@@ -17,6 +17,7 @@ from pydantic import BaseModel, PositiveInt, ValidationError
 
 from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.request import GenerationRequest
+from core.upload import Pixels, pixels_of
 from core.validation import described
 
 _EVENTS: dict[str, Callable[..., Event]] = {
@@ -52,7 +53,7 @@ class _Header(BaseModel):
 
 def encode_request(request: GenerationRequest) -> bytes:
     """Write a request as one frame."""
-    images = [(field, image) for field in _IMAGES for image in _images_in(getattr(request, field))]
+    images = [(field, pixels_of(image)) for field in _IMAGES for image in _images_in(getattr(request, field))]
     header = {
         "request": request.model_dump(mode="json", exclude=set(_IMAGES)),
         "images": [(field, image.mode, image.size) for field, image in images],
@@ -60,7 +61,7 @@ def encode_request(request: GenerationRequest) -> bytes:
     return b"".join((json.dumps(header).encode(), b"\n", *(image.tobytes() for _, image in images)))
 
 
-def _images_in(value: Image.Image | tuple[Image.Image, ...] | None) -> tuple[Image.Image, ...]:
+def _images_in(value: Pixels | tuple[Pixels, ...] | None) -> tuple[Pixels, ...]:
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)

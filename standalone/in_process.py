@@ -11,6 +11,7 @@ import atexit
 import threading
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from concurrent.futures import Future
+from contextlib import aclosing
 from functools import cache
 from typing import Any, TypeVar
 
@@ -19,6 +20,7 @@ from core.events import Event
 from core.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
+from gateway.media.uploads import with_pixels
 from gateway.safety.local import policy_here
 from models.catalogue.served import served_catalogue
 from runners.host.host import Host
@@ -35,8 +37,10 @@ class HostRunner:
     def __init__(self, host: Host) -> None:
         self._host = host
 
-    def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        return self._host.generate(request)
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        async with aclosing(self._host.generate(await with_pixels(request))) as events:
+            async for event in events:
+                yield event
 
     async def state(self) -> RunnerState:
         return self._host.state()

@@ -4,7 +4,6 @@ the typed APIs.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -14,8 +13,9 @@ from api.http.refusals import InvalidForm
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.request import Priority, Task
-from gateway.media.decoding import decode_field
+from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import OutputFormat
+from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 from settings import settings
@@ -58,7 +58,7 @@ class JobForm(Draft):
 async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
     """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
-        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
+        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
     if fields.get("task") not in (None, task):
         raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")
     try:

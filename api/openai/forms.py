@@ -13,7 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from pydantic_core import PydanticCustomError
 
 from core.draft import Loras, Strength
-from core.request import Pixels, Priority
+from core.request import Priority
+from core.upload import Pixels
 
 UNSUPPORTED = {
     "style": "is not supported; describe the style in the prompt",

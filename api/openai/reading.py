@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from PIL import Image
 from pydantic import ValidationError
 from starlette.requests import Request
 
@@ -14,7 +12,9 @@ from api.http.parsing import plain_values, read_fields
 from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, ImagesForm
 from core.errors import InvalidRequest
-from gateway.media.decoding import MAX_IMAGES, decode_cutout, decode_image
+from core.upload import Upload
+from gateway.media.decoding import CUTOUT, MAX_IMAGES, uploaded
+from gateway.media.uploads import in_image_thread
 from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)
@@ -53,14 +53,14 @@ async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
         raise InvalidRequest("mask", f"{len(masks)} were given; only one is allowed, for the first image")
     decoded: dict[str, Any] = {}
     if images:
-        decoded["image"] = await asyncio.to_thread(_images, images)
+        decoded["image"] = await in_image_thread(_images, images)
     if masks:
-        decoded["mask"] = await asyncio.to_thread(decode_cutout, masks[0], "mask", settings().max_image_px)
+        decoded["mask"] = await in_image_thread(uploaded, masks[0], "mask", settings().max_image_px, CUTOUT)
     return decoded
 
 
-def _images(files: Sequence[bytes]) -> tuple[Image.Image, ...]:
-    return tuple(decode_image(file, "image", settings().max_image_px) for file in files)
+def _images(files: Sequence[bytes]) -> tuple[Upload, ...]:
+    return tuple(uploaded(file, "image", settings().max_image_px) for file in files)
 
 
 async def _with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:

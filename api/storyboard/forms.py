@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from PIL import Image
 from pydantic import ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
@@ -13,8 +13,11 @@ from starlette.requests import Request
 from api.http.parsing import read_fields
 from api.http.request_body import JSON, described_body
 from core.errors import InvalidRequest
-from gateway.media.decoding import decode_field
-from models.catalogue.checks import at_most
+from core.upload import Upload, pixels_of
+from gateway.media.decoding import uploaded_field
+from gateway.media.uploads import in_image_thread
+from models.catalogue.checks import at_most, looked_at
+from models.catalogue.conditioning import REFERENCE_PIXELS
 from settings import Settings
 from storyboard.story import Story
 
@@ -78,11 +81,18 @@ async def read_story(request: Request, limits: Settings, shape: str | None = Non
 async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
     """Decode a story's files and check it; `form` may add fields to Story. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
-        fields[name] = await asyncio.to_thread(decode_field, name, fields[name], max_image_px)
+        fields[name] = await in_image_thread(_reference, name, fields[name], max_image_px)
     try:
         return form.model_validate(fields)
     except ValidationError as error:
         raise WrongStory(error) from error
+
+
+def _reference(field: str, files: list[bytes], max_image_px: int) -> Image.Image:
+    """Return a reference's pixels, as many as models look at: all frames share them."""
+    upload = uploaded_field(field, files, max_image_px)
+    assert isinstance(upload, Upload)
+    return pixels_of(looked_at(field, upload, REFERENCE_PIXELS))
 
 
 def within_limit(story: Story, limit_s: float) -> Story:

@@ -6,7 +6,6 @@ BentoML derives an API's schema from its form. It would also parse the request a
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from typing import ClassVar, Generic, Literal, Self, TypeVar
 
@@ -40,8 +39,9 @@ from core.draft import (
 )
 from core.errors import JubakoError
 from core.request import Method, Task
-from gateway.media.decoding import decode_field
+from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import OutputFormat, format_for
+from gateway.media.uploads import in_image_thread
 from settings import settings
 
 FIRST_FRAME = "The image that the video starts with."
@@ -70,7 +70,7 @@ class Form(bentoml.IODescriptor):
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
         for name in (name for name in cls.multipart_fields if name in fields):
-            fields[name] = await asyncio.to_thread(decode_field, name, fields[name], settings().max_image_px)
+            fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
         try:
             form: Self = cls.model_validate(fields)
         except ValidationError as error:

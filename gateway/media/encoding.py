@@ -85,10 +85,7 @@ def encode_result(request: GenerationRequest, result: Result, output_format: Out
 
     `quality` is 1 to 100; PNG and GIF have none. `format_for` says which formats fit the request.
     """
-    parameters = {**parameters_of(request, result), "output_format": output_format.value}
-    if output_format not in _WITHOUT_QUALITY:
-        parameters["quality"] = quality
-    comment = json.dumps(parameters, ensure_ascii=False)
+    comment = _comment(request, result, output_format, quality)
     if isinstance(result, Clip):
         return _encode_clip(result, output_format, quality, comment)
     return _encode_picture(result, output_format, quality, comment)
@@ -107,6 +104,18 @@ def _encode_clip(clip: Clip, output_format: OutputFormat, quality: int, comment:
     if output_format is OutputFormat.GIF:
         return encode_gif(clip, comment)
     return encode_video(clip, MP4 if output_format is OutputFormat.MP4 else WEBM, quality, comment)
+
+
+def png_metadata(request: GenerationRequest, result: Result) -> PngInfo:
+    """Return the parameters of a result as a PNG keeps them."""
+    return _png_text(_comment(request, result, OutputFormat.PNG, quality=100))
+
+
+def _comment(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> str:
+    parameters = {**parameters_of(request, result), "output_format": output_format.value}
+    if output_format not in _WITHOUT_QUALITY:
+        parameters["quality"] = quality
+    return json.dumps(parameters, ensure_ascii=False)
 
 
 def encode_preview(image: Image.Image) -> bytes:

@@ -10,6 +10,8 @@ from PIL import Image
 from core.errors import ContentPolicyViolation
 from core.events import Picture, Result
 from core.request import GenerationRequest
+from core.upload import Pixels, pixels_of
+from gateway.media.uploads import in_image_thread
 from gateway.safety.words import BlockedWords
 
 REFUSED = "is refused by this server's content policy"
@@ -42,7 +44,7 @@ class Policy:
             raise ContentPolicyViolation("prompt", REFUSED)
         if self._pictures is not None:
             for field, images in _uploads(request):
-                if await self._pictures.refuses(images):
+                if await self._pictures.refuses([await in_image_thread(pixels_of, image) for image in images]):
                     raise ContentPolicyViolation(field, REFUSED)
 
     async def check_result(self, result: Result) -> None:
@@ -52,7 +54,7 @@ class Policy:
             raise ContentPolicyViolation("prompt", "the result " + REFUSED)
 
 
-def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Image.Image]]]:
+def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Pixels]]]:
     for field in ("image", "control_image", "reference_image"):
         if (image := getattr(request, field)) is not None:
             yield field, [image]

@@ -8,6 +8,7 @@ from typing import TypeVar
 from PIL import Image
 
 from core.errors import InvalidRequest
+from core.upload import Upload
 
 Number = TypeVar("Number", int, float)
 
@@ -36,12 +37,17 @@ def known(field: str, name: str, names: Collection[str]) -> str:
     return name
 
 
-def resized(image: Image.Image, width: int, height: int, resampling: Image.Resampling) -> Image.Image:
+def resized(image: Image.Image | Upload, width: int, height: int) -> Image.Image | Upload:
     """Return the image in this size; itself when it already has it."""
-    return image if image.size == (width, height) else image.resize((width, height), resampling)
+    if image.size == (width, height):
+        return image
+    if isinstance(image, Upload):
+        return image.resized(width, height)
+    # A mask stays hard: what its author did not paint must not be repainted a little.
+    return image.resize((width, height), Image.Resampling.NEAREST if image.mode == "L" else Image.Resampling.LANCZOS)
 
 
-def looked_at(field: str, image: Image.Image, max_pixels: int) -> Image.Image:
+def looked_at(field: str, image: Image.Image | Upload, max_pixels: int) -> Image.Image | Upload:
     """Return an image that a model looks at in its own proportions, within so many pixels.
 
     Raises InvalidRequest for one so elongated that the model's own scaling would make something huge of it.
@@ -54,4 +60,4 @@ def looked_at(field: str, image: Image.Image, max_pixels: int) -> Image.Image:
     if scale >= 1:
         return image
     width, height = (max(1, int(side * scale)) for side in image.size)
-    return image.resize((width, height), Image.Resampling.LANCZOS)
+    return resized(image, width, height)

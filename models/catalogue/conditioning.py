@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.request import Lora
@@ -64,5 +62,5 @@ def control_of(draft: Draft, entry: Entry, width: int, height: int) -> Mapping[s
         raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")
     kind = known("control_type", draft.control_type or next(iter(entry.controlnets)), entry.controlnets)
     scale = entry.controlnets[kind].scale if draft.control_scale is None else draft.control_scale
-    image = resized(draft.control_image, width, height, Image.Resampling.LANCZOS)
+    image = resized(draft.control_image, width, height)
     return {"control_image": image, "control_type": kind, "control_scale": scale}

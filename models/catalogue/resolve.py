@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.request import MAX_SEED, GenerationRequest, Method, Task
@@ -64,9 +62,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
         scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
         strength=_strength(draft, settings),
-        image=draft.image and resized(draft.image, width, height, Image.Resampling.LANCZOS),
-        # A mask stays hard: what its author did not paint must not be repainted a little.
-        mask=draft.mask and resized(draft.mask, width, height, Image.Resampling.NEAREST),
+        image=draft.image and resized(draft.image, width, height),
+        mask=draft.mask and resized(draft.mask, width, height),
         images=tuple(looked_at("images", image, max(limits.max_pixels, EDITED_PIXELS)) for image in draft.images),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),

@@ -23,6 +23,7 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from core.request import GenerationRequest
+from core.upload import pixels_of
 from models.catalogue.addons import TokenOptSpec
 from models.weights.build_lock import build_lock
 from models.weights.loading import LoadedModel
@@ -76,8 +77,8 @@ class LatentOptimiser:
         assert request.image is not None
         assert request.mask is not None
         generator = torch.Generator().manual_seed(seed)
-        image = self._to_tensor(request.image) * 2 - 1  # (1, 3, h, w) in -1..1
-        mask = self._to_tensor(request.mask).round()  # (1, 1, h, w), 1 = repaint
+        image = self._to_tensor(pixels_of(request.image)) * 2 - 1  # (1, 3, h, w) in -1..1
+        mask = self._to_tensor(pixels_of(request.mask)).round()  # (1, 1, h, w), 1 = repaint
         with torch.enable_grad():
             text = self._embed_text(request.prompt)
             latents = self._start(image, mask, generator).requires_grad_()

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import ExifTags, Image
+from PIL import ExifTags, Image, ImageCms, ImageOps
 
 from core.errors import InvalidRequest
-from gateway.media.decoding import decode_field, decode_image, decode_mask
+from gateway.media.decoding import MASK, uploaded, uploaded_field
 
 MAX_PX = 10_000
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -29,7 +29,7 @@ def left_red_right_blue(mode: str = "RGB") -> Image.Image:
 
 
 def decoded(data: bytes) -> Image.Image:
-    return decode_image(data, "image", MAX_PX)
+    return uploaded(data, "image", MAX_PX).open()
 
 
 def close(pixel: object, wanted: tuple[int, int, int], tolerance: int = 3) -> bool:
@@ -85,13 +85,25 @@ def test_grey_and_two_tone_pictures_keep_their_tone(mode: str) -> None:
     assert image.getpixel((0, 0)) == WHITE
 
 
-def test_pictures_are_turned_upright() -> None:
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_images_are_turned_upright(orientation: int, file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateway.media.strips.STRIP_PX", 40)
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6
-    image = decoded(saved(left_red_right_blue(), "JPEG", exif=exif, quality=100, subsampling=0))
-    assert image.size == (4, 8)
-    assert close(image.getpixel((1, 1)), RED, 12)
-    assert close(image.getpixel((1, 6)), BLUE, 12)
+    exif[ExifTags.Base.Orientation] = orientation
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(file_format, {})
+    data = saved(colours(20, 12), file_format, exif=exif, **options)
+    with Image.open(BytesIO(data)) as file:
+        wanted = ImageOps.exif_transpose(file).convert("RGB")
+    upload = uploaded(data, "image", MAX_PX)
+    assert upload.size == wanted.size
+    assert upload.open().tobytes() == wanted.tobytes()
+
+
+def colours(width: int, height: int) -> Image.Image:
+    """An image of which no two places are alike."""
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    return Image.fromarray(np.stack([x, y, (x + y) / 2], axis=-1).astype(np.uint8))
 
 
 def test_transparency_shows_white() -> None:
@@ -155,7 +167,7 @@ PNG = saved(Image.effect_noise((64, 64), 50))
 )
 def test_what_cannot_be_used_is_refused_with_the_field(data: bytes, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says) as error:
-        decode_image(data, "mask", MAX_PX)
+        uploaded(data, "mask", MAX_PX)
     assert error.value.field == "mask"
 
 
@@ -163,22 +175,28 @@ def test_a_mask_is_white_where_it_repaints_and_transparency_keeps() -> None:
     strokes = Image.new("RGBA", (3, 1), (255, 255, 255, 0))
     strokes.putpixel((0, 0), (255, 255, 255, 255))
     strokes.putpixel((1, 0), (0, 0, 0, 255))
-    mask = decode_mask(saved(strokes), "mask", MAX_PX)
+    mask = uploaded(saved(strokes), "mask", MAX_PX, MASK).open()
     assert (mask.mode, list(mask.tobytes())) == ("L", [255, 0, 0])
 
 
 def test_a_coloured_mask_counts_by_brightness() -> None:
-    assert list(decode_mask(saved(Image.new("RGB", (1, 1), WHITE)), "mask", MAX_PX).tobytes()) == [255]
+    mask = uploaded(saved(Image.new("RGB", (1, 1), WHITE)), "mask", MAX_PX, MASK).open()
+    assert list(mask.tobytes()) == [255]
 
 
 def test_a_field_of_one_image_needs_one() -> None:
-    assert decode_field("images", [], MAX_PX) == []
+    assert uploaded_field("images", [], MAX_PX) == []
     with pytest.raises(InvalidRequest, match="reference_image: is an empty list"):
-        decode_field("reference_image", [], MAX_PX)
+        uploaded_field("reference_image", [], MAX_PX)
 
 
 def test_several_images_share_the_limit_on_pixels() -> None:
     file = saved(Image.new("RGB", (10, 10)))
-    assert isinstance(decode_field("images", [file] * 3, 300), list)
+    assert isinstance(uploaded_field("images", [file] * 3, 300), list)
     with pytest.raises(InvalidRequest, match="images: has 10 x 10 pixels"):
-        decode_field("images", [file] * 4, 399)
+        uploaded_field("images", [file] * 4, 399)
+
+
+def test_a_colour_profile_is_kept() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    assert decoded(saved(left_red_right_blue(), icc_profile=profile)).info["icc_profile"] == profile

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from core.request import GenerationRequest, Task
+from core.upload import pixels_of
 from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
@@ -37,7 +38,7 @@ def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
     """
     return {
         **_arguments(request),
-        "image": _scaled(request.images[0], request.width * request.height),
+        "image": _scaled(pixels_of(request.images[0]), request.width * request.height),
         "max_area": request.width * request.height,
         "_auto_resize": False,
     }

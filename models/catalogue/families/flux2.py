@@ -8,6 +8,7 @@ from typing import Any
 from PIL import Image
 
 from core.request import GenerationRequest, Task
+from core.upload import pixels_of
 from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
@@ -23,7 +24,7 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
     del arguments["negative_prompt"]
     if request.task is Task.EDIT:
         # The pipeline itself scales what is larger than a megapixel, and crops to its multiple.
-        arguments["image"] = [_acceptable(image) for image in request.images]
+        arguments["image"] = [_acceptable(pixels_of(image)) for image in request.images]
     return arguments
 
 

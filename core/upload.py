@@ -1,0 +1,51 @@
+"""An image as its caller sent it: a file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Annotated
+
+from PIL import Image
+from pydantic import InstanceOf, WithJsonSchema
+
+Decode = Callable[[bytes, tuple[int, int]], Image.Image]
+"""Reads a file's pixels in a size. Blocks."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An uploaded image, still compressed and known to be whole; its pixels exist only in what `open` returns.
+
+    A request may wait for minutes, and pixels take up to a thousand times the memory of their file.
+    """
+
+    file: bytes = field(repr=False)
+    size: tuple[int, int]
+    """Width and height in pixels of what `open` returns, upright."""
+    _decode: Decode = field(repr=False, compare=False)
+
+    @property
+    def width(self) -> int:
+        return self.size[0]
+
+    @property
+    def height(self) -> int:
+        return self.size[1]
+
+    def resized(self, width: int, height: int) -> Upload:
+        """Return the same file, to be opened in another size."""
+        return replace(self, size=(width, height))
+
+    def open(self) -> Image.Image:
+        """Return its pixels: RGB, or L for a mask. Blocks until there is memory for them."""
+        return self._decode(self.file, self.size)
+
+
+Pixels = Annotated[InstanceOf[Image.Image] | InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
+"""An image of a request: in the gateway an upload, mostly; in the runner, always pixels."""
+
+
+def pixels_of(image: Image.Image | Upload) -> Image.Image:
+    """Return the pixels of an image of a request. Blocks."""
+    return image.open() if isinstance(image, Upload) else image

@@ -1,0 +1,46 @@
+"""The result of inpainting in the upload's own size: its pixels outside the mask, the generated ones inside."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from PIL import Image
+
+from core.events import Picture
+from core.request import GenerationRequest
+from core.upload import Upload
+from gateway.media.costs import PIXEL_BYTES
+from gateway.media.decoding import BUDGET, IMAGE, WHOLE_PX, loaded, opened
+from gateway.media.encoding import OutputFormat, encode_result, png_metadata
+from gateway.media.png import png_of_strips
+from gateway.media.strips import strips
+
+_COPIES = 5
+"""Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""
+
+
+def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
+    """Return the PNG of a generated image within its upload. Blocks."""
+    px = upload.width * upload.height
+    if px > WHOLE_PX:
+        # Nothing else is decoded meanwhile: the mask and the upload are there in full size.
+        with BUDGET.of(BUDGET.total_bytes):
+            return png_of_strips(
+                upload.size, _composed_strips(picture.image, upload, mask), png_metadata(request, picture)
+            )
+    with BUDGET.of(px * PIXEL_BYTES * _COPIES):
+        generated = picture.image.resize(upload.size, Image.Resampling.LANCZOS)
+        composed = Image.composite(generated, upload.open(), mask.open())
+        return encode_result(request, replace(picture, image=composed), OutputFormat.PNG, quality=100)
+
+
+def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> Iterator[Image.Image]:
+    repainted, scale = mask.open(), generated.height / upload.height
+    with opened(upload.file, "image") as file, loaded(file, "image", upload.size):
+        for top, part in strips(file):
+            bottom = top + part.height
+            # The rows of the generated image from which these are enlarged.
+            rows = (0, top * scale, generated.width, min(bottom * scale, generated.height))
+            new = generated.resize(part.size, Image.Resampling.LANCZOS, rows)
+            yield Image.composite(new, IMAGE.converted(part), repainted.crop((0, top, part.width, bottom)))

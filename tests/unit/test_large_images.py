@@ -1,0 +1,211 @@
+"""Images of many megapixels: what they become, and how much memory they take on the way."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import threading
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image, ImageChops, ImageStat
+from PIL.PngImagePlugin import PngInfo
+
+from core.errors import InvalidRequest
+from core.events import Picture
+from core.request import GenerationRequest, Task
+from core.upload import Upload
+from gateway.media.budget import Budget
+from gateway.media.decoding import BUDGET, CUTOUT, MASK, WHOLE_PX, Kind, uploaded
+from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.inpainted import inpainted_png
+from gateway.media.png import png_of_strips
+from gateway.media.uploads import with_pixels
+from tests.support.metadata import read_parameters
+from tests.support.serving import photo
+from tests.unit.test_images import colours, saved
+
+MAX_PX = 64_000_000
+LARGE = (3300, 2600)
+"""A little more than WHOLE_PX."""
+
+
+def test_ordinary_images_are_resized_as_ever() -> None:
+    image = colours(400, 300)
+    upload = uploaded(saved(image), "image", MAX_PX)
+    assert upload.open().tobytes() == image.tobytes()
+    assert upload.resized(64, 96).open() == image.resize((64, 96), Image.Resampling.LANCZOS)
+
+
+def large(mode: str) -> Image.Image:
+    assert LARGE[0] * LARGE[1] > WHOLE_PX
+    image = colours(*LARGE)
+    if mode == "RGBA":
+        image.putalpha(image.getchannel("R"))
+    if mode == "I;16":
+        return Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "file_format"),
+    [
+        ("RGB", "PNG"),
+        ("RGBA", "PNG"),
+        ("I;16", "PNG"),
+        ("L", "JPEG"),
+        ("RGB", "JPEG"),
+        ("RGB", "TIFF"),
+        ("CMYK", "JPEG"),
+    ],
+)
+def test_large_images_are_reduced_on_the_way(mode: str, file_format: str) -> None:
+    image = large(mode)
+    upload = uploaded(saved(image, file_format), "image", MAX_PX)
+    small = upload.resized(192, 256).open()
+    wanted = _flat(image).resize((192, 256), Image.Resampling.LANCZOS)
+    assert small.mode == "RGB"
+    assert max(ImageStat.Stat(ImageChops.difference(small, wanted)).mean) < 1
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    if image.mode == "I;16":
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode == "RGBA":
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+@pytest.mark.parametrize("kind", [MASK, CUTOUT])
+def test_large_masks_stay_hard(kind: Kind) -> None:
+    image = Image.new("RGBA", LARGE, (0, 0, 0, 255))
+    image.paste((255, 255, 255, 0) if kind is CUTOUT else (255, 255, 255, 255), (0, 0, 1000, 2600))
+    mask = uploaded(saved(image), "mask", MAX_PX, kind).resized(330, 260).open()
+    assert set(mask.getcolors()) == {(100 * 260, 255), (230 * 260, 0)}
+
+
+def test_what_must_be_decoded_at_once_and_is_too_large_is_refused_with_its_limit() -> None:
+    data = saved(Image.new("RGB", (6000, 6000)), "WEBP", lossless=True, method=0)
+    with pytest.raises(InvalidRequest, match=r"image: has 6000 x 6000 pixels; of a WEBP file like this, at most \d+"):
+        uploaded(data, "image", MAX_PX)
+
+
+class TestInpaintedFiles:
+    def test_large_ones_keep_the_upload_and_carry_their_parameters(self) -> None:
+        image, hole = large("RGB"), Image.new("L", LARGE, 0)
+        hole.paste(255, (1000, 500, 2000, 1500))
+        upload = uploaded(saved(image), "image", MAX_PX, whole=True)
+        mask = uploaded(saved(hole), "mask", MAX_PX, MASK, whole=True)
+        picture = Picture(0, 7, photo())
+        data = inpainted_png(request(upload, mask), picture, upload, mask)
+        wanted = Image.composite(picture.image.resize(LARGE, Image.Resampling.LANCZOS), image, hole)
+        with Image.open(BytesIO(data)) as file:
+            difference = ImageChops.difference(file, wanted)
+        assert max(high for _, high in difference.getextrema()) <= 1  # type: ignore[misc]  # three bands
+        outside = difference.copy()
+        outside.paste((0, 0, 0), mask=hole)
+        assert outside.getbbox() is None
+        with Image.open(BytesIO(data)) as file:
+            assert read_parameters(file)["seed"] == 7
+
+    def test_ordinary_ones_are_what_pillow_writes(self) -> None:
+        image, hole = colours(96, 64), Image.linear_gradient("L").resize((96, 64))
+        upload = uploaded(saved(image), "image", MAX_PX, whole=True)
+        mask = uploaded(saved(hole), "mask", MAX_PX, MASK, whole=True)
+        picture = Picture(0, 7, photo())
+        composed = Image.composite(picture.image.resize((96, 64), Image.Resampling.LANCZOS), image, hole)
+        wanted = encode_result(request(upload, mask), Picture(0, 7, composed), OutputFormat.PNG, 100)
+        assert inpainted_png(request(upload, mask), picture, upload, mask) == wanted
+
+
+def test_a_png_of_strips_is_the_image() -> None:
+    image = colours(30, 20)
+    data = png_of_strips(image.size, (image.crop((0, top, 30, top + 5)) for top in range(0, 20, 5)), PngInfo())
+    with Image.open(BytesIO(data)) as file:
+        assert file.convert("RGB") == image
+
+
+def request(image: Upload, mask: Upload) -> GenerationRequest:
+    return GenerationRequest(
+        model="tiny",
+        task=Task.INPAINT,
+        prompt="a red apple",
+        width=64,
+        height=64,
+        num_inference_steps=2,
+        guidance_scale=2.0,
+        seed=1,
+        scheduler="euler",
+        image=image.resized(64, 64),
+        mask=mask.resized(64, 64),
+    )
+
+
+async def test_a_request_has_pixels_only_when_a_runner_gets_it() -> None:
+    upload, mask = uploaded(saved(colours(96, 64)), "image", MAX_PX), uploaded(saved(photo()), "mask", MAX_PX, MASK)
+    waiting = request(upload, mask)
+    sent = await with_pixels(waiting)
+    assert isinstance(waiting.image, Upload)
+    assert isinstance(sent.image, Image.Image)
+    assert isinstance(sent.mask, Image.Image)
+    assert (sent.image.size, sent.image.mode, sent.mask.mode) == ((64, 64), "RGB", "L")
+
+
+def test_a_large_one_is_not_overtaken_for_ever_and_everything_is_given_back() -> None:
+    budget, order = Budget(10), list[int]()
+    threads = []
+
+    def take(needed: int) -> None:
+        with budget.of(needed):
+            order.append(needed)
+
+    with budget.of(6):
+        for needed in (8, 3, 99):
+            threads.append(threading.Thread(target=take, args=(needed,)))
+            threads[-1].start()
+            while len(budget._waiting) < len(threads):
+                pass
+        assert order == []
+    for thread in threads:
+        thread.join(10)
+    assert order == [8, 3, 99]
+    assert budget._free_bytes == 10
+
+
+MEASURED = """
+import json, sys
+from concurrent.futures import ThreadPoolExecutor
+from processes.memory import return_freed_memory
+return_freed_memory()
+from gateway.media.decoding import uploaded
+from tests.unit.test_large_images import memory_mib
+data = open(sys.argv[1], "rb").read()
+uploaded(open(sys.argv[2], "rb").read(), "image", 64_000_000).open()
+before = memory_mib("VmRSS")
+with ThreadPoolExecutor(8) as pool:
+    list(pool.map(lambda _: uploaded(data, "image", 64_000_000).resized(256, 256).open(), range(8)))
+print(json.dumps([memory_mib("VmHWM") - before, memory_mib("VmRSS") - before]))
+"""
+
+
+def memory_mib(name: str) -> float:
+    """Return a figure of this process from /proc: what it has (VmRSS), or had at most (VmHWM)."""
+    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    assert found is not None
+    return int(found[1]) / 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_eight_at_once_stay_within_the_budget_and_their_memory_goes_back(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(saved(Image.new("RGB", (3000, 3000), (200, 30, 30))))
+    (tmp_path / "small").write_bytes(saved(photo()))
+    command: list[Any] = [sys.executable, "-c", MEASURED, tmp_path / "large", tmp_path / "small"]
+    peak_mib, kept_mib = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=120).stdout)
+    # Eight in full size, in the file's colours and in RGB, would be 549 MiB.
+    assert peak_mib < BUDGET.total_bytes / 2**20 + 60
+    assert kept_mib < 40
