@@ -8,10 +8,14 @@ from typing import Any
 import bentoml
 import numpy as np
 import numpy.typing as npt
+from bentoml.exceptions import BadInput
+from starlette.requests import Request
 
 from core.errors import StartError
+from gateway.safety.pictures import SIZE_PX
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
+from runners.host.door import RunnerDoor
 from settings import settings
 from settings.sections.safety import SafetyOptions
 
@@ -36,6 +40,19 @@ def refuse_missing_detector() -> None:
         raise StartError("JUBAKO_SAFETY checks images, which needs the extra `safety`: pip install 'jubako[safety]'")
 
 
+class PicturesFrame(bentoml.IODescriptor):
+    """Images as raw bytes, (N, 320, 320, 3)."""
+
+    images: np.ndarray
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> PicturesFrame:  # noqa: ARG003  # BentoML's signature
+        try:
+            return cls(images=np.frombuffer(await request.body(), np.uint8).reshape(-1, SIZE_PX, SIZE_PX, 3))
+        except ValueError as error:
+            raise BadInput(f"the frame is no images of {SIZE_PX} x {SIZE_PX} pixels") from error
+
+
 def _service() -> Any:
     @bentoml.service(name="runner-safety", workers=1)
     class Safety:
@@ -50,13 +67,15 @@ def _service() -> Any:
         async def take_signals(self) -> None:
             Drain(settings().drain_s).install(serve_until=gateway_ended)
 
-        @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
+        @bentoml.api(input_spec=PicturesFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         def scores(self, images: np.ndarray) -> list[list[float]]:
             """Say how sure the detector is of each label: (N, 320, 320, 3) RGB to (N, labels)."""
             rows: list[list[float]] = label_scores(self._session, self._input, images).tolist()
             return rows
 
-    return Safety
+    service: Any = Safety
+    service.add_asgi_middleware(RunnerDoor, key=None, max_bytes=MAX_BATCH * SIZE_PX * SIZE_PX * 3)
+    return service
 
 
 def label_scores(session: Any, input_name: str, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
+import json
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from storyboard.scoring.pairs import Pair
+from storyboard.scoring.wire import encode_asked
 
 TIMEOUT_S = 60.0
 ALIVE_TIMEOUT_S = 10.0
@@ -20,7 +22,7 @@ ALIVE_TIMEOUT_S = 10.0
 LOAD_TIMEOUT_S = 1800.0
 """OpenAI's CLIP is 1.7 GB to fetch."""
 RETRY_S = 5
-_PICKLE = {"Content-Type": "application/vnd.bentoml+pickle"}
+_FRAME, _JSON = {"Content-Type": "application/octet-stream"}, {"Content-Type": "application/json"}
 
 
 class ScorerClient:
@@ -44,8 +46,8 @@ class ScorerClient:
         async with self._loading:
             if source not in self._loaded:
                 await self._load(source)
-        body = await asyncio.to_thread(pickle.dumps, {"asked": [(source, pair)]})
-        cosines: list[float] = await self._ask("cosines", body, TIMEOUT_S)
+        body = await asyncio.to_thread(encode_asked, source, pair)
+        cosines: list[float] = await self._ask("cosines", body, _FRAME, TIMEOUT_S)
         return cosines[0]
 
     async def close(self) -> None:
@@ -57,14 +59,15 @@ class ScorerClient:
         failed_at_s, reason = self._refused.get(source, (float("-inf"), ""))
         if time.monotonic() - failed_at_s < RETRY_S:
             raise LoadFailed(reason, RETRY_S)
-        answer: dict[str, str] = await self._ask("load", pickle.dumps({"source": source}), LOAD_TIMEOUT_S)
+        body = json.dumps({"source": source.model_dump(mode="json")}).encode()
+        answer: dict[str, str] = await self._ask("load", body, _JSON, LOAD_TIMEOUT_S)
         if "refused" in answer:
             reason = f"frames cannot be compared with their prompts: {answer['refused']}"
             self._refused[source] = (time.monotonic(), reason)
             raise LoadFailed(reason, RETRY_S)
         self._loaded.add(source)
 
-    async def _ask(self, api: str, body: bytes, timeout_s: float) -> Any:
+    async def _ask(self, api: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Any:
         if self._session is None:
             self._session = open_session(self._url, "runner-scorer")
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S)
@@ -72,9 +75,9 @@ class ScorerClient:
             if not self._loaded:
                 await self._check(self._session)
             async with self._session.post(
-                f"/{api}", data=body, headers=_PICKLE, timeout=timeout, raise_for_status=True
+                f"/{api}", data=body, headers=headers, timeout=timeout, raise_for_status=True
             ) as response:
-                return pickle.loads(await response.read())  # noqa: S301  # from our own process
+                return await response.json()
         except (aiohttp.ClientError, TimeoutError) as error:
             self._loaded.clear()
             raise Busy("frames cannot be compared with their prompts now; try again later", RETRY_S) from error

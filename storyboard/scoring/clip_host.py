@@ -8,13 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from models.catalogue.sources import Source
-from storyboard.scoring.pairs import Pair
+from storyboard.scoring.pairs import Asked, Pair
 
 if TYPE_CHECKING:
     from storyboard.scoring.clip_model import ClipScoringModel
-
-Asked = tuple[Source, Pair]
-"""A pair, and the CLIP that is to compare it."""
 
 
 class ClipHost:

@@ -4,5 +4,9 @@ from __future__ import annotations
 
 from PIL import Image
 
+from models.catalogue.sources import Source
+
 Pair = tuple[Image.Image, Image.Image | str]
 """What is compared."""
+Asked = tuple[Source, Pair]
+"""A pair, and the CLIP that is to compare it."""

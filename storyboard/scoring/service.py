@@ -5,19 +5,38 @@ from __future__ import annotations
 from typing import Any
 
 import bentoml
+from bentoml.exceptions import BadInput
+from starlette.requests import Request
 
 from core.errors import JubakoError
 from models.catalogue.sources import Source
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
+from runners.host.door import RunnerDoor
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
+from storyboard.scoring.wire import decode_asked
 
 MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
 """BentoML gives up requests that it expects to take longer; a comparison takes milliseconds, and none may be."""
+MAX_FRAME_BYTES = 2**26
+"""Two images of more pixels than any model generates."""
 NAME = "_scorer"
 """Not a model's id: those begin with a letter or a digit."""
+
+
+class AskedFrame(bentoml.IODescriptor):
+    """A comparison as `storyboard.scoring.wire` writes it, as a batch of one."""
+
+    asked: list[Any]
+
+    @classmethod
+    async def from_http_request(cls, request: Request, serde: object) -> AskedFrame:  # noqa: ARG003  # BentoML's signature
+        try:
+            return cls(asked=[decode_asked(await request.body())])
+        except ValueError as error:
+            raise BadInput("the frame is no comparison") from error
 
 
 def scorer_service(device: str) -> Any:
@@ -41,13 +60,15 @@ def scorer_service(device: str) -> Any:
                 return {"refused": error.message}
             return {}
 
-        @bentoml.api(batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
+        @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:
-            """Say how alike the two of each pair are, -1 to 1; takes `storyboard.scoring.clip_host.Asked`."""
+            """Say how alike the two of each pair are, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
             return await self._host.cosines(asked)
 
         @bentoml.on_shutdown
         def close(self) -> None:
             self._host.close()
 
-    return Scorer
+    service: Any = Scorer
+    service.add_asgi_middleware(RunnerDoor, key=None, max_bytes=MAX_FRAME_BYTES)
+    return service

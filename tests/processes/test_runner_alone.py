@@ -115,7 +115,7 @@ class TestTheDoor:
     )
     def test_what_is_no_request_is_refused(self, runner: Replica, frame: bytes) -> None:
         headers = {"Authorization": f"Bearer {KEY}", "Content-Type": "application/octet-stream"}
-        assert httpx.post(f"{runner.url}/generate", headers=headers, content=frame).status_code == 400
+        assert WEB.post(f"{runner.url}/generate", headers=headers, content=frame).status_code == 400
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pickle
 import re
 import signal
 import subprocess
@@ -18,10 +19,12 @@ import pytest
 
 from core.errors import Busy, LoadFailed
 from models.catalogue.sources import Source
+from processes.connection import open_session
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
 from tests.support.clips import MINIATURE, noise
+from tests.support.pickles import PICKLE, Attack
 from tests.support.serving import ROOT, free_port, photo, wait_for
 from tests.support.web import WEB
 
@@ -129,6 +132,21 @@ class TestTheServer:
             assert scores[place::2] == pytest.approx(
                 [ClipScoringModel.load(source, "cpu").cosines([pair])[0]] * 8, abs=1e-5
             )
+
+    @pytest.mark.parametrize(
+        ("media_type", "status"), [(PICKLE, 415), ("application/octet-stream", 400)], ids=["pickle", "garbage"]
+    )
+    async def test_reads_nothing_but_its_own_frames(
+        self, served: tuple[str, int], media_type: str, status: int, tmp_path: Path
+    ) -> None:
+        body = pickle.dumps({"asked": Attack(tmp_path / "touched")})
+        headers = {"Content-Type": media_type}
+        async with (
+            open_session(served[0], "runner-scorer") as session,
+            session.post("/cosines", data=body, headers=headers) as answer,
+        ):
+            assert answer.status == status
+        assert not (tmp_path / "touched").exists()
 
     async def test_says_why_a_clip_is_not_there(self, served: tuple[str, int], tmp_path: Path) -> None:
         async with client(served[0]) as scorer:
