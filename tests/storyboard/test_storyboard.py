@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
 from core.events import Event
 from core.request import GenerationRequest, Lora
+from core.upload import pixels_of
 from models.catalogue.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
@@ -202,7 +203,7 @@ class TestReferences:
         assert first.request.reference_image is None
         for frame in others:
             assert frame.request.reference_image is not None
-            assert frame.request.reference_image.tobytes() == first.picture.image.tobytes()
+            assert pixels_of(frame.request.reference_image).tobytes() == first.picture.image.tobytes()
             assert frame.request.reference_scale == 0.2
         simple = await board_of(studio.maker)
         assert bytes_of(simple)[0] == bytes_of(board)[0]
@@ -212,7 +213,7 @@ class TestReferences:
         board = await board_of(studio.with_(scores=falling(SCENES[0], 0.1, 0.9)), use_ref_guided=True)
         assert board.frames[0].picture.seed == seed_of(42, 1, 2)
         assert board.frames[1].request.reference_image is not None
-        assert board.frames[1].request.reference_image.tobytes() == board.frames[0].picture.image.tobytes()
+        assert pixels_of(board.frames[1].request.reference_image).tobytes() == board.frames[0].picture.image.tobytes()
 
     async def test_a_given_reference_guides_all_frames_at_once(self, studio: Studio) -> None:
         studio.passes.passes.clear()
@@ -220,7 +221,7 @@ class TestReferences:
         assert max(studio.passes.denoising) == len(SCENES)
         for frame in board.frames:
             assert frame.request.reference_image is not None
-            assert frame.request.reference_image.tobytes() == photo().tobytes()
+            assert pixels_of(frame.request.reference_image).tobytes() == photo().tobytes()
             assert frame.request.reference_scale == 0.6
 
     async def test_a_model_without_an_ip_adapter_says_so(self, studio: Studio) -> None:

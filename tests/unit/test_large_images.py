@@ -86,7 +86,7 @@ def test_large_masks_stay_hard(kind: Kind) -> None:
     image = Image.new("RGBA", LARGE, (0, 0, 0, 255))
     image.paste((255, 255, 255, 0) if kind is CUTOUT else (255, 255, 255, 255), (0, 0, 1000, 2600))
     mask = uploaded(saved(image), "mask", MAX_PX, kind).resized(330, 260).open()
-    assert set(mask.getcolors()) == {(100 * 260, 255), (230 * 260, 0)}
+    assert set(mask.getcolors() or ()) == {(100 * 260, 255), (230 * 260, 0)}
 
 
 def test_what_must_be_decoded_at_once_and_is_too_large_is_refused_with_its_limit() -> None:

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from core.draft import Draft
 from core.errors import InvalidRequest, UnknownModel
 from core.request import MAX_SEED, GenerationRequest, Task
+from core.upload import pixels_of
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import looked_at
 from models.catalogue.entry import Entry
@@ -109,7 +110,7 @@ def test_an_image_and_its_mask_come_out_in_the_size_that_is_drawn() -> None:
     assert request.image is not None
     assert request.mask is not None
     assert request.image.size == request.mask.size == (request.width, request.height)
-    assert set(request.mask.tobytes()) == {0, 255}
+    assert set(pixels_of(request.mask).tobytes()) == {0, 255}
 
 
 LIMITS = Limits(min_px=64, max_px=256, max_pixels=256 * 192, multiple_px=32, max_steps=9, guidance_scale=(0, 1))
