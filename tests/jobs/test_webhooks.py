@@ -23,11 +23,7 @@ from jobs.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.public_addresses import is_public
 from jobs.queue import MEMORY, QueueSettings
-<<<<<<< ours
-from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, is_public, secret_of
-=======
-from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url
->>>>>>> theirs
+from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, secret_of
 from runners.engine.engine import Engine
 from tests.support.drawing import request
 from tests.support.job_desk import SECRET, EngineProducer, finished, job_desk, order

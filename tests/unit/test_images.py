@@ -91,9 +91,8 @@ def test_images_are_turned_upright(orientation: int, file_format: str, monkeypat
     monkeypatch.setattr("gateway.media.strips.STRIP_PX", 40)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
-    options: dict[str, Any] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(
-        file_format, {}
-    )
+    by_format: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}
+    options = by_format.get(file_format, {})
     data = saved(colours(20, 12), file_format, exif=exif, **options)
     with Image.open(BytesIO(data)) as file:
         wanted = ImageOps.exif_transpose(file).convert("RGB")
