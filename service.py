@@ -51,8 +51,10 @@ from processes.guard import Guard
 from processes.http_protocol import bound_clients
 from processes.memory import return_freed_memory
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
+from processes.sockets import remove_dead_sockets
 from processes.starting import starting
-from processes.supervisor import end_at_second_signal
+from processes.supervisor import end_at_second_signal, end_with_supervisor
+from runners.remote import remote_runners
 from runners.service import runner_services
 from settings import settings
 from settings.locations import local_folder
@@ -77,6 +79,7 @@ with starting():
 show_log()
 trust_proxies(SETTINGS.trusted_proxies)
 end_at_second_signal()
+end_with_supervisor()
 bound_clients()
 allow_other_models()
 BUILD = bentoml.use_arguments(BuildArguments)
@@ -121,8 +124,10 @@ class Jubako:
             self._clients,
             LIMITER,
             Policy(WORDS, self._pictures),
-            remote=frozenset(SETTINGS.runners),
+            remote=frozenset(remote_runners(SETTINGS, CATALOGUE)),
         )
+        for note in CATALOGUE.notes:
+            log.warning("JUBAKO_LORA_FOLDER: %s", note)
         if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
             log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
         self._scorer = ScorerClient(SCORERS[SCORER].url)
@@ -134,6 +139,7 @@ class Jubako:
     @bentoml.on_startup
     async def take_signals(self) -> None:
         DRAIN.install(self.desk.finished)
+        await asyncio.to_thread(remove_dead_sockets)
 
     async def __is_ready__(self) -> bool:
         """Whether a model can generate; BentoML also asks each runner, which is ready once its first load has ended."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, Request, UploadFile
@@ -23,7 +24,8 @@ from api.http.refusals import InvalidForm, error_answer
 from client.dummy import dummy_images
 from core.draft import Draft
 from core.errors import InvalidRequest, JubakoError
-from core.events import Event, Picture
+from core.events import Event, Picture, Started
+from core.hints import hint_header
 from core.request import GenerationRequest, Method, Task
 from core.upload import Upload
 from gateway.gateway import Gateway
@@ -67,6 +69,22 @@ class InpaintingForm(BaseModel):
             return cls(**fields)
         except ValidationError as error:
             raise InvalidForm(error) from error
+
+
+@dataclass
+class Hearing:
+    """Listens for the hint of one request; an `on_event` of `generate`."""
+
+    hint: str | None = None
+
+    def __call__(self, event: Event) -> None:
+        if isinstance(event, Started):
+            self.hint = event.hint
+
+    @property
+    def field(self) -> dict[str, str]:
+        """The field of an answer, where there is a hint."""
+        return {} if self.hint is None else {"hint": self.hint}
 
 
 async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | None = None) -> list[dict[str, str]]:
@@ -129,8 +147,9 @@ async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
         guidance_scale=guidance_scale,
         strength=strength,
     )
-    results = await unless_disconnected(request, generate(current_gateway(), form))
-    return JSONResponse({"results": results})
+    heard = Hearing()
+    results = await unless_disconnected(request, generate(current_gateway(), form, heard))
+    return JSONResponse({"results": results, **heard.field}, headers=hint_header(heard.hint))
 
 
 @router.get("/health")

@@ -20,7 +20,8 @@ from api.http.refusals import error_answer
 from api.http.request_body import JSON, described_body
 from core.caller import current_caller
 from core.draft import Draft
-from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError, LoadFailed
+from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
+from core.hints import hint_header
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
 from jobs.errors import UnknownJob
@@ -91,7 +92,8 @@ async def status() -> JSONResponse:
     """Report the latest run; one that failed is neither running nor completed."""
     job = await _latest_run()
     completed = job is not None and job.state is JobState.COMPLETED
-    return JSONResponse({"running": _is_running(job), "completed": completed})
+    hint = None if job is None else job.hint
+    return JSONResponse({"running": _is_running(job), "completed": completed}, headers=hint_header(hint))
 
 
 @router.get("/pipeline/image", response_class=Response, responses={200: {"content": {"image/png": {}}}})
@@ -103,7 +105,8 @@ async def image() -> Response:
     if job is None or job.state is not JobState.COMPLETED:
         raise NotNow("Pipeline execution is not yet complete.")
     result = job.results[0]
-    return Response(await current_storage().get(result.key), media_type=result.media_type)
+    data = await current_storage().get(result.key)
+    return Response(data, media_type=result.media_type, headers=hint_header(job.hint))
 
 
 @router.get("/health")
@@ -131,7 +134,7 @@ async def _prepare(gateway: Gateway, model: str, name: str) -> None:
         state = await gateway.residency.load(model, device)
     while state.state is not ModelState.READY:
         if state.state is ModelState.FAILED:
-            raise LoadFailed(str(state.error), RETRY_S)
+            raise state.failure
         await asyncio.sleep(POLL_S)
         state = await runner.state()
     if state.device != device:

@@ -14,9 +14,10 @@ JubakoError
 ├── TargetTooLong       414  the path and query of the request exceed the server's limit
 ├── Forbidden           403  the operator has disabled this, or this key may not do it
 ├── Busy                503  the queue is full or the model is not ready; says when to retry
-│   ├── LoadFailed      503  the model cannot be loaded; says what the operator can do
-│   │   └── NotInitialized  503  storyboard/errors.py: the storyboard model or its LoRA cannot be used
+│   ├── LoadInterrupted 503  the model could not be loaded now, as while the hub cannot be reached
 │   └── RateExceeded    429  the client exceeded its rate limit
+├── LoadFailed          500  the model or a part of it cannot be loaded; says what the operator can do
+│   └── NotInitialized  500  storyboard/errors.py: the storyboard model or its LoRA cannot be used
 ├── DeadlineExceeded    504  the request's own deadline passed
 ├── Cancelled           499  the client disconnected or cancelled the request
 ├── OutOfMemory         507  a single image does not fit into the device's memory
@@ -36,7 +37,8 @@ JubakoError
 
 StartError is for the operator and never reaches a client: a setting or a catalogue is wrong.
 
-`code` is stable and sent between gateway and runner; `status` is the HTTP status.
+`code` is stable and sent between gateway and runner; `status` is the HTTP status. Only an error with `retry_after_s`
+may pass by itself: every contract then sends `Retry-After`, and with all other server errors `x-should-retry: false`.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from core.wording import without_folders
+
+RESTART_S = 5
+"""About as long as a process takes to be restarted."""
 
 
 class StartError(ValueError):
@@ -53,7 +58,7 @@ class StartError(ValueError):
 class JubakoError(Exception):
     """Base of all errors whose message may be shown to a caller.
 
-    `retry_after_s` is set where trying again later may help; every contract sends it as `Retry-After`.
+    `retry_after_s` is set where trying again later may help, and only there.
     """
 
     code: ClassVar[str] = "error"
@@ -131,8 +136,17 @@ class Busy(JubakoError):
         super().__init__(message, retry_after_s or 1)
 
 
-class LoadFailed(Busy):
-    """A model cannot be loaded: it is not there, not allowed, damaged or too large."""
+class LoadInterrupted(Busy):
+    """What a model needs could not be fetched now; the same may succeed later."""
+
+    code = "load_interrupted"
+
+
+class LoadFailed(JubakoError):
+    """A model, or what a request adds to it, cannot be loaded: not there, not allowed, damaged or too large.
+
+    Only the operator can help, so nobody is asked to try again.
+    """
 
     code = "load_failed"
 
@@ -182,4 +196,14 @@ class RunnerLost(GenerationFailed):
     code = "runner_lost"
 
     def __init__(self) -> None:
-        super().__init__("the model stopped before the image was done")
+        super().__init__("the model stopped before the image was done", RESTART_S)
+
+
+def retry_headers(error: JubakoError) -> dict[str, str]:
+    """Return the headers that say when to try again, or that it is no use.
+
+    Clients repeat every 5xx by themselves, OpenAI's for a minute; they ask the second header first.
+    """
+    if error.retry_after_s is not None:
+        return {"Retry-After": str(error.retry_after_s)}
+    return {"x-should-retry": "false"} if error.status >= 500 else {}

@@ -16,6 +16,7 @@ from core.errors import (
     GenerationFailed,
     JubakoError,
     LoadFailed,
+    LoadInterrupted,
     NonFinite,
     OutOfMemory,
 )
@@ -38,6 +39,8 @@ class Queued:
 @dataclass(frozen=True)
 class Started:
     waited_s: float
+    hint: str | None = None
+    """What the caller should know of the prompt (`core.hints`)."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,16 @@ class Failed:
 
 _ERRORS: dict[str, type[JubakoError]] = {
     error.code: error
-    for error in (Busy, Cancelled, DeadlineExceeded, GenerationFailed, LoadFailed, NonFinite, OutOfMemory)
+    for error in (
+        Busy,
+        Cancelled,
+        DeadlineExceeded,
+        GenerationFailed,
+        LoadFailed,
+        LoadInterrupted,
+        NonFinite,
+        OutOfMemory,
+    )
 }
 """Those that end a request in a runner."""
 

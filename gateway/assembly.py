@@ -12,6 +12,7 @@ from gateway.runner_pool import RunnerPool
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolve import ServerLimits
+from runners.remote import remote_runners
 from settings import Settings
 
 
@@ -19,11 +20,11 @@ def runner_clients(
     settings: Settings, catalogue: Catalogue, local: Mapping[str, str]
 ) -> dict[str, RunnerClient | RunnerPool]:
     """Return a client for each model's runners, which are at `local` URLs or at those of JUBAKO_RUNNERS."""
-    key = settings.runner_key
+    key, remote = settings.runner_key, remote_runners(settings, catalogue)
     return {
         model: RunnerClient(model, local[model], key)
         if model in local
-        else RunnerPool(model, [RunnerClient(model, url, key) for url in settings.runners[model]])
+        else RunnerPool(model, [RunnerClient(model, url, key) for url in remote[model]])
         for model in catalogue.entries
     }
 

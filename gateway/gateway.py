@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.deadline import Deadline
 from core.draft import Draft
 from core.errors import RunnerLost
-from core.events import Clip, Event, Failed, Picture, Preview
+from core.events import Clip, Event, Failed, Picture, Preview, Started
+from core.hints import joined, vocabulary_hint
 from core.request import GenerationRequest
 from gateway.residency import Residency
 from gateway.runner import Runner
@@ -83,6 +84,9 @@ class Gateway:
                 match event:
                     case Failed():
                         raise event.error
+                    case Started():
+                        yield replace(event, hint=joined(vocabulary_hint(self._unknown_words(request)), event.hint))
+                        continue
                     case Preview() if self.policy.hides_previews:
                         continue
                     case Picture() | Clip():
@@ -92,7 +96,7 @@ class Gateway:
         if results < request.num_images:
             raise RunnerLost
 
-    def unknown_words(self, request: GenerationRequest) -> list[str]:
+    def _unknown_words(self, request: GenerationRequest) -> list[str]:
         """Return the words of a request's prompt that its model was not trained on."""
         entry = self.catalogue.get(request.model)
         return unknown_words(entry, request.prompt, [lora.name for lora in request.loras])

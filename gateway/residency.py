@@ -20,7 +20,7 @@ from models.catalogue.catalogue import Catalogue
 from runners.state import RunnerState
 
 RETRY_S = 60
-"""`Retry-After` when only other settings can help."""
+"""`Retry-After` when other models stay in use."""
 LOAD_WAIT_S = 60.0
 """How long an operator's load waits for models in use; new requests for those wait behind it."""
 RECHECK_S = 0.5
@@ -99,8 +99,7 @@ class Residency:
         if self._budget_gib is not None and model in self._here and needed_gib > self._budget_gib:
             raise LoadFailed(
                 f"{model} needs {needed_gib:g} GiB, and the memory budget is {self._budget_gib:g} GiB "
-                "(JUBAKO_MEMORY_BUDGET_GIB)",
-                RETRY_S,
+                "(JUBAKO_MEMORY_BUDGET_GIB)"
             )
 
     async def _admit(self, model: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import aiohttp
 from pydantic import ValidationError
 
-from core.errors import Busy, DeadlineExceeded, InvalidRequest, RunnerLost
+from core.errors import RESTART_S, Busy, DeadlineExceeded, InvalidRequest, RunnerLost
 from core.events import Event
 from core.request import GenerationRequest
 from gateway.media.uploads import with_pixels
@@ -32,8 +32,6 @@ STATE_TIMEOUT_S = 2.0
 DEADLINE_MARGIN_S = 5.0
 """Runners end a request at its deadline themselves; only one that hangs exceeds it by this much."""
 UNLOAD_MARGIN_S = 60.0
-RESTART_S = 5
-"""`Retry-After` when a runner's process is gone: about one restart."""
 AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
 """Statuses of a runner that is stopping, and of one with another key: another runner, or a retry, may help."""
 _FRAME = {"Content-Type": "application/octet-stream"}

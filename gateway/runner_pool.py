@@ -15,10 +15,10 @@ from typing import Any
 
 from core import events
 from core.deadline import Deadline
-from core.errors import Busy, JubakoError, RunnerLost
+from core.errors import RESTART_S, Busy, JubakoError, RunnerLost
 from core.events import Event
 from core.request import GenerationRequest
-from gateway.runner_client import RESTART_S, RunnerClient
+from gateway.runner_client import RunnerClient
 from runners.state import RunnerState
 
 log = logging.getLogger("jubako")
@@ -73,7 +73,7 @@ class RunnerPool:
         try:
             async with aclosing(runner.generate(request)) as generated:
                 async for event in generated:
-                    if isinstance(event, events.Failed) and event.code == Busy.code:
+                    if isinstance(event, events.Failed) and isinstance(event.error, Busy):
                         raise event.error
                     yield event
         finally:

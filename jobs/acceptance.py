@@ -112,7 +112,7 @@ class Acceptance:
         job = _blank_job(order)
         earlier = None if digest is None else await self.ledger.recall_result(digest)
         if earlier is not None and (results := await self._copied(earlier, job)) is not None:
-            return job.completed(results).changed(message="An equal request was done before")
+            return job.completed(results).changed(message="An equal request was done before", hint=earlier.hint)
         return job.changed(inputs=await store_inputs(order.request, job.id, self.storage))
 
     async def _copied(self, earlier: Job, job: Job) -> tuple[Result, ...] | None:

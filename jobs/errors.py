@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from core.errors import JubakoError
 
+RETRY_S = 5
+
 
 class UnknownJob(JubakoError):
     """There is no such job, or its record has expired."""
@@ -20,6 +22,9 @@ class LedgerUnavailable(JubakoError):
 
     code = "ledger_unavailable"
     status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, RETRY_S)
 
 
 class TooManyJobs(JubakoError):

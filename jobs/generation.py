@@ -65,6 +65,6 @@ def _update(event: Event) -> JobUpdate:
         case Loading():
             return JobUpdate("loading", message="Loading the model", details={"loaded": event.progress})
         case Started():
-            return JobUpdate("started", message="Generation started")
+            return JobUpdate("started", message="Generation started", details={"hint": event.hint}, hint=event.hint)
         case _:
             raise AssertionError(f"{event} ends a request and is raised as an error")

@@ -85,6 +85,8 @@ class Job(_Data):
     progress: int = Field(default=0, ge=0, le=100)
     message: str = "Waiting to start"
     error: str | None = None
+    hint: str | None = None
+    """What the caller should know of the prompt."""
     results: tuple[Result, ...] = ()
     attempts: int = 0
     """How often it was begun; more than one after a crash or a restart."""
@@ -126,6 +128,9 @@ class Job(_Data):
     def advanced(self, progress: int, message: str) -> Job:
         """Return the job further on; progress never goes back, even if an attempt starts over."""
         return self.changed(progress=max(progress, self.progress), message=message)
+
+    def hinted(self, hint: str) -> Job:
+        return self.changed(hint=hint)
 
     def completed(self, results: tuple[Result, ...]) -> Job:
         return self._finished(

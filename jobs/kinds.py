@@ -56,6 +56,8 @@ class JobUpdate:
     message: str | None = None
     """The job's message from now on; None leaves it as it is."""
     details: Mapping[str, Any] = field(default_factory=dict)
+    hint: str | None = None
+    """For the job's record."""
 
 
 class Kind(Protocol[R]):

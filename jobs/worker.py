@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from core.caller import Caller, set_caller
 from core.deadline import Deadline
-from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RunnerLost
+from core.errors import Busy, GenerationFailed, JubakoError, RunnerLost
 from core.tasks import first_of
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
@@ -147,9 +147,6 @@ class Worker:
             try:
                 async with self._alone(job):
                     return await self._draw_once(job, _deadline(job, request).remaining(request))
-            except LoadFailed:
-                # Gated, missing, damaged or too large: an operator's work, not a matter of time.
-                raise
             except Busy as error:
                 await self.publish(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:
@@ -172,6 +169,8 @@ class Worker:
                 if isinstance(event, Made):
                     files[event.index] = event.file
                 else:
+                    if event.hint is not None:
+                        await self._keep(job.id, partial(Job.hinted, hint=event.hint))
                     job = _further(job, event)
                     await self.publish(job, event.name, **event.details)
         return [files[index] for index in sorted(files)]

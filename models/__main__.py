@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from core.errors import LoadFailed, StartError
+from core.errors import LoadFailed, LoadInterrupted, StartError
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
@@ -26,8 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; an operator's mistake is one line on stderr and status 2."""
     options = _parser().parse_args(arguments)
     try:
-        _run(options, full_catalogue(settings().catalogue, settings().lora_folder))
-    except (StartError, LoadFailed) as error:
+        catalogue = full_catalogue(settings().catalogue, settings().lora_folder)
+        for note in catalogue.notes:
+            print(f"models: {note}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
+        _run(options, catalogue)
+    except (StartError, LoadFailed, LoadInterrupted) as error:
         print(f"models: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         return 2
     return 0

@@ -4,10 +4,31 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from typing import Any
 
 STARTED_BY_SUPERVISOR = "BENTOML_RUNNER_MAP"
 """BentoML's supervisor sets it in every process that it starts, with the addresses of the others."""
+
+
+LOOK_S = 1.0
+
+
+def end_with_supervisor() -> None:
+    """Have this process end as on SIGTERM once the supervisor is gone; does nothing in the supervisor.
+
+    One that is killed cannot pass a signal on, and the processes that it started would serve for ever.
+    """
+    if STARTED_BY_SUPERVISOR in os.environ:
+        threading.Thread(target=_end_after, args=(os.getppid(),), name="supervisor-watch", daemon=True).start()
+
+
+def _end_after(parent: int) -> None:
+    """Orphans get another parent."""
+    while os.getppid() == parent:
+        time.sleep(LOOK_S)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def end_at_second_signal() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from core.logs import show_log
 from processes.http_protocol import bound_gateways
 from processes.starting import starting
-from processes.supervisor import end_at_second_signal
+from processes.supervisor import end_at_second_signal, end_with_supervisor
 from runners.service import service_alone
 from settings import settings
 
@@ -17,4 +17,5 @@ with starting():
     service = service_alone(SETTINGS)
 show_log()
 end_at_second_signal()
+end_with_supervisor()
 bound_gateways()

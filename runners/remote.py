@@ -13,7 +13,7 @@ def remote_runners(settings: Settings, served: Catalogue) -> Mapping[str, tuple[
     """Return the addresses of their runners by model. Raises StartError."""
     if settings.runners and settings.runner_key is None:
         raise StartError("JUBAKO_RUNNERS needs JUBAKO_RUNNER_KEY, the secret that its runners were started with")
-    unknown = [name for name in settings.runners if name not in served.entries]
+    unknown = [name for name in settings.runners if served.named(name) is None]
     if unknown:
         raise StartError(f"JUBAKO_RUNNERS: {', '.join(unknown)}: not among the served models (JUBAKO_MODELS)")
-    return settings.runners
+    return {served.get(name).id: addresses for name, addresses in settings.runners.items()}

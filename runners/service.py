@@ -17,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
 from access.metrics import metrics_of_runner
-from core.errors import InvalidRequest, JubakoError, StartError
+from core.errors import InvalidRequest, JubakoError, StartError, retry_headers
 from core.request import GenerationRequest
 from models.catalogue.conditioning import REFERENCE_PIXELS
 from models.catalogue.entry import Entry
@@ -196,15 +196,16 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     service: Any = RunnerService
     service.mount_asgi_app(metrics_app(metrics_of_runner(settings.metrics_key, settings.runner_key)))
     service.add_asgi_middleware(RequestMetrics)
-    service.add_asgi_middleware(Guard, refusal_for=_refusal, client_timeout_s=settings.client_timeout_s)
+    service.add_asgi_middleware(Guard, refusal_for=refusal, client_timeout_s=settings.client_timeout_s)
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
-    service.add_asgi_middleware(Draining, drain=drain, refusal_for=_refusal, generates=_generates)
+    service.add_asgi_middleware(Draining, drain=drain, refusal_for=refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
 
 
-def _refusal(_: str, error: JubakoError) -> Response:
-    return JSONResponse({"error": error.message}, error.status)
+def refusal(_: str, error: JubakoError) -> Response:
+    """Return the response to a request that a runner refuses."""
+    return JSONResponse({"error": error.message}, error.status, retry_headers(error))
 
 
 def _generates(scope: Scope) -> bool:

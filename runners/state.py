@@ -8,6 +8,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
+from core.errors import LoadFailed, LoadInterrupted
+
 
 class ModelState(StrEnum):
     """Best first: a model with several runners shows the best of their states."""
@@ -53,6 +55,8 @@ class RunnerState(BaseModel):
     """Of loading, 0 to 1."""
     error: str | None = None
     """Why the last load failed."""
+    retry_after_s: int | None = None
+    """When to try again, where the failure may pass by itself."""
     device: str | None = None
     wanted_device: str | None = None
     """Where the next load puts the model; it may be on its way there."""
@@ -69,6 +73,13 @@ class RunnerState(BaseModel):
     pid: int | None = None
     runners: tuple[RunnerState, ...] | None = None
     """The state of each runner, for a model with several."""
+
+    @property
+    def failure(self) -> LoadFailed | LoadInterrupted:
+        """Why the last load failed, as requests are answered."""
+        if self.retry_after_s is None:
+            return LoadFailed(str(self.error))
+        return LoadInterrupted(str(self.error), self.retry_after_s)
 
     @classmethod
     def of_several(cls, model: str, states: Sequence[RunnerState]) -> Self:

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from core.errors import JubakoError
 
+RETRY_S = 5
+
 
 class StorageUnavailable(JubakoError):
     """Storage cannot be reached, or refuses, now; the same may succeed later. The cause is in the server's log."""
 
     code = "storage_unavailable"
     status = 503
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, RETRY_S)
 
 
 class NotStored(JubakoError):

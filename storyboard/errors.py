@@ -5,8 +5,6 @@ from __future__ import annotations
 from core.errors import LoadFailed
 from core.wording import without_folders
 
-RETRY_S = 30
-
 
 class NotInitialized(LoadFailed):
     """The model or the character's LoRA that the operator chose cannot be used; `reason` says why."""
@@ -15,5 +13,5 @@ class NotInitialized(LoadFailed):
     documented = "Generator not initialized. Set LORA_PATH environment variable."
 
     def __init__(self, reason: str) -> None:
-        super().__init__(f"{self.documented} ({reason})", RETRY_S)
+        super().__init__(f"{self.documented} ({reason})")
         self.reason = without_folders(reason)

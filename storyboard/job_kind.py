@@ -40,6 +40,8 @@ class StoryboardJobs:
         async with aclosing(self.maker.make(request, frames_charged_at_acceptance(request))) as events:
             async for event in events:
                 if isinstance(event, Finished):
+                    if warnings := "; ".join(event.storyboard.warnings):
+                        yield JobUpdate("hint", details={"hint": warnings}, hint=warnings)
                     for index, file in enumerate(await asyncio.to_thread(_files, event.storyboard)):
                         yield Made(index, file)
                 elif (update := await asyncio.to_thread(progress.after, event)) is not None:

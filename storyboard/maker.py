@@ -17,7 +17,7 @@ from PIL import Image
 
 from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed
-from core.events import Picture, Step
+from core.events import Picture, Started, Step
 from core.request import GenerationRequest
 from core.tasks import end
 from gateway.gateway import Gateway
@@ -122,7 +122,10 @@ class _Frames:
     """The frames of one plan."""
 
     def __init__(self, gateway: Gateway, resolved: ResolvedStory, plan: Plan, emit: Emit) -> None:
-        self.warnings: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
+        self._unscored = False
+        self._hints: dict[int, str] = {}
+        """By the number of the scene."""
         self._gateway = gateway
         self._resolved = resolved
         self._plan = plan
@@ -135,6 +138,11 @@ class _Frames:
     def best(self) -> tuple[Frame, ...]:
         """The best try of each scene, in the order of the story."""
         return tuple(self._best[number] for number in sorted(self._best))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        hints = (f"frame {number}: {hint}" for number, hint in sorted(self._hints.items()))
+        return (*self._warnings, *hints)
 
     async def generate(self, deadline: Deadline) -> str | None:
         """Generate the frames of all scenes; return what went wrong if the deadline passes before all are there.
@@ -160,7 +168,7 @@ class _Frames:
             self._deliver(number)
         if len(self._best) < len(self._plan.scenes):
             return deadline.exceeded(f"with {len(self._best)} of {len(self._plan.scenes)} frames done").message
-        self.warnings += (deadline.exceeded("while frames were scored or generated again").message,)
+        self._warnings += (deadline.exceeded("while frames were scored or generated again").message,)
         return None
 
     async def _generate_all(self) -> None:
@@ -219,6 +227,8 @@ class _Frames:
                 async for event in events:
                     if isinstance(event, Picture):
                         return event
+                    if isinstance(event, Started) and event.hint is not None:
+                        self._hints[scene.number] = event.hint
                     if isinstance(event, Step):
                         self._emit(FrameStep(scene.number, attempt, event.step, event.steps))
         except LoadFailed as error:
@@ -229,12 +239,13 @@ class _Frames:
 
     async def _score(self, picture: Picture, scene: Scene) -> float | None:
         """The CLIP score; without a scorer that answers, a story is worth more than none."""
-        if self.warnings:
+        if self._unscored:
             return None
         try:
             return await self._resolved.scorer.score(picture.image, scene.prompt)
-        except Busy as error:
-            self.warnings = (f"frames are neither scored nor generated again: {error.message}",)
+        except (Busy, LoadFailed) as error:
+            self._unscored = True
+            self._warnings += (f"frames are neither scored nor generated again: {error.message}",)
             return None
 
 

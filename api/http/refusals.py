@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from core.errors import InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError, retry_headers
 
 
 class InvalidForm(InvalidRequest):
@@ -37,9 +37,8 @@ def refusal(error: JubakoError) -> JSONResponse:
 def error_answer(
     error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error response with a contract's own body, and `Retry-After` where retrying may help."""
-    retry = {} if error.retry_after_s is None else {"Retry-After": str(error.retry_after_s)}
-    return JSONResponse(body, status or error.status, {**retry, **(headers or {})})
+    """Return an error response with a contract's own body, and headers that say whether retrying may help."""
+    return JSONResponse(body, status or error.status, {**retry_headers(error), **(headers or {})})
 
 
 def _reason(error: Any) -> str:

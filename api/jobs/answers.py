@@ -40,6 +40,7 @@ async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]
         "message": job.message,
         "result_url": results[0]["url"] if results else None,
         "error": job.error,
+        "hint": job.hint,
         "model": job.model,
         "task": job.task,
         "results": results,

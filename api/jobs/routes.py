@@ -19,21 +19,21 @@ from api.http.contract_app import contract_app
 from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
 from api.http.request_body import JSON, described_body
-from api.http.streams import EVENT_STREAM, event_text
+from api.http.streams import event_text, pinged, stream
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.jobs.forms import FILES
 from api.jobs.idempotency import Idempotency, IdempotencyHeader
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.caller import current_caller
-from core.errors import Busy, Forbidden, InvalidRequest, JubakoError
+from core.errors import Forbidden, InvalidRequest, JubakoError, UnknownModel
 from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
 from jobs.order import Order
 from jobs.webhooks import secret_of
-from processes.closing_stream import ClosingResponse
 from settings import settings
 
+PING: Mapping[str, Any] = {"event": "ping"}
 MAX_BATCH = 100
 """Requests in one batch."""
 
@@ -171,7 +171,7 @@ async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, until it ends."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
     await current_desk().get(session_id)
-    return ClosingResponse(_event_texts(session_id), EVENT_STREAM)
+    return stream(_event_texts(session_id), _error_text)
 
 
 @router.websocket("/api/{session_id}/events")
@@ -179,7 +179,7 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
     """Follow a job over a WebSocket: one JSON object for each event."""
     await socket.accept()
     try:
-        async with aclosing(current_desk().watch(session_id)) as watched:
+        async with aclosing(pinged(current_desk().watch(session_id), PING)) as watched:
             async for event in watched:
                 await socket.send_json(event)
     except JubakoError as error:
@@ -194,6 +194,10 @@ async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
         async for event in watched:
             data = {name: value for name, value in event.items() if name != "event"}
             yield event_text(event["event"], data)
+
+
+def _error_text(error: JubakoError) -> str:
+    return event_text("error", refusal_body(error))
 
 
 async def _submit_batch(request: Request, batch: Batch, key: Idempotency) -> list[Job]:
@@ -213,10 +217,8 @@ async def _member_order(
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
         return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id, **asdict(key))
-    except (Busy, Forbidden):
-        # A limit of the caller's or of the server, not a mistake in the request.
-        raise
-    except JubakoError as error:
+    except (InvalidRequest, UnknownModel) as error:
+        # All others are limits, or faults of the server, and no mistakes in the request.
         raise InvalidRequest(f"requests.{number}", error.message) from error
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from api.http.context import current_desk, current_storage
 from api.http.files import file_url
 from api.openai.drafting import AdmittedImages
-from core.events import Result
+from core.events import Result, Started
 from core.request import GenerationRequest
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
@@ -28,7 +28,7 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
     """Generate all images and return the body; `base_url` is this server's address. Raises JubakoError."""
     if admitted.form.response_format == "url":
         await current_desk().check_room()
-    results = await _results(gateway, admitted)
+    results, hint = await _results(gateway, admitted)
     files = await asyncio.gather(*(asyncio.to_thread(file_of, admitted, result) for result in results))
     if admitted.form.response_format == "url":
         shown = [{"url": url} for url in await _stored(files, OutputFormat(admitted.form.output_format), base_url)]
@@ -39,7 +39,13 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
         **common_fields(admitted),
         "data": [{**data, "seed": result.seed} for data, result in zip(shown, results, strict=True)],
         "usage": usage(admitted.request, len(results)),
+        **hint_field(hint),
     }
+
+
+def hint_field(hint: str | None) -> dict[str, str]:
+    """Return the field of answers and events that OpenAI's API does not have."""
+    return {} if hint is None else {"hint": hint}
 
 
 def common_fields(admitted: AdmittedImages) -> dict[str, Any]:
@@ -74,10 +80,16 @@ def file_of(admitted: AdmittedImages, result: Result) -> bytes:
     return encode_result(admitted.request, result, OutputFormat(form.output_format), form.compression)
 
 
-async def _results(gateway: Gateway, admitted: AdmittedImages) -> list[Result]:
+async def _results(gateway: Gateway, admitted: AdmittedImages) -> tuple[list[Result], str | None]:
+    """Return the images in order, and the hint."""
+    results, hint = [], None
     async with aclosing(gateway.draw(admitted.request)) as events:
-        results = [event async for event in events if isinstance(event, Result)]
-    return sorted(results, key=lambda result: result.index)
+        async for event in events:
+            if isinstance(event, Result):
+                results.append(event)
+            elif isinstance(event, Started):
+                hint = event.hint
+    return sorted(results, key=lambda result: result.index), hint
 
 
 async def _stored(files: Sequence[bytes], output_format: OutputFormat, base_url: str) -> list[str]:

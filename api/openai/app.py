@@ -20,8 +20,9 @@ from api.openai.errors import openai_refusal, protocol_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
-from api.openai.streaming import stream_events
+from api.openai.streaming import error_text, stream_events
 from api.operations import status
+from core.hints import hint_header
 from core.request import Task
 from core.version import VERSION
 from gateway.metrics import measured
@@ -104,8 +105,9 @@ async def _not_answered(_: Request, error: HTTPException) -> Response:
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:
     form = await read_form(request, form_type)
     if form.stream:
-        return await unless_disconnected(request, started_stream(stream_events(current_gateway(), form)))
-    return JSONResponse(await unless_disconnected(request, _body(form, server_address(request))))
+        return await unless_disconnected(request, started_stream(stream_events(current_gateway(), form), error_text))
+    body = await unless_disconnected(request, _body(form, server_address(request)))
+    return JSONResponse(body, headers=hint_header(body.get("hint")))
 
 
 async def _body(form: ImagesForm, base_url: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 
 from api.http.refusals import InvalidForm, error_answer
-from core.errors import Busy, InvalidRequest, JubakoError, RunnerLost, UnknownModel
+from core.errors import InvalidRequest, JubakoError, UnknownModel
 from core.request import Task
 from models.catalogue.entry import Entry
 
@@ -77,10 +77,8 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
 
 
 def openai_refusal(error: JubakoError) -> JSONResponse:
-    """Return the response to an error, with the header that OpenAI's clients check before they retry."""
-    # Clients retry every 5xx twice by default; a request that failed by itself would only fail again.
-    futile = error.status >= 500 and not isinstance(error, Busy | RunnerLost)
-    return error_answer(error, openai_error(error), headers={"x-should-retry": "false"} if futile else None)
+    """Return the response to an error."""
+    return error_answer(error, openai_error(error))
 
 
 def protocol_refusal(error: HTTPException) -> JSONResponse:

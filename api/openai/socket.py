@@ -2,8 +2,9 @@
 
 The client sends the fields of generations, or with `image` those of edits, files as base64. It receives
 
-    {"type": "loading", "progress"}   {"type": "queued", "position"}   {"type": "started", "waited_s"}
+    {"type": "loading", "progress"}   {"type": "queued", "position"}   {"type": "started", "waited_s", "hint"}
     {"type": "step", "index", "step", "steps"}   and the events of a stream;
+    {"type": "ping"} after some seconds without any of these;
     {"type": "done", "images"}   or   {"type": "error", "error": {...}}   comes last.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import asdict
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 from fastapi import WebSocket, WebSocketDisconnect
 
 from api.http.context import current_gateway
+from api.http.streams import pinged
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
@@ -26,8 +29,11 @@ from api.openai.streaming import render_event
 from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge
 from core.events import Event, Loading, Queued, Result, Started, Step
 from core.tasks import first_of
+from gateway.gateway import Gateway
 from gateway.metrics import measured
 from settings import settings
+
+PING = {"type": "ping"}
 
 
 async def serve(socket: WebSocket) -> None:
@@ -65,13 +71,20 @@ async def _generate(socket: WebSocket, request: str | bytes) -> None:
         gateway = current_gateway()
         admitted = await admit(gateway, form, progress=True)
         measure.model, measure.task = admitted.request.model, admitted.request.task
-        results = 0
-        async with aclosing(gateway.draw(admitted.request)) as events:
-            async for event in events:
-                results += isinstance(event, Result)
-                if body := await asyncio.to_thread(_render_event, event, admitted):
-                    await socket.send_json(body)
-    await socket.send_json({"type": "done", "images": results})
+        async with aclosing(pinged(_bodies(gateway, admitted), PING)) as bodies:
+            async for body in bodies:
+                await socket.send_json(body)
+
+
+async def _bodies(gateway: Gateway, admitted: AdmittedImages) -> AsyncGenerator[dict[str, Any], None]:
+    """Generate, and yield what is sent."""
+    results = 0
+    async with aclosing(gateway.draw(admitted.request)) as events:
+        async for event in events:
+            results += isinstance(event, Result)
+            if body := await asyncio.to_thread(_render_event, event, admitted):
+                yield body
+    yield {"type": "done", "images": results}
 
 
 async def _form(request: str | bytes) -> GenerationForm | EditForm:

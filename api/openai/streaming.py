@@ -1,6 +1,7 @@
 """A request as events: `image_generation.*` and `image_edit.*`, with the fields that OpenAI's clients expect.
 
-In addition, `index` says which of `n` images an event is about, and a completed image has its `seed`.
+In addition, `index` says which of `n` images an event is about, a completed image has its `seed`, and events have a
+`hint` where there is one.
 """
 
 from __future__ import annotations
@@ -15,37 +16,34 @@ from typing import Any
 
 from PIL import Image
 
-from api.http.streams import event_text
-from api.openai.answers import common_fields, file_of, usage
+from api.http.streams import PING, event_text
+from api.openai.answers import common_fields, file_of, hint_field, usage
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
 from core.errors import JubakoError
-from core.events import Event, Picture, Preview
+from core.events import Event, Picture, Preview, Started
 from gateway.gateway import Gateway
 from gateway.media.encoding import PNG_COMPRESS_LEVEL
 from gateway.metrics import measured
 
-KEEP_ALIVE = ": \n\n"
-"""A comment, which clients skip; it shows them and proxies that the server is still working."""
-
 
 async def stream_events(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str, None]:
-    """Generate, and yield server-sent events. Raises JubakoError only before the first; later errors are events."""
-    begun = False
-    try:
-        with measured() as measure:
-            admitted = await admit(gateway, form)
-            measure.model, measure.task = admitted.request.model, admitted.request.task
-            async with aclosing(gateway.draw(admitted.request)) as events:
-                async for event in events:
-                    begun = True
-                    body = await asyncio.to_thread(render_event, event, admitted)
-                    yield KEEP_ALIVE if body is None else event_text(body["type"], body)
-    except JubakoError as error:
-        if not begun:
-            raise
-        yield event_text("error", {"type": "error", **openai_error(error)})
+    """Generate, and yield server-sent events. Raises the JubakoError that ended it."""
+    hint = None
+    with measured() as measure:
+        admitted = await admit(gateway, form)
+        measure.model, measure.task = admitted.request.model, admitted.request.task
+        async with aclosing(gateway.draw(admitted.request)) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    hint = event.hint
+                body = await asyncio.to_thread(render_event, event, admitted)
+                yield PING if body is None else event_text(body["type"], {**body, **hint_field(hint)})
+
+
+def error_text(error: JubakoError) -> str:
+    return event_text("error", {"type": "error", **openai_error(error)})
 
 
 def render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | None:

@@ -22,6 +22,7 @@ from core.errors import (
     NonFinite,
     OutOfMemory,
 )
+from core.hints import header_text, hint_header
 from storyboard.errors import NotInitialized
 from storyboard.files.answer import answer_of, frame_file
 from storyboard.files.bundle import sheet_file, zipped
@@ -76,11 +77,13 @@ async def answer(maker: Maker, story: Story, shape: Shape) -> Response:
     headers = {"Content-Disposition": f'inline; filename="{_NAMES[shape]}"', "X-Jubako-Frames": str(len(board.frames))}
     if board.error is not None:
         headers["X-Jubako-Error"] = board.error
+    if board.warnings:
+        headers |= hint_header(header_text("; ".join(board.warnings)))
     return Response(data, headers=headers, media_type=shape.media_type)
 
 
 async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]:
-    """Make a storyboard, and yield server-sent events. Raises JubakoError only before the first.
+    """Make a storyboard, and yield server-sent events. Raises the JubakoError that ended it.
 
     event: planned   {"planner", "model", "mode", "num_frames", "scenes"}
     event: progress  {"frame_number", "try", "step", "steps"}
@@ -88,16 +91,13 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
     event: done      {the document's answer without its frames}
     event: error     {"detail", "code", "status"}
     """
-    begun = False
-    try:
-        async with aclosing(maker.make(story)) as making:
-            async for event in making:
-                begun = True
-                yield await asyncio.to_thread(_event_text, event, story)
-    except JubakoError as error:
-        if not begun:
-            raise
-        yield event_text("error", {**story_refusal_body(error), "status": error.status})
+    async with aclosing(maker.make(story)) as making:
+        async for event in making:
+            yield await asyncio.to_thread(_event_text, event, story)
+
+
+def error_text(error: JubakoError) -> str:
+    return event_text("error", {**story_refusal_body(error), "status": error.status})
 
 
 def _event_text(event: StoryEvent, story: Story) -> str:

@@ -16,7 +16,7 @@ from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.streams import started_stream
 from api.operations.status import story_status
-from api.storyboard.answers import answer, story_refusal, stream_events
+from api.storyboard.answers import answer, error_text, story_refusal, stream_events
 from api.storyboard.forms import Shape, read_story, request_body
 from models.catalogue.served import story_entry
 from storyboard.files.answer import StoryboardAnswer
@@ -40,7 +40,7 @@ async def generate(
     maker = current_maker(request)
     story, wanted = await read_story(request, maker.settings, shape)
     if wanted is Shape.EVENTS:
-        return await started_stream(stream_events(maker, story))
+        return await started_stream(stream_events(maker, story), error_text)
     return await unless_disconnected(request, answer(maker, story, wanted))
 
 

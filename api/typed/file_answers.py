@@ -14,11 +14,11 @@ from PIL import Image
 from starlette.responses import Response
 
 from api.http.disconnects import unless_disconnected
-from api.http.hints import vocabulary_hint
 from api.http.refusals import refusal
 from api.typed.forms import Call, PictureForm
 from core.errors import GenerationFailed, InvalidRequest, JubakoError
 from core.events import Result, Started
+from core.hints import hint_header
 from core.request import GenerationRequest
 from gateway.gateway import Gateway
 from gateway.media.encoding import encode_result
@@ -52,24 +52,24 @@ async def _file(gateway: Gateway, call: Call[PictureForm]) -> Response:
         file_format = form.file_format
         admitted = await gateway.admit(form.draft)
         measure.model = admitted.model
-        result, timing = await _only_result(gateway, admitted)
+        result, described = await _only_result(gateway, admitted)
         data = await asyncio.to_thread(encode_result, admitted, result, file_format, form.quality)
-    headers = {"X-Jubako-Model": admitted.model, "X-Jubako-Seed": str(result.seed), **timing}
-    if hint := vocabulary_hint(gateway.unknown_words(admitted)):
-        headers["X-Jubako-Hint"] = hint
+    headers = {"X-Jubako-Model": admitted.model, "X-Jubako-Seed": str(result.seed), **described}
     return Response(data, headers=headers, media_type=file_format.media_type)
 
 
 async def _only_result(gateway: Gateway, request: GenerationRequest) -> tuple[Result, dict[str, str]]:
-    queue_s, started = 0.0, time.perf_counter()
+    """Generate; return the result and the headers that say how."""
+    queue_s, started, hint = 0.0, time.perf_counter(), None
     async with aclosing(gateway.draw(request)) as events:
         async for event in events:
             if isinstance(event, Started):
-                queue_s, started = event.waited_s, time.perf_counter()
+                queue_s, started, hint = event.waited_s, time.perf_counter(), event.hint
             if isinstance(event, Result):
                 run_s = time.perf_counter() - started
                 return event, {
                     "X-Jubako-Queue-Ms": str(round(queue_s * 1000)),
                     "X-Jubako-Run-Ms": str(round(run_s * 1000)),
+                    **hint_header(hint),
                 }
     raise GenerationFailed("the model ended without an image")

@@ -10,7 +10,8 @@
     event: error     {"error", "code", "status"}
     event: done      {"images" or "videos", "seconds"}
 
-Images and videos are base64. An error before the first event is an ordinary error response and no stream.
+Images and videos are base64. An error before the first event is an ordinary error response and no stream. A stream that
+would be silent has comments.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ from typing import Any
 from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
-from api.http.hints import vocabulary_hint
 from api.http.refusals import refusal, refusal_body
 from api.http.streams import event_text, started_stream
 from api.typed.forms import Call, Stream
@@ -45,43 +45,39 @@ class EventStream(IORootModel[str]):
     @classmethod
     async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:  # noqa: ARG003  # BentoML's signature
         try:
-            return await started_stream(obj)
+            return await started_stream(obj, _error_text)
         except JubakoError as error:
             return refusal(error)
 
 
 async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[str, None]:
-    """Generate what a call asks for, event by event. Raises JubakoError only before the first event."""
-    started, results, begun = time.perf_counter(), 0, False
-    try:
-        with measured() as measure:
-            form = call.form
-            measure.task = form.task
-            file_format = form.file_format
-            request = await gateway.admit(form.draft)
-            measure.model = request.model
-            render = partial(_event_text, request=request, file_format=file_format, quality=form.quality)
-            async with aclosing(gateway.draw(request)) as events:
-                async for event in events:
-                    begun = True
-                    results += isinstance(event, Result)
-                    if isinstance(event, Started):
-                        yield event_text("started", _started_fields(event, request, gateway.unknown_words(request)))
-                    else:
-                        yield await asyncio.to_thread(render, event)
-    except JubakoError as error:
-        if not begun:
-            raise
-        yield event_text("error", {**refusal_body(error), "status": error.status})
-    else:
-        counted = "videos" if form.task.is_video else "images"
-        yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
+    """Generate what a call asks for, event by event. Raises the JubakoError that ended it."""
+    started, results = time.perf_counter(), 0
+    with measured() as measure:
+        form = call.form
+        measure.task = form.task
+        file_format = form.file_format
+        request = await gateway.admit(form.draft)
+        measure.model = request.model
+        render = partial(_event_text, request=request, file_format=file_format, quality=form.quality)
+        async with aclosing(gateway.draw(request)) as events:
+            async for event in events:
+                results += isinstance(event, Result)
+                yield await asyncio.to_thread(render, event)
+    counted = "videos" if form.task.is_video else "images"
+    yield event_text("done", {counted: results, "seconds": round(time.perf_counter() - started, 3)})
+
+
+def _error_text(error: JubakoError) -> str:
+    return event_text("error", {**refusal_body(error), "status": error.status})
 
 
 def _event_text(event: Event, request: GenerationRequest, file_format: OutputFormat, quality: int) -> str:
     match event:
         case Loading() | Queued() | Step():
             return event_text(type(event).__name__.lower(), asdict(event))
+        case Started():
+            return event_text("started", _started_fields(event, request))
         case Preview():
             image = _file_fields("image", encode_preview(event.image), OutputFormat.PNG)
             return event_text("preview", {"index": event.index, "step": event.step, **image})
@@ -94,13 +90,13 @@ def _event_text(event: Event, request: GenerationRequest, file_format: OutputFor
             raise AssertionError(f"{event} is not an event of a stream")
 
 
-def _started_fields(event: Started, request: GenerationRequest, unknown_words: list[str]) -> dict[str, Any]:
+def _started_fields(event: Started, request: GenerationRequest) -> dict[str, Any]:
     return {
         "model": request.model,
         "task": request.task,
         "seed": request.seed,
         "waited_s": round(event.waited_s, 3),
-        "hint": vocabulary_hint(unknown_words),
+        "hint": event.hint,
     }
 
 

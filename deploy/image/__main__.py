@@ -6,7 +6,7 @@ import argparse
 import subprocess
 import sys
 
-from core.errors import LoadFailed, StartError
+from core.errors import LoadFailed, LoadInterrupted, StartError
 from deploy.image.containers import build_image
 from deploy.image.packed import build_bento, report
 
@@ -22,7 +22,7 @@ def main() -> int:
         if options.image:
             name = "-".join((options.variant, *carried))
             _say(build_image(str(bento.tag), f"jubako:{name}", options.backend or None))
-    except (StartError, LoadFailed) as error:
+    except (StartError, LoadFailed, LoadInterrupted) as error:
         print(f"deploy.image: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         return 2
     except subprocess.CalledProcessError as error:

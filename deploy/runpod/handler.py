@@ -16,7 +16,7 @@ from typing import Any
 import runpod
 
 from api.http.parsing import plain_values
-from api.inpainting import FILES, InpaintingForm, generate
+from api.inpainting import FILES, Hearing, InpaintingForm, generate
 from core.errors import JubakoError
 from core.events import Event, Step
 from core.logs import show_log
@@ -38,7 +38,7 @@ async def handler(job: Mapping[str, Any]) -> dict[str, Any]:
         form = await _form(job["input"])
         reporter = _ProgressReporter(job)
         work = in_process().run(lambda gateway: generate(gateway, form, reporter.report))
-        return {"results": await asyncio.wrap_future(work)}
+        return {"results": await asyncio.wrap_future(work), **reporter.heard.field}
     except JubakoError as error:
         return {"error": error.message}
 
@@ -54,8 +54,10 @@ class _ProgressReporter:
     def __init__(self, job: Mapping[str, Any]) -> None:
         self._job = dict(job)
         self._reported_at_s = 0.0
+        self.heard = Hearing()
 
     def report(self, event: Event) -> None:
+        self.heard(event)
         now_s = time.monotonic()
         if isinstance(event, Step) and REPORT_URL in os.environ and now_s - self._reported_at_s >= REPORT_EVERY_S:
             self._reported_at_s = now_s

@@ -16,10 +16,10 @@ import yaml
 from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
-from core.validation import NAME_PATTERN, Strict, described, did_you_mean
+from core.validation import Strict, described, did_you_mean
 from models.catalogue.addons import LoraSpec
 from models.catalogue.entry import Entry
-from models.catalogue.sources import Source
+from models.catalogue.lora_folder import read_lora_folder
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"
@@ -33,16 +33,22 @@ class CatalogueError(StartError):
 class Catalogue:
     """Entries by id, in the order in which they are served; the first is the default.
 
-    Where two entries share an alias, the first has it; an id is never an alias of another.
+    Where two entries share an alias, the first has it; an id is never an alias of another. Names ignore case.
     """
 
-    def __init__(self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None, notes: Iterable[str] = ()
+    ) -> None:
         """`aliases` are the operator's own: names that callers use, and ids of entries."""
+        self.notes = tuple(notes)
+        """What was skipped while it was read, for the operator to mend."""
         self.entries: Mapping[str, Entry] = {entry.id: entry for entry in entries}
         shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.other_names}
         self.aliases: Mapping[str, str] = {
             alias: model for alias, model in {**shipped, **(aliases or {})}.items() if alias not in self.entries
         }
+        self._ids = {alias.lower(): model for alias, model in self.aliases.items()}
+        self._ids |= {model: model for model in self.entries}
 
     @property
     def default(self) -> Entry:
@@ -50,29 +56,36 @@ class Catalogue:
 
     def get(self, model: str) -> Entry:
         """Return an entry by its id or an alias, or raise UnknownModel."""
-        known = self.aliases.get(model, model)
-        if known not in self.entries:
+        found = self.named(model)
+        if found is None:
             raise UnknownModel(model, list(self.entries))
-        return self.entries[known]
+        return found
+
+    def named(self, model: str) -> Entry | None:
+        """Return an entry by its id or an alias, or None."""
+        return self.entries.get(self._ids.get(model.lower(), ""))
 
     def only(self, models: Iterable[str], aliases: Mapping[str, str] | None = None) -> Catalogue:
         """Return the catalogue of these models alone, in this order, with the operator's aliases.
 
         Raises CatalogueError for what is not in the catalogue.
         """
-        served = Catalogue((self.find(model) for model in models), aliases)
+        served = Catalogue(self.find(model) for model in models)
+        own: dict[str, str] = {}
         for alias, model in (aliases or {}).items():
-            if model not in served.entries:
+            entry = served.named(model)
+            if entry is None:
                 raise CatalogueError(f"alias {alias!r}: {model!r} is none of the served models")
-        return served
+            own[alias] = entry.id
+        return Catalogue(served.entries.values(), own, self.notes)
 
     def find(self, model: str) -> Entry:
         """Return the entry that an operator names, or raise CatalogueError."""
-        model = self.aliases.get(model, model)
-        if model not in self.entries:
-            hint = did_you_mean(model, self.entries) or "; `python -m models` lists them"
+        found = self.named(model)
+        if found is None:
+            hint = did_you_mean(model, self._ids) or "; `python -m models` lists them"
             raise CatalogueError(f"the catalogue has no model {model!r}{hint}")
-        return self.entries[model]
+        return found
 
 
 def load_catalogue(*files: Path) -> Catalogue:
@@ -93,7 +106,9 @@ def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalog
         return catalogue
     if not lora_folder.is_dir():
         raise CatalogueError(f"{lora_folder}: there is no such folder of LoRAs")
-    return Catalogue(_with_loras(entry, lora_folder / entry.id) for entry in catalogue.entries.values())
+    found = read_lora_folder(lora_folder, catalogue.named)
+    completed = (_with_loras(entry, found.loras[entry.id]) for entry in catalogue.entries.values())
+    return Catalogue(completed, notes=found.notes)
 
 
 def carried_models() -> tuple[str, ...]:
@@ -101,15 +116,7 @@ def carried_models() -> tuple[str, ...]:
     return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
 
 
-def _with_loras(entry: Entry, folder: Path) -> Entry:
-    """Add the safetensors files of a folder to the LoRAs that requests may name."""
-    found: dict[str, LoraSpec] = {}
-    for file in sorted(folder.glob("*.safetensors")):
-        if file.stem in entry.loras:
-            raise CatalogueError(f"{file}: the catalogue has a LoRA of this name already")
-        if not re.fullmatch(NAME_PATTERN, file.stem):
-            raise CatalogueError(f"{file}: a LoRA's name has lower-case letters, digits, '.', '_' and '-' only")
-        found[file.stem] = LoraSpec(source=Source(path=file.resolve()))
+def _with_loras(entry: Entry, found: Mapping[str, LoraSpec]) -> Entry:
     return entry.model_copy(update={"loras": {**entry.loras, **found}}) if found else entry
 
 

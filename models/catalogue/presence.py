@@ -16,6 +16,10 @@ from models.catalogue.sources import Source
 NOT_LOADED = {"safety_checker"}
 """Components that `models.weights.reading` does without, and so does not fetch."""
 
+WEIGHTS = (".safetensors", ".bin")
+WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor")
+"""In the names of classes that have only settings."""
+
 
 class Presence(StrEnum):
     HERE = "here"
@@ -70,6 +74,25 @@ def _is_stored(tag: str) -> bool:
     return True
 
 
+def missing_parts(folder: Path) -> list[str]:
+    """Return the components that a pipeline's index names and its folder lacks, or has without weights of any kind."""
+    wanted = _parts(folder / "model_index.json")
+    return [name for name, kind in wanted.items() if not _is_there(folder / name, kind)]
+
+
+def _is_there(folder: Path, kind: str) -> bool:
+    if any(name in kind for name in WEIGHTLESS):
+        return any(folder.glob("*.*"))
+    return any(any(folder.glob(f"*{ending}")) for ending in WEIGHTS)
+
+
+def _parts(index: Path) -> dict[str, str]:
+    """Return the name and the class of each component that is loaded."""
+    parts = json.loads(index.read_text(encoding="utf-8"))
+    named = {name: part for name, part in parts.items() if isinstance(part, list) and part[0] is not None}
+    return {name: str(part[1]) for name, part in named.items() if name not in NOT_LOADED}
+
+
 def _is_complete(folder: Path) -> bool:
     """Whether a snapshot, whose download may have been interrupted, has all that its index names.
 
@@ -78,9 +101,7 @@ def _is_complete(folder: Path) -> bool:
     index = folder / "model_index.json"
     if not index.is_file():
         return _has_weights(folder)
-    parts = json.loads(index.read_text(encoding="utf-8"))
-    wanted = {name for name, part in parts.items() if isinstance(part, list) and part[0] is not None} - NOT_LOADED
-    return all(_is_complete_part(folder / name) for name in wanted)
+    return all(_is_complete_part(folder / name) for name in _parts(index))
 
 
 def _is_complete_part(folder: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from core.errors import StartError
+from core.validation import did_you_mean
 from models.catalogue.addons import LoraSpec
 from models.catalogue.catalogue import Catalogue, carried_models, full_catalogue
 from models.catalogue.entry import Entry
@@ -26,7 +27,7 @@ def served_catalogue(settings: Settings) -> Catalogue:
 def story_entry(settings: Settings, served: Catalogue) -> Entry:
     """Return the model that generates stories which name none. Raises StartError."""
     name = settings.story_model
-    if name is not None and not _is_known(name, served):
+    if name is not None and served.named(name) is None:
         raise StartError(f"JUBAKO_STORY_MODEL: {name!r} is none of the served models (JUBAKO_MODELS)")
     entry = served.default if name is None else served.get(name)
     if settings.story_lora is not None and settings.story_lora not in entry.choosable_loras:
@@ -43,21 +44,22 @@ def _with_character(settings: Settings, served: Catalogue) -> Catalogue:
         source=Source(path=settings.lora_path.expanduser().absolute()), description="The character of the storyboards."
     )
     completed = storyteller.model_copy(update={"loras": {**storyteller.loras, CHARACTER: character}})
-    return Catalogue((completed if e is storyteller else e for e in served.entries.values()), settings.aliases)
+    entries = (completed if entry is storyteller else entry for entry in served.entries.values())
+    return Catalogue(entries, served.aliases, served.notes)
 
 
 def text2image_model(settings: Settings, served: Catalogue) -> str:
     """Return the id of the model that the microservice's addresses use."""
     for name in (settings.text2image_model, settings.model):
-        if name is not None and _is_known(name, served):
-            return served.get(name).id
+        if name is not None and (entry := served.named(name)) is not None:
+            return entry.id
     return served.default.id
 
 
 def ignored_model(settings: Settings, served: Catalogue) -> str | None:
-    """Return the value of MODEL when it is no served model, for a warning to the operator."""
+    """Return the value of MODEL when it is none of JUBAKO_MODELS, for a warning to the operator."""
     name = None if settings.text2image_model else settings.model
-    return None if name is None or _is_known(name, served) else name
+    return None if name is None or served.named(name) is not None else name
 
 
 def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:
@@ -69,14 +71,18 @@ def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:
 
 
 def _wanted(settings: Settings, catalogue: Catalogue) -> str | None:
-    """The id of the model that the microservice's variables name."""
-    named = {name: settings.aliases.get(name, name) for name in (settings.text2image_model, settings.model) if name}
-    if settings.text2image_model is not None:
-        return catalogue.find(named[settings.text2image_model]).id
-    if settings.model is not None and _is_known(named[settings.model], catalogue):
-        return catalogue.find(named[settings.model]).id
-    return None
+    """The id of the model that the microservice's variables name.
 
-
-def _is_known(name: str, catalogue: Catalogue) -> bool:
-    return name in catalogue.entries or name in catalogue.aliases
+    Other tools have a MODEL of their own, so beside JUBAKO_MODELS an unknown one is ignored. Raises StartError for all
+    other unknown names: what was asked for must not become the default.
+    """
+    given = {"TEXT2IMAGE_MODEL": settings.text2image_model, "MODEL": settings.model}
+    variable, name = next(((variable, name) for variable, name in given.items() if name is not None), ("", None))
+    if name is None:
+        return None
+    aliases = {alias.lower(): model for alias, model in settings.aliases.items()}
+    entry = catalogue.named(aliases.get(name.lower(), name))
+    if entry is None and (variable == "TEXT2IMAGE_MODEL" or "models" not in settings.model_fields_set):
+        hint = did_you_mean(name.lower(), [*catalogue.entries, *catalogue.aliases])
+        raise StartError(f"{variable}: the catalogue has no model {name!r}{hint}; JUBAKO_MODELS names what to serve")
+    return None if entry is None else entry.id

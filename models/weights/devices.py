@@ -9,13 +9,18 @@ from functools import cache
 import torch
 
 from core.errors import InvalidRequest
+from models.weights.drivers import unused_card
 
 
 def resolve_device(wanted: str) -> str:
-    """Turn `auto` into the first accelerator, or `cpu`, and number the others. Raises InvalidRequest for one that is
-    not there.
+    """Turn `auto` into the first accelerator, or `cpu`, and number the others.
+
+    Raises InvalidRequest for one that is not there, and where the driver is too old for torch to use the machine's
+    card: on the CPU, everything would be a hundred times slower.
     """
     there = available_devices()
+    if wanted != "cpu" and len(there) == 1 and (reason := unused_card(wanted)) is not None:
+        raise InvalidRequest("device", reason)
     if wanted == "auto":
         return there[1] if len(there) > 1 else "cpu"
     numbered = wanted if wanted == "cpu" or ":" in wanted else f"{wanted}:0"

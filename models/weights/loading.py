@@ -22,7 +22,7 @@ from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
 from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
-from models.weights.fetching import explained
+from models.weights.explanations import explained
 from models.weights.inpaint_unet import inpaint_unet
 from models.weights.loras import fuse
 from models.weights.memory import keep_offloaded, place, tune

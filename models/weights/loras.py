@@ -15,13 +15,15 @@ from diffusers.utils.peft_utils import delete_adapter_layers
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 
-from core.errors import LoadFailed
+from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.addons import LoraSpec
 from models.weights.build_lock import build_lock
-from models.weights.fetching import RETRY_S, local_path
-from models.weights.peft_files import peft_weights
+from models.weights.fetching import local_path
+from models.weights.lora_layouts import counted_layers, own_weights, unread_kind
 
 log = logging.getLogger("jubako.loading")
+
+MISFIT = "it was not made for this model, or the file is damaged"
 
 
 def lora_file(name: str, spec: LoraSpec) -> Path:
@@ -35,6 +37,8 @@ def lora_file(name: str, spec: LoraSpec) -> Path:
             tensors.keys()
     except LoadFailed as error:
         raise _failed(name, str(error)) from error
+    except LoadInterrupted as error:
+        raise LoadInterrupted(f"the LoRA {name!r} cannot be loaded: {error}", error.retry_after_s) from error
     except SafetensorError as error:
         raise _failed(name, "the file is damaged, or not in safetensors; get it again") from error
     return file
@@ -45,12 +49,12 @@ def _only_file(path: Path) -> Path:
         return path
     files = list(path.glob("*.safetensors"))
     if len(files) != 1:
-        raise LoadFailed(f"{len(files)} safetensors files are there; name one in the catalogue", RETRY_S)
+        raise LoadFailed(f"{len(files)} safetensors files are there; name one in the catalogue")
     return files[0]
 
 
 def _failed(name: str, reason: str) -> LoadFailed:
-    return LoadFailed(f"the LoRA {name!r} cannot be loaded: {reason}", RETRY_S)
+    return LoadFailed(f"the LoRA {name!r} cannot be loaded: {reason}")
 
 
 def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
@@ -72,28 +76,36 @@ def holds(layer: BaseTunerLayer, adapter: str) -> bool:
 def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> None:
     """Add the LoRA `name` to the pipeline's modules as a peft adapter that does not act; no other acts afterwards.
 
-    Raises LoadFailed when it was not made for this model, and torch.OutOfMemoryError; it is then not in the modules.
+    Raises LoadFailed when it was not made for this model, or only a part of it fits, and torch.OutOfMemoryError; it is
+    then not in the modules.
     """
     dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
     try:
-        with build_lock:
-            if (weights := peft_weights(file, lora_modules(pipeline))) is not None:
-                pipeline.load_lora_weights(weights, adapter_name=adapter)
-            else:
-                pipeline.load_lora_weights(
-                    file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True
-                )
-        _check_and_cast(pipeline, adapter, dtypes)
+        with build_lock, counted_layers(pipeline) as layers_of_file:
+            _load(pipeline, file, adapter)
+        fitting = _check_and_cast(pipeline, adapter, dtypes)
     except torch.OutOfMemoryError:
         eject(pipeline, adapter)
         raise
     except Exception as error:
         log.exception("the LoRA %s cannot be injected", name)
         eject(pipeline, adapter)
-        raise _failed(name, "it was not made for this model, or the file is damaged") from error
+        kind = unread_kind(file)
+        reason = f"it is {kind}, a kind of file that is not read" if kind else MISFIT
+        raise _failed(name, reason) from error
+    if fitting < layers_of_file():
+        eject(pipeline, adapter)
+        raise _failed(name, f"only {fitting} of its {layers_of_file()} layers fit; it was not made for this model")
     # Diffusers has made it the one that acts.
     for module in lora_modules(pipeline).values():
         _deactivate(module)
+
+
+def _load(pipeline: DiffusionPipeline, file: Path, adapter: str) -> None:
+    if (weights := own_weights(file, lora_modules(pipeline))) is not None:
+        pipeline.load_lora_weights(weights, adapter_name=adapter)
+    else:
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
 
 
 def _deactivate(module: torch.nn.Module) -> None:
@@ -101,19 +113,23 @@ def _deactivate(module: torch.nn.Module) -> None:
         layer.set_adapter([])
 
 
-def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Diffusers ignores a LoRA none of whose layers it knows, and keeps the dtype of the file."""
-    found = False
+def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[str, torch.dtype]) -> int:
+    """Return how many layers were changed. Diffusers ignores those that it does not know, and keeps the file's dtype.
+
+    Raises ValueError if there are none.
+    """
+    fitting = 0
     for component, module in lora_modules(pipeline).items():
         for layer in peft_layers(module):
-            for path, weight in layer.named_parameters():
-                if adapter in path.split("."):
-                    if weight.is_meta:
-                        raise ValueError(f"{path} has no weights in the file")
-                    weight.data = weight.data.to(dtypes[component])
-                    found = True
-    if not found:
+            weights = [(path, weight) for path, weight in layer.named_parameters() if adapter in path.split(".")]
+            for path, weight in weights:
+                if weight.is_meta:
+                    raise ValueError(f"{path} has no weights in the file")
+                weight.data = weight.data.to(dtypes[component])
+            fitting += bool(weights)
+    if not fitting:
         raise ValueError("no layer of the file is one of this model")
+    return fitting
 
 
 def eject(pipeline: DiffusionPipeline, adapter: str) -> None:

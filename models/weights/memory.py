@@ -17,7 +17,6 @@ from diffusers import DiffusionPipeline
 from core.errors import LoadFailed
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory, Quantization
-from models.weights.fetching import RETRY_S
 
 COMPILED_GRAPHS = 64
 """Batch buckets times sizes that are compiled before torch gives up and runs uncompiled; its own limit is 8."""
@@ -33,7 +32,7 @@ def quantization_options(memory: Memory, folder: Path, dtype: torch.dtype) -> di
         return {}
     index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
     if missing := [name for name in quantization.components if name not in index]:
-        raise LoadFailed(f"memory.quantization.components: the pipeline has no {', '.join(missing)}", RETRY_S)
+        raise LoadFailed(f"memory.quantization.components: the pipeline has no {', '.join(missing)}")
     configs = {name: _config(quantization, index[name][0], dtype) for name in quantization.components}
     return {"quantization_config": diffusers.PipelineQuantizationConfig(quant_mapping=configs)}
 
@@ -55,7 +54,7 @@ def _config(quantization: Quantization, library: str, dtype: torch.dtype) -> Any
 def need_package(name: str) -> None:
     """Raise LoadFailed unless a package of the extra `quantization` is installed."""
     if importlib.util.find_spec(name) is None:
-        raise LoadFailed(f"{name} is not installed; pip install '.[quantization]' brings it", RETRY_S)
+        raise LoadFailed(f"{name} is not installed; pip install '.[quantization]' brings it")
 
 
 def place(pipeline: DiffusionPipeline, memory: Memory, device: str) -> None:
@@ -86,7 +85,7 @@ def _set_attention(denoiser: Any, backend: str) -> None:
     try:
         denoiser.set_attention_backend(backend)
     except (ImportError, RuntimeError, ValueError) as error:
-        raise LoadFailed(f"memory.attention: {backend} cannot be used here: {error}", RETRY_S) from error
+        raise LoadFailed(f"memory.attention: {backend} cannot be used here: {error}") from error
 
 
 def keep_offloaded(pipelines: Mapping[Any, DiffusionPipeline]) -> None:

@@ -17,8 +17,10 @@ from core.errors import LoadFailed
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
+from models.catalogue.presence import missing_parts
 from models.catalogue.sources import Source
-from models.weights.fetching import RETRY_S, local_path, pipeline_path, refuse_pickles
+from models.weights.explanations import explained
+from models.weights.fetching import local_path, pipeline_path, refuse_pickles
 from models.weights.memory import need_package, quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
@@ -45,9 +47,18 @@ def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
     if not allow_pickle:
         refuse_pickles(weights)
     if weights.is_dir() and not (weights / "model_index.json").is_file():
-        raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout", RETRY_S)
+        raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout")
+    _check_parts(entry, weights)
     config = None if entry.config is None else _fetch_config(entry, entry.config, pipeline_class, options)
     return Files(weights, config)
+
+
+def _check_parts(entry: Entry, weights: Path) -> None:
+    """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways."""
+    with explained(entry.source):
+        missing = missing_parts(weights) if weights.is_dir() else []
+    if missing:
+        raise LoadFailed(f"{entry.source} lacks its {', '.join(missing)}; get the whole repository or folder again")
 
 
 def _fetch_config(entry: Entry, config: Source, pipeline_class: Any, options: dict[str, Any]) -> Path:

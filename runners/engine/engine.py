@@ -29,7 +29,7 @@ from core.request import GenerationRequest, Lora
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting
-from runners.engine.executor import TOO_LARGE, Executor, Pass
+from runners.engine.executor import TOO_LARGE, Executor, FailedPass, Pass
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.module_calls import ModuleCall
@@ -63,7 +63,9 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._loras.applied, model.device, model.batch_buckets)
+        self._executor = Executor(
+            self._on_pass, self._on_failed_pass, self._loras.applied, model.device, model.batch_buckets
+        )
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
@@ -77,13 +79,15 @@ class Engine:
 
     # Called from any thread.
 
-    def submit(self, request: GenerationRequest, accepted_at_s: float | None = None) -> Ticket:
+    def submit(self, request: GenerationRequest, accepted_at_s: float | None = None, hint: str | None = None) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        `accepted_at_s`, by the engine's clock, is when a request that has waited elsewhere was accepted: its deadline
-        counts from then. Raises Busy when `max_queue` requests are waiting already.
+        `hint` is what its caller should know when it starts. `accepted_at_s`, by the engine's clock, is when a request
+        that has waited elsewhere was accepted: its deadline counts from then. Raises Busy when `max_queue` requests are
+        waiting already.
         """
-        ticket = Ticket(request, self._ticks, self._clock() if accepted_at_s is None else accepted_at_s, self._wake)
+        accepted_at_s = self._clock() if accepted_at_s is None else accepted_at_s
+        ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, hint)
         if self._closing:
             raise Busy(f"{self._model.id} is shutting down")
         if not self._places.acquire(blocking=False):
@@ -160,7 +164,7 @@ class Engine:
             ticket = self._waiting.pop()
             self._notify(self._observer.on_queue, len(self._waiting))
             self._running[ticket] = RunningRequest(self._clock())
-            ticket.emit(events.Started(self._running[ticket].started_at_s - ticket.accepted_at_s))
+            ticket.emit(events.Started(self._running[ticket].started_at_s - ticket.accepted_at_s, ticket.hint))
             for index in range(ticket.request.num_images):
                 self._start(ticket, index)
         for position, ticket in enumerate(self._waiting, start=1):
@@ -256,6 +260,9 @@ class Engine:
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
         self._notify(self._observer.on_pass, forward)
+
+    def _on_failed_pass(self, failed: FailedPass) -> None:
+        self._notify(self._observer.on_failed_pass, failed)
 
     def _report(self, ticket: Ticket, request: RunningRequest, outcome: str) -> None:
         self._places.release()

@@ -7,6 +7,7 @@ only the culprit is left to fail.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
@@ -21,7 +22,7 @@ from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.catalogue.families import Part
 from models.weights.devices import free_memory
 from runners.engine.buckets import filled
-from runners.engine.loras.hooks import Adapter
+from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
 from runners.engine.module_calls import ModuleCall
@@ -47,6 +48,18 @@ class Pass:
     seconds: float
 
 
+ERROR, OUT_OF_MEMORY = FAILURES = ("error", "out_of_memory")
+
+
+@dataclass(frozen=True)
+class FailedPass:
+    """A forward pass of several calls that failed, so that they were run again in smaller pieces."""
+
+    part: Part
+    cause: str
+    """One of FAILURES."""
+
+
 Outcome = Any | JubakoError
 """A call's output, or why it has none."""
 
@@ -57,6 +70,7 @@ class Executor:
     def __init__(
         self,
         on_pass: Callable[[Pass], None],
+        on_failed_pass: Callable[[FailedPass], None],
         applied: Callable[[str, torch.nn.Module, Sequence[Adapter]], AbstractContextManager[None]],
         device: torch.device,
         buckets: Sequence[int] = (),
@@ -66,6 +80,8 @@ class Executor:
         for, none if it is not.
         """
         self._on_pass = on_pass
+        self._on_failed_pass = on_failed_pass
+        self._logged: set[Hashable] = set()
         self._applied = applied
         self._device = device
         self._buckets = buckets
@@ -103,15 +119,28 @@ class Executor:
             return self._forward(calls)
         except torch.OutOfMemoryError:
             out_of_memory = True
-        except Exception:
+        except NotBySample:
+            # Expected of some modules, once for each of their LoRAs.
+            pass
+        except Exception as error:
             end_if_lost(self._device)
             if len(calls) == 1:
                 log.exception("a call of %s failed", calls[0].operation.part.component)
                 return [GenerationFailed("the model failed")]
+            self._report_failure(calls[0].operation.part, error)
         # Only here has the failed pass let go of its tensors: a traceback keeps all of its frames alive.
         if out_of_memory:
             return self._run_halves(calls)
         return [outcome for call in calls for outcome in self._run([call])]
+
+    def _report_failure(self, part: Part, error: Exception) -> None:
+        """Count a merged pass that failed, and log it unless the same has failed before: every step would repeat it."""
+        self._on_failed_pass(FailedPass(part, ERROR))
+        cause = (part, type(error), *traceback.extract_tb(error.__traceback__)[-1][:2])
+        if cause not in self._logged:
+            self._logged.add(cause)
+            said = "calls of %s cannot share a pass; they run one by one, which is slower"
+            log.error(said, part.component, exc_info=error)
 
     def _run_halves(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         self._memo.clear()
@@ -119,6 +148,7 @@ class Executor:
         part = calls[0].operation.part
         if len(calls) == 1:
             return [OutOfMemory(TOO_LARGE)]
+        self._on_failed_pass(FailedPass(part, OUT_OF_MEMORY))
         half = len(calls) // 2
         self.token_limits[part] = max(1, sum(call.tokens for call in calls[:half]))
         log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])

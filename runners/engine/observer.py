@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.request import Task
-from runners.engine.executor import Pass
+from runners.engine.executor import FailedPass, Pass
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,14 @@ class Report:
 
 
 class EngineObserver:
-    """Called on the engine's thread after every forward pass, every change of the waiting line and every ended
-    request; this one does nothing.
+    """Called on the engine's thread after every forward pass, done or failed, every change of the waiting line and
+    every ended request; this one does nothing.
     """
 
     def on_pass(self, forward: Pass) -> None:
+        pass
+
+    def on_failed_pass(self, failed: FailedPass) -> None:
         pass
 
     def on_queue(self, length: int) -> None:

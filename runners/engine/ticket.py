@@ -15,9 +15,15 @@ class Ticket:
     """Made on the caller's event loop; all but `cancel` and `events` belongs to the engine's thread."""
 
     def __init__(
-        self, request: GenerationRequest, accepted_tick: int, accepted_at_s: float, wake: Callable[[], None]
+        self,
+        request: GenerationRequest,
+        accepted_tick: int,
+        accepted_at_s: float,
+        wake: Callable[[], None],
+        hint: str | None = None,
     ) -> None:
         self.request = request
+        self.hint = hint
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
         self.accepted_at_s = accepted_at_s
         self.deadline = Deadline(request.deadline_s, accepted_at_s)

@@ -16,7 +16,6 @@ from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Failed, Loading
 from core.request import GenerationRequest
-from core.wording import without_folders
 from models.catalogue.entry import Entry
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from runners.engine.observer import EngineObserver
@@ -66,7 +65,7 @@ class Host:
             yield Failed.of(error)
 
     async def _until_ready(self, deadline: Deadline) -> AsyncGenerator[Loading, None]:
-        """Yield progress until the model can generate. Raises Busy, LoadFailed or DeadlineExceeded."""
+        """Yield progress until the model can generate. Raises Busy, LoadFailed, LoadInterrupted or DeadlineExceeded."""
         life = self._life
         if life.ready:
             return
@@ -106,12 +105,14 @@ class Host:
     def state(self) -> RunnerState:
         """Report the model's state, device and load."""
         life = self._life
+        failure = life.load_failed() if life.state is ModelState.FAILED else None
         engine, model = (life.running.engine, life.running.model) if life.running else (None, None)
         return RunnerState(
             model=self._entry.id,
             state=life.state,
             progress=round(life.progress, 3),
-            error=without_folders(life.failure) if life.state is ModelState.FAILED else None,
+            error=failure and failure.message,
+            retry_after_s=failure and failure.retry_after_s,
             device=str(model.device) if model else self._wanted_device(),
             wanted_device=self._wanted_device(),
             dtype=model and model.dtype,

@@ -9,7 +9,7 @@ from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from core.errors import JubakoError, LoadFailed
+from core.errors import JubakoError, LoadFailed, LoadInterrupted
 from models.catalogue.entry import Entry
 from models.weights.devices import free_memory, resolve_device
 from models.weights.loading import load
@@ -27,7 +27,7 @@ log = logging.getLogger("jubako.loading")
 
 WARMING_UP = 0.95
 """The progress at which all weights are loaded and the warm-up begins."""
-UNEXPLAINED = "the model cannot be loaded; the cause is in the server's log"
+UNEXPLAINED = LoadFailed("the model cannot be loaded; the cause is in the server's log")
 
 
 class Lifecycle:
@@ -47,7 +47,7 @@ class Lifecycle:
         """Where the model is, or will be, by the operator's name of it."""
         self.state = ModelState.UNLOADED
         self.progress = 0.0
-        self.failure = ""
+        self.failure: LoadFailed | LoadInterrupted = UNEXPLAINED
         """Why the last load failed."""
         self.running: RunningModel | None = None
         self.last_used_s = time.monotonic()
@@ -84,15 +84,21 @@ class Lifecycle:
             self._update_may_free()
 
     def change_to_ready(self) -> asyncio.Task[None]:
-        """Return the change that a request has to wait for. Raises LoadFailed while it is too early to retry."""
+        """Return the change that a request has to wait for. Raises why the last one failed while it is too early for
+        another: LoadFailed or LoadInterrupted.
+        """
         if self._change is not None and not self._change.done():
             return self._change
         if self.state is ModelState.FAILED and time.monotonic() < self._try_again_at_s:
             raise self.load_failed()
         return self.load()
 
-    def load_failed(self) -> LoadFailed:
-        return LoadFailed(self.failure, max(1, round(self._try_again_at_s - time.monotonic())))
+    def load_failed(self) -> LoadFailed | LoadInterrupted:
+        """Return why the last load failed."""
+        if self.failure.retry_after_s is None:
+            return LoadFailed(str(self.failure))
+        left_s = self._try_again_at_s - time.monotonic()
+        return LoadInterrupted(str(self.failure), max(1, round(left_s)))
 
     def load(self, device: str | None = None) -> asyncio.Task[None]:
         """Start loading the model, or moving it to another device once its running requests are done.
@@ -135,7 +141,7 @@ class Lifecycle:
             if self.running is not None and str(self.running.model.device) == resolve_device(self.device):
                 return
             self.state, self.progress = ModelState.LOADING, 0.0
-            failure: str | None = UNEXPLAINED
+            failure: LoadFailed | LoadInterrupted | None = UNEXPLAINED
             try:
                 await self._free()
                 failure = await self._try_to_load()
@@ -145,7 +151,7 @@ class Lifecycle:
                     self.failure, self._try_again_at_s = failure, time.monotonic() + self._retry_pause_s
                     self.state = ModelState.FAILED
 
-    async def _try_to_load(self) -> str | None:
+    async def _try_to_load(self) -> LoadFailed | LoadInterrupted | None:
         """Return why it failed, or None."""
         failure = await self._read_and_warm_up()
         if failure is not None:
@@ -153,7 +159,7 @@ class Lifecycle:
             await self._give_memory_back()
         return failure
 
-    async def _read_and_warm_up(self) -> str | None:
+    async def _read_and_warm_up(self) -> LoadFailed | LoadInterrupted | None:
         entry, options = self._entry, self._options
         progress = ProgressLog(entry.id, self._set_progress)
         try:
@@ -172,7 +178,7 @@ class Lifecycle:
                 await warm_up(model, warmup_request(entry, device), self._limits)
             self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
         except JubakoError as error:
-            return str(error)
+            return _without_traces(error)
         except Exception:
             log.exception("%s cannot be loaded", entry.id)
             return UNEXPLAINED
@@ -222,3 +228,10 @@ class Lifecycle:
             # The next load finds out whether there is enough.
             log.exception("the memory of %s cannot be released", self._entry.id)
             end_if_lost(resolve_device(self.device))
+
+
+def _without_traces(error: JubakoError) -> LoadFailed | LoadInterrupted:
+    """Return why a load failed, as requests are answered. The error itself keeps alive all that was loaded."""
+    if error.retry_after_s is None:
+        return LoadFailed(str(error))
+    return LoadInterrupted(str(error), error.retry_after_s)

@@ -9,7 +9,7 @@ import psutil
 from prometheus_client import Counter, Gauge, Histogram
 
 from models.catalogue.families import Stage
-from runners.engine.executor import Pass
+from runners.engine.executor import FAILURES, FailedPass, Pass
 from runners.engine.observer import EngineObserver, Report
 from runners.state import ModelState, RunnerState
 
@@ -29,6 +29,11 @@ BATCH_SIZE = Histogram(
     "Calls that shared a forward pass",
     labelnames=["model", "part"],
     buckets=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+FAILED_PASSES = Counter(
+    "jubako_failed_passes_total",
+    "Forward passes of several calls that failed, so that the calls ran in smaller pieces",
+    labelnames=["model", "cause"],
 )
 STEP_SECONDS = Histogram("jubako_step_seconds", "Time of one denoiser pass", labelnames=["model"], buckets=_SECONDS)
 MEMORY = Gauge(
@@ -57,11 +62,17 @@ async def watch(model: str, state: Callable[[], RunnerState]) -> None:
 class MetricsObserver(EngineObserver):
     def __init__(self, model: str) -> None:
         self._model = model
+        for cause in FAILURES:
+            # Alerts must see it at 0.
+            FAILED_PASSES.labels(model=model, cause=cause)
 
     def on_pass(self, forward: Pass) -> None:
         BATCH_SIZE.labels(model=self._model, part=forward.part.component).observe(forward.calls)
         if forward.part.stage is Stage.DENOISE:
             STEP_SECONDS.labels(model=self._model).observe(forward.seconds)
+
+    def on_failed_pass(self, failed: FailedPass) -> None:
+        FAILED_PASSES.labels(model=self._model, cause=failed.cause).inc()
 
     def on_queue(self, length: int) -> None:
         QUEUE_LENGTH.labels(model=self._model).set(length)

@@ -8,6 +8,7 @@ from core.events import Event
 from core.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
+from models.weights.prompts import PromptLimits
 from processes.threads import in_thread
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
@@ -23,6 +24,7 @@ class RunningModel:
     ) -> None:
         self.model = model
         self.engine = Engine(model, limits, observer)
+        self._prompts = PromptLimits(model)
         self._preparations = Preparations(self.engine.prepare, places)
         self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
 
@@ -31,11 +33,16 @@ class RunningModel:
 
         Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled when the model is unloaded meanwhile.
         """
+        hint = await self._hint(request)
         if request.method is Method.TOKEN_OPT:
             assert self._token_opt is not None, "requests are checked against the catalogue"
-            return self._token_opt.events(request, accepted_at_s)
+            return self._token_opt.events(request, accepted_at_s, hint)
         await self._preparations.wait(request, accepted_at_s)
-        return self.engine.submit(request, accepted_at_s).events()
+        return self.engine.submit(request, accepted_at_s, hint).events()
+
+    async def _hint(self, request: GenerationRequest) -> str | None:
+        """Return what the model will ignore of the request's prompts."""
+        return await in_thread(lambda: self._prompts.hint(request)) if self._prompts.may_cut(request) else None
 
     async def close(self) -> None:
         """Cancel whatever is unfinished; return once nothing computes any more."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
-
 from PIL import Image
 
 from core.draft import Draft
+from core.errors import LoadFailed
 from core.events import Failed
 from core.request import GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
@@ -14,8 +13,6 @@ from models.catalogue.entry import Entry
 from models.catalogue.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-
-log = logging.getLogger("jubako.loading")
 
 STEPS = 2
 CHEAP_GIB = 1.0
@@ -49,11 +46,14 @@ def warmup_request(entry: Entry, device: str) -> GenerationRequest:
 
 
 async def warm_up(model: LoadedModel, request: GenerationRequest, limits: EngineLimits) -> None:
-    """Generate a request with an engine of its own, which no metrics count. A failure is only logged."""
+    """Generate a request with an engine of its own, which no metrics count.
+
+    Raises LoadFailed, since a model that fails at this would fail at every request.
+    """
     engine = Engine(model, limits)
     try:
         async for event in engine.submit(request).events():
             if isinstance(event, Failed):
-                log.warning("the warm-up of %s failed: %s", model.id, event.message)
+                raise LoadFailed(f"{model.id} is loaded, but its first image failed: {event.message}")
     finally:
         engine.close()

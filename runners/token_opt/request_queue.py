@@ -40,7 +40,9 @@ class TokenOptQueue:
     def _optimiser(self) -> LatentOptimiser:
         return LatentOptimiser.of(self._model, self._spec)
 
-    async def events(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, request: GenerationRequest, accepted_at_s: float, hint: str | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator stops it after the current iteration."""
         if self._waiting > self._max_queue:
             yield Failed.of(Busy(f"{self._waiting} token optimisations are waiting; try again later"))
@@ -50,7 +52,7 @@ class TokenOptQueue:
             if self._turn.locked():
                 yield Queued(self._waiting - 1)
             async with self._turn:
-                yield Started(time.monotonic() - accepted_at_s)
+                yield Started(time.monotonic() - accepted_at_s, hint)
                 if self._closed:
                     yield Failed.of(Cancelled(STOPPED))
                     return

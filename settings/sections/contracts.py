@@ -17,7 +17,8 @@ class ContractOptions(BaseModel):
         default=None,
         validation_alias="MODEL",
         description="The same, for containers that are started as that server's document says. Other tools use this "
-        "name too, so a value that is no served model is ignored, with a warning.",
+        "name too, so beside JUBAKO_MODELS a value that is no served model is ignored, with a warning; alone, it stops "
+        "the start.",
     )
     tokenopt_enable_gpu: bool = Field(
         default=False,

@@ -69,7 +69,8 @@ class ModelOptions(BaseModel):
     )
     lora_folder: Path | None = Field(
         default=None,
-        description="A folder of your own LoRAs, read at startup: FOLDER/<model id>/<name>.safetensors.",
+        description="A folder of your own LoRAs, read at startup: FOLDER/<model id>/<name>.safetensors. "
+        "What cannot be used is skipped, with a warning.",
     )
 
     @field_validator("aliases", mode="before")

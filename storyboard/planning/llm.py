@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.client import INTERNAL_SERVER_ERROR, TOO_MANY_REQUESTS
 from typing import Any
 
 import openai
@@ -19,6 +20,8 @@ from storyboard.scenes import Plan, PlanRequest
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_RETRIES = 1
 """By the client itself, when an endpoint is away or busy; within the time for one answer."""
+RETRY_S = 5
+"""When to try again while an endpoint is away or busy."""
 OPTIONAL = ("temperature", "seed", "response_format")
 """What some endpoints and models refuse, and stories can be planned without."""
 
@@ -90,12 +93,13 @@ class LanguageModelPlanner:
             yield
         except (TimeoutError, openai.APITimeoutError) as error:
             limit_s = self._options.llm_timeout_s
-            raise PlanningFailed(f"the language model did not answer within {limit_s:g} s") from error
+            raise PlanningFailed(f"the language model did not answer within {limit_s:g} s", RETRY_S) from error
         except openai.APIConnectionError as error:
-            raise PlanningFailed("the language model's endpoint cannot be reached") from error
+            raise PlanningFailed("the language model's endpoint cannot be reached", RETRY_S) from error
         except openai.APIStatusError as error:
             log.warning("the language model's endpoint answers %d", error.status_code)
-            raise PlanningFailed(self._refusal(error.status_code)) from error
+            passing = error.status_code == TOO_MANY_REQUESTS or error.status_code >= INTERNAL_SERVER_ERROR
+            raise PlanningFailed(self._refusal(error.status_code), RETRY_S if passing else None) from error
         except openai.OpenAIError as error:
             raise PlanningFailed("the language model's endpoint does not answer with a chat completion") from error
 

@@ -41,7 +41,7 @@ class ScorerClient:
     async def compare(self, source: Source, pair: Pair) -> float:
         """Return the cosine of a pair by a CLIP, -1 to 1.
 
-        Raises Busy when the scorer does not answer; LoadFailed, which is one, says what the operator can do.
+        Raises Busy when the scorer does not answer, and LoadFailed, which says what the operator can do.
         """
         async with self._loading:
             if source not in self._loaded:
@@ -58,13 +58,13 @@ class ScorerClient:
         """Loading takes longer than any comparison, so none has to wait for it within its own time."""
         failed_at_s, reason = self._refused.get(source, (float("-inf"), ""))
         if time.monotonic() - failed_at_s < RETRY_S:
-            raise LoadFailed(reason, RETRY_S)
+            raise LoadFailed(reason)
         body = json.dumps({"source": source.model_dump(mode="json")}).encode()
         answer: dict[str, str] = await self._ask("load", body, _JSON, LOAD_TIMEOUT_S)
         if "refused" in answer:
             reason = f"frames cannot be compared with their prompts: {answer['refused']}"
             self._refused[source] = (time.monotonic(), reason)
-            raise LoadFailed(reason, RETRY_S)
+            raise LoadFailed(reason)
         self._loaded.add(source)
 
     async def _ask(self, api: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> Any:

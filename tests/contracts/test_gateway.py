@@ -20,6 +20,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from websockets.sync.client import connect
 
 from tests.support.metadata import read_comment, read_parameters
 from tests.support.pickles import PICKLE, Attack
@@ -124,6 +125,34 @@ class TestTextToImage:
         assert "x-jubako-hint" not in known.headers
         assert "zebra" in unknown.headers["x-jubako-hint"]
         assert opened(unknown).size == (64, 64)
+
+    def test_every_contract_says_what_of_a_prompt_is_ignored(self, http: httpx.Client, server: str) -> None:
+        """The tiny model reads 22 tokens, and knows five words."""
+        asked = {"prompt": "zebra " + "a red apple " * 30, "seed": 7}
+        said: list[Any] = [http.post("/text_to_image", json=asked).headers["x-jubako-hint"]]
+        streamed = parse_events(http.post("/stream", json=asked).text)
+        said.append(next(event.data["hint"] for event in streamed if event.name == "started"))
+        generated = http.post("/v1/images/generations", json=asked)
+        said += [generated.headers["x-jubako-hint"], generated.json()["hint"]]
+        lines = http.post("/v1/images/generations", json={**asked, "stream": True}).text.splitlines()
+        said.append(json.loads([line for line in lines if line.startswith("data: ")][-1][6:])["hint"])
+        with connect(f"{server.replace('http', 'ws')}/v1/images/stream", max_size=None) as socket:
+            socket.send(json.dumps(asked))
+            said.append(next(event["hint"] for event in map(json.loads, socket) if event["type"] == "started"))
+        files = {"input_image": png(photo()), "mask_image": png(half_mask())}
+        inpainted = http.post("/generate-inpainting", data=asked, files=files)
+        said += [inpainted.headers["x-jubako-hint"], inpainted.json()["hint"]]
+        job = http.post("/api/tiny/t2i", json={**asked, "num_inference_steps": 2}).json()["session_id"]
+        wait_for(lambda: http.get(f"/api/{job}/status").json()["status"] == "completed")
+        said.append(http.get(f"/api/{job}/status").json()["hint"])
+        assert http.post("/pipeline/run", json={"prompt": asked["prompt"]}).status_code == 200
+        wait_for(lambda: http.get("/pipeline/status").json()["completed"])
+        for hint in said:
+            assert "unknown words: zebra" in hint
+            assert "; prompt is too long: the model reads 22 tokens of it, and ignored: " in hint
+        # Its model is another, and knows any word.
+        for path in ("/pipeline/status", "/pipeline/image"):
+            assert http.get(path).headers["x-jubako-hint"].startswith("prompt is too long: the model reads 22 tokens")
 
     def test_callers_at_the_same_time_get_the_pictures_they_would_get_alone(self, http: httpx.Client) -> None:
         asked = [{"prompt": "a red apple", "seed": seed, "num_inference_steps": 3 + seed} for seed in range(6)]
@@ -510,6 +539,7 @@ class TestStatus:
             'jubako_images_total{model="tiny",task="text-to-image"}',
             'jubako_batch_size_count{model="tiny",part="unet"}',
             'jubako_step_seconds_count{model="tiny"}',
+            'jubako_failed_passes_total{cause="error",model="tiny"}',
             'jubako_queue_seconds_count{model="tiny"}',
             'jubako_queue_length{model="tiny"}',
         ],

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
+from prometheus_client import REGISTRY
 
 from core.errors import Busy
 from core.events import Failed, Picture, Preview, Queued, Started, Step
 from core.request import Priority
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
+from runners.host.metrics import MetricsObserver
 from tests.support.drawing import (
     SIZE_PX,
     draw,
@@ -197,6 +199,26 @@ async def test_a_failing_request_fails_alone(tiny_model: LoadedModel) -> None:
         assert largest_difference(pictures(events)[0].image, draw_plain(tiny_model, each)) <= 1
 
 
+async def test_passes_that_cannot_be_shared_are_logged_once_and_counted(
+    tiny_model: LoadedModel, caplog: pytest.LogCaptureFixture
+) -> None:
+    def alone(real: Any, sample: torch.Tensor, **others: Any) -> Any:
+        if sample.shape[0] > 2:
+            raise ValueError(f"{len(sample)} samples")
+        return real(sample, **others)
+
+    with denoiser(tiny_model, alone), running(tiny_model) as (engine, recorder):
+        results = await draw_together(engine, [request(seed=seed) for seed in range(3)])
+        observer = MetricsObserver("unshared")
+        observer.on_failed_pass(recorder.failed[0])
+    assert all(pictures(events) for events in results)
+    assert len(recorder.failed) == request().num_inference_steps
+    assert {(failed.part.component, failed.cause) for failed in recorder.failed} == {("unet", "error")}
+    assert caplog.text.count("calls of unet cannot share a pass") == 1
+    labels = {"model": "unshared", "cause": "error"}
+    assert REGISTRY.get_sample_value("jubako_failed_passes_total", labels) == 1
+
+
 async def test_out_of_memory_halves_the_batch(tiny_model: LoadedModel) -> None:
     def small_device(real: Any, sample: torch.Tensor, **others: Any) -> Any:
         if sample.shape[0] > 4:
@@ -207,6 +229,7 @@ async def test_out_of_memory_halves_the_batch(tiny_model: LoadedModel) -> None:
         results = await draw_together(engine, [request(seed=seed) for seed in range(8)])
     assert all(len(pictures(events)) == 1 for events in results)
     assert max(recorder.batch_sizes("unet")) == 2
+    assert {failed.cause for failed in recorder.failed} == {"out_of_memory"}
 
 
 async def test_a_picture_too_large_for_memory_fails_alone(tiny_model: LoadedModel) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
 from core.events import Failed, Loading, Picture, Step
 from models.catalogue.entry import Entry
@@ -85,7 +85,7 @@ async def test_a_failed_load_says_why_and_is_tried_again_after_a_pause(tmp_path:
         for _ in range(2):
             failed = (await drawn(host))[-1]
             assert isinstance(failed, Failed)
-            assert (failed.code, failed.retry_after_s) == ("load_failed", 1)
+            assert (failed.code, failed.retry_after_s) == ("load_failed", None)
             assert failed.message == "there is no .../later"
         assert host.state().state == "failed"
         assert host.state().error == "there is no .../later"
@@ -109,6 +109,23 @@ async def test_a_model_too_large_for_the_device_fails_and_the_process_lives(
             failed = (await drawn(host))[-1]
         assert isinstance(failed, Failed)
         assert "does not fit into the memory of cpu" in failed.message
+        assert pictures(await drawn(host))
+
+
+async def test_a_model_whose_warm_up_fails_is_not_ready(entry: Entry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with an attention kernel that the card does not have."""
+
+    def broken(*_args: Any, **_options: Any) -> None:
+        raise RuntimeError("no kernel image is available")
+
+    async with hosting(entry, retry_pause_s=0.0) as host:
+        with monkeypatch.context() as patched:
+            patched.setattr(UNet2DConditionModel, "forward", broken)
+            await host.load()
+            assert host.state().state == "failed"
+            assert host.state().error == "tiny is loaded, but its first image failed: the model failed"
+            failure = host._life.failure
+            assert (failure.__traceback__, failure.__cause__, failure.__context__) == (None, None, None), "it is freed"
         assert pictures(await drawn(host))
 
 

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.support.object_store import ObjectStore, object_store
@@ -39,8 +41,24 @@ def server(catalogue: Path) -> Iterator[Replica]:
     """By itself, with the embedded ledger and a folder; each test leaves it serving."""
     folder = catalogue.parent
     files = {"JUBAKO_JOBS_FILE": str(folder / "jobs.sqlite"), "JUBAKO_STORAGE": str(folder / "files")}
-    with replica(catalogue, JUBAKO_MODELS="tiny,tiny-xl", **files, **SLOWED) as server:
+    # The path of a socket must be short.
+    with (
+        TemporaryDirectory(prefix="j") as temporary,
+        replica(catalogue, JUBAKO_MODELS="tiny,tiny-xl", TMPDIR=temporary, **files, **SLOWED) as server,
+    ):
         yield server
+        # Here, since no test could use it afterwards.
+        _assert_ends_without_its_supervisor(server)
+
+
+def _assert_ends_without_its_supervisor(server: Replica) -> None:
+    others = psutil.Process(server.pid).children(recursive=True)
+    server.ask_to_stop(signal.SIGKILL)
+    assert psutil.wait_procs(others, timeout=60)[1] == []
+
+
+def sockets_of(server: Replica) -> set[Path]:
+    return set(Path(server.environment["TMPDIR"]).glob("bentoml-uds-*"))
 
 
 @dataclass(frozen=True)
@@ -105,8 +123,11 @@ def test_a_killed_and_restarted_server_finishes_its_jobs(server: Replica) -> Non
     assert started["status"] == "success"
     story = submit_story(server)
     wait_for(lambda: server.status(ids[0])["progress"] > 10 and server.status(story)["progress"] > 0)
+    left = sockets_of(server)
     server.kill()
     server.start()
+    assert len(sockets_of(server)) == len(left) == 1
+    assert left.isdisjoint(sockets_of(server))
     done = assert_done(server, ids)
     assert max(body["attempts"] for body in done) == 2
     wait_for(lambda: not server.get("/pipeline/status").json()["running"])

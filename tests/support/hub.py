@@ -12,17 +12,37 @@ REFUSALS: Mapping[str, tuple[int, str]] = {
     "gone": (404, "RepoNotFound"),
     "private": (401, "RepoNotFound"),
     "old": (404, "RevisionNotFound"),
+    "strict": (401, ""),
+    "busy": (503, ""),
 }
 """By the repository's name: the status, and the `X-Error-Code` that the hub says it with."""
+MESSAGES: Mapping[str, str] = {"strict": "Invalid credentials in Authorization header"}
+"""By the repository's name: what the hub says instead of a code."""
+FILE = bytes(10_000)
+"""What every file of `someone/large` contains."""
 
 
 class _Refusing(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        if "/someone/large/resolve/" in self.path:
+            self._send_file()
+        else:
+            self._refuse()
+
+    def _send_file(self) -> None:
+        self.send_response(200)
+        for name, value in (("ETag", '"abc"'), ("X-Repo-Commit", "0" * 40), ("Content-Length", str(len(FILE)))):
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(FILE)
+
+    def _refuse(self) -> None:
         name = next((name for name in REFUSALS if f"/someone/{name}" in self.path), "gone")
         status, code = REFUSALS[name]
         self.send_response(status)
         self.send_header("X-Error-Code", code)
-        self.send_header("X-Error-Message", f"{name} by the hub")
+        self.send_header("X-Error-Message", MESSAGES.get(name, f"{name} by the hub"))
         self.send_header("Content-Length", "0")
         self.end_headers()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from models.catalogue.families import Stage
-from runners.engine.executor import Pass
+from runners.engine.executor import FailedPass, Pass
 from runners.engine.observer import EngineObserver, Report
 
 
@@ -12,10 +12,14 @@ class Recorder(EngineObserver):
 
     def __init__(self) -> None:
         self.passes: list[Pass] = []
+        self.failed: list[FailedPass] = []
         self.reports: list[Report] = []
 
     def on_pass(self, forward: Pass) -> None:
         self.passes.append(forward)
+
+    def on_failed_pass(self, failed: FailedPass) -> None:
+        self.failed.append(failed)
 
     def on_end(self, report: Report) -> None:
         self.reports.append(report)

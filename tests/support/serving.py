@@ -173,9 +173,11 @@ class ServerEvent:
 
 
 def parse_events(chunks: Iterable[str]) -> list[ServerEvent]:
-    """Read server-sent events, however the text was cut."""
+    """Read server-sent events, however the text was cut; comments are none."""
     events = []
     for block in "".join(chunks).split("\n\n")[:-1]:
+        if block.startswith(":"):
+            continue
         name, data = block.split("\n")
         events.append(ServerEvent(name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
     return events

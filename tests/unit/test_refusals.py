@@ -1,10 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
+from starlette.responses import Response
 
+from api.contracts import CONTRACTS
 from api.http.refusals import refusal
+from api.jobs import routes
 from core.errors import (
     Busy,
     Cancelled,
@@ -12,10 +17,17 @@ from core.errors import (
     GenerationFailed,
     JubakoError,
     LoadFailed,
+    LoadInterrupted,
     NonFinite,
     OutOfMemory,
+    PlanningFailed,
+    RunnerLost,
 )
 from core.events import Failed
+from jobs.errors import LedgerUnavailable
+from runners.service import refusal as runner_refusal
+from storage.errors import StorageUnavailable
+from storyboard.errors import NotInitialized
 
 
 def test_a_busy_server_says_when_to_come_back() -> None:
@@ -31,5 +43,54 @@ def test_a_runners_failure_keeps_its_kind_and_message(kind: type[JubakoError]) -
 
 
 def test_a_runner_says_when_to_try_again() -> None:
-    error = Failed.of(LoadFailed("the repository is gated", retry_after_s=30)).error
-    assert (type(error), refusal(error).headers["retry-after"]) == (LoadFailed, "30")
+    error = Failed.of(LoadInterrupted("the hub cannot be reached", retry_after_s=30)).error
+    response = refusal(error)
+    assert (type(error), response.status_code, response.headers["retry-after"]) == (LoadInterrupted, 503, "30")
+    assert "x-should-retry" not in response.headers
+
+
+PERMANENT = [
+    LoadFailed("the repository is gated"),
+    NotInitialized("there is no such file"),
+    OutOfMemory("too large"),
+    NonFinite("NaN"),
+    GenerationFailed("the model failed"),
+    PlanningFailed("no usable scenes"),
+]
+PASSING = [
+    Busy("full"),
+    LedgerUnavailable("Redis does not answer"),
+    LoadInterrupted("the hub cannot be reached", 30),
+    RunnerLost(),
+    StorageUnavailable("storage is away"),
+]
+
+
+@pytest.mark.parametrize("answer", [refusal, *(contract.refusal for contract in CONTRACTS.contracts)])
+@pytest.mark.parametrize("error", [*PERMANENT, *PASSING], ids=lambda error: error.code)
+def test_every_contract_says_whether_to_try_again(
+    answer: Callable[[JubakoError], Response], error: JubakoError
+) -> None:
+    headers = answer(error).headers
+    if error in PASSING:
+        assert int(headers["retry-after"]) > 0
+        assert "x-should-retry" not in headers
+    else:
+        assert headers["x-should-retry"] == "false"
+        assert "retry-after" not in headers
+
+
+@pytest.mark.parametrize("error", [*PERMANENT, *PASSING], ids=lambda error: error.code)
+async def test_what_is_no_mistake_of_a_batch_is_not_called_one(
+    error: JubakoError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing() -> None:
+        raise error
+
+    monkeypatch.setattr(routes, "current_gateway", failing)
+    with pytest.raises(type(error)):
+        await routes._member_order(cast(Any, None), {"prompt": "a fox"}, 1, "batch", cast(Any, None))
+
+
+def test_a_runner_alone_says_whether_to_try_again() -> None:
+    assert runner_refusal("/generate", Busy("this server is being stopped", 5)).headers["retry-after"] == "5"

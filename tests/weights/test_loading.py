@@ -27,7 +27,7 @@ from models.catalogue.memory_options import ATTENTION_BACKENDS
 from models.catalogue.single_files import FOLDERS_ONLY
 from models.catalogue.sources import Source
 from models.weights.devices import available_devices, resolve_device
-from models.weights.fetching import explained
+from models.weights.explanations import explained
 from models.weights.loading import load, load_pipelines
 from models.weights.store import save_to_store
 from runners.engine.engine import EngineLimits
@@ -53,6 +53,15 @@ for fields in json.load(sys.stdin):
         print(json.dumps(f"{error.code}: {error.message}"))
 """
 """Loads each entry that it reads, in a process of its own, since the hub's client reads its settings once."""
+FULL_DISK = """
+from huggingface_hub import file_download
+real = file_download.http_get
+def http_get(url, temp_file, **options):
+    with open("/dev/full", "wb", buffering=0) as full:
+        real(url, full, **options)
+file_download.http_get = http_get
+"""
+"""Downloads go to the device that is always full."""
 
 
 def fields_of(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -63,10 +72,10 @@ def entry_of(source: dict[str, Any], **changes: Any) -> Entry:
     return Entry.model_validate(fields_of(source, **changes))
 
 
-def loaded_elsewhere(entries: list[dict[str, Any]], home: Path, **environment: str) -> list[Any]:
+def loaded_elsewhere(entries: list[dict[str, Any]], home: Path, *, prelude: str = "", **environment: str) -> list[Any]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     result = subprocess.run(
-        [sys.executable, "-c", LOAD],
+        [sys.executable, "-c", prelude + LOAD],
         input=json.dumps(entries),
         env={**clean, "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
         cwd=ROOT,
@@ -94,14 +103,41 @@ class TestHub:
         entries = [fields_of({"repo": f"someone/{name}"}) for name in ("gated", "gone", "private")]
         entries.append(fields_of({"repo": "someone/old", "revision": "v9"}))
         entries.append(fields_of({"repo": "someone/gated", "file": "model.safetensors"}))
+        entries += [fields_of({"repo": "someone/busy"}), fields_of({"repo": "someone/busy", "file": "a.safetensors"})]
         with refusing_hub() as address:
-            gated, gone, private, old, file = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT=address)
+            gated, gone, private, old, file, *busy = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT=address)
         assert gated == file
         assert "someone/gated is gated: accept the licence at https://huggingface.co/someone/gated" in gated
         assert "set HF_TOKEN" in gated
         assert "there is no repository someone/gone" in gone
         assert "if it is private, set HF_TOKEN" in private
         assert "someone/old has no revision v9" in old
+        for said in busy:
+            assert said == (
+                "load_interrupted: someone/busy cannot be downloaded now: the hub answers 503; try again later"
+            )
+
+    def test_a_token_that_the_hub_does_not_know_is_named(self, tmp_path: Path) -> None:
+        sources = ({"repo": "someone/strict"}, {"repo": "someone/strict", "file": "a.safetensors"})
+        with refusing_hub() as address:
+            answers = loaded_elsewhere(
+                [fields_of(source) for source in sources], tmp_path, HF_ENDPOINT=address, HF_TOKEN="hf_mistyped"
+            )
+        for said in answers:
+            assert said.startswith("load_failed: the hub does not accept the token of HF_TOKEN")
+
+    def test_a_disk_that_fills_up_during_a_download_is_called_that(self, tmp_path: Path) -> None:
+        with refusing_hub() as address:
+            (said,) = loaded_elsewhere(
+                [fields_of({"repo": "someone/large", "file": "model.safetensors"})],
+                tmp_path,
+                prelude=FULL_DISK,
+                HF_ENDPOINT=address,
+                HF_HUB_DISABLE_XET="1",
+            )
+        assert said.startswith(
+            "load_failed: the disk is full; someone/large needs more space: free some, or set HF_HOME"
+        )
 
     def test_a_token_that_does_not_suffice_is_told_apart_from_none(self, tmp_path: Path) -> None:
         with refusing_hub() as address:
@@ -115,8 +151,22 @@ class TestHub:
         entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
         cached, other = loaded_elsewhere(entries, tmp_path, HF_HUB_OFFLINE="1")
         assert cached == ["text-to-image", "image-to-image", "inpaint"]
-        assert "load_failed: someone/other is not in the cache" in other
-        assert "HF_HUB_OFFLINE" in other
+        assert "load_failed: someone/other is not in the cache, and HF_HUB_OFFLINE is set" in other
+        assert "python -m models fetch" in other
+
+    def test_a_file_that_is_there_is_never_said_to_be_missing(self, checkpoint: Path, tmp_path: Path) -> None:
+        """Offline, it is the configuration of a single file that cannot be fetched."""
+        file = tmp_path / "model.safetensors"
+        shutil.copy(checkpoint / "unet" / "diffusion_pytorch_model.safetensors", file)
+        (said,) = loaded_elsewhere([fields_of({"path": str(file)})], tmp_path, HF_HUB_OFFLINE="1")
+        assert f"the configuration of {file} is not in the cache" in said
+        assert "as `config`" in said
+
+    def test_a_download_that_was_interrupted_is_told_apart_from_none(self, spoilt: Path, tmp_path: Path) -> None:
+        shutil.rmtree(spoilt / "vae")
+        in_cache(spoilt, tmp_path, "someone/begun")
+        (said,) = loaded_elsewhere([fields_of({"repo": "someone/begun"})], tmp_path, HF_HUB_OFFLINE="1")
+        assert "someone/begun lacks its vae" in said
 
     def test_pickles_in_the_cache_are_refused(self, spoilt: Path, tmp_path: Path) -> None:
         weights = spoilt / "unet" / "diffusion_pytorch_model.safetensors"
@@ -130,7 +180,7 @@ class TestHub:
         entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
         cached, other = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
         assert cached == ["text-to-image", "image-to-image", "inpaint"]
-        assert "the hub cannot be reached" in other
+        assert other.startswith("load_interrupted: someone/other is not in the cache, and the hub cannot be reached")
 
 
 def in_cache(checkpoint: Path, home: Path, repo: str) -> None:
@@ -143,6 +193,17 @@ def in_cache(checkpoint: Path, home: Path, repo: str) -> None:
 
 
 class TestFiles:
+    @pytest.mark.parametrize("part", ["vae", "tokenizer", "scheduler", "unet"])
+    def test_a_component_that_is_not_there_is_named(self, spoilt: Path, part: str) -> None:
+        shutil.rmtree(spoilt / part)
+        with pytest.raises(LoadFailed, match=f"lacks its {part}; get the whole"):
+            load(entry_of({"path": spoilt}), "cpu")
+
+    def test_a_component_without_weights_is_named(self, spoilt: Path) -> None:
+        (spoilt / "unet/diffusion_pytorch_model.safetensors").unlink()
+        with pytest.raises(LoadFailed, match="lacks its unet"):
+            load(entry_of({"path": spoilt}), "cpu")
+
     def test_a_folder_that_is_not_there_is_named(self, tmp_path: Path) -> None:
         with pytest.raises(LoadFailed, match=f"there is no {tmp_path}/nothing") as caught:
             load(entry_of({"path": tmp_path / "nothing"}), "cpu")
@@ -272,14 +333,13 @@ class TestSingleFiles:
 class TestFamilies:
     @pytest.mark.parametrize("family", TINY)
     async def test_each_is_loaded_from_a_catalogue_and_warmed_up(
-        self, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         shrink_inputs(monkeypatch)
         entry = catalogue_entry(family, TINY[family].save(tmp_path))
         model = load(entry, "cpu")
         assert set(model.pipelines) == set(FAMILIES[family].pipelines)
         await warm_up(model, warmup_request(entry, "cpu"), EngineLimits(entry.batch_tokens))
-        assert [record.message for record in caplog.records if "warm-up" in record.message] == []
 
 
 def catalogue_entry(family: str, folder: Path) -> Entry:

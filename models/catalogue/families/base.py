@@ -64,6 +64,16 @@ class Part:
     """Input positions that count as one latent token of the batch budget."""
 
 
+@dataclass(frozen=True)
+class PromptWindow:
+    """How much of a prompt one text encoder reads."""
+
+    tokenizer: str = "tokenizer"
+    """The pipeline's attribute. A pipeline that lacks it has other windows."""
+    tokens: int | None = None
+    """Tokens of the text itself; None: as many as the tokenizer says, less those that it adds."""
+
+
 def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
     """The keyword arguments that most pipelines agree on, seed aside."""
     arguments: dict[str, Any] = {
@@ -142,5 +152,7 @@ class Family:
     """
     prepare: str | None = None
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
+    prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)
+    """What its text encoders read of a prompt; what is behind the largest window has no effect. None: everything."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""

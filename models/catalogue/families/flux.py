@@ -10,7 +10,7 @@ from PIL import Image
 
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
-from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -53,6 +53,14 @@ def _scaled(image: Image.Image, area_px: int) -> Image.Image:
     return image.resize((width, height), Image.Resampling.LANCZOS)
 
 
+DEV_TEXT_TOKENS = 512
+
+
+def _windows(tokens: int) -> tuple[PromptWindow, ...]:
+    """T5 reads more than CLIP; the last of its tokens ends the text."""
+    return PromptWindow(), PromptWindow("tokenizer_2", tokens - 1)
+
+
 FLUX = Family(
     name="flux",
     pipelines={
@@ -72,9 +80,12 @@ FLUX = Family(
     arguments=_arguments,
     preview_latents=packed_latents(vae_factor=8),
     negative_prompt=False,
+    prompt_windows=_windows(DEV_TEXT_TOKENS),
 )
 
-FLUX_SCHNELL = replace(FLUX, name="flux-schnell", arguments=_schnell_arguments)
+FLUX_SCHNELL = replace(
+    FLUX, name="flux-schnell", arguments=_schnell_arguments, prompt_windows=_windows(SCHNELL_TEXT_TOKENS)
+)
 
 FLUX_FILL = replace(FLUX, name="flux-fill", pipelines={Task.INPAINT: "FluxFillPipeline"})
 

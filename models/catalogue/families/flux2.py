@@ -9,7 +9,7 @@ from PIL import Image
 
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
-from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -57,4 +57,6 @@ FLUX_2_KLEIN = Family(
     preview_latents=packed_latents(vae_factor=8),
     negative_prompt=False,
     max_images=4,  # https://docs.bfl.ai/guides/prompting_editing_overview
+    # 512 with the three that open the chat template.
+    prompt_windows=(PromptWindow(tokens=509),),
 )

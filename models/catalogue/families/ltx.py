@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, Stage, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 
 VAE_FACTOR = 32
@@ -54,6 +54,7 @@ LTX = Family(
     arguments=_arguments,
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
+    prompt_windows=(PromptWindow(tokens=127),),
 )
 
 LTX_DISTILLED = Family(
@@ -66,5 +67,6 @@ LTX_DISTILLED = Family(
     preview_latents=_middle_frame,
     negative_prompt=False,
     frames_multiple=FRAMES_MULTIPLE,
+    prompt_windows=(PromptWindow(tokens=255),),
 )
 """0.9.7 and 0.9.8."""

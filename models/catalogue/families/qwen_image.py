@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -64,6 +64,7 @@ QWEN_IMAGE = Family(
     size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
     preview_latents=packed_latents(vae_factor=8),
+    prompt_windows=(PromptWindow(tokens=512),),
 )
 
 QWEN_IMAGE_EDIT = Family(
@@ -76,6 +77,7 @@ QWEN_IMAGE_EDIT = Family(
     preview_latents=packed_latents(vae_factor=8),
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,
+    prompt_windows=(),
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -90,4 +92,5 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     max_images=3,
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,
+    prompt_windows=(),
 )

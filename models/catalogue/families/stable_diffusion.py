@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, Stage, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
 from models.catalogue.families.schedulers import DIFFUSION, FLOW
 
 VAE = (
@@ -78,6 +78,9 @@ STABLE_DIFFUSION_XL = Family(
     arguments=_arguments,
 )
 
+T5_TOKENS = 255
+"""Of a text: 256 with the one that ends it."""
+
 STABLE_DIFFUSION_3 = Family(
     name="stable-diffusion-3",
     pipelines={
@@ -94,4 +97,5 @@ STABLE_DIFFUSION_3 = Family(
     ),
     schedulers=FLOW,
     size_multiple_px=16,
+    prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),
 )

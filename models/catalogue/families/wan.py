@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, Stage
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage
 from models.catalogue.families.schedulers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
@@ -40,6 +40,7 @@ WAN = Family(
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
+    prompt_windows=(PromptWindow(tokens=511),),
 )
 
 WAN_IMAGE_TO_VIDEO = Family(
@@ -57,6 +58,7 @@ WAN_IMAGE_TO_VIDEO = Family(
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
+    prompt_windows=(PromptWindow(tokens=511),),
 )
 
 WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
@@ -68,5 +70,6 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
+    prompt_windows=(PromptWindow(tokens=511),),
 )
 """Wan 2.2 5B: one checkpoint for both tasks, which gives each token its own timestep."""

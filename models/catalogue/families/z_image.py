@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.request import Task
-from models.catalogue.families.base import Family, Part, Stage
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage
 from models.catalogue.families.schedulers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -34,4 +34,6 @@ Z_IMAGE = Family(
     schedulers=FLOW,
     size_multiple_px=16,
     guided_above=0.0,
+    # 512 with the three that open the chat template.
+    prompt_windows=(PromptWindow(tokens=509),),
 )

@@ -1,0 +1,44 @@
+"""Hints that accompany a result: what of a prompt the model does not see, or does not know.
+
+They are safe for a header: signs of other alphabets are percent-encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from urllib.parse import quote
+
+MAX_WORDS = 10
+WORD_CHARS = 40
+
+
+def vocabulary_hint(unknown_words: Sequence[str]) -> str | None:
+    """Return a hint about words that the model was not trained on."""
+    if not unknown_words:
+        return None
+    return f"unknown words: {_shown(unknown_words, ', ')}; GET /models lists the vocabulary"
+
+
+def cut_hint(field: str, tokens: int, ignored: str) -> str:
+    """Return a hint about the end of a prompt, which the model ignores, since it reads so many tokens."""
+    return f"{field} is too long: the model reads {tokens} tokens of it, and ignored: {_shown(ignored.split(), ' ')}"
+
+
+def joined(*hints: str | None) -> str | None:
+    """Return all hints that there are as one."""
+    return "; ".join(filter(None, hints)) or None
+
+
+def hint_header(hint: str | None) -> dict[str, str]:
+    """Return the header that every contract sends a hint in."""
+    return {} if hint is None else {"X-Jubako-Hint": hint}
+
+
+def header_text(text: str) -> str:
+    """Return a text as a header can have it."""
+    return quote(text, safe=" ,'-;:/()!?=+*_.\"[]")
+
+
+def _shown(words: Sequence[str], separator: str) -> str:
+    more = f" and {len(words) - MAX_WORDS} more" if len(words) > MAX_WORDS else ""
+    return header_text(separator.join(word[:WORD_CHARS] for word in words[:MAX_WORDS])) + more

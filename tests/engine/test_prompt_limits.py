@@ -1,0 +1,68 @@
+"""What a model ignores of a long prompt, said for each family as its own pipeline would cut it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.events import Started
+from models.catalogue.entry import Entry
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel
+from models.weights.prompts import PromptLimits
+from tests.support.drawing import request
+from tests.support.hosts import drawn, hosting
+from tests.support.parity import load_tiny
+from tests.support.serving import ENTRY_FIELDS
+from tests.tiny import TINY
+from tests.tiny.stable_diffusion import tiny_stable_diffusion
+
+LONG = " ".join(["apple"] * 700) + " pear"
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
+    limits = PromptLimits(load_tiny(family, tmp_path))
+    wanted = request(prompt=LONG)
+    if not FAMILIES[family].prompt_windows:
+        assert not limits.may_cut(wanted)
+        return
+    assert limits.may_cut(wanted)
+    assert "prompt is too long: the model reads" in str(limits.hint(wanted))
+    short = request(prompt="a red apple")
+    assert limits.hint(short) is None
+
+
+def test_what_is_cut_is_what_has_no_effect(tiny_model: LoadedModel) -> None:
+    tokenizer: Any = tiny_model.components["tokenizer"]
+    words = [f"{chr(97 + number)}{chr(98 + number)}" for number in range(20)]
+    prompt = " ".join(words)
+    read = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids[1:-1]
+    hint = str(PromptLimits(tiny_model).hint(request(prompt=prompt)))
+    assert hint.startswith(f"prompt is too long: the model reads {len(read)} tokens")
+    ignored = hint.partition("ignored: ")[2].partition(" and ")[0]
+    assert ignored[0] not in tokenizer.decode(read).split()
+    assert ignored in prompt
+
+
+def test_both_prompts_are_looked_at(tiny_model: LoadedModel) -> None:
+    hint = str(PromptLimits(tiny_model).hint(request(prompt=LONG, negative_prompt=LONG)))
+    assert hint.count("is too long") == 2
+    assert "; negative_prompt is too long" in hint
+
+
+async def test_the_start_of_a_request_says_what_is_ignored(tmp_path: Path) -> None:
+    entry = Entry.model_validate(
+        {
+            **ENTRY_FIELDS,
+            "id": "tiny",
+            "family": "stable-diffusion",
+            "source": {"path": tiny_stable_diffusion(tmp_path)},
+        }
+    )
+    async with hosting(entry) as host:
+        for prompt, cut in ((LONG, True), ("a red apple", False)):
+            started = next(event for event in await drawn(host, prompt=prompt) if isinstance(event, Started))
+            assert (started.hint is not None) is cut

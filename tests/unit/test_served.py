@@ -1,0 +1,96 @@
+"""What is served follows from the settings: nothing else quietly takes the place of what was asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from core.errors import StartError, UnknownModel
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.served import ignored_model, served_catalogue, story_entry, text2image_model
+from runners.remote import remote_runners
+from settings import Settings
+
+
+def settings_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
+    for name in ("JUBAKO_MODELS", "DIFFUSER_MODEL_ID", "MODEL", "TEXT2IMAGE_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings()
+
+
+@pytest.mark.parametrize("variable", ["MODEL", "TEXT2IMAGE_MODEL"])
+def test_an_unknown_model_does_not_become_the_default(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(monkeypatch, **{variable: "Stable-Diffusion-XXL"})
+    said = f"^{variable}: the catalogue has no model 'Stable-Diffusion-XXL'; did you mean 'stable-diffusion-xl'"
+    with pytest.raises(StartError, match=said):
+        served_catalogue(settings)
+
+
+def test_beside_models_of_ours_another_tools_model_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = settings_of(monkeypatch, JUBAKO_MODELS="miniature", MODEL="Latitude 5420")
+    assert ignored_model(settings, served_catalogue(settings)) == "Latitude 5420"
+
+
+@pytest.mark.parametrize("name", ["SDXL", "Stable-Diffusion-XL", "stabilityai/Stable-Diffusion-xl-base-1.0"])
+def test_names_ignore_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = settings_of(monkeypatch, MODEL=name)
+    assert list(served_catalogue(alone).entries) == ["sdxl"]
+    settings = settings_of(
+        monkeypatch,
+        JUBAKO_MODELS=f"{name},Miniature",
+        JUBAKO_ALIASES=f"DALL-E-3={name}",
+        JUBAKO_STORY_MODEL=name,
+        JUBAKO_RUNNERS=f"{name}=http://one:3001",
+        JUBAKO_RUNNER_KEY="a secret of sixteen",
+        MODEL=name,
+    )
+    served = served_catalogue(settings)
+    assert list(served.entries) == ["sdxl", "miniature"]
+    assert {served.get(each).id for each in (name, name.upper(), "dall-e-3", "Dall-E-3")} == {"sdxl"}
+    assert (story_entry(settings, served).id, text2image_model(settings, served)) == ("sdxl", "sdxl")
+    assert list(remote_runners(settings, served)) == ["sdxl"]
+    with pytest.raises(UnknownModel, match="'SDXXL' is not served"):
+        served.get("SDXXL")
+
+
+class TestLoraFolder:
+    def files(self, folder: Path, *names: str) -> Path:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).touch()
+        return folder
+
+    def test_a_mistyped_file_is_skipped_and_says_so(self, tmp_path: Path) -> None:
+        folder = self.files(tmp_path, "sdxl/My Style (v2).safetensors", "sdxl/good.safetensors", "sdxl/notes.txt")
+        catalogue = full_catalogue(None, folder)
+        assert "good" in catalogue.get("sdxl").choosable_loras
+        (note,) = catalogue.notes
+        assert "My Style (v2).safetensors is skipped" in note
+        assert note.endswith("; call it my-style-v2.safetensors")
+
+    def test_a_name_that_is_taken_is_skipped_and_says_so(self, tmp_path: Path) -> None:
+        catalogue = full_catalogue(None, self.files(tmp_path, "miniature/kumo.safetensors"))
+        (note,) = catalogue.notes
+        assert "the catalogue has a LoRA of this name already" in note
+        assert catalogue.get("miniature").loras["kumo"].source.path != tmp_path / "miniature/kumo.safetensors"
+
+    def test_a_folder_for_an_unknown_model_is_named(self, tmp_path: Path) -> None:
+        folder = self.files(tmp_path, "sd-xl-turbo-9/a.safetensors", "stray.safetensors", "empty/readme.txt")
+        notes = full_catalogue(None, folder).notes
+        assert [note.partition(" is skipped: ")[2] for note in notes] == [
+            "the catalogue has no model 'sd-xl-turbo-9'",
+            "move it into a folder with the id of its model",
+        ]
+
+    def test_a_folder_may_have_any_name_of_its_model(self, tmp_path: Path) -> None:
+        catalogue = full_catalogue(None, self.files(tmp_path, "SDXL/a.safetensors"))
+        assert "a" in catalogue.get("sdxl").choosable_loras
+        assert catalogue.notes == ()
+
+    def test_the_server_still_knows_what_was_skipped(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        folder = self.files(tmp_path, "nothing/a.safetensors")
+        settings = settings_of(monkeypatch, JUBAKO_LORA_FOLDER=str(folder), JUBAKO_MODELS="miniature")
+        assert len(served_catalogue(settings).notes) == 1
