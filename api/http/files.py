@@ -50,7 +50,7 @@ class _Results(StaticFiles):
 
 def files_app(folder: Path | None) -> Starlette:
     """Return an application that serves the results in a folder; without one, they are in a cloud, and not served."""
-    delete: BaseRoute = Route(f"/files/{RESULTS}/{{name}}", _delete, methods=["DELETE"])
+    delete: BaseRoute = Route(f"/files/{RESULTS}/{{path:path}}", _delete, methods=["DELETE"])
     handlers: Mapping[Any, ExceptionHandler] = {404: _not_stored, JubakoError: _refused}
     if folder is None:
         return Starlette(routes=[delete], exception_handlers=handlers)
@@ -65,7 +65,7 @@ async def file_url(key: str, storage: Storage, base_url: str) -> str:
 
 
 async def _delete(request: Request) -> Response:
-    await current_desk().delete_file(f"{RESULTS}/{request.path_params['name']}")
+    await current_desk().delete_file(f"{RESULTS}/{request.path_params['path']}")
     return Response(status_code=204)
 
 
