@@ -17,7 +17,7 @@ from core.caller import Caller, Rates
 from core.errors import StartError
 from core.request import Priority
 from core.validation import described
-from settings.sections.access import ADMIN, AccessOptions
+from settings.sections.access import ADMIN, NAME, AccessOptions
 
 SCHEME = "sha256:"
 PREFIX = "jbk_"
@@ -55,7 +55,7 @@ def _as_line(value: object) -> object:
     return {"hash": value} if isinstance(value, str) else value
 
 
-_Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$")]
+_Name = Annotated[str, Field(pattern=NAME)]
 _FILE: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[_Name, Annotated[_Line, BeforeValidator(_as_line)]])
 
 

@@ -17,8 +17,9 @@ from core.errors import Forbidden
 from settings import Settings
 from settings.sections.network import EVERY
 
-PRIVATE_DOMAINS = ("localhost", "local", "internal")
-"""Top-level domains that are never delegated (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29)."""
+PRIVATE_DOMAINS = ("localhost", "local", "internal", "home.arpa", "svc")
+"""Domains that are never delegated (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29, RFC 8375), and what ends the
+short names of Kubernetes' services, which is no top-level domain."""
 OWN_PAGES = ("same-origin", "none")
 """Values of Sec-Fetch-Site: a page of this server, and an address that a person typed."""
 MAX_SHOWN_CHARS = 100

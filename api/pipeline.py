@@ -104,6 +104,8 @@ async def image() -> Response:
         raise NotNow(f"Pipeline execution failed: {job.error}")
     if job is None or job.state is not JobState.COMPLETED:
         raise NotNow("Pipeline execution is not yet complete.")
+    if not job.results:
+        raise NotNow("The image has been deleted.")
     result = job.results[0]
     data = await current_storage().get(result.key)
     return Response(data, media_type=result.media_type, headers=hint_header(job.hint))

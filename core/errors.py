@@ -47,6 +47,8 @@ from typing import ClassVar
 
 from core.wording import without_folders
 
+RETRIED = (408, 409, 429)
+"""What OpenAI's clients repeat besides server errors."""
 RESTART_S = 5
 """About as long as a process takes to be restarted."""
 
@@ -202,8 +204,8 @@ class RunnerLost(GenerationFailed):
 def retry_headers(error: JubakoError) -> dict[str, str]:
     """Return the headers that say when to try again, or that it is no use.
 
-    Clients repeat every 5xx by themselves, OpenAI's for a minute; they ask the second header first.
+    Clients repeat every 5xx and some others by themselves, OpenAI's for a minute; they ask the second header first.
     """
     if error.retry_after_s is not None:
         return {"Retry-After": str(error.retry_after_s)}
-    return {"x-should-retry": "false"} if error.status >= 500 else {}
+    return {"x-should-retry": "false"} if error.status >= 500 or error.status in RETRIED else {}

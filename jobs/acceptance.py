@@ -59,14 +59,17 @@ class Acceptance:
         await self._check(orders)
         digests = [await self._digest(order) for order in orders]
         jobs: list[Job] = []
-        kept = None
+        kept, may_be_kept = None, False
         try:
             for order, digest in zip(orders, digests, strict=True):
                 # Not in one expression: when one fails, the files of those before are deleted.
                 jobs.append(await self._job(order, digest))
+            may_be_kept = True
             kept = await self.ledger.add_all(jobs, first.idempotency_key)
+            may_be_kept = kept.id == jobs[0].id
         finally:
-            if kept is None or kept.id != jobs[0].id:
+            # Writing may fail once the record is there, which then needs its files; else the sweep takes them.
+            if not may_be_kept:
                 await self._discard(jobs)
         if kept.id != jobs[0].id:
             return Accepted(await self._together(kept, first.fingerprint), None)

@@ -16,7 +16,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from settings import settings
 
 FLUSH_S = 2.0
-"""How long a server that ends waits for clients to read what was sent to them."""
+"""How long a server that ends waits for clients to read some of what was sent to them."""
 
 
 class HeadInTime(H11Protocol):
@@ -62,16 +62,17 @@ class HeadInTime(H11Protocol):
 
 
 class _ReadInTime(asyncio.Protocol):
-    """Part of a protocol: aborts a connection whose client does not read what is sent to it."""
+    """Part of a protocol: aborts a connection whose client reads nothing of what is sent to it for too long."""
 
     transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
     client: tuple[str, int] | None
     _read_timer: asyncio.TimerHandle | None = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
         if self.client is not None:
-            self._read_timer = _later(settings().client_timeout_s, self.transport)
+            self._watch_reading(settings().client_timeout_s)
 
     def resume_writing(self) -> None:
         self._stop_reading_timer()
@@ -83,7 +84,19 @@ class _ReadInTime(asyncio.Protocol):
 
     def shutdown(self) -> None:
         super().shutdown()  # type: ignore[misc]  # uvicorn's protocols have it
-        _later(FLUSH_S, self.transport)
+        self._watch_reading(FLUSH_S)
+
+    def _watch_reading(self, seconds: float) -> None:
+        """Abort the connection unless less is left to read in so many seconds, and so on."""
+        self._stop_reading_timer()
+        unread_bytes = self.transport.get_write_buffer_size()
+        self._read_timer = self.loop.call_later(seconds, self._abort_if_stalled, seconds, unread_bytes)
+
+    def _abort_if_stalled(self, seconds: float, unread_bytes: int) -> None:
+        if self.transport.get_write_buffer_size() < unread_bytes:
+            self._watch_reading(seconds)
+        else:
+            self.transport.abort()
 
     def _stop_reading_timer(self) -> None:
         if self._read_timer is not None:
@@ -112,7 +125,3 @@ def bound_gateways() -> None:
 
 def _enter(protocol: type[H11Protocol]) -> None:
     HTTP_PROTOCOLS["auto"] = f"{__name__}:{protocol.__name__}"
-
-
-def _later(seconds: float, transport: asyncio.Transport) -> asyncio.TimerHandle:
-    return asyncio.get_running_loop().call_later(seconds, transport.abort)

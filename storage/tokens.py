@@ -11,6 +11,7 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 SECRET_FILE = "address-secret"
 """In the folder of results, beside what is served: all processes that serve the folder make the same tokens."""
@@ -29,9 +30,8 @@ class Tokens:
         Raises OSError, or ValueError when it is damaged.
         """
         file = folder / SECRET_FILE
-        with suppress(FileExistsError):
-            file.touch(mode=0o600, exist_ok=False)
-            file.write_bytes(secrets.token_bytes(SECRET_BYTES))
+        if not file.exists():
+            _write_once(file, secrets.token_bytes(SECRET_BYTES))
         secret = file.read_bytes()
         if len(secret) != SECRET_BYTES:
             raise ValueError(f"{SECRET_FILE} is damaged; delete it, and addresses of earlier results end")
@@ -44,3 +44,12 @@ class Tokens:
     def fits(self, key: str, token: str) -> bool:
         """Whether a token is that of a file's name."""
         return hmac.compare_digest(self.token(key).encode(), token.encode())
+
+
+def _write_once(file: Path, data: bytes) -> None:
+    """Write a file that nobody sees before it is whole; another process may be faster."""
+    with NamedTemporaryFile(dir=file.parent) as whole:
+        whole.write(data)
+        whole.flush()
+        with suppress(FileExistsError):
+            file.hardlink_to(whole.name)

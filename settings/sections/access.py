@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from core.caller import Rates
 
 MIN_KEY_CHARS = 16
 """Keys are hashed without salt or stretching, so they must not be guessable."""
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
+"""What keys may be called."""
 ADMIN = "admin"
 """The name of the caller with JUBAKO_ADMIN_KEY."""
 
@@ -82,6 +85,8 @@ class AccessOptions(BaseModel):
         if len({name for name, _, _ in pairs}) < len(pairs):
             raise ValueError("two keys have one name")
         for name, _, key in pairs:
+            if not re.fullmatch(NAME, name):
+                raise ValueError(f"{name!r} is no name of a key: letters, digits and ._@- are, 64 at most")
             _check_length(key, f"the key of the entry {name!r}" if key else "an entry without a name or without a key")
         return {name: key for name, _, key in pairs}
 

@@ -98,6 +98,13 @@ def test_containers_are_contained(services: dict[str, Service]) -> None:
             assert "cap_add" not in service, name
 
 
+def test_keys_and_rates_reach_the_gateway_and_memory_is_bounded(services: dict[str, Service]) -> None:
+    passed = services["gateway"]["environment"].keys()
+    rates = {f"JUBAKO_RATE_{what}_PER_MIN" for what in ("REQUESTS", "MEGAPIXELS", "STEPS")}
+    assert {"JUBAKO_API_KEYS", *rates} <= passed
+    assert all(int(services[name]["mem_limit"]) >= 2**30 for name in ("gateway", "redis"))
+
+
 def test_images_of_others_are_pinned(services: dict[str, Service]) -> None:
     for service in services.values():
         assert re.fullmatch(r"jubako:cpu|[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}", service["image"])

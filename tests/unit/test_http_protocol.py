@@ -124,6 +124,25 @@ async def test_an_answer_that_is_not_read_ends(sent: bytes) -> None:
             await asyncio.wait_for(ended.wait(), ENDS_S)
 
 
+async def test_who_reads_slowly_but_steadily_gets_it_all() -> None:
+    whole = CHUNK * 24
+
+    async def large(scope: Scope, receive: Receive, send: Send) -> None:
+        await PlainTextResponse(whole)(scope, receive, send)
+
+    async with served(large) as port, asyncio.timeout(60):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        began, got = time.monotonic(), 0
+        while got < len(whole):
+            got += len(await reader.read(2**20))
+            # Beyond the timeout as a whole, and far below it for each part.
+            await asyncio.sleep(TIMEOUT_S / 20)
+        assert time.monotonic() - began > 2 * TIMEOUT_S
+        writer.close()
+
+
 async def test_the_end_of_a_server_does_not_wait_for_readers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_protocol, "settings", lambda: Settings(client_timeout_s=600))
     async with served(endless) as port:
