@@ -1,4 +1,4 @@
-"""The outermost of our middlewares: whatever happens behind it, a request is answered, at once, and the log says why.
+"""In front of all but the counting of requests: whatever happens behind it is answered, and the log says why.
 
 BentoML's limit of time, in front of it, waits for the beginning of an answer; an exception before that would leave the
 client waiting until the time is over.
