@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from api.storyboard.forms import Shape
+from tests.support.drawing import largest_difference
 from tests.support.replica import Replica, replica
 from tests.support.serving import ServerEvent, parse_events, photo, png, wait_for
 from tests.support.stories import write_story_catalogue
@@ -54,6 +55,13 @@ def story(http: httpx.Client, path: str = "/generate", **fields: Any) -> dict[st
 
 def opened(frame: dict[str, Any]) -> Image.Image:
     return Image.open(BytesIO(base64.b64decode(frame["image"])))
+
+
+def assert_alike(one: bytes, other: bytes) -> None:
+    """Two files of one frame: which calls share a batch depends on how busy the machine is, and may move pixels by 1."""
+    images = [Image.open(BytesIO(data)) for data in (one, other)]
+    assert images[0].info["parameters"] == images[1].info["parameters"]
+    assert largest_difference(*images) <= 1
 
 
 class TestTheDocument:
@@ -130,10 +138,12 @@ class TestTheDocument:
 
 
 class TestStories:
-    def test_the_same_request_gives_the_same_bytes(self, http: httpx.Client) -> None:
+    def test_the_same_request_gives_the_same_frames(self, http: httpx.Client) -> None:
         first, again = story(http, seed=7), story(http, seed=7)
-        assert [frame["image"] for frame in first["frames"]] == [frame["image"] for frame in again["frames"]]
-        assert [frame["image"] for frame in story(http, seed=8)["frames"]] != [f["image"] for f in first["frames"]]
+        for one, other in zip(first["frames"], again["frames"], strict=True):
+            assert_alike(base64.b64decode(one["image"]), base64.b64decode(other["image"]))
+        others = zip(first["frames"], story(http, seed=8)["frames"], strict=False)
+        assert all(largest_difference(opened(one), opened(other)) > 10 for one, other in others)
 
     def test_the_answer_says_what_drew_it(self, http: httpx.Client) -> None:
         body = story(http)
@@ -194,8 +204,7 @@ class TestShapes:
         assert archive.namelist() == ["story.json", *frames, "sheet.png"]
         told = json.loads(archive.read("story.json"))
         assert [frame["image"] for frame in told["frames"]] == frames
-        drawn = story(http)["frames"][0]
-        assert archive.read(frames[0]) == base64.b64decode(drawn["image"])
+        assert_alike(archive.read(frames[0]), base64.b64decode(story(http)["frames"][0]["image"]))
 
     def test_the_pdf_has_the_sheet_and_a_page_for_each_frame(self, http: httpx.Client) -> None:
         data = http.post("/generate?format=pdf", json={"prompt": STORY, **FAST}).content
@@ -299,7 +308,7 @@ class TestJobs:
         assert (told["story_prompt"], told["num_frames"]) == (STORY, 6)
         drawn = story(http)["frames"]
         for result, frame in zip(status["results"][1:], drawn, strict=False):
-            assert http.get(result["url"]).content == base64.b64decode(frame["image"])
+            assert_alike(http.get(result["url"]).content, base64.b64decode(frame["image"]))
             assert result["seed"] == frame["seed"]
 
     def test_what_a_deadline_left_over_is_nobody_elses_result(self, http: httpx.Client) -> None:

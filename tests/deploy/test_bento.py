@@ -51,7 +51,8 @@ class Store:
         """Serve the latest Bento from a folder that is not the repository."""
         port = free_port()
         command = [sys.executable, "-m", "bentoml", "serve", "jubako:latest", "--port", str(port)]
-        environment = {**self.environment(port), **settings}
+        # Python would write its caches into the Bento, whose files are looked at.
+        environment = {**self.environment(port), "PYTHONDONTWRITEBYTECODE": "1", **settings}
         with (self.folder / "log").open("wb") as log:
             server = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
         try:
