@@ -58,7 +58,7 @@ def opened(frame: dict[str, Any]) -> Image.Image:
 
 
 def assert_alike(one: bytes, other: bytes) -> None:
-    """Two files of one frame: which calls share a batch depends on how busy the machine is, and may move pixels by 1."""
+    """Two files of one frame: which calls share a batch depends on the machine, and may move pixels by 1."""
     images = [Image.open(BytesIO(data)) for data in (one, other)]
     assert images[0].info["parameters"] == images[1].info["parameters"]
     assert largest_difference(*images) <= 1
