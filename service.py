@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from access.exposure import served_host, warn_if_exposed
 from access.keys import Keyring
-from access.metrics import metrics_of_gateway
+from access.metrics import may_read_gateway
 from access.rates import RateLimiter
 from access.sites import Sites, trust_proxies
 from api.contracts import CONTRACTS
@@ -101,7 +101,7 @@ ANSWER_MARGIN_S = 30.0
     labels={"variant": BUILD.variant},
 )
 @mounted(
-    (metrics_app(metrics_of_gateway(SETTINGS.metrics_key, KEYRING)), "/"),
+    (metrics_app(may_read_gateway(SETTINGS.metrics_key, KEYRING)), "/"),
     (docs_app(CONTRACTS.documented), "/"),
     (files_app(local_folder(SETTINGS.storage_location)), "/"),
     (desk_app, "/"),

@@ -11,7 +11,7 @@ from access.bearer import bearer_key
 from access.keys import Keyring
 
 
-def metrics_of_gateway(metrics_key: str | None, keyring: Keyring) -> Callable[[Scope], bool]:
+def may_read_gateway(metrics_key: str | None, keyring: Keyring) -> Callable[[Scope], bool]:
     """Return whether a request may read a gateway's: by its own key or an admin's, or where nobody needs a key."""
     if metrics_key is None and not keyring.closed:
         return _anyone
@@ -23,7 +23,7 @@ def metrics_of_gateway(metrics_key: str | None, keyring: Keyring) -> Callable[[S
     return may_read
 
 
-def metrics_of_runner(metrics_key: str | None, runner_key: str | None) -> Callable[[Scope], bool]:
+def may_read_runner(metrics_key: str | None, runner_key: str | None) -> Callable[[Scope], bool]:
     """Return whether a request may read a runner's: by the metrics' key or the runners', or where there is neither."""
     if metrics_key is None and runner_key is None:
         return _anyone

@@ -35,8 +35,8 @@ RECONCILE_S = 30.0
 MEASURE_S = 5.0
 SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
-SILENCE_S = 15.0
-"""Watchers get an event at least so often: an end may be lost in a crash, and proxies close silent streams."""
+LOOK_AGAIN_S = 15.0
+"""Watchers get an event at least so often, since an end may be lost in a crash."""
 POSITION_S = 2.0
 """How often the position in the queue is sent."""
 
@@ -211,11 +211,11 @@ class JobDesk:
             while True:
                 await asyncio.wait({upcoming}, timeout=pause_s)
                 if upcoming.done():
-                    event, pause_s = upcoming.result(), SILENCE_S
+                    event, pause_s = upcoming.result(), LOOK_AGAIN_S
                     upcoming = asyncio.ensure_future(anext(events))
                 else:
                     event = await self._present(await self.get(job_id))
-                    pause_s = POSITION_S if event["event"] == "queued" else SILENCE_S
+                    pause_s = POSITION_S if event["event"] == "queued" else LOOK_AGAIN_S
                 yield event
                 if event["event"] in FINAL_EVENTS:
                     return

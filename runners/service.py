@@ -16,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Scope
 
-from access.metrics import metrics_of_runner
+from access.metrics import may_read_runner
 from core.errors import InvalidRequest, JubakoError, StartError, retry_headers
 from core.request import GenerationRequest
 from models.catalogue.conditioning import REFERENCE_PIXELS
@@ -194,7 +194,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
     # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
     service: Any = RunnerService
-    service.mount_asgi_app(metrics_app(metrics_of_runner(settings.metrics_key, settings.runner_key)))
+    service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
     service.add_asgi_middleware(RequestMetrics)
     service.add_asgi_middleware(Guard, refusal_for=refusal, client_timeout_s=settings.client_timeout_s)
     service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))

@@ -49,7 +49,7 @@ class Storage:
         tokens: Tokens | None = None,
     ) -> None:
         """`base` is the public address of the storage, if it is not the cloud's own; `tokens` are those of results
-        that this server serves to whoever has their whole addresses.
+        that this server serves to anyone who has their whole addresses.
         """
         self._tokens = tokens
         self._store = store

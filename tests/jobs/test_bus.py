@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, cast
@@ -11,13 +11,7 @@ from typing import Any, cast
 import pytest
 
 from jobs.bus import KEPT_EVENTS, Bus, JobEvent, LocalBus, RedisBus
-from tests.support.redis_server import RedisServer, redis_server
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
+from tests.support.redis_server import RedisServer
 
 
 @pytest.fixture(params=["local", "redis"])

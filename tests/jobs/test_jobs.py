@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from io import BytesIO
@@ -22,32 +22,11 @@ from jobs.job import Job, JobState
 from jobs.ledger.redis import RedisLedger
 from jobs.queue import MEMORY, QueueSettings
 from runners.engine.engine import Engine
-from settings import Settings
-from storage.client import Storage, open_storage
+from storage.client import Storage
 from storage.errors import NotStored
 from tests.support.drawing import draw, largest_difference, pictures, request
 from tests.support.job_desk import EngineProducer, finished, job_desk, order
-from tests.support.redis_server import RedisServer, redis_server
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return open_storage(Settings(storage=f"file://{tmp_path / 'files'}"))
-
-
-@pytest.fixture(params=["embedded", "redis"])
-async def desk(
-    request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, redis: RedisServer, storage: Storage
-) -> AsyncIterator[JobDesk]:
-    url = redis.url if request.param == "redis" else None
-    async with job_desk(EngineProducer(engine), tmp_path, url, storage) as desk:
-        yield desk
+from tests.support.redis_server import RedisServer
 
 
 async def test_a_job_is_drawn_and_stored(desk: JobDesk, engine: Engine, storage: Storage) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -17,36 +17,14 @@ from jobs.desk import JobDesk
 from jobs.errors import KeyReused, NotEnded, TooManyJobs, TooManyResults, UnknownJob
 from jobs.job import Job, JobState
 from runners.engine.engine import Engine
-from settings import Settings
-from storage.client import Storage, open_storage
+from storage.client import Storage
 from storage.errors import NotStored
 from tests.support.drawing import request
 from tests.support.job_desk import EngineProducer, finished, job_desk, order
-from tests.support.redis_server import RedisServer, redis_server
 
 ALICE, BOB, BOSS = Caller("alice"), Caller("bob"), Caller("boss", admin=True)
 NOBODY, NOBODY_ELSE = Caller("10.0.0.1", anonymous=True), Caller("10.0.0.2", anonymous=True)
 SLOW = request(num_inference_steps=900, progress=True)
-
-
-@pytest.fixture(scope="module")
-def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with redis_server(tmp_path_factory.mktemp("redis")) as server:
-        yield server
-
-
-@pytest.fixture
-def storage(tmp_path: Path) -> Storage:
-    return open_storage(Settings(storage=f"file://{tmp_path / 'files'}"))
-
-
-@pytest.fixture(params=["embedded", "redis"])
-async def desk(
-    request: pytest.FixtureRequest, engine: Engine, tmp_path: Path, redis: RedisServer, storage: Storage
-) -> AsyncIterator[JobDesk]:
-    url = redis.url if request.param == "redis" else None
-    async with job_desk(EngineProducer(engine), tmp_path, url, storage) as desk:
-        yield desk
 
 
 async def done(desk: JobDesk, caller: Caller, **changes: Any) -> Job:

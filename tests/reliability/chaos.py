@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -25,6 +24,7 @@ from typing import Any
 from tests.reliability.callers import Order, ask, orders, shown, submit, wait_for_end
 from tests.reliability.disturbances import Disturbances
 from tests.reliability.footprint import Footprint
+from tests.reliability.verdict import end_with
 from tests.support.object_store import object_store
 from tests.support.redis_server import redis_server
 from tests.support.replica import Replica, replica
@@ -37,9 +37,8 @@ CALLERS = 12
 JOBS_END_S = 600.0
 QUIET_S = 120.0
 """How long what is left may take to end once all callers have their answers."""
-GROWTH_MIB = 150.0
 GROWTH_FILES = 40
-"""Processes that were started again, and connections that are kept open, weigh a little more or less."""
+"""Connections that are kept open."""
 
 
 @dataclass(frozen=True)
@@ -152,12 +151,9 @@ def _settled(server: Replica, before: Footprint) -> Footprint:
 
 
 def _growth(before: Footprint, after: Footprint) -> Iterator[str]:
-    if after.memory_mib > before.memory_mib + GROWTH_MIB:
-        yield f"memory grew from {before.memory_mib:.0f} to {after.memory_mib:.0f} MiB"
+    yield from before.growth_to(after)
     if after.open_files > before.open_files + GROWTH_FILES:
         yield f"open files grew from {before.open_files} to {after.open_files}"
-    if after.processes != before.processes:
-        yield f"there were {before.processes} processes, and are {after.processes}"
 
 
 def main() -> None:
@@ -172,9 +168,7 @@ def main() -> None:
     print(f"disturbances: {shown(outcome.disturbances)}")
     print(f"jobs: {shown(outcome.jobs)}")
     print(f"interactive requests: {shown(outcome.interactive)}")
-    print(f"before: {outcome.before}\nafter: {outcome.after}")
-    print("\n".join(f"FAULT: {fault}" for fault in outcome.faults) or "no fault")
-    sys.exit(1 if outcome.faults else 0)
+    end_with(outcome.before, outcome.after, outcome.faults)
 
 
 if __name__ == "__main__":

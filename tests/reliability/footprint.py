@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import psutil
 
 MIB = 2**20
+GROWTH_MIB = 150.0
+"""Processes that were started again weigh a little more or less."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,13 @@ class Footprint:
         family = [supervisor, *supervisor.children(recursive=True)]
         memory_bytes = sum(process.memory_full_info().uss for process in family)
         return cls(memory_bytes / MIB, sum(process.num_fds() for process in family), len(family))
+
+    def growth_to(self, after: Footprint) -> Iterator[str]:
+        """Say what is no longer as it was: memory, and the number of processes."""
+        if after.memory_mib > self.memory_mib + GROWTH_MIB:
+            yield f"memory grew from {self.memory_mib:.0f} to {after.memory_mib:.0f} MiB"
+        if after.processes != self.processes:
+            yield f"there were {self.processes} processes, and are {after.processes}"
 
     def __str__(self) -> str:
         return f"{self.memory_mib:.0f} MiB, {self.open_files} open files, {self.processes} processes"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import random
-import sys
 import tempfile
 import time
 from collections import Counter
@@ -22,12 +21,12 @@ from pathlib import Path
 from tests.reliability import attacks
 from tests.reliability.descriptions import schemathesis_of
 from tests.reliability.footprint import Footprint
+from tests.reliability.verdict import end_with
 from tests.support.replica import Replica, replica
 from tests.support.serving import write_tiny_catalogue
 from tests.support.web import WEB
 
 CALLERS = 8
-GROWTH_MIB = 150.0
 DESCRIPTIONS = ("", "/openai", "/generator", "/text2image", "/inpainting", "/storyboard")
 """Each has an openapi.json."""
 ATTACKS: Mapping[str, Callable[[Replica, random.Random], str]] = {
@@ -62,7 +61,7 @@ def run(seed: int, count: int) -> Outcome:
             answers = _attack(server, runner, seed, count - count // 2)
             faults += [f"{answers[kind]} times: {kind}" for kind in sorted(answers) if attacks.is_fault(kind)]
             after = Footprint.of(server.pid)
-            faults += _growth(before, after)
+            faults += before.growth_to(after)
             if not WEB.get(f"{server.url}/readyz").is_success:
                 faults.append("the server is no longer ready")
     return Outcome(made + answers.total(), answers, before, after, faults)
@@ -95,14 +94,6 @@ def _timed(attack: Callable[[], str]) -> str:
     return answer if time.monotonic() - started_s < attacks.ANSWER_S else attacks.TOO_LATE
 
 
-def _growth(before: Footprint, after: Footprint) -> list[str]:
-    grown = after.memory_mib > before.memory_mib + GROWTH_MIB
-    faults = [f"memory grew from {before.memory_mib:.0f} to {after.memory_mib:.0f} MiB"] if grown else []
-    if after.processes != before.processes:
-        faults.append(f"there were {before.processes} processes, and are {after.processes}")
-    return faults
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="make fuzz", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
@@ -113,9 +104,7 @@ def main() -> None:
     print(f"seed {options.seed}: {outcome.requests} requests in {time.monotonic() - started_s:.0f} s")
     for kind, times in sorted(outcome.answers.items()):
         print(f"  {times:6d}  {kind}")
-    print(f"before: {outcome.before}\nafter: {outcome.after}")
-    print("\n".join(f"FAULT: {fault}" for fault in outcome.faults) or "no fault")
-    sys.exit(1 if outcome.faults else 0)
+    end_with(outcome.before, outcome.after, outcome.faults)
 
 
 if __name__ == "__main__":

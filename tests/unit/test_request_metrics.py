@@ -9,7 +9,7 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp, Scope
 
 from access.keys import Keyring
-from access.metrics import metrics_of_gateway, metrics_of_runner
+from access.metrics import may_read_gateway, may_read_runner
 from api.contracts import CONTRACTS
 from api.http.files import files_app
 from processes.route_templates import OTHER, RouteTemplates
@@ -64,7 +64,7 @@ def _readers(may_read: object) -> set[str | None]:
 
 
 def _gateway(metrics_key: str | None, **keys: object) -> set[str | None]:
-    return _readers(metrics_of_gateway(metrics_key, Keyring.of(AccessOptions.model_validate(keys))))
+    return _readers(may_read_gateway(metrics_key, Keyring.of(AccessOptions.model_validate(keys))))
 
 
 def test_who_reads_a_gateways() -> None:
@@ -77,6 +77,6 @@ def test_who_reads_a_gateways() -> None:
 
 
 def test_who_reads_a_runners() -> None:
-    assert None in _readers(metrics_of_runner(None, None))
-    assert _readers(metrics_of_runner(None, RUNNER)) == {RUNNER}
-    assert _readers(metrics_of_runner(METRICS, RUNNER)) == {RUNNER, METRICS}
+    assert None in _readers(may_read_runner(None, None))
+    assert _readers(may_read_runner(None, RUNNER)) == {RUNNER}
+    assert _readers(may_read_runner(METRICS, RUNNER)) == {RUNNER, METRICS}

@@ -1,4 +1,4 @@
-"""Where checkpoints come from, and what an operator is told when one cannot be loaded."""
+"""Where checkpoints come from, and what an operator learns when one cannot be loaded."""
 
 from __future__ import annotations
 
