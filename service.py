@@ -7,11 +7,10 @@ the settings.
 from __future__ import annotations
 
 import asyncio
-import logging
 import sys
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from typing import Any, cast
+from typing import Any
 
 import bentoml
 from starlette.responses import Response
@@ -20,15 +19,12 @@ from access.exposure import served_host, warn_if_exposed
 from access.keys import Keyring
 from access.metrics import may_read_gateway
 from access.rates import RateLimiter
-from access.sites import Sites, trust_proxies
+from access.sites import trust_proxies
 from api.contracts import CONTRACTS
 from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
-from api.http.door import Door
 from api.http.files import files_app
-from api.http.open_streams import OpenStreams
-from api.http.sites import BrowserGuard
-from api.http.upload_limit import UploadLimit
+from api.http.front import front
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
 from api.operations.root import RootStatus
@@ -44,10 +40,8 @@ from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from gateway.safety.words import read_blocked_words
-from models.catalogue.served import ignored_model, served_catalogue
+from models.catalogue.served import log_ignored, served_catalogue
 from processes.drain import Drain
-from processes.draining import Draining
-from processes.guard import Guard
 from processes.http_protocol import bound_clients
 from processes.memory import return_freed_memory
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
@@ -86,7 +80,6 @@ BUILD = bentoml.use_arguments(BuildArguments)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
 LIMITER = RateLimiter(SETTINGS.redis)
 DRAIN = Drain(SETTINGS.drain_s)
-log = logging.getLogger("jubako")
 ANSWER_MARGIN_S = 30.0
 """Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
 
@@ -126,10 +119,7 @@ class Jubako:
             Policy(WORDS, self._pictures),
             remote=frozenset(remote_runners(SETTINGS, CATALOGUE)),
         )
-        for note in CATALOGUE.notes:
-            log.warning("JUBAKO_LORA_FOLDER: %s", note)
-        if (ignored := ignored_model(SETTINGS, CATALOGUE)) is not None:
-            log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
+        log_ignored(SETTINGS, CATALOGUE)
         self._scorer = ScorerClient(SCORERS[SCORER].url)
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
@@ -199,20 +189,8 @@ class Jubako:
         await self._scorer.close()
 
 
-cast(Any, Jubako).add_asgi_middleware(RequestMetrics)
-cast(Any, Jubako).add_asgi_middleware(
-    Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s
-)
-cast(Any, Jubako).add_asgi_middleware(
-    BrowserGuard,
-    sites=Sites.of(SETTINGS, KEYRING.closed),
-    cors_origins=SETTINGS.cors_origins,
-    contracts=CONTRACTS,
-)
-cast(Any, Jubako).add_asgi_middleware(
-    Draining, drain=DRAIN, refusal_for=CONTRACTS.refusal_for, generates=CONTRACTS.generates
-)
-cast(Any, Jubako).add_asgi_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
-cast(Any, Jubako).add_asgi_middleware(OpenStreams, most=SETTINGS.max_streams_per_client, contracts=CONTRACTS)
-cast(Any, Jubako).add_asgi_middleware(RootStatus)
-cast(Any, Jubako).add_asgi_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)
+_served: Any = Jubako
+_served.add_asgi_middleware(RequestMetrics)
+for middleware, options in front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN):
+    _served.add_asgi_middleware(middleware, **options)
+_served.add_asgi_middleware(RootStatus)

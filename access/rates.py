@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from math import ceil
 
@@ -63,12 +63,12 @@ class RateLimiter:
 
     async def count_request(self, caller: Caller) -> None:
         """Count one request. Raises RateExceeded."""
-        await self._count(caller, "requests", 1)
+        await self._count(caller, requests=1)
 
     async def count_further(self, requests: int) -> None:
         """Count requests that came together with one that is counted. Raises RateExceeded or InvalidRequest."""
         if requests:
-            await self._count(current_caller(), "requests", requests)
+            await self._count(current_caller(), requests=requests)
 
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
         """Count the pixels and steps that a request will take of the current caller's.
@@ -81,8 +81,7 @@ class RateLimiter:
             raise Forbidden(f"priority: this key may have {caller.best_priority.name.lower()} at best")
         pixels = request.width * request.height * request.num_frames * request.num_images + other_px
         steps = request.iterations if request.method is Method.TOKEN_OPT else request.denoising_steps
-        await self._count(caller, "megapixels", ceil(pixels / PX_PER_UNIT))
-        await self._count(caller, "steps", steps * request.num_images)
+        await self._count(caller, megapixels=ceil(pixels / PX_PER_UNIT), steps=steps * request.num_images)
 
     async def headers(self, caller: Caller) -> dict[str, str]:
         """Return a caller's limits as headers, under the names that OpenAI's API has for them."""
@@ -94,23 +93,26 @@ class RateLimiter:
             headers[f"x-ratelimit-reset-{limit.what}"] = f"{reset_s}s"
         return headers
 
-    async def _count(self, caller: Caller, what: str, cost: int) -> None:
-        for limit in limits_of(caller.rates):
-            if limit.what != what:
-                continue
-            if cost > limit.item.amount:
-                asked, most = limit.shown(cost), limit.shown(limit.item.amount)
-                raise InvalidRequest(
-                    _FIELDS[what], f"the request has {asked} {what}; this key may have {most} a minute"
+    async def _count(self, caller: Caller, **costs: int) -> None:
+        """Count all of these or none: what one limit refuses must not use up another."""
+        limits = [limit for limit in limits_of(caller.rates) if limit.what in costs]
+        for limit in limits:
+            cost, most = costs[limit.what], limit.item.amount
+            if cost > most:
+                reason = (
+                    f"the request has {limit.shown(cost)} {limit.what}; this key may have {limit.shown(most)} a minute"
                 )
-            if not await self._hit(caller, limit, cost):
-                _, reset_s = await self._left(caller, limit)
-                most = limit.shown(limit.item.amount)
-                raise RateExceeded(f"more than {most} {what} a minute; try again later", max(1, reset_s))
+                raise InvalidRequest(_FIELDS[limit.what], reason)
+        for attempt in (self._window.test, self._window.hit):
+            for limit in limits:
+                if not await self._fits(attempt, caller, limit, costs[limit.what]):
+                    _, reset_s = await self._left(caller, limit)
+                    reason = f"more than {limit.shown(limit.item.amount)} {limit.what} a minute; try again later"
+                    raise RateExceeded(reason, max(1, reset_s))
 
-    async def _hit(self, caller: Caller, limit: Limit, cost: int) -> bool:
+    async def _fits(self, attempt: Callable[..., Awaitable[bool]], caller: Caller, limit: Limit, cost: int) -> bool:
         try:
-            return await self._window.hit(limit.item, limit.what, caller.name, cost=cost)
+            return await attempt(limit.item, limit.what, caller.name, cost=cost)
         except StorageError as error:
             log.warning("rates are not counted: Redis does not answer (%s)", error.storage_error)
             return True

@@ -33,7 +33,7 @@ JubakoError
 ├── NotStored           404  storage/errors.py: no such file, or it has been deleted
 ├── NotNow              409  api/pipeline.py: the pipeline is not ready, is running, or has no result
 └── GenerationFailed    500  anything else; the cause is only in the server's log
-    └── RunnerLost      500  the model's process ended during generation
+    └── RunnerLost      503  the model's process ended during generation
 
 StartError is for the operator and never reaches a client: a setting or a catalogue is wrong.
 
@@ -196,6 +196,7 @@ class RunnerLost(GenerationFailed):
     """The model's process ended in the middle of a request; another attempt may succeed."""
 
     code = "runner_lost"
+    status = 503
 
     def __init__(self) -> None:
         super().__init__("the model stopped before the image was done", RESTART_S)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from http.client import SERVICE_UNAVAILABLE, UNAUTHORIZED
+from http.client import INTERNAL_SERVER_ERROR, SERVICE_UNAVAILABLE, UNAUTHORIZED
 from typing import Any
 
 import aiohttp
 from pydantic import ValidationError
 
-from core.errors import RESTART_S, Busy, DeadlineExceeded, InvalidRequest, RunnerLost
+from core.errors import RESTART_S, Busy, DeadlineExceeded, GenerationFailed, InvalidRequest, RunnerLost
 from core.events import Event
 from core.request import GenerationRequest
 from gateway.media.uploads import with_pixels
@@ -57,8 +57,8 @@ class RunnerClient:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Generate a request and yield its events; closing the generator cancels it.
 
-        Raises Busy when the runner cannot be reached, RunnerLost when it breaks off, and DeadlineExceeded when it
-        hangs.
+        Raises Busy when the runner cannot be reached, RunnerLost when it breaks off, GenerationFailed when it refuses
+        the request, and DeadlineExceeded when it hangs.
         """
         if self._broken:
             await self._check()
@@ -85,6 +85,9 @@ class RunnerClient:
                 log.warning("the runner of %s at %s answers %d", self._model, self._url, error.status)
             if error.status in AWAY:
                 raise self._restarting() from error
+            if error.status < INTERNAL_SERVER_ERROR:
+                # It would refuse the same again.
+                raise GenerationFailed(f"the runner of {self._model} refuses the request") from error
             raise RunnerLost from error
         except TimeoutError as error:
             self._broken = True

@@ -13,6 +13,8 @@ from pathlib import Path
 log = logging.getLogger("jubako")
 
 FOLDERS = "bentoml-uds-*"
+ANSWER_S = 1.0
+"""A connection to a socket is made at once, or its server's queue is full: then it is alive."""
 STARTING_S = 60.0
 """A folder without sockets may be that of a server that is just starting."""
 
@@ -38,6 +40,7 @@ def _is_dead(folder: Path) -> bool:
 
 def _listens(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(ANSWER_S)
         try:
             client.connect(str(path))
         except ConnectionRefusedError:

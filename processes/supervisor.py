@@ -10,18 +10,21 @@ from typing import Any
 
 STARTED_BY_SUPERVISOR = "BENTOML_RUNNER_MAP"
 """BentoML's supervisor sets it in every process that it starts, with the addresses of the others."""
-
-
+SUPERVISOR = "_JUBAKO_SUPERVISOR"
+"""The supervisor's process id, for the processes that it starts: it may be gone before they can look who it is."""
 LOOK_S = 1.0
 
 
 def end_with_supervisor() -> None:
-    """Have this process end as on SIGTERM once the supervisor is gone; does nothing in the supervisor.
+    """Have this process end as on SIGTERM once the supervisor is gone; the supervisor itself only says who it is.
 
     One that is killed cannot pass a signal on, and the processes that it started would serve for ever.
     """
-    if STARTED_BY_SUPERVISOR in os.environ:
-        threading.Thread(target=_end_after, args=(os.getppid(),), name="supervisor-watch", daemon=True).start()
+    if STARTED_BY_SUPERVISOR not in os.environ:
+        os.environ[SUPERVISOR] = str(os.getpid())
+        return
+    parent = int(os.environ[SUPERVISOR])
+    threading.Thread(target=_end_after, args=(parent,), name="supervisor-watch", daemon=True).start()
 
 
 def _end_after(parent: int) -> None:

@@ -13,11 +13,10 @@ from _bentoml_sdk.io_models import IORootModel
 from bentoml._internal.resource import system_resources
 from bentoml.exceptions import BadInput
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import Response
 from starlette.types import Scope
 
-from access.metrics import may_read_runner
-from core.errors import InvalidRequest, JubakoError, StartError, retry_headers
+from core.errors import InvalidRequest, StartError
 from core.request import GenerationRequest
 from models.catalogue.conditioning import REFERENCE_PIXELS
 from models.catalogue.entry import Entry
@@ -28,11 +27,10 @@ from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
-from processes.guard import Guard
-from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
+from processes.request_metrics import INSTEAD
 from processes.starting import importing
 from runners import wire
-from runners.host.door import RunnerDoor
+from runners.host.front import put_in_front, refusal
 from runners.limits import EngineLimits, HostOptions
 from runners.remote import remote_runners
 from settings import Settings
@@ -194,18 +192,10 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
     # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
     service: Any = RunnerService
-    service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
-    service.add_asgi_middleware(RequestMetrics)
-    service.add_asgi_middleware(Guard, refusal_for=refusal, client_timeout_s=settings.client_timeout_s)
-    service.add_asgi_middleware(RunnerDoor, key=settings.runner_key, max_bytes=max_request_bytes(entry))
+    put_in_front(service, settings, max_request_bytes(entry), settings.runner_key)
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
-
-
-def refusal(_: str, error: JubakoError) -> Response:
-    """Return the response to a request that a runner refuses."""
-    return JSONResponse({"error": error.message}, error.status, retry_headers(error))
 
 
 def _generates(scope: Scope) -> bool:

@@ -12,18 +12,14 @@ from fastapi import FastAPI
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from access.sites import Sites
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
-from api.http.door import Door
-from api.http.open_streams import OpenStreams
-from api.http.sites import BrowserGuard
-from api.http.upload_limit import UploadLimit
+from api.http.front import front
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log
-from models.catalogue.served import served_catalogue, story_entry
-from processes.guard import Guard
+from models.catalogue.served import log_ignored, served_catalogue, story_entry
+from processes.memory import return_freed_memory
 from processes.starting import starting
 from settings import settings
 from settings.report import log_settings
@@ -36,7 +32,8 @@ from storyboard.scoring.scorers import Scorers
 with starting():
     SETTINGS = settings()
     KEYRING = Keyring.of(SETTINGS)
-    STORY_MODEL = story_entry(SETTINGS, served_catalogue(SETTINGS))
+    CATALOGUE = served_catalogue(SETTINGS)
+    STORY_MODEL = story_entry(SETTINGS, CATALOGUE)
 LIMITER = RateLimiter(SETTINGS.redis)
 show_log()
 
@@ -44,7 +41,9 @@ show_log()
 @asynccontextmanager
 async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
     """Keep the models on the server's event loop; the one that generates stories is loaded at once."""
+    return_freed_memory()
     log_settings(SETTINGS)
+    log_ignored(SETTINGS, CATALOGUE)
     gateway, clips = gateway_here(SETTINGS, LIMITER), ClipHost(SETTINGS.device)
     app.state.maker = Maker(gateway, planner_for(SETTINGS), Scorers(SETTINGS, clips.compare), SETTINGS)
     if SETTINGS.load == "start":
@@ -60,13 +59,5 @@ app = contract_app("Storyboard generation", router, story_refusal)
 CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
 app.router.lifespan_context = _models_open
-app.add_middleware(OpenStreams, most=SETTINGS.max_streams_per_client, contracts=CONTRACTS)
-app.add_middleware(Door, keyring=KEYRING, limiter=LIMITER, contracts=CONTRACTS)
-app.add_middleware(UploadLimit, max_bytes=SETTINGS.max_upload_bytes, contracts=CONTRACTS)
-app.add_middleware(
-    BrowserGuard,
-    sites=Sites.of(SETTINGS, KEYRING.closed),
-    cors_origins=SETTINGS.cors_origins,
-    contracts=CONTRACTS,
-)
-app.add_middleware(Guard, refusal_for=CONTRACTS.refusal_for, client_timeout_s=SETTINGS.client_timeout_s)
+for middleware, options in reversed([*front(SETTINGS, KEYRING, LIMITER, CONTRACTS)]):
+    app.add_middleware(middleware, **options)

@@ -16,7 +16,7 @@ from functools import partial
 from PIL import Image
 
 from core.deadline import Deadline
-from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed
+from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RateExceeded
 from core.events import Picture, Started, Step
 from core.request import GenerationRequest
 from core.tasks import end
@@ -68,7 +68,7 @@ class Maker:
         """Yield what happens, down to Finished; closing the generator stops all generation.
 
         The current caller is charged for all planned frames at once, but for so many as were charged before, and for
-        each further try.
+        each further try. A story charged before is a job, which waits where a rate is exceeded.
 
         A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
         otherwise; DeadlineExceeded when no frame is done.
@@ -77,6 +77,9 @@ class Maker:
         with recorded(story, resolved.entry.id) as record:
             request = await self.check(story)
             charge = partial(self._charge, story, request, charged=frames_charged)
+            if frames_charged:
+                # A job's plan, which a language model may have made, is worth waiting with.
+                charge = partial(_once_there_is_room, charge)
             work = asyncio.create_task(self._run(resolved, events.put_nowait, charge))
             work.add_done_callback(lambda _: events.put_nowait(None))
             try:
@@ -91,7 +94,8 @@ class Maker:
         started, deadline = time.perf_counter(), Deadline(resolved.story.deadline_s)
         plan, model = await self._planned(resolved, deadline), resolved.entry.id
         # Before any is generated: a caller's rate refuses a story as a whole.
-        await charge(len(plan.scenes))
+        async with deadline.limiting(TOO_EARLY):
+            await charge(len(plan.scenes))
         emit(Planned(model, plan))
         frames = _Frames(self.gateway, resolved, plan, emit)
         error = await frames.generate(deadline)
@@ -111,6 +115,14 @@ class Maker:
 
     def _resolved(self, story: Story) -> ResolvedStory:
         return resolve_story(story, self.settings, self.gateway.catalogue, self.scorers)
+
+
+async def _once_there_is_room(charge: Callable[[int], Awaitable[None]], frames: int) -> None:
+    while True:
+        try:
+            return await charge(frames)
+        except RateExceeded as error:
+            await asyncio.sleep(error.retry_after_s or 1)
 
 
 def frames_charged_at_acceptance(story: Story) -> int:

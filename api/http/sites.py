@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -10,27 +12,19 @@ from access.sites import Sites
 from api.http.contract_table import ContractTable
 from core.errors import Forbidden
 
+COUNTED = ("Requests", "Megapixels", "Steps")
 EXPOSED_HEADERS = (
     *(f"X-Jubako-{name}" for name in ("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed")),
-    *(f"X-RateLimit-{name}-{what}" for name in ("Limit", "Remaining", "Reset") for what in ("Requests", "Megapixels")),
+    *(f"X-RateLimit-{name}-{what}" for name in ("Limit", "Remaining", "Reset") for what in COUNTED),
     *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-BentoML-Request-ID", "X-Should-Retry"),
 )
 """What scripts of allowed pages may read, beside the headers that CORS always shows."""
 READS = ("GET", "HEAD", "OPTIONS")
 
 
-class BrowserGuard:
-    """ASGI middleware, outside of all others that refuse, so that an allowed page can read why."""
+class SiteGuard:
+    """ASGI middleware: refuses names that may be a stranger's, and writes of other sites' pages."""
 
-    def __init__(self, app: ASGIApp, sites: Sites, cors_origins: tuple[str, ...], contracts: ContractTable) -> None:
-        guarded = _Guard(app, sites, contracts)
-        self._app = _with_cors(guarded, cors_origins) if cors_origins else guarded
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-class _Guard:
     def __init__(self, app: ASGIApp, sites: Sites, contracts: ContractTable) -> None:
         self._app = app
         self._sites = sites
@@ -52,14 +46,16 @@ class _Guard:
             self._sites.check_origin(headers)
 
 
-def _with_cors(app: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
-    """Keys travel in a header that scripts set, so browsers need send no credentials of their own."""
-    return CORSMiddleware(
-        app,
-        allow_origins=origins,
-        allow_methods=["*"],
-        allow_headers=["*"],
-        expose_headers=EXPOSED_HEADERS,
+def cors(origins: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    """Return the middleware that lets pages of these origins read answers, and its options.
+
+    Keys travel in a header that scripts set, so browsers need send no credentials of their own.
+    """
+    return CORSMiddleware, {
+        "allow_origins": origins,
+        "allow_methods": ["*"],
+        "allow_headers": ["*"],
+        "expose_headers": EXPOSED_HEADERS,
         # Pages of public sites may reach a server on localhost too, once they are allowed.
-        allow_private_network=True,
-    )
+        "allow_private_network": True,
+    }

@@ -5,49 +5,33 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.http.contract_table import ContractTable
 from core.errors import TooLarge
+from core.interrupted import Interrupted
 
 
 class UploadLimit:
-    """ASGI middleware: answers 413 to a body whose declared or actual length is too large."""
+    """ASGI middleware behind `processes.guard`: ends requests whose declared or actual length is too large."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, contracts: ContractTable) -> None:
-        self._contracts = contracts
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self._app = app
         self._max_bytes = max_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif int(Headers(scope=scope).get("content-length", 0)) > self._max_bytes:
-            await self._refusal(scope)(scope, receive, send)
-        else:
-            await self._count(scope, receive, send)
-
-    async def _count(self, scope: Scope, receive: Receive, send: Send) -> None:
-        seen, answered = 0, False
+            return
+        self._refuse_over(int(Headers(scope=scope).get("content-length", 0)))
+        seen_bytes = 0
 
         async def counted() -> Message:
-            nonlocal seen
+            nonlocal seen_bytes
             message = await receive()
-            seen += len(message.get("body", b""))
-            if seen > self._max_bytes:
-                raise TooLarge("the body is too large")
+            seen_bytes += len(message.get("body", b""))
+            self._refuse_over(seen_bytes)
             return message
 
-        async def replaced(message: Message) -> None:
-            nonlocal answered
-            if seen <= self._max_bytes:
-                await send(message)
-            elif not answered:
-                # In place of whatever the application made of the error.
-                answered = True
-                await self._refusal(scope)(scope, receive, send)
+        await self._app(scope, counted, send)
 
-        await self._app(scope, counted, replaced)
-
-    def _refusal(self, scope: Scope) -> ASGIApp:
-        return self._contracts.refusal_for(
-            scope["path"], TooLarge(f"the request body is larger than {self._max_bytes} bytes")
-        )
+    def _refuse_over(self, size_bytes: int) -> None:
+        if size_bytes > self._max_bytes:
+            raise Interrupted(TooLarge(f"the request body is larger than {self._max_bytes} bytes"))

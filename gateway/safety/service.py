@@ -15,7 +15,8 @@ from core.errors import StartError
 from gateway.safety.pictures import SIZE_PX
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
-from runners.host.door import RunnerDoor
+from processes.request_metrics import INSTEAD
+from runners.host.front import put_in_front
 from settings import settings
 from settings.sections.safety import SafetyOptions
 
@@ -54,7 +55,7 @@ class PicturesFrame(bentoml.IODescriptor):
 
 
 def _service() -> Any:
-    @bentoml.service(name="runner-safety", workers=1)
+    @bentoml.service(name="runner-safety", workers=1, metrics=INSTEAD)
     class Safety:
         def __init__(self) -> None:
             from nudenet import NudeDetector
@@ -74,7 +75,7 @@ def _service() -> Any:
             return rows
 
     service: Any = Safety
-    service.add_asgi_middleware(RunnerDoor, key=None, max_bytes=MAX_BATCH * SIZE_PX * SIZE_PX * 3)
+    put_in_front(service, settings(), MAX_BATCH * SIZE_PX * SIZE_PX * 3)
     return service
 
 

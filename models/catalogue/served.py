@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from core.errors import StartError
 from core.validation import did_you_mean
 from models.catalogue.addons import LoraSpec
@@ -9,6 +11,8 @@ from models.catalogue.catalogue import Catalogue, carried_models, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 from settings import Settings
+
+log = logging.getLogger("jubako")
 
 CHARACTER = "story-character"
 """What requests call the LoRA at LORA_PATH."""
@@ -57,9 +61,17 @@ def text2image_model(settings: Settings, served: Catalogue) -> str:
 
 
 def ignored_model(settings: Settings, served: Catalogue) -> str | None:
-    """Return the value of MODEL when it is none of JUBAKO_MODELS, for a warning to the operator."""
+    """Return the value of MODEL when it is none of JUBAKO_MODELS."""
     name = None if settings.text2image_model else settings.model
     return None if name is None or served.named(name) is not None else name
+
+
+def log_ignored(settings: Settings, served: Catalogue) -> None:
+    """Warn of what the operator gave and nothing uses."""
+    for note in served.notes:
+        log.warning("JUBAKO_LORA_FOLDER: %s", note)
+    if (ignored := ignored_model(settings, served)) is not None:
+        log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
 
 
 def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:

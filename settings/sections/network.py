@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, field_validator
+from pydantic import AliasChoices, BaseModel, BeforeValidator, Field, field_validator
 from pydantic_settings import NoDecode
 
 EVERY = "*"
@@ -36,8 +36,9 @@ class NetworkOptions(BaseModel):
     )
     trusted_proxies: _List = Field(
         default=(),
+        validation_alias=AliasChoices("JUBAKO_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"),
         description="Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto say who the client "
-        "is: 127.0.0.1,10.0.0.0/8. From all others these headers are ignored.",
+        "is: 127.0.0.1,10.0.0.0/8; or * for all. From others these headers are ignored.",
     )
 
     @field_validator("cors_origins")
@@ -62,5 +63,6 @@ class NetworkOptions(BaseModel):
     @classmethod
     def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for each in value:
-            ip_network(each)
+            if each != EVERY:
+                ip_network(each)
         return value

@@ -12,7 +12,8 @@ from core.errors import JubakoError
 from models.catalogue.sources import Source
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
-from runners.host.door import RunnerDoor
+from processes.request_metrics import INSTEAD
+from runners.host.front import put_in_front
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.wire import decode_asked
@@ -42,7 +43,7 @@ class AskedFrame(bentoml.IODescriptor):
 def scorer_service(device: str) -> Any:
     """Make the service. Its process stays small until the first story: only then it imports torch, and loads."""
 
-    @bentoml.service(name="runner-scorer", workers=1, logging={"access": {"enabled": False}})
+    @bentoml.service(name="runner-scorer", workers=1, logging={"access": {"enabled": False}}, metrics=INSTEAD)
     class Scorer:
         def __init__(self) -> None:
             self._host = ClipHost(device)
@@ -70,5 +71,5 @@ def scorer_service(device: str) -> Any:
             self._host.close()
 
     service: Any = Scorer
-    service.add_asgi_middleware(RunnerDoor, key=None, max_bytes=MAX_FRAME_BYTES)
+    put_in_front(service, settings(), MAX_FRAME_BYTES)
     return service

@@ -189,6 +189,15 @@ class TestValidation:
             (board,) = [event.storyboard async for event in making if isinstance(event, Finished)]
         assert sum(frame.tries for frame in board.frames) == 8, "six planned frames, and two further tries"
 
+    async def test_one_that_is_made_later_keeps_its_plan_while_it_waits_for_its_rate(self, studio: Studio) -> None:
+        story = Story(prompt=STORY)
+        purse = Purse(pictures=0, refusals=1)
+        maker = studio.with_(meter=purse)
+        async with aclosing(maker.make(story, frames_charged_at_acceptance(story) - 1)) as making:
+            happened = [type(event) async for event in making]
+        assert happened.count(Planned) == 1
+        assert purse.refused == 1
+
     async def test_the_image_that_a_story_follows_counts_once(self, studio: Studio) -> None:
         purse = Purse(pictures=6)
         await board_of(studio.with_(meter=purse), reference_image=Image.new("RGB", (50, 40)))
@@ -414,15 +423,19 @@ class Speechless:
 class Purse:
     """A caller's rate of so many pictures."""
 
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, pictures: int, refusals: int | None = None) -> None:
+        """After so many `refusals` there is room for whatever is asked."""
         self._left = pictures
+        self._refusals = refusals
+        self.refused = 0
         self.other_px = 0
 
     async def count_further(self, requests: int) -> None:
         raise AssertionError("a story is one request")
 
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
-        if self._left < request.num_images:
+        if self._left < request.num_images and self.refused != self._refusals:
+            self.refused += 1
             raise RateExceeded("too much")
         self._left -= request.num_images
         self.other_px += other_px

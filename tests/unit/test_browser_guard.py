@@ -15,13 +15,12 @@ from starlette.websockets import WebSocket
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from access.sites import Sites
 from api.contracts import CONTRACTS
-from api.http.door import Door
-from api.http.sites import EXPOSED_HEADERS, BrowserGuard
-from api.http.upload_limit import UploadLimit
+from api.http.front import front
+from api.http.sites import EXPOSED_HEADERS
 from core.caller import Caller, Rates
 from core.errors import Busy
+from processes.guard import MAX_TARGET_BYTES
 from settings import Settings
 from settings.sections.access import AccessOptions
 
@@ -46,6 +45,10 @@ async def _busy(request: Request) -> PlainTextResponse:
     return PlainTextResponse(answer.body, answer.status_code, dict(answer.headers))
 
 
+async def _broken(request: Request) -> PlainTextResponse:
+    raise RuntimeError(request.url.path)
+
+
 async def _socket(socket: WebSocket) -> None:
     await socket.accept()
     await socket.close()
@@ -57,16 +60,15 @@ def client(key: str | None = None, **settings: object) -> TestClient:
     routes = [
         Route("/text_to_image", _echo, methods=methods),
         Route("/busy", _busy),
+        Route("/broken", _broken),
         WebSocketRoute("/socket", _socket),
     ]
     app = Starlette(routes=routes)
     access = AccessOptions(api_keys={"alice": key} if key else {}, rate_requests_per_min=2)
     keyring = Keyring.of(access)
-    app.add_middleware(UploadLimit, max_bytes=1024, contracts=CONTRACTS)
-    app.add_middleware(Door, keyring=keyring, limiter=RateLimiter(None), contracts=CONTRACTS)
-    chosen = Settings(**settings)  # type: ignore[arg-type]
-    sites = Sites.of(chosen, keyring.closed)
-    app.add_middleware(BrowserGuard, sites=sites, cors_origins=chosen.cors_origins, contracts=CONTRACTS)
+    chosen = Settings(max_upload_bytes=1024, **settings)  # type: ignore[arg-type]
+    for middleware, options in reversed([*front(chosen, keyring, RateLimiter(None), CONTRACTS)]):
+        app.add_middleware(middleware, **options)
     return TestClient(app, base_url="http://127.0.0.1:3000")
 
 
@@ -129,8 +131,10 @@ class TestCors:
             server.post("/text_to_image", headers=known),
             server.get("/busy", headers=known),
             server.get("/nowhere", headers=known),
+            server.get("/broken", headers=known),
+            server.get("/" + "a" * MAX_TARGET_BYTES, headers=known),
         ]
-        assert [answer.status_code for answer in answers] == [401, 200, 413, 429, 503, 404]
+        assert [answer.status_code for answer in answers] == [401, 200, 413, 429, 503, 404, 500, 414]
         for answer in answers:
             assert answer.headers["access-control-allow-origin"] == PAGE
             assert "retry-after" in answer.headers["access-control-expose-headers"].lower()
@@ -140,7 +144,9 @@ class TestCors:
             path.read_text() for room in ("api", "storyboard", "gateway") for path in (ROOT / room).rglob("*.py")
         ]
         own = {name for source in sources for name in re.findall(r'"(x-(?!content)[a-z-]+)"', source, re.IGNORECASE)}
-        rates = await RateLimiter(None).headers(Caller("", rates=Rates(requests_per_min=1, megapixels_per_min=1)))
+        rates = await RateLimiter(None).headers(
+            Caller("", rates=Rates(requests_per_min=1, megapixels_per_min=1, steps_per_min=1))
+        )
         assert "X-Jubako-Seed" in own
         exposed = {name.lower() for name in EXPOSED_HEADERS}
         assert {name.lower() for name in (*own, *rates)} <= exposed

@@ -47,6 +47,17 @@ async def test_steps_are_counted_over_all_images() -> None:
         await limiter.charge(wanted(num_inference_steps=101))
 
 
+async def test_what_one_limit_refuses_does_not_use_up_another() -> None:
+    limiter, caller = RateLimiter(None), Caller("alice", rates=Rates(megapixels_per_min=1, steps_per_min=20))
+    set_caller(caller)
+    with pytest.raises(InvalidRequest, match="num_inference_steps"):
+        await limiter.charge(wanted(num_inference_steps=21))
+    await limiter.charge(wanted(num_inference_steps=15))
+    with pytest.raises(RateExceeded, match="steps"):
+        await limiter.charge(wanted())
+    assert await left(limiter, caller, "megapixels") == "0.99"
+
+
 async def test_pixels_that_are_only_decoded_or_encoded_count_too() -> None:
     limiter, caller = RateLimiter(None), Caller("alice", rates=Rates(megapixels_per_min=2))
     set_caller(caller)

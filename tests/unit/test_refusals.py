@@ -25,7 +25,7 @@ from core.errors import (
 )
 from core.events import Failed
 from jobs.errors import LedgerUnavailable
-from runners.service import refusal as runner_refusal
+from runners.host.front import refusal as runner_refusal
 from storage.errors import StorageUnavailable
 from storyboard.errors import NotInitialized
 

@@ -120,9 +120,15 @@ class TestPages:
     [
         *(("cors_origins", value) for value in ("app.example", "https://app.example/", "https://", "null", "//a")),
         *(("allowed_hosts", value) for value in ("http://a.example", "a.example:80", "a*.example", "a..b")),
-        *(("trusted_proxies", value) for value in ("nginx", "10.0.0.5/8", "*")),
+        *(("trusted_proxies", value) for value in ("nginx", "10.0.0.5/8")),
     ],
 )
 def test_wrong_settings_are_refused(name: str, value: str) -> None:
     with pytest.raises(ValidationError, match=name):
         Settings(**{name: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["JUBAKO_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"])
+def test_proxies_may_be_named_as_uvicorn_does(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, "*")
+    assert Settings().trusted_proxies == ("*",)

@@ -15,27 +15,34 @@ import psutil
 import pytest
 
 from processes.sockets import remove_dead_sockets
-from processes.supervisor import STARTED_BY_SUPERVISOR
 
 WORKER = """
-import time
+import os, time
 from processes import supervisor
+print("started", flush=True)
+while {imports_until}:
+    time.sleep(0.01)
 supervisor.LOOK_S = 0.05
 supervisor.end_with_supervisor()
-print("started", flush=True)
 time.sleep(60)
 """
-SUPERVISOR = f"""
+SUPERVISOR_OF = """
 import os, subprocess, sys, time
-worker = subprocess.Popen([sys.executable, "-c", {WORKER!r}], env={{**os.environ, {STARTED_BY_SUPERVISOR!r}: "{{}}"}})
+from processes import supervisor
+supervisor.end_with_supervisor()
+environment = {{**os.environ, supervisor.STARTED_BY_SUPERVISOR: "{{}}"}}
+worker = subprocess.Popen([sys.executable, "-c", {worker!r}], env=environment)
 print(worker.pid, flush=True)
 time.sleep(60)
 """
+AT_ONCE, ORPHANED = "False", "os.getppid() == int(os.environ[supervisor.SUPERVISOR])"
 
 
-def test_processes_end_when_their_supervisor_is_killed() -> None:
+@pytest.mark.parametrize("imports_until", [AT_ONCE, ORPHANED])
+def test_processes_end_when_their_supervisor_is_killed_even_while_they_import(imports_until: str) -> None:
     root = Path(__file__).parents[2]
-    with subprocess.Popen([sys.executable, "-c", SUPERVISOR], stdout=subprocess.PIPE, cwd=root) as supervisor:
+    script = SUPERVISOR_OF.format(worker=WORKER.format(imports_until=imports_until))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root) as supervisor:
         assert supervisor.stdout is not None
         lines = {supervisor.stdout.readline().strip(), supervisor.stdout.readline().strip()}
         worker = psutil.Process(int((lines - {b"started"}).pop()))

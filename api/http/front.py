@@ -1,0 +1,38 @@
+"""What stands in front of every address of a server, in one order: whatever refuses a request is answered alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from access.keys import Keyring
+from access.rates import RateLimiter
+from access.sites import Sites
+from api.http.contract_table import ContractTable
+from api.http.door import Door
+from api.http.open_streams import OpenStreams
+from api.http.sites import SiteGuard, cors
+from api.http.upload_limit import UploadLimit
+from processes.drain import Drain
+from processes.draining import Draining
+from processes.guard import Guard
+from settings import Settings
+
+Middleware = tuple[Any, dict[str, Any]]
+"""An ASGI middleware's class, and its options."""
+
+
+def front(
+    settings: Settings, keyring: Keyring, limiter: RateLimiter, contracts: ContractTable, drain: Drain | None = None
+) -> Iterator[Middleware]:
+    """Yield the middlewares, the outermost first; servers that end orderly have a `drain`."""
+    if settings.cors_origins:
+        # Outside of all that refuse, so that an allowed page can read why.
+        yield cors(settings.cors_origins)
+    yield Guard, {"refusal_for": contracts.refusal_for, "client_timeout_s": settings.client_timeout_s}
+    yield SiteGuard, {"sites": Sites.of(settings, keyring.closed), "contracts": contracts}
+    if drain is not None:
+        yield Draining, {"drain": drain, "refusal_for": contracts.refusal_for, "generates": contracts.generates}
+    yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
+    yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
+    yield UploadLimit, {"max_bytes": settings.max_upload_bytes}
