@@ -14,7 +14,7 @@ import httpx
 import pytest
 import uvicorn
 
-from core.errors import Busy, InvalidRequest, StartError
+from core.errors import Busy, GenerationFailed, InvalidRequest, StartError
 from core.events import Event, Picture, Step
 from core.request import GenerationRequest, Task
 from gateway.runner_client import RunnerClient
@@ -154,6 +154,13 @@ class TestAPool:
     async def test_another_key_is_as_good_as_none(self, runner: Replica, pool_of: Callable[..., RunnerPool]) -> None:
         with pytest.raises(Busy):
             await events_of(pool_of(runner.url, key="another key of the same length"), request())
+
+    async def test_what_a_runner_refuses_is_not_tried_again(
+        self, runner: Replica, pool_of: Callable[..., RunnerPool]
+    ) -> None:
+        with pytest.raises(GenerationFailed, match="refuses") as caught:
+            await events_of(pool_of(runner.url), request().model_copy(update={"width": "wide"}))
+        assert caught.value.retry_after_s is None
 
     async def test_the_least_busy_is_next(self, runner: Replica, pool_of: Callable[..., RunnerPool]) -> None:
         pool = pool_of(runner.url, runner.url.replace("127.0.0.1", "localhost"))
