@@ -24,9 +24,9 @@ from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, Jubak
 from core.hints import hint_header
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
+from jobs.desk.order import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
-from jobs.order import Order
 from models.catalogue.served import text2image_model
 from runners.state import ModelState, RunnerState
 from settings import settings

@@ -9,8 +9,8 @@ from starlette.requests import Request
 
 from core.caller import current_caller
 from gateway.gateway import Gateway
-from jobs.caller_desk import CallerDesk
-from jobs.desk import JobDesk
+from jobs.desk.caller_desk import CallerDesk
+from jobs.desk.desk import JobDesk
 from settings import settings
 from storage.client import Storage
 from storyboard.maker import Maker

@@ -10,15 +10,15 @@ from access.keys import Keyring
 from api.jobs.answers import status_of
 from core.caller import Caller
 from jobs.bus import LocalBus, RedisBus
-from jobs.desk import JobDesk
-from jobs.desk_settings import DeskSettings
+from jobs.desk.desk import JobDesk
+from jobs.desk.settings import DeskSettings
 from jobs.generation import GenerationJobs
 from jobs.job import GENERATION, Job
 from jobs.kinds import Kinds
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
 from jobs.queue import MEMORY, QueueSettings
-from jobs.webhooks import WebhookSender
+from jobs.webhooks.sender import WebhookSender
 from settings import Settings
 from storage.client import Storage
 from storyboard.job_kind import STORYBOARD, StoryboardJobs

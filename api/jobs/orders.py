@@ -13,7 +13,7 @@ from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.encoding import format_for
-from jobs.order import Order
+from jobs.desk.order import Order
 from models.catalogue.checks import at_most
 from models.catalogue.entry import Entry
 from storyboard.job_kind import STORYBOARD

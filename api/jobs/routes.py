@@ -27,10 +27,10 @@ from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.caller import current_caller
 from core.errors import Forbidden, InvalidRequest, JubakoError, UnknownModel
+from jobs.desk.order import Order
 from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
-from jobs.order import Order
-from jobs.webhooks import secret_of
+from jobs.webhooks.sender import secret_of
 from settings import settings
 
 PING: Mapping[str, Any] = {"event": "ping"}

@@ -20,11 +20,11 @@ from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
+from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.inpaint_unet import inpaint_unet
-from models.weights.loras import fuse
 from models.weights.memory import keep_offloaded, place, tune
 from models.weights.previews import LatentPreview
 from models.weights.progress import Report, reporting_components

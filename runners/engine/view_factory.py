@@ -10,7 +10,7 @@ from diffusers import DiffusionPipeline
 
 from core.request import GenerationRequest, Task
 from models.catalogue.families import Part
-from models.weights.ip_adapters import SCALE
+from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets

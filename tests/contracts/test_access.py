@@ -27,7 +27,7 @@ from access.rates import RateLimiter
 from core.caller import Caller, Rates, set_caller
 from core.errors import InvalidRequest, RateExceeded, StartError
 from core.request import GenerationRequest, Priority, Task
-from jobs.webhooks import secret_of
+from jobs.webhooks.sender import secret_of
 from settings import Settings
 from settings.sections.access import AccessOptions
 from tests.support.raw_sockets import opened, said_to

@@ -22,8 +22,8 @@ from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
 from models.catalogue.resolve import ServerLimits, resolve
 from models.miniature.lora import colourfulness, distance_from_gold
+from models.weights.addons.loras import inject, lora_modules, peft_layers
 from models.weights.loading import LoadedModel, load, load_pipelines
-from models.weights.loras import inject, lora_modules, peft_layers
 from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engines import running
 from tests.support.loras import ATTENTION, LAYERS, Layers, draw_alone, largest_batch, loaded, wearing

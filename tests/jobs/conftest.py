@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.desk import JobDesk
+from jobs.desk.desk import JobDesk
 from runners.engine.engine import Engine
 from settings import Settings
 from storage.client import Storage, open_storage

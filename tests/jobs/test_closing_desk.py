@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.desk import JobDesk
+from jobs.desk.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.queue import QueueSettings
 from runners.engine.engine import Engine

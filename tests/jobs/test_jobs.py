@@ -16,7 +16,7 @@ from core.errors import RunnerLost
 from core.events import Event, Step
 from core.request import GenerationRequest, Priority, Task
 from jobs import generation
-from jobs.desk import JobDesk
+from jobs.desk.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
 from jobs.ledger.redis import RedisLedger

@@ -12,8 +12,8 @@ import pytest
 from core.caller import Caller, current_caller
 from core.events import Event
 from core.request import GenerationRequest
-from jobs.caller_desk import CallerDesk
-from jobs.desk import JobDesk
+from jobs.desk.caller_desk import CallerDesk
+from jobs.desk.desk import JobDesk
 from jobs.errors import KeyReused, NotEnded, TooManyJobs, TooManyResults, UnknownJob
 from jobs.job import Job, JobState
 from runners.engine.engine import Engine

@@ -18,12 +18,12 @@ from aiohttp import web
 
 from core.caller import Caller
 from core.errors import InvalidRequest
-from jobs.caller_desk import CallerDesk
-from jobs.desk import JobDesk
+from jobs.desk.caller_desk import CallerDesk
+from jobs.desk.desk import JobDesk
 from jobs.job import Job, JobState
-from jobs.public_addresses import is_public
 from jobs.queue import MEMORY, QueueSettings
-from jobs.webhooks import MAX_ATTEMPTS, check_webhook_url, secret_of
+from jobs.webhooks.public_addresses import is_public
+from jobs.webhooks.sender import MAX_ATTEMPTS, check_webhook_url, secret_of
 from runners.engine.engine import Engine
 from tests.support.drawing import request
 from tests.support.job_desk import SECRET, EngineProducer, finished, job_desk, order

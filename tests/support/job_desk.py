@@ -14,15 +14,15 @@ from core import events
 from core.caller import Caller
 from core.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
-from jobs.desk import JobDesk
-from jobs.desk_settings import DeskSettings
+from jobs.desk.desk import JobDesk
+from jobs.desk.order import Order
+from jobs.desk.settings import DeskSettings
 from jobs.generation import GenerationJobs
 from jobs.job import GENERATION, Job
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
-from jobs.order import Order
 from jobs.queue import MEMORY, QueueSettings
-from jobs.webhooks import WebhookSender
+from jobs.webhooks.sender import WebhookSender
 from runners.engine.engine import Engine
 from settings import Settings
 from storage.client import Storage, open_storage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.public_addresses import is_public
+from jobs.webhooks.public_addresses import is_public
 
 PRIVATE = {
     "this network": ("0.0.0.0", "0.1.2.3"),

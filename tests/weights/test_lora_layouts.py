@@ -12,7 +12,7 @@ from diffusers import DiffusionPipeline
 from safetensors.torch import load_file, save_file
 
 from core.errors import LoadFailed
-from models.weights.loras import holds, inject, lora_modules, peft_layers
+from models.weights.addons.loras import holds, inject, lora_modules, peft_layers
 from tests.support.loras import random_lora
 from tests.support.parity import load_tiny
 

@@ -18,7 +18,7 @@ from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
-from models.weights.loras import holds, peft_layers
+from models.weights.addons.loras import holds, peft_layers
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from torch import nn
 from core.errors import OutOfMemory
 from core.request import Lora
 from models.catalogue.addons import LoraSpec
+from models.weights.addons.loras import eject, inject, lora_file, lora_modules
 from models.weights.devices import free_memory
-from models.weights.loras import eject, inject, lora_file, lora_modules
 from runners.engine.loras.hooks import NONE, Adapter, LoraHooks
 
 LoraSet = tuple[Lora, ...]

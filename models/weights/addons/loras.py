@@ -17,9 +17,9 @@ from safetensors import SafetensorError, safe_open
 
 from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.addons import LoraSpec
+from models.weights.addons.lora_layouts import counted_layers, own_weights, unread_kind
 from models.weights.build_lock import build_lock
 from models.weights.fetching import local_path
-from models.weights.lora_layouts import counted_layers, own_weights, unread_kind
 
 log = logging.getLogger("jubako.loading")
 

@@ -9,11 +9,11 @@ from datetime import datetime
 
 from core.caller import Caller
 from jobs.bus import JobEvent
-from jobs.desk import JobDesk
+from jobs.desk.desk import JobDesk
+from jobs.desk.order import Order
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import Job, JobState
 from jobs.ledger.ledger import Page
-from jobs.order import Order
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from diffusers.utils.state_dict_utils import DIFFUSERS_OLD_TO_DIFFUSERS
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from models.weights.peft_files import peft_weights
+from models.weights.addons.peft_files import peft_weights
 
 KINDS: Mapping[str, str] = {
     ".hada_": "a LoHa",

@@ -27,8 +27,8 @@ from aiohttp.resolver import ThreadedResolver
 from core.errors import InvalidRequest
 from jobs.job import Delivery, Job
 from jobs.ledger.ledger import Ledger
-from jobs.public_addresses import is_public
 from jobs.telemetry import WEBHOOKS
+from jobs.webhooks.public_addresses import is_public
 
 log = logging.getLogger("jubako.webhooks")
 

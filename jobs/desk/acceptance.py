@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from core.errors import InvalidRequest
 from gateway.media.uploads import in_image_thread
-from jobs.desk_settings import DeskSettings
+from jobs.desk.order import Order
+from jobs.desk.settings import DeskSettings
 from jobs.errors import KeyReused, TooManyJobs, TooManyResults
 from jobs.inputs import content_digest, plain_fields, store_inputs
 from jobs.job import Job, Result
 from jobs.ledger.ledger import Ledger
-from jobs.order import Order
-from jobs.webhooks import check_webhook_url
+from jobs.webhooks.sender import check_webhook_url
 from storage.client import Storage
 from storage.errors import NotStored, StorageUnavailable
 from storage.keys import result_key

@@ -12,17 +12,17 @@ from typing import Any
 from core.caller import Caller
 from core.errors import JubakoError
 from core.tasks import end
-from jobs.acceptance import Acceptance
 from jobs.bus import Bus, JobEvent
-from jobs.desk_settings import DeskSettings
+from jobs.desk.acceptance import Acceptance
+from jobs.desk.order import Order
+from jobs.desk.settings import DeskSettings
 from jobs.errors import LedgerUnavailable, NotEnded, UnknownJob
 from jobs.job import Ending, Job, JobState
 from jobs.kinds import Kinds
 from jobs.ledger.ledger import Ledger, Page
-from jobs.order import Order
 from jobs.queue import JobQueue
 from jobs.telemetry import changed, measure_queue
-from jobs.webhooks import WebhookSender
+from jobs.webhooks.sender import WebhookSender
 from jobs.worker import Worker
 from storage.client import Storage
 from storage.errors import NotStored

@@ -1,0 +1,1 @@
+"""Where jobs are handed in, looked up and ended."""

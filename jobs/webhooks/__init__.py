@@ -1,0 +1,1 @@
+"""Webhooks: clients are notified when a job ends."""

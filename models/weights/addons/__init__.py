@@ -1,0 +1,1 @@
+"""What requests add to a loaded model: LoRAs, ControlNets, IP-Adapters."""
