@@ -33,6 +33,7 @@ test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-redis
 	@tools/need-prometheus
 	@tools/need-iproute2
+	@tools/need-nginx
 	$(PYTEST) $(PARALLEL) $(ARGS)
 
 test-fast: $(VENV)/.dev ## Run the tests without servers and network, in less than a minute

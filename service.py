@@ -21,10 +21,11 @@ from access.metrics import may_read_gateway
 from access.rates import RateLimiter
 from access.sites import trust_proxies
 from api.contracts import CONTRACTS
+from api.http.addresses import UnderPrefix
 from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
 from api.http.files import files_app
-from api.http.front import front
+from api.http.front import entrance, front
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
 from api.operations.root import RootStatus
@@ -190,7 +191,11 @@ class Jubako:
 
 
 _served: Any = Jubako
-_served.add_asgi_middleware(RequestMetrics)
-for middleware, options in front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN):
+for middleware, options in (
+    *entrance(SETTINGS, CONTRACTS),
+    (RequestMetrics, {}),
+    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
+    (RootStatus, {}),
+    (UnderPrefix, {"contracts": CONTRACTS}),
+):
     _served.add_asgi_middleware(middleware, **options)
-_served.add_asgi_middleware(RootStatus)

@@ -110,6 +110,22 @@ class UnknownModel(JubakoError):
         super().__init__(f"model: {model!r} is not served here; served: {', '.join(served)}")
 
 
+class UnknownAddress(JubakoError):
+    code = "unknown_address"
+    status = 404
+
+    def __init__(self) -> None:
+        super().__init__("there is nothing at this address; the server's page `docs` lists all that there are")
+
+
+class WrongMethod(JubakoError):
+    code = "wrong_method"
+    status = 405
+
+    def __init__(self, method: str, allowed: str) -> None:
+        super().__init__(f"this address does not answer {method}, but {allowed}")
+
+
 class TooLarge(JubakoError):
     code = "too_large"
     status = 413

@@ -9,14 +9,22 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from starlette.types import Scope
 from uvicorn.config import HTTP_PROTOCOLS, WS_PROTOCOLS
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from settings import settings
 
+_PEER = "jubako.peer"
 FLUSH_S = 2.0
 """How long a server that ends waits for clients to read some of what was sent to them."""
+
+
+def peer_of(scope: Scope) -> str | None:
+    """Return the address that a connection comes from, even where a proxy says whose client it is."""
+    peer: str | None = scope.get("state", {}).get(_PEER)
+    return peer
 
 
 class HeadInTime(H11Protocol):
@@ -62,12 +70,20 @@ class HeadInTime(H11Protocol):
 
 
 class _ReadInTime(asyncio.Protocol):
-    """Part of a protocol: aborts a connection whose client reads nothing of what is sent to it for too long."""
+    """Part of a protocol: aborts a connection whose client reads nothing of what is sent to it for too long.
+
+    It also keeps the address that a connection comes from: uvicorn replaces it by what a trusted proxy says.
+    """
 
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     client: tuple[str, int] | None
+    app_state: dict[str, Any]
     _read_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.app_state = {**self.app_state, _PEER: self.client and self.client[0]}
 
     def pause_writing(self) -> None:
         super().pause_writing()

@@ -12,9 +12,10 @@ from fastapi import FastAPI
 
 from access.keys import Keyring
 from access.rates import RateLimiter
+from api.http.addresses import UnderPrefix
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
-from api.http.front import front
+from api.http.front import entrance, front
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log
@@ -59,5 +60,10 @@ app = contract_app("Storyboard generation", router, story_refusal)
 CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
 app.router.lifespan_context = _models_open
-for middleware, options in reversed([*front(SETTINGS, KEYRING, LIMITER, CONTRACTS)]):
+IN_FRONT = (
+    *entrance(SETTINGS, CONTRACTS),
+    *front(SETTINGS, KEYRING, LIMITER, CONTRACTS),
+    (UnderPrefix, {"contracts": CONTRACTS}),
+)
+for middleware, options in reversed(IN_FRONT):
     app.add_middleware(middleware, **options)

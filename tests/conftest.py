@@ -19,6 +19,7 @@ SHARE_THE_SERVER = (
     "test_other_sites",
     "test_pipeline_contract",
     "test_served_files",
+    "test_sub_path",
 )
 """The files in contracts/ that use the fixture `server`."""
 SLOW_FIRST = ("processes", "contracts", "deploy")

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from starlette.exceptions import HTTPException
 
-from core.errors import InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError, UnknownAddress, WrongMethod
 from core.version import VERSION
 
 Refusal = Callable[[JubakoError], Response]
@@ -19,11 +20,12 @@ Refusal = Callable[[JubakoError], Response]
 
 
 def contract_app(title: str, router: APIRouter, refusal: Refusal) -> FastAPI:
-    """Return a contract's application; `refusal` answers every error, FastAPI's validation errors included."""
+    """Return a contract's application; `refusal` answers every error, FastAPI's and Starlette's own included."""
     app = FastAPI(title=title, version=VERSION)
     app.include_router(router)
     app.add_exception_handler(JubakoError, _handler(refusal))
     app.add_exception_handler(RequestValidationError, _handler(lambda error: refusal(_invalid(error))))
+    app.add_exception_handler(HTTPException, _protocol_handler(refusal))
     return app
 
 
@@ -32,6 +34,27 @@ def _handler(answer: Callable[..., Response]) -> Callable[[Request, Exception], 
         return answer(error)
 
     return handle
+
+
+def _protocol_handler(refusal: Refusal) -> Callable[[Request, Exception], Awaitable[Response]]:
+    async def handle(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        answer = refusal(_protocol_error(request, error))
+        answer.headers.update(error.headers or {})
+        return answer
+
+    return handle
+
+
+def _protocol_error(request: Request, error: HTTPException) -> JubakoError:
+    """Return what no route sees, such as a wrong method, as an error of ours."""
+    match error.status_code:
+        case 404:
+            return UnknownAddress()
+        case 405:
+            return WrongMethod(request.method, (error.headers or {}).get("Allow", "other methods"))
+        case _:
+            return InvalidRequest("body", error.detail)
 
 
 def _invalid(error: RequestValidationError) -> InvalidRequest:

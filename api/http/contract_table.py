@@ -78,6 +78,10 @@ class ContractTable:
         """All mounts; where two have the same address, the first answers."""
         return [mount for contract in self.contracts for mount in contract.mounts]
 
+    def owns(self, path: str) -> bool:
+        """Whether a path begins like those of a contract."""
+        return _first_folder(path) in self._refusals
+
     @property
     def documented(self) -> list[FastAPI]:
         """The applications that have an OpenAPI description."""
@@ -85,7 +89,7 @@ class ContractTable:
 
     def refusal_for(self, path: str, error: JubakoError) -> Response:
         """Return the response to an error, in the shape of the contract that a path belongs to."""
-        return self._refusals.get("/" + path.lstrip("/").partition("/")[0], self._other)(error)
+        return self._refusals.get(_first_folder(path), self._other)(error)
 
     def is_open(self, scope: Scope) -> bool:
         """Whether no key is needed: to read open addresses, and for a browser's CORS preflight."""
@@ -105,3 +109,7 @@ class ContractTable:
             path: str = scope["path"]
             return not path.endswith(self._watching)
         return bool(scope["method"] == "POST")
+
+
+def _first_folder(path: str) -> str:
+    return "/" + path.lstrip("/").partition("/")[0]

@@ -21,16 +21,22 @@ _SCHEMA = "/openapi.json"
 def docs_app(contracts: Sequence[FastAPI]) -> Starlette:
     """Return the application that documents these contracts together; where two share a path, the first wins."""
 
-    async def schema(_: Request) -> JSONResponse:
-        return JSONResponse(joined_schema(contracts))
+    async def schema(request: Request) -> JSONResponse:
+        return JSONResponse({**joined_schema(contracts), "servers": [{"url": _prefix(request) or "/"}]})
 
-    async def swagger(_: Request) -> Response:
-        return get_swagger_ui_html(openapi_url=_SCHEMA, title=TITLE)
+    async def swagger(request: Request) -> Response:
+        return get_swagger_ui_html(openapi_url=_prefix(request) + _SCHEMA, title=TITLE)
 
-    async def redoc(_: Request) -> Response:
-        return get_redoc_html(openapi_url=_SCHEMA, title=TITLE)
+    async def redoc(request: Request) -> Response:
+        return get_redoc_html(openapi_url=_prefix(request) + _SCHEMA, title=TITLE)
 
     return Starlette(routes=[Route(_SCHEMA, schema), Route("/docs", swagger), Route("/redoc", redoc)])
+
+
+def _prefix(request: Request) -> str:
+    """Return what a proxy shows the server under (`api.http.addresses`)."""
+    prefix: str = request.scope["root_path"]
+    return prefix
 
 
 def joined_schema(contracts: Sequence[FastAPI]) -> dict[str, Any]:

@@ -8,9 +8,12 @@ from typing import Any
 from access.keys import Keyring
 from access.rates import RateLimiter
 from access.sites import Sites
+from api.http.addresses import Addresses
 from api.http.contract_table import ContractTable
 from api.http.door import Door
+from api.http.head import HeadLikeGet
 from api.http.open_streams import OpenStreams
+from api.http.request_ids import RequestIds
 from api.http.sites import SiteGuard, cors
 from api.http.upload_limit import UploadLimit
 from processes.drain import Drain
@@ -20,6 +23,13 @@ from settings import Settings
 
 Middleware = tuple[Any, dict[str, Any]]
 """An ASGI middleware's class, and its options."""
+
+
+def entrance(settings: Settings, contracts: ContractTable) -> Iterator[Middleware]:
+    """Yield what is outside of all others, also of those that count requests by their addresses."""
+    yield RequestIds, {}
+    proxies = {"public_url": settings.public_url, "trusted_proxies": settings.trusted_proxies}
+    yield Addresses, {"contracts": contracts, **proxies}
 
 
 def front(
@@ -36,3 +46,4 @@ def front(
     yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
     yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
     yield UploadLimit, {"max_bytes": settings.max_upload_bytes}
+    yield HeadLikeGet, {}

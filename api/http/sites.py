@@ -16,7 +16,8 @@ COUNTED = ("Requests", "Megapixels", "Steps")
 EXPOSED_HEADERS = (
     *(f"X-Jubako-{name}" for name in ("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed")),
     *(f"X-RateLimit-{name}-{what}" for name in ("Limit", "Remaining", "Reset") for what in COUNTED),
-    *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-BentoML-Request-ID", "X-Should-Retry"),
+    *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Should-Retry"),
+    *("X-Request-ID", "X-BentoML-Request-ID"),
 )
 """What scripts of allowed pages may read, beside the headers that CORS always shows."""
 READS = ("GET", "HEAD", "OPTIONS")

@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
-from starlette.exceptions import HTTPException
 
 from api.http.context import current_gateway, server_address
 from api.http.contract_app import contract_app
@@ -16,7 +15,7 @@ from api.http.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.drafting import admit
-from api.openai.errors import openai_refusal, protocol_refusal
+from api.openai.errors import openai_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
@@ -94,12 +93,6 @@ openai_app = contract_app(TITLE, images, openai_refusal)
 """At the root, beside the other contracts."""
 openai_alone = contract_app(TITLE, alone, openai_refusal)
 """Under its prefix, with the addresses that all contracts share at the root."""
-
-
-@openai_app.exception_handler(HTTPException)
-@openai_alone.exception_handler(HTTPException)
-async def _not_answered(_: Request, error: HTTPException) -> Response:
-    return protocol_refusal(error)
 
 
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:

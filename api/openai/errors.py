@@ -10,7 +10,6 @@ from typing import Any
 
 from fastapi.responses import JSONResponse
 from pydantic import ValidationError
-from starlette.exceptions import HTTPException
 
 from api.http.refusals import InvalidForm, error_answer
 from core.errors import InvalidRequest, JubakoError, UnknownModel
@@ -27,11 +26,18 @@ PARAMS = {
     "body": None,
 }
 """OpenAI's names for fields of a draft, where they differ."""
-_CODES = {
+_WRONG_CODES = {
     "missing": "missing_required_parameter",
     "extra_forbidden": "unknown_parameter",
 }
 """By the type of pydantic's error."""
+_CODES = {
+    "unauthorized": "invalid_api_key",
+    "unknown_address": "unknown_url",
+    "unknown_model": "model_not_found",
+    "wrong_method": "method_not_supported",
+}
+"""OpenAI's codes, where they differ from ours."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 
 
@@ -42,7 +48,7 @@ class WrongField(InvalidRequest):
         form, kind = InvalidForm(error), error.errors()[0]["type"]
         reason = "is not a parameter of this endpoint" if kind == "extra_forbidden" else form.reason
         super().__init__(form.field, reason)
-        self.openai_code = _CODES.get(kind, "invalid_value")
+        self.openai_code = _WRONG_CODES.get(kind, "invalid_value")
 
 
 class CannotDo(InvalidRequest):
@@ -60,14 +66,12 @@ class CannotDo(InvalidRequest):
 
 def openai_error(error: JubakoError) -> dict[str, Any]:
     """Return the body of an error response."""
-    message, param, code = error.message, None, error.code
+    message, param, code = error.message, None, _CODES.get(error.code, error.code)
     if isinstance(error, InvalidRequest):
         param, code = PARAMS.get(error.field, error.field), _code_of(error)
         message = f"{param}: {error.reason}" if param else error.message
     elif isinstance(error, UnknownModel):
-        param, code = "model", "model_not_found"
-    elif error.status == 401:
-        code = "invalid_api_key"
+        param = "model"
     elif error.status == 429:
         code = "rate_limit_exceeded"
     body: dict[str, Any] = {"message": message, "type": _type_of(error.status), "param": param, "code": code}
@@ -79,12 +83,6 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
 def openai_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error."""
     return error_answer(error, openai_error(error))
-
-
-def protocol_refusal(error: HTTPException) -> JSONResponse:
-    """Return the response to a mistake that no route sees, such as a wrong method."""
-    body = {"message": error.detail, "type": _type_of(error.status_code), "param": None, "code": None}
-    return JSONResponse({"error": body}, error.status_code, error.headers)
 
 
 def _code_of(error: InvalidRequest) -> str:

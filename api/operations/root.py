@@ -16,10 +16,14 @@ class RootStatus:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and (scope["method"], scope["path"]) == ("GET", "/") and not _wants_html(scope):
+        if scope["type"] == "http" and _is_root(scope) and not _wants_html(scope):
             await JSONResponse(await server_status())(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+
+def _is_root(scope: Scope) -> bool:
+    return scope["path"] == "/" and scope["method"] in ("GET", "HEAD")
 
 
 def _wants_html(scope: Scope) -> bool:

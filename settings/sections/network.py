@@ -38,7 +38,8 @@ class NetworkOptions(BaseModel):
         default=(),
         validation_alias=AliasChoices("JUBAKO_TRUSTED_PROXIES", "FORWARDED_ALLOW_IPS"),
         description="Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto say who the client "
-        "is: 127.0.0.1,10.0.0.0/8; or * for all. From others these headers are ignored.",
+        "is, and whose X-Forwarded-Prefix says under which path they show the server: 127.0.0.1,10.0.0.0/8; or * for "
+        "all. From others these headers are ignored.",
     )
 
     @field_validator("cors_origins")

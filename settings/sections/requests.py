@@ -45,5 +45,6 @@ class RequestOptions(BaseModel):
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",
-        description="This server's public address, for links to results. Default: taken from each request.",
+        description="This server's public address, for links to results: https://images.example.com, or with the path "
+        "under which a proxy shows it. Default: taken from each request.",
     )

@@ -1,0 +1,97 @@
+"""One form for each address, whatever clients and proxies make of it, and an answer at those that nobody has.
+
+Doubled slashes and a needless last one are removed inside the server: clients may repeat a redirected POST without
+its body. A proxy that shows the server under a path of its own says so in `X-Forwarded-Prefix`, or the operator does,
+by the path of `JUBAKO_PUBLIC_URL`; links and redirects then begin with it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from api.http.contract_table import ContractTable
+from core.errors import UnknownAddress
+from processes.http_protocol import peer_of
+from settings.sections.network import EVERY
+
+_PREFIX = "jubako.prefix"
+_FOLDERS = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_READS = ("GET", "HEAD")
+
+
+class Addresses:
+    """ASGI middleware, outside of all others that look at paths: brings them into the form that the routes have."""
+
+    def __init__(
+        self, app: ASGIApp, contracts: ContractTable, public_url: str | None, trusted_proxies: Sequence[str]
+    ) -> None:
+        self._app = app
+        self._contracts = contracts
+        self._public_prefix = urlsplit(public_url or "").path
+        self._trusts_all = EVERY in trusted_proxies
+        self._proxies = [ip_network(proxy) for proxy in trusted_proxies if proxy != EVERY]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        prefix, path = self._removed_prefix(scope), re.sub("/{2,}", "/", scope["path"])
+        if prefix is None:
+            prefix, path = self._public_prefix, self._without_public_prefix(path)
+        path = self._without_last_slash(scope, path)
+        await self._app({**scope, "path": path, _PREFIX: prefix}, receive, send)
+
+    def _removed_prefix(self, scope: Scope) -> str | None:
+        """Return what a trusted proxy says that it has removed from the path, if it says so."""
+        prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
+        return prefix if _FOLDERS.fullmatch(prefix) and self._is_trusted(peer_of(scope)) else None
+
+    def _is_trusted(self, peer: str | None) -> bool:
+        if peer is None or self._trusts_all:
+            return self._trusts_all
+        return any(ip_address(peer) in network for network in self._proxies)
+
+    def _without_public_prefix(self, path: str) -> str:
+        """Some proxies leave the prefix in the path. One that is called like a contract is taken for the contract."""
+        prefix = self._public_prefix
+        if not path.startswith(f"{prefix}/") or self._contracts.owns(prefix):
+            return path
+        return path.removeprefix(prefix)
+
+    def _without_last_slash(self, scope: Scope, path: str) -> str:
+        """A last slash has a meaning only in the addresses of pages: their own links are relative to it."""
+        is_page = scope.get("method") in _READS and not (self._contracts.owns(path) and path.count("/") > 2)
+        return path if is_page else path.rstrip("/") or "/"
+
+
+class UnderPrefix:
+    """ASGI middleware, inside of all others: tells the routes of the prefix, and answers where there is no route."""
+
+    def __init__(self, app: ASGIApp, contracts: ContractTable) -> None:
+        self._app = app
+        self._contracts = contracts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        prefix, path = scope.get(_PREFIX, ""), scope["path"]
+        routed = {**scope, "root_path": prefix, "path": prefix + path}
+        unknown = False
+
+        async def answer(message: Message) -> None:
+            nonlocal unknown
+            # Routers write into the scope what they have found.
+            if message["type"] == "http.response.start" and message["status"] == 404 and "endpoint" not in routed:
+                unknown = True
+                await self._contracts.refusal_for(path, UnknownAddress())(scope, receive, send)
+            elif not unknown:
+                await send(message)
+
+        await self._app(routed, receive, answer)
