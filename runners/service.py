@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope
 
+from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.request import GenerationRequest
 from models.catalogue.conditioning import REFERENCE_PIXELS
@@ -27,7 +28,7 @@ from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
-from processes.request_metrics import INSTEAD
+from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import importing
 from runners import wire
 from runners.host.front import put_in_front, refusal
@@ -192,6 +193,8 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
 
     # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
     service: Any = RunnerService
+    service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
+    service.add_asgi_middleware(RequestMetrics)
     put_in_front(service, settings, max_request_bytes(entry), settings.runner_key)
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))

@@ -15,7 +15,6 @@ from core.errors import StartError
 from gateway.safety.pictures import SIZE_PX
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
-from processes.request_metrics import INSTEAD
 from runners.host.front import put_in_front
 from settings import settings
 from settings.sections.safety import SafetyOptions
@@ -55,7 +54,7 @@ class PicturesFrame(bentoml.IODescriptor):
 
 
 def _service() -> Any:
-    @bentoml.service(name="runner-safety", workers=1, metrics=INSTEAD)
+    @bentoml.service(name="runner-safety", workers=1)
     class Safety:
         def __init__(self) -> None:
             from nudenet import NudeDetector

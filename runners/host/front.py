@@ -6,21 +6,17 @@ from typing import Any
 
 from starlette.responses import JSONResponse, Response
 
-from access.metrics import may_read_runner
 from core.errors import JubakoError, retry_headers
 from processes.guard import Guard
-from processes.request_metrics import RequestMetrics, metrics_app
 from runners.host.door import RunnerDoor
 from settings import Settings
 
 
 def put_in_front(service: Any, settings: Settings, max_bytes: int, key: str | None = None) -> None:
-    """Give a BentoML service its metrics, which it must not have of BentoML's own, its guard and its door.
+    """Give a BentoML service its guard and its door.
 
-    Without a `key`, whoever reaches the service's socket may use it. Bodies have at most `max_bytes`.
+    Without a `key`, every process that reaches the service's socket may use it. Bodies have at most `max_bytes`.
     """
-    service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
-    service.add_asgi_middleware(RequestMetrics)
     service.add_asgi_middleware(Guard, refusal_for=refusal, client_timeout_s=settings.client_timeout_s)
     service.add_asgi_middleware(RunnerDoor, key=key, max_bytes=max_bytes)
 

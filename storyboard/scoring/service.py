@@ -12,7 +12,6 @@ from core.errors import JubakoError
 from models.catalogue.sources import Source
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
-from processes.request_metrics import INSTEAD
 from runners.host.front import put_in_front
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
@@ -43,7 +42,7 @@ class AskedFrame(bentoml.IODescriptor):
 def scorer_service(device: str) -> Any:
     """Make the service. Its process stays small until the first story: only then it imports torch, and loads."""
 
-    @bentoml.service(name="runner-scorer", workers=1, logging={"access": {"enabled": False}}, metrics=INSTEAD)
+    @bentoml.service(name="runner-scorer", workers=1, logging={"access": {"enabled": False}})
     class Scorer:
         def __init__(self) -> None:
             self._host = ClipHost(device)

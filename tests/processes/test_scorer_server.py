@@ -84,6 +84,21 @@ async def client(url: str) -> AsyncIterator[ScorerClient]:
         await client.close()
 
 
+@asynccontextmanager
+async def all_connected(server_pid: int, calls: int) -> AsyncIterator[None]:
+    """Stop the scorer until so many calls have come to it: on a busy machine they would trickle in one by one."""
+    process = scorer_process(server_pid)
+    process.suspend()
+    try:
+        yield
+        here = psutil.Process()
+        async with asyncio.timeout(60):
+            while len(here.net_connections("all")) < calls:  # noqa: ASYNC110, since no event says so
+                await asyncio.sleep(0.01)
+    finally:
+        process.resume()
+
+
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]:
     with scorer_server(tmp_path_factory.mktemp("scorer")) as server:
@@ -112,11 +127,16 @@ class TestTheServer:
         async with client(served[0]) as one, client(served[0]) as other:
             for pair in pairs[:14]:  # BentoML learns from so many how long a batch takes; they are run one by one.
                 await one.compare(tiny_clip_source, pair)
+            await other.compare(tiny_clip_source, pairs[0])
             before = await batches(served[0])
-            stories = [
-                (one if number % 2 else other).compare(tiny_clip_source, pair) for number, pair in enumerate(pairs)
-            ]
-            scores = await asyncio.gather(*stories)
+            async with all_connected(served[1], len(pairs)):
+                stories = asyncio.gather(
+                    *(
+                        (one if number % 2 else other).compare(tiny_clip_source, pair)
+                        for number, pair in enumerate(pairs)
+                    )
+                )
+            scores = await stories
             assert scores == pytest.approx(ClipScoringModel.load(tiny_clip_source, "cpu").cosines(pairs), abs=1e-5)
             calls, passes = (now - then for now, then in zip(await batches(served[0]), before, strict=True))
         assert calls == len(pairs)
