@@ -41,6 +41,8 @@ class Started:
     waited_s: float
     hint: str | None = None
     """What the caller should know of the prompt (`core.hints`)."""
+    prompt_tokens: int | None = None
+    """Of the whole prompt, as the model's own tokenizer counts them."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,21 @@ They are safe for a header: signs of other alphabets are percent-encoded.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
+
+@dataclass(frozen=True)
+class PromptReading:
+    """What a model makes of a request's prompts."""
+
+    tokens: int | None = None
+    """Of the whole prompt."""
+    hint: str | None = None
+    """What it ignores of both prompts."""
+
+
+UNREAD = PromptReading()
 MAX_WORDS = 10
 WORD_CHARS = 40
 

@@ -17,6 +17,7 @@ from core.errors import RunnerLost
 from core.events import Clip, Event, Failed, Picture, Preview, Started
 from core.hints import joined, vocabulary_hint
 from core.request import GenerationRequest
+from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner
 from gateway.safety.policy import Policy
@@ -50,14 +51,16 @@ class Gateway:
     managed: bool = True
     """Whether callers may load and unload models."""
 
-    async def admit(self, draft: Draft, *, background: bool = False, encoded_px: int = 0) -> GenerationRequest:
+    async def admit(
+        self, draft: Draft, *, background: bool = False, encoded_px: int = 0, max_images: int = 0
+    ) -> GenerationRequest:
         """Complete a draft, check it and charge its caller; `draw` takes the result, in this process or another.
 
         A background request has no deadline unless its draft sets one. `encoded_px` are those of each image of the
-        answer, where that is larger than what is generated. Raises InvalidRequest, UnknownModel, RateExceeded or
-        Forbidden.
+        answer, where that is larger than what is generated. `max_images` are allowed by the contract even if the
+        server makes fewer at once. Raises InvalidRequest, UnknownModel, RateExceeded or Forbidden.
         """
-        request = await self._resolve(draft, background)
+        request = await self._resolve(draft, background, max_images)
         enlarged_px = max(0, encoded_px - request.width * request.height) * request.num_images
         await self.meter.charge(request, draft.decoded_px + enlarged_px)
         await self.policy.check_request(request)
@@ -65,17 +68,25 @@ class Gateway:
 
     async def check(self, draft: Draft) -> GenerationRequest:
         """Complete and check a draft without charging for it. Raises InvalidRequest or UnknownModel."""
-        request = await self._resolve(draft, background=True)
+        request = await self._resolve(draft, background=True, max_images=0)
         await self.policy.check_request(request)
         return request
 
     async def draw(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Generate an admitted request and yield its events, up to its last result; closing the generator cancels it.
 
-        Raises UnknownModel for a model that is no longer served, or else the JubakoError that ended the request.
+        More images than the server makes at once are made one part after the other. Raises UnknownModel for a model
+        that is no longer served, or else the JubakoError that ended the request.
         """
-        runner = self.runners[self.catalogue.get(request.model).id]
-        results, deadline = 0, Deadline(request.deadline_s)
+        deadline = Deadline(request.deadline_s)
+        for first, part in parts_of(request, self.limits.max_num_images):
+            async with aclosing(self._draw_part(part, deadline)) as events:
+                async for event in events:
+                    if (shown := in_whole(event, first)) is not None:
+                        yield shown
+
+    async def _draw_part(self, request: GenerationRequest, deadline: Deadline) -> AsyncGenerator[Event, None]:
+        runner, results = self.runners[self.catalogue.get(request.model).id], 0
         async with (
             self.residency.using(request.model, deadline),
             aclosing(runner.generate(deadline.remaining(request))) as events,
@@ -101,6 +112,7 @@ class Gateway:
         entry = self.catalogue.get(request.model)
         return unknown_words(entry, request.prompt, [lora.name for lora in request.loras])
 
-    async def _resolve(self, draft: Draft, background: bool) -> GenerationRequest:
+    async def _resolve(self, draft: Draft, background: bool, max_images: int) -> GenerationRequest:
+        limits = replace(self.limits, max_num_images=max(max_images, self.limits.max_num_images))
         # In a thread, since it may resize large images.
-        return await asyncio.to_thread(resolve, draft, self.catalogue, self.limits, background=background)
+        return await asyncio.to_thread(resolve, draft, self.catalogue, limits, background=background)

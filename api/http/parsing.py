@@ -26,15 +26,19 @@ ModelT = TypeVar("ModelT", bound=BaseModel)
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 
 
+async def read_body(request: Request) -> dict[str, Any]:
+    """Return the fields of a body as they came: files of a form as uploads. Raises InvalidRequest."""
+    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
+    return await _read_form(request) if is_form else await _read_json(request)
+
+
 async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any]:
     """Return the fields of a body; those named in `files` are lists of bytes. Raises InvalidRequest.
 
     Of a field that is repeated in a form, the last value counts; of repeated files, all do.
     """
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
-    is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
-    fields = await _read_form(request) if is_form else await _read_json(request)
-    return await plain_values(fields, files)
+    return await plain_values(await read_body(request), files)
 
 
 async def read_model(request: Request, kind: type[ModelT]) -> ModelT:

@@ -8,9 +8,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.openai.errors import CannotDo, WrongField
-from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
+from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from core.draft import Draft
 from core.errors import InvalidRequest
+from core.hints import joined
 from core.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from models.catalogue.entry import Entry
@@ -18,6 +19,8 @@ from models.catalogue.limits import TaskSettings
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 """Denoising steps of a quality, as a share of the model's default."""
+DALL_E = frozenset({"dall-e-2", "dall-e-3"})
+"""Models of OpenAI's whose answers were URLs, and which had a style."""
 HIGH_FIDELITY = 0.6
 """Share of the usual strength with which image-to-image stays close to the image."""
 
@@ -28,21 +31,67 @@ class AdmittedImages:
 
     form: ImagesForm
     request: GenerationRequest
+    stores_files: bool
+    """Whether its images are stored, and answered with their URLs."""
+    hint: str | None
+    """Which of its parameters have no effect."""
 
 
 async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> AdmittedImages:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
-    _check_stream(form)
+    _check_together(form)
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else catalogue.get(form.model)
+    is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
+    if form.style is not None and not is_dall_e:
+        raise InvalidRequest("style", "is not supported; describe the style in the prompt")
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
-    request = await gateway.admit(_draft(form, entry, task, progress))
-    return AdmittedImages(form, _with_previews(request, form, entry))
+    try:
+        request = await gateway.admit(_draft(form, entry, task, progress), max_images=MAX_N)
+    except InvalidRequest as error:
+        error.field = _names_in(form).get(error.field, error.field)
+        raise
+    default = "url" if is_dall_e and not form.stream else "b64_json"
+    return AdmittedImages(
+        form,
+        _with_previews(request, form, entry),
+        stores_files=(form.response_format or default) == "url",
+        hint=_without_effect(form, entry, task),
+    )
 
 
-def _check_stream(form: ImagesForm) -> None:
+def _names_in(form: ImagesForm) -> dict[str, str]:
+    """Return what the fields of a draft, where they differ, are called in its form."""
+    by_size = form.size != "auto"
+    return {
+        "width": "size" if by_size or form.width is None else "width",
+        "height": "size" if by_size or form.height is None else "height",
+        "num_images": "n",
+        "images": "image",
+        "task": "model",
+        **({} if form.true_cfg_scale is None else {"guidance_scale": "true_cfg_scale"}),
+        **({"strength": "input_fidelity"} if form.strength is None else {}),
+    }
+
+
+def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
+    """Return a hint about parameters that are right, and do nothing here."""
+    hints = []
+    if form.style is not None:
+        hints.append("style is ignored: describe the style in the prompt")
+    if isinstance(form, EditForm) and form.input_fidelity is not None and task is not Task.IMAGE_TO_IMAGE:
+        hints.append(f"input_fidelity is ignored: {task.value} sees the whole image")
+    if form.partial_images and entry.preview is None:
+        hints.append(f"partial_images are ignored: {entry.id} has no previews")
+    return joined(*hints)
+
+
+def _check_together(form: ImagesForm) -> None:
+    for name in ("width", "height"):
+        if form.size != "auto" and getattr(form, name) is not None:
+            raise InvalidRequest(name, f"size is {form.size} already; give only one of them")
     if form.partial_images and not form.stream:
         raise InvalidRequest("partial_images", "are only sent in a stream; set stream to true")
     if form.stream and form.response_format == "url":
@@ -106,9 +155,7 @@ def _strength(form: ImagesForm, settings: TaskSettings, task: Task) -> float | N
     fidelity = form.input_fidelity if isinstance(form, EditForm) else None
     if fidelity is None:
         return form.strength
-    if task is not Task.IMAGE_TO_IMAGE:
-        raise InvalidRequest("input_fidelity", f"does not apply to {task.value}, which always sees the whole image")
-    if fidelity == "low" or form.strength is not None:
+    if task is not Task.IMAGE_TO_IMAGE or fidelity == "low" or form.strength is not None:
         return form.strength
     return settings.defaults.strength * HIGH_FIDELITY
 
@@ -127,10 +174,8 @@ def _images(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
 
 def _with_previews(request: GenerationRequest, form: ImagesForm, entry: Entry) -> GenerationRequest:
     """Return the request with as many previews as the form asks for, evenly spaced."""
-    if not form.partial_images:
+    if not form.partial_images or entry.preview is None:
         return request
-    if entry.preview is None:
-        raise InvalidRequest("partial_images", f"{entry.id} has no previews; leave it out, or ask for 0")
     # The number of steps is known only once the request is admitted.
     every = max(1, request.denoising_steps // (form.partial_images + 1))
     return request.model_copy(update={"preview_every": every})

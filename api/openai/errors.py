@@ -16,16 +16,8 @@ from core.errors import InvalidRequest, JubakoError, UnknownModel
 from core.request import Task
 from models.catalogue.entry import Entry
 
-PARAMS = {
-    "width": "size",
-    "height": "size",
-    "num_images": "n",
-    "images": "image",
-    "image[]": "image",
-    "task": "model",
-    "body": None,
-}
-"""OpenAI's names for fields of a draft, where they differ."""
+_PARAMS = {"image[]": "image", "images[]": "images", "body": None}
+"""What errors call fields whose names in a body are another way of writing the same."""
 _WRONG_CODES = {
     "missing": "missing_required_parameter",
     "extra_forbidden": "unknown_parameter",
@@ -68,7 +60,7 @@ def openai_error(error: JubakoError) -> dict[str, Any]:
     """Return the body of an error response."""
     message, param, code = error.message, None, _CODES.get(error.code, error.code)
     if isinstance(error, InvalidRequest):
-        param, code = PARAMS.get(error.field, error.field), _code_of(error)
+        param, code = _PARAMS.get(error.field, error.field), _code_of(error)
         message = f"{param}: {error.reason}" if param else error.message
     elif isinstance(error, UnknownModel):
         param = "model"

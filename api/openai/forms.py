@@ -16,15 +16,17 @@ from core.draft import Loras, Strength
 from core.request import Priority
 from core.upload import Pixels
 
+MAX_N = 10
+"""As in OpenAI's API, whatever the server makes at once."""
 UNSUPPORTED = {
-    "style": "is not supported; describe the style in the prompt",
+    "extra_body": "is an argument of OpenAI's Python client; in a body, its fields stand beside the others",
     "markup": "is not supported; describe the change in the prompt, or mark its place with a mask",
     "complexity": "is not supported; quality and num_inference_steps set how much work to spend",
     "frame_count": "is not supported; this server's images are not animated",
     "frame_duration_ms": "is not supported; this server's images are not animated",
     "svg": "is not supported; this server generates raster images only",
 }
-"""OpenAI's parameters that no model here supports."""
+"""Parameters that no model here supports."""
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
@@ -39,7 +41,7 @@ class ImagesForm(BaseModel):
     """The prefix of the names of streamed events."""
 
     model: str | None = Field(default=None, description="An id of GET /v1/models. Default: the first model served.")
-    n: int = Field(default=1, ge=1, le=10, description="Images to generate, with seed, seed + 1, ...")
+    n: int = Field(default=1, ge=1, le=MAX_N, description="Images to generate, with seed, seed + 1, ...")
     size: str = Field(
         default="auto",
         description="WIDTHxHEIGHT within the model's limits; auto is the model's own size, or that of the image.",
@@ -50,8 +52,15 @@ class ImagesForm(BaseModel):
         description="How many denoising steps, as a share of the model's default: low a half, medium (auto, standard) "
         "all, high (hd) one and a half, xhigh two, max three times as many. num_inference_steps takes precedence.",
     )
-    response_format: Literal["b64_json", "url"] = Field(
-        default="b64_json", description="url stores the image and answers with its URL."
+    response_format: Literal["b64_json", "url"] | None = Field(
+        default=None,
+        description="url stores the image and answers with its URL. Default: b64_json; url for models that are called "
+        "dall-e-2 or dall-e-3.",
+    )
+    style: Literal["vivid", "natural"] | None = Field(
+        default=None,
+        description="Ignored for models that are called dall-e-2 or dall-e-3, and refused for others: describe the "
+        "style in the prompt.",
     )
     output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the images.")
     output_compression: int | None = Field(
@@ -72,6 +81,8 @@ class ImagesForm(BaseModel):
         default=None, max_length=512, description="The client's name for its user; returned in the answer."
     )
 
+    width: int | None = Field(default=None, ge=1, description="Pixels, in place of size.")
+    height: int | None = Field(default=None, ge=1, description="Pixels, in place of size.")
     num_inference_steps: int | None = Field(default=None, ge=1, description="Denoising steps.")
     guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     true_cfg_scale: float | None = Field(default=None, ge=0, description="Qwen's name for guidance_scale.")
@@ -110,7 +121,7 @@ class ImagesForm(BaseModel):
     def sides(self) -> tuple[int | None, int | None]:
         """Width and height; None for auto."""
         match = _SIZE.fullmatch(self.size)
-        return (int(match[1]), int(match[2])) if match else (None, None)
+        return (int(match[1]), int(match[2])) if match else (self.width, self.height)
 
     @property
     def shown_quality(self) -> str:

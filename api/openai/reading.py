@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.http.parsing import plain_values, read_fields
+from api.http.parsing import plain_values, read_body
 from api.openai.errors import WrongField
-from api.openai.forms import UNSUPPORTED, ImagesForm
+from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
+from api.openai.references import without_references
 from core.errors import InvalidRequest
 from core.upload import Upload
 from gateway.media.decoding import CUTOUT, MAX_IMAGES, uploaded
@@ -19,19 +20,32 @@ from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)
 
-FILES = ("image", "image[]", "mask", "markup")
-"""Clients write several files of one field as `image[]`."""
+IMAGES = ("image", "image[]", "images", "images[]")
+"""What clients call the images of an edit: OpenAI's JSON `images`, its forms `image`, and of several `image[]`."""
+FILES = (*IMAGES, "mask", "markup")
+_MAY_BE_EMPTY = ("prompt", "negative_prompt")
 _LORAS = "loras[]"
 
 
 async def read_form(request: Request, form: type[FormT]) -> FormT:
     """Read a request's body. Raises InvalidRequest."""
-    return await _checked(await _with_loras(await read_fields(request, files=FILES), request), form)
+    return await _checked(await _with_loras(await _plain(await read_body(request)), request), form)
 
 
 async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
     """Read the fields of a JSON object, files as base64 text. Raises InvalidRequest."""
-    return await _checked(await plain_values(fields, FILES), form)
+    return await _checked(await _plain(fields), form)
+
+
+def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
+    """Return the form of a request that does not say by its address which it is."""
+    return EditForm if not fields.keys().isdisjoint(IMAGES) else GenerationForm
+
+
+async def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the files of a body, and leave out what is empty: many clients send all fields that they know."""
+    present = {name: value for name, value in fields.items() if value != "" or name in _MAY_BE_EMPTY}
+    return await plain_values(without_references(present), FILES)
 
 
 async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
@@ -45,22 +59,23 @@ async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
 
 
 async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
-    images: list[bytes] = fields.get("image", []) + fields.get("image[]", [])
+    images: list[bytes] = [file for name in IMAGES for file in fields.get(name, [])]
     masks: list[bytes] = fields.get("mask", [])
+    field = "images" if "images" in fields else "image"
     if len(images) > MAX_IMAGES:
-        raise InvalidRequest("image", f"{len(images)} were given; at most {MAX_IMAGES} are allowed")
+        raise InvalidRequest(field, f"{len(images)} were given; at most {MAX_IMAGES} are allowed")
     if len(masks) > 1:
         raise InvalidRequest("mask", f"{len(masks)} were given; only one is allowed, for the first image")
     decoded: dict[str, Any] = {}
     if images:
-        decoded["image"] = await in_image_thread(_images, images)
+        decoded["image"] = await in_image_thread(_images, images, field)
     if masks:
         decoded["mask"] = await in_image_thread(uploaded, masks[0], "mask", settings().max_image_px, CUTOUT)
     return decoded
 
 
-def _images(files: Sequence[bytes]) -> tuple[Upload, ...]:
-    return tuple(uploaded(file, "image", settings().max_image_px) for file in files)
+def _images(files: Sequence[bytes], field: str) -> tuple[Upload, ...]:
+    return tuple(uploaded(file, field, settings().max_image_px) for file in files)
 
 
 async def _with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 The client sends the fields of generations, or with `image` those of edits, files as base64. It receives
 
-    {"type": "loading", "progress"}   {"type": "queued", "position"}   {"type": "started", "waited_s", "hint"}
+    {"type": "loading", "progress"}   {"type": "queued", "position"}
+    {"type": "started", "waited_s", "hint", "prompt_tokens"}
     {"type": "step", "index", "step", "steps"}   and the events of a stream;
     {"type": "ping"} after some seconds without any of these;
     {"type": "done", "images"}   or   {"type": "error", "error": {...}}   comes last.
@@ -24,7 +25,8 @@ from api.http.streams import pinged
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm
-from api.openai.reading import form_of
+from api.openai.generating import Generation
+from api.openai.reading import form_for, form_of
 from api.openai.streaming import render_event
 from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge
 from core.events import Event, Loading, Queued, Result, Started, Step
@@ -78,11 +80,11 @@ async def _generate(socket: WebSocket, request: str | bytes) -> None:
 
 async def _bodies(gateway: Gateway, admitted: AdmittedImages) -> AsyncGenerator[dict[str, Any], None]:
     """Generate, and yield what is sent."""
-    results = 0
-    async with aclosing(gateway.draw(admitted.request)) as events:
+    results, generation = 0, Generation(gateway, admitted)
+    async with aclosing(generation.events()) as events:
         async for event in events:
             results += isinstance(event, Result)
-            if body := await asyncio.to_thread(_render_event, event, admitted):
+            if body := await asyncio.to_thread(_render_event, event, admitted, generation):
                 yield body
     yield {"type": "done", "images": results}
 
@@ -97,10 +99,10 @@ async def _form(request: str | bytes) -> GenerationForm | EditForm:
     if not isinstance(fields, dict):
         raise InvalidRequest("body", "must be a JSON object of fields")
     # A socket is always a stream, whatever the field says.
-    return await form_of({**fields, "stream": True}, EditForm if "image" in fields else GenerationForm)
+    return await form_of({**fields, "stream": True}, form_for(fields))
 
 
-def _render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | None:
+def _render_event(event: Event, admitted: AdmittedImages, generation: Generation) -> dict[str, Any] | None:
     if isinstance(event, Loading | Queued | Started | Step):
         return {"type": type(event).__name__.lower(), **asdict(event)}
-    return render_event(event, admitted)
+    return render_event(event, admitted, generation)

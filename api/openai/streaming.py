@@ -17,12 +17,13 @@ from typing import Any
 from PIL import Image
 
 from api.http.streams import PING, event_text
-from api.openai.answers import common_fields, file_of, hint_field, usage
+from api.openai.answers import common_fields, file_of
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
+from api.openai.generating import Generation
 from core.errors import JubakoError
-from core.events import Event, Picture, Preview, Started
+from core.events import Event, Picture, Preview
 from gateway.gateway import Gateway
 from gateway.media.encoding import PNG_COMPRESS_LEVEL
 from gateway.metrics import measured
@@ -30,23 +31,21 @@ from gateway.metrics import measured
 
 async def stream_events(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[str, None]:
     """Generate, and yield server-sent events. Raises the JubakoError that ended it."""
-    hint = None
     with measured() as measure:
         admitted = await admit(gateway, form)
         measure.model, measure.task = admitted.request.model, admitted.request.task
-        async with aclosing(gateway.draw(admitted.request)) as events:
+        generation = Generation(gateway, admitted)
+        async with aclosing(generation.events()) as events:
             async for event in events:
-                if isinstance(event, Started):
-                    hint = event.hint
-                body = await asyncio.to_thread(render_event, event, admitted)
-                yield PING if body is None else event_text(body["type"], {**body, **hint_field(hint)})
+                body = await asyncio.to_thread(render_event, event, admitted, generation)
+                yield PING if body is None else event_text(body["type"], {**body, **generation.hint_field})
 
 
 def error_text(error: JubakoError) -> str:
     return event_text("error", {"type": "error", **openai_error(error)})
 
 
-def render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | None:
+def render_event(event: Event, admitted: AdmittedImages, generation: Generation) -> dict[str, Any] | None:
     """Return an event as OpenAI's fields; None for events that OpenAI's clients do not know."""
     match event:
         case Preview():
@@ -56,7 +55,7 @@ def render_event(event: Event, admitted: AdmittedImages) -> dict[str, Any] | Non
                 "type": f"{admitted.form.events}.completed",
                 **_fields(admitted, file_of(admitted, event), event.index),
                 "seed": event.seed,
-                "usage": usage(admitted.request, 1),
+                "usage": generation.usage(1),
             }
         case _:
             return None

@@ -25,6 +25,9 @@ PNG_COMPRESS_LEVEL = 4
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every"}
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 _COMMENT_PREFIX = b"UNICODE\x00"
+_PROMPTS = ("prompt", "negative_prompt")
+_MAX_COMMENT_BYTES = 65_000
+"""JPEG has 64 KB for its EXIF block."""
 
 
 class OutputFormat(StrEnum):
@@ -96,7 +99,8 @@ def _encode_picture(picture: Picture, output_format: OutputFormat, quality: int,
     if output_format is OutputFormat.PNG:
         picture.image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=_png_text(comment))
     else:
-        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=_exif(comment))
+        fitting = _fitting(comment) if output_format is OutputFormat.JPEG else comment
+        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=_exif(fitting))
     return buffer.getvalue()
 
 
@@ -130,6 +134,16 @@ def _png_text(comment: str) -> PngInfo:
     text.add_itxt("parameters", comment)
     text.add_text("Software", "Jubako")
     return text
+
+
+def _fitting(comment: str) -> str:
+    """Return the comment with the beginnings of prompts that are too long for an EXIF block."""
+    while len(comment.encode("utf-16-be")) > _MAX_COMMENT_BYTES:
+        parameters = json.loads(comment)
+        longest = max(_PROMPTS, key=lambda name: len(parameters[name]))
+        parameters[longest] = parameters[longest][: len(parameters[longest]) * 3 // 4]
+        comment = json.dumps(parameters, ensure_ascii=False)
+    return comment
 
 
 def _exif(comment: str) -> Image.Exif:

@@ -6,7 +6,7 @@ import copy
 from threading import Lock
 from typing import Any
 
-from core.hints import cut_hint, joined
+from core.hints import PromptReading, cut_hint, joined
 from core.request import GenerationRequest
 from models.catalogue.families.base import PromptWindow
 from models.weights.loading import LoadedModel
@@ -22,22 +22,23 @@ class PromptLimits:
         self._tokenizers: dict[str, Any] = {}
         self._lock = Lock()
 
-    def may_cut(self, request: GenerationRequest) -> bool:
-        """Whether a prompt has more bytes than the largest window has tokens."""
-        texts = (request.prompt, request.negative_prompt)
-        return bool(self._windows) and any(
-            len(text.encode()) > self._tokens(window) for text in texts for window in self._windows
-        )
-
-    def hint(self, request: GenerationRequest) -> str | None:
-        """Return what the model will ignore of a request's prompts, for the caller. Blocks for a moment."""
+    def read(self, request: GenerationRequest) -> PromptReading:
+        """Return what the model will make of a request's prompts, for the caller. Blocks for a moment."""
         fields = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
         with self._lock:
-            return joined(*(self._hint(field, text) for field, text in fields.items()))
+            hint = joined(*(self._hint(field, text) for field, text in fields.items() if self._may_be_cut(text)))
+            return PromptReading(len(self._offsets(self._widest, request.prompt)), hint)
+
+    @property
+    def _widest(self) -> PromptWindow:
+        """The window that reads most of a prompt; of a model that reads all of it, the usual tokenizer."""
+        return max(self._windows, key=self._tokens, default=PromptWindow())
+
+    def _may_be_cut(self, text: str) -> bool:
+        """Whether a prompt has more bytes than a window has tokens."""
+        return any(len(text.encode()) > self._tokens(window) for window in self._windows)
 
     def _hint(self, field: str, text: str) -> str | None:
-        if not self._windows:
-            return None
         # What one encoder does not read, another may.
         start, tokens = max((self._end_of(window, text), self._tokens(window)) for window in self._windows)
         ignored = text[start:].strip()
@@ -45,12 +46,16 @@ class PromptLimits:
 
     def _end_of(self, window: PromptWindow, text: str) -> int:
         """Return how many characters of a text are within a window."""
+        offsets, tokens = self._offsets(window, text), self._tokens(window)
+        return offsets[tokens][0] if len(offsets) > tokens else len(text)
+
+    def _offsets(self, window: PromptWindow, text: str) -> list[tuple[int, int]]:
+        """Return where each token of a text begins and ends in it."""
         read = self._tokenizer(window.tokenizer)(
             text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
         )
         offsets: list[tuple[int, int]] = read["offset_mapping"]
-        tokens = self._tokens(window)
-        return offsets[tokens][0] if len(offsets) > tokens else len(text)
+        return offsets
 
     def _tokens(self, window: PromptWindow) -> int:
         if window.tokens is not None:

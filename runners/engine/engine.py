@@ -25,6 +25,7 @@ import torch
 from core import events
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
 from core.events import Result
+from core.hints import UNREAD, PromptReading
 from core.request import GenerationRequest, Lora
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
@@ -79,15 +80,20 @@ class Engine:
 
     # Called from any thread.
 
-    def submit(self, request: GenerationRequest, accepted_at_s: float | None = None, hint: str | None = None) -> Ticket:
+    def submit(
+        self,
+        request: GenerationRequest,
+        accepted_at_s: float | None = None,
+        reading: PromptReading = UNREAD,
+    ) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        `hint` is what its caller should know when it starts. `accepted_at_s`, by the engine's clock, is when a request
+        `reading` is what its caller is told when it starts. `accepted_at_s`, by the engine's clock, is when a request
         that has waited elsewhere was accepted: its deadline counts from then. Raises Busy when `max_queue` requests are
         waiting already.
         """
         accepted_at_s = self._clock() if accepted_at_s is None else accepted_at_s
-        ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, hint)
+        ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, reading)
         if self._closing:
             raise Busy(f"{self._model.id} is shutting down")
         if not self._places.acquire(blocking=False):
@@ -164,7 +170,8 @@ class Engine:
             ticket = self._waiting.pop()
             self._notify(self._observer.on_queue, len(self._waiting))
             self._running[ticket] = RunningRequest(self._clock())
-            ticket.emit(events.Started(self._running[ticket].started_at_s - ticket.accepted_at_s, ticket.hint))
+            waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
+            ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
             for index in range(ticket.request.num_images):
                 self._start(ticket, index)
         for position, ticket in enumerate(self._waiting, start=1):

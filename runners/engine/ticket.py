@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from core.deadline import Deadline
 from core.events import Event, Failed, Queued, Result
+from core.hints import PromptReading
 from core.request import GenerationRequest
 from runners.engine.batcher import urgency
 
@@ -20,10 +21,10 @@ class Ticket:
         accepted_tick: int,
         accepted_at_s: float,
         wake: Callable[[], None],
-        hint: str | None = None,
+        reading: PromptReading,
     ) -> None:
         self.request = request
-        self.hint = hint
+        self.reading = reading
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
         self.accepted_at_s = accepted_at_s
         self.deadline = Deadline(request.deadline_s, accepted_at_s)

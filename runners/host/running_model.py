@@ -33,16 +33,12 @@ class RunningModel:
 
         Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled when the model is unloaded meanwhile.
         """
-        hint = await self._hint(request)
+        reading = await in_thread(lambda: self._prompts.read(request))
         if request.method is Method.TOKEN_OPT:
             assert self._token_opt is not None, "requests are checked against the catalogue"
-            return self._token_opt.events(request, accepted_at_s, hint)
+            return self._token_opt.events(request, accepted_at_s, reading)
         await self._preparations.wait(request, accepted_at_s)
-        return self.engine.submit(request, accepted_at_s, hint).events()
-
-    async def _hint(self, request: GenerationRequest) -> str | None:
-        """Return what the model will ignore of the request's prompts."""
-        return await in_thread(lambda: self._prompts.hint(request)) if self._prompts.may_cut(request) else None
+        return self.engine.submit(request, accepted_at_s, reading).events()
 
     async def close(self) -> None:
         """Cancel whatever is unfinished; return once nothing computes any more."""

@@ -14,6 +14,7 @@ import torch
 from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
 from core.events import Event, Failed, Picture, Queued, Started, Step
+from core.hints import UNREAD, PromptReading
 from core.request import GenerationRequest
 from models.catalogue.addons import TokenOptSpec
 from models.weights.loading import LoadedModel
@@ -41,7 +42,7 @@ class TokenOptQueue:
         return LatentOptimiser.of(self._model, self._spec)
 
     async def events(
-        self, request: GenerationRequest, accepted_at_s: float, hint: str | None = None
+        self, request: GenerationRequest, accepted_at_s: float, reading: PromptReading = UNREAD
     ) -> AsyncGenerator[Event, None]:
         """Yield what happens to a request; closing the generator stops it after the current iteration."""
         if self._waiting > self._max_queue:
@@ -52,7 +53,7 @@ class TokenOptQueue:
             if self._turn.locked():
                 yield Queued(self._waiting - 1)
             async with self._turn:
-                yield Started(time.monotonic() - accepted_at_s, hint)
+                yield Started(time.monotonic() - accepted_at_s, reading.hint, reading.tokens)
                 if self._closed:
                     yield Failed.of(Cancelled(STOPPED))
                     return

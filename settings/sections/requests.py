@@ -26,7 +26,10 @@ class RequestOptions(BaseModel):
         "further ones get 429.",
     )
     max_upload_bytes: int = Field(
-        default=32 * 2**20, ge=1024, description="Largest size of a request body; larger ones get 413."
+        default=72 * 2**20,
+        ge=1024,
+        description="Largest size of a request body; larger ones get 413. The default has room for an image of 50 MB, "
+        "the most that OpenAI's API takes, and its mask, both in base64.",
     )
     max_image_px: int = Field(
         default=64_000_000,
@@ -35,13 +38,17 @@ class RequestOptions(BaseModel):
         "AVIF files, and some JPEG and TIFF files, have a lower limit: all that is being decoded shares 320 MiB.",
     )
     max_prompt_chars: int = Field(
-        # Both prompts, in UTF-16, must fit into the 64 KB that JPEG has for its EXIF block.
-        default=2000,
+        default=32_000,
         ge=1,
-        le=7000,
-        description="Most characters in a prompt and, separately, in a negative prompt.",
+        le=100_000,
+        description="Most characters in a prompt and, separately, in a negative prompt; as many as OpenAI's API takes. "
+        "What of them a model does not read is in the hint of its answer.",
     )
-    max_num_images: int = Field(default=8, ge=1, description="Images that one request may ask for.")
+    max_num_images: int = Field(
+        default=8,
+        ge=1,
+        description="Images that one request may ask for. Of OpenAI's `n`, up to 10, so many are made at once.",
+    )
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",

@@ -292,7 +292,7 @@ class TestRefusals:
         [
             ({}, "prompt", "required"),
             ({"prompt": ""}, "prompt", "empty"),
-            ({"prompt": "x" * 2001}, "prompt", "at most 2000"),
+            ({"prompt": "x" * 32_001}, "prompt", "at most 32000"),
             ({"prompt": 3}, "prompt", "string"),
             ({"width": 65}, "width", "65 is not a multiple of 16"),
             ({"width": 4096}, "width", "4096 is not between 32 and 128"),

@@ -27,12 +27,21 @@ def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
     limits = PromptLimits(load_tiny(family, tmp_path))
     wanted = request(prompt=LONG)
     if not FAMILIES[family].prompt_windows:
-        assert not limits.may_cut(wanted)
+        assert limits.read(wanted).hint is None
         return
-    assert limits.may_cut(wanted)
-    assert "prompt is too long: the model reads" in str(limits.hint(wanted))
+    assert "prompt is too long: the model reads" in str(limits.read(wanted).hint)
     short = request(prompt="a red apple")
-    assert limits.hint(short) is None
+    assert limits.read(short).hint is None
+
+
+@pytest.mark.parametrize("family", TINY)
+def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(family: str, tmp_path: Path) -> None:
+    model = load_tiny(family, tmp_path)
+    windows = FAMILIES[family].prompt_windows
+    own: Any = model.components[windows[-1].tokenizer if windows else "tokenizer"]
+    for prompt in ("a red apple", "", LONG):
+        expected = len(own(prompt, add_special_tokens=False, verbose=False).input_ids)
+        assert PromptLimits(model).read(request(prompt=prompt)).tokens == expected
 
 
 def test_what_is_cut_is_what_has_no_effect(tiny_model: LoadedModel) -> None:
@@ -40,7 +49,7 @@ def test_what_is_cut_is_what_has_no_effect(tiny_model: LoadedModel) -> None:
     words = [f"{chr(97 + number)}{chr(98 + number)}" for number in range(20)]
     prompt = " ".join(words)
     read = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids[1:-1]
-    hint = str(PromptLimits(tiny_model).hint(request(prompt=prompt)))
+    hint = str(PromptLimits(tiny_model).read(request(prompt=prompt)).hint)
     assert hint.startswith(f"prompt is too long: the model reads {len(read)} tokens")
     ignored = hint.partition("ignored: ")[2].partition(" and ")[0]
     assert ignored[0] not in tokenizer.decode(read).split()
@@ -48,7 +57,7 @@ def test_what_is_cut_is_what_has_no_effect(tiny_model: LoadedModel) -> None:
 
 
 def test_both_prompts_are_looked_at(tiny_model: LoadedModel) -> None:
-    hint = str(PromptLimits(tiny_model).hint(request(prompt=LONG, negative_prompt=LONG)))
+    hint = str(PromptLimits(tiny_model).read(request(prompt=LONG, negative_prompt=LONG)).hint)
     assert hint.count("is too long") == 2
     assert "; negative_prompt is too long" in hint
 
@@ -66,3 +75,4 @@ async def test_the_start_of_a_request_says_what_is_ignored(tmp_path: Path) -> No
         for prompt, cut in ((LONG, True), ("a red apple", False)):
             started = next(event for event in await drawn(host, prompt=prompt) if isinstance(event, Started))
             assert (started.hint is not None) is cut
+            assert started.prompt_tokens

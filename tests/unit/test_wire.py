@@ -17,7 +17,7 @@ from runners.wire import BadFrameError, decode_request, encode, encode_request, 
 EVENTS: list[Event] = [
     Loading(0.5),
     Queued(3),
-    Started(0.25, "prompt is too long"),
+    Started(0.25, "prompt is too long", 77),
     Step(0, 1, 20),
     Preview(0, 1, Image.new("RGB", (4, 2), (10, 10, 10))),
     Picture(1, 2**62, Image.linear_gradient("L").convert("RGB")),
