@@ -22,6 +22,7 @@ from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.refusals import InvalidForm, error_answer
 from client.dummy import dummy_images
+from core.client_fields import Seed
 from core.draft import Draft
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture, Started
@@ -123,7 +124,7 @@ async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
     input_image: UploadFile,
     mask_image: UploadFile,
     num_generations: Annotated[int, Form(ge=1, description="Images to generate, with seed, seed + 1, ...")] = 1,
-    seed: Annotated[int | None, Form(ge=0, description="The same seed gives the same images.")] = None,
+    seed: Annotated[Seed, Form()] = None,
     model: Annotated[str | None, Form(description="Default: the first served model that can inpaint.")] = None,
     method: Annotated[
         Method, Form(description="diffusion uses the denoiser; token-opt optimises latents without one.")

@@ -10,10 +10,11 @@ import json
 from typing import Annotated, Any, Optional
 
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
 from core.camera import CameraMove
-from core.request import MAX_SEED, Lora, Method, Priority, Task
+from core.client_fields import ClientFields, Seed
+from core.request import Lora, Method, Priority, Task
 from core.upload import Pixels
 
 Strength = Annotated[
@@ -92,12 +93,8 @@ Loras = Annotated[
 ]
 
 
-class Parameters(BaseModel):
+class Parameters(ClientFields):
     """The parameters that every task has; None stands for the model's default."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
-    )
 
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
     negative_prompt: str = Field(default="", description="What to keep out of the image.", examples=["blurry"])
@@ -117,13 +114,7 @@ class Parameters(BaseModel):
         description="How closely to follow the prompt; 1 or less means no guidance.",
         examples=[3.0],
     )
-    seed: int | None = Field(
-        default=None,
-        ge=0,
-        le=MAX_SEED,
-        description="The same seed and parameters give the same image. Default: random; the response names it.",
-        examples=[42],
-    )
+    seed: Seed = None
     num_images: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
     loras: Loras = ()

@@ -10,9 +10,8 @@ from enum import IntEnum, StrEnum
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.client_fields import ClientFields
 from core.upload import Pixels
-
-MAX_SEED = 2**63 - 1
 
 
 class Task(StrEnum):
@@ -56,10 +55,8 @@ class Priority(IntEnum):
     LOW = 2
 
 
-class Lora(BaseModel):
+class Lora(ClientFields):
     """A LoRA of the catalogue and how strongly it acts."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: str = Field(description="Its name in `GET /models`.")
     scale: float = Field(default=1.0, ge=-4, le=4, description="0 is without, 1 as it was trained.")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
+from core.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
 from core.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
-from core.request import MAX_SEED, Priority
+from core.request import Priority
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500
 
 
-class Story(BaseModel):
-    """A story to generate; None stands for the operator's or the model's default."""
+def _random_if_asked(seed: int) -> int:
+    return random_seed() if seed == RANDOM_SEED else seed
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
-    )
+
+class Story(ClientFields):
+    """A story to generate; None stands for the operator's or the model's default."""
 
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=MIN_CHARS, max_length=MAX_CHARS)] = (
         Field(description="The story.", examples=["Aldar Kose tricks a merchant and steals his horse"])
@@ -30,7 +31,9 @@ class Story(BaseModel):
     num_frames: int | None = Field(
         default=None, ge=MIN_FRAMES, le=MAX_FRAMES, description="Default: as many as the story needs."
     )
-    seed: int = Field(default=42, ge=0, le=MAX_SEED, description="Same seed and story, same frames.")
+    seed: Annotated[int, AfterValidator(_random_if_asked)] = Field(
+        default=42, ge=RANDOM_SEED, le=MAX_SEED, description="Same seed and story, same frames; -1 is random."
+    )
     gpt_temperature: float = Field(
         default=0.7,
         ge=0,

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from core.client_fields import ClientFields, Seed
 from core.draft import Loras, Strength
 from core.request import Priority
 from core.upload import Pixels
@@ -30,12 +31,8 @@ UNSUPPORTED = {
 _SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
-class ImagesForm(BaseModel):
+class ImagesForm(ClientFields):
     """The parameters that all routes share; never used by itself."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
-    )
 
     events: ClassVar[str]
     """The prefix of the names of streamed events."""
@@ -87,11 +84,7 @@ class ImagesForm(BaseModel):
     guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     true_cfg_scale: float | None = Field(default=None, ge=0, description="Qwen's name for guidance_scale.")
     negative_prompt: str = Field(default="", description="What to keep out of the image.")
-    seed: int | None = Field(
-        default=None,
-        ge=0,
-        description="The same seed and parameters give the same image. Default: random; the answer names it.",
-    )
+    seed: Seed = None
     strength: Strength = None
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
     loras: Loras = ()

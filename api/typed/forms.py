@@ -11,11 +11,12 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import bentoml
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from starlette.requests import Request
 
 from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm
+from core.client_fields import ClientFields
 from core.draft import (
     CONTROL_IMAGE,
     IMAGE,
@@ -48,7 +49,7 @@ FIRST_FRAME = "The image that the video starts with."
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
-class Encoding(BaseModel):
+class Encoding(ClientFields):
     output_format: OutputFormat | None = Field(
         default=None,
         description="For images png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
@@ -91,10 +92,8 @@ class PictureForm(Form, Encoding, Parameters):
         return format_for(self.task, self.output_format)
 
 
-class Conditioned(BaseModel):
+class Conditioned(ClientFields):
     """What guides an image besides its prompt."""
-
-    model_config = ConfigDict(arbitrary_types_allowed=True)
 
     reference_image: OptionalImage = Field(default=None, description=REFERENCE_IMAGE)
     reference_scale: ReferenceScale = None

@@ -6,23 +6,19 @@ Nothing that passes here can be refused by a pipeline for its parameters.
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.client_fields import MAX_SEED, random_seed
 from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import MAX_SEED, GenerationRequest, Method, Task
+from core.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import at_most, known, looked_at, resized, within
 from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Defaults, Limits, TaskSettings
-
-RANDOM_SEEDS = 2**32
-"""Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
-
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -214,7 +210,7 @@ def _deadline_s(draft: Draft, server: ServerLimits, background: bool) -> float |
 
 def _seed(draft: Draft) -> int:
     if draft.seed is None:
-        return secrets.randbelow(RANDOM_SEEDS)
+        return random_seed()
     return at_most("seed", draft.seed, MAX_SEED - draft.num_images + 1)
 
 

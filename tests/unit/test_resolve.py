@@ -8,15 +8,16 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from core.client_fields import MAX_SEED, RANDOM_SEEDS
 from core.draft import Draft
 from core.errors import InvalidRequest, UnknownModel
-from core.request import MAX_SEED, GenerationRequest, Task
+from core.request import GenerationRequest, Task
 from core.upload import pixels_of
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import looked_at
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
-from models.catalogue.resolve import RANDOM_SEEDS, ServerLimits, fitted_size, resolve
+from models.catalogue.resolve import ServerLimits, fitted_size, resolve
 from tests.support.serving import ENTRY_FIELDS, half_mask, photo
 
 ENTRY = Entry.model_validate(
