@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from http import HTTPStatus
 from ipaddress import ip_address, ip_network
 from urllib.parse import urlsplit
 
@@ -87,11 +88,19 @@ class UnderPrefix:
 
         async def answer(message: Message) -> None:
             nonlocal unknown
-            # Routers write into the scope what they have found.
-            if message["type"] == "http.response.start" and message["status"] == 404 and "endpoint" not in routed:
+            if message["type"] == "http.response.start" and _found_nothing(routed, message["status"]):
                 unknown = True
                 await self._contracts.refusal_for(path, UnknownAddress())(scope, receive, send)
             elif not unknown:
                 await send(message)
 
         await self._app(routed, receive, answer)
+
+
+def _found_nothing(routed: Scope, status: int) -> bool:
+    """Whether there is no route: routers write into the scope what they have found.
+
+    They redirect to the same address with a slash, which for writes is removed again.
+    """
+    redirected = status == HTTPStatus.TEMPORARY_REDIRECT and routed.get("method") not in _READS
+    return "endpoint" not in routed and (status == HTTPStatus.NOT_FOUND or redirected)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import psutil
@@ -16,8 +16,8 @@ GROWTH_MIB = 150.0
 class Footprint:
     """Of all processes of one server."""
 
-    memory_mib: float
-    """Not shared with others (USS)."""
+    memory_mib: Mapping[str, float]
+    """Of each process, not shared with others (USS)."""
     open_files: int
     processes: int
 
@@ -26,18 +26,30 @@ class Footprint:
         """Look at the server whose supervisor has this process id."""
         supervisor = psutil.Process(pid)
         family = [supervisor, *supervisor.children(recursive=True)]
-        memory_bytes = sum(process.memory_full_info().uss for process in family)
-        return cls(memory_bytes / MIB, sum(process.num_fds() for process in family), len(family))
+        memory_mib = {_name(process): process.memory_full_info().uss / MIB for process in family}
+        return cls(memory_mib, sum(process.num_fds() for process in family), len(family))
+
+    @property
+    def all_mib(self) -> float:
+        return sum(self.memory_mib.values())
 
     def growth_to(self, after: Footprint) -> Iterator[str]:
         """Say what is no longer as it was: memory, and the number of processes."""
-        if after.memory_mib > self.memory_mib + GROWTH_MIB:
-            yield f"memory grew from {self.memory_mib:.0f} to {after.memory_mib:.0f} MiB"
+        if after.all_mib > self.all_mib + GROWTH_MIB:
+            yield f"memory grew from {self.all_mib:.0f} to {after.all_mib:.0f} MiB"
         if after.processes != self.processes:
             yield f"there were {self.processes} processes, and are {after.processes}"
 
     def __str__(self) -> str:
-        return f"{self.memory_mib:.0f} MiB, {self.open_files} open files, {self.processes} processes"
+        each = ", ".join(f"{name} {memory_mib:.0f}" for name, memory_mib in self.memory_mib.items())
+        return f"{self.all_mib:.0f} MiB ({each}), {self.open_files} open files, {self.processes} processes"
+
+
+def _name(process: psutil.Process) -> str:
+    """The service of a process, or `supervisor`."""
+    words = process.cmdline()
+    place = words.index("--service-name") + 1 if "--service-name" in words else None
+    return "supervisor" if place is None else words[place]
 
 
 def service_pid(supervisor_pid: int, service: str) -> int | None:

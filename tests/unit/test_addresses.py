@@ -81,6 +81,13 @@ class TestSlashes:
         answer = client().post(f"http://testserver{path}", content="a prompt")
         assert (answer.status_code, answer.json()) == (200, {"sent": "a prompt"})
 
+    @pytest.mark.parametrize("path", ["/openai", "/openai/", "//openai//", "/docs/"])
+    @pytest.mark.parametrize("method", ["POST", "PUT", "TRACE", "OPTIONS"])
+    def test_no_write_is_redirected(self, method: str, path: str) -> None:
+        answer = client().request(method, f"http://testserver{path}")
+        assert answer.status_code in (404, 405)
+        assert "location" not in answer.headers
+
     def test_they_are_no_part_of_a_name(self) -> None:
         assert client().get("/v1/models/black-forest-labs//flux/").json()["name"] == "black-forest-labs/flux"
 
