@@ -226,3 +226,8 @@ def retry_headers(error: JubakoError) -> dict[str, str]:
     if error.retry_after_s is not None:
         return {"Retry-After": str(error.retry_after_s)}
     return {"x-should-retry": "false"} if error.status >= 500 or error.status in RETRIED else {}
+
+
+def retry_fields(error: JubakoError) -> dict[str, int]:
+    """Return the field that says the same where an answer has begun, and its headers are sent."""
+    return {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}

@@ -26,7 +26,7 @@ from api.jobs.idempotency import Idempotency, IdempotencyHeader
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.caller import current_caller
-from core.errors import Forbidden, InvalidRequest, JubakoError, UnknownModel
+from core.errors import Forbidden, InvalidRequest, JubakoError, UnknownModel, retry_fields
 from jobs.desk.order import Order
 from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
@@ -183,7 +183,7 @@ async def events_socket(socket: WebSocket, session_id: str) -> None:
             async for event in watched:
                 await socket.send_json(event)
     except JubakoError as error:
-        await socket.send_json({"event": "error", **refusal_body(error)})
+        await socket.send_json({"event": "error", **refusal_body(error), **retry_fields(error)})
     except WebSocketDisconnect:
         return
     await socket.close()
@@ -197,7 +197,7 @@ async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
 
 
 def _error_text(error: JubakoError) -> str:
-    return event_text("error", refusal_body(error))
+    return event_text("error", {**refusal_body(error), **retry_fields(error)})
 
 
 async def _submit_batch(request: Request, batch: Batch, key: Idempotency) -> list[Job]:

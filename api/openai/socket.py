@@ -28,7 +28,7 @@ from api.openai.forms import EditForm, GenerationForm
 from api.openai.generating import Generation
 from api.openai.reading import form_for, form_of
 from api.openai.streaming import render_event
-from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge
+from core.errors import InvalidRequest, JubakoError, RequestTimeout, TooLarge, retry_fields
 from core.events import Event, Loading, Queued, Result, Started, Step
 from core.tasks import first_of
 from gateway.gateway import Gateway
@@ -45,7 +45,7 @@ async def serve(socket: WebSocket) -> None:
         try:
             await first_of(_generate(socket, await _received(socket)), _closed(socket), WebSocketDisconnect())
         except JubakoError as error:
-            await socket.send_json({"type": "error", **openai_error(error)})
+            await socket.send_json({"type": "error", **openai_error(error), **retry_fields(error)})
         await socket.close()
 
 

@@ -22,7 +22,7 @@ from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
 from api.openai.generating import Generation
-from core.errors import JubakoError
+from core.errors import JubakoError, retry_fields
 from core.events import Event, Picture, Preview
 from gateway.gateway import Gateway
 from gateway.media.encoding import PNG_COMPRESS_LEVEL
@@ -42,7 +42,7 @@ async def stream_events(gateway: Gateway, form: ImagesForm) -> AsyncGenerator[st
 
 
 def error_text(error: JubakoError) -> str:
-    return event_text("error", {"type": "error", **openai_error(error)})
+    return event_text("error", {"type": "error", **openai_error(error), **retry_fields(error)})
 
 
 def render_event(event: Event, admitted: AdmittedImages, generation: Generation) -> dict[str, Any] | None:

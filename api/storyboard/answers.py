@@ -21,6 +21,7 @@ from core.errors import (
     LoadFailed,
     NonFinite,
     OutOfMemory,
+    retry_fields,
 )
 from core.hints import header_text, hint_header
 from storyboard.errors import NotInitialized
@@ -89,7 +90,7 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
     event: progress  {"frame_number", "try", "step", "steps"}
     event: frame     {the fields of a frame in the document's answer, "done", "of"}
     event: done      {the document's answer without its frames}
-    event: error     {"detail", "code", "status"}
+    event: error     {"detail", "code", "status"}, and "retry_after_s" where trying again may help
     """
     async with aclosing(maker.make(story)) as making:
         async for event in making:
@@ -97,7 +98,7 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
 
 
 def error_text(error: JubakoError) -> str:
-    return event_text("error", {**story_refusal_body(error), "status": error.status})
+    return event_text("error", {**story_refusal_body(error), "status": error.status, **retry_fields(error)})
 
 
 def _event_text(event: StoryEvent, story: Story) -> str:

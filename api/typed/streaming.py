@@ -7,7 +7,7 @@
     event: preview   {"index", "step", "image", "media_type"}
     event: image     {"index", "seed", "image", "media_type", "parameters"}
     event: video     {"index", "seed", "video", "media_type", "parameters"}
-    event: error     {"error", "code", "status"}
+    event: error     {"error", "code", "status"}, and "retry_after_s" where trying again may help
     event: done      {"images" or "videos", "seconds"}
 
 Images and videos are base64. An error before the first event is an ordinary error response and no stream. A stream that
@@ -31,7 +31,7 @@ from starlette.responses import Response
 from api.http.refusals import refusal, refusal_body
 from api.http.streams import event_text, started_stream
 from api.typed.forms import Call, Stream
-from core.errors import JubakoError
+from core.errors import JubakoError, retry_fields
 from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
 from core.request import GenerationRequest
 from gateway.gateway import Gateway
@@ -69,7 +69,7 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
 
 
 def _error_text(error: JubakoError) -> str:
-    return event_text("error", {**refusal_body(error), "status": error.status})
+    return event_text("error", {**refusal_body(error), "status": error.status, **retry_fields(error)})
 
 
 def _event_text(event: Event, request: GenerationRequest, file_format: OutputFormat, quality: int) -> str:

@@ -21,6 +21,9 @@ FINAL = ("completed", "failed", "cancelled")
 ANSWER_S = 120.0
 """How long a caller waits for an answer."""
 TRY_AGAIN_S = 0.5
+TRIES = 8
+"""Of a caller who does what Retry-After says."""
+ANSWERED, ANSWERED_LATER, NO_ANSWER = "answered at once", "answered after retries", "no answer"
 
 
 @dataclass(frozen=True)
@@ -98,37 +101,59 @@ def wait_for_end(url: str, session_id: str, until_s: float) -> dict[str, Any] | 
 
 
 def ask(url: str, number: int) -> str:
-    """Send one request of one of the contracts; return how it ended, in a word or two.
+    """Send one request of one of the contracts, again when an answer says so, and return how it ended in a few words.
 
     A connection that breaks is all that a killed gateway can say; an answer that takes longer than ANSWER_S is a fault.
     """
-    fields = {"prompt": "a red apple", "num_inference_steps": 8, "seed": number}
+    for attempt in range(TRIES):
+        end, retry_after_s = _asked_once(url, number)
+        if end == ANSWERED:
+            return end if attempt == 0 else ANSWERED_LATER
+        if retry_after_s is None:
+            return end
+        time.sleep(retry_after_s)
+    return f"{end}, {TRIES} times"
+
+
+def _asked_once(url: str, number: int) -> tuple[str, float | None]:
+    """Return how a request ended, and after how many seconds to send it again, if so."""
     try:
         match number % 4:
-            case 0:
-                answer = WEB.post(f"{url}/text_to_image", json=fields, timeout=ANSWER_S)
-            case 1:
-                answer = WEB.post(f"{url}/v1/images/generations", json=fields, timeout=ANSWER_S)
+            case 3:
+                return _streamed(url, number)
             case 2:
                 form = {"prompt": "a red apple", "seed": str(number), "num_inference_steps": "8"}
                 files = {"input_image": png(photo()), "mask_image": png(half_mask())}
                 answer = WEB.post(f"{url}/generate-inpainting", data=form, files=files, timeout=ANSWER_S)
-            case _:
-                return _last_event(url, fields)
+            case other:
+                path = ("/text_to_image", "/v1/images/generations")[other]
+                answer = WEB.post(f"{url}{path}", json=_fields(number), timeout=ANSWER_S)
     except httpx.TimeoutException:
-        return "no answer"
+        return NO_ANSWER, None
     except httpx.TransportError:
-        return "connection broken"
-    return "answered" if answer.is_success else f"refused {answer.status_code}"
+        return "connection broken", TRY_AGAIN_S
+    return (ANSWERED, None) if answer.is_success else _refused(answer)
 
 
-def _last_event(url: str, fields: Mapping[str, Any]) -> str:
-    with WEB.stream("POST", f"{url}/stream", json=fields, timeout=ANSWER_S) as answer:
+def _streamed(url: str, number: int) -> tuple[str, float | None]:
+    with WEB.stream("POST", f"{url}/stream", json=_fields(number), timeout=ANSWER_S) as answer:
         if not answer.is_success:
-            return f"refused {answer.status_code}"
-        names = [line.removeprefix("event: ") for line in answer.iter_lines() if line.startswith("event: ")]
-    ends = {"done": "answered", "error": "refused in the stream"}
-    return ends.get(names[-1], "connection broken") if names else "connection broken"
+            return _refused(answer)
+        lines = [line for line in answer.iter_lines() if line.startswith(("event: ", "data: "))]
+    if lines and "event: done" in lines[-2:]:
+        return ANSWERED, None
+    if lines and "event: error" in lines[-2:]:
+        return "refused in the stream", json.loads(lines[-1].removeprefix("data: ")).get("retry_after_s")
+    return "connection broken", TRY_AGAIN_S
+
+
+def _refused(answer: httpx.Response) -> tuple[str, float | None]:
+    retry_after = answer.headers.get("retry-after")
+    return f"refused {answer.status_code}", None if retry_after is None else float(retry_after)
+
+
+def _fields(number: int) -> Mapping[str, Any]:
+    return {"prompt": "a red apple", "num_inference_steps": 8, "seed": number}
 
 
 def shown(tally: Counter[str]) -> str:

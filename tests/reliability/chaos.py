@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.reliability.callers import Order, ask, orders, shown, submit, wait_for_end
+from tests.reliability.callers import ANSWERED, NO_ANSWER, Order, ask, orders, shown, submit, wait_for_end
 from tests.reliability.disturbances import Disturbances
 from tests.reliability.footprint import Footprint
 from tests.reliability.verdict import end_with
@@ -71,7 +71,7 @@ def run(seed: int, jobs: int, requests: int) -> Outcome:
             ends = list(owners.map(lambda each: wait_for_end(server.url, each[1], until_s), accepted))
         faults = [f"job {order.number} was never accepted" for order, session_id in pairs if session_id is None]
         faults += list(_faults_of_jobs(server, accepted, ends))
-        faults += ["an interactive request got no answer"] * interactive["no answer"]
+        faults += ["an interactive request got no answer"] * interactive[NO_ANSWER]
         faults += list(_left_running(server))
         after = _settled(server, before)
         faults += list(_growth(before, after))
@@ -100,7 +100,7 @@ def _use_everything(server: Replica) -> None:
     """Have every process and library loaded, so that the first footprint is that of a server in use."""
     until_s = time.monotonic() + JOBS_END_S
     for number in range(8):
-        assert ask(server.url, number) == "answered"
+        assert ask(server.url, number) == ANSWERED
     for order in orders(seed=0, count=30):
         session_id = submit(server.url, order, until_s)
         assert session_id is not None

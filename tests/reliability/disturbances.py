@@ -17,7 +17,8 @@ from tests.support.object_store import ObjectStore
 from tests.support.redis_server import RedisServer
 from tests.support.replica import Replica
 
-MEAN_PAUSE_S = 2.0
+MEAN_PAUSE_S = 5.0
+"""A runner that is killed is back after some 10 s."""
 STALL_S = (1.0, 6.0)
 SERVICES = {"gateway": "jubako", "runner": "runner-tiny", "scorer": "runner-scorer"}
 

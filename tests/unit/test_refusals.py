@@ -10,6 +10,9 @@ from starlette.responses import Response
 from api.contracts import CONTRACTS
 from api.http.refusals import refusal
 from api.jobs import routes
+from api.openai import streaming as openai_stream
+from api.storyboard import answers as story_answers
+from api.typed import streaming as typed_stream
 from core.errors import (
     Busy,
     Cancelled,
@@ -78,6 +81,16 @@ def test_every_contract_says_whether_to_try_again(
     else:
         assert headers["x-should-retry"] == "false"
         assert "retry-after" not in headers
+
+
+@pytest.mark.parametrize(
+    "error_text",
+    [routes._error_text, typed_stream._error_text, openai_stream.error_text, story_answers.error_text],
+)
+@pytest.mark.parametrize("error", [*PERMANENT, *PASSING], ids=lambda error: error.code)
+async def test_every_stream_says_so_too(error_text: Callable[[JubakoError], str], error: JubakoError) -> None:
+    fields = json.loads(error_text(error).partition("\ndata: ")[2])
+    assert fields.get("retry_after_s") == error.retry_after_s
 
 
 @pytest.mark.parametrize("error", [*PERMANENT, *PASSING], ids=lambda error: error.code)
