@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,8 @@ log = logging.getLogger("jubako.http")
 
 MAX_TARGET_BYTES = 2048
 """Longest path and query of a request. The longest of ours are ids and names of results."""
+SLOWEST_UPLOAD_BYTES_PER_S = 1024
+"""A tenth of what a phone has where it has hardly anything; clients that send a byte now and then keep nothing busy."""
 UNEXPECTED = "an unexpected error has occurred; it is in the server's log"
 _CLOSED_BY_ERROR = 1011
 
@@ -93,6 +96,8 @@ class _Exchange:
         self._receive = receive
         self._send = send
         self._timeout_s = timeout_s
+        self._time_left_s = timeout_s
+        """For the rest of the upload; each part that arrives gives it more."""
 
     async def receive(self) -> Message:
         message = await self._next_part() if self._uploading else await self._receive()
@@ -101,17 +106,22 @@ class _Exchange:
             if self._uploading and not self.begun:
                 raise Interrupted(Cancelled("the client disconnected"))
         self._uploading = self._uploading and message.get("more_body", False)
+        self._time_left_s += len(message.get("body", b"")) / SLOWEST_UPLOAD_BYTES_PER_S
         return message
 
     async def _next_part(self) -> Message:
+        started_s = time.monotonic()
         try:
-            async with asyncio.timeout(self._timeout_s):
+            async with asyncio.timeout(min(self._timeout_s, self._time_left_s)):
                 return await self._receive()
         except TimeoutError as error:
             if self.begun:
                 return await self._receive()
-            reason = f"no part of the request's body has arrived for {self._timeout_s:g} s"
-            raise Interrupted(RequestTimeout(reason)) from error
+            reason = f"the request's body has not arrived: a client may pause for {self._timeout_s:g} s"
+            slowest = f"{SLOWEST_UPLOAD_BYTES_PER_S} bytes a second"
+            raise Interrupted(RequestTimeout(f"{reason}, and must send {slowest} on average")) from error
+        finally:
+            self._time_left_s -= time.monotonic() - started_s
 
     async def send(self, message: Message) -> None:
         self.begun = True

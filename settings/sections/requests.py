@@ -17,7 +17,7 @@ class RequestOptions(BaseModel):
         default=30.0,
         gt=0,
         description="Seconds that a client may take to send a request's headers, or the first message of a WebSocket, "
-        "and may pause while it sends a body or reads an answer.",
+        "and may pause while it sends a body, 1 KB a second at least on average, or reads an answer.",
     )
     max_streams_per_client: int = Field(
         default=100,

@@ -107,11 +107,22 @@ class TestUploads:
     async def test_one_that_is_slow_is_read(self) -> None:
         async with served(answering(reading)) as port, asyncio.timeout(AT_ONCE_S):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(self.HEAD)
+            writer.write(self.HEAD.replace(b"10", b"2000"))
             for _ in range(10):
                 await asyncio.sleep(TIMEOUT_S / 4)
-                writer.write(b"a")
+                writer.write(bytes(200))
             assert b" 200 " in await reader.readline()
+            writer.close()
+
+    async def test_one_that_trickles_is_a_408_too(self) -> None:
+        async with served(answering(reading)) as port, asyncio.timeout(AT_ONCE_S):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(self.HEAD.replace(b"10", b"1000"))
+            answer = asyncio.create_task(reader.readline())
+            while not answer.done():
+                await asyncio.sleep(TIMEOUT_S / 20)
+                writer.write(b"a")
+            assert b" 408 " in await answer
             writer.close()
 
     async def test_a_client_that_leaves_is_a_499_and_nothing_is_logged(self, caplog: pytest.LogCaptureFixture) -> None:
