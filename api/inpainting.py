@@ -26,12 +26,14 @@ from core.client_fields import Seed
 from core.draft import Draft
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture, Started
+from core.fitting import Fit
 from core.hints import hint_header
 from core.request import GenerationRequest, Method, Task
 from core.upload import Upload
 from gateway.gateway import Gateway
-from gateway.media.decoding import MASK, uploaded
+from gateway.media.decoding import uploaded
 from gateway.media.inpainted import inpainted_png
+from gateway.media.kinds import MASK
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from settings import settings
@@ -103,7 +105,7 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
             request = await gateway.admit(draft, encoded_px=draft.image.width * draft.image.height)
             measure.model = request.model
             images = []
-            async with aclosing(gateway.draw(request)) as events:
+            async with aclosing(gateway.draw(request, keep=False)) as events:
                 async for event in events:
                     if isinstance(event, Picture):
                         images.append(event)
@@ -180,6 +182,8 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
             image=uploaded(form.input_image, "input_image", max_px, whole=True),
             mask=uploaded(form.mask_image, "mask_image", max_px, MASK, whole=True),
             num_images=form.num_generations,
+            # The whole image comes back, in its own size.
+            fit=Fit.STRETCH,
             progress=True,
         )
     except ValidationError as error:

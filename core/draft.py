@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from core.camera import CameraMove
 from core.client_fields import ClientFields, Seed
+from core.fitting import Fit
 from core.request import Lora, Method, Priority, Task
 from core.upload import Pixels
 
@@ -62,10 +63,18 @@ InpaintingMethod = Annotated[
 Iterations = Annotated[
     int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.", examples=[150])
 ]
+FitChoice = Annotated[
+    Fit | None,
+    Field(
+        description="How an image comes to a size of other proportions: crop fills it and cuts off both ends, pad "
+        "shows all of it between bars, stretch distorts it. Masks and control images follow. Default: crop, where more "
+        "than rounding differs."
+    ),
+]
 # For BentoML's forms, whose files are uploads all the same: it finds files in Optional[...] only, by this type.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
-IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF or AVIF file."
+IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
 IMAGES = "The images to edit, in the order in which the prompt numbers them; repeat the field for several."
 REFERENCE_IMAGE = "An image whose subject or style to follow, for models with an IP-Adapter."
 CONTROL_IMAGE = "An image that guides the composition, such as edges or a depth map, for models with ControlNets."
@@ -128,6 +137,7 @@ class Draft(Parameters):
     """A request as the client sent it; images are RGB, and L for the mask."""
 
     task: Task = Task.TEXT_TO_IMAGE
+    fit: FitChoice = None
     image: Pixels | None = None
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
@@ -146,10 +156,20 @@ class Draft(Parameters):
     preview_every: PreviewEvery = 0
 
     @property
+    def named_images(self) -> list[tuple[str, Pixels]]:
+        """All images that came with the request, with their fields."""
+        single = ((name, getattr(self, name)) for name in ("image", "mask", "reference_image", "control_image"))
+        return [*((name, image) for name, image in single if image is not None), *(("images", i) for i in self.images)]
+
+    @property
+    def masked_image(self) -> Pixels | None:
+        """The image that a mask belongs to: of several, the first."""
+        return self.image or next(iter(self.images), None)
+
+    @property
     def decoded_px(self) -> int:
         """Pixels of all images that came with the request."""
-        images = (self.image, self.mask, self.reference_image, self.control_image, *self.images)
-        return sum(image.width * image.height for image in images if image is not None)
+        return sum(image.width * image.height for _, image in self.named_images)
 
     @classmethod
     def of(cls, form: BaseModel, **fields: Any) -> Draft:

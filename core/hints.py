@@ -1,4 +1,4 @@
-"""Hints that accompany a result: what of a prompt the model does not see, or does not know.
+"""Hints that accompany a result: what of a prompt or an image the model does not see, or does not know.
 
 They are safe for a header: signs of other alphabets are percent-encoded.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
+
+from core.fitting import Box, Size
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ def vocabulary_hint(unknown_words: Sequence[str]) -> str | None:
 def cut_hint(field: str, tokens: int, ignored: str) -> str:
     """Return a hint about the end of a prompt, which the model ignores, since it reads so many tokens."""
     return f"{field} is too long: the model reads {tokens} tokens of it, and ignored: {_shown(ignored.split(), ' ')}"
+
+
+def cropped_hint(field: str, size: Size, box: Box) -> str | None:
+    """Return a hint about what of an image is not used, if that is a pixel or more."""
+    left, top, right, bottom = box
+    width, height = round(right - left), round(bottom - top)
+    if (width, height) == size:
+        return None
+    return f"{field} was cropped to {width}x{height} of {size[0]}x{size[1]} pixels; fit=pad keeps all of it"
+
+
+def ignored_hint(field: str, reason: str) -> str:
+    """Return a hint about a parameter that has no effect."""
+    return f"{field} is ignored: {reason}"
 
 
 def joined(*hints: str | None) -> str | None:

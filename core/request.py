@@ -11,6 +11,7 @@ from enum import IntEnum, StrEnum
 from pydantic import BaseModel, ConfigDict, Field
 
 from core.client_fields import ClientFields
+from core.fitting import Fit
 from core.upload import Pixels
 
 
@@ -66,8 +67,8 @@ class GenerationRequest(BaseModel):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference
-    have `width` x `height` pixels. The `images` of an edit keep their own sizes. Uploads stay compressed until a
-    runner gets the request.
+    have `width` x `height` pixels. The `images` of an edit keep their own sizes; only one that has a mask is `image`
+    too. Uploads stay compressed until a runner gets the request.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone.
     """
 
@@ -85,6 +86,8 @@ class GenerationRequest(BaseModel):
     num_images: int = 1
     scheduler: str
     strength: float = 1.0
+    fit: Fit | None = None
+    """As asked for; the images are fitted already, or will be when they are opened."""
     image: Pixels | None = None
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
@@ -111,6 +114,8 @@ class GenerationRequest(BaseModel):
     """Whether step events are sent; a caller who only wants the picture saves the traffic."""
     preview_every: int = 0
     """Send a small picture of the latents every so many steps; 0 sends none."""
+    hints: tuple[str, ...] = ()
+    """What its caller should know of how it was completed."""
 
     @property
     def denoising_steps(self) -> int:

@@ -9,7 +9,9 @@ from typing import Annotated
 from PIL import Image
 from pydantic import InstanceOf, WithJsonSchema
 
-Decode = Callable[[bytes, tuple[int, int]], Image.Image]
+from core.fitting import Fit, Size
+
+Decode = Callable[[bytes, Size, Fit], Image.Image]
 """Reads a file's pixels in a size. Blocks."""
 
 
@@ -21,9 +23,11 @@ class Upload:
     """
 
     file: bytes = field(repr=False)
-    size: tuple[int, int]
-    """Width and height in pixels of what `open` returns, upright."""
+    size: Size
+    """Of what `open` returns, upright."""
     _decode: Decode = field(repr=False, compare=False)
+    fit: Fit = Fit.STRETCH
+    """How it comes to that size."""
 
     @property
     def width(self) -> int:
@@ -33,13 +37,13 @@ class Upload:
     def height(self) -> int:
         return self.size[1]
 
-    def resized(self, width: int, height: int) -> Upload:
+    def resized(self, width: int, height: int, fit: Fit = Fit.STRETCH) -> Upload:
         """Return the same file, to be opened in another size."""
-        return replace(self, size=(width, height))
+        return replace(self, size=(width, height), fit=fit)
 
     def open(self) -> Image.Image:
         """Return its pixels: RGB, or L for a mask. Blocks until there is memory for them."""
-        return self._decode(self.file, self.size)
+        return self._decode(self.file, self.size, self.fit)
 
 
 Pixels = Annotated[InstanceOf[Image.Image] | InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]

@@ -17,6 +17,8 @@ from core.errors import RunnerLost
 from core.events import Clip, Event, Failed, Picture, Preview, Started
 from core.hints import joined, vocabulary_hint
 from core.request import GenerationRequest
+from gateway.media.inpainted import with_kept_pixels
+from gateway.media.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner
@@ -72,20 +74,23 @@ class Gateway:
         await self.policy.check_request(request)
         return request
 
-    async def draw(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+    async def draw(self, request: GenerationRequest, *, keep: bool = True) -> AsyncGenerator[Event, None]:
         """Generate an admitted request and yield its events, up to its last result; closing the generator cancels it.
 
-        More images than the server makes at once are made one part after the other. Raises UnknownModel for a model
-        that is no longer served, or else the JubakoError that ended the request.
+        More images than the server makes at once are made one part after the other. Where a mask is black, results are
+        exactly as the request's image, unless `keep` is false: then the caller sees to it. Raises UnknownModel for a
+        model that is no longer served, or else the JubakoError that ended the request.
         """
         deadline = Deadline(request.deadline_s)
         for first, part in parts_of(request, self.limits.max_num_images):
-            async with aclosing(self._draw_part(part, deadline)) as events:
+            async with aclosing(self._draw_part(part, deadline, keep)) as events:
                 async for event in events:
                     if (shown := in_whole(event, first)) is not None:
                         yield shown
 
-    async def _draw_part(self, request: GenerationRequest, deadline: Deadline) -> AsyncGenerator[Event, None]:
+    async def _draw_part(
+        self, request: GenerationRequest, deadline: Deadline, keep: bool
+    ) -> AsyncGenerator[Event, None]:
         runner, results = self.runners[self.catalogue.get(request.model).id], 0
         async with (
             self.residency.using(request.model, deadline),
@@ -96,11 +101,14 @@ class Gateway:
                     case Failed():
                         raise event.error
                     case Started():
-                        yield replace(event, hint=joined(vocabulary_hint(self._unknown_words(request)), event.hint))
+                        unknown = vocabulary_hint(self._unknown_words(request))
+                        yield replace(event, hint=joined(*request.hints, unknown, event.hint))
                         continue
                     case Preview() if self.policy.hides_previews:
                         continue
                     case Picture() | Clip():
+                        if keep and request.mask is not None and isinstance(event, Picture):
+                            event = await in_image_thread(with_kept_pixels, request, event)  # noqa: PLW2901
                         await self.policy.check_result(event)
                         results += 1
                 yield event

@@ -27,6 +27,8 @@ _PIXELS = ("image", "frames")
 """The fields of events that are images, or tuples of them."""
 _IMAGES = ("image", "mask", "reference_image", "control_image", "images")
 """The fields of requests that are images, or tuples of them."""
+_FOR_CALLERS = ("fit", "hints")
+"""The fields of requests that no runner needs."""
 _PIXEL_BYTES = {"RGB": 3, "L": 1}
 
 
@@ -55,7 +57,7 @@ def encode_request(request: GenerationRequest) -> bytes:
     """Write a request as one frame."""
     images = [(field, pixels_of(image)) for field in _IMAGES for image in _images_in(getattr(request, field))]
     header = {
-        "request": request.model_dump(mode="json", exclude=set(_IMAGES)),
+        "request": request.model_dump(mode="json", exclude={*_IMAGES, *_FOR_CALLERS}),
         "images": [(field, image.mode, image.size) for field, image in images],
     }
     return b"".join((json.dumps(header).encode(), b"\n", *(image.tobytes() for _, image in images)))

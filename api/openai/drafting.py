@@ -11,9 +11,12 @@ from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from core.draft import Draft
 from core.errors import InvalidRequest
-from core.hints import joined
+from core.hints import ignored_hint, joined
 from core.request import GenerationRequest, Task
+from core.upload import Upload
 from gateway.gateway import Gateway
+from gateway.media.decoding import hole_in
+from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 
@@ -45,6 +48,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
     if form.style is not None and not is_dall_e:
         raise InvalidRequest("style", "is not supported; describe the style in the prompt")
+    form = await _with_hole(form, entry)
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
@@ -80,9 +84,11 @@ def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
     """Return a hint about parameters that are right, and do nothing here."""
     hints = []
     if form.style is not None:
-        hints.append("style is ignored: describe the style in the prompt")
+        hints.append(ignored_hint("style", "describe the style in the prompt"))
     if isinstance(form, EditForm) and form.input_fidelity is not None and task is not Task.IMAGE_TO_IMAGE:
-        hints.append(f"input_fidelity is ignored: {task.value} sees the whole image")
+        hints.append(ignored_hint("input_fidelity", f"{task.value} sees the whole image"))
+    if isinstance(form, EditForm) and len(form.image) > 1 and task is Task.INPAINT:
+        hints.append(f"of {len(form.image)} images only the first is used: {entry.id} inpaints one")
     if form.partial_images and entry.preview is None:
         hints.append(f"partial_images are ignored: {entry.id} has no previews")
     return joined(*hints)
@@ -100,6 +106,17 @@ def _check_together(form: ImagesForm) -> None:
         raise InvalidRequest("output_compression", "is for jpeg and webp; png is lossless")
 
 
+async def _with_hole(form: ImagesForm, entry: Entry) -> ImagesForm:
+    """Return the form with the transparent part of its image as the mask, for models that repaint but do not edit."""
+    if not isinstance(form, EditForm) or form.mask is not None:
+        return form
+    image = form.image[0]
+    if Task.EDIT in entry.tasks or Task.INPAINT not in entry.tasks or not isinstance(image, Upload):
+        return form
+    hole = await in_image_thread(hole_in, image.file, "image", image.width * image.height)
+    return form if hole is None else form.model_copy(update={"mask": hole})
+
+
 def _task_of(form: ImagesForm, entry: Entry) -> Task:
     match form:
         case EditForm(mask=None):
@@ -107,7 +124,9 @@ def _task_of(form: ImagesForm, entry: Entry) -> Task:
             starts_from_image = Task.EDIT not in entry.tasks and Task.IMAGE_TO_IMAGE in entry.tasks
             return Task.IMAGE_TO_IMAGE if starts_from_image else Task.EDIT
         case EditForm():
-            return Task.INPAINT
+            # An edit looks at all images, and what the mask keeps is kept all the same.
+            edits = Task.EDIT in entry.tasks and (len(form.image) > 1 or Task.INPAINT not in entry.tasks)
+            return Task.EDIT if edits else Task.INPAINT
         case VariationForm():
             return Task.IMAGE_TO_IMAGE
         case _:
@@ -163,13 +182,14 @@ def _strength(form: ImagesForm, settings: TaskSettings, task: Task) -> float | N
 def _images(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
     if not isinstance(form, EditForm | VariationForm):
         return {}
+    mask = form.mask if isinstance(form, EditForm) else None
     if task is Task.EDIT:
-        return {"images": form.image, "image": None}
-    if len(form.image) > 1:
+        return {"images": form.image, "image": None, "mask": mask}
+    if len(form.image) > 1 and mask is None:
         raise InvalidRequest(
             "image", f"{len(form.image)} were given; {entry.id} does {task.value}, which starts from one image"
         )
-    return {"image": form.image[0], "mask": form.mask if isinstance(form, EditForm) else None}
+    return {"image": form.image[0], "mask": mask}
 
 
 def _with_previews(request: GenerationRequest, form: ImagesForm, entry: Entry) -> GenerationRequest:

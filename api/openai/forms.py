@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.client_fields import ClientFields, Seed
-from core.draft import Loras, Strength
+from core.draft import FitChoice, Loras, Strength
 from core.request import Priority
 from core.upload import Pixels
 
@@ -150,8 +150,11 @@ class EditForm(ImagesForm):
     prompt: Prompt
     image: tuple[Pixels, ...] = Field(min_length=1, description="The images to edit; repeat the field for several.")
     mask: Pixels | None = Field(
-        default=None, description="Where to repaint: where it is transparent. Same size as the image."
+        default=None,
+        description="Where to repaint: where it is transparent. Same size as the first image, whose it is. Default: "
+        "what is fully transparent in the first image, for models that repaint and do not edit by instruction.",
     )
+    fit: FitChoice = None
     input_fidelity: Literal["low", "high"] | None = Field(
         default=None, description="high stays closer to the image, for models that edit by image-to-image."
     )
@@ -163,3 +166,4 @@ class VariationForm(ImagesForm):
     events: ClassVar[str] = "image_edit"
 
     image: tuple[Pixels, ...] = Field(min_length=1, max_length=1, description="The image to vary.")
+    fit: FitChoice = None

@@ -55,7 +55,7 @@ class Generation:
 
 
 def _input_patches(request: GenerationRequest) -> int:
-    return sum(_patches(*image.size) for image in (request.image, *request.images) if image is not None)
+    return sum(_patches(*image.size) for image in request.images or (request.image,) if image is not None)
 
 
 def _patches(width: int, height: int) -> int:

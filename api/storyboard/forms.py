@@ -16,8 +16,9 @@ from core.errors import InvalidRequest
 from core.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
 from gateway.media.uploads import in_image_thread
-from models.catalogue.checks import at_most, looked_at
+from models.catalogue.checks import at_most
 from models.catalogue.conditioning import REFERENCE_PIXELS
+from models.catalogue.sizes import check_proportions, looked_at
 from settings import Settings
 from storyboard.story import Story
 
@@ -92,7 +93,8 @@ def _reference(field: str, files: list[bytes], max_image_px: int) -> Image.Image
     """Return a reference's pixels, as many as models look at: all frames share them."""
     upload = uploaded_field(field, files, max_image_px)
     assert isinstance(upload, Upload)
-    return pixels_of(looked_at(field, upload, REFERENCE_PIXELS))
+    check_proportions(field, upload)
+    return pixels_of(looked_at(upload, REFERENCE_PIXELS))
 
 
 def within_limit(story: Story, limit_s: float) -> Story:

@@ -27,6 +27,7 @@ from core.draft import (
     ControlScale,
     ControlType,
     Draft,
+    FitChoice,
     FramesPerSecond,
     InpaintingMethod,
     Iterations,
@@ -45,6 +46,7 @@ from gateway.media.encoding import OutputFormat, format_for
 from gateway.media.uploads import in_image_thread
 from settings import settings
 
+FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
@@ -100,6 +102,7 @@ class Conditioned(ClientFields):
     control_image: OptionalImage = Field(default=None, description=CONTROL_IMAGE)
     control_type: ControlType = None
     control_scale: ControlScale = None
+    fit: FitChoice = None
 
 
 class TextToImage(Conditioned, PictureForm):
@@ -124,6 +127,8 @@ class Inpaint(Conditioned, PictureForm):
 class Edit(PictureForm):
     task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
     images: list[Image.Image] = Field(min_length=1, description=IMAGES)
+    mask: OptionalImage = Field(default=None, description=FIRST_MASK)
+    fit: FitChoice = None
     camera: Camera = None
 
 
@@ -136,6 +141,7 @@ class TextToVideo(PictureForm):
 class ImageToVideo(PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
+    fit: FitChoice = None
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
 

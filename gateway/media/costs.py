@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from PIL import Image, JpegImagePlugin, TiffImagePlugin
 
 PIXEL_BYTES = 4
@@ -26,7 +28,17 @@ def decoding_bytes(file: Image.Image, full_size: tuple[int, int]) -> int:
         # One that lies on its side is turned by the decoder, as a second image.
         turned_bytes = loaded_bytes if file.tag_v2.get(274, 1) != 1 else 0
         return loaded_bytes + max(turned_bytes, _strip_bytes(file))
+    if file.format == "HEIF":
+        return full_px * _heif_pixel_bytes(file)
     return full_px * _WHOLE_FILE.get(file.format or "", PIXEL_BYTES)
+
+
+def _heif_pixel_bytes(file: Image.Image) -> int:
+    """The decoder's planes, what libheif makes of them, and Pillow's image."""
+    bands = len(file.getbands())
+    planes = {420: 1.5, 422: 2}.get(file.info.get("chroma", 0), 3) + bands - 3
+    sample_bytes = 2 if file.info.get("bit_depth", 8) > 8 else 1
+    return ceil((planes + bands) * sample_bytes) + PIXEL_BYTES
 
 
 def _coefficient_bytes(file: JpegImagePlugin.JpegImageFile, full_px: int) -> int:

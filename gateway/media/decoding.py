@@ -5,70 +5,42 @@ decoded at once shares one budget of memory. A file is decoded twice: when it co
 its pixels are needed. Of large files the pixels are never there in colour and full size: they are converted and reduced
 strip by strip.
 
-Colour profiles are not applied. Of an animation, the first frame is taken.
+Of an animation, the first frame is taken.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import pillow_heif
+from PIL import Image, UnidentifiedImageError
 
 from core.errors import InvalidRequest
+from core.fitting import Fit, placed, placement
 from core.upload import Upload
 from gateway.media.budget import Budget
 from gateway.media.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
-from gateway.media.strips import reduced, upright_size
+from gateway.media.kinds import CONTROL, CUTOUT, IMAGE, MASK, Kind
+from gateway.media.png_files import scale_transparency, without_bad_metadata
+from gateway.media.strips import reduced, strips, upright_size
 
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+pillow_heif.register_heif_opener()
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")
 """Decoders that an untrusted file may reach."""
 MAX_SIDE_PX = 32768
 MAX_IMAGES = 16
 """Files in one field, whatever the model allows."""
+REPAINTED = 255
+"""What a mask has where all is repainted."""
 WHOLE_PX = 2**23
 """Up to so many pixels, twice what any model takes, an image is resized in one step; a larger one is reduced first."""
 BUDGET = Budget(320 * 2**20)
 """Enough for one PNG of 64 megapixels in full size, and for many of a few."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What a file is decoded to."""
-
-    _convert: Callable[[Image.Image], Image.Image]
-    mode: str
-    resampling: Image.Resampling
-    needs_transparency: bool = False
-
-    def converted(self, part: Image.Image) -> Image.Image:
-        """Convert any strip of a file."""
-        return self._convert(_eight_bits(part))
-
-
-def _flattened(image: Image.Image, background: str) -> Image.Image:
-    if not image.has_transparency_data:
-        return image
-    layer = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
-
-
-IMAGE = Kind(lambda part: _flattened(part, "white").convert("RGB"), "RGB", Image.Resampling.LANCZOS)
-"""RGB, transparency shown on white."""
-# A mask stays hard: what its author did not paint must not be repainted a little.
-MASK = Kind(lambda part: _flattened(part, "black").convert("L"), "L", Image.Resampling.NEAREST)
-"""L, 255 = repaint; what is transparent is kept, as in a painting program's layer."""
-CUTOUT = Kind(
-    lambda part: ImageOps.invert(part.convert("RGBA").getchannel("A")),
-    "L",
-    Image.Resampling.NEAREST,
-    needs_transparency=True,
-)
-"""An image with holes, to L, 255 = repaint: what is transparent is repainted."""
+_KINDS = {"mask": MASK, "control_image": CONTROL}
+"""By field; all others are IMAGE."""
 
 
 def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list[Upload]:
@@ -80,7 +52,7 @@ def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list
         raise InvalidRequest(field, "is an empty list")
     if len(files) > (MAX_IMAGES if field == "images" else 1):
         raise InvalidRequest(field, f"has {len(files)} files, more than it takes")
-    kind = MASK if field == "mask" else IMAGE
+    kind = _KINDS.get(field, IMAGE)
     uploads: list[Upload] = []
     for file in files:
         left = max_px - sum(upload.width * upload.height for upload in uploads)
@@ -93,7 +65,8 @@ def uploaded(data: bytes, field: str, max_px: int, kind: Kind = IMAGE, whole: bo
 
     Raises InvalidRequest when it is no image, damaged, has more than `max_px` pixels, or would take too much memory.
     """
-    with _readable(field, max_px), Image.open(BytesIO(data), formats=FORMATS) as file:
+    data = without_bad_metadata(data)
+    with opened(data, field, max_px) as file:
         _check_header(file, field, max_px)
         full_size = file.size
         with loaded(file, field, full_size if whole else (1, 1)):
@@ -101,6 +74,8 @@ def uploaded(data: bytes, field: str, max_px: int, kind: Kind = IMAGE, whole: bo
                 raise InvalidRequest(field, "has floating-point pixels, of unknown range; save it with 8 or 16 bits")
             if kind.needs_transparency and not file.has_transparency_data:
                 raise InvalidRequest(field, "has no transparency; what is to be repainted must be transparent")
+            # Some decoders read what nothing can convert.
+            kind.converter(file)(file.crop((0, 0, 1, 1)))
         return Upload(data, upright_size(file, full_size), partial(_decoded, kind, field))
 
 
@@ -128,11 +103,31 @@ def loaded(file: Image.Image, field: str, wanted: tuple[int, int], extra_bytes: 
         yield
 
 
-def _decoded(kind: Kind, field: str, data: bytes, size: tuple[int, int]) -> Image.Image:
-    with opened(data, field) as file, loaded(file, field, size, _converted_bytes(kind, file)):
-        factors = (1, 1) if kind.mode == "L" else _factors(upright_size(file, file.size), size)
-        image, box = reduced(file, factors, kind.mode, kind.converted)
-        return image if image.size == size else image.resize(size, kind.resampling, box)
+def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
+    """Return the mask that the fully transparent places of an image that was checked before are, if there are any.
+
+    Blocks.
+    """
+    with opened(data, field) as file:
+        if not file.has_transparency_data:
+            return None
+        convert = CUTOUT.converter(file)
+        with loaded(file, field, file.size):
+            if all(convert(part).getextrema()[1] != REPAINTED for _, part in strips(file)):
+                return None
+    return uploaded(data, field, max_px, CUTOUT)
+
+
+def _decoded(kind: Kind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
+    with opened(data, field) as file:
+        full_size = upright_size(file, file.size)
+        whole = placement(full_size, size, fit).whole(full_size)
+        with loaded(file, field, whole, _converted_bytes(kind, file)):
+            upright = upright_size(file, file.size)
+            factors = (1, 1) if kind.mode == "L" else _factors(upright, whole)
+            image = reduced(file, factors, kind.mode, kind.converter(file))
+            place = placement(upright, size, fit).reduced(factors)
+            return placed(image, place, size, kind.resampling, kind.background)
 
 
 def _converted_bytes(kind: Kind, file: Image.Image) -> int:
@@ -150,17 +145,11 @@ def _factors(full: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
     return across, down
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        sixteen = np.asarray(image).astype(np.int64).clip(0, 65535)  # (h, w)
-        return Image.fromarray((sixteen >> 8).astype(np.uint8))
-    return image
-
-
 @contextmanager
-def opened(data: bytes, field: str) -> Iterator[Image.Image]:
-    """Open a file that was checked before."""
-    with _readable(field, 0), Image.open(BytesIO(data), formats=FORMATS) as file:
+def opened(data: bytes, field: str, max_px: int = 0) -> Iterator[Image.Image]:
+    """Open a file; whatever then goes wrong in the block is an InvalidRequest."""
+    with _readable(field, max_px), Image.open(BytesIO(data), formats=FORMATS) as file:
+        scale_transparency(file, data)
         yield file
 
 

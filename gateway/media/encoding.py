@@ -22,7 +22,7 @@ from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
 """zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""
-_ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every"}
+_ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 _COMMENT_PREFIX = b"UNICODE\x00"
 _PROMPTS = ("prompt", "negative_prompt")
@@ -72,6 +72,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "num_frames": request.task.is_video,
         "fps": request.task.is_video,
         "loras": bool(request.loras),
+        "fit": request.fit is not None,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,

@@ -1,4 +1,4 @@
-"""The result of inpainting in the upload's own size: its pixels outside the mask, the generated ones inside."""
+"""What is not repainted stays as it is: results in the size that was generated, or in the upload's own."""
 
 from __future__ import annotations
 
@@ -9,15 +9,24 @@ from PIL import Image
 
 from core.events import Picture
 from core.request import GenerationRequest
-from core.upload import Upload
+from core.upload import Upload, pixels_of
 from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoding import BUDGET, IMAGE, WHOLE_PX, loaded, opened
+from gateway.media.decoding import BUDGET, WHOLE_PX, loaded, opened
 from gateway.media.encoding import OutputFormat, encode_result, png_metadata
+from gateway.media.kinds import IMAGE
 from gateway.media.png import png_of_strips
 from gateway.media.strips import strips
 
 _COPIES = 5
 """Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""
+
+
+def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
+    """Return a generated image with its input's pixels where the mask is black, blended where it is grey. Blocks."""
+    assert request.image is not None
+    assert request.mask is not None
+    kept, mask = pixels_of(request.image), pixels_of(request.mask)
+    return replace(picture, image=Image.composite(picture.image, kept, mask))
 
 
 def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
@@ -38,9 +47,10 @@ def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, 
 def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> Iterator[Image.Image]:
     repainted, scale = mask.open(), generated.height / upload.height
     with opened(upload.file, "image") as file, loaded(file, "image", upload.size):
+        convert = IMAGE.converter(file)
         for top, part in strips(file):
             bottom = top + part.height
             # The rows of the generated image from which these are enlarged.
             rows = (0, top * scale, generated.width, min(bottom * scale, generated.height))
             new = generated.resize(part.size, Image.Resampling.LANCZOS, rows)
-            yield Image.composite(new, IMAGE.converted(part), repainted.crop((0, top, part.width, bottom)))
+            yield Image.composite(new, convert(part), repainted.crop((0, top, part.width, bottom)))

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 COMPRESS_LEVEL = 4
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _EIGHT_BIT_RGB = (8, 2, 0, 0, 0)
 _LEFT_NEIGHBOUR = 1
 """The filter of every row: each byte less that of the pixel before."""
@@ -22,7 +22,7 @@ def png_of_strips(size: tuple[int, int], strips: Iterable[Image.Image], metadata
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, *_EIGHT_BIT_RGB))
     texts = (_chunk(each[0], each[1]) for each in metadata.chunks)
     pixels = (_chunk(b"IDAT", data) for data in _compressed(strips))
-    return b"".join((_SIGNATURE, header, *texts, *pixels, _chunk(b"IEND", b"")))
+    return b"".join((SIGNATURE, header, *texts, *pixels, _chunk(b"IEND", b"")))
 
 
 def _compressed(strips: Iterable[Image.Image]) -> Iterator[bytes]:

@@ -41,8 +41,8 @@ def strips(file: Image.Image, multiple_px: int = 1) -> Iterator[tuple[int, Image
 
 def reduced(
     file: Image.Image, factors: tuple[int, int], mode: str, convert: Callable[[Image.Image], Image.Image]
-) -> tuple[Image.Image, tuple[float, float, float, float]]:
-    """Return a loaded file upright and converted to `mode`, its sides divided by `factors`, and the box that it fills.
+) -> Image.Image:
+    """Return a loaded file upright and converted to `mode`, its sides divided by `factors`.
 
     Where the factors do not divide the sides, the last pixels stand for less of the file than the others.
     """
@@ -50,14 +50,16 @@ def reduced(
     image = Image.new(mode, (-(-width // across), -(-height // down)))
     for top, part in strips(file, down):
         converted = convert(part)
-        # Of what else a file says, its colour profile is kept, as by any conversion.
-        image.info = converted.info
         image.paste(converted if factors == (1, 1) else converted.reduce(factors), (0, top // down))
-    return image, (0, 0, width / across, height / down)
+    return image
 
 
 def _orientation(file: Image.Image) -> int:
-    orientation: int = file.getexif().get(ExifTags.Base.Orientation, 1)
+    try:
+        orientation: int = file.getexif().get(ExifTags.Base.Orientation, 1)
+    # Damaged metadata raises errors of any type, and hides no image.
+    except Exception:  # noqa: BLE001
+        return 1
     return orientation
 
 

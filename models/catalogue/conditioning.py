@@ -7,9 +7,12 @@ from typing import Any
 
 from core.draft import Draft
 from core.errors import InvalidRequest
+from core.fitting import Size
 from core.request import Lora
-from models.catalogue.checks import known, looked_at, resized
+from models.catalogue.checks import known
 from models.catalogue.entry import Entry
+from models.catalogue.limits import Limits
+from models.catalogue.sizes import fit_for, looked_at, resized
 
 REFERENCE_PIXELS = 2**20
 """An image encoder looks at a few hundred pixels a side."""
@@ -43,11 +46,11 @@ def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
     if entry.ip_adapter is None:
         raise InvalidRequest("reference_image", f"{entry.id} has no IP-Adapter")
     scale = entry.ip_adapter.scale if draft.reference_scale is None else draft.reference_scale
-    image = looked_at("reference_image", draft.reference_image, REFERENCE_PIXELS)
+    image = looked_at(draft.reference_image, REFERENCE_PIXELS)
     return {"reference_image": image, "reference_scale": scale}
 
 
-def control_of(draft: Draft, entry: Entry, width: int, height: int) -> Mapping[str, Any]:
+def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mapping[str, Any]:
     """Return the request's fields for a ControlNet. Raises InvalidRequest."""
     if draft.control_image is None:
         for field in ("control_type", "control_scale"):
@@ -62,5 +65,5 @@ def control_of(draft: Draft, entry: Entry, width: int, height: int) -> Mapping[s
         raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")
     kind = known("control_type", draft.control_type or next(iter(entry.controlnets)), entry.controlnets)
     scale = entry.controlnets[kind].scale if draft.control_scale is None else draft.control_scale
-    image = resized(draft.control_image, width, height)
+    image = resized(draft.control_image, *size, fit_for(draft, draft.control_image, size, limits), "black")
     return {"control_image": image, "control_type": kind, "control_scale": scale}

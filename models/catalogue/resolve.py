@@ -13,12 +13,15 @@ from typing import Any
 from core.client_fields import MAX_SEED, random_seed
 from core.draft import Draft
 from core.errors import InvalidRequest
+from core.fitting import Size
 from core.request import GenerationRequest, Method, Task
+from core.upload import Pixels
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.checks import at_most, known, looked_at, resized, within
+from models.catalogue.checks import at_most, known, within
 from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.entry import Entry
-from models.catalogue.limits import Defaults, Limits, TaskSettings
+from models.catalogue.limits import Limits, TaskSettings
+from models.catalogue.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -43,8 +46,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     defaults, limits = settings.defaults, settings.limits
     _check_inputs(draft, limits)
     _check_prompts(draft, entry, server)
-    width, height = _size(draft, defaults, limits)
-    _check_size(width, height, limits)
+    size = width, height = size_of(draft, defaults, limits)
     return GenerationRequest(
         model=entry.id,
         task=draft.task,
@@ -58,39 +60,19 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
         scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
         strength=_strength(draft, settings),
-        image=draft.image and resized(draft.image, width, height),
-        mask=draft.mask and resized(draft.mask, width, height),
-        images=tuple(looked_at("images", image, max(limits.max_pixels, EDITED_PIXELS)) for image in draft.images),
+        fit=draft.fit,
+        **_images(draft, size, limits),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),
         **reference_of(draft, entry),
-        **control_of(draft, entry, width, height),
+        **control_of(draft, entry, size, limits),
         **_method(draft, entry),
         priority=draft.priority,
         deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
         preview_every=draft.preview_every,
+        hints=size_hints(draft, size, limits),
     )
-
-
-def fitted_size(width: int, height: int, limits: Limits) -> tuple[int, int]:
-    """Return the output size for an uploaded image of this size, unless the request names one.
-
-    The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
-    the nearest allowed multiple. An image more elongated than the limits allow is squeezed.
-    """
-    largest = min(limits.max_px / max(width, height), math.sqrt(limits.max_pixels / (width * height)))
-    scale = max(min(1.0, largest), limits.min_px / min(width, height))
-    sides = [_nearest_allowed(side * scale, limits) for side in (width, height)]
-    while sides[0] * sides[1] > limits.max_pixels:
-        sides[sides.index(max(sides))] -= limits.multiple_px
-    return sides[0], sides[1]
-
-
-def _nearest_allowed(side: float, limits: Limits) -> int:
-    multiple = limits.multiple_px
-    smallest, largest = math.ceil(limits.min_px / multiple), limits.max_px // multiple
-    return multiple * min(max(round(side / multiple), smallest), largest)
 
 
 def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
@@ -102,23 +84,40 @@ def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
 def _check_inputs(draft: Draft, limits: Limits) -> None:
     """Every image that the task needs is there, and none that it would not look at."""
     task = draft.task
-    inputs: tuple[tuple[str, object, bool], ...] = (
-        ("image", draft.image, task.takes_image),
-        ("mask", draft.mask, task is Task.INPAINT),
-        ("images", draft.images or None, task is Task.EDIT),
+    inputs: tuple[tuple[str, object, bool, bool], ...] = (
+        ("image", draft.image, task.takes_image, task.takes_image),
+        ("mask", draft.mask, task is Task.INPAINT, task in (Task.INPAINT, Task.EDIT)),
+        ("images", draft.images or None, task is Task.EDIT, task is Task.EDIT),
     )
-    for field, value, needed in inputs:
+    for field, value, needed, allowed in inputs:
         if needed and value is None:
             raise InvalidRequest(field, f"{task} needs one")
-        if value is not None and not needed:
+        if value is not None and not allowed:
             raise InvalidRequest(field, f"{task} takes none")
     if len(draft.images) > limits.max_images:
         raise InvalidRequest("images", f"are {len(draft.images)}; at most {limits.max_images} are allowed")
-    if draft.image and draft.mask and draft.image.size != draft.mask.size:
+    for field, image in draft.named_images:
+        check_proportions(field, image)
+    masked = draft.masked_image
+    if masked and draft.mask and masked.size != draft.mask.size:
         raise InvalidRequest(
-            "mask",
-            f"is {_by(draft.mask.size)} pixels, but the image is {_by(draft.image.size)}; they must be equal",
+            "mask", f"is {_by(draft.mask.size)} pixels, but the image is {_by(masked.size)}; they must be equal"
         )
+
+
+def _images(draft: Draft, size: Size, limits: Limits) -> Mapping[str, Any]:
+    """Return the request's fields for the images that it works on."""
+
+    def fitted(image: Pixels) -> Pixels:
+        return resized(image, *size, fit_for(draft, image, size, limits))
+
+    seen_px = max(limits.max_pixels, EDITED_PIXELS)
+    images = [looked_at(image, seen_px) for image in draft.images]
+    if draft.mask is None or draft.masked_image is None:
+        return {"image": draft.image and fitted(draft.image), "images": tuple(images)}
+    # What is kept lies where the model sees it.
+    image = fitted(draft.masked_image)
+    return {"image": image, "mask": fitted(draft.mask), "images": (image, *images[1:]) if images else ()}
 
 
 def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
@@ -130,23 +129,6 @@ def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
     for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
         if len(text) > server.max_prompt_chars:
             raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
-
-
-def _size(draft: Draft, defaults: Defaults, limits: Limits) -> tuple[int, int]:
-    image = draft.image or next(iter(draft.images), None)
-    width, height = (defaults.width, defaults.height) if image is None else fitted_size(*image.size, limits)
-    return draft.width or width, draft.height or height
-
-
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    for field, side in (("width", width), ("height", height)):
-        within(field, side, limits.min_px, limits.max_px)
-        if side % limits.multiple_px:
-            raise InvalidRequest(field, f"{side} is not a multiple of {limits.multiple_px}")
-    if width * height > limits.max_pixels:
-        raise InvalidRequest(
-            "width", f"{width} x {height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
-        )
 
 
 def _steps(draft: Draft, settings: TaskSettings) -> int:

@@ -492,7 +492,7 @@ class TestErrors:
         file = png(photo())
         calls: tuple[Callable[[], object], ...] = (
             lambda: client.images.generate(model="tiny-edit", prompt="an apple"),
-            lambda: client.images.edit(model="tiny-edit", image=file, mask=png(with_hole()), prompt="an apple"),
+            lambda: client.images.create_variation(model="tiny-edit", image=file),
         )
         for call in calls:
             body = refused(call, openai.BadRequestError, "model")

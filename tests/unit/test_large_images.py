@@ -15,9 +15,10 @@ from core.events import Picture
 from core.request import GenerationRequest, Task
 from core.upload import Upload
 from gateway.media.budget import Budget
-from gateway.media.decoding import CUTOUT, MASK, WHOLE_PX, Kind, uploaded
+from gateway.media.decoding import WHOLE_PX, uploaded
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
+from gateway.media.kinds import CUTOUT, MASK, Kind
 from gateway.media.png import png_of_strips
 from gateway.media.uploads import with_pixels
 from tests.support.metadata import read_parameters

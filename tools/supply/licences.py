@@ -35,6 +35,9 @@ NOTES: Mapping[str, str] = {
     "pathspec": UNCHANGED,
     "pillow": "The wheel carries libjpeg-turbo, libtiff, libwebp, libavif, FreeType (FTL), HarfBuzz and the like, all "
     "permissive.",
+    "pillow-heif": "The wheel carries libheif and libde265 (LGPL-3.0-or-later), which read, and **x265 "
+    "(GPL-2.0-or-later)**, which only writes; the same holds as for `av`. It builds from source against a libheif "
+    "without x265.",
     "pyzmq": "The wheel carries libzmq (MPL-2.0) and libsodium (ISC).",
     "torch": "The wheels carry GCC's libgomp (GPL-3.0 with the runtime exception). Those with CUDA install NVIDIA's "
     "`nvidia-*` packages beside it, which are proprietary and may be handed on with an application under NVIDIA's "

@@ -89,7 +89,7 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
         arguments["image"] = request.image
     if request.task in (Task.IMAGE_TO_IMAGE, Task.INPAINT):
         arguments["strength"] = request.strength
-    if request.mask is not None:
+    if request.task is Task.INPAINT:
         arguments["mask_image"] = request.mask
     if request.task.is_video:
         arguments["num_frames"] = request.num_frames

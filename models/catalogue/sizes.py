@@ -1,0 +1,132 @@
+"""Sizes of what is generated, and of the images that it is generated from: docs/images.md has the rules for callers."""
+
+from __future__ import annotations
+
+import math
+
+from PIL import Image
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.fitting import Fit, Size, placed, placement
+from core.hints import cropped_hint, ignored_hint
+from core.upload import Pixels, Upload
+from models.catalogue.checks import within
+from models.catalogue.limits import Defaults, Limits
+
+MAX_PROPORTION = 8
+"""Longest to shortest side of every image, uploaded or generated."""
+_PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
+
+
+def size_of(draft: Draft, defaults: Defaults, limits: Limits) -> Size:
+    """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest."""
+    image = draft.image or next(iter(draft.images), None)
+    if image is None:
+        width, height = draft.width or defaults.width, draft.height or defaults.height
+    elif draft.width is None and draft.height is None:
+        width, height = fitted_size(*image.size, limits)
+    else:
+        width = draft.width or _other_side(draft.height, image.width / image.height, limits)
+        height = draft.height or _other_side(width, image.height / image.width, limits)
+    _check_size(width, height, limits)
+    if (draft.width or draft.height) and _too_long(width, height):
+        raise InvalidRequest("width", f"{width} x {height}: {_PROPORTION}")
+    return width, height
+
+
+def fitted_size(width: int, height: int, limits: Limits) -> Size:
+    """Return the output size for an uploaded image of this size, unless the request names one.
+
+    The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
+    the nearest allowed multiple.
+    """
+    largest = min(limits.max_px / max(width, height), math.sqrt(limits.max_pixels / (width * height)))
+    scale = max(min(1.0, largest), limits.min_px / min(width, height))
+    sides = [_nearest_allowed(side * scale, limits) for side in (width, height)]
+    while sides[0] * sides[1] > limits.max_pixels:
+        sides[sides.index(max(sides))] -= limits.multiple_px
+    return sides[0], sides[1]
+
+
+def check_proportions(field: str, image: Pixels) -> None:
+    """Raise InvalidRequest for an image so elongated that models' own scaling would make something huge of it."""
+    if _too_long(*image.size):
+        raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {_PROPORTION}")
+
+
+def fit_for(draft: Draft, image: Pixels, size: Size, limits: Limits) -> Fit:
+    """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs."""
+    if draft.fit is not None:
+        return draft.fit
+    slack = limits.multiple_px / 2
+    lowest, highest = (
+        [(side + sign * slack) / full for side, full in zip(size, image.size, strict=True)] for sign in (-1, 1)
+    )
+    return Fit.STRETCH if max(lowest) <= min(highest) else Fit.CROP
+
+
+def resized(image: Pixels, width: int, height: int, fit: Fit = Fit.STRETCH, background: str = "white") -> Pixels:
+    """Return the image in this size; itself when it already has it. An upload knows its own background."""
+    if image.size == (width, height):
+        return image
+    if isinstance(image, Upload):
+        return image.resized(width, height, fit)
+    # A mask stays hard: what its author did not paint must not be repainted a little.
+    is_mask = image.mode == "L"
+    resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.LANCZOS
+    place = placement(image.size, (width, height), fit)
+    return placed(image, place, (width, height), resampling, "black" if is_mask else background)
+
+
+def looked_at(image: Pixels, max_pixels: int) -> Pixels:
+    """Return an image that a model looks at in its own proportions, within so many pixels."""
+    scale = (max_pixels / (image.width * image.height)) ** 0.5
+    if scale >= 1:
+        return image
+    width, height = (max(1, int(side * scale)) for side in image.size)
+    return resized(image, width, height)
+
+
+def size_hints(draft: Draft, size: Size, limits: Limits) -> tuple[str, ...]:
+    """Return what a caller should know of how images came to the size."""
+    images = {"image": draft.image, "control_image": draft.control_image}
+    if draft.mask is not None and draft.images:
+        images["images"] = draft.images[0]
+    fitted = {name: image for name, image in images.items() if image is not None}
+    if draft.fit is not None and not fitted:
+        return (ignored_hint("fit", "only images that get the size of the result are fitted"),)
+    hints = (
+        cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)
+        for name, image in fitted.items()
+        if fit_for(draft, image, size, limits) is Fit.CROP
+    )
+    return tuple(filter(None, hints))
+
+
+def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
+    """Return the side that was not asked for, after the image's proportions."""
+    assert side is not None
+    most = limits.max_pixels // side // limits.multiple_px * limits.multiple_px
+    return _nearest_allowed(min(side * proportion, most), limits)
+
+
+def _too_long(width: int, height: int) -> bool:
+    return max(width, height) > MAX_PROPORTION * min(width, height)
+
+
+def _nearest_allowed(side: float, limits: Limits) -> int:
+    multiple = limits.multiple_px
+    smallest, largest = math.ceil(limits.min_px / multiple), limits.max_px // multiple
+    return multiple * min(max(round(side / multiple), smallest), largest)
+
+
+def _check_size(width: int, height: int, limits: Limits) -> None:
+    for field, side in (("width", width), ("height", height)):
+        within(field, side, limits.min_px, limits.max_px)
+        if side % limits.multiple_px:
+            raise InvalidRequest(field, f"{side} is not a multiple of {limits.multiple_px}")
+    if width * height > limits.max_pixels:
+        raise InvalidRequest(
+            "width", f"{width} x {height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
+        )

@@ -1,0 +1,105 @@
+"""What a mask does not mark stays exactly as it is, whatever draws."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from core.draft import Draft
+from core.events import Event, Picture, Started
+from core.fitting import Fit
+from core.request import GenerationRequest, Task
+from gateway.gateway import Gateway
+from gateway.media.decoding import uploaded
+from gateway.media.kinds import MASK
+from gateway.safety.policy import Policy
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.resolve import ServerLimits
+from standalone.in_process import Unmetered
+from tests.unit.test_fitting import ENTRY, SERVER
+from tests.unit.test_images import colours, saved
+
+SIZE = (64, 48)
+MAX_PX = 64_000_000
+
+
+class Painter:
+    """A runner that ignores masks."""
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        yield Started(0.0, "read")
+        for index in range(request.num_images):
+            yield Picture(index, index, Image.new("RGB", (request.width, request.height), (255, 0, 255)))
+
+
+def gateway() -> Gateway:
+    @asynccontextmanager
+    async def using(*_: object) -> AsyncIterator[None]:
+        yield
+
+    residency: Any = SimpleNamespace(using=using)
+    limits: ServerLimits = SERVER
+    return Gateway(Catalogue([ENTRY]), {"tiny": cast(Any, Painter())}, limits, residency, Unmetered(), Policy())
+
+
+async def drawn(**fields: Any) -> list[Image.Image]:
+    request = await gateway().admit(Draft(prompt="an apple", **fields))
+    return [event.image async for event in gateway().draw(request) if isinstance(event, Picture)]
+
+
+def ramp() -> Image.Image:
+    """A mask from kept to repainted, in every shade."""
+    return Image.linear_gradient("L").resize(SIZE)
+
+
+@pytest.mark.parametrize("as_files", [True, False], ids=["uploads", "pixels"])
+@pytest.mark.parametrize("fit", [None, *Fit])
+async def test_kept_pixels_are_the_inputs_and_grey_ones_are_blended(as_files: bool, fit: Fit | None) -> None:
+    image, mask = colours(*SIZE), ramp()
+    files: dict[str, Any] = {"image": image, "mask": mask}
+    if as_files:
+        files = {
+            "image": uploaded(saved(image), "image", MAX_PX),
+            "mask": uploaded(saved(mask), "mask", MAX_PX, MASK),
+        }
+    results = await drawn(task=Task.INPAINT, num_images=2, fit=fit, **files)
+    share = np.asarray(mask, dtype=float)[..., None] / 255
+    wanted = np.array([255, 0, 255]) * share + np.asarray(image, dtype=float) * (1 - share)
+    assert len(results) == 2
+    for result in results:
+        assert np.abs(np.asarray(result, dtype=float) - wanted).max() <= 1
+        kept = np.asarray(mask) == 0
+        assert (np.asarray(result)[kept] == np.asarray(image)[kept]).all()
+
+
+async def test_kept_pixels_are_those_of_the_fitted_image() -> None:
+    image, mask = colours(200, 100), Image.new("L", (200, 100), 0)
+    (result,) = await drawn(task=Task.INPAINT, image=image, mask=mask, width=64, height=64, fit=Fit.PAD)
+    padded = Image.new("RGB", (64, 64), "white")
+    padded.paste(image.resize((64, 32), Image.Resampling.LANCZOS), (0, 16))
+    assert result == padded
+
+
+async def test_other_tasks_are_as_they_were_generated() -> None:
+    (result,) = await drawn(task=Task.IMAGE_TO_IMAGE, image=colours(*SIZE))
+    assert result.getcolors() == [(64 * 48, (255, 0, 255))]
+
+
+async def test_a_caller_who_keeps_pixels_itself_gets_what_was_generated() -> None:
+    request = await gateway().admit(Draft(prompt="an apple", task=Task.INPAINT, image=colours(*SIZE), mask=ramp()))
+    events = [event async for event in gateway().draw(request, keep=False)]
+    assert events[-1].image.getcolors() == [(64 * 48, (255, 0, 255))]  # type: ignore[union-attr]
+
+
+async def test_what_was_cut_off_is_told_first() -> None:
+    request = await gateway().admit(
+        Draft(prompt="an apple", task=Task.IMAGE_TO_IMAGE, image=colours(200, 100), width=64, height=64)
+    )
+    started = [event async for event in gateway().draw(request) if isinstance(event, Started)]
+    assert started[0].hint == "image was cropped to 100x100 of 200x100 pixels; fit=pad keeps all of it; read"
