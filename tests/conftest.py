@@ -9,30 +9,34 @@ from xdist.scheduler import LoadFileScheduling
 # Before torch is imported: teams of threads that wait for each other make tiny tensors slow, here and in servers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-SERVER = "the shared server"
-SHARE_THE_SERVER = (
-    "test_00_server_tutorial",
-    "test_client",
-    "test_conditions",
-    "test_gateway",
-    "test_openapi",
-    "test_other_sites",
-    "test_pipeline_contract",
-    "test_served_files",
-    "test_sub_path",
-)
-"""The files in contracts/ that use the fixture `server`."""
+SHARED_SERVERS = {
+    "server": (
+        "test_00_server_tutorial",
+        "test_client",
+        "test_conditions",
+        "test_gateway",
+        "test_openapi",
+        "test_other_sites",
+        "test_pipeline_contract",
+        "test_served_files",
+        "test_sub_path",
+    ),
+    "openai_server": ("test_openai", "test_real_clients"),
+}
+"""By fixture: the files in contracts/ that use it."""
 SLOW_FIRST = ("processes", "contracts", "deploy")
 """Folders whose files take longest; left to the end, one of them would keep a worker busy alone."""
 
 
 class FilesByServer(LoadFileScheduling):  # type: ignore[misc]
-    """Give each worker a file at a time, and to one of them all files that share the server, which starts once."""
+    """Give each worker a file at a time, and to one of them all files that share a server, which starts once."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        shared = any(file.endswith(f"contracts/{name}.py") for name in SHARE_THE_SERVER)
-        return SERVER if shared else file
+        for server, names in SHARED_SERVERS.items():
+            if file.endswith(tuple(f"contracts/{name}.py" for name in names)):
+                return server
+        return file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesByServer:

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.openai_server import openai_replica
+from tests.support.replica import Replica
 from tests.support.serving import serving, write_tiny_catalogue
 
 
@@ -20,3 +22,10 @@ def server(served_folder: Path) -> Iterator[str]:
     proxy = {"trusted_proxies": "127.0.0.1"}
     with serving(write_tiny_catalogue(served_folder), served_folder / "log", **pipeline, **proxy) as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def openai_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
+    """A server of a model of each kind, `tiny-edit` the first, some of them under OpenAI's names too."""
+    with openai_replica(tmp_path_factory.mktemp("openai")) as running:
+        yield running

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -17,7 +16,6 @@ import httpx2
 import numpy as np
 import openai
 import pytest
-import yaml
 from openai import AsyncOpenAI, OpenAI
 from PIL import Image
 from websockets.sync.client import connect
@@ -26,52 +24,23 @@ from api.openai.errors import openai_refusal
 from core.errors import Busy, Forbidden, JubakoError, OutOfMemory, RunnerLost, TooLarge, UnknownModel
 from jobs.errors import TooManyJobs
 from tests.support.metadata import read_parameters
-from tests.support.replica import Replica, replica
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
+from tests.support.openai_server import MODELS, THEIR_NAMES
+from tests.support.replica import Replica
+from tests.support.serving import MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
 from tests.support.web import WEB
-from tests.tiny.flux2 import tiny_flux2_klein
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
-MODELS = ("tiny-edit", "tiny", "miniature")
-THEIR_NAMES = ("gpt-image-2", "dall-e-2", "dall-e-3")
 RED_APPLE: dict[str, Any] = {"model": "tiny", "prompt": "a red apple"}
 SEED = {"seed": 7}
 
 
-def write_catalogue(folder: Path) -> Path:
-    """Write a catalogue of `tiny`, and of `tiny-edit`, which edits several pictures and does nothing else."""
-    tiny_stable_diffusion(folder / "sd")
-    tiny_flux2_klein(folder / "klein")
-    entries = {
-        "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
-        "tiny-edit": {
-            **ENTRY_FIELDS,
-            "family": "flux2-klein",
-            "source": {"path": "klein"},
-            "tasks": {"edit": None},
-            "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
-            "limits": {**LIMITS, "max_images": 4},
-        },
-    }
-    file = folder / "catalogue.yaml"
-    file.write_text(yaml.safe_dump(entries))
-    return file
+@pytest.fixture
+def server(openai_server: Replica) -> Replica:
+    return openai_server
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
-    """Set by the document's variables, with one of OpenAI's names as an alias."""
-    catalogue = write_catalogue(tmp_path_factory.mktemp("openai"))
-    theirs = {"DIFFUSER_MODEL_ID": ",".join(MODELS), "DIFFUSER_DEVICE": "cpu", "DIFFUSER_ENABLE_WARMUP": "true"}
-    aliases = ",".join(f"{name}=tiny" for name in THEIR_NAMES)
-    names = {"JUBAKO_MODELS": "", "JUBAKO_DEVICE": "", "JUBAKO_ALIASES": aliases}
-    with replica(catalogue, **names, **theirs) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def client(server: Replica) -> Iterator[OpenAI]:
-    with OpenAI(base_url=f"{server.url}/v1", api_key="not-needed", max_retries=0) as client:
+def client(openai_server: Replica) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{openai_server.url}/v1", api_key="not-needed", max_retries=0) as client:
         yield client
 
 
@@ -738,37 +707,3 @@ def test_the_prefix_has_all_of_its_own(server: Replica) -> None:
         "/v1/images/edits": True,
         "/v1/images/variations": False,
     }
-
-
-@pytest.fixture(scope="module")
-def javascript() -> Path:
-    """The script that uses OpenAI's JavaScript client, installed beside it."""
-    if shutil.which("npm") is None or shutil.which("node") is None:
-        pytest.skip("needs node and npm, which are not on this machine")
-    subprocess.run([ROOT / "tools/need-openai-js"], check=True, timeout=300)
-    return ROOT / "tests/js/openai.mjs"
-
-
-def test_the_javascript_client(javascript: Path, server: Replica, tmp_path: Path) -> None:
-    photo().save(tmp_path / "photo.png")
-    with_hole().save(tmp_path / "mask.png")
-    command: list[str | Path] = ["node", javascript, server.url, tmp_path / "photo.png", tmp_path / "mask.png"]
-    seen = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120, text=True).stdout)
-
-    generated = [picture(data) for data in seen["generated"]["data"]]
-    assert [(image.format, image.size) for image in generated] == [("WEBP", (128, 64))] * 2
-    assert [read_parameters(image)["seed"] for image in generated] == [7, 8]
-    assert read_parameters(picture(seen["edited"]))["task"] == "edit"
-    inpainted = read_parameters(picture(seen["inpainted"]))
-    assert inpainted["task"] == "inpaint"
-    assert inpainted["loras"] == [{"name": "frame", "scale": 0.25}, {"name": "sketch", "scale": 0.5}]
-    assert seen["events"] == [
-        {"type": "image_generation.partial_image", "partial_image_index": 0, "size": "64x64"},
-        {"type": "image_generation.partial_image", "partial_image_index": 1, "size": "64x64"},
-        {"type": "image_generation.completed", "size": "64x64"},
-    ]
-    assert seen["models"] == list(MODELS)
-    wrong = {"class": "BadRequestError", "status": 400, "code": "invalid_value", "type": "invalid_request_error"}
-    assert seen["errors"]["wrong"] == {**wrong, "param": "size"}
-    assert seen["errors"]["streamed"] == {**wrong, "param": "n"}
-    assert seen["errors"]["unknown"]["class"] == "NotFoundError"

@@ -1,4 +1,4 @@
-// What OpenAI's own JavaScript client makes of a server: `node openai.mjs ADDRESS PICTURE MASK` prints one line of JSON.
+// OpenAI's own JavaScript client.
 
 import fs from "node:fs";
 import OpenAI, { toFile } from "openai";
@@ -6,7 +6,7 @@ import OpenAI, { toFile } from "openai";
 const [address, picture, mask] = process.argv.slice(2);
 const client = new OpenAI({ baseURL: `${address}/v1`, apiKey: "not-needed", maxRetries: 0 });
 const file = (path) => toFile(fs.readFileSync(path), "picture.png", { type: "image/png" });
-const seen = {};
+export const seen = {};
 
 const generated = await client.images.generate({
   model: "tiny",
@@ -17,7 +17,7 @@ const generated = await client.images.generate({
   seed: 7,
   num_inference_steps: 2,
 });
-seen.generated = { ...generated, data: generated.data.map((image) => image.b64_json) };
+seen.generated = { ...generated, _request_id: generated._request_id, data: generated.data.map((image) => image.b64_json) };
 
 const edited = await client.images.edit({
   model: "tiny-edit",
@@ -58,5 +58,3 @@ for (const [name, call] of Object.entries(failures)) {
     seen.errors[name] = { class: error.constructor.name, status, code, param, type };
   }
 }
-
-console.log(JSON.stringify(seen));

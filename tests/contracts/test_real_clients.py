@@ -1,0 +1,189 @@
+"""Other people's clients against one server: each draws, edits and understands a refusal."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import subprocess
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import bentoml
+import pytest
+from PIL import Image
+
+from tests.support.metadata import read_parameters
+from tests.support.openai_server import MODELS
+from tests.support.replica import Replica
+from tests.support.serving import ROOT, decoded, half_mask, parse_events, photo
+from tests.support.web import WEB
+
+CLIENTS = ROOT / "tests/clients"
+PYTHON, JAVASCRIPT = ROOT / ".venv-clients", CLIENTS / "javascript"
+STORY = "A little fox looks for its friends in the forest"
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A picture, OpenAI's kind of mask for it, and ours."""
+    folder = tmp_path_factory.mktemp("pictures")
+    files = folder / "photo.png", folder / "hole.png", folder / "mask.png"
+    hole = photo().convert("RGBA")
+    hole.putalpha(half_mask().point(lambda value: 255 - value))
+    for image, file in zip((photo(), hole, half_mask()), files, strict=True):
+        image.save(file)
+    return files
+
+
+def _seen_by(command: list[str | Path], declared: Path, installed: Path) -> dict[str, Any]:
+    """Run a script of clients, once they are installed as declared; return what it prints."""
+    if not installed.exists() or installed.read_bytes() != declared.read_bytes():
+        pytest.skip(f"needs the clients of {declared.relative_to(ROOT)}, which tools/need-clients installs")
+    run = subprocess.run(command, capture_output=True, timeout=240, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    seen: dict[str, Any] = json.loads(run.stdout.splitlines()[-1])
+    return seen
+
+
+@pytest.fixture(scope="module")
+def python(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/clients.py", openai_server.url, pictures[0]]
+    return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
+def javascript(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = ["node", JAVASCRIPT / "clients.mjs", openai_server.url, *pictures[:2]]
+    return _seen_by(command, JAVASCRIPT / "package.json", JAVASCRIPT / "node_modules/package.json")
+
+
+def opened(data: str) -> Image.Image:
+    """Open an image that a client has: base64, or its address."""
+    file = WEB.get(data).raise_for_status().content if data.startswith("http") else base64.b64decode(data)
+    return Image.open(BytesIO(file))
+
+
+def drawn(data: str) -> dict[str, Any]:
+    return read_parameters(opened(data))
+
+
+class TestOpenAIInPython:
+    def test_it_draws_ten(self, python: dict[str, Any]) -> None:
+        seen = python["openai"]
+        assert [drawn(image)["seed"] for image in seen["generated"]["images"]] == list(range(7, 17))
+        assert seen["generated"]["usage"]["output_tokens"] == 160
+        assert seen["id"]
+
+    def test_it_edits_streams_and_lists(self, python: dict[str, Any]) -> None:
+        seen = python["openai"]
+        assert drawn(seen["edited"]["images"][0])["task"] == "edit"
+        assert seen["events"] == ["image_generation.partial_image", "image_generation.completed"]
+        assert seen["models"] == list(MODELS)
+
+
+class TestLiteLLM:
+    def test_it_draws(self, python: dict[str, Any]) -> None:
+        seen = python["litellm"]
+        assert [opened(image).size for image in seen["generated"]["images"]] == [(128, 64)] * 2
+        assert drawn(seen["generated"]["images"][1])["seed"] == 8
+        assert drawn(seen["asynchronous"]["images"][0])["seed"] == 7
+        assert seen["generated"]["usage"]["output_tokens"] == 64
+
+    def test_it_gets_addresses_of_models_that_had_them(self, python: dict[str, Any]) -> None:
+        (address,) = python["litellm"]["by_address"]["images"]
+        assert address.startswith("http")
+        assert opened(address).size == (64, 64)
+
+    def test_it_edits(self, python: dict[str, Any]) -> None:
+        assert drawn(python["litellm"]["edited"]["images"][0])["task"] == "edit"
+
+    def test_its_error_names_the_field(self, python: dict[str, Any]) -> None:
+        assert python["litellm"]["error"]["status"] == 400
+        assert "size" in python["litellm"]["error"]["message"]
+
+
+def test_langchains_wrapper_of_dall_e(python: dict[str, Any]) -> None:
+    addresses = python["langchain"]["addresses"]
+    assert [opened(address).size for address in addresses] == [(64, 64)] * 2
+
+
+def test_openai_in_javascript(javascript: dict[str, Any]) -> None:
+    seen = javascript["openai"]
+    generated = [opened(data) for data in seen["generated"]["data"]]
+    assert [(image.format, image.size) for image in generated] == [("WEBP", (128, 64))] * 2
+    assert [read_parameters(image)["seed"] for image in generated] == [7, 8]
+    assert seen["generated"]["_request_id"]
+    assert drawn(seen["edited"])["task"] == "edit"
+    inpainted = drawn(seen["inpainted"])
+    assert inpainted["task"] == "inpaint"
+    assert inpainted["loras"] == [{"name": "frame", "scale": 0.25}, {"name": "sketch", "scale": 0.5}]
+    assert seen["events"] == [
+        {"type": "image_generation.partial_image", "partial_image_index": 0, "size": "64x64"},
+        {"type": "image_generation.partial_image", "partial_image_index": 1, "size": "64x64"},
+        {"type": "image_generation.completed", "size": "64x64"},
+    ]
+    assert seen["models"] == list(MODELS)
+    wrong = {"class": "BadRequestError", "status": 400, "code": "invalid_value", "type": "invalid_request_error"}
+    assert seen["errors"]["wrong"] == {**wrong, "param": "size"}
+    assert seen["errors"]["streamed"] == {**wrong, "param": "n"}
+    assert seen["errors"]["unknown"]["class"] == "NotFoundError"
+
+
+class TestVercel:
+    def test_it_draws_ten(self, javascript: dict[str, Any]) -> None:
+        seen = javascript["vercel"]["generated"]
+        assert [drawn(image)["seed"] for image in seen["images"]] == list(range(7, 17))
+        assert {opened(image).size for image in seen["images"]} == {(128, 64)}
+        assert seen["usage"]["outputTokens"] == 320
+
+    def test_it_follows_addresses(self, javascript: dict[str, Any]) -> None:
+        assert opened(javascript["vercel"]["byAddress"]["images"][0]).size == (64, 64)
+
+    def test_it_edits_and_inpaints(self, javascript: dict[str, Any]) -> None:
+        assert drawn(javascript["vercel"]["edited"]["images"][0])["task"] == "edit"
+        assert drawn(javascript["vercel"]["inpainted"]["images"][0])["task"] == "inpaint"
+
+    def test_its_error_says_why(self, javascript: dict[str, Any]) -> None:
+        error = javascript["vercel"]["error"]
+        assert (error["name"], error["statusCode"]) == ("AI_APICallError", 400)
+        assert error["message"].startswith("size: ")
+
+
+class TestBentoML:
+    """Both of its clients, over every typed API."""
+
+    def test_the_synchronous_client(self, openai_server: Replica, pictures: tuple[Path, Path, Path]) -> None:
+        image, _, mask = pictures
+        apple = {"prompt": "a red apple", "model": "tiny"}
+        with bentoml.SyncHTTPClient(openai_server.url, timeout=120) as client, Image.open(image) as opened_image:
+            assert client.text_to_image(**apple, width=128).size == (128, 64)
+            assert client.image_to_image(**apple, image=opened_image).size == (64, 64)
+            assert client.inpaint(**apple, image=image, mask=mask).size == (64, 64)
+            edited = client.edit(prompt="blue", model="tiny-edit", images=[image, opened_image])
+            assert read_parameters(edited)["task"] == "edit"
+            video = {"prompt": "a red apple", "model": "tiny-video"}
+            assert len(decoded(client.text_to_video(**video).read_bytes())) == 5
+            assert len(decoded(client.image_to_video(**video, image=image).read_bytes())) == 5
+            assert parse_events(client.stream(**apple))[-1].name == "done"
+            story: Any = client.storyboard(prompt=STORY, model="tiny", num_inference_steps=1)
+            assert len(story["frames"]) == 6
+
+    async def test_the_asynchronous_client(self, openai_server: Replica, pictures: tuple[Path, Path, Path]) -> None:
+        image, _, mask = pictures
+        apple = {"prompt": "a red apple", "model": "tiny"}
+        video = {"prompt": "a red apple", "model": "tiny-video"}
+        async with bentoml.AsyncHTTPClient(openai_server.url, timeout=120) as client:
+            drawn_images = await asyncio.gather(
+                client.text_to_image(**apple),
+                client.image_to_image(**apple, image=image),
+                client.inpaint(**apple, image=image, mask=mask),
+                client.edit(prompt="blue", model="tiny-edit", images=[image, image]),
+            )
+            assert [each.size for each in drawn_images] == [(64, 64)] * 4
+            videos = await asyncio.gather(client.text_to_video(**video), client.image_to_video(**video, image=image))
+            assert [len(decoded(each.read_bytes())) for each in videos] == [5, 5]
+            assert parse_events([text async for text in client.stream(**apple)])[-1].name == "done"
+            story: Any = await client.storyboard(prompt=STORY, model="tiny", num_inference_steps=1)
+            assert len(story["frames"]) == 6

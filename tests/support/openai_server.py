@@ -1,0 +1,58 @@
+"""The server that OpenAI's API and other people's clients are tried on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import yaml
+
+from tests.support.replica import Replica, replica
+from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.tiny.flux2 import tiny_flux2_klein
+from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.wan import tiny_wan_ti2v
+
+MODELS = ("tiny-edit", "tiny", "miniature", "tiny-video")
+THEIR_NAMES = ("gpt-image-2", "dall-e-2", "dall-e-3")
+"""OpenAI's models, for which `tiny` stands in."""
+
+
+@contextmanager
+def openai_replica(folder: Path) -> Iterator[Replica]:
+    """Run a server that is set by the document's variables, with some of OpenAI's names as aliases."""
+    theirs = {"DIFFUSER_MODEL_ID": ",".join(MODELS), "DIFFUSER_DEVICE": "cpu", "DIFFUSER_ENABLE_WARMUP": "true"}
+    aliases = ",".join(f"{name}=tiny" for name in THEIR_NAMES)
+    names = {"JUBAKO_MODELS": "", "JUBAKO_DEVICE": "", "JUBAKO_ALIASES": aliases}
+    with replica(_write_catalogue(folder), **names, **theirs) as running:
+        yield running
+
+
+def _write_catalogue(folder: Path) -> Path:
+    """Write a catalogue of `tiny`; of `tiny-edit`, which edits several pictures and does nothing else; of a video."""
+    tiny_stable_diffusion(folder / "sd")
+    tiny_flux2_klein(folder / "klein")
+    tiny_wan_ti2v(folder / "wan")
+    entries = {
+        "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
+        "tiny-edit": {
+            **ENTRY_FIELDS,
+            "family": "flux2-klein",
+            "source": {"path": "klein"},
+            "tasks": {"edit": None},
+            "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+            "limits": {**LIMITS, "max_images": 4},
+        },
+        "tiny-video": {
+            **ENTRY_FIELDS,
+            "family": "wan-ti2v",
+            "source": {"path": "wan"},
+            "defaults": {**DEFAULTS, "scheduler": "unipc", "num_frames": 5, "fps": 8},
+            "limits": {**LIMITS, "multiple_px": 32, "max_frames": 17},
+            "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
+        },
+    }
+    file = folder / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(entries))
+    return file
