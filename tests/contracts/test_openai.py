@@ -428,7 +428,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"extra_body": {"num_images": 2}}, "num_images"),
     ({"extra_body": {"extra_body": {"seed": 1}}}, "extra_body"),
     ({"model": "dall-e-3", "style": "bold"}, "style"),
-    ({"extra_body": {"seed": -1}}, "seed"),
+    ({"extra_body": {"seed": -2}}, "seed"),
     ({"extra_body": {"svg": {"model": "x"}}}, "svg"),
     ({"prompt": ""}, "prompt"),
 ]
