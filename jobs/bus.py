@@ -10,10 +10,11 @@ import asyncio
 import json
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Mapping
+from contextlib import aclosing
 from datetime import timedelta
 from typing import Any, Protocol
 
-from jobs.redis_connection import connect, reachable
+from jobs.redis_connection import connect, connect_alone, reachable
 
 JobEvent = Mapping[str, Any]
 
@@ -83,7 +84,7 @@ class RedisBus:
     """Between all replicas, in one Redis stream per job."""
 
     def __init__(self, url: str, ttl: timedelta) -> None:
-        self._redis = connect(url)
+        self._url, self._redis = url, connect(url)
         self._ttl_s = max(1, round(ttl.total_seconds()))
 
     async def publish(self, job_id: str, event: JobEvent, last: bool = False) -> None:
@@ -96,12 +97,13 @@ class RedisBus:
 
     async def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
         name, last = f"jubako:events:{job_id}", "0"
-        while True:
-            with reachable():
-                answer = await self._redis.xread({name: last}, block=_BLOCK_MS)
-            for entry, fields in answer[0][1] if answer else ():
-                last = entry
-                yield json.loads(fields["event"])
+        async with aclosing(connect_alone(self._url)) as redis:
+            while True:
+                with reachable():
+                    answer = await redis.xread({name: last}, block=_BLOCK_MS)
+                for entry, fields in answer[0][1] if answer else ():
+                    last = entry
+                    yield json.loads(fields["event"])
 
     async def latest(self, job_id: str) -> JobEvent | None:
         with reachable():

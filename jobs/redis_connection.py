@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from redis.asyncio import Redis
+from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,8 +14,11 @@ from redis.exceptions import RedisError
 
 from jobs.errors import LedgerUnavailable
 
-MAX_CONNECTIONS = 10_000
-"""Everyone who watches a job over Redis holds a connection."""
+MAX_CONNECTIONS = 32
+"""Of one client. Redis does a command after the other, so more would only wait there; and the pool never closes any,
+so after a stall in which everything waits there would be as many as there were commands."""
+FREE_CONNECTION_S = 5.0
+"""How long a command waits for one of them."""
 HEALTH_CHECK_S = 15
 
 
@@ -24,14 +27,24 @@ def connect(url: str) -> Any:
 
     A connection that went stale while idle is replaced without an error.
     """
-    return Redis.from_url(
-        url,
-        decode_responses=True,
-        max_connections=MAX_CONNECTIONS,
-        health_check_interval=HEALTH_CHECK_S,
-        retry=Retry(ExponentialBackoff(base=0.01), 3),
-        retry_on_error=[RedisConnectionError],
+    pool = BlockingConnectionPool.from_url(
+        url, max_connections=MAX_CONNECTIONS, timeout=FREE_CONNECTION_S, **_options()
     )
+    return Redis.from_pool(pool)
+
+
+def connect_alone(url: str) -> Any:
+    """Return a client of one connection of its own, for commands that wait in Redis; closing it closes that."""
+    return Redis.from_url(url, single_connection_client=True, **_options())
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "decode_responses": True,
+        "health_check_interval": HEALTH_CHECK_S,
+        "retry": Retry(ExponentialBackoff(base=0.01), 3),
+        "retry_on_error": [RedisConnectionError],
+    }
 
 
 @contextmanager

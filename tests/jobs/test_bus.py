@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from datetime import timedelta
 from typing import Any, cast
 
 import pytest
 
 from jobs.bus import KEPT_EVENTS, Bus, JobEvent, LocalBus, RedisBus
+from jobs.redis_connection import MAX_CONNECTIONS, connect
 from tests.support.redis_server import RedisServer
 
 
@@ -52,6 +53,27 @@ async def test_silence_ends_no_watching(bus: Bus) -> None:
     await asyncio.sleep(6)
     await bus.publish("silent", step(1))
     assert await watching == [step(1)]
+
+
+async def test_neither_stalls_nor_watchers_leave_connections_behind(redis: RedisServer) -> None:
+    bus = RedisBus(redis.url, timedelta(hours=1))
+    async with aclosing(connect(redis.url)) as observer:
+
+        async def connected() -> int:
+            return int((await observer.info("clients"))["connected_clients"])
+
+        before = await connected()
+        await asyncio.gather(*(bus.publish("busy", step(number)) for number in range(10 * MAX_CONNECTIONS)))
+        assert await connected() <= before + MAX_CONNECTIONS
+        in_use = await connected()
+        async with AsyncExitStack() as watchers:
+            for _ in range(2 * MAX_CONNECTIONS):
+                await anext(await watchers.enter_async_context(aclosing(cast(Any, bus.watch("busy")))))
+            assert await connected() == in_use + 2 * MAX_CONNECTIONS
+        async with asyncio.timeout(20):
+            while await connected() > in_use:  # noqa: ASYNC110, since Redis tells nobody
+                await asyncio.sleep(0.01)
+    await bus.close()
 
 
 async def test_jobs_are_kept_apart(bus: Bus) -> None:
