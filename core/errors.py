@@ -123,7 +123,9 @@ class WrongMethod(JubakoError):
     status = 405
 
     def __init__(self, method: str, allowed: str) -> None:
-        super().__init__(f"this address does not answer {method}, but {allowed}")
+        methods = [name.strip() for name in allowed.split(",")]
+        self.allowed = ", ".join(sorted({*methods, *(["HEAD"] if "GET" in methods else [])}))
+        super().__init__(f"this address does not answer {method}, but {self.allowed}")
 
 
 class TooLarge(JubakoError):

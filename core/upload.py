@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from mmap import mmap
 from typing import Annotated
 
 from PIL import Image
@@ -22,12 +23,18 @@ class Upload:
     A request may wait for minutes, and pixels take up to a thousand times the memory of their file.
     """
 
-    file: bytes = field(repr=False)
+    _file: bytes | mmap = field(repr=False)
+    """In memory, or of a large one the contents of a temporary file."""
     size: Size
     """Of what `open` returns, upright."""
     _decode: Decode = field(repr=False, compare=False)
     fit: Fit = Fit.STRETCH
     """How it comes to that size."""
+
+    @property
+    def file(self) -> bytes:
+        """The file as it came."""
+        return bytes(self._file)
 
     @property
     def width(self) -> int:

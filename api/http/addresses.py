@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.contract_table import ContractTable
-from core.errors import UnknownAddress
+from core.errors import JubakoError, UnknownAddress, WrongMethod
 from processes.http_protocol import peer_of
 from settings.sections.network import EVERY
 
@@ -84,23 +84,29 @@ class UnderPrefix:
             return
         prefix, path = scope.get(_PREFIX, ""), scope["path"]
         routed = {**scope, "root_path": prefix, "path": prefix + path}
-        unknown = False
+        replaced = False
 
         async def answer(message: Message) -> None:
-            nonlocal unknown
-            if message["type"] == "http.response.start" and _found_nothing(routed, message["status"]):
-                unknown = True
-                await self._contracts.refusal_for(path, UnknownAddress())(scope, receive, send)
-            elif not unknown:
+            nonlocal replaced
+            error = _router_error(routed, message) if message["type"] == "http.response.start" else None
+            if error is not None:
+                replaced = True
+                await self._contracts.refusal_for(path, error)(scope, receive, send)
+            elif not replaced:
                 await send(message)
 
         await self._app(routed, receive, answer)
 
 
-def _found_nothing(routed: Scope, status: int) -> bool:
-    """Whether there is no route: routers write into the scope what they have found.
+def _router_error(routed: Scope, start: Message) -> JubakoError | None:
+    """Return what a router has answered in its own words: that there is no route, or none for this method.
 
-    They redirect to the same address with a slash, which for writes is removed again.
+    Routers write into the scope what they have found. They redirect to the same address with a slash, which for writes
+    is removed again.
     """
+    status, headers = start["status"], Headers(raw=start.get("headers", []))
+    if status == HTTPStatus.METHOD_NOT_ALLOWED and headers.get("content-type", "").startswith("text/plain"):
+        return WrongMethod(routed["method"], headers.get("allow", ""))
     redirected = status == HTTPStatus.TEMPORARY_REDIRECT and routed.get("method") not in _READS
-    return "endpoint" not in routed and (status == HTTPStatus.NOT_FOUND or redirected)
+    found_nothing = "endpoint" not in routed and (status == HTTPStatus.NOT_FOUND or redirected)
+    return UnknownAddress() if found_nothing else None

@@ -39,9 +39,7 @@ def _handler(answer: Callable[..., Response]) -> Callable[[Request, Exception], 
 def _protocol_handler(refusal: Refusal) -> Callable[[Request, Exception], Awaitable[Response]]:
     async def handle(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        answer = refusal(_protocol_error(request, error))
-        answer.headers.update(error.headers or {})
-        return answer
+        return refusal(_protocol_error(request, error))
 
     return handle
 
@@ -52,7 +50,7 @@ def _protocol_error(request: Request, error: HTTPException) -> JubakoError:
         case 404:
             return UnknownAddress()
         case 405:
-            return WrongMethod(request.method, (error.headers or {}).get("Allow", "other methods"))
+            return WrongMethod(request.method, (error.headers or {}).get("Allow", ""))
         case _:
             return InvalidRequest("body", error.detail)
 

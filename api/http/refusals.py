@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 from starlette.responses import JSONResponse
 
-from core.errors import InvalidRequest, JubakoError, retry_headers
+from core.errors import InvalidRequest, JubakoError, WrongMethod, retry_headers
 
 
 class InvalidForm(InvalidRequest):
@@ -38,7 +38,8 @@ def error_answer(
     error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
     """Return an error response with a contract's own body, and headers that say whether retrying may help."""
-    return JSONResponse(body, status or error.status, {**retry_headers(error), **(headers or {})})
+    allowed = {"Allow": error.allowed} if isinstance(error, WrongMethod) else {}
+    return JSONResponse(body, status or error.status, {**retry_headers(error), **allowed, **(headers or {})})
 
 
 def _reason(error: Any) -> str:

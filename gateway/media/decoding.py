@@ -23,6 +23,7 @@ from core.fitting import Fit, placed, placement
 from core.upload import Upload
 from gateway.media.budget import Budget
 from gateway.media.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
+from gateway.media.kept import kept
 from gateway.media.kinds import CONTROL, CUTOUT, IMAGE, MASK, Kind
 from gateway.media.png_files import scale_transparency, without_bad_metadata
 from gateway.media.strips import reduced, strips, upright_size
@@ -76,7 +77,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: Kind = IMAGE, whole: bo
                 raise InvalidRequest(field, "has no transparency; what is to be repainted must be transparent")
             # Some decoders read what nothing can convert.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
-        return Upload(data, upright_size(file, full_size), partial(_decoded, kind, field))
+        return Upload(kept(data), upright_size(file, full_size), partial(_decoded, kind, field))
 
 
 @contextmanager

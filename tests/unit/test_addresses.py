@@ -10,6 +10,7 @@ from _bentoml_impl.server.mount import PassiveMount as Mount  # type: ignore[imp
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -137,6 +138,19 @@ class TestNothingThere:
         answer = client().delete("/v1/images/generations")
         assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
         assert answer.json()["error"]["code"] == "method_not_supported"
+
+    def test_what_answers_get_answers_head(self) -> None:
+        answer = client().delete("/v1/models/x")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+
+    def test_routes_of_others_have_the_shape_of_the_typed_apis(self) -> None:
+        async def typed(_: Request) -> Response:
+            return Response()
+
+        app = UnderPrefix(Starlette(routes=[Route("/text_to_image", typed, methods=["POST"])]), TABLE)
+        answer = TestClient(Addresses(app, TABLE, None, ())).put("/text_to_image")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "POST")
+        assert answer.json()["code"] == "wrong_method"
 
     def test_addresses_of_no_contract_have_the_shape_of_the_typed_apis(self) -> None:
         routes = [Mount("/v1", CONTRACT)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from io import BytesIO
+from mmap import mmap
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from gateway.media.budget import Budget
 from gateway.media.decoding import WHOLE_PX, uploaded
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
+from gateway.media.kept import IN_MEMORY_BYTES, kept
 from gateway.media.kinds import CUTOUT, MASK, Kind
 from gateway.media.png import png_of_strips
 from gateway.media.uploads import with_pixels
@@ -170,3 +172,30 @@ def test_a_large_one_is_not_overtaken_for_ever_and_everything_is_given_back() ->
         thread.join(10)
     assert order == [8, 3, 99]
     assert budget._free_bytes == 10
+
+
+class TestKeptFiles:
+    def test_large_ones_wait_on_disk_and_small_ones_in_memory(self) -> None:
+        small, large = b"a" * IN_MEMORY_BYTES, b"a" * (IN_MEMORY_BYTES + 1)
+        assert kept(small) is small
+        assert isinstance(kept(large), mmap)
+        assert bytes(kept(large)) == large
+
+    def test_what_waits_there_is_opened_as_ever(self) -> None:
+        noise = Image.effect_noise((2400, 2400), 90)
+        data = saved(noise)
+        assert len(data) > IN_MEMORY_BYTES
+        upload = uploaded(data, "image", 10**7)
+        assert upload.file == data
+        assert np.array_equal(np.asarray(upload.open()), np.asarray(noise.convert("RGB")))
+
+    def test_without_a_disk_they_stay_in_memory(
+        self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def full() -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("gateway.media.kept.TemporaryFile", full)
+        large = b"a" * (IN_MEMORY_BYTES + 1)
+        assert kept(large) is large
+        assert "No space left on device" in caplog.text
