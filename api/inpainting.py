@@ -8,30 +8,33 @@ RunPod handler, and sites that generate in their own process.
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from fastapi import APIRouter, Form, Request, UploadFile
+from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
+from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm, error_answer
+from api.http.request_body import JSON, MULTIPART, described_body
 from client.dummy import dummy_images
-from core.client_fields import Seed
-from core.draft import Draft
+from core.client_fields import ClientFields, Seed
+from core.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture, Started
 from core.fitting import Fit
 from core.hints import hint_header
 from core.request import GenerationRequest, Method, Task
-from core.upload import Upload
+from core.upload import Upload, pixels_of
 from gateway.gateway import Gateway
 from gateway.media.decoding import uploaded
+from gateway.media.encoding import encode_preview
 from gateway.media.inpainted import inpainted_png
 from gateway.media.kinds import MASK
 from gateway.media.uploads import in_image_thread
@@ -48,22 +51,22 @@ router = APIRouter()
 OnEvent = Callable[[Event], None]
 
 
-class InpaintingForm(BaseModel):
+class InpaintingForm(ClientFields):
     """What a client may send. Limits that depend on the model are checked later."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    prompt: str
-    input_image: bytes = Field(repr=False)
-    mask_image: bytes = Field(repr=False)
-    num_generations: int = Field(default=1, ge=1)
-    seed: int | None = None
-    model: str | None = None
-    method: Method = Method.DIFFUSION
-    iterations: int | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    strength: float | None = None
+    prompt: str = Field(description="What to generate where the mask is white.")
+    input_image: bytes = Field(repr=False, description="The image to repaint.")
+    mask_image: bytes = Field(repr=False, description="White is repainted, black is kept, grey is blended.")
+    num_generations: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
+    seed: Seed = None
+    model: str | None = Field(default=None, description="Default: the first served model that can inpaint.")
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
+    num_inference_steps: int | None = Field(default=None, ge=1, description="Denoising steps.")
+    guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
+    strength: Strength = None
 
     @classmethod
     def of(cls, **fields: Any) -> InpaintingForm:
@@ -90,6 +93,15 @@ class Hearing:
         return {} if self.hint is None else {"hint": self.hint}
 
 
+def form_of(fields: Mapping[str, Any]) -> InpaintingForm:
+    """Return the form of fields, of which files are lists of bytes. Raises InvalidRequest."""
+    for name in FILES:
+        if len(fields.get(name, ())) > 1:
+            raise InvalidRequest(name, f"{len(fields[name])} were given; only one is allowed")
+    files = {name: fields[name][0] for name in FILES if fields.get(name)}
+    return InpaintingForm.of(**{**fields, **files})
+
+
 async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | None = None) -> list[dict[str, str]]:
     """Generate, and return the contract's `results`; `on_event` gets all events but the images.
 
@@ -98,7 +110,7 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
     try:
         draft = await in_image_thread(_draft, form, gateway)
         if settings().dummy_generation:
-            return await in_image_thread(_dummy_results, form)
+            return await in_image_thread(_dummy_results, form, draft)
         with measured() as measure:
             measure.task = Task.INPAINT
             assert draft.image is not None, "inpainting has an image"
@@ -119,37 +131,11 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
         raise InvalidRequest(FIELDS[error.field], error.reason) from error
 
 
-@router.post("/generate-inpainting")
-async def generate_inpainting(  # noqa: PLR0913  # the fields of a form
-    request: Request,
-    prompt: Annotated[str, Form(description="What to generate where the mask is white.")],
-    input_image: UploadFile,
-    mask_image: UploadFile,
-    num_generations: Annotated[int, Form(ge=1, description="Images to generate, with seed, seed + 1, ...")] = 1,
-    seed: Annotated[Seed, Form()] = None,
-    model: Annotated[str | None, Form(description="Default: the first served model that can inpaint.")] = None,
-    method: Annotated[
-        Method, Form(description="diffusion uses the denoiser; token-opt optimises latents without one.")
-    ] = Method.DIFFUSION,
-    iterations: Annotated[int | None, Form(ge=1, description="Iterations of token-opt. Default: the model's.")] = None,
-    num_inference_steps: Annotated[int | None, Form(ge=1)] = None,
-    guidance_scale: Annotated[float | None, Form(ge=0)] = None,
-    strength: Annotated[float | None, Form(ge=0, le=1)] = None,
-) -> JSONResponse:
+@router.post("/generate-inpainting", openapi_extra=described_body(InpaintingForm.model_json_schema(), MULTIPART, JSON))
+async def generate_inpainting(request: Request) -> JSONResponse:
     """Repaint the white part of the mask; `data` is a PNG in base64."""
-    form = InpaintingForm.of(
-        prompt=prompt,
-        input_image=await input_image.read(),
-        mask_image=await mask_image.read(),
-        num_generations=num_generations,
-        seed=seed,
-        model=model,
-        method=method,
-        iterations=iterations,
-        num_inference_steps=num_inference_steps,
-        guidance_scale=guidance_scale,
-        strength=strength,
-    )
+    fields = await read_fields(request, FILES)
+    form = form_of({name: value for name, value in fields.items() if name in InpaintingForm.model_fields})
     heard = Hearing()
     results = await unless_disconnected(request, generate(current_gateway(), form, heard))
     return JSONResponse({"results": results, **heard.field}, headers=hint_header(heard.hint))
@@ -205,8 +191,10 @@ def _results(request: GenerationRequest, draft: Draft, images: list[Picture]) ->
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 
 
-def _dummy_results(form: InpaintingForm) -> list[dict[str, str]]:
-    files = dummy_images(form.prompt, form.input_image, form.mask_image, form.num_generations, form.seed)
+def _dummy_results(form: InpaintingForm, draft: Draft) -> list[dict[str, str]]:
+    assert draft.image is not None and draft.mask is not None  # noqa: PT018  # inpainting has both
+    image, mask = (encode_preview(pixels_of(each)) for each in (draft.image, draft.mask))
+    files = dummy_images(form.prompt, image, mask, form.num_generations, form.seed)
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 
 

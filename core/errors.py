@@ -11,6 +11,7 @@ JubakoError
 ├── UnknownModel        404  no such entry among the served models
 ├── RequestTimeout      408  the client paused for too long while it sent the request
 ├── TooLarge            413  the request body exceeds the server's limit
+├── UnknownEncoding     415  the request body is compressed otherwise than by gzip
 ├── TargetTooLong       414  the path and query of the request exceed the server's limit
 ├── Forbidden           403  the operator has disabled this, or this key may not do it
 ├── Busy                503  the queue is full or the model is not ready; says when to retry
@@ -131,6 +132,11 @@ class WrongMethod(JubakoError):
 class TooLarge(JubakoError):
     code = "too_large"
     status = 413
+
+
+class UnknownEncoding(JubakoError):
+    code = "unknown_encoding"
+    status = 415
 
 
 class TargetTooLong(JubakoError):

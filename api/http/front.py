@@ -15,6 +15,7 @@ from api.http.head import HeadLikeGet
 from api.http.open_streams import OpenStreams
 from api.http.request_ids import RequestIds
 from api.http.sites import SiteGuard, cors
+from api.http.unpacking import Unpacking
 from api.http.upload_limit import UploadLimit
 from processes.drain import Drain
 from processes.draining import Draining
@@ -45,5 +46,8 @@ def front(
         yield Draining, {"drain": drain, "refusal_for": contracts.refusal_for, "generates": contracts.generates}
     yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
     yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
-    yield UploadLimit, {"max_bytes": settings.max_upload_bytes}
+    upload_limit = UploadLimit, {"max_bytes": settings.max_upload_bytes}
+    yield upload_limit
+    yield Unpacking, {}
+    yield upload_limit
     yield HeadLikeGet, {}

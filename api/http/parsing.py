@@ -1,15 +1,13 @@
 """Request bodies as plain dictionaries: JSON, multipart or URL-encoded, with uploads as bytes.
 
 BentoML's own parser is not used: it would download any URL given in place of a file, and read a prompt such as
-`42` as a number. Here a file is an upload or base64 text (with or without a `data:` prefix), and no URL is ever
-followed.
+`42` as a number. Here a file is an upload or base64 text (`base64_text.py`), and no URL is ever followed.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
@@ -18,12 +16,20 @@ from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from api.http.base64_text import decoded_base64
 from api.http.refusals import InvalidForm
 from core.errors import InvalidRequest
+from settings import settings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
+_ONE_OF_SEVERAL = re.compile(r"(\w+)\[(\d{0,4})\]")
+"""How clients name several files of one field: `image[]`, or `image[0]` and `image[1]`."""
+
+
+class _Repeated(list[Any]):
+    """The values of a field that a form has several times."""
 
 
 async def read_body(request: Request) -> dict[str, Any]:
@@ -56,6 +62,7 @@ async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
 
 async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
     """Return the fields that are present, files as lists of bytes. Raises InvalidRequest."""
+    fields = gathered(fields, files)
     _check_encodable({name: value for name, value in fields.items() if not _holds_uploads(value)})
     return {
         name: [await _as_bytes(name, file) for file in _listed(value)] if name in files else _as_value(name, value)
@@ -64,17 +71,29 @@ async def plain_values(fields: Mapping[str, Any], files: Collection[str]) -> dic
     }
 
 
+def gathered(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any]:
+    """Return the fields with the numbered files of each, in their order, as one list under the field's own name."""
+    found = [(match, name) for name in fields if (match := _ONE_OF_SEVERAL.fullmatch(name)) and match[1] in files]
+    named = dict(fields)
+    for field, _, name in sorted((match[1], int(match[2] or -1), name) for match, name in found):
+        before, value = named.get(field), named.pop(name)
+        if not _is_absent(value):
+            named[field] = [*([] if _is_absent(before) else _listed(before)), *_listed(value)]
+    return named
+
+
 async def _read_form(request: Request) -> dict[str, Any]:
     try:
-        form = await request.form()
+        # Of text, too, the limit is that of the whole body: images come as base64.
+        form = await request.form(max_part_size=settings().max_upload_bytes)
     except HTTPException as error:
         raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
     return {name: _form_field([_form_value(value) for value in form.getlist(name)]) for name in form}
 
 
 def _form_field(values: list[Any]) -> Any:
-    uploads = [value for value in values if isinstance(value, UploadFile)]
-    return uploads if len(uploads) > 1 else values[-1]
+    present = [value for value in values if not _is_absent(value)]
+    return _Repeated(present) if len(present) > 1 else next(iter(present), None)
 
 
 def _form_value(value: str | UploadFile) -> Any:
@@ -118,17 +137,27 @@ async def _as_bytes(name: str, value: Any) -> bytes:
     if not isinstance(value, str):
         raise InvalidRequest(name, "must be an uploaded file or base64 text")
     try:
-        return base64.b64decode(value.partition(",")[2] if value.startswith("data:") else value, validate=True)
-    except (binascii.Error, ValueError) as error:
+        return decoded_base64(value)
+    except ValueError as error:
+        if not value.isascii() and (raw := _as_sent(value)):
+            return raw
         raise InvalidRequest(
             name, "must be an uploaded file or base64 text; URLs and file names are not followed"
         ) from error
 
 
+def _as_sent(text: str) -> bytes | None:
+    """Return the bytes of a part without a file name, which Starlette reads as text, by Latin-1 where it is none."""
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return None
+
+
 def _as_value(name: str, value: Any) -> Any:
     if _holds_uploads(value):
         raise InvalidRequest(name, "must be a text field, not a file")
-    return value
+    return value[-1] if isinstance(value, _Repeated) else value
 
 
 def _holds_uploads(value: Any) -> bool:

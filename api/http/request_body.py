@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 JSON = "application/json"
+MULTIPART = "multipart/form-data"
 
 
 def described_body(schema: dict[str, Any], *media_types: str) -> dict[str, Any]:

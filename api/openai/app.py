@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, Response
 from api.http.context import current_gateway, server_address
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
-from api.http.request_body import JSON, described_body
+from api.http.request_body import JSON, MULTIPART, described_body
 from api.http.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
@@ -27,7 +27,6 @@ from core.version import VERSION
 from gateway.metrics import measured
 
 TITLE = "Jubako: OpenAI Images API"
-MULTIPART = "multipart/form-data"
 
 images = APIRouter(prefix="/v1")
 alone = APIRouter()

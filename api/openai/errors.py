@@ -16,7 +16,7 @@ from core.errors import InvalidRequest, JubakoError, UnknownModel
 from core.request import Task
 from models.catalogue.entry import Entry
 
-_PARAMS = {"image[]": "image", "images[]": "images", "body": None}
+_PARAMS = {"body": None}
 """What errors call fields whose names in a body are another way of writing the same."""
 _WRONG_CODES = {
     "missing": "missing_required_parameter",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.http.parsing import plain_values, read_body
+from api.http.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.references import without_references
@@ -21,8 +21,8 @@ from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)
 
-IMAGES = ("image", "image[]", "images", "images[]")
-"""What clients call the images of an edit: OpenAI's JSON `images`, its forms `image`, and of several `image[]`."""
+IMAGES = ("image", "images")
+"""What clients call the images of an edit: OpenAI's forms `image`, its JSON `images`."""
 FILES = (*IMAGES, "mask", "markup")
 _MAY_BE_EMPTY = ("prompt", "negative_prompt")
 _LORAS = "loras[]"
@@ -40,7 +40,7 @@ async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
 
 def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
     """Return the form of a request that does not say by its address which it is."""
-    return EditForm if not fields.keys().isdisjoint(IMAGES) else GenerationForm
+    return EditForm if not gathered(fields, IMAGES).keys().isdisjoint(IMAGES) else GenerationForm
 
 
 async def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 
 from api.http.parsing import read_fields
-from api.http.request_body import JSON, described_body
+from api.http.request_body import JSON, MULTIPART, described_body
 from core.errors import InvalidRequest
 from core.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
@@ -122,4 +122,4 @@ def request_body() -> dict[str, Any]:
     """Return how OpenAPI describes a story."""
     schema = Story.model_json_schema(schema_generator=_Schema)
     schema["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
-    return described_body(schema, JSON, "multipart/form-data")
+    return described_body(schema, JSON, MULTIPART)

@@ -16,7 +16,7 @@ from typing import Any
 import runpod
 
 from api.http.parsing import plain_values
-from api.inpainting import FILES, Hearing, InpaintingForm, generate
+from api.inpainting import FILES, Hearing, form_of, generate
 from core.errors import JubakoError
 from core.events import Event, Step
 from core.logs import show_log
@@ -35,17 +35,12 @@ REPORT_URL = "RUNPOD_WEBHOOK_POST_OUTPUT"
 async def handler(job: Mapping[str, Any]) -> dict[str, Any]:
     """Run one job; its error is the message that the server would answer."""
     try:
-        form = await _form(job["input"])
+        form = form_of(await plain_values(job["input"], FILES))
         reporter = _ProgressReporter(job)
         work = in_process().run(lambda gateway: generate(gateway, form, reporter.report))
         return {"results": await asyncio.wrap_future(work), **reporter.heard.field}
     except JubakoError as error:
         return {"error": error.message}
-
-
-async def _form(fields: Mapping[str, Any]) -> InpaintingForm:
-    files = {name: data[0] for name, data in (await plain_values(fields, FILES)).items() if name in FILES}
-    return InpaintingForm.of(**{**fields, **files})
 
 
 class _ProgressReporter:
