@@ -96,9 +96,12 @@ class Hearing:
 def form_of(fields: Mapping[str, Any]) -> InpaintingForm:
     """Return the form of fields, of which files are lists of bytes. Raises InvalidRequest."""
     for name in FILES:
-        if len(fields.get(name, ())) > 1:
-            raise InvalidRequest(name, f"{len(fields[name])} were given; only one is allowed")
-    files = {name: fields[name][0] for name in FILES if fields.get(name)}
+        given = len(fields.get(name, ()))
+        if given == 0:
+            raise InvalidRequest(name, "is required: an image file, or its base64 encoding")
+        if given > 1:
+            raise InvalidRequest(name, f"{given} were given; only one is allowed")
+    files = {name: fields[name][0] for name in FILES}
     return InpaintingForm.of(**{**fields, **files})
 
 

@@ -48,7 +48,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
     if form.style is not None and not is_dall_e:
         raise InvalidRequest("style", "is not supported; describe the style in the prompt")
-    form = await _with_hole(form, entry)
+    form = await _with_hole(form, entry, is_dall_e)
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
@@ -106,12 +106,16 @@ def _check_together(form: ImagesForm) -> None:
         raise InvalidRequest("output_compression", "is for jpeg and webp; png is lossless")
 
 
-async def _with_hole(form: ImagesForm, entry: Entry) -> ImagesForm:
-    """Return the form with the transparent part of its image as the mask, for models that repaint but do not edit."""
+async def _with_hole(form: ImagesForm, entry: Entry, is_dall_e: bool) -> ImagesForm:
+    """Return the form with the transparent part of its image as the mask, as dall-e-2 has it.
+
+    Other models that edit by instruction see an image without its background: it is no hole to them.
+    """
     if not isinstance(form, EditForm) or form.mask is not None:
         return form
-    image = form.image[0]
-    if Task.EDIT in entry.tasks or Task.INPAINT not in entry.tasks or not isinstance(image, Upload):
+    image, edits, inpaints = form.image[0], Task.EDIT in entry.tasks, Task.INPAINT in entry.tasks
+    has_holes = edits or inpaints if is_dall_e else inpaints and not edits
+    if not has_holes or not isinstance(image, Upload):
         return form
     hole = await in_image_thread(hole_in, image.file, "image", image.width * image.height)
     return form if hole is None else form.model_copy(update={"mask": hole})

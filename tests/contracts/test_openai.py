@@ -328,6 +328,16 @@ class TestEdits:
         )
         assert same(first(edited), Image.open(BytesIO(ours.content)))
 
+    def test_a_mask_keeps_the_rest_of_the_first_picture_whatever_else_a_model_looks_at(self, client: OpenAI) -> None:
+        files = [("one.png", png(photo())), ("two.png", png(photo(32, 48)))]
+        edited = client.images.edit(
+            model="tiny-edit", image=files, mask=png(with_hole()), prompt="blue", extra_body=SEED
+        )
+        assert parameters(edited)["task"] == "edit"
+        kept, hole = (0, 0, 32, 64), (32, 0, 64, 64)
+        assert first(edited).crop(kept) == photo().crop(kept)
+        assert first(edited).crop(hole) != photo().crop(hole)
+
     def test_without_a_mask_a_model_that_cannot_edit_draws_after_the_picture(self, client: OpenAI) -> None:
         drawn = parameters(client.images.edit(**RED_APPLE, image=png(photo()), extra_body={"strength": 0.5}))
         assert (drawn["task"], drawn["strength"]) == ("image-to-image", 0.5)
