@@ -38,7 +38,7 @@ def _heif_pixel_bytes(file: Image.Image) -> int:
     bands = len(file.getbands())
     planes = {420: 1.5, 422: 2}.get(file.info.get("chroma", 0), 3) + bands - 3
     sample_bytes = 2 if file.info.get("bit_depth", 8) > 8 else 1
-    return ceil((planes + bands) * sample_bytes) + PIXEL_BYTES
+    return ceil(planes * sample_bytes + bands) + PIXEL_BYTES
 
 
 def _coefficient_bytes(file: JpegImagePlugin.JpegImageFile, full_px: int) -> int:
