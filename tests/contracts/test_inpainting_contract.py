@@ -123,7 +123,7 @@ class TestMistakes:
             ({"num_generations": 0}, "num_generations", "greater than or equal to 1"),
             ({"num_generations": 4}, "num_generations", "3"),
             ({"num_generations": "two"}, "num_generations", "integer"),
-            ({"seed": -1}, "seed", "greater"),
+            ({"seed": -2}, "seed", "greater"),
             ({"strength": 2}, "strength", "less than or equal to 1"),
             ({"method": "magic"}, "method", "token-opt"),
             ({"method": "token-opt", "model": "tiny"}, "method", "cannot"),
