@@ -77,7 +77,7 @@ bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry 
 image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, BACKEND=docker|podman|buildah)
 	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --image --backend "$(BACKEND)"
 
-configuration: $(VENV)/.dev ## Update the tables of docs/configuration.md
+configuration: $(VENV)/.dev ## Update the tables of docs/configuration.md, and .env.example
 	$(BIN)/python -m settings
 
 licences: $(VENV)/.dev ## Update the table of docs/licences.md

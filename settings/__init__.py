@@ -1,7 +1,7 @@
 """What an operator can set: environment variables with the prefix `JUBAKO_`, checked before anything starts.
 
 Every process of the Bento imports this and must see the same values, so nothing here depends on
-anything but the environment.
+anything but the environment, which the file `.env` of the working folder completes.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from core.errors import StartError
 from core.validation import mistakes_in
+from settings.env_file import read_env_file
 from settings.sections.access import AccessOptions
 from settings.sections.contracts import ContractOptions
 from settings.sections.engine import EngineOptions
@@ -69,6 +70,7 @@ def refuse_unknown_variables(names: Iterable[str]) -> None:
 @cache
 def settings() -> Settings:
     """Return the process's settings, read once. Raises StartError with what is wrong in the environment."""
+    read_env_file()
     refuse_unknown_variables(os.environ)
     try:
         return Settings()

@@ -34,12 +34,12 @@ def written(page: str, target: str, text: str) -> str:
 def tables(settings: type[BaseModel]) -> str:
     """Return one section with a table for each class."""
     return "\n".join(
-        f"## {_heading(group)}\n\n{HEAD}" + "".join(_row(*field) for field in fields.items())
+        f"## {heading_of(group)}\n\n{HEAD}" + "".join(_row(*field) for field in fields.items())
         for group, fields in groups_of(settings)
     )
 
 
-def _heading(group: type[BaseModel]) -> str:
+def heading_of(group: type[BaseModel]) -> str:
     about = _ABOUT.match(sys.modules[group.__module__].__doc__ or "")
     title = about[1] if about else "the server"
     return title[0].upper() + title[1:]

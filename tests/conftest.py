@@ -8,6 +8,8 @@ from xdist.scheduler import LoadFileScheduling
 
 # Before torch is imported: teams of threads that wait for each other make tiny tensors slow, here and in servers.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# A developer's own settings are not those that tests expect.
+os.environ["JUBAKO_ENV_FILE"] = os.devnull
 
 SHARED_SERVERS = {
     "server": (

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pydantic import BaseModel, Field
 
 
 class ContractOptions(BaseModel):
     """Variables of those servers, under the names that their documents give them."""
 
+    env_file: Path = Field(
+        default=Path(".env"),
+        description="A file of variables, those of libraries included, as the servers that Jubako replaces read it. "
+        "Relative to the working folder; variables of the environment itself take precedence. /dev/null is none.",
+    )
     text2image_model: str | None = Field(
         default=None,
         validation_alias="TEXT2IMAGE_MODEL",

@@ -24,7 +24,8 @@ class ModelOptions(BaseModel):
     )
     aliases: Annotated[dict[str, str], NoDecode] = Field(
         default={},
-        description="Names that clients may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev.",
+        description="Names that clients may use for served models: dall-e-3=sdxl,gpt-image-1=flux-dev. "
+        "`*=miniature` makes one model stand in for all names that are not served.",
     )
     catalogue: Path | None = Field(
         default=None,
@@ -72,6 +73,11 @@ class ModelOptions(BaseModel):
         description="A folder of your own LoRAs, read at startup: FOLDER/<model id>/<name>.safetensors. "
         "What cannot be used is skipped, with a warning.",
     )
+
+    @property
+    def stands_in(self) -> bool:
+        """Whether a model stands in for all names that are not served."""
+        return "*" in self.aliases
 
     @field_validator("aliases", mode="before")
     @classmethod

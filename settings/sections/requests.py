@@ -50,6 +50,11 @@ class RequestOptions(BaseModel):
         ge=1,
         description="Images that one request may ask for. Of OpenAI's `n`, up to 10, so many are made at once.",
     )
+    snap_sizes: bool | None = Field(
+        default=None,
+        description="Whether a size that a model does not generate becomes the nearest one that it does, as the hint "
+        "of the answer then says, instead of being refused. Default: true with an alias for all names (`*`).",
+    )
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",

@@ -119,6 +119,7 @@ def serving_environment(catalogue: Path, port: int = 0) -> dict[str, str]:
     """Return the environment of a server of the tiny models, apart from what this process was told."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")},
+        "JUBAKO_ENV_FILE": os.devnull,
         "JUBAKO_CATALOGUE": str(catalogue),
         "JUBAKO_MODELS": "tiny,tiny-xl,tiny-video",
         "JUBAKO_DEVICE": "cpu",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -11,9 +12,11 @@ from importlib.metadata import files
 from pathlib import Path
 
 import pytest
+from dotenv import dotenv_values
 
 from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
+from settings.example import EXAMPLE, example
 from settings.page import PAGE, tables, written
 from settings.report import effective_lines
 from settings.variables import groups_of, is_secret, masked, variables_of
@@ -28,8 +31,10 @@ NOT_SECRET = {"api_keys_file"}
 
 
 @pytest.fixture
-def fresh() -> Iterator[None]:
-    """Settings are read again."""
+def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Settings are read again, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("JUBAKO_ENV_FILE")
     settings.cache_clear()
     yield
     settings.cache_clear()
@@ -91,6 +96,71 @@ def test_secrets_are_marked() -> None:
 )
 def test_passwords_in_addresses_are_masked(value: str, shown: str) -> None:
     assert masked(value) == shown
+
+
+class TestTheExample:
+    def test_is_what_the_settings_are(self) -> None:
+        assert EXAMPLE.read_text("utf-8") == example(Settings), "run `make configuration`"
+
+    def test_as_it_is_it_sets_nothing(self) -> None:
+        assert not dotenv_values(EXAMPLE)
+
+    def test_its_values_are_the_defaults(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / ".env").write_text(
+            re.sub(r"^# (?=[A-Z0-9_]+=)", "", EXAMPLE.read_text("utf-8"), flags=re.MULTILINE)
+        )
+        values = dotenv_values(tmp_path / ".env")
+        assert len(values) > len(FIELDS)
+        for name in values:
+            monkeypatch.setenv(name, values[name] or "")
+        refuse_unknown_variables(values)
+        assert Settings().model_dump() == Settings.model_construct().model_dump()
+
+
+@pytest.mark.usefixtures("fresh")
+class TestTheEnvFile:
+    """In the working folder, as the servers have theirs whose documents we keep."""
+
+    DOCUMENTED = (
+        "REDIS_HOST=localhost\nREDIS_PASSWORD=\nS3_BUCKET_NAME=image-generation-outputs\n"
+        "TASK_TTL=60  # Task status TTL in seconds\nAWS_REGION=us-east-1\n"
+    )
+
+    @pytest.fixture(autouse=True)
+    def _restored(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the file adds to the environment is taken out again."""
+        for name in ("REDIS_HOST", "REDIS_PASSWORD", "S3_BUCKET_NAME", "TASK_TTL", "AWS_REGION", "JUBAKO_MANAGE"):
+            monkeypatch.setenv(name, "")
+            monkeypatch.delenv(name)
+
+    def test_is_read_with_what_libraries_read(self) -> None:
+        Path(".env").write_text(self.DOCUMENTED)
+        read = settings()
+        assert (read.redis, read.task_ttl_s) == ("redis://localhost:6379/0", 60)
+        assert read.storage_location == "s3://image-generation-outputs"
+        assert os.environ["AWS_REGION"] == "us-east-1"
+
+    def test_the_environment_comes_first(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("TASK_TTL", "30")
+        Path(".env").write_text(self.DOCUMENTED)
+        assert settings().task_ttl_s == 30
+
+    def test_may_be_elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "jubako.env").write_text("JUBAKO_MANAGE=false")
+        Path(".env").write_text("JUBAKO_MANAGE=perhaps")
+        monkeypatch.setenv("JUBAKO_ENV_FILE", "jubako.env")
+        assert not settings().manage
+        settings.cache_clear()
+        monkeypatch.setenv("JUBAKO_ENV_FILE", "nowhere.env")
+        with pytest.raises(StartError, match=r"JUBAKO_ENV_FILE: there is no file nowhere\.env"):
+            settings()
+
+    def test_a_misspelt_setting_in_it_stops_the_start(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JUBAKO_MANAG", "")
+        monkeypatch.delenv("JUBAKO_MANAG")
+        Path(".env").write_text("JUBAKO_MANAG=false")
+        with pytest.raises(StartError, match=r"JUBAKO_MANAG \(did you mean JUBAKO_MANAGE"):
+            settings()
 
 
 @pytest.mark.usefixtures("fresh")
