@@ -8,6 +8,7 @@ device need be selected first.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
@@ -89,21 +90,24 @@ async def run(request: Request) -> JSONResponse:
 
 @router.get("/pipeline/status")
 async def status() -> JSONResponse:
-    """Report the latest run; one that failed is neither running nor completed."""
+    """Report the latest run. One that failed is completed too, since clients poll until it is, and says why."""
     job = await _latest_run()
-    completed = job is not None and job.state is JobState.COMPLETED
-    hint = None if job is None else job.hint
-    return JSONResponse({"running": _is_running(job), "completed": completed}, headers=hint_header(hint))
+    if job is None:
+        return JSONResponse({"running": False, "completed": False})
+    body: dict[str, Any] = {"running": _is_running(job), "completed": job.state.final}
+    if job.state.final and job.state is not JobState.COMPLETED:
+        body |= error_body(_failed(job))
+    return JSONResponse(body, headers=hint_header(job.hint))
 
 
 @router.get("/pipeline/image", response_class=Response, responses={200: {"content": {"image/png": {}}}})
 async def image() -> Response:
     """Answer with the latest run's image."""
     job = await _latest_run()
-    if job is not None and job.state is JobState.FAILED:
-        raise NotNow(f"Pipeline execution failed: {job.error}")
-    if job is None or job.state is not JobState.COMPLETED:
+    if job is None or not job.state.final:
         raise NotNow("Pipeline execution is not yet complete.")
+    if job.state is not JobState.COMPLETED:
+        raise _failed(job)
     if not job.results:
         raise NotNow("The image has been deleted.")
     result = job.results[0]
@@ -119,7 +123,12 @@ async def health() -> JSONResponse:
 
 def pipeline_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error, in the document's shape."""
-    return error_answer(error, {"status": "error", "message": error.message})
+    return error_answer(error, error_body(error))
+
+
+def error_body(error: JubakoError) -> dict[str, Any]:
+    """Return the document's fields of an error."""
+    return {"status": "error", "message": error.message}
 
 
 pipeline_app = contract_app("Text-to-image microservice", router, pipeline_refusal)
@@ -170,6 +179,11 @@ def _runs() -> str:
     """Return the batch of the caller's runs: those of other keys are none of theirs."""
     owner = current_caller().owner
     return f"{RUNS}:{owner}" if owner else RUNS
+
+
+def _failed(job: Job) -> NotNow:
+    """Return the error of a run that ended without an image."""
+    return NotNow(f"Pipeline execution failed: {job.error or 'it was cancelled'}")
 
 
 def _is_running(job: Job | None) -> bool:

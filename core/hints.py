@@ -1,11 +1,12 @@
-"""Hints that accompany a result: what of a prompt or an image the model does not see, or does not know.
+"""Hints that accompany a result: what of a prompt or an image the model does not see or know, and what cannot act.
 
 They are safe for a header: signs of other alphabets are percent-encoded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -25,6 +26,7 @@ class PromptReading:
 UNREAD = PromptReading()
 MAX_WORDS = 10
 WORD_CHARS = 40
+_FIELD = re.compile(r"\w+")
 
 
 def vocabulary_hint(unknown_words: Sequence[str]) -> str | None:
@@ -48,9 +50,20 @@ def cropped_hint(field: str, size: Size, box: Box) -> str | None:
     return f"{field} was cropped to {width}x{height} of {size[0]}x{size[1]} pixels; fit=pad keeps all of it"
 
 
+def snapped_hint(asked: Size, size: Size) -> str:
+    """Return a hint about a size that became another."""
+    return f"width: {asked[0]}x{asked[1]} became {size[0]}x{size[1]}, the nearest size that the model generates"
+
+
 def ignored_hint(field: str, reason: str) -> str:
     """Return a hint about a parameter that has no effect."""
     return f"{field} is ignored: {reason}"
+
+
+def renamed(hint: str, names: Mapping[str, str]) -> str:
+    """Return a hint with the name by which a contract knows its field; hints about fields begin with it."""
+    field = _FIELD.match(hint)
+    return hint if field is None else names.get(field[0], field[0]) + hint[field.end() :]
 
 
 def joined(*hints: str | None) -> str | None:

@@ -115,7 +115,7 @@ class GenerationRequest(BaseModel):
     preview_every: int = 0
     """Send a small picture of the latents every so many steps; 0 sends none."""
     hints: tuple[str, ...] = ()
-    """What its caller should know of how it was completed."""
+    """What its caller should know of how it was completed; each begins with the name of a field."""
 
     @property
     def denoising_steps(self) -> int:

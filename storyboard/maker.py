@@ -134,7 +134,7 @@ class _Frames:
     """The frames of one plan."""
 
     def __init__(self, gateway: Gateway, resolved: ResolvedStory, plan: Plan, emit: Emit) -> None:
-        self._warnings: tuple[str, ...] = ()
+        self._warnings = resolved.hints
         self._unscored = False
         self._hints: dict[int, str] = {}
         """By the number of the scene."""
@@ -153,6 +153,8 @@ class _Frames:
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        if len(self._hints) > 1 and len(set(self._hints.values())) == 1:
+            return (*self._warnings, f"all frames: {next(iter(self._hints.values()))}")
         hints = (f"frame {number}: {hint}" for number, hint in sorted(self._hints.items()))
         return (*self._warnings, *hints)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
 
 from core.draft import Draft
 from core.errors import InvalidRequest
+from core.hints import ignored_hint
 from core.request import Lora
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
@@ -35,6 +36,8 @@ class ResolvedStory:
     """The score below which a frame is generated again."""
     max_tries: int
     reference_scale: float
+    hints: tuple[str, ...]
+    """Which parameters of the story are ignored, and why."""
 
     @property
     def plan_request(self) -> PlanRequest:
@@ -71,8 +74,6 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
     entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
     if story.guided and entry.ip_adapter is None:
         raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode needs")
-    if story.reference_scale is not None and not story.guided:
-        raise InvalidRequest("reference_scale", "there is no reference: set use_ref_guided, or send a reference_image")
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
     loras = _operators_loras(settings) if is_operators else story.loras
     trigger = (is_operators and settings.story_lora_trigger) or _triggers(entry, loras)
@@ -86,7 +87,15 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
         threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
         reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
+        hints=tuple(_hints(story, settings)),
     )
+
+
+def _hints(story: Story, settings: Settings) -> Iterator[str]:
+    if story.reference_scale is not None and not story.guided:
+        yield ignored_hint("reference_scale", "set use_ref_guided, or send a reference_image")
+    if story.gpt_temperature != Story.model_fields["gpt_temperature"].default and not settings.asks_language_model:
+        yield ignored_hint("gpt_temperature", "no language model plans the stories here")
 
 
 def seed_of(seed: int, number: int, attempt: int) -> int:

@@ -38,7 +38,7 @@ class Story(ClientFields):
         default=0.7,
         ge=0,
         le=1,
-        description="How freely a language model plans; the built-in planner ignores it.",
+        description="How freely a language model plans; the built-in planner ignores it, with a hint.",
     )
     model: str | None = Field(default=None, description="Catalogue id. Default: the operator's model for stories.")
     loras: Loras = ()

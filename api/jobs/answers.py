@@ -18,8 +18,8 @@ SUBMITTED = "Task submitted. Use /api/{session_id}/status to check progress."
 
 
 def submitted(job: Job) -> dict[str, Any]:
-    """Return the answer to a submission; a job that reuses a stored result is already completed."""
-    return {"session_id": job.id, "status": job.state, "message": SUBMITTED}
+    """Return the answer to a submission, as the contract has it; an equal job may have been done before."""
+    return {"session_id": job.id, "status": JobState.PENDING, "message": SUBMITTED}
 
 
 def job_refusal(error: JubakoError) -> JSONResponse:

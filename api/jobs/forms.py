@@ -20,15 +20,6 @@ from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 from settings import settings
 
-TASKS = {
-    "t2i": Task.TEXT_TO_IMAGE,
-    "i2i": Task.IMAGE_TO_IMAGE,
-    "inpaint": Task.INPAINT,
-    "edit": Task.EDIT,
-    "t2v": Task.TEXT_TO_VIDEO,
-    "i2v": Task.IMAGE_TO_VIDEO,
-}
-"""Tasks by their names in addresses."""
 FILES = ("image", "mask", "images", "reference_image", "control_image")
 DOCUMENTED = {"width": 512, "height": 512, "num_inference_steps": 50, "guidance_scale": 7.5}
 """The contract's defaults; a model uses its own instead of those it does not support."""
@@ -59,6 +50,9 @@ async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
     """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
     for name in (name for name in FILES if name in fields):
         fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+    if task is Task.EDIT and "image" in fields and "images" not in fields:
+        # `i2i` has one image, whatever task it means.
+        fields["images"] = (fields.pop("image"),)
     if fields.get("task") not in (None, task):
         raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")
     try:

@@ -8,7 +8,8 @@ from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
 from api.http.context import current_gateway, current_maker, server_address
-from api.jobs.forms import TASKS, by_name, job_form
+from api.jobs.forms import by_name, job_form
+from api.jobs.tasks import TASKS, meant
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.request import Priority, Task
@@ -38,7 +39,7 @@ async def order_of(request: Request, entry: Entry, kind: str, fields: dict[str, 
         return await _story(request, entry, fields, common)
     if kind not in TASKS:
         raise InvalidRequest("task", f"{kind!r} is unknown; known: {', '.join([*TASKS, STORYBOARD])}")
-    return await _pictures(entry, TASKS[kind], fields, common)
+    return await _pictures(*meant(current_gateway().catalogue, entry, kind), fields, common)
 
 
 async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: dict[str, Any]) -> Order:

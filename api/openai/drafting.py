@@ -11,7 +11,7 @@ from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from core.draft import Draft
 from core.errors import InvalidRequest
-from core.hints import ignored_hint, joined
+from core.hints import ignored_hint, joined, renamed
 from core.request import GenerationRequest, Task
 from core.upload import Upload
 from gateway.gateway import Gateway
@@ -57,10 +57,12 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     except InvalidRequest as error:
         error.field = _names_in(form).get(error.field, error.field)
         raise
+    names = _names_in(form)
+    hints = tuple(renamed(hint, names) for hint in request.hints)
     default = "url" if is_dall_e and not form.stream else "b64_json"
     return AdmittedImages(
         form,
-        _with_previews(request, form, entry),
+        _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
         hint=_without_effect(form, entry, task),
     )

@@ -26,6 +26,10 @@ CARRIED = Path(__file__).parent / "carried.yaml"
 """The models whose weights travel with this Bento (`deploy.image.carrying`); in the repository there is none."""
 
 
+ANY = "*"
+"""The alias of a model that stands in for all names."""
+
+
 class CatalogueError(StartError):
     """A catalogue file is wrong; the message names the file, the entry and the field."""
 
@@ -33,7 +37,8 @@ class CatalogueError(StartError):
 class Catalogue:
     """Entries by id, in the order in which they are served; the first is the default.
 
-    Where two entries share an alias, the first has it; an id is never an alias of another. Names ignore case.
+    Where two entries share an alias, the first has it; an id is never an alias of another. Names ignore case. The alias
+    `*` stands for all names that are none.
     """
 
     def __init__(
@@ -63,7 +68,7 @@ class Catalogue:
 
     def named(self, model: str) -> Entry | None:
         """Return an entry by its id or an alias, or None."""
-        return self.entries.get(self._ids.get(model.lower(), ""))
+        return self.entries.get(self._ids.get(model.lower(), self._ids.get(ANY, "")))
 
     def only(self, models: Iterable[str], aliases: Mapping[str, str] | None = None) -> Catalogue:
         """Return the catalogue of these models alone, in this order, with the operator's aliases.
@@ -102,6 +107,9 @@ def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalog
     Raises CatalogueError.
     """
     catalogue = load_catalogue(*SHIPPED, *([CARRIED] if CARRIED.exists() else []), *([own] if own else []))
+    for entry in catalogue.entries.values():
+        if entry.base is not None and entry.base not in catalogue.entries:
+            raise CatalogueError(f"{entry.id}: base: the catalogue has no model {entry.base!r}")
     if lora_folder is None:
         return catalogue
     if not lora_folder.is_dir():

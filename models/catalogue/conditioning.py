@@ -40,8 +40,6 @@ def loras_of(draft: Draft, entry: Entry) -> tuple[Lora, ...]:
 def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
     """Return the request's fields for an IP-Adapter. Raises InvalidRequest."""
     if draft.reference_image is None:
-        if draft.reference_scale is not None:
-            raise InvalidRequest("reference_scale", "there is no reference_image that it could scale")
         return {}
     if entry.ip_adapter is None:
         raise InvalidRequest("reference_image", f"{entry.id} has no IP-Adapter")
@@ -53,9 +51,6 @@ def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
 def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mapping[str, Any]:
     """Return the request's fields for a ControlNet. Raises InvalidRequest."""
     if draft.control_image is None:
-        for field in ("control_type", "control_scale"):
-            if getattr(draft, field) is not None:
-                raise InvalidRequest(field, "there is no control_image that it could belong to")
         return {}
     if not entry.controlnets:
         raise InvalidRequest("control_image", f"{entry.id} has no ControlNet")

@@ -32,6 +32,8 @@ class Entry(Strict):
     """The name that people see."""
     aliases: tuple[Name, ...] = ()
     """Further names that callers may use, such as those of the servers that Jubako replaces."""
+    base: Name | None = None
+    """The model that it was made from, which the job contract asks for what this one cannot do."""
     family: str
     """A name of `models.catalogue.families`: which pipelines generate with it."""
     source: Source
@@ -130,10 +132,14 @@ class Entry(Strict):
         return FAMILIES[self.family]
 
     @property
+    def takes_guidance(self) -> bool:
+        """Whether a scale can have an effect: the limits allow more than no guidance."""
+        return self.limits.guidance_scale[1] > self.family_spec.guided_above
+
+    @property
     def takes_negative_prompt(self) -> bool:
-        """Whether one can have an effect: its pipelines use it, and the limits allow guidance."""
-        family = self.family_spec
-        return family.negative_prompt and self.limits.guidance_scale[1] > family.guided_above
+        """Whether one can have an effect: its pipelines use it, and there can be guidance."""
+        return self.family_spec.negative_prompt and self.takes_guidance
 
     @property
     def other_names(self) -> tuple[str, ...]:

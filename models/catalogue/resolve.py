@@ -20,6 +20,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import at_most, known, within
 from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.entry import Entry
+from models.catalogue.idle import without_idle
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 
@@ -34,6 +35,8 @@ class ServerLimits:
     max_prompt_chars: int
     max_num_images: int
     max_deadline_s: float
+    snaps_sizes: bool = False
+    """Whether a size that a model does not generate becomes the nearest one that it does."""
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
@@ -45,8 +48,9 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     settings = _task_settings(draft, entry)
     defaults, limits = settings.defaults, settings.limits
     _check_inputs(draft, limits)
-    _check_prompts(draft, entry, server)
-    size = width, height = size_of(draft, defaults, limits)
+    _check_prompts(draft, server)
+    draft, ignored = without_idle(draft, entry)
+    size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
     return GenerationRequest(
         model=entry.id,
         task=draft.task,
@@ -71,7 +75,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=size_hints(draft, size, limits),
+        hints=(*ignored, *size_hints(draft, size, limits)),
     )
 
 
@@ -120,12 +124,10 @@ def _images(draft: Draft, size: Size, limits: Limits) -> Mapping[str, Any]:
     return {"image": image, "mask": fitted(draft.mask), "images": (image, *images[1:]) if images else ()}
 
 
-def _check_prompts(draft: Draft, entry: Entry, server: ServerLimits) -> None:
+def _check_prompts(draft: Draft, server: ServerLimits) -> None:
     # An image can speak for itself; without one there is nothing to generate.
-    if not draft.prompt.strip() and draft.camera is None and not draft.task.takes_image:
+    if not draft.prompt.strip() and draft.camera is None and not (draft.task.takes_image or draft.images):
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
-    if draft.negative_prompt.strip() and not entry.takes_negative_prompt:
-        raise InvalidRequest("negative_prompt", f"{entry.id} takes none: its guidance is distilled into the model")
     for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
         if len(text) > server.max_prompt_chars:
             raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
@@ -143,8 +145,6 @@ def _guidance_scale(draft: Draft, settings: TaskSettings) -> float:
 
 def _strength(draft: Draft, settings: TaskSettings) -> float:
     if not draft.task.takes_strength:
-        if draft.strength is not None:
-            raise InvalidRequest("strength", f"{draft.task} takes none")
         return 1.0
     strength = settings.defaults.strength if draft.strength is None else draft.strength
     steps = _steps(draft, settings)
@@ -156,9 +156,6 @@ def _strength(draft: Draft, settings: TaskSettings) -> float:
 
 def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
     if not draft.task.is_video:
-        for field in ("num_frames", "fps"):
-            if getattr(draft, field) is not None:
-                raise InvalidRequest(field, f"{draft.task} takes none")
         return {}
     frames = within("num_frames", draft.num_frames or settings.defaults.num_frames, 1, settings.limits.max_frames)
     multiple = entry.family_spec.frames_multiple
@@ -169,17 +166,13 @@ def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, 
 
 def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:
     if draft.method is Method.DIFFUSION:
-        if draft.iterations is not None:
-            raise InvalidRequest("iterations", "are token-opt's; diffusion has num_inference_steps")
         return {}
     spec = entry.token_opt
     if spec is None or draft.task is not Task.INPAINT:
         raise InvalidRequest("method", f"{entry.id} cannot do {draft.task} by token-opt")
-    for field in ("num_inference_steps", "guidance_scale", "strength", "scheduler", "control_image", "reference_image"):
-        if getattr(draft, field) is not None:
+    for field in ("control_image", "reference_image", "loras"):
+        if getattr(draft, field):
             raise InvalidRequest(field, "token-opt takes none")
-    if draft.loras or draft.negative_prompt.strip():
-        raise InvalidRequest("loras" if draft.loras else "negative_prompt", "token-opt takes none")
     iterations = within("iterations", draft.iterations or spec.iterations, 1, spec.max_iterations)
     return {"method": draft.method, "iterations": iterations}
 

@@ -23,7 +23,7 @@ def served_catalogue(settings: Settings) -> Catalogue:
     catalogue = full_catalogue(settings.catalogue, settings.lora_folder)
     wanted = _wanted(settings, catalogue)
     served = catalogue.only(_models(settings, wanted), settings.aliases)
-    if settings.text2image_model is not None and wanted not in served.entries:
+    if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:
         raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
     return _with_character(settings, served)
 
@@ -83,14 +83,14 @@ def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:
 
 
 def _wanted(settings: Settings, catalogue: Catalogue) -> str | None:
-    """The id of the model that the microservice's variables name.
+    """The id of the model that the microservice's variables name; None where one model stands in for all names.
 
     Other tools have a MODEL of their own, so beside JUBAKO_MODELS an unknown one is ignored. Raises StartError for all
     other unknown names: what was asked for must not become the default.
     """
     given = {"TEXT2IMAGE_MODEL": settings.text2image_model, "MODEL": settings.model}
     variable, name = next(((variable, name) for variable, name in given.items() if name is not None), ("", None))
-    if name is None:
+    if name is None or settings.stands_in:
         return None
     aliases = {alias.lower(): model for alias, model in settings.aliases.items()}
     entry = catalogue.named(aliases.get(name.lower(), name))

@@ -9,7 +9,7 @@ from PIL import Image
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.fitting import Fit, Size, placed, placement
-from core.hints import cropped_hint, ignored_hint
+from core.hints import cropped_hint, ignored_hint, snapped_hint
 from core.upload import Pixels, Upload
 from models.catalogue.checks import within
 from models.catalogue.limits import Defaults, Limits
@@ -19,8 +19,11 @@ MAX_PROPORTION = 8
 _PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
 
 
-def size_of(draft: Draft, defaults: Defaults, limits: Limits) -> Size:
-    """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest."""
+def size_of(draft: Draft, defaults: Defaults, limits: Limits, *, snaps: bool = False) -> Size:
+    """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest.
+
+    If it `snaps`, a size that is not allowed becomes the nearest one that is.
+    """
     image = draft.image or next(iter(draft.images), None)
     if image is None:
         width, height = draft.width or defaults.width, draft.height or defaults.height
@@ -29,6 +32,8 @@ def size_of(draft: Draft, defaults: Defaults, limits: Limits) -> Size:
     else:
         width = draft.width or _other_side(draft.height, image.width / image.height, limits)
         height = draft.height or _other_side(width, image.height / image.width, limits)
+    if snaps:
+        width, height = fitted_size(width, height, limits)
     _check_size(width, height, limits)
     if (draft.width or draft.height) and _too_long(width, height):
         raise InvalidRequest("width", f"{width} x {height}: {_PROPORTION}")
@@ -94,14 +99,18 @@ def size_hints(draft: Draft, size: Size, limits: Limits) -> tuple[str, ...]:
     if draft.mask is not None and draft.images:
         images["images"] = draft.images[0]
     fitted = {name: image for name, image in images.items() if image is not None}
+    asked = draft.width or size[0], draft.height or size[1]
+    snapped = None if asked == size else snapped_hint(asked, size)
     if draft.fit is not None and not fitted:
-        return (ignored_hint("fit", "only images that get the size of the result are fitted"),)
+        return tuple(
+            filter(None, (snapped, ignored_hint("fit", "only images that get the size of the result are fitted")))
+        )
     hints = (
         cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)
         for name, image in fitted.items()
         if fit_for(draft, image, size, limits) is Fit.CROP
     )
-    return tuple(filter(None, hints))
+    return tuple(filter(None, (snapped, *hints)))
 
 
 def _other_side(side: int | None, proportion: float, limits: Limits) -> int:

@@ -266,8 +266,7 @@ class TestVideos:
             ("/image_to_video", {}, "image", "required"),
             ("/text_to_image", {"model": "tiny", "fps": 8}, "fps", "not permitted"),
             ("/text_to_image", {"model": "tiny", "output_format": "mp4"}, "output_format", "one of png, jpeg, webp"),
-            ("/stream", {"model": "tiny", "fps": 8}, "fps", "text-to-image takes none"),
-            ("/stream", {"model": "tiny", "num_frames": 5}, "num_frames", "text-to-image takes none"),
+            ("/stream", {"model": "tiny", "fps": 0}, "fps", "greater than or equal to 1, got 0"),
             ("/stream", {"model": "tiny", "output_format": "gif"}, "output_format", "one of png, jpeg, webp"),
         ],
     )

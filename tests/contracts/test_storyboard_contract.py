@@ -257,7 +257,6 @@ class TestMistakes:
             ({"prompt": STORY, "frames": 8}, "frames is not a parameter of a story"),
             ({"prompt": STORY, "format": "gif"}, "format: 'gif' is not one of json, events, sheet, zip, pdf"),
             ({"prompt": STORY, "loras": [{"name": "nobody"}]}, "loras: "),
-            ({"prompt": STORY, "reference_scale": 0.5}, "reference_scale: there is no reference"),
             ({"prompt": STORY, "reference_image": "http://example.com/a.png"}, "reference_image: "),
             ({"prompt": STORY, "reference_image": []}, "reference_image: is an empty list"),
         ],

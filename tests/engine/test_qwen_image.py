@@ -10,12 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from core.draft import Draft
-from core.errors import InvalidRequest
 from core.request import GenerationRequest, Task
-from models.catalogue.catalogue import full_catalogue
 from models.catalogue.families import FAMILIES, Stage
-from models.catalogue.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.merging import merge, split
 from runners.engine.module_calls import Operation
@@ -24,8 +20,6 @@ from tests.support.engines import running
 from tests.support.parity import BATCH_TOKENS, load_tiny
 from tests.support.recorder import Recorder
 from tests.tiny.qwen_image import shrink_inputs
-
-SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
 
 
 @pytest.fixture(autouse=True)
@@ -47,12 +41,6 @@ def test_guidance_needs_a_negative_prompt_if_it_is_a_space(guidance: float, nega
     arguments = FAMILIES["qwen-image"].arguments(request(guidance_scale=guidance, negative_prompt=negative))
     assert (arguments["true_cfg_scale"], arguments["negative_prompt"]) == (guidance, given)
     assert "guidance_scale" not in arguments, "that is for distilled models"
-
-
-def test_a_model_without_guidance_takes_no_negative_prompt() -> None:
-    draft = Draft(model="z-image-turbo", prompt="an apple", negative_prompt="blurry")
-    with pytest.raises(InvalidRequest, match="negative_prompt: z-image-turbo takes none"):
-        resolve(draft, full_catalogue(None), SERVER)
 
 
 async def test_the_pictures_of_one_edit_encode_its_inputs_once(tmp_path: Path) -> None:

@@ -124,8 +124,6 @@ class TestTheQueue:
     [
         ({"model": "sdxl"}, "method"),
         ({"iterations": 601}, "iterations"),
-        ({"guidance_scale": 3.0}, "guidance_scale"),
-        ({"negative_prompt": "blur"}, "negative_prompt"),
         ({"loras": [{"name": "sketch"}]}, "loras"),
     ],
 )

@@ -120,6 +120,16 @@ class TestFrames:
         assert "seed 3, a story of 19 characters" in told[0]
         assert not any("apple" in line for line in told)
 
+    async def test_what_cannot_act_is_a_warning(self, studio: Studio) -> None:
+        board = await board_of(
+            studio.maker, gpt_temperature=0.2, reference_scale=0.5, guidance_scale=1.0, negative_prompt="a"
+        )
+        assert [warning.rpartition(": ")[0] for warning in board.warnings] == [
+            "reference_scale is ignored",
+            "gpt_temperature is ignored",
+            "all frames: negative_prompt is ignored",
+        ]
+
     async def test_the_planner_is_told_everything(self, studio: Studio) -> None:
         await board_of(studio.maker, num_frames=9, gpt_temperature=0.2, seed=3)
         planner: Any = studio.maker.planner
@@ -236,10 +246,6 @@ class TestReferences:
     async def test_a_model_without_an_ip_adapter_says_so(self, studio: Studio) -> None:
         with pytest.raises(InvalidRequest, match="use_ref_guided: tiny has no IP-Adapter"):
             await board_of(studio.maker, model="tiny", use_ref_guided=True)
-
-    async def test_a_scale_without_a_reference_is_refused(self, studio: Studio) -> None:
-        with pytest.raises(InvalidRequest, match="reference_scale"):
-            await board_of(studio.maker, reference_scale=0.5)
 
 
 class TestCharacters:

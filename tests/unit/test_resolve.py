@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from core.draft import Draft
 from core.errors import InvalidRequest, UnknownModel
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
-from models.catalogue.catalogue import Catalogue
+from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
 from models.catalogue.resolve import ServerLimits, resolve
@@ -72,7 +73,6 @@ IMAGE, MASK = photo(), half_mask()
         ({"deadline_s": 61}, "deadline_s", "61.0 is more than 60"),
         ({"seed": MAX_SEED, "num_images": 2}, "seed", "is more than"),
         ({"scheduler": "heum"}, "scheduler", "'heum' is unknown; known: ddim"),
-        ({"strength": 0.5}, "strength", "text-to-image takes none"),
         ({"image": IMAGE}, "image", "text-to-image takes none"),
         ({"task": Task.IMAGE_TO_IMAGE}, "image", "image-to-image needs one"),
         ({"task": Task.IMAGE_TO_IMAGE, "image": IMAGE, "mask": MASK}, "mask", "image-to-image takes none"),
@@ -89,6 +89,82 @@ def test_what_is_wrong_is_named_with_its_value_and_the_limit(fields: dict[str, A
     with pytest.raises(InvalidRequest, match=says) as error:
         resolved(**fields)
     assert error.value.field == field
+
+
+def entry_of(model: str) -> Entry:
+    return full_catalogue(None).get(model)
+
+
+BY_TOKEN_OPT: dict[str, Any] = {"task": Task.INPAINT, "image": IMAGE, "mask": MASK, "method": "token-opt"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "fields", "field"),
+    [
+        (ENTRY, {"strength": 0.5}, "strength"),
+        (ENTRY, {"num_frames": 5}, "num_frames"),
+        (ENTRY, {"fps": 8}, "fps"),
+        (ENTRY, {"reference_scale": 0.5}, "reference_scale"),
+        (ENTRY, {"control_type": "canny"}, "control_type"),
+        (ENTRY, {"control_scale": 0.5}, "control_scale"),
+        (ENTRY, {"iterations": 5}, "iterations"),
+        (ENTRY, {"negative_prompt": "blurry", "guidance_scale": 1}, "negative_prompt"),
+        (ENTRY.model_copy(update={"preview": None}), {"preview_every": 2}, "preview_every"),
+        (entry_of("flux-schnell"), {"guidance_scale": 7.5}, "guidance_scale"),
+        (entry_of("flux-schnell"), {"guidance_scale": 0.5}, "guidance_scale"),
+        (entry_of("flux-schnell"), {"negative_prompt": "blurry"}, "negative_prompt"),
+        (entry_of("flux-dev"), {"negative_prompt": "blurry"}, "negative_prompt"),
+        (entry_of("flux2-klein-4b"), {"guidance_scale": 4.0}, "guidance_scale"),
+        (entry_of("z-image-turbo"), {"guidance_scale": 4.0}, "guidance_scale"),
+        (entry_of("z-image-turbo"), {"negative_prompt": "blurry"}, "negative_prompt"),
+        (entry_of("qwen-image"), {"negative_prompt": "blurry", "guidance_scale": 1.0}, "negative_prompt"),
+        (entry_of("qwen-image-edit"), {"task": Task.EDIT, "images": (IMAGE,), "strength": 0.8}, "strength"),
+        *(
+            (entry_of("miniature"), {**BY_TOKEN_OPT, field: value}, field)
+            for field, value in {
+                "num_inference_steps": 5,
+                "guidance_scale": 3.0,
+                "negative_prompt": "blurry",
+                "strength": 0.5,
+                "scheduler": "euler",
+            }.items()
+        ),
+    ],
+)
+def test_what_cannot_act_is_ignored_and_says_so(entry: Entry, fields: dict[str, Any], field: str) -> None:
+    catalogue = Catalogue([entry])
+    request = resolve(Draft(prompt="an apple", seed=1, **fields), catalogue, SERVER)
+    without = {name: value for name, value in fields.items() if name != field}
+    assert len(request.hints) == 1
+    assert request.hints[0].startswith(f"{field} is ignored: ")
+    plain = resolve(Draft(prompt="an apple", seed=1, **without), catalogue, SERVER)
+    assert request.model_copy(update={"hints": ()}) == plain
+
+
+@pytest.mark.parametrize(
+    ("entry", "fields"),
+    [
+        (ENTRY, {"negative_prompt": "blurry", "guidance_scale": 3}),
+        (ENTRY, {"negative_prompt": " ", "guidance_scale": 1}),
+        (entry_of("flux-dev"), {"guidance_scale": 7.5}),
+        (entry_of("flux-schnell"), {"guidance_scale": 0.0, "negative_prompt": " "}),
+        (entry_of("qwen-image"), {"negative_prompt": "blurry"}),
+    ],
+)
+def test_what_acts_needs_no_note(entry: Entry, fields: dict[str, Any]) -> None:
+    assert not resolve(Draft(prompt="an apple", **fields), Catalogue([entry]), SERVER).hints
+
+
+@pytest.mark.parametrize("field", ["width", "height"])
+def test_a_size_may_become_the_nearest_one(field: str) -> None:
+    server = replace(SERVER, snaps_sizes=True)
+    catalogue = Catalogue([entry_of("miniature")])
+    document = resolve(Draft(prompt="an apple", width=1024, height=768), catalogue, server)
+    assert (document.width, document.height) == (256, 192)
+    assert document.hints == ("width: 1024x768 became 256x192, the nearest size that the model generates",)
+    one_side = resolve(Draft(prompt="an apple", **{field: 65}), catalogue, server)
+    assert sorted((one_side.width, one_side.height)) == [64, 128]
+    assert not resolve(Draft(prompt="an apple", width=64, height=256), catalogue, server).hints
 
 
 def test_an_unknown_model_is_refused_with_the_served_ones() -> None:

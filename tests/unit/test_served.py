@@ -5,12 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from core.errors import StartError, UnknownModel
+from gateway.assembly import assemble
+from gateway.safety.policy import Policy
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.served import ignored_model, served_catalogue, story_entry, text2image_model
 from runners.remote import remote_runners
 from settings import Settings
+from standalone.in_process import Unmetered
+from tests.support.serving import ENTRY_FIELDS
 
 
 def settings_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:
@@ -54,6 +59,54 @@ def test_names_ignore_case(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(remote_runners(settings, served)) == ["sdxl"]
     with pytest.raises(UnknownModel, match="'SDXXL' is not served"):
         served.get("SDXXL")
+
+
+class TestOneModelForAllNames:
+    def test_it_answers_to_whatever_is_not_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        settings = settings_of(
+            monkeypatch, JUBAKO_MODELS="miniature,sdxl", JUBAKO_ALIASES="*=miniature,gpt-image-1=sdxl"
+        )
+        served = served_catalogue(settings)
+        names = ("flux", "Qwen/Qwen-Image-Edit", "SDXL", "gpt-image-1", "miniature")
+        assert [served.get(name).id for name in names] == ["miniature", "miniature", "sdxl", "sdxl", "miniature"]
+
+    @pytest.mark.parametrize("variable", ["MODEL", "TEXT2IMAGE_MODEL"])
+    def test_it_is_the_microservices_model_too(self, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        named = {variable: "stable-diffusion-xl", "JUBAKO_ALIASES": "*=miniature"}
+        settings = settings_of(monkeypatch, **named)
+        served = served_catalogue(settings)
+        assert (list(served.entries), text2image_model(settings, served)) == (["miniature"], "miniature")
+        settings = settings_of(monkeypatch, JUBAKO_MODELS="miniature,sdxl", **named)
+        assert text2image_model(settings, served_catalogue(settings)) == "sdxl"
+
+    def test_it_must_be_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with pytest.raises(StartError, match="'sdxl' is none of the served models"):
+            served_catalogue(settings_of(monkeypatch, JUBAKO_ALIASES="*=sdxl"))
+
+    @pytest.mark.parametrize(
+        ("environment", "snaps"),
+        [
+            ({}, False),
+            ({"JUBAKO_ALIASES": "flux=miniature"}, False),
+            ({"JUBAKO_ALIASES": "*=miniature"}, True),
+            ({"JUBAKO_ALIASES": "*=miniature", "JUBAKO_SNAP_SIZES": "false"}, False),
+            ({"JUBAKO_SNAP_SIZES": "true"}, True),
+        ],
+    )
+    def test_sizes_are_then_snapped(
+        self, environment: dict[str, str], snaps: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings = settings_of(monkeypatch, **environment)
+        gateway = assemble(settings, served_catalogue(settings), {}, Unmetered(), Policy(None, None))
+        assert gateway.limits.snaps_sizes is snaps
+
+
+def test_a_base_that_is_not_in_the_catalogue_is_named(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        yaml.safe_dump({"mine": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "a"}, "base": "sd9"}})
+    )
+    with pytest.raises(StartError, match="mine: base: the catalogue has no model 'sd9'"):
+        full_catalogue(tmp_path / "own.yaml")
 
 
 class TestLoraFolder:

@@ -1,0 +1,58 @@
+"""Parameters that are right and cannot act here: they are left out, and the hint of the answer says so.
+
+Only what tunes a request is left out. What says what to generate (images, LoRAs, a camera move, a method, a sampler) is
+refused where it cannot be had, by `resolve` and `conditioning`: the result would not be what was asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from core.draft import Draft
+from core.hints import ignored_hint
+from core.request import Method
+from models.catalogue.entry import Entry
+
+DENOISING = ("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler")
+
+
+def without_idle(draft: Draft, entry: Entry) -> tuple[Draft, tuple[str, ...]]:
+    """Return a draft without the parameters that cannot act, and hints about those that were given."""
+    reasons = {field: reason for field, reason in _idle(draft, entry) if _is_given(draft, field)}
+    defaults = {field: Draft.model_fields[field].default for field in reasons}
+    return draft.model_copy(update=defaults), tuple(ignored_hint(*idle) for idle in reasons.items())
+
+
+def _is_given(draft: Draft, field: str) -> bool:
+    value = getattr(draft, field)
+    return bool(value.strip()) if isinstance(value, str) else value != Draft.model_fields[field].default
+
+
+def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield each field that cannot act, with the reason."""
+    task = draft.task
+    yield from _idle_guidance(draft, entry)
+    if not task.takes_strength:
+        yield "strength", f"{task} has none"
+    if not task.is_video:
+        yield from ((field, f"{task} generates no video") for field in ("num_frames", "fps"))
+    if draft.reference_image is None:
+        yield "reference_scale", "there is no reference_image"
+    if draft.control_image is None:
+        yield from ((field, "there is no control_image") for field in ("control_type", "control_scale"))
+    if entry.preview is None:
+        yield "preview_every", f"{entry.id} has no previews"
+    if draft.method is Method.DIFFUSION:
+        yield "iterations", "diffusion has num_inference_steps"
+    else:
+        yield from ((field, f"{draft.method} does not denoise") for field in DENOISING)
+
+
+def _idle_guidance(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
+    scale, default = draft.guidance_scale, entry.tasks[draft.task].defaults.guidance_scale
+    if not entry.takes_guidance and scale != default:
+        yield "guidance_scale", f"{entry.id} has no input for guidance"
+    if not entry.takes_negative_prompt:
+        yield "negative_prompt", f"{entry.id} has no input for it"
+    elif (default if scale is None else scale) <= entry.family_spec.guided_above:
+        yield "negative_prompt", "a guidance_scale this small is no guidance"
