@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import bentoml
 import httpx
 import pytest
 import yaml
@@ -29,6 +30,7 @@ ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 SECRETS = DEPLOY / "compose-secrets"
 STORE_KEYS = {"AWS_ACCESS_KEY_ID": "test-access-key", "AWS_SECRET_ACCESS_KEY": "test-secret-key"}
+ENTRY_POINT = Path(bentoml.__file__).parent / "_internal/container/frontend/dockerfile/entrypoint.sh"
 
 Service = dict[str, Any]
 
@@ -209,22 +211,43 @@ def test_gpu_is_the_runners(secrets: Path) -> None:
     assert (device["driver"], device["count"], device["capabilities"]) == ("nvidia", -1, ["gpu"])
 
 
-def test_root_builds_and_starts_everything(secrets: Path, tmp_path: Path) -> None:
-    """`docker compose up --build`, as the inpainting document has it."""
-    shutil.copytree(DEPLOY, tmp_path / "deploy")
+def test_root_needs_no_step_before_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`docker compose up --build`, as the inpainting document has it, with its service and its port."""
     shutil.copy(ROOT / "compose.yaml", tmp_path)
-    assert "deploy/.env" in compose(folder=tmp_path).stderr, "without secrets it says so"
-    shutil.copy(secrets, tmp_path / "deploy" / ".env")
     answer = compose(folder=tmp_path, APP_ENV="gpu")
     assert answer.returncode == 0, answer.stderr
-    built = json.loads(answer.stdout)["services"]
-    assert built.keys() == read(secrets, "compose.yaml").keys()
+    services = json.loads(answer.stdout)["services"]
+    test_containers_are_contained(services)
+    (generator,) = services.values()
+    assert services.keys() == {"generator"}
+    assert generator["build"] == {"context": str(tmp_path), "dockerfile": "Dockerfile", "args": {"APP_ENV": "gpu"}}
+    ports = [(port["host_ip"], port["published"], port["target"]) for port in generator["ports"]]
+    assert ports == [("127.0.0.1", "8001", 8001), ("127.0.0.1", "3000", 8001)]
+    # What the server reads in its working folder, it has in the container too.
+    (tmp_path / ".env").write_text("TASK_TTL=60\nJUBAKO_ALIASES=*=miniature\n")
+    environment = json.loads(compose(folder=tmp_path).stdout)["services"]["generator"]["environment"]
+    assert environment == {"TASK_TTL": "60", "JUBAKO_ALIASES": "*=miniature"}
+
+
+def test_the_stack_is_built_with_docker_alone(secrets: Path) -> None:
+    built = read(secrets, "compose.yaml", "compose.build.yaml", APP_ENV="gpu")
     for name in ("gateway", "runner"):
-        assert built[name]["build"] == {
-            "context": str(tmp_path),
-            "dockerfile": "Dockerfile",
-            "args": {"APP_ENV": "gpu"},
-        }
+        assert built[name]["build"] == {"context": str(ROOT), "dockerfile": "Dockerfile", "args": {"APP_ENV": "gpu"}}
+
+
+@pytest.mark.parametrize(("port", "listens"), [({}, "3000"), ({"PORT": "8100"}, "8100")])
+@pytest.mark.parametrize("arguments", [[], ["serve"]])
+def test_image_listens_where_port_says(
+    arguments: list[str], port: dict[str, str], listens: str, tmp_path: Path
+) -> None:
+    """BentoML's entry point, with another program in place of bentoml."""
+    (tmp_path / "bentoml").write_text('#!/bin/sh\necho "$@ on ${BENTOML_PORT:-3000}"\n')
+    (tmp_path / "bentoml").chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "BENTO_PATH": "/bento", **port}
+    run = subprocess.run(
+        ["bash", ENTRY_POINT, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.splitlines()[-1] == f"serve /bento on {listens}"
 
 
 DOCUMENTED = re.findall(
