@@ -47,9 +47,8 @@ def test_the_prompt_of_a_picture_can_be_posted_back() -> None:
     assert resolved(prompt=first.prompt, seed=7) == first
 
 
-def test_without_a_move_a_prompt_is_needed() -> None:
-    with pytest.raises(InvalidRequest, match="prompt: is empty"):
-        resolved()
+def test_without_a_move_an_image_may_speak_for_itself() -> None:
+    assert resolved().prompt == ""
 
 
 def test_a_model_that_was_not_taught_refuses() -> None:
