@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from fastapi import FastAPI
 from starlette.applications import Starlette
@@ -14,6 +16,7 @@ from api.http.contract_table import PAGES, Contract, ContractTable
 from api.http.refusals import refusal
 from api.openai.errors import openai_refusal
 from core.errors import Busy, JubakoError
+from tests.support.serving import ROOT
 
 
 def scope_of(path: str, method: str = "GET", kind: str = "http") -> Scope:
@@ -92,3 +95,11 @@ def test_what_generates_and_what_only_watches() -> None:
 def test_the_health_of_the_jobs_contract_is_open_and_its_jobs_are_not() -> None:
     assert CONTRACTS.is_open(scope_of("/generator/api/health"))
     assert not CONTRACTS.is_open(scope_of("/api/jobs"))
+
+
+def test_the_page_names_tests_that_are_there() -> None:
+    page = (ROOT / "docs" / "contracts.md").read_text("utf-8")
+    sources = "\n".join(file.read_text("utf-8") for file in (ROOT / "tests").rglob("*.py"))
+    there = set(re.findall(r"^\s*(?:async )?(?:def|class) (\w+)", sources, re.MULTILINE))
+    assert set(re.findall(r"`(?:\w+\.)?((?:test_|Test)\w+)`", page)) - there == set()
+    assert [file for file in re.findall(r"`(tests/[\w/.]+)`", page) if not (ROOT / file).exists()] == []
