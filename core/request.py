@@ -87,7 +87,7 @@ class GenerationRequest(BaseModel):
     scheduler: str
     strength: float = 1.0
     fit: Fit | None = None
-    """As asked for; the images are fitted already, or will be when they are opened."""
+    """How its images came to its size, or will when they are opened; None where there was no choice."""
     image: Pixels | None = None
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()

@@ -15,7 +15,6 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.fitting import Size
 from core.request import GenerationRequest, Method, Task
-from core.upload import Pixels
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.checks import at_most, known, within
 from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
@@ -64,7 +63,6 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
         scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
         strength=_strength(draft, settings),
-        fit=draft.fit,
         **_images(draft, size, limits),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),
@@ -111,17 +109,15 @@ def _check_inputs(draft: Draft, limits: Limits) -> None:
 
 def _images(draft: Draft, size: Size, limits: Limits) -> Mapping[str, Any]:
     """Return the request's fields for the images that it works on."""
-
-    def fitted(image: Pixels) -> Pixels:
-        return resized(image, *size, fit_for(draft, image, size, limits))
-
     seen_px = max(limits.max_pixels, EDITED_PIXELS)
     images = [looked_at(image, seen_px) for image in draft.images]
-    if draft.mask is None or draft.masked_image is None:
-        return {"image": draft.image and fitted(draft.image), "images": tuple(images)}
+    image = draft.image if draft.mask is None else draft.masked_image
+    if image is None:
+        return {"fit": draft.fit, "images": tuple(images)}
+    fit = fit_for(draft, image, size, limits)
+    image, mask = resized(image, *size, fit), draft.mask and resized(draft.mask, *size, fit)
     # What is kept lies where the model sees it.
-    image = fitted(draft.masked_image)
-    return {"image": image, "mask": fitted(draft.mask), "images": (image, *images[1:]) if images else ()}
+    return {"fit": fit, "image": image, "mask": mask, "images": (image, *images[1:]) if images else ()}
 
 
 def _check_prompts(draft: Draft, server: ServerLimits) -> None:

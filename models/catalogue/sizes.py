@@ -61,10 +61,14 @@ def check_proportions(field: str, image: Pixels) -> None:
 
 
 def fit_for(draft: Draft, image: Pixels, size: Size, limits: Limits) -> Fit:
-    """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs."""
+    """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs.
+
+    A size that was asked for is taken at its word; one that follows an image was rounded to the model's multiple.
+    """
     if draft.fit is not None:
         return draft.fit
-    slack = limits.multiple_px / 2
+    follows = draft.masked_image is not None and None in (draft.width, draft.height)
+    slack = limits.multiple_px / 2 if follows else 0.5
     lowest, highest = (
         [(side + sign * slack) / full for side, full in zip(size, image.size, strict=True)] for sign in (-1, 1)
     )

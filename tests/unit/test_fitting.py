@@ -98,6 +98,20 @@ class TestDefault:
         assert pixels_of(request.image) == colours(*full).resize((request.width, request.height), LANCZOS)
         assert request.hints == ()
 
+    @pytest.mark.parametrize("full", [(150, 120), (130, 100), (66, 64)])
+    def test_a_size_that_is_asked_for_is_taken_at_its_word(self, full: tuple[int, int]) -> None:
+        request = resolved(image=colours(*full), width=64, height=64)
+        assert request.image is not None
+        assert pixels_of(request.image) == ImageOps.fit(colours(*full), (64, 64), LANCZOS)
+        assert "image was cropped" in request.hints[0]
+
+    def test_an_answers_parameters_say_how_the_image_was_fitted(self) -> None:
+        first = resolved(image=colours(100, 70))
+        asked = {name: getattr(first, name) for name in ("width", "height", "fit")}
+        again = resolved(image=colours(100, 70), **asked)
+        assert first.fit is Fit.STRETCH
+        assert again.image == first.image
+
     def test_other_proportions_are_cropped_and_the_caller_is_told(self) -> None:
         request = resolved(image=colours(300, 100), width=64, height=64)
         assert request.image is not None
