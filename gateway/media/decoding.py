@@ -77,7 +77,8 @@ def uploaded(data: bytes, field: str, max_px: int, kind: Kind = IMAGE, whole: bo
                 raise InvalidRequest(field, "has no transparency; what is to be repainted must be transparent")
             # Some decoders read what nothing can convert.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
-        return Upload(kept(data), upright_size(file, full_size), partial(_decoded, kind, field))
+            upright = upright_size(file, full_size)
+        return Upload(kept(data), upright, partial(_decoded, kind, field))
 
 
 @contextmanager
@@ -121,14 +122,14 @@ def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
 
 def _decoded(kind: Kind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
     with opened(data, field) as file:
-        full_size = upright_size(file, file.size)
-        whole = placement(full_size, size, fit).whole(full_size)
-        with loaded(file, field, whole, _converted_bytes(kind, file)):
+        # Whether it lies on its side is known only when it is loaded: to ask would load a PNG.
+        longest = max(max(placement(full, size, fit).whole(full)) for full in (file.size, file.size[::-1]))
+        with loaded(file, field, (longest, longest), _converted_bytes(kind, file)):
             upright = upright_size(file, file.size)
-            factors = (1, 1) if kind.mode == "L" else _factors(upright, whole)
+            place = placement(upright, size, fit)
+            factors = (1, 1) if kind.mode == "L" else _factors(upright, place.whole(upright))
             image = reduced(file, factors, kind.mode, kind.converter(file))
-            place = placement(upright, size, fit).reduced(factors)
-            return placed(image, place, size, kind.resampling, kind.background)
+            return placed(image, place.reduced(factors), size, kind.resampling, kind.background)
 
 
 def _converted_bytes(kind: Kind, file: Image.Image) -> int:

@@ -8,15 +8,16 @@ from mmap import mmap
 
 import numpy as np
 import pytest
-from PIL import Image, ImageChops, ImageStat
+from PIL import Image, ImageChops, ImageFile, ImageStat
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
 from core.events import Picture
+from core.fitting import Fit
 from core.request import GenerationRequest, Task
 from core.upload import Upload
 from gateway.media.budget import Budget
-from gateway.media.decoding import WHOLE_PX, uploaded
+from gateway.media.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
 from gateway.media.kept import IN_MEMORY_BYTES, kept
@@ -90,6 +91,27 @@ def test_what_must_be_decoded_at_once_and_is_too_large_is_refused_with_its_limit
     data = saved(Image.new("RGB", (6000, 6000)), "WEBP", lossless=True, method=0)
     with pytest.raises(InvalidRequest, match=r"image: has 6000 x 6000 pixels; of a WEBP file like this, at most \d+"):
         uploaded(data, "image", MAX_PX)
+
+
+@pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP", "AVIF", "HEIF"])
+def test_no_pixels_are_loaded_without_their_memory(file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[bool] = []
+    load = ImageFile.ImageFile.load
+
+    def watched(file: ImageFile.ImageFile) -> object:
+        held.append(BUDGET._free_bytes < BUDGET.total_bytes)
+        return load(file)
+
+    image = colours(64, 48)
+    if file_format != "JPEG":
+        image.putalpha(0)
+    data = saved(image, file_format)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", watched)
+    for fit in Fit:
+        uploaded(data, "image", MAX_PX).resized(16, 16, fit).open()
+    hole_in(data, "image", MAX_PX)
+    assert held
+    assert all(held)
 
 
 class TestInpaintedFiles:
