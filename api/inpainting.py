@@ -29,7 +29,7 @@ from core.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.errors import InvalidRequest, JubakoError
 from core.events import Event, Picture, Started
 from core.fitting import Fit
-from core.hints import hint_header
+from core.hints import hint_header, joined, unknown_hint
 from core.request import GenerationRequest, Method, Task
 from core.upload import Upload, pixels_of
 from gateway.gateway import Gateway
@@ -138,9 +138,10 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
 async def generate_inpainting(request: Request) -> JSONResponse:
     """Repaint the white part of the mask; `data` is a PNG in base64."""
     fields = await read_fields(request, FILES)
-    form = form_of({name: value for name, value in fields.items() if name in InpaintingForm.model_fields})
+    known = {name: fields[name] for name in fields if name in InpaintingForm.model_fields}
     heard = Hearing()
-    results = await unless_disconnected(request, generate(current_gateway(), form, heard))
+    results = await unless_disconnected(request, generate(current_gateway(), form_of(known), heard))
+    heard.hint = joined(unknown_hint(fields.keys() - known.keys()), heard.hint)
     return JSONResponse({"results": results, **heard.field}, headers=hint_header(heard.hint))
 
 

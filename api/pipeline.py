@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from api.http.context import current_desk, current_gateway, current_storage
 from api.http.contract_app import contract_app
@@ -22,7 +22,7 @@ from api.http.request_body import JSON, described_body
 from core.caller import current_caller
 from core.draft import Draft
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
-from core.hints import hint_header
+from core.hints import hint_header, unknown_hint
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
 from jobs.desk.order import Order
@@ -53,6 +53,10 @@ class DeviceChoice(BaseModel):
 
 
 class Prompt(BaseModel):
+    """What a run needs; clients may send more, which is ignored with a hint."""
+
+    model_config = ConfigDict(extra="allow")
+
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
 
 
@@ -79,8 +83,9 @@ async def run(request: Request) -> JSONResponse:
         if not state.state.serves or _is_running(await _latest_run()):
             raise NotNow("Pipeline execution is already running or pipeline is not initialized.")
         draft = Draft(prompt=body.prompt, model=_model(), progress=True)
+        unknown = unknown_hint(body.model_extra or {})
         order = Order(
-            request=await gateway.admit(draft, background=True),
+            request=(await gateway.admit(draft, background=True)).hinted(*filter(None, [unknown])),
             output_format=OutputFormat.PNG,
             batch_id=_runs(),
         )

@@ -6,7 +6,7 @@ They are safe for a header: signs of other alphabets are percent-encoded.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -58,6 +58,11 @@ def snapped_hint(asked: Size, size: Size) -> str:
 def ignored_hint(field: str, reason: str) -> str:
     """Return a hint about a parameter that has no effect."""
     return f"{field} is ignored: {reason}"
+
+
+def unknown_hint(fields: Collection[str]) -> str | None:
+    """Return a hint about fields that a contract does not have, where those are no mistakes."""
+    return f"unknown fields are ignored: {_shown(sorted(fields), ', ')}" if fields else None
 
 
 def renamed(hint: str, names: Mapping[str, str]) -> str:

@@ -117,6 +117,10 @@ class GenerationRequest(BaseModel):
     hints: tuple[str, ...] = ()
     """What its caller should know of how it was completed; each begins with the name of a field."""
 
+    def hinted(self, *hints: str) -> GenerationRequest:
+        """Return the request with further hints."""
+        return self.model_copy(update={"hints": (*self.hints, *hints)})
+
     @property
     def denoising_steps(self) -> int:
         """Denoiser calls expected: image-to-image and inpainting skip the first part of the schedule."""

@@ -14,7 +14,7 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.decoding import uploaded_field
-from gateway.media.encoding import OutputFormat
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
@@ -38,7 +38,9 @@ class JobForm(Draft):
     prompt: str = ""
     priority: Annotated[Priority, BeforeValidator(by_name)] = Priority.NORMAL
     output_format: OutputFormat | None = Field(default=None, description="Default: png, or mp4 for videos.")
-    quality: int = Field(default=90, ge=1, le=100, description="For all formats but PNG, which is lossless, and GIF.")
+    quality: int = Field(
+        default=DEFAULT_QUALITY, ge=1, le=100, description="For all formats but PNG and GIF, which have none."
+    )
     webhook_url: str | None = Field(default=None, max_length=2000, description="Called when the job has ended.")
 
     @property

@@ -13,7 +13,7 @@ from api.jobs.tasks import TASKS, meant
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.request import Priority, Task
-from gateway.media.encoding import format_for
+from gateway.media.encoding import format_for, idle_quality
 from jobs.desk.order import Order
 from models.catalogue.checks import at_most
 from models.catalogue.entry import Entry
@@ -46,8 +46,9 @@ async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: di
     form = await job_form(fields, entry, task)
     output_format = format_for(form.task, form.output_format)
     draft = form.draft.model_copy(update={"progress": True})
+    request = await current_gateway().admit(draft, background=True)
     return Order(
-        request=await current_gateway().admit(draft, background=True),
+        request=request.hinted(*idle_quality(output_format, form.quality)),
         output_format=output_format,
         quality=form.quality,
         webhook_url=form.webhook_url,

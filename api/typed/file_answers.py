@@ -50,7 +50,7 @@ async def _file(gateway: Gateway, call: Call[PictureForm]) -> Response:
                 "num_images", f"{form.num_images}, but this endpoint returns only 1; POST /stream returns several"
             )
         file_format = form.file_format
-        admitted = await gateway.admit(form.draft)
+        admitted = (await gateway.admit(form.draft)).hinted(*form.idle_hints)
         measure.model = admitted.model
         result, described = await _only_result(gateway, admitted)
         data = await asyncio.to_thread(encode_result, admitted, result, file_format, form.quality)

@@ -42,7 +42,7 @@ from core.draft import (
 from core.errors import JubakoError
 from core.request import Method, Task
 from gateway.media.decoding import uploaded_field
-from gateway.media.encoding import OutputFormat, format_for
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
 from gateway.media.uploads import in_image_thread
 from settings import settings
 
@@ -56,7 +56,9 @@ class Encoding(ClientFields):
         default=None,
         description="For images png (the default), jpeg or webp; for videos mp4 (the default), webm or gif.",
     )
-    quality: int = Field(default=90, ge=1, le=100, description="For all formats but PNG, which is lossless, and GIF.")
+    quality: int = Field(
+        default=DEFAULT_QUALITY, ge=1, le=100, description="For all formats but PNG and GIF, which have none."
+    )
 
 
 class Form(bentoml.IODescriptor):
@@ -92,6 +94,11 @@ class PictureForm(Form, Encoding, Parameters):
     def file_format(self) -> OutputFormat:
         """The format of the result's files. Raises InvalidRequest for one that does not fit the task."""
         return format_for(self.task, self.output_format)
+
+    @property
+    def idle_hints(self) -> tuple[str, ...]:
+        """Hints about parameters of the files that cannot act. Raises InvalidRequest as `file_format` does."""
+        return idle_quality(self.file_format, self.quality)
 
 
 class Conditioned(ClientFields):

@@ -57,7 +57,7 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
         form = call.form
         measure.task = form.task
         file_format = form.file_format
-        request = await gateway.admit(form.draft)
+        request = (await gateway.admit(form.draft)).hinted(*form.idle_hints)
         measure.model = request.model
         render = partial(_event_text, request=request, file_format=file_format, quality=form.quality)
         async with aclosing(gateway.draw(request)) as events:

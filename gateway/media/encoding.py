@@ -17,11 +17,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
 from core.events import Clip, Picture, Result
+from core.hints import ignored_hint
 from core.request import GenerationRequest, Method, Task
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
 """zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""
+DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 _COMMENT_PREFIX = b"UNICODE\x00"
@@ -58,6 +60,12 @@ def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
             "output_format", f"{wanted} is not a format for {task}; choose one of {', '.join(formats)}"
         )
     return wanted
+
+
+def idle_quality(output_format: OutputFormat, quality: int) -> tuple[str, ...]:
+    """Return a hint about a quality that was chosen for a format that has none."""
+    is_idle = output_format in _WITHOUT_QUALITY and quality != DEFAULT_QUALITY
+    return (ignored_hint("quality", f"{output_format.value} has none"),) if is_idle else ()
 
 
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:

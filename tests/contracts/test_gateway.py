@@ -87,6 +87,13 @@ class TestTextToImage:
         other = http.post("/text_to_image", json={"prompt": "a red apple", "seed": seed + 1})
         assert first.content == second.content != other.content
 
+    def test_what_cannot_act_is_in_the_hint(self, http: httpx.Client) -> None:
+        asked = {**RED_APPLE, "quality": 50, "control_scale": 0.5}
+        expected = "control_scale is ignored: there is no control_image; quality is ignored: png has none"
+        assert http.post("/text_to_image", json=asked).headers["x-jubako-hint"] == expected
+        started, *_ = parse_events([http.post("/stream", json={**asked, "strength": 0.5}).text])
+        assert started.data["hint"] == f"strength is ignored: text-to-image has none; {expected}"
+
     @pytest.mark.parametrize("output_format", ["png", "jpeg", "webp"])
     def test_a_picture_posted_back_as_its_metadata_is_the_same_file(
         self, http: httpx.Client, output_format: str

@@ -117,9 +117,11 @@ class TestPixels:
 
 
 def test_what_cannot_act_is_in_the_hint(http: httpx.Client) -> None:
-    answer = post(http, iterations=5)
+    answer = post(http, iterations=5, steps=4)
     assert answer.status_code == 200, answer.text
-    assert answer.json()["hint"].startswith("iterations is ignored: diffusion has num_inference_steps")
+    unknown, idle, *_ = answer.json()["hint"].split("; ")
+    assert unknown == "unknown fields are ignored: steps"
+    assert idle == "iterations is ignored: diffusion has num_inference_steps"
     assert answer.headers["x-jubako-hint"] == answer.json()["hint"]
 
 

@@ -82,6 +82,17 @@ async def test_flux_schnell_bears_the_name_flux_and_takes_the_documents_guidance
     assert status["hint"] == "guidance_scale is ignored: flux-schnell has no input for guidance"
 
 
+@pytest.mark.parametrize(
+    ("output_format", "hint"),
+    [("png", "quality is ignored: png has none"), (None, "quality is ignored: png has none"), ("webp", None)],
+)
+async def test_a_quality_that_a_format_has_not_is_a_hint(
+    jobs: httpx.AsyncClient, output_format: str | None, hint: str | None
+) -> None:
+    asked = {"prompt": "a lake", "num_inference_steps": 1, "quality": 50, "output_format": output_format}
+    assert (await done(jobs, "/api/flux/t2i", json=asked))["hint"] == hint
+
+
 async def test_a_seeded_repeat_is_pending_first(jobs: httpx.AsyncClient) -> None:
     asked = {"prompt": "a lake", "seed": 77, "num_inference_steps": 2}
     first, again = [await done(jobs, "/api/flux/t2i", json=asked) for _ in range(2)]

@@ -87,6 +87,13 @@ class TestTheDocument:
         assert "Text-to-image microservice" in answer.text
 
 
+def test_what_else_a_client_sends_is_in_the_hint(http: httpx.Client) -> None:
+    assert http.post("/pipeline/run", json={"prompt": "an apple", "width": 64, "steps\n": 4}).json() == STARTED
+    wait_for(lambda: http.get("/pipeline/status").json()["completed"])
+    hints = [http.get(f"/pipeline/{path}").headers["x-jubako-hint"] for path in ("status", "image")]
+    assert hints == ["unknown fields are ignored: steps%0A, width"] * 2
+
+
 @pytest.mark.parametrize(
     ("path", "body", "word"),
     [
