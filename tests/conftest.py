@@ -17,6 +17,7 @@ SHARED_SERVERS = {
         "test_client",
         "test_conditions",
         "test_gateway",
+        "test_image_rules",
         "test_openapi",
         "test_other_sites",
         "test_pipeline_contract",
