@@ -424,7 +424,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"partial_images": 4, "stream": True}, "partial_images"),
     ({"response_format": "url", "stream": True}, "response_format"),
     ({"extra_body": {"num_inference_steps": 1000}}, "num_inference_steps"),
-    ({"extra_body": {"strength": 0.5}}, "strength"),
+    ({"extra_body": {"strength": 1.5}}, "strength"),
     ({"extra_body": {"scheduler": "nothing"}}, "scheduler"),
     ({"extra_body": {"loras": [{"name": "nothing"}]}}, "loras"),
     ({"extra_body": {"loras": "[{"}}, "loras"),
