@@ -198,6 +198,8 @@ class TestGzip:
             (zlib.compress(b"abc"), "is no gzip"),
             (b"", "in the middle"),
         ],
+        # The files have the time in which they were made, and names of tests must not.
+        ids=["text", "a half", "no end", "wrong sum", "zlib", "nothing"],
     )
     async def test_a_broken_one_is_refused(self, body: bytes, says: str) -> None:
         with pytest.raises(Interrupted) as ended:
