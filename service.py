@@ -49,6 +49,7 @@ from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.sockets import remove_dead_sockets
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal, end_with_supervisor
+from processes.time_limit import limit_time
 from runners.remote import remote_runners
 from runners.service import runner_services
 from settings import settings
@@ -76,6 +77,7 @@ trust_proxies(SETTINGS.trusted_proxies)
 end_at_second_signal()
 end_with_supervisor()
 bound_clients()
+limit_time()
 allow_other_models()
 BUILD = bentoml.use_arguments(BuildArguments)
 SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}

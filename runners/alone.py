@@ -9,6 +9,7 @@ from core.logs import show_log
 from processes.http_protocol import bound_gateways
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal, end_with_supervisor
+from processes.time_limit import limit_time
 from runners.service import service_alone
 from settings import settings
 
@@ -19,3 +20,4 @@ show_log()
 end_at_second_signal()
 end_with_supervisor()
 bound_gateways()
+limit_time()
