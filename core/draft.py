@@ -24,7 +24,6 @@ Strength = Annotated[
         ge=0,
         le=1,
         description="How much to change the image: small values keep most of it, 1 replaces it. Default: the model's.",
-        examples=[0.6],
     ),
 ]
 Progress = Annotated[bool, Field(description="Send an event for every denoising step.")]
@@ -37,22 +36,17 @@ ReferenceScale = Annotated[
         ge=0,
         le=2,
         description="How strongly the reference image influences the result. Default: the model's.",
-        examples=[0.6],
     ),
 ]
 ControlType = Annotated[
     str | None,
-    Field(
-        description="What the control image shows, as GET /models names it. Default: the only one.", examples=["canny"]
-    ),
+    Field(description="What the control image shows, as GET /models names it. Default: the only one."),
 ]
 ControlScale = Annotated[
     float | None, Field(ge=0, le=2, description="How strictly to follow the control image. Default: the model's.")
 ]
-NumFrames = Annotated[
-    int | None, Field(ge=1, description="Number of frames of the video. Default: the model's.", examples=[81])
-]
-FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.", examples=[16])]
+NumFrames = Annotated[int | None, Field(ge=1, description="Number of frames of the video. Default: the model's.")]
+FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.")]
 Camera = Annotated[CameraMove | None, Field(description="Camera move, for models trained for it.")]
 InpaintingMethod = Annotated[
     Method,
@@ -60,9 +54,7 @@ InpaintingMethod = Annotated[
         description="How to inpaint: with the denoiser (diffusion), or by optimising latents without it (token-opt)."
     ),
 ]
-Iterations = Annotated[
-    int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.", examples=[150])
-]
+Iterations = Annotated[int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.")]
 FitChoice = Annotated[
     Fit | None,
     Field(
@@ -86,19 +78,18 @@ def _from_json(value: object) -> object:
     if not isinstance(value, str):
         return value
     try:
-        return json.loads(value) if value.lstrip().startswith("[") else [{"name": value}]
+        if value.lstrip().startswith("["):
+            return json.loads(value)
+        return [json.loads(value) if value.lstrip().startswith("{") else {"name": value}]
     except RecursionError as error:
         raise ValueError("is nested too deeply") from error
 
 
 Loras = Annotated[
     tuple[Lora, ...],
+    Field(max_length=8, description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name."),
+    # Last, since what stands before it describes the list, and not what may be written for it.
     BeforeValidator(_from_json),
-    Field(
-        max_length=8,
-        description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name.",
-        examples=[[{"name": "sketch", "scale": 0.8}]],
-    ),
 ]
 
 
@@ -106,26 +97,21 @@ class Parameters(ClientFields):
     """The parameters that every task has; None stands for the model's default."""
 
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
-    negative_prompt: str = Field(default="", description="What to keep out of the image.", examples=["blurry"])
+    negative_prompt: str = Field(default="", description="What to keep out of the image.")
     model: str | None = Field(default=None, description="Catalogue id. Default: the first model served.")
-    width: int | None = Field(
-        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
-    )
-    height: int | None = Field(
-        default=None, ge=1, description="Pixels. Default: the model's, or that of the image.", examples=[128]
-    )
+    width: int | None = Field(default=None, ge=1, description="Pixels. Default: the model's, or that of the image.")
+    height: int | None = Field(default=None, ge=1, description="Pixels. Default: the model's, or that of the image.")
     num_inference_steps: int | None = Field(
-        default=None, ge=1, description="Denoising steps: more take longer and usually look better.", examples=[20]
+        default=None, ge=1, description="Denoising steps: more take longer and usually look better."
     )
     guidance_scale: float | None = Field(
         default=None,
         ge=0,
         description="How closely to follow the prompt; 1 or less means no guidance.",
-        examples=[3.0],
     )
     seed: Seed = None
     num_images: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
-    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.", examples=["euler"])
+    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
     loras: Loras = ()
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
     deadline_s: float | None = Field(

@@ -23,6 +23,7 @@ from settings import settings
 
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_JSON = "application/json"
 _FORM_TYPES = ("multipart/form-data", "application/x-www-form-urlencoded")
 _ONE_OF_SEVERAL = re.compile(r"(\w+)\[(\d{0,4})\]")
 """How clients name several files of one field: `image[]`, or `image[0]` and `image[1]`."""
@@ -42,7 +43,7 @@ async def read_body(request: Request) -> dict[str, Any]:
 async def read_fields(request: Request, files: Collection[str]) -> dict[str, Any]:
     """Return the fields of a body; those named in `files` are lists of bytes. Raises InvalidRequest.
 
-    Of a field that is repeated in a form, the last value counts; of repeated files, all do.
+    Of a field that is repeated in a form, the last value counts; of repeated files and JSON objects, all do.
     """
     return await plain_values(await read_body(request), files)
 
@@ -88,16 +89,33 @@ async def _read_form(request: Request) -> dict[str, Any]:
         form = await request.form(max_part_size=settings().max_upload_bytes)
     except HTTPException as error:
         raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
-    return {name: _form_field([_form_value(value) for value in form.getlist(name)]) for name in form}
+    return {name: _form_field([await _form_value(name, value) for value in form.getlist(name)]) for name in form}
 
 
 def _form_field(values: list[Any]) -> Any:
     present = [value for value in values if not _is_absent(value)]
+    # A list of objects, as clients made from our description send it.
+    if len(present) > 1 and all(isinstance(value, str) and value.startswith("{") for value in present):
+        return f"[{','.join(present)}]"
     return _Repeated(present) if len(present) > 1 else next(iter(present), None)
 
 
-def _form_value(value: str | UploadFile) -> Any:
-    return value if isinstance(value, UploadFile) else _unquoted(value)
+async def _form_value(name: str, value: str | UploadFile) -> Any:
+    if isinstance(value, str):
+        return _unquoted(value)
+    # Pages that try an API out send text like a file, as JSON.
+    return _unquoted(await _text_of(name, value)) if _is_json(value) else value
+
+
+def _is_json(part: UploadFile) -> bool:
+    return (part.content_type or "").partition(";")[0].strip().lower() == _JSON
+
+
+async def _text_of(name: str, part: UploadFile) -> str:
+    try:
+        return (await part.read()).decode()
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(name, "is not text in UTF-8") from error
 
 
 def _listed(value: Any) -> list[Any]:
