@@ -34,6 +34,7 @@ test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-prometheus
 	@tools/need-iproute2
 	@tools/need-nginx
+	@tools/need-chromium
 	@tools/need-clients
 	$(PYTEST) $(PARALLEL) $(ARGS)
 

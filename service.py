@@ -28,7 +28,7 @@ from api.http.files import files_app
 from api.http.front import entrance, front
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
-from api.operations.root import RootStatus
+from api.typed.described import typed_description
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
 from api.typed.storyboard import StoryForm, answer_with_storyboard
@@ -98,7 +98,7 @@ ANSWER_MARGIN_S = 30.0
 )
 @mounted(
     (metrics_app(may_read_gateway(SETTINGS.metrics_key, KEYRING)), "/"),
-    (docs_app(CONTRACTS.documented), "/"),
+    (docs_app(CONTRACTS, typed_description), "/"),
     (files_app(local_folder(SETTINGS.storage_location)), "/"),
     (desk_app, "/"),
     *CONTRACTS.mounts,
@@ -197,7 +197,6 @@ for middleware, options in (
     *entrance(SETTINGS, CONTRACTS),
     (RequestMetrics, {}),
     *front(SETTINGS, KEYRING, LIMITER, CONTRACTS, DRAIN),
-    (RootStatus, {}),
     (UnderPrefix, {"contracts": CONTRACTS}),
 ):
     _served.add_asgi_middleware(middleware, **options)

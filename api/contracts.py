@@ -11,7 +11,7 @@ from api.jobs.answers import job_refusal
 from api.jobs.routes import generator_app, jobs_app
 from api.openai.app import openai_alone, openai_app
 from api.openai.errors import openai_refusal
-from api.operations.status import operations_app
+from api.operations.app import operations_app
 from api.pipeline import pipeline_app, pipeline_refusal
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import storyboard_alone, storyboard_app

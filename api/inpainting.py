@@ -11,18 +11,20 @@ import base64
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from api.describing.bodies import JSON, MULTIPART, described_body
+from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm, error_answer
-from api.http.request_body import JSON, MULTIPART, described_body
+from api.operations.described import Healthy
 from client.dummy import dummy_images
 from core.client_fields import ClientFields, Seed
 from core.draft import Draft, InpaintingMethod, Iterations, Strength
@@ -46,6 +48,30 @@ UNPROCESSABLE = 422
 FIELDS = {"num_images": "num_generations", "image": "input_image", "mask": "mask_image"}
 """The contract's names of fields, by ours."""
 FILES = ("input_image", "mask_image")
+
+
+class InpaintingResult(BaseModel):
+    filename: str
+    content_type: str
+    data: str = Field(description="The file in base64.")
+
+
+class Inpainted(BaseModel):
+    results: list[InpaintingResult]
+    hint: str | None = Field(default=None, description="What the model ignored of the prompt.")
+
+
+class InpaintingMistake(BaseModel):
+    type: str
+    loc: list[str | int]
+    msg: str
+
+
+class InpaintingRefused(BaseModel):
+    """An error, as FastAPI says it: a list for a wrong field, else a text."""
+
+    detail: str | list[InpaintingMistake]
+
 
 router = APIRouter()
 OnEvent = Callable[[Event], None]
@@ -134,7 +160,12 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
         raise InvalidRequest(FIELDS[error.field], error.reason) from error
 
 
-@router.post("/generate-inpainting", openapi_extra=described_body(InpaintingForm.model_json_schema(), MULTIPART, JSON))
+@router.post(
+    "/generate-inpainting",
+    response_model=Inpainted,
+    responses={200: {"headers": header_references(["X-Jubako-Hint"])}, 422: {}},
+    openapi_extra=described_body(InpaintingForm, MULTIPART, JSON, name="Inpainting", task=Task.INPAINT),
+)
 async def generate_inpainting(request: Request) -> JSONResponse:
     """Repaint the white part of the mask; `data` is a PNG in base64."""
     fields = await read_fields(request, FILES)
@@ -146,9 +177,9 @@ async def generate_inpainting(request: Request) -> JSONResponse:
 
 
 @router.get("/health")
-async def health() -> dict[Literal["status"], str]:
+async def health() -> Healthy:
     """Report that the server responds."""
-    return {"status": "healthy"}
+    return Healthy(status="healthy")
 
 
 def inpainting_refusal(error: JubakoError) -> JSONResponse:
@@ -159,7 +190,7 @@ def inpainting_refusal(error: JubakoError) -> JSONResponse:
     return error_answer(error, {"detail": error.message})
 
 
-inpainting_app = contract_app("Inpainting server", router, inpainting_refusal)
+inpainting_app = contract_app("Inpainting server", "inpainting", router, inpainting_refusal, InpaintingRefused)
 
 
 def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:

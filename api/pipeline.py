@@ -8,17 +8,19 @@ device need be selected first.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
+from api.describing.bodies import FILE, JSON, described_body
+from api.describing.headers import header_references
 from api.http.context import current_desk, current_gateway, current_storage
 from api.http.contract_app import contract_app
 from api.http.parsing import read_model
 from api.http.refusals import error_answer
-from api.http.request_body import JSON, described_body
+from api.operations.described import Healthy
 from core.caller import current_caller
 from core.draft import Draft
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
@@ -37,6 +39,8 @@ RUNS = "text2image"
 POLL_S = 0.1
 RETRY_S = 5
 CPU = "cpu"
+
+_HINT: dict[str, Any] = {"headers": header_references(["X-Jubako-Hint"])}
 
 router = APIRouter()
 _start_lock = asyncio.Lock()
@@ -60,7 +64,30 @@ class Prompt(BaseModel):
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
 
 
-@router.post("/pipeline/select-device", openapi_extra=described_body(DeviceChoice.model_json_schema(), JSON))
+class Done(BaseModel):
+    status: Literal["success"]
+    message: str
+
+
+class RunStatus(BaseModel):
+    running: bool
+    completed: bool
+    status: Literal["error"] | None = Field(default=None, description="Of a run that failed; `message` says why.")
+    message: str | None = None
+
+
+class PipelineRefused(BaseModel):
+    """An error."""
+
+    status: Literal["error"]
+    message: str
+
+
+@router.post(
+    "/pipeline/select-device",
+    response_model=Done,
+    openapi_extra=described_body(DeviceChoice, JSON, name="DeviceChoice", device="CPU"),
+)
 async def select_device(request: Request) -> JSONResponse:
     """Move the model to a device; answer once it is ready there."""
     choice = await read_model(request, DeviceChoice)
@@ -73,7 +100,12 @@ async def select_device(request: Request) -> JSONResponse:
     return _success(f"Pipeline prepared on {choice.device}.")
 
 
-@router.post("/pipeline/run", openapi_extra=described_body(Prompt.model_json_schema(), JSON))
+@router.post(
+    "/pipeline/run",
+    response_model=Done,
+    responses={409: {}},
+    openapi_extra=described_body(Prompt, JSON, name="Prompt", prompt="a red apple on a blue background"),
+)
 async def run(request: Request) -> JSONResponse:
     """Start a run with the model's defaults, unless one is in progress."""
     body = await read_model(request, Prompt)
@@ -93,7 +125,7 @@ async def run(request: Request) -> JSONResponse:
     return _success("Pipeline execution started in background.")
 
 
-@router.get("/pipeline/status")
+@router.get("/pipeline/status", response_model=RunStatus, responses={200: _HINT})
 async def status() -> JSONResponse:
     """Report the latest run. One that failed is completed too, since clients poll until it is, and says why."""
     job = await _latest_run()
@@ -105,7 +137,11 @@ async def status() -> JSONResponse:
     return JSONResponse(body, headers=hint_header(job.hint))
 
 
-@router.get("/pipeline/image", response_class=Response, responses={200: {"content": {"image/png": {}}}})
+@router.get(
+    "/pipeline/image",
+    response_class=Response,
+    responses={200: {"content": {"image/png": {"schema": FILE}}, **_HINT}, 409: {}},
+)
 async def image() -> Response:
     """Answer with the latest run's image."""
     job = await _latest_run()
@@ -120,7 +156,7 @@ async def image() -> Response:
     return Response(data, media_type=result.media_type, headers=hint_header(job.hint))
 
 
-@router.get("/health")
+@router.get("/health", response_model=Healthy)
 async def health() -> JSONResponse:
     """Report that the server responds."""
     return JSONResponse({"status": "healthy"})
@@ -136,7 +172,7 @@ def error_body(error: JubakoError) -> dict[str, Any]:
     return {"status": "error", "message": error.message}
 
 
-pipeline_app = contract_app("Text-to-image microservice", router, pipeline_refusal)
+pipeline_app = contract_app("Text-to-image microservice", "pipeline", router, pipeline_refusal, PipelineRefused)
 
 
 async def _prepare(gateway: Gateway, model: str, name: str) -> None:

@@ -46,7 +46,7 @@ def assemble(
             max_prompt_chars=settings.max_prompt_chars,
             max_num_images=settings.max_num_images,
             max_deadline_s=settings.request_timeout_s,
-            snaps_sizes=settings.stands_in if settings.snap_sizes is None else settings.snap_sizes,
+            snaps_sizes=settings.snaps_sizes,
         ),
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
         meter=meter,

@@ -60,6 +60,11 @@ class Settings(
         hide_input_in_errors=True,
     )
 
+    @property
+    def snaps_sizes(self) -> bool:
+        """Whether a size that a model does not generate becomes the nearest one."""
+        return self.stands_in if self.snap_sizes is None else self.snap_sizes
+
 
 def refuse_unknown_variables(names: Iterable[str]) -> None:
     """Raise StartError for variables with our prefix that no setting has."""

@@ -16,7 +16,8 @@ from api.http.addresses import UnderPrefix
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
 from api.http.front import entrance, front
-from api.storyboard.answers import story_refusal
+from api.http.pages import ASSETS
+from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log
 from models.catalogue.served import log_ignored, served_catalogue, story_entry
@@ -56,9 +57,10 @@ async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
         clips.close()
 
 
-app = contract_app("Storyboard generation", router, story_refusal)
+app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 CONTRACTS = ContractTable(other=story_refusal)
 app.include_router(status_router)
+app.router.routes.append(ASSETS)
 app.router.lifespan_context = _models_open
 IN_FRONT = (
     *entrance(SETTINGS, CONTRACTS),

@@ -24,7 +24,7 @@ SHARED_SERVERS = {
         "test_served_files",
         "test_sub_path",
     ),
-    "openai_server": ("test_openai", "test_real_clients"),
+    "openai_server": ("test_openai", "test_pages", "test_real_clients"),
 }
 """By fixture: the files in contracts/ that use it."""
 SLOW_FIRST = ("processes", "contracts", "deploy")

@@ -17,11 +17,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.contract_table import ContractTable
+from api.http.pages import PREFIX
 from core.errors import JubakoError, UnknownAddress, WrongMethod
 from processes.http_protocol import peer_of
 from settings.sections.network import EVERY
 
-_PREFIX = "jubako.prefix"
 _FOLDERS = re.compile(r"(/[A-Za-z0-9._~-]+)+")
 _READS = ("GET", "HEAD")
 
@@ -46,7 +46,7 @@ class Addresses:
         if prefix is None:
             prefix, path = self._public_prefix, self._without_public_prefix(path)
         path = self._without_last_slash(scope, path)
-        await self._app({**scope, "path": path, _PREFIX: prefix}, receive, send)
+        await self._app({**scope, "path": path, PREFIX: prefix}, receive, send)
 
     def _removed_prefix(self, scope: Scope) -> str | None:
         """Return what a trusted proxy says that it has removed from the path, if it says so."""
@@ -82,7 +82,7 @@ class UnderPrefix:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
-        prefix, path = scope.get(_PREFIX, ""), scope["path"]
+        prefix, path = scope.get(PREFIX, ""), scope["path"]
         routed = {**scope, "root_path": prefix, "path": prefix + path}
         replaced = False
 

@@ -6,22 +6,51 @@ It is mounted at the root, beside the others, and again by itself under a prefix
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from api.describing.finishing import finished
+from api.http.pages import page_routes
 from core.errors import InvalidRequest, JubakoError, UnknownAddress, WrongMethod
 from core.version import VERSION
+from settings import settings
 
 Refusal = Callable[[JubakoError], Response]
 """Turns an error into a response of the contract's own shape."""
 
 
-def contract_app(title: str, router: APIRouter, refusal: Refusal) -> FastAPI:
-    """Return a contract's application; `refusal` answers every error, FastAPI's and Starlette's own included."""
-    app = FastAPI(title=title, version=VERSION)
+class ContractApp(FastAPI):
+    """Describes itself completely, errors included, and shows that on pages that need no other server."""
+
+    def __init__(self, title: str, name: str, refused: type[BaseModel]) -> None:
+        super().__init__(
+            title=title,
+            version=VERSION,
+            openapi_url=None,
+            generate_unique_id_function=lambda route: f"{name}_{route.name}",
+        )
+        self._refused = refused
+        self._described: dict[str, Any] | None = None
+        self.router.routes.extend(page_routes(title, self.openapi))
+
+    def openapi(self) -> dict[str, Any]:
+        """Return the description, which is made once."""
+        if self._described is None:
+            self._described = finished(super().openapi(), self._refused, settings())
+        return self._described
+
+
+def contract_app(title: str, name: str, router: APIRouter, refusal: Refusal, refused: type[BaseModel]) -> FastAPI:
+    """Return a contract's application; `refusal` answers every error, FastAPI's and Starlette's own included.
+
+    `name` begins the names of its operations, and `refused` is the body of the errors.
+    """
+    app = ContractApp(title, name, refused)
     app.include_router(router)
     app.add_exception_handler(JubakoError, _handler(refusal))
     app.add_exception_handler(RequestValidationError, _handler(lambda error: refusal(_invalid(error))))

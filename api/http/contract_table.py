@@ -18,8 +18,8 @@ PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/opena
 """Pages of every contract, at the root and under its prefix, that anyone may read."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
 """Open because Kubernetes has no keys. The metrics check a key of their own."""
-OPEN_FOLDERS = ("/files/", "/static_content/")
-"""Results, whose names cannot be guessed and which browsers load without headers; and the images of BentoML's page."""
+OPEN_FOLDERS = ("/files/", "/assets/")
+"""Results, whose names cannot be guessed and which browsers load without headers; and what our pages load."""
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 from starlette.responses import JSONResponse
 
 from core.errors import InvalidRequest, JubakoError, WrongMethod, retry_headers
+
+
+class Mistake(BaseModel):
+    loc: list[str | int] = Field(description="Where it is: the field, and within it.")
+    msg: str
+
+
+class Refused(BaseModel):
+    """An error. `field` and `detail` are there where a field of the request is wrong."""
+
+    error: str = Field(description="What is wrong, for people.")
+    code: str = Field(description="The same for programs: never changes.")
+    field: str | None = Field(default=None, description="The field that is wrong.")
+    detail: list[Mistake] | None = Field(default=None, description="All wrong fields.")
 
 
 class InvalidForm(InvalidRequest):

@@ -14,13 +14,27 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.applications import Starlette
 
+from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
 from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
-from api.http.request_body import JSON, described_body
 from api.http.streams import event_text, pinged, stream
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
+from api.jobs.described import (
+    EVENTS,
+    BatchStatus,
+    JobPage,
+    JobRefused,
+    JobStatus,
+    NoResult,
+    ServerStatus,
+    Submitted,
+    SubmittedBatch,
+    Webhook,
+    WebhookSecret,
+    described_kinds,
+)
 from api.jobs.forms import FILES
 from api.jobs.idempotency import Idempotency, IdempotencyHeader
 from api.jobs.orders import order_of
@@ -36,6 +50,8 @@ from settings import settings
 PING: Mapping[str, Any] = {"event": "ping"}
 MAX_BATCH = 100
 """Requests in one batch."""
+IDEMPOTENT: dict[int | str, dict[str, Any]] = {409: {}, 422: {}}
+"""What an idempotency key may be answered with."""
 
 
 class Batch(BaseModel):
@@ -53,13 +69,13 @@ class Batch(BaseModel):
 router = APIRouter()
 
 
-@router.get("/api/health")
+@router.get("/api/health", response_model=ServerStatus)
 async def health() -> JSONResponse:
     """Report whether the server, Redis and storage respond."""
     return JSONResponse(await server_status())
 
 
-@router.get("/api/jobs")
+@router.get("/api/jobs", response_model=JobPage)
 async def jobs(
     request: Request,
     status: JobState | None = None,
@@ -75,7 +91,7 @@ async def jobs(
     return JSONResponse({"jobs": listed, "next_before": following})
 
 
-@router.get("/api/webhook-secret")
+@router.get("/api/webhook-secret", response_model=WebhookSecret)
 async def webhook_secret() -> JSONResponse:
     """Show what the receivers of your webhooks check signatures with; each key has its own."""
     secret, owner = settings().webhook_secret, current_caller().owner
@@ -86,7 +102,13 @@ async def webhook_secret() -> JSONResponse:
     return JSONResponse({"secret": secret_of(owner, secret)}, headers={"Cache-Control": "no-store"})
 
 
-@router.post("/api/batch", status_code=202, openapi_extra=described_body(Batch.model_json_schema(), JSON))
+@router.post(
+    "/api/batch",
+    status_code=202,
+    response_model=SubmittedBatch,
+    responses=IDEMPOTENT,
+    openapi_extra=described_body(Batch, JSON, name="Batch", requests=[{"task": "t2i", "prompt": "a red apple"}]),
+)
 async def batch(request: Request, idempotency_key: IdempotencyHeader = None) -> JSONResponse:
     """Submit many requests, all or none."""
     submitted_batch = await read_model(request, Batch)
@@ -96,7 +118,7 @@ async def batch(request: Request, idempotency_key: IdempotencyHeader = None) -> 
     return JSONResponse({"session_id": jobs[0].batch_id, "status": "pending", "session_ids": session_ids}, 202)
 
 
-@router.post("/api/{model}/{kind}")
+@router.post("/api/{model}/{kind}", response_model=Submitted, responses=IDEMPOTENT, openapi_extra=described_kinds())
 async def submit(
     request: Request,
     model: str,
@@ -113,7 +135,7 @@ async def submit(
     return JSONResponse(submitted(jobs[0]))
 
 
-@router.get("/api/{session_id}/status")
+@router.get("/api/{session_id}/status", response_model=JobStatus | BatchStatus)
 async def status(request: Request, session_id: str) -> JSONResponse:
     """Report the status of a job or a batch."""
     try:
@@ -125,7 +147,12 @@ async def status(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
-@router.get("/api/{session_id}/result")
+@router.get(
+    "/api/{session_id}/result",
+    status_code=307,
+    response_class=RedirectResponse,
+    responses={307: {"description": "The result is there."}, 409: {"model": NoResult}},
+)
 async def result(request: Request, session_id: str, index: Annotated[int, Query(ge=0)] = 0) -> Response:
     """Redirect to the result; 409 while there is none."""
     answer = await status_of(await current_desk().get(session_id), current_storage(), server_address(request))
@@ -134,13 +161,13 @@ async def result(request: Request, session_id: str, index: Annotated[int, Query(
     return RedirectResponse(answer["results"][index]["url"], 307)
 
 
-@router.get("/api/{session_id}/webhook")
+@router.get("/api/{session_id}/webhook", response_model=Webhook)
 async def webhook(session_id: str) -> JSONResponse:
     """List the attempts to deliver a job's webhook."""
     return JSONResponse(deliveries_of(await current_desk().get(session_id)))
 
 
-@router.delete("/api/{session_id}/result")
+@router.delete("/api/{session_id}/result", response_model=JobStatus | BatchStatus, responses={409: {}})
 async def delete_result(request: Request, session_id: str) -> JSONResponse:
     """Delete the results of a job that has ended, or of all jobs of a batch; answer with the status afterwards."""
     try:
@@ -154,7 +181,7 @@ async def delete_result(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
-@router.delete("/api/{session_id}")
+@router.delete("/api/{session_id}", response_model=JobStatus | BatchStatus)
 async def cancel(request: Request, session_id: str) -> JSONResponse:
     """Cancel a job that has not ended, or all jobs of a batch; answer with the status afterwards."""
     try:
@@ -166,7 +193,7 @@ async def cancel(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
-@router.get("/api/{session_id}/events")
+@router.get("/api/{session_id}/events", response_class=Response, responses={200: {"content": EVENTS}})
 async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, until it ends."""
     # Before the stream begins, so that an unknown job is an ordinary 404.
@@ -234,8 +261,8 @@ async def _open_desk(_: Starlette) -> AsyncIterator[None]:
 desk_app = Starlette(lifespan=_open_desk)
 """Has no routes: it keeps the desk open while the server runs, however often the jobs contract is mounted."""
 
-jobs_app = contract_app("Jobs", router, job_refusal)
-generator_app = contract_app("Image/Video Generation Server", router, job_refusal)
+jobs_app = contract_app("Jobs", "jobs", router, job_refusal, JobRefused)
+generator_app = contract_app("Image/Video Generation Server", "jobs", router, job_refusal, JobRefused)
 """For its prefix, with the addresses that all contracts share at the root."""
 for path in ("/", "/health"):
-    generator_app.add_api_route(path, health)
+    generator_app.add_api_route(path, health, response_model=ServerStatus)

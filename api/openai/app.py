@@ -7,20 +7,22 @@ from typing import Any
 from fastapi import APIRouter, Request, WebSocket
 from fastapi.responses import JSONResponse, Response
 
+from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.context import current_gateway, server_address
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
-from api.http.request_body import JSON, MULTIPART, described_body
 from api.http.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
+from api.openai.described import EDITED, GENERATED, ImagesAnswer, Info, ModelList, ModelObject
 from api.openai.drafting import admit
-from api.openai.errors import openai_refusal
+from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
 from api.openai.streaming import error_text, stream_events
 from api.operations import status
+from api.operations.described import UNHEALTHY, Health
 from core.hints import hint_header
 from core.request import Task
 from core.version import VERSION
@@ -32,31 +34,53 @@ images = APIRouter(prefix="/v1")
 alone = APIRouter()
 
 
-@images.post("/images/generations", openapi_extra=described_body(GenerationForm.model_json_schema(), JSON))
+@images.post(
+    "/images/generations",
+    response_model=ImagesAnswer,
+    responses=GENERATED,
+    openapi_extra=described_body(
+        GenerationForm,
+        JSON,
+        MULTIPART,
+        name="OpenAIGeneration",
+        task=Task.TEXT_TO_IMAGE,
+        prompt="a red apple on a blue background",
+    ),
+)
 async def generations(request: Request) -> Response:
     """Generate images from a prompt."""
     return await _answer(request, GenerationForm)
 
 
-@images.post("/images/edits", openapi_extra=described_body(EditForm.model_json_schema(), MULTIPART, JSON))
+@images.post(
+    "/images/edits",
+    response_model=ImagesAnswer,
+    responses=EDITED,
+    openapi_extra=described_body(EditForm, MULTIPART, JSON, name="OpenAIEdit", task=Task.EDIT),
+)
 async def edits(request: Request) -> Response:
     """Edit images by a prompt; with a mask, only where it is transparent."""
     return await _answer(request, EditForm)
 
 
-@images.post("/images/variations", openapi_extra=described_body(VariationForm.model_json_schema(), MULTIPART, JSON))
+@images.post(
+    "/images/variations",
+    response_model=ImagesAnswer,
+    responses=EDITED,
+    openapi_extra=described_body(VariationForm, MULTIPART, JSON, name="OpenAIVariation", task=Task.IMAGE_TO_IMAGE),
+)
 async def variations(request: Request) -> Response:
     """Generate variations of an image."""
     return await _answer(request, VariationForm)
 
 
-@images.get("/models")
+@images.get("/models", response_model=ModelList)
 async def models() -> JSONResponse:
     """List the models served, the default first, with what each can do."""
     return JSONResponse(model_list(current_gateway().catalogue))
 
 
-@images.get("/models/{model:path}")
+@images.get("/models/{model:path}", response_model=ModelObject)
 async def model(model: str) -> JSONResponse:
     """Describe one model, by its id, an alias or its repository on the Hugging Face Hub."""
     return JSONResponse(model_object(current_gateway().catalogue, model))
@@ -68,13 +92,13 @@ async def stream(websocket: WebSocket) -> None:
     await socket.serve(websocket)
 
 
-@alone.get("/health")
+@alone.get("/health", response_model=Health, responses=UNHEALTHY)
 async def health(request: Request) -> Response:
     """Report the state of the models."""
     return await status.health(request)
 
 
-@alone.get("/")
+@alone.get("/", response_model=Info)
 async def info() -> JSONResponse:
     """List the routes, and whether the default model supports each."""
     tasks = current_gateway().catalogue.default.tasks
@@ -88,9 +112,9 @@ async def info() -> JSONResponse:
 
 
 alone.include_router(images)
-openai_app = contract_app(TITLE, images, openai_refusal)
+openai_app = contract_app(TITLE, "openai", images, openai_refusal, OpenAIRefused)
 """At the root, beside the other contracts."""
-openai_alone = contract_app(TITLE, alone, openai_refusal)
+openai_alone = contract_app(TITLE, "openai", alone, openai_refusal, OpenAIRefused)
 """Under its prefix, with the addresses that all contracts share at the root."""
 
 

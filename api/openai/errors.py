@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 from api.http.refusals import InvalidForm, error_answer
 from core.errors import InvalidRequest, JubakoError, UnknownModel
@@ -31,6 +31,20 @@ _CODES = {
 }
 """OpenAI's codes, where they differ from ours."""
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+
+
+class OpenAIError(BaseModel):
+    message: str
+    type: str = Field(description="invalid_request_error, authentication_error, rate_limit_error, server_error, ...")
+    param: str | None = Field(description="The field that is wrong.")
+    code: str | None
+    capabilities: list[str] | None = Field(default=None, description="What the model can do, where it cannot do this.")
+
+
+class OpenAIRefused(BaseModel):
+    """An error, as OpenAI's clients know it."""
+
+    error: OpenAIError
 
 
 class WrongField(InvalidRequest):

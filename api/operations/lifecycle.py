@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
 
+from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
-from api.http.refusals import InvalidForm, refusal
-from core.errors import Forbidden, JubakoError
+from api.http.refusals import InvalidForm
+from core.errors import Forbidden
 from gateway.gateway import Gateway
-from runners.state import ModelState
+from runners.state import ModelState, RunnerState
 from settings.sections.models import DEVICE_PATTERN
 
 
@@ -24,50 +24,52 @@ class Options(BaseModel):
 
 
 class LoadOptions(Options):
-    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = None
-    """Where to load it; None is where it was last."""
+    device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = Field(
+        default=None, description="Where to load it, such as cpu or cuda:1. Default: where it was last."
+    )
 
 
 class UnloadOptions(Options):
-    force: bool = False
-    """Cancel running requests instead of waiting for them."""
+    force: bool = Field(default=False, description="Cancel running requests instead of waiting for them.")
 
 
-async def load(request: Request) -> Response:
+router = APIRouter()
+Model = Annotated[str, Path(alias="id", description="An id of GET /models, or an alias.")]
+
+
+@router.post(
+    "/models/{id}/load",
+    response_model=RunnerState,
+    responses={202: {"model": RunnerState, "description": "It is being loaded."}},
+    openapi_extra=described_body(LoadOptions, JSON, name="Load", required=False),
+)
+async def load(request: Request, model: Model) -> Response:
     """Begin to load a model; answer 202 with its state, or 200 when it is ready. New requests wait for it."""
-    try:
-        gateway, model = _managed(request)
-        device = _read(LoadOptions, await request.body()).device
-        state = await gateway.residency.load(model, device)
-    except JubakoError as error:
-        return refusal(error)
+    gateway = _managed()
+    device = _read(LoadOptions, await request.body()).device
+    state = await gateway.residency.load(gateway.catalogue.get(model).id, device)
     return JSONResponse(state.as_json(), 200 if state.state is ModelState.READY else 202)
 
 
-async def unload(request: Request) -> Response:
+@router.post(
+    "/models/{id}/unload",
+    response_model=RunnerState,
+    openapi_extra=described_body(UnloadOptions, JSON, name="Unload", required=False),
+)
+async def unload(request: Request, model: Model) -> Response:
     """Free a model once its running requests are done, then answer with its state."""
-    try:
-        gateway, model = _managed(request)
-        force = _read(UnloadOptions, await request.body()).force
-        state = await gateway.runners[model].unload(force)
-    except JubakoError as error:
-        return refusal(error)
+    gateway = _managed()
+    force = _read(UnloadOptions, await request.body()).force
+    state = await gateway.runners[gateway.catalogue.get(model).id].unload(force)
     return JSONResponse(state.as_json())
 
 
-lifecycle_routes = [
-    Route("/models/{id}/load", load, methods=["POST"]),
-    Route("/models/{id}/unload", unload, methods=["POST"]),
-]
-
-
-def _managed(request: Request) -> tuple[Gateway, str]:
-    """Return the gateway and the model's id. Raises Forbidden or UnknownModel."""
+def _managed() -> Gateway:
+    """Return the gateway. Raises Forbidden where clients must not load models."""
     gateway = current_gateway()
     if not gateway.managed:
         raise Forbidden("this server does not let clients load and unload models (JUBAKO_MANAGE)")
-    model: str = request.path_params["id"]
-    return gateway, gateway.catalogue.get(model).id
+    return gateway
 
 
 def _read(kind: type[Any], body: bytes) -> Any:

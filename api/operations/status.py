@@ -6,13 +6,11 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
 
 from api.http.context import current_gateway, current_maker, current_storage, running_desk
-from api.operations.lifecycle import lifecycle_routes
+from api.operations.described import UNHEALTHY, Health, Models
 from core.version import VERSION
 from core.wording import without_folders
 from models.catalogue.capabilities import capabilities
@@ -21,7 +19,10 @@ from runners.state import ModelState
 from settings import settings
 from storyboard.maker import Maker
 
+router = APIRouter()
 
+
+@router.get("/health", response_model=Health, responses=UNHEALTHY)
 async def health(request: Request) -> JSONResponse:
     """Answer 200 when at least one model can generate, or would be loaded for a request; else 503."""
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
@@ -39,7 +40,8 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse(body, 200 if any(state.serves for state in states) else 503)
 
 
-async def models(_: Request) -> JSONResponse:
+@router.get("/models", response_model=Models)
+async def models() -> JSONResponse:
     """List the models served, the default first: what each can do, and whether it is loaded."""
     gateway = current_gateway()
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
@@ -71,6 +73,3 @@ def story_status(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, An
         "lora_path": None if path is None else without_folders(str(path)),
         "ref_guided_available": entry.ip_adapter is not None,
     }
-
-
-operations_app = Starlette(routes=[Route("/health", health), Route("/models", models), *lifecycle_routes])

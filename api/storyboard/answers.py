@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 
+from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from api.http.refusals import error_answer
@@ -37,6 +38,15 @@ _FAILURES = (GenerationFailed, OutOfMemory, NonFinite, DeadlineExceeded, LoadFai
 """Errors that the document calls `Generation failed`."""
 _FILES = {Shape.SHEET: sheet_file, Shape.ZIP: zipped, Shape.PDF: pdf}
 _NAMES = {Shape.SHEET: "storyboard.png", Shape.ZIP: "storyboard.zip", Shape.PDF: "storyboard.pdf"}
+
+
+class StoryRefused(BaseModel):
+    """An error. `field` is there where a field of the request is wrong."""
+
+    detail: str = Field(description="What is wrong, for people.")
+    code: str = Field(description="The same for programs: never changes.")
+    field: str | None = Field(default=None, description="The field that is wrong.")
+    reason: str | None = Field(default=None, description="Why no storyboard can be generated here.")
 
 
 def story_refusal(error: JubakoError) -> JSONResponse:

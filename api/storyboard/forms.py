@@ -7,11 +7,9 @@ from typing import Any, TypeVar
 
 from PIL import Image
 from pydantic import ValidationError
-from pydantic.json_schema import GenerateJsonSchema
 from starlette.requests import Request
 
 from api.http.parsing import read_fields
-from api.http.request_body import JSON, MULTIPART, described_body
 from core.errors import InvalidRequest
 from core.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
@@ -110,16 +108,3 @@ def _shape(named: object, accept: str) -> Shape:
             raise InvalidRequest("format", f"{named!r} is not one of {', '.join(Shape)}") from error
     accepted = [part.split(";")[0].strip().lower() for part in accept.split(",")]
     return next((shape for media_type in accepted for shape in Shape if shape.media_type == media_type), Shape.JSON)
-
-
-class _Schema(GenerateJsonSchema):
-    def handle_invalid_for_json_schema(self, schema: Any, error_info: str) -> dict[str, Any]:  # noqa: ARG002  # an override
-        """Describe images, which pydantic does not know."""
-        return {"type": "string", "contentEncoding": "base64"}
-
-
-def request_body() -> dict[str, Any]:
-    """Return how OpenAPI describes a story."""
-    schema = Story.model_json_schema(schema_generator=_Schema)
-    schema["properties"]["format"] = {"type": "string", "enum": list(Shape), "description": "Default: json."}
-    return described_body(schema, JSON, MULTIPART)

@@ -11,25 +11,34 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from api.describing.bodies import FILE
+from api.describing.headers import header_references
 from api.http.context import current_maker
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.streams import started_stream
 from api.operations.status import story_status
-from api.storyboard.answers import answer, error_text, story_refusal, stream_events
-from api.storyboard.forms import Shape, read_story, request_body
+from api.storyboard.answers import StoryRefused, answer, error_text, story_refusal, stream_events
+from api.storyboard.described import EVENTS, STORY, StoryHealth
+from api.storyboard.forms import Shape, read_story
 from models.catalogue.served import story_entry
 from storyboard.files.answer import StoryboardAnswer
 
 _SHAPES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {shape.media_type: {} for shape in Shape if shape is not Shape.JSON}}
+    200: {
+        "content": {
+            **EVENTS,
+            **{shape.media_type: {"schema": FILE} for shape in (Shape.SHEET, Shape.ZIP, Shape.PDF)},
+        },
+        "headers": header_references(["X-Jubako-Frames", "X-Jubako-Error", "X-Jubako-Hint"]),
+    }
 }
 
 router = APIRouter()
 status_router = APIRouter()
 
 
-@router.post("/generate", response_model=StoryboardAnswer, responses=_SHAPES, openapi_extra=request_body())
+@router.post("/generate", response_model=StoryboardAnswer, responses=_SHAPES, openapi_extra=STORY)
 async def generate(
     request: Request,
     shape: Annotated[
@@ -44,8 +53,8 @@ async def generate(
     return await unless_disconnected(request, answer(maker, story, wanted))
 
 
-@status_router.get("/")
-@status_router.get("/health")
+@status_router.get("/", response_model=StoryHealth)
+@status_router.get("/health", response_model=StoryHealth)
 async def health(request: Request) -> JSONResponse:
     """Report whether storyboards can be generated, and with which model."""
     maker = current_maker(request)
@@ -54,7 +63,7 @@ async def health(request: Request) -> JSONResponse:
     return JSONResponse({"status": "running", **story_status(maker, {entry.id: state.state}), "model": entry.id})
 
 
-storyboard_app = contract_app("Storyboard generation", router, story_refusal)
-storyboard_alone = contract_app("Storyboard generation", router, story_refusal)
+storyboard_app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
+storyboard_alone = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 """For its prefix, with the addresses that all contracts share at the root."""
 storyboard_alone.include_router(status_router)

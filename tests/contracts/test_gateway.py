@@ -524,8 +524,7 @@ class TestStatus:
         assert http.get(path).status_code == 200
 
     def test_parameters_are_described_to_readers_of_the_schema(self, http: httpx.Client) -> None:
-        schemas = http.get("/docs.json").json()["paths"]["/text_to_image"]["post"]["requestBody"]["content"]
-        fields = schemas["multipart/form-data"]["schema"]["properties"]
+        fields = http.get("/docs.json").json()["components"]["schemas"]["TextToImageForm"]["properties"]
         assert [name for name, field in fields.items() if not field.get("description")] == []
         assert json.dumps(fields["prompt"]["examples"]) == '["a red apple on a blue background"]'
 

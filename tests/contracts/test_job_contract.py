@@ -150,7 +150,7 @@ class TestTheDocument:
         paths = http.get("/openapi.json").json()["paths"]
         assert {
             "/v1/images/generations",
-            "/api/{model}/{kind}",
+            "/api/{model}/t2i",
             "/pipeline/run",
             "/generate-inpainting",
         } <= paths.keys()

@@ -59,6 +59,15 @@ def javascript(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dic
     return _seen_by(command, JAVASCRIPT / "package.json", JAVASCRIPT / "node_modules/package.json")
 
 
+@pytest.fixture(scope="module")
+def generated(
+    openai_server: Replica, pictures: tuple[Path, Path, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/generated.py", openai_server.url, pictures[0]]
+    command.append(tmp_path_factory.mktemp("generated"))
+    return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
 def opened(data: str) -> Image.Image:
     """Open an image that a client has: base64, or its address."""
     file = WEB.get(data).raise_for_status().content if data.startswith("http") else base64.b64decode(data)
@@ -187,3 +196,19 @@ class TestBentoML:
             assert parse_events([text async for text in client.stream(**apple)])[-1].name == "done"
             story: Any = await client.storyboard(prompt=STORY, model="tiny", num_inference_steps=1)
             assert len(story["frames"]) == 6
+
+
+class TestAClientMadeFromOurDescription:
+    """By openapi-python-client, which must understand all of it."""
+
+    def test_it_draws(self, generated: dict[str, Any]) -> None:
+        for image, seed in (generated["drawn"], generated["changed"]):
+            assert drawn(image)["seed"] == int(seed) == 7
+        assert drawn(generated["drawn"][0])["task"] == "text-to-image"
+        assert drawn(generated["changed"][0])["strength"] == 0.5
+        assert drawn(generated["openai"])["seed"] == 7
+
+    def test_it_reads_what_is_answered(self, generated: dict[str, Any]) -> None:
+        assert generated["refused"] == ["invalid_request", "width"]
+        assert generated["job"] == "pending"
+        assert generated["models"] == list(MODELS)

@@ -20,7 +20,7 @@ from api.http.contract_table import Contract, ContractTable
 from api.http.docs import docs_app
 from api.http.head import HeadLikeGet
 from api.http.request_ids import RequestIds
-from api.openai.errors import openai_refusal
+from api.openai.errors import OpenAIRefused, openai_refusal
 from processes.closing_stream import ClosingResponse
 
 PROXY, STRANGER = "127.0.0.1", "192.0.2.1"
@@ -58,13 +58,13 @@ async def events() -> Response:
     return ClosingResponse(endless(), "text/event-stream")
 
 
-CONTRACT = contract_app("Test", router, openai_refusal)
+CONTRACT = contract_app("Test", "test", router, openai_refusal, OpenAIRefused)
 TABLE = ContractTable(Contract("Test", CONTRACT, openai_refusal, paths=("/v1",), prefix="/openai"))
 
 
 def client(peer: str = PROXY, public_url: str | None = None) -> TestClient:
     """The middleware as a server has it, in front of the same contract at the root and under a prefix."""
-    routes = [Mount("/openai", CONTRACT), Mount("/docs", docs_app([CONTRACT])), Mount("", CONTRACT)]
+    routes = [Mount("/openai", CONTRACT), Mount("/docs", docs_app(TABLE, CONTRACT.openapi)), Mount("", CONTRACT)]
     app: ASGIApp = UnderPrefix(Starlette(routes=routes), TABLE)
     app = Addresses(HeadLikeGet(app), TABLE, public_url, trusted_proxies=["127.0.0.0/8"])
 
@@ -120,7 +120,7 @@ class TestPrefix:
     def test_redirects_and_pages_keep_it(self) -> None:
         assert client().get("/v1/away", headers=PREFIXED).headers["location"].endswith("/pictures/v1/models/x")
         assert client().get("/openai", headers=PREFIXED).headers["location"].endswith("/pictures/openai/")
-        assert "'/pictures/openai/openapi.json'" in client().get("/openai/docs", headers=PREFIXED).text
+        assert 'data-description="/pictures/openai/openapi.json"' in client().get("/openai/docs", headers=PREFIXED).text
         servers = client().get("/openai/openapi.json", headers=PREFIXED).json()["servers"]
         assert servers == [{"url": "/pictures/openai"}]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -48,7 +47,7 @@ APP = Starlette(
 )
 
 
-def sent(*parts: tuple[str, Any], to: str = "/fields") -> httpx.Response:
+def sent(*parts: tuple[str, Any], to: str = "/fields") -> Any:
     return TestClient(APP).post(to, files=list(parts))
 
 

@@ -30,6 +30,7 @@ NOTES: Mapping[str, str] = {
     "(GPL-2.0-or-later)**, LAME, GnuTLS and GMP (LGPL). Distributing an image distributes those too, and so under the "
     "GPL; running one does not. PyAV builds from source against an FFmpeg without them.",
     "certifi": f"Mozilla's list of certificates. {UNCHANGED}",
+    "fastapi-offline": "Carries Swagger UI (Apache-2.0) and ReDoc (MIT), which the pages load; its code is not used.",
     "numpy": "The wheel carries OpenBLAS (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) and "
     "libquadmath (LGPL-2.1-or-later).",
     "pathspec": UNCHANGED,

@@ -1,0 +1,1 @@
+"""How the server's OpenAPI description is made: bodies, errors, headers, and what this server's models allow."""

@@ -1,0 +1,50 @@
+"""`/docs`, `/redoc` and `/openapi.json` of one application, with nothing that another server would have to send."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from api.pages.assets import ADDRESS, Assets
+from api.pages.documentation import redoc_page, swagger_page
+
+PREFIX = "jubako.prefix"
+"""In a request's scope: the path under which a proxy shows the server (`api.http.addresses`)."""
+DESCRIPTION = "/openapi.json"
+ASSETS = Mount(ADDRESS, Assets())
+"""What all pages of a server share, at its root."""
+
+
+def page_routes(title: str, describe: Callable[[], dict[str, Any]], *more: str) -> list[Route]:
+    """Return the routes of an application's pages; `describe` builds its description, and `more` have it too."""
+
+    async def description(request: Request) -> JSONResponse:
+        # The first time, this takes a while.
+        described = await asyncio.to_thread(describe)
+        return JSONResponse({**described, "servers": [{"url": _root(request) or "/"}]})
+
+    async def swagger(request: Request) -> Response:
+        return swagger_page(title, shown_prefix(request), _root(request))
+
+    async def redoc(request: Request) -> Response:
+        return redoc_page(title, shown_prefix(request), _root(request))
+
+    described = [Route(path, description) for path in (DESCRIPTION, *more)]
+    return [*described, Route("/docs", swagger), Route("/redoc", redoc)]
+
+
+def shown_prefix(request: Request) -> str:
+    """Return the path under which a proxy shows the server; mostly none."""
+    prefix: str = request.scope.get(PREFIX, "")
+    return prefix
+
+
+def _root(request: Request) -> str:
+    """Return the same for the application, which may itself be mounted under a prefix."""
+    root: str = request.scope["root_path"]
+    return root

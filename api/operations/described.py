@@ -1,0 +1,65 @@
+"""The answers of the operations, as OpenAPI describes them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from runners.state import ModelState, RunnerState
+
+
+class Answer(BaseModel):
+    model_config = ConfigDict(protected_namespaces=())
+
+
+class Health(Answer):
+    status: Literal["healthy", "loading", "degraded"]
+    version: str
+    models: list[RunnerState]
+    model_loaded: bool = Field(description="Whether the model of stories is in memory.")
+    lora_path: str | None
+    ref_guided_available: bool
+
+
+class Healthy(Answer):
+    status: Literal["healthy"]
+
+
+class Iterations(Answer):
+    iterations: int
+    max_iterations: int
+
+
+class Capabilities(Answer):
+    """What a model can do, and how far requests may go."""
+
+    id: str
+    title: str
+    family: str
+    licence: str
+    gated: bool
+    memory_gib: float
+    tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults` and `limits`.")
+    schedulers: list[str]
+    negative_prompt: bool
+    loras: dict[str, str] = Field(description="Their names, and what they do.")
+    lora_triggers: dict[str, str]
+    controlnets: list[str]
+    controlled_tasks: list[str]
+    ip_adapter: bool
+    token_opt: Iterations | None
+    camera: list[str]
+    vocabulary: list[str] | None = Field(description="All words that the model knows; null if it knows any.")
+
+
+class ServedModel(Capabilities):
+    state: ModelState
+
+
+class Models(Answer):
+    models: list[ServedModel]
+
+
+UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
+"""What health answers while no model can generate."""

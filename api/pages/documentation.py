@@ -1,0 +1,17 @@
+"""Swagger UI, to try out every operation, and ReDoc, to read."""
+
+from __future__ import annotations
+
+from starlette.responses import HTMLResponse
+
+from api.pages.html import page
+
+
+def swagger_page(title: str, prefix: str, root: str) -> HTMLResponse:
+    """Return the page; the server's own pages are under `prefix`, and those of the application under `root`."""
+    return page("documentation", title=title, prefix=prefix, root=root, viewer="swagger", bundle="swagger-ui-bundle.js")
+
+
+def redoc_page(title: str, prefix: str, root: str) -> HTMLResponse:
+    """Return the page, as `swagger_page` does."""
+    return page("documentation", title=title, prefix=prefix, root=root, viewer="redoc", bundle="redoc.standalone.js")

@@ -1,0 +1,44 @@
+"""HTML that may load nothing from elsewhere."""
+
+from __future__ import annotations
+
+from functools import cache
+from html import escape
+from pathlib import Path
+from string import Template
+
+from starlette.responses import HTMLResponse
+
+POLICY = "; ".join(
+    (
+        "default-src 'self'",
+        # Swagger UI shows what APIs answer as blobs, and ReDoc searches in a worker that is one.
+        "img-src 'self' data: blob:",
+        "media-src 'self' blob:",
+        "worker-src 'self' blob:",
+        # Both write styles into their elements.
+        "style-src 'self' 'unsafe-inline'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "object-src 'none'",
+    )
+)
+"""Browsers refuse whatever else a page asks for."""
+_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    # At `/`, programs are answered in JSON.
+    "Vary": "Accept",
+}
+
+
+def page(name: str, **texts: str) -> HTMLResponse:
+    """Return the page of a template; `texts` are escaped, except those whose names end in `_html`."""
+    shown = {key: text if key.endswith("_html") else escape(text) for key, text in texts.items()}
+    return HTMLResponse(_template(name).substitute(shown), headers=_HEADERS)
+
+
+@cache
+def _template(name: str) -> Template:
+    return Template((Path(__file__).parent / f"{name}.html").read_text(encoding="utf-8"))

@@ -1,0 +1,54 @@
+"""A real browser: Debian's Chromium, which tools/need-chromium installs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+
+CHROMIUM = shutil.which("chromium")
+LOCAL = ("data:", "blob:")
+"""Addresses of what a page has made itself."""
+
+
+@dataclass
+class Browsed:
+    """A page, and what went wrong on it: errors of its scripts, and requests to other servers than `server`."""
+
+    page: Page
+    server: str
+    elsewhere: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def watch(self) -> None:
+        self.page.on("request", self._requested)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._said)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
+
+    def _requested(self, request: Request) -> None:
+        if not request.url.startswith((self.server, *LOCAL)):
+            self.elsewhere.append(request.url)
+
+
+@contextmanager
+def browsing(server: str) -> Iterator[Browsed]:
+    """Open an empty page that must reach nothing but `server`."""
+    with sync_playwright() as playwright:
+        # Chromium's own sandbox does not work for root in a container.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        # A machine without internet, also where there is one.
+        page.context.route(lambda url: not url.startswith((server, *LOCAL)), lambda route: route.abort())
+        browsed = Browsed(page, server)
+        browsed.watch()
+        try:
+            yield browsed
+        finally:
+            browser.close()
