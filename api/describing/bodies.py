@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,7 @@ def described_body(
 def _media(schema: Mapping[str, Any], media_type: str, name: str, example: Mapping[str, Any]) -> dict[str, Any]:
     as_form = media_type == MULTIPART
     definitions = schema.get("$defs", {})
-    fields = {field: _untitled(part) for field, part in schema["properties"].items()}
+    fields = {field: _without_default(_untitled(part)) for field, part in schema["properties"].items()}
     if as_form:
         fields = {field: _form_field(part, definitions) for field, part in fields.items()}
     properties = {field: _with_files(part, FILE if as_form else _BASE64) for field, part in fields.items()}
@@ -58,18 +59,29 @@ def _untitled(field: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in field.items() if name != "title"}
 
 
+def _without_default(field: dict[str, Any]) -> dict[str, Any]:
+    """Tell a default by example and in words: openapi-typescript, for one, demands fields that have one."""
+    if "default" not in field:
+        return field
+    field = {"example": field.pop("default"), **field}
+    if field["example"] in (None, "", []) or "efault" in field.get("description", ""):
+        return field
+    shown = json.dumps(field["example"])
+    return {**field, "description": f"{field.get('description', '')} Default: {shown}.".strip()}
+
+
 def _form_field(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
     """Describe a field that may be null by types and values of its own: pages offer none for a choice of schemas."""
     if "anyOf" not in field:
         return dict(field)
     (known,) = (each for each in field["anyOf"] if each != _NULL)
     known = _untitled(definitions[known["$ref"].rpartition("/")[2]] if "$ref" in known else known)
-    others = {name: value for name, value in field.items() if name not in ("anyOf", "default")}
+    others = {name: value for name, value in field.items() if name != "anyOf"}
     if _is_file(known):
-        return {**known, **others}
+        return {**known, **{name: value for name, value in others.items() if name != "example"}}
     if "enum" in known:
         known["enum"] = [*known["enum"], None]
-    return {**known, "type": [known["type"], "null"], **others, "default": field.get("default")}
+    return {"example": None, **known, "type": [known["type"], "null"], **others}
 
 
 def _is_file(part: Mapping[str, Any]) -> bool:

@@ -49,7 +49,6 @@ class Served:
 def _exemplify(media_type: str, media: dict[str, Any], field: dict[str, Any], model: str) -> None:
     """Let whoever tries it out ask for this model."""
     if media_type == MULTIPART:
-        field.pop("default", None)
         field["example"] = model
     elif "example" in media:
         media["example"]["model"] = model

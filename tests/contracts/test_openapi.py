@@ -116,7 +116,7 @@ def _is(part: dict[str, Any], kind: str) -> bool:
 def test_the_models_served_set_the_bounds(bodies: dict[str, dict[str, Any]]) -> None:
     form = bodies["TextToImageForm"]["properties"]
     assert (form["width"]["maximum"], form["num_inference_steps"]["maximum"]) == (128, 900)
-    assert form["width"]["default"] is None
+    assert form["width"]["example"] is None
     assert bodies["TextToVideoForm"]["properties"]["model"]["example"] == "tiny-video"
 
 
@@ -164,3 +164,9 @@ def test_headers_and_events_are_described(operations: list[Operation], described
 
 def test_nothing_of_its_making_is_left(described: dict[str, Any]) -> None:
     assert [mark for mark in ("x-task", "x-variants", "HTTPValidationError", "#/$defs") if mark in str(described)] == []
+
+
+def test_no_field_has_a_default_for_which_makers_of_clients_would_demand_it(bodies: dict[str, dict[str, Any]]) -> None:
+    fields = [(name, field, part) for name, body in bodies.items() for field, part in body["properties"].items()]
+    assert [(name, field) for name, field, part in fields if "default" in part] == []
+    assert bodies["TextToImageRequest"]["properties"]["quality"]["description"].endswith("Default: 90.")
