@@ -307,7 +307,7 @@ class TestRefusals:
             ({"num_inference_steps": 0}, "num_inference_steps", "greater than or equal to 1, got 0"),
             ({"num_inference_steps": 5000}, "num_inference_steps", "between 1 and 900"),
             ({"scheduler": "magic"}, "scheduler", "'magic'"),
-            ({"seed": -1}, "seed", "got -1"),
+            ({"seed": -2}, "seed", "got -2"),
             ({"num_images": 2}, "num_images", "/stream"),
             ({"output_format": "bmp"}, "output_format", "'bmp'"),
             ({"quality": 101}, "quality", "got 101"),

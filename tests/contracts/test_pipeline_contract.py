@@ -101,7 +101,7 @@ def test_what_else_a_client_sends_is_in_the_hint(http: httpx.Client) -> None:
         ("select-device", b'{"device": 1}', "device: "),
         ("run", b"{}", "prompt: "),
         ("run", b'{"prompt": " "}', "prompt: "),
-        ("run", b'{"prompt": "' + 3000 * b"a" + b'"}', "prompt: "),
+        ("run", b'{"prompt": "' + 33_000 * b"a" + b'"}', "prompt: "),
         ("run", b'{"prompt"', "JSON"),
     ],
 )
