@@ -8,6 +8,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests.support.descriptions import shortened_description
+
 SETTINGS = """
 [checks.not_a_server_error]
 # Too much at once, and a deadline that a request sets itself.
@@ -23,11 +25,12 @@ def schemathesis_of(url: str, seed: int, count: int) -> tuple[int, list[str]]:
     with tempfile.TemporaryDirectory() as folder:
         settings = Path(folder) / "schemathesis.toml"
         settings.write_text(SETTINGS)
+        description = shortened_description(url, Path(folder))
         options = ["--url", url, "--checks", "not_a_server_error", "--phases", "coverage,fuzzing", "--no-color"]
         options += ["--request-timeout", "60", "--seed", str(seed)]
         options += ["--max-examples", str(max(1, count // OPERATIONS))]
         program = Path(sys.executable).with_name("schemathesis")
-        command = [str(program), "--config-file", str(settings), "run", f"{url}/openapi.json", *options]
+        command = [str(program), "--config-file", str(settings), "run", str(description), *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIME_LIMIT_S, check=False)
     found = re.search(r"(\d+) generated", done.stdout)
     faults = [] if done.returncode == 0 else [done.stdout[-4000:] + done.stderr[-2000:]]
