@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, Field, create_model
 
+from api.describing.answer import Answer
 from api.describing.bodies import JSON, MULTIPART, described_body
 from api.describing.events import described_events
 from api.describing.finishing import VARIANTS
@@ -36,10 +37,6 @@ _NEEDED = {
     Task.EDIT: {"images"},
     Task.IMAGE_TO_VIDEO: {"image"},
 }
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
 
 
 class ServerStatus(Answer):

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from api.describing.answer import Answer
 from api.describing.events import described_events
 from api.describing.headers import header_references
 from api.openai.errors import OpenAIRefused
 from api.operations.described import Capabilities
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
 
 
 class Tokens(Answer):

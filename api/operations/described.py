@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from api.describing.answer import Answer
 from runners.state import ModelState, RunnerState
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
 
 
 class Health(Answer):

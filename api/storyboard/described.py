@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import Field, create_model
 
+from api.describing.answer import Answer
 from api.describing.bodies import JSON, MULTIPART, described_body
 from api.describing.events import described_events
 from api.storyboard.answers import StoryRefused
@@ -15,10 +16,6 @@ from storyboard.files.answer import FrameAnswer, StoryboardAnswer
 from storyboard.story import Story
 
 EXAMPLE: dict[str, Any] = {"prompt": "A little fox looks for its friends in the forest", "seed": 42}
-
-
-class Answer(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
 
 
 class StoryHealth(Answer):

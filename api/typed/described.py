@@ -7,8 +7,9 @@ from typing import Any, Literal, cast
 
 from _bentoml_sdk.method import APIMethod
 from bentoml import get_current_service
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from api.describing.answer import Answer
 from api.describing.bodies import FILE, JSON, MULTIPART, REF, described_body
 from api.describing.events import described_events
 from api.describing.finishing import finished
@@ -29,19 +30,15 @@ TITLE = "Images and videos"
 EXAMPLE = {"prompt": "a red apple on a blue background", "seed": 42}
 
 
-class Event(BaseModel):
-    model_config = ConfigDict(protected_namespaces=())
-
-
-class StreamLoading(Event):
+class StreamLoading(Answer):
     progress: float = Field(description="0 to 1.")
 
 
-class StreamQueued(Event):
+class StreamQueued(Answer):
     position: int = Field(description="1 is next.")
 
 
-class StreamStarted(Event):
+class StreamStarted(Answer):
     model: str
     task: Task
     seed: int
@@ -49,20 +46,20 @@ class StreamStarted(Event):
     hint: str | None = Field(description="What the model ignored of the request.")
 
 
-class StreamStep(Event):
+class StreamStep(Answer):
     index: int = Field(description="Which of several images it is about; 0 is the first.")
     step: int = Field(description="1 is the first, `steps` the last.")
     steps: int
 
 
-class StreamPreview(Event):
+class StreamPreview(Answer):
     index: int
     step: int
     media_type: Literal["image/png"]
     image: str = Field(description="Base64.")
 
 
-class StreamFile(Event):
+class StreamFile(Answer):
     index: int
     seed: int
     media_type: str
@@ -77,7 +74,7 @@ class StreamVideo(StreamFile):
     video: str = Field(description="Base64.")
 
 
-class StreamDone(Event):
+class StreamDone(Answer):
     images: int | None = None
     videos: int | None = None
     seconds: float
