@@ -41,8 +41,8 @@ class Limits(Strict):
     multiple_px: int = Field(ge=1)
     """Width and height must be multiples of this."""
     min_steps: int = Field(default=1, ge=1)
-    max_steps: int = Field(ge=1, le=999)
-    """Samplers choose among 1000 training times, and some start behind the last one when asked for all."""
+    max_steps: int = Field(ge=1, le=900)
+    """Samplers choose among 1000 training times, and some divide by zero when asked for nearly all of them."""
     guidance_scale: tuple[float, float]
     """Lowest and highest."""
     max_frames: int = Field(default=1, ge=1)

@@ -61,7 +61,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         guidance_scale=_guidance_scale(draft, settings),
         seed=_seed(draft),
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
-        scheduler=known("scheduler", draft.scheduler or defaults.scheduler, entry.family_spec.schedulers),
+        scheduler=_scheduler(draft, entry, settings),
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
         loras=loras_of(draft, entry),
@@ -132,6 +132,15 @@ def _check_prompts(draft: Draft, server: ServerLimits) -> None:
 def _steps(draft: Draft, settings: TaskSettings) -> int:
     steps = draft.num_inference_steps or settings.defaults.num_inference_steps
     return within("num_inference_steps", steps, settings.limits.min_steps, settings.limits.max_steps)
+
+
+def _scheduler(draft: Draft, entry: Entry, settings: TaskSettings) -> str:
+    schedulers = entry.family_spec.schedulers
+    name = known("scheduler", draft.scheduler or settings.defaults.scheduler, schedulers)
+    steps, most = _steps(draft, settings), schedulers[name].max_steps
+    if most is not None and steps > most:
+        raise InvalidRequest("num_inference_steps", f"{steps} is more than {most}, all that {name} can take")
+    return name
 
 
 def _guidance_scale(draft: Draft, settings: TaskSettings) -> float:

@@ -42,12 +42,20 @@ def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:
             f"defaults.scheduler: {defaults.scheduler!r} is unknown to {family.name}; "
             f"known: {', '.join(names)}{did_you_mean(defaults.scheduler, names)}"
         )
+    else:
+        yield from _sampler_mistakes(defaults, family)
     if limits.max_images > family.max_images:
         yield f"limits.max_images: {limits.max_images} is more than {family.max_images}, all that {family.name} takes"
     if not any(task.is_video for task in family.pipelines):
         given = [f"defaults.{field}" for field in sorted(defaults.model_fields_set & VIDEO_DEFAULTS)]
         given += [f"limits.{field}" for field in limits.model_fields_set & VIDEO_LIMITS]
         yield from (f"{place}: {family.name} generates no videos" for place in given)
+
+
+def _sampler_mistakes(defaults: Defaults, family: Family) -> Iterator[str]:
+    steps, most = defaults.num_inference_steps, family.schedulers[defaults.scheduler].max_steps
+    if most is not None and steps > most:
+        yield f"defaults.num_inference_steps: {steps} is more than {most}, all that {defaults.scheduler} can take"
 
 
 def _size_mistakes(defaults: Defaults, limits: Limits) -> Iterator[str]:

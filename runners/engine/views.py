@@ -11,10 +11,10 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import diffusers
 from diffusers import DiffusionPipeline
 
 from models.catalogue.families.schedulers import SchedulerSpec
+from runners.engine.samplers import make_scheduler
 
 
 class StandIn:
@@ -52,9 +52,3 @@ def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], schedu
     view.__dict__.update(components)
     view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
     return view
-
-
-def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
-    """Build a sampler with the model's noise schedule and prediction type."""
-    renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
-    return getattr(diffusers, spec.class_name).from_config(config, **renamed, **spec.overrides)

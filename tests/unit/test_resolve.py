@@ -68,6 +68,11 @@ IMAGE, MASK = photo(), half_mask()
         ({"width": 72}, "width", "72 is not a multiple of 16"),
         ({"width": 128, "height": 128}, "width", "16384 pixels; at most 8192"),
         ({"num_inference_steps": 901}, "num_inference_steps", "901 is not between 1 and 900"),
+        (
+            {"num_inference_steps": 51, "scheduler": "lcm"},
+            "num_inference_steps",
+            "51 is more than 50, all that lcm can take",
+        ),
         ({"guidance_scale": 20.5}, "guidance_scale", "20.5 is not between 0.0 and 20.0"),
         ({"num_images": 5}, "num_images", "5 is more than 4"),
         ({"deadline_s": 61}, "deadline_s", "61.0 is more than 60"),

@@ -13,6 +13,8 @@ class SchedulerSpec:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Settings that this class names differently: its own name, by the one in the checkpoint's configuration."""
+    max_steps: int | None = None
+    """Where the sampler itself is bounded."""
 
 
 # By default, DDIM clips to the range of pixels, which latents exceed.
@@ -22,8 +24,10 @@ DIFFUSION: Mapping[str, SchedulerSpec] = {
     "euler": SchedulerSpec("EulerDiscreteScheduler"),
     # What models distilled to a few steps were trained with: the first step starts from pure noise.
     "euler_trailing": SchedulerSpec("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
-    "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler"),
-    "lcm": SchedulerSpec("LCMScheduler"),
+    # With more, a schedule that ends in pure noise (`rescale_betas_zero_snr`) begins with a step upwards, which is NaN.
+    "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler", max_steps=250),
+    # Its steps are chosen among the 50 that it was distilled from.
+    "lcm": SchedulerSpec("LCMScheduler", {"original_inference_steps": 50}, max_steps=50),
     "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
     "unipc": SchedulerSpec("UniPCMultistepScheduler"),
 }
