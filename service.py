@@ -36,15 +36,15 @@ from api.typed.streaming import EventStream, stream_events
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
+from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.picture_check import PictureCheck
 from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
-from gateway.safety.words import read_blocked_words
 from models.catalogue.served import log_ignored, served_catalogue
 from processes.drain import Drain
+from processes.freed_memory import return_freed_memory
 from processes.http_protocol import bound_clients
-from processes.memory import return_freed_memory
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.sockets import remove_dead_sockets
 from processes.starting import starting

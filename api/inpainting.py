@@ -35,10 +35,10 @@ from core.hints import hint_header, joined, unknown_hint
 from core.request import GenerationRequest, Method, Task
 from core.upload import Upload, pixels_of
 from gateway.gateway import Gateway
+from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded
 from gateway.media.encoding import encode_preview
 from gateway.media.inpainted import inpainted_png
-from gateway.media.kinds import MASK
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from settings import settings

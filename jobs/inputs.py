@@ -17,7 +17,7 @@ from core.upload import Pixels, Upload, pixels_of
 from gateway.media.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage
-from storage.keys import input_key
+from storage.file_keys import input_key
 
 _PNG = "image/png"
 _LISTED = re.compile(r"(\w+)_(\d\d)")

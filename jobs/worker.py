@@ -30,7 +30,7 @@ from jobs.ledger.ledger import Change, Ledger
 from jobs.telemetry import changed, in_hand
 from storage.client import Storage
 from storage.errors import StorageUnavailable
-from storage.keys import result_key
+from storage.file_keys import result_key
 
 log = logging.getLogger("jubako.jobs")
 T = TypeVar("T")

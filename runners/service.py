@@ -32,7 +32,7 @@ from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import importing
 from runners import wire
 from runners.host.front import put_in_front, refusal
-from runners.limits import EngineLimits, HostOptions
+from runners.options import EngineLimits, HostOptions
 from runners.remote import remote_runners
 from settings import Settings
 from settings.report import log_settings

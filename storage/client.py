@@ -19,7 +19,7 @@ from core.errors import StartError
 from settings import Settings
 from settings.locations import local_folder
 from storage.errors import NotStored, StorageUnavailable
-from storage.keys import CACHE_CONTROL, RESULTS, media_type_of
+from storage.file_keys import CACHE_CONTROL, RESULTS, media_type_of
 from storage.private import make_private_folders
 from storage.stores import CloudStore, Store, store_at
 from storage.tokens import Tokens

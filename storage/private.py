@@ -8,7 +8,7 @@ from pathlib import Path
 
 from settings.locations import local_folder
 from settings.sections.storage import StorageOptions
-from storage.keys import INPUTS, RESULTS
+from storage.file_keys import INPUTS, RESULTS
 
 
 def make_private(path: Path) -> None:

@@ -22,7 +22,7 @@ from api.http.refusals import refusal
 from core.errors import JubakoError
 from storage.client import Storage
 from storage.errors import NotStored
-from storage.keys import CACHE_CONTROL, RESULTS, media_type_of
+from storage.file_keys import CACHE_CONTROL, RESULTS, media_type_of
 
 
 class _Results(StaticFiles):

@@ -14,7 +14,7 @@ from api.describing.finishing import VARIANTS
 from api.http.refusals import Mistake
 from api.jobs.forms import JobForm
 from api.jobs.orders import StoryOrder
-from api.jobs.tasks import TASKS
+from api.jobs.task_names import TASKS
 from api.storyboard.described import EXAMPLE
 from core.request import Task
 from jobs.job import JobState

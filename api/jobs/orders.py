@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from api.http.context import current_gateway, current_maker, server_address
 from api.jobs.forms import by_name, job_form
-from api.jobs.tasks import TASKS, meant
+from api.jobs.task_names import TASKS, meant
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.request import Priority, Task

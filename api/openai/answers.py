@@ -18,7 +18,7 @@ from api.openai.generating import Generation
 from core.events import Result
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
-from storage.keys import result_key
+from storage.file_keys import result_key
 
 
 async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> dict[str, Any]:

@@ -14,8 +14,8 @@ from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.references import without_references
 from core.errors import InvalidRequest
 from core.upload import Upload
+from gateway.media.decoded_kinds import CUTOUT
 from gateway.media.decoding import MAX_IMAGES, uploaded
-from gateway.media.kinds import CUTOUT
 from gateway.media.uploads import in_image_thread
 from settings import settings
 

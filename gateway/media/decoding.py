@@ -23,8 +23,8 @@ from core.fitting import Fit, placed, placement
 from core.upload import Upload
 from gateway.media.budget import Budget
 from gateway.media.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
+from gateway.media.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
 from gateway.media.kept import kept
-from gateway.media.kinds import CONTROL, CUTOUT, IMAGE, MASK, Kind
 from gateway.media.png_files import scale_transparency, without_bad_metadata
 from gateway.media.strips import reduced, strips, upright_size
 
@@ -61,7 +61,7 @@ def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list
     return uploads if field == "images" else uploads[0]
 
 
-def uploaded(data: bytes, field: str, max_px: int, kind: Kind = IMAGE, whole: bool = False) -> Upload:
+def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> Upload:
     """Check that a file can be decoded, upright as its EXIF orientation says; `whole`, in its full size. Blocks.
 
     Raises InvalidRequest when it is no image, damaged, has more than `max_px` pixels, or would take too much memory.
@@ -120,7 +120,7 @@ def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
     return uploaded(data, field, max_px, CUTOUT)
 
 
-def _decoded(kind: Kind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
+def _decoded(kind: DecodedKind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
     with opened(data, field) as file:
         # Whether it lies on its side is known only when it is loaded: to ask would load a PNG.
         longest = max(max(placement(full, size, fit).whole(full)) for full in (file.size, file.size[::-1]))
@@ -132,7 +132,7 @@ def _decoded(kind: Kind, field: str, data: bytes, size: tuple[int, int], fit: Fi
             return placed(image, place.reduced(factors), size, kind.resampling, kind.background)
 
 
-def _converted_bytes(kind: Kind, file: Image.Image) -> int:
+def _converted_bytes(kind: DecodedKind, file: Image.Image) -> int:
     full_px = file.width * file.height
     return full_px if kind.mode == "L" else min(full_px, 2 * WHOLE_PX) * PIXEL_BYTES
 

@@ -11,9 +11,9 @@ from core.events import Picture
 from core.request import GenerationRequest
 from core.upload import Upload, pixels_of
 from gateway.media.costs import PIXEL_BYTES
+from gateway.media.decoded_kinds import IMAGE
 from gateway.media.decoding import BUDGET, WHOLE_PX, loaded, opened
 from gateway.media.encoding import OutputFormat, encode_result, png_metadata
-from gateway.media.kinds import IMAGE
 from gateway.media.png import png_of_strips
 from gateway.media.strips import strips
 

@@ -6,10 +6,10 @@ import asyncio
 
 from PIL import Image
 
+from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.pictures import as_seen, worst
 from gateway.safety.policy import Policy
 from gateway.safety.service import label_scores, refuse_missing_detector
-from gateway.safety.words import read_blocked_words
 from settings.sections.safety import SafetyOptions
 
 

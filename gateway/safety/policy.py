@@ -12,7 +12,7 @@ from core.events import Picture, Result
 from core.request import GenerationRequest
 from core.upload import Pixels, pixels_of
 from gateway.media.uploads import in_image_thread
-from gateway.safety.words import BlockedWords
+from gateway.safety.blocked_words import BlockedWords
 
 REFUSED = "is refused by this server's content policy"
 

@@ -18,7 +18,7 @@ from jobs.ledger.ledger import Ledger
 from jobs.webhooks.sender import check_webhook_url
 from storage.client import Storage
 from storage.errors import NotStored, StorageUnavailable
-from storage.keys import result_key
+from storage.file_keys import result_key
 
 RETRY_LATER_S = 10
 

@@ -26,7 +26,7 @@ from jobs.webhooks.sender import WebhookSender
 from jobs.worker import Worker
 from storage.client import Storage
 from storage.errors import NotStored
-from storage.keys import INPUTS, RESULTS
+from storage.file_keys import INPUTS, RESULTS
 
 log = logging.getLogger("jubako.jobs")
 

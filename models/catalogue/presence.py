@@ -14,7 +14,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 
 NOT_LOADED = {"safety_checker"}
-"""Components that `models.weights.reading` does without, and so does not fetch."""
+"""Components that `models.weights.file_reading` does without, and so does not fetch."""
 
 WEIGHTS = (".safetensors", ".bin")
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor")

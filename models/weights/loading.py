@@ -24,11 +24,11 @@ from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
 from models.weights.explanations import explained
+from models.weights.file_reading import fetch, read_pipeline
 from models.weights.inpaint_unet import inpaint_unet
 from models.weights.memory import keep_offloaded, place, tune
 from models.weights.previews import LatentPreview
 from models.weights.progress import Report, reporting_components
-from models.weights.reading import fetch, read_pipeline
 from models.weights.sibling_pipelines import sibling
 
 NOTHING_TRADED = Memory()
@@ -165,7 +165,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
 ) -> dict[Task, DiffusionPipeline]:
     """Load a checkpoint once and build the family's pipeline of each task over it; None means every task.
 
-    `source` and `options` are those of `models.weights.reading.read_pipeline`, whose errors this raises.
+    `source` and `options` are those of `models.weights.file_reading.read_pipeline`, whose errors this raises.
     """
     wanted = {task: name for task, name in family.pipelines.items() if tasks is None or task in tasks}
     task, name = next(iter(wanted.items()))

@@ -27,7 +27,7 @@ def fetched(entry: Entry, *, allow_pickle: bool = False) -> Path:
     # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
     import diffusers
 
-    from models.weights.reading import fetch
+    from models.weights.file_reading import fetch
 
     family, tasks = entry.family_spec, entry.tasks
     pipeline_class = getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))

@@ -39,7 +39,7 @@ from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.ticket import Ticket
 from runners.engine.view_factory import ViewFactory
-from runners.limits import EngineLimits
+from runners.options import EngineLimits
 
 __all__ = ["Engine", "EngineLimits"]
 

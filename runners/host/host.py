@@ -21,7 +21,7 @@ from models.weights.devices import allocated_gib, available_devices, device_memo
 from runners.engine.observer import EngineObserver
 from runners.host.lifecycle import Lifecycle
 from runners.host.preparations import Places
-from runners.limits import EngineLimits, HostOptions
+from runners.options import EngineLimits, HostOptions
 from runners.state import ModelState, RunnerState
 
 REPORT_EVERY_S = 0.25

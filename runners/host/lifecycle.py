@@ -20,7 +20,7 @@ from runners.engine.observer import EngineObserver
 from runners.host.preparations import Places
 from runners.host.running_model import RunningModel
 from runners.host.warmup import is_worthwhile, warm_up, warmup_request
-from runners.limits import EngineLimits, HostOptions
+from runners.options import EngineLimits, HostOptions
 from runners.state import ModelState
 
 log = logging.getLogger("jubako.loading")

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from api.jobs.routes import jobs_app
-from api.jobs.tasks import meant
+from api.jobs.task_names import meant
 from api.openai.app import openai_app
 from api.pipeline import pipeline_app
 from core.errors import InvalidRequest, OutOfMemory

@@ -15,11 +15,11 @@ from PIL import Image
 from core.errors import ContentPolicyViolation, StartError
 from core.events import Clip, Picture
 from core.request import GenerationRequest, Task
+from gateway.safety.blocked_words import BlockedWords, read_blocked_words
 from gateway.safety.local import policy_here
 from gateway.safety.pictures import LABELS, as_seen, worst
 from gateway.safety.policy import Policy
 from gateway.safety.service import label_scores, safety_services
-from gateway.safety.words import BlockedWords, read_blocked_words
 from settings.sections.safety import SafetyOptions
 from tests.support.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
 from tests.support.web import client_of

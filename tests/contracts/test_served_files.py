@@ -12,7 +12,7 @@ import pytest
 
 from settings import Settings
 from storage.client import open_storage
-from storage.keys import input_key, result_key
+from storage.file_keys import input_key, result_key
 from tests.support.serving import STORAGE
 from tests.support.web import client_of
 

@@ -16,7 +16,7 @@ from core.events import Failed, Loading, Picture, Step
 from models.catalogue.entry import Entry
 from models.weights.loading import load
 from runners.host.host import Host
-from runners.limits import HostOptions
+from runners.options import HostOptions
 from tests.support.drawing import draw_plain, is_cancelled, largest_difference, pictures, request
 from tests.support.hosts import LIMITS, drawn, hosting, until, until_step
 from tests.support.serving import ENTRY_FIELDS

@@ -10,7 +10,7 @@ from typing import Any
 from core.events import Event, Step
 from models.catalogue.entry import Entry
 from runners.host.host import Host
-from runners.limits import EngineLimits, HostOptions
+from runners.options import EngineLimits, HostOptions
 from tests.support.drawing import request
 
 LIMITS = EngineLimits(batch_tokens=1024, max_running=4, max_queue=2)

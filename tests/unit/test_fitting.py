@@ -12,8 +12,8 @@ from core.errors import InvalidRequest
 from core.fitting import Fit
 from core.request import GenerationRequest, Task
 from core.upload import Upload, pixels_of
+from gateway.media.decoded_kinds import CONTROL, IMAGE, MASK
 from gateway.media.decoding import uploaded
-from gateway.media.kinds import CONTROL, IMAGE, MASK
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolve import ServerLimits, resolve

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from gateway.media.decoded_kinds import CUTOUT
 from gateway.media.decoding import hole_in, uploaded
-from gateway.media.kinds import CUTOUT
 from gateway.media.png import SIGNATURE
 from tests.unit.test_images import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from core.errors import InvalidRequest
+from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded, uploaded_field
-from gateway.media.kinds import MASK
 
 MAX_PX = 10_000
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)

@@ -16,8 +16,8 @@ from core.events import Event, Picture, Started
 from core.fitting import Fit
 from core.request import GenerationRequest, Task
 from gateway.gateway import Gateway
+from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded
-from gateway.media.kinds import MASK
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolve import ServerLimits

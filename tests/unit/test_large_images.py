@@ -17,11 +17,11 @@ from core.fitting import Fit
 from core.request import GenerationRequest, Task
 from core.upload import Upload
 from gateway.media.budget import Budget
+from gateway.media.decoded_kinds import CUTOUT, MASK, DecodedKind
 from gateway.media.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
 from gateway.media.kept import IN_MEMORY_BYTES, kept
-from gateway.media.kinds import CUTOUT, MASK, Kind
 from gateway.media.png import png_of_strips
 from gateway.media.uploads import with_pixels
 from tests.support.metadata import read_parameters
@@ -80,7 +80,7 @@ def _flat(image: Image.Image) -> Image.Image:
 
 
 @pytest.mark.parametrize("kind", [MASK, CUTOUT])
-def test_large_masks_stay_hard(kind: Kind) -> None:
+def test_large_masks_stay_hard(kind: DecodedKind) -> None:
     image = Image.new("RGBA", LARGE, (0, 0, 0, 255))
     image.paste((255, 255, 255, 0) if kind is CUTOUT else (255, 255, 255, 255), (0, 0, 1000, 2600))
     mask = uploaded(saved(image), "mask", MAX_PX, kind).resized(330, 260).open()

@@ -11,7 +11,7 @@ from gateway.media.colours import Convert, to_srgb
 
 
 @dataclass(frozen=True)
-class Kind:
+class DecodedKind:
     """What a file is decoded to."""
 
     _convert: Convert
@@ -38,14 +38,14 @@ def _in_colours(part: Image.Image) -> Image.Image:
     return _flattened(part, "white").convert("RGB")
 
 
-IMAGE = Kind(_in_colours, "RGB", Image.Resampling.LANCZOS, "white")
+IMAGE = DecodedKind(_in_colours, "RGB", Image.Resampling.LANCZOS, "white")
 """RGB, transparency shown on white."""
-CONTROL = Kind(_in_colours, "RGB", Image.Resampling.LANCZOS, "black")
+CONTROL = DecodedKind(_in_colours, "RGB", Image.Resampling.LANCZOS, "black")
 """The same for edges, depths and poses, of which black says nothing."""
 # A mask stays hard: what its author did not paint must not be repainted a little.
-MASK = Kind(lambda part: _flattened(part, "black").convert("L"), "L", Image.Resampling.NEAREST, "black")
+MASK = DecodedKind(lambda part: _flattened(part, "black").convert("L"), "L", Image.Resampling.NEAREST, "black")
 """L, 255 = repaint; what is transparent is kept, as in a painting program's layer."""
-CUTOUT = Kind(
+CUTOUT = DecodedKind(
     lambda part: ImageOps.invert(part.convert("RGBA").getchannel("A")),
     "L",
     Image.Resampling.NEAREST,
