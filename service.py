@@ -21,13 +21,13 @@ from access.metrics import may_read_gateway
 from access.rates import RateLimiter
 from access.sites import trust_proxies
 from api.contracts import CONTRACTS
-from api.http.addresses import UnderPrefix
 from api.http.composing import in_front_of, mounted
 from api.http.docs import docs_app
 from api.http.files import files_app
-from api.http.front import entrance, front
 from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
+from api.middleware.addresses import UnderPrefix
+from api.middleware.front import entrance, front
 from api.typed.described import typed_description
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo

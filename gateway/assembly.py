@@ -11,7 +11,7 @@ from gateway.runner_client import RunnerClient
 from gateway.runner_pool import RunnerPool
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.resolve import ServerLimits
+from models.catalogue.resolving.resolve import ServerLimits
 from runners.remote import remote_runners
 from settings import Settings
 

@@ -24,7 +24,7 @@ from gateway.residency import Residency
 from gateway.runner import Runner
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue, unknown_words
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import ServerLimits, resolve
 
 
 class Meter(Protocol):

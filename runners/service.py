@@ -19,9 +19,9 @@ from starlette.types import Scope
 from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.request import GenerationRequest
-from models.catalogue.conditioning import REFERENCE_PIXELS
 from models.catalogue.entry import Entry
-from models.catalogue.resolve import EDITED_PIXELS
+from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
+from models.catalogue.resolving.resolve import EDITED_PIXELS
 from models.catalogue.served import served_catalogue
 from models.weights.store import stored_tags
 from processes.closing_stream import ClosingResponse

@@ -12,11 +12,11 @@ from fastapi import FastAPI
 
 from access.keys import Keyring
 from access.rates import RateLimiter
-from api.http.addresses import UnderPrefix
 from api.http.contract_app import contract_app
 from api.http.contract_table import ContractTable
-from api.http.front import entrance, front
 from api.http.pages import ASSETS
+from api.middleware.addresses import UnderPrefix
+from api.middleware.front import entrance, front
 from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log

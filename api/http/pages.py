@@ -14,7 +14,7 @@ from api.pages.assets import ADDRESS, Assets
 from api.pages.documentation import redoc_page, swagger_page
 
 PREFIX = "jubako.prefix"
-"""In a request's scope: the path under which a proxy shows the server (`api.http.addresses`)."""
+"""In a request's scope: the path under which a proxy shows the server (`api.middleware.addresses`)."""
 DESCRIPTION = "/openapi.json"
 ASSETS = Mount(ADDRESS, Assets())
 """What all pages of a server share, at its root."""

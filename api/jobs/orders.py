@@ -15,8 +15,8 @@ from core.errors import InvalidRequest
 from core.request import Priority, Task
 from gateway.media.encoding import format_for, idle_quality
 from jobs.desk.order import Order
-from models.catalogue.checks import at_most
 from models.catalogue.entry import Entry
+from models.catalogue.resolving.checks import at_most
 from storyboard.job_kind import STORYBOARD
 from storyboard.story import Story
 

@@ -14,9 +14,9 @@ from core.errors import InvalidRequest
 from core.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
 from gateway.media.uploads import in_image_thread
-from models.catalogue.checks import at_most
-from models.catalogue.conditioning import REFERENCE_PIXELS
-from models.catalogue.sizes import check_proportions, looked_at
+from models.catalogue.resolving.checks import at_most
+from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
+from models.catalogue.resolving.sizes import check_proportions, looked_at
 from settings import Settings
 from storyboard.story import Story
 

@@ -10,7 +10,7 @@ from core.events import Failed
 from core.request import GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 

@@ -20,7 +20,7 @@ from core.events import Failed
 from core.request import GenerationRequest, Lora, Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.addons.loras import inject, lora_modules, peft_layers
 from models.weights.loading import LoadedModel, load, load_pipelines

@@ -15,7 +15,7 @@ from core.errors import InvalidRequest
 from core.events import Failed, Picture, Queued, Started, Step
 from core.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import load
 from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
 from runners.token_opt.request_queue import TokenOptQueue

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from gateway.media.decoding import BUDGET
+from tests.support.image_files import saved
 from tests.support.serving import photo
-from tests.unit.test_images import saved
 
 MEASURED = """
 import json, sys

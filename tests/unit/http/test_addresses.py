@@ -14,12 +14,12 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from api.http.addresses import Addresses, UnderPrefix
 from api.http.contract_app import contract_app
 from api.http.contract_table import Contract, ContractTable
 from api.http.docs import docs_app
-from api.http.head import HeadLikeGet
-from api.http.request_ids import RequestIds
+from api.middleware.addresses import Addresses, UnderPrefix
+from api.middleware.head import HeadLikeGet
+from api.middleware.request_ids import RequestIds
 from api.openai.errors import OpenAIRefused, openai_refusal
 from processes.closing_stream import ClosingResponse
 

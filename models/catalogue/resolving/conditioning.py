@@ -9,10 +9,10 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.fitting import Size
 from core.request import Lora
-from models.catalogue.checks import known
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
-from models.catalogue.sizes import fit_for, looked_at, resized
+from models.catalogue.resolving.checks import known
+from models.catalogue.resolving.sizes import fit_for, looked_at, resized
 
 REFERENCE_PIXELS = 2**20
 """An image encoder looks at a few hundred pixels a side."""

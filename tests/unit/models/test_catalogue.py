@@ -12,7 +12,7 @@ from core.draft import Draft
 from core.errors import UnknownModel
 from core.request import Task
 from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import ServerLimits, resolve
 from tests.support.drawing import centre_mask, photo
 from tests.support.serving import ENTRY_FIELDS
 

@@ -12,30 +12,7 @@ from PIL import ExifTags, Image, ImageOps
 from core.errors import InvalidRequest
 from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded, uploaded_field
-
-MAX_PX = 10_000
-RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
-
-
-def saved(image: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:
-    buffer = BytesIO()
-    image.save(buffer, file_format, **options)
-    return buffer.getvalue()
-
-
-def left_red_right_blue(mode: str = "RGB") -> Image.Image:
-    image = Image.new("RGB", (8, 4), RED)
-    image.paste(BLUE, (4, 0, 8, 4))
-    return image.convert(mode)
-
-
-def decoded(data: bytes) -> Image.Image:
-    return uploaded(data, "image", MAX_PX).open()
-
-
-def close(pixel: object, wanted: tuple[int, int, int], tolerance: int = 3) -> bool:
-    assert isinstance(pixel, tuple)
-    return all(abs(got - want) <= tolerance for got, want in zip(pixel, wanted, strict=True))
+from tests.support.image_files import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 
 
 @pytest.mark.parametrize(
@@ -106,12 +83,6 @@ def test_images_are_turned_upright(orientation: int, file_format: str, monkeypat
     upload = uploaded(data, "image", MAX_PX)
     assert upload.size == wanted.size
     assert upload.open().tobytes() == wanted.tobytes()
-
-
-def colours(width: int, height: int) -> Image.Image:
-    """An image of which no two places are alike."""
-    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    return Image.fromarray(np.stack([x, y, (x + y) / 2], axis=-1).astype(np.uint8))
 
 
 def test_transparency_shows_white() -> None:

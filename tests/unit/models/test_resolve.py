@@ -17,18 +17,18 @@ from core.upload import pixels_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
-from models.catalogue.resolve import ServerLimits, resolve
-from models.catalogue.sizes import fitted_size, looked_at
+from models.catalogue.resolving.resolve import resolve
+from models.catalogue.resolving.sizes import fitted_size, looked_at
+from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.serving import ENTRY_FIELDS, half_mask, photo
 
 ENTRY = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
 )
-SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
 
 
 def resolved(**fields: Any) -> GenerationRequest:
-    return resolve(Draft(**{"prompt": "an apple", **fields}), Catalogue([ENTRY]), SERVER)
+    return resolve(Draft(**{"prompt": "an apple", **fields}), Catalogue([ENTRY]), LIMITS_OF_SERVER)
 
 
 def test_what_is_left_out_comes_from_the_model() -> None:
@@ -138,11 +138,11 @@ BY_TOKEN_OPT: dict[str, Any] = {"task": Task.INPAINT, "image": IMAGE, "mask": MA
 )
 def test_what_cannot_act_is_ignored_and_says_so(entry: Entry, fields: dict[str, Any], field: str) -> None:
     catalogue = Catalogue([entry])
-    request = resolve(Draft(prompt="an apple", seed=1, **fields), catalogue, SERVER)
+    request = resolve(Draft(prompt="an apple", seed=1, **fields), catalogue, LIMITS_OF_SERVER)
     without = {name: value for name, value in fields.items() if name != field}
     assert len(request.hints) == 1
     assert request.hints[0].startswith(f"{field} is ignored: ")
-    plain = resolve(Draft(prompt="an apple", seed=1, **without), catalogue, SERVER)
+    plain = resolve(Draft(prompt="an apple", seed=1, **without), catalogue, LIMITS_OF_SERVER)
     assert request.model_copy(update={"hints": ()}) == plain
 
 
@@ -157,12 +157,12 @@ def test_what_cannot_act_is_ignored_and_says_so(entry: Entry, fields: dict[str, 
     ],
 )
 def test_what_acts_needs_no_note(entry: Entry, fields: dict[str, Any]) -> None:
-    assert not resolve(Draft(prompt="an apple", **fields), Catalogue([entry]), SERVER).hints
+    assert not resolve(Draft(prompt="an apple", **fields), Catalogue([entry]), LIMITS_OF_SERVER).hints
 
 
 @pytest.mark.parametrize("field", ["width", "height"])
 def test_a_size_may_become_the_nearest_one(field: str) -> None:
-    server = replace(SERVER, snaps_sizes=True)
+    server = replace(LIMITS_OF_SERVER, snaps_sizes=True)
     catalogue = Catalogue([entry_of("miniature")])
     document = resolve(Draft(prompt="an apple", width=1024, height=768), catalogue, server)
     assert (document.width, document.height) == (256, 192)

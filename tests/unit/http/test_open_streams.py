@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from api.http.contract_table import ContractTable
-from api.http.open_streams import OpenStreams
+from api.middleware.open_streams import OpenStreams
 from core.caller import Caller, set_caller
 from processes.guard import Guard
 from tests.support.in_process_server import served

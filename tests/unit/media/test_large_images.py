@@ -24,9 +24,9 @@ from gateway.media.inpainted import inpainted_png
 from gateway.media.kept import IN_MEMORY_BYTES, kept
 from gateway.media.png import png_of_strips
 from gateway.media.uploads import with_pixels
+from tests.support.image_files import colours, saved
 from tests.support.metadata import read_parameters
 from tests.support.serving import photo
-from tests.unit.test_images import colours, saved
 
 MAX_PX = 64_000_000
 LARGE = (3300, 2600)

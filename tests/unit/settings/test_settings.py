@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from models.catalogue.catalogue import full_catalogue
 from settings import Settings, refuse_unknown_variables
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def test_models_are_separated_by_commas_and_each_is_served_once(monkeypatch: pytest.MonkeyPatch) -> None:

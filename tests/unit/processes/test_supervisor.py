@@ -40,7 +40,7 @@ AT_ONCE, ORPHANED = "False", "os.getppid() == int(os.environ[supervisor.SUPERVIS
 
 @pytest.mark.parametrize("imports_until", [AT_ONCE, ORPHANED])
 def test_processes_end_when_their_supervisor_is_killed_even_while_they_import(imports_until: str) -> None:
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     script = SUPERVISOR_OF.format(worker=WORKER.format(imports_until=imports_until))
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, cwd=root) as supervisor:
         assert supervisor.stdout is not None

@@ -16,8 +16,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from api.http.base64_text import decoded_base64
 from api.http.parsing import read_fields
-from api.http.unpacking import PIECE_BYTES, Unpacking
-from api.http.upload_limit import UploadLimit
+from api.middleware.unpacking import PIECE_BYTES, Unpacking
+from api.middleware.upload_limit import UploadLimit
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.reading import form_for
 from core.errors import InvalidRequest, TooLarge, UnknownEncoding

@@ -11,8 +11,8 @@ from core.errors import InvalidRequest
 from core.fitting import Fit, Size, placed, placement
 from core.hints import cropped_hint, ignored_hint, snapped_hint
 from core.upload import Pixels, Upload
-from models.catalogue.checks import within
 from models.catalogue.limits import Defaults, Limits
+from models.catalogue.resolving.checks import within
 
 MAX_PROPORTION = 8
 """Longest to shortest side of every image, uploaded or generated."""

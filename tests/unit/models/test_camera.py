@@ -13,17 +13,17 @@ from core.errors import InvalidRequest
 from core.request import GenerationRequest, Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import resolve
 from tests.support.drawing import photo
+from tests.support.resolving import LIMITS_OF_SERVER
 
 CATALOGUE = full_catalogue(None)
-SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
 MULTI_ANGLE = "qwen-image-multi-angle"
 
 
 def resolved(model: str = MULTI_ANGLE, **fields: Any) -> GenerationRequest:
     draft = Draft(**{"model": model, "task": Task.EDIT, "images": (photo(size_px=512),), "prompt": "", **fields})
-    return resolve(draft, CATALOGUE, SERVER)
+    return resolve(draft, CATALOGUE, LIMITS_OF_SERVER)
 
 
 def test_the_move_comes_before_the_prompt() -> None:

@@ -17,7 +17,7 @@ from core.request import GenerationRequest, Method, Priority, Task
 from gateway.gateway import Gateway
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import full_catalogue
-from models.catalogue.resolve import ServerLimits
+from models.catalogue.resolving.resolve import ServerLimits
 from settings import Settings
 from settings.sections.access import AccessOptions
 from tests.support.serving import half_mask, png

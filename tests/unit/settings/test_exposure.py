@@ -12,7 +12,7 @@ import pytest
 
 from access.exposure import served_host, warn_if_exposed
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,12 @@ from core.errors import InvalidRequest
 from core.fitting import Size
 from core.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.checks import at_most, known, within
-from models.catalogue.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.entry import Entry
-from models.catalogue.idle import without_idle
 from models.catalogue.limits import Limits, TaskSettings
-from models.catalogue.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
+from models.catalogue.resolving.checks import at_most, known, within
+from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
+from models.catalogue.resolving.idle import without_idle
+from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""

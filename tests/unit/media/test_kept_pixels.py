@@ -20,10 +20,9 @@ from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.resolve import ServerLimits
 from standalone.in_process import Unmetered
-from tests.unit.test_fitting import ENTRY, SERVER
-from tests.unit.test_images import colours, saved
+from tests.support.image_files import colours, saved
+from tests.support.resolving import LIMITS_OF_SERVER, TINY_ENTRY
 
 SIZE = (64, 48)
 MAX_PX = 64_000_000
@@ -44,8 +43,9 @@ def gateway() -> Gateway:
         yield
 
     residency: Any = SimpleNamespace(using=using)
-    limits: ServerLimits = SERVER
-    return Gateway(Catalogue([ENTRY]), {"tiny": cast(Any, Painter())}, limits, residency, Unmetered(), Policy())
+    return Gateway(
+        Catalogue([TINY_ENTRY]), {"tiny": cast(Any, Painter())}, LIMITS_OF_SERVER, residency, Unmetered(), Policy()
+    )
 
 
 async def drawn(**fields: Any) -> list[Image.Image]:

@@ -15,7 +15,7 @@ from PIL.PngImagePlugin import PngInfo
 from gateway.media.decoded_kinds import CUTOUT
 from gateway.media.decoding import hole_in, uploaded
 from gateway.media.png import SIGNATURE
-from tests.unit.test_images import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
+from tests.support.image_files import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 
 BLACK = (0, 0, 0)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()

@@ -16,15 +16,15 @@ from starlette.websockets import WebSocket
 from access.keys import Keyring
 from access.rates import RateLimiter
 from api.contracts import CONTRACTS
-from api.http.front import front
-from api.http.sites import EXPOSED_HEADERS
+from api.middleware.front import front
+from api.middleware.sites import EXPOSED_HEADERS
 from core.caller import Caller, Rates
 from core.errors import Busy
 from processes.guard import MAX_TARGET_BYTES
 from settings import Settings
 from settings.sections.access import AccessOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 KEY = "jbk_alice-0123456789abcdef"
 PAGE = "https://app.example"
 EVIL = {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site", "Content-Type": "text/plain"}

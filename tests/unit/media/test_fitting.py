@@ -16,20 +16,17 @@ from gateway.media.decoded_kinds import CONTROL, IMAGE, MASK
 from gateway.media.decoding import uploaded
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.resolve import ServerLimits, resolve
+from models.catalogue.resolving.resolve import resolve
+from tests.support.image_files import colours, saved
+from tests.support.resolving import LIMITS_OF_SERVER, TINY_ENTRY
 from tests.support.serving import ENTRY_FIELDS, half_mask, photo
-from tests.unit.test_images import colours, saved
 
 MAX_PX = 64_000_000
 LANCZOS = Image.Resampling.LANCZOS
-ENTRY = Entry.model_validate(
-    {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
-)
-SERVER = ServerLimits(max_prompt_chars=100, max_num_images=4, max_deadline_s=60)
 
 
 def resolved(task: Task = Task.IMAGE_TO_IMAGE, **fields: Any) -> GenerationRequest:
-    return resolve(Draft(task=task, prompt="an apple", **fields), Catalogue([ENTRY]), SERVER)
+    return resolve(Draft(task=task, prompt="an apple", **fields), Catalogue([TINY_ENTRY]), LIMITS_OF_SERVER)
 
 
 def upload_of(image: Image.Image, kind: Any = IMAGE) -> Upload:
@@ -160,7 +157,7 @@ class TestProportions:
         source = {"id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
         entry = Entry.model_validate({**ENTRY_FIELDS, **source, "limits": limits})
         with pytest.raises(InvalidRequest, match="width: 256 x 16: one side may be at most 8 times"):
-            resolve(Draft(prompt="an apple", width=256, height=16), Catalogue([entry]), SERVER)
+            resolve(Draft(prompt="an apple", width=256, height=16), Catalogue([entry]), LIMITS_OF_SERVER)
 
 
 def test_the_first_image_of_a_masked_edit_lies_as_it_is_seen() -> None:
@@ -169,7 +166,7 @@ def test_the_first_image_of_a_masked_edit_lies_as_it_is_seen() -> None:
     entry = Entry.model_validate({**ENTRY_FIELDS, **edit, "defaults": defaults, "id": "tiny", "source": {"path": "w"}})
     images = (photo(128, 64), photo(50, 40))
     draft = Draft(task=Task.EDIT, prompt="blue", images=images, mask=half_mask(128, 64), width=64, height=64)
-    request = resolve(draft, Catalogue([entry]), SERVER)
+    request = resolve(draft, Catalogue([entry]), LIMITS_OF_SERVER)
     assert request.image == request.images[0] == ImageOps.fit(images[0], (64, 64), LANCZOS)
     assert request.images[1] == images[1]
     assert request.mask == half_mask(64, 64)

@@ -8,15 +8,15 @@ from typing import Any
 from access.keys import Keyring
 from access.rates import RateLimiter
 from access.sites import Sites
-from api.http.addresses import Addresses
 from api.http.contract_table import ContractTable
-from api.http.door import Door
-from api.http.head import HeadLikeGet
-from api.http.open_streams import OpenStreams
-from api.http.request_ids import RequestIds
-from api.http.sites import SiteGuard, cors
-from api.http.unpacking import Unpacking
-from api.http.upload_limit import UploadLimit
+from api.middleware.addresses import Addresses
+from api.middleware.door import Door
+from api.middleware.head import HeadLikeGet
+from api.middleware.open_streams import OpenStreams
+from api.middleware.request_ids import RequestIds
+from api.middleware.sites import SiteGuard, cors
+from api.middleware.unpacking import Unpacking
+from api.middleware.upload_limit import UploadLimit
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.guard import Guard
