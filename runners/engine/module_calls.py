@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils import _pytree as pytree
@@ -30,6 +30,15 @@ class Operation:
     def run(self) -> Callable[..., Any]:
         # A module is called, not its `forward`, so that its hooks (offloading, adapters) run once a batch.
         return self.module if self.part.method == "forward" else getattr(self.module, self.part.method)
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        # Found by a walk through the module's layers, like its device.
+        return cast(torch.dtype, self.module.dtype)
+
+    @cached_property
+    def device(self) -> torch.device:
+        return cast(torch.device, self.module.device)
 
     @cached_property
     def _parameters(self) -> inspect.Signature:
@@ -72,11 +81,10 @@ class Operation:
         so samplers with fractional times (Euler) share a pass with the others.
         """
         if name in self.part.numbers:
-            module: Any = self.module
-            return torch.full((samples, 1, 1, 1), value, dtype=module.dtype, device=module.device)
+            return torch.full((samples, 1, 1, 1), value, dtype=self.dtype, device=self.device)
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(samples)
-        return _to(value, self.module.dtype) if self.part.casts else value
+        return _to(value, self.dtype) if self.part.casts else value
 
 
 @dataclass(frozen=True, eq=False)

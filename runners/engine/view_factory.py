@@ -16,7 +16,7 @@ from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
 from runners.engine.optional_weights import OptionalWeights
-from runners.engine.views import StandIn, make_view
+from runners.engine.views import StandIn, make_view, traits
 
 Park = Callable[[ModuleCall], Any]
 """Leaves the calling greenlet with a call, and returns the call's output."""
@@ -34,6 +34,7 @@ class ViewFactory:
         self._park = park
         self._optional = OptionalWeights(model)
         self._operations: dict[tuple[Part, int], Operation] = {}
+        self._traits: dict[int, dict[str, Any]] = {}
         self._controlled: dict[tuple[Task, str], DiffusionPipeline] = {}
 
     def prepare(self, request: GenerationRequest) -> None:
@@ -71,7 +72,12 @@ class ViewFactory:
         for part in self._model.family.parts:
             if (module := run.get(part.component)) is not None:
                 methods.setdefault(part.component, {})[part.method] = self._parking(request, part, module)
-        return {name: StandIn(seen[name], methods[name]) for name in methods}
+        return {name: StandIn(seen[name], self._traits_of(seen[name]) | methods[name]) for name in methods}
+
+    def _traits_of(self, module: Any) -> dict[str, Any]:
+        if id(module) not in self._traits:
+            self._traits[id(module)] = traits(module)
+        return self._traits[id(module)]
 
     def _parking(self, request: GenerationRequest, part: Part, module: Any) -> Callable[..., Any]:
         """Return a stand-in for one method of a module: a function that parks its caller."""

@@ -8,7 +8,7 @@ it runs (`_guidance_scale`, `_num_timesteps`, ...) lands on the view.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from diffusers import DiffusionPipeline
@@ -24,9 +24,10 @@ class StandIn:
     class because they find their device through `isinstance(component, torch.nn.Module)`.
     """
 
-    def __init__(self, module: Any, methods: Mapping[str, Callable[..., Any]]) -> None:
+    def __init__(self, module: Any, attributes: Mapping[str, Any]) -> None:
+        """`attributes` are the batched methods, and what else is not to be asked of the module."""
         self._module = module
-        self.__dict__.update(methods)
+        self.__dict__.update(attributes)
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -35,12 +36,27 @@ class StandIn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._module, name)
 
+    def modules(self) -> Iterator[Any]:
+        """Yield what pipelines search for the hooks of offloading: only itself where there are none, as SDXL's UNet has
+        1,900 layers.
+        """
+        return self._module.modules() if _is_offloaded(self._module) else iter([self])
+
     def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
         """Stay as it is: one image's pipeline must not move or cast weights that others share."""
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.forward(*args, **kwargs)
+
+
+def traits(module: Any) -> dict[str, Any]:
+    """Return what stays as it is while a module is loaded, but takes a walk through its layers to find out."""
+    return {} if _is_offloaded(module) else {"dtype": module.dtype, "device": module.device}
+
+
+def _is_offloaded(module: Any) -> bool:
+    return hasattr(module, "_hf_hook")
 
 
 def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:
