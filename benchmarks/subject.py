@@ -12,7 +12,7 @@ from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel, load
-from runners.engine.samplers import make_scheduler
+from runners.engine.views.samplers import make_scheduler
 from settings import settings
 
 REPOSITORY = Path(__file__).parent.parent

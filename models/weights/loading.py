@@ -52,7 +52,7 @@ class LoadedModel:
     preview: LatentPreview | None = None
     controlnets: Mapping[str, ControlNetSpec] = field(default_factory=dict)
     ip_adapter: IpAdapterSpec | None = None
-    """What `runners.engine.optional_weights` loads when a request needs it."""
+    """What `runners.engine.views.optional_weights` loads when a request needs it."""
     loras: Mapping[str, LoraSpec] = field(default_factory=dict)
     """Those that requests may name; `runners.engine.loras.sets` loads them."""
     batch_buckets: tuple[int, ...] = ()

@@ -38,7 +38,7 @@ from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.ticket import Ticket
-from runners.engine.view_factory import ViewFactory
+from runners.engine.views.factory import ViewFactory
 from runners.options import EngineLimits
 
 __all__ = ["Engine", "EngineLimits"]

@@ -18,7 +18,7 @@ from core.request import Task
 from models.catalogue.addons import ControlNetSpec
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel
-from runners.engine.optional_weights import OptionalWeights
+from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engines import running
 from tests.support.parity import TOLERANCE, load_tiny

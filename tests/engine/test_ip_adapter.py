@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from core.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
-from runners.engine.optional_weights import OptionalWeights
+from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engines import running
 from tests.support.loras import largest_batch, loaded, wearing

@@ -10,7 +10,7 @@ import torch
 from diffusers import UniPCMultistepScheduler
 
 from models.catalogue.families.schedulers import DIFFUSION, FLOW, FLOW_MULTISTEP, SchedulerSpec
-from runners.engine.samplers import make_scheduler
+from runners.engine.views.samplers import make_scheduler
 
 MOST_STEPS = 900
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}

@@ -16,7 +16,7 @@ from core.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments
-from runners.engine.samplers import make_scheduler
+from runners.engine.views.samplers import make_scheduler
 from tests.support.plain import plain_pipeline
 
 SIZE_PX = 64

@@ -15,8 +15,8 @@ from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
-from runners.engine.optional_weights import OptionalWeights
-from runners.engine.views import StandIn, make_view, traits
+from runners.engine.views.optional_weights import OptionalWeights
+from runners.engine.views.stand_ins import StandIn, make_view, traits
 
 Park = Callable[[ModuleCall], Any]
 """Leaves the calling greenlet with a call, and returns the call's output."""

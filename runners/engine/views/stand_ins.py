@@ -14,7 +14,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 
 from models.catalogue.families.schedulers import SchedulerSpec
-from runners.engine.samplers import make_scheduler
+from runners.engine.views.samplers import make_scheduler
 
 
 class StandIn:
