@@ -24,13 +24,13 @@ import torch
 
 from core import events
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
-from core.events import Result
 from core.hints import UNREAD, PromptReading
 from core.request import GenerationRequest, Lora
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting
-from runners.engine.executor import TOO_LARGE, Executor, FailedPass, Pass
+from runners.engine.delivery import Delivery, Drawn
+from runners.engine.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.module_calls import ModuleCall
@@ -70,6 +70,9 @@ class Engine:
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
+        # Of the last pass.
+        self._unchecked: list[tuple[Ticket, Answer]] = []
+        self._delivery = Delivery(model.id)
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
@@ -112,6 +115,7 @@ class Engine:
         self._thread.join()
         self._end_all(Cancelled("the engine was closed"))
         self._loras.close()
+        self._delivery.close()
 
     @property
     def running(self) -> int:
@@ -147,6 +151,8 @@ class Engine:
         self._admit()
         if self._running:
             self._step()
+        else:
+            self._check_answers()
 
     def _receive(self) -> None:
         idle = not self._running and not self._waiting
@@ -204,16 +210,29 @@ class Engine:
         calls = [parked.call for parked in batch]
         batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
         outcomes = self._executor.run([parked.call for parked in batch])
+        self._check_answers()
         for parked, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Answer):
+                self._unchecked.append((parked.run.ticket, outcome))
             # Another image of the same request may have failed and ended it.
             if parked.run.ticket in self._running:
                 self._advance(parked.run, partial(parked.run.resume, outcome))
+
+    def _check_answers(self) -> None:
+        """End the requests that got what is not finite, once a later pass has begun: asking at once would leave the
+        device without work until the answer is here.
+        """
+        unchecked, self._unchecked = self._unchecked, []
+        for ticket, answer in unchecked:
+            refusal = answer.refusal()
+            if refusal is not None and ticket in self._running:
+                self._end(ticket, refusal)
 
     def _budget(self, parked: ParkedRun) -> int:
         learnt = self._executor.token_limits.get(parked.call.part)
         return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
 
-    def _advance(self, run: PipelineRun, move: Callable[[], ModuleCall | Result]) -> None:
+    def _advance(self, run: PipelineRun, move: Callable[[], ModuleCall | Drawn]) -> None:
         """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
         try:
             reached = move()
@@ -231,11 +250,14 @@ class Engine:
             else:
                 self._deliver(run, reached)
 
-    def _deliver(self, run: PipelineRun, result: Result) -> None:
+    def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
         ticket, request = run.ticket, self._running[run.ticket]
         request.calls.pop(run, None)
+        self._check_answers()
+        if ticket not in self._running:
+            return
         request.images_done += 1
-        ticket.emit(result)
+        self._delivery.deliver(ticket, drawn)
         if request.images_done == ticket.request.num_images:
             del self._running[ticket]
             self._report(ticket, request, "done")
@@ -250,7 +272,7 @@ class Engine:
             self._notify(self._observer.on_queue, len(self._waiting))
             # It waited until now and did not run.
             request = RunningRequest(self._clock())
-        ticket.emit(events.Failed.of(error))
+        self._delivery.fail(ticket, events.Failed.of(error))
         self._report(ticket, request, error.code)
 
     def _end_all(self, error: JubakoError) -> None:

@@ -1,4 +1,4 @@
-"""Runs batches of parked calls and gives every call its own outcome.
+"""Runs batches of parked calls and gives every call its own outcome, without waiting for the device.
 
 A call is a pure function of its arguments, so a batch that fails can be run again in smaller pieces until
 only the culprit is left to fail.
@@ -11,8 +11,9 @@ import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from time import perf_counter
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
 from models.catalogue.families import Part
 from models.weights.devices import free_memory
 from runners.engine.buckets import filled
+from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
@@ -40,7 +42,7 @@ TOO_LARGE = "the image does not fit into the device's memory; ask for a smaller 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass that was run, as the metrics see it."""
+    """One forward pass that has ended, as the metrics see it."""
 
     part: Part
     calls: int
@@ -60,8 +62,45 @@ class FailedPass:
     """One of FAILURES."""
 
 
-Outcome = Any | JubakoError
-"""A call's output, or why it has none."""
+class BegunPass:
+    """A pass that the device may still be busy with."""
+
+    def __init__(
+        self, forward: Callable[[float], Pass], watch: Stopwatch, finite: torch.Tensor, on_end: Callable[[Pass], None]
+    ) -> None:
+        """`forward` makes the report of the seconds; `finite`, (samples,) of bool, is on the device."""
+        self._forward = forward
+        self._watch = watch
+        self._finite = Leaving(finite)
+        self._on_end = on_end
+
+    @cached_property
+    def finite(self) -> list[bool]:
+        """Whether each sample is free of NaN and infinity; waits for the end of the pass, and reports it."""
+        finite: list[bool] = self._finite.read().tolist()
+        self._on_end(self._forward(self._watch.seconds))
+        return finite
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A call's output, which the device may still be busy with."""
+
+    output: Any
+    part: Part
+    begun: BegunPass
+    samples: slice
+    """Its own among those of the pass."""
+
+    def refusal(self) -> NonFinite | None:
+        """What is wrong with it; waits for the end of the pass."""
+        if all(self.begun.finite[self.samples]):
+            return None
+        return NonFinite(f"{self.part.component} produced NaN or infinity")
+
+
+Outcome = Answer | JubakoError
+"""What a call came to: an answer, or why it has none."""
 
 
 class Executor:
@@ -85,7 +124,7 @@ class Executor:
         self._applied = applied
         self._device = device
         self._buckets = buckets
-        self._memo: OrderedDict[Hashable, Any] = OrderedDict()
+        self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
     def run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
@@ -96,20 +135,24 @@ class Executor:
 
     def _run_memoised(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         keys = [call.content_key() for call in calls]
-        known = {key: self._memo[key] for key in keys if key in self._memo}
+        known: dict[Hashable, Outcome] = {key: self._memo[key] for key in keys if key in self._memo}
         unknown = {key: call for key, call in zip(keys, calls, strict=True) if key not in known}
         if unknown:
-            known |= dict(zip(unknown, self._run(list(unknown.values())), strict=True))
+            known |= dict(zip(unknown, self._checked(self._run(list(unknown.values()))), strict=True))
         for key, outcome in known.items():
             if key in self._memo:
                 self._memo.move_to_end(key)
-            elif not isinstance(outcome, JubakoError):
+            elif isinstance(outcome, Answer):
                 self._remember(key, outcome)
         return [known[key] for key in keys]
 
-    def _remember(self, key: Hashable, outcome: Any) -> None:
+    def _checked(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Wait for outcomes that others may get too."""
+        return [(isinstance(each, Answer) and each.refusal()) or each for each in outcomes]
+
+    def _remember(self, key: Hashable, answer: Answer) -> None:
         # Cloned, since a view would keep the whole batch it was cut from.
-        self._memo[key] = pytree.tree_map_only(torch.Tensor, torch.clone, outcome)
+        self._memo[key] = replace(answer, output=pytree.tree_map_only(torch.Tensor, torch.clone, answer.output))
         while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
             self._memo.popitem(last=False)
 
@@ -163,22 +206,20 @@ class Executor:
         operation = calls[0].operation
         batch = filled(calls, self._buckets)
         samples = sum(call.samples for call in batch)
-        started = perf_counter()
+        watch = Stopwatch(self._device)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
         with self._applied(operation.part.component, operation.module, adapters):
             output = operation.run(**merge(batch))
         finite = finite_samples(operation.part, output, samples)
-        self._on_pass(Pass(operation.part, len(calls), samples, perf_counter() - started))
+        watch.stop()
+        begun = BegunPass(partial(Pass, operation.part, len(calls), samples), watch, finite, self._on_pass)
         self._unlearn(operation.part)
-        own_outputs = split(output, batch)[: len(calls)]
-        outputs: list[Outcome] = [call.answered(own) for call, own in zip(calls, own_outputs, strict=True)]
-        first = 0
-        for number, call in enumerate(calls):
-            if not all(finite[first : first + call.samples]):
-                outputs[number] = NonFinite(f"{operation.part.component} produced NaN or infinity")
-            first += call.samples
-        return outputs
+        ends = accumulate(call.samples for call in calls)
+        return [
+            Answer(call.answered(own), operation.part, begun, slice(end - call.samples, end))
+            for call, own, end in zip(calls, split(output, batch), ends, strict=False)
+        ]
 
 
-def _bytes_in(outcome: Any) -> int:
-    return sum(leaf.nbytes for leaf in pytree.tree_leaves(outcome) if isinstance(leaf, torch.Tensor))
+def _bytes_in(answer: Answer) -> int:
+    return sum(leaf.nbytes for leaf in pytree.tree_leaves(answer.output) if isinstance(leaf, torch.Tensor))

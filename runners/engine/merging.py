@@ -113,12 +113,11 @@ def _is_sample_list(part: Part, samples: int) -> Any:
     return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
 
 
-def finite_samples(part: Part, output: Any, samples: int) -> list[bool]:
-    """Whether each sample of an output is free of NaN and infinity; synchronises with the device once."""
+def finite_samples(part: Part, output: Any, samples: int) -> torch.Tensor:
+    """Whether each sample of an output is free of NaN and infinity, (samples,) of bool on its device."""
     leaves = pytree.tree_leaves(output, is_leaf=_is_sample_list(part, samples))
     finite = [verdict for leaf in leaves if (verdict := _finite(leaf, samples)) is not None]
-    verdicts: list[bool] = torch.stack(finite).all(dim=0).tolist()
-    return verdicts
+    return torch.stack(finite).all(dim=0)
 
 
 def _finite(leaf: Any, samples: int) -> torch.Tensor | None:

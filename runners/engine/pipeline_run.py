@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from greenlet import getcurrent, greenlet
 
-from core.errors import JubakoError
-from core.events import Clip, Picture, Preview, Result, Step
+from core.events import Preview, Step
 from core.request import GenerationRequest
 from models.catalogue.families import Family
 from models.weights.loading import LoadedModel
-from runners.engine.executor import Outcome
+from runners.engine.delivery import Drawn
+from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
 from runners.engine.ticket import Ticket
 
@@ -40,32 +40,32 @@ class PipelineRun:
     def seed(self) -> int:
         return self.ticket.request.seed + self.index
 
-    def start(self) -> ModuleCall | Result:
+    def start(self) -> ModuleCall | Drawn:
         """Begin. Raises whatever the pipeline raises."""
-        reached: ModuleCall | Result = self._greenlet.switch()
+        reached: ModuleCall | Drawn = self._greenlet.switch()
         return reached
 
-    def resume(self, outcome: Outcome) -> ModuleCall | Result:
+    def resume(self, outcome: Outcome) -> ModuleCall | Drawn:
         """Give the pipeline what it waits for. Raises whatever the pipeline raises."""
-        move = self._greenlet.throw if isinstance(outcome, JubakoError) else self._greenlet.switch
-        reached: ModuleCall | Result = move(outcome)
+        reached: ModuleCall | Drawn = (
+            self._greenlet.switch(outcome.output) if isinstance(outcome, Answer) else self._greenlet.throw(outcome)
+        )
         return reached
 
     def abandon(self) -> None:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
-    def _generate(self) -> Result:
+    def _generate(self) -> Drawn:
         output = self._make_view()(**self._arguments())
         request = self.ticket.request
-        if not request.task.is_video:
-            return Picture(self.index, self.seed, output.images[0])
-        assert request.fps is not None, "the request of a video says how fast it plays"
-        return Clip(self.index, self.seed, tuple(output.frames[0]), request.fps)
+        frames = output.frames[0] if request.task.is_video else output.images
+        return Drawn.of(self.index, self.seed, frames, request.fps)
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request
-        arguments = pipeline_arguments(self._family, request, self.index)
+        # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
+        arguments = pipeline_arguments(self._family, request, self.index) | {"output_type": "pt"}
         if request.progress or request.preview_every:
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments

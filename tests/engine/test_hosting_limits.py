@@ -58,7 +58,7 @@ class TestPreparations:
             time.sleep(3)
             raise OSError("the hub is gone")
 
-        monkeypatch.setattr("runners.engine.optional_weights.load_controlnet", load)
+        monkeypatch.setattr("runners.engine.views.optional_weights.load_controlnet", load)
         return threads
 
     async def test_they_end_with_the_deadline_and_count_as_queued(

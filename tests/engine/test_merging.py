@@ -171,12 +171,12 @@ def test_distributions_are_split_by_their_moments() -> None:
 def test_only_the_samples_with_nan_or_infinity_are_blamed() -> None:
     output = torch.zeros(3, 4)
     output[1, 2] = torch.nan
-    assert finite_samples(PADDED, {"sample": output, "count": torch.arange(3)}, 3) == [True, False, True]
+    assert finite_samples(PADDED, {"sample": output, "count": torch.arange(3)}, 3).tolist() == [True, False, True]
 
 
 def test_entries_of_lists_are_judged_one_by_one() -> None:
     output = [torch.zeros(4), torch.full((2, 2), torch.inf), torch.zeros(3)]
-    assert finite_samples(LISTS, (output,), 3) == [True, False, True]
+    assert finite_samples(LISTS, (output,), 3).tolist() == [True, False, True]
 
 
 def test_a_module_that_casts_answers_in_the_dtype_it_was_given() -> None:

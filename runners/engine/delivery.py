@@ -1,0 +1,82 @@
+"""Makes images of tensors on a thread of its own, so that the engine's can run the next pass."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import SimpleQueue
+
+import torch
+from PIL import Image
+
+from core.errors import GenerationFailed
+from core.events import Clip, Failed, Picture, Result
+from runners.engine.leaving import Leaving
+from runners.engine.ticket import Ticket
+
+log = logging.getLogger("jubako.engine")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What a pipeline has generated, before it is an image or a clip."""
+
+    index: int
+    seed: int
+    pixels: Leaving
+    """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
+    fps: int | None
+    """Of a clip; an image has none, and one frame."""
+
+    @classmethod
+    def of(cls, index: int, seed: int, frames: torch.Tensor, fps: int | None) -> Drawn:
+        """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
+        return cls(index, seed, Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames), fps)
+
+    def result(self) -> Result:
+        """Wait for the pixels."""
+        frames = as_bytes(self.pixels.read()).permute(0, 2, 3, 1).contiguous().numpy()
+        images = tuple(Image.fromarray(frame) for frame in frames)
+        if self.fps is None:
+            return Picture(self.index, self.seed, images[0])
+        return Clip(self.index, self.seed, images, self.fps)
+
+
+def as_bytes(pixels: torch.Tensor) -> torch.Tensor:
+    """Round 0 to 1 to 0 to 255, as diffusers' `pt_to_numpy` and `numpy_to_pil` do together."""
+    return pixels if pixels.dtype is torch.uint8 else (pixels.float() * 255).round().to(torch.uint8)
+
+
+class Delivery:
+    """Emits in the order in which it is asked to."""
+
+    def __init__(self, model: str) -> None:
+        self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=f"delivery-{model}", daemon=True)
+        self._thread.start()
+
+    def deliver(self, ticket: Ticket, drawn: Drawn) -> None:
+        self._work.put(lambda: ticket.emit(_result_or_failure(drawn)))
+
+    def fail(self, ticket: Ticket, failed: Failed) -> None:
+        """Emit the end of a request, after its results."""
+        self._work.put(lambda: ticket.emit(failed))
+
+    def close(self) -> None:
+        """End when everything has been emitted."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+
+
+def _result_or_failure(drawn: Drawn) -> Result | Failed:
+    try:
+        return drawn.result()
+    except Exception:
+        log.exception("the pixels of a result could not be read")
+        return Failed.of(GenerationFailed("the result could not be read from the device"))
