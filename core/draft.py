@@ -93,6 +93,15 @@ Loras = Annotated[
 ]
 
 
+Reproducible = Annotated[
+    bool | None,
+    Field(
+        description="Whether the same request gives the same bytes whatever else the server does. In half precision "
+        "that takes passes of one fixed size, which are slower while few requests share them. Default: the server's."
+    ),
+]
+
+
 class Parameters(ClientFields):
     """The parameters that every task has; None stands for the model's default."""
 
@@ -114,6 +123,7 @@ class Parameters(ClientFields):
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
     loras: Loras = ()
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+    reproducible: Reproducible = None
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."
     )

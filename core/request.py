@@ -107,6 +107,8 @@ class GenerationRequest(BaseModel):
     method: Method = Method.DIFFUSION
     iterations: int = 0
     """Of a token optimisation; diffusion has steps."""
+    reproducible: bool = False
+    """Whether it must give the same bytes whatever it shares passes with."""
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""

@@ -47,6 +47,7 @@ def assemble(
             max_num_images=settings.max_num_images,
             max_deadline_s=settings.request_timeout_s,
             snaps_sizes=settings.snaps_sizes,
+            reproducible=settings.reproducible,
         ),
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
         meter=meter,

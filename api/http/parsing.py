@@ -160,7 +160,7 @@ async def _as_bytes(name: str, value: Any) -> bytes:
         if not value.isascii() and (raw := _as_sent(value)):
             return raw
         raise InvalidRequest(
-            name, "must be an uploaded file or base64 text; URLs and file names are not followed"
+            name, "must be an uploaded file or base64 text; addresses and file names are not followed"
         ) from error
 
 

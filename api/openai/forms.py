@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.client_fields import ClientFields, Seed
-from core.draft import FitChoice, Loras, Strength
+from core.draft import FitChoice, Loras, Reproducible, Strength
 from core.request import Priority
 from core.upload import Pixels
 
@@ -88,6 +88,7 @@ class ImagesForm(ClientFields):
     strength: Strength = None
     scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
     loras: Loras = ()
+    reproducible: Reproducible = None
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
 
     @model_validator(mode="before")

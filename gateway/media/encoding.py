@@ -81,6 +81,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "fps": request.task.is_video,
         "loras": bool(request.loras),
         "fit": request.fit is not None,
+        "reproducible": request.reproducible,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,

@@ -1,4 +1,6 @@
-"""Fills batches up to a few fixed sizes, for denoisers that are compiled for each batch size."""
+"""Fills batches up to fixed sizes: for denoisers that are compiled for each size, and for calls that must have the same
+result in every pass.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from runners.engine.module_calls import ModuleCall
 def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
     """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
 
-    A batch larger than the largest bucket is filled up to a multiple of it. Without buckets, and for other modules
-    than the denoiser, the calls are returned alone.
+    A batch larger than the largest bucket is filled up to a multiple of it. Other modules than the denoiser have no
+    buckets.
     """
     batch = list(calls)
     missing = _missing(calls, buckets)
@@ -36,11 +38,12 @@ def _tokens(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
 
 
 def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
-    """How many samples a pass lacks to fill its bucket."""
-    if not buckets or calls[0].stage is not Stage.DENOISE:
-        return 0
-    samples = sum(call.samples for call in calls)
-    return bucket_of(samples, buckets) - samples
+    """How many samples a pass lacks to fill its bucket, or to have the size that its calls always have."""
+    first, samples = calls[0], sum(call.samples for call in calls)
+    needed = samples if first.calls_in_pass is None else first.calls_in_pass * first.samples
+    if buckets and first.stage is Stage.DENOISE:
+        needed = bucket_of(needed, buckets)
+    return needed - samples
 
 
 def bucket_of(samples: int, buckets: Sequence[int]) -> int:

@@ -77,7 +77,7 @@ class Engine:
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
-        self._views = ViewFactory(model, self._loras, park)
+        self._views = ViewFactory(model, self._loras, park, limits.batch_tokens)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -229,6 +229,8 @@ class Engine:
                 self._end(ticket, refusal)
 
     def _budget(self, parked: ParkedRun) -> int:
+        if parked.call.calls_in_pass is not None:
+            return parked.call.calls_in_pass * parked.call.tokens
         learnt = self._executor.token_limits.get(parked.call.part)
         return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
 

@@ -38,6 +38,10 @@ PASSES_TO_UNLEARN = 256
 """Passes after which a learnt limit has about doubled; trying too early costs one failed pass."""
 
 TOO_LARGE = "the image does not fit into the device's memory; ask for a smaller one"
+TOO_LARGE_TO_REPEAT = (
+    "the passes of fixed size that `reproducible` takes do not fit into the device's memory; ask without it, or for a "
+    "smaller image"
+)
 
 
 @dataclass(frozen=True)
@@ -189,6 +193,8 @@ class Executor:
         self._memo.clear()
         free_memory()
         part = calls[0].operation.part
+        if calls[0].calls_in_pass is not None:
+            return [OutOfMemory(TOO_LARGE_TO_REPEAT)] * len(calls)
         if len(calls) == 1:
             return [OutOfMemory(TOO_LARGE)]
         self._on_failed_pass(FailedPass(part, OUT_OF_MEMORY))

@@ -16,7 +16,10 @@ from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from runners.engine.loras.hooks import NONE, Adapter
-from runners.engine.signatures import content_digest, signature
+from runners.engine.signatures import content_digest, shapes, signature
+
+FIXED_CALLS = 4
+"""Of a pass whose size is fixed: enough that sharing pays, and few enough to be filled up for one request."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,21 +48,29 @@ class Operation:
         return inspect.signature(getattr(self.module, self.part.method))
 
     def call(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any], added: Mapping[str, Any], adapter: Adapter = NONE
+        self,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        added: Mapping[str, Any],
+        adapter: Adapter = NONE,
+        fixed_tokens: int | None = None,
     ) -> ModuleCall:
         """Name the arguments as the module does, so that positional and keyword callers can share.
 
-        `added` are arguments that follow from the request, beside those of the pipeline.
+        `added` are arguments that follow from the request, beside those of the pipeline. A call that must have the same
+        result in every pass has passes of one fixed size, of at most `fixed_tokens` if one call has no more.
         """
         given = {name: value for name, value in self._named(args, kwargs).items() if value is not None}
         arguments = {**given, **self.part.fixed, **added}
         samples, positions = _size(arguments)
+        tokens = positions // self.part.pixels_per_token
         return ModuleCall(
             operation=self,
             arguments={name: self._normal(name, value, samples) for name, value in arguments.items()},
             adapter=adapter,
             samples=samples,
-            tokens=positions // self.part.pixels_per_token,
+            tokens=tokens,
+            calls_in_pass=None if fixed_tokens is None else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1))),
             given_dtype=_floating_dtype(arguments),
         )
 
@@ -101,6 +112,8 @@ class ModuleCall:
     """Its share of the budget."""
     given_dtype: torch.dtype | None
     """Of the pipeline's own floating-point arguments."""
+    calls_in_pass: int | None = None
+    """How many calls of its size all of its passes have, so that their arithmetic is always the same; None: any."""
 
     @property
     def part(self) -> Part:
@@ -113,8 +126,10 @@ class ModuleCall:
     @cached_property
     def signature(self) -> Hashable:
         """Equal for calls that may share one forward pass."""
-        adapter = None if self.adapter.mixes else self.adapter
-        return (id(self.operation), signature(self.part, self.arguments), adapter)
+        shared = (id(self.operation), signature(self.part, self.arguments))
+        if self.calls_in_pass is not None:
+            return (*shared, self.adapter, self.calls_in_pass, self.samples, shapes(self.arguments))
+        return (*shared, None if self.adapter.mixes else self.adapter)
 
     def content_key(self) -> Hashable:
         """Equal for calls with equal results; copies tensors to the host, so meant for small inputs."""

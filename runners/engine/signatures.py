@@ -28,6 +28,11 @@ def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
     )
 
 
+def shapes(arguments: Mapping[str, Any]) -> Hashable:
+    """Return the shapes of all tensors, in order, batch axis included."""
+    return tuple(leaf.shape for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor))
+
+
 def content_digest(arguments: Mapping[str, Any]) -> bytes:
     """Digest the values of all tensors; synchronises with their device."""
     content = hashlib.blake2b()

@@ -55,6 +55,11 @@ class RequestOptions(BaseModel):
         description="Whether a size that a model does not generate becomes the nearest one that it does, as the hint "
         "of the answer then says, instead of being refused. Default: true with an alias for all names (`*`).",
     )
+    reproducible: bool = Field(
+        default=False,
+        description="Whether requests that do not say get the same bytes for the same seed whatever else the server "
+        "does, in half precision too; see [Reproducible results](models.md#reproducible-results).",
+    )
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",

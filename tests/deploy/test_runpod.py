@@ -119,7 +119,7 @@ class TestTheApi:
         ("fields", "word"),
         [
             ({"prompt": None}, "prompt"),
-            ({"input_image": "http://127.0.0.1/a.png"}, "URLs and file names are not followed"),
+            ({"input_image": "http://127.0.0.1/a.png"}, "addresses and file names are not followed"),
             ({"colour": "red"}, "colour"),
             ({"num_generations": 99}, "num_generations"),
         ],

@@ -36,6 +36,8 @@ class ServerLimits:
     max_deadline_s: float
     snaps_sizes: bool = False
     """Whether a size that a model does not generate becomes the nearest one that it does."""
+    reproducible: bool = False
+    """Of requests that do not say."""
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
@@ -69,6 +71,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         **reference_of(draft, entry),
         **control_of(draft, entry, size, limits),
         **_method(draft, entry),
+        reproducible=server.reproducible if draft.reproducible is None else draft.reproducible,
         priority=draft.priority,
         deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,

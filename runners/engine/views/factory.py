@@ -28,10 +28,12 @@ class ViewFactory:
     One module has one operation of each part, whichever pipelines it serves, so that calls of all tasks can share.
     """
 
-    def __init__(self, model: LoadedModel, loras: LoraSets, park: Park) -> None:
+    def __init__(self, model: LoadedModel, loras: LoraSets, park: Park, batch_tokens: int) -> None:
+        """`batch_tokens` is what passes of a fixed size may hold."""
         self._model = model
         self._loras = loras
         self._park = park
+        self._batch_tokens = batch_tokens
         self._optional = OptionalWeights(model)
         self._operations: dict[tuple[Part, int], Operation] = {}
         self._traits: dict[int, dict[str, Any]] = {}
@@ -84,10 +86,11 @@ class ViewFactory:
         operation = self._operations.setdefault((part, id(module)), Operation(part, module))
         adapted = part.component == "unet" and request.reference_image is not None
         added = {SCALE: request.reference_scale} if adapted else {}
+        fixed_tokens = self._batch_tokens if request.reproducible else None
 
         def method(*args: Any, **kwargs: Any) -> Any:
             # Only now, since a LoRA that turns out not to mix changes what its set is.
             adapter = self._loras.adapter(part.component, request.loras)
-            return self._park(operation.call(args, kwargs, added, adapter))
+            return self._park(operation.call(args, kwargs, added, adapter, fixed_tokens))
 
         return method

@@ -94,7 +94,7 @@ def test_what_is_no_base64_is_none(text: str) -> None:
 
 async def test_urls_and_names_are_still_refused_as_what_they_are() -> None:
     for text in ("http://127.0.0.1/a.png", "photo.png", "☂"):
-        with pytest.raises(InvalidRequest, match="image: must be an uploaded file or base64 text; URLs"):
+        with pytest.raises(InvalidRequest, match="image: must be an uploaded file or base64 text; addresses"):
             await read(form(("image", text)), FORM)
 
 
