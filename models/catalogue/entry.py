@@ -39,8 +39,8 @@ class Entry(Strict):
     source: Source
     """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
-    """Where a single-file checkpoint's configuration is; None lets diffusers find it by the weights' names. For a
-    GGUF file, which holds the denoiser alone, the pipeline that has all the rest."""
+    """The pipeline in diffusers layout that describes a single file, and has the components that the file does not
+    hold; None: the one of the family's repositories that the file's tensors fit."""
     dtype: Literal["float32", "float16", "bfloat16"]
     """On an accelerator; a CPU always uses float32."""
     variant: str | None = None
@@ -108,14 +108,11 @@ class Entry(Strict):
             found += [f"{place}{mistake}" for mistake in task_mistakes(task, settings, family)]
             if task not in family.pipelines:
                 found.append(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
-        pipeline = next((name for task, name in family.pipelines.items() if task in self.tasks), None)
-        single_file = single_file_mistakes(self.source, pipeline, self.memory)
+        single_file = single_file_mistakes(self.source, self.memory)
         refuse([*found, *self._addon_mistakes(family), *memory_mistakes(self.memory), *single_file])
         return self
 
     def _addon_mistakes(self, family: Family) -> Iterator[str]:
-        if str(self.source).endswith(".gguf") and self.config is None:
-            yield "config: is missing; a GGUF file holds the denoiser alone, so name the pipeline with the rest"
         if self.controlnets and not family.controlled:
             yield f"controlnets: {family.name} has no pipelines that take one"
         if self.ip_adapter and not family.ip_adapter:

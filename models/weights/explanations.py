@@ -19,7 +19,6 @@ from huggingface_hub.file_download import repo_folder_name
 from safetensors import SafetensorError
 
 from core.errors import JubakoError, LoadFailed, LoadInterrupted
-from models.catalogue.single_files import SINGLE_FILES
 from models.catalogue.sources import Source
 
 log = logging.getLogger("jubako.loading")
@@ -70,12 +69,6 @@ def _fetch_failure(chain: list[BaseException], source: Source) -> JubakoError:
 
 
 def _read_failure(chain: list[BaseException], source: Source) -> JubakoError:
-    # Libraries also look for optional files at the hub; only a single file needs it, since its configuration is there.
-    if str(source).endswith(SINGLE_FILES) and _first(chain, *HUB, *UNREACHED):
-        return LoadFailed(
-            f"the configuration of {source} is not in the cache, and could not be fetched from the hub; "
-            "name a folder or repository with it as `config` in the catalogue entry"
-        )
     return _of_this_machine(chain, source) or _of_the_files(chain, source)
 
 

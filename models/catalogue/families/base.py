@@ -122,6 +122,8 @@ class Family:
     name: str
     pipelines: Mapping[Task, str]
     """The diffusers class for each task."""
+    bases: tuple[str, ...]
+    """Repositories with what a single file lacks: the usual one, and those that diffusers knows by its tensors."""
     parts: tuple[Part, ...]
     schedulers: Mapping[str, SchedulerSpec]
     """The samplers it can be sampled with, by name."""

@@ -68,6 +68,7 @@ FLUX = Family(
         Task.IMAGE_TO_IMAGE: "FluxImg2ImgPipeline",
         Task.INPAINT: "FluxInpaintPipeline",
     },
+    bases=("black-forest-labs/FLUX.1-dev", "black-forest-labs/FLUX.1-schnell"),
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
@@ -84,11 +85,24 @@ FLUX = Family(
 )
 
 FLUX_SCHNELL = replace(
-    FLUX, name="flux-schnell", arguments=_schnell_arguments, prompt_windows=_windows(SCHNELL_TEXT_TOKENS)
+    FLUX,
+    name="flux-schnell",
+    bases=("black-forest-labs/FLUX.1-schnell",),
+    arguments=_schnell_arguments,
+    prompt_windows=_windows(SCHNELL_TEXT_TOKENS),
 )
 
-FLUX_FILL = replace(FLUX, name="flux-fill", pipelines={Task.INPAINT: "FluxFillPipeline"})
+FLUX_FILL = replace(
+    FLUX,
+    name="flux-fill",
+    pipelines={Task.INPAINT: "FluxFillPipeline"},
+    bases=("black-forest-labs/FLUX.1-Fill-dev",),
+)
 
 FLUX_KONTEXT = replace(
-    FLUX, name="flux-kontext", pipelines={Task.EDIT: "FluxKontextPipeline"}, arguments=_kontext_arguments
+    FLUX,
+    name="flux-kontext",
+    pipelines={Task.EDIT: "FluxKontextPipeline"},
+    bases=("black-forest-labs/FLUX.1-Kontext-dev",),
+    arguments=_kontext_arguments,
 )

@@ -41,6 +41,7 @@ def _acceptable(image: Image.Image) -> Image.Image:
 FLUX_2_KLEIN = Family(
     name="flux2-klein",
     pipelines={Task.TEXT_TO_IMAGE: "Flux2KleinPipeline", Task.EDIT: "Flux2KleinPipeline"},
+    bases=("black-forest-labs/FLUX.2-klein-4B",),
     parts=(
         # A language model whose hidden states are the encoding, over texts padded to one length; left alone it would
         # also compute the odds of each next word, which nobody reads and which are larger than all hidden states, and

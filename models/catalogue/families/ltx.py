@@ -48,6 +48,7 @@ def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
 LTX = Family(
     name="ltx",
     pipelines={Task.TEXT_TO_VIDEO: "LTXPipeline", Task.IMAGE_TO_VIDEO: "LTXImageToVideoPipeline"},
+    bases=("Lightricks/LTX-Video", "diffusers/LTX-Video-0.9.1", "Lightricks/LTX-Video-0.9.5"),
     parts=PARTS,
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,
@@ -60,6 +61,7 @@ LTX = Family(
 LTX_DISTILLED = Family(
     name="ltx-distilled",
     pipelines={Task.TEXT_TO_VIDEO: "LTXConditionPipeline", Task.IMAGE_TO_VIDEO: "LTXConditionPipeline"},
+    bases=("Lightricks/LTX-Video-0.9.8-13B-distilled",),
     parts=PARTS,
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,

@@ -59,6 +59,7 @@ QWEN_IMAGE = Family(
         Task.IMAGE_TO_IMAGE: "QwenImageImg2ImgPipeline",
         Task.INPAINT: "QwenImageInpaintPipeline",
     },
+    bases=("Qwen/Qwen-Image",),
     parts=PARTS,
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
@@ -70,6 +71,7 @@ QWEN_IMAGE = Family(
 QWEN_IMAGE_EDIT = Family(
     name="qwen-image-edit",
     pipelines={Task.EDIT: "QwenImageEditPipeline"},
+    bases=("Qwen/Qwen-Image-Edit",),
     parts=EDIT_PARTS,
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
@@ -83,6 +85,7 @@ QWEN_IMAGE_EDIT = Family(
 QWEN_IMAGE_EDIT_PLUS = Family(
     name="qwen-image-edit-plus",
     pipelines={Task.EDIT: "QwenImageEditPlusPipeline"},
+    bases=("Qwen/Qwen-Image-Edit-2509",),
     parts=EDIT_PARTS,
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,

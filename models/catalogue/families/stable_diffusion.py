@@ -38,6 +38,12 @@ STABLE_DIFFUSION = Family(
         Task.IMAGE_TO_IMAGE: "StableDiffusionImg2ImgPipeline",
         Task.INPAINT: "StableDiffusionInpaintPipeline",
     },
+    bases=(
+        "stable-diffusion-v1-5/stable-diffusion-v1-5",
+        "stable-diffusion-v1-5/stable-diffusion-inpainting",
+        "stabilityai/stable-diffusion-2-1",
+        "stabilityai/stable-diffusion-2-inpainting",
+    ),
     controlled={
         Task.TEXT_TO_IMAGE: "StableDiffusionControlNetPipeline",
         Task.IMAGE_TO_IMAGE: "StableDiffusionControlNetImg2ImgPipeline",
@@ -58,6 +64,11 @@ STABLE_DIFFUSION_XL = Family(
         Task.IMAGE_TO_IMAGE: "StableDiffusionXLImg2ImgPipeline",
         Task.INPAINT: "StableDiffusionXLInpaintPipeline",
     },
+    bases=(
+        "stabilityai/stable-diffusion-xl-base-1.0",
+        "diffusers/stable-diffusion-xl-1.0-inpainting-0.1",
+        "playgroundai/playground-v2.5-1024px-aesthetic",
+    ),
     controlled={
         Task.TEXT_TO_IMAGE: "StableDiffusionXLControlNetPipeline",
         Task.IMAGE_TO_IMAGE: "StableDiffusionXLControlNetImg2ImgPipeline",
@@ -88,6 +99,11 @@ STABLE_DIFFUSION_3 = Family(
         Task.IMAGE_TO_IMAGE: "StableDiffusion3Img2ImgPipeline",
         Task.INPAINT: "StableDiffusion3InpaintPipeline",
     },
+    bases=(
+        "stabilityai/stable-diffusion-3-medium-diffusers",
+        "stabilityai/stable-diffusion-3.5-medium",
+        "stabilityai/stable-diffusion-3.5-large",
+    ),
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),

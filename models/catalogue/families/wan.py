@@ -34,6 +34,7 @@ def _middle_frame(latents: Any, _request: GenerationRequest) -> Any:
 WAN = Family(
     name="wan",
     pipelines=TEXT_TO_VIDEO,
+    bases=("Wan-AI/Wan2.1-T2V-14B-Diffusers", "Wan-AI/Wan2.1-T2V-1.3B-Diffusers"),
     parts=(TEXT_ENCODER, *_vae(4 * 8 * 8), TRANSFORMER, LOW_NOISE_TRANSFORMER),
     schedulers=FLOW_MULTISTEP,
     size_multiple_px=16,
@@ -46,6 +47,7 @@ WAN = Family(
 WAN_IMAGE_TO_VIDEO = Family(
     name="wan-i2v",
     pipelines=IMAGE_TO_VIDEO,
+    bases=("Wan-AI/Wan2.1-I2V-14B-480P-Diffusers",),
     parts=(
         TEXT_ENCODER,
         Part("image_encoder", Stage.ENCODE, memoised=True, casts=True),
@@ -64,6 +66,7 @@ WAN_IMAGE_TO_VIDEO = Family(
 WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     name="wan-ti2v",
     pipelines={**TEXT_TO_VIDEO, **IMAGE_TO_VIDEO},
+    bases=("Wan-AI/Wan2.2-TI2V-5B-Diffusers",),
     parts=(TEXT_ENCODER, *_vae(4 * 16 * 16), TRANSFORMER),
     schedulers=FLOW_MULTISTEP,
     size_multiple_px=32,

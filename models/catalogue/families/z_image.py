@@ -25,6 +25,7 @@ Z_IMAGE = Family(
         Task.TEXT_TO_IMAGE: "ZImagePipeline",
         Task.IMAGE_TO_IMAGE: "ZImageImg2ImgPipeline",
     },
+    bases=("Tongyi-MAI/Z-Image-Turbo",),
     parts=(
         # Pipelines read hidden states only; a cache for generation would be kept with them.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),

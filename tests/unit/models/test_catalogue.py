@@ -123,7 +123,6 @@ def test_an_entry_replaces_that_of_an_earlier_file(tmp_path: Path) -> None:
         ({"source": {}}, "source: give one of path, repo and bento"),
         ({"source": {"path": "a", "repo": "b"}}, "source: give one of path, repo and bento"),
         ({"source": {"path": "a", "revision": "main"}}, "source: a revision is that of a repo"),
-        ({"source": {"path": "a.gguf"}}, "config: is missing; a GGUF file"),
         ({"source": "weights"}, "source: should be a mapping of fields, got 'weights'"),
         ({"batch_token": 3}, "batch_token: is no known field; did you mean 'batch_tokens'?"),
         ({"width": 64}, "width: does not belong here"),

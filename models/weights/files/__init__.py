@@ -1,0 +1,1 @@
+"""Checkpoints of one file: what is in them, and how each component is read."""
