@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,8 @@ class LoraSpec(Strict):
     source: Source
     scale: float = 1.0
     """Multiplies the scale of a request, so that 1 is what its author recommends."""
+    component: Literal["transformer_2"] | None = None
+    """The denoiser that it is for, where that is not the first: the one of Wan 2.2 for the less noisy steps."""
     always: bool = False
     """Part of the model: fused into its weights at load, and not for requests to name."""
     description: str = ""

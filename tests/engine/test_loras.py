@@ -18,9 +18,11 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.events import Failed
 from core.request import GenerationRequest, Lora, Task
+from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
 from models.catalogue.resolving.resolve import ServerLimits, resolve
+from models.catalogue.sources import Source
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.addons.loras import inject, lora_modules, peft_layers
 from models.weights.loading import LoadedModel, load, load_pipelines
@@ -29,6 +31,7 @@ from tests.support.engines import running
 from tests.support.loras import ATTENTION, LAYERS, Layers, draw_alone, largest_batch, loaded, wearing
 from tests.support.parity import TOLERANCE
 from tests.tiny import TINY
+from tests.tiny.loras import add, kohya_name, made, shapes_of
 
 
 def wanted_of(family: str, **changes: Any) -> GenerationRequest:
@@ -87,6 +90,36 @@ async def test_what_cannot_be_mixed_is_grouped(tmp_path: Path) -> None:
         other,
     ]
     assert await largest_batch(model, plain, wanted) == 3, "those without DoRA"
+
+
+async def test_loha_lokr_and_whole_weights_share_passes_with_others(tmp_path: Path) -> None:
+    model, plain = loaded("stable-diffusion", tmp_path)
+    deltas: dict[str, dict[str, torch.Tensor]] = {}
+    specs = dict(model.loras)
+    shapes = shapes_of(model.components["unet"], ("to_q", "to_v", "conv2"))
+    for kind in ("loha", "lokr_of_products", "diff"):
+        tensors, deltas[kind] = made(kind, shapes, kohya_name("lora_unet"))
+        save_file(tensors, tmp_path / f"{kind}.safetensors")
+        specs[kind] = LoraSpec(source=Source(path=tmp_path / f"{kind}.safetensors"))
+    one = wanted_of("stable-diffusion")
+    wanted = [
+        *(wearing(one, **{kind: scale}) for kind in deltas for scale in (1.0, -0.5)),
+        wearing(one, loha=0.5, diff=1.0),
+        wearing(one, a=1.0),
+        one,
+    ]
+    with running(replace(model, loras=specs), batch_tokens=2**16) as (engine, recorder):
+        drawn = [pictures(events)[0].image for events in await draw_together(engine, wanted)]
+    assert max(recorder.batch_sizes("unet")) == len(wanted)
+    unet = plain.components["unet"]
+    weights = {name: weight.clone() for name, weight in unet.state_dict().items()}
+    for each, picture in zip(wanted, drawn, strict=True):
+        for lora in (lora for lora in each.loras if lora.name in deltas):
+            add(unet, deltas[lora.name], lora.scale)
+        rest = each.model_copy(update={"loras": tuple(lora for lora in each.loras if lora.name not in deltas)})
+        assert largest_difference(picture, draw_alone(model, plain, rest)) <= TOLERANCE, each.loras
+        unet.load_state_dict(weights)
+    assert largest_difference(drawn[0], drawn[-1]) > 5
 
 
 async def test_layers_that_see_no_rows_of_samples(tmp_path: Path) -> None:

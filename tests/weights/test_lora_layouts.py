@@ -58,19 +58,6 @@ def test_of_what_fits_in_part_nothing_is_used(tmp_path: Path) -> None:
     assert changed(pipeline) == 0
 
 
-@pytest.mark.parametrize(
-    ("key", "kind"),
-    [("hada_w1_a", "a LoHa"), ("lokr_w1", "a LoKr"), ("bundle_emb.token.string_to_param.*", "embeddings of new words")],
-)
-def test_kinds_that_are_not_read_are_named(key: str, kind: str, tmp_path: Path) -> None:
-    pipeline = pipeline_of("stable-diffusion", tmp_path)
-    weights = kohya(saved(pipeline, tmp_path / "whole.safetensors", {"unet": ("to_q",)}))
-    name = key if key.startswith("bundle") else f"lora_unet_mid_block_attentions_0_to_q.{key}"
-    save_file({**weights, name: torch.zeros(2, 2)}, tmp_path / "odd.safetensors")
-    with pytest.raises(LoadFailed, match=rf"{kind}.*, a kind of file that is not read"):
-        inject(pipeline, "odd", tmp_path / "odd.safetensors", "a")
-
-
 def test_attention_processors_without_the_name_of_their_module_are_read(tmp_path: Path) -> None:
     pipeline = pipeline_of("stable-diffusion", tmp_path)
     old: dict[str, Any] = {}

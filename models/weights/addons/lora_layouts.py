@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,23 +15,41 @@ from safetensors.torch import load_file
 
 from models.weights.addons.peft_files import peft_weights
 
+TRAIN = "train or convert it as a LoRA"
+EMBEDDING = "an embedding of new words; name it in the entry's `embeddings`, or put it into the folder of them"
+CHECKPOINT = "a whole checkpoint; make a catalogue entry of it"
 KINDS: Mapping[str, str] = {
-    ".hada_": "a LoHa",
-    ".lokr_": "a LoKr",
-    ".oft_": "an OFT",
-    ".diff": "a set of whole weights",
-    "bundle_emb.": "a LoRA with embeddings of new words (bundle_emb)",
+    ".oft_": f"an OFT; {TRAIN}",
+    "oft_blocks": f"an OFT; {TRAIN}",
+    "oft_diag": f"an OFT; {TRAIN}",
+    ".on_input": f"an (IA)³; {TRAIN}",
+    ".a1.weight": f"a GLoRA; {TRAIN}",
+    ".dora_scale": "a DoRA in kohya's layout; convert it to diffusers' or peft's, with `lora_magnitude_vector`",
+    "bundle_emb.": "a LoRA with embeddings of new words (bundle_emb), a layout that is not read; save the LoRA without "
+    "them, and each embedding as a file of its own for `embeddings`",
+    "string_to_param": EMBEDDING,
+    "emb_params": EMBEDDING,
+    "ip_adapter.": "an IP-Adapter; name it in the entry's `ip_adapter`",
+    "image_proj.": "an IP-Adapter; name it in the entry's `ip_adapter`",
+    "control_model.": "a ControlNet; name it in the entry's `controlnets`",
+    "lora_controlnet": "a Control-LoRA; use the whole ControlNet, in the entry's `controlnets`",
+    ".query_norm.scale": "a Control-LoRA of FLUX, which changes what the model takes in; it cannot be one request's",
+    "first_stage_model.": CHECKPOINT,
+    "model.diffusion_model.input_blocks.0.0.weight": CHECKPOINT,
 }
-"""What a file is, by a part of its keys."""
+"""What a file is that is not read as a LoRA, by a part of its keys, and what to do with it."""
 DOWN = (".lora_A.", ".lora_down.", "lora.down.", "lora_linear_layer.down.", "_lora.down.")
 """What the key of each layer's first matrix contains."""
 
 
-def unread_kind(file: Path) -> str | None:
-    """Return what a file is that no pipeline reads, or None."""
+def names_in(file: Path) -> list[str]:
     with safe_open(file, "pt") as tensors:
-        keys = list(tensors.keys())
-    return next((kind for part, kind in KINDS.items() if any(part in key for key in keys)), None)
+        return list(tensors.keys())
+
+
+def unread_kind(names: Iterable[str]) -> str | None:
+    """Return what a file with these names is that is not read as a LoRA, or None."""
+    return next((kind for part, kind in KINDS.items() if any(part in name for name in names)), None)
 
 
 def own_weights(file: Path, modules: Container[str]) -> dict[str, torch.Tensor] | None:
@@ -41,8 +59,7 @@ def own_weights(file: Path, modules: Container[str]) -> dict[str, torch.Tensor] 
 
 def _processor_weights(file: Path) -> dict[str, torch.Tensor] | None:
     """Those that `unet.save_attn_procs` wrote, which do not name their module."""
-    with safe_open(file, "pt") as tensors:
-        keys = list(tensors.keys())
+    keys = names_in(file)
     if not all(".processor." in key and not key.startswith(("unet.", "text_encoder")) for key in keys):
         return None
     return {f"unet.{name}": weight for name, weight in load_file(file).items()}

@@ -11,19 +11,26 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils.peft_utils import delete_adapter_layers
+from diffusers.utils.peft_utils import delete_adapter_layers, recurse_remove_peft_layers
+from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError, safe_open
 
 from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.addons import LoraSpec
-from models.weights.addons.lora_layouts import counted_layers, own_weights, unread_kind
+from models.weights.addons.changes import Change
+from models.weights.addons.lora_layouts import counted_layers, names_in, own_weights, unread_kind
+from models.weights.addons.own_layouts import inject_own, is_own
+from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
 from models.weights.fetching import local_path
 
 log = logging.getLogger("jubako.loading")
 
-MISFIT = "it was not made for this model, or the file is damaged"
+MISFIT = "it was not made for this model"
+SECOND_DENOISER = "transformer_2"
+"""Of Wan 2.2, for the less noisy steps."""
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 def lora_file(name: str, spec: LoraSpec) -> Path:
@@ -58,8 +65,12 @@ def _failed(name: str, reason: str) -> LoadFailed:
 
 
 def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
-    """The modules that LoRAs of this pipeline may change, by component: denoisers and some of the text encoders."""
-    components = {name: getattr(pipeline, name, None) for name in pipeline._lora_loadable_modules}
+    """The modules that LoRAs of this pipeline may change, by component: denoisers and text encoders.
+
+    Diffusers itself loads none into some of the encoders.
+    """
+    names = dict.fromkeys((*pipeline._lora_loadable_modules, *TEXT_ENCODERS))
+    components = {name: getattr(pipeline, name, None) for name in names}
     return {name: module for name, module in components.items() if module is not None}
 
 
@@ -73,39 +84,59 @@ def holds(layer: BaseTunerLayer, adapter: str) -> bool:
     return any(adapter in getattr(layer, kind) for kind in layer.adapter_layer_names)
 
 
-def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str) -> None:
+def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str, component: str | None = None) -> None:
     """Add the LoRA `name` to the pipeline's modules as a peft adapter that does not act; no other acts afterwards.
 
-    Raises LoadFailed when it was not made for this model, or only a part of it fits, and torch.OutOfMemoryError; it is
-    then not in the modules.
+    `component` is the denoiser that it is for, where a model has several. Raises LoadFailed when it is of a kind that
+    is not read, was not made for this model, or only a part of it fits, and torch.OutOfMemoryError; it is then not in
+    the modules.
     """
-    dtypes = {component: module.dtype for component, module in lora_modules(pipeline).items()}
+    if (kind := unread_kind(names_in(file))) is not None:
+        raise _failed(name, f"it is {kind}")
     try:
-        with build_lock, counted_layers(pipeline) as layers_of_file:
-            _load(pipeline, file, adapter)
-        fitting = _check_and_cast(pipeline, adapter, dtypes)
+        with build_lock:
+            _read(pipeline, file, adapter, component)
     except torch.OutOfMemoryError:
         eject(pipeline, adapter)
         raise
+    except LoadFailed as error:
+        eject(pipeline, adapter)
+        raise _failed(name, str(error)) from error
     except Exception as error:
         log.exception("the LoRA %s cannot be injected", name)
         eject(pipeline, adapter)
-        kind = unread_kind(file)
-        reason = f"it is {kind}, a kind of file that is not read" if kind else MISFIT
-        raise _failed(name, reason) from error
-    if fitting < layers_of_file():
-        eject(pipeline, adapter)
-        raise _failed(name, f"only {fitting} of its {layers_of_file()} layers fit; it was not made for this model")
+        raise _failed(name, MISFIT) from error
     # Diffusers has made it the one that acts.
     for module in lora_modules(pipeline).values():
         _deactivate(module)
 
 
-def _load(pipeline: DiffusionPipeline, file: Path, adapter: str) -> None:
+def _read(pipeline: DiffusionPipeline, file: Path, adapter: str, component: str | None) -> None:
+    modules = lora_modules(pipeline)
+    denoiser = component or next(each for each in DENOISERS if each in modules)
+    if denoiser not in modules:
+        raise LoadFailed(f"it is for {denoiser}, which this model does not have")
+    dtypes = {each: module.dtype for each, module in modules.items()}
+    if is_own(names_in(file), denoiser):
+        own = {each: module for each, module in modules.items() if each == denoiser or each in TEXT_ENCODERS}
+        inject_own(pipeline, file, adapter, own, denoiser)
+        _check_and_cast(pipeline, adapter, dtypes)
+        return
+    with counted_layers(pipeline) as layers_of_file:
+        _load(pipeline, file, adapter, denoiser)
+    fitting = _check_and_cast(pipeline, adapter, dtypes)
+    if fitting < layers_of_file():
+        raise LoadFailed(f"only {fitting} of its {layers_of_file()} layers fit; {MISFIT}")
+
+
+def _load(pipeline: DiffusionPipeline, file: Path, adapter: str, denoiser: str) -> None:
+    options: dict[str, Any] = {"adapter_name": adapter}
+    if denoiser == SECOND_DENOISER:
+        options["load_into_transformer_2"] = True
     if (weights := own_weights(file, lora_modules(pipeline))) is not None:
-        pipeline.load_lora_weights(weights, adapter_name=adapter)
+        pipeline.load_lora_weights(weights, **options)
     else:
-        pipeline.load_lora_weights(file.parent, weight_name=file.name, adapter_name=adapter, use_safetensors=True)
+        pipeline.load_lora_weights(file.parent, weight_name=file.name, use_safetensors=True, **options)
 
 
 def _deactivate(module: torch.nn.Module) -> None:
@@ -142,7 +173,15 @@ def eject(pipeline: DiffusionPipeline, adapter: str) -> None:
         getattr(module, "peft_config", {}).pop(adapter, None)
         left = left or bool(getattr(module, "peft_config", None))
     if not left:
-        pipeline.unload_lora_weights()
+        _unwrap(pipeline)
+
+
+def _unwrap(pipeline: DiffusionPipeline) -> None:
+    """Leave the modules without peft's layers."""
+    pipeline.unload_lora_weights()
+    for name, module in lora_modules(pipeline).items():
+        if name not in pipeline._lora_loadable_modules and any(True for _ in peft_layers(module)):
+            recurse_remove_peft_layers(module)
 
 
 def fuse(pipeline: DiffusionPipeline, loras: Mapping[str, LoraSpec]) -> None:
@@ -151,11 +190,27 @@ def fuse(pipeline: DiffusionPipeline, loras: Mapping[str, LoraSpec]) -> None:
     Blocks, maybe for downloads. Raises LoadFailed.
     """
     always = {name: spec for name, spec in loras.items() if spec.always}
-    if not always:
+    scales = {f"always{number}": spec.scale for number, spec in enumerate(always.values())}
+    for adapter, (name, spec) in zip(scales, always.items(), strict=True):
+        inject(pipeline, name, lora_file(name, spec), adapter, spec.component)
+    # All are injected first: peft takes what is merged out again when it gets another.
+    for module in lora_modules(pipeline).values():
+        for layer in list(peft_layers(module)):
+            for adapter, scale in scales.items():
+                if holds(layer, adapter):
+                    _fuse_layer(layer, adapter, scale)
+    if always:
+        _unwrap(pipeline)
+
+
+def _fuse_layer(layer: Any, adapter: str, scale: float) -> None:
+    first = layer.lora_A[adapter] if isinstance(layer, LoraLayer) and adapter in layer.lora_A else None
+    if not isinstance(first, Change):
+        layer.set_scale(adapter, scale)
+        layer.merge(adapter_names=[adapter])
         return
-    adapters = {f"always{number}": spec.scale for number, spec in enumerate(always.values())}
-    for adapter, (name, spec) in zip(adapters, always.items(), strict=True):
-        inject(pipeline, name, lora_file(name, spec), adapter)
-    pipeline.set_adapters(list(adapters), list(adapters.values()))
-    pipeline.fuse_lora(components=list(lora_modules(pipeline)), adapter_names=list(adapters))
-    pipeline.unload_lora_weights()
+    base = layer.get_base_layer()
+    base.weight.data += (scale * first.delta()).to(base.weight.dtype)
+    if first.bias is not None:
+        bias = torch.zeros_like(first.bias) if base.bias is None else base.bias.data
+        base.bias = torch.nn.Parameter((bias + scale * first.bias).to(base.weight.dtype), requires_grad=False)

@@ -87,7 +87,7 @@ def _by_diffusers_names(tensors: dict[str, torch.Tensor], kind: Any, fields: Any
     if set(wanted) <= set(tensors):
         return tensors
     if kind is diffusers.FluxTransformer2DModel:
-        return flux_modules.to_diffusers(tensors)
+        return flux_modules.to_diffusers(tensors, fields["num_layers"], fields["num_single_layers"])
     convert: Callable[..., Tensors] = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
     if kind is diffusers.UNet2DConditionModel:
         # It looks for these among those of other components.

@@ -5,7 +5,6 @@ Diffusers' own converters split the modules that are one in the original by the 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 
 import torch
@@ -52,20 +51,16 @@ SHIFT_FIRST = "norm_out.linear"
 """The one module whose rows, a shift and a scale, are in the other order."""
 
 
-def is_original(names: Mapping[str, torch.Tensor]) -> bool:
-    return any(name.startswith(("double_blocks.", "single_blocks.")) for name in names)
-
-
-def diffusers_modules(module: str) -> tuple[str, ...]:
-    """Return the modules that have the rows of an original one; none if it is unknown."""
-    if module in OUTER:
-        return (OUTER[module],)
-    found = re.fullmatch(r"(double_blocks|single_blocks)\.(\d+)\.(.+)", module)
-    if found is None:
-        return ()
-    kind, number, rest = found.groups()
-    blocks = "transformer_blocks" if kind == "double_blocks" else "single_transformer_blocks"
-    return tuple(f"{blocks}.{number}.{name}" for name in BLOCKS[kind].get(rest, ()))
+def original_modules(double: int, single: int) -> dict[str, tuple[str, ...]]:
+    """Return diffusers' modules, which have the rows of an original one in this order, for so many blocks of a kind."""
+    counts = {"double_blocks": ("transformer_blocks", double), "single_blocks": ("single_transformer_blocks", single)}
+    blocks = {
+        f"{kind}.{number}.{name}": tuple(f"{own}.{number}.{part}" for part in parts)
+        for kind, (own, count) in counts.items()
+        for number in range(count)
+        for name, parts in BLOCKS[kind].items()
+    }
+    return {**blocks, **{name: (own,) for name, own in OUTER.items()}}
 
 
 def split_rows(rows: torch.Tensor, parts: int, width: int) -> tuple[torch.Tensor, ...]:
@@ -73,16 +68,17 @@ def split_rows(rows: torch.Tensor, parts: int, width: int) -> tuple[torch.Tensor
     return rows.split([width] * 3 + [len(rows) - 3 * width] * (parts - 3)) if parts > 1 else (rows,)
 
 
-def to_diffusers(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return a checkpoint by diffusers' names; what is unknown keeps its own."""
-    return dict(pair for name, tensor in tensors.items() for pair in _converted(name, tensor, tensors))
+def to_diffusers(tensors: Mapping[str, torch.Tensor], double: int, single: int) -> dict[str, torch.Tensor]:
+    """Return a checkpoint with so many blocks by diffusers' names; what is unknown keeps its own."""
+    known = original_modules(double, single)
+    return dict(pair for name, tensor in tensors.items() for pair in _converted(name, tensor, tensors, known))
 
 
 def _converted(
-    name: str, tensor: torch.Tensor, tensors: Mapping[str, torch.Tensor]
+    name: str, tensor: torch.Tensor, tensors: Mapping[str, torch.Tensor], known: Mapping[str, tuple[str, ...]]
 ) -> Iterator[tuple[str, torch.Tensor]]:
     module, _, parameter = name.rpartition(".")
-    modules = diffusers_modules(module)
+    modules = known.get(module, ())
     if not modules:
         yield name, tensor
         return

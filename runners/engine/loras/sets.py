@@ -104,7 +104,7 @@ class LoraSets:
     def _inject(self, name: str, file: Path, adapter: str) -> bool:
         """Return whether there was memory for it. A failed attempt is freed on return, with its traceback."""
         try:
-            inject(self._pipeline, name, file, adapter)
+            inject(self._pipeline, name, file, adapter, self._specs[name].component)
         except torch.OutOfMemoryError:
             return False
         return True
