@@ -100,7 +100,8 @@ def made_of_original(
     kind: str, module: nn.Module, parts: Mapping[str, tuple[str, ...]], name: Callable[[str], str]
 ) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """The same, of layers of the original model, each of which has the outputs of several of diffusers'."""
-    layers = {original: [module.get_submodule(part).weight for part in own] for original, own in parts.items()}
+    named = dict(module.named_parameters())
+    layers = {original: [named[f"{part}.weight"] for part in own] for original, own in parts.items()}
     shapes = {original: torch.Size((sum(map(len, w)), *w[0].shape[1:])) for original, w in layers.items()}
     tensors, deltas = made(kind, shapes, name)
     rows = {original: torch.split(delta, list(map(len, layers[original]))) for original, delta in deltas.items()}
@@ -111,5 +112,6 @@ def made_of_original(
 
 def add(module: nn.Module, deltas: Tensors, scale: float = 1.0) -> None:
     """Change the weights as the file would."""
+    named = dict(module.named_parameters())
     for path, delta in deltas.items():
-        module.get_submodule(path).weight.data += scale * delta
+        named[f"{path}.weight"].data += scale * delta

@@ -18,12 +18,11 @@ from models.catalogue.sources import Source
 from models.weights.addons.loras import eject, fuse, inject, lora_modules, peft_layers
 from models.weights.loading import load_pipelines
 from tests.support.parity import load_tiny
-from tests.tiny import TINY
 from tests.tiny.loras import KINDS, add, kohya_name, made, made_of_original, shapes_of
 from tests.tiny.original_names import flux_modules, original_unet, wan_name
 from tests.tiny.wan import tiny_wan_a14b
 
-CLOSE = {"rtol": 1e-4, "atol": 1e-4}
+CLOSE = 1e-4
 ALL_KINDS = list(KINDS)
 
 
@@ -54,7 +53,7 @@ def assert_adds(pipeline: DiffusionPipeline, component: str, file: Path, deltas:
     found = changes_of(lora_modules(pipeline)[component], "a")
     assert set(found) == set(deltas)
     for path, delta in deltas.items():
-        torch.testing.assert_close(found[path], delta, msg=lambda said, path=path: f"{path}: {said}", **CLOSE)
+        assert torch.allclose(found[path], delta, CLOSE, CLOSE), path
     eject(pipeline, "a")
     assert not any(True for module in lora_modules(pipeline).values() for _ in peft_layers(module))
 
@@ -108,7 +107,7 @@ def test_the_text_encoders_of_flux(tmp_path: Path) -> None:
     for module, wanted in ((pipeline.text_encoder, deltas), (pipeline.text_encoder_2, t5_deltas)):
         found = changes_of(module, "a")
         assert set(found) == set(wanted)
-        assert all(torch.allclose(found[path], wanted[path], **CLOSE) for path in wanted)
+        assert all(torch.allclose(found[path], wanted[path], CLOSE, CLOSE) for path in wanted)
 
 
 SD3 = {
@@ -215,7 +214,7 @@ def test_those_that_are_always_part_of_the_model_are_fused(kind: str, tmp_path: 
     spec = LoraSpec(source=Source(path=tmp_path / "odd.safetensors"), scale=0.7, always=True)
     fuse(pipeline, {"odd": spec})
     for name, weight in expected.state_dict().items():
-        torch.testing.assert_close(pipeline.transformer.state_dict()[name], weight, **CLOSE)
+        assert torch.allclose(pipeline.transformer.state_dict()[name], weight, CLOSE, CLOSE), name
 
 
 @pytest.mark.parametrize(
@@ -245,7 +244,3 @@ def test_of_other_kinds_too_what_fits_in_part_is_refused_and_says_what_does_not(
     said = rf"only {len(shapes)} of its {len(shapes) + 1} layers fit, and lora_unet_down_blocks_7_to_q do not"
     with pytest.raises(LoadFailed, match=said):
         inject(pipeline, "odd", tmp_path / "odd.safetensors", "a")
-
-
-def test_every_family_has_a_tiny_checkpoint_here() -> None:
-    assert {"flux", "wan", "stable-diffusion-3"} <= set(TINY)

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from core.errors import LoadFailed
-from models.weights.addons.changes import CONVOLVE, Read, read_change
+from models.weights.addons.changes import Change, Read, read_change
 from models.weights.addons.lora_names import Target, find_targets
 
 PARTS = re.compile(
@@ -27,7 +27,7 @@ OWN_PARTS = ("hada_", "lokr_", "diff", "lora_mid")
 ORIGINAL = re.compile(r"(double|single|joint)_blocks[._]\d+[._]")
 """In names of layers that are one in the original model and several in diffusers."""
 OTHER_ENCODERS = ("lora_te3_", "text_encoders.", "text_encoder_3.")
-ADAPTABLE = (nn.Linear, *CONVOLVE)
+ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TOLD = 3
 
 
@@ -110,7 +110,7 @@ def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None
         base = layer.get_base_layer()
         first, second = read.of(base, target.rows)
         layer.lora_A[adapter], layer.lora_B[adapter] = first.to(base.weight.device), second.to(base.weight.device)
-        if getattr(first, "delta", None) is not None:
+        if isinstance(first, Change):
             # Shapes that do not fit show here, and not in the first picture.
             first.delta().reshape(base.weight.shape)
 
