@@ -1,7 +1,8 @@
 """Runs a module with LoRAs and scales of their own for each sample, by hooks on its peft layers.
 
-peft's layers give all samples the same scale. In a mixed pass they therefore run without LoRAs, and what each LoRA adds
-to its own samples is added here, from peft's matrices. So a set of LoRAs is only names and scales, and takes no memory.
+peft's layers give all samples the same scale, and go through their LoRAs one by one. Where these only add products of
+matrices, the layers therefore run without them, and what each sample's LoRAs add is added here (`loras.stacks`). So a
+set of LoRAs is only names and scales, and takes no memory.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -19,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from models.weights.addons.loras import holds, peft_layers
+from runners.engine.loras.stacks import Rows, Stack
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,12 @@ class LoraHooks:
         self._distinct: Sequence[Adapter] = (NONE,)
         # Of each peft adapter in a mixed pass: its rows, and their scales, (n,) each.
         self._rows: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        # The peft adapters that change this module, and whether they mix.
+        # Of linear layers in a mixed pass.
+        self._rounds: Sequence[Rows] | None = None
+        self._stacks: WeakKeyDictionary[BaseTunerLayer, Stack] = WeakKeyDictionary()
+        # The peft adapters that change this module, in order of their places in stacks: whether they only add products.
+        self._plain: dict[str, bool] = {}
+        # And whether samples with and without them may share passes.
         self._mixes: dict[str, bool] = {}
         self._hooked: WeakSet[BaseTunerLayer] = WeakSet()
         self._not_by_sample: WeakSet[BaseTunerLayer] = WeakSet()
@@ -67,11 +74,15 @@ class LoraHooks:
                 self._hooked.add(layer)
                 self._wrapped += 1
         if layers:
-            self._mixes[part] = self._not_by_sample.isdisjoint(layers) and all(_is_plain(e, part) for e in layers)
+            self._stacks.clear()
+            self._plain[part] = all(_is_plain(layer, part) for layer in layers)
+            self._mixes[part] = self._plain[part] and self._not_by_sample.isdisjoint(layers)
 
     def remove(self, part: str) -> None:
         """Forget a peft adapter that is about to be ejected."""
         self._mixes.pop(part, None)
+        if self._plain.pop(part, None) is not None:
+            self._stacks.clear()
 
     def adapter(self, parts: Mapping[str, float]) -> Adapter:
         """Return the effect of peft adapters with these scales on this module."""
@@ -92,6 +103,7 @@ class LoraHooks:
         finally:
             self._batch, self._distinct = (), (NONE,)
             self._rows.clear()
+            self._rounds = None
 
     def _share_layers(self, module: nn.Module) -> None:
         """Replace the other module's plain layers by this one's peft layers, which wrap them."""
@@ -104,26 +116,65 @@ class LoraHooks:
         self._shared[module] = self._wrapped
 
     def _before(self, layer: Any, args: Any) -> None:
-        if len(self._distinct) == 1:
-            _activate(layer, self._distinct[0])
+        alone = self._distinct[0] if len(self._distinct) == 1 else None
+        if alone is not None and not (self._only_adds(alone) and _is_stacked(layer)):
+            _activate(layer, alone)
             return
         _activate(layer, NONE)
         held = self._held_by(layer)
-        if held and len(args[0]) != len(self._batch):
+        if alone is None and held and len(args[0]) != len(self._batch):
             self._not_by_sample.add(layer)
             self._mixes |= dict.fromkeys(held, False)
             raise NotBySample
 
     def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
-        """In a mixed pass, add to each sample what its LoRAs add, as peft's layers do for all samples."""
+        """Add to each sample what its LoRAs add, as peft's layers do for all samples."""
+        held = self._held_by(layer)
+        if not held or not self._only_adds(self._distinct[0]):
+            return
+        if not _is_stacked(layer):
+            self._convolve(layer, held, args[0], output)
+        elif len(self._distinct) == 1:
+            for part, scale in self._distinct[0].parts:
+                if part in held:
+                    self._stack(layer).add_one(self._place(part), scale, args[0], output)
+        else:
+            for rows in self._rounds_on(output.device):
+                self._stack(layer).add_rows(rows, args[0], output)
+
+    def _stack(self, layer: BaseTunerLayer) -> Stack:
+        if layer not in self._stacks:
+            self._stacks[layer] = Stack(layer, [part if plain else None for part, plain in self._plain.items()])
+        return self._stacks[layer]
+
+    def _place(self, part: str) -> int:
+        return list(self._plain).index(part)
+
+    def _only_adds(self, adapter: Adapter) -> bool:
+        return all(self._plain[part] for part, _ in adapter.parts)
+
+    def _rounds_on(self, device: torch.device) -> Sequence[Rows]:
+        if self._rounds is None:
+            none = len(self._plain)
+            rounds = zip_longest(*(adapter.parts for adapter in self._batch))
+            self._rounds = [
+                Rows(
+                    torch.tensor([none if each is None else self._place(each[0]) for each in of_rows], device=device),
+                    torch.tensor([0.0 if each is None else each[1] for each in of_rows], device=device).view(-1, 1, 1),
+                )
+                for of_rows in rounds
+            ]
+        return self._rounds
+
+    def _convolve(self, layer: Any, held: Sequence[str], given: torch.Tensor, output: torch.Tensor) -> None:
         if len(self._distinct) == 1:
             return
-        for part in self._held_by(layer):
+        for part in held:
             rows, scales = self._rows_of(part, output.device)
             down, up = layer.lora_A[part], layer.lora_B[part]
             layer.set_scale(part, 1.0)
             scales = scales.view(-1, *[1] * (output.ndim - 1)) * layer.scaling[part]
-            output[rows] += (up(down(args[0][rows].to(down.weight.dtype))) * scales).to(output.dtype)
+            output[rows] += (up(down(given[rows].to(down.weight.dtype))) * scales).to(output.dtype)
 
     def _held_by(self, layer: BaseTunerLayer) -> list[str]:
         """The peft adapters of this pass that change the layer."""
@@ -140,6 +191,13 @@ class LoraHooks:
         return self._rows[part]
 
 
+def _is_stacked(layer: Any) -> bool:
+    """Whether its LoRAs can be joined: those of a linear layer, unless offloading moves each matrix by itself."""
+    if not isinstance(layer, LoraLayer) or not isinstance(layer.get_base_layer(), nn.Linear):
+        return False
+    return not any(hasattr(down, "_hf_hook") for down in layer.lora_A.values())
+
+
 def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
     """Whether all that this adapter adds to the layer's output is a product of two matrices, or of two convolutions."""
     return (
@@ -147,6 +205,7 @@ def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
         and isinstance(layer.get_base_layer(), (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
         and part in layer.lora_A
         and part not in layer.lora_variant
+        and layer.lora_B[part].bias is None
     )
 
 

@@ -1,0 +1,66 @@
+"""The LoRAs of a linear layer as stacked matrices, so that the samples of a pass get theirs in two batched products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from models.weights.addons.loras import holds
+
+
+@dataclass(frozen=True)
+class Rows:
+    """One LoRA of each sample; of several, one after the other."""
+
+    places: torch.Tensor
+    """(B,) of its places in the stacks; the place behind the last one stands for none."""
+    scales: torch.Tensor
+    """(B, 1, 1)"""
+
+
+class Stack:
+    """Owns the matrices; those of peft's own layers become views of them."""
+
+    def __init__(self, layer: Any, parts: Sequence[str | None]) -> None:
+        """`parts` are the module's peft adapters in order of their places, None for those that are no plain products;
+        the layer may hold only some.
+        """
+        held = {place: part for place, part in enumerate(parts) if part is not None and holds(layer, part)}
+        rank = max(layer.r[part] for part in held.values())
+        first = layer.lora_A[next(iter(held.values()))].weight
+        self._down = first.new_zeros(len(parts) + 1, rank, layer.in_features)
+        self._up = first.new_zeros(len(parts) + 1, rank, layer.out_features)
+        for place, part in held.items():
+            self._take(layer, part, place)
+
+    def _take(self, layer: Any, part: str, place: int) -> None:
+        down, up, rank = layer.lora_A[part].weight, layer.lora_B[part].weight, layer.r[part]
+        layer.set_scale(part, 1.0)
+        self._down[place, :rank] = down
+        self._up[place, :rank] = up.T * layer.scaling[part]
+        # The layer's own scale is in the matrix now.
+        layer.lora_alpha[part], layer.use_rslora[part] = rank, False
+        down.data, up.data = self._down[place, :rank], self._up[place, :rank].T
+
+    def add_one(self, place: int, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
+        """Add to `output`, (..., out), what one LoRA makes of `given`, (..., in)."""
+        narrow = F.linear(given.to(self._down.dtype), self._down[place]).flatten(0, -2)
+        flat = output.view(-1, output.shape[-1])
+        if flat.dtype is narrow.dtype:
+            flat.addmm_(narrow, self._up[place], alpha=scale)
+        else:
+            flat += scale * (narrow @ self._up[place])
+
+    def add_rows(self, rows: Rows, given: torch.Tensor, output: torch.Tensor) -> None:
+        """Add to `output`, (B, ..., out), what each sample's LoRA makes of `given`, (B, ..., in)."""
+        samples = given.to(self._down.dtype).reshape(len(given), -1, given.shape[-1])
+        narrow = torch.bmm(samples, self._down[rows.places].mT) * rows.scales
+        flat, up = output.view(len(output), -1, output.shape[-1]), self._up[rows.places]
+        if flat.dtype is narrow.dtype:
+            flat.baddbmm_(narrow, up)
+        else:
+            flat += torch.bmm(narrow, up)
