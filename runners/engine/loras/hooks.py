@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from models.weights.addons.loras import holds, peft_layers
-from runners.engine.loras.stacks import Rows, Stack
+from runners.engine.loras.stacks import Rows, Stack, is_stackable
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class LoraHooks:
 
     def _before(self, layer: Any, args: Any) -> None:
         alone = self._distinct[0] if len(self._distinct) == 1 else None
-        if alone is not None and not (self._only_adds(alone) and _is_stacked(layer)):
+        held = self._held_by(layer)
+        if alone is not None and not self._stacks_all(layer, held):
             _activate(layer, alone)
             return
         _activate(layer, NONE)
-        held = self._held_by(layer)
         if alone is None and held and len(args[0]) != len(self._batch):
             self._not_by_sample.add(layer)
             self._mixes |= dict.fromkeys(held, False)
@@ -130,28 +130,35 @@ class LoraHooks:
     def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
         """Add to each sample what its LoRAs add, as peft's layers do for all samples."""
         held = self._held_by(layer)
-        if not held or not self._only_adds(self._distinct[0]):
+        if len(self._distinct) == 1:
+            if held and self._stacks_all(layer, held):
+                self._add_alone(layer, args[0], output)
             return
-        if not _is_stacked(layer):
-            self._convolve(layer, held, args[0], output)
-        elif len(self._distinct) == 1:
-            for part, scale in self._distinct[0].parts:
-                if part in held:
-                    self._stack(layer).add_one(self._place(part), scale, args[0], output)
-        else:
+        stacked = [part for part in held if is_stackable(layer, part)]
+        if stacked:
             for rows in self._rounds_on(output.device):
                 self._stack(layer).add_rows(rows, args[0], output)
+        for part in held:
+            if part not in stacked:
+                self._add_part(layer, part, args[0], output)
+
+    def _stacks_all(self, layer: Any, held: Sequence[str]) -> bool:
+        """Whether all that changes the layer only adds what is in its stack."""
+        return all(self._plain[part] and is_stackable(layer, part) for part in held)
+
+    def _add_alone(self, layer: Any, given: torch.Tensor, output: torch.Tensor) -> None:
+        for part, scale in self._distinct[0].parts:
+            if holds(layer, part):
+                self._stack(layer).add_one(self._place(part), scale, given, output)
 
     def _stack(self, layer: BaseTunerLayer) -> Stack:
         if layer not in self._stacks:
-            self._stacks[layer] = Stack(layer, [part if plain else None for part, plain in self._plain.items()])
+            plain = {self._place(part): part for part, is_plain in self._plain.items() if is_plain}
+            self._stacks[layer] = Stack(layer, plain, len(self._plain))
         return self._stacks[layer]
 
     def _place(self, part: str) -> int:
         return list(self._plain).index(part)
-
-    def _only_adds(self, adapter: Adapter) -> bool:
-        return all(self._plain[part] for part, _ in adapter.parts)
 
     def _rounds_on(self, device: torch.device) -> Sequence[Rows]:
         if self._rounds is None:
@@ -166,15 +173,13 @@ class LoraHooks:
             ]
         return self._rounds
 
-    def _convolve(self, layer: Any, held: Sequence[str], given: torch.Tensor, output: torch.Tensor) -> None:
-        if len(self._distinct) == 1:
-            return
-        for part in held:
-            rows, scales = self._rows_of(part, output.device)
-            down, up = layer.lora_A[part], layer.lora_B[part]
-            layer.set_scale(part, 1.0)
-            scales = scales.view(-1, *[1] * (output.ndim - 1)) * layer.scaling[part]
-            output[rows] += (up(down(given[rows].to(down.weight.dtype))) * scales).to(output.dtype)
+    def _add_part(self, layer: Any, part: str, given: torch.Tensor, output: torch.Tensor) -> None:
+        """Add what is no pair of matrices to its own samples: a convolution's LoRA, a LoHa, a bias."""
+        rows, scales = self._rows_of(part, output.device)
+        down, up = layer.lora_A[part], layer.lora_B[part]
+        layer.set_scale(part, 1.0)
+        scales = scales.view(-1, *[1] * (output.ndim - 1)) * layer.scaling[part]
+        output[rows] += (up(down(given[rows].to(down.weight.dtype))) * scales).to(output.dtype)
 
     def _held_by(self, layer: BaseTunerLayer) -> list[str]:
         """The peft adapters of this pass that change the layer."""
@@ -191,13 +196,6 @@ class LoraHooks:
         return self._rows[part]
 
 
-def _is_stacked(layer: Any) -> bool:
-    """Whether its LoRAs can be joined: those of a linear layer, unless offloading moves each matrix by itself."""
-    if not isinstance(layer, LoraLayer) or not isinstance(layer.get_base_layer(), nn.Linear):
-        return False
-    return not any(hasattr(down, "_hf_hook") for down in layer.lora_A.values())
-
-
 def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
     """Whether all that this adapter adds to the layer's output is a product of two matrices, or of two convolutions."""
     return (
@@ -205,7 +203,6 @@ def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
         and isinstance(layer.get_base_layer(), (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
         and part in layer.lora_A
         and part not in layer.lora_variant
-        and layer.lora_B[part].bias is None
     )
 
 

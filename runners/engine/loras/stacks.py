@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from models.weights.addons.loras import holds
 
@@ -22,28 +23,35 @@ class Rows:
     """(B, 1, 1)"""
 
 
+def is_stackable(layer: Any, part: str) -> bool:
+    """Whether this adapter is two matrices in this layer, which no offloading moves one by one."""
+    if not holds(layer, part):
+        return False
+    down, up = layer.lora_A[part], layer.lora_B[part]
+    return {type(down), type(up)} == {nn.Linear} and up.bias is None and not hasattr(down, "_hf_hook")
+
+
 class Stack:
     """Owns the matrices; those of peft's own layers become views of them."""
 
-    def __init__(self, layer: Any, parts: Sequence[str | None]) -> None:
-        """`parts` are the module's peft adapters in order of their places, None for those that are no plain products;
-        the layer may hold only some.
-        """
-        held = {place: part for place, part in enumerate(parts) if part is not None and holds(layer, part)}
-        rank = max(layer.r[part] for part in held.values())
+    def __init__(self, layer: Any, parts: Mapping[int, str], places: int) -> None:
+        """`parts` are peft adapters of the module by their places, at least one of them stackable in this layer."""
+        held = {place: part for place, part in parts.items() if is_stackable(layer, part)}
+        rank = max(len(layer.lora_A[part].weight) for part in held.values())
         first = layer.lora_A[next(iter(held.values()))].weight
-        self._down = first.new_zeros(len(parts) + 1, rank, layer.in_features)
-        self._up = first.new_zeros(len(parts) + 1, rank, layer.out_features)
+        self._down = first.new_zeros(places + 1, rank, layer.in_features)
+        self._up = first.new_zeros(places + 1, rank, layer.out_features)
         for place, part in held.items():
             self._take(layer, part, place)
 
     def _take(self, layer: Any, part: str, place: int) -> None:
-        down, up, rank = layer.lora_A[part].weight, layer.lora_B[part].weight, layer.r[part]
+        down, up = layer.lora_A[part].weight, layer.lora_B[part].weight
+        rank = len(down)
         layer.set_scale(part, 1.0)
         self._down[place, :rank] = down
         self._up[place, :rank] = up.T * layer.scaling[part]
         # The layer's own scale is in the matrix now.
-        layer.lora_alpha[part], layer.use_rslora[part] = rank, False
+        layer.lora_alpha[part], layer.use_rslora[part] = layer.r[part], False
         down.data, up.data = self._down[place, :rank], self._up[place, :rank].T
 
     def add_one(self, place: int, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
