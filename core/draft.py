@@ -55,6 +55,13 @@ InpaintingMethod = Annotated[
     ),
 ]
 Iterations = Annotated[int | None, Field(ge=1, description="Optimisation steps of token-opt. Default: the model's.")]
+Scheduler = Annotated[
+    str | None,
+    Field(
+        description="Sampler, possibly with a sigma schedule, by the names in GET /models or those of other programs: "
+        "dpmpp_2m_karras is DPM++ 2M Karras. Default: the model's."
+    ),
+]
 FitChoice = Annotated[
     Fit | None,
     Field(
@@ -120,7 +127,7 @@ class Parameters(ClientFields):
     )
     seed: Seed = None
     num_images: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
-    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
+    scheduler: Scheduler = None
     loras: Loras = ()
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
     reproducible: Reproducible = None

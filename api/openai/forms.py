@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from core.client_fields import ClientFields, Seed
-from core.draft import FitChoice, Loras, Reproducible, Strength
+from core.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
 from core.request import Priority
 from core.upload import Pixels
 
@@ -86,7 +86,7 @@ class ImagesForm(ClientFields):
     negative_prompt: str = Field(default="", description="What to keep out of the image.")
     seed: Seed = None
     strength: Strength = None
-    scheduler: str | None = Field(default=None, description="Sampler. Default: the model's.")
+    scheduler: Scheduler = None
     loras: Loras = ()
     reproducible: Reproducible = None
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")

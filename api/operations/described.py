@@ -39,6 +39,7 @@ class Capabilities(Answer):
     memory_gib: float
     tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults` and `limits`.")
     schedulers: list[str]
+    sigma_schedules: dict[str, list[str]]
     negative_prompt: bool
     loras: dict[str, str] = Field(description="Their names, and what they do.")
     lora_triggers: dict[str, str]

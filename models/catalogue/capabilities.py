@@ -18,7 +18,8 @@ def capabilities(entry: Entry) -> dict[str, Any]:
     return {
         **entry.model_dump(mode="json", include=_SHOWN),
         "tasks": {task.value: _task(task, settings) for task, settings in entry.tasks.items()},
-        "schedulers": sorted(family.schedulers),
+        "schedulers": list(family.schedulers.schedules),
+        "sigma_schedules": {name: list(taken) for name, taken in family.schedulers.schedules.items() if taken},
         "negative_prompt": entry.takes_negative_prompt,
         "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
         "lora_triggers": {name: lora.trigger for name, lora in entry.choosable_loras.items() if lora.trigger},

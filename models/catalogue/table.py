@@ -107,7 +107,8 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "state": f"{state}; {NOTES[state]}" if state in (Presence.TO_DOWNLOAD, Presence.GATED) else state.value,
         "licence": entry.licence + (" (gated: to be accepted on the hub)" if entry.gated else ""),
         "memory": f"{entry.memory_gib:g} GiB" + (f" with {_listed(own)}" if own else ""),
-        "samplers": ", ".join(sorted(entry.family_spec.schedulers)),
+        "samplers": ", ".join(entry.family_spec.schedulers.schedules),
+        "+ schedule": "; ".join(_schedules(entry)),
         "LoRAs": ", ".join(sorted(entry.choosable_loras)),
         "built in": ", ".join(name for name, lora in entry.loras.items() if lora.always),
         "ControlNets": ", ".join(sorted(entry.controlnets)),
@@ -116,6 +117,14 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }
     return {label: value for label, value in facts.items() if value}
+
+
+def _schedules(entry: Entry) -> Iterator[str]:
+    """Yield the sigma schedules that follow samplers' names, with the samplers that take just these."""
+    schedules = entry.family_spec.schedulers.schedules
+    for taken in dict.fromkeys(filter(None, schedules.values())):
+        samplers = [name for name, own in schedules.items() if own == taken]
+        yield f"{', '.join(taken)} after {', '.join(samplers)}"
 
 
 def _listed(values: Mapping[str, Any]) -> str:

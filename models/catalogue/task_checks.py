@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from core.request import Task
-from core.validation import did_you_mean
 from models.catalogue.families import Family
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 
@@ -37,11 +36,9 @@ def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:
         needed = f"{family.size_multiple_px}, as {family.name} needs"
         yield f"limits.multiple_px: {limits.multiple_px} is not a multiple of {needed}"
     if defaults.scheduler not in family.schedulers:
-        names = sorted(family.schedulers)
-        yield (
-            f"defaults.scheduler: {defaults.scheduler!r} is unknown to {family.name}; "
-            f"known: {', '.join(names)}{did_you_mean(defaults.scheduler, names)}"
-        )
+        name = family.schedulers.find(defaults.scheduler)
+        wrong = f"{defaults.scheduler!r} is {name}" if name else family.schedulers.mistake(defaults.scheduler)
+        yield f"defaults.scheduler: {wrong}"
     else:
         yield from _sampler_mistakes(defaults, family)
     if limits.max_images > family.max_images:

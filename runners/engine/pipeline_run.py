@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil
 from typing import Any
 
 import torch
@@ -71,10 +72,13 @@ class PipelineRun:
         return arguments
 
     def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        request = self.ticket.request
-        step = step_index + 1
+        request, calls, order = self.ticket.request, step_index + 1, view.scheduler.order
+        if calls % order and calls < view.num_timesteps:
+            # Samplers of second order call the denoiser twice a step, but for the last.
+            return {}
+        step, steps = ceil(calls / order), ceil(view.num_timesteps / order)
         if request.progress:
-            self.ticket.emit(Step(self.index, step, view.num_timesteps))
+            self.ticket.emit(Step(self.index, step, steps))
         if self._preview and request.preview_every and step % request.preview_every == 0:
             latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
             self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))

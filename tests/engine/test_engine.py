@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from core.errors import Busy
 from core.events import Failed, Picture, Preview, Queued, Started, Step
-from core.request import Priority
+from core.request import Priority, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 from runners.host.metrics import MetricsObserver
@@ -50,6 +50,17 @@ async def test_events_of_one_request(tiny_model: LoadedModel) -> None:
     assert kinds == [Started, Step, Step, Preview, Step, Step, Preview, Picture]
     assert [(e.step, e.steps) for e in events if isinstance(e, Step)] == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert next(e for e in events if isinstance(e, Preview)).image.size == (SIZE_PX // 8, SIZE_PX // 8)
+
+
+@pytest.mark.parametrize("sampler", ["heun", "dpm2", "dpm2_a_karras"])
+async def test_a_sampler_that_denoises_twice_a_step_counts_steps(tiny_model: LoadedModel, sampler: str) -> None:
+    for task, taken in ((Task.TEXT_TO_IMAGE, 4), (Task.INPAINT, 2)):
+        with running(tiny_model) as (engine, recorder):
+            events = await draw(engine, request(task, scheduler=sampler, progress=True, preview_every=2))
+            assert len(recorder.batch_sizes("unet")) == 2 * taken - 1
+        kinds = [type(event) for event in events if isinstance(event, Step | Preview)]
+        assert kinds == [Step, Step, Preview] * (taken // 2)
+        assert [(e.step, e.steps) for e in events if isinstance(e, Step)] == [(n + 1, taken) for n in range(taken)]
 
 
 async def test_without_progress_only_the_picture_comes(tiny_model: LoadedModel) -> None:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import diffusers
 import pytest
 import torch
 from diffusers import UniPCMultistepScheduler
 
-from models.catalogue.families.schedulers import DIFFUSION, FLOW, FLOW_MULTISTEP, SchedulerSpec
+from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP
+from models.catalogue.families.schedulers import (
+    CLASS_SCHEDULES,
+    SCHEDULES,
+    SGM_UNIFORM,
+    SIGMAS,
+    Samplers,
+    SchedulerSpec,
+)
 from runners.engine.views.samplers import make_scheduler
 
 MOST_STEPS = 900
 STABLE_DIFFUSION = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "steps_offset": 1}
-CHECKPOINTS: list[tuple[str, Mapping[str, SchedulerSpec], Mapping[str, Any]]] = [
+CHECKPOINTS: list[tuple[str, Samplers, Mapping[str, Any]]] = [
     ("stable-diffusion", DIFFUSION, STABLE_DIFFUSION),
     ("karras", DIFFUSION, {**STABLE_DIFFUSION, "use_karras_sigmas": True}),
     ("v-prediction", DIFFUSION, {"prediction_type": "v_prediction", "rescale_betas_zero_snr": True}),
@@ -26,19 +36,40 @@ CHECKPOINTS: list[tuple[str, Mapping[str, SchedulerSpec], Mapping[str, Any]]] = 
 SAMPLERS = [
     pytest.param(table[name], config, id=f"{checkpoint}-{name}")
     for checkpoint, table, config in CHECKPOINTS
-    for name in table
+    for name in table.schedules
 ]
+SPREAD = [
+    pytest.param(table[name], config, id=f"{checkpoint}-{name}")
+    for checkpoint, table, config in (CHECKPOINTS[0], *CHECKPOINTS[3:5])
+    for name in table.keys() - table.schedules.keys()
+]
+DISTILLED = {"LCMScheduler", "TCDScheduler"}
+
+
+def of_diffusers(spec: SchedulerSpec) -> type[Any]:
+    found: type[Any] = getattr(diffusers, spec.class_name)
+    return found
 
 
 @pytest.mark.parametrize(("spec", "config"), SAMPLERS)
-@pytest.mark.parametrize("steps", [1, 2, 50, 100, 500, MOST_STEPS])
-def test_every_allowed_number_of_steps_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any], steps: int) -> None:
+def test_every_allowed_number_of_steps_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
+    for steps in (1, 2, 50, 100, MOST_STEPS):
+        assert_steps(spec, config, steps)
+
+
+@pytest.mark.parametrize(("spec", "config"), SPREAD)
+def test_every_schedule_of_every_sampler_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
+    for steps in (1, 2, 50, 250):
+        assert_steps(spec, config, steps)
+
+
+def assert_steps(spec: SchedulerSpec, config: Mapping[str, Any], steps: int) -> None:
     sampler = begun(spec, config, min(steps, spec.max_steps or steps))
     sample = torch.ones(1, 1, 2, 2)
     with torch.no_grad():
         for time in sampler.timesteps:
             sample = sampler.step(sample * 0.1, time, sample, return_dict=False)[0]
-    assert torch.isfinite(sample).all()
+    assert torch.isfinite(sample).all(), steps
 
 
 def test_equal_training_times_at_the_start_leave_no_step_out() -> None:
@@ -49,10 +80,14 @@ def test_equal_training_times_at_the_start_leave_no_step_out() -> None:
     assert sampler.step_index == 1
 
 
-@pytest.mark.parametrize("name", sorted(DIFFUSION.keys() - {"ddim", "pndm"}))
+@pytest.mark.parametrize(
+    "name", sorted(name for name in DIFFUSION.schedules if hasattr(of_diffusers(DIFFUSION[name]), "index_for_timestep"))
+)
 def test_a_sampler_that_begins_in_the_middle_finds_its_place(name: str) -> None:
     sampler = begun(DIFFUSION[name], STABLE_DIFFUSION, 20)
-    assert [sampler.index_for_timestep(time) for time in sampler.timesteps] == list(range(20))
+    # Samplers of second order have the times of the second calls twice, which begin at the second.
+    places = [sampler.index_for_timestep(time) for time in sampler.timesteps[:: sampler.order]]
+    assert places == list(range(0, 20 * sampler.order, sampler.order))
 
 
 def begun(spec: SchedulerSpec, config: Mapping[str, Any], steps: int) -> Any:
@@ -61,6 +96,24 @@ def begun(spec: SchedulerSpec, config: Mapping[str, Any], steps: int) -> Any:
     shift = {"mu": 1.0} if config.get("use_dynamic_shifting") else {}
     sampler.set_timesteps(steps, **shift)
     return sampler
+
+
+@pytest.mark.parametrize("class_name", sorted(CLASS_SCHEDULES.keys() - DISTILLED))
+def test_a_class_takes_the_schedules_that_its_signature_says(class_name: str) -> None:
+    taken = inspect.signature(getattr(diffusers, class_name)).parameters
+    spacing = (SGM_UNIFORM,) if "timestep_spacing" in taken else ()
+    assert CLASS_SCHEDULES[class_name] == (*(name for name in SIGMAS if f"use_{name}_sigmas" in taken), *spacing)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("own", [{}, {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}])
+def test_a_named_schedule_replaces_the_checkpoints(schedule: str, own: Mapping[str, Any]) -> None:
+    named = begun(DIFFUSION[f"dpmpp_2m_{schedule}"], {**STABLE_DIFFUSION, **own}, 20)
+    plain = {} if schedule == SGM_UNIFORM else {f"use_{schedule}_sigmas": True}
+    spacing = {"timestep_spacing": "trailing"} if schedule == SGM_UNIFORM else {}
+    expected = diffusers.DPMSolverMultistepScheduler(**STABLE_DIFFUSION, **plain, **spacing)
+    expected.set_timesteps(20)
+    assert torch.equal(named.sigmas, expected.sigmas)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.schedulers import SchedulerSpec
+from models.catalogue.families.schedulers import Samplers
 
 
 class Stage(IntEnum):
@@ -125,7 +125,7 @@ class Family:
     bases: tuple[str, ...]
     """Repositories with what a single file lacks: the usual one, and those that diffusers knows by its tensors."""
     parts: tuple[Part, ...]
-    schedulers: Mapping[str, SchedulerSpec]
+    schedulers: Samplers
     """The samplers it can be sampled with, by name."""
     size_multiple_px: int
     """Width and height must be multiples of this: VAE factor times the denoiser's own downsampling."""

@@ -10,7 +10,7 @@ from PIL import Image
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
-from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
 SHORTEST_SIDE_PX = 64

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
-from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32
 FRAMES_MULTIPLE = 8
@@ -40,7 +40,7 @@ def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
     """Guidance is distilled into the model; its decoder does the last bit of denoising."""
     arguments = _arguments(request)
     del arguments["negative_prompt"]
-    if request.num_inference_steps == len(DISTILLED_TIMESTEPS):
+    if (request.num_inference_steps, request.scheduler) == (len(DISTILLED_TIMESTEPS), "flow_euler"):
         arguments["timesteps"] = DISTILLED_TIMESTEPS
     return {**arguments, "decode_timestep": 0.05, "decode_noise_scale": 0.025, "image_cond_noise_scale": 0.0}
 

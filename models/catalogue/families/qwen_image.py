@@ -7,7 +7,7 @@ from typing import Any
 
 from core.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
-from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
 TEXT_ENCODER = Part(

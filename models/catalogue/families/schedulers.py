@@ -1,10 +1,46 @@
-"""Samplers by the names that people use, as diffusers classes with their configuration."""
+"""What samplers are: diffusers classes with their configuration, under the names that people type.
+
+A sampler and one of the sigma schedules that its class takes are a sampler too: `dpmpp_2m` and `karras` are
+`dpmpp_2m_karras`. Nothing of that product is written out by hand.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
+
+from core.validation import did_you_mean
+
+SIGMAS = ("karras", "exponential", "beta")
+SGM_UNIFORM = "sgm_uniform"
+SCHEDULES = (*SIGMAS, SGM_UNIFORM)
+"""How steps are spread: by sigmas (`use_karras_sigmas` and its like), or evenly from pure noise on (`trailing`)."""
+
+CLASS_SCHEDULES: Mapping[str, tuple[str, ...]] = {
+    "DDIMScheduler": (SGM_UNIFORM,),
+    "DDPMScheduler": (SGM_UNIFORM,),
+    "DEISMultistepScheduler": SCHEDULES,
+    "DPMSolverMultistepScheduler": SCHEDULES,
+    "DPMSolverSinglestepScheduler": SIGMAS,
+    "EulerAncestralDiscreteScheduler": (SGM_UNIFORM,),
+    "EulerDiscreteScheduler": SCHEDULES,
+    "FlowMatchEulerDiscreteScheduler": SIGMAS,
+    "HeunDiscreteScheduler": SCHEDULES,
+    "KDPM2AncestralDiscreteScheduler": SCHEDULES,
+    "KDPM2DiscreteScheduler": SCHEDULES,
+    # These two choose among the training times that a model was distilled from, however those are spread.
+    "LCMScheduler": (),
+    "TCDScheduler": (),
+    "LMSDiscreteScheduler": SCHEDULES,
+    "PNDMScheduler": (SGM_UNIFORM,),
+    "SASolverScheduler": SCHEDULES,
+    "UniPCMultistepScheduler": SCHEDULES,
+}
+"""Those that each class takes, as its signature says."""
+_SPREAD = {"timestep_spacing", "use_flow_sigmas"}
+"""A sampler that sets one of these has its schedule: to diffusers, sigmas would replace it by that of noise."""
 
 
 @dataclass(frozen=True)
@@ -15,31 +51,68 @@ class SchedulerSpec:
     """Settings that this class names differently: its own name, by the one in the checkpoint's configuration."""
     max_steps: int | None = None
     """Where the sampler itself is bounded."""
+    labels: tuple[str, ...] = ()
+    """What else people call it; case and punctuation do not matter."""
+
+    @property
+    def schedules(self) -> tuple[str, ...]:
+        """The sigma schedules that can be named with it."""
+        return () if self.overrides.keys() & _SPREAD else CLASS_SCHEDULES[self.class_name]
+
+    def spread(self, schedule: str) -> SchedulerSpec:
+        """Return the sampler with one of its schedules, whatever the checkpoint's own is."""
+        sigmas = {f"use_{name}_sigmas": name == schedule for name in SIGMAS if name in self.schedules}
+        spacing = {"timestep_spacing": "trailing"} if schedule == SGM_UNIFORM else {}
+        return replace(self, overrides={**self.overrides, **sigmas, **spacing})
 
 
-# By default, DDIM clips to the range of pixels, which latents exceed.
-DIFFUSION: Mapping[str, SchedulerSpec] = {
-    "ddim": SchedulerSpec("DDIMScheduler", {"clip_sample": False}),
-    "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++"}),
-    "euler": SchedulerSpec("EulerDiscreteScheduler"),
-    # What models distilled to a few steps were trained with: the first step starts from pure noise.
-    "euler_trailing": SchedulerSpec("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
-    # With more, a schedule that ends in pure noise (`rescale_betas_zero_snr`) begins with a step upwards, which is NaN.
-    "euler_a": SchedulerSpec("EulerAncestralDiscreteScheduler", max_steps=250),
-    # Its steps are chosen among the 50 that it was distilled from.
-    "lcm": SchedulerSpec("LCMScheduler", {"original_inference_steps": 50}, max_steps=50),
-    "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}),
-    "unipc": SchedulerSpec("UniPCMultistepScheduler"),
-}
-"""For models that predict noise or velocity along a diffusion's schedule."""
+class Samplers(Mapping[str, SchedulerSpec]):
+    """What a family can be sampled with, by id: every sampler, and every sampler with each of its schedules."""
 
-FLOW: Mapping[str, SchedulerSpec] = {"flow_euler": SchedulerSpec("FlowMatchEulerDiscreteScheduler")}
-"""For models trained by flow matching."""
+    def __init__(self, bases: Mapping[str, SchedulerSpec]) -> None:
+        self._bases = bases
+        self._specs = dict(bases)
+        self._ids: dict[str, str] = {_key(name): name for name in bases}
+        for name, spec in bases.items():
+            self._add(name, spec)
 
-_FLOW_SIGMAS = {"use_flow_sigmas": True, "prediction_type": "flow_prediction"}
-FLOW_MULTISTEP: Mapping[str, SchedulerSpec] = {
-    "unipc": SchedulerSpec("UniPCMultistepScheduler", _FLOW_SIGMAS),
-    "dpmpp_2m": SchedulerSpec("DPMSolverMultistepScheduler", {"algorithm_type": "dpmsolver++", **_FLOW_SIGMAS}),
-    "flow_euler": SchedulerSpec("FlowMatchEulerDiscreteScheduler", renamed={"flow_shift": "shift"}),
-}
-"""For models trained by flow matching whose checkpoints come with a multistep sampler, as Wan's do."""
+    def _add(self, name: str, spec: SchedulerSpec) -> None:
+        labels = (name, *spec.labels, spec.class_name, spec.class_name.removesuffix("Scheduler"))
+        for schedule in spec.schedules:
+            self._specs[f"{name}_{schedule}"] = spec.spread(schedule)
+        for label in labels:
+            # Of several samplers of one class, the first has the name of the class.
+            self._ids.setdefault(_key(label), name)
+            for schedule in spec.schedules:
+                self._ids.setdefault(_key(label + schedule), f"{name}_{schedule}")
+
+    def __getitem__(self, name: str) -> SchedulerSpec:
+        return self._specs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    @property
+    def schedules(self) -> Mapping[str, tuple[str, ...]]:
+        """The sigma schedules of each sampler, in order of name."""
+        return {name: self._bases[name].schedules for name in sorted(self._bases)}
+
+    def find(self, name: str) -> str | None:
+        """Return the id of a sampler by any of its names: `DPM++ 2M Karras` is `dpmpp_2m_karras`."""
+        return self._ids.get(_key(name))
+
+    def mistake(self, name: str) -> str:
+        """Return what is wrong with a name that is no id."""
+        for schedule in SCHEDULES:
+            base = self._ids.get(_key(name).removesuffix(_key(schedule)))
+            if base is not None:
+                return f"{base} does not take {schedule}; it takes: {', '.join(self[base].schedules) or 'no schedule'}"
+        return f"{name!r} is unknown; known: {', '.join(sorted(self._bases))}{did_you_mean(name, self)}"
+
+
+def _key(name: str) -> str:
+    """Reduce a name to what does not depend on how it is typed; in an address, the plus of `DPM++` is a space."""
+    return re.sub(r"[^a-z0-9]", "", name.lower()).replace("dpmpp", "dpm").removesuffix("scheduler")

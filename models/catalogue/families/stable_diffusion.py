@@ -6,7 +6,7 @@ from typing import Any
 
 from core.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
-from models.catalogue.families.schedulers import DIFFUSION, FLOW
+from models.catalogue.families.samplers import DIFFUSION, FLOW
 
 VAE = (
     Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=64),

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage
-from models.catalogue.families.schedulers import FLOW_MULTISTEP
+from models.catalogue.families.samplers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
 IMAGE_TO_VIDEO = {Task.IMAGE_TO_VIDEO: "WanImageToVideoPipeline"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from core.request import Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage
-from models.catalogue.families.schedulers import FLOW
+from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
 TRANSFORMER = Part(

@@ -18,7 +18,7 @@ from core.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
-from models.catalogue.resolving.checks import at_most, known, within
+from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
@@ -139,7 +139,10 @@ def _steps(draft: Draft, settings: TaskSettings) -> int:
 
 def _scheduler(draft: Draft, entry: Entry, settings: TaskSettings) -> str:
     schedulers = entry.family_spec.schedulers
-    name = known("scheduler", draft.scheduler or settings.defaults.scheduler, schedulers)
+    wanted = draft.scheduler or settings.defaults.scheduler
+    name = schedulers.find(wanted)
+    if name is None:
+        raise InvalidRequest("scheduler", schedulers.mistake(wanted))
     steps, most = _steps(draft, settings), schedulers[name].max_steps
     if most is not None and steps > most:
         raise InvalidRequest("num_inference_steps", f"{steps} is more than {most}, all that {name} can take")
