@@ -16,6 +16,7 @@ from core.camera import CameraMove
 from core.client_fields import ClientFields, Seed
 from core.fitting import Fit
 from core.request import Lora, Method, Priority, Task
+from core.tuning import Tuning
 from core.upload import Pixels
 
 Strength = Annotated[
@@ -109,7 +110,7 @@ Reproducible = Annotated[
 ]
 
 
-class Parameters(ClientFields):
+class Basics(ClientFields):
     """The parameters that every task has; None stands for the model's default."""
 
     prompt: str = Field(description="What to generate.", examples=["a red apple on a blue background"])
@@ -134,6 +135,10 @@ class Parameters(ClientFields):
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which to give up. Default and limit: the server's."
     )
+
+
+class Parameters(Tuning, Basics):
+    """The same, and what only some models have."""
 
 
 class Draft(Parameters):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from enum import IntEnum, StrEnum
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from core.client_fields import ClientFields
 from core.fitting import Fit
+from core.tuning import Tuning
 from core.upload import Pixels
 
 
@@ -63,7 +64,7 @@ class Lora(ClientFields):
     scale: float = Field(default=1.0, ge=-4, le=4, description="0 is without, 1 as it was trained.")
 
 
-class GenerationRequest(BaseModel):
+class GenerationRequest(Tuning):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference

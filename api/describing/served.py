@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api.describing.bodies import MULTIPART, TASK
+from core.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.served import served_catalogue
 from settings import Settings
@@ -54,18 +55,24 @@ def _exemplify(media_type: str, media: dict[str, Any], field: dict[str, Any], mo
         media["example"]["model"] = model
 
 
+_SCALES = ("guidance_scale", "true_cfg_scale", "guidance_scale_2")
+
+
 def _bounds(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[tuple[str, str], float]]:
     """Yield the largest value that any model allows, by field and keyword."""
     limits = [task.limits for entry in catalogue.entries.values() for task in entry.tasks.values()]
     iterations = [entry.token_opt.max_iterations for entry in catalogue.entries.values() if entry.token_opt]
     largest: dict[tuple[str, ...], tuple[str, float]] = {
         ("num_inference_steps",): ("maximum", max(each.max_steps for each in limits)),
-        ("guidance_scale", "true_cfg_scale"): ("maximum", max(each.guidance_scale[1] for each in limits)),
+        ("guidance_scale", "true_cfg_scale", "guidance_scale_2"): (
+            "maximum",
+            max(each.guidance_scale[1] for each in limits),
+        ),
         ("num_frames",): ("maximum", max(each.max_frames for each in limits)),
         ("num_images", "num_generations"): ("maximum", settings.max_num_images),
         ("iterations",): ("maximum", max(iterations, default=1)),
         ("image", "images"): ("maxItems", max(each.max_images for each in limits)),
-        ("prompt", "negative_prompt"): ("maxLength", settings.max_prompt_chars),
+        PROMPTS: ("maxLength", settings.max_prompt_chars),
         ("deadline_s",): ("maximum", settings.request_timeout_s),
     }
     if not settings.snaps_sizes:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 from core.client_fields import ClientFields, Seed
 from core.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
 from core.request import Priority
+from core.tuning import Tuning
 from core.upload import Pixels
 
 MAX_N = 10
@@ -135,7 +136,7 @@ class ImagesForm(ClientFields):
 Prompt = Annotated[str, Field(description="What to generate.", examples=["a red apple on a blue background"])]
 
 
-class GenerationForm(ImagesForm):
+class GenerationForm(Tuning, ImagesForm):
     """`POST /v1/images/generations`."""
 
     events: ClassVar[str] = "image_generation"
@@ -143,7 +144,7 @@ class GenerationForm(ImagesForm):
     prompt: Prompt
 
 
-class EditForm(ImagesForm):
+class EditForm(Tuning, ImagesForm):
     """`POST /v1/images/edits`."""
 
     events: ClassVar[str] = "image_edit"

@@ -37,7 +37,7 @@ class Capabilities(Answer):
     licence: str
     gated: bool
     memory_gib: float
-    tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults` and `limits`.")
+    tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults`, `limits`, and what else has an effect.")
     schedulers: list[str]
     sigma_schedules: dict[str, list[str]]
     negative_prompt: bool

@@ -19,6 +19,7 @@ from core.errors import InvalidRequest
 from core.events import Clip, Picture, Result
 from core.hints import ignored_hint
 from core.request import GenerationRequest, Method, Task
+from core.tuning import PROMPTS, TUNING, Tuning
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
@@ -27,7 +28,6 @@ DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 _COMMENT_PREFIX = b"UNICODE\x00"
-_PROMPTS = ("prompt", "negative_prompt")
 _MAX_COMMENT_BYTES = 65_000
 """JPEG has 64 KB for its EXIF block."""
 
@@ -89,6 +89,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "iterations": not diffuses,
     }
     unused = {name for name, is_used in used.items() if not is_used}
+    unused |= {name for name in TUNING if getattr(request, name) == Tuning.model_fields[name].default}
     fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
     return {**fields, "seed": result.seed}
 
@@ -150,7 +151,7 @@ def _fitting(comment: str) -> str:
     """Return the comment with the beginnings of prompts that are too long for an EXIF block."""
     while len(comment.encode("utf-16-be")) > _MAX_COMMENT_BYTES:
         parameters = json.loads(comment)
-        longest = max(_PROMPTS, key=lambda name: len(parameters[name]))
+        longest = max(PROMPTS, key=lambda name: len(parameters.get(name, "")))
         parameters[longest] = parameters[longest][: len(parameters[longest]) * 3 // 4]
         comment = json.dumps(parameters, ensure_ascii=False)
     return comment

@@ -40,8 +40,9 @@ class Policy:
 
         What is in a negative prompt is kept out of the image, so any word may be there.
         """
-        if self._words is not None and self._words.are_in(request.prompt):
-            raise ContentPolicyViolation("prompt", REFUSED)
+        for field in ("prompt", "prompt_2"):
+            if self._words is not None and self._words.are_in(getattr(request, field)):
+                raise ContentPolicyViolation(field, REFUSED)
         if self._pictures is not None:
             for field, images in _uploads(request):
                 if await self._pictures.refuses([await in_image_thread(pixels_of, image) for image in images]):

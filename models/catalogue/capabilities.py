@@ -8,6 +8,7 @@ from core.camera import CameraMove
 from core.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
+from models.catalogue.resolving.tuning import tunable
 
 _SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
 
@@ -17,7 +18,10 @@ def capabilities(entry: Entry) -> dict[str, Any]:
     family = entry.family_spec
     return {
         **entry.model_dump(mode="json", include=_SHOWN),
-        "tasks": {task.value: _task(task, settings) for task, settings in entry.tasks.items()},
+        "tasks": {
+            task.value: {**_task(task, settings), "tuning": sorted(tunable(entry, task))}
+            for task, settings in entry.tasks.items()
+        },
         "schedulers": list(family.schedulers.schedules),
         "sigma_schedules": {name: list(taken) for name, taken in family.schedulers.schedules.items() if taken},
         "negative_prompt": entry.takes_negative_prompt,

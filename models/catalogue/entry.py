@@ -57,6 +57,8 @@ class Entry(Strict):
     """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
     camera: bool = False
     """Whether it was trained on the phrases of `core.camera`."""
+    low_noise_expert: bool = False
+    """Whether a second denoiser takes over at low noise (Wan 2.2 A14B); requests may guide it by another scale."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
     """By the names that requests use."""
     controlnets: Mapping[Name, ControlNetSpec] = Field(default_factory=dict)

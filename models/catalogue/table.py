@@ -81,6 +81,7 @@ def print_entry(entry: Entry, console: Console) -> None:
         _print_note(console, task)
         _print_fact(console, "  defaults", _listed(settings["defaults"]))
         _print_fact(console, "  limits", _listed(settings["limits"]))
+        _print_fact(console, "  tuning", ", ".join(settings["tuning"]))
 
 
 def _row(entry: Entry) -> Mapping[str, str]:

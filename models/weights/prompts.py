@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
 from core.hints import PromptReading, cut_hint, joined
 from core.request import GenerationRequest
+from core.tuning import PROMPTS
 from models.catalogue.families.base import PromptWindow
 from models.weights.loading import LoadedModel
 
@@ -18,48 +20,45 @@ class PromptLimits:
     def __init__(self, model: LoadedModel) -> None:
         # SD 3 may be without its longest window.
         self._windows = [window for window in model.family.prompt_windows if model.components.get(window.tokenizer)]
+        self._text_tokens = model.family.text_tokens
         self._components = model.components
         self._tokenizers: dict[str, Any] = {}
         self._lock = Lock()
 
     def read(self, request: GenerationRequest) -> PromptReading:
         """Return what the model will make of a request's prompts, for the caller. Blocks for a moment."""
-        fields = {"prompt": request.prompt, "negative_prompt": request.negative_prompt}
         with self._lock:
-            hint = joined(*(self._hint(field, text) for field, text in fields.items() if self._may_be_cut(text)))
-            return PromptReading(len(self._offsets(self._widest, request.prompt)), hint)
+            windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
+            hint = joined(*(self._hint(field, getattr(request, field), windows) for field in PROMPTS))
+            # Of a model that reads all of a prompt, the usual tokenizer counts.
+            widest = max(windows, key=windows.__getitem__, default="tokenizer")
+            return PromptReading(len(self._offsets(widest, request.prompt)), hint)
 
-    @property
-    def _widest(self) -> PromptWindow:
-        """The window that reads most of a prompt; of a model that reads all of it, the usual tokenizer."""
-        return max(self._windows, key=self._tokens, default=PromptWindow())
-
-    def _may_be_cut(self, text: str) -> bool:
-        """Whether a prompt has more bytes than a window has tokens."""
-        return any(len(text.encode()) > self._tokens(window) for window in self._windows)
-
-    def _hint(self, field: str, text: str) -> str | None:
+    def _hint(self, field: str, text: str, windows: Mapping[str, int]) -> str | None:
+        """`windows` are the tokens that each tokenizer's encoder reads."""
+        if all(len(text.encode()) <= tokens for tokens in windows.values()):
+            return None
         # What one encoder does not read, another may.
-        start, tokens = max((self._end_of(window, text), self._tokens(window)) for window in self._windows)
+        start, tokens = max((self._end_of(name, text, tokens), tokens) for name, tokens in windows.items())
         ignored = text[start:].strip()
         return cut_hint(field, tokens, ignored) if ignored else None
 
-    def _end_of(self, window: PromptWindow, text: str) -> int:
-        """Return how many characters of a text are within a window."""
-        offsets, tokens = self._offsets(window, text), self._tokens(window)
+    def _end_of(self, tokenizer: str, text: str, tokens: int) -> int:
+        """Return how many characters of a text are within so many tokens."""
+        offsets = self._offsets(tokenizer, text)
         return offsets[tokens][0] if len(offsets) > tokens else len(text)
 
-    def _offsets(self, window: PromptWindow, text: str) -> list[tuple[int, int]]:
+    def _offsets(self, tokenizer: str, text: str) -> list[tuple[int, int]]:
         """Return where each token of a text begins and ends in it."""
-        read = self._tokenizer(window.tokenizer)(
-            text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
-        )
+        read = self._tokenizer(tokenizer)(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets: list[tuple[int, int]] = read["offset_mapping"]
         return offsets
 
-    def _tokens(self, window: PromptWindow) -> int:
+    def _tokens(self, window: PromptWindow, request: GenerationRequest) -> int:
         if window.tokens is not None:
-            return window.tokens
+            length = self._text_tokens
+            asked = request.max_sequence_length if length else None
+            return window.tokens if length is None or asked is None else window.tokens - length.usual + asked
         tokenizer = self._components[window.tokenizer]
         tokens: int = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
         return tokens

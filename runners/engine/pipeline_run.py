@@ -12,6 +12,7 @@ from greenlet import getcurrent, greenlet
 from core.events import Preview, Step
 from core.request import GenerationRequest
 from models.catalogue.families import Family
+from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn
 from runners.engine.executor import Answer, Outcome
@@ -89,5 +90,6 @@ def pipeline_arguments(family: Family, request: GenerationRequest, index: int) -
     """The keyword arguments with which the plain pipeline generates image `index` of the request."""
     return {
         **family.arguments(request),
+        **tuning_arguments(family, request),
         "generator": torch.Generator("cpu").manual_seed(request.seed + index),
     }

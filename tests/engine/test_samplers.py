@@ -53,13 +53,13 @@ def of_diffusers(spec: SchedulerSpec) -> type[Any]:
 
 @pytest.mark.parametrize(("spec", "config"), SAMPLERS)
 def test_every_allowed_number_of_steps_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
-    for steps in (1, 2, 50, 100, MOST_STEPS):
+    for steps in (1, 2, 50, MOST_STEPS):
         assert_steps(spec, config, steps)
 
 
 @pytest.mark.parametrize(("spec", "config"), SPREAD)
 def test_every_schedule_of_every_sampler_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
-    for steps in (1, 2, 50, 250):
+    for steps in (1, 2, 50, 100):
         assert_steps(spec, config, steps)
 
 

@@ -63,7 +63,7 @@ def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) 
     """Draw with the unmodified pipeline alone; a picture is its own only frame."""
     pipeline = plain_pipeline(model, wanted)
     own = pipeline.scheduler
-    pipeline.scheduler = make_scheduler(model.family.schedulers[wanted.scheduler], own.config)
+    pipeline.scheduler = make_scheduler(model.family.sampler(wanted), own.config)
     try:
         output = pipeline(**pipeline_arguments(model.family, wanted, index))
     finally:

@@ -40,8 +40,8 @@ NOTES: Mapping[str, str] = {
     "(GPL-2.0-or-later)**, which only writes; the same holds as for `av`. It builds from source against a libheif "
     "without x265.",
     "pyzmq": "The wheel carries libzmq (MPL-2.0) and libsodium (ISC).",
-    "scipy": "The wheel carries OpenBLAS and LAPACK (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) and "
-    "libquadmath (LGPL-2.1-or-later).",
+    "scipy": "The wheel carries OpenBLAS and LAPACK (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) "
+    "and libquadmath (LGPL-2.1-or-later).",
     "torch": "The wheels carry GCC's libgomp (GPL-3.0 with the runtime exception). Those with CUDA install NVIDIA's "
     "`nvidia-*` packages beside it, which are proprietary and may be handed on with an application under NVIDIA's "
     "terms.",

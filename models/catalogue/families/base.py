@@ -11,7 +11,7 @@ from enum import IntEnum
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.schedulers import Samplers
+from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 
 class Stage(IntEnum):
@@ -65,13 +65,23 @@ class Part:
 
 
 @dataclass(frozen=True)
+class TextTokens:
+    """How many tokens of a prompt a pipeline reads if it is not told (`max_sequence_length`), and may be told."""
+
+    usual: int
+    most: int
+
+
+@dataclass(frozen=True)
 class PromptWindow:
     """How much of a prompt one text encoder reads."""
 
     tokenizer: str = "tokenizer"
     """The pipeline's attribute. A pipeline that lacks it has other windows."""
     tokens: int | None = None
-    """Tokens of the text itself; None: as many as the tokenizer says, less those that it adds."""
+    """Tokens of the text itself, unless a request says how many; None: as many as the tokenizer says, less those that
+    it adds, whatever a request says.
+    """
 
 
 def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
@@ -156,5 +166,14 @@ class Family:
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
     prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)
     """What its text encoders read of a prompt; what is behind the largest window has no effect. None: everything."""
+    text_tokens: TextTokens | None = None
+    """None for pipelines whose windows are fixed."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
+
+    def sampler(self, request: GenerationRequest) -> SchedulerSpec:
+        """Return the request's sampler, with what the request says of its steps."""
+        spec = self.schedulers[request.scheduler]
+        if request.sigmas or request.timesteps:
+            spec = spec.spread(None)
+        return spec if request.flow_shift is None else spec.shifted(request.flow_shift)

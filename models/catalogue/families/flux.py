@@ -10,7 +10,15 @@ from PIL import Image
 
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import (
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    packed_latents,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -82,6 +90,7 @@ FLUX = Family(
     preview_latents=packed_latents(vae_factor=8),
     negative_prompt=False,
     prompt_windows=_windows(DEV_TEXT_TOKENS),
+    text_tokens=TextTokens(DEV_TEXT_TOKENS, DEV_TEXT_TOKENS),
 )
 
 FLUX_SCHNELL = replace(
@@ -90,6 +99,7 @@ FLUX_SCHNELL = replace(
     bases=("black-forest-labs/FLUX.1-schnell",),
     arguments=_schnell_arguments,
     prompt_windows=_windows(SCHNELL_TEXT_TOKENS),
+    text_tokens=TextTokens(SCHNELL_TEXT_TOKENS, SCHNELL_TEXT_TOKENS),
 )
 
 FLUX_FILL = replace(

@@ -9,7 +9,15 @@ from PIL import Image
 
 from core.request import GenerationRequest, Task
 from core.upload import pixels_of
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import (
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    packed_latents,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -60,4 +68,5 @@ FLUX_2_KLEIN = Family(
     max_images=4,  # https://docs.bfl.ai/guides/prompting_editing_overview
     # 512 with the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
+    text_tokens=TextTokens(512, 512),
 )

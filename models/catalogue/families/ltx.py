@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32
@@ -56,6 +56,7 @@ LTX = Family(
     preview_latents=_middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=127),),
+    text_tokens=TextTokens(128, 512),
 )
 
 LTX_DISTILLED = Family(
@@ -70,5 +71,6 @@ LTX_DISTILLED = Family(
     negative_prompt=False,
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=255),),
+    text_tokens=TextTokens(256, 512),
 )
 """0.9.7 and 0.9.8."""

@@ -6,7 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, packed_latents, standard_arguments
+from models.catalogue.families.base import (
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    packed_latents,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -66,6 +74,7 @@ QWEN_IMAGE = Family(
     arguments=_arguments,
     preview_latents=packed_latents(vae_factor=8),
     prompt_windows=(PromptWindow(tokens=512),),
+    text_tokens=TextTokens(512, 1024),
 )
 
 QWEN_IMAGE_EDIT = Family(
@@ -80,6 +89,7 @@ QWEN_IMAGE_EDIT = Family(
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,
     prompt_windows=(),
+    text_tokens=TextTokens(512, 1024),
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -96,4 +106,5 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,
     prompt_windows=(),
+    text_tokens=TextTokens(512, 1024),
 )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
+# With more, a schedule that ends in pure noise (`rescale_betas_zero_snr`) first steps upwards, which is NaN.
+_NOISY_STEPS = 250
 
 # By default, DDIM and DDPM clip to the range of pixels, which latents exceed.
 DIFFUSION = Samplers(
@@ -23,10 +25,14 @@ DIFFUSION = Samplers(
         "dpmpp_2m_sde": SchedulerSpec(
             "DPMSolverMultistepScheduler",
             {**_SDE, "solver_order": 2},
+            max_steps=_NOISY_STEPS,
             labels=("k_dpmpp_2m_sde", "dpmpp_2m_sde_gpu"),
         ),
         "dpmpp_3m_sde": SchedulerSpec(
-            "DPMSolverMultistepScheduler", {**_SDE, "solver_order": 3}, labels=("k_dpmpp_3m_sde", "dpmpp_3m_sde_gpu")
+            "DPMSolverMultistepScheduler",
+            {**_SDE, "solver_order": 3},
+            max_steps=_NOISY_STEPS,
+            labels=("k_dpmpp_3m_sde", "dpmpp_3m_sde_gpu"),
         ),
         "dpmpp_2s": SchedulerSpec("DPMSolverSinglestepScheduler", {"algorithm_type": "dpmsolver++", "solver_order": 2}),
         "dpmpp_sde": SchedulerSpec(
@@ -37,16 +43,16 @@ DIFFUSION = Samplers(
         "euler": SchedulerSpec("EulerDiscreteScheduler", labels=("k_euler",)),
         # What models distilled to a few steps were trained with: the first step starts from pure noise.
         "euler_trailing": SchedulerSpec("EulerDiscreteScheduler", {"timestep_spacing": "trailing"}),
-        # With more, a schedule that ends in pure noise (`rescale_betas_zero_snr`) first steps upwards, which is NaN.
         "euler_a": SchedulerSpec(
             "EulerAncestralDiscreteScheduler",
-            max_steps=250,
+            max_steps=_NOISY_STEPS,
             labels=("euler_ancestral", "k_euler_a", "k_euler_ancestral"),
         ),
         "heun": SchedulerSpec("HeunDiscreteScheduler", labels=("k_heun",)),
         # Its steps are chosen among the 50 that it was distilled from.
         "lcm": SchedulerSpec("LCMScheduler", {"original_inference_steps": 50}, max_steps=50),
-        "lms": SchedulerSpec("LMSDiscreteScheduler", labels=("k_lms",)),
+        # It integrates numerically, which takes longer than denoising does when steps are dense.
+        "lms": SchedulerSpec("LMSDiscreteScheduler", max_steps=100, labels=("k_lms",)),
         "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}, labels=("plms",)),
         "sa_solver": SchedulerSpec("SASolverScheduler"),
         "tcd": SchedulerSpec("TCDScheduler", {"original_inference_steps": 50}, max_steps=50),

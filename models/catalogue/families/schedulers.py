@@ -39,6 +39,18 @@ CLASS_SCHEDULES: Mapping[str, tuple[str, ...]] = {
     "UniPCMultistepScheduler": SCHEDULES,
 }
 """Those that each class takes, as its signature says."""
+EXPLICIT: Mapping[str, frozenset[str]] = {
+    "DDPMScheduler": frozenset({"timesteps"}),
+    "DPMSolverMultistepScheduler": frozenset({"timesteps"}),
+    "DPMSolverSinglestepScheduler": frozenset({"timesteps"}),
+    "EulerDiscreteScheduler": frozenset({"sigmas", "timesteps"}),
+    "FlowMatchEulerDiscreteScheduler": frozenset({"sigmas", "timesteps"}),
+    "HeunDiscreteScheduler": frozenset({"timesteps"}),
+    "LCMScheduler": frozenset({"timesteps"}),
+    "TCDScheduler": frozenset({"timesteps"}),
+}
+"""The classes whose steps can be given one by one, and how."""
+_WITH_ETA = {"DDIMScheduler", "TCDScheduler"}
 _SPREAD = {"timestep_spacing", "use_flow_sigmas"}
 """A sampler that sets one of these has its schedule: to diffusers, sigmas would replace it by that of noise."""
 
@@ -59,11 +71,33 @@ class SchedulerSpec:
         """The sigma schedules that can be named with it."""
         return () if self.overrides.keys() & _SPREAD else CLASS_SCHEDULES[self.class_name]
 
-    def spread(self, schedule: str) -> SchedulerSpec:
-        """Return the sampler with one of its schedules, whatever the checkpoint's own is."""
+    @property
+    def explicit(self) -> frozenset[str]:
+        """How its steps can be given one by one: as `sigmas`, as `timesteps`."""
+        return EXPLICIT.get(self.class_name, frozenset())
+
+    @property
+    def takes_eta(self) -> bool:
+        return self.class_name in _WITH_ETA
+
+    @property
+    def shift(self) -> str | None:
+        """The setting that shifts a flow's steps to more noise; None for samplers of noise."""
+        if self.class_name == "FlowMatchEulerDiscreteScheduler":
+            return "shift"
+        return "flow_shift" if "use_flow_sigmas" in self.overrides else None
+
+    def spread(self, schedule: str | None) -> SchedulerSpec:
+        """Return the sampler with one of its schedules, or with none, whatever the checkpoint's own is."""
         sigmas = {f"use_{name}_sigmas": name == schedule for name in SIGMAS if name in self.schedules}
         spacing = {"timestep_spacing": "trailing"} if schedule == SGM_UNIFORM else {}
         return replace(self, overrides={**self.overrides, **sigmas, **spacing})
+
+    def shifted(self, shift: float) -> SchedulerSpec:
+        """Return the sampler with a shift of its own, in place of the checkpoint's, or of one that follows the size."""
+        assert self.shift is not None, f"{self.class_name} follows no flow"
+        fixed = {"use_dynamic_shifting": False} if self.shift == "shift" else {}
+        return replace(self, overrides={**self.overrides, self.shift: shift, **fixed})
 
 
 class Samplers(Mapping[str, SchedulerSpec]):

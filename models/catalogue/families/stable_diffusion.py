@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments
 from models.catalogue.families.samplers import DIFFUSION, FLOW
 
 VAE = (
@@ -114,4 +114,5 @@ STABLE_DIFFUSION_3 = Family(
     schedulers=FLOW,
     size_multiple_px=16,
     prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),
+    text_tokens=TextTokens(T5_TOKENS + 1, 512),
 )

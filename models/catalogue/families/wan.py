@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
@@ -42,6 +42,7 @@ WAN = Family(
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
+    text_tokens=TextTokens(512, 512),
 )
 
 WAN_IMAGE_TO_VIDEO = Family(
@@ -61,6 +62,7 @@ WAN_IMAGE_TO_VIDEO = Family(
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
+    text_tokens=TextTokens(512, 512),
 )
 
 WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
@@ -74,5 +76,6 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     frames_multiple=FRAMES_MULTIPLE,
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
+    text_tokens=TextTokens(512, 512),
 )
 """Wan 2.2 5B: one checkpoint for both tasks, which gives each token its own timestep."""

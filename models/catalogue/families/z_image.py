@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.request import Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -37,4 +37,5 @@ Z_IMAGE = Family(
     guided_above=0.0,
     # 512 with the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
+    text_tokens=TextTokens(512, 1024),
 )

@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from core.draft import Draft
 from core.hints import ignored_hint
 from core.request import Method
+from core.tuning import TUNING
 from models.catalogue.entry import Entry
+from models.catalogue.resolving.tuning import idle_tuning
 
-DENOISING = ("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler")
+DENOISING = ("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler", *TUNING)
 
 
 def without_idle(draft: Draft, entry: Entry) -> tuple[Draft, tuple[str, ...]]:
@@ -31,6 +33,7 @@ def _is_given(draft: Draft, field: str) -> bool:
 def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
     """Yield each field that cannot act, with the reason."""
     task = draft.task
+    yield from idle_tuning(draft, entry)
     yield from _idle_guidance(draft, entry)
     if not task.takes_strength:
         yield "strength", f"{task} has none"
@@ -55,4 +58,5 @@ def _idle_guidance(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
     if not entry.takes_negative_prompt:
         yield "negative_prompt", f"{entry.id} has no input for it"
     elif (default if scale is None else scale) <= entry.family_spec.guided_above:
-        yield "negative_prompt", "a guidance_scale this small is no guidance"
+        idle = ("negative_prompt", "negative_prompt_2", "guidance_rescale", "guidance_scale_2")
+        yield from ((field, "a guidance_scale this small is no guidance") for field in idle)

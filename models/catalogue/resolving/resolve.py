@@ -15,6 +15,7 @@ from core.draft import Draft
 from core.errors import InvalidRequest
 from core.fitting import Size
 from core.request import GenerationRequest, Method, Task
+from core.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
@@ -22,6 +23,7 @@ from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
+from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -50,7 +52,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     defaults, limits = settings.defaults, settings.limits
     _check_inputs(draft, limits)
     _check_prompts(draft, server)
-    draft, ignored = without_idle(draft, entry)
+    draft, ignored = without_idle(with_own_steps(draft), entry)
+    scheduler = _scheduler(draft, entry, settings)
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
     return GenerationRequest(
         model=entry.id,
@@ -63,7 +66,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         guidance_scale=_guidance_scale(draft, settings),
         seed=_seed(draft),
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
-        scheduler=_scheduler(draft, entry, settings),
+        scheduler=scheduler,
+        **tuning_of(draft, entry, settings, scheduler),
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
         loras=loras_of(draft, entry),
@@ -127,9 +131,9 @@ def _check_prompts(draft: Draft, server: ServerLimits) -> None:
     # An image can speak for itself; without one there is nothing to generate.
     if not draft.prompt.strip() and draft.camera is None and not (draft.task.takes_image or draft.images):
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
-    for field, text in (("prompt", draft.prompt), ("negative_prompt", draft.negative_prompt)):
-        if len(text) > server.max_prompt_chars:
-            raise InvalidRequest(field, f"has {len(text)} characters; at most {server.max_prompt_chars} are allowed")
+    for field in PROMPTS:
+        if (chars := len(getattr(draft, field))) > server.max_prompt_chars:
+            raise InvalidRequest(field, f"has {chars} characters; at most {server.max_prompt_chars} are allowed")
 
 
 def _steps(draft: Draft, settings: TaskSettings) -> int:

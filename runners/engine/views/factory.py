@@ -52,7 +52,7 @@ class ViewFactory:
         # An inpaint pipeline may see its UNet otherwise than those that it shares the weights with.
         run = {**seen, **self._model.components, **adapted}
         components = {**adapted, **self._stand_ins(request, seen, run)}
-        return make_view(pipeline, components, self._model.family.schedulers[request.scheduler])
+        return make_view(pipeline, components, self._model.family.sampler(request))
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:
         plain = self._model.pipelines[request.task]

@@ -14,7 +14,7 @@ from models.catalogue.families.schedulers import SchedulerSpec
 def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
     """Build a sampler with the model's noise schedule and prediction type."""
     renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
-    return _scheduler_class(spec.class_name).from_config(config, **renamed, **spec.overrides)
+    return _scheduler_class(spec.class_name).from_config(config, **{**renamed, **spec.overrides})
 
 
 @cache

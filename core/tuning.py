@@ -1,0 +1,59 @@
+"""Parameters that tune how a model generates, where its pipeline has them; left alone, nothing is passed to it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+
+from core.client_fields import ClientFields
+
+
+def _from_text(value: object) -> object:
+    """Forms have text only: numbers between commas, with or without the brackets of JSON."""
+    return value.strip().strip("[]").split(",") if isinstance(value, str) and value.strip() else value
+
+
+Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
+
+
+class Tuning(ClientFields):
+    """What callers may tune further; what of it a model has is said by `GET /models`."""
+
+    prompt_2: str = Field(
+        default="", description="For the second text encoder of SDXL, SD 3 and FLUX. Default: prompt."
+    )
+    negative_prompt_2: str = Field(default="", description="As prompt_2. Default: negative_prompt.")
+    clip_skip: int = Field(
+        default=0,
+        ge=0,
+        le=11,
+        description="Layers of CLIP to leave out at its end, counted from 0: what A1111 calls clip skip 2 is 1.",
+    )
+    max_sequence_length: int | None = Field(
+        default=None, ge=1, description="Tokens of the prompt that the model reads. Default: the model's."
+    )
+    guidance_rescale: float = Field(
+        default=0, ge=0, le=1, description="How much to pull guided images back to the contrast of unguided ones."
+    )
+    guidance_scale_2: float | None = Field(
+        default=None, ge=0, description="For the model that takes over at low noise (Wan 2.2). Default: guidance_scale."
+    )
+    eta: float = Field(default=0, ge=0, le=1, description="How much noise ddim and tcd add at each step.")
+    flow_shift: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="More spends more steps at high noise (flow matching). Default: the model's.",
+    )
+    sigmas: Numbers = Field(
+        default=(), description="The noise at each step, falling, in place of a schedule; in forms between commas."
+    )
+    timesteps: Numbers = Field(
+        default=(), description="The training time of each step, falling, in place of a schedule; as sigmas."
+    )
+
+
+TUNING = tuple(Tuning.model_fields)
+PROMPTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
+"""All texts of a request that a model reads."""

@@ -1,0 +1,73 @@
+"""Which arguments that tune a generation each pipeline takes, as its signature says; no diffusers needed to know it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.request import GenerationRequest
+from models.catalogue.families.base import Family
+
+_SD = frozenset({"clip_skip", "eta"})
+_STEPS = frozenset({"sigmas", "timesteps"})
+_PROMPTS = frozenset({"prompt_2", "negative_prompt_2"})
+_RESCALE = frozenset({"guidance_rescale"})
+_LENGTH = frozenset({"max_sequence_length"})
+_SD3 = frozenset({"clip_skip", "sigmas"}) | _LENGTH | _PROMPTS
+# Its pipelines take a second negative prompt too, for a guidance that is not theirs and that no request can ask for.
+_FLUX = frozenset({"sigmas", "prompt_2"}) | _LENGTH
+_ONE_ENCODER = frozenset({"sigmas"}) | _LENGTH
+_WAN = frozenset({"guidance_scale_2"}) | _LENGTH
+# They take timesteps too, and then refuse the sigmas that they pass beside them.
+_LTX = _LENGTH | _RESCALE
+
+TAKES: Mapping[str, frozenset[str]] = {
+    "StableDiffusionPipeline": _SD | _STEPS | _RESCALE,
+    "StableDiffusionImg2ImgPipeline": _SD | _STEPS,
+    "StableDiffusionInpaintPipeline": _SD | _STEPS,
+    "StableDiffusionControlNetPipeline": _SD | _STEPS,
+    "StableDiffusionControlNetImg2ImgPipeline": _SD,
+    "StableDiffusionControlNetInpaintPipeline": _SD,
+    "StableDiffusionXLPipeline": _SD | _STEPS | _PROMPTS | _RESCALE,
+    "StableDiffusionXLImg2ImgPipeline": _SD | _STEPS | _PROMPTS | _RESCALE,
+    "StableDiffusionXLInpaintPipeline": _SD | _STEPS | _PROMPTS | _RESCALE,
+    "StableDiffusionXLControlNetPipeline": _SD | _STEPS | _PROMPTS,
+    "StableDiffusionXLControlNetImg2ImgPipeline": _SD | _PROMPTS,
+    "StableDiffusionXLControlNetInpaintPipeline": _SD | _PROMPTS | _RESCALE,
+    "StableDiffusion3Pipeline": _SD3,
+    "StableDiffusion3Img2ImgPipeline": _SD3,
+    "StableDiffusion3InpaintPipeline": _SD3,
+    "FluxPipeline": _FLUX,
+    "FluxImg2ImgPipeline": _FLUX,
+    "FluxInpaintPipeline": _FLUX,
+    "FluxFillPipeline": _FLUX,
+    "FluxKontextPipeline": _FLUX,
+    "Flux2KleinPipeline": _ONE_ENCODER,
+    "QwenImagePipeline": _ONE_ENCODER,
+    "QwenImageImg2ImgPipeline": _ONE_ENCODER,
+    "QwenImageInpaintPipeline": _ONE_ENCODER,
+    "QwenImageEditPipeline": _ONE_ENCODER,
+    "QwenImageEditPlusPipeline": _ONE_ENCODER,
+    "ZImagePipeline": _ONE_ENCODER,
+    "ZImageImg2ImgPipeline": _ONE_ENCODER,
+    "WanPipeline": _WAN,
+    "WanImageToVideoPipeline": _WAN,
+    "LTXPipeline": _LTX,
+    "LTXImageToVideoPipeline": _LTX,
+    "LTXConditionPipeline": _LTX | {"timesteps"},
+}
+ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
+"""Every argument that any of them takes."""
+
+
+def tuning_arguments(family: Family, request: GenerationRequest) -> dict[str, Any]:
+    """Return the arguments for what a request tunes; the sampler has its shift, which is no argument."""
+    values = {name: getattr(request, name) for name in ARGUMENTS}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items() if value}
+    if "sigmas" in given and family.schedulers[request.scheduler].class_name == "EulerDiscreteScheduler":
+        # It alone wants to be told that no noise is left at the end.
+        given["sigmas"].append(0.0)
+    if "negative_prompt_2" in given:
+        # SDXL looks at the second only if there is a first.
+        given["negative_prompt"] = request.negative_prompt
+    return given

@@ -1,0 +1,112 @@
+"""What a request tunes beyond the usual: whether model, pipeline and sampler have it, and within which limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import Task
+from core.tuning import TUNING
+from models.catalogue.entry import Entry
+from models.catalogue.families.schedulers import SchedulerSpec
+from models.catalogue.families.tunable import ARGUMENTS, TAKES
+from models.catalogue.limits import TaskSettings
+from models.catalogue.resolving.checks import within
+
+FEWEST_TOKENS = 16
+"""Of a prompt: chat templates alone take some."""
+MOST_SIGMA = 1000.0
+LAST_TIME = 999
+"""Of 1000 training times, counted from 0; along a flow they end at 1000."""
+_STEPS = ("sigmas", "timesteps")
+
+
+def with_own_steps(draft: Draft) -> Draft:
+    """Return a draft that gives each step itself with their number. Raises InvalidRequest."""
+    given = [name for name in _STEPS if getattr(draft, name)]
+    if not given:
+        return draft
+    if len(given) > 1:
+        raise InvalidRequest("timesteps", "cannot be given together with sigmas")
+    field, steps = given[0], getattr(draft, given[0])
+    # Some write the noise after the last step too, which is none.
+    steps = steps[:-1] if field == "sigmas" and steps[-1] == 0 and len(steps) > 1 else steps
+    if draft.num_inference_steps not in (None, len(steps)):
+        raise InvalidRequest(field, f"are {len(steps)}, but num_inference_steps is {draft.num_inference_steps}")
+    return draft.model_copy(update={field: steps, "num_inference_steps": len(steps)})
+
+
+def tuning_of(draft: Draft, entry: Entry, settings: TaskSettings, sampler: str) -> Mapping[str, Any]:
+    """Return the request's fields for what is tuned. Raises InvalidRequest for what says what to generate, or how, and
+    cannot be had.
+    """
+    if draft.prompt_2.strip() and "prompt_2" not in _taken(draft, entry):
+        raise InvalidRequest("prompt_2", f"{entry.id} has no second text encoder")
+    if draft.max_sequence_length is not None and entry.family_spec.text_tokens is not None:
+        within("max_sequence_length", draft.max_sequence_length, FEWEST_TOKENS, entry.family_spec.text_tokens.most)
+    if draft.guidance_scale_2 is not None:
+        within("guidance_scale_2", draft.guidance_scale_2, *settings.limits.guidance_scale)
+    for field in _STEPS:
+        if getattr(draft, field):
+            _check_steps(field, getattr(draft, field), draft, entry, sampler)
+    prompts = {name: getattr(draft, name).strip() for name in ("prompt_2", "negative_prompt_2")}
+    return {**{name: getattr(draft, name) for name in TUNING}, **prompts}
+
+
+def tunable(entry: Entry, task: Task) -> frozenset[str]:
+    """Return what can have an effect on a task, with one of its samplers at least."""
+    samplers = entry.family_spec.schedulers.values()
+    idle = {"guidance_scale_2"} if not entry.low_noise_expert else set()
+    idle |= {"eta"} if not any(sampler.takes_eta for sampler in samplers) else set()
+    shift = {"flow_shift"} if any(sampler.shift for sampler in samplers) else set()
+    return (TAKES.get(entry.family_spec.pipelines[task], frozenset()) - idle) | shift
+
+
+def idle_tuning(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
+    """Yield what only tunes and cannot act, with the reason."""
+    sampler = _sampler(draft, entry)
+    taken = _taken(draft, entry)
+    yield from (
+        (field, f"{entry.id} has no input for it") for field in sorted(ARGUMENTS - taken - {"prompt_2", *_STEPS})
+    )
+    if not entry.low_noise_expert:
+        yield "guidance_scale_2", f"{entry.id} has one model for all noise"
+    if sampler is not None and not sampler.takes_eta:
+        yield "eta", f"{draft.scheduler or entry.tasks[draft.task].defaults.scheduler} adds none"
+    if sampler is not None and sampler.shift is None:
+        yield "flow_shift", f"{entry.id} follows no flow"
+
+
+def _taken(draft: Draft, entry: Entry) -> frozenset[str]:
+    family = entry.family_spec
+    pipelines = family.pipelines if draft.control_image is None else family.controlled
+    # A task without a ControlNet is refused elsewhere.
+    return TAKES.get(pipelines.get(draft.task, family.pipelines[draft.task]), frozenset())
+
+
+def _sampler(draft: Draft, entry: Entry) -> SchedulerSpec | None:
+    schedulers = entry.family_spec.schedulers
+    name = schedulers.find(draft.scheduler or entry.tasks[draft.task].defaults.scheduler)
+    return None if name is None else schedulers[name]
+
+
+def _check_steps(field: str, steps: tuple[float, ...], draft: Draft, entry: Entry, sampler: str) -> None:
+    schedulers = entry.family_spec.schedulers
+    if field not in _taken(draft, entry):
+        raise InvalidRequest(field, f"{entry.id} takes none for {draft.task}")
+    able = [name for name in schedulers.schedules if field in schedulers[name].explicit]
+    if sampler not in able:
+        raise InvalidRequest(field, f"{sampler} takes none; these samplers do: {', '.join(able) or 'none'}")
+    flows = schedulers[sampler].shift is not None
+    highest = {"sigmas": 1 if flows else MOST_SIGMA, "timesteps": LAST_TIME + flows}[field]
+    for step in steps:
+        within(field, step, 0, highest)
+    if any(later >= earlier for earlier, later in pairwise(steps)):
+        raise InvalidRequest(field, "must fall from step to step")
+    if field == "timesteps" and not flows and any(step != int(step) for step in steps):
+        raise InvalidRequest(field, "must be whole numbers")
+    if field == "sigmas" and steps[-1] == 0:
+        raise InvalidRequest(field, "must be above 0 at every step")

@@ -1,0 +1,148 @@
+"""What a request tunes: limited by the model, ignored with a hint where it cannot act, or refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.request import GenerationRequest, Task
+from core.tuning import TUNING, Tuning
+from models.catalogue.capabilities import capabilities
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.resolving.resolve import resolve
+from tests.support.resolving import LIMITS_OF_SERVER
+from tests.support.serving import ENTRY_FIELDS, photo
+
+
+def entry_of(family: str, scheduler: str, **fields: Any) -> Entry:
+    defaults = {**ENTRY_FIELDS["defaults"], "scheduler": scheduler, "num_frames": 5} | fields.pop("defaults", {})  # type: ignore[dict-item]
+    if "video" not in fields:
+        del defaults["num_frames"]
+    limits = {**ENTRY_FIELDS["limits"], **fields.pop("limits", {})}  # type: ignore[dict-item]
+    fields.pop("video", None)
+    return Entry.model_validate(
+        {
+            **ENTRY_FIELDS,
+            "id": family,
+            "family": family,
+            "source": {"path": "weights"},
+            "defaults": defaults,
+            "limits": limits,
+            **fields,
+        }
+    )
+
+
+VIDEO = {"video": True, "limits": {"max_frames": 9, "multiple_px": 16}}
+SD = entry_of("stable-diffusion", "ddim")
+SDXL = entry_of("stable-diffusion-xl", "euler")
+SD3 = entry_of("stable-diffusion-3", "flow_euler", limits={"multiple_px": 16})
+FLUX = entry_of("flux", "flow_euler", limits={"multiple_px": 16})
+WAN = entry_of("wan", "unipc", **VIDEO)
+WAN_22 = entry_of("wan", "unipc", low_noise_expert=True, **VIDEO)
+
+
+def resolved(entry: Entry, **fields: Any) -> GenerationRequest:
+    task = next(iter(entry.tasks))
+    return resolve(Draft(**{"prompt": "an apple", "task": task, **fields}), Catalogue([entry]), LIMITS_OF_SERVER)
+
+
+TAKEN: list[tuple[Entry, dict[str, Any]]] = [
+    (SD, {"clip_skip": 1}),
+    (SD, {"guidance_rescale": 0.7}),
+    (SD, {"eta": 1.0}),
+    (SDXL, {"prompt_2": "oil painting", "negative_prompt_2": "blurry"}),
+    (SDXL, {"sigmas": (14.6, 6.3, 0.03)}),
+    (SDXL, {"timesteps": (999, 500, 20)}),
+    (SD3, {"max_sequence_length": 77}),
+    (SD3, {"flow_shift": 5.0}),
+    (FLUX, {"max_sequence_length": 512, "prompt_2": "a pear"}),
+    (FLUX, {"sigmas": (1.0, 0.5)}),
+    (WAN, {"flow_shift": 8.0}),
+    (WAN_22, {"guidance_scale_2": 2.0}),
+]
+
+
+@pytest.mark.parametrize(("entry", "fields"), TAKEN)
+def test_what_a_model_has_reaches_the_request(entry: Entry, fields: dict[str, Any]) -> None:
+    request = resolved(entry, **fields)
+    assert request.hints == ()
+    assert {name: getattr(request, name) for name in fields} == fields
+
+
+def test_left_alone_nothing_is_tuned() -> None:
+    request = resolved(SDXL)
+    assert {name: getattr(request, name) for name in TUNING} == Tuning().model_dump()
+
+
+IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
+    (FLUX, {"clip_skip": 1}, "clip_skip is ignored: flux has no input for it"),
+    (SD3, {"guidance_rescale": 0.5}, "guidance_rescale is ignored: stable-diffusion-3 has no input for it"),
+    (SD, {"task": Task.IMAGE_TO_IMAGE, "image": photo(), "guidance_rescale": 0.5}, "guidance_rescale is ignored"),
+    (SD, {"guidance_scale": 1, "guidance_rescale": 0.5}, "guidance_rescale is ignored: a guidance_scale this small"),
+    (SDXL, {"eta": 0.5}, "eta is ignored: euler adds none"),
+    (SD, {"flow_shift": 3}, "flow_shift is ignored: stable-diffusion follows no flow"),
+    (SD, {"max_sequence_length": 100}, "max_sequence_length is ignored: stable-diffusion has no input for it"),
+    (SD, {"negative_prompt_2": "blurry"}, "negative_prompt_2 is ignored: stable-diffusion has no input for it"),
+    (WAN, {"guidance_scale_2": 2}, "guidance_scale_2 is ignored: wan has one model for all noise"),
+]
+
+
+@pytest.mark.parametrize(("entry", "fields", "hint"), IGNORED)
+def test_what_cannot_act_is_ignored_with_a_hint(entry: Entry, fields: dict[str, Any], hint: str) -> None:
+    request = resolved(entry, **fields)
+    assert [each for each in request.hints if each.startswith(hint)]
+    assert {name: getattr(request, name) for name in TUNING} == Tuning().model_dump()
+
+
+REFUSED: list[tuple[Entry, dict[str, Any], str, str]] = [
+    (SD, {"prompt_2": "a pear"}, "prompt_2", "has no second text encoder"),
+    (SDXL, {"prompt_2": "x" * 101}, "prompt_2", "has 101 characters; at most 100"),
+    (SD3, {"timesteps": (900, 100)}, "timesteps", "stable-diffusion-3 takes none for text-to-image"),
+    (SDXL, {"scheduler": "unipc", "timesteps": (900, 100)}, "timesteps", "unipc takes none; these samplers do: ddpm,"),
+    (SDXL, {"scheduler": "euler_karras", "sigmas": (9, 1)}, "sigmas", "euler_karras takes none"),
+    (SDXL, {"sigmas": (1, 9)}, "sigmas", "must fall from step to step"),
+    (SDXL, {"sigmas": (0,)}, "sigmas", "must be above 0"),
+    (SDXL, {"sigmas": (9, 1), "timesteps": (9, 1)}, "timesteps", "together with sigmas"),
+    (SDXL, {"sigmas": (9, 1), "num_inference_steps": 3}, "sigmas", "are 2, but num_inference_steps is 3"),
+    (SDXL, {"timesteps": (1000, 1)}, "timesteps", "1000.0 is not between 0 and 999"),
+    (SDXL, {"timesteps": (10.5, 1)}, "timesteps", "whole numbers"),
+    (FLUX, {"sigmas": (1.5, 1)}, "sigmas", "1.5 is not between 0 and 1"),
+    (FLUX, {"max_sequence_length": 513}, "max_sequence_length", "513 is not between 16 and 512"),
+    (WAN_22, {"guidance_scale_2": 99}, "guidance_scale_2", "99.0 is not between"),
+]
+
+
+@pytest.mark.parametrize(("entry", "fields", "field", "message"), REFUSED)
+def test_what_is_wrong_or_says_what_to_generate_is_refused(
+    entry: Entry, fields: dict[str, Any], field: str, message: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        resolved(entry, **fields)
+    assert refused.value.field == field
+    assert message in str(refused.value)
+
+
+def test_steps_given_one_by_one_are_counted() -> None:
+    request = resolved(SDXL, sigmas=(14.6, 6.3, 0.03, 0))
+    assert (request.num_inference_steps, request.sigmas) == (3, (14.6, 6.3, 0.03))
+
+
+def test_forms_write_numbers_between_commas() -> None:
+    for text in ("14.6, 6.3", "[14.6, 6.3]"):
+        assert Draft(prompt="an apple", sigmas=text).sigmas == (14.6, 6.3)  # type: ignore[arg-type]
+
+
+def test_callers_are_told_what_has_an_effect() -> None:
+    tasks = capabilities(SD)["tasks"]
+    assert tasks["text-to-image"]["tuning"] == ["clip_skip", "eta", "guidance_rescale", "sigmas", "timesteps"]
+    assert tasks["inpaint"]["tuning"] == ["clip_skip", "eta", "sigmas", "timesteps"]
+    assert capabilities(WAN_22)["tasks"]["text-to-video"]["tuning"] == [
+        "flow_shift",
+        "guidance_scale_2",
+        "max_sequence_length",
+    ]
