@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field
 
 from core.client_fields import ClientFields
 from core.fitting import Fit
+from core.prompt_syntax import PromptSyntax
 from core.tuning import Tuning
 from core.upload import Pixels
 
@@ -79,6 +80,7 @@ class GenerationRequest(Tuning):
     task: Task
     prompt: str
     negative_prompt: str = ""
+    prompt_syntax: PromptSyntax = PromptSyntax.PLAIN
     width: int
     height: int
     num_inference_steps: int

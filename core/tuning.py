@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BeforeValidator, Field
 
 from core.client_fields import ClientFields
+from core.prompt_syntax import PromptSyntax
 
 
 def _from_text(value: object) -> object:
@@ -20,6 +21,11 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 class Tuning(ClientFields):
     """What callers may tune further; what of it a model has is said by `GET /models`."""
 
+    prompt_syntax: PromptSyntax | None = Field(
+        default=None,
+        description="a1111 reads (word:1.3), [word], BREAK and <lora:name:0.8>, compel what its library does, plain "
+        "words alone. Default: the server's.",
+    )
     prompt_2: str = Field(
         default="", description="For the second text encoder of SDXL, SD 3 and FLUX. Default: prompt."
     )
@@ -54,6 +60,6 @@ class Tuning(ClientFields):
     )
 
 
-TUNING = tuple(Tuning.model_fields)
+TUNING = tuple(name for name in Tuning.model_fields if name != "prompt_syntax")
 PROMPTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
 """All texts of a request that a model reads."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from core.prompt_syntax import PromptSyntax
 from gateway.gateway import Gateway, Meter
 from gateway.residency import Residency
 from gateway.runner import Runner
@@ -48,6 +49,7 @@ def assemble(
             max_deadline_s=settings.request_timeout_s,
             snaps_sizes=settings.snaps_sizes,
             reproducible=settings.reproducible,
+            prompt_syntax=PromptSyntax(settings.prompt_syntax),
         ),
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
         meter=meter,

@@ -16,6 +16,7 @@ from core.draft import Draft
 from core.errors import RunnerLost
 from core.events import Clip, Event, Failed, Picture, Preview, Started
 from core.hints import joined, vocabulary_hint
+from core.prompt_syntax import plain_text
 from core.request import GenerationRequest
 from gateway.media.inpainted import with_kept_pixels
 from gateway.media.uploads import in_image_thread
@@ -118,7 +119,9 @@ class Gateway:
     def _unknown_words(self, request: GenerationRequest) -> list[str]:
         """Return the words of a request's prompt that its model was not trained on."""
         entry = self.catalogue.get(request.model)
-        return unknown_words(entry, request.prompt, [lora.name for lora in request.loras])
+        return unknown_words(
+            entry, plain_text(request.prompt, request.prompt_syntax), [lora.name for lora in request.loras]
+        )
 
     async def _resolve(self, draft: Draft, background: bool, max_images: int) -> GenerationRequest:
         limits = replace(self.limits, max_num_images=max(max_images, self.limits.max_num_images))

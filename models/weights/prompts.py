@@ -8,6 +8,7 @@ from threading import Lock
 from typing import Any
 
 from core.hints import PromptReading, cut_hint, joined
+from core.prompt_syntax import plain_text
 from core.request import GenerationRequest
 from core.tuning import PROMPTS
 from models.catalogue.families.base import PromptWindow
@@ -19,7 +20,8 @@ class PromptLimits:
 
     def __init__(self, model: LoadedModel) -> None:
         # SD 3 may be without its longest window.
-        self._windows = [window for window in model.family.prompt_windows if model.components.get(window.tokenizer)]
+        windows = () if model.family.clip_encoders else model.family.prompt_windows
+        self._windows = [window for window in windows if model.components.get(window.tokenizer)]
         self._text_tokens = model.family.text_tokens
         self._components = model.components
         self._tokenizers: dict[str, Any] = {}
@@ -28,11 +30,12 @@ class PromptLimits:
     def read(self, request: GenerationRequest) -> PromptReading:
         """Return what the model will make of a request's prompts, for the caller. Blocks for a moment."""
         with self._lock:
+            text = plain_text(request.prompt, request.prompt_syntax)
             windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
             hint = joined(*(self._hint(field, getattr(request, field), windows) for field in PROMPTS))
             # Of a model that reads all of a prompt, the usual tokenizer counts.
             widest = max(windows, key=windows.__getitem__, default="tokenizer")
-            return PromptReading(len(self._offsets(widest, request.prompt)), hint)
+            return PromptReading(len(self._offsets(widest, text)), hint)
 
     def _hint(self, field: str, text: str, windows: Mapping[str, int]) -> str | None:
         """`windows` are the tokens that each tokenizer's encoder reads."""

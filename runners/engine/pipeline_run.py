@@ -17,6 +17,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
+from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
 
 
@@ -59,8 +60,8 @@ class PipelineRun:
         self._greenlet.throw()
 
     def _generate(self) -> Drawn:
-        output = self._make_view()(**self._arguments())
-        request = self.ticket.request
+        request, view = self.ticket.request, self._make_view()
+        output = view(**with_encodings(view, self._family, request, self._arguments()))
         frames = output.frames[0] if request.task.is_video else output.images
         return Drawn.of(self.index, self.seed, frames, request.fps)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -44,6 +46,10 @@ class RequestOptions(BaseModel):
         le=100_000,
         description="Most characters in a prompt and, separately, in a negative prompt; as many as OpenAI's API takes. "
         "What of them a model does not read is in the hint of its answer.",
+    )
+    prompt_syntax: Literal["plain", "a1111", "compel"] = Field(
+        default="plain",
+        description="How prompts are read whose requests do not say: `plain`, `a1111` or `compel` (docs/prompts.md).",
     )
     max_num_images: int = Field(
         default=8,

@@ -156,10 +156,11 @@ class TestTextToImage:
         wait_for(lambda: http.get("/pipeline/status").json()["completed"])
         for hint in said:
             assert "unknown words: zebra" in hint
-            assert "; prompt is too long: the model reads 22 tokens of it, and ignored: " in hint
+            # It is longer than the text encoder's window, and all of it is read.
+            assert "too long" not in hint
         # Its model is another, and knows any word.
         for path in ("/pipeline/status", "/pipeline/image"):
-            assert http.get(path).headers["x-jubako-hint"].startswith("prompt is too long: the model reads 22 tokens")
+            assert "x-jubako-hint" not in http.get(path).headers
 
     def test_callers_at_the_same_time_get_the_pictures_they_would_get_alone(self, http: httpx.Client) -> None:
         asked = [{"prompt": "a red apple", "seed": seed, "num_inference_steps": 3 + seed} for seed in range(6)]

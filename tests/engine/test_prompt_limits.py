@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.support.hosts import drawn, hosting
 from tests.support.parity import load_tiny
 from tests.support.serving import ENTRY_FIELDS
 from tests.tiny import TINY
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.flux import tiny_flux
 
 LONG = " ".join(["apple"] * 700) + " pear"
 
@@ -26,7 +27,8 @@ LONG = " ".join(["apple"] * 700) + " pear"
 def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
     limits = PromptLimits(load_tiny(family, tmp_path))
     wanted = request(prompt=LONG)
-    if not FAMILIES[family].prompt_windows:
+    if not FAMILIES[family].prompt_windows or FAMILIES[family].clip_encoders:
+        # They read all of it.
         assert limits.read(wanted).hint is None
         return
     assert "prompt is too long: the model reads" in str(limits.read(wanted).hint)
@@ -44,20 +46,26 @@ def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(family: 
         assert PromptLimits(model).read(request(prompt=prompt)).tokens == expected
 
 
-def test_what_is_cut_is_what_has_no_effect(tiny_model: LoadedModel) -> None:
-    tokenizer: Any = tiny_model.components["tokenizer"]
+@pytest.fixture
+def cutting_model(tiny_model: LoadedModel) -> LoadedModel:
+    """One whose pipeline makes the encodings, and cuts what is too long for them."""
+    return replace(tiny_model, family=replace(tiny_model.family, clip_encoders=()))
+
+
+def test_what_is_cut_is_what_has_no_effect(cutting_model: LoadedModel) -> None:
+    tokenizer: Any = cutting_model.components["tokenizer"]
     words = [f"{chr(97 + number)}{chr(98 + number)}" for number in range(20)]
     prompt = " ".join(words)
     read = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids[1:-1]
-    hint = str(PromptLimits(tiny_model).read(request(prompt=prompt)).hint)
+    hint = str(PromptLimits(cutting_model).read(request(prompt=prompt)).hint)
     assert hint.startswith(f"prompt is too long: the model reads {len(read)} tokens")
     ignored = hint.partition("ignored: ")[2].partition(" and ")[0]
     assert ignored[0] not in tokenizer.decode(read).split()
     assert ignored in prompt
 
 
-def test_both_prompts_are_looked_at(tiny_model: LoadedModel) -> None:
-    hint = str(PromptLimits(tiny_model).read(request(prompt=LONG, negative_prompt=LONG)).hint)
+def test_both_prompts_are_looked_at(cutting_model: LoadedModel) -> None:
+    hint = str(PromptLimits(cutting_model).read(request(prompt=LONG, negative_prompt=LONG)).hint)
     assert hint.count("is too long") == 2
     assert "; negative_prompt is too long" in hint
 
@@ -67,8 +75,10 @@ async def test_the_start_of_a_request_says_what_is_ignored(tmp_path: Path) -> No
         {
             **ENTRY_FIELDS,
             "id": "tiny",
-            "family": "stable-diffusion",
-            "source": {"path": tiny_stable_diffusion(tmp_path)},
+            "family": "flux",
+            "source": {"path": tiny_flux(tmp_path)},
+            "defaults": {**ENTRY_FIELDS["defaults"], "scheduler": "flow_euler"},  # type: ignore[dict-item]
+            "limits": {**ENTRY_FIELDS["limits"], "multiple_px": 16},  # type: ignore[dict-item]
         }
     )
     async with hosting(entry) as host:
@@ -76,3 +86,11 @@ async def test_the_start_of_a_request_says_what_is_ignored(tmp_path: Path) -> No
             started = next(event for event in await drawn(host, prompt=prompt) if isinstance(event, Started))
             assert (started.hint is not None) is cut
             assert started.prompt_tokens
+
+
+def test_a_request_may_say_how_much_is_read(tmp_path: Path) -> None:
+    limits = PromptLimits(load_tiny("flux", tmp_path))
+    for tokens in (64, 256):
+        assert f"the model reads {tokens - 1} tokens" in str(
+            limits.read(request(prompt=LONG, max_sequence_length=tokens)).hint
+        )

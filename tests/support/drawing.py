@@ -16,6 +16,7 @@ from core.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments
+from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import make_scheduler
 from tests.support.plain import plain_pipeline
 
@@ -65,7 +66,9 @@ def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) 
     own = pipeline.scheduler
     pipeline.scheduler = make_scheduler(model.family.sampler(wanted), own.config)
     try:
-        output = pipeline(**pipeline_arguments(model.family, wanted, index))
+        output = pipeline(
+            **with_encodings(pipeline, model.family, wanted, pipeline_arguments(model.family, wanted, index))
+        )
     finally:
         pipeline.scheduler = own
     return list(output.frames[0] if wanted.task.is_video else output.images[:1])

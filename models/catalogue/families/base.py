@@ -65,6 +65,21 @@ class Part:
 
 
 @dataclass(frozen=True)
+class ClipEncoder:
+    """A text encoder whose encodings of several windows can stand behind one another."""
+
+    tokenizer: str
+    component: str
+    normed: bool
+    """Whether its pipeline takes the last layer, after the norm, or the one before, without."""
+
+    @property
+    def layer(self) -> int:
+        """The layer that is taken, counted from the end."""
+        return 1 if self.normed else 2
+
+
+@dataclass(frozen=True)
 class TextTokens:
     """How many tokens of a prompt a pipeline reads if it is not told (`max_sequence_length`), and may be told."""
 
@@ -166,6 +181,8 @@ class Family:
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
     prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)
     """What its text encoders read of a prompt; what is behind the largest window has no effect. None: everything."""
+    clip_encoders: tuple[ClipEncoder, ...] = ()
+    """Of pipelines that take encodings of any length: prompts of any length are read, and may have weights."""
     text_tokens: TextTokens | None = None
     """None for pipelines whose windows are fixed."""
     guided_above: float = 1.0

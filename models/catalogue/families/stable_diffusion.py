@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from core.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments
+from models.catalogue.families.base import (
+    ClipEncoder,
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import DIFFUSION, FLOW
 
 VAE = (
@@ -51,6 +59,7 @@ STABLE_DIFFUSION = Family(
     },
     ip_adapter=True,
     parts=(Part("text_encoder", Stage.ENCODE, memoised=True), IMAGE_ENCODER, *VAE, CONTROLNET, UNET),
+    clip_encoders=(ClipEncoder("tokenizer", "text_encoder", normed=True),),
     schedulers=DIFFUSION,
     size_multiple_px=8,
     denoiser="unet",
@@ -82,6 +91,10 @@ STABLE_DIFFUSION_XL = Family(
         *VAE,
         CONTROLNET,
         UNET,
+    ),
+    clip_encoders=(
+        ClipEncoder("tokenizer", "text_encoder", normed=False),
+        ClipEncoder("tokenizer_2", "text_encoder_2", normed=False),
     ),
     schedulers=DIFFUSION,
     size_multiple_px=8,

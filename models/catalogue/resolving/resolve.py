@@ -14,6 +14,7 @@ from core.client_fields import MAX_SEED, random_seed
 from core.draft import Draft
 from core.errors import InvalidRequest
 from core.fitting import Size
+from core.prompt_syntax import PromptSyntax
 from core.request import GenerationRequest, Method, Task
 from core.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
@@ -23,6 +24,7 @@ from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
+from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 
 EDITED_PIXELS = 2**20
@@ -36,6 +38,8 @@ class ServerLimits:
     max_prompt_chars: int
     max_num_images: int
     max_deadline_s: float
+    prompt_syntax: PromptSyntax = PromptSyntax.PLAIN
+    """Of requests that do not say."""
     snaps_sizes: bool = False
     """Whether a size that a model does not generate becomes the nearest one that it does."""
     reproducible: bool = False
@@ -52,6 +56,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     defaults, limits = settings.defaults, settings.limits
     _check_inputs(draft, limits)
     _check_prompts(draft, server)
+    draft, syntax_hints = with_syntax(draft, entry, server.prompt_syntax)
     draft, ignored = without_idle(with_own_steps(draft), entry)
     scheduler = _scheduler(draft, entry, settings)
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
@@ -68,6 +73,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
         scheduler=scheduler,
         **tuning_of(draft, entry, settings, scheduler),
+        prompt_syntax=draft.prompt_syntax,
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
         loras=loras_of(draft, entry),
@@ -80,7 +86,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=(*ignored, *size_hints(draft, size, limits)),
+        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits)),
     )
 
 

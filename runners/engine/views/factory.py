@@ -15,6 +15,7 @@ from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.views.optional_weights import OptionalWeights
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
@@ -43,6 +44,7 @@ class ViewFactory:
         """Load what the request needs beside the model, so that `view` need not; blocks, on any thread."""
         self._optional.prepare(request)
         self._loras.prepare(request.loras)
+        parse_ahead(request)
 
     def view(self, request: GenerationRequest) -> Any:
         """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it."""

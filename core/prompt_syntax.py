@@ -1,0 +1,118 @@
+"""How a prompt is read: as it is, with the weights of A1111's web UI, or as the compel library does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+STRONGER, WEAKER = 1.1, 1 / 1.1
+MOST_WEIGHT = 10.0
+
+
+class PromptSyntax(StrEnum):
+    PLAIN = "plain"
+    A1111 = "a1111"
+    COMPEL = "compel"
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """A part of a prompt, and how much of the model's attention it gets; 1 is the usual."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class LoraTag:
+    name: str
+    scale: str
+    """As it was written; "1" where it was left out."""
+
+
+_PIECE = re.compile(
+    r"""\\(?P<escaped>[()\[\]\\])
+    | (?P<open>[(\[])
+    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)
+    | (?P<close>[)\]])
+    | (?P<text>[^\\()\[\]:]+ | .)""",
+    re.VERBOSE | re.DOTALL,
+)
+_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_TAG = re.compile(r"<\s*(?P<kind>lora|lyco|hypernet)\s*:(?P<name>[^<>:]+)(?::(?P<scale>[^<>]*))?>", re.IGNORECASE)
+_WEIGHTED = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)|\(\([^()]+\)\)|\[\[[^\[\]]+\]\]|<lora:[^<>]+>|\bBREAK\b")
+_COMPEL = re.compile(r"\w[+-]{2,}(?!\w)|\)(?:[+-]+|\d*\.\d+)(?!\w)|\)\.(?:blend|and)\(")
+
+
+def parts_of(prompt: str) -> list[list[Fragment]]:
+    """Return the fragments of an A1111 prompt, for each of its parts between BREAKs.
+
+    `(word)` is 1.1 times as strong, `[word]` as weak, `(word:1.3)` as strong as it says; they may be nested. A bracket
+    that is never closed acts to the end, and one behind a backslash is itself.
+    """
+    return [_fragments(part) for part in _BREAK.split(prompt)]
+
+
+def plain_text(prompt: str, syntax: PromptSyntax) -> str:
+    """Return a prompt without what its syntax adds to its words."""
+    if syntax is not PromptSyntax.A1111:
+        return prompt
+    return " ".join("".join(fragment.text for fragment in part) for part in parts_of(prompt)).strip()
+
+
+def without_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:
+    """Return an A1111 prompt without its `<lora:name:scale>`, and those. Raises ValueError for what is no LoRA."""
+    tags = [_tag(match) for match in _TAG.finditer(prompt)]
+    return re.sub(r"[ \t]{2,}", " ", _TAG.sub("", prompt)).strip() if tags else prompt, tags
+
+
+def suspected_syntax(prompt: str) -> PromptSyntax | None:
+    """Return the syntax that a prompt obviously has; None for words."""
+    if _WEIGHTED.search(prompt):
+        return PromptSyntax.A1111
+    return PromptSyntax.COMPEL if _COMPEL.search(prompt) else None
+
+
+def _tag(match: re.Match[str]) -> LoraTag:
+    if match["kind"].lower() == "hypernet":
+        raise ValueError(f"hypernetworks are not supported: {match[0][:80]}")
+    return LoraTag(match["name"].strip(), (match["scale"] or "1").strip())
+
+
+def _fragments(part: str) -> list[Fragment]:
+    found: list[Fragment] = []
+    # Where each open bracket began, innermost last.
+    opened: list[tuple[str, int]] = []
+    for piece in _PIECE.finditer(part):
+        if piece["open"]:
+            opened.append((piece["open"], len(found)))
+        elif piece["weight"] and opened and opened[-1][0] == "(":
+            _weigh(found, opened.pop()[1], float(piece["weight"]))
+        elif piece["close"] and opened and opened[-1][0] == {")": "(", "]": "["}[piece["close"]]:
+            bracket, first = opened.pop()
+            _weigh(found, first, STRONGER if bracket == "(" else WEAKER)
+        else:
+            found.append(Fragment(piece["escaped"] or piece[0]))
+    for bracket, first in opened:
+        _weigh(found, first, STRONGER if bracket == "(" else WEAKER)
+    return list(_merged(found))
+
+
+def _weigh(fragments: list[Fragment], first: int, weight: float) -> None:
+    fragments[first:] = [replace(each, weight=each.weight * weight) for each in fragments[first:]]
+
+
+def _merged(fragments: list[Fragment]) -> Iterator[Fragment]:
+    """Join neighbours of one weight, so that their words are tokenized together."""
+    pending: Fragment | None = None
+    for each in fragments:
+        if pending is not None and pending.weight == each.weight:
+            pending = replace(pending, text=pending.text + each.text)
+        else:
+            if pending is not None:
+                yield pending
+            pending = each
+    if pending is not None:
+        yield pending

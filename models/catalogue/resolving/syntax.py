@@ -1,0 +1,72 @@
+"""Prompts as they are written: their LoRAs are taken out, and where nothing can be weighed, words are left."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from core.draft import Draft
+from core.errors import InvalidRequest
+from core.hints import ignored_hint
+from core.prompt_syntax import (
+    MOST_WEIGHT,
+    LoraTag,
+    PromptSyntax,
+    parts_of,
+    plain_text,
+    suspected_syntax,
+    without_lora_tags,
+)
+from core.request import Lora, Method
+from core.tuning import PROMPTS
+from models.catalogue.entry import Entry
+
+
+def with_syntax(draft: Draft, entry: Entry, usual: PromptSyntax) -> tuple[Draft, tuple[str, ...]]:
+    """Return a draft whose syntax is decided, with the LoRAs that it names, and hints. Raises InvalidRequest."""
+    syntax = draft.prompt_syntax or usual
+    if syntax is PromptSyntax.A1111:
+        draft = _with_loras(draft)
+        _check_weights(draft)
+    if entry.family_spec.clip_encoders and draft.method is Method.DIFFUSION:
+        return draft.model_copy(update={"prompt_syntax": syntax}), _suspicions(draft, syntax)
+    words = {field: plain_text(getattr(draft, field), syntax) for field in PROMPTS}
+    changed = [field for field in PROMPTS if words[field] != getattr(draft, field)]
+    hints = [f"{field}: its weights are left out: {entry.id} reads words alone" for field in changed]
+    if draft.prompt_syntax is PromptSyntax.COMPEL:
+        hints.append(ignored_hint("prompt_syntax", f"{entry.id} reads words alone"))
+    return draft.model_copy(update={**words, "prompt_syntax": PromptSyntax.PLAIN}), tuple(hints)
+
+
+def _with_loras(draft: Draft) -> Draft:
+    try:
+        prompt, tags = without_lora_tags(draft.prompt)
+    except ValueError as error:
+        raise InvalidRequest("prompt", str(error)) from error
+    return draft.model_copy(update={"prompt": prompt, "loras": (*draft.loras, *map(_lora, tags))})
+
+
+def _lora(tag: LoraTag) -> Lora:
+    try:
+        return Lora(name=tag.name, scale=float(tag.scale))
+    except (ValueError, ValidationError) as error:
+        wrong = f"{tag.scale[:20]!r} is no scale of the LoRA {tag.name[:40]!r}; write one number between -4 and 4"
+        raise InvalidRequest("prompt", wrong) from error
+
+
+def _check_weights(draft: Draft) -> None:
+    for field in PROMPTS:
+        for weight in (fragment.weight for part in parts_of(getattr(draft, field)) for fragment in part):
+            if abs(weight) > MOST_WEIGHT:
+                raise InvalidRequest(field, f"has a weight of {weight:g}; at most {MOST_WEIGHT:g} is allowed")
+
+
+def _suspicions(draft: Draft, syntax: PromptSyntax) -> tuple[str, ...]:
+    """Return hints about plain prompts that look like another syntax."""
+    if syntax is not PromptSyntax.PLAIN:
+        return ()
+    found = {field: suspected_syntax(getattr(draft, field)) for field in PROMPTS}
+    return tuple(
+        f"{field} is read as it is; prompt_syntax={suspected} reads weights"
+        for field, suspected in found.items()
+        if suspected
+    )

@@ -1,0 +1,159 @@
+"""Encodes prompts for pipelines that take encodings of any length, by the pipeline's own encoders.
+
+Called inside the greenlet of a pipeline: its encoders are stand-ins, so that encodings are merged with those of others,
+and equal ones made once. Each chunk is a call of its own: prompts that begin alike share what they have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from core.errors import InvalidRequest
+from core.prompt_syntax import PromptSyntax
+from core.request import GenerationRequest
+from models.catalogue.families import Family
+from models.catalogue.families.base import ClipEncoder
+from runners.engine.text.chunks import Chunk, chunks_of, empty_chunk, token_ids, window_of
+from runners.engine.text.compel_syntax import compel_states
+
+_TEXTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2", "clip_skip")
+
+LEAST_MEAN = 1e-3
+"""Of states, in their standard deviations."""
+
+
+def with_encodings(
+    pipeline: Any, family: Family, request: GenerationRequest, arguments: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the arguments, with encodings in place of prompts that the pipeline would not read as they are meant.
+
+    Raises InvalidRequest.
+    """
+    encoders = [_Encoder(pipeline, spec, request) for spec in family.clip_encoders]
+    if not _needs_encodings(encoders, request):
+        return dict(arguments)
+    guided = request.guidance_scale > family.guided_above
+    zeroed = guided and _is_zeroed(pipeline, request)
+    positive = [each.encoded(text) for each, text in zip(encoders, _prompts(request), strict=False)]
+    negative = [each.encoded(text, negative=True) for each, text in zip(encoders, _negatives(request), strict=False)]
+    negative = negative if guided and not zeroed else []
+    length = max(each.states.shape[1] for each in [*positive, *negative])
+    given = {name: value for name, value in arguments.items() if name not in _TEXTS}
+    encoded = _named(encoders, positive, length, "")
+    if negative:
+        encoded |= _named(encoders, negative, length, "negative_")
+    elif zeroed:
+        encoded |= {f"negative_{name}": torch.zeros_like(value) for name, value in encoded.items()}
+    return {**given, **encoded}
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    states: torch.Tensor
+    """(1, length, width)"""
+    pooled: torch.Tensor | None
+    """(1, width): what the encoder says of the whole prompt, if it does."""
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    """One text encoder of a pipeline, for one request."""
+
+    pipeline: Any
+    spec: ClipEncoder
+    request: GenerationRequest
+
+    @property
+    def tokenizer(self) -> Any:
+        return getattr(self.pipeline, self.spec.tokenizer)
+
+    @property
+    def module(self) -> Any:
+        return getattr(self.pipeline, self.spec.component)
+
+    def is_too_long(self, text: str) -> bool:
+        return len(token_ids(self.pipeline, self.tokenizer, text)) > window_of(self.tokenizer)
+
+    def encoded(self, text: str, *, negative: bool = False) -> _Encoding:
+        # diffusers leaves the layers of a negative prompt alone.
+        skipped = 0 if negative else self.request.clip_skip
+        most = self.module.config.num_hidden_layers + 1 - self.spec.layer
+        if skipped > most:
+            raise InvalidRequest("clip_skip", f"{skipped} is more than {most}, all that this model can do without")
+        chunks = chunks_of(self.pipeline, self.tokenizer, text, self.request.prompt_syntax)
+        encodings = [self._asked(self._tokens(chunk), skipped) for chunk in chunks]
+        if self.request.prompt_syntax is PromptSyntax.COMPEL:
+            states = compel_states(
+                self.tokenizer, self.module, text, lambda tokens, mask: self._asked(tokens, skipped, mask).states
+            )
+        else:
+            weighted = [_weighted(each.states, chunk) for each, chunk in zip(encodings, chunks, strict=True)]
+            states = torch.cat(weighted, dim=1)
+        return _Encoding(states, encodings[0].pooled)
+
+    def lengthened(self, states: torch.Tensor, length: int) -> torch.Tensor:
+        """Return states followed by those of as many empty chunks as are missing."""
+        if states.shape[1] == length:
+            return states
+        empty = self._asked(self._tokens(empty_chunk(self.tokenizer)), 0).states
+        return torch.cat([states, *[empty] * ((length - states.shape[1]) // empty.shape[1])], dim=1)
+
+    def _asked(self, tokens: torch.Tensor, skipped: int, mask: torch.Tensor | None = None) -> _Encoding:
+        """Ask the encoder just as the pipeline itself does, so that equal texts are equal calls."""
+        if self.spec.normed and not skipped:
+            return _Encoding(self.module(tokens, attention_mask=mask)[0], None)
+        output = self.module(tokens, attention_mask=mask, output_hidden_states=True)
+        states = output.hidden_states[-(skipped + self.spec.layer)]
+        if self.spec.normed:
+            states = self.module.final_layer_norm(states)
+        return _Encoding(states, output[0] if output[0].ndim == 2 else None)
+
+    def _tokens(self, chunk: Chunk) -> torch.Tensor:
+        return torch.tensor([chunk.tokens], device=self.module.device)
+
+
+def _needs_encodings(encoders: Sequence[_Encoder], request: GenerationRequest) -> bool:
+    if not encoders:
+        return False
+    if request.prompt_syntax is not PromptSyntax.PLAIN or request.clip_skip:
+        return True
+    return any(each.is_too_long(text) for each in encoders for text in (*_prompts(request), *_negatives(request)))
+
+
+def _prompts(request: GenerationRequest) -> tuple[str, str]:
+    """Return the prompt of each encoder."""
+    return request.prompt, request.prompt_2 or request.prompt
+
+
+def _negatives(request: GenerationRequest) -> tuple[str, str]:
+    return request.negative_prompt, request.negative_prompt_2 or request.negative_prompt
+
+
+def _is_zeroed(pipeline: Any, request: GenerationRequest) -> bool:
+    """SDXL has zeros for a negative prompt that is not given."""
+    given = request.negative_prompt or request.negative_prompt_2
+    return not given and bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
+
+
+def _named(encoders: Sequence[_Encoder], made: Sequence[_Encoding], length: int, prefix: str) -> dict[str, Any]:
+    """Return the pipeline's arguments: states of all encoders side by side, and what the last says of the whole."""
+    states = [encoder.lengthened(each.states, length) for encoder, each in zip(encoders, made, strict=True)]
+    named = {f"{prefix}prompt_embeds": torch.cat(states, dim=-1)}
+    pooled = made[-1].pooled
+    return named if pooled is None else {**named, f"{prefix}pooled_prompt_embeds": pooled}
+
+
+def _weighted(states: torch.Tensor, chunk: Chunk) -> torch.Tensor:
+    """Multiply states (1, length, width) by the tokens' weights, and keep their mean, as A1111's web UI does.
+
+    Where the states have no mean, there is none to keep: the quotient would be noise.
+    """
+    if not chunk.is_weighted:
+        return states
+    weights = torch.tensor(chunk.weights, dtype=states.dtype, device=states.device)[None, :, None]
+    weighted, mean = states * weights, states.mean()
+    return weighted * (mean / weighted.mean()) if mean.abs() > LEAST_MEAN * states.std() else weighted
