@@ -74,7 +74,8 @@ class GenerationRequest(Tuning):
     Image i of `num_images` has `seed + i`, so that it can be generated again alone.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    # Deadlines may be infinite: nobody waits for what warms a model up.
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=True)
 
     model: str
     task: Task

@@ -104,6 +104,15 @@ class TestTextToImage:
         again = http.post("/text_to_image", json=read_parameters(opened(first)))
         assert again.content == first.content
 
+    def test_what_was_tuned_and_weighed_is_in_the_metadata(self, http: httpx.Client) -> None:
+        tuned = {"prompt": "a (red:1.6) apple", "prompt_syntax": "a1111", "clip_skip": 1, "guidance_rescale": 0.5}
+        steps = {"scheduler": "Heun", "timesteps": "999,600,200"}
+        first = http.post("/text_to_image", data={**RED_APPLE, **tuned, **steps})
+        kept = read_parameters(opened(first))
+        assert {name: kept[name] for name in tuned} == tuned
+        assert (kept["scheduler"], kept["timesteps"], kept["num_inference_steps"]) == ("heun", [999, 600, 200], 3)
+        assert http.post("/text_to_image", json=kept).content == first.content
+
     def test_parameters_reach_the_pipeline(self, http: httpx.Client) -> None:
         changes: list[dict[str, Any]] = [
             {},
@@ -111,6 +120,11 @@ class TestTextToImage:
             {"guidance_scale": 9},
             {"negative_prompt": "blurry"},
             {"scheduler": "dpmpp_2m"},
+            {"scheduler": "DPM++ 2M SDE Karras"},
+            {"clip_skip": 1},
+            {"eta": 1.0},
+            {"scheduler": "euler", "sigmas": "14.6,6.3,0.03"},
+            {"prompt": "a (red:1.6) apple", "prompt_syntax": "a1111"},
             {"prompt": "a blue apple"},
             {"model": "tiny-xl"},
         ]

@@ -183,3 +183,17 @@ async def test_plain_and_weighted_prompts_share_passes_and_encodings(tiny_model:
         encoded = len(recorder.batch_sizes("text_encoder"))
         await draw_together(engine, CROWD[:3])
         assert len(recorder.batch_sizes("text_encoder")) == encoded
+
+
+async def test_sdxl_draws_long_and_weighted_prompts_beside_plain_ones(
+    xl_engine: Engine, tiny_xl_model: LoadedModel
+) -> None:
+    others: list[dict[str, Any]] = [
+        {},
+        {"prompt": LONG, "negative_prompt": "blurry"},
+        {"prompt": WEIGHTED, "prompt_syntax": A1111, "prompt_2": "a boat"},
+        {"prompt": "a red++ apple", "prompt_syntax": COMPEL, "clip_skip": 1},
+    ]
+    crowd = [request(scheduler="euler", num_inference_steps=2, **fields) for fields in others]
+    for wanted, events in zip(crowd, await draw_together(xl_engine, crowd), strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(tiny_xl_model, wanted)) <= 1, wanted

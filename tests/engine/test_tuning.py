@@ -55,7 +55,7 @@ TUNED: dict[str, Sequence[dict[str, Any]]] = {
         {"eta": 1.0, "scheduler": "tcd"},
         {"timesteps": TIMES, "scheduler": "heun"},
         *({"timesteps": TIMES, "scheduler": name} for name in ("ddpm", "dpmpp_2m_sde", "dpmpp_2s", "euler")),
-        *({"timesteps": (999.0, 759.0, 499.0, 259.0), "scheduler": name} for name in ("lcm", "tcd")),
+        *({"timesteps": (999.0, 799.0, 399.0, 99.0), "scheduler": name} for name in ("lcm", "tcd")),
         {"sigmas": (14.6, 6.3, 1.5, 0.03), "scheduler": "euler"},
         {"task": Task.INPAINT, "clip_skip": 1},
         {"task": Task.IMAGE_TO_IMAGE, "timesteps": TIMES, "scheduler": "dpmpp_2m"},

@@ -38,9 +38,9 @@ def with_encodings(
         return dict(arguments)
     guided = request.guidance_scale > family.guided_above
     zeroed = guided and _is_zeroed(pipeline, request)
+    negatives = _negatives(request) if guided and not zeroed else ()
     positive = [each.encoded(text) for each, text in zip(encoders, _prompts(request), strict=False)]
-    negative = [each.encoded(text, negative=True) for each, text in zip(encoders, _negatives(request), strict=False)]
-    negative = negative if guided and not zeroed else []
+    negative = [each.encoded(text, negative=True) for each, text in zip(encoders, negatives, strict=False)]
     length = max(each.states.shape[1] for each in [*positive, *negative])
     given = {name: value for name, value in arguments.items() if name not in _TEXTS}
     encoded = _named(encoders, positive, length, "")

@@ -134,7 +134,7 @@ def test_steps_given_one_by_one_are_counted() -> None:
 
 def test_forms_write_numbers_between_commas() -> None:
     for text in ("14.6, 6.3", "[14.6, 6.3]"):
-        assert Draft(prompt="an apple", sigmas=text).sigmas == (14.6, 6.3)  # type: ignore[arg-type]
+        assert Draft(prompt="an apple", sigmas=text).sigmas == (14.6, 6.3)
 
 
 def test_callers_are_told_what_has_an_effect() -> None:
