@@ -56,7 +56,8 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-benchmark: $(VENV)/.dev ## Compare Jubako with the plain server and with adaptive batching
+benchmark: $(VENV)/.dev ## Compare Jubako with LitServe, Ray Serve, BentoML's batching and a plain server (ARGS=--quick)
+	@tools/need-peers
 	$(BIN)/python -m benchmarks.serving $(ARGS)
 
 benchmark-story: $(VENV)/.dev ## Compare a story generated in parallel with one generated frame by frame

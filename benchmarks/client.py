@@ -33,11 +33,14 @@ class Sample:
 
 
 class Client:
-    """`size` is the width and height of the images that requests start from."""
+    """`size` is the width and height of the images that requests start from. A server with `one_path` takes requests of
+    all tasks there.
+    """
 
-    def __init__(self, address: str, size: tuple[int, int]) -> None:
+    def __init__(self, address: str, size: tuple[int, int], one_path: str | None = None) -> None:
         self._address = address
         self._size = size
+        self._one_path = one_path
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE_S),
             timeout=aiohttp.ClientTimeout(total=REQUEST_TIMEOUT_S),
@@ -74,16 +77,18 @@ class Client:
         return Sample(wanted, sent_s, time.perf_counter(), error)
 
     async def _post(self, wanted: Wanted) -> str | None:
-        async with self._session.post(self._address + wanted.path, **self._body(wanted)) as answer:
+        path = self._one_path or wanted.path
+        async with self._session.post(self._address + path, **self._body(wanted)) as answer:
             body = await answer.read()
             if answer.status != 200:
                 return f"{answer.status}: {body[:200]!r}"
             return None if body.startswith(PNG_SIGNATURE) else "no PNG came back"
 
     def _body(self, wanted: Wanted) -> dict[str, Any]:
+        fields = wanted.fields | ({"task": str(wanted.task)} if self._one_path else {})
         if wanted.task is Task.TEXT_TO_IMAGE:
-            return {"json": wanted.fields}
-        form = aiohttp.FormData({name: str(value) for name, value in wanted.fields.items()})
+            return {"json": fields}
+        form = aiohttp.FormData({name: str(value) for name, value in fields.items()})
         form.add_field("image", photo_png(*self._size), filename="image.png", content_type="image/png")
         if wanted.task is Task.INPAINT:
             form.add_field("mask", mask_png(*self._size), filename="mask.png", content_type="image/png")

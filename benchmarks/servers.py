@@ -1,9 +1,8 @@
-"""The three servers as subprocesses: started on a free loopback port, awaited, warmed up, stopped by pid."""
+"""The compared servers as processes: started on a free loopback port, awaited, warmed up, stopped by pid."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import socket
 import subprocess
@@ -11,14 +10,16 @@ import sys
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import psutil
 
 from benchmarks.client import Client
-from benchmarks.subject import REPOSITORY, SCRATCH
-from benchmarks.workloads import each_task
+from benchmarks.load import closed_loop
+from benchmarks.subject import ALLOCATOR, REPOSITORY, SCRATCH
+from benchmarks.workloads import MOST_CALLERS, Wanted, crowd, each_task
 
 START_TIMEOUT_S = 180.0
 STOP_TIMEOUT_S = 15.0
@@ -33,19 +34,45 @@ class Server:
     command: tuple[str, ...]
     """Without the port."""
     ready_path: str
+    environment: Mapping[str, str] = field(default_factory=lambda: ALLOCATOR)
+    """Beside what is the same for all."""
+    one_path: str | None = None
+    """Where it takes requests of every task; None if each task has a path."""
 
 
-_BIN = Path(sys.executable).parent
-_BENTOML = (str(_BIN / "bentoml"), "serve")
+_BENTOML = (str(Path(sys.executable).parent / "bentoml"), "serve")
+PEERS_PYTHON = REPOSITORY / ".venv-peers" / "bin" / "python"
+PEERS = REPOSITORY / "benchmarks" / "peers"
+
+
+def _version(package: str) -> str:
+    pins = (PEERS / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return next(pin.partition("==")[2] for pin in pins if pin.startswith(package))
+
+
+JUBAKO = Server("jubako", "Jubako", (*_BENTOML, "service:Jubako"), "/health", environment={})
 PLAIN = Server(
     "plain",
-    "FastAPI + diffusers",
-    (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.plain_server:app"),
+    "FastAPI",
+    (sys.executable, "-m", "uvicorn", "--no-access-log", "benchmarks.peers.plain:app"),
     "/health",
 )
-BATCHABLE = Server("batchable", "BentoML batchable", (*_BENTOML, "benchmarks.batchable_service:Composer"), "/readyz")
-JUBAKO = Server("jubako", "Jubako", (*_BENTOML, "service:Jubako"), "/health")
-SERVERS = (PLAIN, BATCHABLE, JUBAKO)
+BENTO = Server("bentoml", "BentoML", (*_BENTOML, "benchmarks.peers.bento:Composer"), "/readyz")
+LIT = Server(
+    "litserve",
+    f"LitServe {_version('litserve')}",
+    (str(PEERS_PYTHON), "-m", "benchmarks.peers.lit"),
+    "/health",
+    one_path="/draw",
+)
+RAY = Server(
+    "ray",
+    f"Ray Serve {_version('ray')}",
+    (str(PEERS_PYTHON), "-m", "benchmarks.peers.ray_serve"),
+    "/health",
+    environment={**ALLOCATOR, "PYTHONPATH": str(REPOSITORY), "RAY_USAGE_STATS_ENABLED": "0"},
+)
+SERVERS = {server.name: server for server in (JUBAKO, PLAIN, BENTO, LIT, RAY)}
 
 
 @asynccontextmanager
@@ -57,7 +84,7 @@ async def serving(server: Server, environment: Mapping[str, str], size: tuple[in
     port = _free_port()
     process = _start(server, environment, port)
     try:
-        async with Client(f"http://127.0.0.1:{port}", size) as client:
+        async with Client(f"http://127.0.0.1:{port}", size, server.one_path) as client:
             await _until_ready(server, process, client)
             await _warm_up(server, client)
             yield client
@@ -65,20 +92,20 @@ async def serving(server: Server, environment: Mapping[str, str], size: tuple[in
         await asyncio.to_thread(_stop, process)
 
 
-def _start(server: Server, environment: Mapping[str, str], port: int) -> subprocess.Popen[bytes]:
+def _start(server: Server, environment: Mapping[str, str], port: int) -> psutil.Popen:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     with _log(server).open("wb") as log:
-        return subprocess.Popen(
+        return psutil.Popen(
             [*server.command, "--port", str(port), "--host", "127.0.0.1"],
             cwd=REPOSITORY,
-            env=dict(environment),
+            env={**environment, **server.environment},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
 
 
-async def _until_ready(server: Server, process: subprocess.Popen[bytes], client: Client) -> None:
+async def _until_ready(server: Server, process: psutil.Popen, client: Client) -> None:
     give_up_at = time.monotonic() + START_TIMEOUT_S
     while not await _is_ready(client, server.ready_path):
         if process.poll() is not None or time.monotonic() > give_up_at:
@@ -94,20 +121,28 @@ async def _is_ready(client: Client, path: str) -> bool:
 
 
 async def _warm_up(server: Server, client: Client) -> None:
-    for wanted in each_task(WARM_UP_ROUNDS):
-        sample = await client.draw(wanted)
+    """Send short requests of every task, one by one, and then as many at once as there will be."""
+    await _draw_all(server, client, [*each_task(WARM_UP_ROUNDS)], callers=1)
+    await _draw_all(server, client, [*crowd(2 * MOST_CALLERS)], callers=MOST_CALLERS)
+
+
+async def _draw_all(server: Server, client: Client, wanted: list[Wanted], callers: int) -> None:
+    for sample in await closed_loop(client, wanted, callers):
         if sample.error:
-            raise RuntimeError(f"{server.name} cannot draw {wanted.task}: {sample.error}")
+            raise RuntimeError(f"{server.name} cannot draw {sample.wanted.task}: {sample.error}; see {_log(server)}")
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate the server, then kill what is left of its own process group."""
-    process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(STOP_TIMEOUT_S)
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _stop(process: psutil.Popen) -> None:
+    """Terminate the server, then kill what is left of the processes that it started."""
+    processes = [process]
+    with suppress(psutil.NoSuchProcess):
+        processes += process.children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(processes, STOP_TIMEOUT_S)
+    for each in left:
+        with suppress(psutil.NoSuchProcess):
+            each.kill()
+    psutil.wait_procs(left)
 
 
 def _log(server: Server) -> Path:

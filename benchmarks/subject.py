@@ -1,4 +1,4 @@
-"""The measured model: one catalogue entry, which every server finds through Jubako's settings."""
+"""The measured model: one catalogue entry, which every server finds through Jubako's settings. Imports no torch."""
 
 from __future__ import annotations
 
@@ -7,17 +7,20 @@ from pathlib import Path
 
 import yaml
 
-from core.request import Task
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
-from models.weights.loading import LoadedModel, load
-from runners.engine.views.samplers import make_scheduler
 from settings import settings
 
 REPOSITORY = Path(__file__).parent.parent
 SCRATCH = REPOSITORY / "benchmarks" / "scratch"
 DEFAULT_MODEL = "miniature"
+ALLOCATOR = {
+    "MALLOC_TRIM_THRESHOLD_": str(2**30),
+    "MALLOC_MMAP_THRESHOLD_": str(2**30),
+    "MALLOC_TOP_PAD_": str(64 * 2**20),
+}
+"""glibc keeps freed memory, instead of asking for it again at each pass. Jubako's runners set the same themselves."""
 
 
 def write_catalogue(checkpoint: Path) -> Path:
@@ -32,7 +35,7 @@ def write_catalogue(checkpoint: Path) -> Path:
 
 
 def server_environment(checkpoint: Path | None, device: str, threads: int) -> dict[str, str]:
-    """Return the environment for every server."""
+    """Return what every process that generates finds in its environment."""
     ours = {
         "JUBAKO_MODELS": DEFAULT_MODEL,
         "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint)) if checkpoint else "",
@@ -47,14 +50,3 @@ def server_environment(checkpoint: Path | None, device: str, threads: int) -> di
 def measured_entry() -> Entry:
     """Return the entry that the settings of this process name."""
     return full_catalogue(settings().catalogue).get(settings().models[0])
-
-
-def load_plain(entry: Entry) -> LoadedModel:
-    """Load plain diffusers pipelines that all use the entry's default sampler."""
-    model = load(entry, settings().device)
-    sampler = make_scheduler(
-        entry.family_spec.schedulers[entry.defaults.scheduler], model.pipelines[Task.TEXT_TO_IMAGE].scheduler.config
-    )
-    for pipeline in model.pipelines.values():
-        pipeline.scheduler = sampler
-    return model

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import permutations
 
 import numpy as np
 from PIL import Image
@@ -16,8 +17,11 @@ from core.request import Task
 
 CONCEPTS = ("apple", "banana", "carrot", "pizza", "cactus", "tulip", "cat", "fox", "whale", "rocket", "key")
 COLOURS = ("red", "blue", "green", "yellow", "purple")
-PROMPTS = [f"a {concept} on a {colour} background" for concept in CONCEPTS for colour in COLOURS]
+PROMPTS = [
+    f"a {one} {concept} on a {other} background" for concept in CONCEPTS for one, other in permutations(COLOURS, 2)
+]
 
+MOST_CALLERS = 16
 UNIFORM_STEPS = 20
 SHORT_STEPS = 4
 LONG_STEPS = 50
@@ -28,7 +32,7 @@ MIXED_TASKS = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task
 
 @dataclass(frozen=True)
 class Wanted:
-    """One request in the form that all three servers accept; everything else uses the catalogue's defaults."""
+    """One request in the form that all servers accept; everything else uses the catalogue's defaults."""
 
     task: Task
     steps: int
@@ -60,6 +64,11 @@ def mixed(seed: int = 2) -> Iterator[Wanted]:
 def each_task(rounds: int) -> Iterator[Wanted]:
     """Short requests of every measured task, to warm up a server."""
     return _requests(iter([(task, SHORT_STEPS) for task in dict.fromkeys(MIXED_TASKS)] * rounds), seed=3)
+
+
+def crowd(requests: int) -> Iterator[Wanted]:
+    """Short requests of one task, which can share a call, to warm up a server for crowds."""
+    return itertools.islice(uniform(SHORT_STEPS, seed=4), requests)
 
 
 def _shuffled(kinds: Sequence[Kind], seed: int) -> Iterator[Kind]:

@@ -17,7 +17,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from benchmarks.subject import load_plain, measured_entry
+from benchmarks.subject import measured_entry
+from benchmarks.weights import load_plain
 from core.request import Task
 from models.catalogue.entry import Entry
 from models.weights.fetching import local_path

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.report import Target
 from benchmarks.stories.subjects import FRAMES
+from benchmarks.target import Target
 
 VALIDATED, UNVALIDATED = "simple", "simple, each frame drawn once"
 GUIDED, MORE_GUIDED = "reference-guided", "reference-guided, scale 0.6"

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from benchmarks.client import Client
-from benchmarks.subject import REPOSITORY, SCRATCH
+from benchmarks.subject import ALLOCATOR, REPOSITORY, SCRATCH
 
 FRAMES = 8
 LINE_BYTES = 2**26
@@ -78,7 +78,7 @@ async def plain_process(environment: Mapping[str, str]) -> AsyncGenerator[PlainP
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.stories.plain_process"),
             cwd=REPOSITORY,
-            env=dict(environment),
+            env={**environment, **ALLOCATOR},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log,

@@ -88,7 +88,7 @@ def load(
     """
     device = resolve_device(device)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
-    with _one_thread():
+    with one_thread():
         pipelines = _load_entry(entry, device, precision, allow_pickle, report)
     preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
     return LoadedModel(
@@ -137,7 +137,7 @@ def _enough_memory(entry: Entry, device: str) -> Iterator[None]:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Keep the loading thread from making an OpenMP team of its own.
 
     Teams stay for a thread's lifetime, and when all teams together have more threads than there are cores, libgomp's
@@ -175,7 +175,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
         resolve_name(family.prepare)(first)
     fuse(first, loras)
     place(first, memory, device)
-    _arrange(family, first, dtype, memory)
+    arrange(family, first, dtype, memory)
     tune(first, family, memory)
     others = {t: _over(first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
     pipelines = {task: first, **others}
@@ -189,7 +189,7 @@ def _first_class(family: Family, tasks: Container[Task]) -> Any:
     return getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
 
 
-def _arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, memory: Memory) -> None:
+def arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, memory: Memory) -> None:
     """Give weights the layout and precision in which they are used."""
     if memory.quantization is None and memory.offload == "none":
         for module in _convolutional(family, pipeline):

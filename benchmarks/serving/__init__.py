@@ -1,0 +1,1 @@
+"""Jubako compared with other servers under the same loads: `make benchmark`."""

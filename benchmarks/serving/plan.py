@@ -1,0 +1,40 @@
+"""How much is measured. Every server gets the same requests, and so generates the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.workloads import MOST_CALLERS
+
+ALONE, UNIFORM, MIXED, SHORT, LONG = "alone", "uniform", "mixed", "short", "long"
+"""The workloads. SHORT and LONG are the two sides of one: 4-step requests among 50-step ones."""
+CALLERS: Mapping[str, int] = {ALONE: 1, UNIFORM: MOST_CALLERS, MIXED: MOST_CALLERS}
+
+
+@dataclass(frozen=True)
+class Plan:
+    repeats: int
+    """Starts of every server; results are medians over them."""
+    requests: Mapping[str, int]
+    """By workload."""
+    shorts: int
+    shorts_per_s: float
+    engine_pairs: int
+    """Measurements of the engine and the plain pipeline in one process, alternating."""
+
+
+FULL = Plan(
+    repeats=3,
+    requests={ALONE: 8, UNIFORM: 48, MIXED: 48},
+    shorts=20,
+    shorts_per_s=1.6,
+    engine_pairs=9,
+)
+QUICK = Plan(
+    repeats=1,
+    requests={ALONE: 3, UNIFORM: 16, MIXED: 24},
+    shorts=8,
+    shorts_per_s=1.6,
+    engine_pairs=3,
+)
