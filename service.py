@@ -42,8 +42,8 @@ from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
 from models.catalogue.served import log_ignored, served_catalogue
+from processes.allocator import return_freed_memory
 from processes.drain import Drain
-from processes.freed_memory import return_freed_memory
 from processes.http_protocol import bound_clients
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.sockets import remove_dead_sockets

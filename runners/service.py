@@ -24,6 +24,7 @@ from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.resolve import EDITED_PIXELS
 from models.catalogue.served import served_catalogue
 from models.weights.store import stored_tags
+from processes.allocator import keep_freed_memory
 from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
@@ -139,6 +140,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
                 from runners.host.host import Host
                 from runners.host.metrics import MetricsObserver
 
+            keep_freed_memory()
             self._host = Host(entry, limits, options, MetricsObserver(entry.id))
 
         @bentoml.on_startup

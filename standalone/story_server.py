@@ -21,7 +21,7 @@ from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import router, status_router
 from core.logs import show_log
 from models.catalogue.served import log_ignored, served_catalogue, story_entry
-from processes.freed_memory import return_freed_memory
+from processes.allocator import return_freed_memory
 from processes.starting import starting
 from settings import settings
 from settings.report import log_settings

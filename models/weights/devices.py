@@ -10,6 +10,7 @@ import torch
 
 from core.errors import InvalidRequest
 from models.weights.drivers import unused_card
+from processes.allocator import trim
 
 
 def resolve_device(wanted: str) -> str:
@@ -54,5 +55,6 @@ def allocated_gib(device: str) -> float | None:
 def free_memory() -> None:
     """Give back what nothing refers to; pipelines are full of reference cycles."""
     gc.collect()
+    trim()
     if torch.accelerator.is_available():
         torch.accelerator.empty_cache()

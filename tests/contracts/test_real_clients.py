@@ -68,6 +68,12 @@ def generated(
     return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
 
 
+@pytest.fixture(scope="module")
+def typed(openai_server: Replica, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    command: list[str | Path] = ["node", JAVASCRIPT / "typed.mjs", openai_server.url, tmp_path_factory.mktemp("typed")]
+    return _seen_by(command, JAVASCRIPT / "package.json", JAVASCRIPT / "node_modules/package.json")
+
+
 def opened(data: str) -> Image.Image:
     """Open an image that a client has: base64, or its address."""
     file = WEB.get(data).raise_for_status().content if data.startswith("http") else base64.b64decode(data)
@@ -212,3 +218,15 @@ class TestAClientMadeFromOurDescription:
         assert generated["refused"] == ["invalid_request", "width"]
         assert generated["job"] == "pending"
         assert generated["models"] == list(MODELS)
+
+
+class TestTypesMadeFromOurDescription:
+    """By openapi-typescript, with which TypeScript accepts a program of openapi-fetch."""
+
+    def test_it_draws(self, typed: dict[str, Any]) -> None:
+        assert drawn(typed["drawn"])["seed"] == int(typed["seed"]) == 7
+        assert drawn(typed["openai"])["seed"] == 7
+
+    def test_it_reads_what_is_answered(self, typed: dict[str, Any]) -> None:
+        assert typed["refused"] == ["invalid_request", "width"]
+        assert typed["models"] == list(MODELS)

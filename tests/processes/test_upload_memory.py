@@ -19,7 +19,7 @@ from tests.support.serving import photo
 MEASURED = """
 import json, sys
 from concurrent.futures import ThreadPoolExecutor
-from processes.freed_memory import return_freed_memory
+from processes.allocator import return_freed_memory
 return_freed_memory()
 from gateway.media.decoding import uploaded
 from tests.processes.test_upload_memory import memory_mib
