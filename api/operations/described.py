@@ -43,6 +43,7 @@ class Capabilities(Answer):
     negative_prompt: bool
     loras: dict[str, str] = Field(description="Their names, and what they do.")
     lora_triggers: dict[str, str]
+    embeddings: dict[str, str] = Field(description="Tokens for prompts that embeddings define, and what they do.")
     controlnets: list[str]
     controlled_tasks: list[str]
     ip_adapter: bool

@@ -9,6 +9,8 @@ from pydantic import Field
 from core.validation import Strict
 from models.catalogue.sources import Source
 
+TOKEN_PATTERN = r"^\S{2,64}$"
+"""Of a token for an embedding: no spaces, since it is one word of a prompt."""
 Scale = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -26,6 +28,14 @@ class LoraSpec(Strict):
     """For people who choose among them."""
     trigger: str = ""
     """Words of a prompt that trigger it; storyboards put them before every prompt."""
+
+
+class EmbeddingSpec(Strict):
+    """An embedding of a new word (textual inversion); its key in the catalogue is its token in prompts."""
+
+    source: Source
+    description: str = ""
+    """For people who choose among them."""
 
 
 class ControlNetSpec(Strict):

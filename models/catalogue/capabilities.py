@@ -27,6 +27,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
         "negative_prompt": entry.takes_negative_prompt,
         "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
         "lora_triggers": {name: lora.trigger for name, lora in entry.choosable_loras.items() if lora.trigger},
+        "embeddings": {token: embedding.description for token, embedding in entry.embeddings.items()},
         "controlnets": sorted(entry.controlnets),
         "controlled_tasks": [task.value for task in family.controlled if task in entry.tasks and entry.controlnets],
         "ip_adapter": entry.ip_adapter is not None,

@@ -207,7 +207,7 @@ def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[
     """Return the words of a prompt that the model, and the named LoRAs, never saw, in order, each once."""
     if entry.words is None:
         return []
-    taught = _words(" ".join(entry.loras[name].trigger for name in loras))
+    taught = _words(" ".join([*(entry.loras[name].trigger for name in loras), *entry.embeddings]))
     return [word for word in dict.fromkeys(_words(prompt)) if word not in entry.words.union(taught)]
 
 

@@ -12,7 +12,15 @@ from pydantic import Field, field_validator, model_validator
 
 from core.request import Task
 from core.validation import NAME_PATTERN, Strict, did_you_mean, refuse
-from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec, PreviewSpec, TokenOptSpec
+from models.catalogue.addons import (
+    TOKEN_PATTERN,
+    ControlNetSpec,
+    EmbeddingSpec,
+    IpAdapterSpec,
+    LoraSpec,
+    PreviewSpec,
+    TokenOptSpec,
+)
 from models.catalogue.families import FAMILIES, Family
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory_options import Memory, memory_mistakes
@@ -21,6 +29,7 @@ from models.catalogue.sources import Source
 from models.catalogue.task_checks import task_mistakes
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Token = Annotated[str, Field(pattern=TOKEN_PATTERN)]
 
 
 class Entry(Strict):
@@ -41,6 +50,12 @@ class Entry(Strict):
     config: Source | None = None
     """The pipeline in diffusers layout that describes a single file, and has the components that the file does not
     hold; None: the one of the family's repositories that the file's tensors fit."""
+    vae: Source | None = None
+    """Another VAE than the one of `source`: a folder, or a file in any layout."""
+    text_encoder: Source | None = None
+    text_encoder_2: Source | None = None
+    text_encoder_3: Source | None = None
+    """Other text encoders, likewise."""
     dtype: Literal["float32", "float16", "bfloat16"]
     """On an accelerator; a CPU always uses float32."""
     variant: str | None = None
@@ -61,6 +76,8 @@ class Entry(Strict):
     """Whether a second denoiser takes over at low noise (Wan 2.2 A14B); requests may guide it by another scale."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
     """By the names that requests use."""
+    embeddings: Mapping[Token, EmbeddingSpec] = Field(default_factory=dict)
+    """Embeddings of new words, by the tokens that prompts have for them."""
     controlnets: Mapping[Name, ControlNetSpec] = Field(default_factory=dict)
     """By what their control images show, such as canny."""
     ip_adapter: IpAdapterSpec | None = None
@@ -143,8 +160,16 @@ class Entry(Strict):
     @property
     def other_names(self) -> tuple[str, ...]:
         """What callers may also call it: its aliases, and the hub's repository that it is exactly."""
-        changed = self.source.file is not None or any(lora.always for lora in self.loras.values())
+        changed = (
+            self.source.file is not None or bool(self.overrides) or any(lora.always for lora in self.loras.values())
+        )
         return self.aliases if self.source.repo is None or changed else (*self.aliases, self.source.repo)
+
+    @property
+    def overrides(self) -> Mapping[str, Source]:
+        """The components that come from elsewhere than its `source`."""
+        given = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")}
+        return {name: source for name, source in given.items() if source is not None}
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:
@@ -173,6 +198,8 @@ class Entry(Strict):
             "source": self.source.under(folder),
             "config": self.config and self.config.under(folder),
             "vocabulary": self.vocabulary and folder / self.vocabulary,
+            **{name: source.under(folder) for name, source in self.overrides.items()},
+            "embeddings": {token: moved(embedding) for token, embedding in self.embeddings.items()},
             "loras": {name: moved(lora) for name, lora in self.loras.items()},
             "controlnets": {name: moved(net) for name, net in self.controlnets.items()},
             "ip_adapter": ip_adapter,

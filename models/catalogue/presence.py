@@ -61,6 +61,8 @@ def is_here(source: Source, *, needs_weights: bool = True) -> bool:
 
 def _with_weights(entry: Entry) -> Iterator[Source]:
     yield entry.source
+    yield from entry.overrides.values()
+    yield from (embedding.source for embedding in entry.embeddings.values())
     yield from (lora.source for lora in entry.loras.values() if lora.always)
 
 

@@ -112,6 +112,8 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "+ schedule": "; ".join(_schedules(entry)),
         "LoRAs": ", ".join(sorted(entry.choosable_loras)),
         "built in": ", ".join(name for name, lora in entry.loras.items() if lora.always),
+        "embeddings": ", ".join(sorted(entry.embeddings)),
+        "replaced": ", ".join(f"{name} by {source}" for name, source in entry.overrides.items()),
         "ControlNets": ", ".join(sorted(entry.controlnets)),
         "IP-Adapter": str(entry.ip_adapter.source) if entry.ip_adapter else "",
         "camera": ", ".join(capabilities(entry)["camera"]),

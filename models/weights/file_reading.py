@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
@@ -16,13 +17,17 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
 from models.catalogue.presence import missing_parts
+from models.weights.addons.embeddings import embedding_files
 from models.weights.explanations import explained
 from models.weights.fetching import pipeline_path, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
+from models.weights.files.overrides import fetch_overrides, read_overrides
 from models.weights.memory import quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 """Stable Diffusion's safety checker would run picture by picture, outside of the batches."""
+
+NO_OVERRIDES: Mapping[str, Path] = {}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Files:
     weights: Path
     config: Path | None
     """The folder that configures a single file, and has the components that it lacks."""
+    overrides: Mapping[str, Path]
+    """What some components come from instead, each a folder or a file."""
+    embeddings: Mapping[str, Path]
+    """The file of each new word, by its token."""
 
 
 def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
@@ -40,22 +49,25 @@ def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
         "variant": entry.variant,
         "allow_pickle": allow_pickle,
         **_unused(pipeline_class, UNUSED),
+        **dict.fromkeys(entry.overrides),
     }
+    embeddings = embedding_files(entry.embeddings)
+    overrides = fetch_overrides(entry.overrides, allow_pickle=allow_pickle)
     weights = pipeline_path(entry.source, pipeline_class, **options)
     if not allow_pickle:
         refuse_pickles(weights)
     if weights.is_file():
-        return Files(weights, fetch_rest(entry, weights, pipeline_class, options))
+        return Files(weights, fetch_rest(entry, weights, pipeline_class, options), overrides, embeddings)
     if not (weights / "model_index.json").is_file():
         raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout")
     _check_parts(entry, weights)
-    return Files(weights, None)
+    return Files(weights, None, overrides, embeddings)
 
 
 def _check_parts(entry: Entry, weights: Path) -> None:
     """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways."""
     with explained(entry.source):
-        missing = missing_parts(weights)
+        missing = [name for name in missing_parts(weights) if name not in entry.overrides]
     if missing:
         raise LoadFailed(f"{entry.source} lacks its {', '.join(missing)}; get the whole repository or folder again")
 
@@ -68,6 +80,7 @@ def read_pipeline(  # noqa: PLR0913  # options by name
     dtype: torch.dtype,
     memory: Memory,
     config: Path | None = None,
+    overrides: Mapping[str, Path] = NO_OVERRIDES,
     allow_pickle: bool = False,
     variant: str | None = None,
 ) -> DiffusionPipeline:
@@ -75,15 +88,18 @@ def read_pipeline(  # noqa: PLR0913  # options by name
 
     Raises OSError or ValueError, among others, when it is missing or unreadable.
     """
+    dtypes = dict.fromkeys(family.float32_components, torch.float32)
     given: dict[str, Any] = {}
     if path.is_file():
         assert config is not None, "`fetch` finds one"
         given = read_file(family, path, config, dtype)
         path = config
+    if overrides:
+        given |= read_overrides(overrides, path, {name: dtypes.get(name, dtype) for name in overrides})
     own = {name: resolve_name(load)(str(path)) for name, load in family.components.items()}
     return pipeline_class.from_pretrained(
         str(path),
-        dtype={"default": dtype, **dict.fromkeys(family.float32_components, torch.float32)},
+        dtype={"default": dtype, **dtypes},
         use_safetensors=None if allow_pickle else True,
         variant=variant,
         **quantization_options(memory, path, dtype),

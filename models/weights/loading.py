@@ -20,6 +20,7 @@ from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
+from models.weights.addons.embeddings import add_embeddings
 from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
@@ -33,6 +34,7 @@ from models.weights.sibling_pipelines import sibling
 
 NOTHING_TRADED = Memory()
 NO_LORAS: Mapping[str, LoraSpec] = {}
+NO_EMBEDDINGS: Mapping[str, Path] = {}
 READ = 0.9
 """The share of loading that is reading the weights; the rest is moving them to the device."""
 
@@ -116,6 +118,8 @@ def _load_entry(
             files.weights,
             tasks=entry.tasks,
             config=files.config,
+            overrides=files.overrides,
+            embeddings=files.embeddings,
             device=device,
             dtype=dtype,
             memory=entry.memory,
@@ -160,6 +164,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     dtype: torch.dtype = torch.float32,
     memory: Memory = NOTHING_TRADED,
     loras: Mapping[str, LoraSpec] = NO_LORAS,
+    embeddings: Mapping[str, Path] = NO_EMBEDDINGS,
     report: Report = _ignore,
     **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
@@ -173,6 +178,8 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
         first = read_pipeline(family, getattr(diffusers, name), Path(source), dtype=dtype, memory=memory, **options)
     if family.prepare is not None:
         resolve_name(family.prepare)(first)
+    with build_lock:
+        add_embeddings(first, embeddings)
     fuse(first, loras)
     place(first, memory, device)
     arrange(family, first, dtype, memory)

@@ -40,6 +40,8 @@ def stored_tags(entry: Entry) -> list[str]:
     sources = [
         entry.source,
         entry.config,
+        *entry.overrides.values(),
+        *(embedding.source for embedding in entry.embeddings.values()),
         *(lora.source for lora in entry.loras.values()),
         *(net.source for net in entry.controlnets.values()),
         *((adapter.source, adapter.image_encoder) if adapter else ()),

@@ -26,7 +26,8 @@ from models.weights.memory import need_package
 def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str, Any]) -> Path:
     """Return the folder of the pipeline that completes a file: the entry's `config`, or the one of its family.
 
-    `options` are those of `pipeline_path`. Raises LoadFailed with what to do, or LoadInterrupted.
+    `options` are those of `pipeline_path`; the components that are None there are not needed. Raises LoadFailed with
+    what to do, or LoadInterrupted.
     """
     family = entry.family_spec
     with explained(entry.source):
@@ -42,6 +43,7 @@ def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str,
             present = {family.denoiser}
         else:
             present = {name for name, kind in index.items() if held.holds(name, kind, family.denoiser)}
+        present |= {name for name in index if name in options and options[name] is None}
         lacking = [name for name, kind in index.items() if name not in present and _has_weights(kind)]
         if not lacking:
             return folder

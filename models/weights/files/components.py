@@ -33,7 +33,7 @@ def read_components(held: Contents, family: Family, config: Path, dtype: torch.d
         if held.holds(name, kind, family.denoiser):
             own_dtype = torch.float32 if name in family.float32_components else dtype
             if name == family.denoiser:
-                found[name] = read_denoiser(held.denoiser, getattr(diffusers, kind), config / name, dtype, file)
+                found[name] = read_model(held.denoiser, getattr(diffusers, kind), config / name, dtype, file)
             else:
                 tensors = held.vae if name == "vae" else held.text
                 found[name] = _read(name, library, kind, tensors, config, own_dtype)
@@ -63,14 +63,15 @@ def _read(  # what a component is and where its parts are
     )
 
 
-def read_denoiser(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
-    """Read a denoiser from tensors by the names of any program. Raises LoadFailed when they are not of this one."""
+def read_model(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
+    """Read a denoiser or a VAE from tensors by the names of any program. Raises LoadFailed when they are of another."""
     fields = kind.load_config(str(config))
     with init_empty_weights():
         model = kind.from_config(fields)
     wanted = model.state_dict()
     named = _by_diffusers_names(dict(tensors), kind, fields, wanted)
-    _check(named, wanted, f"{file} is not the {kind.__name__} of {config.parent}")
+    advice = "; name the pipeline that it was made for as `config`"
+    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of {config.parent}", advice)
     precise = set(kind._keep_in_fp32_modules or ())
     model.load_state_dict(
         {name: _cast(t, torch.float32 if precise & set(name.split(".")) else dtype) for name, t in named.items()},
@@ -88,6 +89,8 @@ def _by_diffusers_names(tensors: dict[str, torch.Tensor], kind: Any, fields: Any
         return tensors
     if kind is diffusers.FluxTransformer2DModel:
         return flux_modules.to_diffusers(tensors, fields["num_layers"], fields["num_single_layers"])
+    if kind.__name__ not in SINGLE_FILE_LOADABLE_CLASSES:
+        return tensors
     convert: Callable[..., Tensors] = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
     if kind is diffusers.UNet2DConditionModel:
         # It looks for these among those of other components.
@@ -95,9 +98,11 @@ def _by_diffusers_names(tensors: dict[str, torch.Tensor], kind: Any, fields: Any
     return convert(checkpoint=tensors, config=fields)
 
 
-def _check(named: Tensors, wanted: Tensors, said: str) -> None:
-    """Diffusers would leave out what is unknown with a warning, and fail later for what is missing."""
-    advice = "; name the pipeline that it was made for as `config`"
+def refuse_misfits(named: Tensors, wanted: Tensors, said: str, advice: str) -> None:
+    """Raise LoadFailed, which begins with `said`, for tensors that are missing, unknown, or of other shapes.
+
+    Diffusers would leave out what is unknown with a warning, and fail later for what is missing.
+    """
     if missing := [name for name in wanted if name not in named]:
         raise LoadFailed(f"{said}: it lacks {_some(missing)}{advice}")
     if unknown := [name for name in named if name not in wanted]:

@@ -1,0 +1,105 @@
+"""Components that an entry takes from elsewhere than its checkpoint: another VAE, other text encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+from accelerate import init_empty_weights
+from diffusers.loaders.single_file_utils import load_single_file_checkpoint as read_checkpoint
+
+from core.errors import LoadFailed
+from models.catalogue.sources import Source
+from models.weights.explanations import explained
+from models.weights.fetching import local_path, refuse_pickles
+from models.weights.files.components import pipeline_parts, read_model, refuse_misfits
+from models.weights.files.side_tensors import refuse_side_tensors, unscaled
+
+VAE_PREFIXES = ("first_stage_model.", "vae.")
+TEXT_PREFIXES = (
+    "cond_stage_model.transformer.",
+    "text_encoders.clip_l.transformer.",
+    "text_encoders.clip_g.transformer.",
+    "text_encoders.t5xxl.transformer.",
+    "text_model.",
+)
+UNUSED = ("logit_scale", "text_projection", "lm_head", "spiece_model", "vision_model", "visual", "decoder.")
+"""What files of text encoders also have: what CLIP compares by, what writes words, tokenizers, what looks at images."""
+
+
+def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dict[str, Path]:
+    """Return a folder or file for each component, fetching it where needed. Raises LoadFailed, or LoadInterrupted."""
+    paths = {name: local_path(source) for name, source in sources.items()}
+    if not allow_pickle:
+        for path in paths.values():
+            refuse_pickles(path)
+    return paths
+
+
+def read_overrides(paths: Mapping[str, Path], folder: Path, dtypes: Mapping[str, torch.dtype]) -> dict[str, Any]:
+    """Return the components, which replace those of the pipeline in `folder`. Raises LoadFailed with what to do."""
+    parts = pipeline_parts(folder)
+    if unknown := [name for name in paths if name not in parts]:
+        raise LoadFailed(f"{unknown[0]}: the pipeline has none; it has {', '.join(parts)}")
+    found = {}
+    for name, path in paths.items():
+        with explained(Source(path=path)):
+            found[name] = _read(path, folder / name, *parts[name], dtypes[name])
+    return found
+
+
+def _read(path: Path, config: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
+    package = transformers if library == "transformers" else diffusers
+    if path.is_dir():
+        own = json.loads((path / "config.json").read_text(encoding="utf-8")).get("_class_name", kind)
+        return getattr(package, own).from_pretrained(path, dtype=dtype, use_safetensors=True)
+    tensors = read_checkpoint(str(path))
+    refuse_side_tensors(tensors, path.name)
+    weights = unscaled(tensors, dtype, path.name)
+    if library == "transformers":
+        return _read_text_encoder(_without(weights, TEXT_PREFIXES), getattr(package, kind), config, dtype, path.name)
+    return read_model(_without(weights, VAE_PREFIXES), getattr(package, kind), config, dtype, path.name)
+
+
+def _without(tensors: Mapping[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Return tensors without the prefixes that programs put before a component's names, one after the other."""
+    for prefix in prefixes:
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        if own:
+            # Of a whole CLIP, what looks at images is beside it.
+            tensors = {**{n: t for n, t in tensors.items() if not n.startswith(prefix)}, **own}
+    return dict(tensors)
+
+
+def _read_text_encoder(tensors: dict[str, torch.Tensor], kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
+    with init_empty_weights():
+        model = kind(transformers.AutoConfig.from_pretrained(config))
+    wanted = model.state_dict()
+    named = dict(_known(tensors, wanted))
+    named |= _shared(named, model)
+    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of {config.parent}", "; take another file")
+    model.load_state_dict({name: tensor.to(dtype) for name, tensor in named.items()}, assign=True)
+    model.tie_weights()
+    return model.eval()
+
+
+def _known(
+    tensors: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    for name, tensor in tensors.items():
+        if name in wanted or not (name.startswith(UNUSED) or name.endswith("position_ids")):
+            yield name, tensor
+
+
+def _shared(named: Mapping[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
+    """Return tensors that a file has under one of their two names, by the other."""
+    # Without memory for its weights, a model's shared ones are known by what it declares alone.
+    model.tie_weights()
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    held = {id(parameters[name]): tensor for name, tensor in named.items() if name in parameters}
+    return {name: held[id(p)] for name, p in parameters.items() if name not in named and id(p) in held}
