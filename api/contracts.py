@@ -22,7 +22,8 @@ CONTRACTS = ContractTable(
         operations_app,
         refusal,
         paths=("/health", "/models"),
-        admin_paths=(r"/models/[^/]+/(load|unload)/?$",),
+        admin_paths=(r"/models/[^/]+/(load|unload|loras)/?$",),
+        large_paths=(r"/models/[^/]+/loras/?$",),
     ),
     Contract(
         "OpenAI Images API",

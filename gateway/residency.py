@@ -52,6 +52,7 @@ class Residency:
         self._catalogue = catalogue
         self._runners = runners
         self._budget_gib = budget_gib
+        self.remote = remote
         self._here = [model for model in runners if model not in remote]
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; an operator's mistake is one line on stderr and status 2."""
     options = _parser().parse_args(arguments)
     try:
-        catalogue = full_catalogue(settings().catalogue, settings().lora_folder)
+        catalogue = full_catalogue(settings().catalogue, settings().lora_folder, settings().embedding_folder)
         for note in catalogue.notes:
             print(f"models: {note}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         _run(options, catalogue)

@@ -40,7 +40,9 @@ class Contract:
     open_paths: tuple[str, ...] = ()
     """Addresses besides PAGES that anyone may read."""
     admin_paths: tuple[str, ...] = ()
-    """Patterns of the addresses that load, unload or move models."""
+    """Patterns of the addresses that load, unload, move or change models."""
+    large_paths: tuple[str, ...] = ()
+    """Patterns of the addresses that take files of models, which have a limit of their own."""
     watching_sockets: tuple[str, ...] = ()
     """Endings of the addresses of WebSockets that only watch. All others generate, and so does every POST."""
 
@@ -71,6 +73,7 @@ class ContractTable:
             for page in (*PAGES, *contract.open_paths)
         }
         self._admin = [re.compile(path) for contract in contracts for path in contract.admin_paths]
+        self._large = [re.compile(path) for contract in contracts for path in contract.large_paths]
         self._watching = tuple(ending for contract in contracts for ending in contract.watching_sockets)
 
     @property
@@ -100,8 +103,12 @@ class ContractTable:
         return scope["method"] == "OPTIONS" or (reads and (path in self._open or path.startswith(OPEN_FOLDERS)))
 
     def needs_admin(self, scope: Scope) -> bool:
-        """Whether a request loads, unloads or moves a model."""
+        """Whether a request loads, unloads, moves or changes a model."""
         return any(path.search(scope["path"]) for path in self._admin)
+
+    def takes_models(self, scope: Scope) -> bool:
+        """Whether a request may bring a file of a model, which is larger than images are."""
+        return any(path.search(scope["path"]) for path in self._large)
 
     def generates(self, scope: Scope) -> bool:
         """Whether a request starts work, rather than only reading or watching."""

@@ -46,7 +46,8 @@ def front(
         yield Draining, {"drain": drain, "refusal_for": contracts.refusal_for, "generates": contracts.generates}
     yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
     yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
-    upload_limit = UploadLimit, {"max_bytes": settings.max_upload_bytes}
+    most = {"max_bytes": settings.max_upload_bytes, "max_model_bytes": settings.max_lora_bytes}
+    upload_limit = UploadLimit, {**most, "contracts": contracts}
     yield upload_limit
     yield Unpacking, {}
     yield upload_limit

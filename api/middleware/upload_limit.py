@@ -5,33 +5,42 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.http.contract_table import ContractTable
 from core.errors import TooLarge
 from core.interrupted import Interrupted
+
+FORM_BYTES = 4096
+"""What a form may have around its file."""
 
 
 class UploadLimit:
     """ASGI middleware behind `processes.guard`: ends requests whose declared or actual length is too large."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int, max_model_bytes: int, contracts: ContractTable) -> None:
+        """`max_model_bytes` is the limit at addresses that take files of models."""
         self._app = app
         self._max_bytes = max_bytes
+        self._max_model_bytes = max_model_bytes + FORM_BYTES
+        self._contracts = contracts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        self._refuse_over(int(Headers(scope=scope).get("content-length", 0)))
+        max_bytes = self._max_model_bytes if self._contracts.takes_models(scope) else self._max_bytes
+        _refuse_over(max_bytes, int(Headers(scope=scope).get("content-length", 0)))
         seen_bytes = 0
 
         async def counted() -> Message:
             nonlocal seen_bytes
             message = await receive()
             seen_bytes += len(message.get("body", b""))
-            self._refuse_over(seen_bytes)
+            _refuse_over(max_bytes, seen_bytes)
             return message
 
         await self._app(scope, counted, send)
 
-    def _refuse_over(self, size_bytes: int) -> None:
-        if size_bytes > self._max_bytes:
-            raise Interrupted(TooLarge(f"the request body is larger than {self._max_bytes} bytes"))
+
+def _refuse_over(max_bytes: int, size_bytes: int) -> None:
+    if size_bytes > max_bytes:
+        raise Interrupted(TooLarge(f"the request body is larger than {max_bytes} bytes"))

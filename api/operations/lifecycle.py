@@ -45,7 +45,7 @@ Model = Annotated[str, Path(alias="id", description="An id of GET /models, or an
 )
 async def load(request: Request, model: Model) -> Response:
     """Begin to load a model; answer 202 with its state, or 200 when it is ready. New requests wait for it."""
-    gateway = _managed()
+    gateway = managed_gateway()
     device = _read(LoadOptions, await request.body()).device
     state = await gateway.residency.load(gateway.catalogue.get(model).id, device)
     return JSONResponse(state.as_json(), 200 if state.state is ModelState.READY else 202)
@@ -58,13 +58,13 @@ async def load(request: Request, model: Model) -> Response:
 )
 async def unload(request: Request, model: Model) -> Response:
     """Free a model once its running requests are done, then answer with its state."""
-    gateway = _managed()
+    gateway = managed_gateway()
     force = _read(UnloadOptions, await request.body()).force
     state = await gateway.runners[gateway.catalogue.get(model).id].unload(force)
     return JSONResponse(state.as_json())
 
 
-def _managed() -> Gateway:
+def managed_gateway() -> Gateway:
     """Return the gateway. Raises Forbidden where clients must not load models."""
     gateway = current_gateway()
     if not gateway.managed:

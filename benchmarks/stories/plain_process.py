@@ -41,7 +41,7 @@ class PlainStory:
         self._defaults = entry.defaults
         self._pipeline: Any = load_plain(entry).pipelines[Task.TEXT_TO_IMAGE]
         if (name := settings().story_lora) is not None:
-            lora = entry.loras[name]
+            lora = entry.choosable_loras[name]
             self._pipeline.load_lora_weights(local_path(lora.source), adapter_name="character")
             self._pipeline.set_adapters("character", lora.scale)
         scorer = Scorers(settings(), ClipHost(settings().device).compare).of(entry)

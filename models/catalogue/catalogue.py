@@ -17,9 +17,10 @@ from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
 from core.validation import Strict, described, did_you_mean
-from models.catalogue.addons import LoraSpec
+from models.catalogue.addons import EmbeddingSpec
+from models.catalogue.embedding_folder import read_embedding_folder
 from models.catalogue.entry import Entry
-from models.catalogue.lora_folder import read_lora_folder
+from models.catalogue.lora_folder import LoraFolder
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"
@@ -101,8 +102,10 @@ def load_catalogue(*files: Path) -> Catalogue:
     return Catalogue(entry for file in files for entry in _read_file(file))
 
 
-def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalogue:
-    """Read the shipped catalogue, what this Bento carries, the operator's own file, and the LoRAs of their folder.
+def full_catalogue(
+    own: Path | None, lora_folder: Path | None = None, embedding_folder: Path | None = None
+) -> Catalogue:
+    """Read the shipped catalogue, what this Bento carries, the operator's own file, and what is in their folders.
 
     Raises CatalogueError.
     """
@@ -110,22 +113,36 @@ def full_catalogue(own: Path | None, lora_folder: Path | None = None) -> Catalog
     for entry in catalogue.entries.values():
         if entry.base is not None and entry.base not in catalogue.entries:
             raise CatalogueError(f"{entry.id}: base: the catalogue has no model {entry.base!r}")
-    if lora_folder is None:
-        return catalogue
-    if not lora_folder.is_dir():
-        raise CatalogueError(f"{lora_folder}: there is no such folder of LoRAs")
-    found = read_lora_folder(lora_folder, catalogue.named)
-    completed = (_with_loras(entry, found.loras[entry.id]) for entry in catalogue.entries.values())
-    return Catalogue(completed, notes=found.notes)
+    if embedding_folder is not None:
+        catalogue = _with_embeddings(catalogue, embedding_folder)
+    return catalogue if lora_folder is None else _with_lora_folder(catalogue, lora_folder)
+
+
+def _with_embeddings(catalogue: Catalogue, folder: Path) -> Catalogue:
+    if not folder.is_dir():
+        raise CatalogueError(f"{folder}: there is no such folder of embeddings")
+    notes: list[str] = []
+    added: dict[str, dict[str, EmbeddingSpec]] = {}
+    for model, token, embedding in read_embedding_folder(folder, catalogue.named, notes):
+        added.setdefault(model, {})[token] = embedding
+    completed = (
+        entry.model_copy(update={"embeddings": {**entry.embeddings, **added.get(entry.id, {})}})
+        for entry in catalogue.entries.values()
+    )
+    return Catalogue(completed, notes=[*catalogue.notes, *notes])
+
+
+def _with_lora_folder(catalogue: Catalogue, folder: Path) -> Catalogue:
+    if not folder.is_dir():
+        raise CatalogueError(f"{folder}: there is no such folder of LoRAs")
+    found = LoraFolder(folder, catalogue.named)
+    completed = (entry.with_folder(found) for entry in catalogue.entries.values())
+    return Catalogue(completed, notes=[*catalogue.notes, *found.notes])
 
 
 def carried_models() -> tuple[str, ...]:
     """Return the ids of the models that this Bento carries, which it serves by default."""
     return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
-
-
-def _with_loras(entry: Entry, found: Mapping[str, LoraSpec]) -> Entry:
-    return entry.model_copy(update={"loras": {**entry.loras, **found}}) if found else entry
 
 
 def _read_file(file: Path) -> list[Entry]:
@@ -207,7 +224,8 @@ def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[
     """Return the words of a prompt that the model, and the named LoRAs, never saw, in order, each once."""
     if entry.words is None:
         return []
-    taught = _words(" ".join([*(entry.loras[name].trigger for name in loras), *entry.embeddings]))
+    named = entry.choosable_loras
+    taught = _words(" ".join([*(named[name].trigger for name in loras), *entry.embeddings]))
     return [word for word in dict.fromkeys(_words(prompt)) if word not in entry.words.union(taught)]
 
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Protocol, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from core.request import Task
 from core.validation import NAME_PATTERN, Strict, did_you_mean, refuse
@@ -30,6 +30,16 @@ from models.catalogue.task_checks import task_mistakes
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
 Token = Annotated[str, Field(pattern=TOKEN_PATTERN)]
+
+
+class LoraShelf(Protocol):
+    """Where LoRAs may be added while models are served (`models.catalogue.lora_folder`)."""
+
+    def of(self, model: str) -> Mapping[str, LoraSpec]:
+        """Return those that are there now for a model, by its id."""
+
+    def place_for(self, model: str, name: str) -> Path:
+        """Return the file that a new one becomes."""
 
 
 class Entry(Strict):
@@ -92,6 +102,7 @@ class Entry(Strict):
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
     """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
+    _folder: LoraShelf | None = PrivateAttr(default=None)
     preview: PreviewSpec | None = None
     """How to show latents, or the name of a JSON file that says so; None for models without previews."""
 
@@ -173,8 +184,20 @@ class Entry(Strict):
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:
-        """Those that a request may name."""
-        return {name: lora for name, lora in self.loras.items() if not lora.always}
+        """Those that a request may name now: files may be added to the operator's folder at any time."""
+        added = {} if self._folder is None else self._folder.of(self.id)
+        return {**added, **{name: lora for name, lora in self.loras.items() if not lora.always}}
+
+    @property
+    def folder(self) -> LoraShelf | None:
+        """The operator's folder of LoRAs, if there is one."""
+        return self._folder
+
+    def with_folder(self, folder: LoraShelf) -> Entry:
+        """Return the entry with what is in the operator's folder for it, now and later."""
+        changed = self.model_copy()
+        changed._folder = folder
+        return changed
 
     @cached_property
     def words(self) -> frozenset[str] | None:

@@ -1,22 +1,38 @@
-"""The operator's folder of LoRAs: `<model id>/<name>.safetensors`. What cannot be used is skipped, and named."""
+"""The operator's folder of LoRAs, `<model id>/<file>.safetensors`: it is read again whenever something was added to it.
+
+What cannot be used is skipped, and named.
+"""
 
 from __future__ import annotations
 
 import re
+import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Lock
 
-from core.validation import NAME_PATTERN
 from models.catalogue.addons import LoraSpec
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 
+UNCERTAIN_NS = 50_000_000
+"""How much later a file system may keep the time of a folder's last change than it happened."""
+LOW_NOISE = re.compile(r"low[-_ ]?noise", re.IGNORECASE)
+"""In the names of LoRAs for the second half of Wan 2.2."""
+SECOND_DENOISER = "transformer_2"
+MAX_NAME_CHARS = 80
+
+
+def readable_name(name: str) -> str:
+    """Return what requests call a file of this name: lower-case letters, digits, '.', '_' and '-'; maybe nothing."""
+    return re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:MAX_NAME_CHARS].strip("._-")
+
 
 @dataclass(frozen=True)
-class LoraFolder:
-    """What was found."""
+class Found:
+    """What was in the folder."""
 
     loras: defaultdict[str, dict[str, LoraSpec]] = field(default_factory=lambda: defaultdict(dict))
     """By model and by name."""
@@ -24,33 +40,71 @@ class LoraFolder:
     """What was skipped, and why."""
 
 
-def read_lora_folder(folder: Path, find: Callable[[str], Entry | None]) -> LoraFolder:
-    """Read a folder; `find` returns the entry that a name means, or None."""
-    found = LoraFolder()
-    for place in sorted(folder.iterdir()):
-        if not place.is_dir():
-            if place.suffix == ".safetensors":
-                found.notes.append(f"{place} is skipped: move it into a folder with the id of its model")
-        elif (entry := find(place.name)) is None:
-            if any(place.glob("*.safetensors")):
-                found.notes.append(f"{place} is skipped: the catalogue has no model {place.name!r}")
-        else:
-            for file in sorted(place.glob("*.safetensors")):
-                _add(found, entry, file)
-    return found
+class LoraFolder:
+    """Usable from any thread. Looking whether it has changed takes some microseconds for each model's folder."""
+
+    def __init__(self, folder: Path, find: Callable[[str], Entry | None]) -> None:
+        """`find` returns the entry that a folder's name means, or None."""
+        self._folder = folder
+        self._find = find
+        self._seen: Mapping[Path, int] | None = None
+        self._read_at_ns = 0
+        self._found = Found()
+        self._lock = Lock()
+
+    def of(self, model: str) -> Mapping[str, LoraSpec]:
+        """Return the LoRAs that are there now for a model, by id."""
+        return self._current().loras[model]
+
+    @property
+    def notes(self) -> list[str]:
+        return self._current().notes
+
+    def place_for(self, model: str, name: str) -> Path:
+        """Return where a new file belongs."""
+        return self._folder / model / f"{name}.safetensors"
+
+    def _current(self) -> Found:
+        with self._lock:
+            changed = self._changed_at_ns()
+            # What changed just before it was read may have changed once more since, at what looks like the same time.
+            settled = max(changed.values(), default=0) + UNCERTAIN_NS < self._read_at_ns
+            if changed != self._seen or not settled:
+                self._seen, self._read_at_ns = changed, time.time_ns()
+                self._found = self._read()
+            return self._found
+
+    def _changed_at_ns(self) -> dict[Path, int]:
+        if not self._folder.is_dir():
+            return {}
+        places = [self._folder, *(place for place in self._folder.iterdir() if place.is_dir())]
+        return {place: place.stat().st_mtime_ns for place in places}
+
+    def _read(self) -> Found:
+        found = Found()
+        for place in sorted(self._folder.iterdir()) if self._folder.is_dir() else ():
+            if not place.is_dir():
+                if place.suffix == ".safetensors":
+                    found.notes.append(f"{place} is skipped: move it into a folder with the id of its model")
+            elif (entry := self._find(place.name)) is None:
+                if any(place.glob("*.safetensors")):
+                    found.notes.append(f"{place} is skipped: the catalogue has no model {place.name!r}")
+            else:
+                for file in sorted(place.glob("*.safetensors")):
+                    _add(found, entry, file)
+        return found
 
 
-def _add(found: LoraFolder, entry: Entry, file: Path) -> None:
-    if reasons := list(_reasons(file.stem, {*entry.loras, *found.loras[entry.id]})):
-        found.notes.append(f"{file} is skipped: {reasons[0]}")
+def _add(found: Found, entry: Entry, file: Path) -> None:
+    name = readable_name(file.stem)
+    if not name:
+        found.notes.append(f"{file} is skipped: a name needs letters or digits from a to z and 0 to 9")
+    elif name in entry.loras:
+        found.notes.append(f"{file} is skipped: the catalogue has a LoRA of this name already")
+    elif name in found.loras[entry.id]:
+        found.notes.append(f"{file} is skipped: another file is called {name} already")
     else:
-        found.loras[entry.id][file.stem] = LoraSpec(source=Source(path=file.resolve()))
-
-
-def _reasons(name: str, taken: set[str]) -> Iterator[str]:
-    if not re.fullmatch(NAME_PATTERN, name):
-        fitting = re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("._-")
-        advice = f"; call it {fitting}.safetensors" if fitting else ""
-        yield f"a LoRA's name has lower-case letters, digits, '.', '_' and '-' only{advice}"
-    if name in taken:
-        yield "the catalogue has a LoRA of this name already"
+        has_second = any(part.component == SECOND_DENOISER for part in entry.family_spec.parts)
+        component = SECOND_DENOISER if has_second and LOW_NOISE.search(file.stem) else None
+        spec = LoraSpec.model_validate({"source": Source(path=file.resolve()), "component": component})
+        found.loras[entry.id][name] = spec

@@ -20,7 +20,7 @@ CHARACTER = "story-character"
 
 def served_catalogue(settings: Settings) -> Catalogue:
     """Return the models that are served, the default first. Raises StartError."""
-    catalogue = full_catalogue(settings.catalogue, settings.lora_folder)
+    catalogue = full_catalogue(settings.catalogue, settings.lora_folder, settings.embedding_folder)
     wanted = _wanted(settings, catalogue)
     served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:
@@ -69,7 +69,7 @@ def ignored_model(settings: Settings, served: Catalogue) -> str | None:
 def log_ignored(settings: Settings, served: Catalogue) -> None:
     """Warn of what the operator gave and nothing uses."""
     for note in served.notes:
-        log.warning("JUBAKO_LORA_FOLDER: %s", note)
+        log.warning("JUBAKO_LORA_FOLDER or JUBAKO_EMBEDDING_FOLDER: %s", note)
     if (ignored := ignored_model(settings, served)) is not None:
         log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
 

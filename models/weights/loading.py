@@ -43,6 +43,22 @@ def _ignore(_progress: float) -> None:
     pass
 
 
+class ChoosableLoras(Mapping[str, LoraSpec]):
+    """The LoRAs that requests to a model may name, also those that are added after it was loaded."""
+
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
+
+    def __getitem__(self, name: str) -> LoraSpec:
+        return self._entry.choosable_loras[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entry.choosable_loras)
+
+    def __len__(self) -> int:
+        return len(self._entry.choosable_loras)
+
+
 @dataclass(frozen=True)
 class LoadedModel:
     """Pipelines of one model, a task each, over one set of weights."""
@@ -101,7 +117,7 @@ def load(
         preview,
         controlnets=entry.controlnets,
         ip_adapter=entry.ip_adapter,
-        loras=entry.choosable_loras,
+        loras=ChoosableLoras(entry),
         batch_buckets=entry.memory.batch_buckets if entry.memory.compile else (),
     )
 

@@ -70,8 +70,22 @@ class ModelOptions(BaseModel):
     )
     lora_folder: Path | None = Field(
         default=None,
-        description="A folder of your own LoRAs, read at startup: FOLDER/<model id>/<name>.safetensors. "
-        "What cannot be used is skipped, with a warning.",
+        description="A folder of your own LoRAs, FOLDER/<model id>/<name>.safetensors, which requests may name as soon "
+        "as they are there. What cannot be used is skipped, at the start with a warning. POST /models/{id}/loras adds "
+        "to it.",
+    )
+    embedding_folder: Path | None = Field(
+        default=None,
+        description="A folder of your own embeddings of new words (textual inversions), read at startup: "
+        "FOLDER/<model id>/<token>.safetensors. Prompts call each by its token.",
+    )
+    lora_repos: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Owners, or repositories as owner/name, of the Hugging Face hub from which POST /models/{id}/loras "
+        "may fetch LoRAs, separated by commas; * allows all.",
+    )
+    max_lora_bytes: int = Field(
+        default=2 * 2**30, ge=2**20, description="The largest LoRA that POST /models/{id}/loras takes."
     )
 
     @property
@@ -92,9 +106,9 @@ class ModelOptions(BaseModel):
     def _from_warmup(cls, value: object) -> object:
         return _LOADS.get(value.lower(), value) if isinstance(value, str) else value
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "lora_repos", mode="before")
     @classmethod
-    def _split_models(cls, value: object) -> object:
+    def _split_names(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(dict.fromkeys(name.strip() for name in value.split(",") if name.strip()))
         return value

@@ -19,8 +19,9 @@ def served_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(served_folder: Path) -> Iterator[str]:
     """The address of a real server of `tiny`, `tiny-xl`, which the pipeline's contract uses, and `tiny-video`."""
     pipeline = {"MODEL": "stable-diffusion-xl", "aliases": "stable-diffusion-xl=tiny-xl"}
-    proxy = {"trusted_proxies": "127.0.0.1"}
-    with serving(write_tiny_catalogue(served_folder), served_folder / "log", **pipeline, **proxy) as url:
+    others = {"trusted_proxies": "127.0.0.1", "lora_folder": str(served_folder / "loras"), "lora_repos": "someone"}
+    (served_folder / "loras").mkdir()
+    with serving(write_tiny_catalogue(served_folder), served_folder / "log", **pipeline, **others) as url:
         yield url
 
 

@@ -229,6 +229,7 @@ class TestAClosedServer:
             ("POST", "/stream"),
             ("GET", "/models"),
             ("POST", "/models/tiny/unload"),
+            ("POST", "/models/tiny/loras"),
             ("GET", "/schema.json"),
             ("POST", "/api/tiny/t2i"),
             ("GET", "/api/jobs"),

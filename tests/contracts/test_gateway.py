@@ -19,13 +19,17 @@ import bentoml
 import httpx
 import numpy as np
 import pytest
+import torch
+from diffusers import UNet2DConditionModel
 from PIL import Image
+from safetensors.torch import save
 from websockets.sync.client import connect
 
 from tests.support.metadata import read_comment, read_parameters
 from tests.support.pickles import PICKLE, Attack
 from tests.support.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 from tests.support.web import WEB, client_of
+from tests.tiny.loras import kohya_name, made, shapes_of
 
 RED_APPLE = {"prompt": "a red apple", "seed": 7}
 A_VIDEO = {**RED_APPLE, "model": "tiny-video"}
@@ -577,3 +581,63 @@ def test_the_gateway_reads_no_pickles(server: str, tmp_path: Path) -> None:
         answer = WEB.post(f"{server}{path}", headers={"Content-Type": PICKLE}, content=body)
         assert answer.status_code >= 400, json.dumps(dict(answer.headers))
     assert not file.exists()
+
+
+@pytest.fixture(scope="module")
+def loha(server: str, served_folder: Path) -> bytes:  # which writes the checkpoint
+    """A LoHa for the UNet of `tiny-xl`."""
+    unet = UNet2DConditionModel.from_pretrained(served_folder / "sdxl" / "unet")
+    tensors, _ = made("loha", shapes_of(unet, ("to_q", "to_v")), kohya_name("lora_unet"))
+    return save(tensors)
+
+
+class TestAddedLoras:
+    """`tiny-xl`, since other tests look at the LoRAs of `tiny`."""
+
+    def test_an_upload_may_be_named_at_once(self, http: httpx.Client, loha: bytes, served_folder: Path) -> None:
+        wanted = {**RED_APPLE, "model": "tiny-xl"}
+        plain = opened(http.post("/text_to_image", json=wanted))
+        added = http.post("/models/tiny-xl/loras", files={"file": ("My Cat (v2).safetensors", loha)})
+        assert added.status_code == 201, added.text
+        assert added.json() == {"model": "tiny-xl", "name": "my-cat-v2", "bytes": len(loha), "hint": None}
+        changed = opened(http.post("/text_to_image", json={**wanted, "loras": [{"name": "my-cat-v2"}]}))
+        assert np.abs(np.asarray(plain, dtype=int) - np.asarray(changed, dtype=int)).max() > 3
+        models = {model["id"]: model for model in http.get("/models").json()["models"]}
+        assert "my-cat-v2" in models["tiny-xl"]["loras"]
+        assert models["tiny"]["loras"] == {}
+        again = http.post("/models/tiny-xl/loras", files={"file": ("my-cat-v2.safetensors", loha)})
+        assert (again.status_code, again.json()["field"]) == (400, "name")
+
+    def test_a_file_in_the_folder_may_be_named_at_once(
+        self, http: httpx.Client, loha: bytes, served_folder: Path
+    ) -> None:
+        wanted = {**RED_APPLE, "model": "tiny-xl", "loras": [{"name": "copied"}]}
+        refused = http.post("/text_to_image", json=wanted)
+        assert (refused.status_code, refused.json()["field"]) == (400, "loras")
+        (served_folder / "loras" / "tiny-xl").mkdir(exist_ok=True)
+        (served_folder / "loras" / "tiny-xl" / "Copied.safetensors").write_bytes(loha)
+        opened(http.post("/text_to_image", json=wanted))
+
+    def test_it_may_be_larger_than_images(self, http: httpx.Client) -> None:
+        large = {f"{n}.lora_A.weight": torch.zeros(MAX_UPLOAD_BYTES // 4, dtype=torch.float32) for n in range(2)}
+        answer = http.post("/models/tiny-xl/loras", data={"name": "large"}, files={"file": ("a", save(large))})
+        assert answer.status_code == 201, answer.text
+
+    @pytest.mark.parametrize(
+        ("body", "status", "said"),
+        [
+            ({"files": {"file": ("a.safetensors", b"<html>")}}, 400, "file: is not a whole safetensors file"),
+            ({"files": {"file": ("墨.safetensors", b"")}}, 400, "name: needs letters or digits"),
+            ({"files": {"image": ("a.safetensors", b"")}}, 400, "image: is no known field"),
+            ({"data": {"name": "a"}, "files": {"x": (None, "")}}, 400, "x: is no known field"),
+            ({"json": {"repo": "other/styles", "file": "a.safetensors"}}, 403, "JUBAKO_LORA_REPOS"),
+            ({"json": {"repo": "someone/styles", "file": "../a.safetensors"}}, 400, "file"),
+            ({"json": {"repo": "someone/styles", "file": "a.bin"}}, 400, "file"),
+            ({"json": {}}, 400, "repo"),
+        ],
+    )
+    def test_what_is_wrong_is_named(self, body: dict[str, Any], status: int, said: str, http: httpx.Client) -> None:
+        answer = http.post("/models/tiny-xl/loras", **body)
+        assert answer.status_code == status, answer.text
+        assert said in answer.json()["error"]
+        assert http.post("/models/nothing/loras", **body).status_code == 404

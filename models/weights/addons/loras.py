@@ -69,7 +69,7 @@ def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
 
     Diffusers itself loads none into some of the encoders.
     """
-    names = dict.fromkeys((*pipeline._lora_loadable_modules, *TEXT_ENCODERS))
+    names = dict.fromkeys((*getattr(pipeline, "_lora_loadable_modules", ()), *TEXT_ENCODERS))
     components = {name: getattr(pipeline, name, None) for name in names}
     return {name: module for name, module in components.items() if module is not None}
 

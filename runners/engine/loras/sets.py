@@ -16,7 +16,7 @@ import torch
 from diffusers import DiffusionPipeline
 from torch import nn
 
-from core.errors import OutOfMemory
+from core.errors import LoadFailed, OutOfMemory
 from core.request import Lora
 from models.catalogue.addons import LoraSpec
 from models.weights.addons.loras import eject, inject, lora_file, lora_modules
@@ -37,7 +37,9 @@ class LoraSets:
         self._pipeline = pipeline
         self._specs = specs
         self._most = most
-        self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()} if specs else {}
+        self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()}
+        # As they were when their files were read: the operator may remove them.
+        self._used: dict[str, LoraSpec] = {}
         self._files: dict[str, Path] = {}
         # LoRA -> peft adapter, in order of last use. Each injection has a new name, so that samples
         # cached under an earlier one are not taken for its own.
@@ -48,7 +50,16 @@ class LoraSets:
         """Fetch and check files, so that `load` need not. Blocks, on any thread. Raises LoadFailed."""
         for lora in loras:
             if lora.name not in self._resident and lora.name not in self._files:
-                self._files[lora.name] = lora_file(lora.name, self._specs[lora.name])
+                self._used[lora.name] = self._spec(lora.name)
+                self._files[lora.name] = lora_file(lora.name, self._used[lora.name])
+
+    def _spec(self, name: str) -> LoraSpec:
+        found = self._specs.get(name)
+        if found is None:
+            raise LoadFailed(
+                f"the LoRA {name!r} is not there for this model's runner, whose JUBAKO_LORA_FOLDER must be the server's"
+            )
+        return found
 
     def fits(self, loras: LoraSet, in_use: Collection[LoraSet]) -> bool:
         """Whether these can be resident beside those in use."""
@@ -70,7 +81,7 @@ class LoraSets:
         module = self._modules.get(component)
         if module is None:
             return NONE
-        return module.adapter({self._resident[each.name]: each.scale * self._specs[each.name].scale for each in loras})
+        return module.adapter({self._resident[each.name]: each.scale * self._used[each.name].scale for each in loras})
 
     @contextmanager
     def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> Iterator[None]:
@@ -104,7 +115,7 @@ class LoraSets:
     def _inject(self, name: str, file: Path, adapter: str) -> bool:
         """Return whether there was memory for it. A failed attempt is freed on return, with its traceback."""
         try:
-            inject(self._pipeline, name, file, adapter, self._specs[name].component)
+            inject(self._pipeline, name, file, adapter, self._used[name].component)
         except torch.OutOfMemoryError:
             return False
         return True

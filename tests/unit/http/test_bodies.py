@@ -14,6 +14,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import Message, Receive, Scope, Send
 
+from api.contracts import CONTRACTS
 from api.http.base64_text import decoded_base64
 from api.http.parsing import read_fields
 from api.middleware.unpacking import PIECE_BYTES, Unpacking
@@ -169,7 +170,7 @@ async def unpacked(packed: bytes, encoding: str, max_bytes: int = 2**24, chunk_b
 
     headers = [(b"content-encoding", encoding.encode()), (b"content-length", str(len(packed)).encode())]
     scope: Scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
-    await Unpacking(UploadLimit(app, max_bytes))(scope, receive, send)
+    await Unpacking(UploadLimit(app, max_bytes, max_bytes, CONTRACTS))(scope, receive, send)
     return b"".join(received)
 
 

@@ -79,11 +79,18 @@ def test_only_admins_change_what_is_loaded() -> None:
     for path in (
         "/models/tiny/load",
         "/models/tiny/unload/",
+        "/models/tiny/loras",
         "/pipeline/select-device",
         "/text2image/pipeline/select-device",
     ):
         assert CONTRACTS.needs_admin(scope_of(path, "POST"))
     assert not CONTRACTS.needs_admin(scope_of("/models"))
+
+
+def test_only_files_of_models_may_be_larger_than_images() -> None:
+    assert CONTRACTS.takes_models(scope_of("/models/tiny/loras", "POST"))
+    assert not CONTRACTS.takes_models(scope_of("/models/tiny/load", "POST"))
+    assert not CONTRACTS.takes_models(scope_of("/text_to_image", "POST"))
 
 
 def test_what_generates_and_what_only_watches() -> None:

@@ -10,6 +10,7 @@ import yaml
 from core.errors import StartError, UnknownModel
 from gateway.assembly import assemble
 from gateway.safety.policy import Policy
+from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.served import ignored_model, served_catalogue, story_entry, text2image_model
 from runners.remote import remote_runners
@@ -116,19 +117,54 @@ class TestLoraFolder:
             (folder / name).touch()
         return folder
 
-    def test_a_mistyped_file_is_skipped_and_says_so(self, tmp_path: Path) -> None:
-        folder = self.files(tmp_path, "sdxl/My Style (v2).safetensors", "sdxl/good.safetensors", "sdxl/notes.txt")
-        catalogue = full_catalogue(None, folder)
-        assert "good" in catalogue.get("sdxl").choosable_loras
-        (note,) = catalogue.notes
-        assert "My Style (v2).safetensors is skipped" in note
-        assert note.endswith("; call it my-style-v2.safetensors")
+    def test_names_of_files_become_readable(self, tmp_path: Path) -> None:
+        names = ("My Style (v2)", "good", "Ünï_Code", "--x--", "a" * 200)
+        folder = self.files(tmp_path, *(f"sdxl/{name}.safetensors" for name in names), "sdxl/notes.txt")
+        found = full_catalogue(None, folder)
+        assert found.notes == ()
+        assert set(found.get("sdxl").choosable_loras) >= {"my-style-v2", "good", "n-_code", "x", "a" * 80}
+
+    def test_what_cannot_be_named_is_skipped_and_says_so(self, tmp_path: Path) -> None:
+        folder = self.files(tmp_path, "sdxl/墨.safetensors", "sdxl/My Style.safetensors", "sdxl/my-style.safetensors")
+        nameless, second = sorted(full_catalogue(None, folder).notes, key=len, reverse=True)
+        assert "a name needs letters or digits from a to z and 0 to 9" in nameless
+        assert "another file is called my-style already" in second
 
     def test_a_name_that_is_taken_is_skipped_and_says_so(self, tmp_path: Path) -> None:
         catalogue = full_catalogue(None, self.files(tmp_path, "miniature/kumo.safetensors"))
         (note,) = catalogue.notes
         assert "the catalogue has a LoRA of this name already" in note
-        assert catalogue.get("miniature").loras["kumo"].source.path != tmp_path / "miniature/kumo.safetensors"
+        assert catalogue.get("miniature").choosable_loras["kumo"].source.path != tmp_path / "miniature/kumo.safetensors"
+
+    def test_what_is_added_and_removed_later_is_seen_at_once(self, tmp_path: Path) -> None:
+        entry = full_catalogue(None, self.files(tmp_path, "sdxl/a.safetensors")).get("sdxl")
+        others = set(entry.choosable_loras) - {"a"}
+        for number in range(20):
+            self.files(tmp_path, f"sdxl/b{number}.safetensors")
+            assert f"b{number}" in entry.choosable_loras
+        for file in (tmp_path / "sdxl").iterdir():
+            file.unlink()
+        assert set(entry.choosable_loras) == others
+        self.files(tmp_path, "SDXL/late.safetensors")
+        assert "late" in entry.choosable_loras
+        assert "late" in capabilities(entry)["loras"]
+
+    def test_the_half_for_the_less_noisy_steps_goes_to_the_second_denoiser(self, tmp_path: Path) -> None:
+        names = ("x_high_noise", "x_Low-Noise", "lownoise")
+        folder = self.files(tmp_path, *(f"wan22-t2v-a14b/{n}.safetensors" for n in names), "sdxl/low_noise.safetensors")
+        catalogue = full_catalogue(None, folder)
+        found = {n: s.component for n, s in catalogue.get("wan22-t2v-a14b").choosable_loras.items()}
+        assert found == {"x_high_noise": None, "x_low-noise": "transformer_2", "lownoise": "transformer_2"}
+        assert catalogue.get("sdxl").choosable_loras["low_noise"].component is None
+
+    def test_embeddings_have_a_folder_too(self, tmp_path: Path) -> None:
+        names = ("sdxl/EasyNegative.safetensors", "sdxl/two words.safetensors", "nothing/a.safetensors", "sdxl/x.pt")
+        catalogue = full_catalogue(None, embedding_folder=self.files(tmp_path, *names))
+        assert list(catalogue.get("sdxl").embeddings) == ["EasyNegative"]
+        assert [note.partition(" is skipped: ")[2] for note in catalogue.notes] == [
+            "the catalogue has no model 'nothing'",
+            "its name is one word of a prompt, without spaces",
+        ]
 
     def test_a_folder_for_an_unknown_model_is_named(self, tmp_path: Path) -> None:
         folder = self.files(tmp_path, "sd-xl-turbo-9/a.safetensors", "stray.safetensors", "empty/readme.txt")

@@ -186,7 +186,9 @@ class TestTheStart:
             "redis_url = redis://****@host/0 (JUBAKO_REDIS_URL)",
             "redis_password = **** (REDIS_PASSWORD)",
         ]
-        assert lines[-1].startswith("by default: load=start allow_pickle=false max_running=64")
+        assert lines[-1].startswith(
+            "by default: load=start allow_pickle=false max_lora_bytes=2147483648 max_running=64"
+        )
 
     def test_shows_no_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
         secret = f"a-{PASSWORD}-of-sixteen"
