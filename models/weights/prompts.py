@@ -11,7 +11,7 @@ from core.hints import PromptReading, cut_hint, joined
 from core.prompt_syntax import plain_text
 from core.request import GenerationRequest
 from core.tuning import PROMPTS
-from models.catalogue.families.base import PromptWindow
+from models.catalogue.families.base import MAX_ENCODED_TOKENS, PromptWindow
 from models.weights.loading import LoadedModel
 
 
@@ -20,8 +20,8 @@ class PromptLimits:
 
     def __init__(self, model: LoadedModel) -> None:
         # SD 3 may be without its longest window.
-        windows = () if model.family.clip_encoders else model.family.prompt_windows
-        self._windows = [window for window in windows if model.components.get(window.tokenizer)]
+        self._windows = [window for window in model.family.prompt_windows if model.components.get(window.tokenizer)]
+        self._many_windows = bool(model.family.clip_encoders)
         self._text_tokens = model.family.text_tokens
         self._components = model.components
         self._tokenizers: dict[str, Any] = {}
@@ -64,7 +64,7 @@ class PromptLimits:
             return window.tokens if length is None or asked is None else window.tokens - length.usual + asked
         tokenizer = self._components[window.tokenizer]
         tokens: int = tokenizer.model_max_length - tokenizer.num_special_tokens_to_add()
-        return tokens
+        return tokens * (MAX_ENCODED_TOKENS // tokenizer.model_max_length if self._many_windows else 1)
 
     def _tokenizer(self, name: str) -> Any:
         """Return a copy: each call sets the limits of a tokenizer, and the engine's thread uses the pipeline's own."""

@@ -10,9 +10,12 @@ import torch
 from core.errors import InvalidRequest
 from core.prompt_syntax import PromptSyntax
 from core.request import GenerationRequest, Task
+from models.catalogue.families.base import MAX_ENCODED_TOKENS
 from models.weights.loading import LoadedModel
+from models.weights.prompts import PromptLimits
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments
+from runners.engine.text.chunks import chunks_of
 from runners.engine.text.compel_syntax import MAX_CHARS, parse_ahead
 from runners.engine.text.encoding import with_encodings
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
@@ -197,3 +200,12 @@ async def test_sdxl_draws_long_and_weighted_prompts_beside_plain_ones(
     crowd = [request(scheduler="euler", num_inference_steps=2, **fields) for fields in others]
     for wanted, events in zip(crowd, await draw_together(xl_engine, crowd), strict=True):
         assert largest_difference(pictures(events)[0].image, draw_plain(tiny_xl_model, wanted)) <= 1, wanted
+
+
+@pytest.mark.parametrize("prompt", ["apple " * 20_000, "BREAK " * 20_000])
+def test_the_denoiser_never_sees_more_tokens_than_it_has_memory_for(tiny_model: LoadedModel, prompt: str) -> None:
+    pipeline: Any = tiny_model.pipelines[Task.TEXT_TO_IMAGE]
+    chunks = chunks_of(pipeline, pipeline.tokenizer, prompt, A1111)
+    assert len(chunks) * len(chunks[0].tokens) == MAX_ENCODED_TOKENS // 24 * 24
+    hint = PromptLimits(tiny_model).read(request(prompt=prompt)).hint
+    assert f"the model reads {MAX_ENCODED_TOKENS // 24 * 22} tokens" in str(hint)

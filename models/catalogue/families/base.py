@@ -64,6 +64,10 @@ class Part:
     """Input positions that count as one latent token of the batch budget."""
 
 
+MAX_ENCODED_TOKENS = 10_000
+"""Of a prompt in several windows: the memory of the denoiser's attention grows with them."""
+
+
 @dataclass(frozen=True)
 class ClipEncoder:
     """A text encoder whose encodings of several windows can stand behind one another."""

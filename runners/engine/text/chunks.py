@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from core.prompt_syntax import Fragment, PromptSyntax, parts_of
+from models.catalogue.families.base import MAX_ENCODED_TOKENS
 
 
 @dataclass(frozen=True)
@@ -22,9 +24,13 @@ class Chunk:
 
 
 def chunks_of(pipeline: Any, tokenizer: Any, prompt: str, syntax: PromptSyntax) -> list[Chunk]:
-    """Return the chunks of a prompt, one at least; each part between BREAKs begins a chunk."""
+    """Return the chunks of a prompt, one at least; each part between BREAKs begins a chunk.
+
+    There are no more of them than MAX_ENCODED_TOKENS allows.
+    """
     parts = parts_of(prompt) if syntax is PromptSyntax.A1111 else [[Fragment(prompt)]]
-    return [chunk for part in parts for chunk in _chunks(pipeline, tokenizer, part)]
+    chunks = (chunk for part in parts for chunk in _chunks(pipeline, tokenizer, part))
+    return list(islice(chunks, MAX_ENCODED_TOKENS // tokenizer.model_max_length))
 
 
 def empty_chunk(tokenizer: Any) -> Chunk:
