@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import httpx
 import torch
-from bentoml.exceptions import NotFound
 from huggingface_hub import constants, get_token
 from huggingface_hub import errors as hub
 from huggingface_hub.file_download import repo_folder_name
@@ -26,7 +25,7 @@ E = TypeVar("E", bound=BaseException)
 
 RETRY_S = 30
 """When to try again what the hub did not give."""
-FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, NotFound, httpx.HTTPError)
+FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, httpx.HTTPError)
 """What the hub's client, diffusers and transformers raise, besides the hub's own kinds."""
 HUB = (hub.RevisionResolutionError, hub.EntryNotFoundError, hub.HfHubHTTPError, hub.XetDownloadError)
 UNREACHED = (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, httpx.HTTPError)
@@ -122,9 +121,6 @@ def _is_begun(source: Source) -> bool:
 
 
 def _of_the_files(chain: list[BaseException], source: Source) -> JubakoError:
-    if _first(chain, NotFound):
-        stored = f"BentoML's model store has no {source.bento}"
-        return LoadFailed(f"{stored}; put it there with `python -m models save`")
     if _first(chain, SafetensorError, json.JSONDecodeError, UnicodeDecodeError):
         return LoadFailed(f"{source} is damaged; delete the files and get them again")
     return LoadFailed(f"{source} cannot be read as a checkpoint of its family; the cause is in the server's log")

@@ -71,7 +71,11 @@ def _from_store(tag: str) -> Path:
     # Its import takes most of a second, and few models come from there.
     import bentoml
 
-    return Path(bentoml.models.get(tag).path)
+    try:
+        return Path(bentoml.models.get(tag).path)
+    except bentoml.exceptions.NotFound as error:
+        stored = f"BentoML's model store has no {tag}"
+        raise LoadFailed(f"{stored}; put it there with `python -m models save`") from error
 
 
 def refuse_pickles(path: Path) -> None:

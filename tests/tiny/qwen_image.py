@@ -6,9 +6,8 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 from diffusers import (
     AutoencoderKLQwenImage,
@@ -29,6 +28,9 @@ from transformers import (
 from models.weights.qwen_vision import TextAndImageProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
 from tests.tiny.weights import strengthen
+
+if TYPE_CHECKING:
+    import pytest
 
 LATENT_CHANNELS = 4
 TEXT_WIDTH = 32
