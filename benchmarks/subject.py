@@ -35,11 +35,14 @@ def write_catalogue(checkpoint: Path) -> Path:
 
 
 def server_environment(checkpoint: Path | None, device: str, threads: int) -> dict[str, str]:
-    """Return what every process that generates finds in its environment."""
+    """Return what every process that generates finds in its environment; its files are in `scratch`."""
     ours = {
         "JUBAKO_MODELS": DEFAULT_MODEL,
         "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint)) if checkpoint else "",
         "JUBAKO_DEVICE": device,
+        "JUBAKO_STORAGE": str(SCRATCH / "storage"),
+        "JUBAKO_JOBS_FILE": str(SCRATCH / "jobs.sqlite"),
+        "BENTOML_HOME": str(SCRATCH / "bentoml"),
         "OMP_NUM_THREADS": str(threads),
         "BENTOML_DO_NOT_TRACK": "True",
         "HF_HUB_DISABLE_TELEMETRY": "1",

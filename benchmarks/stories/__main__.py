@@ -40,7 +40,7 @@ from benchmarks.stories.report import (
     print_report,
 )
 from benchmarks.stories.subjects import PlainProcess, StoryResult, generate_story, plain_process
-from benchmarks.subject import REPOSITORY, SCRATCH, measured_entry, server_environment
+from benchmarks.subject import REPOSITORY, measured_entry, server_environment
 from models.catalogue.entry import Entry
 from models.weights.devices import resolve_device
 from settings import settings
@@ -88,8 +88,7 @@ def _options() -> argparse.Namespace:
 
 async def _measure(options: argparse.Namespace) -> StoryResults:
     environment = server_environment(None, options.device, torch.get_num_threads())
-    environment |= {"JUBAKO_STORY_LORA": options.lora or "", "JUBAKO_STORAGE": str(SCRATCH / "storage")}
-    environment |= {"JUBAKO_JOBS_FILE": str(SCRATCH / "jobs.sqlite"), "BENTOML_HOME": str(SCRATCH / "bentoml")}
+    environment["JUBAKO_STORY_LORA"] = options.lora or ""
     # This process uses the same settings as both sides; nothing has read them yet.
     os.environ.update(environment)
     entry = measured_entry()
