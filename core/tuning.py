@@ -15,6 +15,7 @@ def _from_text(value: object) -> object:
     return value.strip().strip("[]").split(",") if isinstance(value, str) and value.strip() else value
 
 
+MOST_STEPS = 900
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 
 
@@ -37,7 +38,7 @@ class Tuning(ClientFields):
         description="Layers of CLIP to leave out at its end, counted from 0: what A1111 calls clip skip 2 is 1.",
     )
     max_sequence_length: int | None = Field(
-        default=None, ge=1, description="Tokens of the prompt that the model reads. Default: the model's."
+        default=None, ge=1, le=4096, description="Tokens of the prompt that the model reads. Default: the model's."
     )
     guidance_rescale: float = Field(
         default=0, ge=0, le=1, description="How much to pull guided images back to the contrast of unguided ones."
@@ -53,10 +54,14 @@ class Tuning(ClientFields):
         description="More spends more steps at high noise (flow matching). Default: the model's.",
     )
     sigmas: Numbers = Field(
-        default=(), description="The noise at each step, falling, in place of a schedule; in forms between commas."
+        default=(),
+        max_length=MOST_STEPS,
+        description="The noise at each step, falling, in place of a schedule; in forms between commas.",
     )
     timesteps: Numbers = Field(
-        default=(), description="The training time of each step, falling, in place of a schedule; as sigmas."
+        default=(),
+        max_length=MOST_STEPS,
+        description="The training time of each step, falling, in place of a schedule; as sigmas.",
     )
 
 
