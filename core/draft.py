@@ -74,6 +74,7 @@ FitChoice = Annotated[
 # For BentoML's forms, whose files are uploads all the same: it finds files in Optional[...] only, by this type.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
+MOST_LORAS = 8
 IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
 IMAGES = "The images to edit, in the order in which the prompt numbers them; repeat the field for several."
 REFERENCE_IMAGE = "An image whose subject or style to follow, for models with an IP-Adapter."
@@ -95,7 +96,10 @@ def _from_json(value: object) -> object:
 
 Loras = Annotated[
     tuple[Lora, ...],
-    Field(max_length=8, description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name."),
+    Field(
+        max_length=MOST_LORAS,
+        description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name.",
+    ),
     # Last, since what stands before it describes the list, and not what may be written for it.
     BeforeValidator(_from_json),
 ]

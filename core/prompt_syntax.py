@@ -9,6 +9,8 @@ from enum import StrEnum
 
 STRONGER, WEAKER = 1.1, 1 / 1.1
 MOST_WEIGHT = 10.0
+MOST_OPEN = 32
+"""Brackets in brackets; further ones are themselves. Each weighs all that is in it."""
 
 
 class PromptSyntax(StrEnum):
@@ -35,14 +37,15 @@ class LoraTag:
 _PIECE = re.compile(
     r"""\\(?P<escaped>[()\[\]\\])
     | (?P<open>[(\[])
-    | :\s*(?P<weight>[+-]?(?:\d+\.?\d*|\.\d+))\s*\)
+    | :[ ]?(?P<weight>[+-]?(?:\d{1,6}(?:\.\d{0,9})?|\.\d{1,9}))[ ]?\)
     | (?P<close>[)\]])
     | (?P<text>[^\\()\[\]:]+ | .)""",
     re.VERBOSE | re.DOTALL,
 )
-_BREAK = re.compile(r"\s*\bBREAK\b\s*")
+_BREAK = re.compile(r"\bBREAK\b")
 _TAG = re.compile(r"<\s*(?P<kind>lora|lyco|hypernet)\s*:(?P<name>[^<>:]+)(?::(?P<scale>[^<>]*))?>", re.IGNORECASE)
-_WEIGHTED = re.compile(r"\([^()]+:\s*\d*\.?\d+\s*\)|\(\([^()]+\)\)|\[\[[^\[\]]+\]\]|<lora:[^<>]+>|\bBREAK\b")
+_WEIGHTED = re.compile(r":[ ]?\d{0,6}\.?\d{1,9}[ ]?\)|\(\([^()]+\)\)|\[\[[^\[\]]+\]\]|<lora:[^<>]+>|\bBREAK\b")
+_MARK = re.compile(r"[()\[\]\\<+-]|BREAK")
 _COMPEL = re.compile(r"\w[+-]{2,}(?!\w)|\)(?:[+-]+|\d*\.\d+)(?!\w)|\)\.(?:blend|and)\(")
 
 
@@ -52,7 +55,7 @@ def parts_of(prompt: str) -> list[list[Fragment]]:
     `(word)` is 1.1 times as strong, `[word]` as weak, `(word:1.3)` as strong as it says; they may be nested. A bracket
     that is never closed acts to the end, and one behind a backslash is itself.
     """
-    return [_fragments(part) for part in _BREAK.split(prompt)]
+    return [_fragments(part.strip()) for part in _BREAK.split(prompt)]
 
 
 def plain_text(prompt: str, syntax: PromptSyntax) -> str:
@@ -66,6 +69,11 @@ def without_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:
     """Return an A1111 prompt without its `<lora:name:scale>`, and those. Raises ValueError for what is no LoRA."""
     tags = [_tag(match) for match in _TAG.finditer(prompt)]
     return re.sub(r"[ \t]{2,}", " ", _TAG.sub("", prompt)).strip() if tags else prompt, tags
+
+
+def has_marks(prompt: str) -> bool:
+    """Whether a prompt has what any syntax reads as more than words."""
+    return bool(_MARK.search(prompt))
 
 
 def suspected_syntax(prompt: str) -> PromptSyntax | None:
@@ -86,7 +94,7 @@ def _fragments(part: str) -> list[Fragment]:
     # Where each open bracket began, innermost last.
     opened: list[tuple[str, int]] = []
     for piece in _PIECE.finditer(part):
-        if piece["open"]:
+        if piece["open"] and len(opened) < MOST_OPEN:
             opened.append((piece["open"], len(found)))
         elif piece["weight"] and opened and opened[-1][0] == "(":
             _weigh(found, opened.pop()[1], float(piece["weight"]))

@@ -23,6 +23,7 @@ from models.catalogue.lora_upload import keep_lora, new_name
 from settings import settings
 
 router = APIRouter()
+MAX_JSON_BYTES = 10_000
 ELSEWHERE = (
     "This model's runners on other machines read their own JUBAKO_LORA_FOLDER: they have the LoRA only if that is the "
     "same folder as this server's."
@@ -38,7 +39,9 @@ class LoraFromHub(BaseModel):
         max_length=300,
         description="One of its safetensors files.",
     )
-    revision: str | None = Field(default=None, max_length=100, description="A commit, tag or branch.")
+    revision: str | None = Field(
+        default=None, pattern=r"^[\w.-]+$", max_length=100, description="A commit, tag or branch; no pull request."
+    )
     name: str | None = Field(
         default=None, max_length=200, description="What requests call it. Default: the file's name."
     )
@@ -108,6 +111,9 @@ def _file_of(form: FormData) -> UploadFile:
 
 
 async def _fetched(request: Request, entry: Entry) -> tuple[str, int]:
+    # The limit for bodies here is that for files.
+    if int(request.headers.get("content-length") or settings().max_lora_bytes) > MAX_JSON_BYTES:
+        raise InvalidRequest("body", f"is larger than {MAX_JSON_BYTES} bytes, or does not say its size")
     try:
         wanted = LoraFromHub.model_validate_json(await request.body() or b"{}")
     except ValidationError as error:

@@ -18,7 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from core.errors import InvalidRequest
 from core.events import Clip, Picture, Result
 from core.hints import ignored_hint
-from core.prompt_syntax import suspected_syntax
+from core.prompt_syntax import has_marks
 from core.request import GenerationRequest, Method, Task
 from core.tuning import PROMPTS, TUNING, Tuning
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
@@ -86,7 +86,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
-        "prompt_syntax": any(suspected_syntax(getattr(request, name)) for name in PROMPTS),
+        "prompt_syntax": any(map(has_marks, (getattr(request, name) for name in PROMPTS))),
         "method": not diffuses,
         "iterations": not diffuses,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from core.errors import ContentPolicyViolation
 from core.events import Picture, Result
+from core.prompt_syntax import PromptSyntax, plain_text
 from core.request import GenerationRequest
 from core.upload import Pixels, pixels_of
 from gateway.media.uploads import in_image_thread
@@ -38,10 +40,10 @@ class Policy:
     async def check_request(self, request: GenerationRequest) -> None:
         """Raise ContentPolicyViolation for the prompt, or for an uploaded image.
 
-        What is in a negative prompt is kept out of the image, so any word may be there.
+        What is in a negative prompt is kept out of the image, so any word may be there: no syntax can turn it round.
         """
         for field in ("prompt", "prompt_2"):
-            if self._words is not None and self._words.are_in(getattr(request, field)):
+            if self._words is not None and any(map(self._words.are_in, _readings(getattr(request, field)))):
                 raise ContentPolicyViolation(field, REFUSED)
         if self._pictures is not None:
             for field, images in _uploads(request):
@@ -53,6 +55,14 @@ class Policy:
         images = [result.image] if isinstance(result, Picture) else list(result.frames)
         if self._pictures is not None and await self._pictures.refuses(images):
             raise ContentPolicyViolation("prompt", "the result " + REFUSED)
+
+
+def _readings(prompt: str) -> Iterator[str]:
+    """Yield a prompt as it is written, and the words that are left by what reads weights of it."""
+    yield prompt
+    yield plain_text(prompt, PromptSyntax.A1111)
+    yield re.sub(r"[()\[\]{}+-]+(\d*\.?\d+)?", "", prompt)
+    yield re.sub(r"[()\[\]{}+-]+(\d*\.?\d+)?", " ", prompt)
 
 
 def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Pixels]]]:

@@ -225,7 +225,7 @@ def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[
     if entry.words is None:
         return []
     named = entry.choosable_loras
-    taught = _words(" ".join([*(named[name].trigger for name in loras), *entry.embeddings]))
+    taught = _words(" ".join([*(named[name].trigger for name in loras if name in named), *entry.embeddings]))
     return [word for word in dict.fromkeys(_words(prompt)) if word not in entry.words.union(taught)]
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
 
+import numpy as np
 import torch
 from PIL import Image
 
@@ -33,12 +34,11 @@ class Drawn:
     @classmethod
     def of(cls, index: int, seed: int, frames: torch.Tensor, fps: int | None) -> Drawn:
         """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
-        return cls(index, seed, Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames), fps)
+        return cls(index, seed, Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float()), fps)
 
     def result(self) -> Result:
         """Wait for the pixels."""
-        frames = as_bytes(self.pixels.read()).permute(0, 2, 3, 1).contiguous().numpy()
-        images = tuple(Image.fromarray(frame) for frame in frames)
+        images = tuple(map(_image, self.pixels.read()))
         if self.fps is None:
             return Picture(self.index, self.seed, images[0])
         return Clip(self.index, self.seed, images, self.fps)
@@ -46,7 +46,15 @@ class Drawn:
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:
     """Round 0 to 1 to 0 to 255, as diffusers' `pt_to_numpy` and `numpy_to_pil` do together."""
-    return pixels if pixels.dtype is torch.uint8 else (pixels.float() * 255).round().to(torch.uint8)
+    return (pixels.float() * 255).round().to(torch.uint8)
+
+
+def _image(frame: torch.Tensor) -> Image.Image:
+    # By numpy: torch would give this thread an OpenMP team of its own, whose waiting takes the engine's cores.
+    pixels = frame.numpy().transpose(1, 2, 0)
+    if pixels.dtype != np.uint8:
+        pixels = (pixels * 255).round().astype(np.uint8)
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 class Delivery:

@@ -17,7 +17,7 @@ class Leaving:
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._tensor = host.copy_(tensor, non_blocking=True)
             self._arrived = torch.cuda.Event()
-            self._arrived.record()
+            self._arrived.record(torch.cuda.current_stream(tensor.device))
         else:
             self._tensor = tensor
 
@@ -32,6 +32,7 @@ class Stopwatch:
     """Times what the device does between its making and `stop`, by the device's own clock where it has one."""
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
         self._times_s: list[float] = []
         self._mark()
@@ -50,5 +51,5 @@ class Stopwatch:
 
     def _mark(self) -> None:
         if self._events:
-            self._events[len(self._times_s)].record()
+            self._events[len(self._times_s)].record(torch.cuda.current_stream(self._device))
         self._times_s.append(perf_counter())

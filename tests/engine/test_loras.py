@@ -60,6 +60,17 @@ async def test_different_loras_share_passes(family: str, tmp_path: Path) -> None
     assert await largest_batch(model, plain, wanted) == len(wanted)
 
 
+async def test_different_loras_share_passes_in_half_precision(tmp_path: Path) -> None:
+    model, _ = loaded("flux", tmp_path)
+    halves = load_pipelines(model.family, str(tmp_path / "model"), dtype=torch.bfloat16)
+    wanted = [wearing(wanted_of("flux", seed=seed), **{name: 1.0}) for seed, name in enumerate("abab")]
+    with running(replace(model, pipelines=halves), batch_tokens=2**16) as (engine, recorder):
+        drawn = await draw_together(engine, wanted)
+    assert all(map(pictures, drawn))
+    assert max(recorder.batch_sizes("transformer")) == len(wanted)
+    assert recorder.failed == []
+
+
 async def test_loras_change_pictures(tmp_path: Path) -> None:
     """Otherwise parity would be a small feat."""
     model, _ = loaded("stable-diffusion", tmp_path)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.draft import Draft
+from core.draft import MOST_LORAS, Draft
 from core.errors import InvalidRequest
 from core.fitting import Size
 from core.request import Lora
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
-from models.catalogue.resolving.checks import known
+from models.catalogue.resolving.checks import at_most, known
 from models.catalogue.resolving.sizes import fit_for, looked_at, resized
 
 REFERENCE_PIXELS = 2**20
@@ -30,6 +30,7 @@ def prompt_of(draft: Draft, entry: Entry) -> str:
 def loras_of(draft: Draft, entry: Entry) -> tuple[Lora, ...]:
     """Return the LoRAs to apply, in order of name. Raises InvalidRequest for one that is unknown or given twice."""
     names = [lora.name for lora in draft.loras]
+    at_most("loras", len(names), MOST_LORAS)
     for name in names:
         known("loras", name, entry.choosable_loras)
         if names.count(name) > 1:

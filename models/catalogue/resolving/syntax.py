@@ -20,21 +20,32 @@ from core.request import Lora, Method
 from core.tuning import PROMPTS
 from models.catalogue.entry import Entry
 
+MOST_PARTS = 64
+"""Each is at least one window of an encoder."""
+NEGATIVES = ("negative_prompt", "negative_prompt_2")
+
 
 def with_syntax(draft: Draft, entry: Entry, usual: PromptSyntax) -> tuple[Draft, tuple[str, ...]]:
     """Return a draft whose syntax is decided, with the LoRAs that it names, and hints. Raises InvalidRequest."""
     syntax = draft.prompt_syntax or usual
+    tagged: tuple[str, ...] = ()
     if syntax is PromptSyntax.A1111:
+        tagged = tuple(f"{field} names LoRAs; only those in prompt are applied" for field in _tagged(draft))
         draft = _with_loras(draft)
         _check_weights(draft)
     if entry.family_spec.clip_encoders and draft.method is Method.DIFFUSION:
-        return draft.model_copy(update={"prompt_syntax": syntax}), _suspicions(draft, syntax)
+        return draft.model_copy(update={"prompt_syntax": syntax}), (*tagged, *_suspicions(draft, syntax))
     words = {field: plain_text(getattr(draft, field), syntax) for field in PROMPTS}
     changed = [field for field in PROMPTS if words[field] != getattr(draft, field)]
     hints = [f"{field}: its weights are left out: {entry.id} reads words alone" for field in changed]
     if draft.prompt_syntax is PromptSyntax.COMPEL:
         hints.append(ignored_hint("prompt_syntax", f"{entry.id} reads words alone"))
-    return draft.model_copy(update={**words, "prompt_syntax": PromptSyntax.PLAIN}), tuple(hints)
+    return draft.model_copy(update={**words, "prompt_syntax": PromptSyntax.PLAIN}), (*tagged, *hints)
+
+
+def _tagged(draft: Draft) -> list[str]:
+    others = (field for field in PROMPTS if field != "prompt")
+    return [field for field in others if "<lora:" in getattr(draft, field).lower()]
 
 
 def _with_loras(draft: Draft) -> Draft:
@@ -42,6 +53,8 @@ def _with_loras(draft: Draft) -> Draft:
         prompt, tags = without_lora_tags(draft.prompt)
     except ValueError as error:
         raise InvalidRequest("prompt", str(error)) from error
+    if tags and not prompt:
+        raise InvalidRequest("prompt", "has nothing but LoRAs; write what to generate too")
     return draft.model_copy(update={"prompt": prompt, "loras": (*draft.loras, *map(_lora, tags))})
 
 
@@ -55,9 +68,15 @@ def _lora(tag: LoraTag) -> Lora:
 
 def _check_weights(draft: Draft) -> None:
     for field in PROMPTS:
-        for weight in (fragment.weight for part in parts_of(getattr(draft, field)) for fragment in part):
+        parts = parts_of(getattr(draft, field))
+        if len(parts) > MOST_PARTS:
+            raise InvalidRequest(field, f"has {len(parts)} parts between BREAKs; at most {MOST_PARTS} are allowed")
+        for weight in (fragment.weight for part in parts for fragment in part):
             if abs(weight) > MOST_WEIGHT:
                 raise InvalidRequest(field, f"has a weight of {weight:g}; at most {MOST_WEIGHT:g} is allowed")
+            # It would be a way to ask for what is not to be asked for.
+            if weight < 0 and field in NEGATIVES:
+                raise InvalidRequest(field, f"has a weight of {weight:g}; at least 0 is allowed here")
 
 
 def _suspicions(draft: Draft, syntax: PromptSyntax) -> tuple[str, ...]:

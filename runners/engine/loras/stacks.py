@@ -41,12 +41,13 @@ class Stack:
         first = layer.lora_A[next(iter(held.values()))].weight
         self._down = first.new_zeros(places + 1, rank, layer.in_features)
         self._up = first.new_zeros(places + 1, rank, layer.out_features)
+        self._ranks: dict[int, int] = {}
         for place, part in held.items():
             self._take(layer, part, place)
 
     def _take(self, layer: Any, part: str, place: int) -> None:
         down, up = layer.lora_A[part].weight, layer.lora_B[part].weight
-        rank = len(down)
+        rank = self._ranks[place] = len(down)
         layer.set_scale(part, 1.0)
         self._down[place, :rank] = down
         self._up[place, :rank] = up.T * layer.scaling[part]
@@ -56,17 +57,21 @@ class Stack:
 
     def add_one(self, place: int, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
         """Add to `output`, (..., out), what one LoRA makes of `given`, (..., in)."""
-        narrow = F.linear(given.to(self._down.dtype), self._down[place]).flatten(0, -2)
+        # Without the zeros behind its own rank: what else is there would choose how it is computed.
+        rank = self._ranks[place]
+        down, up = self._down[place, :rank], self._up[place, :rank]
+        narrow = F.linear(given.to(down.dtype), down).flatten(0, -2)
         flat = output.view(-1, output.shape[-1])
         if flat.dtype is narrow.dtype:
-            flat.addmm_(narrow, self._up[place], alpha=scale)
+            flat.addmm_(narrow, up, alpha=scale)
         else:
-            flat += scale * (narrow @ self._up[place])
+            flat += scale * (narrow @ up)
 
     def add_rows(self, rows: Rows, given: torch.Tensor, output: torch.Tensor) -> None:
         """Add to `output`, (B, ..., out), what each sample's LoRA makes of `given`, (B, ..., in)."""
         samples = given.to(self._down.dtype).reshape(len(given), -1, given.shape[-1])
-        narrow = torch.bmm(samples, self._down[rows.places].mT) * rows.scales
+        narrow = torch.bmm(samples, self._down[rows.places].mT)
+        narrow *= rows.scales
         flat, up = output.view(len(output), -1, output.shape[-1]), self._up[rows.places]
         if flat.dtype is narrow.dtype:
             flat.baddbmm_(narrow, up)

@@ -32,6 +32,10 @@ def parsed(text: str) -> Any:
         conjunction = Compel.parse_prompt_string(text)
     except Exception as error:
         raise ValueError("cannot be read in compel's syntax") from error
+    if any(getattr(prompt, "wants_cross_attention_control", False) for prompt in conjunction.prompts):
+        raise ValueError("asks for .swap(), which is not supported")
+    if conjunction.lora_weights:
+        raise ValueError("names LoRAs, which belong in `loras`")
     if len(conjunction.prompts) > 1 and conjunction.type != "AND":
         raise ValueError("joins prompts by what is not .and()")
     return conjunction

@@ -57,6 +57,8 @@ class _Encoding:
     """(1, length, width)"""
     pooled: torch.Tensor | None
     """(1, width): what the encoder says of the whole prompt, if it does."""
+    skipped: int = 0
+    """Layers that it does without."""
 
 
 @dataclass(frozen=True)
@@ -93,13 +95,14 @@ class _Encoder:
         else:
             weighted = [_weighted(each.states, chunk) for each, chunk in zip(encodings, chunks, strict=True)]
             states = torch.cat(weighted, dim=1)
-        return _Encoding(states, encodings[0].pooled)
+        return _Encoding(states, encodings[0].pooled, skipped)
 
-    def lengthened(self, states: torch.Tensor, length: int) -> torch.Tensor:
+    def lengthened(self, encoding: _Encoding, length: int) -> torch.Tensor:
         """Return states followed by those of as many empty chunks as are missing."""
+        states = encoding.states
         if states.shape[1] == length:
             return states
-        empty = self._asked(self._tokens(empty_chunk(self.tokenizer)), 0).states
+        empty = self._asked(self._tokens(empty_chunk(self.tokenizer)), encoding.skipped).states
         return torch.cat([states, *[empty] * ((length - states.shape[1]) // empty.shape[1])], dim=1)
 
     def _asked(self, tokens: torch.Tensor, skipped: int, mask: torch.Tensor | None = None) -> _Encoding:
@@ -141,7 +144,7 @@ def _is_zeroed(pipeline: Any, request: GenerationRequest) -> bool:
 
 def _named(encoders: Sequence[_Encoder], made: Sequence[_Encoding], length: int, prefix: str) -> dict[str, Any]:
     """Return the pipeline's arguments: states of all encoders side by side, and what the last says of the whole."""
-    states = [encoder.lengthened(each.states, length) for encoder, each in zip(encoders, made, strict=True)]
+    states = [encoder.lengthened(each, length) for encoder, each in zip(encoders, made, strict=True)]
     named = {f"{prefix}prompt_embeds": torch.cat(states, dim=-1)}
     pooled = made[-1].pooled
     return named if pooled is None else {**named, f"{prefix}pooled_prompt_embeds": pooled}
@@ -155,5 +158,8 @@ def _weighted(states: torch.Tensor, chunk: Chunk) -> torch.Tensor:
     if not chunk.is_weighted:
         return states
     weights = torch.tensor(chunk.weights, dtype=states.dtype, device=states.device)[None, :, None]
-    weighted, mean = states * weights, states.mean()
-    return weighted * (mean / weighted.mean()) if mean.abs() > LEAST_MEAN * states.std() else weighted
+    weighted = states * weights
+    means = torch.stack([states.mean(), weighted.mean()])
+    # Chosen on the device, which is not to be waited for.
+    kept = (means.abs() > LEAST_MEAN * states.std()).all()
+    return torch.where(kept, weighted * (means[0] / means[1]), weighted)

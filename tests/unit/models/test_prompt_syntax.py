@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.prompt_syntax import PromptSyntax, parts_of, plain_text, suspected_syntax, without_lora_tags
+from core.prompt_syntax import PromptSyntax, has_marks, parts_of, plain_text, suspected_syntax, without_lora_tags
 
 
 @pytest.mark.parametrize(
@@ -82,3 +82,23 @@ def test_only_obvious_syntax_is_suspected(prompt: str, syntax: PromptSyntax | No
 def test_what_a_prompt_says_without_its_weights() -> None:
     assert plain_text("a (red:1.3) [house] BREAK tree", PromptSyntax.A1111) == "a red house tree"
     assert plain_text("a (red:1.3)", PromptSyntax.PLAIN) == "a (red:1.3)"
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize(
+    "piece", ["(a:" + "1" * 50, "a" + " " * 50, "(a", "[a", "((", "<lora:", "a BREAK ", ")1", ":1", "\\("]
+)
+def test_the_longest_prompts_are_read_in_no_time(piece: str) -> None:
+    prompt = (piece * 32_000)[:32_000]
+    for text in (prompt, piece[:2] + "1" * 31_998, piece[:2] + " " * 31_997 + "a"):
+        assert parts_of(text)
+        suspected_syntax(text)
+        without_lora_tags(text)
+
+
+@pytest.mark.parametrize(
+    "prompt", ["a (red) apple", "a [red] apple", r"a \(red\) apple", "a red+ apple", "red BREAK apple"]
+)
+def test_what_a_syntax_may_read_otherwise_is_seen(prompt: str) -> None:
+    assert has_marks(prompt)
+    assert not has_marks("a red, ripe apple: 3 of them")

@@ -1,0 +1,53 @@
+"""What the thread that makes images of results does with them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.image_processor import VaeImageProcessor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from core.events import Clip, Picture
+from runners.engine.delivery import Drawn, as_bytes
+from runners.engine.leaving import Leaving
+
+VIEWS = {"aten.unbind.int", "aten.select.int", "aten.detach.default"}
+
+
+def test_images_are_those_of_diffusers() -> None:
+    pixels = torch.rand(1, 3, 8, 12)
+    (theirs,) = VaeImageProcessor(do_normalize=False).postprocess(pixels, "pil")
+    # As they leave a CPU, and a device that works by itself.
+    for drawn in (Drawn.of(0, 7, pixels, None), Drawn(0, 7, Leaving(as_bytes(pixels)), None)):
+        result = drawn.result()
+        assert isinstance(result, Picture)
+        assert result.image.tobytes() == theirs.tobytes()
+
+
+def test_a_clip_has_all_frames() -> None:
+    result = Drawn.of(1, 7, torch.rand(5, 3, 8, 12), 16).result()
+    assert isinstance(result, Clip)
+    assert [frame.size for frame in result.frames] == [(12, 8)] * 5
+    assert not np.array_equal(np.asarray(result.frames[0]), np.asarray(result.frames[1]))
+
+
+def test_it_computes_nothing_by_torch() -> None:
+    """Else it would have a team of threads beside the engine's, which takes its cores by waiting."""
+    drawn = Drawn.of(0, 7, torch.rand(1, 3, 8, 12), None)
+    with Operations() as seen:
+        drawn.result()
+    assert set(seen.names) <= VIEWS
+
+
+class Operations(TorchDispatchMode):
+    """Remembers which operations torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.names: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.names.append(str(func))
+        return func(*args, **(kwargs or {}))
