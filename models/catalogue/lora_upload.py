@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from core.errors import InvalidRequest, LoadFailed, TooLarge
 from models.catalogue.entry import Entry
 from models.catalogue.lora_folder import readable_name
+from models.catalogue.lora_kinds import unread_kind
 
 MARKS = ("lora_", ".lora.", "_lora.", "hada_", "lokr_", ".diff", "lora_linear_layer")
 """Parts of the names in files of a LoRA's kind."""
@@ -82,8 +83,11 @@ def check_lora(file: Path) -> None:
             names = list(tensors.keys())
     except SafetensorError as error:
         raise InvalidRequest("file", "is not a whole safetensors file; other formats are not taken") from error
+    if (kind := unread_kind(names)) is not None:
+        raise InvalidRequest("file", f"is {kind}")
     if not any(mark in name for name in names for mark in MARKS):
-        raise InvalidRequest("file", f"is no LoRA: it holds {', '.join(names[:3]) or 'nothing'}")
+        shown = ", ".join(name[:60] for name in names[:3])
+        raise InvalidRequest("file", f"is no LoRA: it holds {shown or 'nothing'}")
 
 
 @contextmanager

@@ -30,7 +30,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting
 from runners.engine.delivery import Delivery, Drawn
-from runners.engine.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass
+from runners.engine.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass, Verdict
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.module_calls import ModuleCall
@@ -71,7 +71,7 @@ class Engine:
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
         # Of the last pass.
-        self._unchecked: list[tuple[Ticket, Answer]] = []
+        self._unchecked: list[tuple[Ticket, Verdict]] = []
         self._delivery = Delivery(model.id)
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
@@ -213,7 +213,7 @@ class Engine:
         self._check_answers()
         for parked, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Answer):
-                self._unchecked.append((parked.run.ticket, outcome))
+                self._unchecked.append((parked.run.ticket, outcome.verdict))
             # Another image of the same request may have failed and ended it.
             if parked.run.ticket in self._running:
                 self._advance(parked.run, partial(parked.run.resume, outcome))
@@ -223,8 +223,8 @@ class Engine:
         device without work until the answer is here.
         """
         unchecked, self._unchecked = self._unchecked, []
-        for ticket, answer in unchecked:
-            refusal = answer.refusal()
+        for ticket, verdict in unchecked:
+            refusal = verdict.refusal()
             if refusal is not None and ticket in self._running:
                 self._end(ticket, refusal)
 

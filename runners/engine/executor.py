@@ -87,10 +87,9 @@ class BegunPass:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """A call's output, which the device may still be busy with."""
+class Verdict:
+    """Whether an output can be used."""
 
-    output: Any
     part: Part
     begun: BegunPass
     samples: slice
@@ -101,6 +100,14 @@ class Answer:
         if all(self.begun.finite[self.samples]):
             return None
         return NonFinite(f"{self.part.component} produced NaN or infinity")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A call's output, which the device may still be busy with."""
+
+    output: Any
+    verdict: Verdict
 
 
 Outcome = Answer | JubakoError
@@ -152,7 +159,7 @@ class Executor:
 
     def _checked(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
         """Wait for outcomes that others may get too."""
-        return [(isinstance(each, Answer) and each.refusal()) or each for each in outcomes]
+        return [(isinstance(each, Answer) and each.verdict.refusal()) or each for each in outcomes]
 
     def _remember(self, key: Hashable, answer: Answer) -> None:
         # Cloned, since a view would keep the whole batch it was cut from.
@@ -222,7 +229,7 @@ class Executor:
         self._unlearn(operation.part)
         ends = accumulate(call.samples for call in calls)
         return [
-            Answer(call.answered(own), operation.part, begun, slice(end - call.samples, end))
+            Answer(call.answered(own), Verdict(operation.part, begun, slice(end - call.samples, end)))
             for call, own, end in zip(calls, split(output, batch), ends, strict=False)
         ]
 

@@ -18,8 +18,9 @@ from safetensors import SafetensorError, safe_open
 
 from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.addons import LoraSpec
+from models.catalogue.lora_kinds import unread_kind
 from models.weights.addons.changes import Change
-from models.weights.addons.lora_layouts import counted_layers, names_in, own_weights, unread_kind
+from models.weights.addons.lora_layouts import counted_layers, names_in, own_weights
 from models.weights.addons.own_layouts import inject_own, is_own
 from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
