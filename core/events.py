@@ -14,6 +14,7 @@ from core.errors import (
     Cancelled,
     DeadlineExceeded,
     GenerationFailed,
+    InvalidRequest,
     JubakoError,
     LoadFailed,
     LoadInterrupted,
@@ -92,6 +93,10 @@ class Failed:
     @property
     def error(self) -> JubakoError:
         """The error that it was made of."""
+        if self.code == InvalidRequest.code:
+            # What only the loaded model can tell.
+            field, _, reason = self.message.partition(": ")
+            return InvalidRequest(field, reason)
         return _ERRORS.get(self.code, GenerationFailed)(self.message, self.retry_after_s)
 
 

@@ -369,7 +369,7 @@ def test_a_folder_of_ones_own(tmp_path: Path) -> None:
         resolve(draft.model_copy(update={"loras": (Lora(name="../ink-2"),)}), Catalogue([entry]), server)
 
 
-@pytest.mark.parametrize("name", ["Ink 2", "-ink", "sketch"])
+@pytest.mark.parametrize("name", ["sketch", "---"])
 def test_names_that_a_folder_may_not_have(name: str, tmp_path: Path) -> None:
     (tmp_path / "miniature").mkdir()
     (tmp_path / "miniature" / f"{name}.safetensors").touch()

@@ -18,6 +18,7 @@ from core.errors import (
     Cancelled,
     DeadlineExceeded,
     GenerationFailed,
+    InvalidRequest,
     JubakoError,
     LoadFailed,
     LoadInterrupted,
@@ -43,6 +44,12 @@ def test_a_busy_server_says_when_to_come_back() -> None:
 def test_a_runners_failure_keeps_its_kind_and_message(kind: type[JubakoError]) -> None:
     error = Failed(kind.code, "it went wrong").error
     assert (type(error), error.message) == (kind, "it went wrong")
+
+
+def test_what_only_the_loaded_model_refuses_is_a_wrong_field() -> None:
+    response = refusal(Failed.of(InvalidRequest("clip_skip", "10 is more than 2")).error)
+    assert response.status_code == 400
+    assert json.loads(bytes(response.body))["field"] == "clip_skip"
 
 
 def test_a_runner_says_when_to_try_again() -> None:
