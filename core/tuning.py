@@ -49,7 +49,8 @@ class Tuning(ClientFields):
     eta: float = Field(default=0, ge=0, le=1, description="How much noise ddim and tcd add at each step.")
     flow_shift: float | None = Field(
         default=None,
-        gt=0,
+        # With next to none, all steps are at no noise, and multistep samplers divide by zero.
+        ge=0.1,
         le=100,
         description="More spends more steps at high noise (flow matching). Default: the model's.",
     )
