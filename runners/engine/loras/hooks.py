@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -20,7 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from models.weights.addons.loras import holds, peft_layers
-from runners.engine.loras.stacks import Rows, Stack, is_stackable
+from runners.engine.loras.stacks import Rows, Stack
 
 
 @dataclass(frozen=True)
@@ -49,12 +49,14 @@ class LoraHooks:
         self._module = module
         self._batch: Sequence[Adapter] = ()
         self._distinct: Sequence[Adapter] = (NONE,)
+        # The peft adapters of the pass.
+        self._parts: Sequence[str] = ()
         # Of each peft adapter in a mixed pass: its rows, and their scales, (n,) each.
         self._rows: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        # Of linear layers in a mixed pass.
+        # Of the stacks in a mixed pass.
         self._rounds: Sequence[Rows] | None = None
         self._stacks: WeakKeyDictionary[BaseTunerLayer, Stack] = WeakKeyDictionary()
-        # The peft adapters that change this module, in order of their places in stacks: whether they only add products.
+        # The peft adapters that change this module: whether they only add products.
         self._plain: dict[str, bool] = {}
         # And whether samples with and without them may share passes.
         self._mixes: dict[str, bool] = {}
@@ -95,13 +97,14 @@ class LoraHooks:
         if module is not self._module:
             self._share_layers(module)
         self._batch, self._distinct = batch, tuple(dict.fromkeys(batch))
+        self._parts = tuple(dict.fromkeys(part for adapter in self._distinct for part, _ in adapter.parts))
         # A compiled module would be compiled again for each mixture of adapters.
         eager = module._compiled_call_impl is not None and self._distinct != (NONE,)
         try:
             with torch.compiler.set_stance("force_eager") if eager else nullcontext():
                 yield
         finally:
-            self._batch, self._distinct = (), (NONE,)
+            self._batch, self._distinct, self._parts = (), (NONE,), ()
             self._rows.clear()
             self._rounds = None
 
@@ -116,60 +119,58 @@ class LoraHooks:
         self._shared[module] = self._wrapped
 
     def _before(self, layer: Any, args: Any) -> None:
-        alone = self._distinct[0] if len(self._distinct) == 1 else None
         held = self._held_by(layer)
-        if alone is not None and not self._stacks_all(layer, held):
-            _activate(layer, alone)
+        if len(self._distinct) == 1:
+            _activate(layer, NONE if self._has_all(layer, held) else self._distinct[0])
             return
         _activate(layer, NONE)
-        if alone is None and held and len(args[0]) != len(self._batch):
+        if held and len(args[0]) != len(self._batch):
             self._not_by_sample.add(layer)
             self._mixes |= dict.fromkeys(held, False)
             raise NotBySample
 
     def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
         """Add to each sample what its LoRAs add, as peft's layers do for all samples."""
-        held = self._held_by(layer)
-        if len(self._distinct) == 1:
-            if held and self._stacks_all(layer, held):
-                self._add_alone(layer, args[0], output)
+        if not (held := self._held_by(layer)):
             return
-        stacked = [part for part in held if is_stackable(layer, part)]
-        if stacked:
+        stack = self._stack(layer)
+        if len(self._distinct) == 1:
+            if self._has_all(layer, held):
+                for part, scale in self._distinct[0].parts:
+                    if part in stack:
+                        stack.add_one(part, scale, args[0], output)
+            return
+        if any(part in stack for part in held):
             for rows in self._rounds_on(output.device):
-                self._stack(layer).add_rows(rows, args[0], output)
+                stack.add_rows(rows, args[0], output)
         for part in held:
-            if part not in stacked:
+            if part not in stack:
                 self._add_part(layer, part, args[0], output)
 
-    def _stacks_all(self, layer: Any, held: Sequence[str]) -> bool:
-        """Whether all that changes the layer only adds what is in its stack."""
-        return all(self._plain[part] and is_stackable(layer, part) for part in held)
-
-    def _add_alone(self, layer: Any, given: torch.Tensor, output: torch.Tensor) -> None:
-        for part, scale in self._distinct[0].parts:
-            if holds(layer, part):
-                self._stack(layer).add_one(self._place(part), scale, given, output)
+    def _has_all(self, layer: Any, held: Sequence[str]) -> bool:
+        """Whether all that changes the layer in this pass only adds what is in its stack."""
+        return all(part in self._stack(layer) for part in held)
 
     def _stack(self, layer: BaseTunerLayer) -> Stack:
         if layer not in self._stacks:
-            plain = {self._place(part): part for part, is_plain in self._plain.items() if is_plain}
-            self._stacks[layer] = Stack(layer, plain, len(self._plain))
+            self._stacks[layer] = Stack(layer, self._places())
         return self._stacks[layer]
 
-    def _place(self, part: str) -> int:
-        return list(self._plain).index(part)
+    def _places(self) -> dict[str, int]:
+        """The place of each peft adapter in every stack."""
+        return {part: place for place, part in enumerate(part for part, plain in self._plain.items() if plain)}
 
     def _rounds_on(self, device: torch.device) -> Sequence[Rows]:
         if self._rounds is None:
-            none = len(self._plain)
-            rounds = zip_longest(*(adapter.parts for adapter in self._batch))
+            places = self._places()
+            # Behind the last place there is no LoRA.
+            places[""] = len(places)
             self._rounds = [
                 Rows(
-                    torch.tensor([none if each is None else self._place(each[0]) for each in of_rows], device=device),
-                    torch.tensor([0.0 if each is None else each[1] for each in of_rows], device=device).view(-1, 1, 1),
+                    torch.tensor([places[part] for part, _ in of_rows], device=device),
+                    torch.tensor([scale for _, scale in of_rows], device=device).view(-1, 1, 1),
                 )
-                for of_rows in rounds
+                for of_rows in zip_longest(*(adapter.parts for adapter in self._batch), fillvalue=("", 0.0))
             ]
         return self._rounds
 
@@ -183,8 +184,7 @@ class LoraHooks:
 
     def _held_by(self, layer: BaseTunerLayer) -> list[str]:
         """The peft adapters of this pass that change the layer."""
-        parts = dict.fromkeys(part for part, _ in chain.from_iterable(each.parts for each in self._distinct))
-        return [part for part in parts if holds(layer, part)]
+        return [part for part in self._parts if holds(layer, part)]
 
     def _rows_of(self, part: str, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         if part not in self._rows:

@@ -34,32 +34,39 @@ def is_stackable(layer: Any, part: str) -> bool:
 class Stack:
     """Owns the matrices; those of peft's own layers become views of them."""
 
-    def __init__(self, layer: Any, parts: Mapping[int, str], places: int) -> None:
-        """`parts` are peft adapters of the module by their places, at least one of them stackable in this layer."""
-        held = {place: part for place, part in parts.items() if is_stackable(layer, part)}
-        rank = max(len(layer.lora_A[part].weight) for part in held.values())
-        first = layer.lora_A[next(iter(held.values()))].weight
-        self._down = first.new_zeros(places + 1, rank, layer.in_features)
-        self._up = first.new_zeros(places + 1, rank, layer.out_features)
-        self._ranks: dict[int, int] = {}
-        for place, part in held.items():
-            self._take(layer, part, place)
+    def __init__(self, layer: Any, places: Mapping[str, int]) -> None:
+        """`places` are those of the module's peft adapters; the layer holds the matrices of some, or of none."""
+        self._places = {part: place for part, place in places.items() if is_stackable(layer, part)}
+        self._ranks = {part: len(layer.lora_A[part].weight) for part in self._places}
+        if self._places:
+            rank, first = max(self._ranks.values()), layer.lora_A[next(iter(self._places))].weight
+            self._down = first.new_zeros(len(places) + 1, rank, layer.in_features)
+            self._up = first.new_zeros(len(places) + 1, rank, layer.out_features)
+        for part in self._places:
+            self._take(layer, part)
 
-    def _take(self, layer: Any, part: str, place: int) -> None:
+    def __contains__(self, part: str) -> bool:
+        return part in self._places
+
+    def _take(self, layer: Any, part: str) -> None:
         down, up = layer.lora_A[part].weight, layer.lora_B[part].weight
-        rank = self._ranks[place] = len(down)
         layer.set_scale(part, 1.0)
-        self._down[place, :rank] = down
-        self._up[place, :rank] = up.T * layer.scaling[part]
+        own_down, own_up = self._matrices(part)
+        own_down.copy_(down)
+        own_up.copy_(up.T * layer.scaling[part])
         # The layer's own scale is in the matrix now.
         layer.lora_alpha[part], layer.use_rslora[part] = layer.r[part], False
-        down.data, up.data = self._down[place, :rank], self._up[place, :rank].T
+        down.data, up.data = own_down, own_up.T
 
-    def add_one(self, place: int, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
+    def _matrices(self, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        """(rank, in) and (rank, out), without the zeros behind its own rank."""
+        place, rank = self._places[part], self._ranks[part]
+        return self._down[place, :rank], self._up[place, :rank]
+
+    def add_one(self, part: str, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
         """Add to `output`, (..., out), what one LoRA makes of `given`, (..., in)."""
-        # Without the zeros behind its own rank: what else is there would choose how it is computed.
-        rank = self._ranks[place]
-        down, up = self._down[place, :rank], self._up[place, :rank]
+        # At its own rank: else what other LoRAs are there would choose how it is computed.
+        down, up = self._matrices(part)
         narrow = F.linear(given.to(down.dtype), down).flatten(0, -2)
         flat = output.view(-1, output.shape[-1])
         if flat.dtype is narrow.dtype:
