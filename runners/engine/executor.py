@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
@@ -70,10 +70,11 @@ class BegunPass:
     """A pass that the device may still be busy with."""
 
     def __init__(
-        self, forward: Callable[[float], Pass], watch: Stopwatch, finite: torch.Tensor, on_end: Callable[[Pass], None]
+        self, part: Part, calls: int, watch: Stopwatch, finite: torch.Tensor, on_end: Callable[[Pass], None]
     ) -> None:
-        """`forward` makes the report of the seconds; `finite`, (samples,) of bool, is on the device."""
-        self._forward = forward
+        """`finite`, (samples,) of bool, is on the device."""
+        self.part = part
+        self._calls = calls
         self._watch = watch
         self._finite = Leaving(finite)
         self._on_end = on_end
@@ -82,7 +83,7 @@ class BegunPass:
     def finite(self) -> list[bool]:
         """Whether each sample is free of NaN and infinity; waits for the end of the pass, and reports it."""
         finite: list[bool] = self._finite.read().tolist()
-        self._on_end(self._forward(self._watch.seconds))
+        self._on_end(Pass(self.part, self._calls, len(finite), self._watch.seconds))
         return finite
 
 
@@ -90,7 +91,6 @@ class BegunPass:
 class Verdict:
     """Whether an output can be used."""
 
-    part: Part
     begun: BegunPass
     samples: slice
     """Its own among those of the pass."""
@@ -99,7 +99,7 @@ class Verdict:
         """What is wrong with it; waits for the end of the pass."""
         if all(self.begun.finite[self.samples]):
             return None
-        return NonFinite(f"{self.part.component} produced NaN or infinity")
+        return NonFinite(f"{self.begun.part.component} produced NaN or infinity")
 
 
 @dataclass(frozen=True)
@@ -225,11 +225,11 @@ class Executor:
             output = operation.run(**merge(batch))
         finite = finite_samples(operation.part, output, samples)
         watch.stop()
-        begun = BegunPass(partial(Pass, operation.part, len(calls), samples), watch, finite, self._on_pass)
+        begun = BegunPass(operation.part, len(calls), watch, finite, self._on_pass)
         self._unlearn(operation.part)
         ends = accumulate(call.samples for call in calls)
         return [
-            Answer(call.answered(own), Verdict(operation.part, begun, slice(end - call.samples, end)))
+            Answer(call.answered(own), Verdict(begun, slice(end - call.samples, end)))
             for call, own, end in zip(calls, split(output, batch), ends, strict=False)
         ]
 

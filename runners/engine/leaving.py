@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -16,8 +17,7 @@ class Leaving:
             # Only a copy into pinned memory does not wait for the device.
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._tensor = host.copy_(tensor, non_blocking=True)
-            self._arrived = torch.cuda.Event()
-            self._arrived.record(torch.cuda.current_stream(tensor.device))
+            self._arrived = recorded(tensor.device)
         else:
             self._tensor = tensor
 
@@ -33,23 +33,27 @@ class Stopwatch:
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
-        self._events = [torch.cuda.Event(enable_timing=True) for _ in range(2)] if device.type == "cuda" else []
-        self._times_s: list[float] = []
-        self._mark()
+        self._begun = self._ended = self._now()
 
     def stop(self) -> None:
-        self._mark()
+        self._ended = self._now()
 
     @property
     def seconds(self) -> float:
         """What it took; waits for the device."""
-        if not self._events:
-            return self._times_s[1] - self._times_s[0]
-        begin, end = self._events
-        end.synchronize()
-        return float(begin.elapsed_time(end)) / 1000
+        if isinstance(self._ended, float):
+            return self._ended - float(self._begun)
+        self._ended.synchronize()
+        return float(self._begun.elapsed_time(self._ended)) / 1000
 
-    def _mark(self) -> None:
-        if self._events:
-            self._events[len(self._times_s)].record(torch.cuda.current_stream(self._device))
-        self._times_s.append(perf_counter())
+    def _now(self) -> Any:
+        """A time in seconds, or an event of the device's."""
+        return recorded(self._device, timed=True) if self._device.type == "cuda" else perf_counter()
+
+
+def recorded(device: torch.device, *, timed: bool = False) -> torch.cuda.Event:
+    """Return an event that comes when a card has done what it was given until now."""
+    event = torch.cuda.Event(enable_timing=timed)
+    # By itself it would be one of the current device, which need not be the model's.
+    event.record(torch.cuda.current_stream(device))
+    return event
