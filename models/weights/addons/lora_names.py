@@ -80,7 +80,7 @@ def _originals(denoiser: Any) -> dict[str, tuple[str, ...]]:
     return named | {name.replace(".", "_"): parts for name, parts in named.items()}
 
 
-def _target(  # what is known of the pipeline
+def _target(
     name: str,
     count: int,
     known: Mapping[str, Mapping[str, str]],

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from core.errors import LoadFailed
+from core.wording import some
 from models.weights.addons.changes import Change, Read, read_change
 from models.weights.addons.lora_names import Target, find_targets
 
@@ -28,7 +29,6 @@ ORIGINAL = re.compile(r"(double|single|joint)_blocks[._]\d+[._]")
 """In names of layers that are one in the original model and several in diffusers."""
 OTHER_ENCODERS = ("lora_te3_", "text_encoders.", "text_encoder_3.")
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-TOLD = 3
 
 
 def is_own(names: Iterable[str], denoiser: str) -> bool:
@@ -73,7 +73,7 @@ def _layers(tensors: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Te
         else:
             layers[found["layer"]][found["part"].replace(".default", "")] = tensor.float()
     if unknown:
-        raise LoadFailed(f"it holds tensors whose meaning is not known: {told(unknown)}")
+        raise LoadFailed(f"it holds tensors whose meaning is not known: {some(unknown)}")
     return dict(layers)
 
 
@@ -86,12 +86,12 @@ def _refuse_partial(
     if foreign:
         fitting = len(wanted) - len(foreign)
         raise LoadFailed(
-            f"only {fitting} of its {len(wanted)} layers fit, and {told(foreign)} do not; "
+            f"only {fitting} of its {len(wanted)} layers fit, and {some(foreign)} do not; "
             "it was not made for this model"
         )
     fixed = [name for name in wanted if any(not isinstance(_layer(modules, t), ADAPTABLE) for t in targets[name])]
     if fixed:
-        raise LoadFailed(f"it also changes layers of a kind that cannot be changed for one request: {told(fixed)}")
+        raise LoadFailed(f"it also changes layers of a kind that cannot be changed for one request: {some(fixed)}")
 
 
 def _layer(modules: Mapping[str, Any], target: Target) -> Any:
@@ -113,7 +113,3 @@ def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None
         if isinstance(first, Change):
             # Shapes that do not fit show here, and not in the first picture.
             first.delta().reshape(base.weight.shape)
-
-
-def told(names: list[str]) -> str:
-    return ", ".join(names[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")

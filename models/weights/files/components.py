@@ -14,12 +14,11 @@ from diffusers.loaders.single_file import load_single_file_sub_model
 from diffusers.loaders.single_file_model import SINGLE_FILE_LOADABLE_CLASSES
 
 from core.errors import LoadFailed
+from core.wording import some
 from models.catalogue.families import Family
 from models.catalogue.presence import NOT_LOADED
 from models.weights.files import flux_modules
 from models.weights.files.contents import DENOISER, Contents, Tensors
-
-TOLD = 3
 
 
 def read_components(held: Contents, family: Family, config: Path, dtype: torch.dtype, file: str) -> dict[str, Any]:
@@ -47,9 +46,7 @@ def pipeline_parts(folder: Path) -> dict[str, tuple[str, str]]:
     return {name: (part[0], part[1]) for name, part in named.items() if name not in NOT_LOADED}
 
 
-def _read(  # what a component is and where its parts are
-    name: str, library: str, kind: str, tensors: Tensors, config: Path, dtype: torch.dtype
-) -> Any:
+def _read(name: str, library: str, kind: str, tensors: Tensors, config: Path, dtype: torch.dtype) -> Any:
     return load_single_file_sub_model(
         library_name=library,
         class_name=kind,
@@ -104,13 +101,9 @@ def refuse_misfits(named: Tensors, wanted: Tensors, said: str, advice: str) -> N
     Diffusers would leave out what is unknown with a warning, and fail later for what is missing.
     """
     if missing := [name for name in wanted if name not in named]:
-        raise LoadFailed(f"{said}: it lacks {_some(missing)}{advice}")
+        raise LoadFailed(f"{said}: it lacks {some(missing)}{advice}")
     if unknown := [name for name in named if name not in wanted]:
-        raise LoadFailed(f"{said}: that has no {_some(unknown)}{advice}")
+        raise LoadFailed(f"{said}: that has no {some(unknown)}{advice}")
     if other := [name for name in wanted if named[name].shape != wanted[name].shape]:
         sizes = f"{tuple(named[other[0]].shape)}, and not {tuple(wanted[other[0]].shape)}"
         raise LoadFailed(f"{said}: {other[0]} is of shape {sizes}{advice}")
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:TOLD]) + (f" and {len(names) - TOLD} more" if len(names) > TOLD else "")

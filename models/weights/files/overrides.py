@@ -18,9 +18,9 @@ from models.catalogue.sources import Source
 from models.weights.explanations import explained
 from models.weights.fetching import local_path, refuse_pickles
 from models.weights.files.components import pipeline_parts, read_model, refuse_misfits
+from models.weights.files.contents import VAE
 from models.weights.files.side_tensors import refuse_side_tensors, unscaled
 
-VAE_PREFIXES = ("first_stage_model.", "vae.")
 TEXT_PREFIXES = (
     "cond_stage_model.transformer.",
     "text_encoders.clip_l.transformer.",
@@ -63,7 +63,7 @@ def _read(path: Path, config: Path, library: str, kind: str, dtype: torch.dtype)
     weights = unscaled(tensors, dtype, path.name)
     if library == "transformers":
         return _read_text_encoder(_without(weights, TEXT_PREFIXES), getattr(package, kind), config, dtype, path.name)
-    return read_model(_without(weights, VAE_PREFIXES), getattr(package, kind), config, dtype, path.name)
+    return read_model(_without(weights, VAE), getattr(package, kind), config, dtype, path.name)
 
 
 def _without(tensors: Mapping[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import torch
 
 from core.errors import LoadFailed
+from core.wording import some
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 SCALES = (".scale_weight", ".weight_scale")
@@ -40,7 +41,6 @@ KINDS: Mapping[str, str] = {
 }
 """What a file is that cannot be read as a checkpoint, by a part of its names, and what to do."""
 PARAMETERS = frozenset(["weight", "bias"])
-TOLD = 3
 
 
 def refuse_side_tensors(tensors: Mapping[str, torch.Tensor], file: str) -> None:
@@ -50,8 +50,9 @@ def refuse_side_tensors(tensors: Mapping[str, torch.Tensor], file: str) -> None:
             raise LoadFailed(f"{file} is or holds {kind}")
     unknown = list(_companions(tensors))
     if unknown:
-        said = ", ".join(unknown[:TOLD]) + (f" and {len(unknown) - TOLD} more" if len(unknown) > TOLD else "")
-        raise LoadFailed(f"{file} has tensors beside its weights whose meaning is not known: {said}; {INSTEAD}")
+        raise LoadFailed(
+            f"{file} has tensors beside its weights whose meaning is not known: {some(unknown)}; {INSTEAD}"
+        )
     packed = next((name for name, each in tensors.items() if _is_packed(name, each)), None)
     if packed is not None:
         raise LoadFailed(f"{file} holds weights in whole numbers, such as {packed}; {INSTEAD}")
