@@ -21,7 +21,7 @@ from models.catalogue.addons import (
     PreviewSpec,
     TokenOptSpec,
 )
-from models.catalogue.families import FAMILIES, Family
+from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory_options import Memory, memory_mistakes
 from models.catalogue.single_files import single_file_mistakes
@@ -179,7 +179,7 @@ class Entry(Strict):
     @property
     def overrides(self) -> Mapping[str, Source]:
         """The components that come from elsewhere than its `source`."""
-        given = {name: getattr(self, name) for name in ("vae", "text_encoder", "text_encoder_2", "text_encoder_3")}
+        given = {name: getattr(self, name) for name in ("vae", *TEXT_ENCODERS)}
         return {name: source for name, source in given.items() if source is not None}
 
     @property

@@ -15,13 +15,13 @@ from threading import Lock
 
 from models.catalogue.addons import LoraSpec
 from models.catalogue.entry import Entry
+from models.catalogue.families.wan import LOW_NOISE_TRANSFORMER
 from models.catalogue.sources import Source
 
 UNCERTAIN_NS = 50_000_000
 """How much later a file system may keep the time of a folder's last change than it happened."""
 LOW_NOISE = re.compile(r"low[-_ ]?noise", re.IGNORECASE)
 """In the names of LoRAs for the second half of Wan 2.2."""
-SECOND_DENOISER = "transformer_2"
 MAX_NAME_CHARS = 80
 
 
@@ -104,7 +104,7 @@ def _add(found: Found, entry: Entry, file: Path) -> None:
     elif name in found.loras[entry.id]:
         found.notes.append(f"{file} is skipped: another file is called {name} already")
     else:
-        has_second = any(part.component == SECOND_DENOISER for part in entry.family_spec.parts)
-        component = SECOND_DENOISER if has_second and LOW_NOISE.search(file.stem) else None
+        has_second = LOW_NOISE_TRANSFORMER in entry.family_spec.parts
+        component = LOW_NOISE_TRANSFORMER.component if has_second and LOW_NOISE.search(file.stem) else None
         spec = LoraSpec.model_validate({"source": Source(path=file.resolve()), "component": component})
         found.loras[entry.id][name] = spec

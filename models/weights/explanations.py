@@ -52,6 +52,20 @@ def explained(source: Source) -> Iterator[None]:
 
 
 @contextmanager
+def named(what: str) -> Iterator[None]:
+    """Let failures to load what a model gets besides begin with what it is: the LoRA 'ink', the embedding 'mine'."""
+    try:
+        yield
+    except LoadFailed as error:
+        raise LoadFailed(f"{what} cannot be loaded: {error}") from error
+    except LoadInterrupted as error:
+        raise LoadInterrupted(f"{what} cannot be loaded: {error}", error.retry_after_s) from error
+    except SafetensorError as error:
+        damaged = "the file is damaged, or not in safetensors; get it again"
+        raise LoadFailed(f"{what} cannot be loaded: {damaged}") from error
+
+
+@contextmanager
 def _explained(source: Source, explain: Callable[[list[BaseException], Source], JubakoError]) -> Iterator[None]:
     try:
         yield

@@ -27,6 +27,16 @@ def local_path(source: Source, variant: str | None = None, *, configs_only: bool
         return _local_path(source, weights)
 
 
+def only_file(path: Path) -> Path:
+    """Return a file, or the one safetensors file in a folder. Raises LoadFailed."""
+    if path.is_file():
+        return path
+    files = list(path.glob("*.safetensors"))
+    if len(files) != 1:
+        raise LoadFailed(f"{len(files)} safetensors files are there; name one in the catalogue")
+    return files[0]
+
+
 def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = False, **options: Any) -> Path:
     """Return the folder or file of a whole pipeline, fetching what its class needs and no more.
 

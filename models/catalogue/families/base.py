@@ -13,6 +13,9 @@ from typing import Any
 from core.request import GenerationRequest, Task
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+"""Components of pipelines, as diffusers names them."""
+
 
 class Stage(IntEnum):
     """When a call happens in the life of a picture. Encoding and decoding are single short calls that

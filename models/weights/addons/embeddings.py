@@ -8,14 +8,14 @@ from typing import Any
 
 import torch
 from diffusers import DiffusionPipeline
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from core.errors import LoadFailed, LoadInterrupted
+from core.errors import LoadFailed
 from models.catalogue.addons import EmbeddingSpec
-from models.weights.fetching import local_path
+from models.catalogue.families import TEXT_ENCODERS
+from models.weights.explanations import named
+from models.weights.fetching import local_path, only_file
 
-ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 BY_NAME = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 """Whose vectors the tensors are of a file with several."""
 T5 = ("t5", "t5xxl")
@@ -25,38 +25,24 @@ def embedding_files(specs: Mapping[str, EmbeddingSpec]) -> dict[str, Path]:
     """Return the file of each token, fetching it where needed. Raises LoadFailed or LoadInterrupted, which name it."""
     files = {}
     for token, spec in specs.items():
-        try:
-            files[token] = _only_file(local_path(spec.source))
-        except LoadFailed as error:
-            raise _failed(token, str(error)) from error
-        except LoadInterrupted as error:
-            raise LoadInterrupted(f"the embedding {token!r} cannot be loaded: {error}", error.retry_after_s) from error
+        with named(f"the embedding {token!r}"):
+            files[token] = only_file(local_path(spec.source))
+            if files[token].suffix != ".safetensors":
+                raise LoadFailed("it is no safetensors file; convert pickles (.pt, .bin) to one")
     return files
-
-
-def _only_file(path: Path) -> Path:
-    files = [path] if path.is_file() else list(path.glob("*.safetensors"))
-    if len(files) != 1 or files[0].suffix != ".safetensors":
-        raise LoadFailed(f"{path} is not one safetensors file; name one, and convert pickles (.pt, .bin) to it")
-    return files[0]
 
 
 def add_embeddings(pipeline: DiffusionPipeline, files: Mapping[str, Path]) -> None:
     """Teach the pipeline's tokenizers and text encoders the tokens. Raises LoadFailed, which names one that fails."""
     for token, file in files.items():
-        try:
-            vectors = list(_vectors(load_file(file), pipeline))
-        except LoadFailed as error:
-            raise _failed(token, str(error)) from error
-        except SafetensorError as error:
-            raise _failed(token, "the file is damaged, or not in safetensors; get it again") from error
-        for encoder, own in vectors:
-            _teach(pipeline, token, encoder, own)
+        with named(f"the embedding {token!r}"):
+            for encoder, own in list(_vectors(load_file(file), pipeline)):
+                _teach(pipeline, token, encoder, own)
 
 
 def _vectors(tensors: Mapping[str, torch.Tensor], pipeline: DiffusionPipeline) -> Iterator[tuple[str, torch.Tensor]]:
     """Yield the component that is each encoder, and the vectors for it, (n, width)."""
-    encoders = {name: _width(pipeline, name) for name in ENCODERS if getattr(pipeline, name, None) is not None}
+    encoders = {name: _width(pipeline, name) for name in TEXT_ENCODERS if getattr(pipeline, name, None) is not None}
     if not hasattr(pipeline, "load_textual_inversion"):
         raise LoadFailed("the pipelines of this model take none")
     for name, tensor in tensors.items():
@@ -87,11 +73,7 @@ def _width(pipeline: DiffusionPipeline, encoder: str) -> int:
 def _teach(pipeline: DiffusionPipeline, token: str, encoder: str, vectors: torch.Tensor) -> None:
     tokenizer = getattr(pipeline, encoder.replace("text_encoder", "tokenizer"))
     if token in tokenizer.get_vocab():
-        raise _failed(token, "the model knows a word of this name already; call it otherwise")
+        raise LoadFailed("the model knows a word of this name already; call it otherwise")
     # Diffusers names the further vectors of a token, and writes them all into prompts that have it.
     load: Any = pipeline.load_textual_inversion
     load(vectors, token=token, tokenizer=tokenizer, text_encoder=getattr(pipeline, encoder))
-
-
-def _failed(token: str, reason: str) -> LoadFailed:
-    return LoadFailed(f"the embedding {token!r} cannot be loaded: {reason}")

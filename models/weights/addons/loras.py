@@ -14,24 +14,23 @@ from diffusers import DiffusionPipeline
 from diffusers.utils.peft_utils import delete_adapter_layers, recurse_remove_peft_layers
 from peft.tuners.lora.layer import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
-from safetensors import SafetensorError, safe_open
 
-from core.errors import LoadFailed, LoadInterrupted
+from core.errors import LoadFailed
 from models.catalogue.addons import LoraSpec
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.families.wan import LOW_NOISE_TRANSFORMER
 from models.catalogue.lora_kinds import unread_kind
 from models.weights.addons.changes import Change
 from models.weights.addons.lora_layouts import counted_layers, names_in, own_weights
 from models.weights.addons.own_layouts import inject_own, is_own
 from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
-from models.weights.fetching import local_path
+from models.weights.explanations import named
+from models.weights.fetching import local_path, only_file
 
 log = logging.getLogger("jubako.loading")
 
 MISFIT = "it was not made for this model"
-SECOND_DENOISER = "transformer_2"
-"""Of Wan 2.2, for the less noisy steps."""
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
 
 
 def lora_file(name: str, spec: LoraSpec) -> Path:
@@ -39,30 +38,11 @@ def lora_file(name: str, spec: LoraSpec) -> Path:
 
     Blocks, maybe for a download; usable on any thread. Raises LoadFailed, which names the LoRA.
     """
-    try:
-        file = _only_file(local_path(spec.source))
-        with safe_open(file, "pt") as tensors:
-            tensors.keys()
-    except LoadFailed as error:
-        raise _failed(name, str(error)) from error
-    except LoadInterrupted as error:
-        raise LoadInterrupted(f"the LoRA {name!r} cannot be loaded: {error}", error.retry_after_s) from error
-    except SafetensorError as error:
-        raise _failed(name, "the file is damaged, or not in safetensors; get it again") from error
+    with named(f"the LoRA {name!r}"):
+        file = only_file(local_path(spec.source))
+        # Reading its head shows whether it is whole.
+        names_in(file)
     return file
-
-
-def _only_file(path: Path) -> Path:
-    if path.is_file():
-        return path
-    files = list(path.glob("*.safetensors"))
-    if len(files) != 1:
-        raise LoadFailed(f"{len(files)} safetensors files are there; name one in the catalogue")
-    return files[0]
-
-
-def _failed(name: str, reason: str) -> LoadFailed:
-    return LoadFailed(f"the LoRA {name!r} cannot be loaded: {reason}")
 
 
 def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
@@ -92,21 +72,19 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str, com
     is not read, was not made for this model, or only a part of it fits, and torch.OutOfMemoryError; it is then not in
     the modules.
     """
-    if (kind := unread_kind(names_in(file))) is not None:
-        raise _failed(name, f"it is {kind}")
-    try:
-        with build_lock:
-            _read(pipeline, file, adapter, component)
-    except torch.OutOfMemoryError:
-        eject(pipeline, adapter)
-        raise
-    except LoadFailed as error:
-        eject(pipeline, adapter)
-        raise _failed(name, str(error)) from error
-    except Exception as error:
-        log.exception("the LoRA %s cannot be injected", name)
-        eject(pipeline, adapter)
-        raise _failed(name, MISFIT) from error
+    with named(f"the LoRA {name!r}"):
+        if (kind := unread_kind(names_in(file))) is not None:
+            raise LoadFailed(f"it is {kind}")
+        try:
+            with build_lock:
+                _read(pipeline, file, adapter, component)
+        except (torch.OutOfMemoryError, LoadFailed):
+            eject(pipeline, adapter)
+            raise
+        except Exception as error:
+            log.exception("the LoRA %s cannot be injected", name)
+            eject(pipeline, adapter)
+            raise LoadFailed(MISFIT) from error
     # Diffusers has made it the one that acts.
     for module in lora_modules(pipeline).values():
         _deactivate(module)
@@ -132,7 +110,7 @@ def _read(pipeline: DiffusionPipeline, file: Path, adapter: str, component: str 
 
 def _load(pipeline: DiffusionPipeline, file: Path, adapter: str, denoiser: str) -> None:
     options: dict[str, Any] = {"adapter_name": adapter}
-    if denoiser == SECOND_DENOISER:
+    if denoiser == LOW_NOISE_TRANSFORMER.component:
         options["load_into_transformer_2"] = True
     if (weights := own_weights(file, lora_modules(pipeline))) is not None:
         pipeline.load_lora_weights(weights, **options)
