@@ -14,47 +14,27 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel, UNet2DConditionModel, WanTransformer3DModel
+from diffusers import FluxTransformer2DModel, WanTransformer3DModel
 
+from benchmarks.gpu.models import sdxl_unet
 from core.request import GenerationRequest
-from models.catalogue.families import FAMILIES, Stage
+from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
-from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
-from runners.engine.observer import EngineObserver
-from tests.support.drawing import request
+from runners.engine.engine import Engine
+from tests.support.drawing import draw_together, request
+from tests.support.engines import running
 from tests.support.parity import load_tiny
+from tests.support.recorder import Recorder
 from tests.tiny import TINY
 
 STEPS = 10
 IMAGES = 8
 REPEATS = 3
-SDXL = {
-    "block_out_channels": (320, 640, 1280),
-    "layers_per_block": 2,
-    "cross_attention_dim": 2048,
-    "attention_head_dim": [5, 10, 20],
-    "transformer_layers_per_block": [1, 2, 10],
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
-    "use_linear_projection": True,
-}
 DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
-    "stable-diffusion-xl": lambda: UNet2DConditionModel(**SDXL),
+    "stable-diffusion-xl": lambda: sdxl_unet(True, 768, 1280),
     "flux": FluxTransformer2DModel,
     "wan": WanTransformer3DModel,
 }
-
-
-class Passes(EngineObserver):
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.denoised = 0
-
-    def on_pass(self, forward: Pass) -> None:
-        self.seconds += forward.seconds
-        if forward.part.stage is Stage.DENOISE:
-            self.denoised += forward.calls
 
 
 def loaded(family: str, folder: Path) -> LoadedModel:
@@ -66,15 +46,7 @@ def loaded(family: str, folder: Path) -> LoadedModel:
     return model
 
 
-async def generated(engine: Engine, family: str) -> None:
-    async def one(seed: int) -> None:
-        async for _ in engine.submit(_request(family, seed)).events():
-            pass
-
-    await asyncio.gather(*map(one, range(IMAGES)))
-
-
-def _request(family: str, seed: int) -> GenerationRequest:
+def asked(family: str, seed: int) -> GenerationRequest:
     task = next(iter(FAMILIES[family].pipelines))
     frames = {"num_frames": TINY[family].num_frames, "fps": 16} if task.is_video else {}
     return request(task, seed=seed, num_inference_steps=STEPS, scheduler=TINY[family].scheduler, **frames)
@@ -82,22 +54,17 @@ def _request(family: str, seed: int) -> GenerationRequest:
 
 def measured(family: str) -> tuple[float, float]:
     """Return milliseconds outside passes for each denoiser call, and their share of all time, in the best repeat."""
-    with tempfile.TemporaryDirectory() as folder:
-        model, passes = loaded(family, Path(folder)), Passes()
-        engine = Engine(model, EngineLimits(batch_tokens=2**20), passes)
-        try:
-            return min(_repeat(engine, family, passes) for _ in range(REPEATS))
-        finally:
-            engine.close()
+    with tempfile.TemporaryDirectory() as folder, running(loaded(family, Path(folder)), batch_tokens=2**20) as run:
+        return min(_repeat(*run, family) for _ in range(REPEATS))
 
 
-def _repeat(engine: Engine, family: str, passes: Passes) -> tuple[float, float]:
-    passes.seconds, passes.denoised = 0.0, 0
+def _repeat(engine: Engine, passes: Recorder, family: str) -> tuple[float, float]:
+    passes.passes.clear()
     started = time.perf_counter()
-    asyncio.run(generated(engine, family))
+    asyncio.run(draw_together(engine, [asked(family, seed) for seed in range(IMAGES)]))
     took = time.perf_counter() - started
-    outside = took - passes.seconds
-    return 1000 * outside / passes.denoised, outside / took
+    outside = took - sum(each.seconds for each in passes.passes)
+    return 1000 * outside / sum(passes.denoising), outside / took
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -16,6 +16,7 @@ def _from_text(value: object) -> object:
 
 
 MOST_STEPS = 900
+"""Samplers choose among 1000 training times, and some divide by zero when asked for nearly all of them."""
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 
 
@@ -64,6 +65,12 @@ class Tuning(ClientFields):
         max_length=MOST_STEPS,
         description="The training time of each step, falling, in place of a schedule; as sigmas.",
     )
+
+    @property
+    def tuned(self) -> dict[str, Any]:
+        """What was not left alone, by field, without how prompts are read."""
+        values = {name: getattr(self, name) for name in TUNING}
+        return {name: value for name, value in values.items() if value != Tuning.model_fields[name].default}
 
 
 TUNING = tuple(name for name in Tuning.model_fields if name != "prompt_syntax")

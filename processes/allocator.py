@@ -8,7 +8,7 @@ import ctypes
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGE_BYTES = 2**20
 LARGEST_OF_HEAP_BYTES = 2**25
-"""glibc maps what is larger, whatever it is told."""
+"""glibc maps what is larger, whatever the setting."""
 KEPT_BYTES = 2**30
 PAD_BYTES = 2**26
 
@@ -25,7 +25,7 @@ def return_freed_memory() -> None:
 def keep_freed_memory() -> None:
     """Make this process keep freed blocks for the next ones, until `trim`.
 
-    Each pass on a CPU allocates what the last one freed. Pages that went back meanwhile have to be cleared anew.
+    Each pass on a CPU allocates what the last one freed. Pages that went back meanwhile have to be cleared again.
     """
     _set(M_MMAP_THRESHOLD, LARGEST_OF_HEAP_BYTES)
     _set(M_TRIM_THRESHOLD, KEPT_BYTES)

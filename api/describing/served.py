@@ -64,10 +64,7 @@ def _bounds(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[tuple[st
     iterations = [entry.token_opt.max_iterations for entry in catalogue.entries.values() if entry.token_opt]
     largest: dict[tuple[str, ...], tuple[str, float]] = {
         ("num_inference_steps",): ("maximum", max(each.max_steps for each in limits)),
-        ("guidance_scale", "true_cfg_scale", "guidance_scale_2"): (
-            "maximum",
-            max(each.guidance_scale[1] for each in limits),
-        ),
+        _SCALES: ("maximum", max(each.guidance_scale[1] for each in limits)),
         ("num_frames",): ("maximum", max(each.max_frames for each in limits)),
         ("num_images", "num_generations"): ("maximum", settings.max_num_images),
         ("iterations",): ("maximum", max(iterations, default=1)),

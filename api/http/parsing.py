@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -33,9 +33,14 @@ class _Repeated(list[Any]):
     """The values of a field that a form has several times."""
 
 
+def body_type(headers: Headers) -> str:
+    """Return the media type of a body, such as `multipart/form-data`; empty if none is said."""
+    return headers.get("content-type", "").split(";")[0].strip().lower()
+
+
 async def read_body(request: Request) -> dict[str, Any]:
     """Return the fields of a body as they came: files of a form as uploads. Raises InvalidRequest."""
-    media_type = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    media_type = body_type(request.headers)
     is_form = media_type in _FORM_TYPES and not await _is_json_in_disguise(request, media_type)
     return await _read_form(request) if is_form else await _read_json(request)
 

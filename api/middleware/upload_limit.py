@@ -5,7 +5,9 @@ from __future__ import annotations
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from api.describing.bodies import MULTIPART
 from api.http.contract_table import ContractTable
+from api.http.parsing import body_type
 from core.errors import TooLarge
 from core.interrupted import Interrupted
 
@@ -27,8 +29,11 @@ class UploadLimit:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        max_bytes = self._max_model_bytes if self._contracts.takes_models(scope) else self._max_bytes
-        _refuse_over(max_bytes, int(Headers(scope=scope).get("content-length", 0)))
+        headers = Headers(scope=scope)
+        # Only a form brings a file.
+        is_large = self._contracts.takes_models(scope) and body_type(headers) == MULTIPART
+        max_bytes = self._max_model_bytes if is_large else self._max_bytes
+        _refuse_over(max_bytes, int(headers.get("content-length", 0)))
         seen_bytes = 0
 
         async def counted() -> Message:

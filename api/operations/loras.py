@@ -7,14 +7,14 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
 from api.describing.answer import Answer
 from api.describing.bodies import FILE, JSON, MULTIPART, described_body
 from api.http.context import current_gateway
-from api.http.refusals import InvalidForm
+from api.http.parsing import body_type, read_model
 from api.operations.lifecycle import managed_gateway
 from core.errors import Forbidden, InvalidRequest
 from models.catalogue.entry import Entry
@@ -84,7 +84,7 @@ async def add_lora(
     entry = managed_gateway().catalogue.get(model)
     if entry.folder is None:
         raise Forbidden("this server keeps no LoRAs: the operator sets JUBAKO_LORA_FOLDER to a folder for them")
-    is_form = request.headers.get("content-type", "").lower().startswith(MULTIPART)
+    is_form = body_type(request.headers) == MULTIPART
     name, size = await (_uploaded(request, entry) if is_form else _fetched(request, entry))
     remote = entry.id in current_gateway().residency.remote
     answer = {"model": entry.id, "name": name, "bytes": size, "hint": ELSEWHERE if remote else None}
@@ -111,13 +111,9 @@ def _file_of(form: FormData) -> UploadFile:
 
 
 async def _fetched(request: Request, entry: Entry) -> tuple[str, int]:
-    # The limit for bodies here is that for files.
-    if int(request.headers.get("content-length") or settings().max_lora_bytes) > MAX_JSON_BYTES:
-        raise InvalidRequest("body", f"is larger than {MAX_JSON_BYTES} bytes, or does not say its size")
-    try:
-        wanted = LoraFromHub.model_validate_json(await request.body() or b"{}")
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    if len(await request.body()) > MAX_JSON_BYTES:
+        raise InvalidRequest("body", f"is larger than {MAX_JSON_BYTES} bytes")
+    wanted = await read_model(request, LoraFromHub)
     refuse_others(wanted.repo, settings().lora_repos)
     name = new_name(entry, wanted.name or wanted.file)
     return name, await asyncio.to_thread(_keep_fetched, wanted, entry, name)

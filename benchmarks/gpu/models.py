@@ -42,14 +42,14 @@ def sdxl_model(setup: Setup) -> LoadedModel:
         text_encoder_2=text_encoder_2,
         tokenizer=tokenizer,
         tokenizer_2=tokenizer_2,
-        unet=setup.built(lambda: _sdxl_unet(setup.full, *widths), dtype),
+        unet=setup.built(lambda: sdxl_unet(setup.full, *widths), dtype),
         scheduler=EulerDiscreteScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
         add_watermarker=False,
     )
     return _loaded(setup, "stable-diffusion-xl", pipeline, dtype)
 
 
-def _sdxl_unet(full: bool, width: int, width_2: int) -> UNet2DConditionModel:
+def sdxl_unet(full: bool, width: int, width_2: int) -> UNet2DConditionModel:
     sizes: dict[str, Any] = (
         {
             "block_out_channels": (320, 640, 1280),

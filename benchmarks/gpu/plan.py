@@ -59,4 +59,4 @@ STAGES: Mapping[str, Stage] = {
         "every request is drawn or fails as `out_of_memory`, and one that comes afterwards is drawn",
     ),
 }
-"""In the order in which they run: the most telling first, should the time not suffice."""
+"""In the order in which they run: what says most first, should the time not suffice."""

@@ -2,7 +2,7 @@
 
     python -m benchmarks.serving.pages
 
-writes them anew from `benchmarks/results/serving.json`, with the plot.
+writes them again from `benchmarks/results/serving.json`, with the plot.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from core.events import Clip, Picture, Result
 from core.hints import ignored_hint
 from core.prompt_syntax import has_marks
 from core.request import GenerationRequest, Method, Task
-from core.tuning import PROMPTS, TUNING, Tuning
+from core.tuning import PROMPTS, TUNING
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
@@ -91,7 +91,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "iterations": not diffuses,
     }
     unused = {name for name, is_used in used.items() if not is_used}
-    unused |= {name for name in TUNING if getattr(request, name) == Tuning.model_fields[name].default}
+    unused |= set(TUNING) - request.tuned.keys()
     fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
     return {**fields, "seed": result.seed}
 

@@ -16,6 +16,8 @@ from core.upload import Pixels, pixels_of
 from gateway.media.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 
+_MARKS = re.compile(r"[()\[\]{}+-]+(\d*\.?\d+)?")
+"""What compel reads as weights."""
 REFUSED = "is refused by this server's content policy"
 
 
@@ -61,8 +63,9 @@ def _readings(prompt: str) -> Iterator[str]:
     """Yield a prompt as it is written, and the words that are left by what reads weights of it."""
     yield prompt
     yield plain_text(prompt, PromptSyntax.A1111)
-    yield re.sub(r"[()\[\]{}+-]+(\d*\.?\d+)?", "", prompt)
-    yield re.sub(r"[()\[\]{}+-]+(\d*\.?\d+)?", " ", prompt)
+    # Marks may stand within a word, or between two.
+    yield _MARKS.sub("", prompt)
+    yield _MARKS.sub(" ", prompt)
 
 
 def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Pixels]]]:

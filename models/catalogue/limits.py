@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from core.tuning import MOST_STEPS
 from core.validation import Strict, refuse
 
 
@@ -41,8 +42,7 @@ class Limits(Strict):
     multiple_px: int = Field(ge=1)
     """Width and height must be multiples of this."""
     min_steps: int = Field(default=1, ge=1)
-    max_steps: int = Field(ge=1, le=900)
-    """Samplers choose among 1000 training times, and some divide by zero when asked for nearly all of them."""
+    max_steps: int = Field(ge=1, le=MOST_STEPS)
     guidance_scale: tuple[float, float]
     """Lowest and highest."""
     max_frames: int = Field(default=1, ge=1)

@@ -49,8 +49,8 @@ def test_every_stage_measures_at_the_tiny_scale(lines: list[dict[str, Any]]) -> 
     figures = lines[:-1]
     assert list(dict.fromkeys(figure["stage"] for figure in figures)) == list(STAGES)
     assert [figure for figure in figures if figure.get("failed") or "error" in figure] == []
-    told = table(figures)
-    assert all(stage.expected in told for stage in STAGES.values())
+    shown = table(figures)
+    assert all(stage.expected in shown for stage in STAGES.values())
     float32 = next(figure for figure in figures if figure["what"] == "stable-diffusion, float32")
     assert float32["largest_difference"] <= 1
     repeated = next(figure for figure in figures if figure["what"].endswith("reproducible"))

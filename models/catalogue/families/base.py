@@ -88,7 +88,7 @@ class ClipEncoder:
 
 @dataclass(frozen=True)
 class TextTokens:
-    """How many tokens of a prompt a pipeline reads if it is not told (`max_sequence_length`), and may be told."""
+    """How many tokens of a prompt a pipeline reads without `max_sequence_length`, and with it at most."""
 
     usual: int
     most: int

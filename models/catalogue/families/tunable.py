@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.request import GenerationRequest
-from core.tuning import Tuning
 from models.catalogue.families.base import Family
 
 _SD = frozenset({"clip_skip", "eta"})
@@ -63,14 +62,10 @@ ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
 
 def tuning_arguments(family: Family, request: GenerationRequest) -> dict[str, Any]:
     """Return the arguments for what a request tunes; the sampler has its shift, which is no argument."""
-    values = {name: getattr(request, name) for name in ARGUMENTS}
-    given = {
-        name: list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-        if value != Tuning.model_fields[name].default
-    }
+    tuned = {name: value for name, value in request.tuned.items() if name in ARGUMENTS}
+    given = {name: list(value) if isinstance(value, tuple) else value for name, value in tuned.items()}
     if "sigmas" in given and family.schedulers[request.scheduler].class_name == "EulerDiscreteScheduler":
-        # It alone wants to be told that no noise is left at the end.
+        # It alone needs the noise after the last step, which is none.
         given["sigmas"].append(0.0)
     if "negative_prompt_2" in given:
         # SDXL looks at the second only if there is a first.

@@ -87,15 +87,16 @@ class _Encoder:
         if skipped > most:
             raise InvalidRequest("clip_skip", f"{skipped} is more than {most}, all that this model can do without")
         chunks = chunks_of(self.pipeline, self.tokenizer, text, self.request.prompt_syntax)
-        encodings = [self._asked(self._tokens(chunk), skipped) for chunk in chunks]
+        first = self._asked(self._tokens(chunks[0]), skipped)
         if self.request.prompt_syntax is PromptSyntax.COMPEL:
             states = compel_states(
                 self.tokenizer, self.module, text, lambda tokens, mask: self._asked(tokens, skipped, mask).states
             )
         else:
+            encodings = [first, *(self._asked(self._tokens(chunk), skipped) for chunk in chunks[1:])]
             weighted = [_weighted(each.states, chunk) for each, chunk in zip(encodings, chunks, strict=True)]
             states = torch.cat(weighted, dim=1)
-        return _Encoding(states, encodings[0].pooled, skipped)
+        return _Encoding(states, first.pooled, skipped)
 
     def lengthened(self, encoding: _Encoding, length: int) -> torch.Tensor:
         """Return states followed by those of as many empty chunks as are missing."""
@@ -124,7 +125,8 @@ def _needs_encodings(encoders: Sequence[_Encoder], request: GenerationRequest) -
         return False
     if request.prompt_syntax is not PromptSyntax.PLAIN or request.clip_skip:
         return True
-    return any(each.is_too_long(text) for each in encoders for text in (*_prompts(request), *_negatives(request)))
+    own = zip(encoders, _prompts(request), _negatives(request), strict=False)
+    return any(each.is_too_long(prompt) or each.is_too_long(negative) for each, prompt, negative in own)
 
 
 def _prompts(request: GenerationRequest) -> tuple[str, str]:
