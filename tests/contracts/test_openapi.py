@@ -14,6 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.contracts import CONTRACTS
 from api.describing.errors import error_codes
 from tests.support.descriptions import shortened_description
+from tests.support.serving import wait_for
 from tests.support.web import WEB
 
 EXAMPLES = 4
@@ -30,7 +31,17 @@ expected-statuses = ["2xx", "3xx", "4xx", "504"]
 """
 
 
-def test_no_request_is_answered_by_a_server_error(server: str, tmp_path: Path) -> None:
+@pytest.fixture
+def unloading_server(server: str) -> Iterator[str]:
+    """The shared server; made-up requests may unload its models, and other tests find them loaded again."""
+    yield server
+    for model in WEB.get(f"{server}/models").json()["models"]:
+        WEB.post(f"{server}/models/{model['id']}/load").raise_for_status()
+    wait_for(lambda: all(model["state"] == "ready" for model in WEB.get(f"{server}/health").json()["models"]))
+
+
+def test_no_request_is_answered_by_a_server_error(unloading_server: str, tmp_path: Path) -> None:
+    server = unloading_server
     program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--url", server, "--checks", "not_a_server_error", "--max-examples", str(EXAMPLES)]
     # A story is several pictures.
