@@ -11,9 +11,11 @@ from typing import Any
 from rich.console import Console
 
 from core.errors import LoadFailed, LoadInterrupted, StartError
+from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.capabilities import capabilities
-from models.catalogue.catalogue import Catalogue, full_catalogue
+from models.catalogue.catalogue import Catalogue, read_catalogue, with_folders
 from models.catalogue.entry import Entry
+from models.catalogue.pointing.pointed import with_pointed
 from models.catalogue.presence import presence
 from models.catalogue.table import print_catalogue, print_entry
 from settings import settings
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status; an operator's mistake is one line on stderr and status 2."""
     options = _parser().parse_args(arguments)
     try:
-        catalogue = full_catalogue(settings().catalogue, settings().lora_folder, settings().embedding_folder)
+        catalogue = _catalogue(options)
         for note in catalogue.notes:
             print(f"models: {note}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         _run(options, catalogue)
@@ -34,6 +36,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"models: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal
         return 2
     return 0
+
+
+def _catalogue(options: argparse.Namespace) -> Catalogue:
+    """Return all that can be served, with the model that the command points at."""
+    catalogue = read_catalogue(settings().catalogue)
+    if options.command in ("show", "save", "fetch"):
+        catalogue = with_pointed(catalogue, [options.model], settings(), again=options.command == "show")
+    return with_folders(catalogue, settings().lora_folder, settings().embedding_folder)
 
 
 def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
@@ -44,11 +54,20 @@ def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
         _fetch(catalogue.find(options.model), console)
     elif options.command == "show":
         entry = catalogue.find(options.model)
-        _print_json(_facts(entry)) if options.json else print_entry(entry, console)
+        _show(entry, options, console)
     elif options.json:
         _print_json([_facts(entry) for entry in catalogue.entries.values()])
     else:
         print_catalogue(catalogue, console)
+
+
+def _show(entry: Entry, options: argparse.Namespace, console: Console) -> None:
+    if options.yaml:
+        sys.stdout.write(entry_yaml(entry))
+    elif options.json:
+        _print_json(_facts(entry))
+    else:
+        print_entry(entry, console)
 
 
 def _save(entry: Entry, console: Console) -> None:
@@ -83,10 +102,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", title="commands")
     commands.add_parser("list", parents=[as_json], help="a row for each model (the default)")
     show = commands.add_parser("show", parents=[as_json], help="everything about one model")
+    show.add_argument("--yaml", action="store_true", help="print it as an entry to edit for JUBAKO_CATALOGUE")
     save = commands.add_parser("save", help="put a model into BentoML's store, so that a Bento can carry it")
     fetch = commands.add_parser("fetch", help="bring a model's weights to this machine, for a start without the hub")
     for command in (show, save, fetch):
-        command.add_argument("model", metavar="MODEL", help="its name in the list")
+        command.add_argument("model", metavar="MODEL", help="its name in the list, or what JUBAKO_MODELS may have")
     return parser
 
 

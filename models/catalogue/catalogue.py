@@ -55,6 +55,8 @@ class Catalogue:
         }
         self._ids = {alias.lower(): model for alias, model in self.aliases.items()}
         self._ids |= {model: model for model in self.entries}
+        # Paths do not ignore case.
+        self._pointers = {text: entry.id for entry in self.entries.values() for text in entry.pointers}
 
     @property
     def default(self) -> Entry:
@@ -68,8 +70,9 @@ class Catalogue:
         return found
 
     def named(self, model: str) -> Entry | None:
-        """Return an entry by its id or an alias, or None."""
-        return self.entries.get(self._ids.get(model.lower(), self._ids.get(ANY, "")))
+        """Return an entry by its id, an alias, or what the operator wrote to point at it; or None."""
+        known = self._pointers.get(model) or self._ids.get(model.lower())
+        return self.entries.get(known or self._ids.get(ANY, ""))
 
     def only(self, models: Iterable[str], aliases: Mapping[str, str] | None = None) -> Catalogue:
         """Return the catalogue of these models alone, in this order, with the operator's aliases.
@@ -109,10 +112,20 @@ def full_catalogue(
 
     Raises CatalogueError.
     """
+    return with_folders(read_catalogue(own), lora_folder, embedding_folder)
+
+
+def read_catalogue(own: Path | None) -> Catalogue:
+    """Read the shipped catalogue, what this Bento carries, and the operator's own file. Raises CatalogueError."""
     catalogue = load_catalogue(*SHIPPED, *([CARRIED] if CARRIED.exists() else []), *([own] if own else []))
     for entry in catalogue.entries.values():
         if entry.base is not None and entry.base not in catalogue.entries:
             raise CatalogueError(f"{entry.id}: base: the catalogue has no model {entry.base!r}")
+    return catalogue
+
+
+def with_folders(catalogue: Catalogue, lora_folder: Path | None, embedding_folder: Path | None) -> Catalogue:
+    """Return the catalogue with what is in the operator's folders. Raises CatalogueError."""
     if embedding_folder is not None:
         catalogue = _with_embeddings(catalogue, embedding_folder)
     return catalogue if lora_folder is None else _with_lora_folder(catalogue, lora_folder)
@@ -125,6 +138,7 @@ def _with_embeddings(catalogue: Catalogue, folder: Path) -> Catalogue:
     added: dict[str, dict[str, EmbeddingSpec]] = {}
     for model, token, embedding in read_embedding_folder(folder, catalogue.named, notes):
         added.setdefault(model, {})[token] = embedding
+    notes = [f"JUBAKO_EMBEDDING_FOLDER: {note}" for note in notes]
     completed = (
         entry.model_copy(update={"embeddings": {**entry.embeddings, **added.get(entry.id, {})}})
         for entry in catalogue.entries.values()
@@ -137,7 +151,8 @@ def _with_lora_folder(catalogue: Catalogue, folder: Path) -> Catalogue:
         raise CatalogueError(f"{folder}: there is no such folder of LoRAs")
     found = LoraFolder(folder, catalogue.named)
     completed = (entry.with_folder(found) for entry in catalogue.entries.values())
-    return Catalogue(completed, notes=[*catalogue.notes, *found.notes])
+    notes = [f"JUBAKO_LORA_FOLDER: {note}" for note in found.notes]
+    return Catalogue(completed, notes=[*catalogue.notes, *notes])
 
 
 def carried_models() -> tuple[str, ...]:

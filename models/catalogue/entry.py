@@ -94,6 +94,8 @@ class Entry(Strict):
     """What lets requests add a reference image."""
     token_opt: TokenOptSpec | None = None
     """What lets inpainting do without the denoiser (`method=token-opt`)."""
+    download_gib: float | None = Field(default=None, gt=0)
+    """What its weights are to download; None where nobody has said."""
     memory_gib: float = Field(gt=0)
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
     memory: Memory = Memory()
@@ -103,6 +105,7 @@ class Entry(Strict):
     vocabulary: Path | None = None
     """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
     _folder: LoraShelf | None = PrivateAttr(default=None)
+    _pointers: tuple[str, ...] = PrivateAttr(default=())
     preview: PreviewSpec | None = None
     """How to show latents, or the name of a JSON file that says so; None for models without previews."""
 
@@ -197,6 +200,17 @@ class Entry(Strict):
         """Return the entry with what is in the operator's folder for it, now and later."""
         changed = self.model_copy()
         changed._folder = folder
+        return changed
+
+    @property
+    def pointers(self) -> tuple[str, ...]:
+        """What the operator wrote to point at it, where it is none of the catalogue's."""
+        return self._pointers
+
+    def pointed_at_by(self, *texts: str) -> Entry:
+        """Return the entry as the one that these texts of the operator mean."""
+        changed = self.model_copy()
+        changed._pointers = texts
         return changed
 
     @cached_property

@@ -7,8 +7,9 @@ import logging
 from core.errors import StartError
 from core.validation import did_you_mean
 from models.catalogue.addons import LoraSpec
-from models.catalogue.catalogue import Catalogue, carried_models, full_catalogue
+from models.catalogue.catalogue import Catalogue, carried_models, read_catalogue, with_folders
 from models.catalogue.entry import Entry
+from models.catalogue.pointing.pointed import with_pointed
 from models.catalogue.sources import Source
 from settings import Settings
 
@@ -20,7 +21,8 @@ CHARACTER = "story-character"
 
 def served_catalogue(settings: Settings) -> Catalogue:
     """Return the models that are served, the default first. Raises StartError."""
-    catalogue = full_catalogue(settings.catalogue, settings.lora_folder, settings.embedding_folder)
+    catalogue = with_pointed(read_catalogue(settings.catalogue), _asked_for(settings), settings)
+    catalogue = with_folders(catalogue, settings.lora_folder, settings.embedding_folder)
     wanted = _wanted(settings, catalogue)
     served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:
@@ -69,9 +71,18 @@ def ignored_model(settings: Settings, served: Catalogue) -> str | None:
 def log_ignored(settings: Settings, served: Catalogue) -> None:
     """Warn of what the operator gave and nothing uses."""
     for note in served.notes:
-        log.warning("JUBAKO_LORA_FOLDER or JUBAKO_EMBEDDING_FOLDER: %s", note)
+        log.warning("%s", note)
     if (ignored := ignored_model(settings, served)) is not None:
         log.warning("MODEL=%s is not one of the served models, and is ignored", ignored)
+
+
+def _asked_for(settings: Settings) -> tuple[str, ...]:
+    """What the settings ask to serve, by its names or as what they point at."""
+    if "models" in settings.model_fields_set:
+        return settings.models
+    name = settings.text2image_model or settings.model
+    aliases = {alias.lower(): model for alias, model in settings.aliases.items()}
+    return () if name is None or settings.stands_in else (aliases.get(name.lower(), name),)
 
 
 def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:

@@ -9,6 +9,8 @@ from models.catalogue.sources import Source
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 """Of whole pipelines or of some of their components, which the catalogue's `config` or the family's base completes."""
+CHECKPOINTS = (*SINGLE_FILES, ".gguf")
+"""How the names of files end that may be a model."""
 
 
 def single_file_mistakes(source: Source, memory: Memory) -> Iterator[str]:

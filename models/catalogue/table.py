@@ -106,6 +106,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "family": entry.family,
         "weights": f"{entry.source} ({entry.variant or entry.dtype})",
         "state": f"{state}; {NOTES[state]}" if state in (Presence.TO_DOWNLOAD, Presence.GATED) else state.value,
+        "download": f"{entry.download_gib:g} GiB" if entry.download_gib and entry.source.path is None else "",
         "licence": entry.licence + (" (gated: to be accepted on the hub)" if entry.gated else ""),
         "memory": f"{entry.memory_gib:g} GiB" + (f" with {_listed(own)}" if own else ""),
         "samplers": ", ".join(entry.family_spec.schedulers.schedules),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import httpx
+import httpx2
 import torch
 from huggingface_hub import constants, get_token
 from huggingface_hub import errors as hub
@@ -23,12 +24,14 @@ from models.catalogue.sources import Source
 log = logging.getLogger("jubako.loading")
 E = TypeVar("E", bound=BaseException)
 
+AWAY = (httpx.HTTPError, httpx2.HTTPError)
+"""Of diffusers' client and of the hub's."""
 RETRY_S = 30
 """When to try again what the hub did not give."""
-FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, httpx.HTTPError)
+FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, *AWAY)
 """What the hub's client, diffusers and transformers raise, besides the hub's own kinds."""
 HUB = (hub.RevisionResolutionError, hub.EntryNotFoundError, hub.HfHubHTTPError, hub.XetDownloadError)
-UNREACHED = (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, httpx.HTTPError)
+UNREACHED = (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, *AWAY)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXT = "No space left on device"
 """As the hub's downloader in Rust says it, in an error of no special kind."""

@@ -14,6 +14,7 @@ from models.weights.explanations import explained_fetch
 SETUP = ("*.json", "*.txt", "*.model")
 """Configurations and vocabularies; what else is in a repository is not for loading."""
 SAFE = (".safetensors", ".gguf", ".json")
+PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
 def local_path(source: Source, variant: str | None = None, *, configs_only: bool = False) -> Path:
@@ -25,6 +26,11 @@ def local_path(source: Source, variant: str | None = None, *, configs_only: bool
     weights = () if configs_only else (f"*.{variant}.safetensors",) if variant else ("*.safetensors",)
     with explained_fetch(source):
         return _local_path(source, weights)
+
+
+def is_one_file(source: Source) -> bool:
+    """Whether a source is one file; a folder or repository is a pipeline in diffusers layout."""
+    return source.file is not None or (source.path is not None and source.subfolder is None and source.path.is_file())
 
 
 def only_file(path: Path) -> Path:
@@ -54,7 +60,7 @@ def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = F
         except OSError as error:
             # diffusers has no error of its own for this (pipelines/pipeline_loading_utils.py).
             if "necessary `safetensors`" in str(error):
-                raise _refused(f"a part of {source.repo}") from error
+                raise refused_pickle(f"a part of {source.repo}") from error
             raise
 
 
@@ -92,14 +98,15 @@ def refuse_pickles(path: Path) -> None:
     """Raise LoadFailed when weights at `path` exist as pickles only, which can run arbitrary code when read."""
     folders = [path, *(sub for sub in path.iterdir() if sub.is_dir())] if path.is_dir() else []
     for folder in folders:
-        pickles = [file for ending in ("bin", "ckpt", "pt", "pth") for file in folder.glob(f"*.{ending}")]
+        pickles = [file for ending in PICKLES for file in folder.glob(f"*{ending}")]
         if pickles and not any(folder.glob("*.safetensors")):
-            raise _refused(pickles[0].name)
+            raise refused_pickle(pickles[0].name)
     if path.is_file() and path.suffix not in SAFE:
-        raise _refused(path.name)
+        raise refused_pickle(path.name)
 
 
-def _refused(weights: str) -> LoadFailed:
+def refused_pickle(weights: str) -> LoadFailed:
+    """Return the refusal of weights that can run code."""
     return LoadFailed(
         f"{weights} is a pickle, which can run arbitrary code when read; use safetensors, or set "
         "JUBAKO_ALLOW_PICKLE=true if you trust it"

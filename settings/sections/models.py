@@ -19,8 +19,10 @@ class ModelOptions(BaseModel):
         default=("miniature",),
         min_length=1,
         validation_alias=AliasChoices("JUBAKO_MODELS", "DIFFUSER_MODEL_ID"),
-        description="Models to serve, separated by commas: catalogue ids, or hub repositories of catalogue entries. "
-        "The first is the default for requests. A Bento that carries models serves those by default.",
+        description="Models to serve, separated by commas: catalogue ids, or any model by its place: a hub repository "
+        "as owner/name or owner/name@revision, a file in one as owner/name/file.safetensors, a folder in diffusers "
+        "layout, or a .safetensors or .gguf file. The first is the default for requests. A Bento that carries models "
+        "serves those by default.",
     )
     aliases: Annotated[dict[str, str], NoDecode] = Field(
         default={},
@@ -31,6 +33,16 @@ class ModelOptions(BaseModel):
         default=None,
         description="A file with models of your own, in the format of models/catalogue/checkpoints/*.yaml. An entry "
         "replaces the shipped one of the same id; relative paths start at the file's own folder.",
+    )
+    model_urls: bool = Field(
+        default=False,
+        description="Whether JUBAKO_MODELS may have http and https addresses of .safetensors and .gguf files, which "
+        "are downloaded once.",
+    )
+    model_cache: Path | None = Field(
+        default=None,
+        description="A folder for what is found out about models that no catalogue has, and for files from addresses. "
+        "Default: the folder jubako in HF_HOME.",
     )
     device: str = Field(
         default="auto",

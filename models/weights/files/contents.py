@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers.loaders.single_file_utils import is_clip_model_in_single_file, is_t5_in_single_file
@@ -48,13 +47,12 @@ def outline(file: Path) -> dict[str, torch.Tensor]:
         return dict(read_checkpoint(str(file)))
     with safe_open(file, "pt") as tensors:
         slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118, since it is no dictionary
-        return {name: _like(part) for name, part in slices.items()}
+        return {name: like_stored(part.get_shape(), part.get_dtype()) for name, part in slices.items()}
 
 
-def _like(part: Any) -> torch.Tensor:
-    """Return a tensor of the same shape and kind of numbers that takes no memory."""
-    kind = _DTYPES.get(part.get_dtype(), torch.uint8)
-    return torch.empty(part.get_shape(), dtype=kind, device="meta")
+def like_stored(shape: Sequence[int], kind: str) -> torch.Tensor:
+    """Return a tensor that takes no memory, of a shape and of numbers as safetensors call them."""
+    return torch.empty(tuple(shape), dtype=_DTYPES.get(kind, torch.uint8), device="meta")
 
 
 _DTYPES = {

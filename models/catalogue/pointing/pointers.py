@@ -1,0 +1,86 @@
+"""What an operator may write in place of a model's name, and what it means."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from models.catalogue.single_files import CHECKPOINTS
+from models.catalogue.sources import Source
+
+HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
+HUB = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+)"
+    r"(?:@(?P<revision>refs/\w+/[^/@]+|[^/@]+))?"
+    r"(?:/(?P<inside>[^@]+))?"
+    r"(?:@(?P<last>[^@]+))?"
+)
+"""A repository, its revision, and what is meant inside of it; the revision may also be the last."""
+PAGE = re.compile(r"/(?P<repo>[^/]+/[^/]+)(?:/(?:blob|resolve|tree)/(?P<revision>[^/]+)(?:/(?P<inside>.+))?)?/?")
+"""The path of a page of the hub."""
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """Something to serve that has no name in the catalogue."""
+
+    text: str
+    """As the operator wrote it."""
+    source: Source | None
+    """Where its weights are; None for an address, whose file must be downloaded first."""
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What people call it: the name of the repository, folder or file."""
+        if self.source is None:
+            return _last_part(urlsplit(str(self.url)).path)
+        if self.source.file is not None:
+            return Path(self.source.file).name
+        return Path(self.source.subfolder or self.source.repo or str(self.source.path)).name
+
+
+def pointer(text: str) -> Pointer | None:
+    """Return what a text points at; None for one that can only be a name."""
+    if text.lower().startswith(("http://", "https://")):
+        return _address(text)
+    if (path := _local(text)) is not None:
+        return Pointer(text, Source(path=path))
+    found = HUB.fullmatch(text)
+    if found is None or (found["revision"] and found["last"]):
+        return None
+    return Pointer(text, _on_the_hub(found["repo"], found["revision"] or found["last"], found["inside"]))
+
+
+def _address(text: str) -> Pointer:
+    parts = urlsplit(text)
+    page = PAGE.fullmatch(unquote(parts.path))
+    if parts.hostname in HUB_HOSTS and page is not None:
+        return Pointer(text, _on_the_hub(page["repo"], page["revision"], page["inside"]))
+    return Pointer(text, None, text)
+
+
+def _on_the_hub(repo: str, revision: str | None, inside: str | None) -> Source:
+    revision = None if revision == "main" else revision
+    if inside is None:
+        return Source(repo=repo, revision=revision)
+    if inside.endswith(CHECKPOINTS):
+        return Source(repo=repo, revision=revision, file=inside)
+    return Source(repo=repo, revision=revision, subfolder=inside)
+
+
+def _local(text: str) -> Path | None:
+    """Return the path that a text means; what could be a repository is one unless it is here."""
+    path = Path(text).expanduser()
+    folders = text.rstrip("/").count("/")
+    if text.startswith((".", "/", "~")) or (folders < 2 and text.endswith(CHECKPOINTS)):
+        return path.absolute()
+    if (folders == 0 and (path / "model_index.json").is_file()) or (folders > 0 and path.exists()):
+        return path.absolute()
+    return None
+
+
+def _last_part(path: str) -> str:
+    return unquote(path.rstrip("/").rpartition("/")[2])

@@ -1,0 +1,39 @@
+"""Ids for models that have only the name of a repository, folder or file."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterator
+from itertools import count
+
+from models.catalogue.single_files import CHECKPOINTS
+
+LONGEST = 80
+VERSION = re.compile(r"[-_ .](v\d+(\.\d+)*|\d+\.\d+(\.\d+)*)$", re.IGNORECASE)
+"""At the end of a name: says nothing, unless another model has the rest of the name too."""
+NAMELESS = "model"
+"""For names without a letter or digit that ids may have."""
+
+
+def free_id(name: str, taken: Callable[[str], bool]) -> str:
+    """Return a readable id that is not taken: `my-great-model` for `My Great_Model-v1.0.safetensors`."""
+    return next(each for each in _candidates(name) if not taken(each))
+
+
+def plain_id(name: str) -> str:
+    """Return the id that a name gets where it is alone."""
+    return next(_candidates(name))
+
+
+def _candidates(name: str) -> Iterator[str]:
+    stem = next((name.removesuffix(ending) for ending in CHECKPOINTS if name.endswith(ending)), name)
+    short = _slug(VERSION.sub("", stem))
+    yield short
+    yield _slug(stem)
+    yield from (f"{short}-{number}" for number in count(2))
+
+
+def _slug(text: str) -> str:
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9.]+", "-", plain).strip("-.")[:LONGEST].rstrip("-.") or NAMELESS

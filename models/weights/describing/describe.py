@@ -1,0 +1,37 @@
+"""From a source to the fields of an entry."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from models.catalogue.sources import Source
+from models.weights.describing.fields import entry_fields, undeclared_entry_fields
+from models.weights.describing.files import look_at_file
+from models.weights.describing.folders import OfNoFamily, look_at_folder
+from models.weights.describing.not_pipelines import only_checkpoint
+from models.weights.describing.places import Place, place_of
+from models.weights.describing.undeclared import undeclared_fields
+from models.weights.fetching import is_one_file
+
+
+def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]:
+    """Return the fields of an entry for what is at a source, in JSON types.
+
+    `name` is what people call it. Blocks while it downloads what it must see. Raises LoadFailed with what to do, or
+    LoadInterrupted.
+    """
+    if is_one_file(source):
+        return entry_fields(look_at_file(source, name, allow_pickle=allow_pickle), source)
+    place = place_of(source)
+    if not place.has("model_index.json"):
+        file = only_checkpoint(place)
+        return describe(file, name, allow_pickle=allow_pickle)
+    return _of_pipeline(place, name, allow_pickle=allow_pickle)
+
+
+def _of_pipeline(place: Place, name: str, *, allow_pickle: bool) -> dict[str, Any]:
+    found = look_at_folder(place, name, allow_pickle=allow_pickle)
+    if isinstance(found, OfNoFamily):
+        # THE SEAM: what a pipeline is that no family declares.
+        return undeclared_entry_fields(found, undeclared_fields(place.root, found.pipeline), place.source)
+    return entry_fields(found, place.source)

@@ -1,0 +1,41 @@
+"""Checkpoints that were distilled to few steps: they say so in their name or in their scheduler's configuration."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from models.weights.describing.looks import Look
+
+STEPS = {"lcm": 4, "turbo": 4, "lightning": 4, "hyper": 8, "schnell": 4, "tcd": 4, "dmd": 4, "dmd2": 4, "distilled": 8}
+"""By the kind of distillation: those that model cards advise, where the name says no other number."""
+KIND = re.compile(rf"(?<![a-z])({'|'.join(sorted(STEPS, key=len, reverse=True))})(?![a-z])")
+COUNT = re.compile(r"(\d+)[-_ ]?steps?(?![a-z])")
+SCHEDULERS = {"LCMScheduler": "lcm", "TCDScheduler": "tcd"}
+MOST_STEPS = 50
+"""A name may have any number before the word."""
+
+
+@dataclass(frozen=True)
+class FewSteps:
+    kind: str
+    steps: int
+    exact: bool
+    """Whether the name says how many."""
+
+
+def few_steps(look: Look) -> FewSteps | None:
+    """Return for how few steps a checkpoint was made; None for one that takes as many as its family does."""
+    if look.distilled is False:
+        return None
+    name = look.name.lower()
+    found = KIND.search(name)
+    kind = SCHEDULERS.get(str(look.sampler.get("_class_name")), found[1] if found else "")
+    kind = kind or ("lcm" if look.guided_by_input else "")
+    # Smaller models are called distilled too; of videos, those are for few steps.
+    if not kind or (kind == "distilled" and not look.family.startswith("ltx")):
+        return None
+    count = COUNT.search(name)
+    if count is not None and 1 <= int(count[1]) <= MOST_STEPS:
+        return FewSteps(kind, int(count[1]), exact=True)
+    return FewSteps(kind, STEPS[kind], exact=False)

@@ -1,0 +1,155 @@
+"""What a pipeline in diffusers layout is, by its configurations and the headers of its weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import LoadFailed
+from core.request import Task
+from models.catalogue.families import FAMILIES
+from models.catalogue.presence import NOT_LOADED
+from models.weights.describing.looks import Look, Weights
+from models.weights.describing.places import Card, Place
+from models.weights.fetching import PICKLES, refused_pickle
+
+VARIANT = re.compile(r"\.(?P<variant>[a-z]\w*)(-\d{5}-of-\d{5})?\.safetensors$")
+PICKLED_BYTES = 4
+"""Of a parameter, where no header says."""
+
+
+@dataclass(frozen=True)
+class OfNoFamily:
+    """A pipeline whose class no family declares."""
+
+    name: str
+    pipeline: str
+    weights: Weights
+    card: Card
+    variant: str | None
+
+
+def look_at_folder(place: Place, name: str, *, allow_pickle: bool) -> Look | OfNoFamily:
+    """Return what a pipeline is. Raises LoadFailed with what to do, or LoadInterrupted."""
+    index = place.read_json("model_index.json")
+    pipeline = str(index.get("_class_name"))
+    parts = [name for name, part in index.items() if isinstance(part, list) and part[0] and name not in NOT_LOADED]
+    configs = {part: place.read_json(f"{part}/config.json") for part in parts}
+    sampler = place.read_json("scheduler/scheduler_config.json")
+    family = _family(pipeline, index, configs, sampler, name)
+    denoiser = next((part for part in ("unet", "transformer", "prior") if part in parts), parts[0] if parts else "")
+    variant = _variant(place, denoiser)
+    weights = _weights(place, parts, denoiser, variant, allow_pickle=allow_pickle)
+    if family is None or _edits_by_instruction(configs):
+        other = "StableDiffusionInstructPix2PixPipeline" if family else pipeline
+        return OfNoFamily(name, other, weights, place.card, variant)
+    vae, unet = configs.get("vae", {}), configs.get("unet", {})
+    return Look(
+        name=name,
+        family=family,
+        weights=weights,
+        card=place.card,
+        tasks=_tasks(index, configs, name),
+        sampler=sampler,
+        variant=variant,
+        native_px=_native_px(configs),
+        latent_channels=vae.get("latent_channels", vae.get("z_dim")),
+        experts=2 if "transformer_2" in parts else 1,
+        guided_by_input=unet.get("time_cond_proj_dim") is not None,
+        distilled=index.get("is_distilled"),
+        pipeline=pipeline,
+    )
+
+
+def _family(
+    pipeline: str, index: Mapping[str, Any], configs: Mapping[str, Any], sampler: Mapping[str, Any], name: str
+) -> str | None:
+    """Return the family of a pipeline's class; where several have it, the checkpoint says which."""
+    having = [family.name for family in FAMILIES.values() if pipeline in family.pipelines.values()]
+    if "flux-schnell" in having:
+        return "flux" if configs.get("transformer", {}).get("guidance_embeds") else "flux-schnell"
+    if "wan-ti2v" in having:
+        return "wan-ti2v" if index.get("expand_timesteps") else next(each for each in having if each != "wan-ti2v")
+    if "ltx-distilled" in having:
+        stretched = sampler.get("use_dynamic_shifting") or sampler.get("shift_terminal")
+        return "ltx" if stretched and "distilled" not in name.lower() else "ltx-distilled"
+    return having[0] if having else None
+
+
+def _channels(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
+    """Return what a UNet takes and what the VAE gives it."""
+    latent = configs.get("vae", {}).get("latent_channels", 4)
+    return configs["unet"].get("in_channels", latent), latent
+
+
+def _edits_by_instruction(configs: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether a UNet sees an image beside the latents, and no mask."""
+    if "unet" not in configs:
+        return False
+    taken, latent = _channels(configs)
+    return taken == 2 * latent
+
+
+def _tasks(index: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], name: str) -> tuple[Task, ...]:
+    if index.get("requires_aesthetics_score"):
+        return (Task.IMAGE_TO_IMAGE,)
+    if "unet" not in configs:
+        return ()
+    taken, latent = _channels(configs)
+    if taken == latent:
+        return ()
+    if taken == 2 * latent + 1:
+        return (Task.INPAINT,)
+    raise LoadFailed(
+        f"the UNet of {name} takes {taken} channels, and its VAE gives {latent}: no task is known for that"
+    )
+
+
+def _native_px(configs: Mapping[str, Mapping[str, Any]]) -> int | None:
+    """Return the side of a square picture that the denoiser was made for, if it says."""
+    sample = (configs.get("unet") or configs.get("transformer") or {}).get("sample_size")
+    blocks = configs.get("vae", {}).get("block_out_channels")
+    if not isinstance(sample, int) or not isinstance(blocks, Sequence):
+        return None
+    factor: int = 2 ** (len(blocks) - 1)
+    return sample * factor
+
+
+def _variant(place: Place, denoiser: str) -> str | None:
+    """Return the variant of the weights to take: none where there are plain ones, unless half precision is apart."""
+    names = [name for name in place.sizes if name.startswith(f"{denoiser}/") and name.endswith(".safetensors")]
+    variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in names}
+    known = sorted({each for each in variants.values() if each}, key=lambda each: each != "fp16")
+    return known[0] if known and ("fp16" in known or None not in variants.values()) else None
+
+
+def _weights(place: Place, parts: list[str], denoiser: str, variant: str | None, *, allow_pickle: bool) -> Weights:
+    parameters: dict[str, int] = {}
+    stored: dict[str, int] = {}
+    total_bytes = 0
+    for part in parts:
+        files = _files(place, part, variant)
+        total_bytes += sum(place.sizes[name] for name in files)
+        pickles = [name for name in files if name.endswith(PICKLES)]
+        if pickles and not allow_pickle:
+            raise refused_pickle(pickles[0])
+        parameters[part] = sum(place.sizes[name] // PICKLED_BYTES for name in pickles)
+        for counts in (place.header(name).parameter_count for name in files if name.endswith(".safetensors")):
+            parameters[part] += sum(counts.values())
+            if part == denoiser:
+                stored = {kind: stored.get(kind, 0) + count for kind, count in counts.items()}
+    kept = {part: count for part, count in parameters.items() if count}
+    return Weights(kept, max(stored, key=lambda kind: stored[kind], default=""), total_bytes)
+
+
+def _files(place: Place, part: str, variant: str | None) -> list[str]:
+    """Return a component's files of weights: those of the variant, or else the plain ones, or else pickles."""
+    own = [name for name in place.sizes if name.startswith(f"{part}/") and name.count("/") == 1]
+    weights = [name for name in own if name.endswith(".safetensors")]
+    variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in weights}
+    for wanted in (variant, None):
+        if chosen := [name for name in weights if variants[name] == wanted]:
+            return chosen
+    return weights or [name for name in own if name.endswith(PICKLES)]

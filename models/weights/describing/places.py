@@ -1,0 +1,125 @@
+"""The files of a pipeline in diffusers layout, on this machine or on the hub, without their weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import (
+    HfApi,
+    metadata_load,
+    parse_local_safetensors_file_metadata,
+    parse_safetensors_file_metadata,
+)
+from huggingface_hub.utils._safetensors import SafetensorsFileMetadata
+
+from core.errors import LoadFailed, LoadInterrupted
+from models.catalogue.presence import is_here
+from models.catalogue.sources import Source
+from models.weights.explanations import explained, explained_fetch
+from models.weights.fetching import local_path
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Card:
+    """What a model's card says."""
+
+    licence: str = UNKNOWN
+    gated: bool = False
+    based_on: tuple[str, ...] = ()
+    """The repositories that it was made from."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder, or a repository of the hub whose configurations are in one."""
+
+    source: Source
+    root: Path
+    """Where configurations are, and weights too if `remote` is false."""
+    sizes: Mapping[str, int]
+    """The bytes of each file, by its path below the root."""
+    card: Card = field(default_factory=Card)
+    remote: bool = False
+
+    def has(self, name: str) -> bool:
+        return name in self.sizes
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Return a JSON file of the place; nothing where it has none. Raises LoadFailed for a damaged one."""
+        if not (self.root / name).is_file():
+            return {}
+        with explained(self.source):
+            found = json.loads((self.root / name).read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise LoadFailed(f"{name} is damaged: it holds no mapping")
+        return found
+
+    def header(self, name: str) -> SafetensorsFileMetadata:
+        """Return what a safetensors file says of its tensors. Raises LoadFailed, or LoadInterrupted."""
+        if not self.remote:
+            with explained(self.source):
+                return parse_local_safetensors_file_metadata(self.root / name)
+        inside = "/".join(filter(None, (self.source.subfolder, name)))
+        with explained_fetch(self.source):
+            return parse_safetensors_file_metadata(str(self.source.repo), inside, revision=self.source.revision)
+
+
+def place_of(source: Source) -> Place:
+    """Return the place of a folder or repository. Raises LoadFailed with what to do, or LoadInterrupted."""
+    if source.repo is None:
+        return _here(source, local_path(source))
+    try:
+        sizes, card = listing(source)
+    except (LoadFailed, LoadInterrupted):
+        # Without the hub, what was downloaded before is still there.
+        if not is_here(source):
+            raise
+        return _here(source, local_path(source))
+    return Place(source, local_path(source, configs_only=True), sizes, card, remote=True)
+
+
+def listing(source: Source) -> tuple[Mapping[str, int], Card]:
+    """Return the sizes of a repository's files, in its subfolder if one is named, and what its card says.
+
+    Raises LoadFailed with what to do, or LoadInterrupted.
+    """
+    with explained_fetch(source):
+        info = HfApi().model_info(str(source.repo), revision=source.revision, files_metadata=True)
+    folder = f"{source.subfolder}/" if source.subfolder else ""
+    files = [file for file in info.siblings or () if file.rfilename.startswith(folder)]
+    sizes = {file.rfilename.removeprefix(folder): file.size or 0 for file in files}
+    return sizes, _card(vars(info.card_data) if info.card_data else {}, gated=bool(info.gated))
+
+
+def _here(source: Source, root: Path) -> Place:
+    if not root.is_dir():
+        raise LoadFailed(f"{source} is no folder")
+    files = [file for file in (*root.glob("*"), *root.glob("*/*")) if file.is_file()]
+    sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
+    return Place(source, root, sizes, local_card(root))
+
+
+def local_card(folder: Path) -> Card:
+    """Return what the README.md of a folder says."""
+    file = folder / "README.md"
+    try:
+        return _card(metadata_load(file) or {} if file.is_file() else {}, gated=False)
+    except (OSError, ValueError, yaml.YAMLError):
+        return Card()
+
+
+def _card(data: Mapping[str, Any], *, gated: bool) -> Card:
+    licence = data.get("license_name") if data.get("license") in (None, "other") else data.get("license")
+    based_on = data.get("base_model") or ()
+    return Card(
+        str(licence or data.get("license") or UNKNOWN),
+        gated,
+        (based_on,) if isinstance(based_on, str) else tuple(map(str, based_on)),
+    )
