@@ -101,8 +101,14 @@ def refuse_pickles(path: Path) -> None:
         pickles = [file for ending in PICKLES for file in folder.glob(f"*{ending}")]
         if pickles and not any(folder.glob("*.safetensors")):
             raise refused_pickle(pickles[0].name)
-    if path.is_file() and path.suffix not in SAFE:
-        raise refused_pickle(path.name)
+    if path.is_file():
+        refuse_pickle_name(path.name)
+
+
+def refuse_pickle_name(name: str) -> None:
+    """Raise LoadFailed for a file that is not known to be safe to read by its name, before it is fetched."""
+    if not name.endswith(SAFE):
+        raise refused_pickle(name.rpartition("/")[2])
 
 
 def refused_pickle(weights: str) -> LoadFailed:

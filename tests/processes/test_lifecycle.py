@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import yaml
 from PIL import Image
 
 from tests.support.drawing import largest_difference
@@ -52,9 +53,14 @@ def http(on_demand: httpx.Client, health_at_start: dict[str, Any]) -> httpx.Clie
 
 @pytest.fixture(scope="module")
 def roomy(catalogue: Path) -> Iterator[httpx.Client]:
-    """A server of both with memory for both, loaded at the start."""
+    """A server of both with memory for both, loaded at the start; one of them is no entry, but a folder."""
+    folder = catalogue.parent
+    (folder / "tiny-xl").symlink_to("sdxl")
+    entries = yaml.safe_load(catalogue.read_text())
+    (folder / "one.yaml").write_text(yaml.safe_dump({"tiny": entries["tiny"]}))
+    settings = {"models": f"tiny,{folder / 'tiny-xl'}", "model_cache": str(folder / "cache")}
     with (
-        serving(catalogue, catalogue.parent / "start.log", models="tiny,tiny-xl") as url,
+        serving(folder / "one.yaml", folder / "start.log", **settings) as url,
         client_of(url) as client,
     ):
         yield client

@@ -67,3 +67,22 @@ def saved(tensors: Mapping[str, torch.Tensor], file: Path, dtype: torch.dtype | 
     cast = {name: t.to(dtype) if dtype and t.ndim >= 2 else t for name, t in tensors.items()}
     save_file({name: tensor.contiguous().clone() for name, tensor in cast.items()}, file)
     return file
+
+
+def saved_gguf(tensors: Mapping[str, torch.Tensor], file: Path) -> Path:
+    """Write a denoiser with its linear weights in 8 bits."""
+    import gguf
+
+    writer = gguf.GGUFWriter(file, "qwen_image")
+    for name, weight in tensors.items():
+        values = weight.numpy()
+        if values.ndim == 2 and values.shape[1] % 32 == 0:
+            kind = gguf.GGMLQuantizationType.Q8_0
+            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
+        else:
+            writer.add_tensor(name, values)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file

@@ -14,6 +14,7 @@ from diffusers import (
     SD3Transformer2DModel,
     StableDiffusion3Pipeline,
     StableDiffusionPipeline,
+    StableDiffusionXLImg2ImgPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
@@ -96,6 +97,25 @@ def tiny_stable_diffusion_xl(folder: Path) -> Path:
         tokenizer_2=tokenizer,
         unet=unet,
         scheduler=EulerDiscreteScheduler(**_BETAS),
+        add_watermarker=False,
+    ).save_pretrained(folder)
+    return folder
+
+
+def tiny_refiner(folder: Path) -> Path:
+    """Save a StableDiffusionXLImg2ImgPipeline with the second text encoder alone into `folder` and return it."""
+    whole = StableDiffusionXLPipeline.from_pretrained(tiny_stable_diffusion_xl(folder))
+    config = dict(whole.unet.config) | {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 32 + 5 * 8}
+    torch.manual_seed(0)
+    StableDiffusionXLImg2ImgPipeline(
+        vae=whole.vae,
+        text_encoder=None,
+        text_encoder_2=whole.text_encoder_2,
+        tokenizer=None,
+        tokenizer_2=whole.tokenizer_2,
+        unet=UNet2DConditionModel(**{name: value for name, value in config.items() if not name.startswith("_")}),
+        scheduler=whole.scheduler,
+        requires_aesthetics_score=True,
         add_watermarker=False,
     ).save_pretrained(folder)
     return folder

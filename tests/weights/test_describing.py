@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 import torch
 import yaml
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionXLImg2ImgPipeline
 
-from core.errors import LoadFailed
+from core.errors import LoadFailed, LoadInterrupted, StartError
 from core.request import Task
+from models.__main__ import main
 from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.catalogue import load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
+from models.catalogue.pointing import pointed
+from models.catalogue.pointing.looking import Permissions
+from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.sources import Source
 from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
+from models.weights.describing.templates import shipped
+from models.weights.explanations import explained_fetch
 from models.weights.loading import load
-from tests.support.drawing import draw_plain, largest_difference, request
+from settings import settings
+from tests.support.drawing import draw_plain, largest_difference, photo, request
 from tests.support.parity import TOLERANCE
 from tests.support.serving import ROOT
-from tests.support.small_hub import Repository, small_hub
+from tests.support.small_hub import COMMIT, Repository, small_hub
 from tests.tiny import TINY
-from tests.tiny.files import COMFY, denoiser_file, prefixed, saved, scaled_fp8, stable_diffusion_file
+from tests.tiny.files import COMFY, denoiser_file, prefixed, saved, saved_gguf, scaled_fp8, stable_diffusion_file
+from tests.tiny.stable_diffusion import tiny_refiner
 
 SERVED = """
 import json, sys
-from models.catalogue.pointing.pointed import with_pointed
 from models.catalogue.catalogue import read_catalogue
-from core.errors import StartError
+from models.catalogue.pointing.pointed import with_pointed
 from settings import settings
-for text in sys.argv[1:]:
-    try:
-        catalogue = with_pointed(read_catalogue(None), [text], settings())
-        print(json.dumps(catalogue.get(text).model_dump(mode="json")))
-    except StartError as error:
-        print(json.dumps(str(error)))
+catalogue = with_pointed(read_catalogue(None), sys.argv[1:], settings())
+print(json.dumps([catalogue.get(text).model_dump(mode="json") for text in sys.argv[1:]]))
 print(json.dumps("torch" in sys.modules))
 """
+"""What a start makes of places, and whether it imports torch itself."""
+
+
+Q8_DIFFERENCE = 40
+"""Of 255: the picture of weights in 8 bits is nearly that of all bits."""
+HEADER_BYTES = 100_001
+"""That the hub's client asks for at once."""
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +181,23 @@ class TestTasks:
         with pytest.raises(LoadFailed, match="StableDiffusionInstructPix2PixPipeline"):
             entry_of(folder)
 
+    def test_a_refiner_changes_images_alone(self, tmp_path: Path) -> None:
+        folder = tiny_refiner(tmp_path)
+        entry = entry_of(folder)
+        assert list(entry.tasks) == [Task.IMAGE_TO_IMAGE]
+        pipeline = StableDiffusionXLImg2ImgPipeline.from_pretrained(folder)
+        pipeline.set_progress_bar_config(disable=True)
+        wanted = request(Task.IMAGE_TO_IMAGE, scheduler="euler")
+        plain = pipeline(
+            wanted.prompt,
+            image=photo(),
+            strength=wanted.strength,
+            num_inference_steps=wanted.num_inference_steps,
+            guidance_scale=wanted.guidance_scale,
+            generator=torch.Generator().manual_seed(7),
+        ).images[0]
+        assert largest_difference(draw_plain(load(entry, "cpu"), wanted), plain) <= TOLERANCE
+
     def test_a_file_that_sees_masks(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
         tensors = stable_diffusion_file(tinies("stable-diffusion"))
         first = f"{COMFY}input_blocks.0.0.weight"
@@ -207,6 +236,22 @@ class TestFiles:
         plain = draw_plain(load(entry_of(folder), "cpu"), wanted)
         assert largest_difference(draw_plain(load(entry, "cpu"), wanted), plain) <= TOLERANCE
 
+    @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
+    @pytest.mark.parametrize("family", FILES)
+    def test_gguf(self, family: str, tinies: Callable[[str], Path], tmp_path: Path) -> None:
+        folder = tinies(family)
+        entry = entry_of(saved_gguf(denoiser_file(family, folder), tmp_path / "a.gguf"), config={"path": folder})
+        assert entry.family == family
+
+    @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
+    def test_gguf_generates_nearly_as_the_folder_does(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
+        folder = tinies("qwen-image")
+        file = saved_gguf(denoiser_file("qwen-image", folder), tmp_path / "a.gguf")
+        wanted = request(scheduler="flow_euler")
+        plain = draw_plain(load(entry_of(folder), "cpu"), wanted)
+        drawn = draw_plain(load(entry_of(file, config={"path": folder}), "cpu"), wanted)
+        assert 0 < largest_difference(drawn, plain) < Q8_DIFFERENCE
+
     def test_scaled_fp8(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
         tensors = scaled_fp8(denoiser_file("flux", tinies("flux")))
         assert entry_of(saved(tensors, tmp_path / "fp8.safetensors")).family == "flux"
@@ -221,6 +266,8 @@ class TestFiles:
         ("tensors", "said"),
         [
             ({"lora_unet_x.lora_down.weight": 2}, "a LoRA; name it in the entry's `loras`"),
+            ({"a.processor.to_k_lora.down.weight": 2}, "a LoRA; name it in the entry's `loras`"),
+            ({"a.k_proj.lora_linear_layer.down.weight": 2}, "a LoRA; name it in the entry's `loras`"),
             ({"controlnet_cond_embedding.conv_in.weight": 4, "conv_in.weight": 4}, "a ControlNet; name it in `contr"),
             ({"text_model.embeddings.token_embedding.weight": 2}, "a text encoder alone; name it as `text_encoder`"),
             ({"encoder.block.0.layer.0.SelfAttention.q.weight": 2}, "a text encoder alone"),
@@ -314,11 +361,12 @@ class TestFolders:
         assert entry.takes_guidance
 
 
-def served(home: Path, *texts: str, **environment: str) -> tuple[list[Any], bool]:
-    """Return what a start of its own serves for each text, or says, and whether it imported torch."""
+def run(home: Path, *command: str, stdin: str | None = None, **environment: str) -> list[Any]:
+    """Return the lines of JSON that a process prints, whose hub and cache are its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    run = subprocess.run(
-        [sys.executable, "-c", SERVED, *texts],
+    done = subprocess.run(
+        [sys.executable, *command],
+        input=stdin,
         env={**clean, "HF_HOME": str(home), "PYTHONPATH": str(ROOT), **environment},
         cwd=home,
         capture_output=True,
@@ -326,49 +374,73 @@ def served(home: Path, *texts: str, **environment: str) -> tuple[list[Any], bool
         timeout=300,
         check=True,
     )
-    *answers, with_torch = map(json.loads, run.stdout.splitlines())
-    return answers, with_torch
+    assert "Traceback" not in done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def test_the_hub(tinies: Callable[[str], Path], tmp_path: Path) -> None:
-    sd = tinies("stable-diffusion")
-    single = tmp_path / "single"
-    single.mkdir()
-    (single / "README.md").touch()
-    saved(denoiser_file("flux", tinies("flux")), single / "my-flux.safetensors")
-    repositories = {
-        "someone/My-SD-v1.5": Repository(sd, {"license": "mit", "base_model": "a/b"}),
-        "someone/single": Repository(single, {"license": "apache-2.0"}),
-        "someone/closed": Repository(sd, gated=True),
-        "someone/lora": Repository(tmp_path / "empty"),
-    }
-    texts = ["someone/My-SD-v1.5@v1", "someone/single/my-flux.safetensors", "someone/closed", "someone/lora"]
-    texts += ["someone/nothing", "someone/My-SD-v1.5@v9", "someone/single/other.safetensors"]
-    with small_hub(repositories) as hub:
-        answers, with_torch = served(tmp_path, *texts, HF_ENDPOINT=hub.address)
-        whole, file, *said = answers
+def looked_at(home: Path, *texts: str, **environment: str) -> list[Any]:
+    """Return what the process that looks at models answers."""
+    pointers = [each for text in texts if (each := pointer(text)) and each.source]
+    asked = [{"name": p.name, "url": p.url, "source": p.source and p.source.model_dump(mode="json")} for p in pointers]
+    question = json.dumps({"pointers": asked, "pickle": False, "downloads": str(home)})
+    (answers,) = run(home, "-m", "models.weights.describing", stdin=question, **environment)
+    return list(answers)
+
+
+class TestHub:
+    @pytest.fixture
+    def repositories(self, tinies: Callable[[str], Path], tmp_path: Path) -> dict[str, Repository]:
+        single = tmp_path / "single"
+        single.mkdir()
+        saved(denoiser_file("flux", tinies("flux")), single / "my-flux.safetensors")
+        return {
+            "someone/My-SD-v1.5": Repository(tinies("stable-diffusion"), {"license": "mit", "base_model": "a/b"}),
+            "someone/single": Repository(single, {"license": "apache-2.0"}),
+            "someone/closed": Repository(tinies("stable-diffusion"), gated=True),
+            "someone/empty": Repository(tmp_path / "empty"),
+        }
+
+    def test_what_was_found_out_is_known_without_the_hub_and_without_torch(
+        self, repositories: dict[str, Repository], tmp_path: Path
+    ) -> None:
+        texts = ("someone/My-SD-v1.5@v1", "someone/single/my-flux.safetensors")
+        with small_hub(repositories) as hub:
+            (whole, file), with_torch = run(tmp_path, "-c", SERVED, *texts, HF_ENDPOINT=hub.address)
+            weights = [name for name in hub.fetched if ".safetensors" in name]
+            assert all(int(name.split()[1]) <= HEADER_BYTES for name in weights), "headers alone"
         assert not with_torch
-        assert not [
-            name for name in hub.fetched if name.startswith("diffusion_pytorch_model.safetensors") and large(name)
-        ]
-    assert (whole["id"], whole["family"], whole["licence"]) == ("my-sd", "stable-diffusion", "mit")
-    assert whole["source"]["revision"] == "v1"
-    assert whole["download_gib"] == 0.01
-    assert (file["id"], file["family"], file["licence"]) == ("my-flux", "flux", "apache-2.0")
-    closed, lora, nothing, old, other = said
-    assert "someone/closed is gated: accept the licence" in closed
-    assert "no model_index.json, and no checkpoint" in lora
-    assert "there is no repository someone/nothing" in nothing
-    assert "someone/My-SD-v1.5 has no revision v9" in old
-    assert "lacks a file" in other
-    again, with_torch = served(tmp_path, *texts[:2], HF_HUB_OFFLINE="1")
-    assert (again, with_torch) == ([whole, file], False)
-    (unknown,), _ = served(tmp_path, "someone/other", HF_HUB_OFFLINE="1")
-    assert "someone/other is not in the cache, and HF_HUB_OFFLINE is set" in unknown
+        assert (whole["id"], whole["family"], whole["licence"]) == ("my-sd", "stable-diffusion", "mit")
+        assert (whole["source"]["revision"], whole["download_gib"]) == ("v1", 0.01)
+        assert (file["id"], file["family"], file["licence"]) == ("my-flux", "flux", "apache-2.0")
+        assert run(tmp_path, "-c", SERVED, *texts, HF_HUB_OFFLINE="1") == [[whole, file], False]
 
+    def test_what_cannot_be_served_is_called_what_it_is(
+        self, repositories: dict[str, Repository], tmp_path: Path
+    ) -> None:
+        texts = ("closed", "empty", "nothing", "My-SD-v1.5@v9", "single/other.safetensors")
+        with small_hub(repositories) as hub:
+            said = looked_at(tmp_path, *(f"someone/{text}" for text in texts), HF_ENDPOINT=hub.address)
+        closed, empty, nothing, old, other = said
+        assert "someone/closed is gated: accept the licence" in closed
+        assert "no model_index.json, and no checkpoint" in empty
+        assert "there is no repository someone/nothing" in nothing
+        assert "someone/My-SD-v1.5 has no revision v9" in old
+        assert "lacks a file" in other
 
-def large(fetched: str) -> bool:
-    return int(fetched.split()[1]) > 100_001
+    def test_without_the_hub_the_cache_is_looked_at(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
+        snapshot = tmp_path / "hub" / "models--someone--here"
+        shutil.copytree(tinies("stable-diffusion"), snapshot / "snapshots" / COMMIT)
+        (snapshot / "refs").mkdir()
+        (snapshot / "refs" / "main").write_text(COMMIT)
+        texts = ("someone/here", "someone/other")
+        here, offline = looked_at(tmp_path, *texts, HF_HUB_OFFLINE="1")
+        assert here["family"] == "stable-diffusion"
+        assert "someone/other is not in the cache, and HF_HUB_OFFLINE is set" in offline
+
+    def test_a_hub_that_is_away_is_called_that(self) -> None:
+        away = "someone/other is not in the cache, and the hub cannot be reached"
+        with pytest.raises(LoadInterrupted, match=away), explained_fetch(Source(repo="someone/other")):
+            raise httpx2.ConnectError("refused")
 
 
 def test_an_address_is_downloaded_once_and_goes_on_where_it_was_broken_off(tmp_path: Path) -> None:
@@ -386,13 +458,52 @@ def test_an_address_is_downloaded_once_and_goes_on_where_it_was_broken_off(tmp_p
         assert hub.fetched == ["a.safetensors 10", "a.safetensors 6"]
         with pytest.raises(LoadFailed, match="cannot be downloaded"):
             downloaded(f"{hub.address}/any/where/resolve/main/b.safetensors", tmp_path)
-        with pytest.raises(LoadFailed, match=r"must end in the name of a \.safetensors or \.gguf file"):
-            downloaded(f"{hub.address}/any/where", tmp_path)
+
+
+def test_a_checkpoint_without_its_largest_text_encoder_needs_as_much(
+    tinies: Callable[[str], Path], tmp_path: Path
+) -> None:
+    vae_and_clip = {"vae.x.weight": torch.zeros(1), "text_encoders.clip_l.transformer.x.weight": torch.zeros(1)}
+    tensors = {**prefixed(denoiser_file("flux", tinies("flux")), COMFY), **vae_and_clip}
+    assert entry_of(saved(tensors, tmp_path / "a.safetensors")).memory_gib == 34
+    tensors["text_encoders.t5xxl.transformer.x.weight"] = torch.zeros(1)
+    assert entry_of(saved(tensors, tmp_path / "b.safetensors")).memory_gib < 5
+
+
+def test_the_command_prints_what_would_be_served(
+    tinies: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(pointed, "look_at", here)
+    monkeypatch.setenv("JUBAKO_MODEL_CACHE", str(tmp_path / "cache"))
+    settings.cache_clear()
+    folder = str(tinies("stable-diffusion"))
+    assert main(["show", folder]) == 0
+    assert "licence       unknown" in capsys.readouterr().out
+    assert main(["show", folder, "--yaml"]) == 0
+    (tmp_path / "own.yaml").write_text(capsys.readouterr().out)
+    monkeypatch.setenv("JUBAKO_CATALOGUE", str(tmp_path / "own.yaml"))
+    settings.cache_clear()
+    (name,) = yaml.safe_load((tmp_path / "own.yaml").read_text())
+    assert main(["show", name, "--json"]) == 0
+    as_entry = json.loads(capsys.readouterr().out)
+    monkeypatch.delenv("JUBAKO_CATALOGUE")
+    settings.cache_clear()
+    assert main(["show", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == as_entry
+    assert main(["show", str(tmp_path / "nothing")]) == 2
+    assert capsys.readouterr().err == f"models: {tmp_path}/nothing: there is no {tmp_path}/nothing\n"
+    settings.cache_clear()
+
+
+def here(pointers: Sequence[Pointer], _allowed: Permissions) -> list[Any]:
+    """Look at models in this process, which has torch anyway."""
+    try:
+        return [describe(each.source, each.name, allow_pickle=False) for each in pointers if each.source]
+    except LoadFailed as error:
+        raise StartError(f"{pointers[0].text}: {error}") from error
 
 
 def test_yaml_of_every_shipped_entry_is_that_entry(tmp_path: Path) -> None:
-    from models.weights.describing.templates import shipped
-
     for entry in shipped().entries.values():
         (tmp_path / "own.yaml").write_text(entry_yaml(entry))
         assert load_catalogue(tmp_path / "own.yaml").get(entry.id) == entry

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
 
 from core.errors import LoadFailed
 from core.events import Event
@@ -26,6 +25,7 @@ from tests.support.drawing import draw_plain, draw_together, largest_difference,
 from tests.support.engines import running
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
+from tests.tiny.files import component, saved_gguf
 
 FLUX = FAMILIES["flux"]
 
@@ -131,7 +131,7 @@ async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> Non
 @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
 async def test_a_gguf_file_is_the_denoiser_of_the_pipeline_that_it_was_made_for(tmp_path: Path) -> None:
     folder = TINY["qwen-image"].save(tmp_path / "pipeline")
-    source, config = {"path": write_gguf(folder, tmp_path / "small.gguf")}, {"path": folder}
+    source, config = {"path": saved_gguf(component(folder, "transformer"), tmp_path / "small.gguf")}, {"path": folder}
     entry = Entry.model_validate({**ENTRY, "source": source, "config": config})
     model, plain = load(entry, "cpu"), tiny("qwen-image", tmp_path / "pipeline")
     assert any(type(each).__name__ == "GGUFParameter" for each in model.components["transformer"].parameters())
@@ -151,25 +151,6 @@ ENTRY = {
     "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
     "tasks": {"text-to-image": {}, "image-to-image": {}},
 }
-
-
-def write_gguf(folder: Path, file: Path) -> Path:
-    """Write the transformer of a pipeline's folder with its linear weights in 8 bits."""
-    import gguf
-
-    writer = gguf.GGUFWriter(file, "qwen_image")
-    for name, weight in load_file(folder / "transformer" / "diffusion_pytorch_model.safetensors").items():
-        values = weight.numpy()
-        if values.ndim == 2 and values.shape[1] % 32 == 0:
-            kind = gguf.GGMLQuantizationType.Q8_0
-            writer.add_tensor(name, gguf.quantize(values, kind), raw_dtype=kind)
-        else:
-            writer.add_tensor(name, values)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return file
 
 
 def test_a_component_that_is_not_there_cannot_be_quantized(tmp_path: Path) -> None:

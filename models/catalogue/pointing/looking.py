@@ -13,8 +13,11 @@ from pathlib import Path
 from core.errors import StartError
 from models.catalogue.pointing.kept import Fields
 from models.catalogue.pointing.pointers import Pointer
+from models.catalogue.single_files import CHECKPOINTS
 
 ROOT = Path(__file__).parents[3]
+QUIET = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
+"""Its terminal is the operator's."""
 COMMAND = (sys.executable, "-m", "models.weights.describing")
 
 
@@ -33,6 +36,8 @@ def look_at(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
     for each in pointers:
         if each.url is not None and not allowed.urls:
             raise StartError(f"{each.text} is an address; JUBAKO_MODEL_URLS=true allows downloads from addresses")
+        if each.url is not None and not each.name.endswith(CHECKPOINTS):
+            raise StartError(f"{each.text} must end in the name of a .safetensors or .gguf file")
     asked = {
         "pointers": [
             {"name": each.name, "url": each.url, "source": each.source and each.source.model_dump(mode="json")}
@@ -45,7 +50,7 @@ def look_at(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
     run = subprocess.run(
         COMMAND,
         input=json.dumps(asked),
-        env={**os.environ, "PYTHONPATH": path},
+        env={**QUIET, **os.environ, "PYTHONPATH": path},
         stdout=subprocess.PIPE,
         text=True,
         check=False,

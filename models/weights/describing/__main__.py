@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,21 @@ from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.sources import Source
 from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
+from models.weights.fetching import refuse_pickle_name
+
+
+class OneLine(logging.Formatter):
+    """What went wrong, without where: the answer says what to do, and who started a server reads both."""
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's name
+        return f"{ei[0].__name__}: {' '.join(str(ei[1]).split())}"
 
 
 def main() -> None:
     """Answer with a list: an entry's fields for each pointer, or a text that says why there are none."""
+    terminal = logging.StreamHandler()
+    terminal.setFormatter(OneLine("jubako: %(message)s"))
+    logging.getLogger("jubako").addHandler(terminal)
     asked = json.load(sys.stdin)
     answers = [_answer(each, Path(asked["downloads"]), pickle=asked["pickle"]) for each in asked["pointers"]]
     sys.stdout.write(json.dumps(answers) + "\n")
@@ -22,10 +34,17 @@ def main() -> None:
 
 def _answer(each: Any, downloads: Path, *, pickle: bool) -> dict[str, Any] | str:
     try:
-        source = downloaded(each["url"], downloads) if each["url"] else Source.model_validate(each["source"])
+        sys.stderr.write(f"jubako: looking at {each['name']}\n")
+        source = Source.model_validate(each["source"]) if each["source"] else _fetched(each, downloads, pickle=pickle)
         return describe(source, each["name"], allow_pickle=pickle)
     except (LoadFailed, LoadInterrupted) as error:
         return str(error)
+
+
+def _fetched(each: Any, downloads: Path, *, pickle: bool) -> Source:
+    if not pickle:
+        refuse_pickle_name(each["name"])
+    return downloaded(each["url"], downloads)
 
 
 if __name__ == "__main__":

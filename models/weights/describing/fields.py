@@ -175,7 +175,8 @@ def _memory_gib(look: Look, family: Family, like: Entry, defaults: dict[str, Any
     if look.alone:
         # The rest is that of its like, whose denoiser is as large.
         whole = look.weights.parameters[family.denoiser] * number_bytes / GIB
-        needed = max(needed, like.memory_gib - whole + own)
+        quantized = look.weights.quantized_bytes
+        needed = max(needed, like.memory_gib if quantized is None else like.memory_gib - whole + quantized / GIB)
     return max(round(needed, 1), 0.1)
 
 

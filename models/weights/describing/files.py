@@ -14,18 +14,21 @@ from models.weights.describing.kinds import Kind, kind_of
 from models.weights.describing.looks import Look, Weights
 from models.weights.describing.places import Card, listing, local_card
 from models.weights.explanations import explained, explained_fetch
-from models.weights.fetching import local_path, refuse_pickles
+from models.weights.fetching import local_path, refuse_pickle_name
 from models.weights.files.completing import is_gguf
 from models.weights.files.contents import Contents, contents, like_stored, outline
 from models.weights.files.gguf_outline import gguf_outline
 
+WITH_T5 = ("stable-diffusion-3", "flux", "wan", "ltx")
 HALF_OF_WAN = ("high_noise", "high-noise", "highnoise", "low_noise", "low-noise", "lownoise")
 
 
 def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
     """Return what a file is. Raises LoadFailed with what to do, or LoadInterrupted."""
+    if not allow_pickle:
+        refuse_pickle_name(str(source))
     sizes, card = _card(source)
-    tensors, size_bytes = _outline(source, sizes, allow_pickle=allow_pickle)
+    tensors, size_bytes = _outline(source, sizes)
     file = Path(str(source))
     held = contents(tensors, file)
     kind = kind_of(tensors, held, f"{source.repo or ''} {file.name}".lower())
@@ -38,7 +41,7 @@ def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
         card=card,
         tasks=kind.tasks,
         bases=kind.bases,
-        alone=not (held.vae and held.text),
+        alone=not _is_whole(held, kind.family),
     )
 
 
@@ -50,7 +53,7 @@ def _card(source: Source) -> tuple[dict[str, int], Card]:
     return dict(sizes), card
 
 
-def _outline(source: Source, sizes: dict[str, int], *, allow_pickle: bool) -> tuple[dict[str, torch.Tensor], int]:
+def _outline(source: Source, sizes: dict[str, int]) -> tuple[dict[str, torch.Tensor], int]:
     """Return the tensors of a file without their values, and its bytes.
 
     Of a file on the hub, only the beginning is fetched, if it is safetensors.
@@ -63,10 +66,15 @@ def _outline(source: Source, sizes: dict[str, int], *, allow_pickle: bool) -> tu
             inside, 0
         )
     path = local_path(source)
-    if not allow_pickle:
-        refuse_pickles(path)
     with explained(source):
         return gguf_outline(path) if is_gguf(path) else outline(path), path.stat().st_size
+
+
+def _is_whole(held: Contents, family: str) -> bool:
+    """Whether nothing comes from elsewhere; files often lack the largest of several text encoders."""
+    if not held.vae or not held.text:
+        return False
+    return not family.startswith(WITH_T5) or any("t5" in name for name in held.text)
 
 
 def _weights(held: Contents, kind: Kind, size_bytes: int, *, quantized: bool) -> Weights:

@@ -36,6 +36,8 @@ KINDS: Mapping[str, str] = {
     ".weight_scale_inv": f"weights in 8 bits with a scale for each block; {INSTEAD}",
     ".lora_A.": f"a LoRA; {ADAPTER}",
     ".lora_down.": f"a LoRA; {ADAPTER}",
+    "_lora.down.": f"a LoRA; {ADAPTER}",
+    ".lora_linear_layer.": f"a LoRA; {ADAPTER}",
     ".lokr_w": f"a LoKr; {ADAPTER}",
     ".hada_w": f"a LoHa; {ADAPTER}",
 }

@@ -33,14 +33,16 @@ def with_encodings(
 
     Raises InvalidRequest.
     """
-    encoders = [_Encoder(pipeline, spec, request) for spec in family.clip_encoders]
+    encoders = [_Encoder(pipeline, spec, request, place) for place, spec in enumerate(family.clip_encoders)]
+    # SDXL's refiner has the second alone.
+    encoders = [each for each in encoders if each.module is not None]
     if not _needs_encodings(encoders, request):
         return dict(arguments)
     guided = request.guidance_scale > family.guided_above
     zeroed = guided and _is_zeroed(pipeline, request)
-    negatives = _negatives(request) if guided and not zeroed else ()
-    positive = [each.encoded(text) for each, text in zip(encoders, _prompts(request), strict=False)]
-    negative = [each.encoded(text, negative=True) for each, text in zip(encoders, negatives, strict=False)]
+    positive = [each.encoded(each.prompt) for each in encoders]
+    guiding = encoders if guided and not zeroed else []
+    negative = [each.encoded(each.negative_prompt, negative=True) for each in guiding]
     length = max(each.states.shape[1] for each in [*positive, *negative])
     given = {name: value for name, value in arguments.items() if name not in _TEXTS}
     encoded = _named(encoders, positive, length, "")
@@ -68,6 +70,16 @@ class _Encoder:
     pipeline: Any
     spec: ClipEncoder
     request: GenerationRequest
+    place: int
+    """Among those of its family, which may have prompts of their own."""
+
+    @property
+    def prompt(self) -> str:
+        return (self.request.prompt_2 if self.place else "") or self.request.prompt
+
+    @property
+    def negative_prompt(self) -> str:
+        return (self.request.negative_prompt_2 if self.place else "") or self.request.negative_prompt
 
     @property
     def tokenizer(self) -> Any:
@@ -125,17 +137,7 @@ def _needs_encodings(encoders: Sequence[_Encoder], request: GenerationRequest) -
         return False
     if request.prompt_syntax is not PromptSyntax.PLAIN or request.clip_skip:
         return True
-    own = zip(encoders, _prompts(request), _negatives(request), strict=False)
-    return any(each.is_too_long(prompt) or each.is_too_long(negative) for each, prompt, negative in own)
-
-
-def _prompts(request: GenerationRequest) -> tuple[str, str]:
-    """Return the prompt of each encoder."""
-    return request.prompt, request.prompt_2 or request.prompt
-
-
-def _negatives(request: GenerationRequest) -> tuple[str, str]:
-    return request.negative_prompt, request.negative_prompt_2 or request.negative_prompt
+    return any(each.is_too_long(each.prompt) or each.is_too_long(each.negative_prompt) for each in encoders)
 
 
 def _is_zeroed(pipeline: Any, request: GenerationRequest) -> bool:

@@ -163,6 +163,21 @@ def test_ids_that_collide_are_told(looks: Looks, monkeypatch: pytest.MonkeyPatch
     )
 
 
+@pytest.mark.parametrize(
+    ("allowed", "url", "said"),
+    [
+        ("false", "https://example.org/a.safetensors", "is an address; JUBAKO_MODEL_URLS=true allows"),
+        ("true", "https://example.org/models/7", r"must end in the name of a \.safetensors or \.gguf file"),
+    ],
+)
+def test_addresses_need_a_setting_and_a_name(
+    allowed: str, url: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names = {"JUBAKO_MODELS": url, "JUBAKO_MODEL_URLS": allowed, "JUBAKO_MODEL_CACHE": str(tmp_path)}
+    with pytest.raises(StartError, match=said):
+        served_catalogue(settings_of(monkeypatch, **names))
+
+
 @pytest.mark.parametrize("variable", ["MODEL", "TEXT2IMAGE_MODEL"])
 def test_the_microservices_variables_may_point_too(
     variable: str, looks: Looks, monkeypatch: pytest.MonkeyPatch
@@ -181,14 +196,6 @@ def test_loras_of_a_model_have_a_folder_by_its_id(
     (tmp_path / "loras" / "a" / "ink.safetensors").touch()
     settings = settings_of(monkeypatch, JUBAKO_MODELS="someone/a", JUBAKO_LORA_FOLDER=str(tmp_path / "loras"))
     assert list(served_catalogue(settings).get("a").choosable_loras) == ["ink"]
-
-
-def test_addresses_need_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    settings = settings_of(
-        monkeypatch, JUBAKO_MODELS="https://example.org/a.safetensors", JUBAKO_MODEL_CACHE=str(tmp_path)
-    )
-    with pytest.raises(StartError, match="is an address; JUBAKO_MODEL_URLS=true allows"):
-        served_catalogue(settings)
 
 
 def test_a_cache_that_cannot_be_written_is_named(looks: Looks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
