@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -23,3 +24,5 @@ class HostOptions:
     dtype: str | None = None
     allow_pickle: bool = False
     idle_unload_s: float | None = None
+    sharing_folder: Path | None = None
+    """Where to keep what tests of undeclared pipelines have shown; None: nowhere, so that each load tests again."""

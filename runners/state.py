@@ -66,6 +66,8 @@ class RunnerState(BaseModel):
     device_memory_gib: Mapping[str, float] | None = None
     memory_gib: float | None = None
     """The device memory that the loaded model uses."""
+    sharing: Mapping[str, str] | None = None
+    """Of a loaded model that no family declares: which of its modules share passes, and why others do not."""
     running: int = 0
     """Images being generated."""
     queued: int = 0

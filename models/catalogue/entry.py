@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
@@ -22,6 +22,7 @@ from models.catalogue.addons import (
     TokenOptSpec,
 )
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
+from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory_options import Memory, memory_mistakes
 from models.catalogue.single_files import single_file_mistakes
@@ -54,7 +55,9 @@ class Entry(Strict):
     base: Name | None = None
     """The model that it was made from, which the job contract asks for what this one cannot do."""
     family: str
-    """A name of `models.catalogue.families`: which pipelines generate with it."""
+    """A name of `models.catalogue.families`: which pipelines generate with it; or `generic`, for all others."""
+    pipeline: GenericPipeline | None = None
+    """Of the family `generic`: what its pipeline is."""
     source: Source
     """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
@@ -112,7 +115,7 @@ class Entry(Strict):
     @field_validator("family")
     @classmethod
     def _known_family(cls, name: str) -> str:
-        if name not in FAMILIES:
+        if name not in (*FAMILIES, GENERIC):
             known = ", ".join(sorted(FAMILIES))
             raise ValueError(f"{name!r} is unknown; known: {known}{did_you_mean(name, FAMILIES)}")
         return name
@@ -124,15 +127,16 @@ class Entry(Strict):
 
         What has a wrong shape stays as it is, for the fields' own checks to refuse.
         """
-        family = FAMILIES.get(str(fields.get("family")))
         common = {key: fields.get(key) for key in ("defaults", "limits")}
-        wanted = fields.get("tasks") or dict.fromkeys(family.pipelines if family else ())
+        wanted = fields.get("tasks") or dict.fromkeys(_possible_tasks(fields))
         if not all(isinstance(part, dict) for part in (wanted, *common.values())):
             return fields
         return {**fields, "tasks": {task: _completed(own, common) for task, own in wanted.items()}}
 
     @model_validator(mode="after")
     def _fits_its_family(self) -> Self:
+        if (self.family == GENERIC) != (self.pipeline is not None):
+            raise ValueError(f"pipeline: belongs to the family {GENERIC}, which needs it")
         family = self.family_spec
         common = TaskSettings(defaults=self.defaults, limits=self.limits)
         found = []
@@ -157,9 +161,9 @@ class Entry(Strict):
         if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
             yield "ip_adapter: cannot share weights with memory.offload or memory.quantization"
 
-    @property
+    @cached_property
     def family_spec(self) -> Family:
-        return FAMILIES[self.family]
+        return FAMILIES[self.family] if self.pipeline is None else self.pipeline.family
 
     @property
     def takes_guidance(self) -> bool:
@@ -243,6 +247,15 @@ class Entry(Strict):
             "token_opt": token_opt,
         }
         return self.model_copy(update=changes)
+
+
+def _possible_tasks(fields: Mapping[str, Any]) -> Iterable[str]:
+    family, pipeline = FAMILIES.get(str(fields.get("family"))), fields.get("pipeline")
+    if family is not None:
+        return family.pipelines
+    # As data of an entry, whose shape is checked later.
+    tasks = pipeline.get("tasks") if isinstance(pipeline, dict) else None
+    return tasks if isinstance(tasks, dict) else ()
 
 
 def _completed(own: Any, common: Mapping[str, Any]) -> Any:

@@ -75,6 +75,8 @@ class LoadedModel:
     """Those that requests may name; `runners.engine.loras.sets` loads them."""
     batch_buckets: tuple[int, ...] = ()
     """Samples per pass that the denoiser is compiled for; none when it is not."""
+    sharing: Mapping[str, str] | None = None
+    """Of a model that no family declares: what a test has shown of each module."""
 
     @property
     def components(self) -> Mapping[str, Any]:
@@ -218,10 +220,9 @@ def arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, mem
         for module in _convolutional(family, pipeline):
             # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
             module.to(memory_format=torch.channels_last)
-    vae = pipeline.vae
-    if hasattr(pipeline, "upcast_vae") and vae.config.force_upcast and dtype is torch.float16:
+    if dtype is torch.float16 and hasattr(pipeline, "upcast_vae") and pipeline.vae.config.force_upcast:
         # Pipelines would cast it up and down around each use, also while others use it.
-        vae.float()
+        pipeline.vae.float()
 
 
 def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:

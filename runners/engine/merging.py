@@ -88,6 +88,8 @@ def _first(part: Part, name: str, value: Any, samples: int) -> Any:
 
 def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
     """Cut the output of a merged call into the outputs its members would have had."""
+    if calls[0].part.apart:
+        return [output]
     sizes = [call.samples for call in calls]
     leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(calls[0].part, sum(sizes)))
     columns = [_cut(leaf, sizes) for leaf in leaves]
@@ -117,7 +119,7 @@ def finite_samples(part: Part, output: Any, samples: int) -> torch.Tensor:
     """Whether each sample of an output is free of NaN and infinity, (samples,) of bool on its device."""
     leaves = pytree.tree_leaves(output, is_leaf=_is_sample_list(part, samples))
     finite = [verdict for leaf in leaves if (verdict := _finite(leaf, samples)) is not None]
-    return torch.stack(finite).all(dim=0)
+    return torch.stack(finite).all(dim=0) if finite else torch.ones(samples, dtype=torch.bool)
 
 
 def _finite(leaf: Any, samples: int) -> torch.Tensor | None:

@@ -60,9 +60,10 @@ class Operation:
         `added` are arguments that follow from the request, beside those of the pipeline. A call that must have the same
         result in every pass has passes of one fixed size, of at most `fixed_tokens` if one call has no more.
         """
-        given = {name: value for name, value in self._named(args, kwargs).items() if value is not None}
+        given = self._named(args, kwargs)
         arguments = {**given, **self.part.fixed, **added}
-        samples, positions = _size(arguments)
+        samples, positions = _size(self.part, arguments)
+        samples = 1 if self.part.apart else samples
         tokens = positions // self.part.pixels_per_token
         return ModuleCall(
             operation=self,
@@ -78,23 +79,29 @@ class Operation:
         bound = self._parameters.bind(*args, **kwargs)
         named: dict[str, Any] = {}
         for name, value in bound.arguments.items():
-            if self._parameters.parameters[name].kind is inspect.Parameter.VAR_KEYWORD:
+            parameter = self._parameters.parameters[name]
+            if parameter.kind is inspect.Parameter.VAR_KEYWORD:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        return named
+        # Whether nothing is passed or nothing is said is one to almost all modules; the others run apart.
+        return named if self.part.apart else {name: value for name, value in named.items() if value is not None}
 
     def _normal(self, name: str, value: Any, samples: int) -> Any:
-        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, one
-        entry per sample.
+        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, or one of
+        a single entry, an entry per sample.
 
         Whole-numbered training times become float32, which every timestep embedding computes in anyway;
         so samplers with fractional times (Euler) share a pass with the others.
         """
+        if self.part.apart:
+            return value
         if name in self.part.numbers:
             return torch.full((samples, 1, 1, 1), value, dtype=self.dtype, device=self.device)
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(samples)
+        if isinstance(value, torch.Tensor) and value.ndim == 1 and len(value) == 1:
+            return value.expand(samples)
         return _to(value, self.dtype) if self.part.casts else value
 
 
@@ -126,6 +133,8 @@ class ModuleCall:
     @cached_property
     def signature(self) -> Hashable:
         """Equal for calls that may share one forward pass."""
+        if self.part.apart:
+            return id(self)
         shared = (id(self.operation), signature(self.part, self.arguments))
         if self.calls_in_pass is not None:
             return (*shared, self.adapter, self.calls_in_pass, self.samples, shapes(self.arguments))
@@ -151,13 +160,15 @@ def _floating_dtype(arguments: dict[str, Any]) -> torch.dtype | None:
     return next(dtypes, None)
 
 
-def _size(arguments: dict[str, Any]) -> tuple[int, int]:
+def _size(part: Part, arguments: dict[str, Any]) -> tuple[int, int]:
     """Samples, and latent positions of all of them, by the first argument that holds tensors."""
-    for value in arguments.values():
-        if isinstance(value, torch.Tensor):
+    for name, value in arguments.items():
+        if isinstance(value, torch.Tensor) and value.ndim and name not in part.shared:
             return value.shape[0], value.shape[0] * _positions(value)
-        if isinstance(value, list) and isinstance(value[0], torch.Tensor):
+        if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
             return len(value), sum(entry.shape[1:].numel() for entry in value)
+    if part.apart:
+        return 1, 1
     raise TypeError("a batched call needs a tensor")
 
 

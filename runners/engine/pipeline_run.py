@@ -6,7 +6,9 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any
 
+import numpy as np
 import torch
+from diffusers.image_processor import VaeImageProcessor
 from greenlet import getcurrent, greenlet
 
 from core.events import Preview, Step
@@ -63,28 +65,39 @@ class PipelineRun:
         request, view = self.ticket.request, self._make_view()
         output = view(**with_encodings(view, self._family, request, self._arguments()))
         frames = output.frames[0] if request.task.is_video else output.images
-        return Drawn.of(self.index, self.seed, frames, request.fps)
+        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps)
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request
         # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
         arguments = pipeline_arguments(self._family, request, self.index) | {"output_type": "pt"}
-        if request.progress or request.preview_every:
+        reports = self._family.takes(request.task, "callback_on_step_end")
+        if reports and (request.progress or request.preview_every):
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments
 
     def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         request, calls, order = self.ticket.request, step_index + 1, view.scheduler.order
-        if calls % order and calls < view.num_timesteps:
+        timesteps = getattr(view, "num_timesteps", len(view.scheduler.timesteps))
+        if calls % order and calls < timesteps:
             # Samplers of second order call the denoiser twice a step, but for the last.
             return {}
-        step, steps = ceil(calls / order), ceil(view.num_timesteps / order)
+        step, steps = ceil(calls / order), ceil(timesteps / order)
         if request.progress:
             self.ticket.emit(Step(self.index, step, steps))
         if self._preview and request.preview_every and step % request.preview_every == 0:
             latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
             self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))
         return {}
+
+
+def _as_tensor(frames: Any) -> torch.Tensor:
+    """Return (F, C, H, W) of 0 to 1, also of what pipelines return that know no tensors."""
+    if isinstance(frames, torch.Tensor):
+        return frames
+    if isinstance(frames, np.ndarray):
+        return torch.from_numpy(frames).movedim(-1, 1)
+    return torch.from_numpy(VaeImageProcessor.pil_to_numpy(list(frames))).movedim(-1, 1)
 
 
 def pipeline_arguments(family: Family, request: GenerationRequest, index: int) -> dict[str, Any]:

@@ -44,7 +44,8 @@ def content_digest(arguments: Mapping[str, Any]) -> bytes:
 
 def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
     if name in part.shared:
-        return (value.shape, value.dtype, _shared_digest(value))
+        leaves, structure = pytree.tree_flatten(value)
+        return (str(structure), tuple(map(_shared_signature, leaves)))
     if name in part.padded:
         return (value.shape[2:], value.dtype, value.device)
     if name in part.ragged:
@@ -53,6 +54,12 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
     leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
     first_axis = 0 if name in part.listed else 1
     return (str(structure), tuple(_leaf_signature(leaf, first_axis) for leaf in leaves))
+
+
+def _shared_signature(leaf: Any) -> Hashable:
+    if not isinstance(leaf, torch.Tensor):
+        return _leaf_signature(leaf, 0)
+    return (leaf.shape, leaf.dtype, _shared_digest(leaf))
 
 
 def _leaf_signature(leaf: Any, first_axis: int) -> Hashable:

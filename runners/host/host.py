@@ -119,6 +119,7 @@ class Host:
             devices=tuple(available_devices()),
             device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
             memory_gib=model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
+            **({} if model is None or model.sharing is None else {"sharing": model.sharing}),
             running=engine.running if engine else 0,
             queued=self._places.taken + (engine.queued if engine else 0),
             pid=os.getpid(),

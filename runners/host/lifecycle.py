@@ -7,14 +7,17 @@ import logging
 import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from core.errors import JubakoError, LoadFailed, LoadInterrupted
 from models.catalogue.entry import Entry
+from models.catalogue.sharing import sharing_file
 from models.weights.devices import free_memory, resolve_device
 from models.weights.loading import load
 from models.weights.progress import ProgressLog
 from processes.threads import in_thread
+from runners.certifying.certify import certified
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver
 from runners.host.preparations import Places
@@ -174,6 +177,8 @@ class Lifecycle:
                     report=lambda loaded: progress(WARMING_UP * loaded),
                 )
             )
+            if entry.pipeline is not None:
+                model = await certified(entry, model, self._sharing_file)
             if is_worthwhile(entry, device):
                 await warm_up(model, warmup_request(entry, device), self._limits)
             self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
@@ -186,6 +191,11 @@ class Lifecycle:
         progress(1.0)
         self.state = ModelState.READY
         return None
+
+    @property
+    def _sharing_file(self) -> Path | None:
+        folder = self._options.sharing_folder
+        return None if folder is None else sharing_file(folder, self._entry.id)
 
     def _set_progress(self, progress: float) -> None:
         self.progress = progress

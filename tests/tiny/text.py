@@ -8,6 +8,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
     CLIPTokenizer,
+    GemmaTokenizer,
     Qwen2Tokenizer,
     T5Config,
     T5EncoderModel,
@@ -52,6 +53,13 @@ def tiny_t5(tokenizer: T5Tokenizer) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(vocab_size=len(tokenizer), d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     ).eval()
+
+
+def tiny_gemma_tokenizer() -> GemmaTokenizer:
+    """Return a Gemma tokenizer whose pieces are letters."""
+    special = ["<pad>", "<eos>", "<bos>", "<unk>"]
+    pieces = [*special, "▁", *ascii_lowercase]
+    return GemmaTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
 
 
 def tiny_umt5(tokenizer: T5Tokenizer) -> UMT5EncoderModel:

@@ -57,6 +57,8 @@ class Part:
     """Arguments given beside those of the pipeline, to spare work whose result nobody reads."""
     numbers: frozenset[str] = frozenset()
     """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, 1, 1)."""
+    apart: bool = False
+    """Whether each call has a pass of its own, with its arguments as they are."""
     memoised: bool = False
     """Whether equal inputs may share one result (text encoders)."""
     casts: bool = False
@@ -192,8 +194,15 @@ class Family:
     """Of pipelines that take encodings of any length: prompts of any length are read, and may have weights."""
     text_tokens: TextTokens | None = None
     """None for pipelines whose windows are fixed."""
+    inputs: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
+    """By pipeline: the arguments of its call, where its signature is all that is known of it."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
+
+    def takes(self, task: Task, argument: str) -> bool:
+        """Whether the pipeline of a task has an argument that those of other families have."""
+        taken = self.inputs.get(self.pipelines[task])
+        return taken is None or argument in taken
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:
         """Return the request's sampler, with what the request says of its steps."""

@@ -38,7 +38,7 @@ CLASS_SCHEDULES: Mapping[str, tuple[str, ...]] = {
     "SASolverScheduler": SCHEDULES,
     "UniPCMultistepScheduler": SCHEDULES,
 }
-"""Those that each class takes, as its signature says."""
+"""Those that each class takes, as its signature says; others, which only their own pipelines use, take none."""
 EXPLICIT: Mapping[str, frozenset[str]] = {
     "DDPMScheduler": frozenset({"timesteps"}),
     "DPMSolverMultistepScheduler": frozenset({"timesteps"}),
@@ -69,7 +69,7 @@ class SchedulerSpec:
     @property
     def schedules(self) -> tuple[str, ...]:
         """The sigma schedules that can be named with it."""
-        return () if self.overrides.keys() & _SPREAD else CLASS_SCHEDULES[self.class_name]
+        return () if self.overrides.keys() & _SPREAD else CLASS_SCHEDULES.get(self.class_name, ())
 
     @property
     def explicit(self) -> frozenset[str]:
@@ -104,7 +104,8 @@ class Samplers(Mapping[str, SchedulerSpec]):
     """What a family can be sampled with, by id: every sampler, and every sampler with each of its schedules."""
 
     def __init__(self, bases: Mapping[str, SchedulerSpec]) -> None:
-        self._bases = bases
+        self.bases = bases
+        """Without schedules."""
         self._specs = dict(bases)
         self._ids: dict[str, str] = {_key(name): name for name in bases}
         for name, spec in bases.items():
@@ -132,7 +133,7 @@ class Samplers(Mapping[str, SchedulerSpec]):
     @property
     def schedules(self) -> Mapping[str, tuple[str, ...]]:
         """The sigma schedules of each sampler, in order of name."""
-        return {name: self._bases[name].schedules for name in sorted(self._bases)}
+        return {name: self.bases[name].schedules for name in sorted(self.bases)}
 
     def find(self, name: str) -> str | None:
         """Return the id of a sampler by any of its names: `DPM++ 2M Karras` is `dpmpp_2m_karras`."""
@@ -144,7 +145,7 @@ class Samplers(Mapping[str, SchedulerSpec]):
             base = self._ids.get(_key(name).removesuffix(_key(schedule)))
             if base is not None:
                 return f"{base} does not take {schedule}; it takes: {', '.join(self[base].schedules) or 'no schedule'}"
-        return f"{name!r} is unknown; known: {', '.join(sorted(self._bases))}{did_you_mean(name, self)}"
+        return f"{name!r} is unknown; known: {', '.join(sorted(self.bases))}{did_you_mean(name, self)}"
 
 
 def _key(name: str) -> str:

@@ -60,6 +60,12 @@ ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
 """Every argument that any of them takes."""
 
 
+def taken_by(family: Family, pipeline: str) -> frozenset[str]:
+    """Return those that one of a family's pipelines takes."""
+    own = family.inputs.get(pipeline)
+    return TAKES.get(pipeline, frozenset()) if own is None else own & ARGUMENTS
+
+
 def tuning_arguments(family: Family, request: GenerationRequest) -> dict[str, Any]:
     """Return the arguments for what a request tunes; the sampler has its shift, which is no argument."""
     tuned = {name: value for name, value in request.tuned.items() if name in ARGUMENTS}

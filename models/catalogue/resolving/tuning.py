@@ -12,7 +12,7 @@ from core.request import Task
 from core.tuning import TUNING
 from models.catalogue.entry import Entry
 from models.catalogue.families.schedulers import SchedulerSpec
-from models.catalogue.families.tunable import ARGUMENTS, TAKES
+from models.catalogue.families.tunable import ARGUMENTS, taken_by
 from models.catalogue.limits import TaskSettings
 from models.catalogue.resolving.checks import within
 
@@ -62,7 +62,7 @@ def tunable(entry: Entry, task: Task) -> frozenset[str]:
     idle = {"guidance_scale_2"} if not entry.low_noise_expert else set()
     idle |= {"eta"} if not any(sampler.takes_eta for sampler in samplers) else set()
     shift = {"flow_shift"} if any(sampler.shift for sampler in samplers) else set()
-    return (TAKES.get(entry.family_spec.pipelines[task], frozenset()) - idle) | shift
+    return (taken_by(entry.family_spec, entry.family_spec.pipelines[task]) - idle) | shift
 
 
 def idle_tuning(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
@@ -84,7 +84,7 @@ def _taken(draft: Draft, entry: Entry) -> frozenset[str]:
     family = entry.family_spec
     pipelines = family.pipelines if draft.control_image is None else family.controlled
     # A task without a ControlNet is refused elsewhere.
-    return TAKES.get(pipelines.get(draft.task, family.pipelines[draft.task]), frozenset())
+    return taken_by(family, pipelines.get(draft.task, family.pipelines[draft.task]))
 
 
 def _sampler(draft: Draft, entry: Entry) -> SchedulerSpec | None:

@@ -1,0 +1,100 @@
+"""The configurations of a pipeline's components, and what follows from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import lcm
+from pathlib import Path
+from typing import Any
+
+FILES = ("config.json", "scheduler_config.json", "tokenizer_config.json")
+DENOISERS = ("transformer", "unet", "prior", "decoder")
+"""Components that denoise, as pipelines call them."""
+AUTOENCODERS = ("vae", "vqvae", "movq", "vqgan")
+
+
+class Configurations(Mapping[str, Mapping[str, Any]]):
+    """By component."""
+
+    def __init__(self, folder: Path) -> None:
+        """Read those of a folder in diffusers layout."""
+        self.index = _read(folder / "model_index.json")
+        names = [name for name, what in self.index.items() if isinstance(what, list) and what[0] is not None]
+        self._components = {name: _first(folder / name) for name in names if not name.startswith("_")}
+
+    def __getitem__(self, component: str) -> Mapping[str, Any]:
+        return self._components[component]
+
+    def __iter__(self) -> Any:
+        return iter(self._components)
+
+    def __len__(self) -> int:
+        return len(self._components)
+
+    @property
+    def denoiser_name(self) -> str:
+        return next((name for name in DENOISERS if name in self), DENOISERS[0])
+
+    @property
+    def denoiser(self) -> Mapping[str, Any]:
+        return self.get(self.denoiser_name, {})
+
+    @property
+    def vae(self) -> Mapping[str, Any]:
+        return next((self[name] for name in AUTOENCODERS if name in self), {})
+
+    @property
+    def follows_flow(self) -> bool:
+        scheduler = self.get("scheduler", {})
+        flowing = scheduler.get("use_flow_sigmas") or scheduler.get("prediction_type") == "flow_prediction"
+        return bool(flowing) or str(scheduler.get("_class_name")).startswith("FlowMatch")
+
+    @property
+    def vae_factor(self) -> int:
+        """How many pixels of a side one latent stands for."""
+        named = (self.vae.get(name) for name in ("spatial_compression_ratio", "scale_factor_spatial"))
+        levels = self.vae.get("encoder_block_out_channels") or self.vae.get("block_out_channels") or ()
+        return int(next(filter(None, named), 0) or 2 ** max(len(levels) - 1, 0))
+
+    @property
+    def multiple_px(self) -> int:
+        """What both sides have to be multiples of."""
+        patch = self.denoiser.get("patch_size") or 1
+        side = patch[-1] if isinstance(patch, list) else int(patch)
+        # Each level of a UNet halves its input.
+        halved = 2 ** max(len(self.denoiser.get("down_block_types") or ()) - 1, 0)
+        return lcm(16, self.vae_factor * side, self.vae_factor * halved)
+
+    @property
+    def frames_multiple(self) -> int:
+        """A video has one frame more than a multiple of this."""
+        if self.fixed_frames:
+            return self.fixed_frames - 1
+        named = (self.vae.get(name) for name in ("temporal_compression_ratio", "scale_factor_temporal"))
+        usual = 1 if self.vae.get("_class_name") == "AutoencoderKL" else 4
+        return int(next(filter(None, named), usual))
+
+    def trained_px(self, side: str) -> int | None:
+        """The width or height that the denoiser was trained on, where that is said."""
+        size = self.denoiser.get(f"sample_{side}") or self.denoiser.get("sample_size")
+        latents = (size[-1] if side == "width" else size[0]) if isinstance(size, list) else size
+        return latents and int(latents) * self.vae_factor
+
+    @property
+    def trained_frames(self) -> int | None:
+        return self.denoiser.get("sample_frames")
+
+    @property
+    def fixed_frames(self) -> int | None:
+        """The only length of a video that the denoiser can do, if there is one."""
+        return self.denoiser.get("video_length")
+
+
+def _first(folder: Path) -> Mapping[str, Any]:
+    return next((_read(folder / name) for name in FILES if (folder / name).is_file()), {})
+
+
+def _read(file: Path) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return read

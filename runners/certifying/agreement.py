@@ -1,0 +1,39 @@
+"""Whether two outputs are the same, but for how floating-point sums are rounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 6e-2}
+"""How far a batch of another size may be off by rounding alone, as a share of an output's largest value."""
+NOISE = 4.0
+"""How much more than a call that shares a pass with itself may differ one that shares it with others."""
+
+
+def difference(output: Any, other: Any) -> float:
+    """Return the largest difference, as a share of the largest value; infinity for outputs of other shapes."""
+    pairs = list(zip(_tensors(output), _tensors(other), strict=False))
+    if len(pairs) != len(_tensors(output)) or any(one.shape != two.shape for one, two in pairs):
+        return float("inf")
+    return max((_difference(one, two) for one, two in pairs), default=0.0)
+
+
+def rounding(output: Any) -> float:
+    """Return the difference that rounding explains, in the widest of its dtypes."""
+    return max((ROUNDING.get(tensor.dtype, 0.0) for tensor in _tensors(output)), default=0.0)
+
+
+def _tensors(output: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+
+
+def _difference(one: torch.Tensor, two: torch.Tensor) -> float:
+    if not one.numel():
+        return 0.0
+    # Masks have infinities, whose difference is no number.
+    off = torch.where(one == two, 0.0, (one.double() - two.double()).abs()).max().item()
+    scale = one.double().abs().where(torch.isfinite(one), 0.0).max().item()
+    return float("inf") if off != off else off / (scale or 1.0)

@@ -1,0 +1,95 @@
+"""The test of a whole model: alone, in turns, and merged, small requests have to come to the same images."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.errors import JubakoError, LoadFailed
+from core.request import GenerationRequest
+from models.catalogue.entry import Entry
+from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
+from models.weights.loading import LoadedModel
+from processes.threads import in_thread
+from runners.certifying.modules import tested, untested
+from runners.certifying.probes import Pixels, at_once, one_by_one, probes, with_parts
+from runners.certifying.recording import Call, recording
+
+log = logging.getLogger("jubako.loading")
+
+SAME = 2.0
+"""Of 255: how far the values of an image may be off on average, at most, to be the same image."""
+MERGED = 8.0
+"""The same where passes were merged: rounding adds up from step to step."""
+PACKAGES = ("jubako", "diffusers", "torch", "transformers")
+
+
+async def certified(entry: Entry, model: LoadedModel, file: Path | None) -> LoadedModel:
+    """Return a model of an undeclared family with the parts that it may share, tested unless `file` says it already.
+
+    Raises LoadFailed when the model cannot generate at all.
+    """
+    tested_with = _tested_with(entry, model)
+    found = read_sharing(file, tested_with) if file else None
+    if found is None:
+        found = await _found(entry, model, tested_with)
+        if file is not None:
+            keep_sharing(file, found)
+        for name, what in found.summary.items():
+            log.info("%s: %s: %s", entry.id, name, what)
+    return replace(with_parts(model, found.parts), sharing=found.summary)
+
+
+def _tested_with(entry: Entry, model: LoadedModel) -> dict[str, str]:
+    packages = {name: version(name) for name in PACKAGES}
+    pipeline = entry.model_dump_json(include={"source", "pipeline", "variant"})
+    return {**packages, "device": model.device.type, "dtype": model.dtype, "entry": pipeline}
+
+
+async def _found(entry: Entry, model: LoadedModel, tested_with: dict[str, str]) -> Sharing:
+    requests = probes(entry)
+    alone, calls = await _alone(model, requests)
+    apart = Sharing(tested_with=tested_with, alternates=True, modules=tuple(untested(calls)))
+    if (why := await _differs(model, apart, requests, alone, SAME)) is not None:
+        return Sharing(tested_with=tested_with, alternates=False, reason=f"in turns, {why}")
+    shared = apart.model_copy(update={"modules": await in_thread(lambda: _tested(model, apart, calls))})
+    if (why := await _differs(model, shared, requests, alone, MERGED)) is not None:
+        modules = (each.model_copy(update={"reason": f"together, {why}"}) for each in apart.modules)
+        return apart.model_copy(update={"modules": tuple(modules)})
+    return shared
+
+
+async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> tuple[list[Pixels], list[Call]]:
+    images: list[Pixels] = []
+    with recording(model.components) as record:
+        for request in requests:
+            record.begin()
+            try:
+                images += await one_by_one(model, [request])
+            except JubakoError as error:
+                raise LoadFailed(f"{model.id} is loaded, but its first image failed: {error.message}") from error
+    return images, record.calls
+
+
+async def _differs(
+    model: LoadedModel, sharing: Sharing, requests: Sequence[GenerationRequest], alone: Sequence[Pixels], most: float
+) -> str | None:
+    """Return how images that are generated at once differ from those generated alone, or None."""
+    try:
+        images = await at_once(model, sharing.parts, requests)
+    except JubakoError as error:
+        return f"requests fail: {error.message}"
+    pairs = zip(images, alone, strict=True)
+    off = max(float(np.abs(one.astype(float) - other).mean()) for one, other in pairs)
+    return None if off <= most else f"an image is off by {off:.0f} of 255"
+
+
+def _tested(model: LoadedModel, apart: Sharing, calls: Sequence[Call]) -> tuple[object, ...]:
+    with torch.no_grad():
+        return tuple(tested(model.components[part.component], part, calls) for part in apart.modules)

@@ -1,0 +1,147 @@
+"""Whether calls of one module may share passes: recorded ones are merged, and compared with what they were alone."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from itertools import zip_longest
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from models.catalogue.families import Part, Stage
+from models.catalogue.sharing import ModuleSharing
+from runners.certifying.agreement import NOISE, difference, rounding
+from runners.certifying.recording import CODING, Call
+from runners.engine.merging import merge, split
+from runners.engine.module_calls import ModuleCall, Operation
+
+NEVER_ALIKE = "no two calls of different requests were alike enough"
+Alone = tuple[ModuleCall, Call]
+"""A call as the engine sees it, and as it was recorded."""
+
+
+def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
+    """Return the methods that were called, all of them apart."""
+    return [
+        ModuleSharing(component=component, method=method, stage=_stage(component, method, own), together=False)
+        for (component, method), own in _by_method(calls).items()
+    ]
+
+
+def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> ModuleSharing:
+    """Return what merging shows of one method. Blocks; raises OutOfMemoryError."""
+    own = _by_method(calls)[part.component, part.method]
+    reason = ""
+    for shared in _possibly_shared(module, part, own):
+        tried = part.model_copy(
+            update={
+                "together": True,
+                "shared": shared,
+                "casts": part.method in CODING,
+                "memoised": part.stage is Stage.ENCODE and not _takes_numbers(own[0]),
+            }
+        )
+        refusal = _refusal(Operation(tried.part, module), own)
+        if refusal is None:
+            return tried
+        reason = reason or refusal
+    return part.model_copy(update={"reason": reason})
+
+
+def _by_method(calls: Sequence[Call]) -> dict[tuple[str, str], list[Call]]:
+    methods: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
+    for call in calls:
+        methods[call.component, call.method].append(call)
+    return methods
+
+
+def _stage(component: str, method: str, calls: Sequence[Call]) -> Stage:
+    if method in CODING:
+        return Stage[method.upper()]
+    repeated = sum(call.request == calls[0].request for call in calls) > 1
+    return Stage.DENOISE if repeated and "encoder" not in component else Stage.ENCODE
+
+
+def _takes_numbers(call: Call) -> bool:
+    """Whether a call is about floating-point numbers, instead of tokens alone."""
+    leaves = pytree.tree_leaves((call.args, call.kwargs))
+    return any(isinstance(leaf, torch.Tensor) and leaf.is_floating_point() for leaf in leaves)
+
+
+def _possibly_shared(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> Iterator[frozenset[str]]:
+    """Yield sets of arguments that may hold for a whole pass: those that have no entry for each sample, and then also
+    those that never change.
+    """
+    operation = Operation(Part(part.component, part.stage, part.method), module)
+    try:
+        made = [operation.call(call.args, call.kwargs, {}) for call in calls]
+    except TypeError:
+        # Without tensors there is nothing to merge.
+        return
+    whole = {name for call in made for name, value in call.arguments.items() if not _by_sample(value, call.samples)}
+    yield frozenset(whole)
+    constant = {name for name in made[0].arguments if _is_constant([call.arguments.get(name) for call in made])}
+    if not constant <= whole:
+        yield frozenset(whole | constant)
+
+
+def _by_sample(value: Any, samples: int) -> bool:
+    if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
+        return len(value) != samples and all(tensor.shape[:1] == (samples,) for tensor in value)
+    return all(tensor.shape[:1] == (samples,) for tensor in _tensors(value))
+
+
+def _is_constant(values: Sequence[Any]) -> bool:
+    tensors = [_tensors(value) for value in values]
+    return bool(tensors[0]) and all(
+        len(own) == len(tensors[0]) and all(map(torch.equal, own, tensors[0])) for own in tensors
+    )
+
+
+def _tensors(value: Any) -> list[torch.Tensor]:
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
+def _refusal(operation: Operation, calls: Sequence[Call]) -> str | None:
+    """Return why calls cannot be merged, or None when all that were merged came out as they were alone."""
+    try:
+        passes = list(_passes(operation, calls))
+        failed = (why for batch in passes if (why := _compared(operation, batch)) is not None)
+        return next(failed, None) if passes else NEVER_ALIKE
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # noqa: BLE001  # whatever a module of unknown kind raises
+        return f"merged calls fail with {type(error).__name__}"
+
+
+def _passes(operation: Operation, calls: Sequence[Call]) -> Iterator[list[Alone]]:
+    """Yield calls to merge: of different requests, and of different steps of them."""
+    alike: defaultdict[Hashable, defaultdict[int, list[Alone]]] = defaultdict(lambda: defaultdict(list))
+    for call in calls:
+        made = operation.call(call.args, call.kwargs, {})
+        alike[made.signature][call.request].append((made, call))
+    for of_requests in alike.values():
+        if len(of_requests) > 1:
+            # Each request's steps begin elsewhere.
+            turned = [own[at % len(own) :] + own[: at % len(own)] for at, own in enumerate(of_requests.values())]
+            yield from ([one for one in step if one is not None] for step in zip_longest(*turned))
+
+
+def _compared(operation: Operation, batch: Sequence[Alone]) -> str | None:
+    if len(batch) == 1:
+        return None
+    calls = [call for call, _ in batch]
+    merged = _answers(operation, calls)
+    for (call, recorded), output in zip(batch, merged, strict=True):
+        off = difference(recorded.output, output)
+        with_itself = difference(recorded.output, _answers(operation, [call, call])[0])
+        if off > rounding(recorded.output) or off > NOISE * with_itself + rounding(recorded.output) / 10:
+            return f"merged, a result is off by {off:.1%}, and by {with_itself:.1%} beside itself"
+    return None
+
+
+def _answers(operation: Operation, calls: Sequence[ModuleCall]) -> list[Any]:
+    outputs = split(operation.run(**merge(calls)), calls)
+    return [call.answered(output) for call, output in zip(calls, outputs, strict=True)]

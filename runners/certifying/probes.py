@@ -1,0 +1,114 @@
+"""Small requests, different in all that requests differ in, and what they generate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing, contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from core.draft import Draft
+from core.events import Clip, Failed, Picture
+from core.request import GenerationRequest, Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from models.catalogue.families import Part
+from models.catalogue.limits import Limits
+from models.catalogue.resolving.resolve import ServerLimits, resolve
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine, EngineLimits
+
+PROMPTS = ("a red apple on a blue table", "a blue table on a red apple", "two foxes in the snow, at night, by a river")
+"""Two of one length, whose encodings can be merged whether or not the pipeline pads them, and a longer one."""
+STEPS = 3
+ROOM = 10**9
+"""Tokens of a pass: the probes are small, and all of them are to share it."""
+SERVER = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=float("inf"))
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+
+def probes(entry: Entry) -> list[GenerationRequest]:
+    """Return three requests of each task: of the smallest size, with few steps."""
+    return [_probe(entry, task, number) for task in entry.tasks for number in range(len(PROMPTS))]
+
+
+def _probe(entry: Entry, task: Task, number: int) -> GenerationRequest:
+    settings = entry.tasks[task]
+    limits, defaults = settings.limits, settings.defaults
+    side = smallest_px(limits)
+    image = _picture(side, number)
+    lowest, highest = limits.guidance_scale
+    draft = Draft(
+        prompt=PROMPTS[number],
+        task=task,
+        width=side,
+        height=side,
+        # The shorter one is a step ahead of the others, so that passes mix times.
+        num_inference_steps=max(limits.min_steps, min(STEPS - (number == 1), limits.max_steps)),
+        num_frames=min(1 + entry.family_spec.frames_multiple, limits.max_frames) if task.is_video else None,
+        guidance_scale=min(max(defaults.guidance_scale * (1 + number / 4), lowest), highest),
+        image=image if task.takes_image else None,
+        mask=_mask(side) if task is Task.INPAINT else None,
+        images=(image,) if task is Task.EDIT else (),
+        strength=1.0 if task.takes_strength else None,
+        seed=number,
+    )
+    return resolve(draft, Catalogue([entry]), SERVER)
+
+
+def smallest_px(limits: Limits) -> int:
+    """Return the smallest side of a square that the limits allow."""
+    return limits.multiple_px * -(-limits.min_px // limits.multiple_px)
+
+
+def _picture(side: int, number: int) -> Image.Image:
+    shades = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+    return Image.fromarray(shades).resize((side, side))
+
+
+def _mask(side: int) -> Image.Image:
+    mask = Image.new("L", (side, side))
+    mask.paste(255, (0, 0, side // 2, side))
+    return mask
+
+
+async def one_by_one(model: LoadedModel, requests: Sequence[GenerationRequest]) -> list[Pixels]:
+    """Generate each request by its unchanged pipeline, all in one go. Raises JubakoError."""
+    with _running(model, ()) as engine:
+        return [await _generated(engine, request) for request in requests]
+
+
+async def at_once(model: LoadedModel, parts: Sequence[Part], requests: Sequence[GenerationRequest]) -> list[Pixels]:
+    """Generate all requests in turns that follow the calls of these parts. Raises JubakoError."""
+    with _running(model, parts) as engine:
+        return await asyncio.gather(*(_generated(engine, request) for request in requests))
+
+
+@contextmanager
+def _running(model: LoadedModel, parts: Sequence[Part]) -> Iterator[Engine]:
+    engine = Engine(with_parts(model, parts), EngineLimits(batch_tokens=ROOM))
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+def with_parts(model: LoadedModel, parts: Sequence[Part]) -> LoadedModel:
+    """Return the model with other parts that the engine batches."""
+    return replace(model, family=replace(model.family, parts=tuple(parts)))
+
+
+async def _generated(engine: Engine, request: GenerationRequest) -> Pixels:
+    """Return (F, H, W, 3) of bytes."""
+    async with aclosing(engine.submit(request).events()) as events:
+        async for event in events:
+            if isinstance(event, Failed):
+                raise event.error
+            if isinstance(event, Picture | Clip):
+                images = (event.image,) if isinstance(event, Picture) else event.frames
+                return np.stack([np.asarray(image.convert("RGB")) for image in images])
+    raise AssertionError("a request ends with its result, or with a failure")

@@ -1,0 +1,92 @@
+"""What unchanged pipelines ask of their modules, with the answers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+FORWARD = "forward"
+CODING = ("encode", "decode")
+"""What pipelines call of an autoencoder, instead of its `forward`."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a method of a module, which ran alone."""
+
+    component: str
+    method: str
+    request: int
+    """Which of the requests it belongs to."""
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any
+
+
+class Recording:
+    """Calls in order; `begin` says whose they are from now on."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self._request = -1
+
+    def begin(self) -> None:
+        self._request += 1
+
+    def add(self, component: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        # Pipelines may change their tensors in place afterwards.
+        args, kwargs, output = pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs, output))
+        self.calls.append(Call(component, method, self._request, args, kwargs, output))
+
+
+@contextmanager
+def recording(components: Mapping[str, Any]) -> Iterator[Recording]:
+    """Record the calls of all modules among a pipeline's components until the block ends."""
+    record = Recording()
+    with ExitStack() as stack:
+        for name, module in components.items():
+            if isinstance(module, torch.nn.Module):
+                for method in methods_of(module):
+                    stack.enter_context(_recorded(record, name, module, method))
+        yield record
+
+
+def methods_of(module: torch.nn.Module) -> tuple[str, ...]:
+    """Return what pipelines call of a module, of what can be called with named arguments."""
+    methods = CODING if all(hasattr(module, method) for method in CODING) else (FORWARD,)
+    return tuple(method for method in methods if _has_names(getattr(module, method)))
+
+
+def _has_names(function: Callable[..., Any]) -> bool:
+    unnamed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.POSITIONAL_ONLY)
+    return all(parameter.kind not in unnamed for parameter in inspect.signature(function).parameters.values())
+
+
+@contextmanager
+def _recorded(record: Recording, name: str, module: torch.nn.Module, method: str) -> Iterator[None]:
+    """Have one method of a module recorded, by shadowing it: `Module.__call__` looks it up in the instance too."""
+    run = getattr(module, method)
+
+    @wraps(run)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        output = run(*args, **kwargs)
+        record.add(name, method, args, kwargs, output)
+        return output
+
+    before = module.__dict__.get(method)
+    module.__dict__[method] = recorded
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.__dict__[method]
+        else:
+            # Offloading shadows methods too.
+            module.__dict__[method] = before

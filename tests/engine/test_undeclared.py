@@ -1,0 +1,175 @@
+"""Pipelines that no family declares: described by their signatures, and shared as far as a test allows."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from core.errors import LoadFailed
+from models.catalogue.entry import Entry
+from models.catalogue.sharing import read_sharing
+from models.weights.describing.undeclared import undeclared_fields
+from models.weights.loading import LoadedModel, load
+from runners.certifying import certify
+from runners.certifying.certify import certified
+from runners.certifying.probes import at_once, one_by_one, probes
+from runners.engine.pipeline_run import pipeline_arguments
+from tests.tiny.undeclared import BUILDERS, tiny_undeclared
+
+CAN_DO = {
+    "StableDiffusionInstructPix2PixPipeline": ["edit"],
+    "LatentConsistencyModelPipeline": ["text-to-image", "image-to-image"],
+    "LattePipeline": ["text-to-video"],
+    "CogVideoXPipeline": ["text-to-video"],
+}
+"""Others make images of text."""
+GUIDED = 2
+"""Samples of one guided request."""
+ROUNDING = 1
+"""Of 255."""
+
+
+def _entry(folder: Path) -> Entry:
+    usual = {"title": "Tiny", "dtype": "float32", "licence": "none", "memory_gib": 0.1, "batch_tokens": 4096}
+    fields = undeclared_fields(folder)
+    fields["limits"] |= {"min_px": min(fields["limits"]["min_px"], 64)}
+    return Entry.model_validate({"id": "tiny", "source": {"path": folder}, **usual, **fields})
+
+
+@pytest.fixture(scope="module", params=sorted(BUILDERS))
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Entry, LoadedModel]:
+    """Each pipeline, loaded and tested."""
+    entry = _entry(tiny_undeclared(request.param, tmp_path_factory.mktemp("undeclared")))
+    return entry, asyncio.run(certified(entry, load(entry, "cpu"), None))
+
+
+class TestEachPipeline:
+    def test_its_signature_says_what_it_can_do(self, found: tuple[Entry, LoadedModel]) -> None:
+        entry, model = found
+        name = type(next(iter(model.pipelines.values()))).__name__
+        assert [str(task) for task in entry.tasks] == CAN_DO.get(name, ["text-to-image"])
+
+    def test_its_modules_share_passes(self, found: tuple[Entry, LoadedModel]) -> None:
+        _, model = found
+        assert model.sharing is not None
+        assert set(model.sharing.values()) == {"shared"}
+        assert {"vae.decode"} < set(model.sharing)
+        assert {part.component for part in model.family.parts} & {"unet", "transformer"}
+
+    def test_images_of_a_crowd_are_those_of_the_plain_pipeline(self, found: tuple[Entry, LoadedModel]) -> None:
+        entry, model = found
+        requests = probes(entry)[:3]
+        crowd = asyncio.run(at_once(model, model.family.parts, requests))
+        for request, images in zip(requests, crowd, strict=True):
+            plain = model.pipelines[request.task](**pipeline_arguments(model.family, request, 0))
+            frames = plain.frames[0] if request.task.is_video else plain.images
+            expected = np.stack([np.asarray(frame) for frame in frames]).astype(int)
+            assert np.abs(images - expected).max() <= ROUNDING
+            assert expected.shape[1:3] == (request.height, request.width)
+
+
+@pytest.fixture(scope="module")
+def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
+    return _entry(tiny_undeclared("AuraFlowPipeline", tmp_path_factory.mktemp("aura")))
+
+
+@pytest.fixture
+def model(entry: Entry) -> LoadedModel:
+    return load(entry, "cpu")
+
+
+def _changed(model: LoadedModel, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Have the denoiser's output go through a function."""
+    denoiser = model.components["transformer"]
+    run = denoiser.forward
+
+    @wraps(run)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return (change(run(*args, **kwargs)[0]),)
+
+    denoiser.forward = forward
+
+
+class TestWhatMayNotBeShared:
+    def test_a_module_that_mixes_samples_is_called_for_each_request(self, entry: Entry, model: LoadedModel) -> None:
+        _changed(model, lambda noise: noise + noise.mean(dim=0))
+        alone = asyncio.run(one_by_one(model, probes(entry)))
+        tested = asyncio.run(certified(entry, model, None))
+        assert tested.sharing is not None
+        assert tested.sharing["transformer"].startswith("call by call: merged, a result is off by")
+        assert tested.sharing["text_encoder"] == tested.sharing["vae.decode"] == "shared"
+        crowd = asyncio.run(at_once(tested, tested.family.parts, probes(entry)))
+        assert all(np.array_equal(one, other) for one, other in zip(crowd, alone, strict=True))
+
+    def test_a_module_that_remembers_has_one_request_at_a_time(self, entry: Entry, model: LoadedModel) -> None:
+        last = [torch.zeros(1)]
+
+        def with_the_last(noise: torch.Tensor) -> torch.Tensor:
+            last.append(noise)
+            return noise + 10 * last[-2].mean()
+
+        _changed(model, with_the_last)
+        tested = asyncio.run(certified(entry, model, None))
+        assert tested.family.parts == ()
+        assert tested.sharing is not None
+        assert tested.sharing["all"].startswith("one image after the other: in turns, an image is off by")
+
+    def test_a_merged_call_that_fails_is_a_reason(self, entry: Entry, model: LoadedModel) -> None:
+        def of_one(noise: torch.Tensor) -> torch.Tensor:
+            if len(noise) > GUIDED:
+                raise ValueError("only one request")
+            return noise
+
+        _changed(model, of_one)
+        tested = asyncio.run(certified(entry, model, None))
+        assert tested.sharing is not None
+        assert tested.sharing["transformer"] == "call by call: merged calls fail with ValueError"
+
+
+class TestTheVerdict:
+    def test_it_is_kept_and_made_again_when_versions_change(
+        self, entry: Entry, model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        file = tmp_path / "sharing" / "tiny.json"
+        tested = asyncio.run(certified(entry, model, file))
+        kept = read_sharing(file)
+        assert kept is not None
+        assert kept.parts == tested.family.parts
+
+        def untried(_entry: Entry) -> Any:
+            raise AssertionError("it was tested before")
+
+        monkeypatch.setattr(certify, "probes", untried)
+        assert asyncio.run(certified(entry, model, file)).sharing == tested.sharing
+        monkeypatch.setattr(certify, "version", lambda package: f"{package} of tomorrow")
+        with pytest.raises(AssertionError, match="tested before"):
+            asyncio.run(certified(entry, model, file))
+
+    def test_a_pipeline_that_cannot_generate_is_no_verdict(self, entry: Entry, model: LoadedModel) -> None:
+        _changed(model, lambda noise: noise.reshape(0))
+        with pytest.raises(LoadFailed, match="its first image failed: the pipeline failed"):
+            asyncio.run(certified(entry, model, None))
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("index", "said"),
+        [
+            ({"_class_name": "DDPMPipeline"}, "DDPMPipeline takes no prompt"),
+            ({"_class_name": "NoPipeline", "_diffusers_version": "9.9"}, "has no NoPipeline; it was made with 9.9"),
+            ({"_class_name": ["pipeline.py", "Own"]}, "code of its own"),
+            ({"_class_name": "FluxControlPipeline"}, "needs a control image"),
+        ],
+    )
+    def test_what_requests_cannot_ask_for_is_named(self, index: dict[str, Any], said: str, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text(json.dumps(index))
+        with pytest.raises(LoadFailed, match=said):
+            undeclared_fields(tmp_path)

@@ -1,0 +1,292 @@
+"""Tiny pipelines of classes that no family declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import (
+    AuraFlowPipeline,
+    AuraFlowTransformer2DModel,
+    AutoencoderDC,
+    AutoencoderKLCogVideoX,
+    ChromaPipeline,
+    ChromaTransformer2DModel,
+    CogVideoXDDIMScheduler,
+    CogVideoXPipeline,
+    CogVideoXTransformer3DModel,
+    DiffusionPipeline,
+    DPMSolverMultistepScheduler,
+    EulerAncestralDiscreteScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LatentConsistencyModelPipeline,
+    LattePipeline,
+    LatteTransformer3DModel,
+    LCMScheduler,
+    Lumina2Pipeline,
+    Lumina2Transformer2DModel,
+    PixArtSigmaPipeline,
+    PixArtTransformer2DModel,
+    SanaPipeline,
+    SanaTransformer2DModel,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
+from transformers import CLIPTextModel, Gemma2Config, Gemma2Model
+
+from tests.tiny.stable_diffusion import tiny_vae
+from tests.tiny.text import (
+    tiny_gemma_tokenizer,
+    tiny_t5,
+    tiny_t5_tokenizer,
+    tiny_text_config,
+    tiny_tokenizer,
+    tiny_umt5,
+)
+from tests.tiny.weights import strengthen
+
+
+def _unet(**config: Any) -> UNet2DConditionModel:
+    return UNet2DConditionModel(
+        sample_size=8,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        attention_head_dim=4,
+        cross_attention_dim=32,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **config,
+    )
+
+
+def _clip() -> dict[str, Any]:
+    tokenizer = tiny_tokenizer()
+    return {
+        "tokenizer": tokenizer,
+        "text_encoder": CLIPTextModel(tiny_text_config(tokenizer)),
+        "vae": tiny_vae(64),
+        "safety_checker": None,
+        "feature_extractor": None,
+        "requires_safety_checker": False,
+    }
+
+
+def _t5() -> dict[str, Any]:
+    tokenizer = tiny_t5_tokenizer()
+    return {"tokenizer": tokenizer, "text_encoder": tiny_t5(tokenizer)}
+
+
+def _gemma() -> dict[str, Any]:
+    tokenizer = tiny_gemma_tokenizer()
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return {"tokenizer": tokenizer, "text_encoder": Gemma2Model(config).eval()}
+
+
+def _pix2pix() -> DiffusionPipeline:
+    unet = _unet(in_channels=8, out_channels=4)
+    return StableDiffusionInstructPix2PixPipeline(**_clip(), unet=unet, scheduler=EulerAncestralDiscreteScheduler())
+
+
+def _lcm() -> DiffusionPipeline:
+    unet = _unet(time_cond_proj_dim=32)
+    return LatentConsistencyModelPipeline(**_clip(), unet=unet, scheduler=LCMScheduler())
+
+
+def _pixart() -> DiffusionPipeline:
+    transformer = PixArtTransformer2DModel(
+        sample_size=8,
+        num_layers=2,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=3,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=24,
+        out_channels=8,
+    )
+    return PixArtSigmaPipeline(
+        **_t5(), vae=tiny_vae(64), transformer=strengthen(transformer), scheduler=DPMSolverMultistepScheduler()
+    )
+
+
+def _aura_flow() -> DiffusionPipeline:
+    tokenizer = tiny_t5_tokenizer()
+    transformer = AuraFlowTransformer2DModel(
+        sample_size=8,
+        num_mmdit_layers=1,
+        num_single_dit_layers=1,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        caption_projection_dim=32,
+        joint_attention_dim=32,
+        pos_embed_max_size=256,
+    )
+    return AuraFlowPipeline(
+        tokenizer=tokenizer,
+        text_encoder=tiny_umt5(tokenizer),
+        vae=tiny_vae(64),
+        transformer=strengthen(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _chroma() -> DiffusionPipeline:
+    transformer = ChromaTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        axes_dims_rope=(4, 4, 8),
+        approximator_hidden_dim=32,
+        approximator_layers=1,
+        approximator_num_channels=16,
+    )
+    return ChromaPipeline(
+        **_t5(),
+        vae=tiny_vae(64, shift_factor=0.06),
+        transformer=strengthen(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _lumina() -> DiffusionPipeline:
+    transformer = Lumina2Transformer2DModel(
+        sample_size=4,
+        patch_size=2,
+        in_channels=4,
+        hidden_size=8,
+        num_layers=2,
+        num_attention_heads=1,
+        num_kv_heads=1,
+        multiple_of=16,
+        norm_eps=1e-5,
+        axes_dim_rope=(4, 2, 2),
+        axes_lens=(512, 128, 128),
+        cap_feat_dim=32,
+    )
+    return Lumina2Pipeline(
+        **_gemma(),
+        vae=tiny_vae(64, shift_factor=0.06),
+        transformer=strengthen(transformer),
+        scheduler=FlowMatchEulerDiscreteScheduler(),
+    )
+
+
+def _sana() -> DiffusionPipeline:
+    transformer = SanaTransformer2DModel(
+        patch_size=1,
+        in_channels=4,
+        out_channels=4,
+        num_layers=1,
+        num_attention_heads=2,
+        attention_head_dim=4,
+        num_cross_attention_heads=2,
+        cross_attention_head_dim=4,
+        cross_attention_dim=8,
+        caption_channels=32,
+        sample_size=32,
+    )
+    vae = AutoencoderDC(
+        latent_channels=4,
+        attention_head_dim=2,
+        encoder_block_types=("ResBlock", "EfficientViTBlock"),
+        decoder_block_types=("ResBlock", "EfficientViTBlock"),
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        encoder_qkv_multiscales=((), (5,)),
+        decoder_qkv_multiscales=((), (5,)),
+        encoder_layers_per_block=(1, 1),
+        decoder_layers_per_block=(1, 1),
+        downsample_block_type="conv",
+        upsample_block_type="interpolate",
+        decoder_norm_types="rms_norm",
+        decoder_act_fns="silu",
+        scaling_factor=0.41407,
+    )
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
+    return SanaPipeline(**_gemma(), vae=vae, transformer=strengthen(transformer), scheduler=scheduler)
+
+
+def _latte() -> DiffusionPipeline:
+    transformer = LatteTransformer3DModel(
+        sample_size=8,
+        num_layers=1,
+        patch_size=2,
+        attention_head_dim=8,
+        num_attention_heads=3,
+        caption_channels=32,
+        in_channels=4,
+        cross_attention_dim=24,
+        out_channels=8,
+        attention_bias=True,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+    )
+    return LattePipeline(
+        **_t5(), vae=tiny_vae(64), transformer=strengthen(transformer), scheduler=DPMSolverMultistepScheduler()
+    )
+
+
+def _cogvideo() -> DiffusionPipeline:
+    transformer = CogVideoXTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=8,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=2,
+        text_embed_dim=32,
+        num_layers=1,
+        sample_width=8,
+        sample_height=8,
+        sample_frames=9,
+        patch_size=2,
+        temporal_compression_ratio=4,
+        max_text_seq_length=226,
+    )
+    vae = AutoencoderKLCogVideoX(
+        down_block_types=("CogVideoXDownBlock3D",) * 4,
+        up_block_types=("CogVideoXUpBlock3D",) * 4,
+        block_out_channels=(8, 8, 8, 8),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=2,
+        temporal_compression_ratio=4,
+    )
+    return CogVideoXPipeline(**_t5(), vae=vae, transformer=strengthen(transformer), scheduler=CogVideoXDDIMScheduler())
+
+
+BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {
+    "StableDiffusionInstructPix2PixPipeline": _pix2pix,
+    "LatentConsistencyModelPipeline": _lcm,
+    "PixArtSigmaPipeline": _pixart,
+    "AuraFlowPipeline": _aura_flow,
+    "ChromaPipeline": _chroma,
+    "Lumina2Pipeline": _lumina,
+    "SanaPipeline": _sana,
+    "LattePipeline": _latte,
+    "CogVideoXPipeline": _cogvideo,
+}
+
+
+def tiny_undeclared(name: str, folder: Path) -> Path:
+    """Save a pipeline of this class into `folder` and return it."""
+    torch.manual_seed(0)
+    BUILDERS[name]().save_pretrained(folder)
+    return folder
