@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,8 +15,10 @@ from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, read_catalogue, with_folders
 from models.catalogue.entry import Entry
+from models.catalogue.pointing.kept import shelf
 from models.catalogue.pointing.pointed import with_pointed
 from models.catalogue.presence import presence
+from models.catalogue.sharing import read_sharing, sharing_file
 from models.catalogue.table import print_catalogue, print_entry
 from settings import settings
 
@@ -67,7 +69,7 @@ def _show(entry: Entry, options: argparse.Namespace, console: Console) -> None:
     elif options.json:
         _print_json(_facts(entry))
     else:
-        print_entry(entry, console)
+        print_entry(entry, console, _sharing(entry))
 
 
 def _save(entry: Entry, console: Console) -> None:
@@ -83,7 +85,13 @@ def _fetch(entry: Entry, console: Console) -> None:
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
-    return {**capabilities(entry), "state": presence(entry)}
+    return {**capabilities(entry), "state": presence(entry), "sharing": _sharing(entry)}
+
+
+def _sharing(entry: Entry) -> Mapping[str, str] | None:
+    """What was found when the model was first loaded, if no family declares it."""
+    kept = read_sharing(sharing_file(shelf(settings().model_cache).sharing, entry.id)) if entry.pipeline else None
+    return None if kept is None else kept.summary
 
 
 def _print_json(facts: object) -> None:

@@ -20,6 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.resolve import EDITED_PIXELS
 from models.catalogue.served import served_catalogue
@@ -111,7 +112,13 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 def host_options(settings: Settings) -> HostOptions:
     """Return how models are loaded."""
-    return HostOptions(settings.device, settings.dtype, settings.allow_pickle, settings.idle_unload_s)
+    return HostOptions(
+        settings.device,
+        settings.dtype,
+        settings.allow_pickle,
+        settings.idle_unload_s,
+        shelf(settings.model_cache).sharing,
+    )
 
 
 def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:  # noqa: C901  # one class, whose methods count as its branches

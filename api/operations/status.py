@@ -46,7 +46,10 @@ async def models() -> JSONResponse:
     gateway = current_gateway()
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
     entries = [gateway.catalogue.get(model) for model in gateway.runners]
-    shown = [{**capabilities(entry), "state": state.state} for entry, state in zip(entries, states, strict=True)]
+    shown = [
+        {**capabilities(entry), "state": state.state, "sharing": state.sharing}
+        for entry, state in zip(entries, states, strict=True)
+    ]
     return JSONResponse({"models": shown})
 
 

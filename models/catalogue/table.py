@@ -70,18 +70,27 @@ def _notes(catalogue: Catalogue, *, with_licences: bool) -> Iterator[str]:
         yield "* gated: the hub asks for an account that has accepted the licence"
 
 
-def print_entry(entry: Entry, console: Console) -> None:
-    """Print everything about one model."""
+def print_entry(entry: Entry, console: Console, sharing: Mapping[str, str] | None) -> None:
+    """Print everything about one model; `sharing` is what was found of an undeclared one."""
     facts = _facts(entry)
     _print_note(console, f"{entry.id}: {entry.title}")
     for label, value in facts.items():
         _print_fact(console, label, value)
+    if entry.pipeline is not None:
+        _print_sharing(sharing, console)
     for task, settings in capabilities(entry)["tasks"].items():
         _print_note(console, "")
         _print_note(console, task)
         _print_fact(console, "  defaults", _listed(settings["defaults"]))
         _print_fact(console, "  limits", _listed(settings["limits"]))
         _print_fact(console, "  tuning", ", ".join(settings["tuning"]))
+
+
+def _print_sharing(sharing: Mapping[str, str] | None, console: Console) -> None:
+    _print_note(console, "")
+    _print_note(console, "passes shared by requests" + ("" if sharing else ": tested when the model is first loaded"))
+    for module, found in (sharing or {}).items():
+        _print_note(console, f"  {module}: {found}", hanging=4)
 
 
 def _row(entry: Entry) -> Mapping[str, str]:

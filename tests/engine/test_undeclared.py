@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from core.errors import LoadFailed
+from core.events import Picture
 from models.catalogue.entry import Entry
 from models.catalogue.sharing import read_sharing
 from models.weights.describing.undeclared import undeclared_fields
@@ -22,6 +23,7 @@ from runners.certifying import certify
 from runners.certifying.certify import certified
 from runners.certifying.probes import at_once, one_by_one, probes
 from runners.engine.pipeline_run import pipeline_arguments
+from tests.support.hosts import drawn, hosting
 from tests.tiny.undeclared import BUILDERS, tiny_undeclared
 
 CAN_DO = {
@@ -157,6 +159,14 @@ class TestTheVerdict:
         _changed(model, lambda noise: noise.reshape(0))
         with pytest.raises(LoadFailed, match="its first image failed: the pipeline failed"):
             asyncio.run(certified(entry, model, None))
+
+
+async def test_a_host_tests_once_and_says_what_it_found(entry: Entry, tmp_path: Path) -> None:
+    async with hosting(entry, sharing_folder=tmp_path) as host:
+        events = await drawn(host, model="tiny", guidance_scale=3.0, scheduler="checkpoint")
+        assert isinstance(events[-1], Picture)
+        assert host.state().sharing == {"text_encoder": "shared", "transformer": "shared", "vae.decode": "shared"}
+    assert [file.name for file in tmp_path.iterdir()] == ["tiny.json"]
 
 
 class TestRefusals:

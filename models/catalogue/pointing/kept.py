@@ -54,6 +54,11 @@ class Shelf:
             where = f"{self.folder}: {error.strerror}"
             raise StartError(f"JUBAKO_MODEL_CACHE: what {pointer.text} is cannot be kept in {where}") from error
 
+    @property
+    def sharing(self) -> Path:
+        """Where to keep which modules of undeclared pipelines share passes (`models.catalogue.sharing`)."""
+        return self.folder / "sharing"
+
     def _file(self, pointer: Pointer) -> Path:
         known = [
             pointer.url,

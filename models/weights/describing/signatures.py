@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -75,6 +76,12 @@ def relatives(first: PipelineClass, components: typing.Container[str]) -> Iterat
             if pipeline_class is first:
                 others = (each[model] for each in auto_pipeline.SUPPORTED_TASKS_MAPPINGS if model in each)
                 yield from (each for each in others if all(name in components for name in _needs(each)))
+
+
+def usual_latents(pipeline_class: PipelineClass) -> int | None:
+    """Return the side of a pipeline's usual latents, which it decides where it is made."""
+    found = re.search(r"self\.default_sample_size = (\d+)", inspect.getsource(pipeline_class.__init__))
+    return None if found is None else int(found[1])
 
 
 def _needs(pipeline_class: PipelineClass) -> Iterator[str]:

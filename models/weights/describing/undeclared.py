@@ -24,6 +24,7 @@ from models.weights.describing.signatures import (
     refusal,
     relatives,
     tasks_of,
+    usual_latents,
 )
 
 USUAL_PX, USUAL_STEPS, USUAL_FRAMES = 512, 30, 17
@@ -120,7 +121,8 @@ def _usual(pipeline_class: PipelineClass, configs: Configurations) -> dict[str, 
 
 
 def _side(pipeline_class: PipelineClass, name: str, configs: Configurations) -> int:
-    px = int(default_of(pipeline_class, name, configs.trained_px(name) or USUAL_PX))
+    usual = (usual_latents(pipeline_class) or 0) * configs.vae_factor
+    px = int(default_of(pipeline_class, name, configs.trained_px(name) or usual or USUAL_PX))
     return max(configs.multiple_px, px // configs.multiple_px * configs.multiple_px)
 
 
