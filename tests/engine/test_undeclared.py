@@ -16,7 +16,7 @@ import torch
 from core.errors import LoadFailed
 from core.events import Picture
 from models.catalogue.entry import Entry
-from models.catalogue.sharing import read_sharing
+from models.catalogue.sharing import read_sharing, sharing_file
 from models.weights.describing.undeclared import undeclared_fields
 from models.weights.loading import LoadedModel, load
 from runners.certifying import certify
@@ -39,9 +39,14 @@ ROUNDING = 1
 """Of 255."""
 
 
+def _index(folder: Path) -> dict[str, Any]:
+    index: dict[str, Any] = json.loads((folder / "model_index.json").read_text())
+    return index
+
+
 def _entry(folder: Path) -> Entry:
     usual = {"title": "Tiny", "dtype": "float32", "licence": "none", "memory_gib": 0.1, "batch_tokens": 4096}
-    fields = undeclared_fields(folder)
+    fields = undeclared_fields(folder, _index(folder)["_class_name"])
     fields["limits"] |= {"min_px": min(fields["limits"]["min_px"], 64)}
     return Entry.model_validate({"id": "tiny", "source": {"path": folder}, **usual, **fields})
 
@@ -166,7 +171,7 @@ async def test_a_host_tests_once_and_says_what_it_found(entry: Entry, tmp_path: 
         events = await drawn(host, model="tiny", guidance_scale=3.0, scheduler="checkpoint")
         assert isinstance(events[-1], Picture)
         assert host.state().sharing == {"text_encoder": "shared", "transformer": "shared", "vae.decode": "shared"}
-    assert [file.name for file in tmp_path.iterdir()] == ["tiny.json"]
+    assert read_sharing(sharing_file(tmp_path, "tiny")) is not None
 
 
 class TestRefusals:
@@ -182,4 +187,4 @@ class TestRefusals:
     def test_what_requests_cannot_ask_for_is_named(self, index: dict[str, Any], said: str, tmp_path: Path) -> None:
         (tmp_path / "model_index.json").write_text(json.dumps(index))
         with pytest.raises(LoadFailed, match=said):
-            undeclared_fields(tmp_path)
+            undeclared_fields(tmp_path, str(index["_class_name"]))

@@ -178,8 +178,9 @@ class TestTasks:
 
     def test_one_that_sees_an_image_is_another_pipeline(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
         folder = changed(tinies("stable-diffusion"), tmp_path / "sd", "unet/config.json", in_channels=8)
-        with pytest.raises(LoadFailed, match="StableDiffusionInstructPix2PixPipeline"):
-            entry_of(folder)
+        found = entry_of(folder)
+        assert list(found.tasks) == [Task.EDIT]
+        assert found.family_spec.pipelines[Task.EDIT] == "StableDiffusionInstructPix2PixPipeline"
 
     def test_a_refiner_changes_images_alone(self, tmp_path: Path) -> None:
         folder = tiny_refiner(tmp_path)

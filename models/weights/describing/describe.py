@@ -32,5 +32,5 @@ def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]
 def _of_pipeline(place: Place, name: str, *, allow_pickle: bool) -> dict[str, Any]:
     found = look_at_folder(place, name, allow_pickle=allow_pickle)
     if isinstance(found, OfNoFamily):
-        return undeclared_entry_fields(found, undeclared_fields(place.root), place.source)
+        return undeclared_entry_fields(found, undeclared_fields(place.root, found.pipeline), place.source)
     return entry_fields(found, place.source)

@@ -32,13 +32,14 @@ SMALLEST_PX = 64
 MOST_GUIDANCE = 20.0
 
 
-def undeclared_fields(folder: Path) -> dict[str, Any]:
-    """Return family, pipeline, defaults and limits for the pipeline in a folder of model_index.json and configurations.
+def undeclared_fields(folder: Path, pipeline: str) -> dict[str, Any]:
+    """Return family, pipeline, defaults and limits for a class of pipelines.
 
-    Raises LoadFailed for what takes no prompt, or needs what no request says.
+    `folder` has model_index.json and the configurations of its components. Raises LoadFailed for what takes no prompt,
+    or needs what no request says.
     """
     configs = Configurations(folder)
-    first = _pipeline_class(configs.index)
+    first = _pipeline_class(pipeline, configs.index)
     if (why := refusal(first)) is not None:
         raise LoadFailed(why)
     classes = {task: each for each in (*relatives(first, configs.index), first) for task in tasks_of(each)}
@@ -59,10 +60,9 @@ def undeclared_fields(folder: Path) -> dict[str, Any]:
     }
 
 
-def _pipeline_class(index: Mapping[str, Any]) -> PipelineClass:
-    name = index.get("_class_name")
-    if not isinstance(name, str):
-        raise LoadFailed(f"its pipeline is code of its own, {name}, which is not run")
+def _pipeline_class(name: str, index: Mapping[str, Any]) -> PipelineClass:
+    if isinstance(index.get("_class_name"), list):
+        raise LoadFailed("its pipeline is code of its own, which is not run")
     found = getattr(diffusers, name, None)
     if not (inspect.isclass(found) and issubclass(found, DiffusionPipeline)):
         made = index.get("_diffusers_version", "another version")
