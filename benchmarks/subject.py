@@ -9,6 +9,7 @@ import yaml
 
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.served import served_catalogue
 from models.catalogue.sources import Source
 from settings import settings
 
@@ -52,4 +53,4 @@ def server_environment(checkpoint: Path | None, device: str, threads: int) -> di
 
 def measured_entry() -> Entry:
     """Return the entry that the settings of this process name."""
-    return full_catalogue(settings().catalogue).get(settings().models[0])
+    return served_catalogue(settings()).default

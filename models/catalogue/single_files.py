@@ -13,6 +13,11 @@ CHECKPOINTS = (*SINGLE_FILES, ".gguf")
 """How the names of files end that may be a model."""
 
 
+def without_ending(name: str) -> str:
+    """Return the name of a file, folder or repository without what says that it is a checkpoint."""
+    return next((name.removesuffix(ending) for ending in CHECKPOINTS if name.endswith(ending)), name)
+
+
 def single_file_mistakes(source: Source, memory: Memory) -> Iterator[str]:
     """Yield what is wrong with a source that is one file."""
     if str(source).endswith(SINGLE_FILES) and memory.quantization is not None:

@@ -61,5 +61,5 @@ def look_at(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
     found = json.loads(run.stdout.splitlines()[-1])
     for each, answer in zip(pointers, found, strict=True):
         if isinstance(answer, str):
-            raise StartError(f"{each.text}: {answer}")
+            raise StartError(answer if answer.startswith(each.text) else f"{each.text}: {answer}")
     return list(found)

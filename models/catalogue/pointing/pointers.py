@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from models.catalogue.single_files import CHECKPOINTS
+from models.catalogue.single_files import CHECKPOINTS, without_ending
 from models.catalogue.sources import Source
 
+NAMELESS = ("model", "diffusion_pytorch_model", "pytorch_model", "unet", "transformer")
+"""Files and folders that have the name of what they are in."""
 HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 HUB = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)"
@@ -35,11 +37,12 @@ class Pointer:
     @property
     def name(self) -> str:
         """What people call it: the name of the repository, folder or file."""
-        if self.source is None:
+        source = self.source
+        if source is None:
             return _last_part(urlsplit(str(self.url)).path)
-        if self.source.file is not None:
-            return Path(self.source.file).name
-        return Path(self.source.subfolder or self.source.repo or str(self.source.path)).name
+        parts = filter(None, (str(source.path or source.repo), source.subfolder, source.file))
+        names = [name for part in parts for name in Path(part).parts]
+        return names[-2] if without_ending(names[-1]) in NAMELESS and len(names) > 1 else names[-1]
 
 
 def pointer(text: str) -> Pointer | None:

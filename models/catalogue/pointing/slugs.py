@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Callable, Iterator
 from itertools import count
 
-from models.catalogue.single_files import CHECKPOINTS
+from models.catalogue.single_files import without_ending
 
 LONGEST = 80
 VERSION = re.compile(r"[-_ .](v\d+(\.\d+)*|\d+\.\d+(\.\d+)*)$", re.IGNORECASE)
@@ -27,7 +27,7 @@ def plain_id(name: str) -> str:
 
 
 def _candidates(name: str) -> Iterator[str]:
-    stem = next((name.removesuffix(ending) for ending in CHECKPOINTS if name.endswith(ending)), name)
+    stem = without_ending(name)
     short = _slug(VERSION.sub("", stem))
     yield short
     yield _slug(stem)

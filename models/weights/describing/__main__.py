@@ -18,14 +18,16 @@ from models.weights.fetching import refuse_pickle_name
 class OneLine(logging.Formatter):
     """What went wrong, without where: the answer says what to do, and who started a server reads both."""
 
-    def formatException(self, ei: Any) -> str:  # noqa: N802  # logging's name
-        return f"{ei[0].__name__}: {' '.join(str(ei[1]).split())}"
+    def format(self, record: logging.LogRecord) -> str:
+        cause = record.exc_info[1] if record.exc_info else None
+        said = f": {type(cause).__name__}: {cause}" if cause else ""
+        return " ".join(f"jubako: {record.getMessage()}{said}".split())
 
 
 def main() -> None:
     """Answer with a list: an entry's fields for each pointer, or a text that says why there are none."""
     terminal = logging.StreamHandler()
-    terminal.setFormatter(OneLine("jubako: %(message)s"))
+    terminal.setFormatter(OneLine())
     logging.getLogger("jubako").addHandler(terminal)
     asked = json.load(sys.stdin)
     answers = [_answer(each, Path(asked["downloads"]), pickle=asked["pickle"]) for each in asked["pointers"]]

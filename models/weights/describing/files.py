@@ -9,6 +9,7 @@ from huggingface_hub import parse_safetensors_file_metadata
 
 from core.errors import LoadFailed
 from models.catalogue.families import FAMILIES
+from models.catalogue.single_files import without_ending
 from models.catalogue.sources import Source
 from models.weights.describing.kinds import Kind, kind_of
 from models.weights.describing.looks import Look, Weights
@@ -35,7 +36,7 @@ def look_at_file(source: Source, name: str, *, allow_pickle: bool) -> Look:
     if kind.family == "wan" and any(part in file.name.lower() for part in HALF_OF_WAN):
         raise LoadFailed("it is one of the two transformers of Wan 2.2 A14B; name the folder or repository with both")
     return Look(
-        name=Path(name).stem,
+        name=without_ending(name),
         family=kind.family,
         weights=_weights(held, kind, size_bytes, quantized=is_gguf(file)),
         card=card,

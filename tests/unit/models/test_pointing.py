@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 from core.errors import StartError
 from core.validation import NAME_PATTERN
 from models.catalogue.pointing import pointed
+from models.catalogue.pointing.kept import Shelf
 from models.catalogue.pointing.looking import Permissions
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
@@ -65,6 +67,23 @@ def test_places_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert path_of("/data/model") == Path("/data/model")
     assert pointer("other") is None, "a name, since it is no pipeline"
     assert path_of("owner/other") is None, "a repository, since it is not here"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("someone/My-SD-v1.5", "My-SD-v1.5"),
+        ("someone/x/in/a.safetensors", "a.safetensors"),
+        ("someone/x/model.safetensors", "x"),
+        ("/data/juggernaut/diffusion_pytorch_model.safetensors", "juggernaut"),
+        ("/model.safetensors", "/"),
+        ("https://example.org/a%20b.gguf?x=1", "a b.gguf"),
+    ],
+)
+def test_names_are_those_that_people_use(text: str, name: str) -> None:
+    found = pointer(text)
+    assert found is not None
+    assert found.name == name
 
 
 @pytest.mark.parametrize("text", ["sdxl", "a b", "a/b@1@2", "", "a//b"])
@@ -196,6 +215,22 @@ def test_loras_of_a_model_have_a_folder_by_its_id(
     (tmp_path / "loras" / "a" / "ink.safetensors").touch()
     settings = settings_of(monkeypatch, JUBAKO_MODELS="someone/a", JUBAKO_LORA_FOLDER=str(tmp_path / "loras"))
     assert list(served_catalogue(settings).get("a").choosable_loras) == ["ink"]
+
+
+def test_who_reads_while_another_writes_finds_all_or_nothing(tmp_path: Path) -> None:
+    kept, place = Shelf(tmp_path), pointer("someone/a")
+    assert place is not None
+    fields = {"title": "x" * 100_000}
+
+    def write(_number: int) -> None:
+        kept.put(place, fields)
+
+    with ThreadPoolExecutor(4) as threads:
+        written = threads.map(write, range(50))
+        assert all(kept.get(place) in (None, fields) for _ in range(200))
+        list(written)
+    assert kept.get(place) == fields
+    assert len(list((tmp_path / "described").iterdir())) == 1
 
 
 def test_a_cache_that_cannot_be_written_is_named(looks: Looks, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
