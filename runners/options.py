@@ -26,3 +26,5 @@ class HostOptions:
     idle_unload_s: float | None = None
     sharing_folder: Path | None = None
     """Where to keep what tests of undeclared pipelines have shown; None: nowhere, so that each load tests again."""
+    compiled_code: Path | None = None
+    """Where compiled denoisers are kept for the next start."""

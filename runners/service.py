@@ -112,12 +112,14 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 def host_options(settings: Settings) -> HostOptions:
     """Return how models are loaded."""
+    kept = shelf(settings.model_cache)
     return HostOptions(
         settings.device,
         settings.dtype,
         settings.allow_pickle,
         settings.idle_unload_s,
-        shelf(settings.model_cache).sharing,
+        kept.sharing,
+        kept.compiled,
     )
 
 

@@ -146,7 +146,7 @@ class Entry(Strict):
             if task not in family.pipelines:
                 found.append(f"tasks: {family.name} cannot do {task}; it can do {', '.join(family.pipelines)}")
         single_file = single_file_mistakes(self.source, self.memory)
-        refuse([*found, *self._addon_mistakes(family), *memory_mistakes(self.memory), *single_file])
+        refuse([*found, *self._addon_mistakes(family), *self._memory_mistakes(family), *single_file])
         return self
 
     def _addon_mistakes(self, family: Family) -> Iterator[str]:
@@ -160,6 +160,15 @@ class Entry(Strict):
             yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
         if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
             yield "ip_adapter: cannot share weights with memory.offload or memory.quantization"
+
+    def _memory_mistakes(self, family: Family) -> Iterator[str]:
+        yield from memory_mistakes(self.memory, family)
+        task, settings = next(iter(self.tasks.items()))
+        for number, size in enumerate(self.memory.warm):
+            wanted = size.model_dump(exclude_none=True)
+            defaults = settings.defaults.model_copy(update=wanted)
+            for mistake in task_mistakes(task, settings.model_copy(update={"defaults": defaults}), family):
+                yield f"memory.warm.{number}.{mistake.removeprefix('defaults.')}"
 
     @cached_property
     def family_spec(self) -> Family:

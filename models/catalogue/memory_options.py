@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from core.validation import Strict, did_you_mean
+from models.catalogue.families import Family
 
 ATTENTION_BACKENDS = frozenset(
     [
@@ -42,6 +43,31 @@ ATTENTION_BACKENDS = frozenset(
 )
 """diffusers.models.attention_dispatch.AttentionBackendName, listed since checking a catalogue imports no diffusers."""
 
+WITHOUT_MASKS = frozenset(
+    [
+        "flash",
+        "flash_hub",
+        "flash_4_hub",
+        "_flash_3",
+        "_flash_3_hub",
+        "aiter_fa2_hub",
+        "_native_flash",
+        "_native_xla",
+        "sage",
+        "sage_hub",
+        "sage_blackwell_hub",
+        "_sage_qk_int8_pv_fp8_cuda",
+        "_sage_qk_int8_pv_fp8_cuda_sm90",
+        "_sage_qk_int8_pv_fp16_cuda",
+        "_sage_qk_int8_pv_fp16_triton",
+    ]
+)
+"""Those whose functions there refuse a mask, at every pass that has one."""
+
+
+TEXT_MULTIPLE = 32
+"""Z-Image pads prompts to multiples of this itself, and attention kernels want masks of multiples of 8."""
+
 
 class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
@@ -51,6 +77,15 @@ class Quantization(Strict):
     """Which of the pipeline's components, such as transformer and text_encoder_2."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the backend's configuration class."""
+
+
+class WarmSize(Strict):
+    """One size that a denoiser is compiled for."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    num_frames: int | None = Field(default=None, ge=1)
+    """Of a video; None: the default of its task."""
 
 
 class Memory(Strict):
@@ -65,20 +100,44 @@ class Memory(Strict):
     quantization: Quantization | None = None
     attention: str | None = None
     """A diffusers attention backend, such as flash or _native_cudnn."""
-    compile: bool = False
-    """Compile the denoiser; batches are then rounded up to `batch_buckets`."""
+    compile: bool | Literal["blocks", "whole", "cuda-graphs"] = False
+    """Compile the denoisers: the blocks that repeat in them, all of each, or that as CUDA graphs, which save the time
+    between kernels of a small model. `true` is blocks, but all of a UNet.
+
+    The passes of `warm` are compiled when the model is loaded; any other runs uncompiled.
+    """
     batch_buckets: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(1, 2, 4, 8, 16), min_length=1)
-    """Samples per pass that a compiled denoiser is built for."""
+    """Samples per pass that a compiled denoiser is built for; batches are rounded up to them."""
+    text_buckets: tuple[Annotated[int, Field(ge=TEXT_MULTIPLE, multiple_of=TEXT_MULTIPLE)], ...] = Field(
+        default=(64, 128, 256, 512), min_length=1
+    )
+    """Lengths, in tokens, that prompts are padded to for a compiled denoiser that takes them as long as they are."""
+    warm: tuple[WarmSize, ...] = ()
+    """Sizes that a compiled denoiser is built for; left out: the default size of the first task."""
 
 
-def memory_mistakes(memory: Memory) -> Iterator[str]:
+def memory_mistakes(memory: Memory, family: Family) -> Iterator[str]:
     """Yield what diffusers would refuse, or ignore, of an entry's `memory`."""
-    if memory.attention is not None and memory.attention not in ATTENTION_BACKENDS:
-        known = sorted(ATTENTION_BACKENDS)
-        yield (
-            f"memory.attention: {memory.attention!r} is unknown; "
-            f"known: {', '.join(known)}{did_you_mean(memory.attention, known)}"
-        )
+    yield from _attention_mistakes(memory, family)
+    if memory.warm and not memory.compile:
+        yield "memory.warm: has an effect with memory.compile only"
     quantization = memory.quantization
     if quantization and quantization.backend == "torchao" and "quant_type" not in quantization.options:
         yield "memory.quantization.options: torchao needs a quant_type, such as Int8WeightOnlyConfig"
+
+
+def _attention_mistakes(memory: Memory, family: Family) -> Iterator[str]:
+    backend = memory.attention
+    if backend is None:
+        return
+    if backend not in ATTENTION_BACKENDS:
+        known = sorted(ATTENTION_BACKENDS)
+        yield f"memory.attention: {backend!r} is unknown; known: {', '.join(known)}{did_you_mean(backend, known)}"
+    elif not family.chooses_attention:
+        yield f"memory.attention: has no effect on {family.name}, whose attention is always PyTorch's own"
+    elif family.masks and backend in WITHOUT_MASKS:
+        able = sorted(ATTENTION_BACKENDS - WITHOUT_MASKS)
+        yield (
+            f"memory.attention: {backend} takes no mask, and {family.name} masks the padding of prompts; "
+            f"choose one of {', '.join(able)}"
+        )

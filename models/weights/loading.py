@@ -23,6 +23,8 @@ from models.catalogue.memory_options import Memory
 from models.weights.addons.embeddings import add_embeddings
 from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
+from models.weights.compiling.denoisers import keep_compiled_code
+from models.weights.compiling.shapes import CompiledShapes
 from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
@@ -74,7 +76,11 @@ class LoadedModel:
     loras: Mapping[str, LoraSpec] = field(default_factory=dict)
     """Those that requests may name; `runners.engine.loras.sets` loads them."""
     batch_buckets: tuple[int, ...] = ()
-    """Samples per pass that the denoiser is compiled for; none when it is not."""
+    """Samples per pass that denoisers are compiled for; none when they are not."""
+    text_buckets: tuple[int, ...] = ()
+    """Lengths of prompts, in tokens, likewise."""
+    compiled: CompiledShapes | None = None
+    """The passes that denoisers are compiled for; None when they are not."""
     sharing: Mapping[str, str] | None = None
     """Of a model that no family declares: what a test has shown of each module."""
 
@@ -99,14 +105,18 @@ def load(
     dtype: str | None = None,
     *,
     allow_pickle: bool = False,
+    compiled_code: Path | None = None,
     report: Report = _ignore,
 ) -> LoadedModel:
     """Load a catalogue entry onto a device, fetching it when it is not on this machine.
 
-    `dtype` overrides the entry's; a CPU always computes in float32. `report` gets the fraction that is done, in
+    `dtype` overrides the entry's; a CPU always computes in float32. `compiled_code` is the folder where compiled code
+    is kept for the next start; None: where torch keeps it. `report` gets the fraction that is done, in
     the calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a missing device.
     """
     device = resolve_device(device)
+    if entry.memory.compile and compiled_code is not None:
+        keep_compiled_code(compiled_code)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
     with one_thread():
         pipelines = _load_entry(entry, device, precision, allow_pickle, report)
@@ -120,8 +130,16 @@ def load(
         controlnets=entry.controlnets,
         ip_adapter=entry.ip_adapter,
         loras=ChoosableLoras(entry),
-        batch_buckets=entry.memory.batch_buckets if entry.memory.compile else (),
+        **compiled_for(entry.memory),
     )
+
+
+def compiled_for(memory: Memory) -> dict[str, Any]:
+    """Return the fields of a LoadedModel that say what its denoisers are compiled for."""
+    if not memory.compile:
+        return {}
+    buckets = {"batch_buckets": memory.batch_buckets, "text_buckets": memory.text_buckets}
+    return {**buckets, "compiled": CompiledShapes()}
 
 
 def _load_entry(
@@ -201,7 +219,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     fuse(first, loras)
     place(first, memory, device)
     arrange(family, first, dtype, memory)
-    tune(first, family, memory)
+    tune(first, family, memory, device)
     others = {t: _over(first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
     pipelines = {task: first, **others}
     keep_offloaded(pipelines)

@@ -13,13 +13,12 @@ import diffusers
 import torch
 import transformers
 from diffusers import DiffusionPipeline
+from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from core.errors import LoadFailed
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory, Quantization
-
-COMPILED_GRAPHS = 64
-"""Batch buckets times sizes that are compiled before torch gives up and runs uncompiled; its own limit is 8."""
+from models.weights.compiling.denoisers import compile_denoisers, denoisers
 
 
 def quantization_options(memory: Memory, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
@@ -67,25 +66,28 @@ def place(pipeline: DiffusionPipeline, memory: Memory, device: str) -> None:
         pipeline.enable_sequential_cpu_offload(device=device)
 
 
-def tune(pipeline: DiffusionPipeline, family: Family, memory: Memory) -> None:
-    """Set up how the VAE works in pieces, and how the denoiser attends and is compiled."""
-    denoiser = getattr(pipeline, family.denoiser)
+def tune(pipeline: DiffusionPipeline, family: Family, memory: Memory, device: str) -> None:
+    """Set up how the VAE works in pieces, and how the denoisers attend and are compiled."""
     if memory.vae_slicing:
         pipeline.vae.enable_slicing()
     if memory.vae_tiling:
         pipeline.vae.enable_tiling()
     if memory.attention is not None:
-        _set_attention(denoiser, memory.attention)
+        for denoiser in denoisers(pipeline, family):
+            _set_attention(denoiser, memory.attention)
     if memory.compile:
-        torch._dynamo.config.recompile_limit = COMPILED_GRAPHS
-        denoiser.compile(dynamic=False)
+        compile_denoisers(pipeline, family, memory, device)
 
 
 def _set_attention(denoiser: Any, backend: str) -> None:
+    # diffusers also makes the last choice that of all models of the process which have made none.
+    before = _AttentionBackendRegistry.get_active_backend()[0]
     try:
         denoiser.set_attention_backend(backend)
     except (ImportError, RuntimeError, ValueError) as error:
         raise LoadFailed(f"memory.attention: {backend} cannot be used here: {error}") from error
+    finally:
+        _AttentionBackendRegistry.set_active_backend(before)
 
 
 def keep_offloaded(pipelines: Mapping[Any, DiffusionPipeline]) -> None:

@@ -4,10 +4,15 @@ result in every pass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from models.catalogue.families import Stage
+import torch
+from torch.utils import _pytree as pytree
+
+from models.catalogue.families import Part, Stage
+from models.weights.compiling.shapes import bucket_of
 from runners.engine.merging import first_samples
 from runners.engine.module_calls import ModuleCall
 
@@ -32,6 +37,19 @@ def fitting(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) ->
     return next((number for number in range(len(calls), 1, -1) if _tokens(calls[:number], buckets) <= budget), 1)
 
 
+def compiled_shape(part: Part, arguments: Mapping[str, Any], text_buckets: Sequence[int]) -> Hashable:
+    """Return what is equal for merged arguments under which a compiled module runs the same code."""
+    return (part.component, *((name, _shape(part, name, value, text_buckets)) for name, value in arguments.items()))
+
+
+def _shape(part: Part, name: str, value: Any, text_buckets: Sequence[int]) -> Hashable:
+    if name in part.ragged:
+        # The module pads them to a bucket.
+        return (len(value), bucket_of(max(map(len, value)), text_buckets))
+    leaves, structure = pytree.tree_flatten(value)
+    return (str(structure), tuple(leaf.shape if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves))
+
+
 def _tokens(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     last = calls[-1]
     return sum(call.tokens for call in calls) + _missing(calls, buckets) * last.tokens // last.samples
@@ -44,12 +62,6 @@ def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     if buckets and first.stage is Stage.DENOISE:
         needed = bucket_of(needed, buckets)
     return needed - samples
-
-
-def bucket_of(samples: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds so many samples, or else the next multiple of the largest."""
-    largest = max(buckets)
-    return min((size for size in buckets if size >= samples), default=-(-samples // largest) * largest)
 
 
 def _cut(call: ModuleCall, samples: int) -> ModuleCall:

@@ -64,9 +64,7 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(
-            self._on_pass, self._on_failed_pass, self._loras.applied, model.device, model.batch_buckets
-        )
+        self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model)
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}

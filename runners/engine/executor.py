@@ -10,7 +10,7 @@ import logging
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
@@ -20,14 +20,16 @@ import torch
 from torch.utils import _pytree as pytree
 
 from core.errors import GenerationFailed, JubakoError, NonFinite, OutOfMemory
-from models.catalogue.families import Part
+from models.catalogue.families import Part, Stage
+from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
-from runners.engine.buckets import filled
+from models.weights.loading import LoadedModel
+from runners.engine.buckets import compiled_shape, filled
 from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
-from runners.engine.module_calls import ModuleCall
+from runners.engine.module_calls import ModuleCall, Operation
 
 log = logging.getLogger("jubako.engine")
 
@@ -122,19 +124,17 @@ class Executor:
         on_pass: Callable[[Pass], None],
         on_failed_pass: Callable[[FailedPass], None],
         applied: Callable[[str, torch.nn.Module, Sequence[Adapter]], AbstractContextManager[None]],
-        device: torch.device,
-        buckets: Sequence[int] = (),
+        model: LoadedModel,
     ) -> None:
         """`applied` surrounds every pass, to give each of its calls the adapters it runs under. The process
-        ends if an error shows that `device` is lost. `buckets` are the numbers of samples that the denoiser is compiled
-        for, none if it is not.
+        ends if an error shows that the device of `model` is lost.
         """
         self._on_pass = on_pass
         self._on_failed_pass = on_failed_pass
         self._logged: set[Hashable] = set()
         self._applied = applied
-        self._device = device
-        self._buckets = buckets
+        self._device = model.device
+        self._model = model
         self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
@@ -217,12 +217,12 @@ class Executor:
 
     def _forward(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         operation = calls[0].operation
-        batch = filled(calls, self._buckets)
+        batch = filled(calls, self._model.batch_buckets)
         samples = sum(call.samples for call in batch)
         watch = Stopwatch(self._device)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
         with self._applied(operation.part.component, operation.module, adapters):
-            output = operation.run(**merge(batch))
+            output = self._run_merged(operation, batch)
         finite = finite_samples(operation.part, output, samples)
         watch.stop()
         begun = BegunPass(operation.part, len(calls), watch, finite, self._on_pass)
@@ -232,6 +232,15 @@ class Executor:
             Answer(call.answered(own), Verdict(begun, slice(end - call.samples, end)))
             for call, own, end in zip(calls, split(output, batch), ends, strict=False)
         ]
+
+    def _run_merged(self, operation: Operation, batch: Sequence[ModuleCall]) -> Any:
+        model, part = self._model, operation.part
+        arguments = merge(batch, model.text_buckets)
+        if model.compiled is None or part.stage is not Stage.DENOISE:
+            return operation.run(**arguments)
+        known = model.compiled.admit(compiled_shape(part, arguments, model.text_buckets))
+        with nullcontext() if known else uncompiled():
+            return operation.run(**arguments)
 
 
 def _bytes_in(answer: Answer) -> int:

@@ -15,6 +15,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part
+from models.weights.compiling.shapes import bucket_of
 from runners.engine.module_calls import ModuleCall
 
 # A VAE's encoder returns a distribution; it splits like the tensor of its moments.
@@ -25,36 +26,46 @@ pytree.register_pytree_node(
 )
 
 
-def merge(calls: Sequence[ModuleCall]) -> dict[str, Any]:
-    """Join the arguments of calls with one signature, in order."""
-    if len(calls) == 1:
-        return calls[0].arguments
+def merge(calls: Sequence[ModuleCall], text_buckets: Sequence[int] = ()) -> dict[str, Any]:
+    """Join the arguments of calls with one signature, in order.
+
+    With `text_buckets`, the lengths that a compiled module takes, what is padded has one of them, and always a mask.
+    """
     part = calls[0].part
-    merged = {name: _joined(part, name, calls) for name in calls[0].arguments if name != part.padding_mask}
+    if len(calls) == 1 and not (text_buckets and part.padded):
+        return calls[0].arguments
+    merged = {
+        name: _joined(part, name, calls, text_buckets) for name in calls[0].arguments if name != part.padding_mask
+    }
     if part.padding_mask is not None:
-        merged[part.padding_mask] = _joined_masks(part, calls)
+        merged[part.padding_mask] = _joined_masks(part, calls, text_buckets)
     return merged
 
 
-def _joined(part: Part, name: str, calls: Sequence[ModuleCall]) -> Any:
+def _joined(part: Part, name: str, calls: Sequence[ModuleCall], text_buckets: Sequence[int]) -> Any:
     values = [call.arguments[name] for call in calls]
     if name in part.shared:
         return values[0]
     if name in part.listed or name in part.ragged:
         return list(chain.from_iterable(values))
     if name in part.padded:
-        length = max(value.shape[1] for value in values)
+        length = _common_length(values, text_buckets)
         return torch.cat([_padded(value, length) for value in values])
     return pytree.tree_map(_concatenated, *values)
 
 
-def _joined_masks(part: Part, calls: Sequence[ModuleCall]) -> torch.Tensor | None:
+def _common_length(texts: Sequence[torch.Tensor], text_buckets: Sequence[int]) -> int:
+    longest = max(text.shape[1] for text in texts)
+    return bucket_of(longest, text_buckets) if text_buckets else longest
+
+
+def _joined_masks(part: Part, calls: Sequence[ModuleCall], text_buckets: Sequence[int]) -> torch.Tensor | None:
     """Return (B, length), or None when every position of every call is true."""
     assert part.padding_mask is not None
     texts = [call.arguments[next(iter(part.padded))] for call in calls]  # each (B, length, ...)
-    length = max(text.shape[1] for text in texts)
+    length = _common_length(texts, text_buckets)
     given = [call.arguments.get(part.padding_mask) for call in calls]
-    if all(mask is None for mask in given) and all(text.shape[1] == length for text in texts):
+    if not text_buckets and all(mask is None for mask in given) and all(text.shape[1] == length for text in texts):
         return None
     masks = [
         torch.ones(text.shape[:2], dtype=torch.bool, device=text.device) if mask is None else mask.bool()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import Any
+
 from PIL import Image
 
 from core.draft import Draft
@@ -15,45 +19,96 @@ from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 
 STEPS = 2
+EXPERTS_STEPS = 4
+"""With two denoisers, for so many steps that the second one takes over."""
 CHEAP_GIB = 1.0
 """A CPU gains little from a warm-up: it generates a small image, and none with a model larger than this."""
+WORD = "a "
+LIMITS = ServerLimits(max_prompt_chars=10_000, max_num_images=1_000, max_deadline_s=float("inf"))
 
 
 def is_worthwhile(entry: Entry, device: str) -> bool:
-    return device != "cpu" or entry.memory_gib <= CHEAP_GIB
+    return device != "cpu" or entry.memory_gib <= CHEAP_GIB or bool(entry.memory.compile)
 
 
-def warmup_request(entry: Entry, device: str) -> GenerationRequest:
-    """Return a request of the model's first task: of its default size on an accelerator, its smallest on a CPU."""
-    task, settings = next(iter(entry.tasks.items()))
+def warmup_requests(entry: Entry, model: LoadedModel) -> list[GenerationRequest]:
+    """Return requests of the model's first task: one of its default size on an accelerator, of its smallest on a CPU;
+    or all that a compiled denoiser is to be compiled for.
+    """
+    if model.compiled is not None:
+        return list(_compiled_for(entry, model))
+    _, settings = next(iter(entry.tasks.items()))
     smallest = settings.limits.multiple_px * -(-settings.limits.min_px // settings.limits.multiple_px)
-    image = Image.new("RGB", (settings.defaults.width, settings.defaults.height))
+    size = {"width": smallest, "height": smallest} if model.device.type == "cpu" else {}
+    return [_request(entry, **size, num_frames=1)]
+
+
+def _compiled_for(entry: Entry, model: LoadedModel) -> Iterator[GenerationRequest]:
+    sizes = [size.model_dump(exclude_none=True) for size in entry.memory.warm] or [{}]
+    for size, prompt, images in product(sizes, _prompts(model), model.batch_buckets):
+        yield _request(entry, **size, prompt=prompt, num_images=images)
+
+
+def _prompts(model: LoadedModel) -> list[str]:
+    """Return a prompt for each bucket that one may have, or any where all have one length."""
+    family = model.family
+    if not family.text_varies or family.text_tokens is None:
+        return ["a"]
+    tokenizer = next(iter(model.pipelines.values())).tokenizer
+    tokens_per_word = len(tokenizer(WORD * 100).input_ids) / 100
+    shorter = (0, *model.text_buckets)
+    # Half-way to a bucket, as templates add some tokens.
+    return [
+        WORD * round((bucket + below) / 2 / tokens_per_word)
+        for below, bucket in zip(shorter, model.text_buckets, strict=False)
+        if below < family.text_tokens.usual
+    ]
+
+
+def _request(entry: Entry, **given: Any) -> GenerationRequest:
+    """Make a request of the entry's first task and default size, but for what is `given`."""
+    task, settings = next(iter(entry.tasks.items()))
+    steps = EXPERTS_STEPS if entry.low_noise_expert else STEPS
+    fields: dict[str, Any] = {
+        "prompt": "a",
+        "width": settings.defaults.width,
+        "height": settings.defaults.height,
+        "num_frames": settings.defaults.num_frames,
+        **given,
+    }
+    if not task.is_video:
+        del fields["num_frames"]
+    image = Image.new("RGB", (fields["width"], fields["height"]))
     draft = Draft(
-        prompt="a",
         task=task,
-        width=smallest if device == "cpu" else settings.defaults.width,
-        height=smallest if device == "cpu" else settings.defaults.height,
-        num_inference_steps=max(settings.limits.min_steps, min(STEPS, settings.defaults.num_inference_steps)),
-        num_frames=1 if task.is_video else None,
+        num_inference_steps=max(settings.limits.min_steps, min(steps, settings.defaults.num_inference_steps)),
         image=image if task.takes_image else None,
         mask=image.convert("L") if task is Task.INPAINT else None,
         images=(image,) if task is Task.EDIT else (),
         strength=1.0 if task.takes_strength else None,
         seed=0,
+        **fields,
     )
-    limits = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=float("inf"))
-    return resolve(draft, Catalogue([entry]), limits)
+    return resolve(draft, Catalogue([entry]), LIMITS)
 
 
-async def warm_up(model: LoadedModel, request: GenerationRequest, limits: EngineLimits) -> None:
-    """Generate a request with an engine of its own, which no metrics count.
+async def warm_up(model: LoadedModel, requests: Sequence[GenerationRequest], limits: EngineLimits) -> None:
+    """Generate requests, one after the other, with an engine of its own, which no metrics count. What denoisers have
+    not been compiled for by then, they run uncompiled.
 
     Raises LoadFailed, since a model that fails at this would fail at every request.
     """
     engine = Engine(model, limits)
     try:
-        async for event in engine.submit(request).events():
-            if isinstance(event, Failed):
-                raise LoadFailed(f"{model.id} is loaded, but its first image failed: {event.message}")
+        for request in requests:
+            await _generate(engine, request, model.id)
     finally:
         engine.close()
+    if model.compiled is not None:
+        model.compiled.complete = True
+
+
+async def _generate(engine: Engine, request: GenerationRequest, model: str) -> None:
+    async for event in engine.submit(request).events():
+        if isinstance(event, Failed):
+            raise LoadFailed(f"{model} is loaded, but its first image failed: {event.message}")

@@ -41,8 +41,8 @@ class ModelOptions(BaseModel):
     )
     model_cache: Path | None = Field(
         default=None,
-        description="A folder for what is found out about models that no catalogue has, and for files from addresses. "
-        "Default: the folder jubako in HF_HOME.",
+        description="A folder for what is found out about models that no catalogue has, for files from addresses, and "
+        "for compiled denoisers. Default: the folder jubako in HF_HOME.",
     )
     device: str = Field(
         default="auto",

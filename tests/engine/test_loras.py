@@ -21,10 +21,12 @@ from core.request import GenerationRequest, Lora, Task
 from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
+from models.catalogue.memory_options import Memory
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.catalogue.sources import Source
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.addons.loras import inject, lora_modules, peft_layers
+from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.loading import LoadedModel, load, load_pipelines
 from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engines import running
@@ -243,7 +245,7 @@ async def test_a_compiled_denoiser_is_not_compiled_for_each_mixture(tmp_path: Pa
         graphs.append(graph)
         return graph.forward
 
-    model.components["unet"].compile(backend=compile_graph, dynamic=False)
+    compile_denoisers(pipeline_of(model), model.family, Memory(compile=True), "cpu", compile_graph)
     with_loras = all_kinds("stable-diffusion")[1:]
     assert await largest_batch(model, plain, with_loras) == len(with_loras)
     assert not graphs

@@ -28,7 +28,7 @@ from models.weights.explanations import explained
 from models.weights.loading import load, load_pipelines
 from models.weights.store import save_to_store
 from runners.engine.engine import EngineLimits
-from runners.host.warmup import warm_up, warmup_request
+from runners.host.warmup import warm_up, warmup_requests
 from runners.service import runner_service
 from settings import Settings
 from tests.support.drawing import draw_plain, largest_difference, request
@@ -289,6 +289,9 @@ class TestStore:
         assert runner_service(entry_of({"path": checkpoint}), settings, [1.0], alone=True).models == []
 
 
+FLOW = {**DEFAULTS, "scheduler": "flow_euler"}
+
+
 class TestSingleFiles:
     def test_attention_backends_are_those_of_diffusers(self) -> None:
         assert {backend.value for backend in AttentionBackendName} == ATTENTION_BACKENDS
@@ -297,6 +300,23 @@ class TestSingleFiles:
         ("changes", "said"),
         [
             ({"memory": {"attention": "flesh"}}, "memory.attention: 'flesh' is unknown; .*did you mean 'flash'"),
+            (
+                {"memory": {"attention": "_native_cudnn"}},
+                "memory.attention: has no effect on stable-diffusion, whose attention is always PyTorch's own",
+            ),
+            (
+                {"family": "z-image", "defaults": FLOW, "memory": {"attention": "sage"}},
+                "memory.attention: sage takes no mask, and z-image masks the padding .*choose one of _flash_3_varlen",
+            ),
+            (
+                {"memory": {"compile": True, "warm": [{"width": 64, "height": 60}]}},
+                "memory.warm.0.height: 60 is not a multiple of",
+            ),
+            (
+                {"memory": {"warm": [{"width": 64, "height": 64}]}},
+                "memory.warm: has an effect with memory.compile only",
+            ),
+            ({"memory": {"compile": True, "text_buckets": [48]}}, "should be a multiple of 32"),
             (
                 {"memory": {"quantization": {"backend": "torchao", "components": ["unet"]}}},
                 "memory.quantization.options: torchao needs a quant_type",
@@ -324,7 +344,7 @@ class TestFamilies:
         entry = catalogue_entry(family, TINY[family].save(tmp_path))
         model = load(entry, "cpu")
         assert set(model.pipelines) == set(FAMILIES[family].pipelines)
-        await warm_up(model, warmup_request(entry, "cpu"), EngineLimits(entry.batch_tokens))
+        await warm_up(model, warmup_requests(entry, model), EngineLimits(entry.batch_tokens))
 
 
 def catalogue_entry(family: str, folder: Path) -> Entry:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,22 +11,23 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, _AttentionBackendRegistry
 from PIL import Image
 
 from core.errors import LoadFailed
 from core.events import Event
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory_options import WITHOUT_MASKS, Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
 from models.weights.memory import need_package
-from runners.engine.buckets import bucket_of
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.support.engines import running
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
 from tests.tiny.files import component, saved_gguf
+from tests.tiny.wan import tiny_wan_a14b
 
 FLUX = FAMILIES["flux"]
 
@@ -34,19 +36,13 @@ def tiny(family: str, folder: Path, **memory: Any) -> LoadedModel:
     checkpoint = TINY[family].save(folder)
     options = Memory.model_validate(memory)
     pipelines = load_pipelines(FAMILIES[family], checkpoint, memory=options)
-    buckets = options.batch_buckets if options.compile else ()
-    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"), batch_buckets=buckets)
+    return LoadedModel("tiny", FAMILIES[family], pipelines, torch.device("cpu"))
 
 
 def assert_same(plain: Sequence[Image.Image], results: Sequence[Sequence[Event]]) -> None:
     """Compare the images of requests with those of the plain pipeline."""
     for image, events in zip(plain, results, strict=True):
         assert largest_difference(pictures(events)[0].image, image) <= 1
-
-
-@pytest.mark.parametrize(("samples", "bucket"), [(1, 1), (2, 2), (3, 4), (8, 8), (9, 16), (17, 24)])
-def test_a_batch_is_rounded_up_to_the_next_bucket(samples: int, bucket: int) -> None:
-    assert bucket_of(samples, (1, 2, 4, 8)) == bucket
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "flux", "z-image"])
@@ -96,20 +92,6 @@ def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
     asked = request(seed=4)
     sliced = draw_plain(tiny("stable-diffusion", tmp_path / "sliced", vae_slicing=True), asked)
     assert largest_difference(sliced, draw_plain(tiny("stable-diffusion", tmp_path / "plain"), asked)) == 0
-
-
-async def test_a_compiled_denoiser_draws_the_same_pictures(tmp_path: Path) -> None:
-    model = tiny("flux", tmp_path, compile=True, batch_buckets=[3])
-    plain = tiny("flux", tmp_path)
-    wanted = [request(scheduler="flow_euler", seed=seed, num_inference_steps=1 + seed) for seed in range(3)]
-    # Tests that ran before may have compiled something too.
-    graphs_before = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    with running(model, batch_tokens=100_000) as (engine, _):
-        results = await draw_together(engine, wanted)
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"] - graphs_before
-    assert graphs == 1, "one size was met, and compiled"
-    for each, events in zip(wanted, results, strict=True):
-        assert largest_difference(pictures(events)[0].image, draw_plain(plain, each)) <= 1
 
 
 @pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs the extra `quantization`")
@@ -168,6 +150,51 @@ def test_an_attention_backend_that_cannot_be_used_is_named(tmp_path: Path) -> No
     with pytest.raises(LoadFailed, match=r"memory\.attention: flash_9 cannot be used here"):
         tiny("flux", tmp_path, attention="flash_9")
     assert draw_plain(tiny("flux", tmp_path, attention="native"), request(scheduler="flow_euler"))
+
+
+def test_an_attention_backend_is_that_of_the_model_alone(tmp_path: Path) -> None:
+    before = _AttentionBackendRegistry.get_active_backend()
+    checkpoint = tiny_wan_a14b(tmp_path)
+    pipelines = load_pipelines(FAMILIES["wan"], checkpoint, memory=Memory(attention="_native_math"))
+    (pipeline,) = pipelines.values()
+    for denoiser in (pipeline.transformer, pipeline.transformer_2):
+        assert {each._attention_backend for each in denoiser.attn_processors.values()} == {"_native_math"}
+    assert _AttentionBackendRegistry.get_active_backend() == before
+
+
+def test_attention_backends_without_masks_are_those_that_refuse_them() -> None:
+    refusing = {
+        backend.value
+        for backend, function in _AttentionBackendRegistry._backends.items()
+        if "`attn_mask` is not supported" in inspect.getsource(function)
+    }
+    assert refusing == WITHOUT_MASKS
+
+
+@pytest.mark.parametrize(
+    "family", ["stable-diffusion", "stable-diffusion-3", "flux", "flux2-klein", "qwen-image", "z-image", "wan", "ltx"]
+)
+async def test_a_family_says_whether_its_denoiser_has_masks_and_a_choice_of_attention(
+    family: str, tmp_path: Path
+) -> None:
+    model = tiny(family, tmp_path)
+    denoiser = model.components[model.family.denoiser]
+    processors = [module.processor for module in denoiser.modules() if hasattr(module, "processor")]
+    chosen = [each for each in processors if hasattr(each, "_attention_backend")]
+    assert bool(chosen) == model.family.chooses_attention
+    masks: list[bool] = []
+
+    def native(*args: Any, attn_mask: Any = None, **kwargs: Any) -> Any:
+        masks.append(attn_mask is not None)
+        return plain(*args, attn_mask=attn_mask, **kwargs)
+
+    name = AttentionBackendName.NATIVE
+    plain = _AttentionBackendRegistry._backends[name]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(_AttentionBackendRegistry._backends, name, native)
+        with running(model, batch_tokens=100_000) as (engine, _):
+            await draw_together(engine, crowd(family, TINY[family])[:3])
+    assert any(masks) == model.family.masks
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "flux"])

@@ -196,6 +196,10 @@ class Family:
     """None for pipelines whose windows are fixed."""
     inputs: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
     """By pipeline: the arguments of its call, where its signature is all that is known of it."""
+    masks: bool = False
+    """Whether some passes of its denoisers have attention masks."""
+    chooses_attention: bool = True
+    """Whether diffusers lets its denoisers attend by another backend (`set_attention_backend`)."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
 
@@ -203,6 +207,11 @@ class Family:
         """Whether the pipeline of a task has an argument that those of other families have."""
         taken = self.inputs.get(self.pipelines[task])
         return taken is None or argument in taken
+
+    @property
+    def text_varies(self) -> bool:
+        """Whether its denoisers take prompts as long as they are, and can be told what is padding."""
+        return any(part.padded or part.ragged for part in self.parts if part.stage is Stage.DENOISE)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:
         """Return the request's sampler, with what the request says of its steps."""

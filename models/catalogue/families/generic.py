@@ -69,6 +69,8 @@ class GenericPipeline(Strict):
             negative_prompt=any("negative_prompt" in arguments for arguments in taken.values()),
             frames_multiple=self.frames_multiple,
             inputs=taken,
+            # Nobody knows whether some passes have them.
+            masks=True,
             prompt_windows=tuple(PromptWindow(*window) for window in self.prompt_tokens.items()),
             guided_above=1.0,
         )

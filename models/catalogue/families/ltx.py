@@ -57,6 +57,7 @@ LTX = Family(
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=127),),
     text_tokens=TextTokens(128, 512),
+    masks=True,
 )
 
 LTX_DISTILLED = Family(
@@ -72,5 +73,6 @@ LTX_DISTILLED = Family(
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=255),),
     text_tokens=TextTokens(256, 512),
+    masks=True,
 )
 """0.9.7 and 0.9.8."""

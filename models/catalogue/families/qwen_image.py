@@ -75,6 +75,7 @@ QWEN_IMAGE = Family(
     preview_latents=packed_latents(vae_factor=8),
     prompt_windows=(PromptWindow(tokens=512),),
     text_tokens=TextTokens(512, 1024),
+    masks=True,
 )
 
 QWEN_IMAGE_EDIT = Family(
@@ -90,6 +91,7 @@ QWEN_IMAGE_EDIT = Family(
     prepare=PLACE_IMAGES,
     prompt_windows=(),
     text_tokens=TextTokens(512, 1024),
+    masks=True,
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -107,4 +109,5 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     prepare=PLACE_IMAGES,
     prompt_windows=(),
     text_tokens=TextTokens(512, 1024),
+    masks=True,
 )

@@ -63,6 +63,7 @@ STABLE_DIFFUSION = Family(
     schedulers=DIFFUSION,
     size_multiple_px=8,
     denoiser="unet",
+    chooses_attention=False,
     arguments=_arguments,
 )
 
@@ -99,6 +100,7 @@ STABLE_DIFFUSION_XL = Family(
     schedulers=DIFFUSION,
     size_multiple_px=8,
     denoiser="unet",
+    chooses_attention=False,
     arguments=_arguments,
 )
 
@@ -128,4 +130,5 @@ STABLE_DIFFUSION_3 = Family(
     size_multiple_px=16,
     prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),
     text_tokens=TextTokens(T5_TOKENS + 1, 512),
+    chooses_attention=False,
 )

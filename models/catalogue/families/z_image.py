@@ -38,4 +38,5 @@ Z_IMAGE = Family(
     # 512 with the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 1024),
+    masks=True,
 )

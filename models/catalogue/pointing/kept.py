@@ -59,6 +59,11 @@ class Shelf:
         """Where to keep which modules of undeclared pipelines share passes (`models.catalogue.sharing`)."""
         return self.folder / "sharing"
 
+    @property
+    def compiled(self) -> Path:
+        """Where to keep the code of compiled denoisers (`models.weights.compiling`)."""
+        return self.folder / "compiled"
+
     def _file(self, pointer: Pointer) -> Path:
         known = [
             pointer.url,

@@ -20,6 +20,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
 
 from models.weights.addons.loras import holds, peft_layers
+from models.weights.compiling.denoisers import uncompiled
 from runners.engine.loras.stacks import Rows, Stack
 
 
@@ -98,10 +99,9 @@ class LoraHooks:
             self._share_layers(module)
         self._batch, self._distinct = batch, tuple(dict.fromkeys(batch))
         self._parts = tuple(dict.fromkeys(part for adapter in self._distinct for part, _ in adapter.parts))
-        # A compiled module would be compiled again for each mixture of adapters.
-        eager = module._compiled_call_impl is not None and self._distinct != (NONE,)
         try:
-            with torch.compiler.set_stance("force_eager") if eager else nullcontext():
+            # A compiled module would be compiled again for each mixture of adapters.
+            with nullcontext() if self._distinct == (NONE,) else uncompiled():
                 yield
         finally:
             self._batch, self._distinct, self._parts = (), (NONE,), ()

@@ -1,0 +1,1 @@
+"""Compiled denoisers: what is compiled, for which passes, and where its code is kept."""

@@ -1,0 +1,123 @@
+"""Compiles a pipeline's denoisers, and lets single passes run them uncompiled."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel, ZImageTransformer2DModel
+from torch.utils import _pytree as pytree
+
+from core.errors import LoadFailed
+from models.catalogue.families import Family, Stage
+from models.catalogue.memory_options import Memory
+from models.weights.compiling.z_image import BucketedZImage
+
+COMPILED_GRAPHS = 256
+"""Of one function: batch and prompt buckets times sizes; torch's own limit is 8, beyond which it runs uncompiled."""
+
+
+class _ThreadState(threading.local):
+    uncompiled = False
+    limits_set = False
+
+
+_thread = _ThreadState()
+
+
+def denoisers(pipeline: DiffusionPipeline, family: Family) -> list[Any]:
+    """Return all modules that denoise: Wan 2.2 A14B has two."""
+    parts = [part.component for part in family.parts if part.stage is Stage.DENOISE]
+    names = dict.fromkeys([family.denoiser, *parts])
+    modules = [getattr(pipeline, name, None) for name in names]
+    return [module for module in modules if module is not None]
+
+
+def compile_denoisers(
+    pipeline: DiffusionPipeline,
+    family: Family,
+    memory: Memory,
+    device: str,
+    backend: str | Callable[..., Any] = "inductor",
+) -> None:
+    """Have each denoiser compiled at its first pass of each shape, by a backend of `torch.compile`.
+
+    Raises LoadFailed for CUDA graphs anywhere but on an NVIDIA or AMD card.
+    """
+    graphs = memory.compile == "cuda-graphs"
+    if graphs and torch.device(device).type != "cuda":
+        raise LoadFailed(f"memory.compile: cuda-graphs cannot be recorded on {device}; use blocks or whole")
+    for denoiser in denoisers(pipeline, family):
+        if isinstance(denoiser, ZImageTransformer2DModel):
+            BucketedZImage.pad(denoiser, memory.text_buckets)
+        if graphs:
+            denoiser.compile(mode="reduce-overhead", dynamic=False)
+            denoiser._compiled_call_impl = _as_new_step(denoiser._compiled_call_impl)
+        elif _in_blocks(denoiser, memory):
+            # Layers that repeat share one graph, so it takes a fraction of the time to compile the whole:
+            # https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
+            denoiser.compile_repeated_blocks(backend=backend, dynamic=False)
+        else:
+            denoiser.compile(backend=backend, dynamic=False)
+        for module in denoiser.modules():
+            if module._compiled_call_impl is not None:
+                module._compiled_call_impl = _switched(module._compiled_call_impl, module._call_impl)
+
+
+def _in_blocks(denoiser: Any, memory: Memory) -> bool:
+    """The repeated blocks of a UNet are its attention; most of its work are the convolutions around them."""
+    if memory.compile is True:
+        return not isinstance(denoiser, UNet2DConditionModel)
+    return memory.compile == "blocks"
+
+
+def _switched(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if _thread.uncompiled:
+            return plain(*args, **kwargs)
+        _set_limits()
+        return compiled(*args, **kwargs)
+
+    return call
+
+
+def _set_limits() -> None:
+    """Let torch compile as much as it takes, in the thread that calls: its settings hold for one thread each."""
+    if not _thread.limits_set:
+        torch._dynamo.config.recompile_limit = COMPILED_GRAPHS
+        torch._dynamo.config.accumulated_recompile_limit = 4 * COMPILED_GRAPHS
+        _thread.limits_set = True
+
+
+def _as_new_step(recorded: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep the output of a recorded graph from being overwritten by its next replay, as pipelines keep it longer."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        torch.compiler.cudagraph_mark_step_begin()
+        return pytree.tree_map_only(torch.Tensor, torch.clone, recorded(*args, **kwargs))
+
+    return call
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run compiled modules as if they were not, in this thread.
+
+    `torch.compiler.set_stance` does the same for all threads of the process, so that the engines of two models would
+    undo each other's.
+    """
+    before, _thread.uncompiled = _thread.uncompiled, True
+    try:
+        yield
+    finally:
+        _thread.uncompiled = before
+
+
+def keep_compiled_code(folder: Path) -> None:
+    """Keep what is compiled from now on in a folder, unless the operator has told torch where."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
