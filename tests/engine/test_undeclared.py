@@ -17,7 +17,7 @@ from core.errors import LoadFailed
 from core.events import Picture
 from models.catalogue.entry import Entry
 from models.catalogue.sharing import read_sharing, sharing_file
-from models.weights.describing.undeclared import undeclared_fields
+from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.loading import LoadedModel, load
 from runners.certifying import certify
 from runners.certifying.certify import certified

@@ -20,7 +20,7 @@ from models.catalogue.pointing.pointers import Pointer
 
 MODELS = Path(__file__).parents[2]
 MAKERS = (
-    *sorted((MODELS / "weights" / "describing").glob("*.py")),
+    *sorted((MODELS / "weights" / "describing").rglob("*.py")),
     *sorted((MODELS / "catalogue" / "checkpoints").glob("*.yaml")),
 )
 """What descriptions follow from; whoever changes it gets new ones."""

@@ -10,7 +10,7 @@ from models.weights.describing.files import look_at_file
 from models.weights.describing.folders import OfNoFamily, look_at_folder
 from models.weights.describing.not_pipelines import only_checkpoint
 from models.weights.describing.places import Place, place_of
-from models.weights.describing.undeclared import undeclared_fields
+from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.fetching import is_one_file
 
 

@@ -14,8 +14,8 @@ from diffusers import DiffusionPipeline
 from core.errors import LoadFailed
 from core.tuning import MOST_STEPS
 from models.catalogue.families.generic import CHECKPOINT, GENERIC
-from models.weights.describing.configurations import Configurations
-from models.weights.describing.signatures import (
+from models.weights.describing.undeclared.configurations import Configurations
+from models.weights.describing.undeclared.signatures import (
     FRAMES,
     UNDERSTOOD,
     PipelineClass,
