@@ -64,7 +64,8 @@ class PipelineRun:
     def _generate(self) -> Drawn:
         request, view = self.ticket.request, self._make_view()
         output = view(**with_encodings(view, self._family, request, self._arguments()))
-        frames = output.frames[0] if request.task.is_video else output.images
+        images = "images" if "images" in output else "image"
+        frames = output.frames[0] if request.task.is_video else output[images]
         return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps)
 
     def _arguments(self) -> dict[str, Any]:

@@ -182,6 +182,11 @@ class TestRefusals:
             ({"_class_name": "NoPipeline", "_diffusers_version": "9.9"}, "has no NoPipeline; it was made with 9.9"),
             ({"_class_name": ["pipeline.py", "Own"]}, "code of its own"),
             ({"_class_name": "FluxControlPipeline"}, "needs a control image"),
+            ({"_class_name": "StableDiffusionAdapterPipeline"}, "needs a control image"),
+            ({"_class_name": "CogVideoXVideoToVideoPipeline"}, "changes videos"),
+            ({"_class_name": "StableAudioPipeline"}, "makes audios, which are no images"),
+            ({"_class_name": "KandinskyPriorPipeline"}, "makes image_embeds, negative_image_embeds"),
+            ({"_class_name": "LucyEditPipeline"}, "needs video, which requests do not say"),
         ],
     )
     def test_what_requests_cannot_ask_for_is_named(self, index: dict[str, Any], said: str, tmp_path: Path) -> None:

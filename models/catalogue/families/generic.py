@@ -96,6 +96,6 @@ def generic_arguments(
         # Its result has the size of the image.
         arguments["image"] = arguments["image"].resize((request.width, request.height))
     if request.task.is_video:
-        arguments["video_length"] = request.num_frames
+        arguments |= {"video_length": request.num_frames, "frames": request.num_frames}
     # Some pipelines know an empty text as the absence of one, but not None.
     return {name: value for name, value in arguments.items() if name in allowed and value is not None}

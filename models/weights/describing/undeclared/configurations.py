@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 FILES = ("config.json", "scheduler_config.json", "tokenizer_config.json")
-DENOISERS = ("transformer", "unet", "prior", "decoder")
-"""Components that denoise, as pipelines call them."""
+DENOISERS = ("Transformer", "UNet", "DiT", "Prior")
+"""In the names of the classes of components that denoise."""
 AUTOENCODERS = ("vae", "vqvae", "movq", "vqgan")
 
 
@@ -34,7 +34,9 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
 
     @property
     def denoiser_name(self) -> str:
-        return next((name for name in DENOISERS if name in self), DENOISERS[0])
+        """The first component that denoises, by its class."""
+        kinds = {name: str(config.get("_class_name")) for name, config in self.items()}
+        return next((name for name, kind in kinds.items() if any(part in kind for part in DENOISERS)), "transformer")
 
     @property
     def denoiser(self) -> Mapping[str, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from diffusers import DiffusionPipeline
@@ -18,7 +20,7 @@ from models.catalogue.families.tunable import ARGUMENTS
 PipelineClass = type[DiffusionPipeline]
 GIVEN = {"prompt", "image", "mask_image"}
 """What a pipeline may need to be given."""
-FRAMES = ("num_frames", "video_length")
+FRAMES = ("num_frames", "video_length", "frames")
 """How pipelines call the length of a video."""
 UNDERSTOOD = (
     GIVEN
@@ -26,6 +28,10 @@ UNDERSTOOD = (
     | {"negative_prompt", "num_inference_steps", "guidance_scale", "width", "height", "strength"}
     | {*FRAMES, *AS_ASKED, "generator", "output_type", "callback_on_step_end"}
 )
+RESULTS = {"images", "image", "frames"}
+"""What outputs of pipelines are called that requests can get."""
+CONTROL = {"control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale"}
+"""Arguments of pipelines whose `image` is no image to change."""
 EDITORS = ("Edit", "Pix2Pix", "Img2Img", "ImageToImage", "Kontext")
 """In the names of classes that cannot do without an image, though their signatures have a default."""
 
@@ -46,7 +52,7 @@ def tasks_of(pipeline_class: PipelineClass) -> tuple[Task, ...]:
     arguments = arguments_of(pipeline_class)
     if refusal(pipeline_class) is not None:
         return ()
-    if any(name in arguments for name in FRAMES):
+    if any(name in arguments for name in FRAMES) or "frames" in _outputs(pipeline_class):
         return (Task.IMAGE_TO_VIDEO if "image" in arguments else Task.TEXT_TO_VIDEO,)
     if "image" not in arguments:
         return (Task.TEXT_TO_IMAGE,)
@@ -62,8 +68,12 @@ def refusal(pipeline_class: PipelineClass) -> str | None:
     arguments, name = arguments_of(pipeline_class), pipeline_class.__name__
     if "prompt" not in arguments:
         return f"{name} takes no prompt, and requests are prompts"
-    if "control_image" in arguments:
-        return f"{name} needs a control image; name the model that it controls, and this one as its ControlNet"
+    if CONTROL & arguments.keys():
+        return f"{name} needs a control image; name the model that it controls, and what controls it as its ControlNet"
+    if "video" in arguments and not any(given in arguments for given in FRAMES):
+        return f"{name} changes videos, which requests do not have"
+    if (made := _outputs(pipeline_class)) and not made & RESULTS:
+        return f"{name} makes {', '.join(sorted(made))}, which are no images and no videos"
     named = (each for each in arguments.values() if each.kind is not each.VAR_KEYWORD and each.name != "self")
     needed = {each.name for each in named if each.default is each.empty} - GIVEN
     return f"{name} needs {', '.join(sorted(needed))}, which requests do not say" if needed else None
@@ -89,6 +99,13 @@ def _needs(pipeline_class: PipelineClass) -> Iterator[str]:
     for each in inspect.signature(pipeline_class.__init__).parameters.values():
         if each.default is each.empty and each.name != "self" and each.kind is not each.VAR_KEYWORD:
             yield each.name
+
+
+def _outputs(pipeline_class: PipelineClass) -> set[str]:
+    """Return what the fields of its output are called, as far as its signature says it."""
+    names = re.findall(r"\w+Output", str(inspect.signature(pipeline_class.__call__).return_annotation))
+    known = (getattr(sys.modules[pipeline_class.__module__], name, None) for name in names)
+    return {field.name for each in known if is_dataclass(each) for field in fields(each)}
 
 
 def _does_without_image(pipeline_class: PipelineClass) -> bool:
