@@ -11,6 +11,7 @@ Start it with `bentoml serve benchmarks.peers.bento:Composer`.
 
 from typing import Any
 
+import aiohttp
 import bentoml
 from PIL import Image
 
@@ -64,5 +65,10 @@ class Composer:
         )
 
     async def _draw(self, **fields: Any) -> Image.Image:
-        pictures: list[Image.Image] = await self.painter.to_async.draw([Wanted(**fields)])
+        wanted = [Wanted(**fields)]
+        try:
+            pictures: list[Image.Image] = await self.painter.to_async.draw(wanted)
+        except aiohttp.ServerDisconnectedError:
+            # A worker closes connections that are idle for 5 s, and BentoML's proxy may be about to use one.
+            pictures = await self.painter.to_async.draw(wanted)
         return pictures[0]
