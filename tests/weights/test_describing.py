@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -237,14 +236,12 @@ class TestFiles:
         plain = draw_plain(load(entry_of(folder), "cpu"), wanted)
         assert largest_difference(draw_plain(load(entry, "cpu"), wanted), plain) <= TOLERANCE
 
-    @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
     @pytest.mark.parametrize("family", FILES)
     def test_gguf(self, family: str, tinies: Callable[[str], Path], tmp_path: Path) -> None:
         folder = tinies(family)
         entry = entry_of(saved_gguf(denoiser_file(family, folder), tmp_path / "a.gguf"), config={"path": folder})
         assert entry.family == family
 
-    @pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
     def test_gguf_generates_nearly_as_the_folder_does(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
         folder = tinies("qwen-image")
         file = saved_gguf(denoiser_file("qwen-image", folder), tmp_path / "a.gguf")

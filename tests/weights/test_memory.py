@@ -110,7 +110,6 @@ async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> Non
     assert_same(plain, results)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="needs the extra `quantization`")
 async def test_a_gguf_file_is_the_denoiser_of_the_pipeline_that_it_was_made_for(tmp_path: Path) -> None:
     folder = TINY["qwen-image"].save(tmp_path / "pipeline")
     source, config = {"path": saved_gguf(component(folder, "transformer"), tmp_path / "small.gguf")}, {"path": folder}
