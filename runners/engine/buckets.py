@@ -20,8 +20,8 @@ from runners.engine.module_calls import ModuleCall
 def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
     """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
 
-    A batch larger than the largest bucket is filled up to a multiple of it. Other modules than the denoiser have no
-    buckets.
+    A batch larger than the largest bucket is filled up to a multiple of it. Other modules than the denoiser, and
+    those that run apart, have no buckets.
     """
     batch = list(calls)
     missing = _missing(calls, buckets)
@@ -59,7 +59,7 @@ def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
     """How many samples a pass lacks to fill its bucket, or to have the size that its calls always have."""
     first, samples = calls[0], sum(call.samples for call in calls)
     needed = samples if first.calls_in_pass is None else first.calls_in_pass * first.samples
-    if buckets and first.stage is Stage.DENOISE:
+    if buckets and first.stage is Stage.DENOISE and not first.part.apart:
         needed = bucket_of(needed, buckets)
     return needed - samples
 

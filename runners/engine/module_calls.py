@@ -71,9 +71,15 @@ class Operation:
             adapter=adapter,
             samples=samples,
             tokens=tokens,
-            calls_in_pass=None if fixed_tokens is None else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1))),
+            calls_in_pass=self._calls_in_pass(tokens, fixed_tokens),
             given_dtype=_floating_dtype(arguments),
         )
+
+    def _calls_in_pass(self, tokens: int, fixed_tokens: int | None) -> int | None:
+        if fixed_tokens is None:
+            return None
+        # One that runs apart always has the same pass.
+        return 1 if self.part.apart else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1)))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         bound = self._parameters.bind(*args, **kwargs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,16 @@ class TestWhatMayNotBeShared:
         assert tested.sharing["text_encoder"] == tested.sharing["vae.decode"] == "shared"
         crowd = asyncio.run(at_once(tested, tested.family.parts, probes(entry)))
         assert all(np.array_equal(one, other) for one, other in zip(crowd, alone, strict=True))
+
+    @pytest.mark.parametrize("fixed", ["by the request", "by the compiled sizes"])
+    def test_its_calls_are_not_filled_up_to_a_fixed_size(self, entry: Entry, model: LoadedModel, fixed: str) -> None:
+        _changed(model, lambda noise: noise + noise.mean(dim=0))
+        alone = asyncio.run(one_by_one(model, probes(entry)))
+        tested = asyncio.run(certified(entry, model, None))
+        asked = [each.model_copy(update={"reproducible": fixed == "by the request"}) for each in probes(entry)]
+        compiled = tested if fixed == "by the request" else replace(tested, batch_buckets=(3, 6))
+        crowd = asyncio.run(at_once(compiled, tested.family.parts, asked))
+        assert all(np.abs(one.astype(int) - other).max() <= ROUNDING for one, other in zip(crowd, alone, strict=True))
 
     def test_a_module_that_remembers_has_one_request_at_a_time(self, entry: Entry, model: LoadedModel) -> None:
         last = [torch.zeros(1)]
