@@ -13,10 +13,10 @@ from rich.console import Console
 from core.errors import LoadFailed, LoadInterrupted, StartError
 from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.capabilities import capabilities
-from models.catalogue.catalogue import Catalogue, read_catalogue, with_folders
+from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import shelf
-from models.catalogue.pointing.pointed import with_pointed
+from models.catalogue.pointing.pointed import whole_catalogue
 from models.catalogue.presence import presence
 from models.catalogue.sharing import read_sharing, sharing_file
 from models.catalogue.table import print_catalogue, print_entry
@@ -42,10 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _catalogue(options: argparse.Namespace) -> Catalogue:
     """Return all that can be served, with the model that the command points at."""
-    catalogue = read_catalogue(settings().catalogue)
-    if options.command in ("show", "save", "fetch"):
-        catalogue = with_pointed(catalogue, [options.model], settings(), again=options.command == "show")
-    return with_folders(catalogue, settings().lora_folder, settings().embedding_folder)
+    pointed = [options.model] if options.command in ("show", "save", "fetch") else []
+    return whole_catalogue(pointed, settings(), again=options.command == "show")
 
 
 def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:

@@ -9,6 +9,7 @@ import sys
 from core.errors import LoadFailed, LoadInterrupted, StartError
 from deploy.image.containers import build_image
 from deploy.image.packed import build_bento, report
+from models.catalogue.pointing.slugs import plain_id
 
 
 def main() -> int:
@@ -20,7 +21,7 @@ def main() -> int:
         bento = build_bento(arguments, carried)
         _say(report(bento))
         if options.image:
-            name = "-".join((options.variant, *carried))
+            name = "-".join((options.variant, *map(plain_id, carried)))
             _say(build_image(str(bento.tag), f"jubako:{name}", options.backend or None))
     except (StartError, LoadFailed, LoadInterrupted) as error:
         print(f"deploy.image: {error}", file=sys.stderr)  # noqa: T201  # a command talks to its terminal

@@ -15,7 +15,7 @@ import bentoml
 import yaml
 
 from deploy.image.carrying import write_carried
-from models.catalogue.catalogue import full_catalogue
+from models.catalogue.pointing.pointed import whole_catalogue
 from settings import settings
 from settings.variables import PREFIX
 
@@ -55,8 +55,7 @@ def _context(carried: Sequence[str]) -> Iterator[Path]:
     if not carried:
         yield ROOT
         return
-    own = settings()
-    catalogue = full_catalogue(own.catalogue, own.lora_folder)
+    catalogue = whole_catalogue(carried, settings())
     with tempfile.TemporaryDirectory(prefix="jubako-bento-") as folder:
         _copy_sources(Path(folder))
         write_carried(Path(folder, "models", "catalogue"), [catalogue.find(model) for model in carried])

@@ -7,9 +7,9 @@ import logging
 from core.errors import StartError
 from core.validation import did_you_mean
 from models.catalogue.addons import LoraSpec
-from models.catalogue.catalogue import Catalogue, carried_models, read_catalogue, with_folders
+from models.catalogue.catalogue import Catalogue, carried_models
 from models.catalogue.entry import Entry
-from models.catalogue.pointing.pointed import with_pointed
+from models.catalogue.pointing.pointed import whole_catalogue
 from models.catalogue.sources import Source
 from settings import Settings
 
@@ -21,8 +21,7 @@ CHARACTER = "story-character"
 
 def served_catalogue(settings: Settings) -> Catalogue:
     """Return the models that are served, the default first. Raises StartError."""
-    catalogue = with_pointed(read_catalogue(settings.catalogue), _asked_for(settings), settings)
-    catalogue = with_folders(catalogue, settings.lora_folder, settings.embedding_folder)
+    catalogue = whole_catalogue(_asked_for(settings), settings)
     wanted = _wanted(settings, catalogue)
     served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:

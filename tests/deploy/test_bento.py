@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -123,13 +124,17 @@ def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store)
 
 
 def test_one_that_carries_a_model_serves_it_without_being_told(plain: Path, store: Store) -> None:
-    done = store.pack("cpu", "--carry", "tiny-xl")
+    # By its name in the catalogue, and by its place.
+    own = shutil.copytree(store.folder / "sd", store.folder / "My_SD")
+    done = store.pack("cpu", "--carry", f"tiny-xl,{own}")
     assert done.returncode == 0, done.stderr
     assert "carried tiny-xl:" in done.stdout
+    assert "carried my-sd:" in done.stdout
     # A machine of its own: no catalogue, and no files of the one where it was packed.
     (store.folder / "sdxl").rename(store.folder / "elsewhere")
+    shutil.rmtree(own)
     with store.serving(JUBAKO_CATALOGUE="") as url:
-        assert served(url) == ["tiny-xl"]
+        assert served(url) == ["tiny-xl", "my-sd"]
         assert drawn(url, "a red apple").size == (64, 64)
 
 

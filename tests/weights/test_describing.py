@@ -44,10 +44,9 @@ from tests.tiny.stable_diffusion import tiny_refiner
 
 SERVED = """
 import json, sys
-from models.catalogue.catalogue import read_catalogue
-from models.catalogue.pointing.pointed import with_pointed
+from models.catalogue.pointing.pointed import whole_catalogue
 from settings import settings
-catalogue = with_pointed(read_catalogue(None), sys.argv[1:], settings())
+catalogue = whole_catalogue(sys.argv[1:], settings())
 print(json.dumps([catalogue.get(text).model_dump(mode="json") for text in sys.argv[1:]]))
 print(json.dumps("torch" in sys.modules))
 """

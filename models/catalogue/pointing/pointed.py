@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from core.errors import StartError
 from core.validation import described
-from models.catalogue.catalogue import Catalogue
+from models.catalogue.catalogue import Catalogue, read_catalogue, with_folders
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import Fields, shelf
 from models.catalogue.pointing.looking import Permissions, look_at
@@ -18,11 +18,17 @@ from models.catalogue.sources import Source
 from settings import Settings
 
 
-def with_pointed(catalogue: Catalogue, texts: Iterable[str], settings: Settings, *, again: bool = False) -> Catalogue:
-    """Return the catalogue with an entry for each text that points at a model and is no name in it.
+def whole_catalogue(texts: Iterable[str], settings: Settings, *, again: bool = False) -> Catalogue:
+    """Return all that can be served: the catalogues, what these texts point at, and what is in the operator's folders.
 
-    An entry that was made before is taken from the cache, unless `again` asks for another look. Raises StartError.
+    What is pointed at is taken from the cache, unless `again` asks for another look. Raises StartError.
     """
+    catalogue = _with_pointed(read_catalogue(settings.catalogue), texts, settings, again=again)
+    return with_folders(catalogue, settings.lora_folder, settings.embedding_folder)
+
+
+def _with_pointed(catalogue: Catalogue, texts: Iterable[str], settings: Settings, *, again: bool) -> Catalogue:
+    """Return the catalogue with an entry for each text that points at a model and is no name in it."""
     pointers = [found for text in dict.fromkeys(texts) if catalogue.named(text) is None and (found := pointer(text))]
     catalogue, pointers = _with_known(catalogue, pointers)
     if not pointers:
