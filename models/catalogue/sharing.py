@@ -5,11 +5,14 @@ The test (`runners.certifying`) needs the loaded model; what it found is kept, a
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
 from core.validation import Strict
+from models.catalogue.entry import Entry
 from models.catalogue.families.base import Part, Stage
+from models.catalogue.local_files import write_whole
 
 ENCODED_PIXELS = 64
 """Of an image, to the latent token of the autoencoder that most models have."""
@@ -52,7 +55,7 @@ class Sharing(Strict):
     """Found once for each model, and again when what it was found with changes."""
 
     tested_with: dict[str, str]
-    """The versions of what took part, and what the weights were computed in."""
+    """The versions of what took part, the weights and their files, and what they were computed in."""
     alternates: bool
     """Whether requests may be generated in turns at all; if not, one image follows the other."""
     reason: str = ""
@@ -72,9 +75,10 @@ class Sharing(Strict):
         return {each.name: "shared" if each.together else f"call by call: {each.reason}" for each in self.modules}
 
 
-def sharing_file(folder: Path, model: str) -> Path:
-    """Return where it is kept for a model, by its id."""
-    return folder / f"{model}.json"
+def sharing_file(folder: Path, entry: Entry) -> Path:
+    """Return where it is kept for a model. Its id does not suffice: servers of one folder may call others that."""
+    place = hashlib.sha256(entry.source.model_dump_json().encode()).hexdigest()[:8]
+    return folder / f"{entry.id}-{place}.json"
 
 
 def read_sharing(file: Path, tested_with: dict[str, str] | None = None) -> Sharing | None:
@@ -87,8 +91,5 @@ def read_sharing(file: Path, tested_with: dict[str, str] | None = None) -> Shari
 
 
 def keep_sharing(file: Path, found: Sharing) -> None:
-    """Write it for later starts; two that do so at once do not mix."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    part.write_text(found.model_dump_json(indent=2), encoding="utf-8")
-    part.replace(file)
+    """Write it for later starts. Raises OSError."""
+    write_whole(file, found.model_dump_json(indent=2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,6 +16,8 @@ import torch
 from core.errors import JubakoError, LoadFailed
 from core.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.local_files import stamps
 from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
 from models.weights.loading import LoadedModel
 from processes.threads import in_thread
@@ -27,6 +31,8 @@ SAME = 2.0
 """Of 255: how far the values of an image may be off on average, at most, to be the same image."""
 MERGED = 8.0
 """The same where passes were merged: rounding adds up from step to step."""
+SAID_OF_MODULES = {"source", "pipeline", "variant", "memory", "loras", "embeddings", "vae", *TEXT_ENCODERS}
+"""What an entry has that changes what its modules do."""
 PACKAGES = ("jubako", "diffusers", "torch", "transformers")
 
 
@@ -40,7 +46,7 @@ async def certified(entry: Entry, model: LoadedModel, file: Path | None) -> Load
     if found is None:
         found = await _found(entry, model, tested_with)
         if file is not None:
-            keep_sharing(file, found)
+            _keep(entry, file, found)
         for name, what in found.summary.items():
             log.info("%s: %s: %s", entry.id, name, what)
     return replace(with_parts(model, found.parts), sharing=found.summary)
@@ -48,8 +54,18 @@ async def certified(entry: Entry, model: LoadedModel, file: Path | None) -> Load
 
 def _tested_with(entry: Entry, model: LoadedModel) -> dict[str, str]:
     packages = {name: version(name) for name in PACKAGES}
-    pipeline = entry.model_dump_json(include={"source", "pipeline", "variant"})
-    return {**packages, "device": model.device.type, "dtype": model.dtype, "entry": pipeline}
+    read_from = Path(next(iter(model.pipelines.values())).name_or_path)
+    files = hashlib.sha256(json.dumps(list(stamps(read_from))).encode()).hexdigest()
+    entered = entry.model_dump_json(include=SAID_OF_MODULES)
+    return {**packages, "device": model.device.type, "dtype": model.dtype, "entry": entered, "files": files}
+
+
+def _keep(entry: Entry, file: Path, found: Sharing) -> None:
+    try:
+        keep_sharing(file, found)
+    except OSError as error:
+        why = f"{file}: {error.strerror}"
+        log.warning("%s: what may share passes is tested at each start, since it cannot be kept in %s", entry.id, why)
 
 
 async def _found(entry: Entry, model: LoadedModel, tested_with: dict[str, str]) -> Sharing:

@@ -196,7 +196,7 @@ class Lifecycle:
     @property
     def _sharing_file(self) -> Path | None:
         folder = self._options.sharing_folder
-        return None if folder is None else sharing_file(folder, self._entry.id)
+        return None if folder is None else sharing_file(folder, self._entry)
 
     def _set_progress(self, progress: float) -> None:
         self.progress = progress

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -17,7 +19,9 @@ import torch
 from core.errors import LoadFailed
 from core.events import Picture
 from models.catalogue.entry import Entry
+from models.catalogue.memory_options import Memory
 from models.catalogue.sharing import read_sharing, sharing_file
+from models.catalogue.sources import Source
 from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.loading import LoadedModel, load
 from runners.certifying import certify
@@ -171,6 +175,39 @@ class TestTheVerdict:
         with pytest.raises(AssertionError, match="tested before"):
             asyncio.run(certified(entry, model, file))
 
+    @pytest.mark.parametrize("changed", ["its files", "its memory options"])
+    def test_it_is_made_again_when_the_model_changes(
+        self, entry: Entry, changed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        folder = shutil.copytree(str(entry.source.path), tmp_path / "model")
+        own = entry.model_copy(update={"source": Source(path=folder)})
+        model, file = load(own, "cpu"), tmp_path / "sharing.json"
+        asyncio.run(certified(own, model, file))
+        if changed == "its files":
+            weights = next(folder.glob("transformer/*.safetensors"))
+            os.utime(weights, ns=(0, 0))
+        else:
+            own = own.model_copy(update={"memory": Memory(vae_slicing=True)})
+
+        def tried(_entry: Entry) -> Any:
+            raise AssertionError("it is tested again")
+
+        monkeypatch.setattr(certify, "probes", tried)
+        with pytest.raises(AssertionError, match="tested again"):
+            asyncio.run(certified(own, model, file))
+
+    def test_a_folder_that_cannot_be_written_is_no_failure(
+        self, entry: Entry, model: LoadedModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        (tmp_path / "sharing").write_text("a file in the folder's place")
+        tested = asyncio.run(certified(entry, model, tmp_path / "sharing" / "tiny.json"))
+        assert tested.family.parts
+        assert "it cannot be kept in" in caplog.text
+
+    def test_models_of_one_name_do_not_share_it(self, entry: Entry, tmp_path: Path) -> None:
+        other = entry.model_copy(update={"source": Source(repo="owner/tiny")})
+        assert sharing_file(tmp_path, entry) != sharing_file(tmp_path, other)
+
     def test_a_pipeline_that_cannot_generate_is_no_verdict(self, entry: Entry, model: LoadedModel) -> None:
         _changed(model, lambda noise: noise.reshape(0))
         with pytest.raises(LoadFailed, match="its first image failed: the pipeline failed"):
@@ -182,7 +219,7 @@ async def test_a_host_tests_once_and_says_what_it_found(entry: Entry, tmp_path: 
         events = await drawn(host, model="tiny", guidance_scale=3.0, scheduler="checkpoint")
         assert isinstance(events[-1], Picture)
         assert host.state().sharing == {"text_encoder": "shared", "transformer": "shared", "vae.decode": "shared"}
-    assert read_sharing(sharing_file(tmp_path, "tiny")) is not None
+    assert read_sharing(sharing_file(tmp_path, entry)) is not None
 
 
 class TestRefusals:

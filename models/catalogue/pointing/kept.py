@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -16,6 +15,7 @@ from huggingface_hub import constants
 
 from core.errors import StartError
 from core.version import VERSION
+from models.catalogue.local_files import stamps, write_whole
 from models.catalogue.pointing.pointers import Pointer
 
 MODELS = Path(__file__).parents[2]
@@ -36,20 +36,18 @@ class Shelf:
     def get(self, pointer: Pointer) -> Fields | None:
         """Return the fields of an entry that were found before, if what they were made of is unchanged."""
         try:
-            fields: Fields = json.loads(self._file(pointer).read_text(encoding="utf-8"))
+            fields = json.loads(self._file(pointer).read_text(encoding="utf-8"))
         except (OSError, ValueError):
+            return None
+        if not isinstance(fields, dict):
             return None
         # The file of an address may have been removed to save space.
         return fields if pointer.url is None or Path(fields["source"]["path"]).exists() else None
 
     def put(self, pointer: Pointer, fields: Fields) -> None:
         """Keep the fields of an entry; whoever reads meanwhile finds all of them or none. Raises StartError."""
-        file = self._file(pointer)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as begun:
-                json.dump(fields, begun)
-            Path(begun.name).replace(file)
+            write_whole(self._file(pointer), json.dumps(fields))
         except OSError as error:
             where = f"{self.folder}: {error.strerror}"
             raise StartError(f"JUBAKO_MODEL_CACHE: what {pointer.text} is cannot be kept in {where}") from error
@@ -68,7 +66,7 @@ class Shelf:
         known = [
             pointer.url,
             pointer.source and pointer.source.model_dump(mode="json"),
-            list(_files(pointer)),
+            _stamps(pointer),
             _made_by(),
         ]
         return self.folder / "described" / f"{hashlib.sha256(json.dumps(known).encode()).hexdigest()[:32]}.json"
@@ -79,14 +77,10 @@ def shelf(folder: Path | None) -> Shelf:
     return Shelf(Path(constants.HF_HOME, "jubako") if folder is None else folder.expanduser().absolute())
 
 
-def _files(pointer: Pointer) -> Iterator[tuple[str, int, int]]:
-    """Yield the names, sizes and times of the local files that a description depends on."""
-    if pointer.source is None or pointer.source.path is None:
-        return
-    path = pointer.source.path
-    for file in [path] if path.is_file() else sorted([*path.glob("*.*"), *path.glob("*/*.*")]):
-        if file.is_file():
-            yield str(file), file.stat().st_size, file.stat().st_mtime_ns
+def _stamps(pointer: Pointer) -> list[tuple[str, int, int]]:
+    """Of the local files that a description depends on."""
+    path = pointer.source and pointer.source.path
+    return list(stamps(path)) if path else []
 
 
 @cache
