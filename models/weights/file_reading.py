@@ -21,13 +21,13 @@ from models.weights.addons.embeddings import embedding_files
 from models.weights.explanations import explained
 from models.weights.fetching import pipeline_path, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
-from models.weights.files.overrides import fetch_overrides, read_overrides
+from models.weights.files.overrides import Override, fetch_overrides, read_overrides
 from models.weights.memory import quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 """Stable Diffusion's safety checker would run picture by picture, outside of the batches."""
 
-NO_OVERRIDES: Mapping[str, Path] = {}
+NO_OVERRIDES: Mapping[str, Override] = {}
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class Files:
     weights: Path
     config: Path | None
     """The folder that configures a single file, and has the components that it lacks."""
-    overrides: Mapping[str, Path]
-    """What some components come from instead, each a folder or a file."""
+    overrides: Mapping[str, Override]
+    """What some components come from instead."""
     embeddings: Mapping[str, Path]
     """The file of each new word, by its token."""
 
@@ -80,7 +80,7 @@ def read_pipeline(  # noqa: PLR0913  # options by name
     dtype: torch.dtype,
     memory: Memory,
     config: Path | None = None,
-    overrides: Mapping[str, Path] = NO_OVERRIDES,
+    overrides: Mapping[str, Override] = NO_OVERRIDES,
     allow_pickle: bool = False,
     variant: str | None = None,
 ) -> DiffusionPipeline:

@@ -30,12 +30,12 @@ class PromptLimits:
     def read(self, request: GenerationRequest) -> PromptReading:
         """Return what the model will make of a request's prompts, for the caller. Blocks for a moment."""
         with self._lock:
-            text = plain_text(request.prompt, request.prompt_syntax)
+            texts = {field: plain_text(getattr(request, field), request.prompt_syntax) for field in PROMPTS}
             windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
-            hint = joined(*(self._hint(field, getattr(request, field), windows) for field in PROMPTS))
+            hint = joined(*(self._hint(field, text, windows) for field, text in texts.items()))
             # Of a model that reads all of a prompt, the usual tokenizer counts.
             widest = max(windows, key=windows.__getitem__, default="tokenizer")
-            return PromptReading(len(self._offsets(widest, text)), hint)
+            return PromptReading(len(self._offsets(widest, texts["prompt"])), hint)
 
     def _hint(self, field: str, text: str, windows: Mapping[str, int]) -> str | None:
         """`windows` are the tokens that each tokenizer's encoder reads."""

@@ -65,12 +65,18 @@ class Delivery:
         self._thread = threading.Thread(target=self._run, name=f"delivery-{model}", daemon=True)
         self._thread.start()
 
-    def deliver(self, ticket: Ticket, drawn: Drawn) -> None:
-        self._work.put(lambda: ticket.emit(_result_or_failure(drawn)))
+    def deliver(self, ticket: Ticket, drawn: Drawn, *, last: bool) -> None:
+        """Emit a result; `last` says that the request then has all."""
+
+        def work() -> None:
+            result = _result_or_failure(drawn)
+            ticket.emit_last(result) if last else ticket.emit(result)
+
+        self._work.put(work)
 
     def fail(self, ticket: Ticket, failed: Failed) -> None:
         """Emit the end of a request, after its results."""
-        self._work.put(lambda: ticket.emit(failed))
+        self._work.put(lambda: ticket.emit_last(failed))
 
     def close(self) -> None:
         """End when everything has been emitted."""

@@ -94,7 +94,7 @@ class Engine:
         waiting already.
         """
         accepted_at_s = self._clock() if accepted_at_s is None else accepted_at_s
-        ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, reading)
+        ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, self._places.release, reading)
         if self._closing:
             raise Busy(f"{self._model.id} is shutting down")
         if not self._places.acquire(blocking=False):
@@ -257,8 +257,9 @@ class Engine:
         if ticket not in self._running:
             return
         request.images_done += 1
-        self._delivery.deliver(ticket, drawn)
-        if request.images_done == ticket.request.num_images:
+        last = request.images_done == ticket.request.num_images
+        self._delivery.deliver(ticket, drawn, last=last)
+        if last:
             del self._running[ticket]
             self._report(ticket, request, "done")
 
@@ -294,7 +295,6 @@ class Engine:
         self._notify(self._observer.on_failed_pass, failed)
 
     def _report(self, ticket: Ticket, request: RunningRequest, outcome: str) -> None:
-        self._places.release()
         report = Report(
             task=ticket.request.task,
             outcome=outcome,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator, Callable
 
 from core.deadline import Deadline
@@ -21,8 +22,10 @@ class Ticket:
         accepted_tick: int,
         accepted_at_s: float,
         wake: Callable[[], None],
+        release: Callable[[], None],
         reading: PromptReading,
     ) -> None:
+        """`release` gives its place in the engine to others, once, from whatever thread."""
         self.request = request
         self.reading = reading
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
@@ -31,6 +34,10 @@ class Ticket:
         self.cancelled = False
         self._position = 0
         self._wake = wake
+        self._release = release
+        self._emitted_all = self._taking = self._released = False
+        # Of the last of these, which either thread may change.
+        self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -43,6 +50,7 @@ class Ticket:
         """Yield events until the request has ended; leaving early cancels it."""
         results = 0
         ended = False
+        self._taking = True
         try:
             while not ended:
                 event = await self._events.get()
@@ -52,6 +60,15 @@ class Ticket:
         finally:
             if not ended:
                 self.cancel()
+            self._taking = False
+            self._release_if_done()
+
+    def _release_if_done(self) -> None:
+        with self._lock:
+            free = self._emitted_all and not self._taking and not self._released
+            self._released |= free
+        if free:
+            self._release()
 
     def emit(self, event: Event) -> None:
         """Hand an event to the caller's loop; when that loop is closed, nobody waits for the request."""
@@ -59,6 +76,14 @@ class Ticket:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:
             self.cancelled = True
+
+    def emit_last(self, event: Event) -> None:
+        """Emit what ends the request. A caller that takes events, and with them images, keeps its place in the engine
+        until it has taken them all; nobody else does.
+        """
+        self._emitted_all = True
+        self._release_if_done()
+        self.emit(event)
 
     def emit_position(self, position: int) -> None:
         """Emit where the request is in the waiting line, 1 being next, if that has changed."""

@@ -14,9 +14,11 @@ from prometheus_client import REGISTRY
 
 from core.errors import Busy
 from core.events import Failed, Picture, Preview, Queued, Started, Step
+from core.hints import UNREAD
 from core.request import Priority, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
+from runners.engine.ticket import Ticket
 from runners.host.metrics import MetricsObserver
 from tests.support.drawing import (
     SIZE_PX,
@@ -168,6 +170,26 @@ async def test_a_full_line_is_busy_and_frees_up(tiny_model: LoadedModel) -> None
             engine.submit(request(seed=3))
         await first.aclose()
         assert pictures([event async for event in waiting.events()])
+
+
+async def test_a_caller_keeps_its_place_until_it_has_taken_its_images(tiny_model: LoadedModel) -> None:
+    """Else what slow callers have not taken would pile up in memory."""
+    with running(tiny_model, max_running=1, max_queue=0) as (engine, _):
+        slow = engine.submit(request()).events()
+        while not isinstance(await anext(slow), Picture):
+            pass
+        with pytest.raises(Busy):
+            engine.submit(request(seed=2))
+        await slow.aclose()
+        assert pictures(await draw(engine, request(seed=2)))
+
+
+async def test_what_nobody_takes_keeps_no_place() -> None:
+    released: list[int] = []
+    ticket = Ticket(request(), 0, 0.0, lambda: None, lambda: released.append(1), UNREAD)
+    ticket.emit_last(Failed.of(Busy("")))
+    assert [event async for event in ticket.events()]
+    assert released == [1], "once"
 
 
 async def test_positions_follow_priority_then_order(tiny_model: LoadedModel) -> None:

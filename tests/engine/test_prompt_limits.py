@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from core.events import Started
+from core.prompt_syntax import PromptSyntax
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
@@ -44,6 +45,19 @@ def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(family: 
     for prompt in ("a red apple", "", LONG):
         expected = len(own(prompt, add_special_tokens=False, verbose=False).input_ids)
         assert PromptLimits(model).read(request(prompt=prompt)).tokens == expected
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+def test_the_marks_of_a_syntax_are_no_text(field: str, cutting_model: LoadedModel) -> None:
+    read, limit = PromptLimits(cutting_model), cutting_model.components["tokenizer"].model_max_length - 2
+    words = ["a"] * limit
+    plain: dict[str, Any] = {field: " ".join(words), "prompt_syntax": PromptSyntax.A1111}
+    while read.read(request(**plain)).hint is not None:
+        words.pop()
+        plain[field] = " ".join(words)
+    marked = {**plain, field: f"({plain[field]}:1.3)"}
+    assert read.read(request(**marked)).hint is None
+    assert "too long" in str(read.read(request(**{**marked, field: f"({plain[field]} a a:1.3)"})).hint)
 
 
 @pytest.fixture

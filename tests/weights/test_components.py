@@ -17,6 +17,8 @@ from core.errors import LoadFailed
 from models.catalogue.capabilities import capabilities
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
+from models.catalogue.sources import Source
+from models.weights.files.overrides import Override, read_overrides
 from models.weights.loading import load
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.support.engines import running
@@ -114,8 +116,8 @@ def test_another_t5_in_scaled_fp8(folders: Mapping[str, Path], tmp_path: Path) -
     ("part", "said"),
     [
         ("text_encoder_2", "text_encoder_2: the pipeline has none; it has .*vae"),
-        ("text_encoder", r"other\.safetensors is not the CLIPTextModel of .*; take another file"),
-        ("vae", r"other\.safetensors is not the AutoencoderKL of .*"),
+        ("text_encoder", r"/other\.safetensors is not the CLIPTextModel of its pipeline: .*; take another file"),
+        ("vae", r"/other\.safetensors is not the AutoencoderKL of its pipeline: .*"),
     ],
 )
 def test_what_is_no_such_component_is_refused(
@@ -127,6 +129,19 @@ def test_what_is_no_such_component_is_refused(
     )
     with pytest.raises(LoadFailed, match=said):
         load(entry, "cpu")
+
+
+@pytest.mark.parametrize("broken", [b"", b"no safetensors"])
+def test_what_cannot_be_read_is_called_as_the_operator_does(
+    broken: bytes, folders: Mapping[str, Path], tmp_path: Path
+) -> None:
+    """And not by the folder of the hub's cache where it is."""
+    (tmp_path / "vae.safetensors").write_bytes(broken)
+    source = Source(repo="someone/vae", file="vae.safetensors")
+    overrides = {"vae": Override(source, tmp_path / "vae.safetensors")}
+    with pytest.raises(LoadFailed, match=r"someone/vae/vae\.safetensors") as failed:
+        read_overrides(overrides, folders["stable-diffusion"], {"vae": torch.float32})
+    assert str(tmp_path) not in str(failed.value)
 
 
 EMBEDDED = {

@@ -18,7 +18,8 @@ from models.catalogue.resolving.checks import within
 
 FEWEST_TOKENS = 16
 """Of a prompt: chat templates alone take some."""
-MOST_SIGMA = 1000.0
+LEAST_SIGMA, MOST_SIGMA = 1e-6, 1000.0
+"""Samplers divide by them: by what float32 has no room for, the image is NaN."""
 LAST_TIME = 999
 """Of 1000 training times, counted from 0; along a flow they end at 1000."""
 _STEPS = ("sigmas", "timesteps")
@@ -101,12 +102,10 @@ def _check_steps(field: str, steps: tuple[float, ...], draft: Draft, entry: Entr
     if sampler not in able:
         raise InvalidRequest(field, f"{sampler} takes none; these samplers do: {', '.join(able) or 'none'}")
     flows = schedulers[sampler].shift is not None
-    highest = {"sigmas": 1 if flows else MOST_SIGMA, "timesteps": LAST_TIME + flows}[field]
+    allowed = {"sigmas": (LEAST_SIGMA, 1 if flows else MOST_SIGMA), "timesteps": (0, LAST_TIME + flows)}[field]
     for step in steps:
-        within(field, step, 0, highest)
+        within(field, step, *allowed)
     if any(later >= earlier for earlier, later in pairwise(steps)):
         raise InvalidRequest(field, "must fall from step to step")
     if field == "timesteps" and not flows and any(step != int(step) for step in steps):
         raise InvalidRequest(field, "must be whole numbers")
-    if field == "sigmas" and steps[-1] == 0:
-        raise InvalidRequest(field, "must be above 0 at every step")

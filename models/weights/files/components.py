@@ -68,7 +68,7 @@ def read_model(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, fi
     wanted = model.state_dict()
     named = _by_diffusers_names(dict(tensors), kind, fields, wanted)
     advice = "; name the pipeline that it was made for as `config`"
-    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of {config.parent}", advice)
+    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of its pipeline", advice)
     precise = set(kind._keep_in_fp32_modules or ())
     model.load_state_dict(
         {name: _cast(t, torch.float32 if precise & set(name.split(".")) else dtype) for name, t in named.items()},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +33,49 @@ UNUSED = ("logit_scale", "text_projection", "lm_head", "spiece_model", "vision_m
 """What files of text encoders also have: what CLIP compares by, what writes words, tokenizers, what looks at images."""
 
 
-def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dict[str, Path]:
-    """Return a folder or file for each component, fetching it where needed. Raises LoadFailed, or LoadInterrupted."""
-    paths = {name: local_path(source) for name, source in sources.items()}
+@dataclass(frozen=True)
+class Override:
+    """What a component comes from: by the operator's name of it, and on this machine, a folder or file."""
+
+    source: Source
+    path: Path
+
+
+def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dict[str, Override]:
+    """Return what each component comes from, fetching it where needed. Raises LoadFailed, or LoadInterrupted."""
+    overrides = {name: Override(source, local_path(source)) for name, source in sources.items()}
     if not allow_pickle:
-        for path in paths.values():
-            refuse_pickles(path)
-    return paths
+        for override in overrides.values():
+            refuse_pickles(override.path)
+    return overrides
 
 
-def read_overrides(paths: Mapping[str, Path], folder: Path, dtypes: Mapping[str, torch.dtype]) -> dict[str, Any]:
+def read_overrides(
+    overrides: Mapping[str, Override], folder: Path, dtypes: Mapping[str, torch.dtype]
+) -> dict[str, Any]:
     """Return the components, which replace those of the pipeline in `folder`. Raises LoadFailed with what to do."""
     parts = pipeline_parts(folder)
-    if unknown := [name for name in paths if name not in parts]:
+    if unknown := [name for name in overrides if name not in parts]:
         raise LoadFailed(f"{unknown[0]}: the pipeline has none; it has {', '.join(parts)}")
     found = {}
-    for name, path in paths.items():
-        with explained(Source(path=path)):
-            found[name] = _read(path, folder / name, *parts[name], dtypes[name])
+    for name, override in overrides.items():
+        with explained(override.source):
+            found[name] = _read(override, folder / name, *parts[name], dtypes[name])
     return found
 
 
-def _read(path: Path, config: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
+def _read(override: Override, config: Path, library: str, kind: str, dtype: torch.dtype) -> Any:
+    path, said = override.path, str(override.source)
     package = transformers if library == "transformers" else diffusers
     if path.is_dir():
         own = json.loads((path / "config.json").read_text(encoding="utf-8")).get("_class_name", kind)
         return getattr(package, own).from_pretrained(path, dtype=dtype, use_safetensors=True)
     tensors = read_checkpoint(str(path))
-    refuse_side_tensors(tensors, path.name)
-    weights = unscaled(tensors, dtype, path.name)
+    refuse_side_tensors(tensors, said)
+    weights = unscaled(tensors, dtype, said)
     if library == "transformers":
-        return _read_text_encoder(_without(weights, TEXT_PREFIXES), getattr(package, kind), config, dtype, path.name)
-    return read_model(_without(weights, VAE), getattr(package, kind), config, dtype, path.name)
+        return _read_text_encoder(_without(weights, TEXT_PREFIXES), getattr(package, kind), config, dtype, said)
+    return read_model(_without(weights, VAE), getattr(package, kind), config, dtype, said)
 
 
 def _without(tensors: Mapping[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
@@ -82,7 +94,7 @@ def _read_text_encoder(tensors: dict[str, torch.Tensor], kind: Any, config: Path
     wanted = model.state_dict()
     named = dict(_known(tensors, wanted))
     named |= _shared(named, model)
-    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of {config.parent}", "; take another file")
+    refuse_misfits(named, wanted, f"{file} is not the {kind.__name__} of its pipeline", "; take another file")
     model.load_state_dict({name: tensor.to(dtype) for name, tensor in named.items()}, assign=True)
     model.tie_weights()
     return model.eval()
