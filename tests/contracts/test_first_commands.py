@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.support.replica import Replica, replica
-from tests.support.serving import ROOT, half_mask, photo, wait_for
+from tests.support.serving import FRESH, ROOT, half_mask, photo, wait_for
 from tests.support.shipped import write_shipped
 from tests.tiny.flux import tiny_flux
 
@@ -32,7 +32,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     """`make serve` with that setting; the catalogue only says where files may be."""
     catalogue = write_shipped(tmp_path_factory.mktemp("first"), {"flux-dev": tiny_flux})
     name, _, value = SETTING.partition("=")
-    with replica(catalogue, **dict.fromkeys(OF_TESTS, ""), **{name: value.strip("'")}) as server:
+    settings = {**dict.fromkeys(OF_TESTS, ""), name: value.strip("'")}
+    with replica(catalogue, "service:Jubako", FRESH, **settings) as server:
         yield server
 
 

@@ -28,7 +28,7 @@ from tests.reliability.verdict import end_with
 from tests.support.object_store import object_store
 from tests.support.redis_server import redis_server
 from tests.support.replica import Replica, replica
-from tests.support.serving import wait_for
+from tests.support.serving import FRESH, wait_for
 from tests.support.stories import write_story_catalogue
 from tests.support.web import WEB
 
@@ -92,7 +92,7 @@ def _cluster(folder: Path) -> Iterator[tuple[Replica, Disturbances]]:
             "JUBAKO_STORAGE": "",
             "JUBAKO_STORAGE_TIMEOUT_S": "2",
         }
-        with replica(catalogue, **environment) as server:
+        with replica(catalogue, "service:Jubako", FRESH, **environment) as server:
             yield server, Disturbances(server, redis, store, seed=0)
 
 

@@ -23,7 +23,7 @@ from tests.reliability.descriptions import schemathesis_of
 from tests.reliability.footprint import Footprint
 from tests.reliability.verdict import end_with
 from tests.support.replica import Replica, replica
-from tests.support.serving import write_tiny_catalogue
+from tests.support.serving import FRESH, write_tiny_catalogue
 from tests.support.web import WEB
 
 CALLERS = 8
@@ -52,8 +52,8 @@ def run(seed: int, count: int) -> Outcome:
     with tempfile.TemporaryDirectory() as folder:
         catalogue = write_tiny_catalogue(Path(folder))
         with (
-            replica(catalogue) as server,
-            replica(catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=attacks.RUNNER_KEY) as runner,
+            replica(catalogue, "service:Jubako", FRESH) as server,
+            replica(catalogue, "runners.alone:service", FRESH, JUBAKO_RUNNER_KEY=attacks.RUNNER_KEY) as runner,
         ):
             _use_everything(server, runner)
             before = Footprint.of(server.pid)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +12,8 @@ from typing import Any
 import httpx
 import psutil
 
-from tests.support.serving import ROOT, free_port, serving_environment, wait_for
+from tests.support.forked import ServerProcess
+from tests.support.serving import free_port, serving_environment, start_server, wait_for
 from tests.support.web import WEB
 
 READY_TIMEOUT_S = 240.0
@@ -22,7 +21,10 @@ READY_TIMEOUT_S = 240.0
 
 @dataclass
 class Replica:
-    """`environment` goes beyond the tests' usual one, and `prefix` before the command that starts it."""
+    """`environment` goes beyond the tests' usual one, and `prefix` before the command that starts it.
+
+    One with a prefix, and a `fresh` one, imports its libraries itself.
+    """
 
     catalogue: Path
     environment: Mapping[str, str]
@@ -30,7 +32,8 @@ class Replica:
     service: str = "service:Jubako"
     host: str = "127.0.0.1"
     prefix: tuple[str, ...] = ()
-    _process: subprocess.Popen[bytes] | None = None
+    fresh: bool = False
+    _process: ServerProcess | None = None
 
     @property
     def url(self) -> str:
@@ -42,10 +45,10 @@ class Replica:
 
     def begin(self) -> None:
         """Start it, without waiting until it is ready."""
-        command = [*self.prefix, sys.executable, "-m", "bentoml", "serve", self.service, "--port", str(self.port)]
+        arguments = ["serve", self.service, "--port", str(self.port)]
         environment = {**serving_environment(self.catalogue, self.port), "JUBAKO_MODELS": "tiny", **self.environment}
-        with (self.catalogue.parent / f"log-{self.port}").open("ab") as log:
-            self._process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+        log = self.catalogue.parent / f"log-{self.port}"
+        self._process = start_server(arguments, environment, log, self.fresh, self.prefix)
 
     def kill(self) -> None:
         """As a power cut would: gateway, runners and all, at once."""
@@ -72,6 +75,7 @@ class Replica:
         process = self._process
         assert process is not None
         self._ended()
+        assert process.returncode is not None
         return process.returncode
 
     @property
@@ -118,8 +122,10 @@ class Replica:
 
 
 @contextmanager
-def replica(catalogue: Path, service: str = "service:Jubako", **environment: str) -> Iterator[Replica]:
-    server = Replica(catalogue, environment, service=service)
+def replica(
+    catalogue: Path, service: str = "service:Jubako", fresh: bool = False, /, **environment: str
+) -> Iterator[Replica]:
+    server = Replica(catalogue, environment, service=service, fresh=fresh)
     server.start()
     try:
         yield server

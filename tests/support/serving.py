@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,6 +22,7 @@ import httpx
 import yaml
 from PIL import Image
 
+from tests.support.forked import ForkedServer, ServerProcess
 from tests.support.web import WEB
 from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
@@ -35,6 +36,8 @@ SIZE_PX = 64
 CATALOGUE = "catalogue.yaml"
 STORAGE = "storage"
 """The server's storage folder, beside its catalogue."""
+FRESH = True
+"""Of a server that imports its libraries itself, and is no fork of a process that has."""
 
 DEFAULTS = {
     "width": SIZE_PX,
@@ -96,7 +99,7 @@ def write_tiny_catalogue(folder: Path) -> Path:
 
 
 @contextmanager
-def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
+def serving(catalogue: Path, log: Path, fresh: bool = False, /, **settings: str) -> Iterator[str]:
     """Run the Bento until the block ends; yields its address once `/readyz` says yes.
 
     `settings` in small letters get the prefix; variables of a contract's document are written as they are.
@@ -104,15 +107,24 @@ def serving(catalogue: Path, log: Path, **settings: str) -> Iterator[str]:
     port = free_port()
     named = {name if name.isupper() else f"JUBAKO_{name.upper()}": value for name, value in settings.items()}
     environment = serving_environment(catalogue, port) | named
-    command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
-    with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
+    server = start_server(["serve", "service:Jubako", "--port", str(port)], environment, log, fresh)
     try:
         _wait_until_ready(server, f"http://127.0.0.1:{port}", log)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.send_signal(signal.SIGTERM)
         server.wait(timeout=60)
+
+
+def start_server(
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path, fresh: bool, prefix: Sequence[str] = ()
+) -> ServerProcess:
+    """Start `bentoml`, with `prefix` before its command, and its output added to `log`."""
+    if not fresh and not prefix:
+        return ForkedServer(arguments, environment, ROOT, log)
+    with log.open("ab") as output:
+        command = [*prefix, sys.executable, "-m", "bentoml", *arguments]
+        return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 
 def serving_environment(catalogue: Path, port: int = 0) -> dict[str, str]:
@@ -143,7 +155,7 @@ def free_port() -> int:
     return port
 
 
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
+def _wait_until_ready(server: ServerProcess, url: str, log: Path) -> None:
     end = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < end and server.poll() is None:
         try:

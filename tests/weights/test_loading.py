@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +39,18 @@ from tests.tiny.qwen_image import shrink_inputs
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 LOAD = """
-import json, sys
+import json, os, sys
 from core.errors import JubakoError
 from models.catalogue.entry import Entry
 from models.weights.loading import load
 for fields in json.load(sys.stdin):
+    os.environ["HF_TOKEN"] = fields.pop("token", "")
     try:
         print(json.dumps(list(load(Entry.model_validate(fields), "cpu").pipelines)))
     except JubakoError as error:
         print(json.dumps(f"{error.code}: {error.message}"))
 """
-"""Loads each entry that it reads, in a process of its own, since the hub's client reads its settings once."""
+"""Loads each entry that it reads, in a process of its own: the hub's client reads all settings but the token once."""
 FULL_DISK = """
 from huggingface_hub import file_download
 real = file_download.http_get
@@ -59,6 +60,24 @@ def http_get(url, temp_file, **options):
 file_download.http_get = http_get
 """
 """Downloads go to the device that is always full."""
+
+
+REFUSED: Mapping[str, dict[str, str]] = {
+    **{name: {"repo": f"someone/{name}"} for name in ("gated", "gone", "private", "busy", "strict")},
+    **{
+        f"{name} file": {"repo": f"someone/{name}", "file": "model.safetensors"}
+        for name in ("gated", "busy", "strict", "large")
+    },
+    "old": {"repo": "someone/old", "revision": "v9"},
+    "gated with a token": {"repo": "someone/gated"},
+}
+TOKENS: Mapping[str, str] = {
+    "strict": "hf_mistyped",
+    "strict file": "hf_mistyped",
+    "gated with a token": "hf_of_nobody",
+}
+CACHED = ("cached", "other", "begun", "pickled")
+"""Of these, `other` is not in the cache, and `begun` and `pickled` are not as they should be."""
 
 
 def fields_of(source: dict[str, Any], **changes: Any) -> dict[str, Any]:
@@ -95,83 +114,74 @@ def spoilt(checkpoint: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(checkpoint, tmp_path / "spoilt"))
 
 
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+    """Why nothing of `REFUSED` is loaded."""
+    entries = [{**fields_of(source), "token": TOKENS.get(name, "")} for name, source in REFUSED.items()]
+    home = tmp_path_factory.mktemp("refused")
+    with refusing_hub() as address:
+        said = loaded_elsewhere(entries, home, prelude=FULL_DISK, HF_ENDPOINT=address, HF_HUB_DISABLE_XET="1")
+    return dict(zip(REFUSED, said, strict=True))
+
+
+@pytest.fixture(scope="module")
+def offline(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Any]:
+    """What is loaded of `CACHED` and of a single file without the hub, or why it is not."""
+    home = tmp_path_factory.mktemp("offline")
+    in_cache(checkpoint, home, "someone/cached")
+    begun = in_cache(checkpoint, home, "someone/begun")
+    shutil.rmtree(begun / "vae")
+    weights = in_cache(checkpoint, home, "someone/pickled") / "unet" / "diffusion_pytorch_model.safetensors"
+    weights.rename(weights.with_suffix(".bin"))
+    file = home / "model.safetensors"
+    shutil.copy(checkpoint / "unet" / "diffusion_pytorch_model.safetensors", file)
+    sources = {name: {"repo": f"someone/{name}"} for name in CACHED} | {"file": {"path": str(file)}}
+    said = loaded_elsewhere([fields_of(source) for source in sources.values()], home, HF_HUB_OFFLINE="1")
+    return dict(zip(sources, said, strict=True))
+
+
 class TestHub:
-    def test_refusals_say_what_to_do(self, tmp_path: Path) -> None:
-        entries = [fields_of({"repo": f"someone/{name}"}) for name in ("gated", "gone", "private")]
-        entries.append(fields_of({"repo": "someone/old", "revision": "v9"}))
-        entries.append(fields_of({"repo": "someone/gated", "file": "model.safetensors"}))
-        entries += [fields_of({"repo": "someone/busy"}), fields_of({"repo": "someone/busy", "file": "a.safetensors"})]
-        with refusing_hub() as address:
-            gated, gone, private, old, file, *busy = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT=address)
-        assert gated == file
-        assert "someone/gated is gated: accept the licence at https://huggingface.co/someone/gated" in gated
-        assert "set HF_TOKEN" in gated
-        assert "there is no repository someone/gone" in gone
-        assert "if it is private, set HF_TOKEN" in private
-        assert "someone/old has no revision v9" in old
-        for said in busy:
-            assert said == (
+    def test_refusals_say_what_to_do(self, refused: Mapping[str, str]) -> None:
+        assert refused["gated"] == refused["gated file"]
+        assert "someone/gated is gated: accept the licence at https://huggingface.co/someone/gated" in refused["gated"]
+        assert "set HF_TOKEN" in refused["gated"]
+        assert "there is no repository someone/gone" in refused["gone"]
+        assert "if it is private, set HF_TOKEN" in refused["private"]
+        assert "someone/old has no revision v9" in refused["old"]
+        for name in ("busy", "busy file"):
+            assert refused[name] == (
                 "load_interrupted: someone/busy cannot be downloaded now: the hub answers 503; try again later"
             )
 
-    def test_a_token_that_the_hub_does_not_know_is_named(self, tmp_path: Path) -> None:
-        sources = ({"repo": "someone/strict"}, {"repo": "someone/strict", "file": "a.safetensors"})
-        with refusing_hub() as address:
-            answers = loaded_elsewhere(
-                [fields_of(source) for source in sources], tmp_path, HF_ENDPOINT=address, HF_TOKEN="hf_mistyped"
-            )
-        for said in answers:
-            assert said.startswith("load_failed: the hub does not accept the token of HF_TOKEN")
+    def test_a_token_that_the_hub_does_not_know_is_named(self, refused: Mapping[str, str]) -> None:
+        for name in ("strict", "strict file"):
+            assert refused[name].startswith("load_failed: the hub does not accept the token of HF_TOKEN")
 
-    def test_a_disk_that_fills_up_during_a_download_is_called_that(self, tmp_path: Path) -> None:
-        with refusing_hub() as address:
-            (said,) = loaded_elsewhere(
-                [fields_of({"repo": "someone/large", "file": "model.safetensors"})],
-                tmp_path,
-                prelude=FULL_DISK,
-                HF_ENDPOINT=address,
-                HF_HUB_DISABLE_XET="1",
-            )
-        assert said.startswith(
+    def test_a_disk_that_fills_up_during_a_download_is_called_that(self, refused: Mapping[str, str]) -> None:
+        assert refused["large file"].startswith(
             "load_failed: the disk is full; someone/large needs more space: free some, or set HF_HOME"
         )
 
-    def test_a_token_that_does_not_suffice_is_told_apart_from_none(self, tmp_path: Path) -> None:
-        with refusing_hub() as address:
-            (said,) = loaded_elsewhere(
-                [fields_of({"repo": "someone/gated"})], tmp_path, HF_ENDPOINT=address, HF_TOKEN="hf_of_nobody"
-            )
-        assert "the account of HF_TOKEN may not read it" in said
+    def test_a_token_that_does_not_suffice_is_told_apart_from_none(self, refused: Mapping[str, str]) -> None:
+        assert "the account of HF_TOKEN may not read it" in refused["gated with a token"]
 
-    def test_offline_the_cache_is_used_and_what_it_lacks_is_named(self, checkpoint: Path, tmp_path: Path) -> None:
-        in_cache(checkpoint, tmp_path, "someone/cached")
-        entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
-        cached, other = loaded_elsewhere(entries, tmp_path, HF_HUB_OFFLINE="1")
-        assert cached == ["text-to-image", "image-to-image", "inpaint"]
-        assert "load_failed: someone/other is not in the cache, and HF_HUB_OFFLINE is set" in other
-        assert "python -m models fetch" in other
+    def test_offline_the_cache_is_used_and_what_it_lacks_is_named(self, offline: Mapping[str, Any]) -> None:
+        assert offline["cached"] == ["text-to-image", "image-to-image", "inpaint"]
+        assert "load_failed: someone/other is not in the cache, and HF_HUB_OFFLINE is set" in offline["other"]
+        assert "python -m models fetch" in offline["other"]
 
-    def test_a_file_that_is_there_is_never_said_to_be_missing(self, checkpoint: Path, tmp_path: Path) -> None:
+    def test_a_file_that_is_there_is_never_said_to_be_missing(self, offline: Mapping[str, Any]) -> None:
         """Offline, it is the configuration of a single file that cannot be fetched."""
-        file = tmp_path / "model.safetensors"
-        shutil.copy(checkpoint / "unet" / "diffusion_pytorch_model.safetensors", file)
-        (said,) = loaded_elsewhere([fields_of({"path": str(file)})], tmp_path, HF_HUB_OFFLINE="1")
-        assert f"the configuration of .../{file.name}, and all that it does not hold itself, are those of" in said
+        said = offline["file"]
+        assert "the configuration of .../model.safetensors, and all that it does not hold itself, are those of" in said
         assert "stable-diffusion-v1-5/stable-diffusion-v1-5 is not in the cache, and HF_HUB_OFFLINE is set" in said
         assert "as `config` in the catalogue entry" in said
 
-    def test_a_download_that_was_interrupted_is_told_apart_from_none(self, spoilt: Path, tmp_path: Path) -> None:
-        shutil.rmtree(spoilt / "vae")
-        in_cache(spoilt, tmp_path, "someone/begun")
-        (said,) = loaded_elsewhere([fields_of({"repo": "someone/begun"})], tmp_path, HF_HUB_OFFLINE="1")
-        assert "someone/begun lacks its vae" in said
+    def test_a_download_that_was_interrupted_is_told_apart_from_none(self, offline: Mapping[str, Any]) -> None:
+        assert "someone/begun lacks its vae" in offline["begun"]
 
-    def test_pickles_in_the_cache_are_refused(self, spoilt: Path, tmp_path: Path) -> None:
-        weights = spoilt / "unet" / "diffusion_pytorch_model.safetensors"
-        weights.rename(weights.with_suffix(".bin"))
-        in_cache(spoilt, tmp_path, "someone/pickled")
-        (said,) = loaded_elsewhere([fields_of({"repo": "someone/pickled"})], tmp_path, HF_HUB_OFFLINE="1")
-        assert "diffusion_pytorch_model.bin is a pickle" in said
+    def test_pickles_in_the_cache_are_refused(self, offline: Mapping[str, Any]) -> None:
+        assert "diffusion_pytorch_model.bin is a pickle" in offline["pickled"]
 
     def test_a_hub_that_cannot_be_reached_leaves_the_cache(self, checkpoint: Path, tmp_path: Path) -> None:
         in_cache(checkpoint, tmp_path, "someone/cached")
@@ -181,13 +191,13 @@ class TestHub:
         assert other.startswith("load_interrupted: someone/other is not in the cache, and the hub cannot be reached")
 
 
-def in_cache(checkpoint: Path, home: Path, repo: str) -> None:
-    """Lay a checkpoint out as the hub's client does after a download."""
+def in_cache(checkpoint: Path, home: Path, repo: str) -> Path:
+    """Lay a checkpoint out as the hub's client does after a download; return its folder."""
     commit = "0123456789abcdef0123456789abcdef01234567"
     folder = home / "hub" / f"models--{repo.replace('/', '--')}"
     (folder / "refs").mkdir(parents=True)
     (folder / "refs" / "main").write_text(commit)
-    shutil.copytree(checkpoint, folder / "snapshots" / commit)
+    return Path(shutil.copytree(checkpoint, folder / "snapshots" / commit))
 
 
 class TestFiles:

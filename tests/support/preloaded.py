@@ -1,0 +1,83 @@
+"""Imported once by the process that servers of tests are forked from: most of what a server's processes import.
+
+The rooms that make metrics are forgotten again, with the library for metrics, which reads at its import where to keep
+them: each server has a folder of its own for them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+from processes.starting import importing
+
+MODULES = (
+    "_bentoml_impl.server.app",
+    "_bentoml_impl.worker.service",
+    "api.contracts",
+    "api.jobs.assembly",
+    "bentoml._internal.server.http.instruments",
+    "bentoml._internal.server.http.traffic",
+    "bentoml_cli.cli",
+    "bentoml_cli.serve",
+    "circus.arbiter",
+    "deploy.packing",
+    "diffusers.guiders",
+    "diffusers.models.controlnets",
+    "docket",
+    "gateway.assembly",
+    "gateway.safety.service",
+    "greenlet",
+    "limits.aio.storage",
+    "models.weights.addons.controlnets",
+    "models.weights.addons.ip_adapters",
+    "models.weights.loading",
+    "models.weights.prompts",
+    "processes.drain",
+    "processes.http_protocol",
+    "processes.request_metrics",
+    "processes.sockets",
+    "processes.time_limit",
+    "storyboard.job_kind",
+    "storyboard.scoring.service",
+    "uvicorn.lifespan.on",
+    "uvicorn.protocols.http.h11_impl",
+    "uvicorn.protocols.websockets.websockets_sansio_impl",
+)
+FAMILIES = ("stable-diffusion", "stable-diffusion-xl", "wan-ti2v", "flux2-klein")
+"""Of most servers' models; the pipelines of others are imported by the servers that have them."""
+FORGOTTEN = {"prometheus_client", "gateway", "jobs", "storyboard", "runners", "api", "standalone", "deploy"}
+
+
+def _import_all() -> None:
+    for name in MODULES:
+        importlib.import_module(name)
+    import diffusers
+
+    from models.catalogue.families import FAMILIES as DECLARED
+
+    for name in FAMILIES:
+        for pipeline in DECLARED[name].pipelines.values():
+            getattr(diffusers, pipeline)
+
+
+def _forget() -> None:
+    for name in list(sys.modules):
+        if name.partition(".")[0] in FORGOTTEN:
+            del sys.modules[name]
+
+
+def _keep_loggers() -> None:
+    """BentoML's configurations turn off all loggers that were made before, usually none of ours."""
+    from bentoml._internal.log import CLI_LOGGING_CONFIG, SERVER_LOGGING_CONFIG
+
+    for configuration in (CLI_LOGGING_CONFIG, SERVER_LOGGING_CONFIG):
+        configuration["disable_existing_loggers"] = False
+
+
+with importing():
+    _import_all()
+    _keep_loggers()
+    _forget()
+assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork would have only one of this process's threads"
