@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from itertools import groupby
+from operator import itemgetter
 
 STRONGER, WEAKER = 1.1, 1 / 1.1
 MOST_WEIGHT = 10.0
@@ -90,37 +91,27 @@ def _tag(match: re.Match[str]) -> LoraTag:
 
 
 def _fragments(part: str) -> list[Fragment]:
-    found: list[Fragment] = []
+    texts: list[str] = []
+    weights: list[float] = []
     # Where each open bracket began, innermost last.
     opened: list[tuple[str, int]] = []
     for piece in _PIECE.finditer(part):
         if piece["open"] and len(opened) < MOST_OPEN:
-            opened.append((piece["open"], len(found)))
+            opened.append((piece["open"], len(texts)))
         elif piece["weight"] and opened and opened[-1][0] == "(":
-            _weigh(found, opened.pop()[1], float(piece["weight"]))
+            _weigh(weights, opened.pop()[1], float(piece["weight"]))
         elif piece["close"] and opened and opened[-1][0] == {")": "(", "]": "["}[piece["close"]]:
             bracket, first = opened.pop()
-            _weigh(found, first, STRONGER if bracket == "(" else WEAKER)
+            _weigh(weights, first, STRONGER if bracket == "(" else WEAKER)
         else:
-            found.append(Fragment(piece["escaped"] or piece[0]))
+            texts.append(piece["escaped"] or piece[0])
+            weights.append(1.0)
     for bracket, first in opened:
-        _weigh(found, first, STRONGER if bracket == "(" else WEAKER)
-    return list(_merged(found))
+        _weigh(weights, first, STRONGER if bracket == "(" else WEAKER)
+    # Neighbours of one weight are tokenized together.
+    alike = groupby(zip(texts, weights, strict=True), key=itemgetter(1))
+    return [Fragment("".join(text for text, _ in group), weight) for weight, group in alike]
 
 
-def _weigh(fragments: list[Fragment], first: int, weight: float) -> None:
-    fragments[first:] = [replace(each, weight=each.weight * weight) for each in fragments[first:]]
-
-
-def _merged(fragments: list[Fragment]) -> Iterator[Fragment]:
-    """Join neighbours of one weight, so that their words are tokenized together."""
-    pending: Fragment | None = None
-    for each in fragments:
-        if pending is not None and pending.weight == each.weight:
-            pending = replace(pending, text=pending.text + each.text)
-        else:
-            if pending is not None:
-                yield pending
-            pending = each
-    if pending is not None:
-        yield pending
+def _weigh(weights: list[float], first: int, weight: float) -> None:
+    weights[first:] = [each * weight for each in weights[first:]]

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from core.prompt_syntax import PromptSyntax, has_marks, parts_of, plain_text, suspected_syntax, without_lora_tags
+
+MOST_S = 1.0
+"""A tenth of it is usual."""
 
 
 @pytest.mark.parametrize(
@@ -84,16 +89,18 @@ def test_what_a_prompt_says_without_its_weights() -> None:
     assert plain_text("a (red:1.3)", PromptSyntax.PLAIN) == "a (red:1.3)"
 
 
-@pytest.mark.timeout(10)
 @pytest.mark.parametrize(
     "piece", ["(a:" + "1" * 50, "a" + " " * 50, "(a", "[a", "((", "<lora:", "a BREAK ", ")1", ":1", "\\("]
 )
 def test_the_longest_prompts_are_read_in_no_time(piece: str) -> None:
+    # Of this process: the machine may be busy with others.
+    began_s = time.process_time()
     prompt = (piece * 32_000)[:32_000]
     for text in (prompt, piece[:2] + "1" * 31_998, piece[:2] + " " * 31_997 + "a"):
         assert parts_of(text)
         suspected_syntax(text)
         without_lora_tags(text)
+    assert time.process_time() - began_s < MOST_S
 
 
 @pytest.mark.parametrize(
