@@ -15,7 +15,7 @@ from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from core.caller import Caller, Rates
 from core.errors import StartError
-from core.request import Priority
+from core.generation.request import Priority
 from core.validation import described
 from settings.sections.access import ADMIN, NAME, AccessOptions
 

@@ -16,7 +16,7 @@ from limits.storage import storage_from_string
 
 from core.caller import Caller, Rates, current_caller
 from core.errors import Forbidden, InvalidRequest, RateExceeded
-from core.request import GenerationRequest, Method
+from core.generation.request import GenerationRequest, Method
 
 log = logging.getLogger("jubako.access")
 

@@ -26,14 +26,14 @@ from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm, error_answer
 from api.operations.described import Healthy
 from client.dummy import dummy_images
-from core.client_fields import ClientFields, Seed
-from core.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.errors import InvalidRequest, JubakoError
-from core.events import Event, Picture, Started
-from core.fitting import Fit
-from core.hints import hint_header, joined, unknown_hint
-from core.request import GenerationRequest, Method, Task
-from core.upload import Upload, pixels_of
+from core.generation.client_fields import ClientFields, Seed
+from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
+from core.generation.events import Event, Picture, Started
+from core.generation.fitting import Fit
+from core.generation.hints import hint_header, joined, unknown_hint
+from core.generation.request import GenerationRequest, Method, Task
+from core.generation.upload import Upload, pixels_of
 from gateway.gateway import Gateway
 from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded

@@ -22,9 +22,9 @@ from api.http.parsing import read_model
 from api.http.refusals import error_answer
 from api.operations.described import Healthy
 from core.caller import current_caller
-from core.draft import Draft
 from core.errors import Busy, DeadlineExceeded, Forbidden, InvalidRequest, JubakoError
-from core.hints import hint_header, unknown_hint
+from core.generation.draft import Draft
+from core.generation.hints import hint_header, unknown_hint
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat
 from jobs.desk.order import Order

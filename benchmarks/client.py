@@ -10,7 +10,7 @@ from typing import Any, Self
 import aiohttp
 
 from benchmarks.workloads import Wanted, mask_png, photo_png
-from core.request import Task
+from core.generation.request import Task
 
 REQUEST_TIMEOUT_S = 240.0
 KEEP_ALIVE_S = 2.0

@@ -17,7 +17,7 @@ import torch
 from diffusers import FluxTransformer2DModel, WanTransformer3DModel
 
 from benchmarks.gpu.models import sdxl_unet
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine

@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 
-from core.request import Lora
+from core.generation.request import Lora
 from models.catalogue.catalogue import full_catalogue
 from models.weights.loading import load
 from runners.engine.loras.hooks import NONE, Adapter

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel, load, one_thread
 from runners.engine.views.samplers import make_scheduler

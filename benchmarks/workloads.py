@@ -13,7 +13,7 @@ from itertools import permutations
 import numpy as np
 from PIL import Image
 
-from core.request import Task
+from core.generation.request import Task
 
 CONCEPTS = ("apple", "banana", "carrot", "pizza", "cactus", "tulip", "cat", "fox", "whale", "rocket", "key")
 COLOURS = ("red", "blue", "green", "yellow", "purple")

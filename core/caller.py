@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.request import Priority
+from core.generation.request import Priority
 
 
 class Rates(BaseModel):

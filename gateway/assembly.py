@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from core.prompt_syntax import PromptSyntax
+from core.generation.prompt_syntax import PromptSyntax
 from gateway.gateway import Gateway, Meter
 from gateway.residency import Residency
 from gateway.runner import Runner

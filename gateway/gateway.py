@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from core.deadline import Deadline
-from core.draft import Draft
 from core.errors import RunnerLost
-from core.events import Clip, Event, Failed, Picture, Preview, Started
-from core.hints import joined, vocabulary_hint
-from core.prompt_syntax import plain_text
-from core.request import GenerationRequest
+from core.generation.draft import Draft
+from core.generation.events import Clip, Event, Failed, Picture, Preview, Started
+from core.generation.hints import joined, vocabulary_hint
+from core.generation.prompt_syntax import plain_text
+from core.generation.request import GenerationRequest
 from gateway.media.inpainted import with_kept_pixels
 from gateway.media.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of

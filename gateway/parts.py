@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from core.events import Clip, Event, Loading, Picture, Preview, Queued, Started, Step
-from core.request import GenerationRequest
+from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.request import GenerationRequest
 
 
 def parts_of(request: GenerationRequest, most: int) -> Iterator[tuple[int, GenerationRequest]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from core.events import Event
-from core.request import GenerationRequest
+from core.generation.events import Event
+from core.generation.request import GenerationRequest
 from runners.state import RunnerState
 
 

@@ -13,11 +13,11 @@ from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
-from core import events
 from core.deadline import Deadline
 from core.errors import RESTART_S, Busy, JubakoError, RunnerLost
-from core.events import Event
-from core.request import GenerationRequest
+from core.generation import events
+from core.generation.events import Event
+from core.generation.request import GenerationRequest
 from gateway.runner_client import RunnerClient
 from runners.state import RunnerState
 

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
-from core.request import GenerationRequest
+from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
+from core.generation.request import GenerationRequest
 from gateway.media.encoding import OutputFormat, encode_preview, encode_result
 from jobs.job import Job
 from jobs.kinds import File, JobUpdate, Made

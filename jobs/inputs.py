@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.upload import Pixels, Upload, pixels_of
+from core.generation.upload import Pixels, Upload, pixels_of
 from gateway.media.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage

@@ -14,7 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from core.request import Priority
+from core.generation.request import Priority
 
 GENERATION = "pictures"
 """The kind of job that is one generation request, by the name that records have."""

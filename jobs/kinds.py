@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol, Self, TypeVar
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.job import Job
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from redis.exceptions import RedisError
 
-from core.request import Priority
+from core.generation.request import Priority
 from core.tasks import end
 from jobs.job import Job
 from jobs.redis_connection import reachable

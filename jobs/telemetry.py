@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from opentelemetry import trace
 from prometheus_client import Counter, Gauge, Histogram
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.job import Job, JobState
 from jobs.ledger.ledger import Ledger
 

@@ -18,7 +18,7 @@ from starlette.types import Scope
 
 from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS

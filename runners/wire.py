@@ -15,9 +15,9 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
-from core.request import GenerationRequest
-from core.upload import Pixels, pixels_of
+from core.generation.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.request import GenerationRequest
+from core.generation.upload import Pixels, pixels_of
 from core.validation import described
 
 _EVENTS: dict[str, Callable[..., Event]] = {

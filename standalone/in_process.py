@@ -16,8 +16,8 @@ from functools import cache
 from typing import Any, TypeVar
 
 from api.inpainting import InpaintingForm, OnEvent, generate
-from core.events import Event
-from core.request import GenerationRequest
+from core.generation.events import Event
+from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
 from gateway.media.uploads import with_pixels

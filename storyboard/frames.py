@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from statistics import fmean
 
-from core.events import Picture
-from core.request import GenerationRequest
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
 from storyboard.scenes import Plan, Scene
 from storyboard.story import Story
 

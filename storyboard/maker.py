@@ -17,8 +17,8 @@ from PIL import Image
 
 from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RateExceeded
-from core.events import Picture, Started, Step
-from core.request import GenerationRequest
+from core.generation.events import Picture, Started, Step
+from core.generation.request import GenerationRequest
 from core.tasks import end
 from gateway.gateway import Gateway
 from settings import Settings

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.hints import ignored_hint
-from core.request import Lora
+from core.generation.draft import Draft
+from core.generation.hints import ignored_hint
+from core.generation.request import Lora
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.served import CHARACTER, story_entry

@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
-from core.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
-from core.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
-from core.request import Priority
+from core.generation.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
+from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
+from core.generation.request import Priority
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500

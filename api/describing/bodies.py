@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
-from core.request import Task
+from core.generation.request import Task
 
 JSON = "application/json"
 MULTIPART = "multipart/form-data"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from api.describing.bodies import MULTIPART, TASK
-from core.tuning import PROMPTS
+from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.served import served_catalogue
 from settings import Settings

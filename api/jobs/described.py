@@ -16,7 +16,7 @@ from api.jobs.forms import JobForm
 from api.jobs.orders import StoryOrder
 from api.jobs.task_names import TASKS
 from api.storyboard.described import EXAMPLE
-from core.request import Task
+from core.generation.request import Task
 from jobs.job import JobState
 from storyboard.job_kind import STORYBOARD
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, ValidationError
 
 from api.http.refusals import InvalidForm
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import Priority, Task
+from core.generation.draft import Draft
+from core.generation.request import Priority, Task
 from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from gateway.media.uploads import in_image_thread

@@ -12,7 +12,7 @@ from api.jobs.forms import by_name, job_form
 from api.jobs.task_names import TASKS, meant
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
-from core.request import Priority, Task
+from core.generation.request import Priority, Task
 from gateway.media.encoding import format_for, idle_quality
 from jobs.desk.order import Order
 from models.catalogue.entry import Entry

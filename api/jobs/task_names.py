@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.errors import InvalidRequest
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 

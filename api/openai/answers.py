@@ -15,7 +15,7 @@ from api.http.context import current_desk, current_storage
 from api.http.files import file_url
 from api.openai.drafting import AdmittedImages
 from api.openai.generating import Generation
-from core.events import Result
+from core.generation.events import Result
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
 from storage.file_keys import result_key

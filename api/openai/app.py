@@ -23,8 +23,8 @@ from api.openai.reading import read_form
 from api.openai.streaming import error_text, stream_events
 from api.operations import status
 from api.operations.described import UNHEALTHY, Health
-from core.hints import hint_header
-from core.request import Task
+from core.generation.hints import hint_header
+from core.generation.request import Task
 from core.version import VERSION
 from gateway.metrics import measured
 

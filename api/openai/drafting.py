@@ -9,11 +9,11 @@ from pydantic import ValidationError
 
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.hints import ignored_hint, joined, renamed
-from core.request import GenerationRequest, Task
-from core.upload import Upload
+from core.generation.draft import Draft
+from core.generation.hints import ignored_hint, joined, renamed
+from core.generation.request import GenerationRequest, Task
+from core.generation.upload import Upload
 from gateway.gateway import Gateway
 from gateway.media.decoding import hole_in
 from gateway.media.uploads import in_image_thread

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from api.http.refusals import InvalidForm, error_answer
 from core.errors import InvalidRequest, JubakoError, UnknownModel
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 
 _PARAMS = {"body": None}

@@ -12,11 +12,11 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from core.client_fields import ClientFields, Seed
-from core.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
-from core.request import Priority
-from core.tuning import Tuning
-from core.upload import Pixels
+from core.generation.client_fields import ClientFields, Seed
+from core.generation.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
+from core.generation.request import Priority
+from core.generation.tuning import Tuning
+from core.generation.upload import Pixels
 
 MAX_N = 10
 """As in OpenAI's API, whatever the server makes at once."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from api.openai.drafting import AdmittedImages
-from core.events import Event, Started
-from core.hints import joined
-from core.request import GenerationRequest
+from core.generation.events import Event, Started
+from core.generation.hints import joined
+from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 
 PATCH_PX = 16

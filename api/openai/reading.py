@@ -13,7 +13,7 @@ from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.references import without_references
 from core.errors import InvalidRequest
-from core.upload import Upload
+from core.generation.upload import Upload
 from gateway.media.decoded_kinds import CUTOUT
 from gateway.media.decoding import MAX_IMAGES, uploaded
 from gateway.media.uploads import in_image_thread

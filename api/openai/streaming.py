@@ -23,7 +23,7 @@ from api.openai.errors import openai_error
 from api.openai.forms import ImagesForm
 from api.openai.generating import Generation
 from core.errors import JubakoError, retry_fields
-from core.events import Event, Picture, Preview
+from core.generation.events import Event, Picture, Preview
 from gateway.gateway import Gateway
 from gateway.media.encoding import PNG_COMPRESS_LEVEL
 from gateway.metrics import measured

@@ -14,7 +14,7 @@ from api.http.context import current_gateway, server_address
 from api.http.pages import shown_prefix
 from api.operations.status import server_status
 from api.pages.html import page
-from core.request import Task
+from core.generation.request import Task
 from core.version import VERSION
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry

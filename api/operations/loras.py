@@ -17,9 +17,9 @@ from api.http.context import current_gateway
 from api.http.parsing import body_type, read_model
 from api.operations.lifecycle import managed_gateway
 from core.errors import Forbidden, InvalidRequest
+from models.catalogue.added.lora_hub import fetch_lora, refuse_others
+from models.catalogue.added.lora_upload import keep_lora, new_name
 from models.catalogue.entry import Entry
-from models.catalogue.lora_hub import fetch_lora, refuse_others
-from models.catalogue.lora_upload import keep_lora, new_name
 from settings import settings
 
 router = APIRouter()

@@ -24,7 +24,7 @@ from core.errors import (
     OutOfMemory,
     retry_fields,
 )
-from core.hints import header_text, hint_header
+from core.generation.hints import header_text, hint_header
 from storyboard.errors import NotInitialized
 from storyboard.files.answer import answer_of, frame_file
 from storyboard.files.bundle import sheet_file, zipped

@@ -11,7 +11,7 @@ from api.describing.bodies import JSON, MULTIPART, described_body
 from api.describing.events import described_events
 from api.storyboard.answers import StoryRefused
 from api.storyboard.forms import Shape
-from core.request import Task
+from core.generation.request import Task
 from storyboard.files.answer import FrameAnswer, StoryboardAnswer
 from storyboard.story import Story
 

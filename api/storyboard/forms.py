@@ -11,7 +11,7 @@ from starlette.requests import Request
 
 from api.http.parsing import read_fields
 from core.errors import InvalidRequest
-from core.upload import Upload, pixels_of
+from core.generation.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
 from gateway.media.uploads import in_image_thread
 from models.catalogue.resolving.checks import at_most

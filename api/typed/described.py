@@ -20,7 +20,7 @@ from api.storyboard.described import EXAMPLE as STORY
 from api.typed.file_answers import PictureFile, VideoFile
 from api.typed.forms import Form
 from api.typed.streaming import EventStream
-from core.request import Task
+from core.generation.request import Task
 from core.version import VERSION
 from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS
 from settings import settings

@@ -17,9 +17,9 @@ from api.http.disconnects import unless_disconnected
 from api.http.refusals import refusal
 from api.typed.forms import Call, PictureForm
 from core.errors import GenerationFailed, InvalidRequest, JubakoError
-from core.events import Result, Started
-from core.hints import hint_header
-from core.request import GenerationRequest
+from core.generation.events import Result, Started
+from core.generation.hints import hint_header
+from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 from gateway.media.encoding import encode_result
 from gateway.metrics import measured

@@ -1,4 +1,4 @@
-"""The typed APIs' inputs: the shared parameters of `core.draft`, plus those that only HTTP clients send.
+"""The typed APIs' inputs: the shared parameters of `core.generation.draft`, plus those that only HTTP clients send.
 
 BentoML derives an API's schema from its form. It would also parse the request and answer mistakes in its own way;
 `Form.from_http_request` replaces that step, and passes the method a `Call`, which may hold the mistake.
@@ -16,8 +16,9 @@ from starlette.requests import Request
 
 from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm
-from core.client_fields import ClientFields
-from core.draft import (
+from core.errors import JubakoError
+from core.generation.client_fields import ClientFields
+from core.generation.draft import (
     CONTROL_IMAGE,
     IMAGE,
     IMAGES,
@@ -39,8 +40,7 @@ from core.draft import (
     ReferenceScale,
     Strength,
 )
-from core.errors import JubakoError
-from core.request import Method, Task
+from core.generation.request import Method, Task
 from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
 from gateway.media.uploads import in_image_thread

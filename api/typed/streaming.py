@@ -32,8 +32,8 @@ from api.http.refusals import refusal, refusal_body
 from api.http.streams import event_text, started_stream
 from api.typed.forms import Call, Stream
 from core.errors import JubakoError, retry_fields
-from core.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
-from core.request import GenerationRequest
+from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
+from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_preview, encode_result, parameters_of
 from gateway.metrics import measured

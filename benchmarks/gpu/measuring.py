@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu.setup import Setup
-from core.events import Clip, Event, Failed, Picture
-from core.request import GenerationRequest
+from core.generation.events import Clip, Event, Failed, Picture
+from core.generation.request import GenerationRequest
 from models.catalogue.families import Stage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from benchmarks.gpu.measuring import Draw, drawing, request
 from benchmarks.gpu.models import flux_model
 from benchmarks.gpu.setup import Setup
-from core.request import GenerationRequest, Lora
+from core.generation.request import GenerationRequest, Lora
 from models.catalogue.addons import LoraSpec
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel

@@ -16,7 +16,7 @@ import bentoml
 from PIL import Image
 
 from benchmarks.peers.pipelines import MAX_BATCH_SIZE, Picture, Pipelines, Wanted
-from core.request import Task
+from core.generation.request import Task
 
 TIMEOUT_S = 600
 MAX_LATENCY_MS = TIMEOUT_S * 1000

@@ -10,7 +10,7 @@ from fastapi import FastAPI, Form, Response, UploadFile
 from pydantic import BaseModel
 
 from benchmarks.peers.pipelines import Wanted
-from core.request import Task
+from core.generation.request import Task
 
 Draw = Callable[[Wanted], Awaitable[bytes]]
 """Returns a PNG."""

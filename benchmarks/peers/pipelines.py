@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from benchmarks.subject import measured_entry
 from benchmarks.weights import load_plain
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
 

@@ -23,8 +23,8 @@ from benchmarks.peers.pipelines import Wanted as PlainRequest
 from benchmarks.subject import measured_entry
 from benchmarks.weights import load_plain
 from benchmarks.workloads import Wanted, uniform
-from core.events import Picture
-from core.request import GenerationRequest
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
 from models.weights.devices import resolve_device
 from runners.engine.engine import Engine, EngineLimits
 from settings import settings

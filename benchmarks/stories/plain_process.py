@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks.subject import measured_entry
 from benchmarks.weights import load_plain
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.weights.fetching import local_path
 from settings import settings

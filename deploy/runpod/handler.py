@@ -18,7 +18,7 @@ import runpod
 from api.http.parsing import plain_values
 from api.inpainting import FILES, Hearing, form_of, generate
 from core.errors import JubakoError
-from core.events import Event, Step
+from core.generation.events import Event, Step
 from core.logs import show_log
 from models.catalogue.served import served_catalogue
 from runners.service import engine_limits, requests_per_batch

@@ -19,8 +19,8 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from core.errors import InvalidRequest
-from core.fitting import Fit, placed, placement
-from core.upload import Upload
+from core.generation.fitting import Fit, placed, placement
+from core.generation.upload import Upload
 from gateway.media.budget import Budget
 from gateway.media.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
 from gateway.media.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind

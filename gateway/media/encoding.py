@@ -16,11 +16,11 @@ from PIL import ExifTags, Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
-from core.events import Clip, Picture, Result
-from core.hints import ignored_hint
-from core.prompt_syntax import has_marks
-from core.request import GenerationRequest, Method, Task
-from core.tuning import PROMPTS, TUNING
+from core.generation.events import Clip, Picture, Result
+from core.generation.hints import ignored_hint
+from core.generation.prompt_syntax import has_marks
+from core.generation.request import GenerationRequest, Method, Task
+from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4

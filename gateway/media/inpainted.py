@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from PIL import Image
 
-from core.events import Picture
-from core.request import GenerationRequest
-from core.upload import Upload, pixels_of
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
+from core.generation.upload import Upload, pixels_of
 from gateway.media.costs import PIXEL_BYTES
 from gateway.media.decoded_kinds import IMAGE
 from gateway.media.decoding import BUDGET, WHOLE_PX, loaded, opened

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
-from core.request import GenerationRequest
-from core.upload import Upload, pixels_of
+from core.generation.request import GenerationRequest
+from core.generation.upload import Upload, pixels_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

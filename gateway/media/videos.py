@@ -15,7 +15,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from core.events import Clip
+from core.generation.events import Clip
 
 GIF_TICKS_PER_S = 100
 GIF_MIN_TICKS = 2

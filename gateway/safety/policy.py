@@ -9,10 +9,10 @@ from typing import Protocol
 from PIL import Image
 
 from core.errors import ContentPolicyViolation
-from core.events import Picture, Result
-from core.prompt_syntax import PromptSyntax, plain_text
-from core.request import GenerationRequest
-from core.upload import Pixels, pixels_of
+from core.generation.events import Picture, Result
+from core.generation.prompt_syntax import PromptSyntax, plain_text
+from core.generation.request import GenerationRequest
+from core.generation.upload import Pixels, pixels_of
 from gateway.media.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.job import Job, JobState
 
 Change = Callable[[Job], Job]

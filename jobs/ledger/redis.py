@@ -24,7 +24,7 @@ from typing import Any
 
 from redis.exceptions import WatchError
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger.ledger import Change, Page

@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import OPEN, Job, JobState
 from jobs.ledger.ledger import Change, Page

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.camera import CameraMove
-from core.request import Task
+from core.generation.camera import CameraMove
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 from models.catalogue.resolving.tuning import tunable

@@ -17,10 +17,10 @@ from pydantic import ValidationError
 
 from core.errors import StartError, UnknownModel
 from core.validation import Strict, described, did_you_mean
+from models.catalogue.added.embedding_folder import read_embedding_folder
+from models.catalogue.added.lora_folder import LoraFolder
 from models.catalogue.addons import EmbeddingSpec
-from models.catalogue.embedding_folder import read_embedding_folder
 from models.catalogue.entry import Entry
-from models.catalogue.lora_folder import LoraFolder
 
 SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"

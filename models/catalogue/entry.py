@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from core.request import Task
+from core.generation.request import Task
 from core.validation import NAME_PATTERN, Strict, did_you_mean, refuse
 from models.catalogue.addons import (
     TOKEN_PATTERN,
@@ -34,7 +34,7 @@ Token = Annotated[str, Field(pattern=TOKEN_PATTERN)]
 
 
 class LoraShelf(Protocol):
-    """Where LoRAs may be added while models are served (`models.catalogue.lora_folder`)."""
+    """Where LoRAs may be added while models are served (`models.catalogue.added.lora_folder`)."""
 
     def of(self, model: str) -> Mapping[str, LoraSpec]:
         """Return those that are there now for a model, by its id."""
@@ -84,7 +84,7 @@ class Entry(Strict):
     tasks: Mapping[Task, TaskSettings] = Field(default_factory=dict)
     """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
     camera: bool = False
-    """Whether it was trained on the phrases of `core.camera`."""
+    """Whether it was trained on the phrases of `core.generation.camera`."""
     low_noise_expert: bool = False
     """Whether a second denoiser takes over at low noise (Wan 2.2 A14B); requests may guide it by another scale."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)

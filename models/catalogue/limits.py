@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from core.tuning import MOST_STEPS
+from core.generation.tuning import MOST_STEPS
 from core.validation import Strict, refuse
 
 

@@ -10,7 +10,7 @@ from rich.console import Console, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry

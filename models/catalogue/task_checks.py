@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.families import Family
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 

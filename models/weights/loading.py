@@ -15,7 +15,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from core.errors import OutOfMemory
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family

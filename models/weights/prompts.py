@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from threading import Lock
 from typing import Any
 
-from core.hints import PromptReading, cut_hint, joined
-from core.prompt_syntax import plain_text
-from core.request import GenerationRequest
-from core.tuning import PROMPTS
+from core.generation.hints import PromptReading, cut_hint, joined
+from core.generation.prompt_syntax import plain_text
+from core.generation.request import GenerationRequest
+from core.generation.tuning import PROMPTS
 from models.catalogue.families.base import MAX_ENCODED_TOKENS, PromptWindow
 from models.weights.loading import LoadedModel
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core.errors import JubakoError, LoadFailed
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.local_files import stamps

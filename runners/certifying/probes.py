@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from core.draft import Draft
-from core.events import Clip, Failed, Picture
-from core.request import GenerationRequest, Task
+from core.generation.draft import Draft
+from core.generation.events import Clip, Failed, Picture
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import Part

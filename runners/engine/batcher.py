@@ -11,7 +11,7 @@ from bisect import insort
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from core.request import Priority
+from core.generation.request import Priority
 from models.catalogue.families import Stage
 
 STRETCH = 4

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from core.errors import GenerationFailed
-from core.events import Clip, Failed, Picture, Result
+from core.generation.events import Clip, Failed, Picture, Result
 from runners.engine.leaving import Leaving
 from runners.engine.ticket import Ticket
 

@@ -22,10 +22,10 @@ from typing import Any, TypeVar
 
 import torch
 
-from core import events
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
-from core.hints import UNREAD, PromptReading
-from core.request import GenerationRequest, Lora
+from core.generation import events
+from core.generation.hints import UNREAD, PromptReading
+from core.generation.request import GenerationRequest, Lora
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting

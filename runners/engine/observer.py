@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.request import Task
+from core.generation.request import Task
 from runners.engine.executor import FailedPass, Pass
 
 

@@ -11,8 +11,8 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from greenlet import getcurrent, greenlet
 
-from core.events import Preview, Step
-from core.request import GenerationRequest
+from core.generation.events import Preview, Step
+from core.generation.request import GenerationRequest
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel

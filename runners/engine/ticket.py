@@ -7,9 +7,9 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 
 from core.deadline import Deadline
-from core.events import Event, Failed, Queued, Result
-from core.hints import PromptReading
-from core.request import GenerationRequest
+from core.generation.events import Event, Failed, Queued, Result
+from core.generation.hints import PromptReading
+from core.generation.request import GenerationRequest
 from runners.engine.batcher import urgency
 
 

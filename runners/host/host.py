@@ -14,8 +14,8 @@ from contextlib import aclosing
 
 from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
-from core.events import Event, Failed, Loading
-from core.request import GenerationRequest
+from core.generation.events import Event, Failed, Loading
+from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from runners.engine.observer import EngineObserver

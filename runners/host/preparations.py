@@ -10,7 +10,7 @@ from typing import Any
 
 from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from processes.threads import in_thread
 
 log = logging.getLogger("jubako.loading")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
-from core.events import Event
-from core.request import GenerationRequest, Method
+from core.generation.events import Event
+from core.generation.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
 from models.weights.prompts import PromptLimits

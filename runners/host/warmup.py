@@ -8,10 +8,10 @@ from typing import Any
 
 from PIL import Image
 
-from core.draft import Draft
 from core.errors import LoadFailed
-from core.events import Failed
-from core.request import GenerationRequest, Task
+from core.generation.draft import Draft
+from core.generation.events import Failed
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import ServerLimits, resolve

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel
 
-from core.request import GenerationRequest
-from core.upload import pixels_of
+from core.generation.request import GenerationRequest
+from core.generation.upload import pixels_of
 from models.catalogue.addons import TokenOptSpec
 from models.weights.build_lock import build_lock
 from models.weights.loading import LoadedModel

@@ -13,9 +13,9 @@ import torch
 
 from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMemory
-from core.events import Event, Failed, Picture, Queued, Started, Step
-from core.hints import UNREAD, PromptReading
-from core.request import GenerationRequest
+from core.generation.events import Event, Failed, Picture, Queued, Started, Step
+from core.generation.hints import UNREAD, PromptReading
+from core.generation.request import GenerationRequest
 from models.catalogue.addons import TokenOptSpec
 from models.weights.loading import LoadedModel
 from runners.token_opt.latent_optimiser import LatentOptimiser, Progress

@@ -26,7 +26,7 @@ from access.keys import Keyring, hash_of, new_key
 from access.rates import RateLimiter
 from core.caller import Caller, Rates, set_caller
 from core.errors import InvalidRequest, RateExceeded, StartError
-from core.request import GenerationRequest, Priority, Task
+from core.generation.request import GenerationRequest, Priority, Task
 from jobs.webhooks.sender import secret_of
 from settings import Settings
 from settings.sections.access import AccessOptions

@@ -15,8 +15,8 @@ from api.jobs.task_names import meant
 from api.openai.app import openai_app
 from api.pipeline import pipeline_app
 from core.errors import InvalidRequest, OutOfMemory
-from core.events import Event, Started
-from core.request import Task
+from core.generation.events import Event, Started
+from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from standalone.in_process import HostRunner
 from tests.support.service_here import client_here, ended, service_here

@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from core.errors import ContentPolicyViolation, StartError
-from core.events import Clip, Picture
-from core.request import GenerationRequest, Task
+from core.generation.events import Clip, Picture
+from core.generation.request import GenerationRequest, Task
 from gateway.safety.blocked_words import BlockedWords, read_blocked_words
 from gateway.safety.local import policy_here
 from gateway.safety.pictures import LABELS, as_seen, worst

@@ -17,7 +17,7 @@ import redis.asyncio
 import yaml
 from docket import Docket, Worker
 
-from core.request import Priority
+from core.generation.request import Priority
 from models.catalogue.catalogue import full_catalogue
 from settings import refuse_unknown_variables
 from tests.support.redis_server import RedisServer, redis_server

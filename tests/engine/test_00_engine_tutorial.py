@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from core.events import Failed, Picture, Started, Step
+from core.generation.events import Failed, Picture, Started, Step
 from models.weights.loading import LoadedModel
 from tests.support.drawing import draw_plain, largest_difference, request
 from tests.support.engines import running

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from core.events import Clip, Preview, Step
+from core.generation.events import Clip, Preview, Step
 from models.catalogue.families import FAMILIES
 from models.weights.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits

@@ -13,8 +13,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
-from core.events import Failed
-from core.request import Task
+from core.generation.events import Failed
+from core.generation.request import Task
 from models.catalogue.addons import ControlNetSpec
 from models.catalogue.sources import Source
 from models.weights.loading import LoadedModel

@@ -9,7 +9,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from core.events import Clip, Picture
+from core.generation.events import Clip, Picture
 from runners.engine.delivery import Drawn, as_bytes
 from runners.engine.leaving import Leaving
 

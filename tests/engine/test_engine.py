@@ -13,9 +13,9 @@ import torch
 from prometheus_client import REGISTRY
 
 from core.errors import Busy
-from core.events import Failed, Picture, Preview, Queued, Started, Step
-from core.hints import UNREAD
-from core.request import Priority, Task
+from core.generation.events import Failed, Picture, Preview, Queued, Started, Step
+from core.generation.hints import UNREAD
+from core.generation.request import Priority, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.ticket import Ticket

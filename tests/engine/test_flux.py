@@ -11,7 +11,7 @@ import torch
 from diffusers import Flux2KleinPipeline, FluxPipeline
 from PIL import Image
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel, load_pipelines

@@ -12,7 +12,7 @@ import pytest
 import torch
 from diffusers import StableDiffusionPipeline, UNet2DConditionModel
 
-from core.events import Failed, Loading, Picture, Step
+from core.generation.events import Failed, Loading, Picture, Step
 from models.catalogue.entry import Entry
 from models.weights.loading import load
 from runners.host.host import Host

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
-from core.events import Failed, Loading
-from core.request import Method, Task
+from core.generation.events import Failed, Loading
+from core.generation.request import Method, Task
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
 from processes.threads import in_thread

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.weights.loading import LoadedModel
 from runners.engine.views.optional_weights import OptionalWeights

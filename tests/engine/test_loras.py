@@ -14,10 +14,10 @@ import torch
 from diffusers import DiffusionPipeline
 from safetensors.torch import save_file
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.events import Failed
-from core.request import GenerationRequest, Lora, Task
+from core.generation.draft import Draft
+from core.generation.events import Failed
+from core.generation.request import GenerationRequest, Lora, Task
 from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from core.request import GenerationRequest, Lora
+from core.generation.request import GenerationRequest, Lora
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry

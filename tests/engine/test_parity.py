@@ -12,7 +12,7 @@ from itertools import cycle
 import pytest
 from PIL import Image
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.samplers import DIFFUSION
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.events import Started
-from core.prompt_syntax import PromptSyntax
+from core.generation.events import Started
+from core.generation.prompt_syntax import PromptSyntax
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel

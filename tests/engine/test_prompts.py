@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from core.errors import InvalidRequest
-from core.prompt_syntax import PromptSyntax
-from core.request import GenerationRequest, Task
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import MAX_ENCODED_TOKENS
 from models.weights.loading import LoadedModel
 from models.weights.prompts import PromptLimits

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel
 from runners.engine.merging import merge, split

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.engine import Engine, EngineLimits

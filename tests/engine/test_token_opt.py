@@ -10,10 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.events import Failed, Picture, Queued, Started, Step
-from core.request import GenerationRequest, Method, Task
+from core.generation.draft import Draft
+from core.generation.events import Failed, Picture, Queued, Started, Step
+from core.generation.request import GenerationRequest, Method, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import load

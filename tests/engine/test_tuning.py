@@ -10,7 +10,7 @@ from typing import Any
 import diffusers
 import pytest
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP
 from models.catalogue.families.schedulers import CLASS_SCHEDULES, EXPLICIT

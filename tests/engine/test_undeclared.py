@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from core.errors import LoadFailed
-from core.events import Picture
+from core.generation.events import Picture
 from models.catalogue.entry import Entry
 from models.catalogue.memory_options import Memory
 from models.catalogue.sharing import read_sharing, sharing_file

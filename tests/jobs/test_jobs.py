@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from core.errors import RunnerLost
-from core.events import Event, Step
-from core.request import GenerationRequest, Priority, Task
+from core.generation.events import Event, Step
+from core.generation.request import GenerationRequest, Priority, Task
 from jobs import generation
 from jobs.desk.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob

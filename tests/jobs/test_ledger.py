@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.request import Priority
+from core.generation.request import Priority
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import Job, JobState, Result
 from jobs.ledger.ledger import Ledger

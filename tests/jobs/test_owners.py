@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from core.caller import Caller, current_caller
-from core.events import Event
-from core.request import GenerationRequest
+from core.generation.events import Event
+from core.generation.request import GenerationRequest
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.desk import JobDesk
 from jobs.errors import KeyReused, NotEnded, TooManyJobs, TooManyResults, UnknownJob

@@ -15,8 +15,8 @@ import pytest
 import uvicorn
 
 from core.errors import Busy, GenerationFailed, InvalidRequest, StartError
-from core.events import Event, Picture, Step
-from core.request import GenerationRequest, Task
+from core.generation.events import Event, Picture, Step
+from core.generation.request import GenerationRequest, Task
 from gateway.runner_client import RunnerClient
 from gateway.runner_pool import RunnerPool
 from models.catalogue.served import served_catalogue

@@ -16,9 +16,9 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
-from core.events import Event
-from core.request import GenerationRequest, Lora
-from core.upload import pixels_of
+from core.generation.events import Event
+from core.generation.request import GenerationRequest, Lora
+from core.generation.upload import pixels_of
 from models.catalogue.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.events import Picture
-from core.request import GenerationRequest, Task
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest, Task
 from jobs.job import GENERATION, Job
 from storyboard.files.bundle import files_of, zipped
 from storyboard.files.lettering import font_for, lines_of

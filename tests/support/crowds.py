@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Family
 from tests.support.drawing import photo, request
 from tests.tiny import Tiny

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import Cancelled
-from core.events import Clip, Event, Failed, Picture, Result
-from core.request import GenerationRequest, Task
+from core.generation.events import Clip, Event, Failed, Picture, Result
+from core.generation.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments

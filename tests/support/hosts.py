@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from core.events import Event, Step
+from core.generation.events import Event, Step
 from models.catalogue.entry import Entry
 from runners.host.host import Host
 from runners.options import EngineLimits, HostOptions

@@ -10,9 +10,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from core import events
 from core.caller import Caller
-from core.request import GenerationRequest
+from core.generation import events
+from core.generation.request import GenerationRequest
 from jobs.bus import LocalBus, RedisBus
 from jobs.desk.desk import JobDesk
 from jobs.desk.order import Order

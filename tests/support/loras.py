@@ -15,7 +15,7 @@ from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from PIL import Image
 
-from core.request import GenerationRequest, Lora
+from core.generation.request import GenerationRequest, Lora
 from models.catalogue.addons import LoraSpec
 from models.catalogue.families import FAMILIES
 from models.catalogue.sources import Source

@@ -17,7 +17,7 @@ import diffusers
 import pytest
 import torch
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.engine import Engine, EngineLimits

@@ -9,7 +9,7 @@ import torch
 from diffusers import ControlNetModel, DiffusionPipeline
 from transformers import CLIPVisionModelWithProjection
 
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.catalogue.addons import IpAdapterSpec
 from models.weights.loading import LoadedModel
 

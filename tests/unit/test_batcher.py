@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from core.request import Priority
+from core.generation.request import Priority
 from models.catalogue.families import Stage
 from runners.engine.batcher import CLASS_TICKS, STRETCH, WaitingLine, choose, urgency
 

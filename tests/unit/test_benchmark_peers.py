@@ -11,7 +11,7 @@ from PIL import Image
 
 import benchmarks.weights
 from benchmarks.peers.pipelines import Pipelines, Wanted
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.catalogue import full_catalogue
 
 ENTRY = full_catalogue(None).get("miniature")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from core.events import Failed, Loading, Queued, Started, Step
+from core.generation.events import Failed, Loading, Queued, Started, Step
 from gateway.parts import in_whole, parts_of
 from tests.support.drawing import request
 

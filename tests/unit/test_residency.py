@@ -12,8 +12,8 @@ import pytest
 
 from core.deadline import Deadline
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed
-from core.events import Event
-from core.request import GenerationRequest
+from core.generation.events import Event
+from core.generation.request import GenerationRequest
 from gateway import residency
 from gateway.residency import Residency
 from models.catalogue.catalogue import Catalogue

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
-from core.request import GenerationRequest, Task
+from core.generation.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.request import GenerationRequest, Task
 from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
 
 EVENTS: list[Event] = [

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from core.errors import LoadFailed
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory_options import Memory

@@ -18,7 +18,7 @@ import yaml
 from diffusers import DiffusionPipeline, StableDiffusionXLImg2ImgPipeline
 
 from core.errors import LoadFailed, LoadInterrupted, StartError
-from core.request import Task
+from core.generation.request import Task
 from models.__main__ import main
 from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.catalogue import load_catalogue

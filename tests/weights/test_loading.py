@@ -18,7 +18,7 @@ from diffusers.models.attention_dispatch import AttentionBackendName
 from pydantic import ValidationError
 
 from core.errors import InvalidRequest, LoadFailed
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory_options import ATTENTION_BACKENDS

@@ -15,7 +15,7 @@ from diffusers.models.attention_dispatch import AttentionBackendName, _Attention
 from PIL import Image
 
 from core.errors import LoadFailed
-from core.events import Event
+from core.generation.events import Event
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory_options import WITHOUT_MASKS, Memory

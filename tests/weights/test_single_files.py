@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from core.errors import LoadFailed
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.weights.files.completing import base_repo

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import load_pipelines
 from tests.tiny import TINY

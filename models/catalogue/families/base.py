@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")

@@ -8,8 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from core.request import GenerationRequest, Task
-from core.upload import pixels_of
+from core.generation.request import GenerationRequest, Task
+from core.generation.upload import pixels_of
 from models.catalogue.families.base import (
     Family,
     Part,

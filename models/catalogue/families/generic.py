@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from core.validation import Strict
 from models.catalogue.families.base import Family, PromptWindow, standard_arguments
 from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import (
     Family,
     Part,

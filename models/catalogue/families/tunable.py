@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.catalogue.families.base import Family
 
 _SD = frozenset({"clip_skip", "eta"})

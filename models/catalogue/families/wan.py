@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 

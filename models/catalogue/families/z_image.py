@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE

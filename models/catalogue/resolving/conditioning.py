@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.draft import MOST_LORAS, Draft
 from core.errors import InvalidRequest
-from core.fitting import Size
-from core.request import Lora
+from core.generation.draft import MOST_LORAS, Draft
+from core.generation.fitting import Size
+from core.generation.request import Lora
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
 from models.catalogue.resolving.checks import at_most, known

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from core.draft import Draft
-from core.hints import ignored_hint
-from core.request import Method
-from core.tuning import TUNING
+from core.generation.draft import Draft
+from core.generation.hints import ignored_hint
+from core.generation.request import Method
+from core.generation.tuning import TUNING
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.tuning import idle_tuning
 

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core.client_fields import MAX_SEED, random_seed
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.fitting import Size
-from core.prompt_syntax import PromptSyntax
-from core.request import GenerationRequest, Method, Task
-from core.tuning import PROMPTS
+from core.generation.client_fields import MAX_SEED, random_seed
+from core.generation.draft import Draft
+from core.generation.fitting import Size
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.request import GenerationRequest, Method, Task
+from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings

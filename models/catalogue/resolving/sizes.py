@@ -6,11 +6,11 @@ import math
 
 from PIL import Image
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.fitting import Fit, Size, placed, placement
-from core.hints import cropped_hint, ignored_hint, snapped_hint
-from core.upload import Pixels, Upload
+from core.generation.draft import Draft
+from core.generation.fitting import Fit, Size, placed, placement
+from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
+from core.generation.upload import Pixels, Upload
 from models.catalogue.limits import Defaults, Limits
 from models.catalogue.resolving.checks import within
 

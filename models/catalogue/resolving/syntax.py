@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.hints import ignored_hint
-from core.prompt_syntax import (
+from core.generation.draft import Draft
+from core.generation.hints import ignored_hint
+from core.generation.prompt_syntax import (
     MOST_WEIGHT,
     LoraTag,
     PromptSyntax,
@@ -16,8 +16,8 @@ from core.prompt_syntax import (
     suspected_syntax,
     without_lora_tags,
 )
-from core.request import Lora, Method
-from core.tuning import PROMPTS
+from core.generation.request import Lora, Method
+from core.generation.tuning import PROMPTS
 from models.catalogue.entry import Entry
 
 MOST_PARTS = 64

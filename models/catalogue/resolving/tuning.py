@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import Task
-from core.tuning import TUNING
+from core.generation.draft import Draft
+from core.generation.request import Task
+from core.generation.tuning import TUNING
 from models.catalogue.entry import Entry
 from models.catalogue.families.schedulers import SchedulerSpec
 from models.catalogue.families.tunable import ARGUMENTS, taken_by

@@ -8,7 +8,7 @@ from typing import Any
 
 import diffusers
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES, Family
 from models.catalogue.sources import Source

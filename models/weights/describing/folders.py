@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import LoadFailed
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.presence import NOT_LOADED
 from models.weights.describing.looks import Look, Weights

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from diffusers.loaders.single_file_utils import DIFFUSERS_DEFAULT_PIPELINE_PATHS, infer_diffusers_model_type
 
 from core.errors import LoadFailed
-from core.request import Task
+from core.generation.request import Task
 from core.wording import some
 from models.weights.describing.not_pipelines import IN_AN_ENTRY
 from models.weights.files.contents import DENOISER, Contents, Tensors

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from core.request import Task
+from core.generation.request import Task
 from models.weights.describing.places import Card
 
 UNSAID: Mapping[str, Any] = {}

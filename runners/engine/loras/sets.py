@@ -17,7 +17,7 @@ from diffusers import DiffusionPipeline
 from torch import nn
 
 from core.errors import LoadFailed, OutOfMemory
-from core.request import Lora
+from core.generation.request import Lora
 from models.catalogue.addons import LoraSpec
 from models.weights.addons.loras import eject, inject, lora_file, lora_modules
 from models.weights.devices import free_memory

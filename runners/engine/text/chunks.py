@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from core.prompt_syntax import Fragment, PromptSyntax, parts_of
+from core.generation.prompt_syntax import Fragment, PromptSyntax, parts_of
 from models.catalogue.families.base import MAX_ENCODED_TOKENS
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 from core.errors import InvalidRequest
-from core.prompt_syntax import PromptSyntax
-from core.request import GenerationRequest
-from core.tuning import PROMPTS
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.request import GenerationRequest
+from core.generation.tuning import PROMPTS
 
 MAX_CHARS = 2000
 """The library parses about a word a millisecond."""

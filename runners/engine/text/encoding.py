@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from core.errors import InvalidRequest
-from core.prompt_syntax import PromptSyntax
-from core.request import GenerationRequest
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.request import GenerationRequest
 from models.catalogue.families import Family
 from models.catalogue.families.base import ClipEncoder
 from runners.engine.text.chunks import Chunk, chunks_of, empty_chunk, token_ids, window_of

@@ -8,7 +8,7 @@ from typing import Any
 import diffusers
 from diffusers import DiffusionPipeline
 
-from core.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import Part
 from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel

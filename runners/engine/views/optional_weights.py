@@ -10,7 +10,7 @@ import torch
 from diffusers import ControlNetModel
 
 from core.errors import OutOfMemory
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from models.weights.addons.controlnets import load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.loading import LoadedModel

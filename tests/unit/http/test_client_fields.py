@@ -9,9 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from api.openai.forms import GenerationForm
 from api.typed.forms import Stream, TextToImage
-from core.client_fields import RANDOM_SEEDS, ClientFields
-from core.draft import Draft
-from core.request import Lora
+from core.generation.client_fields import RANDOM_SEEDS, ClientFields
+from core.generation.draft import Draft
+from core.generation.request import Lora
 from storyboard.story import Story
 
 FORMS: tuple[type[BaseModel], ...] = (TextToImage, Stream, Draft, GenerationForm, Story)

@@ -14,9 +14,9 @@ from starlette.testclient import TestClient
 
 from api.http.parsing import read_fields, read_model
 from api.http.refusals import refusal
-from core.client_fields import ClientFields
-from core.draft import Loras
 from core.errors import JubakoError
+from core.generation.client_fields import ClientFields
+from core.generation.draft import Loras
 
 JSON = "application/json"
 FILE = ("image.png", b"pixels", "image/png")

@@ -27,7 +27,7 @@ from core.errors import (
     PlanningFailed,
     RunnerLost,
 )
-from core.events import Failed
+from core.generation.events import Failed
 from jobs.errors import LedgerUnavailable
 from runners.host.front import refusal as runner_refusal
 from storage.errors import StorageUnavailable

@@ -22,8 +22,8 @@ from api.storyboard import answers
 from api.typed import streaming as typed
 from api.typed.forms import Call, Stream
 from core.errors import GenerationFailed, LoadFailed
-from core.events import Event, Picture, Started
-from core.request import GenerationRequest
+from core.generation.events import Event, Picture, Started
+from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway
 from gateway.safety.policy import Policy

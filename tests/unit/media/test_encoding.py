@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from core.errors import InvalidRequest
-from core.events import Picture
-from core.request import GenerationRequest, Lora, Task
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest, Lora, Task
 from gateway.media.encoding import (
     PICTURE_FORMATS,
     VIDEO_FORMATS,

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from PIL import Image, ImageOps
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.fitting import Fit
-from core.request import GenerationRequest, Task
-from core.upload import Upload, pixels_of
+from core.generation.draft import Draft
+from core.generation.fitting import Fit
+from core.generation.request import GenerationRequest, Task
+from core.generation.upload import Upload, pixels_of
 from gateway.media.decoded_kinds import CONTROL, IMAGE, MASK
 from gateway.media.decoding import uploaded
 from models.catalogue.catalogue import Catalogue

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from core.draft import Draft
-from core.events import Event, Picture, Started
-from core.fitting import Fit
-from core.request import GenerationRequest, Task
+from core.generation.draft import Draft
+from core.generation.events import Event, Picture, Started
+from core.generation.fitting import Fit
+from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded

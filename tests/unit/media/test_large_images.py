@@ -12,10 +12,10 @@ from PIL import Image, ImageChops, ImageFile, ImageStat
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
-from core.events import Picture
-from core.fitting import Fit
-from core.request import GenerationRequest, Task
-from core.upload import Upload
+from core.generation.events import Picture
+from core.generation.fitting import Fit
+from core.generation.request import GenerationRequest, Task
+from core.generation.upload import Upload
 from gateway.media.budget import Budget
 from gateway.media.decoded_kinds import CUTOUT, MASK, DecodedKind
 from gateway.media.decoding import BUDGET, WHOLE_PX, hole_in, uploaded

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from core.events import Clip
-from core.request import GenerationRequest, Task
+from core.generation.events import Clip
+from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.videos import gif_durations_ms
 from tests.support.drawing import largest_difference, pixels

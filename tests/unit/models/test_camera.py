@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from core.camera import CameraMove
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import GenerationRequest, Task
+from core.generation.camera import CameraMove
+from core.generation.draft import Draft
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import resolve

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from core.draft import Draft
 from core.errors import UnknownModel
-from core.request import Task
+from core.generation.draft import Draft
+from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from tests.support.drawing import centre_mask, photo

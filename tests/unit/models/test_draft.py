@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from core.draft import Draft
-from core.request import Priority
+from core.generation.draft import Draft
+from core.generation.request import Priority
 
 
 class SomeForm(BaseModel):

@@ -15,10 +15,10 @@ from huggingface_hub import errors as hub
 from safetensors.numpy import save
 
 from core.errors import Forbidden, InvalidRequest, JubakoError, LoadFailed, LoadInterrupted, TooLarge
-from models.catalogue import lora_hub
+from models.catalogue.added import lora_hub
+from models.catalogue.added.lora_upload import keep_lora, new_name
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.lora_upload import keep_lora, new_name
 
 LORA = save({"unet.a.to_q.lora_A.weight": np.ones((2, 4), np.float32)})
 GIB = 2**30

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from core.errors import ContentPolicyViolation
-from core.request import GenerationRequest
+from core.generation.request import GenerationRequest
 from gateway.safety.blocked_words import BlockedWords
 from gateway.safety.policy import Policy
 from tests.support.drawing import request

@@ -6,7 +6,14 @@ import time
 
 import pytest
 
-from core.prompt_syntax import PromptSyntax, has_marks, parts_of, plain_text, suspected_syntax, without_lora_tags
+from core.generation.prompt_syntax import (
+    PromptSyntax,
+    has_marks,
+    parts_of,
+    plain_text,
+    suspected_syntax,
+    without_lora_tags,
+)
 
 MOST_S = 1.0
 """A tenth of it is usual."""

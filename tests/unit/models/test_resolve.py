@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
-from core.client_fields import MAX_SEED, RANDOM_SEEDS
-from core.draft import Draft
 from core.errors import InvalidRequest, UnknownModel
-from core.request import GenerationRequest, Task
-from core.upload import pixels_of
+from core.generation.client_fields import MAX_SEED, RANDOM_SEEDS
+from core.generation.draft import Draft
+from core.generation.request import GenerationRequest, Task
+from core.generation.upload import pixels_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits

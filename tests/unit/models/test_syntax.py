@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.prompt_syntax import PromptSyntax
-from core.request import GenerationRequest, Lora
+from core.generation.draft import Draft
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.request import GenerationRequest, Lora
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve

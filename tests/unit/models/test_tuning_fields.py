@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from core.draft import Draft
 from core.errors import InvalidRequest
-from core.request import GenerationRequest, Task
-from core.tuning import TUNING, Tuning
+from core.generation.draft import Draft
+from core.generation.request import GenerationRequest, Task
+from core.generation.tuning import TUNING, Tuning
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry

@@ -11,9 +11,9 @@ from access.keys import Keyring
 from access.rates import RateLimiter
 from api.inpainting import InpaintingForm, generate
 from core.caller import Caller, Rates, set_caller
-from core.draft import Draft
 from core.errors import Forbidden, InvalidRequest, RateExceeded
-from core.request import GenerationRequest, Method, Priority, Task
+from core.generation.draft import Draft
+from core.generation.request import GenerationRequest, Method, Priority, Task
 from gateway.gateway import Gateway
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import full_catalogue

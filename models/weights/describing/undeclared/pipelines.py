@@ -12,7 +12,7 @@ import diffusers
 from diffusers import DiffusionPipeline
 
 from core.errors import LoadFailed
-from core.tuning import MOST_STEPS
+from core.generation.tuning import MOST_STEPS
 from models.catalogue.families.generic import CHECKPOINT, GENERIC
 from models.weights.describing.undeclared.configurations import Configurations
 from models.weights.describing.undeclared.signatures import (

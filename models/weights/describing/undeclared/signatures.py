@@ -13,7 +13,7 @@ from typing import Any
 from diffusers import DiffusionPipeline
 from diffusers.pipelines import auto_pipeline
 
-from core.request import Task
+from core.generation.request import Task
 from models.catalogue.families.generic import AS_ASKED
 from models.catalogue.families.tunable import ARGUMENTS
 

@@ -41,7 +41,7 @@ class Queued:
 class Started:
     waited_s: float
     hint: str | None = None
-    """What the caller should know of the prompt (`core.hints`)."""
+    """What the caller should know of the prompt (`core.generation.hints`)."""
     prompt_tokens: int | None = None
     """Of the whole prompt, as the model's own tokenizer counts them."""
 

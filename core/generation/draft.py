@@ -12,12 +12,12 @@ from typing import Annotated, Any, Optional
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, Field
 
-from core.camera import CameraMove
-from core.client_fields import ClientFields, Seed
-from core.fitting import Fit
-from core.request import Lora, Method, Priority, Task
-from core.tuning import Tuning
-from core.upload import Pixels
+from core.generation.camera import CameraMove
+from core.generation.client_fields import ClientFields, Seed
+from core.generation.fitting import Fit
+from core.generation.request import Lora, Method, Priority, Task
+from core.generation.tuning import Tuning
+from core.generation.upload import Pixels
 
 Strength = Annotated[
     float | None,

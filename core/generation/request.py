@@ -10,11 +10,11 @@ from enum import IntEnum, StrEnum
 
 from pydantic import ConfigDict, Field
 
-from core.client_fields import ClientFields
-from core.fitting import Fit
-from core.prompt_syntax import PromptSyntax
-from core.tuning import Tuning
-from core.upload import Pixels
+from core.generation.client_fields import ClientFields
+from core.generation.fitting import Fit
+from core.generation.prompt_syntax import PromptSyntax
+from core.generation.tuning import Tuning
+from core.generation.upload import Pixels
 
 
 class Task(StrEnum):

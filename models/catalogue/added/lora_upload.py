@@ -12,9 +12,9 @@ from typing import IO
 from safetensors import SafetensorError, safe_open
 
 from core.errors import InvalidRequest, LoadFailed, TooLarge
+from models.catalogue.added.lora_folder import readable_name
+from models.catalogue.added.lora_kinds import unread_kind
 from models.catalogue.entry import Entry
-from models.catalogue.lora_folder import readable_name
-from models.catalogue.lora_kinds import unread_kind
 
 MARKS = ("lora_", ".lora.", "_lora.", "hada_", "lokr_", ".diff", "lora_linear_layer")
 """Parts of the names in files of a LoRA's kind."""

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from core.client_fields import ClientFields
-from core.prompt_syntax import PromptSyntax
+from core.generation.client_fields import ClientFields
+from core.generation.prompt_syntax import PromptSyntax
 
 
 def _from_text(value: object) -> object:
