@@ -26,7 +26,9 @@ from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.loading import LoadedModel, load
 from runners.certifying import certify
 from runners.certifying.certify import certified
+from runners.certifying.modules import tested, untested
 from runners.certifying.probes import at_once, one_by_one, probes
+from runners.certifying.recording import Call
 from runners.engine.pipeline_run import pipeline_arguments
 from tests.support.hosts import drawn, hosting
 from tests.tiny.undeclared import BUILDERS, tiny_undeclared
@@ -154,6 +156,24 @@ class TestWhatMayNotBeShared:
         tested = asyncio.run(certified(entry, model, None))
         assert tested.sharing is not None
         assert tested.sharing["transformer"] == "call by call: merged calls fail with ValueError"
+
+
+class WithTable(torch.nn.Module):
+    """Takes a table for all samples in the shape of one of them."""
+
+    dtype, device = torch.float32, torch.device("cpu")
+
+    def forward(self, x: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+        return x * table.reshape(x.shape[1:])
+
+
+def test_what_never_changes_is_shared_where_it_cannot_be_merged() -> None:
+    module, table = WithTable(), torch.rand(1, 4, 8)
+    inputs = [torch.rand(1, 4, 8) for _ in range(4)]
+    calls = [Call("unet", "forward", number // 2, (x, table), {}, module(x, table)) for number, x in enumerate(inputs)]
+    (part,) = untested(calls)
+    assert tested(module, part, calls).shared == {"table"}
+    assert tested(module, part, calls).together
 
 
 class TestTheVerdict:

@@ -246,8 +246,8 @@ def _latte() -> DiffusionPipeline:
 
 def _cogvideo() -> DiffusionPipeline:
     transformer = CogVideoXTransformer3DModel(
-        num_attention_heads=4,
-        attention_head_dim=8,
+        num_attention_heads=2,
+        attention_head_dim=16,
         in_channels=4,
         out_channels=4,
         time_embed_dim=2,
@@ -259,6 +259,8 @@ def _cogvideo() -> DiffusionPipeline:
         patch_size=2,
         temporal_compression_ratio=4,
         max_text_seq_length=226,
+        # As of the 5B model: tables that all samples share.
+        use_rotary_positional_embeddings=True,
     )
     vae = AutoencoderKLCogVideoX(
         down_block_types=("CogVideoXDownBlock3D",) * 4,
