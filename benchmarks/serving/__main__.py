@@ -52,7 +52,7 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.serving", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="few requests and one repeat: two minutes, to try things")
+    parser.add_argument("--quick", action="store_true", help="few requests and one repeat: ten minutes, to try things")
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to run; default: all")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, help="servers to run; default: all")
     parser.add_argument("--checkpoint", type=Path, help="other weights of the stable-diffusion family")

@@ -25,8 +25,8 @@ class Plan:
 
 
 FULL = Plan(
-    repeats=3,
-    requests={ALONE: 8, UNIFORM: 48, MIXED: 48},
+    repeats=2,
+    requests={ALONE: 10, UNIFORM: 32, MIXED: 48},
     shorts=20,
     shorts_per_s=1.6,
     engine_pairs=9,
