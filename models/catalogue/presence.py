@@ -16,7 +16,7 @@ from models.catalogue.sources import Source
 NOT_LOADED = {"safety_checker"}
 """Components that `models.weights.file_reading` does without, and so does not fetch."""
 
-WEIGHTS = (".safetensors", ".bin")
+PICKLED = ".bin"
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor")
 """In the names of classes that have only settings."""
 
@@ -77,7 +77,7 @@ def _is_stored(tag: str) -> bool:
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """Return the components that a pipeline's index names and its folder lacks, or has without weights of any kind."""
+    """Return the components that a pipeline's index names and its folder lacks, or has without all of their weights."""
     wanted = _parts(folder / "model_index.json")
     return [name for name, kind in wanted.items() if not _is_there(folder / name, kind)]
 
@@ -85,7 +85,7 @@ def missing_parts(folder: Path) -> list[str]:
 def _is_there(folder: Path, kind: str) -> bool:
     if any(name in kind for name in WEIGHTLESS):
         return any(folder.glob("*.*"))
-    return any(any(folder.glob(f"*{ending}")) for ending in WEIGHTS)
+    return _has_weights(folder) or any(folder.glob(f"*{PICKLED}"))
 
 
 def _parts(index: Path) -> dict[str, str]:

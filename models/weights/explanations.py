@@ -28,7 +28,8 @@ AWAY = (httpx.HTTPError, httpx2.HTTPError)
 """Of diffusers' client and of the hub's."""
 RETRY_S = 30
 """When to try again what the hub did not give."""
-FAILURES = (OSError, ValueError, KeyError, RuntimeError, SafetensorError, *AWAY)
+UNREADABLE = (SafetensorError, hub.SafetensorsParsingError)
+FAILURES = (OSError, ValueError, KeyError, RuntimeError, *UNREADABLE, *AWAY)
 """What the hub's client, diffusers and transformers raise, besides the hub's own kinds."""
 HUB = (hub.RevisionResolutionError, hub.EntryNotFoundError, hub.HfHubHTTPError, hub.XetDownloadError)
 UNREACHED = (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, *AWAY)
@@ -138,7 +139,7 @@ def _is_begun(source: Source) -> bool:
 
 
 def _of_the_files(chain: list[BaseException], source: Source) -> JubakoError:
-    if _first(chain, SafetensorError, json.JSONDecodeError, UnicodeDecodeError):
+    if _first(chain, *UNREADABLE, json.JSONDecodeError, UnicodeDecodeError):
         return LoadFailed(f"{source} is damaged; delete the files and get them again")
     return LoadFailed(f"{source} cannot be read as a checkpoint of its family; the cause is in the server's log")
 

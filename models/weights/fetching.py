@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
 
 from core.errors import LoadFailed
+from models.catalogue.presence import missing_parts
 from models.catalogue.sources import Source
-from models.weights.explanations import explained_fetch
+from models.weights.explanations import explained, explained_fetch
 
 SETUP = ("*.json", "*.txt", "*.model")
 """Configurations and vocabularies; what else is in a repository is not for loading."""
@@ -92,6 +94,17 @@ def _from_store(tag: str) -> Path:
     except bentoml.exceptions.NotFound as error:
         stored = f"BentoML's model store has no {tag}"
         raise LoadFailed(f"{stored}; put it there with `python -m models save`") from error
+
+
+def refuse_incomplete(folder: Path, source: Source, given: Container[str] = ()) -> None:
+    """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways.
+
+    `given` are those that come from elsewhere.
+    """
+    with explained(source):
+        missing = [name for name in missing_parts(folder) if name not in given]
+    if missing:
+        raise LoadFailed(f"{source} lacks its {', '.join(missing)}; get the whole repository or folder again")
 
 
 def refuse_pickles(path: Path) -> None:

@@ -16,10 +16,8 @@ from core.errors import LoadFailed
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory_options import Memory
-from models.catalogue.presence import missing_parts
 from models.weights.addons.embeddings import embedding_files
-from models.weights.explanations import explained
-from models.weights.fetching import pipeline_path, refuse_pickles
+from models.weights.fetching import pipeline_path, refuse_incomplete, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides
 from models.weights.memory import quantization_options
@@ -60,16 +58,8 @@ def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
         return Files(weights, fetch_rest(entry, weights, pipeline_class, options), overrides, embeddings)
     if not (weights / "model_index.json").is_file():
         raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout")
-    _check_parts(entry, weights)
+    refuse_incomplete(weights, entry.source, given=entry.overrides)
     return Files(weights, None, overrides, embeddings)
-
-
-def _check_parts(entry: Entry, weights: Path) -> None:
-    """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways."""
-    with explained(entry.source):
-        missing = [name for name in missing_parts(weights) if name not in entry.overrides]
-    if missing:
-        raise LoadFailed(f"{entry.source} lacks its {', '.join(missing)}; get the whole repository or folder again")
 
 
 def read_pipeline(  # noqa: PLR0913  # options by name

@@ -41,6 +41,7 @@ from tests.support.small_hub import COMMIT, Repository, small_hub
 from tests.tiny import TINY
 from tests.tiny.files import COMFY, denoiser_file, prefixed, saved, saved_gguf, scaled_fp8, stable_diffusion_file
 from tests.tiny.stable_diffusion import tiny_refiner
+from tests.tiny.undeclared import BUILDERS, tiny_undeclared
 
 SERVED = """
 import json, sys
@@ -342,6 +343,45 @@ class TestFolders:
         folder = changed(tinies("flux"), tmp_path / "flux", "model_index.json")
         (folder / "model_index.json").write_text("{")
         with pytest.raises(LoadFailed, match="is damaged"):
+            entry_of(folder)
+
+    @pytest.mark.parametrize("part", ["transformer", "text_encoder", "tokenizer", "vae", "scheduler"])
+    def test_a_folder_that_arrived_in_part_is_called_that(
+        self, part: str, tinies: Callable[[str], Path], tmp_path: Path
+    ) -> None:
+        folder = changed(tinies("flux"), tmp_path / "flux", "model_index.json")
+        shutil.rmtree(folder / part)
+        with pytest.raises(LoadFailed, match=f"lacks its {part}; get the whole"):
+            entry_of(folder)
+
+    def test_one_of_several_files_that_is_missing_is_too(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:
+        folder = changed(tinies("flux"), tmp_path / "flux", "model_index.json")
+        (file,) = (folder / "transformer").glob("*.safetensors")
+        first, second = (f"{file.stem}-0000{number}-of-00002.safetensors" for number in (1, 2))
+        file.rename(file.with_name(first))
+        index = {"metadata": {}, "weight_map": {"first": first, "second": second}}
+        file.with_name(f"{file.name}.index.json").write_text(json.dumps(index))
+        with pytest.raises(LoadFailed, match="lacks its transformer"):
+            entry_of(folder)
+
+    @pytest.mark.parametrize("kind", ["flux", "AuraFlowPipeline"])
+    @pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1", bytes(1000)])
+    def test_damaged_weights_are_called_that(self, kind: str, content: bytes, tmp_path: Path) -> None:
+        folder = tiny_undeclared(kind, tmp_path) if kind in BUILDERS else TINY[kind].save(tmp_path)
+        (file,) = (folder / "transformer").glob("*.safetensors")
+        file.write_bytes(content)
+        with pytest.raises(LoadFailed, match="is damaged; delete the files"):
+            entry_of(folder)
+
+    def test_an_index_of_nothing_names_no_pipeline(self, tmp_path: Path) -> None:
+        (tmp_path / "model_index.json").write_text("{}")
+        with pytest.raises(LoadFailed, match="names no pipeline"):
+            entry_of(tmp_path)
+
+    def test_a_damaged_configuration_of_a_part_is_called_that(self, tmp_path: Path) -> None:
+        folder = tiny_undeclared("AuraFlowPipeline", tmp_path)
+        (folder / "tokenizer" / "tokenizer_config.json").write_text("{")
+        with pytest.raises(LoadFailed, match="is damaged; delete the files"):
             entry_of(folder)
 
     def test_pickles_need_a_setting(self, tinies: Callable[[str], Path], tmp_path: Path) -> None:

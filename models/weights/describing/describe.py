@@ -11,7 +11,8 @@ from models.weights.describing.folders import OfNoFamily, look_at_folder
 from models.weights.describing.not_pipelines import only_checkpoint
 from models.weights.describing.places import Place, place_of
 from models.weights.describing.undeclared.pipelines import undeclared_fields
-from models.weights.fetching import is_one_file
+from models.weights.explanations import explained
+from models.weights.fetching import is_one_file, refuse_incomplete
 
 
 def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]:
@@ -30,7 +31,11 @@ def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]
 
 
 def _of_pipeline(place: Place, name: str, *, allow_pickle: bool) -> dict[str, Any]:
+    if not place.remote:
+        refuse_incomplete(place.root, place.source)
     found = look_at_folder(place, name, allow_pickle=allow_pickle)
     if isinstance(found, OfNoFamily):
-        return undeclared_entry_fields(found, undeclared_fields(place.root, found.pipeline), place.source)
+        with explained(place.source):
+            own = undeclared_fields(place.root, found.pipeline)
+        return undeclared_entry_fields(found, own, place.source)
     return entry_fields(found, place.source)

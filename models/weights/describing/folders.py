@@ -34,7 +34,9 @@ class OfNoFamily:
 def look_at_folder(place: Place, name: str, *, allow_pickle: bool) -> Look | OfNoFamily:
     """Return what a pipeline is. Raises LoadFailed with what to do, or LoadInterrupted."""
     index = place.read_json("model_index.json")
-    pipeline = str(index.get("_class_name"))
+    pipeline = str(index.get("_class_name", ""))
+    if not pipeline:
+        raise LoadFailed("its model_index.json names no pipeline")
     parts = [name for name, part in index.items() if isinstance(part, list) and part[0] and name not in NOT_LOADED]
     configs = {part: place.read_json(f"{part}/config.json") for part in parts}
     sampler = place.read_json("scheduler/scheduler_config.json")
