@@ -162,12 +162,12 @@ class Engine:
                 self._notify(self._observer.on_queue, len(self._waiting))
 
     def _drop_ended(self) -> None:
-        now_s = self._clock()
         for ticket in self._open_tickets():
-            if ticket.cancelled:
-                self._end(ticket, Cancelled("cancelled by the caller"))
-            elif now_s > ticket.deadline.at_s:
-                self._end(ticket, ticket.deadline.exceeded())
+            if (why := self._reason_to_end(ticket)) is not None:
+                self._end(ticket, why)
+
+    def _reason_to_end(self, ticket: Ticket) -> JubakoError | None:
+        return Cancelled("the engine was closed") if self._closing else ticket.reason_to_end(self._clock())
 
     def _admit(self) -> None:
         while self._waiting and self._has_room_for(self._waiting.first):
@@ -192,10 +192,15 @@ class Engine:
         return {ticket.request.loras for ticket in self._running}
 
     def _start(self, ticket: Ticket, index: int) -> None:
-        # An earlier image of the request may have failed at once.
-        if ticket in self._running:
-            run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request))
-            self._advance(run, run.start)
+        # An earlier image of the request may have failed at once, or without parts to batch have taken its whole time.
+        if ticket not in self._running:
+            return
+        if (why := self._reason_to_end(ticket)) is not None:
+            self._end(ticket, why)
+            return
+        reason_to_end = partial(self._reason_to_end, ticket)
+        run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request), reason_to_end)
+        self._advance(run, run.start)
 
     def _view(self, request: GenerationRequest) -> Any:
         """Called inside the pipeline's greenlet, so that whatever is wrong ends its request and no other."""

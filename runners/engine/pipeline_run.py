@@ -11,6 +11,7 @@ import torch
 from diffusers.image_processor import VaeImageProcessor
 from greenlet import getcurrent, greenlet
 
+from core.errors import JubakoError
 from core.generation.events import Preview, Step
 from core.generation.request import GenerationRequest
 from models.catalogue.families import Family
@@ -33,10 +34,19 @@ def park(call: ModuleCall) -> Any:
 class PipelineRun:
     """Each move, `start` or `resume`, runs the pipeline to its next batched call, or to its result."""
 
-    def __init__(self, ticket: Ticket, index: int, model: LoadedModel, make_view: Callable[[], Any]) -> None:
+    def __init__(
+        self,
+        ticket: Ticket,
+        index: int,
+        model: LoadedModel,
+        make_view: Callable[[], Any],
+        reason_to_end: Callable[[], JubakoError | None],
+    ) -> None:
+        """`reason_to_end` is asked at each step of a pipeline without batched calls, which nobody else can stop."""
         self.ticket = ticket
         self.index = index
         self._make_view = make_view
+        self._reason_to_end = reason_to_end
         self._family = model.family
         self._preview = model.preview
         self._greenlet = greenlet(self._generate)
@@ -73,11 +83,13 @@ class PipelineRun:
         # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
         arguments = pipeline_arguments(self._family, request, self.index) | {"output_type": "pt"}
         reports = self._family.takes(request.task, "callback_on_step_end")
-        if reports and (request.progress or request.preview_every):
+        if reports and (request.progress or request.preview_every or not self._family.parts):
             arguments["callback_on_step_end"] = self._on_step_end
         return arguments
 
     def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        if not self._family.parts and (why := self._reason_to_end()) is not None:
+            raise why
         request, calls, order = self.ticket.request, step_index + 1, view.scheduler.order
         timesteps = getattr(view, "num_timesteps", len(view.scheduler.timesteps))
         if calls % order and calls < timesteps:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 
 from core.deadline import Deadline
+from core.errors import Cancelled, JubakoError
 from core.generation.events import Event, Failed, Queued, Result
 from core.generation.hints import PromptReading
 from core.generation.request import GenerationRequest
@@ -45,6 +46,12 @@ class Ticket:
         """Ask the engine to stop at the next step; harmless when the request has ended."""
         self.cancelled = True
         self._wake()
+
+    def reason_to_end(self, now_s: float) -> JubakoError | None:
+        """Return why the request must end without a result, or None; `now_s` is by the engine's clock."""
+        if self.cancelled:
+            return Cancelled("cancelled by the caller")
+        return self.deadline.exceeded() if now_s > self.deadline.at_s else None
 
     async def events(self) -> AsyncGenerator[Event, None]:
         """Yield events until the request has ended; leaving early cancels it."""

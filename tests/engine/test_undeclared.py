@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
@@ -17,7 +18,7 @@ import pytest
 import torch
 
 from core.errors import LoadFailed
-from core.generation.events import Picture
+from core.generation.events import Failed, Picture, Started
 from models.catalogue.entry import Entry
 from models.catalogue.memory_options import Memory
 from models.catalogue.sharing import read_sharing, sharing_file
@@ -27,8 +28,10 @@ from models.weights.loading import LoadedModel, load
 from runners.certifying import certify
 from runners.certifying.certify import certified
 from runners.certifying.modules import tested, untested
-from runners.certifying.probes import at_once, one_by_one, probes
+from runners.certifying.probes import at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import Call
+from runners.engine.engine import Engine, EngineLimits
+from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import pipeline_arguments
 from tests.support.hosts import drawn, hosting
 from tests.tiny.undeclared import BUILDERS, tiny_undeclared
@@ -98,6 +101,14 @@ def entry(tmp_path_factory: pytest.TempPathFactory) -> Entry:
 @pytest.fixture
 def model(entry: Entry) -> LoadedModel:
     return load(entry, "cpu")
+
+
+class Ended(EngineObserver):
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+
+    def on_end(self, report: Report) -> None:
+        self.reports.append(report)
 
 
 def _changed(model: LoadedModel, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
@@ -174,6 +185,57 @@ def test_what_never_changes_is_shared_where_it_cannot_be_merged() -> None:
     (part,) = untested(calls)
     assert tested(module, part, calls).shared == {"table"}
     assert tested(module, part, calls).together
+
+
+class TestOneImageAfterTheOther:
+    """Without a batched call, nothing of the engine runs before an image is done."""
+
+    @pytest.mark.parametrize("images", [1, 3])
+    async def test_what_is_cancelled_stops_at_the_next_step(
+        self, entry: Entry, model: LoadedModel, images: int
+    ) -> None:
+        cancelled = threading.Event()
+        steps = []
+
+        def await_cancellation(noise: torch.Tensor) -> torch.Tensor:
+            steps.append(noise)
+            assert cancelled.wait(60)
+            return noise
+
+        _changed(model, await_cancellation)
+        ended = Ended()
+        engine = Engine(with_parts(model, ()), EngineLimits(batch_tokens=4096), ended)
+        try:
+            asked = probes(entry)[0].model_copy(update={"num_images": images, "num_inference_steps": 10})
+            ticket = engine.submit(asked)
+            async for event in ticket.events():
+                if isinstance(event, Started):
+                    ticket.cancel()
+                    cancelled.set()
+            assert [(report.outcome, report.images) for report in ended.reports] == [("cancelled", 0)]
+            assert len(steps) == 1
+        finally:
+            engine.close()
+
+    async def test_images_that_are_left_are_not_begun_after_the_deadline(
+        self, entry: Entry, model: LoadedModel
+    ) -> None:
+        now_s = [0.0]
+        ended = Ended()
+        engine = Engine(with_parts(model, ()), EngineLimits(batch_tokens=4096), ended, clock=lambda: now_s[0])
+
+        def slow(noise: torch.Tensor) -> torch.Tensor:
+            now_s[0] += 1.0
+            return noise
+
+        _changed(model, slow)
+        try:
+            changes = {"num_images": 3, "num_inference_steps": 2, "deadline_s": 2.5}
+            events = [event async for event in engine.submit(probes(entry)[0].model_copy(update=changes)).events()]
+            assert isinstance(events[-1], Failed)
+            assert [(report.outcome, report.images) for report in ended.reports] == [("deadline_exceeded", 1)]
+        finally:
+            engine.close()
 
 
 class TestTheVerdict:
