@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,21 +49,23 @@ class Pointer:
 def pointer(text: str) -> Pointer | None:
     """Return what a text points at; None for one that can only be a name."""
     if text.lower().startswith(("http://", "https://")):
-        return _address(text)
+        return _address(text, text)
+    if text.startswith(tuple(f"{host}/" for host in HUB_HOSTS)):
+        return _address(text, f"https://{text}")
     if (path := _local(text)) is not None:
         return Pointer(text, Source(path=path))
-    found = HUB.fullmatch(text)
+    found = HUB.fullmatch(text.rstrip("/"))
     if found is None or (found["revision"] and found["last"]):
         return None
     return Pointer(text, _on_the_hub(found["repo"], found["revision"] or found["last"], found["inside"]))
 
 
-def _address(text: str) -> Pointer:
-    parts = urlsplit(text)
+def _address(text: str, url: str) -> Pointer:
+    parts = urlsplit(url)
     page = PAGE.fullmatch(unquote(parts.path))
     if parts.hostname in HUB_HOSTS and page is not None:
         return Pointer(text, _on_the_hub(page["repo"], page["revision"], page["inside"]))
-    return Pointer(text, None, text)
+    return Pointer(text, None, url)
 
 
 def _on_the_hub(repo: str, revision: str | None, inside: str | None) -> Source:
@@ -76,12 +79,13 @@ def _on_the_hub(repo: str, revision: str | None, inside: str | None) -> Source:
 
 def _local(text: str) -> Path | None:
     """Return the path that a text means; what could be a repository is one unless it is here."""
-    path = Path(text).expanduser()
+    # Without `..`, so that it has a name, but by the links that the operator wrote.
+    path = Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
     folders = text.rstrip("/").count("/")
     if text.startswith((".", "/", "~")) or (folders < 2 and text.endswith(CHECKPOINTS)):
-        return path.absolute()
+        return path
     if (folders == 0 and (path / "model_index.json").is_file()) or (folders > 0 and path.exists()):
-        return path.absolute()
+        return path
     return None
 
 

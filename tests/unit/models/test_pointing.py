@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,7 +15,7 @@ import pytest
 from core.errors import StartError
 from core.validation import NAME_PATTERN
 from models.catalogue.pointing import pointed
-from models.catalogue.pointing.kept import Shelf
+from models.catalogue.pointing.kept import Shelf, shelf
 from models.catalogue.pointing.looking import Permissions
 from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
@@ -38,6 +39,8 @@ FIELDS = {**ENTRY_FIELDS, "family": "stable-diffusion"}
         ("someone/x@v1/in/a.safetensors", {"repo": "someone/x", "revision": "v1", "file": "in/a.safetensors"}),
         ("someone/x/inside", {"repo": "someone/x", "subfolder": "inside"}),
         ("https://huggingface.co/someone/x", {"repo": "someone/x"}),
+        ("huggingface.co/someone/x", {"repo": "someone/x"}),
+        ("someone/x/", {"repo": "someone/x"}),
         ("https://huggingface.co/someone/x/tree/main", {"repo": "someone/x"}),
         ("https://huggingface.co/a/x/blob/v1/b/c%20d.gguf", {"repo": "a/x", "revision": "v1", "file": "b/c d.gguf"}),
         ("https://hf.co/a/x/resolve/main/c.safetensors?download=true", {"repo": "a/x", "file": "c.safetensors"}),
@@ -62,7 +65,9 @@ def test_places_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
     relative = ("./missing", "my.safetensors", "in/my.gguf", "pipeline", "owner/name", "../my.safetensors", "./other/")
     for text in relative:
-        assert path_of(text) == tmp_path / text, text
+        assert path_of(text) == Path(os.path.normpath(tmp_path / text)), text
+    assert path_of("./other/../pipeline") == path_of("pipeline"), "one place"
+    assert path_of("~nobody-of-this-name/model") == tmp_path / "~nobody-of-this-name/model", "a shell leaves it too"
     assert path_of("~/a.safetensors") == tmp_path / "home" / "a.safetensors"
     assert path_of("/data/model") == Path("/data/model")
     assert pointer("other") is None, "a name, since it is no pipeline"
@@ -77,6 +82,7 @@ def test_places_on_this_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         ("someone/x/model.safetensors", "x"),
         ("/data/juggernaut/diffusion_pytorch_model.safetensors", "juggernaut"),
         ("/model.safetensors", "/"),
+        ("/data/merged/../other", "other"),
         ("https://example.org/a%20b.gguf?x=1", "a b.gguf"),
     ],
 )
@@ -159,6 +165,18 @@ def test_a_model_is_looked_at_once(looks: Looks, monkeypatch: pytest.MonkeyPatch
     file.write_bytes(b"22")
     served_catalogue(settings)
     assert looks.asked[2:] == ["./my.safetensors"], "it is another file now"
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
+def test_what_was_kept_and_is_damaged_is_looked_at_again(
+    content: str, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = settings_of(monkeypatch, JUBAKO_MODELS="someone/a")
+    served_catalogue(settings)
+    for file in shelf(settings.model_cache).folder.glob("described/*"):
+        file.write_text(content)
+    served_catalogue(settings)
+    assert looks.asked == ["someone/a"] * 2
 
 
 def test_two_ways_to_write_a_place_are_one_model(looks: Looks, monkeypatch: pytest.MonkeyPatch) -> None:
