@@ -55,7 +55,7 @@ class Capabilities(Answer):
 class ServedModel(Capabilities):
     state: ModelState
     sharing: dict[str, str] | None = Field(
-        description="Of a loaded model that no family declares: which of its modules share passes, and why others do not."
+        description="Of a loaded model that no family declares: which modules share passes, and why others do not."
     )
 
 
