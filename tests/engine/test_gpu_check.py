@@ -21,7 +21,18 @@ ROOT = Path(__file__).parents[2]
 CARRIED = ROOT / "benchmarks/gpu/requirements.txt"
 THERE = ("torch", "numpy", "pillow", "scipy")
 """What a machine with torch has; the last is used if it is there."""
-USED_IF_THERE = {"ftfy", "wcwidth", "rich", "pygments", "markdown-it-py", "mdurl", "chardet", "jubako", "nvidia-ml-py"}
+USED_IF_THERE = {
+    "gguf",
+    "ftfy",
+    "wcwidth",
+    "rich",
+    "pygments",
+    "markdown-it-py",
+    "mdurl",
+    "chardet",
+    "jubako",
+    "nvidia-ml-py",
+}
 RUN = """
 import json, sys
 from importlib.metadata import packages_distributions
