@@ -19,6 +19,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.local_files import stamps
 from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
+from models.weights.compiling.denoisers import not_yet_compiled
 from models.weights.loading import LoadedModel
 from processes.threads import in_thread
 from runners.certifying.modules import tested, untested
@@ -44,7 +45,9 @@ async def certified(entry: Entry, model: LoadedModel, file: Path | None) -> Load
     tested_with = _tested_with(entry, model)
     found = read_sharing(file, tested_with) if file else None
     if found is None:
-        found = await _found(entry, model, tested_with)
+        # Each of its small passes would take minutes to compile, and none of them is served.
+        with not_yet_compiled(model.components.values()):
+            found = await _found(entry, model, tested_with)
         if file is not None:
             _keep(entry, file, found)
         for name, what in found.summary.items():

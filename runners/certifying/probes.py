@@ -90,7 +90,7 @@ async def at_once(model: LoadedModel, parts: Sequence[Part], requests: Sequence[
 
 @contextmanager
 def _running(model: LoadedModel, parts: Sequence[Part]) -> Iterator[Engine]:
-    engine = Engine(with_parts(model, parts), EngineLimits(batch_tokens=ROOM))
+    engine = Engine(replace(with_parts(model, parts), compiled=None), EngineLimits(batch_tokens=ROOM))
     try:
         yield engine
     finally:

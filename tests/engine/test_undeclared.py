@@ -23,8 +23,9 @@ from models.catalogue.entry import Entry
 from models.catalogue.memory_options import Memory
 from models.catalogue.sharing import read_sharing, sharing_file
 from models.catalogue.sources import Source
+from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.describing.undeclared.pipelines import undeclared_fields
-from models.weights.loading import LoadedModel, load
+from models.weights.loading import LoadedModel, compiled_for, load
 from runners.certifying import certify
 from runners.certifying.certify import certified
 from runners.certifying.modules import tested, untested
@@ -33,6 +34,8 @@ from runners.certifying.recording import Call
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import pipeline_arguments
+from runners.host.warmup import warm_up
+from tests.support.compiler import Compiler
 from tests.support.hosts import drawn, hosting
 from tests.tiny.undeclared import BUILDERS, tiny_undeclared
 
@@ -236,6 +239,24 @@ class TestOneImageAfterTheOther:
             assert [(report.outcome, report.images) for report in ended.reports] == [("deadline_exceeded", 1)]
         finally:
             engine.close()
+
+
+async def test_nothing_is_compiled_for_the_test(entry: Entry) -> None:
+    compiler, memory = Compiler(), Memory(compile=True)
+    model = replace(load(entry, "cpu"), **compiled_for(memory))
+    compile_denoisers(next(iter(model.pipelines.values())), model.family, memory, "cpu", compiler)
+    tested = await certified(entry, model, None)
+    assert tested.sharing is not None
+    assert tested.sharing["transformer"] == "shared"
+    assert compiler.graphs == 0
+    await warm_up(tested, [probes(entry)[0]], EngineLimits(batch_tokens=4096))
+    assert compiler.graphs, "its own passes are"
+
+
+def test_blocks_that_a_denoiser_does_not_name_cannot_be_compiled(entry: Entry, model: LoadedModel) -> None:
+    pipeline = next(iter(model.pipelines.values()))
+    with pytest.raises(LoadFailed, match="does not say which blocks repeat in it; use whole"):
+        compile_denoisers(pipeline, model.family, Memory(compile="blocks"), "cpu")
 
 
 class TestTheVerdict:

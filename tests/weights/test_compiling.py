@@ -22,6 +22,7 @@ from models.weights.compiling.denoisers import _as_new_step, compile_denoisers, 
 from models.weights.loading import LoadedModel, compiled_for, load_pipelines
 from runners.engine.engine import EngineLimits
 from runners.host.warmup import warm_up, warmup_requests
+from tests.support.compiler import Compiler
 from tests.support.drawing import draw_plain, draw_together, frames_of, largest_difference, request, results
 from tests.support.engines import running
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
@@ -36,18 +37,6 @@ TOLERANCE = 1
 class Double(torch.nn.Module):
     def forward(self, given: torch.Tensor) -> torch.Tensor:
         return 2 * given
-
-
-class Compiler:
-    """A backend of `torch.compile` that counts what it is given and changes nothing."""
-
-    def __init__(self) -> None:
-        self.graphs = 0
-
-    def __call__(self, graph: Any, _inputs: object) -> Callable[..., Any]:
-        self.graphs += 1
-        run: Callable[..., Any] = graph.forward
-        return run
 
 
 def plain(family: str, folder: Path, save: Callable[[Path], Path] | None = None) -> LoadedModel:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ def compile_denoisers(
 ) -> None:
     """Have each denoiser compiled at its first pass of each shape, by a backend of `torch.compile`.
 
-    Raises LoadFailed for CUDA graphs anywhere but on an NVIDIA or AMD card.
+    Raises LoadFailed for CUDA graphs anywhere but on an NVIDIA or AMD card, and for blocks that are not known.
     """
     graphs = memory.compile == "cuda-graphs"
     if graphs and torch.device(device).type != "cuda":
@@ -71,9 +71,12 @@ def compile_denoisers(
 
 def _in_blocks(denoiser: Any, memory: Memory) -> bool:
     """The repeated blocks of a UNet are its attention; most of its work are the convolutions around them."""
-    if memory.compile is True:
-        return not isinstance(denoiser, UNet2DConditionModel)
-    return memory.compile == "blocks"
+    if memory.compile == "whole":
+        return False
+    repeated = bool(denoiser._repeated_blocks)
+    if memory.compile == "blocks" and not repeated:
+        raise LoadFailed(f"memory.compile: {type(denoiser).__name__} does not say which blocks repeat in it; use whole")
+    return repeated and not (memory.compile is True and isinstance(denoiser, UNet2DConditionModel))
 
 
 def _switched(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -116,6 +119,20 @@ def uncompiled() -> Iterator[None]:
         yield
     finally:
         _thread.uncompiled = before
+
+
+@contextmanager
+def not_yet_compiled(components: Iterable[Any]) -> Iterator[None]:
+    """Run modules as if they were not compiled, in all threads: for a model that serves nobody yet."""
+    modules = [module for each in components if isinstance(each, torch.nn.Module) for module in each.modules()]
+    compiled = {module: module._compiled_call_impl for module in modules if module._compiled_call_impl is not None}
+    for module in compiled:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, call in compiled.items():
+            module._compiled_call_impl = call
 
 
 def keep_compiled_code(folder: Path) -> None:
