@@ -72,8 +72,13 @@ def _keep(entry: Entry, file: Path, found: Sharing) -> None:
 
 
 async def _found(entry: Entry, model: LoadedModel, tested_with: dict[str, str]) -> Sharing:
-    requests = probes(entry)
-    alone, calls = await _alone(model, requests)
+    try:
+        requests = probes(entry)
+        alone, calls = await _alone(model, requests)
+    except JubakoError:
+        # Some pipelines need more steps.
+        requests = probes(entry, entry.defaults.num_inference_steps)
+        alone, calls = await _alone(model, requests)
     apart = Sharing(tested_with=tested_with, alternates=True, modules=tuple(untested(calls)))
     if (why := await _differs(model, apart, requests, alone, SAME)) is not None:
         return Sharing(tested_with=tested_with, alternates=False, reason=f"in turns, {why}")

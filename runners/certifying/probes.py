@@ -31,12 +31,12 @@ SERVER = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=flo
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 
-def probes(entry: Entry) -> list[GenerationRequest]:
+def probes(entry: Entry, steps: int = STEPS) -> list[GenerationRequest]:
     """Return three requests of each task: of the smallest size, with few steps."""
-    return [_probe(entry, task, number) for task in entry.tasks for number in range(len(PROMPTS))]
+    return [_probe(entry, task, number, steps) for task in entry.tasks for number in range(len(PROMPTS))]
 
 
-def _probe(entry: Entry, task: Task, number: int) -> GenerationRequest:
+def _probe(entry: Entry, task: Task, number: int, steps: int) -> GenerationRequest:
     settings = entry.tasks[task]
     limits, defaults = settings.limits, settings.defaults
     side = smallest_px(limits)
@@ -48,7 +48,7 @@ def _probe(entry: Entry, task: Task, number: int) -> GenerationRequest:
         width=side,
         height=side,
         # The shorter one is a step ahead of the others, so that passes mix times.
-        num_inference_steps=max(limits.min_steps, min(STEPS - (number == 1), limits.max_steps)),
+        num_inference_steps=max(limits.min_steps, min(steps - (number == 1), limits.max_steps)),
         num_frames=min(1 + entry.family_spec.frames_multiple, limits.max_frames) if task.is_video else None,
         guidance_scale=min(max(defaults.guidance_scale * (1 + number / 4), lowest), highest),
         image=image if task.takes_image else None,

@@ -26,9 +26,8 @@ from models.catalogue.sources import Source
 from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.loading import LoadedModel, compiled_for, load
-from runners.certifying import certify
+from runners.certifying import certify, modules
 from runners.certifying.certify import certified
-from runners.certifying.modules import tested, untested
 from runners.certifying.probes import at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import Call
 from runners.engine.engine import Engine, EngineLimits
@@ -185,9 +184,9 @@ def test_what_never_changes_is_shared_where_it_cannot_be_merged() -> None:
     module, table = WithTable(), torch.rand(1, 4, 8)
     inputs = [torch.rand(1, 4, 8) for _ in range(4)]
     calls = [Call("unet", "forward", number // 2, (x, table), {}, module(x, table)) for number, x in enumerate(inputs)]
-    (part,) = untested(calls)
-    assert tested(module, part, calls).shared == {"table"}
-    assert tested(module, part, calls).together
+    (part,) = modules.untested(calls)
+    assert modules.tested(module, part, calls).shared == {"table"}
+    assert modules.tested(module, part, calls).together
 
 
 class TestOneImageAfterTheOther:
@@ -310,6 +309,24 @@ class TestTheVerdict:
     def test_models_of_one_name_do_not_share_it(self, entry: Entry, tmp_path: Path) -> None:
         other = entry.model_copy(update={"source": Source(repo="owner/tiny")})
         assert sharing_file(tmp_path, entry) != sharing_file(tmp_path, other)
+
+    def test_a_pipeline_that_needs_more_steps_gets_them(
+        self, entry: Entry, model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pipeline = type(next(iter(model.pipelines.values())))
+        call = pipeline.__call__
+
+        @wraps(call)
+        def of_four_steps(self: Any, *args: Any, **kwargs: Any) -> Any:
+            if kwargs["num_inference_steps"] < 4:
+                raise ValueError("too few steps")
+            return call(self, *args, **kwargs)
+
+        monkeypatch.setattr(pipeline, "__call__", of_four_steps)
+        defaults = entry.defaults.model_copy(update={"num_inference_steps": 5})
+        tested = asyncio.run(certified(entry.model_copy(update={"defaults": defaults}), model, None))
+        assert tested.sharing is not None
+        assert set(tested.sharing.values()) == {"shared"}
 
     def test_a_pipeline_that_cannot_generate_is_no_verdict(self, entry: Entry, model: LoadedModel) -> None:
         _changed(model, lambda noise: noise.reshape(0))
