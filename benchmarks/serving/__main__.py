@@ -1,6 +1,6 @@
 """Compare Jubako with LitServe, Ray Serve, BentoML's batching and a plain server, in one run with the same weights.
 
-    python -m benchmarks.serving [--quick] [--only SECTION ...] [--servers NAME ...] [--checkpoint FOLDER]
+    python -m benchmarks.serving [--quick] [--repeats N] [--only SECTION ...] [--servers NAME ...] [--checkpoint FOLDER]
 
 Prints the figures, the targets, and one line of JSON. A whole run also writes `benchmarks/results/serving.{json,png}`
 and the figures in README.md and docs/benchmarks.md; any other writes its JSON into `benchmarks/scratch`.
@@ -14,7 +14,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
@@ -56,6 +56,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to run; default: all")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, help="servers to run; default: all")
     parser.add_argument("--checkpoint", type=Path, help="other weights of the stable-diffusion family")
+    parser.add_argument("--repeats", type=int, help="starts of each server; default: 2")
     parser.add_argument("--device", default="auto", help="as JUBAKO_DEVICE")
     parser.add_argument("--threads", type=int, default=_cores(), help="torch's threads, everywhere; default: the cores")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is missed")
@@ -70,6 +71,7 @@ def _cores() -> int:
 
 def _measure(options: argparse.Namespace) -> ServingResults:
     plan = QUICK if options.quick else FULL
+    plan = replace(plan, repeats=options.repeats or plan.repeats)
     sections = options.only or SECTIONS
     environment = server_environment(options.checkpoint, options.device, options.threads)
     # This process uses the same settings as the servers; nothing has read them yet.
