@@ -17,7 +17,7 @@ import yaml
 from PIL import Image
 
 from tests.support.drawing import largest_difference
-from tests.support.serving import parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.serving import FRESH, parse_events, serving, wait_for, write_tiny_catalogue
 from tests.support.web import WEB, client_of
 
 ENDLESS = {"prompt": "a red apple", "num_inference_steps": 900, "width": 128}
@@ -60,7 +60,8 @@ def roomy(catalogue: Path) -> Iterator[httpx.Client]:
     (folder / "one.yaml").write_text(yaml.safe_dump({"tiny": entries["tiny"]}))
     settings = {"models": f"tiny,{folder / 'tiny-xl'}", "model_cache": str(folder / "cache")}
     with (
-        serving(folder / "one.yaml", folder / "start.log", **settings) as url,
+        # A fork would be back before anybody sees that its runner is away.
+        serving(folder / "one.yaml", folder / "start.log", FRESH, **settings) as url,
         client_of(url) as client,
     ):
         yield client
