@@ -50,6 +50,11 @@ class Limits(Strict):
     max_images: int = Field(default=1, ge=1)
     """Input images of one edit."""
 
+    @property
+    def smallest_px(self) -> int:
+        """The smallest side that is allowed."""
+        return -(-self.min_px // self.multiple_px) * self.multiple_px
+
     @model_validator(mode="after")
     def _can_be_kept(self) -> Self:
         refuse(_limits_mistakes(self))
@@ -65,8 +70,7 @@ class TaskSettings(Strict):
 
 def _limits_mistakes(limits: Limits) -> Iterator[str]:
     """Yield what is wrong with limits that no request could keep."""
-    multiple = limits.multiple_px
-    smallest = -(-limits.min_px // multiple) * multiple
+    multiple, smallest = limits.multiple_px, limits.smallest_px
     if smallest > limits.max_px:
         yield f"no multiple of {multiple} is between min_px, {limits.min_px}, and max_px, {limits.max_px}"
     if smallest**2 > limits.max_pixels:

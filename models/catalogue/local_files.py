@@ -15,7 +15,7 @@ def stamps(path: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def write_whole(file: Path, text: str) -> None:
-    """Write a file, and the folder that it is in; whoever reads meanwhile finds all of it or none. Raises OSError."""
+    """Write a file, and the folder that it is in; a reader meanwhile finds all of it or none. Raises OSError."""
     file.parent.mkdir(parents=True, exist_ok=True)
     begun = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     begun.write_text(text, encoding="utf-8")

@@ -41,8 +41,8 @@ class ModuleSharing(Strict):
             self.method,
             shared=self.shared,
             apart=not self.together,
-            memoised=self.memoised and self.together,
-            casts=self.casts and self.together,
+            memoised=self.memoised,
+            casts=self.casts,
             pixels_per_token=ENCODED_PIXELS if self.method == "encode" else 1,
         )
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
+
+from runners.engine.signatures import tensors_in
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 6e-2}
 """How far a batch of another size may be off by rounding alone, as a share of an output's largest value."""
@@ -15,19 +16,15 @@ NOISE = 4.0
 
 def difference(output: Any, other: Any) -> float:
     """Return the largest difference, as a share of the largest value; infinity for outputs of other shapes."""
-    pairs = list(zip(_tensors(output), _tensors(other), strict=False))
-    if len(pairs) != len(_tensors(output)) or any(one.shape != two.shape for one, two in pairs):
+    ours, theirs = tensors_in(output), tensors_in(other)
+    if len(theirs) < len(ours) or any(one.shape != two.shape for one, two in zip(ours, theirs, strict=False)):
         return float("inf")
-    return max((_difference(one, two) for one, two in pairs), default=0.0)
+    return max(map(_difference, ours, theirs), default=0.0)
 
 
 def rounding(output: Any) -> float:
     """Return the difference that rounding explains, in the widest of its dtypes."""
-    return max((ROUNDING.get(tensor.dtype, 0.0) for tensor in _tensors(output)), default=0.0)
-
-
-def _tensors(output: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, torch.Tensor)]
+    return max((ROUNDING.get(tensor.dtype, 0.0) for tensor in tensors_in(output)), default=0.0)
 
 
 def _difference(one: torch.Tensor, two: torch.Tensor) -> float:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.errors import JubakoError, LoadFailed
+from core.errors import JubakoError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
@@ -22,9 +22,10 @@ from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
 from models.weights.compiling.denoisers import not_yet_compiled
 from models.weights.loading import LoadedModel
 from processes.threads import in_thread
-from runners.certifying.modules import tested, untested
+from runners.certifying.modules import by_method, tested, untested
 from runners.certifying.probes import Pixels, at_once, one_by_one, probes, with_parts
 from runners.certifying.recording import Call, recording
+from runners.trials import first_image_failed
 
 log = logging.getLogger("jubako.loading")
 
@@ -97,7 +98,7 @@ async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> t
             try:
                 images += await one_by_one(model, [request])
             except JubakoError as error:
-                raise LoadFailed(f"{model.id} is loaded, but its first image failed: {error.message}") from error
+                raise first_image_failed(model.id, error.message) from error
     return images, record.calls
 
 
@@ -115,5 +116,8 @@ async def _differs(
 
 
 def _tested(model: LoadedModel, apart: Sharing, calls: Sequence[Call]) -> tuple[object, ...]:
+    components, of_methods = model.components, by_method(calls)
     with torch.no_grad():
-        return tuple(tested(model.components[part.component], part, calls) for part in apart.modules)
+        return tuple(
+            tested(components[part.component], part, of_methods[part.component, part.method]) for part in apart.modules
+        )

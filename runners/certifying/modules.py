@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import zip_longest
 from typing import Any
 
 import torch
-from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from models.catalogue.sharing import ModuleSharing
@@ -16,6 +15,7 @@ from runners.certifying.agreement import NOISE, difference, rounding
 from runners.certifying.recording import CODING, Call
 from runners.engine.merging import merge, split
 from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.signatures import tensors_in
 
 NEVER_ALIKE = "no two calls of different requests were alike enough"
 Alone = tuple[ModuleCall, Call]
@@ -26,31 +26,31 @@ def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
     """Return the methods that were called, all of them apart."""
     return [
         ModuleSharing(component=component, method=method, stage=_stage(component, method, own), together=False)
-        for (component, method), own in _by_method(calls).items()
+        for (component, method), own in by_method(calls).items()
     ]
 
 
 def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> ModuleSharing:
-    """Return what merging shows of one method. Blocks; raises OutOfMemoryError."""
-    own = _by_method(calls)[part.component, part.method]
+    """Return what merging `calls` of one method shows. Blocks; raises OutOfMemoryError."""
     reason = ""
-    for shared in _possibly_shared(module, part, own):
+    for shared in _possibly_shared(module, part, calls):
         tried = part.model_copy(
             update={
                 "together": True,
                 "shared": shared,
                 "casts": part.method in CODING,
-                "memoised": part.stage is Stage.ENCODE and not _takes_numbers(own[0]),
+                "memoised": part.stage is Stage.ENCODE and not _takes_numbers(calls[0]),
             }
         )
-        refusal = _refusal(Operation(tried.part, module), own)
+        refusal = _refusal(Operation(tried.part, module), calls)
         if refusal is None:
             return tried
         reason = reason or refusal
     return part.model_copy(update={"reason": reason})
 
 
-def _by_method(calls: Sequence[Call]) -> dict[tuple[str, str], list[Call]]:
+def by_method(calls: Sequence[Call]) -> Mapping[tuple[str, str], list[Call]]:
+    """Return the calls of each method, by its component and name."""
     methods: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
         methods[call.component, call.method].append(call)
@@ -66,8 +66,7 @@ def _stage(component: str, method: str, calls: Sequence[Call]) -> Stage:
 
 def _takes_numbers(call: Call) -> bool:
     """Whether a call is about floating-point numbers, instead of tokens alone."""
-    leaves = pytree.tree_leaves((call.args, call.kwargs))
-    return any(isinstance(leaf, torch.Tensor) and leaf.is_floating_point() for leaf in leaves)
+    return any(tensor.is_floating_point() for tensor in tensors_in((call.args, call.kwargs)))
 
 
 def _possibly_shared(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> Iterator[frozenset[str]]:
@@ -90,18 +89,14 @@ def _possibly_shared(module: torch.nn.Module, part: ModuleSharing, calls: Sequen
 def _by_sample(value: Any, samples: int) -> bool:
     if isinstance(value, list) and value and isinstance(value[0], torch.Tensor):
         return len(value) != samples and all(tensor.shape[:1] == (samples,) for tensor in value)
-    return all(tensor.shape[:1] == (samples,) for tensor in _tensors(value))
+    return all(tensor.shape[:1] == (samples,) for tensor in tensors_in(value))
 
 
 def _is_constant(values: Sequence[Any]) -> bool:
-    tensors = [_tensors(value) for value in values]
+    tensors = [tensors_in(value) for value in values]
     return bool(tensors[0]) and all(
         len(own) == len(tensors[0]) and all(map(torch.equal, own, tensors[0])) for own in tensors
     )
-
-
-def _tensors(value: Any) -> list[torch.Tensor]:
-    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
 
 
 def _refusal(operation: Operation, calls: Sequence[Call]) -> str | None:
@@ -135,9 +130,11 @@ def _compared(operation: Operation, batch: Sequence[Alone]) -> str | None:
     calls = [call for call, _ in batch]
     merged = _answers(operation, calls)
     for (call, recorded), output in zip(batch, merged, strict=True):
-        off = difference(recorded.output, output)
+        off, explained = difference(recorded.output, output), rounding(recorded.output)
+        if off <= explained / 10:
+            continue
         with_itself = difference(recorded.output, _answers(operation, [call, call])[0])
-        if off > rounding(recorded.output) or off > NOISE * with_itself + rounding(recorded.output) / 10:
+        if off > explained or off > NOISE * with_itself + explained / 10:
             return f"merged, a result is off by {off:.1%}, and by {with_itself:.1%} beside itself"
     return None
 

@@ -17,10 +17,10 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import Part
-from models.catalogue.limits import Limits
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
+from runners.trials import task_inputs
 
 PROMPTS = ("a red apple on a blue table", "a blue table on a red apple", "two foxes in the snow, at night, by a river")
 """Two of one length, whose encodings can be merged whether or not the pipeline pads them, and a longer one."""
@@ -39,30 +39,20 @@ def probes(entry: Entry, steps: int = STEPS) -> list[GenerationRequest]:
 def _probe(entry: Entry, task: Task, number: int, steps: int) -> GenerationRequest:
     settings = entry.tasks[task]
     limits, defaults = settings.limits, settings.defaults
-    side = smallest_px(limits)
-    image = _picture(side, number)
+    side = limits.smallest_px
     lowest, highest = limits.guidance_scale
     draft = Draft(
         prompt=PROMPTS[number],
-        task=task,
         width=side,
         height=side,
         # The shorter one is a step ahead of the others, so that passes mix times.
         num_inference_steps=max(limits.min_steps, min(steps - (number == 1), limits.max_steps)),
         num_frames=min(1 + entry.family_spec.frames_multiple, limits.max_frames) if task.is_video else None,
         guidance_scale=min(max(defaults.guidance_scale * (1 + number / 4), lowest), highest),
-        image=image if task.takes_image else None,
-        mask=_mask(side) if task is Task.INPAINT else None,
-        images=(image,) if task is Task.EDIT else (),
-        strength=1.0 if task.takes_strength else None,
         seed=number,
+        **task_inputs(task, _picture(side, number), _mask(side)),
     )
     return resolve(draft, Catalogue([entry]), SERVER)
-
-
-def smallest_px(limits: Limits) -> int:
-    """Return the smallest side of a square that the limits allow."""
-    return limits.multiple_px * -(-limits.min_px // limits.multiple_px)
 
 
 def _picture(side: int, number: int) -> Image.Image:

@@ -30,6 +30,7 @@ from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
 from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.signatures import tensors_in
 
 log = logging.getLogger("jubako.engine")
 
@@ -244,4 +245,4 @@ class Executor:
 
 
 def _bytes_in(answer: Answer) -> int:
-    return sum(leaf.nbytes for leaf in pytree.tree_leaves(answer.output) if isinstance(leaf, torch.Tensor))
+    return sum(tensor.nbytes for tensor in tensors_in(answer.output))

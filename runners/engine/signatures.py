@@ -28,17 +28,21 @@ def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
     )
 
 
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Return all tensors of nested values, in order."""
+    return [leaf for leaf in pytree.tree_leaves(value) if isinstance(leaf, torch.Tensor)]
+
+
 def shapes(arguments: Mapping[str, Any]) -> Hashable:
     """Return the shapes of all tensors, in order, batch axis included."""
-    return tuple(leaf.shape for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, torch.Tensor))
+    return tuple(tensor.shape for tensor in tensors_in(arguments))
 
 
 def content_digest(arguments: Mapping[str, Any]) -> bytes:
     """Digest the values of all tensors; synchronises with their device."""
     content = hashlib.blake2b()
-    for leaf in pytree.tree_leaves(arguments):
-        if isinstance(leaf, torch.Tensor):
-            content.update(_bytes_of(leaf))
+    for tensor in tensors_in(arguments):
+        content.update(_bytes_of(tensor))
     return content.digest()
 
 

@@ -8,15 +8,15 @@ from typing import Any
 
 from PIL import Image
 
-from core.errors import LoadFailed
 from core.generation.draft import Draft
 from core.generation.events import Failed
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import GenerationRequest
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
+from runners.trials import first_image_failed, task_inputs
 
 STEPS = 2
 EXPERTS_STEPS = 4
@@ -38,7 +38,7 @@ def warmup_requests(entry: Entry, model: LoadedModel) -> list[GenerationRequest]
     if model.compiled is not None:
         return list(_compiled_for(entry, model))
     _, settings = next(iter(entry.tasks.items()))
-    smallest = settings.limits.multiple_px * -(-settings.limits.min_px // settings.limits.multiple_px)
+    smallest = settings.limits.smallest_px
     size = {"width": smallest, "height": smallest} if model.device.type == "cpu" else {}
     return [_request(entry, **size, num_frames=1)]
 
@@ -80,13 +80,9 @@ def _request(entry: Entry, **given: Any) -> GenerationRequest:
         del fields["num_frames"]
     image = Image.new("RGB", (fields["width"], fields["height"]))
     draft = Draft(
-        task=task,
         num_inference_steps=max(settings.limits.min_steps, min(steps, settings.defaults.num_inference_steps)),
-        image=image if task.takes_image else None,
-        mask=image.convert("L") if task is Task.INPAINT else None,
-        images=(image,) if task is Task.EDIT else (),
-        strength=1.0 if task.takes_strength else None,
         seed=0,
+        **task_inputs(task, image, image.convert("L")),
         **fields,
     )
     return resolve(draft, Catalogue([entry]), LIMITS)
@@ -111,4 +107,4 @@ async def warm_up(model: LoadedModel, requests: Sequence[GenerationRequest], lim
 async def _generate(engine: Engine, request: GenerationRequest, model: str) -> None:
     async for event in engine.submit(request).events():
         if isinstance(event, Failed):
-            raise LoadFailed(f"{model} is loaded, but its first image failed: {event.message}")
+            raise first_image_failed(model, event.message)

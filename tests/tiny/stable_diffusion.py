@@ -43,11 +43,9 @@ def tiny_vae(sample_size_px: int, latent_channels: int = 4, **config: Any) -> Au
     )
 
 
-def tiny_stable_diffusion(folder: Path) -> Path:
-    """Save a StableDiffusionPipeline for 64x64 pictures into `folder` and return it."""
-    torch.manual_seed(0)
-    tokenizer = tiny_tokenizer()
-    unet = UNet2DConditionModel(
+def tiny_unet(**config: Any) -> UNet2DConditionModel:
+    """Return a UNet for 64x64 pictures."""
+    return UNet2DConditionModel(
         sample_size=8,
         block_out_channels=(16, 32),
         layers_per_block=1,
@@ -56,7 +54,15 @@ def tiny_stable_diffusion(folder: Path) -> Path:
         cross_attention_dim=32,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
         up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **config,
     )
+
+
+def tiny_stable_diffusion(folder: Path) -> Path:
+    """Save a StableDiffusionPipeline for 64x64 pictures into `folder` and return it."""
+    torch.manual_seed(0)
+    tokenizer = tiny_tokenizer()
+    unet = tiny_unet()
     StableDiffusionPipeline(
         vae=tiny_vae(64),
         text_encoder=CLIPTextModel(tiny_text_config(tokenizer)),

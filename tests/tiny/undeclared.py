@@ -32,11 +32,10 @@ from diffusers import (
     SanaPipeline,
     SanaTransformer2DModel,
     StableDiffusionInstructPix2PixPipeline,
-    UNet2DConditionModel,
 )
 from transformers import CLIPTextModel, Gemma2Config, Gemma2Model
 
-from tests.tiny.stable_diffusion import tiny_vae
+from tests.tiny.stable_diffusion import tiny_unet, tiny_vae
 from tests.tiny.text import (
     tiny_gemma_tokenizer,
     tiny_t5,
@@ -47,19 +46,17 @@ from tests.tiny.text import (
 )
 from tests.tiny.weights import strengthen
 
-
-def _unet(**config: Any) -> UNet2DConditionModel:
-    return UNet2DConditionModel(
-        sample_size=8,
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        norm_num_groups=8,
-        attention_head_dim=4,
-        cross_attention_dim=32,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        **config,
-    )
+PIXART_LIKE: Mapping[str, Any] = {
+    "sample_size": 8,
+    "patch_size": 2,
+    "attention_head_dim": 8,
+    "num_attention_heads": 3,
+    "caption_channels": 32,
+    "in_channels": 4,
+    "cross_attention_dim": 24,
+    "out_channels": 8,
+}
+"""What PixArt's and Latte's transformers have in common."""
 
 
 def _clip() -> dict[str, Any]:
@@ -94,26 +91,19 @@ def _gemma() -> dict[str, Any]:
 
 
 def _pix2pix() -> DiffusionPipeline:
-    unet = _unet(in_channels=8, out_channels=4)
+    unet = tiny_unet(in_channels=8, out_channels=4)
     return StableDiffusionInstructPix2PixPipeline(**_clip(), unet=unet, scheduler=EulerAncestralDiscreteScheduler())
 
 
 def _lcm() -> DiffusionPipeline:
-    unet = _unet(time_cond_proj_dim=32)
+    unet = tiny_unet(time_cond_proj_dim=32)
     return LatentConsistencyModelPipeline(**_clip(), unet=unet, scheduler=LCMScheduler())
 
 
 def _pixart() -> DiffusionPipeline:
     transformer = PixArtTransformer2DModel(
-        sample_size=8,
         num_layers=2,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=3,
-        caption_channels=32,
-        in_channels=4,
-        cross_attention_dim=24,
-        out_channels=8,
+        **PIXART_LIKE,
     )
     return PixArtSigmaPipeline(
         **_t5(), vae=tiny_vae(64), transformer=strengthen(transformer), scheduler=DPMSolverMultistepScheduler()
@@ -223,15 +213,8 @@ def _sana() -> DiffusionPipeline:
 
 def _latte() -> DiffusionPipeline:
     transformer = LatteTransformer3DModel(
-        sample_size=8,
         num_layers=1,
-        patch_size=2,
-        attention_head_dim=8,
-        num_attention_heads=3,
-        caption_channels=32,
-        in_channels=4,
-        cross_attention_dim=24,
-        out_channels=8,
+        **PIXART_LIKE,
         attention_bias=True,
         activation_fn="gelu-approximate",
         num_embeds_ada_norm=1000,

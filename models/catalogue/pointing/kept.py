@@ -23,7 +23,7 @@ MAKERS = (
     *sorted((MODELS / "weights" / "describing").rglob("*.py")),
     *sorted((MODELS / "catalogue" / "checkpoints").glob("*.yaml")),
 )
-"""What descriptions follow from; whoever changes it gets new ones."""
+"""What descriptions follow from; a change of it makes new ones."""
 Fields = Mapping[str, Any]
 
 
@@ -45,7 +45,7 @@ class Shelf:
         return fields if pointer.url is None or Path(fields["source"]["path"]).exists() else None
 
     def put(self, pointer: Pointer, fields: Fields) -> None:
-        """Keep the fields of an entry; whoever reads meanwhile finds all of them or none. Raises StartError."""
+        """Keep the fields of an entry; a reader meanwhile finds all of them or none. Raises StartError."""
         try:
             write_whole(self._file(pointer), json.dumps(fields))
         except OSError as error:

@@ -36,8 +36,8 @@ TYPES: Mapping[str, str] = {
     "wan-i2v-14B": "wan-i2v",
     "z-image-turbo": "z-image",
 }
-"""The family of each type that diffusers tells; of others there is none."""
-UNTOLD = "v1"
+"""The family of each type that diffusers infers; of others there is none."""
+UNKNOWN_TYPE = "v1"
 """Diffusers' answer for what it does not know, and for Stable Diffusion 1.x."""
 MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stable-diffusion-xl", ("input_blocks.0.0.weight", "label_emb.0.0.weight")),
@@ -56,7 +56,7 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
 )
-"""Names of the denoiser's tensors, in the layouts that diffusers does not tell apart: diffusers' own, above all."""
+"""Names of the denoiser's tensors, in the layouts that diffusers does not distinguish: diffusers' own, above all."""
 ALONE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_model.", "controlnet_", "input_hint_block.")),
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_layers.", "control_all_x_embedder.")),
@@ -116,25 +116,25 @@ class Kind:
 
 def kind_of(tensors: Tensors, held: Contents, name: str) -> Kind:
     """Return what a file is; `name`, in small letters, says what tensors do not. Raises LoadFailed."""
-    told = _told(tensors, held)
-    family = _family(told, held.denoiser)
+    inferred = _inferred(tensors, held)
+    family = _family(inferred, held.denoiser)
     if family is None:
-        raise LoadFailed(_refusal(tensors, told))
+        raise LoadFailed(_refusal(tensors, inferred))
     exact = _within(family, held.denoiser, name)
-    repo = _repo(told) if told != UNTOLD or family == "stable-diffusion" else ""
+    repo = _repo(inferred) if inferred != UNKNOWN_TYPE or family == "stable-diffusion" else ""
     return Kind(exact, _bases(exact, family, repo, name), _tasks(held.denoiser))
 
 
-def _family(told: str, denoiser: Tensors) -> str | None:
-    if told not in ("", UNTOLD):
-        # The VAE of Wan is told as its pipeline.
-        alone = not denoiser or (told.startswith("wan") and "patch_embedding.weight" not in denoiser)
-        return None if alone else TYPES.get(told)
+def _family(inferred: str, denoiser: Tensors) -> str | None:
+    if inferred not in ("", UNKNOWN_TYPE):
+        # diffusers takes the VAE of Wan for its pipeline.
+        alone = not denoiser or (inferred.startswith("wan") and "patch_embedding.weight" not in denoiser)
+        return None if alone else TYPES.get(inferred)
     return next((family for family, names in MARKS if all(name in denoiser for name in names)), None)
 
 
-def _repo(told: str) -> str:
-    return str(DIFFUSERS_DEFAULT_PIPELINE_PATHS[told]["pretrained_model_name_or_path"]) if told else ""
+def _repo(inferred: str) -> str:
+    return str(DIFFUSERS_DEFAULT_PIPELINE_PATHS[inferred]["pretrained_model_name_or_path"]) if inferred else ""
 
 
 def _bases(exact: str, family: str, repo: str, name: str) -> tuple[str, ...]:
@@ -143,12 +143,14 @@ def _bases(exact: str, family: str, repo: str, name: str) -> tuple[str, ...]:
     return (repo,) if repo and exact == family else ()
 
 
-def _refusal(tensors: Tensors, told: str) -> str:
+def _refusal(tensors: Tensors, inferred: str) -> str:
     for kind, starts in ALONE:
         if any(name.startswith(starts) for name in tensors):
             return f"it is {kind}"
-    if told not in ("", UNTOLD):
-        return f"it is of the kind of {_repo(told)}, which is read as a folder or repository in diffusers layout only"
+    if inferred not in ("", UNKNOWN_TYPE):
+        return (
+            f"it is of the kind of {_repo(inferred)}, which is read as a folder or repository in diffusers layout only"
+        )
     return f"its tensors are those of no model that is known: {some(list(tensors))}"
 
 
@@ -197,8 +199,8 @@ def _tasks(denoiser: Tensors) -> tuple[Task, ...]:
     return SEEN_CHANNELS[first.shape[1]]
 
 
-def _told(tensors: Tensors, held: Contents) -> str:
-    """Return the type that diffusers tells, by the names that it knows; nothing for sizes that it does not."""
+def _inferred(tensors: Tensors, held: Contents) -> str:
+    """Return the type that diffusers infers, by the names that it knows; nothing for sizes that it does not."""
     named = {**tensors, **held.denoiser, **{f"{DENOISER[0]}{name}": each for name, each in held.denoiser.items()}}
     try:
         return str(infer_diffusers_model_type(named))

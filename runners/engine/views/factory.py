@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import diffusers
-from diffusers import DiffusionPipeline
+from diffusers import DiffusionPipeline, SchedulerMixin
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import Part
@@ -53,7 +53,13 @@ class ViewFactory:
         seen = {**pipeline.components, **adapted}
         # An inpaint pipeline may see its UNet otherwise than those that it shares the weights with.
         run = {**seen, **self._model.components, **adapted}
-        components = {**adapted, **self._stand_ins(request, seen, run)}
+        # A sampler counts its steps; some pipelines have others beside `scheduler`.
+        samplers = {
+            name: type(each).from_config(each.config)
+            for name, each in seen.items()
+            if isinstance(each, SchedulerMixin) and name != "scheduler"
+        }
+        components = {**adapted, **samplers, **self._stand_ins(request, seen, run)}
         return make_view(pipeline, components, self._model.family.sampler(request))
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:

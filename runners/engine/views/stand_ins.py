@@ -11,7 +11,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from diffusers import DiffusionPipeline, SchedulerMixin
+from diffusers import DiffusionPipeline
 
 from models.catalogue.families.schedulers import SchedulerSpec
 from runners.engine.views.samplers import make_scheduler
@@ -65,10 +65,6 @@ def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], schedu
     Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
     """
     view = copy.copy(pipeline)
-    for name, component in pipeline.components.items():
-        if isinstance(component, SchedulerMixin):
-            # It counts its steps.
-            view.__dict__[name] = type(component).from_config(component.config)
     view.__dict__.update(components)
     view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
     return view
