@@ -196,11 +196,12 @@ class TestOneImageAfterTheOther:
     async def test_what_is_cancelled_stops_at_the_next_step(
         self, entry: Entry, model: LoadedModel, images: int
     ) -> None:
-        cancelled = threading.Event()
+        begun, cancelled = threading.Event(), threading.Event()
         steps = []
 
         def await_cancellation(noise: torch.Tensor) -> torch.Tensor:
             steps.append(noise)
+            begun.set()
             assert cancelled.wait(60)
             return noise
 
@@ -212,6 +213,7 @@ class TestOneImageAfterTheOther:
             ticket = engine.submit(asked)
             async for event in ticket.events():
                 if isinstance(event, Started):
+                    assert await asyncio.to_thread(begun.wait, 60)
                     ticket.cancel()
                     cancelled.set()
             assert [(report.outcome, report.images) for report in ended.reports] == [("cancelled", 0)]
