@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from core.generation.prompt_syntax import PromptSyntax
+from core.generation.step_cache import StepCache
 from gateway.gateway import Gateway, Meter
 from gateway.residency import Residency
 from gateway.runner import Runner
@@ -49,6 +50,7 @@ def assemble(
             max_deadline_s=settings.request_timeout_s,
             snaps_sizes=settings.snaps_sizes,
             reproducible=settings.reproducible,
+            step_cache=StepCache(settings.step_cache),
             prompt_syntax=PromptSyntax(settings.prompt_syntax),
         ),
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),

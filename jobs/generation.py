@@ -45,7 +45,7 @@ class GenerationJobs:
 def _file(request: GenerationRequest, result: Result, job: Job) -> File:
     output_format = OutputFormat(job.output_format)
     data = encode_result(request, result, output_format, job.quality)
-    return File(data, output_format.media_type, result.seed)
+    return File(data, output_format.media_type, result.seed, result.skipped_steps)
 
 
 def _preview(preview: Preview) -> JobUpdate:
@@ -54,7 +54,7 @@ def _preview(preview: Preview) -> JobUpdate:
 
 
 def _step(event: Step, share: float) -> JobUpdate:
-    details = {"step": event.step, "steps": event.steps, "index": event.index}
+    details = {"step": event.step, "steps": event.steps, "index": event.index, "skipped": event.skipped}
     return JobUpdate("step", share, f"Step {event.step} of {event.steps}", details)
 
 

@@ -46,6 +46,7 @@ class Result(_Data):
     key: str
     media_type: str
     seed: int
+    skipped_steps: int = 0
 
 
 class Delivery(_Data):

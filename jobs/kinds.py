@@ -36,6 +36,8 @@ class File:
     data: bytes
     media_type: str
     seed: int
+    skipped_steps: int = 0
+    """Of denoising, foreseen instead of computed."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ DESCRIBED: dict[str, tuple[dict[str, str], str]] = {
     "X-Jubako-Seed": (_NUMBER, "The seed that was used: the same request with it gives the same file."),
     "X-Jubako-Queue-Ms": (_NUMBER, "Milliseconds that the request waited."),
     "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that it took from then on."),
+    "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were foreseen instead of computed."),
     "X-Jubako-Hint": (_TEXT, "What the model ignored of the request, such as words it does not know. Mostly absent."),
     "X-Jubako-Frames": (_NUMBER, "The frames of a storyboard that is answered as a file."),
     "X-Jubako-Error": (_TEXT, "Why such a storyboard is incomplete. Mostly absent."),
@@ -32,7 +33,9 @@ REQUEST_ID = {
     "description": "A name for this request, which its answer and the server's log then have too.",
     "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._:-]{1,128}$"},
 }
-FILE_HEADERS = tuple(f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Hint"))
+FILE_HEADERS = tuple(
+    f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Skipped-Steps", "Hint")
+)
 RATE_HEADERS = tuple(name for name in DESCRIBED if name.startswith("X-RateLimit-"))
 
 

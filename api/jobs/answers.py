@@ -30,7 +30,10 @@ def job_refusal(error: JubakoError) -> JSONResponse:
 async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
     """Return a job's status; `base_url` is this server's address, for results in its own folder."""
     results = [
-        {"url": await file_url(result.key, storage, base_url), "media_type": result.media_type, "seed": result.seed}
+        {
+            "url": await file_url(result.key, storage, base_url),
+            **result.model_dump(include={"media_type", "seed", "skipped_steps"}),
+        }
         for result in job.results
     ]
     return {

@@ -63,6 +63,7 @@ class JobResult(Answer):
     url: str
     media_type: str
     seed: int
+    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
 
 
 class JobStatus(Answer):
@@ -145,6 +146,7 @@ class JobStep(JobEvent):
     step: int
     steps: int
     index: int | None = Field(default=None, description="Which of several images it is about; of a story it is absent.")
+    skipped: bool = Field(default=False, description="Whether it was foreseen instead of computed.")
 
 
 class JobPreview(JobEvent):

@@ -35,7 +35,10 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
     return {
         "created": int(time.time()),
         **common_fields(admitted),
-        "data": [{**data, "seed": result.seed} for data, result in zip(shown, results, strict=True)],
+        "data": [
+            {**data, "seed": result.seed, "skipped_steps": result.skipped_steps}
+            for data, result in zip(shown, results, strict=True)
+        ],
         "usage": generation.usage(len(results)),
         **generation.hint_field,
     }

@@ -30,6 +30,7 @@ class OpenAIImage(Answer):
     b64_json: str | None = Field(default=None, description="The file in base64, unless an URL was asked for.")
     url: str | None = None
     seed: int
+    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
 
 
 class Common(Answer):
@@ -62,6 +63,7 @@ class PartialImage(ImageEvent):
 
 class CompletedImage(ImageEvent):
     seed: int
+    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
     usage: Usage
 
 

@@ -55,6 +55,7 @@ def render_event(event: Event, admitted: AdmittedImages, generation: Generation)
                 "type": f"{admitted.form.events}.completed",
                 **_fields(admitted, file_of(admitted, event), event.index),
                 "seed": event.seed,
+                "skipped_steps": event.skipped_steps,
                 "usage": generation.usage(1),
             }
         case _:

@@ -70,6 +70,7 @@ async def _only_result(gateway: Gateway, request: GenerationRequest) -> tuple[Re
                 return event, {
                     "X-Jubako-Queue-Ms": str(round(queue_s * 1000)),
                     "X-Jubako-Run-Ms": str(round(run_s * 1000)),
+                    "X-Jubako-Skipped-Steps": str(event.skipped_steps),
                     **hint_header(hint),
                 }
     raise GenerationFailed("the model ended without an image")

@@ -21,6 +21,7 @@ from core.errors import (
     NonFinite,
     OutOfMemory,
 )
+from core.generation.step_cache import StepCache
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Step:
     index: int
     step: int
     steps: int
+    skipped: bool = False
+    """Whether it was foreseen instead of computed."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,10 @@ class Picture:
     index: int
     seed: int
     image: Image.Image
+    step_cache: StepCache = StepCache.OFF
+    """How it was generated: never AUTO."""
+    skipped_steps: int = 0
+    """Foreseen instead of computed."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +82,8 @@ class Clip:
     frames: tuple[Image.Image, ...]
     """RGB, at least one, all of one size."""
     fps: int
+    step_cache: StepCache = StepCache.OFF
+    skipped_steps: int = 0
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field
 from core.generation.client_fields import ClientFields
 from core.generation.fitting import Fit
 from core.generation.prompt_syntax import PromptSyntax
+from core.generation.step_cache import StepCache
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
 
@@ -82,6 +83,7 @@ class GenerationRequest(Tuning):
     prompt: str
     negative_prompt: str = ""
     prompt_syntax: PromptSyntax = PromptSyntax.PLAIN
+    step_cache: StepCache = StepCache.OFF
     width: int
     height: int
     num_inference_steps: int

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from core.generation.client_fields import ClientFields
 from core.generation.prompt_syntax import PromptSyntax
+from core.generation.step_cache import StepCache
 
 
 def _from_text(value: object) -> object:
@@ -28,6 +29,12 @@ class Tuning(ClientFields):
         description="a1111 reads (word:1.3), [word], BREAK and <lora:name:0.8>, compel what its library does, plain "
         "words alone. Default: the server's.",
     )
+    step_cache: StepCache | None = Field(
+        default=None,
+        description="Whether denoising steps whose outcome can be foreseen are not computed: off, quality (looks the "
+        "same), fast (may differ visibly), or auto, which does so only while the server is behind. Default: the "
+        "server's.",
+    )
     prompt_2: str = Field(
         default="", description="For the second text encoder of SDXL, SD 3 and FLUX. Default: prompt."
     )
@@ -43,6 +50,12 @@ class Tuning(ClientFields):
     )
     guidance_rescale: float = Field(
         default=0, ge=0, le=1, description="How much to pull guided images back to the contrast of unguided ones."
+    )
+    guidance_end: float = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="The share of the steps that are guided; the others take half the work, and no negative prompt.",
     )
     guidance_scale_2: float | None = Field(
         default=None, ge=0, description="For the model that takes over at low noise (Wan 2.2). Default: guidance_scale."
@@ -68,11 +81,11 @@ class Tuning(ClientFields):
 
     @property
     def tuned(self) -> dict[str, Any]:
-        """What was not left alone, by field, without how prompts are read."""
+        """What was not left alone, by field, without what the server has defaults for."""
         values = {name: getattr(self, name) for name in TUNING}
         return {name: value for name, value in values.items() if value != Tuning.model_fields[name].default}
 
 
-TUNING = tuple(name for name in Tuning.model_fields if name != "prompt_syntax")
+TUNING = tuple(name for name in Tuning.model_fields if name not in ("prompt_syntax", "step_cache"))
 PROMPTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2")
 """All texts of a request that a model reads."""

@@ -20,6 +20,7 @@ from core.generation.events import Clip, Picture, Result
 from core.generation.hints import ignored_hint
 from core.generation.prompt_syntax import has_marks
 from core.generation.request import GenerationRequest, Method, Task
+from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
@@ -83,6 +84,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "loras": bool(request.loras),
         "fit": request.fit is not None,
         "reproducible": request.reproducible,
+        "step_cache": result.step_cache != StepCache.OFF,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
@@ -93,7 +95,9 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     unused = {name for name, is_used in used.items() if not is_used}
     unused |= set(TUNING) - request.tuned.keys()
     fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
-    return {**fields, "seed": result.seed}
+    # An automatic choice depended on the moment.
+    chosen = {"step_cache": result.step_cache} if used["step_cache"] else {}
+    return {**fields, **chosen, "seed": result.seed}
 
 
 def encode_result(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> bytes:

@@ -13,7 +13,7 @@ from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from models.weights.compiling.shapes import bucket_of
-from runners.engine.merging import first_samples
+from runners.engine.merging import samples_of
 from runners.engine.module_calls import ModuleCall
 
 
@@ -65,4 +65,4 @@ def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
 
 
 def _cut(call: ModuleCall, samples: int) -> ModuleCall:
-    return replace(call, samples=samples, arguments=first_samples(call.part, call.arguments, samples))
+    return replace(call, samples=samples, arguments=samples_of(call.part, call.arguments, slice(samples)))

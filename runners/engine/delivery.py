@@ -14,6 +14,7 @@ from PIL import Image
 
 from core.errors import GenerationFailed
 from core.generation.events import Clip, Failed, Picture, Result
+from core.generation.step_cache import StepCache
 from runners.engine.leaving import Leaving
 from runners.engine.ticket import Ticket
 
@@ -30,18 +31,29 @@ class Drawn:
     """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
     fps: int | None
     """Of a clip; an image has none, and one frame."""
+    step_cache: StepCache
+    skipped_steps: int
 
     @classmethod
-    def of(cls, index: int, seed: int, frames: torch.Tensor, fps: int | None) -> Drawn:
+    def of(
+        cls,
+        index: int,
+        seed: int,
+        frames: torch.Tensor,
+        fps: int | None,
+        step_cache: StepCache = StepCache.OFF,
+        skipped_steps: int = 0,
+    ) -> Drawn:
         """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
-        return cls(index, seed, Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float()), fps)
+        pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float())
+        return cls(index, seed, pixels, fps, step_cache, skipped_steps)
 
     def result(self) -> Result:
         """Wait for the pixels."""
         images = tuple(map(_image, self.pixels.read()))
         if self.fps is None:
-            return Picture(self.index, self.seed, images[0])
-        return Clip(self.index, self.seed, images, self.fps)
+            return Picture(self.index, self.seed, images[0], self.step_cache, self.skipped_steps)
+        return Clip(self.index, self.seed, images, self.fps, self.step_cache, self.skipped_steps)
 
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:

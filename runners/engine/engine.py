@@ -26,6 +26,7 @@ from core.errors import Busy, Cancelled, GenerationFailed, JubakoError, OutOfMem
 from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
+from core.generation.step_cache import StepCache
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting
@@ -37,6 +38,8 @@ from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
+from runners.engine.step_cache.automatic import AutomaticStepCache
+from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
 from runners.engine.views.factory import ViewFactory
 from runners.options import EngineLimits
@@ -65,6 +68,7 @@ class Engine:
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
         self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model)
+        self._automatic = AutomaticStepCache()
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
@@ -173,7 +177,7 @@ class Engine:
         while self._waiting and self._has_room_for(self._waiting.first):
             ticket = self._waiting.pop()
             self._notify(self._observer.on_queue, len(self._waiting))
-            self._running[ticket] = RunningRequest(self._clock())
+            self._running[ticket] = RunningRequest(self._clock(), self._step_cache_of(ticket))
             waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
             ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
             for index in range(ticket.request.num_images):
@@ -188,6 +192,14 @@ class Engine:
             and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
 
+    def _step_cache_of(self, ticket: Ticket) -> StepCache:
+        if ticket.request.step_cache is not StepCache.AUTO:
+            return ticket.request.step_cache
+        calls = [call for request in self._running.values() for call in request.calls.values()]
+        is_behind = bool(self._waiting) or sum(call.tokens for call in calls) > self._limits.batch_tokens
+        remaining_s = ticket.deadline.at_s - self._clock()
+        return self._automatic.choose(ticket.request.denoising_steps, remaining_s, is_behind=is_behind)
+
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
         return {ticket.request.loras for ticket in self._running}
 
@@ -199,13 +211,14 @@ class Engine:
             self._end(ticket, why)
             return
         reason_to_end = partial(self._reason_to_end, ticket)
-        run = PipelineRun(ticket, index, self._model, partial(self._view, ticket.request), reason_to_end)
+        step_cache = self._running[ticket].step_cache
+        run = PipelineRun(ticket, index, self._model, step_cache, partial(self._view, ticket.request), reason_to_end)
         self._advance(run, run.start)
 
-    def _view(self, request: GenerationRequest) -> Any:
+    def _view(self, request: GenerationRequest, steps: DenoisingSteps | None) -> Any:
         """Called inside the pipeline's greenlet, so that whatever is wrong ends its request and no other."""
         self._loras.load(request.loras, self._loras_in_use())
-        return self._views.view(request)
+        return self._views.view(request, steps)
 
     def _step(self) -> None:
         batch = choose([parked for request in self._running.values() for parked in request.parked()], self._budget)
@@ -266,6 +279,7 @@ class Engine:
         self._delivery.deliver(ticket, drawn, last=last)
         if last:
             del self._running[ticket]
+            self._automatic.learn(ticket.request.denoising_steps, self._clock() - request.started_at_s)
             self._report(ticket, request, "done")
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:

@@ -84,17 +84,26 @@ def _concatenated(*leaves: Any) -> Any:
     return torch.cat(leaves) if isinstance(leaves[0], torch.Tensor) else leaves[0]
 
 
-def first_samples(part: Part, arguments: Mapping[str, Any], samples: int) -> dict[str, Any]:
-    """Cut a call's arguments down to its first samples."""
-    return {name: _first(part, name, value, samples) for name, value in arguments.items()}
+def samples_of(part: Part, arguments: Mapping[str, Any], kept: slice) -> dict[str, Any]:
+    """Cut a call's arguments down to some of its samples."""
+    return {name: _of_samples(part, name, value, kept) for name, value in arguments.items()}
 
 
-def _first(part: Part, name: str, value: Any, samples: int) -> Any:
+def _of_samples(part: Part, name: str, value: Any, kept: slice) -> Any:
     if name in part.shared:
         return value
     if name in part.listed or name in part.ragged:
-        return value[:samples]
-    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[:samples], value)
+        return value[kept]
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[kept], value)
+
+
+def repeated(part: Part, output: Any, samples: int) -> Any:
+    """Return an output of so many samples with each of them twice, one half like the other."""
+    return pytree.tree_map(_twice, output, is_leaf=_is_sample_list(part, samples))
+
+
+def _twice(leaf: Any) -> Any:
+    return torch.cat([leaf, leaf]) if isinstance(leaf, torch.Tensor) else [*leaf, *leaf]
 
 
 def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:

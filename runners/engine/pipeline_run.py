@@ -14,14 +14,17 @@ from greenlet import getcurrent, greenlet
 from core.errors import JubakoError
 from core.generation.events import Preview, Step
 from core.generation.request import GenerationRequest
+from core.generation.step_cache import StepCache
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
+from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
+from runners.engine.views.samplers import timesteps_of
 
 
 def park(call: ModuleCall) -> Any:
@@ -39,16 +42,19 @@ class PipelineRun:
         ticket: Ticket,
         index: int,
         model: LoadedModel,
-        make_view: Callable[[], Any],
+        step_cache: StepCache,
+        make_view: Callable[[DenoisingSteps | None], Any],
         reason_to_end: Callable[[], JubakoError | None],
     ) -> None:
         """`reason_to_end` is asked at each step of a pipeline without batched calls, which nobody else can stop."""
         self.ticket = ticket
         self.index = index
+        self._step_cache = step_cache
         self._make_view = make_view
         self._reason_to_end = reason_to_end
         self._family = model.family
         self._preview = model.preview
+        self._steps = self._steps_to_follow()
         self._greenlet = greenlet(self._generate)
 
     @property
@@ -71,12 +77,20 @@ class PipelineRun:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
+    def _steps_to_follow(self) -> DenoisingSteps | None:
+        """Return what may answer for the denoiser; None where all of its calls are to be computed in whole."""
+        request = self.ticket.request
+        if self._step_cache is StepCache.OFF and request.guidance_end == 1:
+            return None
+        return DenoisingSteps(request, self._step_cache, self._family.unguided, park)
+
     def _generate(self) -> Drawn:
-        request, view = self.ticket.request, self._make_view()
+        request, view = self.ticket.request, self._make_view(self._steps)
         output = view(**with_encodings(view, self._family, request, self._arguments()))
         images = "images" if "images" in output else "image"
         frames = output.frames[0] if request.task.is_video else output[images]
-        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps)
+        skipped = self._steps.skipped if self._steps else 0
+        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps, self._step_cache, skipped)
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request
@@ -91,13 +105,14 @@ class PipelineRun:
         if not self._family.parts and (why := self._reason_to_end()) is not None:
             raise why
         request, calls, order = self.ticket.request, step_index + 1, view.scheduler.order
-        timesteps = getattr(view, "num_timesteps", len(view.scheduler.timesteps))
+        timesteps = timesteps_of(view)
         if calls % order and calls < timesteps:
             # Samplers of second order call the denoiser twice a step, but for the last.
             return {}
         step, steps = ceil(calls / order), ceil(timesteps / order)
         if request.progress:
-            self.ticket.emit(Step(self.index, step, steps))
+            skipped = self._steps is not None and self._steps.skipped_last
+            self.ticket.emit(Step(self.index, step, steps, skipped))
         if self._preview and request.preview_every and step % request.preview_every == 0:
             latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
             self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))

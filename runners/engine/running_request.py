@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from core.generation.step_cache import StepCache
 from runners.engine.module_calls import ModuleCall
 from runners.engine.pipeline_run import PipelineRun
 
@@ -27,6 +28,8 @@ class RunningRequest:
 
     started_at_s: float
     """By the engine's clock."""
+    step_cache: StepCache = StepCache.OFF
+    """Never AUTO: how its images are generated is settled when it starts."""
     calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)
     images_done: int = 0
 

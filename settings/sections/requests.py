@@ -66,6 +66,11 @@ class RequestOptions(BaseModel):
         description="Whether requests that do not say get the same bytes for the same seed whatever else the server "
         "does, in half precision too; see [Reproducible results](models.md#reproducible-results).",
     )
+    step_cache: Literal["off", "quality", "fast", "auto"] = Field(
+        default="off",
+        description="Whether requests that do not say have denoising steps foreseen instead of computed: `off`, "
+        "`quality`, `fast`, or `auto`, only while the server is behind (docs/step-cache.md).",
+    )
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
@@ -27,6 +27,16 @@ class Stage(IntEnum):
     DENOISE = 2
     CONTROL = 3
     """Calls that the denoiser waits for at each step; first, so that steps under different ControlNets share."""
+
+
+class Unguided(StrEnum):
+    """Where the pipelines of a family have the half of a guided step that does not see the prompt."""
+
+    FIRST_HALF = "first-half"
+    """Of the samples of each call."""
+    SECOND_HALF = "second-half"
+    SECOND_CALL = "second-call"
+    """Of the denoiser in each step."""
 
 
 @dataclass(frozen=True)
@@ -202,11 +212,18 @@ class Family:
     """Whether diffusers lets its denoisers attend by another backend (`set_attention_backend`)."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
+    unguided: Unguided | None = None
+    """None where all steps are computed once, or nobody knows."""
 
     def takes(self, task: Task, argument: str) -> bool:
         """Whether the pipeline of a task has an argument that those of other families have."""
         taken = self.inputs.get(self.pipelines[task])
         return taken is None or argument in taken
+
+    @property
+    def denoises_in_steps(self) -> bool:
+        """Whether the engine sees each step's calls of the denoiser."""
+        return any(part.stage is Stage.DENOISE for part in self.parts)
 
     @property
     def text_varies(self) -> bool:

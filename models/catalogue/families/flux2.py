@@ -17,6 +17,7 @@ from models.catalogue.families.base import (
     TextTokens,
     packed_latents,
     standard_arguments,
+    Unguided,
 )
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
@@ -69,4 +70,5 @@ FLUX_2_KLEIN = Family(
     # 512 with the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 512),
+    unguided=Unguided.SECOND_CALL,
 )

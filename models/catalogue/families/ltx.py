@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments, Unguided
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32
@@ -58,6 +58,7 @@ LTX = Family(
     prompt_windows=(PromptWindow(tokens=127),),
     text_tokens=TextTokens(128, 512),
     masks=True,
+    unguided=Unguided.FIRST_HALF,
 )
 
 LTX_DISTILLED = Family(
@@ -74,5 +75,6 @@ LTX_DISTILLED = Family(
     prompt_windows=(PromptWindow(tokens=255),),
     text_tokens=TextTokens(256, 512),
     masks=True,
+    unguided=Unguided.FIRST_HALF,
 )
 """0.9.7 and 0.9.8."""

@@ -14,6 +14,7 @@ from models.catalogue.families.base import (
     TextTokens,
     packed_latents,
     standard_arguments,
+    Unguided,
 )
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
@@ -76,6 +77,7 @@ QWEN_IMAGE = Family(
     prompt_windows=(PromptWindow(tokens=512),),
     text_tokens=TextTokens(512, 1024),
     masks=True,
+    unguided=Unguided.SECOND_CALL,
 )
 
 QWEN_IMAGE_EDIT = Family(
@@ -92,6 +94,7 @@ QWEN_IMAGE_EDIT = Family(
     prompt_windows=(),
     text_tokens=TextTokens(512, 1024),
     masks=True,
+    unguided=Unguided.SECOND_CALL,
 )
 
 QWEN_IMAGE_EDIT_PLUS = Family(
@@ -110,4 +113,5 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     prompt_windows=(),
     text_tokens=TextTokens(512, 1024),
     masks=True,
+    unguided=Unguided.SECOND_CALL,
 )

@@ -13,6 +13,7 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     standard_arguments,
+    Unguided,
 )
 from models.catalogue.families.samplers import DIFFUSION, FLOW
 
@@ -65,6 +66,7 @@ STABLE_DIFFUSION = Family(
     denoiser="unet",
     chooses_attention=False,
     arguments=_arguments,
+    unguided=Unguided.FIRST_HALF,
 )
 
 STABLE_DIFFUSION_XL = Family(
@@ -102,6 +104,7 @@ STABLE_DIFFUSION_XL = Family(
     denoiser="unet",
     chooses_attention=False,
     arguments=_arguments,
+    unguided=Unguided.FIRST_HALF,
 )
 
 T5_TOKENS = 255
@@ -131,4 +134,5 @@ STABLE_DIFFUSION_3 = Family(
     prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),
     text_tokens=TextTokens(T5_TOKENS + 1, 512),
     chooses_attention=False,
+    unguided=Unguided.FIRST_HALF,
 )

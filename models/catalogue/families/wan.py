@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
@@ -43,6 +43,7 @@ WAN = Family(
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
     text_tokens=TextTokens(512, 512),
+    unguided=Unguided.SECOND_CALL,
 )
 
 WAN_IMAGE_TO_VIDEO = Family(
@@ -63,6 +64,7 @@ WAN_IMAGE_TO_VIDEO = Family(
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
     text_tokens=TextTokens(512, 512),
+    unguided=Unguided.SECOND_CALL,
 )
 
 WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
@@ -77,5 +79,6 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     float32_components=FLOAT32,
     prompt_windows=(PromptWindow(tokens=511),),
     text_tokens=TextTokens(512, 512),
+    unguided=Unguided.SECOND_CALL,
 )
 """Wan 2.2 5B: one checkpoint for both tasks, which gives each token its own timestep."""

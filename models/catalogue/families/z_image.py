@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.generation.request import Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -39,4 +39,5 @@ Z_IMAGE = Family(
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 1024),
     masks=True,
+    unguided=Unguided.SECOND_HALF,
 )

@@ -15,7 +15,10 @@ from core.generation.tuning import TUNING
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.tuning import idle_tuning
 
-DENOISING = ("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler", *TUNING)
+DENOISING = (
+    *("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler", "step_cache"),
+    *TUNING,
+)
 
 
 def without_idle(draft: Draft, entry: Entry) -> tuple[Draft, tuple[str, ...]]:
@@ -39,6 +42,10 @@ def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
         yield "strength", f"{task} has none"
     if not task.is_video:
         yield from ((field, f"{task} generates no video") for field in ("num_frames", "fps"))
+    if not entry.family_spec.denoises_in_steps:
+        yield "step_cache", f"{entry.id} generates in one piece"
+    if entry.family_spec.unguided is None:
+        yield "guidance_end", f"{entry.id} has no unguided half to leave out"
     if draft.reference_image is None:
         yield "reference_scale", "there is no reference_image"
     if draft.control_image is None:
@@ -58,5 +65,5 @@ def _idle_guidance(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
     if not entry.takes_negative_prompt:
         yield "negative_prompt", f"{entry.id} has no input for it"
     elif (default if scale is None else scale) <= entry.family_spec.guided_above:
-        idle = ("negative_prompt", "negative_prompt_2", "guidance_rescale", "guidance_scale_2")
+        idle = ("negative_prompt", "negative_prompt_2", "guidance_rescale", "guidance_scale_2", "guidance_end")
         yield from ((field, "a guidance_scale this small is no guidance") for field in idle)

@@ -15,6 +15,7 @@ from core.generation.client_fields import MAX_SEED, random_seed
 from core.generation.draft import Draft
 from core.generation.fitting import Size
 from core.generation.prompt_syntax import PromptSyntax
+from core.generation.step_cache import StepCache
 from core.generation.request import GenerationRequest, Method, Task
 from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
@@ -44,6 +45,8 @@ class ServerLimits:
     """Whether a size that a model does not generate becomes the nearest one that it does."""
     reproducible: bool = False
     """Of requests that do not say."""
+    step_cache: StepCache = StepCache.OFF
+    """Of requests that do not say."""
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
@@ -59,6 +62,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     draft, syntax_hints = with_syntax(draft, entry, server.prompt_syntax)
     draft, ignored = without_idle(with_own_steps(draft), entry)
     scheduler = _scheduler(draft, entry, settings)
+    reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
     return GenerationRequest(
         model=entry.id,
@@ -74,6 +78,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         scheduler=scheduler,
         **tuning_of(draft, entry, settings, scheduler),
         prompt_syntax=draft.prompt_syntax,
+        step_cache=_step_cache(draft, entry, server, reproducible),
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
         loras=loras_of(draft, entry),
@@ -81,7 +86,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         **reference_of(draft, entry),
         **control_of(draft, entry, size, limits),
         **_method(draft, entry),
-        reproducible=server.reproducible if draft.reproducible is None else draft.reproducible,
+        reproducible=reproducible,
         priority=draft.priority,
         deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
@@ -196,6 +201,14 @@ def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:
             raise InvalidRequest(field, "token-opt takes none")
     iterations = within("iterations", draft.iterations or spec.iterations, 1, spec.max_iterations)
     return {"method": draft.method, "iterations": iterations}
+
+
+def _step_cache(draft: Draft, entry: Entry, server: ServerLimits, reproducible: bool) -> StepCache:
+    if draft.method is not Method.DIFFUSION or not entry.family_spec.denoises_in_steps:
+        return StepCache.OFF
+    step_cache = draft.step_cache or server.step_cache
+    # What it would choose depends on everything else that the server does.
+    return StepCache.OFF if reproducible and step_cache is StepCache.AUTO else step_cache
 
 
 def _deadline_s(draft: Draft, server: ServerLimits, background: bool) -> float | None:

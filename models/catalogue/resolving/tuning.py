@@ -63,7 +63,8 @@ def tunable(entry: Entry, task: Task) -> frozenset[str]:
     idle = {"guidance_scale_2"} if not entry.low_noise_expert else set()
     idle |= {"eta"} if not any(sampler.takes_eta for sampler in samplers) else set()
     shift = {"flow_shift"} if any(sampler.shift for sampler in samplers) else set()
-    return (taken_by(entry.family_spec, entry.family_spec.pipelines[task]) - idle) | shift
+    end = {"guidance_end"} if entry.family_spec.unguided and entry.takes_guidance else set()
+    return (taken_by(entry.family_spec, entry.family_spec.pipelines[task]) - idle) | shift | end
 
 
 def idle_tuning(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:

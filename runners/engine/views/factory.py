@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import diffusers
 from diffusers import DiffusionPipeline, SchedulerMixin
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families import Part
+from models.catalogue.families import Part, Stage
 from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
 from runners.engine.text.compel_syntax import parse_ahead
+from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.views.optional_weights import OptionalWeights
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
@@ -46,8 +48,11 @@ class ViewFactory:
         self._loras.prepare(request.loras)
         parse_ahead(request)
 
-    def view(self, request: GenerationRequest) -> Any:
-        """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it."""
+    def view(self, request: GenerationRequest, steps: DenoisingSteps | None = None) -> Any:
+        """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it.
+
+        Where there are `steps`, they answer the denoiser's calls.
+        """
         pipeline = self._pipeline(request)
         adapted = {} if request.reference_image is None else vars(self._optional.ip_adapter())
         seen = {**pipeline.components, **adapted}
@@ -59,8 +64,11 @@ class ViewFactory:
             for name, each in seen.items()
             if isinstance(each, SchedulerMixin) and name != "scheduler"
         }
-        components = {**adapted, **samplers, **self._stand_ins(request, seen, run)}
-        return make_view(pipeline, components, self._model.family.sampler(request))
+        components = {**adapted, **samplers, **self._stand_ins(request, seen, run, steps)}
+        view = make_view(pipeline, components, self._model.family.sampler(request))
+        if steps is not None:
+            steps.follow(view)
+        return view
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:
         plain = self._model.pipelines[request.task]
@@ -75,13 +83,17 @@ class ViewFactory:
         return self._controlled[key]
 
     def _stand_ins(
-        self, request: GenerationRequest, seen: Mapping[str, Any], run: Mapping[str, Any]
+        self,
+        request: GenerationRequest,
+        seen: Mapping[str, Any],
+        run: Mapping[str, Any],
+        steps: DenoisingSteps | None,
     ) -> dict[str, StandIn]:
         """For every batched component, what the pipeline sees, parking calls of what is run."""
         methods: dict[str, dict[str, Callable[..., Any]]] = {}
         for part in self._model.family.parts:
             if (module := run.get(part.component)) is not None:
-                methods.setdefault(part.component, {})[part.method] = self._parking(request, part, module)
+                methods.setdefault(part.component, {})[part.method] = self._parking(request, part, module, steps)
         return {name: StandIn(seen[name], self._traits_of(seen[name]) | methods[name]) for name in methods}
 
     def _traits_of(self, module: Any) -> dict[str, Any]:
@@ -89,16 +101,20 @@ class ViewFactory:
             self._traits[id(module)] = traits(module)
         return self._traits[id(module)]
 
-    def _parking(self, request: GenerationRequest, part: Part, module: Any) -> Callable[..., Any]:
+    def _parking(
+        self, request: GenerationRequest, part: Part, module: Any, steps: DenoisingSteps | None
+    ) -> Callable[..., Any]:
         """Return a stand-in for one method of a module: a function that parks its caller."""
         operation = self._operations.setdefault((part, id(module)), Operation(part, module))
         adapted = part.component == "unet" and request.reference_image is not None
         added = {SCALE: request.reference_scale} if adapted else {}
         fixed_tokens = self._batch_tokens if request.reproducible else None
 
-        def method(*args: Any, **kwargs: Any) -> Any:
+        def make_call(*args: Any, **kwargs: Any) -> ModuleCall:
             # Only now, since a LoRA that turns out not to mix changes what its set is.
             adapter = self._loras.adapter(part.component, request.loras)
-            return self._park(operation.call(args, kwargs, added, adapter, fixed_tokens))
+            return operation.call(args, kwargs, added, adapter, fixed_tokens)
 
-        return method
+        if steps is None or part.stage not in (Stage.DENOISE, Stage.CONTROL):
+            return lambda *args, **kwargs: self._park(make_call(*args, **kwargs))
+        return lambda *args, **kwargs: steps.answer(part, partial(make_call, *args, **kwargs))

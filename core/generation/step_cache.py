@@ -1,0 +1,15 @@
+"""How many denoising steps a request lets the engine foresee instead of computing them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class StepCache(StrEnum):
+    """What callers choose; `docs/step-cache.md` has what each costs and saves."""
+
+    OFF = "off"
+    QUALITY = "quality"
+    FAST = "fast"
+    AUTO = "auto"
+    """Off while the server keeps up, `quality` while requests wait, `fast` where a deadline would be missed."""

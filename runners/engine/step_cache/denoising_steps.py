@@ -1,0 +1,140 @@
+"""The denoiser's calls of one image, step by step: which of them are computed, and what answers the others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import wraps
+from math import ceil
+from typing import Any
+
+from core.generation.request import GenerationRequest
+from core.generation.step_cache import StepCache
+from models.catalogue.families import Part, Stage, Unguided
+from runners.engine.merging import repeated, samples_of
+from runners.engine.module_calls import ModuleCall
+from runners.engine.step_cache.call_site import CallSite
+from runners.engine.step_cache.policy import POLICIES
+from runners.engine.views.samplers import timesteps_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where in a step a call of the denoiser stands; calls of one place in different steps go on from one another."""
+
+    component: str
+    number: int
+    """0 is the component's first call in the step; Qwen-Image and Wan have a second one, without the prompt."""
+    guided: bool
+    """Whether the step has an unguided half."""
+
+
+@dataclass(eq=False)
+class _Step:
+    """A step that has begun."""
+
+    guided: bool
+    skipped: bool
+    calls: Counter[str] = field(default_factory=Counter)
+    """By component."""
+    places: set[Place] = field(default_factory=set)
+    conditional: Any = None
+    """The answer to its first call."""
+
+
+class DenoisingSteps:
+    """Follows one image through its steps; each ends with its sampler's."""
+
+    def __init__(
+        self,
+        request: GenerationRequest,
+        step_cache: StepCache,
+        unguided: Unguided | None,
+        park: Callable[[ModuleCall], Any],
+    ) -> None:
+        """`park` returns a call's output; `unguided` is where the family's pipelines have that half."""
+        self._policy = POLICIES.get(step_cache)
+        self._guidance_end = request.guidance_end
+        self._unguided = unguided
+        self._park = park
+        self._sites: dict[Place, CallSite] = {}
+        self._number = 0
+        """Of the step that goes on, or comes next."""
+        self._step: _Step | None = None
+        self._last: _Step | None = None
+        self.skipped = 0
+        """Steps that were foreseen instead of computed."""
+
+    @property
+    def skipped_last(self) -> bool:
+        """Whether the last step that has ended was foreseen."""
+        return self._last is not None and self._last.skipped
+
+    def follow(self, view: Any) -> None:
+        """Count the steps of a pipeline's sampler; must come before any `answer`."""
+        plain = view.scheduler.step
+        self._view = view
+
+        # Pipelines look at the parameters of samplers.
+        @wraps(plain)
+        def step(*args: Any, **kwargs: Any) -> Any:
+            self._end_step()
+            return plain(*args, **kwargs)
+
+        view.scheduler.step = step
+
+    def answer(self, part: Part, make_call: Callable[[], ModuleCall]) -> Any:
+        """Return the output of the denoiser, or of a ControlNet before it; calls that are not computed are not made."""
+        step = self._begun_step()
+        if part.stage is Stage.CONTROL:
+            # Nobody looks at the residuals of a step that is foreseen.
+            return ((), None) if step.skipped else self._computed(step, make_call())
+        place = Place(part.component, step.calls[part.component], step.guided)
+        step.calls[part.component] += 1
+        if self._unguided is Unguided.SECOND_CALL and not step.guided and place.number == 1:
+            return step.conditional
+        output = self._answered(step, place, make_call)
+        if place.number == 0:
+            step.conditional = output
+        return output
+
+    def _begun_step(self) -> _Step:
+        if self._step is None:
+            steps = timesteps_of(self._view)
+            guided = self._number < ceil(self._guidance_end * steps)
+            self._step = _Step(guided, self._can_skip(guided, steps))
+        return self._step
+
+    def _can_skip(self, guided: bool, steps: int) -> bool:
+        """Whether all calls can be foreseen that the step will have, if it is like the last one."""
+        if self._policy is None or self._last is None or not self._policy.allows(self._number, steps):
+            return False
+        if guided != self._last.guided:
+            return False
+        return bool(self._last.places) and all(self._sites[place].trusts(self._number) for place in self._last.places)
+
+    def _answered(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
+        step.places.add(place)
+        if step.skipped and self._last is not None and place in self._last.places:
+            return self._sites[place].foreseen(self._number)
+        output = self._computed(step, make_call())
+        if self._policy is not None:
+            self._sites.setdefault(place, CallSite(self._policy)).learn(self._number, output)
+        return output
+
+    def _computed(self, step: _Step, call: ModuleCall) -> Any:
+        """Return a call's output; without guidance its halves are equal, and one is computed."""
+        if step.guided or self._unguided is Unguided.SECOND_CALL or call.samples == 1:
+            return self._park(call)
+        half = call.samples // 2
+        kept = slice(half) if self._unguided is Unguided.SECOND_HALF else slice(half, None)
+        arguments = samples_of(call.part, call.arguments, kept)
+        output = self._park(replace(call, arguments=arguments, samples=half, tokens=call.tokens // 2))
+        # Any scale makes the same of two equal halves.
+        return repeated(call.part, output, half)
+
+    def _end_step(self) -> None:
+        self.skipped += self._step is not None and self._step.skipped
+        self._last, self._step = self._step, None
+        self._number += 1

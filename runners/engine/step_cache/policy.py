@@ -1,0 +1,43 @@
+"""When a step may be foreseen. Knows nothing of torch.
+
+A denoiser's outputs are taken for samples of a smooth function of the step, and extrapolated along the line through the
+last two. Such a line is off by half the function's curvature times the distances from both samples. How much it was off at
+the steps that were computed is known, and so is, for the next steps, how far it may be followed: like the step size of a
+multistep solver of differential equations, by its local error (Hairer, Norsett, Wanner, Solving Ordinary Differential
+Equations I, III.5). `docs/step-cache.md` compares it with the criteria of EasyCache and TeaCache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from core.generation.step_cache import StepCache
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How far to trust what is foreseen."""
+
+    tolerance: float
+    """The largest error, relative to the output (both as L2 norms)."""
+    first_share: float = 0.15
+    """Of the steps; they decide what the image shows, and are always computed."""
+    last_share: float = 0.05
+    """Of the steps; they finish its details, and are always computed."""
+
+    def allows(self, step: int, steps: int) -> bool:
+        """Whether step `step` of `steps`, from 0, may be foreseen at all."""
+        return ceil(self.first_share * steps) <= step < steps - max(1, ceil(self.last_share * steps))
+
+    def trusts(self, step: int, computed: Sequence[int], curvature: float) -> bool:
+        """Whether the line through the outputs of the last two `computed` steps may be followed up to `step`."""
+        before, last = computed[-2:]
+        return curvature * (step - last) * (step - before) < self.tolerance
+
+
+POLICIES: Mapping[StepCache, Policy] = {
+    StepCache.QUALITY: Policy(tolerance=0.04),
+    StepCache.FAST: Policy(tolerance=0.12),
+}
