@@ -33,9 +33,7 @@ REQUEST_ID = {
     "description": "A name for this request, which its answer and the server's log then have too.",
     "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._:-]{1,128}$"},
 }
-FILE_HEADERS = tuple(
-    f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Skipped-Steps", "Hint")
-)
+FILE_HEADERS = tuple(f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Skipped-Steps", "Hint"))
 RATE_HEADERS = tuple(name for name in DESCRIBED if name.startswith("X-RateLimit-"))
 
 

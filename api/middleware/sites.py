@@ -14,7 +14,10 @@ from core.errors import Forbidden
 
 COUNTED = ("Requests", "Megapixels", "Steps")
 EXPOSED_HEADERS = (
-    *(f"X-Jubako-{name}" for name in ("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps")),
+    *(
+        f"X-Jubako-{name}"
+        for name in ("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps")
+    ),
     *(f"X-RateLimit-{name}-{what}" for name in ("Limit", "Remaining", "Reset") for what in COUNTED),
     *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Should-Retry"),
     *("X-Request-ID", "X-BentoML-Request-ID"),

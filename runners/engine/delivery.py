@@ -31,8 +31,8 @@ class Drawn:
     """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
     fps: int | None
     """Of a clip; an image has none, and one frame."""
-    step_cache: StepCache
-    skipped_steps: int
+    step_cache: StepCache = StepCache.OFF
+    skipped_steps: int = 0
 
     @classmethod
     def of(

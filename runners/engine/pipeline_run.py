@@ -21,10 +21,9 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
-from runners.engine.step_cache.denoising_steps import DenoisingSteps
+from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
-from runners.engine.views.samplers import timesteps_of
 
 
 def park(call: ModuleCall) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, standard_arguments, Unguided
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, standard_arguments
 from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32

@@ -12,9 +12,9 @@ from models.catalogue.families.base import (
     PromptWindow,
     Stage,
     TextTokens,
+    Unguided,
     packed_latents,
     standard_arguments,
-    Unguided,
 )
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE

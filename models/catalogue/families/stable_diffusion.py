@@ -12,8 +12,8 @@ from models.catalogue.families.base import (
     PromptWindow,
     Stage,
     TextTokens,
-    standard_arguments,
     Unguided,
+    standard_arguments,
 )
 from models.catalogue.families.samplers import DIFFUSION, FLOW
 

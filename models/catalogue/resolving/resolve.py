@@ -15,8 +15,8 @@ from core.generation.client_fields import MAX_SEED, random_seed
 from core.generation.draft import Draft
 from core.generation.fitting import Size
 from core.generation.prompt_syntax import PromptSyntax
-from core.generation.step_cache import StepCache
 from core.generation.request import GenerationRequest, Method, Task
+from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry

@@ -23,11 +23,12 @@ class CallSite:
         """As of the last computed step but one: that of the last one may be on its way."""
         self._newest: Leaving | None = None
 
-    def trusts(self, step: int) -> bool:
-        """Whether `foreseen` of the step is good enough."""
+    def trusts(self, step: int, steps: int) -> bool:
+        """Whether `foreseen` of step `step` of `steps`, from 0, is good enough."""
         if self._curvature is None:
             return False
-        return self._policy.trusts(step, [step for step, _ in self._computed], self._curvature.read().item())
+        computed = [number for number, _ in self._computed]
+        return self._policy.trusts(step, steps, computed, self._curvature.read().item())
 
     def foreseen(self, step: int) -> Any:
         """Return what the call would answer, had its outputs gone on as between the last two computed steps."""
@@ -53,7 +54,12 @@ def _line(old: Any, new: Any, ahead: float) -> Any:
 
 def _relative_error(foreseen: Any, output: Any) -> torch.Tensor:
     """Return a scalar on the device."""
-    pairs = list(zip(tensors_in(foreseen), tensors_in(output), strict=True))
+    pairs = [
+        (one, other)
+        for one, other in zip(tensors_in(foreseen), tensors_in(output), strict=True)
+        if other.is_floating_point()
+    ]
     wrong = torch.stack([torch.linalg.vector_norm(one - other, dtype=torch.float32) for one, other in pairs])
     whole = torch.stack([torch.linalg.vector_norm(other, dtype=torch.float32) for _, other in pairs])
-    return torch.linalg.vector_norm(wrong) / torch.linalg.vector_norm(whole)
+    error: torch.Tensor = torch.linalg.vector_norm(wrong) / torch.linalg.vector_norm(whole)
+    return error

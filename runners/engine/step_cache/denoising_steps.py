@@ -16,7 +16,6 @@ from runners.engine.merging import repeated, samples_of
 from runners.engine.module_calls import ModuleCall
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES
-from runners.engine.views.samplers import timesteps_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +111,8 @@ class DenoisingSteps:
             return False
         if guided != self._last.guided:
             return False
-        return bool(self._last.places) and all(self._sites[place].trusts(self._number) for place in self._last.places)
+        sites = [self._sites[place] for place in self._last.places]
+        return bool(sites) and all(site.trusts(self._number, steps) for site in sites)
 
     def _answered(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
         step.places.add(place)
@@ -138,3 +138,10 @@ class DenoisingSteps:
         self.skipped += self._step is not None and self._step.skipped
         self._last, self._step = self._step, None
         self._number += 1
+
+
+def timesteps_of(view: Any) -> int:
+    """Return how often a pipeline steps its sampler, which image-to-image does not from the start; known once the
+    first call of the denoiser comes. Samplers of second order step twice for all steps but the last.
+    """
+    return int(getattr(view, "num_timesteps", len(view.scheduler.timesteps)))

@@ -1,10 +1,10 @@
 """When a step may be foreseen. Knows nothing of torch.
 
-A denoiser's outputs are taken for samples of a smooth function of the step, and extrapolated along the line through the
-last two. Such a line is off by half the function's curvature times the distances from both samples. How much it was off at
-the steps that were computed is known, and so is, for the next steps, how far it may be followed: like the step size of a
-multistep solver of differential equations, by its local error (Hairer, Norsett, Wanner, Solving Ordinary Differential
-Equations I, III.5). `docs/step-cache.md` compares it with the criteria of EasyCache and TeaCache.
+A denoiser's outputs are taken for samples of a smooth function of the step, which goes on along the line through the
+last two. Such a line is off by half the function's curvature times the distances from both samples. How far off it was
+at computed steps is known, and from that, how far it may be followed next: the step size of multistep solvers of
+differential equations is chosen like this (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, III.5).
+`docs/step-cache.md` compares it with what EasyCache and TeaCache do.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ class Policy:
 
     tolerance: float
     """The largest error, relative to the output (both as L2 norms)."""
+    longest_share: float
+    """Of the steps: as many are foreseen in a row at most, and one at least."""
     first_share: float = 0.15
     """Of the steps; they decide what the image shows, and are always computed."""
     last_share: float = 0.05
@@ -31,13 +33,15 @@ class Policy:
         """Whether step `step` of `steps`, from 0, may be foreseen at all."""
         return ceil(self.first_share * steps) <= step < steps - max(1, ceil(self.last_share * steps))
 
-    def trusts(self, step: int, computed: Sequence[int], curvature: float) -> bool:
+    def trusts(self, step: int, steps: int, computed: Sequence[int], curvature: float) -> bool:
         """Whether the line through the outputs of the last two `computed` steps may be followed up to `step`."""
         before, last = computed[-2:]
+        if step - last > max(1, round(self.longest_share * steps)):
+            return False
         return curvature * (step - last) * (step - before) < self.tolerance
 
 
 POLICIES: Mapping[StepCache, Policy] = {
-    StepCache.QUALITY: Policy(tolerance=0.04),
-    StepCache.FAST: Policy(tolerance=0.12),
+    StepCache.QUALITY: Policy(tolerance=0.08, longest_share=0.04),
+    StepCache.FAST: Policy(tolerance=0.2, longest_share=0.08),
 }

@@ -16,8 +16,8 @@ from models.weights.loading import LoadedModel
 from models.weights.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
-from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
+from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.views.optional_weights import OptionalWeights
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 

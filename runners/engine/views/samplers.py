@@ -35,10 +35,3 @@ def _scheduler_class(name: str) -> type[Any]:
         return 0 if times[0] == timestep else plain.index_for_timestep(self, timestep, schedule_timesteps)
 
     return type(name, (plain,), {"index_for_timestep": index_for_timestep})
-
-
-def timesteps_of(view: Any) -> int:
-    """Return how often a pipeline steps its sampler, which image-to-image does not from the start; known once the
-    first call of the denoiser comes. Samplers of second order step twice for all steps but the last.
-    """
-    return int(getattr(view, "num_timesteps", len(view.scheduler.timesteps)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
+from core.generation.step_cache import StepCache
 from core.generation.tuning import TUNING, Tuning
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
@@ -37,6 +39,7 @@ def entry_of(family: str, scheduler: str, **fields: Any) -> Entry:
     )
 
 
+UNTUNED = {name: Tuning.model_fields[name].default for name in TUNING}
 VIDEO = {"video": True, "limits": {"max_frames": 9, "multiple_px": 16}}
 SD = entry_of("stable-diffusion", "ddim")
 SDXL = entry_of("stable-diffusion-xl", "euler")
@@ -76,7 +79,7 @@ def test_what_a_model_has_reaches_the_request(entry: Entry, fields: dict[str, An
 
 def test_left_alone_nothing_is_tuned() -> None:
     request = resolved(SDXL)
-    assert {name: getattr(request, name) for name in TUNING} == Tuning().model_dump(exclude={"prompt_syntax"})
+    assert {name: getattr(request, name) for name in TUNING} == UNTUNED
 
 
 IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
@@ -96,7 +99,7 @@ IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
 def test_what_cannot_act_is_ignored_with_a_hint(entry: Entry, fields: dict[str, Any], hint: str) -> None:
     request = resolved(entry, **fields)
     assert [each for each in request.hints if each.startswith(hint)]
-    assert {name: getattr(request, name) for name in TUNING} == Tuning().model_dump(exclude={"prompt_syntax"})
+    assert {name: getattr(request, name) for name in TUNING} == UNTUNED
 
 
 REFUSED: list[tuple[Entry, dict[str, Any], str, str]] = [
@@ -141,10 +144,40 @@ def test_forms_write_numbers_between_commas() -> None:
 
 def test_callers_are_told_what_has_an_effect() -> None:
     tasks = capabilities(SD)["tasks"]
-    assert tasks["text-to-image"]["tuning"] == ["clip_skip", "eta", "guidance_rescale", "sigmas", "timesteps"]
-    assert tasks["inpaint"]["tuning"] == ["clip_skip", "eta", "sigmas", "timesteps"]
+    assert tasks["text-to-image"]["tuning"] == [
+        "clip_skip",
+        "eta",
+        "guidance_end",
+        "guidance_rescale",
+        "sigmas",
+        "timesteps",
+    ]
+    assert tasks["inpaint"]["tuning"] == ["clip_skip", "eta", "guidance_end", "sigmas", "timesteps"]
     assert capabilities(WAN_22)["tasks"]["text-to-video"]["tuning"] == [
         "flow_shift",
+        "guidance_end",
         "guidance_scale_2",
         "max_sequence_length",
     ]
+
+
+def test_guidance_that_has_no_other_half_cannot_end() -> None:
+    assert resolved(SD, guidance_end=0.5).guidance_end == 0.5
+    request = resolved(FLUX, guidance_end=0.5)
+    assert request.guidance_end == 1
+    assert request.hints == ("guidance_end is ignored: flux has no unguided half to leave out",)
+    assert resolved(SD, guidance_end=0.5, guidance_scale=1.0).hints == (
+        "guidance_end is ignored: a guidance_scale this small is no guidance",
+    )
+
+
+def test_steps_are_cached_as_the_server_says_unless_the_request_does() -> None:
+    limits = replace(LIMITS_OF_SERVER, step_cache=StepCache.AUTO)
+    drafts = {step_cache: Draft(prompt="an apple", step_cache=step_cache) for step_cache in (None, "off", "fast")}
+    found = {name: resolve(draft, Catalogue([SD]), limits).step_cache for name, draft in drafts.items()}
+    assert found == {None: StepCache.AUTO, "off": StepCache.OFF, "fast": StepCache.FAST}
+
+
+def test_what_depends_on_the_moment_is_not_reproducible() -> None:
+    draft = Draft(prompt="an apple", step_cache=StepCache.AUTO, reproducible=True)
+    assert resolve(draft, Catalogue([SD]), LIMITS_OF_SERVER).step_cache is StepCache.OFF

@@ -1,0 +1,227 @@
+"""Steps that are foreseen are not computed, per image, and whoever shares passes with it does not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils import _pytree as pytree
+
+from core.generation.events import Event, Picture, Preview, Result, Step
+from core.generation.request import GenerationRequest, Task
+from core.generation.step_cache import StepCache
+from models.catalogue.families import Unguided
+from models.weights.loading import LoadedModel
+from runners.engine.step_cache import policy
+from runners.engine.step_cache.policy import Policy
+from tests.support.crowds import crowd
+from tests.support.drawing import (
+    draw,
+    draw_plain,
+    draw_together,
+    frames_of,
+    largest_difference,
+    photo,
+    plain_frames,
+    request,
+)
+from tests.support.engines import running
+from tests.support.parity import TOLERANCE, load_tiny
+from tests.tiny import TINY
+from tests.tiny.qwen_image import shrink_inputs
+
+STEPS = 12
+SKIPPED = [4, 6, 8, 10]
+"""Steps of 12 that are foreseen where every error is tolerated, and one step at a time."""
+FAMILIES = ("stable-diffusion", "stable-diffusion-3", "flux2-klein", "qwen-image", "z-image", "wan", "ltx")
+"""At least one for each way to ask for the unguided half, and for each form of a denoiser's output."""
+
+
+@pytest.fixture(autouse=True)
+def _tolerant(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights go on less evenly than trained ones: here, whatever may be foreseen is."""
+    monkeypatch.setitem(policy.POLICIES, StepCache.QUALITY, Policy(tolerance=1e9, longest_share=0.01))
+
+
+@pytest.fixture
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_inputs(monkeypatch)
+
+
+def cached(**changes: Any) -> GenerationRequest:
+    return request(num_inference_steps=STEPS, step_cache=StepCache.QUALITY, progress=True, **changes)
+
+
+def skipped(events: list[Event]) -> list[int]:
+    return [event.step - 1 for event in events if isinstance(event, Step) and event.skipped]
+
+
+def result(events: list[Event]) -> Result:
+    assert isinstance(events[-1], Result), events[-1]
+    return events[-1]
+
+
+async def test_a_foreseen_step_has_no_pass_and_is_said_so(tiny_model: LoadedModel) -> None:
+    with running(tiny_model) as (engine, recorder):
+        events = await draw(engine, cached())
+    assert skipped(events) == SKIPPED
+    assert (result(events).step_cache, result(events).skipped_steps) == (StepCache.QUALITY, len(SKIPPED))
+    assert len(recorder.batch_sizes("unet")) == STEPS - len(SKIPPED)
+
+
+async def test_without_a_cache_nothing_is_foreseen(tiny_model: LoadedModel) -> None:
+    wanted = cached().model_copy(update={"step_cache": StepCache.OFF})
+    with running(tiny_model) as (engine, recorder):
+        events = await draw(engine, wanted)
+    assert (skipped(events), result(events).skipped_steps) == ([], 0)
+    assert len(recorder.batch_sizes("unet")) == STEPS
+
+
+async def test_neighbours_go_on_as_if_alone(tiny_model: LoadedModel) -> None:
+    neighbours = [request(num_inference_steps=STEPS, seed=seed) for seed in (1, 2)]
+    with running(tiny_model) as (engine, recorder):
+        alone = await draw(engine, cached())
+        recorder.passes.clear()
+        *others, together = await draw_together(engine, [*neighbours, cached()])
+    assert sorted(recorder.batch_sizes("unet")) == [2] * len(SKIPPED) + [3] * (STEPS - len(SKIPPED))
+    for wanted, events in zip(neighbours, others, strict=True):
+        assert largest_difference(_picture(events), draw_plain(tiny_model, wanted)) <= TOLERANCE
+    assert largest_difference(_picture(alone), _picture(together)) <= TOLERANCE
+
+
+def _picture(events: list[Event]) -> Any:
+    return frames_of(result(events))[0]
+
+
+async def test_each_image_of_a_request_decides_for_itself(tiny_model: LoadedModel) -> None:
+    with running(tiny_model) as (engine, _):
+        events = await draw(engine, cached(num_images=2))
+    assert [event.skipped_steps for event in events if isinstance(event, Picture)] == [len(SKIPPED)] * 2
+
+
+async def test_a_sampler_that_errs_is_not_followed(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(policy.POLICIES, StepCache.QUALITY, Policy(tolerance=1e-9, longest_share=1))
+    with running(tiny_model) as (engine, _):
+        assert skipped(await draw(engine, cached())) == []
+
+
+@pytest.mark.parametrize("scheduler", ["euler_a", "heun", "dpm++_2m_karras", "lcm", "pndm", "unipc"])
+async def test_all_samplers_end_with_an_image(tiny_model: LoadedModel, scheduler: str) -> None:
+    name = tiny_model.family.schedulers.find(scheduler)
+    assert name is not None
+    with running(tiny_model) as (engine, _):
+        events = await draw(engine, cached(scheduler=name))
+    steps = [event.step for event in events if isinstance(event, Step)]
+    assert steps == list(range(1, steps[-1] + 1))
+    assert result(events).skipped_steps > 0
+
+
+async def test_a_controlnet_rests_with_its_denoiser(conditioned_model: LoadedModel) -> None:
+    wanted = cached(control_image=photo(seed=4), control_type="canny", reference_image=photo(seed=6))
+    with running(conditioned_model) as (engine, recorder):
+        events = await draw(engine, wanted)
+    assert skipped(events) == SKIPPED
+    assert len(recorder.batch_sizes("controlnet")) == len(recorder.batch_sizes("unet")) == STEPS - len(SKIPPED)
+
+
+async def test_images_that_start_from_one_count_their_own_steps(tiny_model: LoadedModel) -> None:
+    with running(tiny_model) as (engine, recorder):
+        events = await draw(engine, cached(task=Task.IMAGE_TO_IMAGE, strength=0.5))
+    own = STEPS // 2
+    assert len(recorder.batch_sizes("unet")) == own - result(events).skipped_steps
+    assert skipped(events) == [4]
+
+
+async def test_previews_come_for_foreseen_steps_too(tiny_model: LoadedModel) -> None:
+    with running(tiny_model) as (engine, _):
+        events = await draw(engine, cached(preview_every=1))
+    assert [event.step for event in events if isinstance(event, Preview)] == list(range(1, STEPS + 1))
+
+
+async def test_reproducible_images_are_the_same_in_a_crowd(tiny_model: LoadedModel) -> None:
+    wanted = cached(reproducible=True)
+    with running(tiny_model) as (engine, _):
+        alone = await draw(engine, wanted)
+        together, _other = await draw_together(engine, [wanted, request(num_inference_steps=STEPS, seed=3)])
+    assert largest_difference(_picture(alone), _picture(together)) == 0
+
+
+async def test_automatic_requests_skip_only_while_the_server_is_behind(tiny_model: LoadedModel) -> None:
+    automatic = [cached(seed=seed).model_copy(update={"step_cache": StepCache.AUTO}) for seed in range(4)]
+    with running(tiny_model, max_running=1) as (engine, _):
+        [alone] = await draw_together(engine, automatic[:1])
+        crowded = await draw_together(engine, automatic)
+    assert result(alone).step_cache is StepCache.OFF
+    # Before the first starts, the others need not have come.
+    assert [result(events).step_cache for events in crowded[1:]] == [
+        StepCache.QUALITY,
+        StepCache.QUALITY,
+        StepCache.OFF,
+    ]
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_every_family_is_cached_in_a_crowd_as_alone(family: str, tmp_path: Path) -> None:
+    model = load_tiny(family, tmp_path)
+    first, second = (each.model_copy(update={"num_inference_steps": 9}) for each in crowd(family, TINY[family])[:2])
+    wanted = first.model_copy(update={"step_cache": StepCache.QUALITY, "guidance_end": 0.6})
+    with running(model, batch_tokens=2**16) as (engine, _):
+        alone = await draw(engine, wanted)
+        together, neighbour = await draw_together(engine, [wanted, second])
+    assert result(alone).skipped_steps == result(together).skipped_steps > 0
+    assert _difference(frames_of(result(alone)), frames_of(result(together))) <= TOLERANCE
+    assert _difference(frames_of(result(neighbour)), plain_frames(model, second)) <= TOLERANCE
+
+
+@pytest.mark.usefixtures("_quick")
+@pytest.mark.parametrize("family", FAMILIES)
+async def test_the_unguided_half_is_left_out_after_its_share(family: str, tmp_path: Path) -> None:
+    model = load_tiny(family, tmp_path)
+    wanted = crowd(family, TINY[family])[0].model_copy(update={"num_inference_steps": 6, "guidance_end": 0.5})
+    with running(model, batch_tokens=2**16) as (engine, recorder):
+        events = await draw(engine, wanted)
+    rows = [each.samples for each in recorder.passes if each.part.component == model.family.denoiser]
+    assert sum(rows) == 2 * 3 + 3
+    with conditional_from(model, first_step=3):
+        expected = plain_frames(model, wanted)
+    assert _difference(frames_of(result(events)), expected) <= TOLERANCE
+
+
+def _difference(some: list[Any], others: list[Any]) -> int:
+    return max(largest_difference(one, other) for one, other in zip(some, others, strict=True))
+
+
+@contextmanager
+def conditional_from(model: LoadedModel, first_step: int) -> Iterator[None]:
+    """Let a denoiser answer for the unguided half what it answers for the other one, from a step on."""
+    module, how = model.components[model.family.denoiser], model.family.unguided
+    plain, calls, last = module.forward, count(), [None]
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        number, output = next(calls), plain(*args, **kwargs)
+        if how is Unguided.SECOND_CALL:
+            step, second = divmod(number, 2)
+            last[0] = output if not second or step < first_step else last[0]
+            return last[0]
+        return output if number < first_step else pytree.tree_map(_halved(how), output, is_leaf=_is_list_of_two)
+
+    module.forward = forward
+    try:
+        yield
+    finally:
+        module.forward = plain
+
+
+def _is_list_of_two(node: Any) -> bool:
+    return isinstance(node, list) and len(node) == 2
+
+
+def _halved(how: Unguided | None) -> Callable[[Any], Any]:
+    kept = 0 if how is Unguided.SECOND_HALF else 1
+    return lambda leaf: torch.stack([leaf[kept]] * 2) if isinstance(leaf, torch.Tensor) else [leaf[kept]] * 2

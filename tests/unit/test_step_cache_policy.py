@@ -1,0 +1,93 @@
+"""When a denoising step may be foreseen, and what automatic requests get."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from core.generation.step_cache import StepCache
+from runners.engine.step_cache.automatic import AutomaticStepCache
+from runners.engine.step_cache.call_site import CallSite
+from runners.engine.step_cache.policy import POLICIES, Policy
+
+POLICY = Policy(tolerance=0.1, longest_share=0.2, first_share=0.2, last_share=0.1)
+
+
+@pytest.mark.parametrize(("step", "allowed"), [(0, False), (1, False), (2, True), (8, True), (9, False)])
+def test_the_first_and_last_steps_are_computed(step: int, allowed: bool) -> None:
+    assert POLICY.allows(step, steps=10) is allowed
+
+
+@pytest.mark.parametrize("mode", POLICIES)
+@pytest.mark.parametrize("steps", [1, 2, 4, 20, 150])
+def test_some_steps_are_computed_whatever_their_number(mode: StepCache, steps: int) -> None:
+    allowed = [POLICIES[mode].allows(step, steps) for step in range(steps)]
+    assert not allowed[0]
+    assert not allowed[-1]
+
+
+def test_an_error_grows_with_the_distance_to_both_samples() -> None:
+    assert POLICY.trusts(6, 100, [4, 5], curvature=0.04)  # 0.04 * 1 * 2
+    assert not POLICY.trusts(7, 100, [4, 5], curvature=0.04)  # 0.04 * 2 * 3
+    assert not POLICY.trusts(6, 100, [3, 5], curvature=0.04)  # 0.04 * 1 * 3
+
+
+@pytest.mark.parametrize(("steps", "longest"), [(4, 1), (10, 2), (20, 4)])
+def test_no_line_is_followed_for_more_than_a_share_of_the_steps(steps: int, longest: int) -> None:
+    assert POLICY.trusts(1 + longest, steps, [0, 1], curvature=0)
+    assert not POLICY.trusts(2 + longest, steps, [0, 1], curvature=0)
+
+
+def learnt(outputs: Callable[[int], float], steps: int) -> CallSite:
+    site = CallSite(POLICY)
+    for step in range(steps):
+        site.learn(step, (torch.full((2, 3), outputs(step)),))
+    return site
+
+
+def test_what_goes_on_evenly_is_foreseen_exactly() -> None:
+    site = learnt(lambda step: 5.0 - 0.5 * step, steps=4)
+    assert site.trusts(4, 100)
+    assert torch.equal(site.foreseen(5)[0], torch.full((2, 3), 2.5))
+
+
+def test_a_bend_is_no_longer_followed_one_computed_step_later() -> None:
+    site = learnt(lambda step: 1.0 if step < 6 else 2.0, steps=7)
+    # The error of step 6 may still be on its way from the device.
+    assert site.trusts(7, 100)
+    site.learn(7, (torch.full((2, 3), 2.0),))
+    assert not site.trusts(8, 100)
+
+
+def test_three_computed_steps_show_no_error_yet() -> None:
+    assert not learnt(lambda _: 1.0, steps=3).trusts(3, 100)
+
+
+def test_what_is_no_floating_tensor_stays() -> None:
+    site = CallSite(POLICY)
+    for step in range(4):
+        site.learn(step, {"sample": torch.ones(2), "index": torch.tensor([step]), "name": "x"})
+    foreseen = site.foreseen(4)
+    assert foreseen["index"].tolist() == [3]
+    assert foreseen["name"] == "x"
+
+
+def test_an_error_that_is_no_number_is_not_trusted() -> None:
+    assert not learnt(lambda _: 0.0, steps=4).trusts(4, 100)
+
+
+def test_an_idle_server_computes_everything() -> None:
+    assert AutomaticStepCache().choose(50, remaining_s=1.0, is_behind=False) is StepCache.OFF
+
+
+def test_a_server_that_is_behind_skips() -> None:
+    assert AutomaticStepCache().choose(50, remaining_s=float("inf"), is_behind=True) is StepCache.QUALITY
+
+
+def test_a_deadline_that_would_be_missed_is_hurried_for() -> None:
+    automatic = AutomaticStepCache()
+    automatic.learn(steps=10, ran_s=5.0)
+    assert automatic.choose(20, remaining_s=9.0, is_behind=False) is StepCache.FAST
+    assert automatic.choose(20, remaining_s=11.0, is_behind=False) is StepCache.OFF
