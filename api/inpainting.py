@@ -33,6 +33,7 @@ from core.generation.events import Event, Picture, Started
 from core.generation.fitting import Fit
 from core.generation.hints import hint_header, joined, unknown_hint
 from core.generation.request import GenerationRequest, Method, Task
+from core.generation.tuning import StepCaching
 from core.generation.upload import Upload, pixels_of
 from gateway.gateway import Gateway
 from gateway.media.decoded_kinds import MASK
@@ -93,6 +94,7 @@ class InpaintingForm(ClientFields):
     num_inference_steps: int | None = Field(default=None, ge=1, description="Denoising steps.")
     guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     strength: Strength = None
+    step_cache: StepCaching = None
 
     @classmethod
     def of(cls, **fields: Any) -> InpaintingForm:

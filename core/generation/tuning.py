@@ -21,6 +21,16 @@ MOST_STEPS = 900
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 
 
+StepCaching = Annotated[
+    StepCache | None,
+    Field(
+        description="Whether denoising steps whose outcome can be foreseen are not computed: off, quality (looks the "
+        "same), fast (may differ visibly), or auto, which does so only while the server is behind. Default: the "
+        "server's."
+    ),
+]
+
+
 class Tuning(ClientFields):
     """What callers may tune further; what of it a model has is said by `GET /models`."""
 
@@ -29,12 +39,7 @@ class Tuning(ClientFields):
         description="a1111 reads (word:1.3), [word], BREAK and <lora:name:0.8>, compel what its library does, plain "
         "words alone. Default: the server's.",
     )
-    step_cache: StepCache | None = Field(
-        default=None,
-        description="Whether denoising steps whose outcome can be foreseen are not computed: off, quality (looks the "
-        "same), fast (may differ visibly), or auto, which does so only while the server is behind. Default: the "
-        "server's.",
-    )
+    step_cache: StepCaching = None
     prompt_2: str = Field(
         default="", description="For the second text encoder of SDXL, SD 3 and FLUX. Default: prompt."
     )

@@ -7,6 +7,7 @@ import torch
 
 from .clip import train_clip
 from .data import Sprites, fetch_emoji
+from .dit.training import train_dit
 from .export import export
 from .judge import train_judge
 from .latents import compute_latents
@@ -20,6 +21,7 @@ STAGES = {
     "unet": train_unet,
     "judge": train_judge,
     "export": export,
+    "dit": train_dit,
 }
 
 

@@ -1,0 +1,73 @@
+"""The transformer, and the pipeline it works in."""
+
+from pathlib import Path
+
+import torch
+from diffusers import (
+    AutoencoderKL,
+    FlowMatchEulerDiscreteScheduler,
+    SD3Transformer2DModel,
+    StableDiffusion3Pipeline,
+    StableDiffusionPipeline,
+)
+from transformers import CLIPModel, CLIPTextModelWithProjection
+
+FIRST = Path(__file__).parents[1] / "checkpoint"
+"""The first miniature, whose other parts this one shares."""
+WIDTH, LAYERS, HEADS = 192, 4, 3
+TEXT_TOKENS = 1
+"""Of the T5 that it does not have: the pipeline puts as many rows of zeros behind the 32 of CLIP, 256 if not told."""
+
+
+def build_transformer() -> SD3Transformer2DModel:
+    """A fresh transformer of 5.2 million parameters for 16x16 latents, which it sees as 64 patches of 2x2."""
+    return SD3Transformer2DModel(
+        sample_size=16,
+        patch_size=2,
+        in_channels=8,
+        out_channels=8,
+        num_layers=LAYERS,
+        attention_head_dim=WIDTH // HEADS,
+        num_attention_heads=HEADS,
+        # The features of both text encoders side by side, each 128 wide.
+        joint_attention_dim=256,
+        pooled_projection_dim=256,
+        caption_projection_dim=WIDTH,
+        pos_embed_max_size=16,
+        qk_norm="rms_norm",
+    )
+
+
+def load_text_encoder() -> CLIPTextModelWithProjection:
+    """The first miniature's text tower, with the projection that its pipeline leaves out."""
+    clip = CLIPModel.from_pretrained(FIRST / "clip", dtype=torch.float32)
+    encoder = CLIPTextModelWithProjection(clip.config.text_config)
+    tower = {f"text_model.{name}": value for name, value in clip.text_model.state_dict().items()}
+    encoder.load_state_dict({**tower, "text_projection.weight": clip.text_projection.weight}, strict=False)
+    return encoder.eval().requires_grad_(False)
+
+
+def load_vae() -> AutoencoderKL:
+    """The first miniature's autoencoder; its latents have a mean of 0."""
+    vae = AutoencoderKL.from_pretrained(FIRST / "vae", torch_dtype=torch.float32)
+    vae.register_to_config(shift_factor=0.0)  # type: ignore[operator]
+    return vae.eval().requires_grad_(False)
+
+
+def build_pipeline(transformer: SD3Transformer2DModel) -> StableDiffusion3Pipeline:
+    """A pipeline around a transformer; one text encoder stands for both of its CLIPs."""
+    tokenizer = StableDiffusionPipeline.from_pretrained(FIRST, torch_dtype=torch.float32, safety_checker=None).tokenizer
+    encoder = load_text_encoder()
+    pipeline = StableDiffusion3Pipeline(
+        transformer=transformer.eval(),
+        scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
+        vae=load_vae(),
+        text_encoder=encoder,
+        tokenizer=tokenizer,
+        text_encoder_2=encoder,
+        tokenizer_2=tokenizer,
+        text_encoder_3=None,
+        tokenizer_3=None,
+    )
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
