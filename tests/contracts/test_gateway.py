@@ -180,6 +180,30 @@ class TestTextToImage:
         for path in ("/pipeline/status", "/pipeline/image"):
             assert "x-jubako-hint" not in http.get(path).headers
 
+    def test_every_contract_says_how_many_steps_were_foreseen(self, http: httpx.Client) -> None:
+        asked = {**RED_APPLE, "num_inference_steps": 30, "step_cache": "fast"}
+        first = http.post("/text_to_image", json=asked)
+        skipped = int(first.headers["x-jubako-skipped-steps"])
+        assert 0 < skipped < 30
+        parameters = read_parameters(opened(first))
+        assert parameters["step_cache"] == "fast"
+        assert http.post("/text_to_image", json=parameters).content == first.content
+        events = parse_events([http.post("/stream", json=asked).text])
+        assert sum(event.data["skipped"] for event in events if event.name == "step") == skipped
+        assert next(event.data["skipped_steps"] for event in events if event.name == "image") == skipped
+        [generated] = http.post("/v1/images/generations", json=asked).json()["data"]
+        assert generated["skipped_steps"] == skipped
+        job = http.post("/api/tiny/t2i", json=asked).json()["session_id"]
+        wait_for(lambda: http.get(f"/api/{job}/status").json()["status"] == "completed")
+        assert http.get(f"/api/{job}/status").json()["results"][0]["skipped_steps"] == skipped
+
+    def test_computing_everything_leaves_no_trace_in_the_metadata(self, http: httpx.Client) -> None:
+        plain = http.post("/text_to_image", json=RED_APPLE)
+        automatic = http.post("/text_to_image", json={**RED_APPLE, "step_cache": "auto"})
+        assert automatic.headers["x-jubako-skipped-steps"] == "0"
+        assert automatic.content == plain.content
+        assert "step_cache" not in read_parameters(opened(plain))
+
     def test_callers_at_the_same_time_get_the_pictures_they_would_get_alone(self, http: httpx.Client) -> None:
         asked = [{"prompt": "a red apple", "seed": seed, "num_inference_steps": 3 + seed} for seed in range(6)]
         alone = [opened(http.post("/text_to_image", json=fields)) for fields in asked]
