@@ -21,7 +21,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-story gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-story gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ format: $(VENV)/.dev ## Format, and fix what can be fixed
 benchmark: $(VENV)/.dev ## Compare Jubako with LitServe, Ray Serve, BentoML's batching and a plain server (ARGS=--quick)
 	@tools/need-peers
 	$(BIN)/python -m benchmarks.serving $(ARGS)
+
+benchmark-cache: $(VENV)/.dev ## Measure what a step cache saves and costs, beside fewer steps (ARGS=--quick)
+	$(BIN)/python -m benchmarks.step_cache $(ARGS)
 
 gpu-check: ## Measure the engine on a GPU, with full-size models of random weights: ten minutes (docs/gpu.md)
 	@tools/gpu-check $(ARGS)

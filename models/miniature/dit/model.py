@@ -50,7 +50,7 @@ def load_text_encoder() -> CLIPTextModelWithProjection:
 def load_vae() -> AutoencoderKL:
     """The first miniature's autoencoder; its latents have a mean of 0."""
     vae = AutoencoderKL.from_pretrained(FIRST / "vae", torch_dtype=torch.float32)
-    vae.register_to_config(shift_factor=0.0)  # type: ignore[operator]
+    vae.register_to_config(shift_factor=0.0)
     return vae.eval().requires_grad_(False)
 
 

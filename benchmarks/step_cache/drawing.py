@@ -1,0 +1,92 @@
+"""Generates the same prompts again and again through the engine, in the ways that are compared."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+from benchmarks.step_cache.quality import Images
+from core.generation.draft import Draft
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
+from core.generation.step_cache import StepCache
+from models.catalogue.catalogue import Catalogue, full_catalogue
+from models.catalogue.resolving.resolve import ServerLimits, resolve
+from models.miniature.captions import plain_caption
+from models.miniature.concepts import Pair, held_out_pairs
+from models.weights.loading import load
+from runners.engine.engine import Engine, EngineLimits
+
+LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=1, max_deadline_s=3600)
+CHOSEN_ON = held_out_pairs()[::7]
+"""The pairs on which thresholds were chosen."""
+
+
+def reported_pairs(count: int) -> list[Pair]:
+    """Return pairs that no training saw, and no threshold was chosen on."""
+    others = [pair for pair in held_out_pairs() if pair not in CHOSEN_ON]
+    return [others[number * len(others) // count] for number in range(count)]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One way to generate all prompts."""
+
+    images: Images
+    skipped: float
+    """Steps an image, on average."""
+    seconds: float
+    """From the first request to the last image."""
+    latencies_s: Sequence[float]
+
+
+@contextmanager
+def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
+    """Run one model of the catalogue on this machine's processor, as a runner does."""
+    entry = full_catalogue(None).get(model)
+    engine = Engine(load(entry, "cpu"), EngineLimits(entry.batch_tokens))
+    try:
+        yield engine, Catalogue([entry])
+    finally:
+        engine.close()
+
+
+def requests(
+    catalogue: Catalogue, pairs: Sequence[Pair], steps: Sequence[int], sampler: str, mode: StepCache
+) -> list[GenerationRequest]:
+    """Return one request a pair; `steps` go round."""
+    drafts = [
+        Draft(
+            prompt=plain_caption(*pair, 0),
+            seed=500 + number,
+            num_inference_steps=steps[number % len(steps)],
+            scheduler=sampler,
+            step_cache=mode,
+        )
+        for number, pair in enumerate(pairs)
+    ]
+    return [resolve(draft, catalogue, LIMITS) for draft in drafts]
+
+
+def together(engine: Engine, wanted: Sequence[GenerationRequest]) -> Run:
+    """Generate all at once."""
+    return asyncio.run(_drawn(engine, wanted))
+
+
+async def _drawn(engine: Engine, wanted: Sequence[GenerationRequest]) -> Run:
+    started = time.perf_counter()
+
+    async def draw(request: GenerationRequest) -> tuple[Picture, float]:
+        picture = [event async for event in engine.submit(request).events()][-1]
+        assert isinstance(picture, Picture), picture
+        return picture, time.perf_counter() - started
+
+    drawn = await asyncio.gather(*map(draw, wanted))
+    images = [np.asarray(picture.image, dtype=float) / 255 for picture, _ in drawn]
+    skipped = float(np.mean([picture.skipped_steps for picture, _ in drawn]))
+    return Run(images, skipped, time.perf_counter() - started, [seconds for _, seconds in drawn])
