@@ -35,8 +35,8 @@ LONG = 900
 RED_APPLE = {"prompt": "a red apple"}
 SLOWED: dict[str, Any] = {"JUBAKO_BATCH_TOKENS": "64", "JUBAKO_MAX_RUNNING": "2"}
 DRAIN_S = 25.0
-JOBS = 40
-"""Minutes of work: some are unfinished when the time is over."""
+JOBS = 16
+"""More than is generated in that time, so that some are unfinished, and no minutes of work for the next container."""
 ENDING_S = 15.0
 """Generous: what processes take to end once they have nothing in hand."""
 FINAL = ("completed", "failed", "cancelled")
