@@ -44,6 +44,7 @@ def _task(task: Task, settings: TaskSettings) -> dict[str, Any]:
         "strength": not task.takes_strength,
         "num_frames": not task.is_video,
         "fps": not task.is_video,
+        "max_sequence_length": settings.defaults.max_sequence_length is None,
         "max_frames": not task.is_video,
         "max_images": task is not Task.EDIT,
     }

@@ -24,6 +24,8 @@ class Defaults(Strict):
     """Of image-to-image and inpainting; others ignore it."""
     scheduler: str
     """A name of `models.catalogue.families.schedulers` that the family knows."""
+    max_sequence_length: int | None = Field(default=None, ge=1)
+    """Tokens of the prompt, of a model that was trained on another number than its pipeline's own."""
     num_frames: int = Field(default=1, ge=1)
     """Of a video."""
     fps: int = Field(default=16, ge=1, le=60)

@@ -41,6 +41,7 @@ def _against_family(settings: TaskSettings, family: Family) -> Iterator[str]:
         yield f"defaults.scheduler: {wrong}"
     else:
         yield from _sampler_mistakes(defaults, family)
+    yield from _text_mistakes(defaults.max_sequence_length, family)
     if limits.max_images > family.max_images:
         yield f"limits.max_images: {limits.max_images} is more than {family.max_images}, all that {family.name} takes"
     if not any(task.is_video for task in family.pipelines):
@@ -53,6 +54,16 @@ def _sampler_mistakes(defaults: Defaults, family: Family) -> Iterator[str]:
     steps, most = defaults.num_inference_steps, family.schedulers[defaults.scheduler].max_steps
     if most is not None and steps > most:
         yield f"defaults.num_inference_steps: {steps} is more than {most}, all that {defaults.scheduler} can take"
+
+
+def _text_mistakes(length: int | None, family: Family) -> Iterator[str]:
+    if length is None:
+        return
+    if family.text_tokens is None:
+        yield f"defaults.max_sequence_length: {family.name} has no input for it"
+    elif length > family.text_tokens.most:
+        most = f"{family.text_tokens.most}, all that {family.name} reads"
+        yield f"defaults.max_sequence_length: {length} is more than {most}"
 
 
 def _size_mistakes(defaults: Defaults, limits: Limits) -> Iterator[str]:

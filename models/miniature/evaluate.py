@@ -1,6 +1,6 @@
-"""Measure the miniature: ``python -m models.miniature.evaluate``; exits with 1 below the bar.
+"""Measure a miniature: ``python -m models.miniature.evaluate``, with ``--model miniature-dit`` the second one.
 
-Everything is drawn from (concept, colour) pairs that no training stage saw.
+Exits with 1 below the bar. Everything is drawn from (concept, colour) pairs that no training stage saw.
 """
 
 import argparse
@@ -14,22 +14,26 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers import (
+    AutoPipelineForImage2Image,
+    AutoPipelineForInpainting,
     DiffusionPipeline,
-    StableDiffusionImg2ImgPipeline,
-    StableDiffusionInpaintPipeline,
+    StableDiffusion3Pipeline,
     StableDiffusionPipeline,
 )
 from PIL import Image
 from torch import Tensor, nn
 
-from models.weights.inpaint_unet import inpaint_unet
+from models.weights.inpaint_denoiser import inpaint_denoiser
 
 from .captions import plain_caption
 from .concepts import COLOURS, CONCEPTS, Pair, held_out_pairs
 from .data import SIZE_PX
+from .dit.model import CHECKPOINT as DIT_CHECKPOINT
+from .dit.model import TEXT_TOKENS, load_dit
 from .judge import REPORT, load_judge, name_concepts
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
+MODELS = ("miniature", "miniature-dit")
 CONCEPT_BAR, COLOUR_BAR = 0.95, 0.98
 STEPS, GUIDANCE = 20, 3.0
 BATCH = 10
@@ -54,7 +58,8 @@ def wanted_pairs(count: int) -> list[Pair]:
 
 def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Samples:
     """One picture a pair, each with its own seed; list inputs are given out picture by picture."""
-    inputs = {"prompt": [plain_caption(*pair, 0) for pair in pairs], **inputs}
+    own = {"max_sequence_length": TEXT_TOKENS} if hasattr(pipeline, "transformer") else {}
+    inputs = {"prompt": [plain_caption(*pair, 0) for pair in pairs], **own, **inputs}
     images = []
     for start in range(0, len(pairs), BATCH):
         part = slice(start, start + BATCH)
@@ -122,7 +127,7 @@ def other_concepts(pairs: list[Pair]) -> list[Pair]:
 
 
 @torch.no_grad()
-def through_vae(pipeline: StableDiffusionPipeline, pictures: np.ndarray) -> np.ndarray:
+def through_vae(pipeline: DiffusionPipeline, pictures: np.ndarray) -> np.ndarray:
     """Pictures encoded and decoded: the best that image-to-image can return."""
     images = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() * 2 - 1
     decoded: Tensor = pipeline.vae.decode(pipeline.vae.encode(images).latent_dist.mode()).sample
@@ -130,7 +135,7 @@ def through_vae(pipeline: StableDiffusionPipeline, pictures: np.ndarray) -> np.n
 
 
 def edit_figures(
-    pipeline: StableDiffusionPipeline, judge: nn.Sequential, source: Samples, seed: int
+    pipeline: DiffusionPipeline, judge: nn.Sequential, source: Samples, seed: int
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Figures of image-to-image and inpainting, and the rows of a contact sheet.
 
@@ -138,16 +143,16 @@ def edit_figures(
     """
     target = other_concepts(source.pairs)
     images = to_images(source.images)
-    variation = StableDiffusionImg2ImgPipeline(**pipeline.components, requires_safety_checker=False)
+    variation = AutoPipelineForImage2Image.from_pipe(pipeline)
     variation.set_progress_bar_config(disable=True)
     low = draw(variation, source.pairs, seed, image=images, strength=0.2)
     high = draw(variation, target, seed, image=images, strength=0.95)
 
     mask = np.zeros((SIZE_PX, SIZE_PX), dtype=np.uint8)
     mask[KEPT_PX:-KEPT_PX, KEPT_PX:-KEPT_PX] = 255
-    repainting = StableDiffusionInpaintPipeline(
-        **pipeline.components | {"unet": inpaint_unet(pipeline.unet)}, requires_safety_checker=False
-    )
+    denoiser = "transformer" if hasattr(pipeline, "transformer") else "unet"
+    view = inpaint_denoiser(getattr(pipeline, denoiser))
+    repainting = AutoPipelineForInpainting.from_pipe(pipeline, **{denoiser: view})
     repainting.set_progress_bar_config(disable=True)
     masks = [Image.fromarray(mask)] * len(target)
     painted = draw(
@@ -176,7 +181,7 @@ def contact_sheet(pictures: np.ndarray, columns: int) -> Image.Image:
     return sheet
 
 
-def seconds_per_picture(pipeline: StableDiffusionPipeline) -> float:
+def seconds_per_picture(pipeline: DiffusionPipeline) -> float:
     """Wall time of one picture, the better of two."""
     times = []
     for _ in range(2):
@@ -187,15 +192,21 @@ def seconds_per_picture(pipeline: StableDiffusionPipeline) -> float:
 
 
 def load(checkpoint: Path) -> StableDiffusionPipeline:
-    """The pipeline in single precision, without progress bars."""
+    """The first miniature's pipeline in single precision, without progress bars."""
     pipeline = StableDiffusionPipeline.from_pretrained(checkpoint, torch_dtype=torch.float32, safety_checker=None)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
 
+def load_measured(model: str, checkpoint: Path | None) -> StableDiffusionPipeline | StableDiffusion3Pipeline:
+    """One of MODELS, from the checkpoint that ships or another."""
+    return load(checkpoint or CHECKPOINT) if model == "miniature" else load_dit(checkpoint or DIT_CHECKPOINT)
+
+
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, default=CHECKPOINT)
+    parser.add_argument("--model", choices=MODELS, default="miniature")
+    parser.add_argument("--checkpoint", type=Path, help="another than the one that ships")
     parser.add_argument("--count", type=int, default=200, help="pictures drawn from text")
     parser.add_argument("--edits", type=int, default=48, help="pictures edited; 0 skips image-to-image and inpainting")
     parser.add_argument("--seed", type=int, default=0)
@@ -205,7 +216,7 @@ def parse_arguments() -> argparse.Namespace:
 
 def main() -> int:
     arguments = parse_arguments()
-    pipeline, judge = load(arguments.checkpoint), load_judge()
+    pipeline, judge = load_measured(arguments.model, arguments.checkpoint), load_judge()
     drawn = draw(pipeline, wanted_pairs(arguments.count), arguments.seed)
     figures: dict[str, Any] = {"judge": json.loads(REPORT.read_text()), "pictures": arguments.count}
     figures |= text_figures(judge, drawn)

@@ -72,7 +72,7 @@ def standardize(vae: AutoencoderKL, mean: Tensor, std: Tensor) -> None:
     encode.bias[channels:] -= 2 * std.log()  # the other half is the log variance
     decode.bias += decode.weight[:, :, 0, 0] @ mean
     decode.weight *= std[None, :, None, None]
-    vae.register_to_config(scaling_factor=1.0)
+    vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)
 
 
 def captions_of(pair: Pair) -> list[str]:
@@ -97,5 +97,5 @@ def load_latents(work: Path, device: torch.device) -> LatentSet:
 def load_scaled_vae(work: Path) -> AutoencoderKL:
     """The autoencoder whose latents have unit variance."""
     vae = load_trained(build_vae(), work / "vae_scaled.pt")
-    vae.register_to_config(scaling_factor=1.0)  # type: ignore[operator]
+    vae.register_to_config(scaling_factor=1.0, shift_factor=0.0)  # type: ignore[operator]
     return vae

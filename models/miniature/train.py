@@ -1,4 +1,4 @@
-"""Train the miniature from scratch: ``python -m models.miniature.train`` (all stages) or ``--stage unet``."""
+"""Train the miniatures from scratch: ``python -m models.miniature.train`` (all stages) or ``--stage unet``."""
 
 import argparse
 from pathlib import Path

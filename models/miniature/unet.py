@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, DPMSolverMultistepScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
@@ -133,14 +133,14 @@ def load_pipeline(work: Path) -> StableDiffusionPipeline:
     return build_pipeline(work, load_trained(build_unet(), work / "unet.pt"))
 
 
-def draw_sheet(pipeline: StableDiffusionPipeline, columns: int = 8, rows: int = 5) -> Image.Image:
-    """A contact sheet of held-out pairs, spread over the list."""
+def draw_sheet(pipeline: DiffusionPipeline, columns: int = 8, rows: int = 5, **inputs: Any) -> Image.Image:
+    """A contact sheet of held-out pairs, spread over the list; `inputs` are further ones of the pipeline."""
     count = columns * rows
     pairs = held_out_pairs()
     chosen = [pairs[i * len(pairs) // count] for i in range(count)]
     prompts = [plain_caption(*pair, 0) for pair in chosen]
     generators = [torch.Generator().manual_seed(i) for i in range(count)]
-    images = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generators).images
+    images = pipeline(prompts, num_inference_steps=20, guidance_scale=3.0, generator=generators, **inputs).images
     sheet = Image.new("RGB", (columns * SIZE_PX, rows * SIZE_PX))
     for i, image in enumerate(images):
         sheet.paste(image, (i % columns * SIZE_PX, i // columns * SIZE_PX))

@@ -19,6 +19,7 @@ from models.catalogue.memory_options import Memory
 from models.weights.addons.embeddings import embedding_files
 from models.weights.fetching import pipeline_path, refuse_incomplete, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
+from models.weights.files.components import left_out
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides
 from models.weights.memory import quantization_options
 
@@ -93,7 +94,8 @@ def read_pipeline(  # noqa: PLR0913  # options by name
         use_safetensors=None if allow_pickle else True,
         variant=variant,
         **quantization_options(memory, path, dtype),
-        **_unused(pipeline_class, UNUSED),
+        # diffusers does without some of them only when told so again.
+        **_unused(pipeline_class, {**UNUSED, **dict.fromkeys(left_out(path))}),
         **own,
         **given,
     )

@@ -28,7 +28,7 @@ from models.weights.compiling.shapes import CompiledShapes
 from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
-from models.weights.inpaint_unet import inpaint_unet
+from models.weights.inpaint_denoiser import inpaint_denoiser
 from models.weights.memory import keep_offloaded, place, tune
 from models.weights.previews import LatentPreview
 from models.weights.progress import Report, reporting_components
@@ -220,7 +220,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     place(first, memory, device)
     arrange(family, first, dtype, memory)
     tune(first, family, memory, device)
-    others = {t: _over(first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
+    others = {t: _over(family, first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
     pipelines = {task: first, **others}
     keep_offloaded(pipelines)
     for pipeline in pipelines.values():
@@ -258,7 +258,10 @@ def _is_convolutional(module: torch.nn.Module) -> bool:
     )
 
 
-def _over(first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]) -> DiffusionPipeline:
+def _over(
+    family: Family, first: DiffusionPipeline, task: Task, pipeline_class: type[DiffusionPipeline]
+) -> DiffusionPipeline:
     """Build the pipeline of another task over the weights of the first."""
-    changed = {"unet": inpaint_unet(first.unet)} if task is Task.INPAINT and hasattr(first, "unet") else {}
+    denoiser = getattr(first, family.denoiser, None)
+    changed = {family.denoiser: inpaint_denoiser(denoiser)} if task is Task.INPAINT else {}
     return sibling(first, pipeline_class, **changed)

@@ -127,7 +127,7 @@ def tiny_refiner(folder: Path) -> Path:
     return folder
 
 
-def tiny_stable_diffusion_3(folder: Path) -> Path:
+def tiny_stable_diffusion_3(folder: Path, latent_channels: int = 16, *, t5: bool = True) -> Path:
     """Save a StableDiffusion3Pipeline for 64x64 pictures into `folder` and return it."""
     torch.manual_seed(0)
     tokenizer, t5_tokenizer = tiny_tokenizer(), tiny_t5_tokenizer()
@@ -135,25 +135,25 @@ def tiny_stable_diffusion_3(folder: Path) -> Path:
     transformer = SD3Transformer2DModel(
         sample_size=8,
         patch_size=2,
-        in_channels=16,
+        in_channels=latent_channels,
         num_layers=2,
         attention_head_dim=8,
         num_attention_heads=4,
         joint_attention_dim=32,
         caption_projection_dim=32,
         pooled_projection_dim=64,
-        out_channels=16,
+        out_channels=latent_channels,
         pos_embed_max_size=16,
     )
     StableDiffusion3Pipeline(
         transformer=transformer,
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
-        vae=tiny_vae(64, 16, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
+        vae=tiny_vae(64, latent_channels, shift_factor=0.06, use_quant_conv=False, use_post_quant_conv=False),
         text_encoder=CLIPTextModelWithProjection(text_config),
         tokenizer=tokenizer,
         text_encoder_2=CLIPTextModelWithProjection(text_config),
         tokenizer_2=tokenizer,
-        text_encoder_3=tiny_t5(t5_tokenizer),
-        tokenizer_3=t5_tokenizer,
+        text_encoder_3=tiny_t5(t5_tokenizer) if t5 else None,
+        tokenizer_3=t5_tokenizer if t5 else None,
     ).save_pretrained(folder)
     return folder

@@ -46,15 +46,21 @@ def tuning_of(draft: Draft, entry: Entry, settings: TaskSettings, sampler: str) 
     """
     if draft.prompt_2.strip() and "prompt_2" not in _taken(draft, entry):
         raise InvalidRequest("prompt_2", f"{entry.id} has no second text encoder")
-    if draft.max_sequence_length is not None and entry.family_spec.text_tokens is not None:
-        within("max_sequence_length", draft.max_sequence_length, FEWEST_TOKENS, entry.family_spec.text_tokens.most)
     if draft.guidance_scale_2 is not None:
         within("guidance_scale_2", draft.guidance_scale_2, *settings.limits.guidance_scale)
     for field in _STEPS:
         if getattr(draft, field):
             _check_steps(field, getattr(draft, field), draft, entry, sampler)
     prompts = {name: getattr(draft, name).strip() for name in ("prompt_2", "negative_prompt_2")}
-    return {**{name: getattr(draft, name) for name in TUNING}, **prompts}
+    length = {"max_sequence_length": _text_length(draft, entry, settings)}
+    return {**{name: getattr(draft, name) for name in TUNING}, **prompts, **length}
+
+
+def _text_length(draft: Draft, entry: Entry, settings: TaskSettings) -> int | None:
+    own, length, known = settings.defaults.max_sequence_length, draft.max_sequence_length, entry.family_spec.text_tokens
+    if length in (None, own) or known is None:
+        return length or own
+    return within("max_sequence_length", length, FEWEST_TOKENS, known.most)
 
 
 def tunable(entry: Entry, task: Task) -> frozenset[str]:

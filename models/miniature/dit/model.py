@@ -1,5 +1,6 @@
 """The transformer, and the pipeline it works in."""
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from diffusers import (
 )
 from transformers import CLIPModel, CLIPTextModelWithProjection
 
+CHECKPOINT = Path(__file__).with_name("checkpoint")
+"""What no other miniature has: the transformer and its scheduler, and the tokenizers, which are small."""
 FIRST = Path(__file__).parents[1] / "checkpoint"
 """The first miniature, whose other parts this one shares."""
 WIDTH, LAYERS, HEADS = 192, 4, 3
@@ -47,13 +50,6 @@ def load_text_encoder() -> CLIPTextModelWithProjection:
     return encoder.eval().requires_grad_(False)
 
 
-def load_vae() -> AutoencoderKL:
-    """The first miniature's autoencoder; its latents have a mean of 0."""
-    vae = AutoencoderKL.from_pretrained(FIRST / "vae", torch_dtype=torch.float32)
-    vae.register_to_config(shift_factor=0.0)
-    return vae.eval().requires_grad_(False)
-
-
 def build_pipeline(transformer: SD3Transformer2DModel) -> StableDiffusion3Pipeline:
     """A pipeline around a transformer; one text encoder stands for both of its CLIPs."""
     tokenizer = StableDiffusionPipeline.from_pretrained(FIRST, torch_dtype=torch.float32, safety_checker=None).tokenizer
@@ -61,7 +57,7 @@ def build_pipeline(transformer: SD3Transformer2DModel) -> StableDiffusion3Pipeli
     pipeline = StableDiffusion3Pipeline(
         transformer=transformer.eval(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=1.0),
-        vae=load_vae(),
+        vae=AutoencoderKL.from_pretrained(FIRST / "vae", torch_dtype=torch.float32).eval().requires_grad_(False),
         text_encoder=encoder,
         tokenizer=tokenizer,
         text_encoder_2=encoder,
@@ -71,3 +67,21 @@ def build_pipeline(transformer: SD3Transformer2DModel) -> StableDiffusion3Pipeli
     )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def export(transformer: SD3Transformer2DModel, folder: Path = CHECKPOINT) -> None:
+    """Write a pipeline in diffusers layout, without the weights that are the first miniature's.
+
+    The transformer is cast to half precision, and stays so.
+    """
+    pipeline = build_pipeline(transformer.half())
+    pipeline.save_config(folder)
+    for name in ("transformer", "scheduler"):
+        getattr(pipeline, name).save_pretrained(folder / name)
+    for name in ("tokenizer", "tokenizer_2"):
+        shutil.copytree(FIRST / "tokenizer", folder / name, dirs_exist_ok=True)
+
+
+def load_dit(folder: Path = CHECKPOINT) -> StableDiffusion3Pipeline:
+    """What `export` wrote, in single precision."""
+    return build_pipeline(SD3Transformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32))

@@ -11,22 +11,20 @@ from torch import Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..captions import plain_caption
-from ..concepts import Pair, held_out_pairs, training_pairs
+from ..concepts import Pair, training_pairs
 from ..data import Sprites, composite
 from ..latents import COPIES, captions_of
 from ..loop import Schedule, Trainer, load_trained
+from ..unet import draw_sheet
 from ..vae import to_tensor
-from .model import TEXT_TOKENS, build_pipeline, build_transformer
+from .model import TEXT_TOKENS, build_pipeline, build_transformer, export
 
 BATCH = 32
 CAPTION_DROPOUT = 0.1
 MEAN_TIME = 0.2
 """Of the logistic-normal distribution of training times: a little more noise than signal."""
 SHEET_EVERY = 2000
-SCHEDULE = Schedule(
-    steps=9_000, learning_rate=1.5e-3, decay="linear", decay_from=0.55, warmup_steps=200, average=0.999
-)
+SCHEDULE = Schedule(steps=5_000, learning_rate=1.5e-3, decay="linear", decay_from=0.55, warmup_steps=200, average=0.999)
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,7 @@ class FlowSet:
 
 
 def train_dit(work: Path, sprites: Sprites, device: torch.device, schedule: Schedule = SCHEDULE) -> None:
-    """Train the transformer; resumes from ``work/dit.pt``, generates held-out samples now and then."""
+    """Train the transformer; resumes from ``work/dit.pt``, draws held-out samples now and then, and exports the end."""
     torch.manual_seed(0)
     transformer = build_transformer().to(device)
     data = _flow_set(work, sprites, device)
@@ -51,28 +49,11 @@ def train_dit(work: Path, sprites: Sprites, device: torch.device, schedule: Sche
         return flow_loss(transformer, data, torch.Generator().manual_seed(step))
 
     def watch(step: int) -> None:
-        pairs = held_out_pairs()[::9]
-        prompts = [plain_caption(*pair, 0) for pair in pairs]
-        images = generate(build_pipeline(trainer.averaged).to(device), prompts)
-        np.save(work / f"dit-{step}.npy", images)
+        pipeline = build_pipeline(trainer.averaged).to(device)
+        draw_sheet(pipeline, max_sequence_length=TEXT_TOKENS).save(work / f"dit-{step}.png")
 
     trainer.run(loss_of, watch, SHEET_EVERY)
-
-
-def generate(pipeline: StableDiffusion3Pipeline, prompts: list[str]) -> np.ndarray:
-    """Images of prompts, (N, 128, 128, 3) of 0 to 1, each with its own seed."""
-    generators = [torch.Generator().manual_seed(number) for number in range(len(prompts))]
-    images: np.ndarray = pipeline(
-        prompts,
-        num_inference_steps=20,
-        guidance_scale=3.0,
-        generator=generators,
-        height=128,
-        width=128,
-        max_sequence_length=TEXT_TOKENS,
-        output_type="np",
-    ).images
-    return images
+    export(load_trained(build_transformer(), work / "dit.pt"))
 
 
 def flow_loss(transformer: SD3Transformer2DModel, data: FlowSet, generator: torch.Generator) -> Tensor:
@@ -139,10 +120,3 @@ def _latents(pipeline: StableDiffusion3Pipeline, sprites: Sprites, pair: Pair) -
     images = to_tensor([composite(sprites, pair, rng) for _ in range(COPIES)], torch.device("cpu"))
     latents: Tensor = pipeline.vae.encode(images).latent_dist.mode()
     return latents
-
-
-def load_dit(work: Path) -> StableDiffusion3Pipeline:
-    """The pipeline with the latest averaged transformer of a work folder."""
-    transformer = build_transformer()
-    load_trained(transformer, work / "dit.pt")
-    return build_pipeline(transformer)

@@ -46,6 +46,12 @@ def pipeline_parts(folder: Path) -> dict[str, tuple[str, str]]:
     return {name: (part[0], part[1]) for name, part in named.items() if name not in NOT_LOADED}
 
 
+def left_out(folder: Path) -> list[str]:
+    """Return the components that a pipeline in diffusers layout was saved without, such as the T5 of an SD 3."""
+    parts = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
+    return [name for name, part in parts.items() if part == [None, None]]
+
+
 def _read(name: str, library: str, kind: str, tensors: Tensors, config: Path, dtype: torch.dtype) -> Any:
     return load_single_file_sub_model(
         library_name=library,

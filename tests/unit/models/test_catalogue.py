@@ -166,6 +166,17 @@ def test_a_mistake_is_reported_with_file_entry_and_field(change: dict[str, Any],
         ),
         ({"defaults": {**DEFAULTS, "num_frames": 8}}, "defaults.num_frames: stable-diffusion generates no videos"),
         ({"defaults": {**DEFAULTS, "fps": 8}}, "defaults.fps: stable-diffusion generates no videos"),
+        (
+            {"defaults": {**DEFAULTS, "max_sequence_length": 1}},
+            "defaults.max_sequence_length: stable-diffusion has no input for it",
+        ),
+        (
+            {
+                "family": "stable-diffusion-3",
+                "defaults": {**DEFAULTS, "scheduler": "flow_euler", "max_sequence_length": 513},
+            },
+            "defaults.max_sequence_length: 513 is more than 512, all that stable-diffusion-3 reads",
+        ),
         ({"defaults": [64, 64]}, "defaults: should be a mapping of fields"),
         ({"limits": {**LIMITS, "multiple_px": 12}}, "limits.multiple_px: 12 is not a multiple of 8"),
         ({"limits": {**LIMITS, "multiple_px": 0}}, "limits.multiple_px: should be greater than or equal to 1, got 0"),

@@ -82,6 +82,18 @@ def test_left_alone_nothing_is_tuned() -> None:
     assert {name: getattr(request, name) for name in TUNING} == UNTUNED
 
 
+def test_a_model_may_have_been_trained_on_another_number_of_tokens() -> None:
+    entry = entry_of(
+        "stable-diffusion-3", "flow_euler", defaults={"max_sequence_length": 1}, limits={"multiple_px": 16}
+    )
+    lengths = {given: resolved(entry, max_sequence_length=given).max_sequence_length for given in (None, 1, 77)}
+    assert lengths == {None: 1, 1: 1, 77: 77}
+    with pytest.raises(InvalidRequest, match="2 is not between 16 and 512"):
+        resolved(entry, max_sequence_length=2)
+    assert capabilities(entry)["tasks"]["inpaint"]["defaults"]["max_sequence_length"] == 1
+    assert "max_sequence_length" not in capabilities(SD3)["tasks"]["inpaint"]["defaults"]
+
+
 IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
     (FLUX, {"clip_skip": 1}, "clip_skip is ignored: flux has no input for it"),
     (SD3, {"guidance_rescale": 0.5}, "guidance_rescale is ignored: stable-diffusion-3 has no input for it"),
