@@ -40,7 +40,14 @@ def unloading_server(server: str) -> Iterator[str]:
     wait_for(lambda: all(model["state"] == "ready" for model in WEB.get(f"{server}/health").json()["models"]))
 
 
-def test_no_request_is_answered_by_a_server_error(unloading_server: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("phase", "fields_once"), [("coverage", True), ("fuzzing", False)])
+def test_no_request_is_answered_by_a_server_error(
+    phase: str, fields_once: bool, unloading_server: str, tmp_path: Path
+) -> None:
+    """Each field's limits once, in the first operation that has it, and requests of all fields for each operation.
+
+    `make fuzz` tries all limits in all operations.
+    """
     server = unloading_server
     program = str(Path(sys.executable).with_name("schemathesis"))
     options = ["--url", server, "--checks", "not_a_server_error", "--max-examples", str(EXAMPLES)]
@@ -54,11 +61,11 @@ def test_no_request_is_answered_by_a_server_error(unloading_server: str, tmp_pat
         "--config-file",
         str(tmp_path / "schemathesis.toml"),
         "run",
-        str(shortened_description(server, tmp_path)),
+        str(shortened_description(server, tmp_path, fields_once=fields_once)),
         *options,
         *repeatable,
         "--phases",
-        "coverage,fuzzing",
+        phase,
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=360)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr

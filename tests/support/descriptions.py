@@ -12,12 +12,20 @@ KIND, TRIED_KINDS = "/api/{model}/", ("t2i", "i2i")
 """All other kinds of jobs have the bodies of typed APIs."""
 REQUEST_ID = "X-Request-ID"
 """A parameter of every POST, and one of them has to be tried."""
-MAX_STEPS = 20
+SAID = ("title", "description", "default", "example", "examples")
+INPUTS = ("prompt", "image")
+"""Without them hardly anything is generated, also where a description leaves them open."""
+AMOUNTS = ("num_inference_steps", "num_images", "n", "num_generations", "num_frames", "max_tries", "iterations")
+"""Say how much to generate."""
+MAX_STEPS = 4
 """Of as many as models allow, one request may take a minute."""
 
 
-def shortened_description(url: str, folder: Path) -> Path:
-    """Write the description of the server at `url` to a file in a folder; of each body only the first kind."""
+def shortened_description(url: str, folder: Path, *, fields_once: bool = False) -> Path:
+    """Write the description of the server at `url` to a file in a folder; of each body only the first kind.
+
+    With `fields_once`, the first body that has a field of some name and bounds is the one with which they are tried.
+    """
     described = WEB.get(f"{url}/openapi.json").raise_for_status().json()
     described["paths"] = {path: each for path, each in described["paths"].items() if _is_tried(path)}
     for operations in described["paths"].values():
@@ -29,17 +37,54 @@ def shortened_description(url: str, folder: Path) -> Path:
                 content = operation["requestBody"]["content"]
                 operation["requestBody"]["content"] = dict(list(content.items())[:1])
     for schema in described["components"]["schemas"].values():
-        _bound_steps(schema.get("properties", {}).get("num_inference_steps"))
+        _bound_steps(schema.get("properties", {}).get("num_inference_steps", {}))
+    if fields_once:
+        _keep_fields_once(described)
     file = folder / "openapi.json"
     file.write_text(json.dumps(described))
     return file
+
+
+def _keep_fields_once(described: dict[str, Any]) -> None:
+    """Of fields seen before, the optional ones go, and those that say how much to generate are at their least."""
+    seen: set[tuple[str, str]] = set()
+    for body in _bodies(described):
+        known = {name: (name, json.dumps(_bounds(field), sort_keys=True)) for name, field in body["properties"].items()}
+        amounts = [name for name in known if name in AMOUNTS]
+        inputs = [name for name in known if name in INPUTS]
+        needed = body["required"] = [*dict.fromkeys([*body.get("required", ()), *inputs, *amounts])]
+        for name in [name for name in known if known[name] in seen]:
+            if name in amounts:
+                body["properties"][name] = {"enum": [_least(body["properties"][name])]}
+            elif name not in needed:
+                del body["properties"][name]
+        seen.update(known.values())
+
+
+def _least(field: dict[str, Any]) -> int:
+    return max(int(part.get("minimum", 1)) for part in field.get("anyOf", [field]))
+
+
+def _bodies(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """The schemas of all bodies, in the order of their operations."""
+    operations = [each for methods in described["paths"].values() for each in methods.values()]
+    content = [media for each in operations for media in each.get("requestBody", {}).get("content", {}).values()]
+    names = dict.fromkeys(media["schema"]["$ref"].rpartition("/")[2] for media in content)
+    return [described["components"]["schemas"][name] for name in names]
+
+
+def _bounds(schema: Any) -> Any:
+    """What a schema allows, without what it says about it."""
+    if isinstance(schema, dict):
+        return {name: _bounds(part) for name, part in schema.items() if name not in SAID}
+    return [_bounds(part) for part in schema] if isinstance(schema, list) else schema
 
 
 def _is_tried(path: str) -> bool:
     return not path.startswith(KIND) or path.removeprefix(KIND) in TRIED_KINDS
 
 
-def _bound_steps(field: Any) -> None:
-    for each in (field or {}).get("anyOf", [field or {}]):
+def _bound_steps(field: dict[str, Any]) -> None:
+    for each in field.get("anyOf", [field]):
         if "maximum" in each:
             each["maximum"] = MAX_STEPS
