@@ -21,7 +21,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-story gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ benchmark: $(VENV)/.dev ## Compare Jubako with LitServe, Ray Serve, BentoML's ba
 
 benchmark-cache: $(VENV)/.dev ## Measure what a step cache saves and costs, beside fewer steps (ARGS=--quick)
 	$(BIN)/python -m benchmarks.step_cache $(ARGS)
+
+benchmark-growth: $(VENV)/.dev ## Measure how cost grows with callers, jobs, models, steps and sizes (ARGS=--quick)
+	$(BIN)/python -m benchmarks.growth $(ARGS)
 
 gpu-check: ## Measure the engine on a GPU, with full-size models of random weights: ten minutes (docs/gpu.md)
 	@tools/gpu-check $(ARGS)

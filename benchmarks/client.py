@@ -59,6 +59,11 @@ class Client:
         async with self._session.get(self._address + path, timeout=timeout) as answer:
             return answer.status
 
+    async def text(self, path: str) -> str:
+        """Return a path's body."""
+        async with self._session.get(self._address + path) as answer:
+            return await answer.text()
+
     async def post(self, path: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Return a path's JSON response. Raises RuntimeError for any status other than 200."""
         async with self._session.post(self._address + path, json=fields) as answer:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import itertools
 import random
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from itertools import permutations
 
@@ -38,6 +38,8 @@ class Wanted:
     steps: int
     prompt: str
     seed: int
+    others: Mapping[str, str | int] = field(default_factory=dict, hash=False)
+    """Fields that only Jubako is sent."""
 
     @property
     def path(self) -> str:
@@ -45,7 +47,7 @@ class Wanted:
 
     @property
     def fields(self) -> dict[str, str | int]:
-        return {"prompt": self.prompt, "num_inference_steps": self.steps, "seed": self.seed}
+        return {"prompt": self.prompt, "num_inference_steps": self.steps, "seed": self.seed, **self.others}
 
 
 Kind = tuple[Task, int]

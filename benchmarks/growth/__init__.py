@@ -1,0 +1,1 @@
+"""How cost grows with callers, waiting jobs, models, steps and sizes."""

@@ -1,0 +1,75 @@
+"""Measure how cost grows: `make benchmark-growth` prints a table and draws a plot. Half an hour on two cores."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmarks.growth import axes
+from benchmarks.growth.axes import Measured
+
+RESULTS = Path(__file__).parents[1] / "results"
+AXES: dict[str, Callable[[int], AsyncIterator[Measured]]] = {
+    "callers": axes.callers,
+    "queue": lambda _: axes.queue(),
+    "models": axes.models,
+    "steps": axes.steps,
+    "sizes": axes.sizes,
+    "http": axes.http,
+}
+HEAD = "| axis | value | measured | ideal | share of the ideal | |\n| --- | --- | --- | --- | --- | --- |"
+
+
+def line(each: Measured) -> str:
+    amount = f"{each.measured:.3g} {each.unit}"
+    return f"| {each.axis} | {each.value:,} | {amount} | {each.ideal:.3g} | {each.share:.0%} | {each.note} |"
+
+
+def plot(found: Sequence[Measured], file: Path) -> None:
+    """Draw the share of the ideal over each axis."""
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    plotted = figure.subplots()
+    for key in dict.fromkeys((each.axis, each.unit) for each in found):
+        own = [each for each in found if (each.axis, each.unit) == key]
+        plotted.plot(
+            [each.value / own[0].value for each in own], [each.share for each in own], marker="o", label=", ".join(key)
+        )
+    plotted.set(xscale="log", xlabel="times the smallest value", ylabel="share of the ideal", ylim=(0, 1.3))
+    plotted.legend(fontsize="small")
+    figure.savefig(file, dpi=110)
+
+
+async def measure(names: Sequence[str], rounds: int) -> list[Measured]:
+    found = []
+    for name in names:
+        async for each in AXES[name](rounds):
+            found.append(each)
+            print(line(each), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
+    parser.add_argument(
+        "axes", nargs="*", choices=[*AXES, []], default=list(AXES), metavar="AXIS", help=", ".join(AXES)
+    )
+    parser.add_argument("--rounds", type=int, default=4, help="requests of each caller")
+    parser.add_argument("--quick", action="store_true", help="one round; keeps nothing")
+    arguments = parser.parse_args()
+    if arguments.quick:
+        arguments.rounds = 1
+    print(HEAD)
+    found = asyncio.run(measure(arguments.axes or list(AXES), arguments.rounds))
+    if not arguments.quick:
+        (RESULTS / "growth.json").write_text(json.dumps(list(map(asdict, found)), indent=1) + "\n")
+        plot(found, RESULTS / "growth.png")
+
+
+if __name__ == "__main__":
+    main()

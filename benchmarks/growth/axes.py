@@ -1,0 +1,193 @@
+"""The measurements, one axis each: everything else stays as it is by default."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+import yaml
+
+from benchmarks.client import Client
+from benchmarks.load import closed_loop, summarise
+from benchmarks.servers import JUBAKO, serving
+from benchmarks.subject import DEFAULT_MODEL, SCRATCH, server_environment
+from benchmarks.workloads import Wanted, uniform
+from core.generation.request import Task
+from models.catalogue.catalogue import full_catalogue
+
+STEPS = 8
+"""Of each image, where steps are not what grows."""
+CALLERS = (1, 4, 16, 64, 256)
+JOBS = (10, 100, 1_000, 10_000)
+MODELS = (1, 2, 4, 8)
+STEP_COUNTS = (1, 4, 16, 50, 150)
+SIZES_PX = (64, 128, 192, 256)
+SUBMITTERS = 16
+LISTINGS = 5
+SIZE = (128, 128)
+HTTP_BAR_MS = 10.0
+ENGINE_SECONDS = "jubako_run_seconds_sum"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One value of an axis."""
+
+    axis: str
+    value: int
+    unit: str
+    """Of `measured`."""
+    measured: float
+    ideal: float
+    """What the smallest value of the axis says that it would be if nothing were lost."""
+    note: str = ""
+
+    @property
+    def share(self) -> float:
+        """Of the ideal: 1 is all of it, whether more or less is better."""
+        return self.measured / self.ideal if "/s" in self.unit else self.ideal / self.measured
+
+
+async def callers(rounds: int) -> AsyncIterator[Measured]:
+    """Images a second; ideally no fewer than those of any smaller number of callers."""
+    best = 0.0
+    async with serving(JUBAKO, _environment(), SIZE) as client:
+        for number in CALLERS:
+            wanted = itertools.islice(uniform(STEPS), rounds * max(number, 8))
+            point = summarise(await closed_loop(client, wanted, number))
+            best = max(best, point.images_per_s)
+            note = f"{point.failures} failed, p95 {point.p95_s:.2f} s"
+            yield Measured("callers", number, "images/s", point.images_per_s, best, note)
+
+
+async def steps(rounds: int) -> AsyncIterator[Measured]:
+    """Milliseconds a step and image of 8 callers; ideally always those of the least."""
+    least = float("inf")
+    async with serving(JUBAKO, _environment(), SIZE) as client:
+        for number in reversed(STEP_COUNTS):
+            point = summarise(await closed_loop(client, itertools.islice(uniform(number), 8 * rounds), 8))
+            step_ms = 1000 / point.images_per_s / number
+            least = min(least, step_ms)
+            yield Measured("steps", number, "ms a step and image", step_ms, least)
+
+
+async def sizes(rounds: int) -> AsyncIterator[Measured]:
+    """Microseconds a latent position, step and image of 8 callers."""
+    least = float("inf")
+    async with serving(JUBAKO, _environment(), SIZE) as client:
+        for side_px in SIZES_PX:
+            size = {"width": side_px, "height": side_px}
+            wanted = (replace(each, others=size) for each in itertools.islice(uniform(STEPS), 8 * rounds))
+            point = summarise(await closed_loop(client, wanted, 8))
+            cost_us = 1e6 / point.images_per_s / STEPS / (side_px // 8) ** 2
+            least = min(least, cost_us)
+            yield Measured("size, px", side_px, "µs a latent position and step", cost_us, least)
+
+
+async def models(rounds: int) -> AsyncIterator[Measured]:
+    """Images a second of 16 callers whose requests go round the models; ideally as with one."""
+    first = 0.0
+    for number in MODELS:
+        names = [f"copy-{index}" for index in range(number)]
+        environment = {**_environment(), "JUBAKO_MODELS": ",".join(names), "JUBAKO_CATALOGUE": str(_copies(names))}
+        async with serving(JUBAKO, environment, SIZE) as client:
+            asked = zip(itertools.islice(uniform(STEPS), 16 * rounds), itertools.cycle(names), strict=False)
+            wanted = (replace(each, others={"model": name}) for each, name in asked)
+            point = summarise(await closed_loop(client, wanted, 16))
+            first = first or point.images_per_s
+            yield Measured("models", number, "images/s", point.images_per_s, first, f"{_memory_mib():.0f} MiB")
+
+
+async def queue() -> AsyncIterator[Measured]:
+    """Milliseconds to submit a job, and to list the last ones, while the queue grows; ideally as while it is short."""
+    most = str(2 * max(JOBS))
+    environment = {**_environment(), "JUBAKO_MAX_WAITING_JOBS": most, "JUBAKO_MAX_JOBS_PER_CALLER": most}
+    first: dict[str, float] = {}
+    waiting = 0
+    async with serving(JUBAKO, environment, SIZE) as client:
+        before_mib = _memory_mib()
+        for number in JOBS:
+            submit_ms = await _submitted(client, waiting, number)
+            waiting = number
+            list_ms = await _listed(client)
+            kib = (_memory_mib() - before_mib) * 1024 / number
+            for unit, measured in (("ms to submit", submit_ms), ("ms to list", list_ms)):
+                ideal = first.setdefault(unit, measured)
+                yield Measured("waiting jobs", number, unit, measured, ideal, f"{kib:.1f} KiB each")
+
+
+async def _submitted(client: Client, done: int, until: int) -> float:
+    """Submit jobs up to a number, and return milliseconds a job."""
+    numbers = iter(range(done, until))
+
+    async def submit() -> None:
+        for number in numbers:
+            fields = {"prompt": "a red apple on a blue background", "seed": number, "num_inference_steps": 150}
+            await client.post(f"/api/{DEFAULT_MODEL}/t2i", fields)
+
+    started = time.perf_counter()
+    await asyncio.gather(*(submit() for _ in range(SUBMITTERS)))
+    return 1000 * (time.perf_counter() - started) / (until - done)
+
+
+async def _listed(client: Client) -> float:
+    started = time.perf_counter()
+    for _ in range(LISTINGS):
+        assert await client.status("/api/jobs?limit=50") == 200
+    return 1000 * (time.perf_counter() - started) / LISTINGS
+
+
+async def http(rounds: int) -> AsyncIterator[Measured]:
+    """Milliseconds that a 512x512 image of one step takes beyond the engine: HTTP, queue, the runner's wire, PNG."""
+    sizes = {"min_px": 64, "max_px": 512, "max_pixels": 512 * 512}
+    environment = {**_environment(), "JUBAKO_MODELS": "large", "JUBAKO_CATALOGUE": str(_copies(["large"], sizes))}
+    async with serving(JUBAKO, environment, SIZE) as client:
+        fields = {"prompt": "a red apple", "num_inference_steps": 1, "width": 512, "height": 512}
+        spent_ms = [await _beyond_engine_ms(client, {**fields, "seed": seed}) for seed in range(8 * rounds)]
+    yield Measured("512x512 beyond the engine", 512, "ms", median(spent_ms), HTTP_BAR_MS)
+
+
+async def _beyond_engine_ms(client: Client, fields: Mapping[str, Any]) -> float:
+    before = await _engine_s(client)
+    started = time.perf_counter()
+    sample = await client.draw(Wanted(Task.TEXT_TO_IMAGE, 1, "a red apple", 0, fields))
+    spent_s = time.perf_counter() - started
+    assert sample.error is None, sample.error
+    return 1000 * (spent_s - (await _engine_s(client) - before))
+
+
+async def _engine_s(client: Client) -> float:
+    """Return the seconds that requests have run in the engine so far."""
+    metrics = await client.text("/metrics")
+    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(ENGINE_SECONDS))
+
+
+def _environment() -> dict[str, str]:
+    return server_environment(None, "cpu", threads=len(os.sched_getaffinity(0)))
+
+
+def _copies(names: list[str], limits: Mapping[str, int] | None = None) -> Path:
+    """Write a catalogue with the miniature under several names."""
+    entry = full_catalogue(None).get(DEFAULT_MODEL)
+    fields = entry.model_dump(mode="json", exclude={"id"}, exclude_none=True, exclude_defaults=True)
+    if limits:
+        fields["limits"] |= limits
+        fields.pop("tasks", None)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    file = SCRATCH / "growth.yaml"
+    file.write_text(yaml.safe_dump(dict.fromkeys(names, fields)), encoding="utf-8")
+    return file
+
+
+def _memory_mib() -> float:
+    """Return the memory of all processes that this one has started, shared pages counted once for each."""
+    children = psutil.Process().children(recursive=True)
+    return float(sum(child.memory_info().rss for child in children)) / 2**20
