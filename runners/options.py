@@ -5,17 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from models.catalogue.families import Stage
+
 
 @dataclass(frozen=True)
 class EngineLimits:
     batch_tokens: int
     """Latent positions in one forward pass, including those of classifier-free guidance."""
+    decode_tokens: int | None = None
+    """Latent positions that may be decoded at once, where memory sets a bound; what is larger is decoded in tiles."""
     max_running: int = 64
     """Images in progress; each holds its latents and encodings."""
     max_queue: int = 256
     """Requests that may wait, besides those in progress."""
     max_loras: int = 16
     """LoRAs in memory at a time; requests for others wait until one of them is unused."""
+
+    def of_pass(self, stage: Stage) -> int:
+        """Return the latent positions that a pass of a stage may hold."""
+        return self.decode_tokens or self.batch_tokens if stage is Stage.DECODE else self.batch_tokens
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model)
+        self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model, limits.decode_tokens)
         self._automatic = AutomaticStepCache()
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
@@ -247,8 +247,8 @@ class Engine:
     def _budget(self, parked: ParkedRun) -> int:
         if parked.call.calls_in_pass is not None:
             return parked.call.calls_in_pass * parked.call.tokens
-        learnt = self._executor.token_limits.get(parked.call.part)
-        return min(self._limits.batch_tokens, learnt or self._limits.batch_tokens)
+        most = self._limits.of_pass(parked.call.stage)
+        return min(most, self._executor.token_limits.get(parked.call.part, most))
 
     def _advance(self, run: PipelineRun, move: Callable[[], ModuleCall | Drawn]) -> None:
         """Let one pipeline run to its next call; whatever it raises ends its request and no other."""

@@ -24,6 +24,7 @@ from models.catalogue.families import Part, Stage
 from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
+from models.weights.tiles import can_tile, tiled
 from runners.engine.buckets import compiled_shape, filled
 from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
@@ -126,9 +127,10 @@ class Executor:
         on_failed_pass: Callable[[FailedPass], None],
         applied: Callable[[str, torch.nn.Module, Sequence[Adapter]], AbstractContextManager[None]],
         model: LoadedModel,
+        decode_tokens: int | None = None,
     ) -> None:
-        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. The process
-        ends if an error shows that the device of `model` is lost.
+        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. One call that decodes
+        more than `decode_tokens` works in tiles. The process ends if an error shows that the device of `model` is lost.
         """
         self._on_pass = on_pass
         self._on_failed_pass = on_failed_pass
@@ -136,6 +138,7 @@ class Executor:
         self._applied = applied
         self._device = model.device
         self._model = model
+        self._decode_tokens = decode_tokens
         self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
         self.token_limits: dict[Part, int] = {}
 
@@ -171,7 +174,7 @@ class Executor:
     def _run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         out_of_memory = False
         try:
-            return self._forward(calls)
+            return self._forward(calls, tiles=self._too_large_whole(calls))
         except torch.OutOfMemoryError:
             out_of_memory = True
         except NotBySample:
@@ -204,25 +207,44 @@ class Executor:
         if calls[0].calls_in_pass is not None:
             return [OutOfMemory(TOO_LARGE_TO_REPEAT)] * len(calls)
         if len(calls) == 1:
-            return [OutOfMemory(TOO_LARGE)]
+            return self._run_in_tiles(calls)
         self._on_failed_pass(FailedPass(part, OUT_OF_MEMORY))
         half = len(calls) // 2
         self.token_limits[part] = max(1, sum(call.tokens for call in calls[:half]))
         log.warning("out of memory: %s is limited to %d tokens", part.component, self.token_limits[part])
         return self._run(calls[:half]) + self._run(calls[half:])
 
+    def _too_large_whole(self, calls: Sequence[ModuleCall]) -> bool:
+        call = calls[0]
+        if self._decode_tokens is None or call.stage is not Stage.DECODE or call.calls_in_pass is not None:
+            return False
+        return call.tokens > self._decode_tokens and can_tile(call.operation.module)
+
+    def _run_in_tiles(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
+        """Run one call of an autoencoder again, which has no memory for all of its image or clip at once."""
+        operation = calls[0].operation
+        if not can_tile(operation.module) or self._too_large_whole(calls):
+            return [OutOfMemory(TOO_LARGE)]
+        self._on_failed_pass(FailedPass(operation.part, OUT_OF_MEMORY))
+        log.warning("out of memory: %s works in tiles on %d tokens", operation.part.component, calls[0].tokens)
+        try:
+            return self._forward(calls, tiles=True)
+        except torch.OutOfMemoryError:
+            return [OutOfMemory(TOO_LARGE)]
+
     def _unlearn(self, part: Part) -> None:
         """Let a learnt limit grow again: the memory may have been taken by another process, which has ended since."""
         if part in self.token_limits:
             self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
 
-    def _forward(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
+    def _forward(self, calls: Sequence[ModuleCall], *, tiles: bool) -> list[Outcome]:
         operation = calls[0].operation
         batch = filled(calls, self._model.batch_buckets)
         samples = sum(call.samples for call in batch)
         watch = Stopwatch(self._device)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
-        with self._applied(operation.part.component, operation.module, adapters):
+        pieces = tiled(operation.module) if tiles else nullcontext()
+        with self._applied(operation.part.component, operation.module, adapters), pieces:
             output = self._run_merged(operation, batch)
         finite = finite_samples(operation.part, output, samples)
         watch.stop()
