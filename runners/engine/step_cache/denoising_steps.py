@@ -54,7 +54,7 @@ class DenoisingSteps:
     ) -> None:
         """`park` returns a call's output; `unguided` is where the family's pipelines have that half."""
         self._policy = POLICIES.get(step_cache)
-        self._guidance_end = request.guidance_end
+        self._guidance_end = request.guidance_end if unguided else 1.0
         self._unguided = unguided
         self._park = park
         self._sites: dict[Place, CallSite] = {}
