@@ -15,7 +15,7 @@ from models.miniature.concepts import Pair
 from runners.engine.engine import Engine
 
 MIXED_STEPS = (8, 20, 30, 50)
-SAMPLERS = {"miniature": ("dpmpp_2m", "euler", "ddim"), "miniature-dit": ("flow_euler", "dpmpp_2m")}
+SAMPLERS = {"miniature": ("dpmpp_2m", "euler", "ddim"), "miniature-dit": ("flow_euler",)}
 ALONE = 3
 """Images that are generated one after the other."""
 
