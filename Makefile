@@ -21,7 +21,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ benchmark-cache: $(VENV)/.dev ## Measure what a step cache saves and costs, besi
 
 benchmark-growth: $(VENV)/.dev ## Measure how cost grows with callers, jobs, models, steps and sizes (ARGS=--quick)
 	$(BIN)/python -m benchmarks.growth $(ARGS)
+
+figures: $(VENV)/.dev ## Count what the catalogue's models need, on their modules without weights (ARGS="sdxl flux-dev")
+	$(BIN)/python -m models.weights.counting $(ARGS)
 
 gpu-check: ## Measure the engine on a GPU, with full-size models of random weights: ten minutes (docs/gpu.md)
 	@tools/gpu-check $(ARGS)

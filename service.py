@@ -41,6 +41,7 @@ from gateway.safety.picture_check import PictureCheck
 from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
+from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.served import log_ignored, served_catalogue
 from processes.allocator import return_freed_memory
 from processes.drain import Drain
@@ -89,7 +90,7 @@ ANSWER_MARGIN_S = 30.0
 
 @bentoml.service(
     name="jubako",
-    traffic={"timeout": SETTINGS.request_timeout_s + ANSWER_MARGIN_S},
+    traffic={"timeout": longest_deadline_s(CATALOGUE.entries.values(), SETTINGS) + ANSWER_MARGIN_S},
     metrics=INSTEAD,
     # The access log would fail on a content type that is not UTF-8.
     logging={"access": {"request_content_type": False}},

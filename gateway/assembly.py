@@ -48,6 +48,8 @@ def assemble(
             max_prompt_chars=settings.max_prompt_chars,
             max_num_images=settings.max_num_images,
             max_deadline_s=settings.request_timeout_s,
+            tflops=settings.expected_tflops,
+            background_deadline_s=settings.job_timeout_s,
             snaps_sizes=settings.snaps_sizes,
             reproducible=settings.reproducible,
             step_cache=StepCache(settings.step_cache),

@@ -18,6 +18,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.pointing.pointed import whole_catalogue
 from models.catalogue.presence import presence
+from models.catalogue.presets import fitted
 from models.catalogue.sharing import read_sharing, sharing_file
 from models.catalogue.table import print_catalogue, print_entry
 from settings import settings
@@ -53,7 +54,8 @@ def _run(options: argparse.Namespace, catalogue: Catalogue) -> None:
     elif options.command == "fetch":
         _fetch(catalogue.find(options.model), console)
     elif options.command == "show":
-        entry = catalogue.find(options.model)
+        entry, room_gib = catalogue.find(options.model), settings().fit
+        entry = entry if room_gib is None else fitted(entry, room_gib)
         _show(entry, options, console)
     elif options.json:
         _print_json([_facts(entry) for entry in catalogue.entries.values()])

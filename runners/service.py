@@ -22,6 +22,7 @@ from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
+from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.resolving.resolve import EDITED_PIXELS
 from models.catalogue.served import served_catalogue
 from models.weights.store import stored_tags
@@ -140,7 +141,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
         # The gateway's access log has every request; this one would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
         metrics=INSTEAD,
-        traffic={"timeout": settings.request_timeout_s, "concurrency": requests_per_batch(entry, limits)},
+        traffic={"timeout": longest_deadline_s([entry], settings), "concurrency": requests_per_batch(entry, limits)},
     )
     class RunnerService:
         def __init__(self) -> None:

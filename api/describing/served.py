@@ -8,6 +8,7 @@ from typing import Any
 from api.describing.bodies import MULTIPART, TASK
 from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.served import served_catalogue
 from settings import Settings
 
@@ -70,7 +71,7 @@ def _bounds(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[tuple[st
         ("iterations",): ("maximum", max(iterations, default=1)),
         ("image", "images"): ("maxItems", max(each.max_images for each in limits)),
         PROMPTS: ("maxLength", settings.max_prompt_chars),
-        ("deadline_s",): ("maximum", settings.request_timeout_s),
+        ("deadline_s",): ("maximum", longest_deadline_s(catalogue.entries.values(), settings)),
     }
     if not settings.snaps_sizes:
         largest["width", "height"] = ("maximum", max(each.max_px for each in limits))

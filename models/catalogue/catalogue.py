@@ -21,8 +21,10 @@ from models.catalogue.added.embedding_folder import read_embedding_folder
 from models.catalogue.added.lora_folder import LoraFolder
 from models.catalogue.addons import EmbeddingSpec
 from models.catalogue.entry import Entry
+from models.catalogue.figures import counted_fields
 
-SHIPPED = tuple(sorted((Path(__file__).parent / "checkpoints").glob("*.yaml")))
+SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
+SHIPPED = tuple(sorted(SHIPPED_FOLDER.glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"
 """The models whose weights travel with this Bento (`deploy.image.carrying`); in the repository there is none."""
 
@@ -206,7 +208,8 @@ def _checked_entry(folder: Path, model: str, fields: object) -> Entry:
         raise ValueError("expected a mapping of fields")  # noqa: TRY004  # a mistake in a file, not in a call
     if "id" in fields:
         raise ValueError("id: is the entry's key, and no field")
-    entry = Entry.model_validate({"id": model, **_inline_preview(folder, fields)}).under(folder)
+    known = counted_fields(model, fields) if folder == SHIPPED_FOLDER else {}
+    entry = Entry.model_validate({"id": model, **known, **_inline_preview(folder, fields)}).under(folder)
     if entry.vocabulary is not None:
         words = _read_json("vocabulary", entry.vocabulary)
         if not isinstance(words, dict) or not isinstance(words.get("words"), list):

@@ -23,6 +23,7 @@ from models.catalogue.addons import (
 )
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
 from models.catalogue.families.generic import GENERIC, GenericPipeline
+from models.catalogue.figures import Figures
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory_options import Memory, memory_mistakes
 from models.catalogue.single_files import single_file_mistakes
@@ -101,6 +102,8 @@ class Entry(Strict):
     """What its weights are to download; None where nobody has said."""
     memory_gib: float = Field(gt=0)
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
+    figures: Figures | None = None
+    """Of a shipped model: what has been counted of it."""
     memory: Memory = Memory()
     """What to trade for memory or speed; left out: nothing."""
     batch_tokens: int = Field(ge=1)

@@ -10,6 +10,7 @@ from models.catalogue.addons import LoraSpec
 from models.catalogue.catalogue import Catalogue, carried_models
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.pointed import whole_catalogue
+from models.catalogue.presets import fitted
 from models.catalogue.sources import Source
 from settings import Settings
 
@@ -26,7 +27,13 @@ def served_catalogue(settings: Settings) -> Catalogue:
     served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:
         raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
-    return _with_character(settings, served)
+    return _with_character(settings, _fitted(settings, served))
+
+
+def _fitted(settings: Settings, served: Catalogue) -> Catalogue:
+    if settings.fit is None:
+        return served
+    return Catalogue([fitted(entry, settings.fit) for entry in served.entries.values()], served.aliases, served.notes)
 
 
 def story_entry(settings: Settings, served: Catalogue) -> Entry:

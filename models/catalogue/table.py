@@ -14,6 +14,7 @@ from core.generation.request import Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.figures import Figures
 from models.catalogue.presence import Presence, presence
 
 SHORT = {
@@ -118,6 +119,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "download": f"{entry.download_gib:g} GiB" if entry.download_gib and entry.source.path is None else "",
         "licence": entry.licence + (" (gated: to be accepted on the hub)" if entry.gated else ""),
         "memory": f"{entry.memory_gib:g} GiB" + (f" with {_listed(own)}" if own else ""),
+        "counted": "" if entry.figures is None else _counted(entry.figures),
         "samplers": ", ".join(entry.family_spec.schedulers.schedules),
         "+ schedule": "; ".join(_schedules(entry)),
         "LoRAs": ", ".join(sorted(entry.choosable_loras)),
@@ -130,6 +132,14 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }
     return {label: value for label, value in facts.items() if value}
+
+
+def _counted(figures: Figures) -> str:
+    parts = ", ".join(f"{name} {gib:g}" for name, gib in figures.weights_gib.items())
+    return (
+        f"weights {figures.all_weights_gib:.1f} GiB ({parts}); a sample of the default size takes "
+        f"{figures.denoising_gib:g} to denoise, and {figures.decoding_gib:g} to decode, {figures.tiled_gib:g} in tiles"
+    )
 
 
 def _schedules(entry: Entry) -> Iterator[str]:

@@ -16,6 +16,14 @@ def can_tile(module: Any) -> bool:
     return hasattr(module, "enable_tiling") and not getattr(module, "use_tiling", False)
 
 
+def tile_latents(module: Any) -> tuple[int, int]:
+    """Return the height and width of a tile."""
+    if hasattr(module, "tile_latent_min_size"):
+        return module.tile_latent_min_size, module.tile_latent_min_size
+    factor = module.spatial_compression_ratio
+    return module.tile_sample_min_height // factor, module.tile_sample_min_width // factor
+
+
 @contextmanager
 def tiled(module: Any) -> Iterator[None]:
     """Let an autoencoder work in overlapping tiles during the block, which blends them: a pixel may change by a few

@@ -21,7 +21,7 @@ from runners.certifying.certify import certified
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver
 from runners.host.preparations import Places
-from runners.host.running_model import RunningModel
+from runners.host.running_model import RunningModel, within_memory
 from runners.host.warmup import is_worthwhile, warm_up, warmup_requests
 from runners.options import EngineLimits, HostOptions
 from runners.state import ModelState
@@ -181,7 +181,7 @@ class Lifecycle:
             if entry.pipeline is not None:
                 model = await certified(entry, model, self._sharing_file)
             if is_worthwhile(entry, device):
-                await warm_up(model, warmup_requests(entry, model), self._limits)
+                await warm_up(model, warmup_requests(entry, model), within_memory(entry, model, self._limits))
             self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
         except JubakoError as error:
             return _without_traces(error)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
+from models.weights.devices import device_memory_gib
 from models.weights.loading import LoadedModel
 from models.weights.prompts import PromptLimits
 from processes.threads import in_thread
@@ -16,6 +18,16 @@ from runners.host.preparations import Places, Preparations
 from runners.token_opt.request_queue import TokenOptQueue
 
 
+def within_memory(entry: Entry, model: LoadedModel, limits: EngineLimits) -> EngineLimits:
+    """Return the limits with how much may be decoded at once on the model's device, if that is known."""
+    if entry.figures is None or model.device.type == "cpu" or limits.decode_tokens is not None:
+        return limits
+    # Offloaded, the decoder is there alone.
+    there_gib = model.weights_gib if entry.memory.offload == "none" else entry.figures.weights_gib["vae"]
+    room_gib = device_memory_gib(str(model.device)) - there_gib
+    return replace(limits, decode_tokens=entry.figures.decode_tokens(room_gib))
+
+
 class RunningModel:
     """Lives on one event loop; its engine has a thread of its own, which `close` ends."""
 
@@ -23,7 +35,7 @@ class RunningModel:
         self, entry: Entry, model: LoadedModel, limits: EngineLimits, observer: EngineObserver | None, places: Places
     ) -> None:
         self.model = model
-        self.engine = Engine(model, limits, observer)
+        self.engine = Engine(model, within_memory(entry, model, limits), observer)
         self._prompts = PromptLimits(model)
         self._preparations = Preparations(self.engine.prepare, places)
         self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None

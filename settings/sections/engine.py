@@ -14,6 +14,12 @@ class EngineOptions(BaseModel):
         ge=0,
         description="Requests per model that may wait; further ones get 503 (busy).",
     )
+    fit: float | None = Field(
+        default=None,
+        gt=0,
+        description="GiB of a device's memory that each model is to fit into, by the mildest options of `memory` that "
+        "do; of models whose needs have been counted (docs/models.md).",
+    )
     batch_tokens: int | None = Field(
         default=None,
         ge=1,

@@ -35,6 +35,11 @@ class JobOptions(BaseModel):
         validation_alias=AliasChoices("JUBAKO_TASK_TTL_S", "TASK_TTL"),
         description="Seconds that the record of a finished job is kept. Unfinished jobs are always kept.",
     )
+    job_timeout_s: float = Field(
+        default=86_400.0,
+        gt=0,
+        description="Seconds after its acceptance at which a generation job without a deadline of its own is given up.",
+    )
     job_concurrency: int = Field(
         default=32,
         ge=1,

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
+import pytest
 import torch
 
 from core.generation.events import Failed
+from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import Stage
+from models.catalogue.memory_options import Memory
 from models.weights.loading import LoadedModel
+from runners.host import running_model
+from runners.host.running_model import within_memory
+from runners.options import EngineLimits
 from tests.support.drawing import SIZE_PX, draw, draw_together, largest_difference, pictures, request
 from tests.support.engines import running
 
@@ -71,6 +78,20 @@ async def test_one_image_without_room_for_its_decoding_is_decoded_in_tiles(tiny_
     assert [failed.cause for failed in recorder.failed] == ["out_of_memory"]
     assert largest_difference(whole.image, in_tiles.image) < 255
     assert not tiny_model.components["vae"].use_tiling
+
+
+def test_how_much_may_be_decoded_follows_from_the_memory_beside_the_weights(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry, limits = load_catalogue(*SHIPPED).get("wan22-t2v-a14b"), EngineLimits(batch_tokens=1)
+    assert entry.figures is not None
+    offloaded = entry.model_copy(update={"memory": Memory(offload="model")})
+    monkeypatch.setattr(running_model, "device_memory_gib", lambda _device: 80.0)
+    monkeypatch.setattr(LoadedModel, "weights_gib", entry.figures.all_weights_gib)
+    on_gpu = replace(tiny_model, device=torch.device("cuda", 0))
+    whole, alone = (within_memory(each, on_gpu, limits).decode_tokens or 0 for each in (entry, offloaded))
+    assert whole < entry.figures.decoder_latents < alone
+    assert within_memory(entry, tiny_model, limits).decode_tokens is None
 
 
 async def test_what_does_not_fit_in_tiles_either_says_so(tiny_model: LoadedModel) -> None:

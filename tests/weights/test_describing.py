@@ -502,7 +502,7 @@ def test_a_checkpoint_without_its_largest_text_encoder_needs_as_much(
 ) -> None:
     vae_and_clip = {"vae.x.weight": torch.zeros(1), "text_encoders.clip_l.transformer.x.weight": torch.zeros(1)}
     tensors = {**prefixed(denoiser_file("flux", tinies("flux")), COMFY), **vae_and_clip}
-    assert entry_of(saved(tensors, tmp_path / "a.safetensors")).memory_gib == 34
+    assert entry_of(saved(tensors, tmp_path / "a.safetensors")).memory_gib == pytest.approx(33.9, abs=0.1)
     tensors["text_encoders.t5xxl.transformer.x.weight"] = torch.zeros(1)
     assert entry_of(saved(tensors, tmp_path / "b.safetensors")).memory_gib < 5
 

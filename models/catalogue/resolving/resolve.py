@@ -23,6 +23,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
+from models.catalogue.resolving.deadlines import allowed_s
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 from models.catalogue.resolving.syntax import with_syntax
@@ -39,6 +40,11 @@ class ServerLimits:
     max_prompt_chars: int
     max_num_images: int
     max_deadline_s: float
+    """Of requests whose model's work takes no longer."""
+    tflops: float = math.inf
+    """10^12 operations a second that are counted on."""
+    background_deadline_s: float | None = None
+    """Of requests that nobody waits for and that do not say."""
     prompt_syntax: PromptSyntax = PromptSyntax.PLAIN
     """Of requests that do not say."""
     snaps_sizes: bool = False
@@ -64,7 +70,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     scheduler = _scheduler(draft, entry, settings)
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
-    return GenerationRequest(
+    request = GenerationRequest(
         model=entry.id,
         task=draft.task,
         prompt=prompt_of(draft, entry),
@@ -88,11 +94,11 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         **_method(draft, entry),
         reproducible=reproducible,
         priority=draft.priority,
-        deadline_s=_deadline_s(draft, server, background),
         progress=draft.progress,
         preview_every=draft.preview_every,
         hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits)),
     )
+    return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})
 
 
 def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
@@ -211,10 +217,13 @@ def _step_cache(draft: Draft, entry: Entry, server: ServerLimits, reproducible: 
     return StepCache.OFF if reproducible and step_cache is StepCache.AUTO else step_cache
 
 
-def _deadline_s(draft: Draft, server: ServerLimits, background: bool) -> float | None:
+def _deadline_s(
+    draft: Draft, request: GenerationRequest, entry: Entry, server: ServerLimits, background: bool
+) -> float | None:
+    allowed = allowed_s(entry, request, server.max_deadline_s, server.tflops)
     if draft.deadline_s is None:
-        return None if background else server.max_deadline_s
-    return at_most("deadline_s", draft.deadline_s, server.max_deadline_s)
+        return server.background_deadline_s if background else allowed
+    return at_most("deadline_s", draft.deadline_s, allowed)
 
 
 def _seed(draft: Draft) -> int:

@@ -1,0 +1,77 @@
+"""What the shipped models need of a device, as `python -m models.weights.counting` has counted it on their modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field
+
+from core.validation import Strict
+
+FILE = Path(__file__).parent / "figures.yaml"
+
+
+class Figures(Strict):
+    """GiB of a device's memory, of the entry's own precisions, at its default size and for one sample.
+
+    Attention counts as kernels of accelerators compute it, without a matrix of all pairs. What kernels and the
+    allocator take for themselves is not in here: RESERVE.
+    """
+
+    weights_gib: Mapping[str, float]
+    """By component."""
+    denoising_gib: float = Field(ge=0)
+    """The largest sum of tensors that live during one call of the denoiser, beside the weights."""
+    decoding_gib: float = Field(ge=0)
+    """Likewise of the decoder, for the whole image or clip at once."""
+    tiled_gib: float = Field(ge=0)
+    """Likewise in tiles."""
+    decoder_latents: int = Field(ge=1)
+    """Latent positions that `decoding_gib` is for; it grows with them."""
+    call_tflop: float = Field(ge=0)
+    """Floating-point operations of one denoiser call, in 10^12."""
+
+    @property
+    def all_weights_gib(self) -> float:
+        return sum(self.weights_gib.values())
+
+    def decode_tokens(self, room_gib: float) -> int:
+        """Return how many latent positions may be decoded at once in so much memory, beside the weights."""
+        return max(1, int(self.decoder_latents * (room_gib - RESERVE_GIB) / max(self.decoding_gib, 0.01)))
+
+
+RESERVE_GIB = 1.0
+"""For the device's context, kernels' own memory, and latents and encodings of waiting images."""
+
+
+GUIDES_IN_ONE_PASS = frozenset({"stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "ltx"})
+"""Families whose pipelines denoise with and without the prompt in one call; those of others call twice."""
+
+
+def needed_gib(figures: Figures, samples: int, *, video: bool) -> float:
+    """Return the memory for weights and one default request of so many samples in a pass.
+
+    Clips are decoded in tiles where they would not fit whole; the tiles of an image are a last resort.
+    """
+    decoding = min(figures.decoding_gib, figures.tiled_gib) if video else figures.decoding_gib
+    return round(figures.all_weights_gib + max(samples * figures.denoising_gib, decoding) + RESERVE_GIB, 1)
+
+
+def counted_fields(model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what has been counted of a shipped model, as fields of its entry."""
+    if model not in _counted():
+        return {}
+    figures, defaults = Figures.model_validate(_counted()[model]), fields["defaults"]
+    samples = 2 if fields["family"] in GUIDES_IN_ONE_PASS and defaults["guidance_scale"] > 1 else 1
+    needed = needed_gib(figures, samples, video=defaults.get("num_frames", 1) > 1)
+    return {"figures": figures.model_dump(), "memory_gib": needed}
+
+
+@cache
+def _counted() -> Mapping[str, Any]:
+    counted: Mapping[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    return counted

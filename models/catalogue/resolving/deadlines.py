@@ -1,0 +1,43 @@
+"""How long a request may take: what the operator says, and longer where the model's work does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from core.generation.request import GenerationRequest
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Defaults, TaskSettings
+from settings import Settings
+
+
+def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
+    """Return the seconds that denoising takes at so many 10^12 operations a second; 0 where none have been counted."""
+    size = request.width * request.height * (request.num_frames or 1)
+    guided = entry.takes_negative_prompt and request.guidance_scale > entry.family_spec.guided_above
+    calls = request.num_images * request.num_inference_steps * (2 if guided else 1)
+    return _call_s(entry, entry.tasks[request.task].defaults, size, tflops) * calls
+
+
+def allowed_s(entry: Entry, request: GenerationRequest, usual_s: float, tflops: float) -> float:
+    """Return the longest deadline of a request, which is also that of one that does not say."""
+    return max(usual_s, work_s(entry, request, tflops))
+
+
+def longest_deadline_s(entries: Iterable[Entry], settings: Settings) -> float:
+    """Return the longest deadline that any request to these models may have."""
+    tasks = ((entry, task) for entry in entries for task in entry.tasks.values())
+    most_s = (settings.max_num_images * _most_s(entry, task, settings.expected_tflops) for entry, task in tasks)
+    return max([settings.request_timeout_s, *most_s])
+
+
+def _most_s(entry: Entry, task: TaskSettings, tflops: float) -> float:
+    size = task.limits.max_pixels * task.limits.max_frames
+    return 2 * task.limits.max_steps * _call_s(entry, task.defaults, size, tflops)
+
+
+def _call_s(entry: Entry, defaults: Defaults, size: int, tflops: float) -> float:
+    if entry.figures is None:
+        return 0.0
+    share = size / (defaults.width * defaults.height * defaults.num_frames)
+    # Attention grows with the square of the tokens, everything else with their number.
+    return entry.figures.call_tflop * share * max(1.0, share) / tflops

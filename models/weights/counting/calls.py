@@ -1,0 +1,165 @@
+"""The calls that pipelines make of denoisers and decoders, at a model's default size."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from core.generation.request import Task
+from models.catalogue.entry import Entry
+
+Arguments = dict[str, Any]
+EDITED_TOKENS = 4096
+"""Of one image that an edit sees, scaled to about a megapixel."""
+
+
+def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
+    """Return the arguments of one call of an entry's denoiser."""
+    dtype, make = denoiser.dtype, _DENOISERS[type(denoiser).__name__]
+    return make(entry, denoiser.config, samples, lambda *shape: torch.empty(shape, dtype=dtype, device="meta"))
+
+
+def decoding(entry: Entry, vae: Any, samples: int) -> Arguments:
+    """Return the arguments of one call of an entry's decoder."""
+    arguments: Arguments = {"z": latents(entry, vae, samples)}
+    if vae.config.get("timestep_conditioning"):
+        arguments["temb"] = _times(samples)
+    return arguments
+
+
+def latents(entry: Entry, vae: Any, samples: int) -> torch.Tensor:
+    """Return what the decoder gets: (B, C, h, w), or (B, C, f, h, w) of autoencoders of videos."""
+    defaults, config = entry.defaults, vae.config
+    spatial, temporal = _factors(vae)
+    size = (defaults.height // spatial, defaults.width // spatial)
+    channels = config.get("latent_channels") or config.get("z_dim")
+    frames = () if temporal is None else ((defaults.num_frames - 1) // temporal + 1,)
+    return torch.empty((samples, channels, *frames, *size), dtype=vae.dtype, device="meta")
+
+
+def _factors(vae: Any) -> tuple[int, int | None]:
+    """Pixels and frames that one latent stands for; None frames: of an image."""
+    name = type(vae).__name__
+    if name == "AutoencoderKLLTXVideo":
+        return vae.spatial_compression_ratio, vae.temporal_compression_ratio
+    if name == "AutoencoderKLWan":
+        return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
+    return 8, 4 if name == "AutoencoderKLQwenImage" else None
+
+
+def _packed_tokens(entry: Entry) -> int:
+    """Of FLUX and Qwen-Image: 2x2 latents of 8x8 pixels each, and those of the image that an edit sees."""
+    seen = EDITED_TOKENS if Task.EDIT in entry.tasks and entry.family != "flux2-klein" else 0
+    return entry.defaults.width * entry.defaults.height // 256 + seen
+
+
+def _times(samples: int) -> torch.Tensor:
+    return torch.empty(samples, device="meta")
+
+
+def _unet(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 8, entry.defaults.width // 8
+    arguments = {
+        "sample": empty(samples, config.in_channels, h, w),
+        "timestep": _times(samples),
+        "encoder_hidden_states": empty(samples, 77, config.cross_attention_dim),
+    }
+    if config.addition_embed_type == "text_time":
+        added = {"text_embeds": empty(samples, 1280), "time_ids": empty(samples, 6)}
+        return {**arguments, "added_cond_kwargs": added}
+    return arguments
+
+
+def _sd3(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 8, entry.defaults.width // 8
+    return {
+        "hidden_states": empty(samples, 16, h, w),
+        "encoder_hidden_states": empty(samples, 77 + 256, config.joint_attention_dim),
+        "pooled_projections": empty(samples, config.pooled_projection_dim),
+        "timestep": _times(samples),
+    }
+
+
+def _flux(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    tokens = _packed_tokens(entry)
+    arguments = {
+        "hidden_states": empty(samples, tokens, config.in_channels),
+        "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
+        "pooled_projections": empty(samples, config.pooled_projection_dim),
+        "timestep": _times(samples),
+        "img_ids": empty(tokens, 3),
+        "txt_ids": empty(512, 3),
+    }
+    return {**arguments, "guidance": _times(samples)} if config.guidance_embeds else arguments
+
+
+def _flux2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    tokens = _packed_tokens(entry)
+    return {
+        "hidden_states": empty(samples, tokens, config.in_channels),
+        "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
+        "timestep": _times(samples),
+        "img_ids": empty(tokens, 4),
+        "txt_ids": empty(512, 4),
+    }
+
+
+def _ltx(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    defaults = entry.defaults
+    f, h, w = (defaults.num_frames - 1) // 8 + 1, defaults.height // 32, defaults.width // 32
+    return {
+        "hidden_states": empty(samples, f * h * w, config.in_channels),
+        "encoder_hidden_states": empty(samples, 256, config.caption_channels),
+        "encoder_attention_mask": empty(samples, 256),
+        "timestep": _times(samples),
+        "num_frames": f,
+        "height": h,
+        "width": w,
+    }
+
+
+def _qwen_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    side = (1, entry.defaults.height // 16, entry.defaults.width // 16)
+    seen = [(1, 64, 64)] if Task.EDIT in entry.tasks else []
+    return {
+        "hidden_states": empty(samples, _packed_tokens(entry), config.in_channels),
+        "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
+        "timestep": _times(samples),
+        "img_shapes": [[side, *seen]] * samples,
+    }
+
+
+def _z_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 8, entry.defaults.width // 8
+    return {
+        "x": [empty(config.in_channels, 1, h, w) for _ in range(samples)],
+        "t": _times(samples),
+        "cap_feats": [empty(512, config.cap_feat_dim) for _ in range(samples)],
+    }
+
+
+def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    defaults, pixels = entry.defaults, 16 if entry.family == "wan-ti2v" else 8
+    f = (defaults.num_frames - 1) // 4 + 1
+    arguments = {
+        "hidden_states": empty(samples, config.in_channels, f, defaults.height // pixels, defaults.width // pixels),
+        "timestep": _times(samples),
+        "encoder_hidden_states": empty(samples, 512, config.text_dim),
+    }
+    if config.image_dim is None:
+        return arguments
+    return {**arguments, "encoder_hidden_states_image": empty(samples, 257, config.image_dim)}
+
+
+_DENOISERS: dict[str, Callable[..., Arguments]] = {
+    "UNet2DConditionModel": _unet,
+    "SD3Transformer2DModel": _sd3,
+    "FluxTransformer2DModel": _flux,
+    "Flux2Transformer2DModel": _flux2,
+    "LTXVideoTransformer3DModel": _ltx,
+    "QwenImageTransformer2DModel": _qwen_image,
+    "ZImageTransformer2DModel": _z_image,
+    "WanTransformer3DModel": _wan,
+}
