@@ -21,7 +21,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ chaos: $(VENV)/.dev ## Kill and stall everything while jobs and requests go on, 
 
 fuzz: $(VENV)/.dev ## Send ten thousand requests that nobody should send (ARGS="--seed 2")
 	$(RELIABILITY).fuzz $(ARGS)
+
+soak: $(VENV)/.dev ## Use a server for two hours, and watch its memory, files and latency (ARGS="--minutes 10")
+	$(RELIABILITY).soak $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.support.parity docs/parity.md
