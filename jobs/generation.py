@@ -6,7 +6,7 @@ import asyncio
 import base64
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
@@ -58,12 +58,18 @@ def _step(event: Step, share: float) -> JobUpdate:
     return JobUpdate("step", share, f"Step {event.step} of {event.steps}", details)
 
 
+def _loading(event: Loading) -> JobUpdate:
+    message = "Loading the model" if event.download is None else "Downloading the model"
+    download = event.download and asdict(event.download)
+    return JobUpdate("loading", message=message, details={"loaded": event.progress, "download": download})
+
+
 def _update(event: Event) -> JobUpdate:
     match event:
         case Queued():
             return JobUpdate("queued", details={"position": event.position})
         case Loading():
-            return JobUpdate("loading", message="Loading the model", details={"loaded": event.progress})
+            return _loading(event)
         case Started():
             return JobUpdate("started", message="Generation started", details={"hint": event.hint}, hint=event.hint)
         case _:

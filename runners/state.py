@@ -9,6 +9,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict
 
 from core.errors import LoadFailed, LoadInterrupted
+from core.generation.events import Download
 
 
 class ModelState(StrEnum):
@@ -53,6 +54,8 @@ class RunnerState(BaseModel):
     state: ModelState
     progress: float | None = None
     """Of loading, 0 to 1."""
+    download: Download | None = None
+    """While files of the model come from the hub."""
     error: str | None = None
     """Why the last load failed."""
     retry_after_s: int | None = None

@@ -9,19 +9,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, Literal
 
 from PIL import Image
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from core.generation.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.events import Clip, Download, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.generation.request import GenerationRequest
 from core.generation.upload import Pixels, pixels_of
 from core.validation import described
 
+
+def _loading(progress: float, download: dict[str, int] | None = None) -> Loading:
+    return Loading(progress, download and Download(**download))
+
+
 _EVENTS: dict[str, Callable[..., Event]] = {
-    event.__name__: event for event in (Loading, Queued, Started, Step, Preview, Picture, Clip, Failed)
+    "Loading": _loading,
+    **{event.__name__: event for event in (Queued, Started, Step, Preview, Picture, Clip, Failed)},
 }
 _PIXELS = ("image", "frames")
 """The fields of events that are images, or tuples of them."""
@@ -94,11 +100,15 @@ def _read_images(header: _Header, pixels: memoryview) -> dict[str, Any]:
 def encode(event: Event) -> bytes:
     """Write one frame."""
     images = _images_of(event)
-    values = {f.name: getattr(event, f.name) for f in fields(event) if f.name not in _PIXELS}
+    values = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in _PIXELS}
     header: dict[str, Any] = {"event": type(event).__name__, **values}
     if images:
         header |= {"size": images[0].size, "count": len(images)}
     return b"".join((json.dumps(header).encode(), b"\n", *(image.convert("RGB").tobytes() for image in images)))
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if isinstance(value, Download) else value
 
 
 def _images_of(event: Event) -> tuple[Image.Image, ...]:

@@ -16,6 +16,7 @@ from api.jobs.forms import JobForm
 from api.jobs.orders import StoryOrder
 from api.jobs.task_names import TASKS
 from api.storyboard.described import EXAMPLE
+from core.generation.events import Download
 from core.generation.request import Task
 from jobs.job import JobState
 from storyboard.job_kind import STORYBOARD
@@ -140,6 +141,7 @@ class JobQueued(JobEvent):
 
 class JobLoading(JobEvent):
     loaded: float = Field(description="How much of the model is in memory, 0 to 1.")
+    download: Download | None = Field(default=None, description="While files of the model come from the hub.")
 
 
 class JobStep(JobEvent):

@@ -2,7 +2,7 @@
 
 The client sends the fields of generations, or with `image` those of edits, files as base64. It receives
 
-    {"type": "loading", "progress"}   {"type": "queued", "position"}
+    {"type": "loading", "progress", "download"}   {"type": "queued", "position"}
     {"type": "started", "waited_s", "hint", "prompt_tokens"}
     {"type": "step", "index", "step", "steps"}   and the events of a stream;
     {"type": "ping"} after some seconds without any of these;

@@ -56,6 +56,9 @@ def _row(entry: Entry, state: RunnerState) -> str:
 
 
 def _shown(state: RunnerState) -> str:
+    if state.state is ModelState.LOADING and state.download is not None:
+        done, total = (count / 1e9 for count in (state.download.done_bytes, state.download.total_bytes))
+        return f"downloading, {done:.1f} of {total:.1f} GB"
     if state.state is ModelState.LOADING and state.progress is not None:
         return f"loading, {state.progress:.0%}"
     if state.state is ModelState.READY and state.device is not None:

@@ -20,6 +20,7 @@ from api.storyboard.described import EXAMPLE as STORY
 from api.typed.file_answers import PictureFile, VideoFile
 from api.typed.forms import Form
 from api.typed.streaming import EventStream
+from core.generation.events import Download
 from core.generation.request import Task
 from core.version import VERSION
 from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS
@@ -32,6 +33,7 @@ EXAMPLE = {"prompt": "a red apple on a blue background", "seed": 42}
 
 class StreamLoading(Answer):
     progress: float = Field(description="0 to 1.")
+    download: Download | None = Field(description="While files of the model come from the hub.")
 
 
 class StreamQueued(Answer):

@@ -25,11 +25,23 @@ from core.generation.step_cache import StepCache
 
 
 @dataclass(frozen=True)
+class Download:
+    """How far the files of a model have come from the hub."""
+
+    done_bytes: int
+    total_bytes: int
+    bytes_per_s: int
+    """Of the last seconds."""
+
+
+@dataclass(frozen=True)
 class Loading:
-    """The request waits for its model."""
+    """The request waits for its model; sent again whenever something changes."""
 
     progress: float
-    """0 to 1; sent again whenever it changes."""
+    """0 to 1."""
+    download: Download | None = None
+    """While files come from the hub, which is before the first progress."""
 
 
 @dataclass(frozen=True)

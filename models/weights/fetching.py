@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import hf_hub_download
 
 from core.errors import LoadFailed
 from models.catalogue.presence import missing_parts
 from models.catalogue.sources import Source
+from models.weights.downloads import bar_class, reported_snapshot
 from models.weights.explanations import explained, explained_fetch
 
 SETUP = ("*.json", "*.txt", "*.model")
@@ -54,6 +56,9 @@ def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = F
     with explained_fetch(source):
         if source.repo is None or source.file is not None or source.subfolder is not None:
             return _local_path(source, ("*.safetensors",))
+        # diffusers, which has no option for it, calls the hub's client by this name.
+        pipeline_utils = import_module(pipeline_class.download.__func__.__module__)
+        pipeline_utils.snapshot_download = reported_snapshot  # type: ignore[attr-defined]
         safetensors = None if allow_pickle else True
         try:
             return Path(
@@ -79,10 +84,11 @@ def _local_path(source: Source, weights: tuple[str, ...]) -> Path:
 def _from_hub(source: Source, weights: tuple[str, ...]) -> Path:
     assert source.repo is not None
     if source.file is not None:
-        return Path(hf_hub_download(source.repo, source.file, subfolder=source.subfolder, revision=source.revision))
+        options = {"subfolder": source.subfolder, "revision": source.revision, "tqdm_class": bar_class()}
+        return Path(hf_hub_download(source.repo, source.file, **options))
     folder = f"{source.subfolder}/" if source.subfolder else ""
     wanted = [f"{folder}{pattern}" for pattern in (*weights, *SETUP)]
-    return Path(snapshot_download(source.repo, revision=source.revision, allow_patterns=wanted), folder)
+    return Path(reported_snapshot(source.repo, revision=source.revision, allow_patterns=wanted), folder)
 
 
 def _from_store(tag: str) -> Path:

@@ -69,13 +69,14 @@ class Host:
         life = self._life
         if life.ready:
             return
-        reported = -1.0
+        reported: Loading | None = None
         with self._places.one():
             while not life.ready:
                 change = life.change_to_ready()
-                if life.progress > reported:
-                    reported = life.progress
-                    yield Loading(round(reported, 3))
+                now = Loading(round(max(life.progress, reported.progress if reported else 0.0), 3), life.download)
+                if now != reported:
+                    reported = now
+                    yield now
                 await asyncio.wait({change}, timeout=min(REPORT_EVERY_S, deadline.left_s))
                 if change.done() and life.state is ModelState.FAILED:
                     raise life.load_failed()
@@ -111,6 +112,7 @@ class Host:
             model=self._entry.id,
             state=life.state,
             progress=round(life.progress, 3),
+            **({} if life.download is None else {"download": life.download}),
             error=failure and failure.message,
             retry_after_s=failure and failure.retry_after_s,
             device=str(model.device) if model else self._wanted_device(),

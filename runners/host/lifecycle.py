@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import JubakoError, LoadFailed, LoadInterrupted
+from core.generation.events import Download
 from models.catalogue.entry import Entry
 from models.catalogue.sharing import sharing_file
 from models.weights.devices import free_memory, resolve_device
-from models.weights.loading import load
-from models.weights.progress import ProgressLog
+from models.weights.downloads import reporting_downloads
+from models.weights.loading import LoadedModel, load
+from models.weights.progress import ProgressLog, Report
 from processes.threads import in_thread
 from runners.certifying.certify import certified
 from runners.engine.lost_device import end_if_lost
@@ -50,6 +52,8 @@ class Lifecycle:
         """Where the model is, or will be, by the operator's name of it."""
         self.state = ModelState.UNLOADED
         self.progress = 0.0
+        self.download: Download | None = None
+        """What has come from the hub, while a load fetches files."""
         self.failure: LoadFailed | LoadInterrupted = UNEXPLAINED
         """Why the last load failed."""
         self.running: RunningModel | None = None
@@ -163,21 +167,12 @@ class Lifecycle:
         return failure
 
     async def _read_and_warm_up(self) -> LoadFailed | LoadInterrupted | None:
-        entry, options = self._entry, self._options
+        entry = self._entry
         progress = ProgressLog(entry.id, self._set_progress)
         try:
             device = resolve_device(self.device)
             progress(0.0)
-            model = await in_thread(
-                lambda: load(
-                    entry,
-                    device,
-                    options.dtype,
-                    allow_pickle=options.allow_pickle,
-                    compiled_code=options.compiled_code,
-                    report=lambda loaded: progress(WARMING_UP * loaded),
-                )
-            )
+            model = await in_thread(lambda: self._fetch_and_read(device, lambda read: progress(WARMING_UP * read)))
             if entry.pipeline is not None:
                 model = await certified(entry, model, self._sharing_file)
             if is_worthwhile(entry, device):
@@ -193,6 +188,24 @@ class Lifecycle:
         self.state = ModelState.READY
         return None
 
+    def _fetch_and_read(self, device: str, report: Report) -> LoadedModel:
+        options = self._options
+        try:
+            with reporting_downloads(self._entry.id, self._set_download):
+                return load(
+                    self._entry,
+                    device,
+                    options.dtype,
+                    allow_pickle=options.allow_pickle,
+                    compiled_code=options.compiled_code,
+                    report=report,
+                )
+        finally:
+            self.download = None
+
+    def _set_download(self, download: Download) -> None:
+        self.download = download
+
     @property
     def _sharing_file(self) -> Path | None:
         folder = self._options.sharing_folder
@@ -200,6 +213,9 @@ class Lifecycle:
 
     def _set_progress(self, progress: float) -> None:
         self.progress = progress
+        if progress > 0:
+            # Reading has begun, so everything is here.
+            self.download = None
 
     async def _unload(self, force: bool) -> None:
         async with self._changing:

@@ -32,6 +32,9 @@ class SmallHub(ThreadingHTTPServer):
 
     repositories: Mapping[str, Repository]
     fetched: list[str]
+    held: str | None = None
+    """A file that is sent once `may_go` is set."""
+    may_go: threading.Event
 
     @property
     def address(self) -> str:
@@ -80,6 +83,8 @@ class _Answer(BaseHTTPRequestHandler):
             first, last = int(wanted[1]), min(last, int(wanted[2] or last))
             headers["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
         if self.command == "GET":
+            if file.as_posix().endswith(f"/{self.server.held}"):
+                self.server.may_go.wait(60)
             self.server.fetched.append(f"{file.name} {last + 1 - first}")
         self._send(206 if wanted else 200, content[first : last + 1], headers)
 

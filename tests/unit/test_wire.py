@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.generation.events import Clip, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.events import Clip, Download, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.generation.request import GenerationRequest, Task
 from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
 
 EVENTS: list[Event] = [
     Loading(0.5),
+    Loading(0.0, Download(10, 20, 5)),
     Queued(3),
     Started(0.25, "prompt is too long", 77),
     Step(0, 1, 20),
