@@ -45,6 +45,23 @@ class ModelState(StrEnum):
         return list(ModelState).index(self)
 
 
+class Card(BaseModel):
+    """An NVIDIA card, as a runner's process sees it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    allocated_gib: float
+    """In tensors of the process."""
+    reserved_gib: float
+    """Held by the process, for tensors of now and later."""
+    peak_gib: float
+    """The most that was ever allocated."""
+    total_gib: float
+    utilisation: float | None
+    """The share of the last moments in which something ran on it, of whatever process; None: it does not say."""
+    temperature_c: int | None
+
+
 class RunnerState(BaseModel):
     """Only known fields are set, and shown: a runner that does not respond has only `model` and `state`."""
 
@@ -69,6 +86,8 @@ class RunnerState(BaseModel):
     device_memory_gib: Mapping[str, float] | None = None
     memory_gib: float | None = None
     """The device memory that the loaded model uses."""
+    cards: Mapping[str, Card] | None = None
+    """By their names as devices, where there are any."""
     sharing: Mapping[str, str] | None = None
     """Of a loaded model that no family declares: which of its modules share passes, and why others do not."""
     running: int = 0
@@ -103,5 +122,5 @@ class RunnerState(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True, exclude={"runners": {"__all__": _OF_ALL_RUNNERS}})
 
 
-_OF_ITS_PROCESS = {"model", "device_memory_gib", "memory_gib", "running", "queued", "pid"}
-_OF_ALL_RUNNERS = {"model", "wanted_device", "devices", "device_memory_gib", "memory_gib", "pid"}
+_OF_ITS_PROCESS = {"model", "device_memory_gib", "memory_gib", "cards", "running", "queued", "pid"}
+_OF_ALL_RUNNERS = {"model", "wanted_device", "devices", "device_memory_gib", "memory_gib", "cards", "pid"}

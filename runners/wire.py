@@ -22,7 +22,7 @@ from core.validation import described
 
 
 def _loading(progress: float, download: dict[str, int] | None = None) -> Loading:
-    return Loading(progress, download and Download(**download))
+    return Loading(progress, Download(**download) if download else None)
 
 
 _EVENTS: dict[str, Callable[..., Event]] = {

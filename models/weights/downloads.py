@@ -14,7 +14,8 @@ from functools import partial
 from typing import Any
 
 from huggingface_hub import get_cached_repo_tree, snapshot_download, try_to_load_from_cache
-from huggingface_hub.utils import filter_repo_objects, tqdm
+from huggingface_hub.utils._paths import filter_repo_objects
+from huggingface_hub.utils.tqdm import tqdm
 
 from core.generation.events import Download
 
@@ -79,12 +80,12 @@ _METER: ContextVar[Meter | None] = ContextVar("meter", default=None)
 _EXPECTED: ContextVar[Callable[[], int]] = ContextVar("expected", default=lambda: 0)
 
 
-class Bar(tqdm):  # type: ignore[misc]  # the hub's has no types
+class Bar(tqdm):
     """A progress bar that is not shown; it is made in the thread that called the hub's client, and moved in others."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._meter = _METER.get() if options.get("name") in BARS else None
-        super().__init__(*arguments, **{**options, "disable": True})
+        super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
         # Files are added to its total as they are begun; this is known from the list of them.
         self._expected = _EXPECTED.get()() if self._meter else 0
         if self._meter:
@@ -93,7 +94,7 @@ class Bar(tqdm):  # type: ignore[misc]  # the hub's has no types
     @property
     def bytes(self) -> int:
         """Of all that it will count."""
-        return max(self._expected, self.total or 0)
+        return max(self._expected, int(self.total or 0))
 
     def update(self, n: float | None = 1) -> None:
         if self._meter:

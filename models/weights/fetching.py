@@ -84,8 +84,8 @@ def _local_path(source: Source, weights: tuple[str, ...]) -> Path:
 def _from_hub(source: Source, weights: tuple[str, ...]) -> Path:
     assert source.repo is not None
     if source.file is not None:
-        options = {"subfolder": source.subfolder, "revision": source.revision, "tqdm_class": bar_class()}
-        return Path(hf_hub_download(source.repo, source.file, **options))
+        folder, version, bar = source.subfolder, source.revision, bar_class()
+        return Path(hf_hub_download(source.repo, source.file, subfolder=folder, revision=version, tqdm_class=bar))
     folder = f"{source.subfolder}/" if source.subfolder else ""
     wanted = [f"{folder}{pattern}" for pattern in (*weights, *SETUP)]
     return Path(reported_snapshot(source.repo, revision=source.revision, allow_patterns=wanted), folder)

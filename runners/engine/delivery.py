@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from queue import SimpleQueue
+from time import perf_counter
 
 import numpy as np
 import torch
@@ -45,7 +46,7 @@ class Drawn:
         skipped_steps: int = 0,
     ) -> Drawn:
         """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
-        pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float())
+        pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
         return cls(index, seed, pixels, fps, step_cache, skipped_steps)
 
     def result(self) -> Result:
@@ -72,7 +73,9 @@ def _image(frame: torch.Tensor) -> Image.Image:
 class Delivery:
     """Emits in the order in which it is asked to."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, on_copied: Callable[[float], None]) -> None:
+        """`on_copied` takes the seconds in which a result was copied and made, on this object's thread."""
+        self._on_copied = on_copied
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"delivery-{model}", daemon=True)
         self._thread.start()
@@ -81,7 +84,7 @@ class Delivery:
         """Emit a result; `last` says that the request then has all."""
 
         def work() -> None:
-            result = _result_or_failure(drawn)
+            result = self._result_or_failure(drawn)
             ticket.emit_last(result) if last else ticket.emit(result)
 
         self._work.put(work)
@@ -99,10 +102,13 @@ class Delivery:
         while (work := self._work.get()) is not None:
             work()
 
-
-def _result_or_failure(drawn: Drawn) -> Result | Failed:
-    try:
-        return drawn.result()
-    except Exception:
-        log.exception("the pixels of a result could not be read")
-        return Failed.of(GenerationFailed("the result could not be read from the device"))
+    def _result_or_failure(self, drawn: Drawn) -> Result | Failed:
+        try:
+            # What the device takes before the copy is a pass's time.
+            copied_s, arrived_at_s = drawn.pixels.copy_seconds, perf_counter()
+            result = drawn.result()
+        except Exception:
+            log.exception("the pixels of a result could not be read")
+            return Failed.of(GenerationFailed("the result could not be read from the device"))
+        self._on_copied(copied_s + perf_counter() - arrived_at_s)
+        return result

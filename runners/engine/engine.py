@@ -67,14 +67,14 @@ class Engine:
         self._observer = observer or EngineObserver()
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
-        self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model, limits.decode_tokens)
+        self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model, limits)
         self._automatic = AutomaticStepCache()
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
         # Of the last pass.
         self._unchecked: list[tuple[Ticket, Verdict]] = []
-        self._delivery = Delivery(model.id)
+        self._delivery = Delivery(model.id, partial(self._notify, self._observer.on_copied))
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
         # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
@@ -158,6 +158,8 @@ class Engine:
 
     def _receive(self) -> None:
         idle = not self._running and not self._waiting
+        if idle:
+            self._executor.rest()
         while idle or not self._inbox.empty():
             ticket = self._inbox.get()
             idle = False

@@ -32,6 +32,7 @@ from runners.engine.lost_device import end_if_lost
 from runners.engine.merging import finite_samples, merge, split
 from runners.engine.module_calls import ModuleCall, Operation
 from runners.engine.signatures import tensors_in
+from runners.options import EngineLimits
 
 log = logging.getLogger("jubako.engine")
 
@@ -55,7 +56,13 @@ class Pass:
     part: Part
     calls: int
     samples: int
+    tokens: int
+    """Latent positions."""
+    budget_tokens: int
+    """As many as it might have had."""
     seconds: float
+    idle_s: float | None
+    """For how long the device waited for it after the pass before; None after a time in which nothing was asked."""
 
 
 ERROR, OUT_OF_MEMORY = FAILURES = ("error", "out_of_memory")
@@ -74,12 +81,21 @@ class BegunPass:
     """A pass that the device may still be busy with."""
 
     def __init__(
-        self, part: Part, calls: int, watch: Stopwatch, finite: torch.Tensor, on_end: Callable[[Pass], None]
+        self,
+        calls: Sequence[ModuleCall],
+        watch: Stopwatch,
+        before: Stopwatch | None,
+        finite: torch.Tensor,
+        budget_tokens: int,
+        on_end: Callable[[Pass], None],
     ) -> None:
-        """`finite`, (samples,) of bool, is on the device."""
-        self.part = part
-        self._calls = calls
+        """`finite`, (samples,) of bool, is on the device; `before` timed the pass before this one."""
+        self.part = calls[0].part
+        self._calls = len(calls)
+        self._budget_tokens = budget_tokens
+        self._tokens = sum(call.tokens for call in calls)
         self._watch = watch
+        self._before = before
         self._finite = Leaving(finite)
         self._on_end = on_end
 
@@ -87,7 +103,9 @@ class BegunPass:
     def finite(self) -> list[bool]:
         """Whether each sample is free of NaN and infinity; waits for the end of the pass, and reports it."""
         finite: list[bool] = self._finite.read().tolist()
-        self._on_end(Pass(self.part, self._calls, len(finite), self._watch.seconds))
+        idle_s = None if self._before is None else self._watch.seconds_since(self._before)
+        tokens, budget = self._tokens, self._budget_tokens
+        self._on_end(Pass(self.part, self._calls, len(finite), tokens, budget, self._watch.seconds, idle_s))
         return finite
 
 
@@ -127,10 +145,11 @@ class Executor:
         on_failed_pass: Callable[[FailedPass], None],
         applied: Callable[[str, torch.nn.Module, Sequence[Adapter]], AbstractContextManager[None]],
         model: LoadedModel,
-        decode_tokens: int | None = None,
+        limits: EngineLimits,
     ) -> None:
         """`applied` surrounds every pass, to give each of its calls the adapters it runs under. One call that decodes
-        more than `decode_tokens` works in tiles. The process ends if an error shows that the device of `model` is lost.
+        more than `limits.decode_tokens` works in tiles. The process ends if an error shows that the device of `model`
+        is lost.
         """
         self._on_pass = on_pass
         self._on_failed_pass = on_failed_pass
@@ -138,8 +157,9 @@ class Executor:
         self._applied = applied
         self._device = model.device
         self._model = model
-        self._decode_tokens = decode_tokens
+        self._limits = limits
         self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._before: Stopwatch | None = None
         self.token_limits: dict[Part, int] = {}
 
     def run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
@@ -147,6 +167,10 @@ class Executor:
         if calls[0].operation.part.memoised:
             return self._run_memoised(calls)
         return self._run(calls)
+
+    def rest(self) -> None:
+        """Say that nothing is asked: the time until the next pass is not lost."""
+        self._before = None
 
     def _run_memoised(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         keys = [call.content_key() for call in calls]
@@ -216,9 +240,10 @@ class Executor:
 
     def _too_large_whole(self, calls: Sequence[ModuleCall]) -> bool:
         call = calls[0]
-        if self._decode_tokens is None or call.stage is not Stage.DECODE or call.calls_in_pass is not None:
+        decode_tokens = self._limits.decode_tokens
+        if decode_tokens is None or call.stage is not Stage.DECODE or call.calls_in_pass is not None:
             return False
-        return call.tokens > self._decode_tokens and can_tile(call.operation.module)
+        return call.tokens > decode_tokens and can_tile(call.operation.module)
 
     def _run_in_tiles(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         """Run one call of an autoencoder again, which has no memory for all of its image or clip at once."""
@@ -248,7 +273,9 @@ class Executor:
             output = self._run_merged(operation, batch)
         finite = finite_samples(operation.part, output, samples)
         watch.stop()
-        begun = BegunPass(operation.part, len(calls), watch, finite, self._on_pass)
+        budget = self._limits.of_pass(operation.part.stage)
+        begun = BegunPass(calls, watch, self._before, finite, budget, self._on_pass)
+        self._before = watch
         self._unlearn(operation.part)
         ends = accumulate(call.samples for call in calls)
         return [

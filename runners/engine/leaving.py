@@ -11,7 +11,9 @@ import torch
 class Leaving:
     """A tensor on its way to the host."""
 
-    def __init__(self, tensor: torch.Tensor) -> None:
+    def __init__(self, tensor: torch.Tensor, *, timed: bool = False) -> None:
+        """With `timed`, `copy_seconds` says how long a device took to copy it."""
+        watch = Stopwatch(tensor.device) if timed else None
         self._arrived: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
             # Only a copy into pinned memory does not wait for the device.
@@ -20,6 +22,14 @@ class Leaving:
             self._arrived = recorded(tensor.device)
         else:
             self._tensor = tensor
+        if watch is not None:
+            watch.stop()
+        self._watch = watch
+
+    @property
+    def copy_seconds(self) -> float:
+        """What copying it took; waits for it."""
+        return 0.0 if self._watch is None else self._watch.seconds
 
     def read(self) -> torch.Tensor:
         """Wait for it, on any thread."""
@@ -45,6 +55,13 @@ class Stopwatch:
             return self._ended - float(self._begun)
         self._ended.synchronize()
         return float(self._begun.elapsed_time(self._ended)) / 1000
+
+    def seconds_since(self, earlier: Stopwatch) -> float:
+        """From the end of an earlier one to the beginning of this one; waits for the device."""
+        if isinstance(self._begun, float):
+            return self._begun - float(earlier._ended)
+        self._begun.synchronize()
+        return float(earlier._ended.elapsed_time(self._begun)) / 1000
 
     def _now(self) -> Any:
         """A time in seconds, or an event of the device's."""

@@ -21,7 +21,7 @@ class Report:
 
 class EngineObserver:
     """Called on the engine's thread after every forward pass, done or failed, every change of the waiting line and
-    every ended request; this one does nothing.
+    every ended request, and on the delivery's after every result; this one does nothing.
     """
 
     def on_pass(self, forward: Pass) -> None:
@@ -29,6 +29,9 @@ class EngineObserver:
 
     def on_failed_pass(self, failed: FailedPass) -> None:
         pass
+
+    def on_copied(self, seconds: float) -> None:
+        """Take how long a result was copied off the device and made an image or a clip of."""
 
     def on_queue(self, length: int) -> None:
         pass

@@ -19,6 +19,7 @@ from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from runners.engine.observer import EngineObserver
+from runners.host.cards import cards
 from runners.host.lifecycle import Lifecycle
 from runners.host.preparations import Places
 from runners.options import EngineLimits, HostOptions
@@ -121,6 +122,7 @@ class Host:
             devices=tuple(available_devices()),
             device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
             memory_gib=model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
+            **({"cards": seen} if (seen := cards()) else {}),
             **({} if model is None or model.sharing is None else {"sharing": model.sharing}),
             running=engine.running if engine else 0,
             queued=self._places.taken + (engine.queued if engine else 0),

@@ -25,8 +25,8 @@ ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 KEY = "a key of Prometheus"
 WINDOW = "30s"
 """In place of Grafana's own: a scrape is a second here."""
-MAY_BE_EMPTY = 'outcome="busy"'
-"""This appears with the first request that is turned away."""
+MAY_BE_EMPTY = ('outcome="busy"', "jubako_card_")
+"""The first appears with the first request that is turned away, the second with an NVIDIA card."""
 
 pytestmark = pytest.mark.skipif(
     shutil.which("prometheus") is None or shutil.which("promtool") is None,
@@ -149,10 +149,20 @@ def test_configuration_is_one() -> None:
 @pytest.mark.parametrize("expression", dict.fromkeys([*shown(), *watched(), *demanded()]))
 def test_every_expression_has_an_answer(busy: Prometheus, expression: str) -> None:
     values = busy.values(expression)
-    if MAY_BE_EMPTY in expression:
+    if any(name in expression for name in MAY_BE_EMPTY):
         return
     assert values, "no data"
     assert not all(isnan(value) for value in values)
+
+
+def test_only_figures_of_cards_need_a_card() -> None:
+    of_cards = [expression for expression in shown() if "jubako_card_" in expression]
+    assert [re.findall(r"jubako_card_\w+", expression) for expression in of_cards] == [
+        ["jubako_card_memory_bytes"],
+        ["jubako_card_memory_bytes"],
+        ["jubako_card_utilisation_ratio"],
+        ["jubako_card_temperature_celsius"],
+    ]
 
 
 def test_figures_are_right(busy: Prometheus) -> None:

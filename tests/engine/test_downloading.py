@@ -96,7 +96,8 @@ def test_every_tenth_and_every_ten_seconds_are_logged_with_the_speed(caplog: pyt
     class Counted:
         n, bytes = 0, 100_000_000
 
-    now_s, bar, heard = [0.0], Counted(), []
+    heard: list[Download] = []
+    now_s, bar = [0.0], Counted()
     meter = Meter("sdxl", heard.append, lambda: now_s[0])
     meter.add(bar)  # type: ignore[arg-type]  # all that is read of a bar
     for _ in range(24):
