@@ -42,7 +42,7 @@ def build_bento(arguments: dict[str, str], carried: Sequence[str] = ()) -> bento
 def report(bento: bentoml.Bento) -> str:
     """Say what a Bento holds, and how large that is."""
     embedded = _size(Path(bento.path, "src", "models", "miniature"))
-    parts = [f"the embedded model {_mb(embedded)}", f"code and the rest {_mb(_size(Path(bento.path)) - embedded)}"]
+    parts = [f"the embedded models {_mb(embedded)}", f"code and the rest {_mb(_size(Path(bento.path)) - embedded)}"]
     models = [bentoml.models.get(model.tag) for model in bento.info.all_models]
     parts += [f"carried {model.tag} {_mb(model.file_size)}" for model in models]
     total = _size(Path(bento.path)) + sum(model.file_size for model in models)

@@ -23,7 +23,7 @@ from tests.support.serving import ROOT, free_port, serving_environment, wait_for
 from tests.support.web import WEB
 
 LARGEST_BYTES = 40_000_000
-"""Of a Bento that carries nothing but the embedded model."""
+"""Of a Bento that carries nothing but the embedded models."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,8 @@ def plain(store: Store) -> Path:
     return store.bento()
 
 
-def drawn(url: str, prompt: str) -> Image.Image:
-    answer = WEB.post(f"{url}/text_to_image", json={"prompt": prompt, "seed": 1}, timeout=120)
+def drawn(url: str, prompt: str, **fields: str) -> Image.Image:
+    answer = WEB.post(f"{url}/text_to_image", json={"prompt": prompt, "seed": 1, **fields}, timeout=120)
     assert answer.status_code == 200, answer.text
     return Image.open(BytesIO(answer.content))
 
@@ -104,6 +104,8 @@ def test_it_holds_what_it_needs_and_no_more(plain: Path) -> None:
     assert {file.suffix for file in files}.isdisjoint({".jpg", ".png", ".pyc", ".sqlite"})
     miniature = {file.name for file in files if file.parts[:2] == ("models", "miniature") and len(file.parts) == 3}
     assert miniature.isdisjoint({"train.py", "evaluate.py", "judge.py", "judge.safetensors"})
+    transformer = {file.parts[3] for file in files if file.parts[:3] == ("models", "miniature", "dit")}
+    assert transformer == {"README.md", "checkpoint"}
     assert sum((plain / "src" / file).stat().st_size for file in files) < LARGEST_BYTES
 
 
@@ -118,9 +120,10 @@ def test_both_images_come_from_one_bentofile(plain: Path, store: Store) -> None:
 
 
 def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store) -> None:
-    with store.serving(JUBAKO_MODELS="miniature,tiny") as url:
-        assert served(url) == ["miniature", "tiny"]
-        assert seen_in(drawn(url, "a red apple on a blue background")) == "apple"
+    with store.serving(JUBAKO_MODELS="miniature,miniature-dit,tiny") as url:
+        assert served(url) == ["miniature", "miniature-dit", "tiny"]
+        for model in ("miniature", "miniature-dit"):
+            assert seen_in(drawn(url, "a red apple on a blue background", model=model)) == "apple"
 
 
 def test_one_that_carries_a_model_serves_it_without_being_told(plain: Path, store: Store) -> None:

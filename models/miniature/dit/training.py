@@ -24,7 +24,7 @@ CAPTION_DROPOUT = 0.1
 MEAN_TIME = 0.2
 """Of the logistic-normal distribution of training times: a little more noise than signal."""
 SHEET_EVERY = 2000
-SCHEDULE = Schedule(steps=5_000, learning_rate=1.5e-3, decay="linear", decay_from=0.55, warmup_steps=200, average=0.999)
+SCHEDULE = Schedule(steps=2_700, learning_rate=1.5e-3, decay="linear", decay_from=0.55, warmup_steps=200, average=0.999)
 
 
 @dataclass(frozen=True)
