@@ -137,7 +137,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
         name=f"{DEPENDENCY}{entry.id}",
         workers=1,
         # BentoML would give each service a GPU of its own; several models share one, and a named device is final.
-        resources={"gpu": 1} if settings.device == "auto" and alone and _has_gpu() else {},
+        resources={"gpu": _gpus_of(entry)} if settings.device == "auto" and alone and _has_gpu() else {},
         # The gateway's access log has every request; this one would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
         metrics=INSTEAD,
@@ -229,6 +229,10 @@ def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
     frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)
     tokens = 2 * frames * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
     return max(1, limits.batch_tokens // tokens)
+
+
+def _gpus_of(entry: Entry) -> int:
+    return 1 if entry.parallel is None else entry.parallel.ulysses
 
 
 def _has_gpu() -> bool:

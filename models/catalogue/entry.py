@@ -26,6 +26,7 @@ from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.figures import Figures
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory_options import Memory, memory_mistakes
+from models.catalogue.parallel_options import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
 from models.catalogue.sources import Source
 from models.catalogue.task_checks import task_mistakes
@@ -106,6 +107,8 @@ class Entry(Strict):
     """Of a shipped model: what has been counted of it."""
     memory: Memory = Memory()
     """What to trade for memory or speed; left out: nothing."""
+    parallel: Parallel | None = None
+    """Over how many devices its denoiser is computed; left out: one."""
     batch_tokens: int = Field(ge=1)
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
@@ -166,6 +169,8 @@ class Entry(Strict):
 
     def _memory_mistakes(self, family: Family) -> Iterator[str]:
         yield from memory_mistakes(self.memory, family)
+        if self.parallel is not None:
+            yield from parallel_mistakes(self.parallel, family, self.memory, self.source, self.loras)
         task, settings = next(iter(self.tasks.items()))
         for number, size in enumerate(self.memory.warm):
             wanted = size.model_dump(exclude_none=True)
@@ -203,14 +208,19 @@ class Entry(Strict):
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:
-        """Those that a request may name now: files may be added to the operator's folder at any time."""
+        """Those that a request may name now: files may be added to the operator's folder at any time.
+
+        None of a model of several processes, whose weights are those that all of them started with.
+        """
+        if self.parallel is not None:
+            return {}
         added = {} if self._folder is None else self._folder.of(self.id)
         return {**added, **{name: lora for name, lora in self.loras.items() if not lora.always}}
 
     @property
     def folder(self) -> LoraShelf | None:
-        """The operator's folder of LoRAs, if there is one."""
-        return self._folder
+        """The operator's folder of LoRAs, if there is one and the model can take them."""
+        return self._folder if self.parallel is None else None
 
     def with_folder(self, folder: LoraShelf) -> Entry:
         """Return the entry with what is in the operator's folder for it, now and later."""

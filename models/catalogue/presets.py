@@ -27,7 +27,9 @@ def fitted(entry: Entry, room_gib: float) -> Entry:
     """
     if entry.figures is None or entry.memory_gib <= room_gib:
         return entry
-    for options in OPTIONS:
+    # What several processes compute cannot be offloaded.
+    possible = [each for each in OPTIONS if entry.parallel is None or "offload" not in each]
+    for options in possible:
         needed = needed_with(entry.figures, options)
         if needed <= room_gib:
             # An IP-Adapter cannot share weights that are offloaded.

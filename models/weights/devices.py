@@ -36,6 +36,20 @@ def available_devices() -> list[str]:
     return ["cpu", *(f"{kind.type}:{number}" for number in range(torch.accelerator.device_count()) if kind)]
 
 
+def devices_from(first: str, count: int) -> list[str]:
+    """Return as many accelerators, by their numbers from `first` on; of a CPU, it alone for all.
+
+    Raises InvalidRequest when there are not that many.
+    """
+    if first == "cpu":
+        return [first] * count
+    there = available_devices()
+    found = there[there.index(first) :][:count]
+    if len(found) < count:
+        raise InvalidRequest("parallel", f"needs {count} devices from {first} on; there are {', '.join(found)}")
+    return found
+
+
 @cache
 def device_memory_gib(device: str) -> float:
     """All memory of a device; of a CPU and of Apple's GPUs, that of the machine."""

@@ -32,6 +32,11 @@ def is_lost(device: str | torch.device) -> bool:
 def end_if_lost(device: str | torch.device) -> None:
     """End the process at once, whatever its threads wait for, if its accelerator is lost."""
     if is_lost(device):
-        log.critical("%s is lost after an error on it; this process ends, so that another one can start", device)
-        logging.shutdown()
-        os._exit(EXIT_STATUS)
+        end_process("%s is lost after an error on it; this process ends, so that another one can start", device)
+
+
+def end_process(why: str, *arguments: object) -> None:
+    """End the process at once, whatever its threads wait for, with a line in the log."""
+    log.critical(why, *arguments)
+    logging.shutdown()
+    os._exit(EXIT_STATUS)

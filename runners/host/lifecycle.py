@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from runners.host.preparations import Places
 from runners.host.running_model import RunningModel, within_memory
 from runners.host.warmup import is_worthwhile, warm_up, warmup_requests
 from runners.options import EngineLimits, HostOptions
+from runners.parallel.group import start_group
 from runners.state import ModelState
 
 log = logging.getLogger("jubako.loading")
@@ -175,9 +176,13 @@ class Lifecycle:
             model = await in_thread(lambda: self._fetch_and_read(device, lambda read: progress(WARMING_UP * read)))
             if entry.pipeline is not None:
                 model = await certified(entry, model, self._sharing_file)
-            if is_worthwhile(entry, device):
-                await warm_up(model, warmup_requests(entry, model), within_memory(entry, model, self._limits))
-            self.running = RunningModel(entry, model, self._limits, self._observer, self._places)
+            with ExitStack() as helpers:
+                if entry.parallel is not None:
+                    size = entry.parallel.ulysses
+                    helpers.callback((await in_thread(lambda: start_group(model, device, size))).close)
+                if is_worthwhile(entry, device):
+                    await warm_up(model, warmup_requests(entry, model), within_memory(entry, model, self._limits))
+                self.running = RunningModel(entry, model, self._limits, self._observer, self._places, helpers.pop_all())
         except JubakoError as error:
             return _without_traces(error)
         except Exception:

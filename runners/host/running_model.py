@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from contextlib import ExitStack
 from dataclasses import replace
 
 from core.generation.events import Event
@@ -32,10 +33,18 @@ class RunningModel:
     """Lives on one event loop; its engine has a thread of its own, which `close` ends."""
 
     def __init__(
-        self, entry: Entry, model: LoadedModel, limits: EngineLimits, observer: EngineObserver | None, places: Places
+        self,
+        entry: Entry,
+        model: LoadedModel,
+        limits: EngineLimits,
+        observer: EngineObserver | None,
+        places: Places,
+        helpers: ExitStack,
     ) -> None:
+        """`helpers` ends the processes that the model is computed by beside this one."""
         self.model = model
         self.engine = Engine(model, within_memory(entry, model, limits), observer)
+        self._helpers = helpers
         self._prompts = PromptLimits(model)
         self._preparations = Preparations(self.engine.prepare, places)
         self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
@@ -58,3 +67,4 @@ class RunningModel:
         if self._token_opt is not None:
             await self._token_opt.close()
         await in_thread(self.engine.close)
+        await in_thread(self._helpers.close)

@@ -1,0 +1,134 @@
+"""One denoiser over two real processes, by gloo on the CPU."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from core.generation.events import Failed, Step
+from models.catalogue.entry import Entry
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine
+from runners.parallel import group as group_module
+from runners.parallel.group import Group
+from tests.support.crowds import crowd
+from tests.support.drawing import (
+    draw,
+    draw_together,
+    frames_of,
+    is_cancelled,
+    largest_difference,
+    pictures,
+    plain_frames,
+    request,
+    results,
+)
+from tests.support.engines import running
+from tests.support.groups import TOO_MANY_PX, grouped
+from tests.support.hosts import hosting
+from tests.support.parity import BATCH_TOKENS, TOLERANCE, load_tiny
+from tests.support.recorder import Recorder
+from tests.support.serving import ENTRY_FIELDS
+from tests.tiny import TINY
+from tests.tiny.flux import tiny_flux_schnell
+
+DEFAULTS: Any = ENTRY_FIELDS["defaults"]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A model that two processes compute, and the same of one process."""
+
+    group: Group
+    engine: Engine
+    passes: Recorder
+    plain: LoadedModel
+
+
+@pytest.fixture(params=["qwen-image", "wan", "flux"])
+def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Pair]:
+    """Of each test, since a process can be in one group only."""
+    model, plain = load_tiny(request.param, tmp_path), load_tiny(request.param, tmp_path)
+    with grouped(model) as group, running(model, batch_tokens=BATCH_TOKENS) as (engine, passes):
+        yield Pair(group, engine, passes, plain)
+
+
+async def test_crowds_are_drawn_as_by_one_process(pair: Pair) -> None:
+    family = pair.plain.family.name
+    wanted = [each for each in crowd(family, TINY[family]) if not each.task.takes_image]
+    assert len({each.prompt for each in wanted}) > 2, "of different lengths"
+    for each, events in zip(wanted, await draw_together(pair.engine, wanted), strict=True):
+        (drawn,) = results(events)
+        pairs = zip(frames_of(drawn), plain_frames(pair.plain, each), strict=True)
+        assert max(largest_difference(one, other) for one, other in pairs) <= TOLERANCE
+    assert max(pair.passes.denoising) > 1
+
+
+@pytest.mark.parametrize("pair", ["flux"], indirect=True)
+class TestFailures:
+    async def test_a_request_is_cancelled_between_calls_and_another_goes_on(self, pair: Pair) -> None:
+        wanted = request(scheduler="flow_euler", num_inference_steps=6)
+        other = asyncio.create_task(draw(pair.engine, wanted))
+        ticket = pair.engine.submit(wanted.model_copy(update={"progress": True, "num_inference_steps": 500}))
+        last = None
+        async for last in ticket.events():
+            if isinstance(last, Step):
+                ticket.cancel()
+        assert is_cancelled(last)
+        (drawn,) = pictures(await other)
+        assert largest_difference(drawn.image, plain_frames(pair.plain, wanted)[0]) <= TOLERANCE
+
+    async def test_what_runs_out_of_memory_in_one_process_is_halved_for_all(self, pair: Pair) -> None:
+        wanted = request(scheduler="flow_euler", width=TOO_MANY_PX, height=TOO_MANY_PX, num_images=2)
+        drawn = pictures(await draw(pair.engine, wanted))
+        assert [failed.cause for failed in pair.passes.failed] == ["out_of_memory"]
+        for index, picture in enumerate(drawn):
+            assert largest_difference(picture.image, plain_frames(pair.plain, wanted, index)[0]) <= TOLERANCE
+
+    async def test_the_end_of_a_process_ends_the_runner(self, monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
+        ended = threading.Event()
+        monkeypatch.setattr(group_module, "end_process", lambda *_: ended.set())
+        wanted = request(scheduler="flow_euler", num_inference_steps=500, progress=True)
+        last = None
+        async with asyncio.timeout(20):
+            async for last in pair.engine.submit(wanted).events():
+                if isinstance(last, Step) and last.step == 3:
+                    (helper,) = pair.group.helpers
+                    assert helper is not None
+                    os.kill(helper, signal.SIGKILL)
+        assert isinstance(last, Failed)
+        assert ended.wait(5)
+
+
+async def test_a_host_starts_the_processes_with_its_model_and_ends_them_with_it(tmp_path: Path) -> None:
+    """As `python -m`, which the others spare themselves."""
+    entry = Entry.model_validate(
+        {
+            **ENTRY_FIELDS,
+            "id": "tiny",
+            "family": "flux-schnell",
+            "source": {"path": tiny_flux_schnell(tmp_path)},
+            "defaults": DEFAULTS | {"scheduler": "flow_euler"},
+            "parallel": {"ulysses": 2},
+        }
+    )
+    wanted = request(scheduler="flow_euler", guidance_scale=0.0)
+    async with hosting(entry) as host:
+        assert pictures([event async for event in host.generate(wanted)])
+        (helper,) = children()
+        await host.unload()
+        assert not children(), helper
+
+
+def children() -> list[psutil.Process]:
+    """Those of this process that help a runner."""
+    return [each for each in psutil.Process().children() if "runners.parallel.helper" in each.cmdline()]
