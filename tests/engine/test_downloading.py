@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from huggingface_hub import constants, hf_api
 
+from api.openai.socket import _render_event
+from api.typed.streaming import _event_text
 from core.generation.events import Download, Loading, Picture
 from jobs.generation import _update
 from models.catalogue.entry import Entry
@@ -20,7 +22,7 @@ from models.weights.downloads import Meter, reporting_downloads
 from models.weights.fetching import local_path
 from tests.support.drawing import request
 from tests.support.hosts import hosting
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.serving import ENTRY_FIELDS, parse_events
 from tests.support.small_hub import Repository, SmallHub, small_hub
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
@@ -115,3 +117,13 @@ def test_jobs_hear_of_a_download() -> None:
     update = _update(Loading(0.0, Download(1, 2, 3)))
     assert update.message == "Downloading the model"
     assert update.details["download"] == {"done_bytes": 1, "total_bytes": 2, "bytes_per_s": 3}
+
+
+def test_streams_and_sockets_hear_of_a_download() -> None:
+    event = Loading(0.0, Download(1, 2, 3))
+    fields = {"progress": 0.0, "download": {"done_bytes": 1, "total_bytes": 2, "bytes_per_s": 3}}
+    # Nothing else matters to an event that is not a result.
+    other: Any = None
+    (sent,) = parse_events([_event_text(event, other, other, 0)])
+    assert (sent.name, sent.data) == ("loading", fields)
+    assert _render_event(event, other, other) == {"type": "loading", **fields}
