@@ -45,7 +45,7 @@ class GenerationJobs:
 def _file(request: GenerationRequest, result: Result, job: Job) -> File:
     output_format = OutputFormat(job.output_format)
     data = encode_result(request, result, output_format, job.quality)
-    return File(data, output_format.media_type, result.seed, result.skipped_steps)
+    return File(data, output_format.media_type, result.seed, result.skipped_steps, result.tiled)
 
 
 def _preview(preview: Preview) -> JobUpdate:

@@ -47,6 +47,7 @@ class Result(_Data):
     media_type: str
     seed: int
     skipped_steps: int = 0
+    tiled: bool = False
 
 
 class Delivery(_Data):

@@ -38,6 +38,8 @@ class File:
     seed: int
     skipped_steps: int = 0
     """Of denoising, foreseen instead of computed."""
+    tiled: bool = False
+    """Decoded in tiles for want of memory."""
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,13 @@ class Worker:
         key = result_key(job.id, job.created_at, file.media_type, index if count > 1 else None)
         await _patiently(lambda: self.storage.put(key, file.data, file.media_type), StorageUnavailable)
         await _patiently(lambda: self.ledger.keep_files(job.owner, [key], self.result_ttl), LedgerUnavailable)
-        return Result(key=key, media_type=file.media_type, seed=file.seed, skipped_steps=file.skipped_steps)
+        return Result(
+            key=key,
+            media_type=file.media_type,
+            seed=file.seed,
+            skipped_steps=file.skipped_steps,
+            tiled=file.tiled,
+        )
 
     async def _keep(self, job_id: str, change: Change) -> Job:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)

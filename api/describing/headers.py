@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-_TEXT, _NUMBER = {"type": "string"}, {"type": "integer"}
+_TEXT, _NUMBER, _TRUTH = {"type": "string"}, {"type": "integer"}, {"type": "boolean"}
 DESCRIBED: dict[str, tuple[dict[str, str], str]] = {
     "X-Jubako-Model": (_TEXT, "The model that generated the file."),
     "X-Jubako-Seed": (_NUMBER, "The seed that was used: the same request with it gives the same file."),
     "X-Jubako-Queue-Ms": (_NUMBER, "Milliseconds that the request waited."),
     "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that it took from then on."),
     "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were foreseen instead of computed."),
+    "X-Jubako-Tiled": (_TRUTH, "Whether it was decoded in tiles for want of memory, so that pixels may differ."),
     "X-Jubako-Hint": (_TEXT, "What the model ignored of the request, such as words it does not know. Mostly absent."),
     "X-Jubako-Frames": (_NUMBER, "The frames of a storyboard that is answered as a file."),
     "X-Jubako-Error": (_TEXT, "Why such a storyboard is incomplete. Mostly absent."),
@@ -33,7 +34,9 @@ REQUEST_ID = {
     "description": "A name for this request, which its answer and the server's log then have too.",
     "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._:-]{1,128}$"},
 }
-FILE_HEADERS = tuple(f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Skipped-Steps", "Hint"))
+FILE_HEADERS = tuple(
+    f"X-Jubako-{name}" for name in ("Model", "Seed", "Queue-Ms", "Run-Ms", "Skipped-Steps", "Tiled", "Hint")
+)
 RATE_HEADERS = tuple(name for name in DESCRIBED if name.startswith("X-RateLimit-"))
 
 

@@ -65,6 +65,7 @@ class JobResult(Answer):
     media_type: str
     seed: int
     skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
 
 
 class JobStatus(Answer):

@@ -36,7 +36,7 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
         "created": int(time.time()),
         **common_fields(admitted),
         "data": [
-            {**data, "seed": result.seed, "skipped_steps": result.skipped_steps}
+            {**data, "seed": result.seed, "skipped_steps": result.skipped_steps, "tiled": result.tiled}
             for data, result in zip(shown, results, strict=True)
         ],
         "usage": generation.usage(len(results)),

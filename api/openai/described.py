@@ -31,6 +31,7 @@ class OpenAIImage(Answer):
     url: str | None = None
     seed: int
     skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
 
 
 class Common(Answer):
@@ -64,6 +65,7 @@ class PartialImage(ImageEvent):
 class CompletedImage(ImageEvent):
     seed: int
     skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
     usage: Usage
 
 

@@ -56,6 +56,7 @@ def render_event(event: Event, admitted: AdmittedImages, generation: Generation)
                 **_fields(admitted, file_of(admitted, event), event.index),
                 "seed": event.seed,
                 "skipped_steps": event.skipped_steps,
+                "tiled": event.tiled,
                 "usage": generation.usage(1),
             }
         case _:

@@ -66,6 +66,7 @@ class StreamFile(Answer):
     index: int
     seed: int
     skipped_steps: int = Field(description="Steps that were foreseen instead of computed.")
+    tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
     media_type: str
     parameters: dict[str, Any] = Field(description="Send them back, and the file is the same.")
 

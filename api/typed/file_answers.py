@@ -71,6 +71,7 @@ async def _only_result(gateway: Gateway, request: GenerationRequest) -> tuple[Re
                     "X-Jubako-Queue-Ms": str(round(queue_s * 1000)),
                     "X-Jubako-Run-Ms": str(round(run_s * 1000)),
                     "X-Jubako-Skipped-Steps": str(event.skipped_steps),
+                    "X-Jubako-Tiled": str(event.tiled).lower(),
                     **hint_header(hint),
                 }
     raise GenerationFailed("the model ended without an image")

@@ -85,7 +85,12 @@ def _event_text(event: Event, request: GenerationRequest, file_format: OutputFor
             name = "video" if isinstance(event, Clip) else "image"
             file = _file_fields(name, encode_result(request, event, file_format, quality), file_format)
             parameters = parameters_of(request, event)
-            made = {"index": event.index, "seed": event.seed, "skipped_steps": event.skipped_steps}
+            made = {
+                "index": event.index,
+                "seed": event.seed,
+                "skipped_steps": event.skipped_steps,
+                "tiled": event.tiled,
+            }
             return event_text(name, {**made, **file, "parameters": parameters})
         case _:
             raise AssertionError(f"{event} is not an event of a stream")

@@ -85,6 +85,8 @@ class Picture:
     """How it was generated: never AUTO."""
     skipped_steps: int = 0
     """Foreseen instead of computed."""
+    tiled: bool = False
+    """Whether it was decoded, or an image of the request encoded, in tiles for want of memory: pixels may differ."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class Clip:
     fps: int
     step_cache: StepCache = StepCache.OFF
     skipped_steps: int = 0
+    tiled: bool = False
 
 
 @dataclass(frozen=True)

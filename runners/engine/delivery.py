@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from queue import SimpleQueue
 from time import perf_counter
 
@@ -23,6 +23,15 @@ log = logging.getLogger("jubako.engine")
 
 
 @dataclass(frozen=True)
+class Made:
+    """How a pipeline has generated it, as the events of results say it."""
+
+    step_cache: StepCache = StepCache.OFF
+    skipped_steps: int = 0
+    tiled: bool = False
+
+
+@dataclass(frozen=True)
 class Drawn:
     """What a pipeline has generated, before it is an image or a clip."""
 
@@ -32,29 +41,20 @@ class Drawn:
     """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
     fps: int | None
     """Of a clip; an image has none, and one frame."""
-    step_cache: StepCache = StepCache.OFF
-    skipped_steps: int = 0
+    made: Made = Made()
 
     @classmethod
-    def of(
-        cls,
-        index: int,
-        seed: int,
-        frames: torch.Tensor,
-        fps: int | None,
-        step_cache: StepCache = StepCache.OFF,
-        skipped_steps: int = 0,
-    ) -> Drawn:
+    def of(cls, index: int, seed: int, frames: torch.Tensor, fps: int | None, made: Made | None = None) -> Drawn:
         """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
         pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
-        return cls(index, seed, pixels, fps, step_cache, skipped_steps)
+        return cls(index, seed, pixels, fps, made or Made())
 
     def result(self) -> Result:
         """Wait for the pixels."""
         images = tuple(map(_image, self.pixels.read()))
         if self.fps is None:
-            return Picture(self.index, self.seed, images[0], self.step_cache, self.skipped_steps)
-        return Clip(self.index, self.seed, images, self.fps, self.step_cache, self.skipped_steps)
+            return Picture(self.index, self.seed, images[0], *astuple(self.made))
+        return Clip(self.index, self.seed, images, self.fps, *astuple(self.made))
 
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:

@@ -130,6 +130,8 @@ class Answer:
 
     output: Any
     verdict: Verdict
+    tiled: bool = False
+    """Whether an autoencoder worked in tiles, which may change pixels."""
 
 
 Outcome = Answer | JubakoError
@@ -279,7 +281,7 @@ class Executor:
         self._unlearn(operation.part)
         ends = accumulate(call.samples for call in calls)
         return [
-            Answer(call.answered(own), Verdict(begun, slice(end - call.samples, end)))
+            Answer(call.answered(own), Verdict(begun, slice(end - call.samples, end)), tiles)
             for call, own, end in zip(calls, split(output, batch), ends, strict=False)
         ]
 

@@ -18,7 +18,7 @@ from core.generation.step_cache import StepCache
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
-from runners.engine.delivery import Drawn
+from runners.engine.delivery import Drawn, Made
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
@@ -54,6 +54,7 @@ class PipelineRun:
         self._family = model.family
         self._preview = model.preview
         self._steps = self._steps_to_follow()
+        self._tiled = False
         self._greenlet = greenlet(self._generate)
 
     @property
@@ -67,6 +68,7 @@ class PipelineRun:
 
     def resume(self, outcome: Outcome) -> ModuleCall | Drawn:
         """Give the pipeline what it waits for. Raises whatever the pipeline raises."""
+        self._tiled |= isinstance(outcome, Answer) and outcome.tiled
         reached: ModuleCall | Drawn = (
             self._greenlet.switch(outcome.output) if isinstance(outcome, Answer) else self._greenlet.throw(outcome)
         )
@@ -89,7 +91,8 @@ class PipelineRun:
         images = "images" if "images" in output else "image"
         frames = output.frames[0] if request.task.is_video else output[images]
         skipped = self._steps.skipped if self._steps else 0
-        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps, self._step_cache, skipped)
+        made = Made(self._step_cache, skipped, self._tiled)
+        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps, made)
 
     def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request

@@ -193,6 +193,7 @@ class TestTextToImage:
         assert next(event.data["skipped_steps"] for event in events if event.name == "image") == skipped
         [generated] = http.post("/v1/images/generations", json=asked).json()["data"]
         assert generated["skipped_steps"] == skipped
+        assert (generated["tiled"], first.headers["x-jubako-tiled"]) == (False, "false")
         job = http.post("/api/tiny/t2i", json=asked).json()["session_id"]
         wait_for(lambda: http.get(f"/api/{job}/status").json()["status"] == "completed")
         assert http.get(f"/api/{job}/status").json()["results"][0]["skipped_steps"] == skipped

@@ -61,7 +61,8 @@ async def test_what_is_larger_than_the_budget_is_decoded_in_tiles(tiny_model: Lo
         decoder(tiny_model, most_tokens=10 * TOKENS) as asked,
         running(tiny_model, decode_tokens=TOKENS - 1) as (engine, recorder),
     ):
-        await draw_together(engine, [request(seed=seed) for seed in range(2)])
+        drawn = await draw_together(engine, [request(seed=seed) for seed in range(2)])
+    assert [picture.tiled for events in drawn for picture in pictures(events)] == [True, True]
     assert set(asked) <= {n * m for n in range(1, TILE + 1) for m in range(1, TILE + 1)}
     assert recorder.samples("vae", Stage.DECODE) == [1, 1]
     assert not recorder.failed
@@ -77,6 +78,7 @@ async def test_one_image_without_room_for_its_decoding_is_decoded_in_tiles(tiny_
     assert max(asked[1:]) < TOKENS
     assert [failed.cause for failed in recorder.failed] == ["out_of_memory"]
     assert largest_difference(whole.image, in_tiles.image) < 255
+    assert (whole.tiled, in_tiles.tiled) == (False, True)
     assert not tiny_model.components["vae"].use_tiling
 
 
