@@ -30,6 +30,7 @@ from gateway.media.encoding import OutputFormat
 from jobs.desk.order import Order
 from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
+from models.catalogue.resolving.deadlines import default_deadline_s
 from models.catalogue.served import text2image_model
 from runners.state import ModelState, RunnerState
 from settings import settings
@@ -91,7 +92,7 @@ class PipelineRefused(BaseModel):
 async def select_device(request: Request) -> JSONResponse:
     """Move the model to a device; answer once it is ready there."""
     choice = await read_model(request, DeviceChoice)
-    limit_s = settings().request_timeout_s
+    limit_s = default_deadline_s(current_gateway().catalogue.get(_model()), settings())
     try:
         async with asyncio.timeout(limit_s):
             await _prepare(current_gateway(), _model(), choice.device)

@@ -23,6 +23,16 @@ def allowed_s(entry: Entry, request: GenerationRequest, usual_s: float, tflops: 
     return max(usual_s, work_s(entry, request, tflops))
 
 
+def default_deadline_s(entry: Entry, settings: Settings) -> float:
+    """Return how long to wait for a model that does what it does by default: for the longest of its tasks."""
+    defaults = [task.defaults for task in entry.tasks.values()]
+    sizes = [each.width * each.height * each.num_frames for each in defaults]
+    tflops = settings.expected_tflops
+    calls_s = [_call_s(entry, each, size, tflops) for each, size in zip(defaults, sizes, strict=True)]
+    works_s = [2 * each.num_inference_steps * call_s for each, call_s in zip(defaults, calls_s, strict=True)]
+    return max([settings.request_timeout_s, *works_s])
+
+
 def longest_deadline_s(entries: Iterable[Entry], settings: Settings) -> float:
     """Return the longest deadline that any request to these models may have."""
     tasks = ((entry, task) for entry in entries for task in entry.tasks.values())

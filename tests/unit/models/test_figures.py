@@ -9,7 +9,9 @@ from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.figures import RESERVE_GIB
+from models.catalogue.resolving.deadlines import default_deadline_s
 from models.catalogue.resolving.resolve import ServerLimits, resolve
+from settings import Settings
 from tests.support.resolving import LIMITS_OF_SERVER
 
 CATALOGUE = load_catalogue(*SHIPPED)
@@ -48,6 +50,12 @@ def test_a_deadline_follows_the_work_of_the_model() -> None:
     short = resolve(A14B.model_copy(update={"num_inference_steps": 4}), CATALOGUE, SERVER)
     assert short.deadline_s == 600
     assert resolve(Draft(task=Task.TEXT_TO_IMAGE, model="sdxl", prompt="a cat"), CATALOGUE, SERVER).deadline_s == 600
+
+
+def test_moving_a_model_may_take_as_long_as_its_default_request() -> None:
+    settings = Settings(request_timeout_s=600, expected_tflops=400)
+    assert default_deadline_s(CATALOGUE.get("wan22-t2v-a14b"), settings) == pytest.approx(22 * 60, rel=0.1)
+    assert default_deadline_s(CATALOGUE.get("miniature"), settings) == 600
 
 
 def test_a_caller_may_give_as_long_as_the_work_takes_and_no_longer() -> None:
