@@ -125,6 +125,8 @@ def test_latents_are_unpacked_for_previews_as_for_decoding() -> None:
 
 @pytest.mark.parametrize(("family", "channels"), [("flux", 16), ("stable-diffusion-3", 16), ("flux2-klein", 32)])
 def test_shipped_previews_have_a_colour_for_each_latent_channel(family: str, channels: int) -> None:
-    entries = [entry for entry in load_catalogue(*SHIPPED).entries.values() if entry.family == family]
+    shipped = load_catalogue(*SHIPPED).entries.values()
+    # The miniatures' own autoencoder has other channels.
+    entries = [entry for entry in shipped if entry.family == family and not entry.id.startswith("miniature")]
     assert entries
     assert all(entry.preview and len(entry.preview.weight) == channels for entry in entries)
