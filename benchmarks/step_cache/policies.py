@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import product
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,13 @@ from torch import Tensor
 
 from benchmarks.step_cache.drawing import CHOSEN_ON
 from benchmarks.step_cache.quality import Images, likeness
+from core.generation.step_cache import StepCache
 from models.catalogue.catalogue import full_catalogue
 from models.miniature.captions import plain_caption
 from models.weights.loading import load
+from runners.engine.step_cache.policy import POLICIES, Policy
 
-FIRST_SHARE, LAST_SHARE = 0.15, 0.05
-LONGEST_SHARE = 0.04
+SHIPPED = POLICIES[StepCache.QUALITY]
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,9 @@ def output_change(image: Image, step: int, _latents: Tensor, threshold: float, _
     return rate * (step - last.step) < threshold
 
 
-def line_error(image: Image, step: int, _latents: Tensor, threshold: float, _steps: int) -> bool:
-    """How far the line was off, one computed step ago: needs no answer of the device that is not there anyway."""
-    before, last = image.past[-2:]
-    return len(image.errors) > 1 and image.errors[-2] * (step - last.step) * (step - before.step) < threshold
+def line_error(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
+    """What ships, without its bound on how many are foreseen in a row."""
+    return _trusted(replace(SHIPPED, tolerance=threshold, longest_share=1.0), image, step, steps)
 
 
 def run_length(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
@@ -107,9 +106,15 @@ def run_length(image: Image, step: int, _latents: Tensor, threshold: float, step
     return step - image.past[-1].step <= max(1, round(threshold * steps))
 
 
-def shipped(image: Image, step: int, latents: Tensor, threshold: float, steps: int) -> bool:
-    """Both: `runners.engine.step_cache.policy`."""
-    return run_length(image, step, latents, LONGEST_SHARE, steps) and line_error(image, step, latents, threshold, steps)
+def shipped(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
+    """`runners.engine.step_cache.policy`."""
+    return _trusted(replace(SHIPPED, tolerance=threshold), image, step, steps)
+
+
+def _trusted(policy: Policy, image: Image, step: int, steps: int) -> bool:
+    """Ask by the line's error of one computed step ago: the last one's may be on its way from the device."""
+    computed = [each.step for each in image.past]
+    return len(image.errors) > 1 and policy.trusts(step, steps, computed, image.errors[-2])
 
 
 Criterion = Callable[[Image, int, Tensor, float, int], bool]
@@ -146,8 +151,7 @@ class Caching:
 
     def _answer(self, image: Image, latents: Tensor, output: Tensor) -> Tensor:
         step, past = self._step, image.past
-        last_allowed = self._steps - max(1, ceil(LAST_SHARE * self._steps))
-        allowed = ceil(FIRST_SHARE * self._steps) <= step < last_allowed and len(past) == 3
+        allowed = SHIPPED.allows(step, self._steps) and len(past) == 3
         if allowed and self._criterion(image, step, latents, self._threshold, self._steps):
             self.skipped += 1
             return self._predictor(past, step, latents)

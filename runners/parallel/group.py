@@ -1,6 +1,6 @@
 """Rank 0's side of a group: the denoisers of a loaded model become those of several processes.
 
-Whoever calls a denoiser need not know: its `forward` hands the call to the helpers, takes its own part in it, and
+The callers of a denoiser need not know: its `forward` hands the call to the helpers, takes its own part in it, and
 returns the whole output. All processes agree on what came of each call before the next: a call that runs out of memory
 anywhere has done so everywhere.
 """
@@ -120,7 +120,7 @@ class Group:
             output = take_part()
         except Exception as error:  # noqa: BLE001 - raised below, once all know
             failure = error
-            # Whoever waits for this process in the pass waits no longer.
+            # Processes that wait for this one in the pass wait no longer.
             traceback.clear_frames(error.__traceback__)
             self._rank.leave()
         outcomes = self._outcomes(within_s)

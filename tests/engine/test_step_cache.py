@@ -1,4 +1,4 @@
-"""Steps that are foreseen are not computed, per image, and whoever shares passes with it does not notice."""
+"""Steps that are foreseen are not computed, per image, and images that share passes with it do not notice."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class Minute:
 
 
 class Users:
-    """Everybody who uses the server, from threads of their own, until they are told to stop."""
+    """Everybody who uses the server, from threads of their own, until `stop`."""
 
     def __init__(self, server: Replica) -> None:
         self._server = server
