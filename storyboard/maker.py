@@ -21,11 +21,13 @@ from core.generation.events import Picture, Started, Step
 from core.generation.request import GenerationRequest
 from core.tasks import end
 from gateway.gateway import Gateway
+from models.catalogue.resolving.checks import at_most
+from models.catalogue.resolving.deadlines import allowed_s, longest_deadline_s
 from settings import Settings
 from storyboard.errors import NotInitialized
 from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
 from storyboard.resolved_story import ResolvedStory, resolve_story
-from storyboard.scenes import MIN_FRAMES, Plan, Planner, Scene
+from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, Planner, Scene
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from storyboard.telemetry import recorded
@@ -56,9 +58,10 @@ class Maker:
 
         Raises what `check` raises, and RateExceeded.
         """
-        request = await self.check(story)
+        resolved, request = self._resolved(story), await self.check(story)
+        if story.deadline_s is not None:
+            self._deadline_s(resolved, request)
         await self._charge(story, request, frames_charged_at_acceptance(story))
-        resolved = self._resolved(story)
         settled = {"model": request.model, "clip_threshold": resolved.threshold, "max_tries": resolved.max_tries}
         if story.guided:
             settled["reference_scale"] = resolved.reference_scale
@@ -70,17 +73,18 @@ class Maker:
         The current caller is charged for all planned frames at once, but for so many as were charged before, and for
         each further try. A story charged before is a job, which waits where a rate is exceeded.
 
-        A deadline that passes ends the story with the frames that are there. Raises the JubakoError that ended it
-        otherwise; DeadlineExceeded when no frame is done.
+        A deadline that passes ends the story with the frames that are there; a job has none unless it says so. Raises
+        the JubakoError that ended it otherwise; DeadlineExceeded when no frame is done.
         """
         resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
         with recorded(story, resolved.entry.id) as record:
             request = await self.check(story)
+            deadline = Deadline(story.deadline_s if frames_charged else self._deadline_s(resolved, request))
             charge = partial(self._charge, story, request, charged=frames_charged)
             if frames_charged:
                 # A job's plan, which a language model may have made, is worth waiting with.
                 charge = partial(_once_there_is_room, charge)
-            work = asyncio.create_task(self._run(resolved, events.put_nowait, charge))
+            work = asyncio.create_task(self._run(resolved, deadline, events.put_nowait, charge))
             work.add_done_callback(lambda _: events.put_nowait(None))
             try:
                 while (event := await events.get()) is not None:
@@ -90,8 +94,10 @@ class Maker:
             finally:
                 await end((work,))
 
-    async def _run(self, resolved: ResolvedStory, emit: Emit, charge: Callable[[int], Awaitable[None]]) -> None:
-        started, deadline = time.perf_counter(), Deadline(resolved.story.deadline_s)
+    async def _run(
+        self, resolved: ResolvedStory, deadline: Deadline, emit: Emit, charge: Callable[[int], Awaitable[None]]
+    ) -> None:
+        started = time.perf_counter()
         plan, model = await self._planned(resolved, deadline), resolved.entry.id
         # Before any is generated: a caller's rate refuses a story as a whole.
         async with deadline.limiting(TOO_EARLY):
@@ -112,6 +118,15 @@ class Maker:
             image = story.reference_image if charged == 0 else None
             frame_requests = request.model_copy(update={"num_images": frames - charged})
             await self.gateway.meter.charge(frame_requests, image.width * image.height if image else 0)
+
+    def _deadline_s(self, resolved: ResolvedStory, request: GenerationRequest) -> float:
+        """Return how long a story may take, or its own deadline. Raises InvalidRequest where that is longer."""
+        images = (resolved.story.num_frames or MAX_FRAMES) * resolved.max_tries
+        limits, all_frames = self.gateway.limits, request.model_copy(update={"num_images": images})
+        allowed = allowed_s(resolved.entry, all_frames, limits.max_deadline_s, limits.tflops)
+        # What waits for the answer does so for as long as one request may take.
+        limit_s = min(allowed, longest_deadline_s([resolved.entry], self.settings))
+        return at_most("deadline_s", resolved.story.deadline_s or limit_s, limit_s)
 
     def _resolved(self, story: Story) -> ResolvedStory:
         return resolve_story(story, self.settings, self.gateway.catalogue, self.scorers)

@@ -16,7 +16,6 @@ from core.generation.request import Priority, Task
 from gateway.media.encoding import format_for, idle_quality
 from jobs.desk.order import Order
 from models.catalogue.entry import Entry
-from models.catalogue.resolving.checks import at_most
 from storyboard.job_kind import STORYBOARD
 from storyboard.story import Story
 
@@ -60,8 +59,6 @@ async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: di
 async def _story(request: Request, entry: Entry, fields: dict[str, Any], common: dict[str, Any]) -> Order:
     maker = current_maker(request)
     form = await story_of({**fields, "model": entry.id}, maker.settings.max_image_px, StoryOrder)
-    if form.deadline_s is not None:
-        at_most("deadline_s", form.deadline_s, maker.settings.request_timeout_s)
     return Order(
         request=await maker.take_in(form.story),
         output_format=form.output_format,

@@ -14,7 +14,6 @@ from core.errors import InvalidRequest
 from core.generation.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field
 from gateway.media.uploads import in_image_thread
-from models.catalogue.resolving.checks import at_most
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.sizes import check_proportions, looked_at
 from settings import Settings
@@ -74,7 +73,7 @@ async def read_story(request: Request, limits: Settings, shape: str | None = Non
     fields = await read_fields(request, files=FILES)
     in_body = fields.pop("format", None)
     wanted = _shape(shape or in_body, request.headers.get("accept", ""))
-    return within_limit(await story_of(fields, limits.max_image_px, Story), limits.request_timeout_s), wanted
+    return await story_of(fields, limits.max_image_px, Story), wanted
 
 
 async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
@@ -93,11 +92,6 @@ def _reference(field: str, files: list[bytes], max_image_px: int) -> Image.Image
     assert isinstance(upload, Upload)
     check_proportions(field, upload)
     return pixels_of(looked_at(upload, REFERENCE_PIXELS))
-
-
-def within_limit(story: Story, limit_s: float) -> Story:
-    """Return the story with a deadline within the limit. Raises InvalidRequest."""
-    return story.model_copy(update={"deadline_s": at_most("deadline_s", story.deadline_s or limit_s, limit_s)})
 
 
 def _shape(named: object, accept: str) -> Shape:

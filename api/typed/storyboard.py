@@ -10,7 +10,7 @@ from starlette.responses import Response
 from api.http.disconnects import unless_disconnected
 from api.http.parsing import read_fields
 from api.storyboard.answers import answer, story_refusal
-from api.storyboard.forms import FILES, Shape, story_of, within_limit
+from api.storyboard.forms import FILES, Shape, story_of
 from api.typed.forms import Call, Form
 from core.errors import JubakoError
 from settings import settings
@@ -34,7 +34,6 @@ class StoryForm(Form, Story):
 async def answer_with_storyboard(maker: Maker, call: Call[StoryForm]) -> Response:
     """Make a storyboard; answer with it, or with the error."""
     try:
-        story = within_limit(call.form.story, maker.settings.request_timeout_s)
-        return await unless_disconnected(call.request, answer(maker, story, Shape.JSON))
+        return await unless_disconnected(call.request, answer(maker, call.form.story, Shape.JSON))
     except JubakoError as error:
         return story_refusal(error)

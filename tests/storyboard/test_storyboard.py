@@ -7,6 +7,7 @@ import logging
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, Plan
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Lora
 from core.generation.upload import pixels_of
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.figures import Figures
+from models.catalogue.resolving.deadlines import work_s
 from models.catalogue.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
@@ -335,6 +339,23 @@ class TestEnds:
             None,
             ("deadline_s: 4 s have passed while frames were scored or generated again",),
         )
+
+    async def test_the_longest_deadline_follows_the_work_of_all_frames(self, studio: Studio) -> None:
+        figures = {"weights_gib": {}, "denoising_gib": 0, "decoding_gib": 0, "tiled_gib": 0, "decoder_latents": 1}
+        counted = {"figures": Figures(**figures, call_tflop=50)}
+        known = studio.maker.gateway
+        entries = [entry.model_copy(update=counted) for entry in known.catalogue.entries.values()]
+        limits = replace(known.limits, max_deadline_s=1, tflops=1)
+        slow = {"request_timeout_s": 1, "expected_tflops": 1}
+        maker = studio.with_(settings=slow, catalogue=Catalogue(entries), limits=limits)
+        frame = await maker.check(Story(prompt=STORY))
+        six_s = 6 * work_s(entries[0], frame, tflops=1)
+        story = Story(prompt=STORY, num_frames=6, max_tries=1, deadline_s=six_s)
+        assert (await maker.take_in(story)).deadline_s == six_s
+        with pytest.raises(InvalidRequest, match=rf"deadline_s.*{six_s:g}"):
+            await maker.take_in(story.model_copy(update={"deadline_s": six_s + 1}))
+        with pytest.raises(InvalidRequest, match=rf"deadline_s.*{six_s:g}"):
+            await board_of(maker, num_frames=6, max_tries=1, deadline_s=six_s + 1)
 
     async def test_a_deadline_without_any_frame_is_an_error(self, studio: Studio) -> None:
         with pytest.raises(DeadlineExceeded, match="before the first frame"):
