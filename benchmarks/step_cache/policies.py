@@ -23,7 +23,7 @@ from core.generation.step_cache import StepCache
 from models.catalogue.catalogue import full_catalogue
 from models.miniature.captions import plain_caption
 from models.weights.loading import load
-from runners.engine.step_cache.policy import POLICIES, Policy
+from runners.engine.step_cache.policy import MOST_CORRECTED, POLICIES, Policy, distances, owed
 
 SHIPPED = POLICIES[StepCache.QUALITY]
 
@@ -62,8 +62,11 @@ def quadratic(past: Sequence[Computed], step: int, _latents: Tensor) -> Tensor:
     return sum((float(weight) * each.output for weight, each in zip(weights, past, strict=True)), torch.zeros(()))
 
 
+CORRECTED = "linear, corrected"
+"""What ships: what the line was off is added to the next computed output."""
 PREDICTORS: Mapping[str, Callable[[Sequence[Computed], int, Tensor], Tensor]] = {
-    each.__name__: each for each in (reuse, offset, linear, quadratic)
+    **{each.__name__: each for each in (reuse, offset, linear, quadratic)},
+    CORRECTED: linear,
 }
 
 
@@ -122,7 +125,7 @@ CRITERIA: Mapping[Criterion, Sequence[float]] = {
     input_change: (0.05, 0.1),
     output_change: (0.05, 0.1),
     line_error: (0.02, 0.04),
-    run_length: (0.02, 0.04),
+    run_length: (0.02, 0.06),
     shipped: (0.04, 0.08),
 }
 
@@ -135,6 +138,7 @@ class Caching:
     ) -> None:
         self._forward, self._steps = forward, steps
         self._predictor, self._criterion, self._threshold = PREDICTORS[policy[0]], policy[1], policy[2]
+        self._corrects = policy[0] == CORRECTED
         self._images = [Image() for _ in range(images)]
         self._step = 0
         self.skipped = 0
@@ -155,12 +159,15 @@ class Caching:
         if allowed and self._criterion(image, step, latents, self._threshold, self._steps):
             self.skipped += 1
             return self._predictor(past, step, latents)
-        if len(past) > 1:
-            distances = (step - past[-1].step) * (step - past[-2].step)
-            image.errors.append(float((linear(past, step, latents) - output).norm() / output.norm()) / distances)
         image.past = [*past[-2:], Computed(step, latents, output)]
         image.moved, image.seen = 0.0, latents
-        return output
+        if len(past) < 2:
+            return output
+        computed, wrong = [each.step for each in past], output - linear(past, step, latents)
+        error = float(wrong.norm() / output.norm())
+        image.errors.append(error / distances(step, computed))
+        made_up_for = owed(step, computed) * min(1.0, MOST_CORRECTED / error) if self._corrects else 0.0
+        return output + made_up_for * wrong
 
 
 class Study:

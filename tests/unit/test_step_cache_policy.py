@@ -10,7 +10,7 @@ import torch
 from core.generation.step_cache import StepCache
 from runners.engine.step_cache.automatic import AutomaticStepCache
 from runners.engine.step_cache.call_site import CallSite
-from runners.engine.step_cache.policy import POLICIES, Policy
+from runners.engine.step_cache.policy import MOST_CORRECTED, POLICIES, Policy
 
 POLICY = Policy(tolerance=0.1, longest_share=0.2, first_share=0.2, last_share=0.1)
 
@@ -43,7 +43,7 @@ def test_no_line_is_followed_for_more_than_a_share_of_the_steps(steps: int, long
 def learnt(outputs: Callable[[int], float], steps: int) -> CallSite:
     site = CallSite(POLICY)
     for step in range(steps):
-        site.learn(step, (torch.full((2, 3), outputs(step)),))
+        site.corrected(step, (torch.full((2, 3), outputs(step)),))
     return site
 
 
@@ -57,7 +57,7 @@ def test_a_bend_is_no_longer_followed_one_computed_step_later() -> None:
     site = learnt(lambda step: 1.0 if step < 6 else 2.0, steps=7)
     # The error of step 6 may still be on its way from the device.
     assert site.trusts(7, 100)
-    site.learn(7, (torch.full((2, 3), 2.0),))
+    site.corrected(7, (torch.full((2, 3), 2.0),))
     assert not site.trusts(8, 100)
 
 
@@ -65,12 +65,35 @@ def test_three_computed_steps_show_no_error_yet() -> None:
     assert not learnt(lambda _: 1.0, steps=3).trusts(3, 100)
 
 
+@pytest.mark.parametrize("computed", [[0, 1, 2, 3, 5], [0, 1, 2, 3, 6], [0, 1, 3, 5, 7, 10]])
+def test_an_even_bend_is_made_up_for_exactly(computed: list[int]) -> None:
+    bend = [torch.full((2, 3), 10 + 0.01 * (step - 3) ** 2) for step in range(computed[-1] + 1)]
+    site, total = CallSite(POLICY), torch.zeros(2, 3)
+    for step, output in enumerate(bend):
+        total += site.corrected(step, (output,))[0] if step in computed else site.foreseen(step)[0]
+    assert torch.allclose(total, sum(bend, torch.zeros(2, 3)), rtol=1e-6)
+
+
+def test_a_jump_is_made_up_for_within_a_bound() -> None:
+    site = learnt(lambda _: 1.0, steps=4)
+    [answer] = site.corrected(5, (torch.full((2, 3), 2.0),))
+    # The line was off by half of the output; a third of a tenth of the output is owed for step 4.
+    assert torch.allclose(answer, torch.full((2, 3), 2 + 2 * MOST_CORRECTED / 3))
+
+
+def test_outputs_of_zeros_stay_zeros() -> None:
+    site = learnt(lambda _: 0.0, steps=4)
+    assert torch.equal(site.corrected(5, (torch.zeros(2, 3),))[0], torch.zeros(2, 3))
+
+
 def test_what_is_no_floating_tensor_stays() -> None:
     site = CallSite(POLICY)
     for step in range(4):
-        site.learn(step, {"sample": torch.ones(2), "index": torch.tensor([step]), "name": "x"})
+        site.corrected(step, {"sample": torch.ones(2), "index": torch.tensor([step]), "name": "x"})
     foreseen = site.foreseen(4)
     assert foreseen["index"].tolist() == [3]
+    corrected = site.corrected(5, {"sample": torch.ones(2), "index": torch.tensor([5]), "name": "y"})
+    assert (corrected["index"].tolist(), corrected["name"]) == ([5], "y")
     assert foreseen["name"] == "x"
 
 

@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from runners.engine.leaving import Leaving
 from runners.engine.signatures import tensors_in
-from runners.engine.step_cache.policy import Policy
+from runners.engine.step_cache.policy import MOST_CORRECTED, Policy, distances, owed
 
 
 class CallSite:
@@ -34,22 +34,35 @@ class CallSite:
         """Return what the call would answer, had its outputs gone on as between the last two computed steps."""
         (before, earlier), (last, latest) = self._computed
         ahead = (step - last) / (last - before)
-        return pytree.tree_map(lambda old, new: _line(old, new, ahead), earlier, latest)
+        return pytree.tree_map(lambda old, new: _lerp(old, new, 1 + ahead), earlier, latest)
 
-    def learn(self, step: int, output: Any) -> None:
-        """Take in the answer to a computed step."""
+    def corrected(self, step: int, output: Any) -> Any:
+        """Take in the output of a computed step; return it with what the foreseen steps before it lacked.
+
+        Now that the bend is known, so is how far the line was off at each of them. Samplers add up the outputs of all
+        steps, so what was missing there may as well be added here.
+        """
+        answer = output
         if len(self._computed) == 2:
-            (before, _), (last, _) = self._computed
-            error = _relative_error(self.foreseen(step), output) / ((step - last) * (step - before))
-            self._curvature, self._newest = self._newest, Leaving(error)
+            foreseen = self.foreseen(step)
+            error = _relative_error(foreseen, output)
+            computed = [number for number, _ in self._computed]
+            self._curvature, self._newest = self._newest, Leaving(error / distances(step, computed))
+            if share := owed(step, computed):
+                # Limited on the device, which nothing here waits for.
+                weight = 1 + share * torch.where(error > MOST_CORRECTED, MOST_CORRECTED / error, 1.0)
+                answer = pytree.tree_map(lambda line, new: _lerp(line, new, weight), foreseen, output)
         # Cloned, since a view would keep the outputs of the whole pass.
         kept = pytree.tree_map_only(torch.Tensor, torch.clone, output)
         self._computed = [*self._computed[-1:], (step, kept)]
+        return answer
 
 
-def _line(old: Any, new: Any, ahead: float) -> Any:
-    """Extrapolate a leaf of an output; what is no floating tensor stays as it is."""
-    return torch.lerp(old, new, 1 + ahead) if isinstance(new, torch.Tensor) and new.is_floating_point() else new
+def _lerp(old: Any, new: Any, weight: float | torch.Tensor) -> Any:
+    """Go along the line from one leaf of an output to another; what is no floating tensor is the new one."""
+    if not isinstance(new, torch.Tensor) or not new.is_floating_point():
+        return new
+    return torch.lerp(old, new, weight.to(new.dtype) if isinstance(weight, torch.Tensor) else weight)
 
 
 def _relative_error(foreseen: Any, output: Any) -> torch.Tensor:

@@ -119,9 +119,9 @@ class DenoisingSteps:
         if step.skipped and self._last is not None and place in self._last.places:
             return self._sites[place].foreseen(self._number)
         output = self._computed(step, make_call())
-        if self._policy is not None:
-            self._sites.setdefault(place, CallSite(self._policy)).learn(self._number, output)
-        return output
+        if self._policy is None:
+            return output
+        return self._sites.setdefault(place, CallSite(self._policy)).corrected(self._number, output)
 
     def _computed(self, step: _Step, call: ModuleCall) -> Any:
         """Return a call's output; without guidance its halves are equal, and one is computed."""

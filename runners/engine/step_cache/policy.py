@@ -4,6 +4,7 @@ A denoiser's outputs are taken for samples of a smooth function of the step, whi
 last two. Such a line is off by half the function's curvature times the distances from both samples. How far off it was
 at computed steps is known, and from that, how far it may be followed next: the step size of multistep solvers of
 differential equations is chosen like this (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, III.5).
+By the same rule a computed step shows how far off the foreseen ones before it were, which is then made up for.
 `docs/step-cache.md` compares it with what EasyCache and TeaCache do.
 """
 
@@ -14,6 +15,9 @@ from dataclasses import dataclass
 from math import ceil
 
 from core.generation.step_cache import StepCache
+
+MOST_CORRECTED = 0.1
+"""The largest error, relative to the output, that is made up for in full: larger ones come from no smooth bend."""
 
 
 @dataclass(frozen=True)
@@ -35,13 +39,24 @@ class Policy:
 
     def trusts(self, step: int, steps: int, computed: Sequence[int], curvature: float) -> bool:
         """Whether the line through the outputs of the last two `computed` steps may be followed up to `step`."""
-        before, last = computed[-2:]
-        if step - last > max(1, round(self.longest_share * steps)):
+        if step - computed[-1] > max(1, round(self.longest_share * steps)):
             return False
-        return curvature * (step - last) * (step - before) < self.tolerance
+        return curvature * distances(step, computed) < self.tolerance
+
+
+def distances(step: int, computed: Sequence[int]) -> int:
+    """Return what the error of the line through the last two `computed` steps grows with."""
+    before, last = computed[-2:]
+    return (step - last) * (step - before)
+
+
+def owed(step: int, computed: Sequence[int]) -> float:
+    """Return by how much all steps that were foreseen before `step` were off, in terms of the line's error there."""
+    foreseen = range(computed[-1] + 1, step)
+    return sum(distances(each, computed) for each in foreseen) / distances(step, computed)
 
 
 POLICIES: Mapping[StepCache, Policy] = {
-    StepCache.QUALITY: Policy(tolerance=0.08, longest_share=0.04),
+    StepCache.QUALITY: Policy(tolerance=0.08, longest_share=0.06),
     StepCache.FAST: Policy(tolerance=0.2, longest_share=0.08),
 }
