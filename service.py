@@ -1,7 +1,7 @@
 """The Bento: one gateway service that speaks HTTP, in front of one runner service for each served model.
 
 Every process that `bentoml serve` starts imports this module and must find the same services, so it depends only on
-the settings.
+the settings, and on the placement that the first process hands to the others (`models.catalogue.placement`).
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ with starting():
     WORDS = read_blocked_words(SETTINGS.blocked_words) if SETTINGS.checks_prompts else None
     CHECKS: Mapping[str, Any] = safety_services(SETTINGS)
     CATALOGUE = served_catalogue(SETTINGS)
-    RUNNERS: Mapping[str, Any] = runner_services(SETTINGS)
+    RUNNERS: Mapping[str, tuple[Any, ...]] = runner_services(SETTINGS)
 show_log()
 trust_proxies(SETTINGS.trusted_proxies)
 end_at_second_signal()
@@ -81,7 +81,8 @@ bound_clients()
 limit_time()
 allow_other_models()
 BUILD = bentoml.use_arguments(BuildArguments)
-SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.device)}
+SCORERS: Mapping[str, Any] = {SCORER: scorer_service(SETTINGS.first_device)}
+REPLICAS = {service.name: service for replicas in RUNNERS.values() for service in replicas}
 LIMITER = RateLimiter(SETTINGS.redis)
 DRAIN = Drain(SETTINGS.drain_s)
 ANSWER_MARGIN_S = 30.0
@@ -104,7 +105,7 @@ ANSWER_MARGIN_S = 30.0
     (desk_app, "/"),
     *CONTRACTS.mounts,
 )
-@in_front_of({**RUNNERS, **CHECKS, **SCORERS})
+@in_front_of({**REPLICAS, **CHECKS, **SCORERS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
@@ -113,7 +114,11 @@ class Jubako:
         log_settings(SETTINGS)
         write_privately(SETTINGS)
         warn_if_exposed(served_host(sys.argv), KEYRING.closed)
-        self._clients = runner_clients(SETTINGS, CATALOGUE, {model: runner.url for model, runner in RUNNERS.items()})
+        self._clients = runner_clients(
+            SETTINGS,
+            CATALOGUE,
+            {model: {service.name: service.url for service in services} for model, services in RUNNERS.items()},
+        )
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
         self.gateway = assemble(
             SETTINGS,

@@ -11,7 +11,7 @@ from settings import settings
 
 def load_plain(entry: Entry) -> LoadedModel:
     """Load plain diffusers pipelines that all use the entry's default sampler."""
-    model = load(entry, settings().device)
+    model = load(entry, settings().first_device)
     spec = entry.family_spec.schedulers[entry.defaults.scheduler]
     config = model.pipelines[Task.TEXT_TO_IMAGE].scheduler.config
     # Else the first of its operations gives this thread an OpenMP team, beside that of the thread that will generate.

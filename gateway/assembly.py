@@ -19,16 +19,20 @@ from settings import Settings
 
 
 def runner_clients(
-    settings: Settings, catalogue: Catalogue, local: Mapping[str, str]
+    settings: Settings, catalogue: Catalogue, local: Mapping[str, Mapping[str, str]]
 ) -> dict[str, RunnerClient | RunnerPool]:
-    """Return a client for each model's runners, which are at `local` URLs or at those of JUBAKO_RUNNERS."""
+    """Return a client for each model's runners, which are at `local` URLs, by the names of their services, or at
+    those of JUBAKO_RUNNERS.
+    """
     key, remote = settings.runner_key, remote_runners(settings, catalogue)
-    return {
-        model: RunnerClient(model, local[model], key)
-        if model in local
-        else RunnerPool(model, [RunnerClient(model, url, key) for url in remote[model]])
-        for model in catalogue.entries
-    }
+    found: dict[str, RunnerClient | RunnerPool] = {}
+    for model in catalogue.entries:
+        if model in local:
+            here = [RunnerClient(model, url, key, service) for service, url in local[model].items()]
+            found[model] = here[0] if len(here) == 1 else RunnerPool(model, here, local=True)
+        else:
+            found[model] = RunnerPool(model, [RunnerClient(model, url, key) for url in remote[model]])
+    return found
 
 
 def assemble(

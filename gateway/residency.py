@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, LoadFailed
+from gateway.room import Room, rooms_of, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from runners.state import RunnerState
@@ -27,15 +27,11 @@ RECHECK_S = 0.5
 """How long to wait before trying again to unload a model."""
 
 
-class Place(NamedTuple):
-    device: str
-    budget_gib: float
-
-
 class Residency:
     """Keeps the models on each device within the memory budget, by the catalogue's figures.
 
-    A model counts as resident as soon as it is admitted, before its runner starts to load it.
+    A model counts as resident as soon as it is admitted, before its runner starts to load it. One with several
+    replicas is, while any of them is: only for the first one room is made, and then for all.
     """
 
     def __init__(
@@ -56,8 +52,8 @@ class Residency:
         self._here = [model for model in runners if model not in remote]
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
-        self._devices: dict[str, set[str | None]] = {}
-        """Where each model is and will be, as its runner last reported."""
+        self._devices: dict[str, Counter[str]] = {}
+        """Where each model is and will be, with how many replicas, as its runners last reported."""
         self._evicted: set[str] = set()
         """Models to unload for one that waits; their new users wait behind it, or it would wait forever."""
         self._admissions: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -90,13 +86,13 @@ class Residency:
         """
         self._check_budget(model)
         try:
-            async with asyncio.timeout(LOAD_WAIT_S), self._room(model, device):
+            async with asyncio.timeout(LOAD_WAIT_S), self._room(model, device, every=True):
                 return await self._runners[model].load(device)
         except TimeoutError as error:
             raise Busy(f"other models are using the memory that {model} needs; try again later", RETRY_S) from error
 
     def _check_budget(self, model: str) -> None:
-        needed_gib = self._sum_gib([model])
+        needed_gib = self._catalogue.get(model).memory_gib
         if self._budget_gib is not None and model in self._here and needed_gib > self._budget_gib:
             raise LoadFailed(
                 f"{model} needs {needed_gib:g} GiB, and the memory budget is {self._budget_gib:g} GiB "
@@ -112,44 +108,53 @@ class Residency:
             self._users[model] += 1
 
     @asynccontextmanager
-    async def _room(self, model: str, device: str | None = None) -> AsyncIterator[None]:
-        """Make room for a model; it must be in use or loading at the end of the block to keep that room."""
+    async def _room(self, model: str, device: str | None = None, every: bool = False) -> AsyncIterator[None]:
+        """Make room for a model, which must be in use or loading at the end of the block to keep that room.
+
+        `every`: also for further replicas of a model that has one in memory.
+        """
         shares = model in self._here and len(self._here) > 1
-        place = await self._missing_place(model, device) if shares else None
-        if place is None:
-            yield
-            return
-        async with self._admissions[place.device]:
+        wanted = await self._missing(model, device, every) if shares else {}
+        async with AsyncExitStack() as admitted:
+            # All who need several take them in the same order.
+            for name in sorted(wanted):
+                await admitted.enter_async_context(self._admissions[name])
             # Another request may have loaded it meanwhile.
-            if await self._missing_place(model, place.device):
-                await self._make_room(model, place)
+            missing = await self._missing(model, device, every) if wanted else {}
+            for name in sorted(wanted.keys() & missing.keys()):
+                await self._make_room(model, missing[name])
             yield
 
-    async def _missing_place(self, model: str, device: str | None) -> Place | None:
-        """Return where a model needs room; None when it has it, or when the error is the runner's to report."""
-        state = await self._state(model)
-        if state.devices is None or state.wanted_device is None:
-            return None
-        device = _resolved(device, state.devices) if device else state.wanted_device
-        if state.state.in_memory and device in self._devices[model] and model not in self._evicted:
-            return None
-        memory_gib = (state.device_memory_gib or {}).get(device)
-        return None if memory_gib is None else Place(device, self._budget_gib or memory_gib)
+    async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, Room]:
+        """Return where a model needs room, by device; nothing when it has it."""
+        replicas = (await self._state(model)).each
+        if not every and any(self._has_room(model, replica, device) for replica in replicas):
+            return {}
+        without = [replica for replica in replicas if not self._has_room(model, replica, device)]
+        count = self._catalogue.get(model).device_count
+        rooms = (room for replica in without for room in rooms_of(replica, device, count, self._budget_gib))
+        return {room.device: room for room in rooms}
 
-    async def _make_room(self, model: str, place: Place) -> None:
+    def _has_room(self, model: str, state: RunnerState, device: str | None) -> bool:
+        wanted = wanted_device(state, device)
+        there = wanted in (state.device, state.wanted_device)
+        return state.state.in_memory and there and model not in self._evicted
+
+    async def _make_room(self, model: str, room: Room) -> None:
         """Unload others until this one fits, or is alone: alone, it may load though the catalogue's figures say no."""
-        room_gib = place.budget_gib - self._sum_gib([model])
+        device = room.device
+        room_gib = room.budget_gib - self._sum_gib([model], device)
         evicted: set[str] = set()
         try:
-            while (loaded := await self._others_on(place.device, model)) and self._sum_gib(loaded) > room_gib:
-                leaving = self._to_evict(loaded, room_gib)
+            while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:
+                leaving = self._to_evict(loaded, device, room_gib)
                 evicted.update(leaving)
                 self._evicted.update(leaving)
-                await self._unload_one(leaving)
+                await self._unload_one(leaving, device)
         finally:
             self._evicted -= evicted
 
-    def _to_evict(self, loaded: list[str], room_gib: float) -> list[str]:
+    def _to_evict(self, loaded: list[str], device: str, room_gib: float) -> list[str]:
         """Choose the models to unload: those left over once models in use, then recently used ones, have room."""
         # A model chosen before comes last: its new requests are waiting already, so the choice is kept.
         by_priority = sorted(
@@ -158,18 +163,20 @@ class Residency:
         )
         staying: list[str] = []
         for model in by_priority:
-            if self._sum_gib([*staying, model]) <= room_gib:
+            if self._sum_gib([*staying, model], device) <= room_gib:
                 staying.append(model)
         return [model for model in loaded if model not in staying]
 
-    async def _unload_one(self, leaving: list[str]) -> None:
-        """Unload the first once none is in use: before that, the request may still give up waiting for the others."""
+    async def _unload_one(self, leaving: list[str], device: str) -> None:
+        """Unload the first, of its replicas those on the device, once none is in use: before that, the request may
+        still give up waiting for the others.
+        """
         if any(self._users[model] for model in leaving):
             self._user_left.clear()
             await self._user_left.wait()
             return
         try:
-            await self._runners[leaving[0]].unload()
+            await self._runners[leaving[0]].unload(device=device)
         except Busy:
             # It is still loading, or restarting; the request's deadline limits how long to wait for that.
             await asyncio.sleep(RECHECK_S)
@@ -180,21 +187,18 @@ class Residency:
         return [
             name
             for name, state in zip(others, states, strict=True)
-            if (state.state.in_memory or self._users[name]) and device in self._devices.get(name, ())
+            if (self._users[name] and device in self._devices.get(name, ()))
+            or any(replica.state.in_memory and device in replica.occupied for replica in state.each)
         ]
 
     async def _state(self, model: str) -> RunnerState:
         state = await self._runners[model].state()
-        if state.devices is not None:
-            self._devices[model] = {state.device, state.wanted_device}
+        known = [replica for replica in state.each if replica.devices is not None]
+        if known:
+            self._devices[model] = Counter(device for replica in known for device in replica.occupied)
         return state
 
-    def _sum_gib(self, models: list[str]) -> float:
-        return sum(self._catalogue.get(model).memory_gib for model in models)
-
-
-def _resolved(device: str, available: Sequence[str]) -> str:
-    """Name a device as its runner does: `models.weights.devices.resolve_device`, without torch."""
-    if device == "auto":
-        return (available[1:] or available)[0]
-    return device if device in available else f"{device}:0"
+    def _sum_gib(self, models: Iterable[str], device: str) -> float:
+        """Return what all replicas of these models take on a device that each of them is on."""
+        counts = {model: self._devices.get(model, Counter()) for model in models}
+        return sum(max(1, count[device]) * self._catalogue.get(model).memory_gib for model, count in counts.items())

@@ -27,8 +27,10 @@ class Runner(Protocol):
         Raises InvalidRequest for a device that does not exist, and Busy when the runner cannot be reached.
         """
 
-    async def unload(self, force: bool = False) -> RunnerState:
+    async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:
         """Free the model once its running requests are done; `force` cancels them.
+
+        Of several runners, only those on `device`, if one is given.
 
         Raises Busy when that takes too long, or the runner cannot be reached.
         """

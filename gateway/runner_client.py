@@ -40,11 +40,14 @@ _FRAME = {"Content-Type": "application/octet-stream"}
 class RunnerClient:
     """Usable on one event loop; opens its connections when they are needed."""
 
-    def __init__(self, model: str, url: str, key: str | None = None) -> None:
-        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is the runner's JUBAKO_RUNNER_KEY."""
+    def __init__(self, model: str, url: str, key: str | None = None, service: str | None = None) -> None:
+        """`url` is `http://host:port`, or `file:///path` for a Unix socket; `key` is the runner's
+        JUBAKO_RUNNER_KEY, and `service` the name of its BentoML service.
+        """
         self._model = model
         self._url = url
         self._key = key
+        self._service = service or f"{DEPENDENCY}{model}"
         self._opened: aiohttp.ClientSession | None = None
         self._broken = False
         self._seen = False
@@ -119,7 +122,12 @@ class RunnerClient:
             raise InvalidRequest("device", state["refused"])
         return RunnerState.model_validate(state)
 
-    async def unload(self, force: bool = False, within_s: float = UNLOAD_MARGIN_S) -> RunnerState:
+    async def unload(
+        self,
+        force: bool = False,
+        device: str | None = None,  # noqa: ARG002  # it is the only one
+        within_s: float = UNLOAD_MARGIN_S,
+    ) -> RunnerState:
         """Free the model once its running requests are done, which `force` cancels; return its state.
 
         Raises Busy when that takes longer than `within_s`, or the runner cannot be reached.
@@ -157,5 +165,5 @@ class RunnerClient:
     @property
     def _session(self) -> aiohttp.ClientSession:
         if self._opened is None:
-            self._opened = open_session(self._url, f"{DEPENDENCY}{self._model}", self._key)
+            self._opened = open_session(self._url, self._service, self._key)
         return self._opened

@@ -1,4 +1,5 @@
-"""Several runners of one model, on other machines: which one gets the next request, and what happens when one is gone.
+"""Several runners of one model, here or on other machines: which one gets the next request, and what happens when one
+is gone.
 
 `bentoml.depends(url=...)` knows one address for each service, sends images as base64 within JSON, and is ready only
 while all of them are; so requests go through our own client.
@@ -8,78 +9,116 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import AsyncGenerator, Coroutine, Iterable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from core.deadline import Deadline
-from core.errors import RESTART_S, Busy, JubakoError, RunnerLost
+from core.errors import RESTART_S, Busy, InvalidRequest, JubakoError, LoadFailed, RunnerLost
 from core.generation import events
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
 from gateway.runner_client import RunnerClient
-from runners.state import RunnerState
+from gateway.runner_load import RunnerLoad
+from runners.state import ModelState, RunnerState
 
 log = logging.getLogger("jubako")
 
 PROBE_S = 2.0
 """How often runners that are gone are probed."""
+BEGINNINGS = 2
+"""How often a request is begun: one that ends its runner's process must not end all of them."""
+_BEFORE = events.Loading | events.Queued
+_DELIVERED = events.Preview | events.Picture | events.Clip
 
 
 class RunnerPool:
     """Runners of one model, all alike; usable on one event loop."""
 
-    def __init__(self, model: str, runners: Sequence[RunnerClient]) -> None:
+    def __init__(
+        self,
+        model: str,
+        runners: Sequence[RunnerClient],
+        *,
+        local: bool = False,
+        now_s: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`local` runners are replicas on this machine, each on a device of its own."""
         self._model = model
+        self._numbered = list(runners)
         self._runners = list(runners)
-        self._active: Counter[RunnerClient] = Counter()
+        """The least recently used first."""
+        self._local = local
+        self._loads = {runner: RunnerLoad(now_s) for runner in runners}
+        self._resting: set[RunnerClient] = set()
+        """Those that made room for another model, until they are loaded again."""
         self._probing: asyncio.Task[None] | None = None
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Generate a request and yield its events; closing the generator cancels it.
 
-        A request that has not started is retried on the next runner when one is gone or full. Raises the last one's
-        error.
+        A request that has not started is retried on the next runner when one is gone, full or without its model. One
+        that had, but of which nothing has been delivered, is begun again once. Raises the last one's error.
         """
         deadline = Deadline(request.deadline_s)
         problem: JubakoError = Busy(f"no runner of {self._model} can be reached; try again later", RESTART_S)
-        for runner in self._in_order():
-            started = False
+        beginnings = 0
+        for runner in self._in_order(request):
+            started = delivered = False
             try:
                 async with aclosing(self._generate(runner, deadline.remaining(request))) as generated:
                     async for event in generated:
-                        started = started or not isinstance(event, events.Loading | events.Queued)
-                        yield event
-            except (Busy, RunnerLost) as error:
-                if started:
+                        begins = not started and not isinstance(event, _BEFORE)
+                        started, delivered = started or begins, delivered or isinstance(event, _DELIVERED)
+                        beginnings += begins
+                        if not (beginnings > 1 and isinstance(event, events.Started)):
+                            yield event
+            except (Busy, LoadFailed, RunnerLost) as error:
+                if delivered or (started and beginnings == BEGINNINGS):
                     raise
                 problem = error
             else:
                 return
         raise problem
 
-    def _in_order(self) -> list[RunnerClient]:
-        """Return the reachable runners, or all if none is reachable, the least busy first."""
+    def _in_order(self, request: GenerationRequest) -> list[RunnerClient]:
+        """Return the reachable runners, or all if none is reachable, the one that finishes the request first ahead."""
         reachable = [runner for runner in self._runners if not runner.broken] or self._runners
-        return sorted(reachable, key=lambda runner: self._active[runner])
+        able = [runner for runner in reachable if not self._loads[runner].unable] or reachable
+        awake = [runner for runner in able if runner not in self._resting] or able
+        speeds = [speed for runner in awake if (speed := self._loads[runner].tokens_per_s)]
+        usual = sum(speeds) / len(speeds) if speeds else 1.0
+        return sorted(awake, key=lambda runner: self._loads[runner].finish_s(request, usual))
 
     async def _generate(self, runner: RunnerClient, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Raises Busy also when the runner is full."""
-        self._active[runner] += 1
-        # Among equally busy runners, the least recently used goes first.
+        """Raises Busy also when the runner is full, and LoadFailed when it cannot load the model."""
+        # Among equally good runners, the least recently used goes first.
         self._runners.remove(runner)
         self._runners.append(runner)
+        load = self._loads[runner]
         try:
-            async with aclosing(runner.generate(request)) as generated:
-                async for event in generated:
-                    if isinstance(event, events.Failed) and isinstance(event.error, Busy):
-                        raise event.error
-                    yield event
+            with load.doing(request) as on_event:
+                async with aclosing(runner.generate(request)) as generated:
+                    async for event in generated:
+                        if isinstance(event, events.Failed) and await self._is_the_runner_s(runner, event.error):
+                            raise event.error
+                        load.in_memory = load.in_memory if isinstance(event, events.Loading) else True
+                        on_event(event)
+                        yield event
         finally:
-            self._active[runner] -= 1
             if runner.broken:
                 self._probe()
+
+    async def _is_the_runner_s(self, runner: RunnerClient, error: JubakoError) -> bool:
+        """Whether another runner may do without this error."""
+        if not isinstance(error, (Busy, LoadFailed)):
+            return False
+        # It may also be a LoRA of the request that cannot be loaded, here as elsewhere.
+        failed = (await runner.state()).state is ModelState.FAILED
+        if failed:
+            self._loads[runner].could_not_load()
+        return failed or isinstance(error, Busy)
 
     def _probe(self) -> None:
         if self._probing is None or self._probing.done():
@@ -97,27 +136,41 @@ class RunnerPool:
         return sum(runner.broken for runner in self._runners)
 
     async def _states(self) -> list[RunnerState]:
-        return await asyncio.gather(*(runner.state() for runner in self._runners))
+        states = await asyncio.gather(*(runner.state() for runner in self._numbered))
+        for runner, state in zip(self._numbered, states, strict=True):
+            self._loads[runner].in_memory = state.state in (ModelState.READY, ModelState.LOADING)
+        return [state.model_copy(update={"replica": number}) for number, state in enumerate(states, 1)]
 
     async def state(self) -> RunnerState:
-        """Return the best of the runners' states, and the state of each in `runners`.
-
-        Memory is left out, because it is that of other machines.
-        """
+        """Return the best of the runners' states, and the state of each in `runners`."""
         return RunnerState.of_several(self._model, await self._states())
 
     async def load(self, device: str | None = None) -> RunnerState:
         """Start loading the model in all reachable runners; return the state. Raises InvalidRequest or Busy."""
-        return RunnerState.of_several(self._model, await _of_any(runner.load(device) for runner in self._runners))
+        if self._local and device is not None:
+            raise InvalidRequest("device", f"{self._model} has {len(self._runners)} replicas, each in its place")
+        states = await _of_any(runner.load(device) for runner in self._numbered)
+        self._resting.clear()
+        for load in self._loads.values():
+            load.in_memory = True
+        return RunnerState.of_several(self._model, states)
 
-    async def unload(self, force: bool = False) -> RunnerState:
-        """Free the model in all reachable runners, as `RunnerClient.unload` does; return the state."""
-        return RunnerState.of_several(self._model, await _of_any(runner.unload(force) for runner in self._runners))
+    async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:
+        """Free the model in all reachable runners, as `RunnerClient.unload` does; return the state.
+
+        With a `device`, only in those that are on it; they get no requests while others are reachable.
+        """
+        leaving = self._numbered
+        if device is not None:
+            states = zip(self._numbered, await self._states(), strict=True)
+            leaving = [runner for runner, state in states if device in state.occupied]
+            self._resting.update(leaving)
+        return RunnerState.of_several(self._model, await _of_any(runner.unload(force) for runner in leaving))
 
     async def close(self) -> None:
         if self._probing is not None:
             self._probing.cancel()
-        for runner in self._runners:
+        for runner in self._numbered:
             await runner.close()
 
 

@@ -36,3 +36,5 @@ class HostOptions:
     """Where to keep what tests of undeclared pipelines have shown; None: nowhere, so that each load tests again."""
     compiled_code: Path | None = None
     """Where compiled denoisers are kept for the next start."""
+    threads: int | None = None
+    """Of a CPU's passes; None: as many as torch takes by itself."""

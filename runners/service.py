@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from math import ceil, inf
-from typing import Any
+from typing import Any, NamedTuple
 
 import bentoml
 from _bentoml_sdk.io_models import IORootModel
-from bentoml._internal.resource import system_resources
 from bentoml.exceptions import BadInput
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +20,8 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.placement.decided import placed, placed_once
+from models.catalogue.placement.place import Place
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.deadlines import longest_deadline_s
@@ -31,6 +33,7 @@ from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
+from processes.machine.cores import keep_to_cores
 from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import importing
 from runners import wire
@@ -43,6 +46,12 @@ from settings.report import log_settings
 IMAGES_OF_REQUEST = 4
 """Image, mask, reference image and control image; the images of an edit come on top."""
 OTHER_FIELDS_BYTES = 2**20
+
+
+class Replica(NamedTuple):
+    number: int
+    """From 1 on."""
+    place: Place
 
 
 class RequestFrame(bentoml.IODescriptor):
@@ -66,30 +75,46 @@ class Frames(IORootModel[bytes]):
         return ClosingResponse(obj, "application/octet-stream")
 
 
-def runner_services(settings: Settings) -> dict[str, Any]:
-    """Make the runner service of every served model without runners on other machines. Raises StartError.
+def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
+    """Make the runner services of every served model without runners on other machines, one for each replica.
+
+    Raises StartError.
 
     Each process that `bentoml serve` starts calls this and must get the same services, so they depend only on the
-    settings.
+    settings, and on the placement that the first one has decided.
     """
     served = served_catalogue(settings)
     remote = remote_runners(settings, served)
     local = [entry for model, entry in served.entries.items() if model not in remote]
-    needed_gib = [entry.memory_gib for entry in local]
-    return {
-        entry.id: runner_service(entry, settings, needed_gib[: place + 1], alone=len(local) == 1)
-        for place, entry in enumerate(local)
-    }
+    places = placed(settings, served, local)
+    before: list[tuple[Place, float]] = []
+    services: dict[str, tuple[Any, ...]] = {}
+    for entry in local:
+        replicas = []
+        for number, place in enumerate(places[entry.id], 1):
+            before.append((place, entry.memory_gib))
+            needed_gib = [gib for other, gib in before if not set(other.devices).isdisjoint(place.devices)]
+            replicas.append(runner_service(entry, settings, needed_gib, Replica(number, place)))
+        services[entry.id] = tuple(replicas)
+    return services
+
+
+def service_name(model: str, number: int) -> str:
+    """Return the name of a replica's service."""
+    return f"{DEPENDENCY}{model}" if number == 1 else f"{DEPENDENCY}{model}-replica-{number}"
 
 
 def service_alone(settings: Settings) -> Any:
     """Make the service of a runner by itself. Raises StartError."""
-    served = list(served_catalogue(settings).entries.values())
+    catalogue = served_catalogue(settings)
+    served = list(catalogue.entries.values())
     if len(served) > 1:
         raise StartError(f"JUBAKO_MODELS: a runner by itself serves one model, not {len(served)}; start one for each")
     if settings.runner_key is None:
         raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret that it shares with its gateways")
-    return runner_service(served[0], settings, [served[0].memory_gib], alone=True)
+    (entry,) = served
+    place = placed_once(settings, catalogue, served)[entry.id]
+    return runner_service(entry, settings, [entry.memory_gib], Replica(1, place))
 
 
 def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
@@ -111,11 +136,11 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
     )
 
 
-def host_options(settings: Settings) -> HostOptions:
-    """Return how models are loaded."""
+def host_options(settings: Settings, device: str) -> HostOptions:
+    """Return how models are loaded, and where."""
     kept = shelf(settings.model_cache)
     return HostOptions(
-        settings.device,
+        device,
         settings.dtype,
         settings.allow_pickle,
         settings.idle_unload_s,
@@ -124,20 +149,19 @@ def host_options(settings: Settings) -> HostOptions:
     )
 
 
-def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], alone: bool) -> Any:  # noqa: C901  # one class, whose methods count as its branches
-    """Make the runner service of one model.
+def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], replica: Replica) -> Any:  # noqa: C901  # one class, whose methods count as its branches
+    """Make the runner service of one replica of a model.
 
-    `needed_gib` is the memory of each model up to this one, in the order of JUBAKO_MODELS; `alone` means that this
-    machine serves no other model.
+    `needed_gib` is the memory of each replica on its device up to this one, in the order of JUBAKO_MODELS.
     """
-    limits, options = engine_limits(entry, settings), host_options(settings)
+    place = replica.place
+    limits, options = engine_limits(entry, settings), host_options(settings, place.device)
     drain = Drain(settings.drain_s)
 
     @bentoml.service(
-        name=f"{DEPENDENCY}{entry.id}",
+        name=service_name(entry.id, replica.number),
         workers=1,
-        # BentoML would give each service a GPU of its own; several models share one, and a named device is final.
-        resources={"gpu": _gpus_of(entry)} if settings.device == "auto" and alone and _has_gpu() else {},
+        # Without `resources`, BentoML hides no card from a service: each has its place, and may be moved to another.
         # The gateway's access log has every request; this one would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
         metrics=INSTEAD,
@@ -145,17 +169,20 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
     )
     class RunnerService:
         def __init__(self) -> None:
+            threads = keep_to_cores(place.slot, place.slots) if place.slots > 1 else None
             # Every process of the server imports this module, but only runners should spend time and memory on torch.
             with importing():
                 from runners.host.host import Host
                 from runners.host.metrics import MetricsObserver
 
             keep_freed_memory()
-            self._host = Host(entry, limits, options, MetricsObserver(entry.id))
+            self._host = Host(
+                entry, limits, replace(options, threads=threads), MetricsObserver(entry.id, replica.number)
+            )
 
         @bentoml.on_startup
         async def start(self) -> None:
-            from runners.host.metrics import watch
+            from runners.host.gauges import watch
 
             drain.install(serve_until=gateway_ended)
             if bentoml.server_context.service_type == "entry_service":
@@ -165,7 +192,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
             memory_gib = (state.device_memory_gib or {}).get(str(state.device), inf)
             fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
             self._host.start(load=settings.load == "start" and fits)
-            self._watch = asyncio.create_task(watch(entry.id, self._host.state))
+            self._watch = asyncio.create_task(watch(entry.id, replica.number, self._host.state))
 
         def __is_ready__(self) -> bool:
             return self._host.settled and not drain.begun
@@ -229,12 +256,3 @@ def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
     frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)
     tokens = 2 * frames * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)
     return max(1, limits.batch_tokens // tokens)
-
-
-def _gpus_of(entry: Entry) -> int:
-    return 1 if entry.parallel is None else entry.parallel.ulysses
-
-
-def _has_gpu() -> bool:
-    """Whether BentoML finds a GPU to assign; importing torch to ask would take seconds."""
-    return bool(system_resources()["nvidia.com/gpu"])

@@ -80,6 +80,8 @@ class RunnerState(BaseModel):
     device: str | None = None
     wanted_device: str | None = None
     """Where the next load puts the model; it may be on its way there."""
+    also_on: tuple[str, ...] = ()
+    """Where the further processes of a model over several devices are, and will be."""
     dtype: str | None = None
     devices: tuple[str, ...] | None = None
     """All of the machine's."""
@@ -95,8 +97,20 @@ class RunnerState(BaseModel):
     queued: int = 0
     """Requests waiting."""
     pid: int | None = None
+    replica: int | None = None
+    """Of several runners of one model, from 1 on."""
     runners: tuple[RunnerState, ...] | None = None
     """The state of each runner, for a model with several."""
+
+    @property
+    def each(self) -> tuple[RunnerState, ...]:
+        """The states of its runners, one or several."""
+        return self.runners or (self,)
+
+    @property
+    def occupied(self) -> set[str]:
+        """The devices that the model is on, and will be."""
+        return {device for device in (self.device, self.wanted_device, *self.also_on) if device is not None}
 
     @property
     def failure(self) -> LoadFailed | LoadInterrupted:
@@ -107,20 +121,27 @@ class RunnerState(BaseModel):
 
     @classmethod
     def of_several(cls, model: str, states: Sequence[RunnerState]) -> Self:
-        """Return the best of the runners' states, without memory and processes, which belong to other machines."""
+        """Return the best of the runners' states; what one process has, only `runners` says."""
         best = min(states, key=lambda state: state.state.rank)
         return cls(
             model=model,
             **best.model_dump(exclude_unset=True, exclude=_OF_ITS_PROCESS),
             running=sum(state.running for state in states),
             queued=sum(state.queued for state in states),
-            runners=tuple(states),
+            runners=tuple(state._with_own_cards() for state in states),
         )
+
+    def _with_own_cards(self) -> Self:
+        """Leave out the cards on which only others are."""
+        if self.cards is None:
+            return self
+        own = {device: card for device, card in self.cards.items() if device in self.occupied}
+        return self.model_copy(update={"cards": own})
 
     def as_json(self) -> dict[str, Any]:
         """Return the known fields, for a response."""
         return self.model_dump(mode="json", exclude_unset=True, exclude={"runners": {"__all__": _OF_ALL_RUNNERS}})
 
 
-_OF_ITS_PROCESS = {"model", "device_memory_gib", "memory_gib", "cards", "running", "queued", "pid"}
-_OF_ALL_RUNNERS = {"model", "wanted_device", "devices", "device_memory_gib", "memory_gib", "cards", "pid"}
+_OF_ITS_PROCESS = {"model", "replica", "device_memory_gib", "memory_gib", "cards", "running", "queued", "pid"}
+_OF_ALL_RUNNERS = {"model", "wanted_device", "devices", "device_memory_gib"}

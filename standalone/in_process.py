@@ -22,6 +22,7 @@ from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
 from gateway.media.uploads import with_pixels
 from gateway.safety.local import policy_here
+from models.catalogue.placement.decided import placed_once
 from models.catalogue.served import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
@@ -49,7 +50,7 @@ class HostRunner:
         self._host.load(device)
         return self._host.state()
 
-    async def unload(self, force: bool = False) -> RunnerState:
+    async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:  # noqa: ARG002  # it is the only one
         await self._host.unload(force)
         return self._host.state()
 
@@ -67,9 +68,10 @@ class Unmetered:
 def gateway_here(settings: Settings, meter: Meter) -> Gateway:
     """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
     catalogue = served_catalogue(settings)
+    places = placed_once(settings, catalogue, list(catalogue.entries.values()))
     runners = {
-        entry.id: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings)))
-        for entry in catalogue.entries.values()
+        model: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings, places[model].device)))
+        for model, entry in catalogue.entries.items()
     }
     return assemble(settings, catalogue, runners, meter, policy_here(settings))
 

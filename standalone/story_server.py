@@ -46,7 +46,7 @@ async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
     return_freed_memory()
     log_settings(SETTINGS)
     log_ignored(SETTINGS, CATALOGUE)
-    gateway, clips = gateway_here(SETTINGS, LIMITER), ClipHost(SETTINGS.device)
+    gateway, clips = gateway_here(SETTINGS, LIMITER), ClipHost(SETTINGS.first_device)
     app.state.maker = Maker(gateway, planner_for(SETTINGS), Scorers(SETTINGS, clips.compare), SETTINGS)
     if SETTINGS.load == "start":
         await gateway.runners[STORY_MODEL.id].load()

@@ -14,7 +14,7 @@ from api.http.refusals import InvalidForm
 from core.errors import Forbidden
 from gateway.gateway import Gateway
 from runners.state import ModelState, RunnerState
-from settings.sections.models import DEVICE_PATTERN
+from settings.sections.devices import DEVICE_PATTERN
 
 
 class Options(BaseModel):

@@ -85,7 +85,7 @@ def main(side: str) -> None:
 
 
 def _machine() -> dict[str, Any]:
-    device = resolve_device(settings().device)
+    device = resolve_device(settings().first_device)
     return {
         "title": f"{torch.get_num_threads()} CPU cores" if device == "cpu" else torch.cuda.get_device_name(),
         "device": device,

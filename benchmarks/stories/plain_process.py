@@ -44,8 +44,8 @@ class PlainStory:
             lora = entry.choosable_loras[name]
             self._pipeline.load_lora_weights(local_path(lora.source), adapter_name="character")
             self._pipeline.set_adapters("character", lora.scale)
-        scorer = Scorers(settings(), ClipHost(settings().device).compare).of(entry)
-        self._clip = ClipScoringModel.load(scorer.clip, settings().device)
+        scorer = Scorers(settings(), ClipHost(settings().first_device).compare).of(entry)
+        self._clip = ClipScoringModel.load(scorer.clip, settings().first_device)
         self._threshold = scorer.threshold
 
     def frame(self, prompt: str, seed: int, number: int) -> PlainFrame:

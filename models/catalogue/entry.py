@@ -32,6 +32,7 @@ from models.catalogue.sources import Source
 from models.catalogue.task_checks import task_mistakes
 
 Name = Annotated[str, Field(pattern=NAME_PATTERN)]
+Device = Annotated[str, Field(pattern=r"^(cpu|mps|(cuda|xpu):\d+)$")]
 Token = Annotated[str, Field(pattern=TOKEN_PATTERN)]
 
 
@@ -105,6 +106,8 @@ class Entry(Strict):
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
     figures: Figures | None = None
     """Of a shipped model: what has been counted of it."""
+    devices: tuple[Device, ...] = ()
+    """Where it may run, of the devices in JUBAKO_DEVICE, with all its processes; left out: on any."""
     memory: Memory = Memory()
     """What to trade for memory or speed; left out: nothing."""
     parallel: Parallel | None = None
@@ -199,6 +202,11 @@ class Entry(Strict):
             self.source.file is not None or bool(self.overrides) or any(lora.always for lora in self.loras.values())
         )
         return self.aliases if self.source.repo is None or changed else (*self.aliases, self.source.repo)
+
+    @property
+    def device_count(self) -> int:
+        """On how many devices it is, each with the denoiser's weights."""
+        return 1 if self.parallel is None else self.parallel.ulysses
 
     @property
     def overrides(self) -> Mapping[str, Source]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import Field
@@ -56,6 +56,17 @@ class Parallel(Strict):
     """Processes that share the positions of a picture, and the heads of its attention: the runner, and a helper on each
     of the following devices.
     """
+
+
+def in_a_row(first: str, count: int, there: Sequence[str]) -> tuple[str, ...]:
+    """Return the devices of so many processes, by their numbers from `first` on, as far as these are there.
+
+    A CPU is there for all of them.
+    """
+    if first not in there or first == "cpu":
+        return (first,)
+    place = there.index(first)
+    return tuple(there[place : place + count])
 
 
 def parallel_mistakes(

@@ -9,6 +9,7 @@ from functools import cache
 import torch
 
 from core.errors import InvalidRequest
+from models.catalogue.parallel_options import in_a_row
 from models.weights.drivers import unused_card
 from processes.allocator import trim
 
@@ -43,8 +44,7 @@ def devices_from(first: str, count: int) -> list[str]:
     """
     if first == "cpu":
         return [first] * count
-    there = available_devices()
-    found = there[there.index(first) :][:count]
+    found = list(in_a_row(first, count, available_devices()))
     if len(found) < count:
         raise InvalidRequest("parallel", f"needs {count} devices from {first} on; there are {', '.join(found)}")
     return found

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from models.weights.devices import available_devices
-from runners.host.nvml import reading
+from processes.machine.nvml import reading
 from runners.state import Card
 
 

@@ -12,12 +12,16 @@ import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
+import torch
+
 from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.generation.events import Event, Failed, Loading
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.parallel_options import in_a_row
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
+from models.weights.loading import LoadedModel
 from runners.engine.observer import EngineObserver
 from runners.host.cards import cards
 from runners.host.lifecycle import Lifecycle
@@ -42,6 +46,8 @@ class Host:
         observer: EngineObserver | None = None,
         retry_pause_s: float = RETRY_PAUSE_S,
     ) -> None:
+        if options.threads is not None:
+            torch.set_num_threads(options.threads)
         self._entry = entry
         self._idle_unload_s = options.idle_unload_s
         self._places = Places(entry.id, limits.max_running + limits.max_queue)
@@ -118,6 +124,7 @@ class Host:
             retry_after_s=failure and failure.retry_after_s,
             device=str(model.device) if model else self._wanted_device(),
             wanted_device=self._wanted_device(),
+            **({"also_on": others} if (others := self._other_devices(model)) else {}),
             dtype=model and model.dtype,
             devices=tuple(available_devices()),
             device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
@@ -140,6 +147,12 @@ class Host:
             return resolve_device(self._life.device)
         except InvalidRequest:
             return self._life.device
+
+    def _other_devices(self, model: LoadedModel | None) -> tuple[str, ...]:
+        """Return those of the model's further processes, where it is now and where the next load puts it."""
+        there, count = available_devices(), self._entry.device_count
+        firsts = [self._wanted_device(), *([str(model.device)] if model else [])]
+        return tuple(dict.fromkeys(device for first in firsts for device in in_a_row(first, count, there)[1:]))
 
     async def close(self) -> None:
         """Cancel all that is unfinished."""

@@ -178,7 +178,7 @@ class Lifecycle:
                 model = await certified(entry, model, self._sharing_file)
             with ExitStack() as helpers:
                 if entry.parallel is not None:
-                    size = entry.parallel.ulysses
+                    size = entry.device_count
                     helpers.callback((await in_thread(lambda: start_group(model, device, size))).close)
                 if is_worthwhile(entry, device):
                     await warm_up(model, warmup_requests(entry, model), within_memory(entry, model, self._limits))

@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 from pydantic import AliasChoices, BaseModel, Field, field_validator
 from pydantic_settings import NoDecode
 
-DEVICE_PATTERN = r"^(auto|cpu|mps|(cuda|xpu)(:\d+)?)$"
+from settings.sections.devices import DEVICES_PATTERN, first_device
+
 _LOADS = {"true": "start", "1": "start", "false": "demand", "0": "demand"}
 
 
@@ -46,9 +47,11 @@ class ModelOptions(BaseModel):
     )
     device: str = Field(
         default="auto",
-        pattern=DEVICE_PATTERN,
+        pattern=DEVICES_PATTERN,
         validation_alias=AliasChoices("JUBAKO_DEVICE", "DIFFUSER_DEVICE"),
-        description="Where models run: auto, cpu, mps, cuda, cuda:N, xpu or xpu:N. auto takes the first accelerator.",
+        description="Where models run: auto, cpu, mps, xpu, or a list of cards, as cuda:0,2. Models are placed by free "
+        "memory over them; cuda and auto are all NVIDIA cards, auto without one is the first other accelerator or the "
+        "CPU, and cpu:N divides the cores among N replicas.",
     )
     dtype: Literal["float32", "float16", "bfloat16"] | None = Field(
         default=None,
@@ -99,6 +102,11 @@ class ModelOptions(BaseModel):
     max_lora_bytes: int = Field(
         default=2 * 2**30, ge=2**20, description="The largest LoRA that POST /models/{id}/loras takes."
     )
+
+    @property
+    def first_device(self) -> str:
+        """The device of what uses only one."""
+        return first_device(self.device)
 
     @property
     def stands_in(self) -> bool:

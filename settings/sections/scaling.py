@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field, PositiveInt, field_validator
 from pydantic_settings import NoDecode
 
 _ADDRESS = re.compile(r"https?://[^/?#@|]+")
@@ -19,6 +19,12 @@ class ScaleOptions(BaseModel):
         description="Addresses of runners on other machines, by model: "
         "sdxl=http://a:3001|http://b:3001,flux-dev=http://c:3001. No process is started here for these models.",
     )
+    replicas: Annotated[dict[str, PositiveInt | Literal["auto"]], NoDecode] = Field(
+        default={},
+        description="Runner processes on this machine by model, as sdxl:4,flux-dev:2; each is placed by free memory, "
+        "and requests go to the one that will finish them first. auto, also as sdxl:auto, is one on each card, or each "
+        "part of the cores, that has room. Default: one.",
+    )
     runner_key: str | None = Field(
         default=None,
         repr=False,
@@ -31,6 +37,14 @@ class ScaleOptions(BaseModel):
         description="Seconds that a server has to shut down after SIGTERM; requests in progress get all but the last "
         "5 of them.",
     )
+
+    @field_validator("replicas", mode="before")
+    @classmethod
+    def _split_replicas(cls, value: object) -> object:
+        if isinstance(value, str):
+            pairs = [pair.strip().rpartition(":") for pair in value.split(",") if pair.strip()]
+            return {model.strip() or "*": count.strip() for model, _, count in pairs}
+        return value
 
     @field_validator("runners", mode="before")
     @classmethod

@@ -584,17 +584,17 @@ class TestStatus:
     @pytest.mark.parametrize(
         "metric",
         [
-            'jubako_requests_total{model="tiny",outcome="done",task="text-to-image"}',
-            'jubako_images_total{model="tiny",task="text-to-image"}',
-            'jubako_batch_size_count{model="tiny",part="unet"}',
-            'jubako_step_seconds_count{model="tiny"}',
-            'jubako_failed_passes_total{cause="error",model="tiny"}',
-            'jubako_work_seconds_total{model="tiny",work="decode"}',
-            'jubako_work_seconds_total{model="tiny",work="copy"}',
-            'jubako_pass_gap_seconds_count{model="tiny"}',
-            'jubako_pass_fill_count{model="tiny",part="unet"}',
-            'jubako_queue_seconds_count{model="tiny"}',
-            'jubako_queue_length{model="tiny"}',
+            'jubako_requests_total{model="tiny",outcome="done",replica="1",task="text-to-image"}',
+            'jubako_images_total{model="tiny",replica="1",task="text-to-image"}',
+            'jubako_batch_size_count{model="tiny",part="unet",replica="1"}',
+            'jubako_step_seconds_count{model="tiny",replica="1"}',
+            'jubako_failed_passes_total{cause="error",model="tiny",replica="1"}',
+            'jubako_work_seconds_total{model="tiny",replica="1",work="decode"}',
+            'jubako_work_seconds_total{model="tiny",replica="1",work="copy"}',
+            'jubako_pass_gap_seconds_count{model="tiny",replica="1"}',
+            'jubako_pass_fill_count{model="tiny",part="unet",replica="1"}',
+            'jubako_queue_seconds_count{model="tiny",replica="1"}',
+            'jubako_queue_length{model="tiny",replica="1"}',
         ],
     )
     def test_the_engines_metrics(self, http: httpx.Client, metric: str) -> None:

@@ -242,13 +242,13 @@ async def test_passes_that_cannot_be_shared_are_logged_once_and_counted(
 
     with denoiser(tiny_model, alone), running(tiny_model) as (engine, recorder):
         results = await draw_together(engine, [request(seed=seed) for seed in range(3)])
-        observer = MetricsObserver("unshared")
+        observer = MetricsObserver("unshared", 1)
         observer.on_failed_pass(recorder.failed[0])
     assert all(pictures(events) for events in results)
     assert len(recorder.failed) == request().num_inference_steps
     assert {(failed.part.component, failed.cause) for failed in recorder.failed} == {("unet", "error")}
     assert caplog.text.count("calls of unet cannot share a pass") == 1
-    labels = {"model": "unshared", "cause": "error"}
+    labels = {"model": "unshared", "replica": "1", "cause": "error"}
     assert REGISTRY.get_sample_value("jubako_failed_passes_total", labels) == 1
 
 

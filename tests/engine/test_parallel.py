@@ -16,8 +16,12 @@ import pytest
 
 from core.generation.events import Failed, Step
 from models.catalogue.entry import Entry
+from models.weights import devices
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
+from runners.host import host as host_module
+from runners.host.host import Host
+from runners.options import HostOptions
 from runners.parallel import group as group_module
 from runners.parallel.group import Group
 from tests.support.crowds import crowd
@@ -34,7 +38,7 @@ from tests.support.drawing import (
 )
 from tests.support.engines import running
 from tests.support.groups import TOO_MANY_PX, grouped
-from tests.support.hosts import hosting
+from tests.support.hosts import LIMITS, hosting
 from tests.support.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.support.recorder import Recorder
 from tests.support.serving import ENTRY_FIELDS
@@ -109,18 +113,34 @@ class TestFailures:
         assert ended.wait(5)
 
 
-async def test_a_host_starts_the_processes_with_its_model_and_ends_them_with_it(tmp_path: Path) -> None:
-    """As `python -m`, which the others spare themselves."""
-    entry = Entry.model_validate(
+def over_two(checkpoint: Path) -> Entry:
+    return Entry.model_validate(
         {
             **ENTRY_FIELDS,
             "id": "tiny",
             "family": "flux-schnell",
-            "source": {"path": tiny_flux_schnell(tmp_path)},
+            "source": {"path": checkpoint},
             "defaults": DEFAULTS | {"scheduler": "flow_euler"},
             "parallel": {"ulysses": 2},
         }
     )
+
+
+def test_a_host_says_which_other_devices_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of cards that are only simulated: residency makes room on all of them."""
+    there = ["cpu", *(f"cuda:{number}" for number in range(4))]
+    for module in (host_module, devices):
+        monkeypatch.setattr(module, "available_devices", lambda: there)
+    monkeypatch.setattr(host_module, "device_memory_gib", lambda _device: 24.0)
+    monkeypatch.setattr(host_module, "cards", dict)
+    state = Host(over_two(Path("nowhere")), LIMITS, HostOptions(device="cuda:2")).state()
+    assert (state.device, state.also_on) == ("cuda:2", ("cuda:3",))
+    assert state.occupied == {"cuda:2", "cuda:3"}
+
+
+async def test_a_host_starts_the_processes_with_its_model_and_ends_them_with_it(tmp_path: Path) -> None:
+    """As `python -m`, which the others spare themselves."""
+    entry = over_two(tiny_flux_schnell(tmp_path))
     wanted = request(scheduler="flow_euler", guidance_scale=0.0)
     async with hosting(entry) as host:
         assert pictures([event async for event in host.generate(wanted)])

@@ -11,11 +11,11 @@ import torch
 from prometheus_client import REGISTRY
 
 from models.catalogue.families import Stage
+from processes.machine.nvml import Reading
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
 from runners.host import cards as cards_room
 from runners.host.metrics import MetricsObserver
-from runners.host.nvml import Reading
 from tests.support.drawing import draw_together, request
 from tests.support.recorder import Recorder
 
@@ -57,16 +57,19 @@ def test_passes_know_their_budget_and_the_gap_before_them(tiny_model: Any) -> No
 
 def test_the_time_of_a_model_is_counted_by_what_it_was_for(tiny_model: Any) -> None:
     def seconds(work: str) -> float:
-        return REGISTRY.get_sample_value("jubako_work_seconds_total", {"model": "timed", "work": work}) or 0.0
+        return (
+            REGISTRY.get_sample_value("jubako_work_seconds_total", {"model": "timed", "replica": "1", "work": work})
+            or 0.0
+        )
 
-    observer = MetricsObserver("timed")
+    observer = MetricsObserver("timed", 1)
     works = ("encode", "denoise", "decode", "copy", "wait")
     assert [seconds(work) for work in works] == [0] * 5
     drawn(tiny_model, observer)
     assert min(seconds(work) for work in works) > 0
-    gap = REGISTRY.get_sample_value("jubako_pass_gap_seconds_sum", {"model": "timed"})
+    gap = REGISTRY.get_sample_value("jubako_pass_gap_seconds_sum", {"model": "timed", "replica": "1"})
     assert gap == pytest.approx(seconds("wait"))
-    fill = REGISTRY.get_sample_value("jubako_pass_fill_count", {"model": "timed", "part": "unet"})
+    fill = REGISTRY.get_sample_value("jubako_pass_fill_count", {"model": "timed", "replica": "1", "part": "unet"})
     assert fill == 4
 
 

@@ -18,6 +18,7 @@ from core.errors import Busy, GenerationFailed, InvalidRequest, StartError
 from core.generation.events import Event, Picture, Step
 from core.generation.request import GenerationRequest, Task
 from gateway.runner_client import RunnerClient
+from gateway.runner_load import tokens_of
 from gateway.runner_pool import RunnerPool
 from models.catalogue.served import served_catalogue
 from processes.connection import IDLE_S, open_session
@@ -159,7 +160,7 @@ class TestAPool:
         self, runner: Replica, pool_of: Callable[..., RunnerPool]
     ) -> None:
         with pytest.raises(GenerationFailed, match="refuses") as caught:
-            await events_of(pool_of(runner.url), request().model_copy(update={"width": "wide"}))
+            await events_of(pool_of(runner.url), request().model_copy(update={"seed": "any"}))
         assert caught.value.retry_after_s is None
 
     async def test_the_least_busy_is_next(self, runner: Replica, pool_of: Callable[..., RunnerPool]) -> None:
@@ -167,10 +168,10 @@ class TestAPool:
         long = [pool.generate(request(num_inference_steps=400)) for _ in range(4)]
         for happenings in long:
             await anext(happenings)
-        assert sorted(pool._active.values()) == [2, 2]
+        assert [load.in_hand for load in pool._loads.values()] == [2 * tokens_of(request(num_inference_steps=400))] * 2
         for happenings in long:
             await happenings.aclose()
-        assert sorted(pool._active.values()) == [0, 0]
+        assert [load.in_hand for load in pool._loads.values()] == [0, 0]
 
     async def test_it_unloads_and_loads_again(self, runner: Replica, pool_of: Callable[..., RunnerPool]) -> None:
         pool = pool_of(runner.url)

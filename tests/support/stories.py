@@ -89,7 +89,7 @@ async def story_studio(settings: Settings) -> AsyncIterator[Studio]:
     """Yield a maker of the settings' models; they are unloaded at the end."""
     catalogue, passes = served_catalogue(settings), Recorder()
     hosts = {
-        entry.id: Host(entry, engine_limits(entry, settings), host_options(settings), passes)
+        entry.id: Host(entry, engine_limits(entry, settings), host_options(settings, settings.first_device), passes)
         for entry in catalogue.entries.values()
     }
     runners = {model: HostRunner(host) for model, host in hosts.items()}

@@ -8,7 +8,7 @@ from typing import Any
 from prometheus_client import REGISTRY
 
 from jobs.telemetry import in_hand
-from runners.host.metrics import watch
+from runners.host.gauges import watch
 from runners.state import RunnerState
 
 
@@ -25,24 +25,24 @@ def test_jobs_in_hand_are_those_of_now() -> None:
 
 async def test_memory_of_a_model_is_that_of_its_device() -> None:
     def figure(name: str, **labels: str) -> float | None:
-        return REGISTRY.get_sample_value(name, {"model": "watched", **labels})
+        return REGISTRY.get_sample_value(name, {"model": "watched", "replica": "1", **labels})
 
     state: dict[str, Any] = {"state": "ready", "device": "cuda:0", "memory_gib": 2.5}
     await _watch_once(state)
-    assert figure("jubako_memory_bytes", where="device") == 2.5 * 2**30
-    assert figure("jubako_model_ready") == 1
+    assert figure("jubako_memory_bytes", device="cuda:0", where="device") == 2.5 * 2**30
+    assert figure("jubako_model_ready", device="cuda:0") == 1
     await _watch_once({"state": "unloaded", "device": "cuda:0", "memory_gib": None})
-    assert figure("jubako_memory_bytes", where="device") == 0
-    assert figure("jubako_model_ready") == 0
+    assert figure("jubako_memory_bytes", device="cuda:0", where="device") == 0
+    assert figure("jubako_model_ready", device="cuda:0") == 0
     # On a CPU, what a model takes is the machine's memory.
     await _watch_once({**state, "device": "cpu"})
-    assert figure("jubako_memory_bytes", where="device") == 0
-    assert (figure("jubako_memory_bytes", where="machine") or 0) > 10e6
+    assert figure("jubako_memory_bytes", device="cpu", where="device") == 0
+    assert (figure("jubako_memory_bytes", device="cpu", where="machine") or 0) > 10e6
 
 
 async def test_each_card_has_its_memory_and_what_it_says_of_itself() -> None:
     def figure(name: str, **labels: str) -> float | None:
-        return REGISTRY.get_sample_value(f"jubako_card_{name}", {"model": "watched", **labels})
+        return REGISTRY.get_sample_value(f"jubako_card_{name}", {"model": "watched", "replica": "1", **labels})
 
     memory = {"allocated_gib": 2, "reserved_gib": 3, "peak_gib": 2.5, "total_gib": 80}
     busy = {**memory, "utilisation": 0.5, "temperature_c": 61}
@@ -58,6 +58,6 @@ async def test_each_card_has_its_memory_and_what_it_says_of_itself() -> None:
 
 async def _watch_once(state: dict[str, Any]) -> None:
     now = RunnerState(model="watched", **state)
-    watching = asyncio.create_task(watch("watched", lambda: now))
+    watching = asyncio.create_task(watch("watched", 1, lambda: now))
     await asyncio.sleep(0)
     watching.cancel()

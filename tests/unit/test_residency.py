@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,7 +24,7 @@ from runners.state import ModelState, RunnerState
 from tests.support.serving import ENTRY_FIELDS
 
 MEMORY_GIB = {"cpu": 256.0, "cuda:0": 10.0, "cuda:1": 10.0}
-NEEDED_GIB = {"a": 8.0, "b": 8.0, "small": 1.0}
+NEEDED_GIB = {"a": 8.0, "b": 8.0, "small": 1.0, "split": 8.0, "third": 4.0, "pair": 4.0}
 """Each device has memory for one of `a` and `b`, and for `small` beside it."""
 SOON_S = 0.05
 LONG_S = 5.0
@@ -36,6 +37,7 @@ class FakeRunner:
     state_: ModelState = ModelState.UNLOADED
     device: str = "cuda:0"
     wanted_device: str | None = None
+    also_on: tuple[str, ...] = ()
     busy_unloads: int = 0
     """How many attempts to unload end as for a model that goes on loading."""
     asked: list[str] = field(default_factory=list)
@@ -48,6 +50,7 @@ class FakeRunner:
             state=self.state_,
             device=self.device,
             wanted_device=self.wanted_device or self.device,
+            also_on=self.also_on,
             devices=tuple(MEMORY_GIB),
             device_memory_gib=MEMORY_GIB,
         )
@@ -62,7 +65,7 @@ class FakeRunner:
         self.state_ = ModelState.LOADING
         return await self.state()
 
-    async def unload(self, force: bool = False) -> RunnerState:
+    async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:
         self.asked.append("unload")
         await asyncio.sleep(0)
         if self.busy_unloads:
@@ -84,8 +87,26 @@ def entry(model: str) -> Entry:
     )
 
 
+def split_entry() -> Entry:
+    """Over two cards."""
+    defaults: Any = ENTRY_FIELDS["defaults"]
+    return Entry.model_validate(
+        {
+            **ENTRY_FIELDS,
+            "id": "split",
+            "family": "flux",
+            "source": {"path": Path("nowhere")},
+            "memory_gib": NEEDED_GIB["split"],
+            "parallel": {"ulysses": 2},
+            "defaults": {**defaults, "scheduler": "flow_euler"},
+        }
+    )
+
+
 def residency_of(budget_gib: float | None = None, **runners: FakeRunner) -> Residency:
-    return Residency(Catalogue(entry(model) for model in runners), runners, budget_gib)
+    return Residency(
+        Catalogue(split_entry() if model == "split" else entry(model) for model in runners), runners, budget_gib
+    )
 
 
 @asynccontextmanager
@@ -258,3 +279,77 @@ async def test_one_served_model_is_asked_nothing() -> None:
 )
 def test_at_the_start_each_model_is_considered_in_order(needed_gib: list[float], loaded: list[bool]) -> None:
     assert [loads_at_start(needed_gib[: place + 1], 10) for place in range(len(needed_gib))] == loaded
+
+
+@dataclass
+class FakeReplicas(FakeRunner):
+    """Two replicas, each on a card of its own."""
+
+    first: FakeRunner = field(default_factory=FakeRunner)
+    second: FakeRunner = field(default_factory=lambda: FakeRunner(device="cuda:1"))
+
+    async def state(self) -> RunnerState:
+        return RunnerState.of_several("any", [await self.first.state(), await self.second.state()])
+
+    async def load(self, device: str | None = None) -> RunnerState:
+        for replica in (self.first, self.second):
+            await replica.load(device)
+        return await self.state()
+
+    async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:
+        for replica in (self.first, self.second):
+            if device in (None, replica.device):
+                await replica.unload(force)
+        return await self.state()
+
+
+def still_ready(runner: FakeRunner) -> bool:
+    return runner.state_ is ModelState.READY
+
+
+async def test_only_the_replica_on_the_same_card_makes_room() -> None:
+    a, b = FakeReplicas(), FakeRunner(device="cuda:1")
+    here = residency_of(a=a, b=b)
+    await here.load("a")
+    async with here.using("b", Deadline(LONG_S)):
+        b.state_ = ModelState.READY
+    assert (a.first.state_, a.second.state_) == (ModelState.LOADING, ModelState.UNLOADED)
+    # The other one serves, so nothing has to leave again.
+    async with here.using("a", Deadline(LONG_S)):
+        assert still_ready(b)
+    # An operator's load wants both.
+    await here.load("a")
+    assert not still_ready(b)
+    assert a.second.state_ is ModelState.LOADING
+
+
+async def test_a_model_without_any_replica_in_memory_gets_room_for_all() -> None:
+    a, b, c = FakeReplicas(), FakeRunner(device="cuda:1"), FakeRunner(device="cuda:0")
+    here = residency_of(a=a, b=b, small=c)
+    await here.load("b")
+    await here.load("small")
+    async with here.using("a", Deadline(LONG_S)):
+        pass
+    assert b.state_ is ModelState.UNLOADED
+    assert c.state_ is ModelState.LOADING
+
+
+async def test_replicas_that_share_a_card_need_room_for_each() -> None:
+    """Of 10 GiB, two times 4 leave too little for 4."""
+    other, pair = FakeRunner(), FakeReplicas(second=FakeRunner())
+    here = residency_of(third=other, pair=pair)
+    await here.load("third")
+    await here.load("pair")
+    assert other.state_ is ModelState.UNLOADED
+
+
+async def test_a_model_over_two_cards_needs_room_on_both_and_leaves_for_each() -> None:
+    split, a, b = FakeRunner(also_on=("cuda:1",)), FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1")
+    here = residency_of(split=split, a=a, b=b)
+    await here.load("a")
+    await here.load("b")
+    await here.load("split")
+    assert (a.state_, b.state_) == (ModelState.UNLOADED, ModelState.UNLOADED)
+    # Its denoiser's other half is where this one goes.
+    await here.load("b")
+    assert split.state_ is ModelState.UNLOADED

@@ -18,8 +18,16 @@ def test_cards_and_a_download_come_through() -> None:
     assert RunnerState.model_validate(shown) == LOADING
 
 
-def test_of_several_runners_the_download_is_shown_and_their_cards_are_not() -> None:
-    shown = RunnerState.of_several("sdxl", [LOADING, LOADING]).as_json()
+def test_each_of_several_runners_shows_its_own_memory_and_cards() -> None:
+    cards = {"cuda:0": CARD, "cuda:1": CARD, "cuda:2": CARD}
+    states = [
+        LOADING.model_copy(update={"replica": number, "device": device, "cards": cards, "memory_gib": 2.0})
+        for number, device in enumerate(("cuda:0", "cuda:2"), 1)
+    ]
+    shown = RunnerState.of_several("sdxl", states).as_json()
     assert shown["download"]["total_bytes"] == 7
-    assert "cards" not in shown
-    assert all("cards" not in runner and runner["download"] for runner in shown["runners"])
+    assert not {"cards", "memory_gib", "replica"} & shown.keys()
+    assert [(one["replica"], list(one["cards"]), one["memory_gib"]) for one in shown["runners"]] == [
+        (1, ["cuda:0"], 2.0),
+        (2, ["cuda:2"], 2.0),
+    ]

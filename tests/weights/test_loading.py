@@ -22,6 +22,7 @@ from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory_options import ATTENTION_BACKENDS
+from models.catalogue.placement.place import Place
 from models.catalogue.sources import Source
 from models.weights.devices import available_devices, resolve_device
 from models.weights.explanations import explained
@@ -29,7 +30,7 @@ from models.weights.loading import load, load_pipelines
 from models.weights.store import save_to_store
 from runners.engine.engine import EngineLimits
 from runners.host.warmup import warm_up, warmup_requests
-from runners.service import runner_service
+from runners.service import Replica, runner_service
 from settings import Settings
 from tests.support.drawing import draw_plain, largest_difference, request
 from tests.support.hub import refusing_hub
@@ -38,6 +39,7 @@ from tests.tiny import TINY
 from tests.tiny.qwen_image import shrink_inputs
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
+ONLY = Replica(1, Place("cpu"))
 LOAD = """
 import json, os, sys
 from core.errors import JubakoError
@@ -294,9 +296,9 @@ class TestStore:
         weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
         entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
         settings = Settings()
-        declared = [str(model.tag) for model in runner_service(entry, settings, [1.0], alone=True).models]
+        declared = [str(model.tag) for model in runner_service(entry, settings, [1.0], ONLY).models]
         assert declared == [weights, lora]
-        assert runner_service(entry_of({"path": checkpoint}), settings, [1.0], alone=True).models == []
+        assert runner_service(entry_of({"path": checkpoint}), settings, [1.0], ONLY).models == []
 
 
 FLOW = {**DEFAULTS, "scheduler": "flow_euler"}

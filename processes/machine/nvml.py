@@ -1,4 +1,7 @@
-"""How busy and how warm NVIDIA's cards are, by NVML, the library of their driver that `nvidia-smi` asks too."""
+"""NVIDIA's cards as NVML knows them, the library of their driver that `nvidia-smi` asks too.
+
+It needs no context on a card, which would take memory of it in every process that asks.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,15 @@ class Reading:
     temperature_c: int | None = None
 
 
+@dataclass(frozen=True)
+class Room:
+    """The memory of a card."""
+
+    uuid: str
+    total_gib: float
+    free_gib: float
+
+
 def reading(uuid: str) -> Reading:
     """Ask for a card by its UUID, which is the same whatever CUDA_VISIBLE_DEVICES says: `GPU-1b2c...`."""
     if not _started():
@@ -33,12 +45,30 @@ def reading(uuid: str) -> Reading:
     )
 
 
+def rooms() -> list[Room]:
+    """Return all cards in NVML's order; none where one is divided (MIG), since CUDA counts the parts instead."""
+    if not _started():
+        return []
+    cards = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
+    return [] if any(map(_divided, cards)) else [_room(card) for card in cards]
+
+
+def _room(card: object) -> Room:
+    memory = pynvml.nvmlDeviceGetMemoryInfo(card)
+    return Room(pynvml.nvmlDeviceGetUUID(card), memory.total / 2**30, memory.free / 2**30)
+
+
+def _divided(card: object) -> bool:
+    # Most cards cannot be, and answer with an error.
+    return bool(_said(lambda: pynvml.nvmlDeviceGetMigMode(card)[0]))
+
+
 @cache
 def _started() -> bool:
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        log.info("cards do not say how busy and how warm they are: %s", error)
+        log.info("nothing is known of NVIDIA's cards: %s", error)
         return False
     return True
 

@@ -1,0 +1,51 @@
+"""The spots of this machine that JUBAKO_DEVICE names."""
+
+from __future__ import annotations
+
+import os
+from math import inf
+
+import psutil
+
+from core.errors import StartError
+from models.catalogue.placement.place import Place, Spot
+from processes.machine.cards import Card, list_cards
+from settings.sections.devices import CPU, devices_in
+
+
+def spots_for(wanted: str, budget_gib: float | None) -> list[Spot]:
+    """Return the spots that JUBAKO_DEVICE names; of each device, models take at most the budget.
+
+    Where the machine has no NVIDIA card, `auto` and the names of others stay as they are: only torch knows what they
+    are, in the process that uses them. Raises StartError for a card that is not there, or more slots than cores.
+    """
+    kind, numbers = devices_in(wanted)
+    if kind == CPU:
+        return _slots(int(numbers[0]) if numbers else 1, budget_gib)
+    cards = list_cards() if kind in ("auto", "cuda") else []
+    if not cards:
+        names = [f"{kind}:{number}" for number in numbers] or [kind]
+        return [Spot(Place(name), crowded=True) for name in names]
+    return [_spot(card, budget_gib) for card in _chosen(cards, numbers)]
+
+
+def _chosen(cards: list[Card], numbers: tuple[int, ...]) -> list[Card]:
+    if unknown := [number for number in numbers if number >= len(cards)]:
+        there = ", ".join(card.device for card in cards)
+        raise StartError(f"JUBAKO_DEVICE: there is no cuda:{unknown[0]} on this machine; it has {there}")
+    return [cards[number] for number in numbers] or cards
+
+
+def _spot(card: Card, budget_gib: float | None) -> Spot:
+    most_gib = inf if budget_gib is None else budget_gib
+    return Spot(Place(card.device), min(card.total_gib, most_gib), min(card.free_gib, most_gib))
+
+
+def _slots(slots: int, budget_gib: float | None) -> list[Spot]:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if slots > cores:
+        raise StartError(f"JUBAKO_DEVICE: cpu:{slots} is more than this machine's {cores} cores")
+    memory = psutil.virtual_memory()
+    most_gib = inf if budget_gib is None else budget_gib
+    total_gib, free_gib = (min(size / 2**30, most_gib) for size in (memory.total, memory.available))
+    return [Spot(Place(CPU, slot, slots), total_gib, free_gib, crowded=True) for slot in range(slots)]

@@ -1,0 +1,1 @@
+"""What the machine has: its cards, without torch, and its cores."""

@@ -1,0 +1,28 @@
+"""Cores of one process's own, where several share a CPU."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+TASKS = Path("/proc/self/task")
+
+
+def cores_of(slot: int, slots: int, cores: Sequence[int]) -> list[int]:
+    """Return the cores of one of so many parts; the parts differ by one core at most."""
+    first, end = (number * len(cores) // slots for number in (slot, slot + 1))
+    return list(cores[first:end])
+
+
+def keep_to_cores(slot: int, slots: int) -> int:
+    """Keep this process, with the threads that it has and will have, to its part of the cores; return how many."""
+    if not hasattr(os, "sched_setaffinity"):
+        return max(1, (os.cpu_count() or 1) // slots)
+    own = cores_of(slot, slots, sorted(os.sched_getaffinity(0)))
+    for thread in TASKS.iterdir():
+        # It may have ended meanwhile.
+        with suppress(ProcessLookupError):
+            os.sched_setaffinity(int(thread.name), own)
+    return len(own)

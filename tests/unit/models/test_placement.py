@@ -1,0 +1,192 @@
+"""Replicas on simulated cards: where each goes, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from core.errors import StartError
+from models.catalogue.catalogue import Catalogue, full_catalogue
+from models.catalogue.placement import spots
+from models.catalogue.placement.decided import KEPT, placed, placed_once
+from models.catalogue.placement.place import Place, Spot, Wish
+from models.catalogue.placement.planner import Plan, plan
+from models.catalogue.placement.spots import spots_for
+from processes.machine.cards import Card, visible
+from processes.machine.nvml import Room
+from settings import Settings
+from settings.sections.devices import first_device
+
+UNEVEN_GIB = (80.0, 24.0, 24.0, 48.0, 16.0, 80.0, 8.0, 24.0)
+CARDS = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate(UNEVEN_GIB)]
+CORES = [Spot(Place("cpu", slot, 2), 64.0, 32.0, crowded=True) for slot in range(2)]
+
+
+def devices(made: Plan, model: str) -> list[str]:
+    return [place.device for place in made.places[model]]
+
+
+def test_models_are_spread_over_the_cards_by_free_memory() -> None:
+    used = [Spot(Place("cuda:0"), 24, 3), Spot(Place("cuda:1"), 24, 20)]
+    assert devices(plan(used, [Wish("a", 8)]), "a") == ["cuda:1"]
+    made = plan([Spot(Place("cuda:0"), 24, 24), Spot(Place("cuda:1"), 24, 24)], [Wish("a", 8), Wish("b", 8)])
+    assert {*devices(made, "a"), *devices(made, "b")} == {"cuda:0", "cuda:1"}
+
+
+def test_the_largest_model_is_placed_first() -> None:
+    made = plan(CARDS, [Wish("small", 4), Wish("huge", 75), Wish("large", 70)])
+    assert {*devices(made, "huge"), *devices(made, "large")} == {"cuda:0", "cuda:5"}
+    assert devices(made, "small") == ["cuda:3"]
+
+
+def test_replicas_go_to_cards_of_their_own_before_they_share_one() -> None:
+    made = plan(CARDS, [Wish("a", 8, replicas=8)])
+    assert sorted(devices(made, "a")) == [f"cuda:{number}" for number in range(8)]
+    assert len(plan(CARDS, [Wish("a", 8, replicas=20)]).places["a"]) == 20
+
+
+def test_auto_is_one_on_each_card_with_room_beside_the_others() -> None:
+    made = plan(CARDS, [Wish("auto", 20, replicas=None), Wish("fixed", 70, replicas=2)])
+    assert sorted(devices(made, "fixed")) == ["cuda:0", "cuda:5"]
+    assert sorted(devices(made, "auto")) == ["cuda:1", "cuda:2", "cuda:3", "cuda:7"]
+    two = plan(CARDS[1:3], [Wish("a", 12, replicas=None), Wish("b", 12, replicas=None)])
+    assert sorted(devices(two, "a")) == sorted(devices(two, "b")) == ["cuda:1", "cuda:2"]
+
+
+def test_more_replicas_than_fit_are_refused_with_the_limit() -> None:
+    with pytest.raises(
+        StartError, match=r"JUBAKO_REPLICAS: a:9 is more than the 7 that fit, at 30 GiB.*cuda:3 48\.0 of"
+    ):
+        plan([*CARDS[:4], CARDS[5], Spot(Place("cuda:9"), 64, 60)], [Wish("a", 30, replicas=9)])
+    with pytest.raises(StartError, match=r"more than the 2 that fit: one on each of cpu .*cpu:N"):
+        plan(CORES, [Wish("a", 1, replicas=3)])
+
+
+def both(made: Plan, model: str) -> list[tuple[str, ...]]:
+    return sorted(place.devices for place in made.places[model])
+
+
+def test_a_model_over_several_devices_reserves_all_of_them() -> None:
+    four = [Spot(Place(f"cuda:{number}"), 24, 24) for number in range(4)]
+    made = plan(four, [Wish("split", 20, device_count=2), Wish("a", 20), Wish("b", 20)])
+    assert both(made, "split") == [("cuda:0", "cuda:1")]
+    assert {*devices(made, "a"), *devices(made, "b")} == {"cuda:2", "cuda:3"}
+    assert both(plan(four, [Wish("split", 20, 2, device_count=2)]), "split") == [
+        ("cuda:0", "cuda:1"),
+        ("cuda:2", "cuda:3"),
+    ]
+    assert both(plan(four, [Wish("split", 10, None, device_count=2)]), "split") == [
+        ("cuda:0", "cuda:1"),
+        ("cuda:2", "cuda:3"),
+    ]
+    assert str(made.places["split"][0]) == "cuda:0 and cuda:1"
+    with pytest.raises(StartError, match="split:3 is more than the 2 that fit, at 20 GiB each on 2 devices"):
+        plan(four, [Wish("split", 20, 3, device_count=2)])
+
+
+def test_what_only_fits_across_pairs_goes_there() -> None:
+    sizes = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate((8.0, 24.0, 24.0, 8.0))]
+    assert both(plan(sizes, [Wish("split", 20, device_count=2)]), "split") == [("cuda:1", "cuda:2")]
+
+
+def test_devices_of_one_model_follow_each_other() -> None:
+    apart = [Spot(Place(f"cuda:{number}"), 24, 24) for number in (0, 2)]
+    with pytest.raises(StartError, match=r"split: parallel: needs 2 devices whose .* may have cuda:0, cuda:2"):
+        plan(apart, [Wish("split", 8, device_count=2)])
+    with pytest.raises(StartError, match="split: parallel: needs 2 devices"):
+        plan(CARDS, [Wish("split", 8, devices=("cuda:5",), device_count=2)])
+    assert both(plan(CARDS, [Wish("split", 8, devices=("cuda:5", "cuda:6"), device_count=2)]), "split") == [
+        ("cuda:5", "cuda:6")
+    ]
+    assert both(plan(CORES[:1], [Wish("split", 8, device_count=2)]), "split") == [("cpu",)]
+
+
+def test_an_entry_names_its_devices() -> None:
+    made = plan(CARDS, [Wish("a", 8, replicas=2, devices=("cuda:4", "cuda:7")), Wish("b", 2, devices=("cuda:6",))])
+    assert sorted(devices(made, "a")) == ["cuda:4", "cuda:7"]
+    assert devices(made, "b") == ["cuda:6"]
+    with pytest.raises(StartError, match="a: devices: there is no cuda:8"):
+        plan(CARDS, [Wish("a", 8, devices=("cuda:1", "cuda:8"))])
+
+
+def test_a_model_without_room_takes_turns_where_most_is_left() -> None:
+    made = plan(CARDS[1:3], [Wish("a", 20), Wish("b", 20), Wish("c", 18)])
+    assert {*devices(made, "a"), *devices(made, "b")} == {"cuda:1", "cuda:2"}
+    assert devices(made, "c")[0] in ("cuda:1", "cuda:2")
+    assert made.notes == ()
+
+
+def test_a_model_larger_than_any_card_gets_a_hint() -> None:
+    (note,) = plan(CARDS, [Wish("giant", 100)]).notes
+    assert "giant needs 100 GiB" in note
+    assert "offload: model" in note
+
+
+def test_parts_of_the_cores_have_one_replica_each() -> None:
+    assert [place.slot for place in plan(CORES, [Wish("a", 1, replicas=2)]).places["a"]] == [0, 1]
+    made = plan(CORES, [Wish("a", 1), Wish("b", 1)])
+    assert {made.places["a"][0].slot, made.places["b"][0].slot} == {0, 1}
+
+
+def test_the_machine_s_cores_are_divided() -> None:
+    assert [str(spot.place) for spot in spots_for("cpu:2", None)] == ["cpu (cores 1 of 2)", "cpu (cores 2 of 2)"]
+    with pytest.raises(StartError, match=r"cpu:4096 is more than this machine's \d+ cores"):
+        spots_for("cpu:4096", None)
+
+
+def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_DEVICE", "cuda")
+    monkeypatch.setenv("JUBAKO_REPLICAS", "miniature:2")
+    monkeypatch.delenv(KEPT, raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+    free_gib = [20.0, 23.0]
+    cards = lambda: [Card(f"cuda:{number}", 24, free) for number, free in enumerate(free_gib)]  # noqa: E731
+    monkeypatch.setattr(spots, "list_cards", cards)
+    settings, catalogue = Settings(), full_catalogue(None)
+    served = Catalogue([catalogue.get("miniature")])
+    first = placed(settings, served, list(served.entries.values()))
+    assert [place.device for place in first["miniature"]] == ["cuda:1", "cuda:0"]
+    # Meanwhile other cards are free, as a child sees.
+    free_gib.reverse()
+    assert placed(settings, served, list(served.entries.values())) == first
+    monkeypatch.setenv("JUBAKO_DEVICE", "cuda:1")
+    assert [place.device for place in placed(Settings(), served, list(served.entries.values()))["miniature"]] == [
+        "cuda:1",
+        "cuda:1",
+    ]
+
+
+def test_a_process_of_one_replica_refuses_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_DEVICE", "cpu:2")
+    monkeypatch.delenv(KEPT, raising=False)
+    entries = [full_catalogue(None).get("miniature")]
+    assert placed_once(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
+    monkeypatch.setenv("JUBAKO_REPLICAS", "auto")
+    with pytest.raises(StartError, match="JUBAKO_REPLICAS: this process runs one replica of miniature, not 2"):
+        placed_once(Settings(), Catalogue(entries), entries)
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [(None, "abc"), ("", ""), ("-1", ""), ("2,0", "ca"), ("1,9,0", "b"), ("GPU-c,0", "ca")],
+)
+def test_cards_are_those_that_cuda_may_see(variable: str | None, expected: str) -> None:
+    every = [Room(f"GPU-{name}", 8.0, 8.0) for name in "abc"]
+    assert "".join(room.uuid[-1] for room in visible(every, variable)) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [("cuda:2,0", "cuda:2"), ("cuda", "cuda"), ("cpu:2", "cpu"), ("auto", "auto"), ("xpu:1", "xpu:1")],
+)
+def test_what_uses_one_device_has_the_first(text: str, first: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_DEVICE", text)
+    assert Settings().first_device == first_device(text) == first
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [("sdxl:4, flux-dev:2", {"sdxl": 4, "flux-dev": 2}), ("auto", {"*": "auto"}), ("a:auto", {"a": "auto"})],
+)
+def test_replicas_are_counted_by_model(text: str, read: dict[str, int | str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUBAKO_REPLICAS", text)
+    assert Settings().replicas == read

@@ -1,0 +1,179 @@
+"""Which of several runners gets a request, and what happens when one is lost: with fakes, in milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.errors import Busy, InvalidRequest, LoadFailed, RunnerLost
+from core.generation.draft import Draft
+from core.generation.events import Event, Failed, Picture, Started, Step
+from core.generation.request import GenerationRequest, Lora
+from gateway.runner_load import TRY_AGAIN_S, RunnerLoad, tokens_of
+from gateway.runner_pool import RunnerPool
+from models.catalogue.catalogue import full_catalogue
+from models.catalogue.resolving.resolve import ServerLimits, resolve
+from runners.state import ModelState, RunnerState
+
+LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=8, max_deadline_s=60.0)
+PICTURE = Picture(0, 1, Image.new("RGB", (8, 8)))
+EVENTS: tuple[Event, ...] = (Started(0.1), Step(0, 1, 1), PICTURE)
+
+
+class FakeRunner:
+    def __init__(self, *script: Event | Exception, device: str = "cuda:0") -> None:
+        self.script = script or EVENTS
+        self.device = device
+        self.state_ = ModelState.READY
+        self.broken = False
+        self.drawn: list[GenerationRequest] = []
+
+    async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
+        self.drawn.append(request)
+        for each in self.script:
+            if isinstance(each, Exception):
+                self.broken = True
+                raise each
+            yield each
+
+    async def state(self) -> RunnerState:
+        self.broken = False
+        return RunnerState(model="any", state=self.state_, device=self.device)
+
+    async def unload(self, force: bool = False) -> RunnerState:
+        self.state_ = ModelState.UNLOADED
+        return await self.state()
+
+    async def load(self, device: str | None = None) -> RunnerState:
+        self.state_ = ModelState.READY
+        return await self.state()
+
+    async def close(self) -> None:
+        pass
+
+
+def wanted(**fields: Any) -> GenerationRequest:
+    return resolve(Draft(prompt="a red apple", model="miniature", **fields), full_catalogue(None), LIMITS)
+
+
+def pool_of(*runners: Any) -> RunnerPool:
+    return RunnerPool("any", runners, local=True)
+
+
+async def drawn(pool: RunnerPool, request: GenerationRequest | None = None) -> list[Event]:
+    events = [event async for event in pool.generate(request or wanted())]
+    await pool.close()
+    return events
+
+
+async def test_the_one_with_least_work_in_hand_is_next() -> None:
+    busy, idle = FakeRunner(), FakeRunner()
+    pool = pool_of(busy, idle)
+    long = pool.generate(wanted(num_images=4))
+    await anext(long)
+    short = [pool.generate(wanted(num_inference_steps=4)) for _ in range(3)]
+    for each in short:
+        await anext(each)
+    # Three short requests are less work than a long one.
+    assert (len(busy.drawn), len(idle.drawn)) == (1, 3)
+    for each in (long, *short):
+        await each.aclose()
+    await pool.close()
+
+
+@pytest.mark.parametrize("error", [RunnerLost(), Busy("restarting")])
+async def test_what_had_begun_is_begun_again_while_nothing_was_delivered(error: Exception) -> None:
+    lost, other = FakeRunner(Started(0.1), Step(0, 1, 2), error), FakeRunner()
+    events = await drawn(pool_of(lost, other))
+    assert [type(event) for event in events] == [Started, Step, Step, Picture]
+    assert len(lost.drawn) == len(other.drawn) == 1
+
+
+async def test_what_was_delivered_is_not_drawn_twice() -> None:
+    lost, other = FakeRunner(Started(0.1), PICTURE, RunnerLost()), FakeRunner()
+    with pytest.raises(RunnerLost):
+        await drawn(pool_of(lost, other))
+    assert other.drawn == []
+
+
+async def test_a_request_that_ends_its_runners_does_not_end_all_of_them() -> None:
+    runners = [FakeRunner(Started(0.1), RunnerLost()) for _ in range(4)]
+    with pytest.raises(RunnerLost):
+        await drawn(pool_of(*runners))
+    assert sum(len(runner.drawn) for runner in runners) == 2
+
+
+async def test_one_that_cannot_load_leaves_its_requests_to_others_and_tries_again_later() -> None:
+    now_s = [1000.0]
+    dead, alive = FakeRunner(Failed.of(LoadFailed("there is no cuda:1 on this machine"))), FakeRunner()
+    dead.state_ = ModelState.FAILED
+    pool = RunnerPool("any", [dead, alive], local=True, now_s=lambda: now_s[0])  # type: ignore[list-item]
+    for _ in range(3):
+        assert isinstance((await drawn(pool))[-1], Picture)
+    assert (len(dead.drawn), len(alive.drawn)) == (1, 3)
+    now_s[0] += TRY_AGAIN_S
+    alive.broken = True
+    with pytest.raises(LoadFailed, match="cuda:1"):
+        await drawn(pool)
+    assert len(dead.drawn) == 2
+
+
+async def test_what_a_request_adds_fails_once() -> None:
+    first, second = (FakeRunner(Failed.of(LoadFailed("ink cannot be loaded"))) for _ in range(2))
+    (failed,) = await drawn(pool_of(first, second))
+    assert isinstance(failed, Failed)
+    assert len(first.drawn) + len(second.drawn) == 1
+
+
+async def test_one_that_made_room_rests_until_it_is_loaded_again() -> None:
+    first, second = FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1")
+    pool = pool_of(first, second)
+    state = await pool.unload(device="cuda:0")
+    assert [replica.state for replica in (await pool.state()).each] == [ModelState.UNLOADED, ModelState.READY]
+    assert state.each[0].device == "cuda:0"
+    for _ in range(4):
+        await drawn(pool)
+    assert (len(first.drawn), len(second.drawn)) == (0, 4)
+    await pool.load()
+    await drawn(pool)
+    assert len(first.drawn) == 1
+
+
+async def test_replicas_are_numbered_and_do_not_move() -> None:
+    pool = pool_of(FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1"))
+    await drawn(pool)
+    shown = (await pool.state()).as_json()["runners"]
+    assert [(one["replica"], one["device"]) for one in shown] == [(1, "cuda:0"), (2, "cuda:1")]
+    with pytest.raises(InvalidRequest, match="2 replicas"):
+        await pool.load("cuda:3")
+
+
+def finishing(load: RunnerLoad, **fields: Any) -> float:
+    return load.finish_s(wanted(**fields), 1000.0)
+
+
+def test_a_runner_without_the_model_or_its_lora_counts_as_busier() -> None:
+    with_lora, without, empty = RunnerLoad(), RunnerLoad(), RunnerLoad()
+    request = wanted(loras=(Lora(name=next(iter(full_catalogue(None).get("miniature").loras)), scale=1.0),))
+    with with_lora.doing(request):
+        pass
+    empty.in_memory = False
+    times_s = [load.finish_s(request, 1.0) for load in (with_lora, without, empty)]
+    assert times_s == sorted(times_s)
+    assert len(set(times_s)) == 3
+
+
+def test_a_faster_runner_is_given_more() -> None:
+    now_s = [0.0]
+    clock: Callable[[], float] = lambda: now_s[0]  # noqa: E731
+    fast, slow = RunnerLoad(clock), RunnerLoad(clock)
+    for load, seconds in ((fast, 1.0), (slow, 10.0)):
+        with load.doing(wanted()) as on_event:
+            now_s[0] += seconds
+            on_event(PICTURE)
+    assert fast.tokens_per_s == pytest.approx(tokens_of(wanted()))
+    with fast.doing(wanted(num_images=3)):
+        assert finishing(fast) < finishing(slow)
