@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import TypeVar
 
 import pynvml
@@ -49,18 +49,24 @@ def rooms() -> list[Room]:
     """Return all cards in NVML's order; none where one is divided (MIG), since CUDA counts the parts instead."""
     if not _started():
         return []
-    cards = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    return [] if any(map(_divided, cards)) else [_room(card) for card in cards]
+    numbers = range(pynvml.nvmlDeviceGetCount())
+    return [] if any(map(_divided, numbers)) else [_said(partial(_room, number)) or _lost(number) for number in numbers]
 
 
-def _room(card: object) -> Room:
+def _room(number: int) -> Room:
+    card = pynvml.nvmlDeviceGetHandleByIndex(number)
     memory = pynvml.nvmlDeviceGetMemoryInfo(card)
     return Room(pynvml.nvmlDeviceGetUUID(card), memory.total / 2**30, memory.free / 2**30)
 
 
-def _divided(card: object) -> bool:
+def _lost(number: int) -> Room:
+    log.warning("card %d does not answer: it is taken for one without memory", number)
+    return Room("", 0.0, 0.0)
+
+
+def _divided(number: int) -> bool:
     # Most cards cannot be, and answer with an error.
-    return bool(_said(lambda: pynvml.nvmlDeviceGetMigMode(card)[0]))
+    return bool(_said(lambda: pynvml.nvmlDeviceGetMigMode(pynvml.nvmlDeviceGetHandleByIndex(number))[0]))
 
 
 @cache
@@ -81,5 +87,5 @@ def _said(ask: Callable[[], T]) -> T | None:
     try:
         return ask()
     except pynvml.NVMLError:
-        # Parts of a card (MIG) do not say how busy they are.
+        # Parts of a card (MIG) do not say how busy they are; one that has failed says nothing.
         return None

@@ -16,7 +16,7 @@ from tests.support.web import WEB
 
 CORES = len(os.sched_getaffinity(0))
 SETTINGS = {"JUBAKO_MODELS": "miniature", "JUBAKO_REPLICAS": "miniature:2", "JUBAKO_DEVICE": "cpu:2"}
-LONG_STEPS = 80
+LONG_STEPS = 60
 """Of a picture that takes a second or two."""
 
 

@@ -69,5 +69,8 @@ def _allowed(spots: Sequence[Spot], wish: Wish) -> list[Spot]:
         return list(spots)
     known = {spot.place.device for spot in spots}
     if unknown := [device for device in wish.devices if device not in known]:
-        raise StartError(f"{wish.model}: devices: there is no {unknown[0]} for models; {', '.join(sorted(known))}")
+        raise StartError(
+            f"{wish.model}: devices: {unknown[0]} is not among those that models may have (JUBAKO_DEVICE): "
+            f"{', '.join(sorted(known))}"
+        )
     return [spot for spot in spots if spot.place.device in wish.devices]

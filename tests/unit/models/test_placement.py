@@ -88,6 +88,15 @@ def test_what_only_fits_across_pairs_goes_there() -> None:
     assert both(plan(sizes, [Wish("split", 20, device_count=2)]), "split") == [("cuda:1", "cuda:2")]
 
 
+def test_pairs_leave_room_for_others() -> None:
+    """The two with most memory are in the middle, and what is beside them would be no pair."""
+    sizes = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate((24.0, 30.0, 30.0, 24.0))]
+    assert both(plan(sizes, [Wish("split", 20, 2, device_count=2)]), "split") == [
+        ("cuda:0", "cuda:1"),
+        ("cuda:2", "cuda:3"),
+    ]
+
+
 def test_devices_of_one_model_follow_each_other() -> None:
     apart = [Spot(Place(f"cuda:{number}"), 24, 24) for number in (0, 2)]
     with pytest.raises(StartError, match=r"split: parallel: needs 2 devices whose .* may have cuda:0, cuda:2"):
@@ -104,7 +113,7 @@ def test_an_entry_names_its_devices() -> None:
     made = plan(CARDS, [Wish("a", 8, replicas=2, devices=("cuda:4", "cuda:7")), Wish("b", 2, devices=("cuda:6",))])
     assert sorted(devices(made, "a")) == ["cuda:4", "cuda:7"]
     assert devices(made, "b") == ["cuda:6"]
-    with pytest.raises(StartError, match="a: devices: there is no cuda:8"):
+    with pytest.raises(StartError, match=r"a: devices: cuda:8 is not among those .* \(JUBAKO_DEVICE\): cuda:0, "):
         plan(CARDS, [Wish("a", 8, devices=("cuda:1", "cuda:8"))])
 
 

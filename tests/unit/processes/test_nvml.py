@@ -15,7 +15,7 @@ import pytest
 FAKE = r"""
 #include <stdlib.h>
 #include <string.h>
-enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6 };
+enum { SUCCESS = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, GPU_IS_LOST = 15 };
 typedef struct { unsigned gpu, memory; } Utilization;
 typedef struct { unsigned version; int sensor, temperature; } Temperature;
 typedef struct { unsigned long long total, free, used; } Memory;
@@ -28,7 +28,7 @@ int nvmlDeviceGetHandleByUUID(const char *uuid, void **card) {
 int nvmlDeviceGetCount_v2(unsigned *count) { *count = 2; return SUCCESS; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned number, void **card) {
     *card = number ? &silent : &busy;
-    return SUCCESS;
+    return number && getenv("LOST") ? GPU_IS_LOST : SUCCESS;
 }
 int nvmlDeviceGetUUID(void *card, char *uuid, unsigned size) {
     strncpy(uuid, card == &busy ? "GPU-busy" : "GPU-silent", size);
@@ -90,6 +90,10 @@ def test_cards_say_what_they_can(library: Path) -> None:
 def test_cards_are_listed_with_their_memory(library: Path) -> None:
     assert asked(CARDS, library) == [["cuda:0", 24, 2], ["cuda:1", 24, 23]]
     assert asked(CARDS, library, CUDA_VISIBLE_DEVICES="1") == [["cuda:0", 24, 23]]
+
+
+def test_a_card_that_has_failed_keeps_its_number_and_gets_nothing(library: Path) -> None:
+    assert asked(CARDS, library, LOST="yes") == [["cuda:0", 24, 2], ["cuda:1", 0, 0]]
 
 
 def test_parts_of_cards_are_not_listed_as_the_cards(library: Path) -> None:
