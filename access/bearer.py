@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
 
 def bearer_key(scope: Scope) -> str:
-    """Return the key of `Authorization: Bearer KEY`; empty without one."""
-    scheme, _, key = Headers(scope=scope).get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else ""
+    """Return the key of `Authorization: Bearer KEY`, or the password of `Basic` of any user; empty without one."""
+    scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
+    match scheme.lower():
+        case "bearer":
+            return text.strip()
+        case "basic":
+            return _password(text.strip())
+        case _:
+            return ""
+
+
+def _password(text: str) -> str:
+    """Return what is behind the colon; all of it where there is none, as some clients of A1111 have one field only."""
+    try:
+        user, colon, password = b64decode(text, validate=True).decode().partition(":")
+    except ValueError:
+        return ""
+    return password if colon else user

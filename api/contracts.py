@@ -4,6 +4,8 @@ upload limit and the joint documentation.
 
 from __future__ import annotations
 
+from api.a1111.app import a1111_app
+from api.a1111.errors import a1111_refusal
 from api.http.contract_table import Contract, ContractTable
 from api.http.refusals import refusal
 from api.inpainting import inpainting_app, inpainting_refusal
@@ -66,5 +68,6 @@ CONTRACTS = ContractTable(
         prefix="/storyboard",
         app_alone=storyboard_alone,
     ),
+    Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

@@ -68,7 +68,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
     """
     data = without_bad_metadata(data)
     with opened(data, field, max_px) as file:
-        _check_header(file, field, max_px)
+        check_header(file, field, max_px)
         full_size = file.size
         with loaded(file, field, full_size if whole else (1, 1)):
             if file.mode == "F":
@@ -120,6 +120,15 @@ def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
     return uploaded(data, field, max_px, CUTOUT)
 
 
+def check_header(file: Image.Image, field: str, max_px: int) -> None:
+    """Raise InvalidRequest for an opened file with too many pixels in all or in a row."""
+    width, height = file.size
+    if width * height > max_px:
+        raise InvalidRequest(field, f"has {width} x {height} pixels; at most {max_px} in all are allowed")
+    if max(width, height) > MAX_SIDE_PX:
+        raise InvalidRequest(field, f"is {width} x {height} pixels; at most {MAX_SIDE_PX} a side are allowed")
+
+
 def _decoded(kind: DecodedKind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
     with opened(data, field) as file:
         # Whether it lies on its side is known only when it is loaded: to ask would load a PNG.
@@ -168,11 +177,3 @@ def _readable(field: str, max_px: int) -> Iterator[None]:
     # Decoders raise errors of any type for a damaged file.
     except Exception as error:
         raise InvalidRequest(field, "is damaged or incomplete and cannot be decoded") from error
-
-
-def _check_header(file: Image.Image, field: str, max_px: int) -> None:
-    width, height = file.size
-    if width * height > max_px:
-        raise InvalidRequest(field, f"has {width} x {height} pixels; at most {max_px} in all are allowed")
-    if max(width, height) > MAX_SIDE_PX:
-        raise InvalidRequest(field, f"is {width} x {height} pixels; at most {MAX_SIDE_PX} a side are allowed")

@@ -2,17 +2,19 @@
 
 PNG keeps them in a text chunk named `parameters`, JPEG and WebP in the EXIF UserComment, MP4, WebM and GIF in
 their comment: JSON with the fields of `POST /stream`, so that it can be posted back as it is (with its images,
-where there were any).
+where there were any). Where images have A1111's text in those places, PNG keeps ours in the chunk `jubako`, JPEG and
+WebP in the EXIF ImageDescription.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from enum import StrEnum
 from io import BytesIO
 from typing import Any
 
-from PIL import ExifTags, Image
+from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
@@ -22,6 +24,7 @@ from core.generation.prompt_syntax import has_marks
 from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
+from gateway.media.metadata import Metadata, exif_of, fitting, png_text
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
@@ -29,9 +32,6 @@ PNG_COMPRESS_LEVEL = 4
 DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
-_COMMENT_PREFIX = b"UNICODE\x00"
-_MAX_COMMENT_BYTES = 65_000
-"""JPEG has 64 KB for its EXIF block."""
 
 
 class OutputFormat(StrEnum):
@@ -100,24 +100,34 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     return {**fields, **chosen, "seed": result.seed}
 
 
-def encode_result(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> bytes:
+def encode_result(
+    request: GenerationRequest,
+    result: Result,
+    output_format: OutputFormat,
+    quality: int,
+    metadata: Metadata | None = None,
+) -> bytes:
     """Write an image or clip as a file; the same result and parameters give the same bytes.
 
-    `quality` is 1 to 100; PNG and GIF have none. `format_for` says which formats fit the request.
+    `quality` is 1 to 100; PNG and GIF have none. `format_for` says which formats fit the request. `metadata` is the
+    operator's choice unless a contract has its own.
     """
-    comment = _comment(request, result, output_format, quality)
+    parameters = _file_parameters(request, result, output_format, quality)
     if isinstance(result, Clip):
-        return _encode_clip(result, output_format, quality, comment)
-    return _encode_picture(result, output_format, quality, comment)
+        return _encode_clip(result, output_format, quality, _json(parameters))
+    return _encode_picture(result, output_format, quality, parameters, metadata or Metadata.usual())
 
 
-def _encode_picture(picture: Picture, output_format: OutputFormat, quality: int, comment: str) -> bytes:
+def _encode_picture(
+    picture: Picture, output_format: OutputFormat, quality: int, parameters: Mapping[str, Any], metadata: Metadata
+) -> bytes:
     buffer = BytesIO()
     if output_format is OutputFormat.PNG:
-        picture.image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=_png_text(comment))
+        text = png_text(parameters, metadata)
+        picture.image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=text)
     else:
-        fitting = _fitting(comment) if output_format is OutputFormat.JPEG else comment
-        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=_exif(fitting))
+        fitted = fitting(parameters, metadata) if output_format is OutputFormat.JPEG else parameters
+        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=exif_of(fitted, metadata))
     return buffer.getvalue()
 
 
@@ -129,13 +139,17 @@ def _encode_clip(clip: Clip, output_format: OutputFormat, quality: int, comment:
 
 def png_metadata(request: GenerationRequest, result: Result) -> PngInfo:
     """Return the parameters of a result as a PNG keeps them."""
-    return _png_text(_comment(request, result, OutputFormat.PNG, quality=100))
+    return png_text(_file_parameters(request, result, OutputFormat.PNG, quality=100), Metadata.usual())
 
 
-def _comment(request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int) -> str:
-    parameters = {**parameters_of(request, result), "output_format": output_format.value}
-    if output_format not in _WITHOUT_QUALITY:
-        parameters["quality"] = quality
+def _file_parameters(
+    request: GenerationRequest, result: Result, output_format: OutputFormat, quality: int
+) -> dict[str, Any]:
+    qualified = {} if output_format in _WITHOUT_QUALITY else {"quality": quality}
+    return {**parameters_of(request, result), "output_format": output_format.value, **qualified}
+
+
+def _json(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, ensure_ascii=False)
 
 
@@ -144,27 +158,3 @@ def encode_preview(image: Image.Image) -> bytes:
     buffer = BytesIO()
     image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL)
     return buffer.getvalue()
-
-
-def _png_text(comment: str) -> PngInfo:
-    text = PngInfo()
-    text.add_itxt("parameters", comment)
-    text.add_text("Software", "Jubako")
-    return text
-
-
-def _fitting(comment: str) -> str:
-    """Return the comment with the beginnings of prompts that are too long for an EXIF block."""
-    while len(comment.encode("utf-16-be")) > _MAX_COMMENT_BYTES:
-        parameters = json.loads(comment)
-        longest = max(PROMPTS, key=lambda name: len(parameters.get(name, "")))
-        parameters[longest] = parameters[longest][: len(parameters[longest]) * 3 // 4]
-        comment = json.dumps(parameters, ensure_ascii=False)
-    return comment
-
-
-def _exif(comment: str) -> Image.Exif:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Software] = "Jubako"
-    exif.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.UserComment] = _COMMENT_PREFIX + comment.encode("utf-16-be")
-    return exif

@@ -78,6 +78,12 @@ class RequestOptions(BaseModel):
         description="Whether requests that do not say have denoising steps foreseen instead of computed: `off`, "
         "`quality`, `fast`, or `auto`, only while the server is behind (docs/step-cache.md).",
     )
+    image_metadata: Literal["jubako", "a1111"] = Field(
+        default="jubako",
+        description="What images carry where programs look for their parameters (PNG's `parameters`, EXIF's "
+        "UserComment): `jubako`, JSON that can be posted back, or `a1111`, the text of A1111's web UI, with the JSON "
+        "beside it (docs/images.md). Images of `/sdapi/v1` always have A1111's.",
+    )
     public_url: str | None = Field(
         default=None,
         pattern="^https?://[^/]+.*[^/]$",

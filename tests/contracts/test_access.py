@@ -255,6 +255,18 @@ class TestAClosedServer:
         assert http.post("/generate-inpainting").json().keys() == {"detail"}
         assert http.post("/generate").json().keys() == http.post("/storyboard").json().keys() == {"detail", "code"}
 
+    def test_a_key_is_a_password_too(self, http: httpx.Client) -> None:
+        url = "/sdapi/v1/txt2img"
+        apple = {"prompt": "a red apple", "steps": 1, "seed": 7}
+        assert http.post(url, json=apple, auth=("someone", ALICE)).status_code == 200
+        refused = http.post(url, json=apple, auth=(ALICE, "wrong"))
+        assert (refused.status_code, refused.json()["detail"]) == (401, "the key is wrong")
+
+    def test_a1111s_choice_of_a_model_is_each_keys_own(self, http: httpx.Client) -> None:
+        chosen = [http.get("/sdapi/v1/options", headers=bearer(key)).json() for key in (ALICE, CAROL)]
+        assert [options["sd_model_checkpoint"] for options in chosen] == ["tiny", "tiny"]
+        assert http.get("/sdapi/v1/progress").status_code == 401
+
     def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
         http.headers.update(bearer(ALICE))
         assert http.post("/text_to_image", json=RED_APPLE).headers["content-type"] == "image/png"

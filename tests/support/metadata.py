@@ -14,7 +14,8 @@ _COMMENT_PREFIX = b"UNICODE\x00"
 
 def read_parameters(image: Image.Image) -> dict[str, Any]:
     """Return the parameters in an opened image or GIF. Raises ValueError if there are none."""
-    text = getattr(image, "text", {}).get("parameters") or _gif_comment(image) or _user_comment(image)
+    chunks = getattr(image, "text", {})
+    text = chunks.get("jubako") or chunks.get("parameters") or _gif_comment(image) or _exif_text(image)
     if text is None:
         raise ValueError("the image carries no parameters")
     parameters: dict[str, Any] = json.loads(text)
@@ -27,7 +28,13 @@ def read_comment(data: bytes) -> str | None:
         return container.metadata.get("comment") or container.metadata.get("COMMENT")
 
 
-def _user_comment(image: Image.Image) -> str | None:
+def _exif_text(image: Image.Image) -> str | None:
+    description: str | None = image.getexif().get(ExifTags.Base.ImageDescription)
+    return description or user_comment(image)
+
+
+def user_comment(image: Image.Image) -> str | None:
+    """Return the text that JPEG and WebP files have for programs."""
     comment = image.getexif().get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment)
     if not isinstance(comment, bytes) or not comment.startswith(_COMMENT_PREFIX):
         return None

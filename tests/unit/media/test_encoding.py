@@ -8,6 +8,7 @@ from PIL import Image
 from core.errors import InvalidRequest
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest, Lora, Task
+from gateway.media import metadata
 from gateway.media.encoding import (
     PICTURE_FORMATS,
     VIDEO_FORMATS,
@@ -15,8 +16,11 @@ from gateway.media.encoding import (
     encode_result,
     format_for,
     parameters_of,
+    png_metadata,
 )
-from tests.support.metadata import read_parameters
+from gateway.media.metadata import Metadata
+from settings import Settings
+from tests.support.metadata import read_parameters, user_comment
 from tests.support.serving import photo
 
 PICTURE = Picture(index=1, seed=2**62, image=photo())
@@ -41,6 +45,29 @@ def request(task: Task = Task.TEXT_TO_IMAGE, prompt: str = "ein Äpfel 🍎") ->
 
 def opened(data: bytes) -> Image.Image:
     return Image.open(BytesIO(data))
+
+
+@pytest.mark.parametrize("output_format", PICTURE_FORMATS)
+def test_it_may_tell_it_as_the_web_ui_does_with_ours_beside_it(output_format: OutputFormat) -> None:
+    image = opened(encode_result(request(), PICTURE, output_format, quality=80, metadata=Metadata.A1111))
+    text = image.info["parameters"] if output_format is OutputFormat.PNG else user_comment(image)
+    assert text is not None
+    assert text.startswith("ein Äpfel 🍎\nNegative prompt: blurry\nSteps: 7, Sampler: Euler, Schedule type: Automatic")
+    assert read_parameters(image)["prompt"] == "ein Äpfel 🍎"
+
+
+def test_an_operator_may_choose_the_web_uis_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metadata, "settings", lambda: Settings(image_metadata="a1111"))
+    image = opened(encode_result(request(), PICTURE, OutputFormat.PNG, quality=80))
+    assert image.info["parameters"].startswith("ein Äpfel")
+    assert "Sampler: Euler" in png_metadata(request(), PICTURE).chunks[0][1].decode("utf-8", errors="replace")
+
+
+def test_both_texts_of_a_jpeg_share_its_block() -> None:
+    long = request(prompt="Äpfel " * 10_000)
+    image = opened(encode_result(long, PICTURE, OutputFormat.JPEG, quality=80, metadata=Metadata.A1111))
+    assert read_parameters(image)["prompt"].startswith("Äpfel Äpfel")
+    assert (user_comment(image) or "").startswith("Äpfel Äpfel")
 
 
 @pytest.mark.parametrize("output_format", PICTURE_FORMATS)

@@ -1,0 +1,99 @@
+"""The routes of A1111's API, at `/sdapi/v1`, and those of its ControlNet extension."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from pydantic import ValidationError
+
+from api.a1111 import extras, lists, options, progress
+from api.a1111.answers import answer
+from api.a1111.described import HINTED, A1111Images
+from api.a1111.drafting import admit
+from api.a1111.errors import A1111Refused, a1111_refusal
+from api.a1111.forms import DrawForm, ImageForm, TextForm
+from api.a1111.unsupported import without_unsupported
+from api.describing.bodies import JSON, described_body
+from api.http.context import current_gateway
+from api.http.contract_app import contract_app
+from api.http.disconnects import unless_disconnected
+from api.http.parsing import read_fields
+from api.http.refusals import InvalidForm
+from core.errors import InvalidRequest
+from core.generation.hints import hint_header
+from core.generation.request import Task
+from gateway.media.decoded_kinds import MASK
+from gateway.media.decoding import MAX_IMAGES, uploaded
+from gateway.media.uploads import in_image_thread
+from gateway.metrics import measured
+from settings import settings
+
+TITLE = "A1111's web UI"
+FILES = ("init_images", "mask")
+
+router = APIRouter()
+
+
+@router.post(
+    "/sdapi/v1/txt2img",
+    response_model=A1111Images,
+    responses=HINTED,
+    openapi_extra=described_body(
+        TextForm, JSON, name="A1111Text", task=Task.TEXT_TO_IMAGE, prompt="a (red:1.2) apple on a blue background"
+    ),
+)
+async def txt2img(request: Request) -> JSONResponse:
+    """Generate images from a prompt."""
+    return await _answer(request, TextForm)
+
+
+@router.post(
+    "/sdapi/v1/img2img",
+    response_model=A1111Images,
+    responses=HINTED,
+    openapi_extra=described_body(ImageForm, JSON, name="A1111Image", task=Task.IMAGE_TO_IMAGE),
+)
+async def img2img(request: Request) -> JSONResponse:
+    """Generate images from an image; with a mask, only where it is white."""
+    return await _answer(request, ImageForm)
+
+
+for each in (progress.router, options.router, lists.router, lists.extension, extras.router):
+    router.include_router(each)
+a1111_app = contract_app(TITLE, "a1111", router, a1111_refusal, A1111Refused)
+
+
+async def _answer(request: Request, kind: type[DrawForm]) -> JSONResponse:
+    fields = await read_fields(request, FILES)
+    body, hint = await unless_disconnected(request, _body(fields, kind))
+    return JSONResponse(body, headers=hint_header(hint))
+
+
+async def _body(fields: dict[str, Any], kind: type[DrawForm]) -> tuple[dict[str, Any], str | None]:
+    with measured() as measure:
+        known, hints = without_unsupported(fields, kind.model_fields)
+        form = await in_image_thread(_form, known, kind)
+        gateway = current_gateway()
+        admitted = await admit(gateway, form, hints)
+        measure.model, measure.task = admitted.request.model, admitted.request.task
+        return await answer(gateway, admitted, "img2img" if kind is ImageForm else "txt2img")
+
+
+def _form(fields: dict[str, Any], kind: type[DrawForm]) -> DrawForm:
+    """Check the fields, files included. Blocks. Raises InvalidRequest."""
+    files = {name: [file for file in fields[name] if file] for name in FILES if name in fields}
+    others = {name: value for name, value in fields.items() if name not in files}
+    most = settings().max_image_px
+    images, masks = files.get("init_images", []), files.get("mask", [])
+    if len(images) > MAX_IMAGES or len(masks) > 1:
+        raise InvalidRequest("init_images", f"at most {MAX_IMAGES} are allowed, and one mask")
+    if images:
+        others["init_images"] = tuple(uploaded(file, "init_images", most) for file in images)
+    if masks:
+        others["mask"] = uploaded(masks[0], "mask", most, MASK)
+    try:
+        return kind.model_validate(others)
+    except ValidationError as error:
+        raise InvalidForm(error) from error

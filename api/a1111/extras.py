@@ -1,0 +1,154 @@
+"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which resizes it."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse
+from PIL import Image
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
+from api.describing.bodies import JSON, described_body
+from api.http.parsing import read_fields
+from api.http.refusals import InvalidForm
+from core.errors import InvalidRequest
+from core.generation.client_fields import ClientFields
+from core.generation.fitting import Fit, Size, placement
+from core.generation.hints import hint_header, unknown_hint
+from core.generation.infotext import infotext, parsed_infotext
+from core.generation.request import Lora
+from gateway.media.costs import PIXEL_BYTES
+from gateway.media.decoding import BUDGET, uploaded
+from gateway.media.encoding import encode_preview
+from gateway.media.texts import PARAMETERS, texts_of
+from gateway.media.uploads import in_image_thread
+from settings import settings
+
+UPSCALERS = {"None": None, "Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+"""There are no models for it here; these two only resize."""
+MOST_EXTRA_PX = 2**24
+_COPIES = 3
+_OFF = ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility")
+_QUIET = {"codeformer_weight", "upscaler_2", "upscale_first", "show_extras_results", *_OFF}
+
+router = APIRouter(prefix="/sdapi/v1")
+
+
+class InfoForm(ClientFields):
+    """`POST /sdapi/v1/png-info`."""
+
+    image: bytes = Field(repr=False, description="A file in base64.")
+
+
+class ExtraForm(ClientFields):
+    """`POST /sdapi/v1/extra-single-image`, as far as there is something that acts."""
+
+    image: bytes = Field(repr=False, description="A file in base64.")
+    upscaler_1: str = Field(default="None", description=f"One of {', '.join(UPSCALERS)}.")
+    resize_mode: int = Field(default=0, ge=0, le=1, description="0 scales by upscaling_resize, 1 to a size.")
+    upscaling_resize: float = Field(default=2, gt=0, le=8, description="By how much.")
+    upscaling_resize_w: int = Field(default=512, ge=1, description="Pixels.")
+    upscaling_resize_h: int = Field(default=512, ge=1, description="Pixels.")
+    upscaling_crop: bool = Field(default=True, description="Whether to crop it to a size of other proportions.")
+
+
+class _OurText(BaseModel):
+    """What the web UI's text has of the JSON that images carry here otherwise."""
+
+    model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+    prompt: str
+    width: int
+    height: int
+    negative_prompt: str = ""
+    num_inference_steps: int | None = None
+    scheduler: str | None = None
+    guidance_scale: float | None = None
+    seed: int | None = None
+    model: str | None = None
+    strength: float | None = None
+    clip_skip: int | None = None
+    eta: float | None = None
+    loras: tuple[Lora, ...] = ()
+
+
+@router.post(
+    "/png-info",
+    response_model=A1111Info,
+    responses=WRONG,
+    openapi_extra=described_body(InfoForm, JSON, name="A1111Info"),
+)
+async def png_info(request: Request) -> JSONResponse:
+    """Read the parameters that an image carries, of this server or of the web UI."""
+    fields = await read_fields(request, ("image",))
+    form = _form(fields, InfoForm)
+    texts = await in_image_thread(texts_of, form.image, "image", settings().max_image_px)
+    text = _as_infotext(texts.pop(PARAMETERS, ""))
+    return JSONResponse({"info": text, "items": texts, "parameters": parsed_infotext(text) if text else {}})
+
+
+@router.post(
+    "/extra-single-image",
+    response_model=A1111Extra,
+    responses=HINTED,
+    openapi_extra=described_body(ExtraForm, JSON, name="A1111Extra"),
+)
+async def extra_single_image(request: Request) -> JSONResponse:
+    """Resize an image."""
+    fields = await read_fields(request, ("image",))
+    for name in _OFF:
+        if fields.get(name):
+            raise InvalidRequest(name, "is not supported: there is one upscaler at a time, and no face restorer")
+    known = {name: fields[name] for name in fields if name in ExtraForm.model_fields}
+    image = await in_image_thread(_resized, _form(known, ExtraForm))
+    headers = hint_header(unknown_hint(fields.keys() - known.keys() - _QUIET))
+    return JSONResponse({"html_info": "", "image": base64.b64encode(image).decode()}, headers=headers)
+
+
+def _form(fields: dict[str, Any], kind: type[Any]) -> Any:
+    files = fields.get("image", [])
+    if len(files) != 1 or not files[0]:
+        raise InvalidRequest("image", "is required: one file in base64")
+    try:
+        return kind.model_validate({**fields, "image": files[0]})
+    except ValidationError as error:
+        raise InvalidForm(error) from error
+
+
+def _as_infotext(text: str) -> str:
+    try:
+        return infotext(_OurText.model_validate_json(text).model_dump(mode="json", exclude_none=True))
+    except ValidationError:
+        return text
+
+
+def _resized(form: ExtraForm) -> bytes:
+    if form.upscaler_1 not in UPSCALERS:
+        known = ", ".join(UPSCALERS)
+        raise InvalidRequest("upscaler_1", f"{form.upscaler_1[:60]!r} is not here; known: {known}")
+    upload = uploaded(form.image, "image", MOST_EXTRA_PX)
+    resampling = UPSCALERS[form.upscaler_1]
+    size = upload.size if resampling is None else _size(form, upload.size)
+    if size[0] * size[1] > MOST_EXTRA_PX:
+        raise InvalidRequest(
+            "upscaling_resize", f"makes {size[0]}x{size[1]} pixels; at most {MOST_EXTRA_PX} are allowed"
+        )
+    with BUDGET.of((upload.width * upload.height + size[0] * size[1]) * PIXEL_BYTES * _COPIES):
+        image = upload.open()
+        if resampling is None:
+            return encode_preview(image)
+        fit = Fit.CROP if form.resize_mode == 1 and form.upscaling_crop else Fit.STRETCH
+        return encode_preview(image.resize(size, resampling, placement(image.size, size, fit).box))
+
+
+def _size(form: ExtraForm, full: Size) -> Size:
+    if form.resize_mode == 0:
+        return max(1, round(full[0] * form.upscaling_resize)), max(1, round(full[1] * form.upscaling_resize))
+    wanted = form.upscaling_resize_w, form.upscaling_resize_h
+    if form.upscaling_crop:
+        return wanted
+    scale = min(wanted[0] / full[0], wanted[1] / full[1])
+    return max(1, round(full[0] * scale)), max(1, round(full[1] * scale))

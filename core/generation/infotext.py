@@ -1,0 +1,124 @@
+"""The parameters of an image as A1111's web UI writes them: a prompt, and `Name: value` pairs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from core.version import VERSION
+
+SAMPLERS: Mapping[str, str] = {
+    "ddim": "DDIM",
+    "ddpm": "DDPM",
+    "deis": "DEIS",
+    "dpm2": "DPM2",
+    "dpm2_a": "DPM2 a",
+    "dpmpp_2m": "DPM++ 2M",
+    "dpmpp_2m_sde": "DPM++ 2M SDE",
+    "dpmpp_2s": "DPM++ 2S",
+    "dpmpp_3m_sde": "DPM++ 3M SDE",
+    "dpmpp_sde": "DPM++ SDE",
+    "euler": "Euler",
+    "euler_a": "Euler a",
+    "euler_trailing": "Euler trailing",
+    "flow_euler": "Euler",
+    "heun": "Heun",
+    "lcm": "LCM",
+    "lms": "LMS",
+    "pndm": "PLMS",
+    "sa_solver": "SA Solver",
+    "tcd": "TCD",
+    "unipc": "UniPC",
+}
+"""The web UI's names of our samplers, or for those that it has not, names of that kind."""
+SCHEDULES: Mapping[str, str] = {
+    "karras": "Karras",
+    "exponential": "Exponential",
+    "beta": "Beta",
+    "sgm_uniform": "SGM Uniform",
+}
+"""The same of sigma schedules."""
+AUTOMATIC = "Automatic"
+"""The schedule that belongs to a sampler or model."""
+_NEGATIVE = "Negative prompt:"
+_FEWEST_PAIRS = 3
+"""With fewer, a last line is part of a prompt, as the web UI reads it."""
+# Lengths are bounded, so that no text takes long to search.
+_PAIR = re.compile(r'(\w[\w /-]{0,60}):[ ]{0,3}("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
+_SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
+
+
+def sampler_names(sampler: str) -> tuple[str, str]:
+    """Return the web UI's names of a sampler's id: of itself, and of its schedule."""
+    for schedule, label in SCHEDULES.items():
+        base = sampler.removesuffix(f"_{schedule}")
+        if base != sampler:
+            return SAMPLERS.get(base, base), label
+    return SAMPLERS.get(sampler, sampler), AUTOMATIC
+
+
+def infotext(parameters: Mapping[str, Any]) -> str:
+    """Return the text for parameters by our names, as the metadata of an image have them."""
+    negative = parameters.get("negative_prompt")
+    pairs = (f"{name}: {_quoted(value)}" for name, value in _pairs(parameters))
+    lines = [_tagged_prompt(parameters), f"{_NEGATIVE} {negative}" if negative else "", ", ".join(pairs)]
+    return "\n".join(filter(None, lines))
+
+
+def parsed_infotext(text: str) -> dict[str, str]:
+    """Return the pairs of a text, and its prompts as `Prompt` and `Negative prompt`; a size as its two numbers."""
+    *lines, last = text.strip().split("\n")
+    pairs = _PAIR.findall(last)
+    if len(pairs) < _FEWEST_PAIRS:
+        lines, pairs = [*lines, last], []
+    positive, _, negative = "\n".join(lines).partition(_NEGATIVE)
+    parsed = {"Prompt": positive.strip(), "Negative prompt": negative.strip()}
+    for name, value in pairs:
+        if size := _SIZE.fullmatch(value):
+            parsed |= {f"{name}-1": size[1], f"{name}-2": size[2]}
+        else:
+            parsed[name] = _unquoted(value)
+    return parsed
+
+
+def _pairs(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    yield from _given(parameters, {"Steps": "num_inference_steps"})
+    if "scheduler" in parameters:
+        sampler, schedule = sampler_names(parameters["scheduler"])
+        yield "Sampler", sampler
+        yield "Schedule type", schedule
+    yield from _given(parameters, {"CFG scale": "guidance_scale", "Seed": "seed"})
+    yield "Size", f"{parameters['width']}x{parameters['height']}"
+    yield from _given(parameters, {"Model": "model", "Denoising strength": "strength"})
+    if "clip_skip" in parameters:
+        # Counted from 1.
+        yield "Clip skip", parameters["clip_skip"] + 1
+    yield from _given(parameters, {"Eta": "eta"})
+    yield "Version", f"Jubako {VERSION}"
+
+
+def _given(parameters: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:
+    for label, name in names.items():
+        if name in parameters:
+            value = parameters[name]
+            yield label, f"{value:g}" if isinstance(value, float) else value
+
+
+def _tagged_prompt(parameters: Mapping[str, Any]) -> str:
+    """Return the prompt with the LoRAs, which the web UI has in it."""
+    tags = (f"<lora:{lora['name']}:{lora['scale']:g}>" for lora in parameters.get("loras", ()))
+    return " ".join([parameters["prompt"], *tags])
+
+
+def _quoted(value: Any) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if re.search(r"[,:\n]", text) else text
+
+
+def _unquoted(value: str) -> str:
+    try:
+        return str(json.loads(value)) if value.startswith('"') else value
+    except ValueError:
+        return value
