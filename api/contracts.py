@@ -11,10 +11,13 @@ from api.http.refusals import refusal
 from api.inpainting import inpainting_app, inpainting_refusal
 from api.jobs.answers import job_refusal
 from api.jobs.routes import generator_app, jobs_app
+from api.ollama.app import ollama_app, ollama_refusal
 from api.openai.app import openai_alone, openai_app
 from api.openai.errors import openai_refusal
 from api.operations.app import operations_app
 from api.pipeline import pipeline_app, pipeline_refusal
+from api.predictions.answers import prediction_refusal
+from api.predictions.app import predictions_app
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import storyboard_alone, storyboard_app
 
@@ -68,6 +71,8 @@ CONTRACTS = ContractTable(
         prefix="/storyboard",
         app_alone=storyboard_alone,
     ),
+    Contract("Ollama's image generation", ollama_app, ollama_refusal, paths=("/ollama",)),
+    Contract("Replicate's predictions", predictions_app, prediction_refusal, paths=("/replicate", "/predictions")),
     Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

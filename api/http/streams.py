@@ -31,14 +31,16 @@ def event_text(name: str, data: Mapping[str, Any]) -> str:
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
-async def started_stream(events: AsyncGenerator[str, None], render_error: RenderError) -> Response:
+async def started_stream(
+    events: AsyncGenerator[str, None], render_error: RenderError, ping: str = PING, media_type: str = EVENT_STREAM
+) -> Response:
     """Return the response once the first event is there, or it is time for a ping.
 
     An error before that is raised, for an ordinary response; a later one is the last event.
     """
-    with_pings = pinged(events, PING)
+    with_pings = pinged(events, ping)
     first = await anext(with_pings)
-    return ClosingResponse(_with_first(first, with_pings, render_error), EVENT_STREAM)
+    return ClosingResponse(_with_first(first, with_pings, render_error), media_type)
 
 
 def stream(events: AsyncGenerator[str, None], render_error: RenderError) -> Response:

@@ -54,6 +54,26 @@ def python(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[st
 
 
 @pytest.fixture(scope="module")
+def webui(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/webui.py", openai_server.url]
+    return _seen_by(
+        [*command, pictures[0], pictures[2]], CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt"
+    )
+
+
+@pytest.fixture(scope="module")
+def ollama(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/ollama_images.py", openai_server.url]
+    return _seen_by([*command, pictures[0]], CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
+def replicate(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/predictions.py", openai_server.url]
+    return _seen_by([*command, pictures[0]], CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
 def javascript(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
     command: list[str | Path] = ["node", JAVASCRIPT / "clients.mjs", openai_server.url, *pictures[:2]]
     return _seen_by(command, JAVASCRIPT / "package.json", JAVASCRIPT / "node_modules/package.json")
@@ -117,6 +137,72 @@ class TestLiteLLM:
     def test_its_error_names_the_field(self, python: dict[str, Any]) -> None:
         assert python["litellm"]["error"]["status"] == 400
         assert "size" in python["litellm"]["error"]["message"]
+
+
+class TestWebuiapi:
+    """Of A1111's web UI, with the values that it sends by itself."""
+
+    def test_it_chooses_a_model_and_draws(self, webui: dict[str, Any]) -> None:
+        assert webui["models"] == sorted(["tiny-edit", "tiny", "miniature"])
+        assert webui["model"] == "tiny"
+        drawn_images = [drawn(image) for image in webui["drawn"]["images"]]
+        assert [(each["model"], each["seed"], each["scheduler"]) for each in drawn_images] == [
+            ("tiny", 7, "euler_a"),
+            ("tiny", 8, "euler_a"),
+        ]
+        assert webui["drawn"]["info"]["all_seeds"] == [7, 8]
+
+    def test_it_changes_and_repaints(self, webui: dict[str, Any]) -> None:
+        assert drawn(webui["changed"]["images"][0])["task"] == "image-to-image"
+        assert drawn(webui["repainted"]["images"][0])["task"] == "inpaint"
+
+    def test_it_reads_and_resizes(self, webui: dict[str, Any]) -> None:
+        assert webui["said"].startswith("a red apple\nSteps: 2, Sampler: Euler a")
+        assert opened(webui["enlarged"]).size == (128, 128)
+
+    def test_its_lists(self, webui: dict[str, Any]) -> None:
+        assert "DPM++ 2M" in webui["samplers"]
+        assert "karras" in webui["schedulers"]
+        assert webui["progress"]["state"]["job_count"] == 0
+
+    def test_its_error_names_the_field(self, webui: dict[str, Any]) -> None:
+        status, text = webui["error"]
+        assert status == 422
+        assert json.loads(text)["detail"][0]["loc"] == ["body", "width"]
+
+
+class TestOllama:
+    """Its own client, which has experimental fields for images."""
+
+    def test_it_draws_and_edits(self, ollama: dict[str, Any]) -> None:
+        assert drawn(ollama["image"])["seed"] == 7
+        assert drawn(ollama["edited"])["task"] == "edit"
+        assert ollama["progress"][-3:] == [[1, 2, False, False], [2, 2, False, False], [None, None, True, True]]
+
+    def test_its_lists_and_errors(self, ollama: dict[str, Any]) -> None:
+        assert ollama["models"] == ["tiny-edit", "tiny", "miniature"]
+        assert ollama["capabilities"] == ["image"]
+        assert ollama["error"]["status"] == 400
+        assert ollama["error"]["error"].startswith("width: ")
+
+
+class TestReplicate:
+    """Its own client, with our address in place of `https://api.replicate.com`."""
+
+    def test_it_runs_and_edits(self, replicate: dict[str, Any]) -> None:
+        assert [drawn(url)["seed"] for url in replicate["run"]] == [7, 8]
+        assert drawn(replicate["edited"][0])["task"] == "edit"
+
+    def test_it_follows_and_cancels(self, replicate: dict[str, Any]) -> None:
+        followed = replicate["followed"]
+        assert (followed["status"], followed["progress"]) == ("succeeded", 1.0)
+        assert drawn(followed["output"][0])["model"] == "tiny"
+        assert replicate["cancelled"] == "canceled"
+        assert replicate["listed"] >= 4
+
+    def test_its_error_names_the_field(self, replicate: dict[str, Any]) -> None:
+        assert replicate["error"]["status"] == 400
+        assert replicate["error"]["detail"].startswith("width: ")
 
 
 def test_langchains_wrapper_of_dall_e(python: dict[str, Any]) -> None:

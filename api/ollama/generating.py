@@ -1,0 +1,116 @@
+"""A request as the lines of an answer: JSON, one for each step, then one with the image.
+
+{"model", "created_at", "completed", "total", "done": false}   while it is generated;
+{"model", "created_at", "response": "", "image", "seed", "done": true, "done_reason": "stop", ...}   comes last;
+{"error"}   or this.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Any
+
+from api.ollama.forms import OllamaForm
+from core.errors import InvalidRequest, JubakoError
+from core.generation.draft import Draft
+from core.generation.events import Event, Loading, Picture, Queued, Started, Step
+from core.generation.hints import joined, renamed
+from core.generation.request import GenerationRequest, Task
+from gateway.gateway import Gateway
+from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.uploads import in_image_thread
+from gateway.metrics import measured
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+
+LATEST = ":latest"
+"""What Ollama's names of models end in unless they say more."""
+NAMES = {"num_inference_steps": "steps", "image": "images", "task": "model"}
+"""Its names of a draft's fields, where they differ."""
+SECOND_NS = 10**9
+
+
+async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | None) -> AsyncGenerator[str, None]:
+    """Generate, and yield the lines; `unknown` is a hint about other fields. Raises the JubakoError that ended it."""
+    with measured() as measure:
+        started_s, waited_s, hint = time.monotonic(), 0.0, unknown
+        request = await _admitted(gateway, form)
+        measure.model, measure.task = request.model, request.task
+        async with aclosing(gateway.draw(request)) as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    waited_s, hint = event.waited_s, joined(unknown, event.hint)
+                if isinstance(event, Picture):
+                    image = await in_image_thread(encode_result, request, event, OutputFormat.PNG, 100)
+                    seconds = {"total_duration": time.monotonic() - started_s, "load_duration": waited_s}
+                    yield line({**_head(form), **_end(image, event.seed, hint), **_in_ns(seconds)})
+                elif isinstance(event, Loading | Queued | Started | Step):
+                    yield line({**_head(form), **_progress(event, request), "done": False})
+
+
+def entry_named(catalogue: Catalogue, name: str) -> Entry:
+    """Return a model by its name here, or with Ollama's ending. Raises UnknownModel."""
+    return catalogue.get(name if catalogue.named(name) else name.removesuffix(LATEST))
+
+
+def line(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields) + "\n"
+
+
+def error_line(error: JubakoError) -> str:
+    return line({"error": message_of(error)})
+
+
+def message_of(error: JubakoError) -> str:
+    """Return what is wrong, with the name that the field has here."""
+    return f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
+
+
+async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
+    draft = _draft(form, entry_named(gateway.catalogue, form.model))
+    try:
+        request = await gateway.admit(draft)
+    except InvalidRequest as error:
+        error.field = NAMES.get(error.field, error.field)
+        raise
+    return request.model_copy(update={"hints": tuple(renamed(hint, NAMES) for hint in request.hints)})
+
+
+def _draft(form: OllamaForm, entry: Entry) -> Draft:
+    task = _task(form, entry)
+    if task is Task.IMAGE_TO_IMAGE and len(form.images) > 1:
+        raise InvalidRequest("images", f"{len(form.images)} were given; {entry.id} starts from one")
+    images = {} if task is Task.EDIT else {"image": next(iter(form.images), None), "images": ()}
+    steps, seed = form.steps, form.options.seed
+    return Draft.of(form, model=entry.id, task=task, num_inference_steps=steps, seed=seed, progress=True, **images)
+
+
+def _task(form: OllamaForm, entry: Entry) -> Task:
+    if not form.images:
+        return Task.TEXT_TO_IMAGE
+    return Task.EDIT if Task.EDIT in entry.tasks else Task.IMAGE_TO_IMAGE
+
+
+def _head(form: OllamaForm) -> dict[str, Any]:
+    return {"model": form.model, "created_at": datetime.now(UTC).isoformat()}
+
+
+def _progress(event: Event, request: GenerationRequest) -> dict[str, int]:
+    if isinstance(event, Step):
+        return {"completed": event.step, "total": event.steps}
+    return {"completed": 0, "total": request.denoising_steps}
+
+
+def _end(image: bytes, seed: int, hint: str | None) -> dict[str, Any]:
+    told = {} if hint is None else {"hint": hint}
+    done = {"response": "", "done": True, "done_reason": "stop"}
+    return {**done, "image": base64.b64encode(image).decode(), "seed": seed, **told}
+
+
+def _in_ns(seconds: Mapping[str, float]) -> dict[str, int]:
+    return {name: round(value * SECOND_NS) for name, value in seconds.items()}

@@ -1,0 +1,114 @@
+"""Jobs as predictions, errors as Replicate's clients read them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+
+from api.describing.answer import Answer
+from api.http.files import file_url
+from api.http.refusals import error_answer
+from core.errors import InvalidRequest, JubakoError
+from jobs.job import Job, JobState
+from storage.client import Storage
+
+STATUSES = {
+    JobState.PENDING: "starting",
+    JobState.PROCESSING: "processing",
+    JobState.COMPLETED: "succeeded",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "canceled",
+}
+OWNER = "jubako"
+"""Of all models here, where Replicate has an owner."""
+BARS = 10
+_ABOUT_THE_JOB = ("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints")
+
+
+class PredictionUrls(Answer):
+    get: str
+    cancel: str
+
+
+class Prediction(Answer):
+    id: str
+    model: str
+    version: str
+    status: str = Field(description="starting, processing, succeeded, failed or canceled.")
+    input: dict[str, Any]
+    output: list[str] | None = Field(description="Addresses of the files; of Cog's predictions, data URLs.")
+    logs: str = Field(description="A bar of progress, which clients read.")
+    error: str | None
+    metrics: dict[str, float]
+    created_at: str
+    started_at: str | None
+    completed_at: str | None
+    urls: PredictionUrls
+    hint: str | None = Field(default=None, description="What the model ignored of the input.")
+
+
+class Predictions(Answer):
+    results: list[Prediction]
+    next: str | None
+    previous: str | None
+
+
+class PredictionRefused(BaseModel):
+    """An error, after RFC 7807."""
+
+    title: str = Field(description="The error's code, which never changes.")
+    detail: str
+    status: int
+
+
+def prediction_refusal(error: JubakoError) -> JSONResponse:
+    """Return the response to an error."""
+    detail = f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
+    return error_answer(error, {"title": error.code, "detail": detail, "status": error.status})
+
+
+async def prediction_of(job: Job, storage: Storage, base_url: str, folder: str) -> dict[str, Any]:
+    """Return a job as a prediction, its files as addresses; `folder` is that of its own addresses."""
+    files = await asyncio.gather(*(file_url(result.key, storage, base_url) for result in job.results))
+    return _prediction(job, list(files), f"{base_url}{folder}/predictions/{job.id}")
+
+
+async def prediction_with_files(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
+    """Return a job as a prediction of Cog, its files as data URLs."""
+    files = await asyncio.gather(*(storage.get(result.key) for result in job.results))
+    urls = [
+        f"data:{result.media_type};base64,{base64.b64encode(file).decode()}"
+        for result, file in zip(job.results, files, strict=True)
+    ]
+    return _prediction(job, urls, f"{base_url}/predictions/{job.id}")
+
+
+def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:
+    started, finished = job.started_at, job.finished_at
+    seconds = (finished - started).total_seconds() if started and finished else 0.0
+    shown = {"hint": job.hint} if job.hint else {}
+    return {
+        "id": job.id,
+        "model": f"{OWNER}/{job.model}",
+        "version": job.model,
+        "status": STATUSES[job.state],
+        "input": {name: value for name, value in job.request.items() if name not in _ABOUT_THE_JOB},
+        "output": files or None,
+        "logs": _bar(job),
+        "error": job.error,
+        "metrics": {"predict_time": seconds} if job.state.final else {},
+        "created_at": job.created_at.isoformat(),
+        "started_at": started and started.isoformat(),
+        "completed_at": finished and finished.isoformat(),
+        "urls": {"get": address, "cancel": f"{address}/cancel"},
+        **shown,
+    }
+
+
+def _bar(job: Job) -> str:
+    filled = job.progress * BARS // 100
+    return f"{job.progress}%|{'#' * filled}{' ' * (BARS - filled)}| {job.progress}/100"

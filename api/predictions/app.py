@@ -1,0 +1,164 @@
+"""The routes of predictions: Replicate's under `/replicate/v1`, Cog's at `/predictions`."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Query, Request
+from fastapi.responses import JSONResponse
+
+from api.describing.bodies import JSON, described_body
+from api.http.context import current_desk, current_gateway, current_storage, server_address
+from api.http.contract_app import contract_app
+from api.http.disconnects import unless_disconnected
+from api.http.parsing import read_model
+from api.predictions.answers import (
+    Prediction,
+    PredictionRefused,
+    Predictions,
+    prediction_of,
+    prediction_refusal,
+    prediction_with_files,
+)
+from api.predictions.forms import PredictionBody, read_input
+from core.errors import Cancelled, InvalidRequest
+from gateway.media.encoding import format_for, idle_quality
+from jobs.desk.order import Order
+from jobs.job import Job, JobState
+from models.catalogue.entry import Entry
+
+FOLDER = "/replicate/v1"
+PAGE = 100
+"""Predictions of one page, as on Replicate."""
+LONGEST_WAIT_S = 60
+_WAIT = re.compile(r"wait(?:=(\d{1,4}))?")
+PreferHeader = Annotated[
+    str | None, Header(description="`wait` or `wait=SECONDS`, at most 60, holds the answer until it is done.")
+]
+
+router = APIRouter()
+BODY = described_body(PredictionBody, JSON, name="Prediction", input={"prompt": "a red apple on a blue background"})
+
+
+@router.post(f"{FOLDER}/predictions", status_code=201, response_model=Prediction, openapi_extra=BODY)
+async def create(request: Request, prefer: PreferHeader = None) -> JSONResponse:
+    """Begin a prediction with the model that `version` names."""
+    return await _created(request, None, prefer)
+
+
+@router.post(
+    f"{FOLDER}/models/{{owner}}/{{name}}/predictions", status_code=201, response_model=Prediction, openapi_extra=BODY
+)
+async def create_with(request: Request, owner: str, name: str, prefer: PreferHeader = None) -> JSONResponse:
+    """Begin a prediction with a model by its name, whoever its owner is, or by its repository on the hub."""
+    named = current_gateway().catalogue.named(f"{owner}/{name}")
+    return await _created(request, name if named is None else named.id, prefer)
+
+
+@router.get(f"{FOLDER}/predictions", response_model=Predictions)
+async def list_predictions(request: Request, cursor: Annotated[str | None, Query()] = None) -> JSONResponse:
+    """List predictions, newest first."""
+    page = await current_desk().page(None, _moment(cursor), PAGE)
+    results = [await _shown(request, job) for job in page.jobs]
+    following = page.next_before and f"{FOLDER}/predictions?cursor={page.next_before.timestamp()}"
+    return JSONResponse({"results": results, "next": following, "previous": None})
+
+
+@router.get(f"{FOLDER}/predictions/{{prediction_id}}", response_model=Prediction)
+async def prediction(request: Request, prediction_id: str) -> JSONResponse:
+    """Report a prediction."""
+    return JSONResponse(await _shown(request, await current_desk().get(prediction_id)))
+
+
+@router.post(f"{FOLDER}/predictions/{{prediction_id}}/cancel", response_model=Prediction)
+async def cancel(request: Request, prediction_id: str) -> JSONResponse:
+    """Cancel a prediction that has not ended."""
+    return JSONResponse(await _shown(request, await current_desk().cancel(prediction_id)))
+
+
+@router.post("/predictions", response_model=Prediction, responses={202: {"model": Prediction}}, openapi_extra=BODY)
+async def cog(request: Request, prefer: PreferHeader = None) -> JSONResponse:
+    """Predict as a container of Cog does: the answer has the files, unless `Prefer: respond-async`."""
+    job = await _submitted(request, None)
+    if prefer == "respond-async":
+        return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""), 202)
+    try:
+        await unless_disconnected(request, _ended(job.id))
+    except Cancelled:
+        await current_desk().cancel(job.id)
+        raise
+    job = await current_desk().get(job.id)
+    return JSONResponse(await prediction_with_files(job, current_storage(), server_address(request)))
+
+
+@router.post("/predictions/{prediction_id}/cancel", response_model=Prediction)
+async def cancel_cog(request: Request, prediction_id: str) -> JSONResponse:
+    """Cancel a prediction that has not ended."""
+    job = await current_desk().cancel(prediction_id)
+    return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""))
+
+
+predictions_app = contract_app("Replicate's predictions", "predictions", router, prediction_refusal, PredictionRefused)
+
+
+async def _created(request: Request, model: str | None, prefer: str | None) -> JSONResponse:
+    job = await _submitted(request, model)
+    wait = _WAIT.search(prefer or "")
+    if wait is None:
+        return JSONResponse(await _shown(request, job), 201)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(min(LONGEST_WAIT_S, int(wait[1] or LONGEST_WAIT_S))):
+            await unless_disconnected(request, _ended(job.id))
+    job = await current_desk().get(job.id)
+    # What is not done must not look begun: clients would take it for the end, and not ask again.
+    seen = job if job.state.final else job.changed(state=JobState.PENDING)
+    return JSONResponse(await _shown(request, seen), 201)
+
+
+async def _submitted(request: Request, model: str | None) -> Job:
+    body = await read_model(request, PredictionBody)
+    if body.webhook is not None:
+        raise InvalidRequest("webhook", "predictions have none here; jobs at /api/{model}/t2i have webhook_url")
+    entry = _entry(model or body.version)
+    given = await read_input(body.input, entry)
+    output_format = format_for(given.form.task, given.form.output_format)
+    admitted = await current_gateway().admit(given.draft, background=True)
+    hints = filter(None, (given.hint, *idle_quality(output_format, given.form.quality)))
+    order = Order(
+        request=admitted.hinted(*hints),
+        output_format=output_format,
+        quality=given.form.quality,
+        base_url=server_address(request),
+        repeatable=given.form.seed is not None,
+    )
+    return (await current_desk().submit(order))[0]
+
+
+def _entry(name: str | None) -> Entry:
+    """Return a model by a name such as `tiny`, `owner/tiny` or `owner/tiny:version`. Raises UnknownModel."""
+    catalogue = current_gateway().catalogue
+    if name is None:
+        return catalogue.default
+    plain = name.partition(":")[0]
+    return catalogue.named(name) or catalogue.named(plain) or catalogue.get(plain.rpartition("/")[2])
+
+
+async def _ended(job_id: str) -> None:
+    async with aclosing(current_desk().watch(job_id)) as events:
+        async for _ in events:
+            pass
+
+
+async def _shown(request: Request, job: Job) -> dict[str, Any]:
+    return await prediction_of(job, current_storage(), server_address(request), FOLDER)
+
+
+def _moment(cursor: str | None) -> datetime | None:
+    try:
+        return None if cursor is None else datetime.fromtimestamp(float(cursor), UTC)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidRequest("cursor", f"{cursor[:40]!r} is none of this server's" if cursor else "is empty") from error

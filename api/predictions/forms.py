@@ -1,0 +1,126 @@
+"""What a client may send: `input` with the fields of jobs, or with the names that models on Replicate have for them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from api.http.parsing import plain_values
+from api.http.refusals import InvalidForm
+from core.errors import InvalidRequest
+from core.generation.draft import Draft
+from core.generation.hints import unknown_hint
+from core.generation.request import Task
+from gateway.media.decoding import uploaded_field
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
+from gateway.media.uploads import in_image_thread
+from models.catalogue.entry import Entry
+from models.catalogue.resolving.sizes import fitted_size
+from settings import settings
+
+FILES = ("image", "mask", "images", "reference_image", "control_image")
+SYNONYMS = {
+    "guidance": "guidance_scale",
+    "image_input": "images",
+    "input_image": "image",
+    "input_images": "images",
+    "mask_image": "mask",
+    "num_outputs": "num_images",
+    "output_quality": "quality",
+    "prompt_strength": "strength",
+    "steps": "num_inference_steps",
+}
+"""Our names, by those of FLUX, SDXL and others on Replicate."""
+ASPECT = "aspect_ratio"
+FREE = ("custom", "match_input_image")
+"""Values of it that leave the size to other fields."""
+FIXED = ("task", "model", "progress", "preview_every")
+"""What the address says, and what is not for jobs."""
+
+
+class PredictionBody(BaseModel):
+    """The body of a new prediction."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    input: dict[str, Any] = Field(
+        default={},
+        description="The fields of jobs, such as prompt, width, seed, num_inference_steps; files as data URLs.",
+        examples=[{"prompt": "a red apple on a blue background"}],
+    )
+    version: str | None = Field(
+        default=None, description="A model of this server. Default: the first, or the address's."
+    )
+    webhook: str | None = Field(default=None, max_length=2000, description="Refused: jobs of /api have webhooks.")
+
+
+class PredictionInput(Draft):
+    """The input as a draft, and the format of its files."""
+
+    prompt: str = ""
+    output_format: OutputFormat | None = None
+    quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100)
+
+
+@dataclass(frozen=True)
+class ReadInput:
+    form: PredictionInput
+    hint: str | None
+    """Which of its fields nobody knows."""
+
+    @property
+    def draft(self) -> Draft:
+        return Draft.of(self.form, progress=True)
+
+
+async def read_input(given: Mapping[str, Any], entry: Entry) -> ReadInput:
+    """Return the input of a prediction with a model. Raises InvalidRequest."""
+    fields = await plain_values(_renamed(given), FILES)
+    for name in (name for name in FILES if name in fields):
+        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+    task = _task(fields, entry)
+    if task is Task.EDIT and "image" in fields:
+        fields["images"] = [fields.pop("image"), *fields.get("images", [])]
+    known = {
+        name: value for name, value in fields.items() if name in PredictionInput.model_fields and name not in FIXED
+    }
+    size = _size(fields.get(ASPECT), entry, task)
+    try:
+        form = PredictionInput.model_validate({**size, **known, "model": entry.id, "task": task})
+    except ValidationError as error:
+        raise InvalidForm(error) from error
+    return ReadInput(form, unknown_hint(fields.keys() - known.keys() - {ASPECT}))
+
+
+def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+    named = {SYNONYMS.get(name, name): value for name, value in given.items() if SYNONYMS.get(name, name) not in given}
+    named |= {name: value for name, value in given.items() if name not in SYNONYMS}
+    return {**named, "output_format": "jpeg"} if named.get("output_format") == "jpg" else named
+
+
+def _task(fields: Mapping[str, Any], entry: Entry) -> Task:
+    """Return what is meant: the files say it, and what the model can do."""
+    if "mask" in fields:
+        return Task.INPAINT if Task.INPAINT in entry.tasks else Task.EDIT
+    if "image" not in fields and "images" not in fields:
+        return Task.TEXT_TO_IMAGE if Task.TEXT_TO_IMAGE in entry.tasks else next(iter(entry.tasks))
+    wanted = (Task.EDIT, Task.IMAGE_TO_IMAGE) if "images" in fields else (Task.IMAGE_TO_IMAGE, Task.EDIT)
+    return next((task for task in (*wanted, Task.IMAGE_TO_VIDEO) if task in entry.tasks), wanted[0])
+
+
+def _size(aspect: object, entry: Entry, task: Task) -> dict[str, int]:
+    """Return the size of about the model's own number of pixels that has these proportions, such as `16:9`."""
+    if aspect is None or aspect in FREE or task not in entry.tasks:
+        return {}
+    numbers = str(aspect).split(":")
+    if len(numbers) != 2 or not all(number.isdecimal() and 0 < int(number) <= 100 for number in numbers):
+        raise InvalidRequest(ASPECT, f"{str(aspect)[:20]!r} is no proportion such as 16:9")
+    across, down = map(int, numbers)
+    defaults, limits = entry.tasks[task].defaults, entry.tasks[task].limits
+    width = math.sqrt(defaults.width * defaults.height * across / down)
+    fitting = fitted_size(max(1, round(width)), max(1, round(width * down / across)), limits)
+    return dict(zip(("width", "height"), fitting, strict=True))
