@@ -68,7 +68,8 @@ async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> Adm
     entry = _entry(gateway, form)
     draft, repainting, own = await in_image_thread(_draft, gateway, form, entry)
     try:
-        request = await gateway.admit(draft, max_images=MOST_IMAGES)
+        answered_px = 0 if repainting is None else repainting.answered_px
+        request = await gateway.admit(draft, encoded_px=answered_px, max_images=MOST_IMAGES)
     except InvalidRequest as error:
         error.field = NAMES.get(error.field, error.field)
         raise

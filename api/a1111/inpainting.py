@@ -40,6 +40,11 @@ class Repainting:
     fit: Fit
 
     @property
+    def answered_px(self) -> int:
+        """Pixels of each result, where that is not what is generated."""
+        return 0 if self.box is None else self.image.width * self.image.height
+
+    @property
     def part(self) -> tuple[Upload, Upload]:
         """The image and mask of what is generated. Blocks."""
         if self.box is None:

@@ -208,6 +208,8 @@ class TestMasks:
         )
         # 40 x 20 pixels with what is around it, and as high as wide.
         assert part.box == (5, 35, 45, 75)
+        # Callers are charged for all of the answer.
+        assert part.answered_px == WIDE[0] * WIDE[1]
         assert [each.size for each in part.part] == [(40, 40)] * 2
 
     def test_at_the_border_it_is_moved_inwards(self) -> None:
