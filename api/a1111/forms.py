@@ -25,7 +25,7 @@ def _skipped(value: object) -> object:
     return value or None
 
 
-ClipSkip = Annotated[int | None, BeforeValidator(_skipped), Field(ge=1, le=12)]
+ClipSkip = Annotated[int | None, Field(ge=1, le=12), BeforeValidator(_skipped)]
 
 
 class Overrides(BaseModel):

@@ -40,13 +40,15 @@ QUIET = frozenset({"keep_alive", "raw", "think"})
 PICTURES = (Task.TEXT_TO_IMAGE, Task.EDIT, Task.IMAGE_TO_IMAGE)
 STARTED_AT = datetime.now(UTC).isoformat()
 
+PROGRESS = {"type": "string", "description": "Lines of JSON: `completed` and `total` of each step, then the image."}
+
 router = APIRouter(prefix="/ollama/api")
 
 
 @router.post(
     "/generate",
     response_model=OllamaImage,
-    responses={200: {"content": {LINES: {}}, "headers": header_references(["X-Jubako-Hint"])}},
+    responses={200: {"content": {LINES: {"schema": PROGRESS}}, "headers": header_references(["X-Jubako-Hint"])}},
     openapi_extra=described_body(
         OllamaForm,
         JSON,

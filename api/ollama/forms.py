@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.upload import Pixels
 
-Sizes = Annotated[int | None, BeforeValidator(lambda value: value or None), Field(ge=1)]
+Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value or None)]
 """Ollama's clients write 0 for what is left out."""
 
 
