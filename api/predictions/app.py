@@ -95,6 +95,13 @@ async def cog(request: Request, prefer: PreferHeader = None) -> JSONResponse:
     return JSONResponse(await prediction_with_files(job, current_storage(), server_address(request)))
 
 
+@router.get("/predictions/{prediction_id}", response_model=Prediction)
+async def cog_prediction(request: Request, prediction_id: str) -> JSONResponse:
+    """Report a prediction, its files as addresses."""
+    job = await current_desk().get(prediction_id)
+    return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""))
+
+
 @router.post("/predictions/{prediction_id}/cancel", response_model=Prediction)
 async def cancel_cog(request: Request, prediction_id: str) -> JSONResponse:
     """Cancel a prediction that has not ended."""

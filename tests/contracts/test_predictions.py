@@ -52,7 +52,7 @@ class TestReplicate:
         assert made["logs"] == "100%|##########| 100/100"
 
     def test_one_is_followed_by_its_address(self, http: httpx.Client) -> None:
-        made = created(http, wait=False)
+        made = created(http, wait=False, seed=21)
         assert made["status"] == "starting"
         address = made["urls"]["get"]
         wait_for(lambda: http.get(address).json()["status"] == "succeeded")
@@ -99,6 +99,7 @@ class TestCog:
         slow = {"input": {**APPLE, "num_inference_steps": 900, "seed": 12}}
         answer = http.post("/predictions", json=slow, headers={"Prefer": "respond-async"})
         assert (answer.status_code, answer.json()["status"]) == (202, "starting")
+        assert http.get(answer.json()["urls"]["get"]).json()["id"] == answer.json()["id"]
         assert http.post(answer.json()["urls"]["cancel"]).json()["status"] == "canceled"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import ValidationError
 
 from access.bearer import bearer_key
 from api.a1111.choices import Choices
 from api.a1111.control import control_fields
-from api.a1111.forms import ImageForm
+from api.a1111.forms import ImageForm, TextForm
 from api.a1111.inpainting import filled, repainting_of
 from api.a1111.running import Drawing, Running
 from api.a1111.samplers import sampler_of
@@ -80,6 +81,17 @@ class TestSamplers:
             ("scheduler is ignored: flow_euler spaces its steps as the model says",),
         )
         assert sampler_of(FLOW_MULTISTEP, "DPM++ 2M", "automatic", "unipc") == ("dpmpp_2m", ())
+
+
+class TestNumbers:
+    @pytest.mark.parametrize(("clip_skip", "read"), [(0, None), (None, None), (2, 2), (12, 12)])
+    def test_0_is_the_default_as_in_the_web_ui(self, clip_skip: int | None, read: int | None) -> None:
+        assert TextForm(prompt="an apple", clip_skip=clip_skip).clip_skip == read
+
+    @pytest.mark.parametrize("clip_skip", [-1, 13])
+    def test_others_are_within_its_limits(self, clip_skip: int) -> None:
+        with pytest.raises(ValidationError):
+            TextForm(prompt="an apple", clip_skip=clip_skip)
 
 
 class TestUnsupported:
