@@ -21,7 +21,7 @@ from core.generation.hints import hint_header, unknown_hint
 from core.generation.infotext import infotext, parsed_infotext
 from core.generation.request import Lora
 from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoding import BUDGET, uploaded
+from gateway.media.decoding import BUDGET, MAX_SIDE_PX, uploaded
 from gateway.media.encoding import encode_preview
 from gateway.media.texts import PARAMETERS, texts_of
 from gateway.media.uploads import in_image_thread
@@ -50,8 +50,8 @@ class ExtraForm(ClientFields):
     upscaler_1: str = Field(default="None", description=f"One of {', '.join(UPSCALERS)}.")
     resize_mode: int = Field(default=0, ge=0, le=1, description="0 scales by upscaling_resize, 1 to a size.")
     upscaling_resize: float = Field(default=2, gt=0, le=8, description="By how much.")
-    upscaling_resize_w: int = Field(default=512, ge=1, description="Pixels.")
-    upscaling_resize_h: int = Field(default=512, ge=1, description="Pixels.")
+    upscaling_resize_w: int = Field(default=512, ge=1, le=MAX_SIDE_PX, description="Pixels.")
+    upscaling_resize_h: int = Field(default=512, ge=1, le=MAX_SIDE_PX, description="Pixels.")
     upscaling_crop: bool = Field(default=True, description="Whether to crop it to a size of other proportions.")
 
 

@@ -55,8 +55,10 @@ class DrawForm(ClientFields):
     cfg_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     width: int | None = Field(default=None, ge=1, description="Pixels. Default: the model's, or that of the image.")
     height: int | None = Field(default=None, ge=1, description="Pixels. Default: the model's, or that of the image.")
-    batch_size: int = Field(default=1, ge=1, description="Images that are generated together.")
-    n_iter: int = Field(default=1, ge=1, description="How often, one after the other, with seeds that go on.")
+    batch_size: int = Field(default=1, ge=1, le=MOST_IMAGES, description="Images that are generated together.")
+    n_iter: int = Field(
+        default=1, ge=1, le=MOST_IMAGES, description="How often, one after the other, with seeds that go on."
+    )
     eta: float | None = Field(default=None, ge=0, le=1, description="Noise that DDIM adds at each step.")
     clip_skip: ClipSkip = Field(default=None, description="As CLIP_stop_at_last_layers, as SD.Next calls it.")
     override_settings: Overrides = Overrides()

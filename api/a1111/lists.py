@@ -153,4 +153,6 @@ async def _up_to_date() -> JSONResponse:
 for _path in EMPTY:
     router.add_api_route(f"/{_path}", _nothing, response_model=list[dict[str, Any]], name=_path.replace("-", "_"))
 for _path in REFRESHED:
-    router.add_api_route(f"/{_path}", _up_to_date, methods=["POST"], response_model=None, name=_path.replace("-", "_"))
+    router.add_api_route(
+        f"/{_path}", _up_to_date, methods=["POST"], response_model=described.Nothing, name=_path.replace("-", "_")
+    )

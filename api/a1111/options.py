@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.a1111.choices import CHOICES
-from api.a1111.described import HINTED
+from api.a1111.described import HINTED, Nothing
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.parsing import read_model
@@ -45,7 +45,7 @@ async def options() -> JSONResponse:
 
 @router.post(
     "/options",
-    response_model=None,
+    response_model=Nothing,
     responses=HINTED,
     openapi_extra=described_body(A1111Options, JSON, name="A1111Options"),
 )

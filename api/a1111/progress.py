@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from api.a1111.described import A1111Progress
+from api.a1111.described import A1111Progress, Nothing
 from api.a1111.running import RUNNING, Drawing
 from gateway.media.encoding import encode_preview
 from gateway.media.uploads import in_image_thread
@@ -57,7 +57,7 @@ async def interrupt() -> JSONResponse:
     return JSONResponse({})
 
 
-@router.post("/skip", response_model=None)
+@router.post("/skip", response_model=Nothing)
 async def skip() -> JSONResponse:
     """Go on with the next of the request's parts (`n_iter`)."""
     drawing = RUNNING.own()

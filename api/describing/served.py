@@ -56,7 +56,7 @@ def _exemplify(media_type: str, media: dict[str, Any], field: dict[str, Any], mo
         media["example"]["model"] = model
 
 
-_SCALES = ("guidance_scale", "true_cfg_scale", "guidance_scale_2")
+_SCALES = ("guidance_scale", "true_cfg_scale", "cfg_scale", "guidance_scale_2")
 
 
 def _bounds(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[tuple[str, str], float]]:
@@ -64,12 +64,12 @@ def _bounds(settings: Settings, catalogue: Catalogue) -> Iterator[tuple[tuple[st
     limits = [task.limits for entry in catalogue.entries.values() for task in entry.tasks.values()]
     iterations = [entry.token_opt.max_iterations for entry in catalogue.entries.values() if entry.token_opt]
     largest: dict[tuple[str, ...], tuple[str, float]] = {
-        ("num_inference_steps",): ("maximum", max(each.max_steps for each in limits)),
+        ("num_inference_steps", "steps"): ("maximum", max(each.max_steps for each in limits)),
         _SCALES: ("maximum", max(each.guidance_scale[1] for each in limits)),
         ("num_frames",): ("maximum", max(each.max_frames for each in limits)),
         ("num_images", "num_generations"): ("maximum", settings.max_num_images),
         ("iterations",): ("maximum", max(iterations, default=1)),
-        ("image", "images"): ("maxItems", max(each.max_images for each in limits)),
+        ("image", "images", "init_images"): ("maxItems", max(each.max_images for each in limits)),
         PROMPTS: ("maxLength", settings.max_prompt_chars),
         ("deadline_s",): ("maximum", longest_deadline_s(catalogue.entries.values(), settings)),
     }
