@@ -13,7 +13,7 @@ RESULTS = Path(__file__).parents[1] / "results"
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step_cache", description=__doc__)
-    parser.add_argument("--models", nargs="+", default=["miniature"])
+    parser.add_argument("--models", nargs="+", default=["miniature", "miniature-dit"])
     parser.add_argument("--callers", type=int, default=16, help="that ask at once, each for another image")
     parser.add_argument("--steps", type=int, nargs="+", default=[20, 30, 50])
     parser.add_argument("--repeats", type=int, default=3, help="of each run; the median counts")
