@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.openai_server import openai_replica
 from tests.support.replica import Replica
-from tests.support.serving import FRESH, serving, write_tiny_catalogue
+from tests.support.serving import serving, write_tiny_catalogue
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +22,7 @@ def server(served_folder: Path) -> Iterator[str]:
     others = {"trusted_proxies": "127.0.0.1", "lora_folder": str(served_folder / "loras"), "lora_repos": "someone"}
     (served_folder / "loras").mkdir()
     catalogue, log = write_tiny_catalogue(served_folder), served_folder / "log"
-    with serving(catalogue, log, FRESH, **pipeline, **others) as url:
+    with serving(catalogue, log, **pipeline, **others) as url:
         yield url
 
 

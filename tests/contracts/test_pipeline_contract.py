@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
@@ -17,6 +15,7 @@ from api.pipeline import device_named
 from models.catalogue.served import ignored_model, served_catalogue, text2image_model
 from runners.state import ModelState, RunnerState
 from settings import Settings
+from tests.support.forked import run_forked
 from tests.support.serving import ROOT, SIZE_PX, wait_for
 from tests.support.web import client_of
 
@@ -159,8 +158,7 @@ class TestTheModel:
     @pytest.mark.parametrize("value", ["stable-diffusion-xxl", "flux.1-dev"])
     def test_a_wrong_name_of_its_own_variable_stops_the_start(self, value: str) -> None:
         environment = {**os.environ, "JUBAKO_MODELS": "miniature", "TEXT2IMAGE_MODEL": value}
-        command = [sys.executable, "-c", "import service"]
-        run = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
+        run = run_forked(["-c", "import service"], environment, ROOT)
         assert run.returncode == 1
         assert run.stderr.splitlines()[-1].startswith("jubako: ")
         assert value in run.stderr or "flux-dev" in run.stderr

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import yaml
 from PIL import Image
 
 from deploy.packing import BASE_IMAGE, UV, BuildArguments, image_of
+from tests.support.forked import Forked, forked_server, run_forked
 from tests.support.judged import seen_in
 from tests.support.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
 from tests.support.web import WEB
@@ -34,8 +35,7 @@ class Store:
     catalogue: Path
 
     def pack(self, *options: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "deploy.image", *options]
-        return subprocess.run(command, cwd=ROOT, env=self.environment(), capture_output=True, text=True)
+        return run_forked(["-m", "deploy.image", *options], self.environment(), ROOT)
 
     def bento(self) -> Path:
         """Return the folder of the latest."""
@@ -51,19 +51,18 @@ class Store:
     def serving(self, **settings: str) -> Iterator[str]:
         """Serve the latest Bento from a folder that is not the repository."""
         port = free_port()
-        command = [sys.executable, "-m", "bentoml", "serve", "jubako:latest", "--port", str(port)]
+        command = ["serve", "jubako:latest", "--port", str(port)]
         # Python would write its caches into the Bento, whose files are looked at.
         environment = {**self.environment(port), "PYTHONDONTWRITEBYTECODE": "1", **settings}
-        with (self.folder / "log").open("wb") as log:
-            server = subprocess.Popen(command, cwd=self.folder, env=environment, stdout=log, stderr=log)
+        server = forked_server(command, environment, self.folder, self.folder / "log", elsewhere=True)
         try:
             wait_for(lambda: self._ready(server, port), 240)
             yield f"http://127.0.0.1:{port}"
         finally:
-            server.terminate()
+            server.send_signal(signal.SIGTERM)
             server.wait(60)
 
-    def _ready(self, server: subprocess.Popen[bytes], port: int) -> bool:
+    def _ready(self, server: Forked, port: int) -> bool:
         assert server.poll() is None, (self.folder / "log").read_text()[-5000:]
         try:
             return WEB.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
@@ -150,8 +149,7 @@ def test_what_would_stay_behind_is_named(store: Store) -> None:
 
 
 def test_unknown_arguments_are_refused(store: Store) -> None:
-    command = [sys.executable, "-m", "bentoml", "build", "--arg", "varient=cpu"]
-    done = subprocess.run(command, cwd=ROOT, env=store.environment(), capture_output=True, text=True)
+    done = run_forked(["-m", "bentoml", "build", "--arg", "varient=cpu"], store.environment(), ROOT)
     assert done.returncode != 0
     assert "varient" in done.stdout + done.stderr
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
+import os
 import threading
 import time
 from collections import Counter
@@ -21,6 +20,7 @@ from models.catalogue.entry import Entry
 from processes.threads import in_thread
 from runners.engine.lost_device import is_lost
 from tests.support.drawing import is_cancelled, photo, pictures, request
+from tests.support.forked import run_forked
 from tests.support.hosts import drawn, hosting, until, until_step
 from tests.support.serving import ENTRY_FIELDS, LIMITS, ROOT
 from tests.tiny.conditions import tiny_controlnets
@@ -223,8 +223,6 @@ def fail(*args, **options):
 model.components["unet"].forward = fail
 asyncio.run(draw(Engine(model, EngineLimits(1024)), request()))
 """
-        ended = subprocess.run(
-            [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-        )
+        ended = run_forked(["-c", script], os.environ, ROOT)
         assert ended.returncode == 70, ended.stderr
         assert "CRITICAL:jubako.engine:cpu is lost after an error on it; this process ends" in ended.stderr

@@ -167,8 +167,8 @@ def _is_drawn(server: Replica, session_id: str, attempt: int) -> bool:
 
 
 def test_high_priority_overtakes_a_backlog_and_low_still_advances(server: Replica) -> None:
-    low = [server.submit(priority="low", num_inference_steps=60) for _ in range(30)]
-    high = [server.submit(priority="high", num_inference_steps=60) for _ in range(5)]
+    low = [server.submit(priority="low", num_inference_steps=30) for _ in range(30)]
+    high = [server.submit(priority="high", num_inference_steps=30) for _ in range(5)]
     done = {body["session_id"]: body["finished_at"] for body in assert_done(server, low + high)}
     overtaken = sum(done[each] > max(done[h] for h in high) for each in low)
     assert overtaken >= 20, "most of the backlog came after"
@@ -176,7 +176,7 @@ def test_high_priority_overtakes_a_backlog_and_low_still_advances(server: Replic
 
 def test_one_of_two_replicas_dies_and_nothing_is_lost(cluster: Cluster, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = cluster.first, cluster.second
-    submit = lambda n: (first, second)[n % 2].submit(seed=n, num_inference_steps=20)  # noqa: E731
+    submit = lambda n: (first, second)[n % 2].submit(seed=n, num_inference_steps=8)  # noqa: E731
     with ThreadPoolExecutor() as pool:
         ids = list(pool.map(submit, range(200)))
     wait_for(lambda: len(first.get("/api/jobs?status=completed&limit=100").json()["jobs"]) >= 20)

@@ -17,7 +17,8 @@ import yaml
 from PIL import Image
 
 from tests.support.drawing import largest_difference
-from tests.support.serving import FRESH, parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.forked import none_to_spare
+from tests.support.serving import parse_events, serving, wait_for, write_tiny_catalogue
 from tests.support.web import WEB, client_of
 
 ENDLESS = {"prompt": "a red apple", "num_inference_steps": 900, "width": 128}
@@ -60,8 +61,7 @@ def roomy(catalogue: Path) -> Iterator[httpx.Client]:
     (folder / "one.yaml").write_text(yaml.safe_dump({"tiny": entries["tiny"]}))
     settings = {"models": f"tiny,{folder / 'tiny-xl'}", "model_cache": str(folder / "cache")}
     with (
-        # A fork would be back before anybody sees that its runner is away.
-        serving(folder / "one.yaml", folder / "start.log", FRESH, **settings) as url,
+        serving(folder / "one.yaml", folder / "start.log", **settings) as url,
         client_of(url) as client,
     ):
         yield client
@@ -189,19 +189,18 @@ class TestManaging:
 class TestRestart:
     def test_a_runner_that_dies_fails_its_requests_is_told_of_and_comes_back(self, roomy: httpx.Client) -> None:
         before = picture(draw(roomy))
-        with roomy.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
-            lines = until_step(running)
-            os.kill(states(roomy)["tiny"]["pid"], signal.SIGKILL)
-            assert "event: error" in list(lines)
-        with ThreadPoolExecutor(2) as callers:
-            # At once: another process may be up in a few seconds.
-            answer, health = callers.submit(draw, roomy), callers.submit(roomy.get, "/health")
-        refused, told = answer.result(), health.result().json()
-        assert (refused.status_code, refused.json()["code"]) == (503, "busy"), refused.text
-        assert int(refused.headers["retry-after"]) > 0
-        assert told["status"] == "degraded"
-        assert [model["state"] for model in told["models"]] == ["restarting", "ready"]
-        picture(draw(roomy, model="tiny-xl"))
+        pid = states(roomy)["tiny"]["pid"]
+        with none_to_spare(pid):
+            with roomy.stream("POST", "/stream", json={**ENDLESS, "model": "tiny"}) as running:
+                lines = until_step(running)
+                os.kill(pid, signal.SIGKILL)
+                assert "event: error" in list(lines)
+            refused, told = draw(roomy), roomy.get("/health").json()
+            assert (refused.status_code, refused.json()["code"]) == (503, "busy"), refused.text
+            assert int(refused.headers["retry-after"]) > 0
+            assert told["status"] == "degraded"
+            assert [model["state"] for model in told["models"]] == ["restarting", "ready"]
+            picture(draw(roomy, model="tiny-xl"))
         wait_for(lambda: state_of(roomy, "tiny") == "ready", timeout_s=120)
         assert largest_difference(picture(draw(roomy)), before) <= 1
         assert roomy.get("/health").json()["status"] == "healthy"

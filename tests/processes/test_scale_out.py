@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.forked import preload
 from tests.support.network import Machine, missing, network, on
 from tests.support.object_store import ObjectStore
 from tests.support.redis_server import RedisServer
@@ -27,6 +28,7 @@ RUNNERS = ("runner-a", "runner-b")
 def machines() -> Iterator[Mapping[str, Machine]]:
     if (reason := missing()) is not None:
         pytest.skip(f"scale-out is not tested: {reason}")
+    preload()
     with network([*GATEWAYS, *RUNNERS]) as machines:
         yield machines
 
@@ -56,7 +58,7 @@ def _everything(machines: Mapping[str, Machine], folder: Path) -> None:
             port=_port(name),
             service="service:Jubako" if name in GATEWAYS else "runners.alone:service",
             host=machines[name].address,
-            prefix=machines[name].prefix,
+            namespace=machines[name].namespace,
         )
         for name in (*GATEWAYS, *RUNNERS)
     }

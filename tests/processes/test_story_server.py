@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from tests.support.forked import ServerProcess, forked_python, run_forked
 from tests.support.serving import ROOT, free_port, wait_for
 from tests.support.web import client_of
 
@@ -30,19 +31,15 @@ QUICK = {"num_inference_steps": 2, "num_frames": 6}
 
 
 @contextmanager
-def running(*command: str, folder: Path, log: Path, **variables: str) -> Iterator[httpx.Client]:
+def running(
+    start: Callable[..., ServerProcess], *command: str, folder: Path, log: Path, **variables: str
+) -> Iterator[httpx.Client]:
     """Run a command of the document on a free port, from a folder, until it has loaded its model."""
     port = free_port()
     ours = ("JUBAKO_", "OPENAI_", "LORA_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            [sys.executable, *command, "--port", str(port)],
-            cwd=folder,
-            env={**environment, "JUBAKO_DEVICE": "cpu", **TRIES, **variables},
-            stdout=output,
-            stderr=output,
-        )
+    told = {**environment, "JUBAKO_DEVICE": "cpu", **TRIES, **variables}
+    server = start([*command, "--port", str(port)], told, folder, log)
     try:
         with client_of(f"http://127.0.0.1:{port}") as client:
             wait_for(lambda: server.poll() is not None or is_loaded(client), START_S)
@@ -51,6 +48,13 @@ def running(*command: str, folder: Path, log: Path, **variables: str) -> Iterato
     finally:
         server.send_signal(signal.SIGINT)
         server.wait(60)
+
+
+def fresh_python(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> ServerProcess:
+    """Start a process that imports its libraries itself."""
+    with log.open("wb") as output:
+        command = [sys.executable, *arguments]
+        return subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
 
 
 def is_loaded(client: httpx.Client) -> bool:
@@ -68,7 +72,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[httpx.Client]:
     command = (str(ROOT / "api" / "server.py"), "--lora-path", str(LORA), "--host", "0.0.0.0")
-    with running(*command, folder=folder, log=folder / "log") as client:
+    with running(forked_python, *command, folder=folder, log=folder / "log") as client:
         yield client
 
 
@@ -127,7 +131,7 @@ def test_what_it_refuses_is_told_as_the_document_says(server: httpx.Client) -> N
 def test_uvicorn_serves_the_application_in_several_processes_and_to_those_with_a_key(tmp_path: Path) -> None:
     command = ("-m", "uvicorn", "api.server:app", "--host", "127.0.0.1", "--workers", "2")
     operators = {"LORA_PATH": str(LORA), "JUBAKO_API_KEYS": f"aidana:{KEY}"}
-    with running(*command, folder=ROOT, log=tmp_path / "log", **operators) as client:
+    with running(fresh_python, *command, folder=ROOT, log=tmp_path / "log", **operators) as client:
         assert client.post("/generate", json={"prompt": "A fox finds a key"}).status_code == 401
         client.headers["Authorization"] = f"Bearer {KEY}"
         made = generate(client, {"prompt": "A fox finds a key in the castle", **QUICK})
@@ -137,15 +141,8 @@ def test_uvicorn_serves_the_application_in_several_processes_and_to_those_with_a
 
 
 def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, str(ROOT / "api" / "server.py"), "--port", str(free_port())],
-        cwd=tmp_path,
-        env={**os.environ, "JUBAKO_STORY_MODEL": "miniatur"},
-        capture_output=True,
-        text=True,
-        timeout=START_S,
-        check=False,
-    )
+    command = [str(ROOT / "api" / "server.py"), "--port", str(free_port())]
+    run = run_forked(command, {**os.environ, "JUBAKO_STORY_MODEL": "miniatur"}, tmp_path)
     assert run.returncode != 0
     assert "jubako: JUBAKO_STORY_MODEL: 'miniatur' is none of the served models" in run.stderr
     assert "Traceback" not in run.stderr

@@ -46,11 +46,16 @@ def shortened_description(url: str, folder: Path, *, fields_once: bool = False) 
 
 
 def _keep_fields_once(described: dict[str, Any]) -> None:
-    """Of fields seen before, the optional ones go, and those that say how much to generate are at their least."""
+    """Of fields seen before, the optional ones go, and those that say how much to generate are at their least.
+
+    These are always given: what a model generates by itself would be more, in each request that tries another field.
+    """
     seen: set[tuple[str, str]] = set()
     for body in _bodies(described):
         known = {name: (name, json.dumps(_bounds(field), sort_keys=True)) for name, field in body["properties"].items()}
         amounts = [name for name in known if name in AMOUNTS]
+        for name in amounts:
+            body["properties"][name] = _given(body["properties"][name])
         inputs = [name for name in known if name in INPUTS]
         needed = body["required"] = [*dict.fromkeys([*body.get("required", ()), *inputs, *amounts])]
         for name in [name for name in known if known[name] in seen]:
@@ -59,6 +64,12 @@ def _keep_fields_once(described: dict[str, Any]) -> None:
             elif name not in needed:
                 del body["properties"][name]
         seen.update(known.values())
+
+
+def _given(field: dict[str, Any]) -> dict[str, Any]:
+    """A field without null among its values."""
+    kinds = [part for part in field.get("anyOf", ()) if part.get("type") != "null"]
+    return {**field, "anyOf": kinds} if kinds else field
 
 
 def _least(field: dict[str, Any]) -> int:

@@ -1,4 +1,4 @@
-"""`bentoml serve` forked from a process that has imported its libraries, which otherwise is most of a start.
+"""`bentoml serve`, and other commands, forked from a process that has imported their libraries: most of a start.
 
 A server's processes take 17 s of CPU to start, nearly all of it imports, and the tests start dozens of servers. Here a
 server's supervisor is a fork of a process that has imported them (`preloaded`), and so is each process that it starts.
@@ -8,36 +8,51 @@ In all else they are what they are elsewhere: children of their supervisor, with
 from __future__ import annotations
 
 import ctypes
+import importlib
 import inspect
 import json
+import logging
 import multiprocessing
 import os
 import runpy
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+import psutil
+
+from tests.support.network import enter
+
+ROOT = Path(__file__).parents[2]
 PRELOADED = "tests.support.preloaded"
 WORKER = "_bentoml_impl.worker.service"
 """What the supervisor runs for each service."""
 SPARES = 8
 """Processes that wait to become one: those of the tests' largest server, and some for runners that were killed."""
+RUN_TIMEOUT_S = 120.0
 MESSAGE_BYTES = 2**17
 _EXECUTE: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
-class ForkedServer:
-    """A supervisor, with as much of `subprocess.Popen` as the tests use."""
+def preload() -> None:
+    """Start the process that is forked, unless it runs: it is to be on this machine's network, whoever is the first."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, PRELOADED])
+    forkserver.ensure_running()
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload([__name__, PRELOADED])
-        given = (list(arguments), dict(environment), str(folder), str(log))
-        self._process = context.Process(target=_serve, args=given, daemon=True)
+
+class Forked:
+    """A call in a fork, with as much of `subprocess.Popen` as the tests use."""
+
+    def __init__(self, call: Callable[..., None], *given: Any) -> None:
+        preload()
+        self._process = multiprocessing.get_context("forkserver").Process(target=call, args=given, daemon=True)
         self._process.start()
 
     @property
@@ -59,11 +74,47 @@ class ForkedServer:
     def wait(self, timeout: float) -> int:
         self._process.join(timeout)
         if self.returncode is None:
-            raise subprocess.TimeoutExpired("bentoml serve", timeout)
+            raise subprocess.TimeoutExpired("a fork", timeout)
         return self.returncode
 
 
-ServerProcess = ForkedServer | subprocess.Popen[bytes]
+ServerProcess = Forked | subprocess.Popen[bytes]
+
+
+def forked_server(
+    arguments: Sequence[str],
+    environment: Mapping[str, str],
+    folder: Path,
+    log: Path,
+    *,
+    namespace: str | None = None,
+    elsewhere: bool = False,
+) -> Forked:
+    """Be the supervisor of `bentoml`, on the network of this machine or of a `namespace`.
+
+    One that serves from elsewhere knows nothing of this repository, and imports from there what is in a Bento.
+    """
+    return Forked(_serve, list(arguments), dict(environment), str(folder), str(log), namespace, elsewhere)
+
+
+def forked_python(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Forked:
+    """Do what `python` does with these arguments: `-c` and a script, `-m` and a module, or a file."""
+    return Forked(_be_python, list(arguments), dict(environment), str(folder), os.devnull, str(log), str(log))
+
+
+def run_forked(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, given: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run what `forked_python` does to its end, with `given` as its input."""
+    with TemporaryDirectory() as place:
+        files = [Path(place, name) for name in ("stdin", "stdout", "stderr")]
+        files[0].write_text(given)
+        process = Forked(_be_python, list(arguments), dict(environment), str(folder), *map(str, files))
+        try:
+            status = process.wait(RUN_TIMEOUT_S)
+        finally:
+            process.send_signal(signal.SIGKILL)
+        return subprocess.CompletedProcess(list(arguments), status, files[1].read_text(), files[2].read_text())
 
 
 class Spares:
@@ -107,11 +158,31 @@ class Spares:
                 os.waitpid(pid, 0)
 
 
-def _serve(arguments: list[str], environment: dict[str, str], folder: str, log: str) -> None:
+@contextmanager
+def none_to_spare(pid: int) -> Iterator[None]:
+    """Keep the supervisor of a service's process from replacing it until the block ends."""
+    supervisor = psutil.Process(psutil.Process(pid).ppid())
+    held = [each for each in supervisor.children() if WORKER not in each.cmdline()]
+    assert held, "without a spare, its replacement would be a process of its own"
+    for spare in held:
+        spare.suspend()
+    try:
+        yield
+    finally:
+        for spare in held:
+            spare.resume()
+
+
+def _serve(
+    arguments: list[str], environment: dict[str, str], folder: str, log: str, namespace: str | None, elsewhere: bool
+) -> None:
     """Be the supervisor; in its spares, be the process of a service."""
-    _redirect(log)
-    assert PRELOADED in sys.modules, f"python -m {PRELOADED} says why it cannot be imported"
+    _redirect(os.devnull, log, log)
     os.chdir(folder)
+    if elsewhere:
+        _forget_this_repository()
+    if namespace is not None:
+        enter(namespace)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pids = []
     for _ in range(SPARES):
@@ -129,10 +200,40 @@ def _serve(arguments: list[str], environment: dict[str, str], folder: str, log: 
         spares.close()
 
 
-def _redirect(log: str) -> None:
-    with Path(os.devnull).open("rb") as nothing, Path(log).open("ab") as output:
-        for file, number in ((nothing, 0), (output, 1), (output, 2)):
+def _be_python(arguments: list[str], environment: dict[str, str], folder: str, *files: str) -> None:
+    _redirect(*files)
+    # Of a library that servers import and most commands do not.
+    logging.root.handlers.clear()
+    os.chdir(folder)
+    sys.path.insert(0, folder)
+    kind, *others = arguments
+    if kind == "-m":
+        _run(others[0], others[1:], environment)
+        return
+    _have(environment)
+    if kind != "-c":
+        sys.argv = arguments
+        runpy.run_path(kind, run_name="__main__")
+        return
+    sys.argv = [kind, *others[1:]]
+    exec(compile(others[0], "<string>", "exec"), {"__name__": "__main__"})
+
+
+def _redirect(given: str, output: str, errors: str) -> None:
+    assert PRELOADED in sys.modules, f"python -m {PRELOADED} says why it cannot be imported"
+    for name, mode, number in ((given, "rb", 0), (output, "ab", 1), (errors, "ab", 2)):
+        with Path(name).open(mode) as file:
             os.dup2(file.fileno(), number)
+    sys.stdin = open(0, closefd=False)  # noqa: SIM115, since it stays open
+
+
+def _forget_this_repository() -> None:
+    """Have no module of it but this one, and no way to it."""
+    sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != ROOT]
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None) or ""
+        if file.startswith(f"{ROOT}/") and not file.startswith(f"{sys.prefix}/") and name != __name__:
+            del sys.modules[name]
 
 
 def _be_a_spare(theirs: socket.socket) -> None:
@@ -150,10 +251,18 @@ def _be_a_spare(theirs: socket.socket) -> None:
 
 def _run(module: str, arguments: list[str], environment: Mapping[str, str]) -> None:
     _be_called([sys.executable, "-m", module, *arguments])
-    os.environ.clear()
-    os.environ.update(environment)
+    _have(environment)
     sys.argv = [module, *arguments]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _have(environment: Mapping[str, str]) -> None:
+    """Have an environment, of which Python and the hub's client read their parts once, as they start."""
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    constants = importlib.reload(importlib.import_module("huggingface_hub.constants"))
+    importlib.import_module("huggingface_hub.hf_api").api.endpoint = constants.ENDPOINT
 
 
 def _be_called(words: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from models.weights.loading import LoadedModel
 from runners.parallel import processes
 from runners.parallel.group import Group
 from runners.parallel.processes import HelperProcess
-from tests.support.forked import PRELOADED
+from tests.support.forked import preload
 
 TOO_MANY_PX = 96
 """At pictures of this size, the second denoiser block of a helper has memory for one sample only."""
@@ -23,8 +23,8 @@ TOO_MANY_PX = 96
 
 class ForkedHelper:
     def __init__(self, connection: socket.socket) -> None:
+        preload()
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["tests.support.forked", PRELOADED])
         self._process = context.Process(target=_help, args=(connection,), daemon=True)
         self._process.start()
 

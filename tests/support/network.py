@@ -40,11 +40,6 @@ class Machine:
     namespace: str
     address: str
 
-    @property
-    def prefix(self) -> tuple[str, ...]:
-        """What runs a command on it."""
-        return ("ip", "netns", "exec", self.namespace)
-
 
 @contextmanager
 def network(names: Sequence[str]) -> Iterator[dict[str, Machine]]:
@@ -86,15 +81,16 @@ def _remove(machine: Machine) -> None:
 
 def on(machine: Machine, work: Callable[[], T]) -> T:
     """Do work in a thread, whose connections, threads and processes are on the machine."""
-    with ThreadPoolExecutor(1, initializer=lambda: _enter(machine)) as pool:
+    with ThreadPoolExecutor(1, initializer=lambda: enter(machine.namespace)) as pool:
         return pool.submit(work).result()
 
 
-def _enter(machine: Machine) -> None:
+def enter(namespace: str) -> None:
+    """Have this thread, and what it starts from now on, be on a network."""
     libc = ctypes.CDLL(None, use_errno=True)
-    with Path("/run/netns", machine.namespace).open() as namespace:
-        if libc.setns(namespace.fileno(), _NEW_NETWORK) != 0:
-            raise OSError(ctypes.get_errno(), f"cannot enter {machine.namespace}")
+    with Path("/run/netns", namespace).open() as file:
+        if libc.setns(file.fileno(), _NEW_NETWORK) != 0:
+            raise OSError(ctypes.get_errno(), f"cannot enter {namespace}")
 
 
 def _in(machine: Machine, *words: str) -> None:

@@ -21,9 +21,9 @@ READY_TIMEOUT_S = 240.0
 
 @dataclass
 class Replica:
-    """`environment` goes beyond the tests' usual one, and `prefix` before the command that starts it.
+    """`environment` goes beyond the tests' usual one; a `fresh` one imports its libraries itself.
 
-    One with a prefix, and a `fresh` one, imports its libraries itself.
+    One that is not may be on the network of a `namespace`.
     """
 
     catalogue: Path
@@ -31,7 +31,7 @@ class Replica:
     port: int = field(default_factory=free_port)
     service: str = "service:Jubako"
     host: str = "127.0.0.1"
-    prefix: tuple[str, ...] = ()
+    namespace: str | None = None
     fresh: bool = False
     _process: ServerProcess | None = None
 
@@ -48,7 +48,7 @@ class Replica:
         arguments = ["serve", self.service, "--port", str(self.port)]
         environment = {**serving_environment(self.catalogue, self.port), "JUBAKO_MODELS": "tiny", **self.environment}
         log = self.catalogue.parent / f"log-{self.port}"
-        self._process = start_server(arguments, environment, log, self.fresh, self.prefix)
+        self._process = start_server(arguments, environment, log, self.fresh, self.namespace)
 
     def kill(self) -> None:
         """As a power cut would: gateway, runners and all, at once."""

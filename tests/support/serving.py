@@ -22,7 +22,7 @@ import httpx
 import yaml
 from PIL import Image
 
-from tests.support.forked import ForkedServer, ServerProcess
+from tests.support.forked import ServerProcess, forked_server
 from tests.support.web import WEB
 from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
@@ -117,13 +117,13 @@ def serving(catalogue: Path, log: Path, fresh: bool = False, /, **settings: str)
 
 
 def start_server(
-    arguments: Sequence[str], environment: Mapping[str, str], log: Path, fresh: bool, prefix: Sequence[str] = ()
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path, fresh: bool, namespace: str | None = None
 ) -> ServerProcess:
-    """Start `bentoml`, with `prefix` before its command, and its output added to `log`."""
-    if not fresh and not prefix:
-        return ForkedServer(arguments, environment, ROOT, log)
+    """Start `bentoml`, with its output added to `log`; a fork may be on the network of a namespace."""
+    if not fresh:
+        return forked_server(arguments, environment, ROOT, log, namespace=namespace)
     with log.open("ab") as output:
-        command = [*prefix, sys.executable, "-m", "bentoml", *arguments]
+        command = [sys.executable, "-m", "bentoml", *arguments]
         return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=output)
 
 

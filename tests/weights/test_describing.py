@@ -35,6 +35,7 @@ from models.weights.explanations import explained_fetch
 from models.weights.loading import load
 from settings import settings
 from tests.support.drawing import draw_plain, largest_difference, photo, request
+from tests.support.forked import run_forked
 from tests.support.parity import TOLERANCE
 from tests.support.serving import ROOT
 from tests.support.small_hub import COMMIT, Repository, small_hub
@@ -398,19 +399,22 @@ class TestFolders:
         assert entry.takes_guidance
 
 
-def run(home: Path, *command: str, stdin: str | None = None, **environment: str) -> list[Any]:
-    """Return the lines of JSON that a process prints, whose hub and cache are its own."""
+def its_own(home: Path, **environment: str) -> dict[str, str]:
+    """An environment with a hub and a cache of its own."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    done = subprocess.run(
-        [sys.executable, *command],
-        input=stdin,
-        env={**clean, "HF_HOME": str(home), "PYTHONPATH": str(ROOT), **environment},
-        cwd=home,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    return {**clean, "HF_HOME": str(home), "PYTHONPATH": str(ROOT), **environment}
+
+
+def served(home: Path, *texts: str, **environment: str) -> list[Any]:
+    """Return what a start makes of places, in a process that has imported nothing else."""
+    command = [sys.executable, "-c", SERVED, *texts]
+    own = its_own(home, **environment)
+    return printed(subprocess.run(command, env=own, cwd=home, capture_output=True, text=True, timeout=300))
+
+
+def printed(done: subprocess.CompletedProcess[str]) -> list[Any]:
+    """Return the lines of JSON that a process printed."""
+    assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -420,7 +424,8 @@ def looked_at(home: Path, *texts: str, **environment: str) -> list[Any]:
     pointers = [each for text in texts if (each := pointer(text)) and each.source]
     asked = [{"name": p.name, "url": p.url, "source": p.source and p.source.model_dump(mode="json")} for p in pointers]
     question = json.dumps({"pointers": asked, "pickle": False, "downloads": str(home)})
-    (answers,) = run(home, "-m", "models.weights.describing", stdin=question, **environment)
+    command = ["-m", "models.weights.describing"]
+    (answers,) = printed(run_forked(command, its_own(home, **environment), home, question))
     return list(answers)
 
 
@@ -442,14 +447,14 @@ class TestHub:
     ) -> None:
         texts = ("someone/My-SD-v1.5@v1", "someone/single/my-flux.safetensors")
         with small_hub(repositories) as hub:
-            (whole, file), with_torch = run(tmp_path, "-c", SERVED, *texts, HF_ENDPOINT=hub.address)
+            (whole, file), with_torch = served(tmp_path, *texts, HF_ENDPOINT=hub.address)
             weights = [name for name in hub.fetched if ".safetensors" in name]
             assert all(int(name.split()[1]) <= HEADER_BYTES for name in weights), "headers alone"
         assert not with_torch
         assert (whole["id"], whole["family"], whole["licence"]) == ("my-sd", "stable-diffusion", "mit")
         assert (whole["source"]["revision"], whole["download_gib"]) == ("v1", 0.01)
         assert (file["id"], file["family"], file["licence"]) == ("my-flux", "flux", "apache-2.0")
-        assert run(tmp_path, "-c", SERVED, *texts, HF_HUB_OFFLINE="1") == [[whole, file], False]
+        assert served(tmp_path, *texts, HF_HUB_OFFLINE="1") == [[whole, file], False]
 
     def test_what_cannot_be_served_is_called_what_it_is(
         self, repositories: dict[str, Repository], tmp_path: Path

@@ -33,6 +33,7 @@ from runners.host.warmup import warm_up, warmup_requests
 from runners.service import Replica, runner_service
 from settings import Settings
 from tests.support.drawing import draw_plain, largest_difference, request
+from tests.support.forked import run_forked
 from tests.support.hub import refusing_hub
 from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
 from tests.tiny import TINY
@@ -62,6 +63,11 @@ def http_get(url, temp_file, **options):
 file_download.http_get = http_get
 """
 """Downloads go to the device that is always full."""
+IMPATIENT = """
+from huggingface_hub.utils import _http
+_http.time.sleep = lambda _: None
+"""
+"""What the hub does not answer now is asked again at once, five times."""
 
 
 REFUSED: Mapping[str, dict[str, str]] = {
@@ -92,16 +98,9 @@ def entry_of(source: dict[str, Any], **changes: Any) -> Entry:
 
 def loaded_elsewhere(entries: list[dict[str, Any]], home: Path, *, prelude: str = "", **environment: str) -> list[Any]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    result = subprocess.run(
-        [sys.executable, "-c", prelude + LOAD],
-        input=json.dumps(entries),
-        env={**clean, "HF_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **environment},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    environment = {**clean, "HF_HOME": str(home), **environment}
+    result = run_forked(["-c", prelude + LOAD], environment, ROOT, json.dumps(entries))
+    assert result.returncode == 0, result.stderr
     return [json.loads(line) for line in result.stdout.splitlines()]
 
 
@@ -122,7 +121,9 @@ def refused(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     entries = [{**fields_of(source), "token": TOKENS.get(name, "")} for name, source in REFUSED.items()]
     home = tmp_path_factory.mktemp("refused")
     with refusing_hub() as address:
-        said = loaded_elsewhere(entries, home, prelude=FULL_DISK, HF_ENDPOINT=address, HF_HUB_DISABLE_XET="1")
+        said = loaded_elsewhere(
+            entries, home, prelude=FULL_DISK + IMPATIENT, HF_ENDPOINT=address, HF_HUB_DISABLE_XET="1"
+        )
     return dict(zip(REFUSED, said, strict=True))
 
 
@@ -188,7 +189,7 @@ class TestHub:
     def test_a_hub_that_cannot_be_reached_leaves_the_cache(self, checkpoint: Path, tmp_path: Path) -> None:
         in_cache(checkpoint, tmp_path, "someone/cached")
         entries = [fields_of({"repo": name}) for name in ("someone/cached", "someone/other")]
-        cached, other = loaded_elsewhere(entries, tmp_path, HF_ENDPOINT="http://127.0.0.1:9")
+        cached, other = loaded_elsewhere(entries, tmp_path, prelude=IMPATIENT, HF_ENDPOINT="http://127.0.0.1:9")
         assert cached == ["text-to-image", "image-to-image", "inpaint"]
         assert other.startswith("load_interrupted: someone/other is not in the cache, and the hub cannot be reached")
 
