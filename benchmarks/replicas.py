@@ -75,9 +75,9 @@ def images_per_s(url: str, images: int, steps: int) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicas", type=int, default=2)
-    parser.add_argument("--images", type=int, default=32, help="at the same time")
+    parser.add_argument("--images", type=int, default=16, help="at the same time")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
     with ExitStack() as stack:
         sides = {}
@@ -85,10 +85,10 @@ def main() -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             sides[replicas] = stack.enter_context(server(replicas, folder))
             images_per_s(sides[replicas], args.images, args.steps)
-        rounds = [
-            {replicas: images_per_s(url, args.images, args.steps) for replicas, url in sides.items()}
-            for _ in range(args.rounds)
-        ]
+        rounds = []
+        for _ in range(args.rounds):
+            rounds.append({replicas: images_per_s(url, args.images, args.steps) for replicas, url in sides.items()})
+            print(f"images/s by replicas: {rounds[-1]}", flush=True)
     for replicas in sides:
         print(f"replicas: {replicas}; {statistics.median(each[replicas] for each in rounds):.2f} images/s")
     ratio = statistics.median(each[args.replicas] / each[1] for each in rounds)
