@@ -2,7 +2,7 @@
 
 {"model", "created_at", "completed", "total", "done": false}   while it is generated;
 {"model", "created_at", "response": "", "image", "seed", "done": true, "done_reason": "stop", ...}   comes last;
-{"error"}   or this.
+{"error"}, and "retry_after_s" where trying again may help   or this.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.ollama.forms import OllamaForm
-from core.errors import InvalidRequest, JubakoError
+from core.errors import InvalidRequest, JubakoError, retry_fields
 from core.generation.draft import Draft
 from core.generation.events import Event, Loading, Picture, Queued, Started, Step
 from core.generation.hints import joined, renamed
@@ -63,7 +63,7 @@ def line(fields: Mapping[str, Any]) -> str:
 
 
 def error_line(error: JubakoError) -> str:
-    return line({"error": message_of(error)})
+    return line({"error": message_of(error), **retry_fields(error)})
 
 
 def message_of(error: JubakoError) -> str:

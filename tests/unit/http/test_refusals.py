@@ -10,6 +10,7 @@ from starlette.responses import Response
 from api.contracts import CONTRACTS
 from api.http.refusals import refusal
 from api.jobs import routes
+from api.ollama import generating as ollama_lines
 from api.openai import streaming as openai_stream
 from api.storyboard import answers as story_answers
 from api.typed import streaming as typed_stream
@@ -98,6 +99,7 @@ def test_every_contract_says_whether_to_try_again(
 async def test_every_stream_says_so_too(error_text: Callable[[JubakoError], str], error: JubakoError) -> None:
     fields = json.loads(error_text(error).partition("\ndata: ")[2])
     assert fields.get("retry_after_s") == error.retry_after_s
+    assert json.loads(ollama_lines.error_line(error)).get("retry_after_s") == error.retry_after_s
 
 
 @pytest.mark.parametrize("error", [*PERMANENT, *PASSING], ids=lambda error: error.code)
