@@ -66,7 +66,7 @@ class RateLimiter:
         await self._count(caller, requests=1)
 
     async def count_further(self, requests: int) -> None:
-        """Count requests that came together with one that is counted. Raises RateExceeded or InvalidRequest."""
+        """Count requests that the door did not, such as those of a batch. Raises RateExceeded or InvalidRequest."""
         if requests:
             await self._count(current_caller(), requests=requests)
 

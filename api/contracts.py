@@ -11,6 +11,7 @@ from api.http.refusals import refusal
 from api.inpainting import inpainting_app, inpainting_refusal
 from api.jobs.answers import job_refusal
 from api.jobs.routes import generator_app, jobs_app
+from api.mcp.app import mcp_app, mcp_refusal
 from api.ollama.app import ollama_app, ollama_refusal
 from api.openai.app import openai_alone, openai_app
 from api.openai.errors import openai_refusal
@@ -74,5 +75,6 @@ CONTRACTS = ContractTable(
     Contract("Ollama's image generation", ollama_app, ollama_refusal, paths=("/ollama",)),
     Contract("Replicate's predictions", predictions_app, prediction_refusal, paths=("/replicate", "/predictions")),
     Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
+    Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

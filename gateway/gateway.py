@@ -32,7 +32,7 @@ class Meter(Protocol):
     """Counts what callers use; `access.rates` has one."""
 
     async def count_further(self, requests: int) -> None:
-        """Count requests that came together with one that is counted. Raises RateExceeded or InvalidRequest."""
+        """Count requests that the door did not, such as those of a batch. Raises RateExceeded or InvalidRequest."""
 
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
         """Count a request for the caller being served; `other_px` are decoded or encoded besides.

@@ -27,6 +27,12 @@ class _Schema(GenerateJsonSchema):
         return dict(FILE)
 
 
+def json_schema(form: type[BaseModel]) -> dict[str, Any]:
+    """Return the schema of a JSON body by itself: what it refers to is in it, and files are base64."""
+    schema = form.model_json_schema(schema_generator=_Schema)
+    return {**schema, "properties": _with_files(schema["properties"], _BASE64)}
+
+
 def described_body(
     form: type[BaseModel],
     *media_types: str,

@@ -13,6 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Lifespan
 
 from api.describing.finishing import finished
 from api.http.pages import page_routes
@@ -27,11 +28,14 @@ Refusal = Callable[[JubakoError], Response]
 class ContractApp(FastAPI):
     """Describes itself completely, errors included, and shows that on pages that need no other server."""
 
-    def __init__(self, title: str, name: str, refused: type[BaseModel]) -> None:
+    def __init__(
+        self, title: str, name: str, refused: type[BaseModel], lifespan: Lifespan[FastAPI] | None = None
+    ) -> None:
         super().__init__(
             title=title,
             version=VERSION,
             openapi_url=None,
+            lifespan=lifespan,
             generate_unique_id_function=lambda route: f"{name}_{route.name}",
         )
         self._refused = refused
@@ -45,12 +49,20 @@ class ContractApp(FastAPI):
         return self._described
 
 
-def contract_app(title: str, name: str, router: APIRouter, refusal: Refusal, refused: type[BaseModel]) -> FastAPI:
+def contract_app(
+    title: str,
+    name: str,
+    router: APIRouter,
+    refusal: Refusal,
+    refused: type[BaseModel],
+    lifespan: Lifespan[FastAPI] | None = None,
+) -> FastAPI:
     """Return a contract's application; `refusal` answers every error, FastAPI's and Starlette's own included.
 
-    `name` begins the names of its operations, and `refused` is the body of the errors.
+    `name` begins the names of its operations, and `refused` is the body of the errors. `lifespan` is for what must be
+    closed with the server.
     """
-    app = ContractApp(title, name, refused)
+    app = ContractApp(title, name, refused, lifespan)
     app.include_router(router)
     app.add_exception_handler(JubakoError, _handler(refusal))
     app.add_exception_handler(RequestValidationError, _handler(lambda error: refusal(_invalid(error))))

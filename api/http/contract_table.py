@@ -43,6 +43,8 @@ class Contract:
     """Patterns of the addresses that load, unload, move or change models."""
     large_paths: tuple[str, ...] = ()
     """Patterns of the addresses that take files of models, which have a limit of their own."""
+    counts_itself: bool = False
+    """Whether it counts requests against the callers' rates by itself, since most of its messages only talk."""
     watching_sockets: tuple[str, ...] = ()
     """Endings of the addresses of WebSockets that only watch. All others generate, and so does every POST."""
 
@@ -74,6 +76,7 @@ class ContractTable:
         }
         self._admin = [re.compile(path) for contract in contracts for path in contract.admin_paths]
         self._large = [re.compile(path) for contract in contracts for path in contract.large_paths]
+        self._counting = {path for contract in contracts if contract.counts_itself for path in contract.paths}
         self._watching = tuple(ending for contract in contracts for ending in contract.watching_sockets)
 
     @property
@@ -109,6 +112,10 @@ class ContractTable:
     def takes_models(self, scope: Scope) -> bool:
         """Whether a request may bring a file of a model, which is larger than images are."""
         return any(path.search(scope["path"]) for path in self._large)
+
+    def counts_itself(self, path: str) -> bool:
+        """Whether the contract at a path counts its requests by itself."""
+        return _first_folder(path) in self._counting
 
     def generates(self, scope: Scope) -> bool:
         """Whether a request starts work, rather than only reading or watching."""

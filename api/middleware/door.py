@@ -29,7 +29,7 @@ class Door:
         try:
             caller = self._caller(scope)
             send = self._with_limits(caller, send)
-            if _counts(scope):
+            if _counts(scope) and not self._contracts.counts_itself(scope["path"]):
                 await self._limiter.count_request(caller)
         except JubakoError as error:
             await self._refuse(scope, receive, send, error)

@@ -13,6 +13,7 @@ from api.http.context import current_gateway, current_maker, current_storage, ru
 from api.operations.described import UNHEALTHY, Health, Models
 from core.version import VERSION
 from core.wording import without_folders
+from gateway.gateway import Gateway
 from models.catalogue.capabilities import capabilities
 from models.catalogue.served import story_entry
 from runners.state import ModelState
@@ -43,14 +44,17 @@ async def health(request: Request) -> JSONResponse:
 @router.get("/models", response_model=Models)
 async def models() -> JSONResponse:
     """List the models served, the default first: what each can do, and whether it is loaded."""
-    gateway = current_gateway()
+    return JSONResponse({"models": await shown_models(current_gateway())})
+
+
+async def shown_models(gateway: Gateway) -> list[dict[str, Any]]:
+    """Return what each served model can do, and its state."""
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
     entries = [gateway.catalogue.get(model) for model in gateway.runners]
-    shown = [
+    return [
         {**capabilities(entry), "state": state.state, "sharing": state.sharing}
         for entry, state in zip(entries, states, strict=True)
     ]
-    return JSONResponse({"models": shown})
 
 
 async def server_status() -> dict[str, Any]:

@@ -48,7 +48,7 @@ class AccessOptions(BaseModel):
         default=None,
         ge=1,
         description="Requests that one client may make in any 60 seconds; further ones get 429. GET requests do not "
-        "count; each request of a batch does.",
+        "count; each request of a batch does. Of the Model Context Protocol, only calls that generate do.",
     )
     rate_megapixels_per_min: float | None = Field(
         default=None,

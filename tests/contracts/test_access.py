@@ -30,6 +30,7 @@ from core.generation.request import GenerationRequest, Priority, Task
 from jobs.webhooks.sender import secret_of
 from settings import Settings
 from settings.sections.access import AccessOptions
+from tests.support.mcp_client import agent, fields_of
 from tests.support.raw_sockets import opened, said_to
 from tests.support.redis_server import PASSWORD, redis_server
 from tests.support.replica import Replica
@@ -46,8 +47,8 @@ from tests.support.serving import (
 )
 from tests.support.web import WEB, client_of
 
-NAMES = ("alice", "bob", "carol", "boss", "nobody", "metrics")
-ALICE, BOB, CAROL, BOSS, WRONG, METRICS = (f"jbk_{name}-0123456789abcdef" for name in NAMES)
+NAMES = ("alice", "bob", "carol", "dave", "boss", "nobody", "metrics")
+ALICE, BOB, CAROL, DAVE, BOSS, WRONG, METRICS = (f"jbk_{name}-0123456789abcdef" for name in NAMES)
 SECRET = "a secret of at least sixteen"
 CLIENT_TIMEOUT_S = 3
 AT_ONCE_S = 10.0
@@ -186,13 +187,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def closed(folder: Path) -> Iterator[str]:
-    """The address of a server that alice, bob and carol have keys for, and an admin; bob may ask twice a minute.
+    """The address of a server that alice, bob, carol and dave have keys for, and an admin.
 
-    Pages of one other site may use it.
+    Bob and dave may ask twice a minute. Pages of one other site may use it.
     """
     lines = (
         f"bob: {{hash: '{hash_of(BOB)}', requests_per_min: 2, megapixels_per_min: 0.03}}\n"
         f"carol: {{hash: '{hash_of(CAROL)}', priority: normal}}\n"
+        f"dave: {{hash: '{hash_of(DAVE)}', requests_per_min: 2}}\n"
     )
     settings = {
         "models": "tiny",
@@ -235,6 +237,7 @@ class TestAClosedServer:
             ("GET", "/api/jobs"),
             ("POST", "/v1/images/generations"),
             ("POST", "/openai/v1/images/generations"),
+            ("POST", "/mcp"),
             ("POST", "/health"),
             ("GET", "/nowhere"),
         ],
@@ -273,6 +276,20 @@ class TestAClosedServer:
         events = parse_events(http.post("/stream", json=RED_APPLE).iter_text())
         assert events[-1].name == "done"
         assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
+
+    async def test_an_agent_has_its_own_jobs_and_only_what_it_generates_counts(self, closed: str) -> None:
+        async with agent(closed, key=ALICE) as alice:
+            job = fields_of(await alice.call_tool("generate_image", RED_APPLE))["job"]
+        async with agent(closed, "legacy", key=DAVE) as dave:
+            for _ in range(3):
+                assert fields_of(await dave.call_tool("job_status", {"job": job}))["code"] == "unknown_job"
+            codes = [
+                fields_of(await dave.call_tool("generate_image", {"prompt": "a fox", "width": 7})).get("code")
+                for _ in range(3)
+            ]
+            # The third in a minute, though none was generated.
+            assert codes[2] == "rate_limit_exceeded"
+            assert codes[2] not in codes[:2]
 
     def test_results_of_jobs_are_reached_by_their_addresses_alone(self, http: httpx.Client, folder: Path) -> None:
         address = httpx.URL(done(http, ALICE)["result_url"])

@@ -1,0 +1,62 @@
+"""What tools answer: a description, and the images of a job small enough for the programs that show them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from PIL import Image
+
+from api.http.context import current_storage
+from api.jobs.answers import status_of
+from jobs.job import Job
+
+SHOWN_BYTES = 700_000
+"""Of all images of an answer: hosts take a megabyte, which base64 makes of this. The whole files have addresses."""
+SIDES_PX = (1568, 1024, 768, 512, 256, 128)
+
+
+@dataclass(frozen=True)
+class Shown:
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    fields: Mapping[str, Any]
+    """For programs and models, as JSON."""
+    images: tuple[Shown, ...] = ()
+
+
+async def answer_of(job: Job, base_url: str) -> Answer:
+    """Return a job's status; with its images, once it has any."""
+    storage = current_storage()
+    pictures = [result for result in job.results if result.media_type.startswith("image/")]
+    files = await asyncio.gather(*(storage.get(result.key) for result in pictures))
+    most_bytes = SHOWN_BYTES // max(1, len(files))
+    images = [
+        await asyncio.to_thread(_shown, file, result.media_type, most_bytes)
+        for file, result in zip(files, pictures, strict=True)
+    ]
+    fields = await status_of(job, storage, base_url)
+    return Answer({"job": fields.pop("session_id"), **fields}, tuple(images))
+
+
+def _shown(file: bytes, media_type: str, most_bytes: int) -> Shown:
+    """Return a file, or of a larger one a copy in WebP, as large as fits."""
+    sides = iter(SIDES_PX)
+    while len(file) > most_bytes and (side := next(sides, None)) is not None:
+        file, media_type = _reduced(file, side), "image/webp"
+    return Shown(file, media_type)
+
+
+def _reduced(file: bytes, side_px: int) -> bytes:
+    buffer = BytesIO()
+    with Image.open(BytesIO(file)) as image:
+        image.thumbnail((side_px, side_px))
+        image.convert("RGB").save(buffer, "WEBP", quality=85)
+    return buffer.getvalue()

@@ -1,0 +1,141 @@
+"""What the tools take. Images are base64, or name results of the caller's own earlier jobs (`references.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from api.typed.forms import Encoding
+from core.errors import InvalidRequest
+from core.generation.client_fields import ClientFields
+from core.generation.draft import (
+    Basics,
+    ControlScale,
+    ControlType,
+    Draft,
+    FitChoice,
+    FramesPerSecond,
+    NumFrames,
+    ReferenceScale,
+    Strength,
+)
+from core.generation.request import Task
+from core.generation.upload import Pixels
+from gateway.media.encoding import OutputFormat, format_for, idle_quality
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+from storyboard.story import Story
+
+FILES = ("image", "mask", "images", "reference_image", "control_image")
+SOURCE = "An image file in base64, or the id of an earlier job; ID/2 is its third result."
+
+
+class Tool(ClientFields):
+    background: bool = Field(
+        default=False,
+        description="Answer at once with the job's id, which job_status takes, instead of waiting for the result.",
+    )
+
+
+class PictureTool(Tool, Encoding, Basics):
+    """A tool that makes images or videos with one model."""
+
+    able: ClassVar[tuple[Task, ...]]
+    """What it may mean, the preferred first."""
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.able
+
+    def meant(self, catalogue: Catalogue) -> tuple[Entry, Task]:
+        """Return the model and the task: of no model in particular, the first served that does the preferred task."""
+        entries = [catalogue.get(self.model)] if self.model else list(catalogue.entries.values())
+        found = ((entry, task) for task in self.tasks for entry in entries if task in entry.tasks)
+        # Where none is able, the gateway says what the model can do.
+        return next(found, (entries[0], self.tasks[0]))
+
+    def draft(self, entry: Entry, task: Task) -> Draft:
+        """Return what the gateway admits. Raises InvalidRequest."""
+        return Draft.of(self, model=entry.id, task=task, progress=True, **self.inputs(task))
+
+    def inputs(self, task: Task) -> Mapping[str, Any]:  # noqa: ARG002  # of subclasses
+        """Return the draft's fields that the task has by other names."""
+        return {}
+
+    def file_format(self, task: Task) -> OutputFormat:
+        """Return the format of the files. Raises InvalidRequest for one that the task has not."""
+        return format_for(task, self.output_format)
+
+    def idle_hints(self, task: Task) -> tuple[str, ...]:
+        return idle_quality(self.file_format(task), self.quality)
+
+
+class Guided(ClientFields):
+    reference_image: Pixels | None = Field(
+        default=None, description=f"Whose subject or style to follow, for models with an IP-Adapter. {SOURCE}"
+    )
+    reference_scale: ReferenceScale = None
+    control_image: Pixels | None = Field(
+        default=None, description=f"Edges, depth and the like, for models with ControlNets. {SOURCE}"
+    )
+    control_type: ControlType = None
+    control_scale: ControlScale = None
+
+
+class GenerateImage(Guided, PictureTool):
+    able = (Task.TEXT_TO_IMAGE,)
+
+
+class EditImage(PictureTool):
+    able = (Task.EDIT, Task.IMAGE_TO_IMAGE)
+
+    images: tuple[Pixels, ...] = Field(
+        min_length=1, max_length=16, description=f"The prompt may number several. Each: {SOURCE}"
+    )
+    strength: Strength = None
+    fit: FitChoice = None
+
+    def inputs(self, task: Task) -> Mapping[str, Any]:
+        if task is Task.EDIT:
+            return {}
+        if len(self.images) > 1:
+            raise InvalidRequest("images", f"has {len(self.images)} images, but this model starts from 1 only")
+        return {"image": self.images[0], "images": ()}
+
+
+class Inpaint(Guided, PictureTool):
+    able = (Task.INPAINT,)
+
+    image: Pixels = Field(description=SOURCE)
+    mask: Pixels = Field(description=f"White is repainted, black is kept. {SOURCE}")
+    strength: Strength = None
+    fit: FitChoice = None
+
+
+class GenerateVideo(PictureTool):
+    able = (Task.TEXT_TO_VIDEO,)
+
+    image: Pixels | None = Field(default=None, description=f"What the video starts with. {SOURCE}")
+    num_frames: NumFrames = None
+    fps: FramesPerSecond = None
+    fit: FitChoice = None
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        return self.able if self.image is None else (Task.IMAGE_TO_VIDEO,)
+
+
+class MakeStoryboard(Tool, Story):
+    @property
+    def story(self) -> Story:
+        return Story(**{name: getattr(self, name) for name in Story.model_fields})
+
+
+class ListModels(ClientFields):
+    pass
+
+
+class JobStatus(ClientFields):
+    job: str | None = Field(default=None, max_length=200, description="Default: your latest 20 jobs.")

@@ -1,0 +1,55 @@
+"""Tools as jobs: handed in, followed with progress until they end, or left to go on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing
+
+from anyio import CancelScope
+
+from api.http.context import current_desk
+from api.mcp.answers import Answer, answer_of
+from core.errors import Cancelled, GenerationFailed
+from gateway.metrics import measured
+from jobs.desk.order import Order
+from jobs.job import Job, JobState
+
+Report = Callable[[int, str], Awaitable[None]]
+"""Says how far a call is: a percentage that rises with each report, and a message."""
+
+
+async def done(order: Order, task: str, background: bool, report: Report) -> Answer:
+    """Submit an order; answer with its results, or in the background with its status. Raises JubakoError."""
+    with measured() as measure:
+        measure.task = task
+        (job,) = await current_desk().submit(order)
+        measure.model = job.model
+        if not background:
+            job = await _ended(job, report)
+        return await answer_of(job, order.base_url)
+
+
+async def _ended(job: Job, report: Report) -> Job:
+    """Wait for a job's end. A caller who leaves cancels it, since nobody would see the results."""
+    try:
+        await _follow(job, report)
+    except asyncio.CancelledError:
+        with CancelScope(shield=True):
+            await current_desk().cancel(job.id)
+        raise
+    job = await current_desk().get(job.id)
+    if job.state is JobState.FAILED:
+        raise GenerationFailed(f"{job.error} (job {job.id})")
+    if job.state is JobState.CANCELLED:
+        raise Cancelled(f"job {job.id} was cancelled")
+    return job
+
+
+async def _follow(job: Job, report: Report) -> None:
+    reported = -1
+    async with aclosing(current_desk().watch(job.id)) as events:
+        async for event in events:
+            if event["progress"] > reported:
+                reported = event["progress"]
+                await report(reported, event["message"])

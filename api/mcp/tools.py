@@ -1,0 +1,188 @@
+"""The tools: what each is called, what it takes, and what it does with the job desk and the gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+from starlette.requests import Request
+
+from api.describing.bodies import json_schema
+from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
+from api.http.parsing import plain_values
+from api.http.refusals import InvalidForm
+from api.jobs.answers import status_of
+from api.mcp.answers import Answer, answer_of
+from api.mcp.forms import (
+    FILES,
+    EditImage,
+    GenerateImage,
+    GenerateVideo,
+    Inpaint,
+    JobStatus,
+    ListModels,
+    MakeStoryboard,
+    PictureTool,
+)
+from api.mcp.jobs import Report, done
+from api.mcp.references import with_results
+from api.operations.status import shown_models
+from api.storyboard.forms import story_of
+from core.generation.client_fields import ClientFields
+from gateway.media.decoding import uploaded_field
+from gateway.media.uploads import in_image_thread
+from jobs.desk.order import Order
+from settings import settings
+from storyboard.job_kind import STORYBOARD
+
+LISTED_JOBS = 20
+ABOUT_MODELS = (
+    *("id", "title", "state", "tasks", "negative_prompt", "schedulers", "loras", "lora_triggers"),
+    *("controlnets", "ip_adapter", "camera", "vocabulary"),
+)
+"""Of what `GET /models` says: what an agent chooses by."""
+
+Fields = dict[str, Any]
+FormT = TypeVar("FormT", bound=ClientFields)
+Run = Callable[[Request, Fields, Report], Awaitable[Answer]]
+
+
+@dataclass(frozen=True)
+class ToolSpec:
+    name: str
+    title: str
+    description: str
+    form: type[ClientFields]
+    run: Run
+    reads_only: bool = False
+
+    @property
+    def input_schema(self) -> dict[str, Any]:
+        return json_schema(self.form)
+
+
+async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], report: Report) -> Answer:
+    """Do what a tool does, in a request whose caller is known. Raises JubakoError."""
+    if not spec.reads_only:
+        await current_gateway().meter.count_further(1)
+    return await spec.run(request, await plain_values(await with_results(arguments), FILES), report)
+
+
+def _pictures(form: type[PictureTool]) -> Run:
+    async def run(request: Request, fields: Fields, report: Report) -> Answer:
+        for name in FILES:
+            if name in fields:
+                fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+        tool = _read(form, fields)
+        entry, task = tool.meant(current_gateway().catalogue)
+        draft = tool.draft(entry, task)
+        output_format = tool.file_format(task)
+        admitted = await current_gateway().admit(draft, background=tool.background)
+        order = Order(
+            request=admitted.hinted(*tool.idle_hints(task)),
+            output_format=output_format,
+            quality=tool.quality,
+            base_url=server_address(request),
+            repeatable=tool.seed is not None,
+        )
+        return await done(order, task, tool.background, report)
+
+    return run
+
+
+async def _storyboard(request: Request, fields: Fields, report: Report) -> Answer:
+    maker = current_maker(request)
+    form = await story_of(fields, maker.settings.max_image_px, MakeStoryboard)
+    order = Order(
+        request=await maker.take_in(form.story),
+        output_format=form.output_format,
+        kind=STORYBOARD,
+        base_url=server_address(request),
+        repeatable="seed" in form.model_fields_set and form.deadline_s is None,
+    )
+    return await done(order, STORYBOARD, form.background, report)
+
+
+async def _list_models(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
+    _read(ListModels, fields)
+    models = await shown_models(current_gateway())
+    return Answer({"models": [{name: model[name] for name in ABOUT_MODELS} for model in models]})
+
+
+async def _job_status(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
+    form, base_url = _read(JobStatus, fields), server_address(request)
+    if form.job is not None:
+        return await answer_of(await current_desk().get(form.job), base_url)
+    page = await current_desk().page(None, None, LISTED_JOBS)
+    return Answer({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
+
+
+def _read(form: type[FormT], fields: Fields) -> FormT:
+    try:
+        return form.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidForm(error) from error
+
+
+_DEFAULTS = "Leave out what you do not need: models have good defaults."
+
+TOOLS = {
+    spec.name: spec
+    for spec in (
+        ToolSpec(
+            "generate_image",
+            "Generate an image",
+            f"Generate images from a prompt. {_DEFAULTS} list_models says what each model can do.",
+            GenerateImage,
+            _pictures(GenerateImage),
+        ),
+        ToolSpec(
+            "edit_image",
+            "Edit an image",
+            f"Change images as a prompt says. Images of earlier calls are named by their job's id. {_DEFAULTS}",
+            EditImage,
+            _pictures(EditImage),
+        ),
+        ToolSpec(
+            "inpaint",
+            "Repaint part of an image",
+            f"Repaint an image where a mask is white, and keep every other pixel. {_DEFAULTS}",
+            Inpaint,
+            _pictures(Inpaint),
+        ),
+        ToolSpec(
+            "generate_video",
+            "Generate a video",
+            "Generate a video from a prompt, and an image if it should start with one. It may take minutes: set "
+            "`background`, and ask job_status. The result is an address.",
+            GenerateVideo,
+            _pictures(GenerateVideo),
+        ),
+        ToolSpec(
+            "storyboard",
+            "Illustrate a story",
+            "Break a story into 6 to 10 scenes and generate a consistent image of each. It may take minutes: set "
+            "`background`, and ask job_status.",
+            MakeStoryboard,
+            _storyboard,
+        ),
+        ToolSpec(
+            "list_models",
+            "List the models",
+            "List the models served, the default first: tasks, sizes, steps, LoRAs, and whether each is loaded.",
+            ListModels,
+            _list_models,
+            reads_only=True,
+        ),
+        ToolSpec(
+            "job_status",
+            "Ask about a job",
+            "Report how far a job is; with its results, once it has any. Without an id, list your latest jobs.",
+            JobStatus,
+            _job_status,
+            reads_only=True,
+        ),
+    )
+}
