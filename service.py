@@ -33,6 +33,7 @@ from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
 from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
+from api.typed.tasks import task_api
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
@@ -147,32 +148,32 @@ class Jubako:
         states = await asyncio.gather(*(client.state() for client in self._clients.values()))
         return any(state.state.serves for state in states)
 
-    @bentoml.api(input_spec=TextToImage, output_spec=PictureFile)
+    @task_api(TextToImage, PictureFile)
     async def text_to_image(self, call: Call[TextToImage]) -> Response:
         """Generate an image from a prompt."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=ImageToImage, output_spec=PictureFile)
+    @task_api(ImageToImage, PictureFile)
     async def image_to_image(self, call: Call[ImageToImage]) -> Response:
         """Generate an image from a prompt, starting from an image."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=Inpaint, output_spec=PictureFile)
+    @task_api(Inpaint, PictureFile)
     async def inpaint(self, call: Call[Inpaint]) -> Response:
         """Repaint the masked part of an image."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=Edit, output_spec=PictureFile)
+    @task_api(Edit, PictureFile)
     async def edit(self, call: Call[Edit]) -> Response:
         """Edit one or more images as a prompt says."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=TextToVideo, output_spec=VideoFile)
+    @task_api(TextToVideo, VideoFile)
     async def text_to_video(self, call: Call[TextToVideo]) -> Response:
         """Generate a video from a prompt."""
         return await answer_with_file(self.gateway, call)
 
-    @bentoml.api(input_spec=ImageToVideo, output_spec=VideoFile)
+    @task_api(ImageToVideo, VideoFile)
     async def image_to_video(self, call: Call[ImageToVideo]) -> Response:
         """Generate a video from a prompt and its first frame."""
         return await answer_with_file(self.gateway, call)

@@ -21,6 +21,7 @@ from api.predictions.answers import prediction_refusal
 from api.predictions.app import predictions_app
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import storyboard_alone, storyboard_app
+from api.typed.tasks import FORMS, tasks_app
 
 CONTRACTS = ContractTable(
     Contract(
@@ -75,6 +76,7 @@ CONTRACTS = ContractTable(
     Contract("Ollama's image generation", ollama_app, ollama_refusal, paths=("/ollama",)),
     Contract("Replicate's predictions", predictions_app, prediction_refusal, paths=("/replicate", "/predictions")),
     Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
+    Contract("BentoML's tasks", tasks_app, refusal, paths=tuple(f"/{name}" for name in FORMS)),
     Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

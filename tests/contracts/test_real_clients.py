@@ -17,7 +17,7 @@ from PIL import Image
 from tests.support.metadata import read_parameters
 from tests.support.openai_server import MODELS
 from tests.support.replica import Replica
-from tests.support.serving import ROOT, decoded, half_mask, parse_events, photo
+from tests.support.serving import ROOT, decoded, half_mask, parse_events, photo, wait_for
 from tests.support.web import WEB
 
 CLIENTS = ROOT / "tests/clients"
@@ -270,6 +270,45 @@ class TestBentoML:
             assert parse_events(client.stream(**apple))[-1].name == "done"
             story: Any = client.storyboard(prompt=STORY, model="tiny", num_inference_steps=1)
             assert len(story["frames"]) == 6
+
+    def test_tasks_are_handed_in_and_fetched(self, openai_server: Replica, pictures: tuple[Path, Path, Path]) -> None:
+        image, _, mask = pictures
+        apple = {"prompt": "a red apple", "model": "tiny", "seed": 7}
+        with bentoml.SyncHTTPClient(openai_server.url, timeout=120) as client:
+            tasks = [
+                client.text_to_image.submit(**apple),
+                client.image_to_image.submit(**apple, image=image),
+                client.inpaint.submit(**apple, image=image, mask=mask),
+                client.edit.submit(prompt="blue", model="tiny-edit", images=[image]),
+                client.text_to_video.submit(prompt="a red apple", model="tiny-video"),
+                client.image_to_video.submit(prompt="a red apple", model="tiny-video", image=image),
+            ]
+            wait_for(lambda: all(task.get_status().value == "completed" for task in tasks))
+            *images, video, _ = [task.get() for task in tasks]
+            kinds = ["text-to-image", "image-to-image", "inpaint", "edit"]
+            assert [read_parameters(each)["task"] for each in images] == kinds
+            assert len(decoded(video.read_bytes())) == 5
+            again = tasks[0].retry()
+            assert again.id != tasks[0].id
+            wait_for(lambda: again.get_status().value == "completed")
+            assert read_parameters(again.get()) == read_parameters(images[0])
+            endless = client.text_to_image.submit(**apple, num_inference_steps=900)
+            endless.cancel()
+            assert endless.get_status().value == "canceled"
+            with pytest.raises(bentoml.exceptions.BentoMLException, match="has no result: it is canceled"):
+                endless.get()
+            with pytest.raises(bentoml.exceptions.BentoMLException, match="width: "):
+                client.text_to_image.submit(**{**apple, "width": 7})
+            with pytest.raises(bentoml.exceptions.BentoMLException, match="there is no job"):
+                client.text_to_image.get_status("nobodys")
+
+    async def test_tasks_of_the_asynchronous_client(self, openai_server: Replica) -> None:
+        async with bentoml.AsyncHTTPClient(openai_server.url, timeout=120) as client:
+            task = await client.text_to_image.submit(prompt="a red apple", model="tiny", seed=7)
+            status = f"{openai_server.url}/text_to_image/status?task_id={task.id}"
+            await asyncio.to_thread(wait_for, lambda: WEB.get(status).json()["status"] == "completed")
+            assert (await task.get_status()).value == "completed"
+            assert read_parameters(await task.get())["seed"] == 7
 
     async def test_the_asynchronous_client(self, openai_server: Replica, pictures: tuple[Path, Path, Path]) -> None:
         image, _, mask = pictures
