@@ -1,9 +1,37 @@
-"""Inpainting for web sites: one call that generates on a server, in this process, or returns dummy images.
+"""A Jubako server from Python: typed APIs, streams with progress, jobs, batches and storyboards.
 
-Installed as `jubako_client`; it needs httpx and Pillow, and imports neither torch nor BentoML by itself.
+    jubako = Jubako("http://127.0.0.1:3000")
+    jubako.text_to_image("a fox", seed=7, progress=True).save("fox.png")
+
+`generate_inpainting` is for web sites: it generates on a server, in this process, or returns dummy images. Installed as
+`jubako_client`, with the command `jubako`; it needs httpx, Pillow and rich, and imports neither torch nor BentoML by
+itself.
 """
 
+from .asynchronous import AsyncJubako
+from .errors import Refused, Unreachable
+from .events import Event
 from .files import ImageSource
 from .generating import Generated, GenerationError, Way, chosen_way, generate_inpainting
+from .jubako import Jubako
+from .results import Frame, Image, Job, Model, Storyboard, Video
 
-__all__ = ["Generated", "GenerationError", "ImageSource", "Way", "chosen_way", "generate_inpainting"]
+__all__ = [
+    "AsyncJubako",
+    "Event",
+    "Frame",
+    "Generated",
+    "GenerationError",
+    "Image",
+    "ImageSource",
+    "Job",
+    "Jubako",
+    "Model",
+    "Refused",
+    "Storyboard",
+    "Unreachable",
+    "Video",
+    "Way",
+    "chosen_way",
+    "generate_inpainting",
+]

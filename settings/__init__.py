@@ -66,10 +66,15 @@ class Settings(
         return self.stands_in if self.snap_sizes is None else self.snap_sizes
 
 
+CLIENTS = ("JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY", "JUBAKO_CLIENT_FOLDER")
+"""Variables of the Python client, which may run where a server does."""
+
+
 def refuse_unknown_variables(names: Iterable[str]) -> None:
     """Raise StartError for variables with our prefix that no setting has."""
     fields = Settings.model_fields.items()
-    refuse_unknown(names, [name.upper() for field, info in fields for name in variables_of(field, info)])
+    known = [name.upper() for field, info in fields for name in variables_of(field, info)]
+    refuse_unknown(names, [*known, *CLIENTS])
 
 
 @cache

@@ -169,3 +169,6 @@ def test_installed_it_has_its_own_name(tmp_path: Path, files: tuple[Path, Path])
     command = [sys.executable, "-c", script, *map(str, files)]
     run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert run.stdout.splitlines()[-1] == "[]", run.stderr
+    command = [sys.executable, str(tmp_path / "site/bin/jubako"), "--url", f"http://127.0.0.1:{free_port()}", "models"]
+    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert "cannot be reached" in run.stderr

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from dotenv import dotenv_values
 
+from client.connection import KEY, URL
 from core.errors import StartError
 from settings import Settings, refuse_unknown_variables, settings
 from settings.example import EXAMPLE, example
@@ -230,6 +231,11 @@ class TestTheStart:
 
 
 class TestUnknownVariables:
+    def test_those_of_the_client_are_none(self) -> None:
+        refuse_unknown_variables([URL, KEY, "JUBAKO_CLIENT_FOLDER"])
+        with pytest.raises(StartError, match="JUBAKO_CLIENT_URLS"):
+            refuse_unknown_variables(["JUBAKO_CLIENT_URLS"])
+
     @pytest.mark.parametrize("command", [["bentoml", "serve", "service:Jubako"], ["models"]])
     def test_stop_every_program(self, command: list[str], tmp_path: Path) -> None:
         environment = serving_environment(tmp_path / "none") | {"JUBAKO_MAX_QUEU": "3"}

@@ -1,0 +1,119 @@
+"""`AsyncJubako`: the methods of `Jubako`, awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from . import calls
+from .connection import TIMEOUT_S, AsyncConnection
+from .errors import refusal_from
+from .events import Event, EventReader
+from .jubako import Source, _image, _video
+from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
+
+
+class AsyncJubako:
+    """One server, for many requests at once: `await asyncio.gather(*(jubako.text_to_image(p) for p in prompts))`."""
+
+    def __init__(self, url: str | None = None, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self._connection = AsyncConnection(url, key, timeout_s)
+
+    async def text_to_image(self, prompt: str, **parameters: Any) -> Image:
+        return _image(await self._generate("text_to_image", prompt=prompt, **parameters))
+
+    async def image_to_image(self, prompt: str, image: Source, **parameters: Any) -> Image:
+        return _image(await self._generate("image_to_image", prompt=prompt, image=image, **parameters))
+
+    async def inpaint(self, prompt: str, image: Source, mask: Source, **parameters: Any) -> Image:
+        """Repaint an image where the mask is white."""
+        return _image(await self._generate("inpaint", prompt=prompt, image=image, mask=mask, **parameters))
+
+    async def edit(self, prompt: str, *images: Source, **parameters: Any) -> Image:
+        return _image(await self._generate("edit", prompt=prompt, images=images, **parameters))
+
+    async def text_to_video(self, prompt: str, **parameters: Any) -> Video:
+        return _video(await self._generate("text_to_video", prompt=prompt, **parameters))
+
+    async def image_to_video(self, prompt: str, image: Source, **parameters: Any) -> Video:
+        return _video(await self._generate("image_to_video", prompt=prompt, image=image, **parameters))
+
+    async def storyboard(self, prompt: str, **parameters: Any) -> Storyboard:
+        """Break a story into 6 to 10 scenes and generate an image of each."""
+        return await self._connection.send(calls.storyboard({"prompt": prompt, **parameters}))
+
+    async def stream(self, prompt: str, api: str = "text_to_image", **parameters: Any) -> AsyncGenerator[Event, None]:
+        """Yield what happens, down to `done`; closing the iterator cancels it."""
+        body = calls.streamed(api, {"prompt": prompt, **parameters})
+        async with aclosing(self._events("POST", "/stream", body)) as events:
+            async for event in events:
+                if event.name == "error":
+                    raise refusal_from(event.data)
+                yield event
+
+    async def models(self) -> list[Model]:
+        """Return the models served, the default first."""
+        return await self._connection.send(calls.models())
+
+    async def submit(self, prompt: str, api: str = "text_to_image", model: str | None = None, **parameters: Any) -> Job:
+        """Hand in a job, which outlives this program, and a restart of the server."""
+        model = model or calls.first_able(await self.models(), api)
+        return await self.job(
+            await self._connection.send(calls.submission(model, api, {"prompt": prompt, **parameters}))
+        )
+
+    async def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Any) -> list[Job]:
+        """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
+        requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
+        ids = await self._connection.send(calls.batch([{**parameters, **each} for each in requests]))
+        return list(await asyncio.gather(*(self.job(each) for each in ids)))
+
+    async def job(self, job_id: str) -> Job:
+        return await self._connection.send(calls.job(job_id))
+
+    async def jobs(self, status: str | None = None, limit: int = 20) -> list[Job]:
+        """Return the newest jobs."""
+        return await self._connection.send(calls.jobs(status, limit))
+
+    async def wait(self, *jobs: Job) -> list[Result]:
+        """Wait for jobs; return all their images and videos. Raises Refused for one that failed or was cancelled."""
+        ended = await asyncio.gather(*(self._ended(job) for job in jobs))
+        return [result for job in ended for result in await self.results(job)]
+
+    async def results(self, job: Job) -> list[Result]:
+        """Fetch a job's images and videos."""
+        wanted = [each for each in job.results if each["media_type"] != "application/json"]
+        return list(await asyncio.gather(*(self._connection.send(calls.download(each, job.model)) for each in wanted)))
+
+    async def cancel(self, job: Job) -> Job:
+        return await self._connection.send(calls.cancelling(job.id))
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def __aenter__(self) -> AsyncJubako:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _generate(self, api: str, **parameters: Any) -> Result:
+        return await self._connection.send(calls.generation(api, parameters))
+
+    async def _ended(self, job: Job) -> Job:
+        if not job.ended:
+            async with aclosing(self._events("GET", f"/api/{job.id}/events")) as events:
+                async for event in events:
+                    if event.name in FINAL:
+                        break
+            job = await self.job(job.id)
+        return calls.completed(job)
+
+    async def _events(self, method: str, path: str, body: dict[str, Any] | None = None) -> AsyncGenerator[Event, None]:
+        reader = EventReader()
+        async with self._connection.lines(method, path, body) as lines:
+            async for line in lines:
+                for event in reader.read(line):
+                    yield event

@@ -1,0 +1,165 @@
+"""Requests and what their answers mean, without sending anything: both clients share them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import httpx
+
+from .errors import Refused
+from .files import read_image
+from .results import Frame, Image, Job, Model, Result, Storyboard, result_of
+
+T = TypeVar("T")
+
+FILES = ("image", "mask", "reference_image", "control_image")
+STREAM_TASKS = {
+    "text_to_image": "text-to-image",
+    "image_to_image": "image-to-image",
+    "inpaint": "inpaint",
+    "edit": "edit",
+    "text_to_video": "text-to-video",
+    "image_to_video": "image-to-video",
+}
+"""The typed APIs, and the tasks that `/stream` calls them by."""
+JOB_TASKS = {
+    "text_to_image": "t2i",
+    "image_to_image": "i2i",
+    "inpaint": "inpaint",
+    "edit": "edit",
+    "text_to_video": "t2v",
+    "image_to_video": "i2v",
+    "storyboard": "storyboard",
+}
+
+
+@dataclass(frozen=True)
+class Call(Generic[T]):
+    """One request, and how its answer is read."""
+
+    method: str
+    path: str
+    read: Callable[[httpx.Response], T]
+    body: Mapping[str, Any] | None = None
+    query: Mapping[str, Any] = field(default_factory=dict)
+
+
+def body_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON has them: without those that are None, and files as base64."""
+    body = {name: value for name, value in parameters.items() if value is not None}
+    for name in FILES:
+        if name in body:
+            body[name] = _base64(body[name])
+    if "images" in body:
+        body["images"] = [_base64(image) for image in body["images"]]
+    return body
+
+
+def generation(api: str, parameters: Mapping[str, Any]) -> Call[Result]:
+    return Call("POST", f"/{api}", _file, body_of(parameters))
+
+
+def streamed(api: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body with which `POST /stream` does what a typed API does."""
+    return body_of({"task": STREAM_TASKS[api], **parameters})
+
+
+def storyboard(parameters: Mapping[str, Any]) -> Call[Storyboard]:
+    return Call("POST", "/storyboard", _storyboard, body_of(parameters))
+
+
+def models() -> Call[list[Model]]:
+    return Call("GET", "/models", lambda answer: [Model.of(each) for each in answer.json()["models"]])
+
+
+def submission(model: str, api: str, parameters: Mapping[str, Any]) -> Call[str]:
+    """Return the call that hands in a job; it answers with its id."""
+    return Call(
+        "POST", f"/api/{model}/{JOB_TASKS[api]}", lambda answer: answer.json()["session_id"], body_of(parameters)
+    )
+
+
+def batch(requests: Sequence[Mapping[str, Any]]) -> Call[list[str]]:
+    """Return the call that hands in many jobs; each request may have `api` and `model`."""
+    bodies = []
+    for each in requests:
+        fields = dict(each)
+        bodies.append({"task": JOB_TASKS[fields.pop("api", "text_to_image")], **body_of(fields)})
+    return Call("POST", "/api/batch", lambda answer: list(answer.json()["session_ids"]), {"requests": bodies})
+
+
+def job(job_id: str) -> Call[Job]:
+    return Call("GET", f"/api/{job_id}/status", _job)
+
+
+def jobs(status: str | None, limit: int) -> Call[list[Job]]:
+    query = {"limit": limit, **({} if status is None else {"status": status})}
+    return Call("GET", "/api/jobs", lambda answer: [Job.of(each) for each in answer.json()["jobs"]], query=query)
+
+
+def cancelling(job_id: str) -> Call[Job]:
+    return Call("DELETE", f"/api/{job_id}", _job)
+
+
+def completed(job: Job) -> Job:
+    """Return a job that has ended well. Raises Refused for any other."""
+    if job.status != "completed":
+        raise Refused(f"job {job.id}: {job.error or job.message}", code=job.status)
+    return job
+
+
+def first_able(served: Sequence[Model], api: str) -> str:
+    """Return the first model that does what an API does, or else the default, which the server then refuses."""
+    task = STREAM_TASKS.get(api, "text-to-image")
+    return next((model.id for model in served if task in model.tasks), served[0].id)
+
+
+def download(about: Mapping[str, Any], model: str) -> Call[Result]:
+    """Return the call that fetches a result of a job."""
+
+    def read(answer: httpx.Response) -> Result:
+        return result_of(answer.content, about["media_type"], seed=about["seed"], model=model)
+
+    return Call("GET", about["url"], read)
+
+
+def _base64(image: Any) -> str:
+    data = image.data if isinstance(image, Image) else read_image(image)
+    return base64.b64encode(data).decode()
+
+
+def _file(answer: httpx.Response) -> Result:
+    headers = answer.headers
+    return result_of(
+        answer.content,
+        headers["content-type"],
+        seed=int(headers["x-jubako-seed"]),
+        model=headers["x-jubako-model"],
+        hint=headers.get("x-jubako-hint"),
+    )
+
+
+def _job(answer: httpx.Response) -> Job:
+    return Job.of(answer.json())
+
+
+def _storyboard(answer: httpx.Response) -> Storyboard:
+    fields = answer.json()
+    frames = [_frame(each, fields["model"]) for each in fields["frames"]]
+    return Storyboard(frames, fields["seed"], fields["model"], fields["error"], fields["warnings"])
+
+
+def _frame(fields: Mapping[str, Any], model: str) -> Frame:
+    data = base64.b64decode(fields["image"])
+    image = result_of(data, _media_type(data), seed=fields["seed"], model=model)
+    assert isinstance(image, Image)
+    return Frame(image, fields["frame_number"], fields["caption"], fields["prompt"], fields["clip_score"])
+
+
+def _media_type(data: bytes) -> str:
+    if data.startswith(b"\x89PNG"):
+        return "image/png"
+    return "image/webp" if data.startswith(b"RIFF") else "image/jpeg"

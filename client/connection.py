@@ -1,0 +1,100 @@
+"""Where the server is, and the two ways to wait for it: `Jubako`, and `AsyncJubako` for asyncio."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
+
+import httpx
+
+from .calls import Call
+from .errors import Unreachable, refusal_of
+
+T = TypeVar("T")
+
+URL, KEY = "JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY"
+DEFAULT_URL = "http://127.0.0.1:3000"
+TIMEOUT_S = 660.0
+"""More than the server itself takes for a request, whose error is then the one to read."""
+
+
+def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
+    """Return an httpx client's options; what is None comes from the environment."""
+    key = key or os.environ.get(KEY)
+    return {
+        "base_url": (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/"),
+        "headers": {"Authorization": f"Bearer {key}"} if key else {},
+        "timeout": httpx.Timeout(timeout_s, connect=10.0),
+        "follow_redirects": True,
+    }
+
+
+class Connection:
+    def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
+        self._http = httpx.Client(**options(url, key, timeout_s))
+
+    def send(self, call: Call[T]) -> T:
+        """Send a call and read its answer. Raises Refused and Unreachable."""
+        with self._reaching():
+            answer = self._http.request(call.method, call.path, json=call.body, params=call.query)
+        if not answer.is_success:
+            raise refusal_of(answer)
+        return call.read(answer)
+
+    @contextmanager
+    def lines(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[Iterator[str]]:
+        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on."""
+        with self._reaching(), self._http.stream(method, path, json=body) as answer:
+            if not answer.is_success:
+                answer.read()
+                raise refusal_of(answer)
+            yield answer.iter_lines()
+
+    def close(self) -> None:
+        self._http.close()
+
+    @contextmanager
+    def _reaching(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+
+
+class AsyncConnection:
+    def __init__(self, url: str | None, key: str | None, timeout_s: float) -> None:
+        self._http = httpx.AsyncClient(**options(url, key, timeout_s))
+
+    async def send(self, call: Call[T]) -> T:
+        """Send a call and read its answer. Raises Refused and Unreachable."""
+        try:
+            answer = await self._http.request(call.method, call.path, json=call.body, params=call.query)
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+        if not answer.is_success:
+            raise refusal_of(answer)
+        return call.read(answer)
+
+    @asynccontextmanager
+    async def lines(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> AsyncIterator[AsyncIterator[str]]:
+        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on."""
+        try:
+            async with self._http.stream(method, path, json=body) as answer:
+                if not answer.is_success:
+                    await answer.aread()
+                    raise refusal_of(answer)
+                yield answer.aiter_lines()
+        except httpx.TransportError as error:
+            raise unreachable(self._http.base_url, error) from error
+
+    async def close(self) -> None:
+        await self._http.aclose()
+
+
+def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:
+    """Return the error of a lost connection, which names the server."""
+    return Unreachable(f"{url} cannot be reached: {error or type(error).__name__}")

@@ -1,0 +1,147 @@
+"""`Jubako`: a server's typed APIs, streams, jobs and storyboards as methods that block; `AsyncJubako` has them too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from . import calls
+from .connection import TIMEOUT_S, Connection
+from .display.bars import bar
+from .errors import Refused, refusal_from
+from .events import Event, EventReader
+from .files import ImageSource
+from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
+
+OnEvent = Callable[[Event], None]
+Source = ImageSource | Image
+
+
+class Jubako:
+    """One server. `url` and `key` default to JUBAKO_CLIENT_URL and JUBAKO_CLIENT_KEY.
+
+    `parameters` are those of the API, as the server's page `docs` lists them: model, seed, width, height,
+    num_inference_steps, guidance_scale, negative_prompt, loras, output_format, ... With `progress=True` a bar shows how
+    far it is. Methods raise Refused, with the server's words, and Unreachable.
+    """
+
+    def __init__(self, url: str | None = None, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
+        self._connection = Connection(url, key, timeout_s)
+
+    def text_to_image(self, prompt: str, *, progress: bool = False, **parameters: Any) -> Image:
+        return _image(self._generate("text_to_image", progress, prompt=prompt, **parameters))
+
+    def image_to_image(self, prompt: str, image: Source, *, progress: bool = False, **parameters: Any) -> Image:
+        return _image(self._generate("image_to_image", progress, prompt=prompt, image=image, **parameters))
+
+    def inpaint(self, prompt: str, image: Source, mask: Source, *, progress: bool = False, **parameters: Any) -> Image:
+        """Repaint an image where the mask is white."""
+        return _image(self._generate("inpaint", progress, prompt=prompt, image=image, mask=mask, **parameters))
+
+    def edit(self, prompt: str, *images: Source, progress: bool = False, **parameters: Any) -> Image:
+        return _image(self._generate("edit", progress, prompt=prompt, images=images, **parameters))
+
+    def text_to_video(self, prompt: str, *, progress: bool = False, **parameters: Any) -> Video:
+        return _video(self._generate("text_to_video", progress, prompt=prompt, **parameters))
+
+    def image_to_video(self, prompt: str, image: Source, *, progress: bool = False, **parameters: Any) -> Video:
+        return _video(self._generate("image_to_video", progress, prompt=prompt, image=image, **parameters))
+
+    def storyboard(self, prompt: str, **parameters: Any) -> Storyboard:
+        """Break a story into 6 to 10 scenes and generate an image of each."""
+        return self._connection.send(calls.storyboard({"prompt": prompt, **parameters}))
+
+    def stream(self, prompt: str, api: str = "text_to_image", **parameters: Any) -> Iterator[Event]:
+        """Yield what happens, down to `done`; closing the iterator cancels it.
+
+        `num_images` may be more than 1, and `preview_every=4` asks for previews.
+        """
+        body = calls.streamed(api, {"prompt": prompt, **parameters})
+        for event in self._events("POST", "/stream", body):
+            if event.name == "error":
+                raise refusal_from(event.data)
+            yield event
+
+    def models(self) -> list[Model]:
+        """Return the models served, the default first."""
+        return self._connection.send(calls.models())
+
+    def submit(self, prompt: str, api: str = "text_to_image", model: str | None = None, **parameters: Any) -> Job:
+        """Hand in a job, which outlives this program, and a restart of the server."""
+        call = calls.submission(model or self._default_for(api), api, {"prompt": prompt, **parameters})
+        return self.job(self._connection.send(call))
+
+    def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Any) -> list[Job]:
+        """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
+        requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
+        ids = self._connection.send(calls.batch([{**parameters, **each} for each in requests]))
+        return [self.job(each) for each in ids]
+
+    def job(self, job_id: str) -> Job:
+        return self._connection.send(calls.job(job_id))
+
+    def jobs(self, status: str | None = None, limit: int = 20) -> list[Job]:
+        """Return the newest jobs."""
+        return self._connection.send(calls.jobs(status, limit))
+
+    def wait(self, *jobs: Job, progress: bool = False, on_event: OnEvent | None = None) -> list[Result]:
+        """Wait for jobs; return all their images and videos. Raises Refused for one that failed or was cancelled."""
+        return [result for job in jobs for result in self.results(self._ended(job, progress, on_event))]
+
+    def results(self, job: Job) -> list[Result]:
+        """Fetch a job's images and videos."""
+        wanted = [each for each in job.results if each["media_type"] != "application/json"]
+        return [self._connection.send(calls.download(each, job.model)) for each in wanted]
+
+    def cancel(self, job: Job) -> Job:
+        return self._connection.send(calls.cancelling(job.id))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Jubako:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _generate(self, api: str, progress: bool, **parameters: Any) -> Result:
+        if not progress:
+            return self._connection.send(calls.generation(api, parameters))
+        with bar(str(parameters["prompt"])) as shown:
+            for event in self.stream(api=api, **parameters):
+                shown.show(event)
+                if event.result is not None:
+                    return event.result
+        raise Refused("the server ended without a result")
+
+    def _ended(self, job: Job, progress: bool, on_event: OnEvent | None) -> Job:
+        if not job.ended:
+            with bar(job.id, shown=progress) as shown:
+                for event in self._events("GET", f"/api/{job.id}/events"):
+                    shown.show(event)
+                    if on_event is not None:
+                        on_event(event)
+                    if event.name in FINAL:
+                        break
+            job = self.job(job.id)
+        return calls.completed(job)
+
+    def _events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[Event]:
+        reader = EventReader()
+        with self._connection.lines(method, path, body) as lines:
+            for line in lines:
+                yield from reader.read(line)
+
+    def _default_for(self, api: str) -> str:
+        return calls.first_able(self.models(), api)
+
+
+def _image(result: Result) -> Image:
+    assert isinstance(result, Image)
+    return result
+
+
+def _video(result: Result) -> Video:
+    assert isinstance(result, Video)
+    return result
