@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mcp import Client
@@ -30,7 +31,7 @@ from tests.support.metadata import read_parameters
 from tests.support.replica import Replica
 from tests.support.serving import ROOT, free_port, half_mask, photo, png
 
-APPLE = {"model": "tiny", "seed": 7}
+APPLE: dict[str, Any] = {"model": "tiny", "seed": 7}
 STORY = "A little fox looks for its friends in the forest"
 
 
