@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import NoneType
 from typing import Any
 
 from pydantic import Field
@@ -10,7 +9,7 @@ from pydantic import Field
 from api.describing.answer import Answer
 from api.describing.headers import header_references
 
-Nothing = NoneType
+Nothing: type[Any] = type(None)
 """What commands answer: null."""
 HINTED: dict[int | str, dict[str, Any]] = {200: {"headers": header_references(["X-Jubako-Hint"])}, 422: {}}
 WRONG: dict[int | str, dict[str, Any]] = {422: {}}

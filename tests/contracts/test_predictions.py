@@ -78,7 +78,7 @@ class TestReplicate:
             ({"image": data_url(photo()), "mask": data_url(half_mask())}, "inpaint"),
         ],
     )
-    def test_files_say_what_is_meant(self, http: httpx.Client, given: dict[str, str], task: str) -> None:
+    def test_files_say_what_is_meant(self, http: httpx.Client, given: dict[str, Any], task: str) -> None:
         made = created(http, **given, output_format="jpg")
         image = opened(http, made["output"][0])
         assert (image.format, read_parameters(image)["task"]) == ("JPEG", task)
