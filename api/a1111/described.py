@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.describing.answer import Answer
 from api.describing.headers import header_references
@@ -13,6 +13,29 @@ Nothing: type[Any] = type(None)
 """What commands answer: null."""
 HINTED: dict[int | str, dict[str, Any]] = {200: {"headers": header_references(["X-Jubako-Hint"])}, 422: {}}
 WRONG: dict[int | str, dict[str, Any]] = {422: {}}
+
+
+class A1111Done(Answer):
+    """An object without fields."""
+
+
+class A1111Values(Answer):
+    """Options or flags by their names."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class ControlNetModels(Answer):
+    model_list: list[str]
+
+
+class ControlNetModules(Answer):
+    module_list: list[str]
+    module_detail: dict[str, Any]
+
+
+class ControlNetVersion(Answer):
+    version: int
 
 
 class A1111Images(Answer):

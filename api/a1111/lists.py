@@ -87,7 +87,7 @@ async def scripts() -> JSONResponse:
     return JSONResponse({"txt2img": names, "img2img": names})
 
 
-@router.get("/cmd-flags", response_model=dict[str, Any])
+@router.get("/cmd-flags", response_model=described.A1111Values)
 async def cmd_flags() -> JSONResponse:
     """Return the flags that clients ask for."""
     return JSONResponse({"api": True, "nowebui": True, "api_auth": None})
@@ -107,7 +107,7 @@ async def memory() -> JSONResponse:
     )
 
 
-@extension.get("/model_list", response_model=dict[str, list[str]])
+@extension.get("/model_list", response_model=described.ControlNetModels)
 async def controlnet_models() -> JSONResponse:
     """List the ControlNets of the caller's model."""
     entry = _entry()
@@ -115,13 +115,13 @@ async def controlnet_models() -> JSONResponse:
     return JSONResponse({"model_list": [*sorted(entry.controlnets), *adapter]})
 
 
-@extension.get("/module_list", response_model=dict[str, Any])
+@extension.get("/module_list", response_model=described.ControlNetModules)
 async def controlnet_modules() -> JSONResponse:
     """List the preprocessors, of which there are none."""
     return JSONResponse({"module_list": ["none"], "module_detail": {}})
 
 
-@extension.get("/version", response_model=dict[str, int])
+@extension.get("/version", response_model=described.ControlNetVersion)
 async def controlnet_version() -> JSONResponse:
     """Return the version of the extension's API."""
     return JSONResponse({"version": 3})

@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.a1111.choices import CHOICES
-from api.a1111.described import HINTED, Nothing
+from api.a1111.described import HINTED, A1111Values, Nothing
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.parsing import read_model
@@ -37,7 +37,7 @@ class A1111Options(BaseModel):
     sd_model_checkpoint: str | None = Field(default=None, description="A title of /sdapi/v1/sd-models.")
 
 
-@router.get("/options", response_model=dict[str, Any])
+@router.get("/options", response_model=A1111Values)
 async def options() -> JSONResponse:
     """Return the caller's model, and what is fixed."""
     return JSONResponse({"sd_model_checkpoint": CHOICES.entry(current_gateway().catalogue).id, **FIXED})

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from fastapi.responses import JSONResponse
 from PIL import Image
 
-from api.a1111.described import A1111Progress, Nothing
+from api.a1111.described import A1111Done, A1111Progress, Nothing
 from api.a1111.running import RUNNING, Drawing
 from gateway.media.encoding import encode_preview
 from gateway.media.uploads import in_image_thread
@@ -48,7 +48,7 @@ async def progress(
     return JSONResponse({**told, "current_image": shown, "textinfo": None})
 
 
-@router.post("/interrupt", response_model=dict[str, Any])
+@router.post("/interrupt", response_model=A1111Done)
 async def interrupt() -> JSONResponse:
     """End the first of the caller's requests: its answer has the images that are done."""
     drawing = RUNNING.own()
