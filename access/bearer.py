@@ -9,15 +9,19 @@ from starlette.types import Scope
 
 
 def bearer_key(scope: Scope) -> str:
-    """Return the key of `Authorization: Bearer KEY`, or the password of `Basic` of any user; empty without one."""
-    scheme, _, text = Headers(scope=scope).get("authorization", "").partition(" ")
+    """Return the key of `Authorization: Bearer KEY`, the password of `Basic` of any user, or Azure's `api-key`.
+
+    Empty without one.
+    """
+    headers = Headers(scope=scope)
+    scheme, _, text = headers.get("authorization", "").partition(" ")
     match scheme.lower():
         case "bearer":
             return text.strip()
         case "basic":
             return _password(text.strip())
         case _:
-            return ""
+            return headers.get("api-key", "").strip()
 
 
 def _password(text: str) -> str:

@@ -15,6 +15,7 @@ from api.mcp.app import mcp_app, mcp_refusal
 from api.ollama.app import ollama_app, ollama_refusal
 from api.openai.app import openai_alone, openai_app
 from api.openai.errors import openai_refusal
+from api.openai.videos.routes import videos_app
 from api.operations.app import operations_app
 from api.pipeline import pipeline_app, pipeline_refusal
 from api.predictions.answers import prediction_refusal
@@ -36,10 +37,11 @@ CONTRACTS = ContractTable(
         "OpenAI Images API",
         openai_app,
         openai_refusal,
-        paths=("/v1",),
+        paths=("/v1", "/images"),
         prefix="/openai",
         app_alone=openai_alone,
     ),
+    Contract("OpenAI Videos API", videos_app, openai_refusal, paths=("/v1",)),
     Contract(
         "Jobs",
         jobs_app,

@@ -32,6 +32,7 @@ JubakoError
 ├── NotEnded            409  jobs/errors.py: the job must end before its results can be deleted
 ├── StorageUnavailable  503  storage/errors.py: storage cannot be reached; a retry may succeed
 ├── NotStored           404  storage/errors.py: no such file, or it has been deleted
+├── NotReady            409  api/openai/videos/answers.py: the video has no file yet
 ├── NotNow              409  api/pipeline.py: the pipeline is not ready, is running, or has no result
 └── GenerationFailed    500  anything else; the cause is only in the server's log
     └── RunnerLost      503  the model's process ended during generation

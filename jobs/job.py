@@ -83,6 +83,8 @@ class Job(_Data):
     webhook_url: str | None = None
     batch_id: str | None = None
     """What it shares with the jobs that were asked for together."""
+    remixed_from: str | None = None
+    """The job whose result it starts from."""
     state: JobState = JobState.PENDING
     progress: int = Field(default=0, ge=0, le=100)
     message: str = "Waiting to start"
@@ -100,6 +102,8 @@ class Job(_Data):
     deliveries: tuple[Delivery, ...] = ()
     told: bool = False
     """Whether its webhook needs no further attempt."""
+    deleted: bool = False
+    """Whether its owner deleted it, and nobody finds it any more."""
 
     @property
     def model(self) -> str:
@@ -142,6 +146,9 @@ class Job(_Data):
     def without_results(self) -> Job:
         """Return an ended job whose files were deleted."""
         return self.changed(results=(), message="The results were deleted") if self.results else self
+
+    def removed(self) -> Job:
+        return self.changed(deleted=True)
 
     def failed(self, error: str) -> Job:
         return self._finished(JobState.FAILED, error=error, message="Generation failed")

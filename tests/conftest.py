@@ -24,7 +24,15 @@ SHARED_SERVERS = {
         "test_served_files",
         "test_sub_path",
     ),
-    "openai_server": ("test_openai", "test_pages", "test_real_clients"),
+    "openai_server": (
+        "test_hugging_face",
+        "test_openai",
+        "test_openai_chat",
+        "test_openai_videos",
+        "test_others_images",
+        "test_pages",
+        "test_real_clients",
+    ),
 }
 """By fixture: the files in contracts/ that use it."""
 SLOW_FIRST = ("processes", "contracts", "deploy")

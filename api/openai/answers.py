@@ -26,7 +26,7 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
     if admitted.stores_files:
         await current_desk().check_room()
     generation = Generation(gateway, admitted)
-    results = await _results(generation)
+    results = await results_of(generation)
     files = await asyncio.gather(*(asyncio.to_thread(file_of, admitted, result) for result in results))
     if admitted.stores_files:
         shown = [{"url": url} for url in await _stored(files, OutputFormat(admitted.form.output_format), base_url)]
@@ -62,7 +62,7 @@ def file_of(admitted: AdmittedImages, result: Result) -> bytes:
     return encode_result(admitted.request, result, OutputFormat(form.output_format), form.compression)
 
 
-async def _results(generation: Generation) -> list[Result]:
+async def results_of(generation: Generation) -> list[Result]:
     """Return the images in order."""
     async with aclosing(generation.events()) as events:
         results = [event async for event in events if isinstance(event, Result)]

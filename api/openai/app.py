@@ -21,6 +21,7 @@ from api.openai.forms import EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.models import model_list, model_object
 from api.openai.reading import read_form
 from api.openai.streaming import error_text, stream_events
+from api.openai.videos.routes import videos
 from api.operations import status
 from api.operations.described import UNHEALTHY, Health
 from core.generation.hints import hint_header
@@ -30,8 +31,8 @@ from gateway.metrics import measured
 
 TITLE = "Jubako: OpenAI Images API"
 
-images = APIRouter(prefix="/v1")
-alone = APIRouter()
+images = APIRouter()
+models_router = APIRouter()
 
 
 @images.post(
@@ -48,7 +49,7 @@ alone = APIRouter()
     ),
 )
 async def generations(request: Request) -> Response:
-    """Generate images from a prompt."""
+    """Generate images from a prompt; at this address also without `/v1`, and at Azure's."""
     return await _answer(request, GenerationForm)
 
 
@@ -74,13 +75,13 @@ async def variations(request: Request) -> Response:
     return await _answer(request, VariationForm)
 
 
-@images.get("/models", response_model=ModelList)
+@models_router.get("/models", response_model=ModelList)
 async def models() -> JSONResponse:
     """List the models served, the default first, with what each can do."""
     return JSONResponse(model_list(current_gateway().catalogue))
 
 
-@images.get("/models/{model:path}", response_model=ModelObject)
+@models_router.get("/models/{model:path}", response_model=ModelObject)
 async def model(model: str) -> JSONResponse:
     """Describe one model, by its id, an alias or its repository on the Hugging Face Hub."""
     return JSONResponse(model_object(current_gateway().catalogue, model))
@@ -90,6 +91,16 @@ async def model(model: str) -> JSONResponse:
 async def stream(websocket: WebSocket) -> None:
     """Generate one request, streaming all of its events."""
     await socket.serve(websocket)
+
+
+versioned = APIRouter(prefix="/v1")
+for each in (images, models_router):
+    versioned.include_router(each)
+at_root = APIRouter()
+at_root.include_router(versioned)
+at_root.include_router(images, include_in_schema=False)
+"""For clients whose base address has no `/v1`; `/models` of the root is another contract's."""
+alone = APIRouter()
 
 
 @alone.get("/health", response_model=Health, responses=UNHEALTHY)
@@ -111,15 +122,20 @@ async def info() -> JSONResponse:
     return JSONResponse({"name": TITLE, "version": VERSION, "model": model, "endpoints": routes})
 
 
-alone.include_router(images)
-openai_app = contract_app(TITLE, "openai", images, openai_refusal, OpenAIRefused)
+for each in (versioned, videos):
+    alone.include_router(each)
+for each in (images, models_router):
+    alone.include_router(each, include_in_schema=False)
+alone.include_router(images, prefix="/deployments/{deployment:path}", include_in_schema=False)
+"""Azure's addresses: `/openai/deployments/MODEL/images/generations`."""
+openai_app = contract_app(TITLE, "openai", at_root, openai_refusal, OpenAIRefused)
 """At the root, beside the other contracts."""
 openai_alone = contract_app(TITLE, "openai", alone, openai_refusal, OpenAIRefused)
 """Under its prefix, with the addresses that all contracts share at the root."""
 
 
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:
-    form = await read_form(request, form_type)
+    form = await read_form(request, form_type, request.path_params.get("deployment"))
     if form.stream:
         return await unless_disconnected(request, started_stream(stream_events(current_gateway(), form), error_text))
     body = await unless_disconnected(request, _body(form, server_address(request)))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
+from api.openai.naming import entry_for, stand_in_hint
+from api.openai.sizes import check_size, shaped, sides_of, size_names
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined, renamed
@@ -23,9 +25,19 @@ from models.catalogue.limits import TaskSettings
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 """Denoising steps of a quality, as a share of the model's default."""
 DALL_E = frozenset({"dall-e-2", "dall-e-3"})
-"""Models of OpenAI's whose answers were URLs, and which had a style."""
+"""Models of OpenAI's whose answers were URLs."""
 HIGH_FIDELITY = 0.6
 """Share of the usual strength with which image-to-image stays close to the image."""
+
+
+class Guided(Protocol):
+    """A form that has Qwen's name for guidance too."""
+
+    @property
+    def guidance_scale(self) -> float | None: ...
+
+    @property
+    def true_cfg_scale(self) -> float | None: ...
 
 
 @dataclass(frozen=True)
@@ -44,10 +56,8 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
     _check_together(form)
     catalogue = gateway.catalogue
-    entry = catalogue.default if form.model is None else catalogue.get(form.model)
+    entry = catalogue.default if form.model is None else entry_for(catalogue, form.model, _possible_tasks(form))
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
-    if form.style is not None and not is_dall_e:
-        raise InvalidRequest("style", "is not supported; describe the style in the prompt")
     form = await _with_hole(form, entry, is_dall_e)
     task = _task_of(form, entry)
     if task not in entry.tasks:
@@ -64,16 +74,14 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
         form,
         _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
-        hint=_without_effect(form, entry, task),
+        hint=joined(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
     )
 
 
 def _names_in(form: ImagesForm) -> dict[str, str]:
     """Return what the fields of a draft, where they differ, are called in its form."""
-    by_size = form.size != "auto"
     return {
-        "width": "size" if by_size or form.width is None else "width",
-        "height": "size" if by_size or form.height is None else "height",
+        **size_names(form),
         "num_images": "n",
         "images": "image",
         "task": "model",
@@ -97,9 +105,7 @@ def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
 
 
 def _check_together(form: ImagesForm) -> None:
-    for name in ("width", "height"):
-        if form.size != "auto" and getattr(form, name) is not None:
-            raise InvalidRequest(name, f"size is {form.size} already; give only one of them")
+    check_size(form)
     if form.partial_images and not form.stream:
         raise InvalidRequest("partial_images", "are only sent in a stream; set stream to true")
     if form.stream and form.response_format == "url":
@@ -123,6 +129,16 @@ async def _with_hole(form: ImagesForm, entry: Entry, is_dall_e: bool) -> ImagesF
     return form if hole is None else form.model_copy(update={"mask": hole})
 
 
+def _possible_tasks(form: ImagesForm) -> set[Task]:
+    match form:
+        case EditForm():
+            return {Task.EDIT, Task.INPAINT} if form.mask is not None else {Task.EDIT, Task.IMAGE_TO_IMAGE}
+        case VariationForm():
+            return {Task.IMAGE_TO_IMAGE}
+        case _:
+            return {Task.TEXT_TO_IMAGE}
+
+
 def _task_of(form: ImagesForm, entry: Entry) -> Task:
     match form:
         case EditForm(mask=None):
@@ -140,8 +156,8 @@ def _task_of(form: ImagesForm, entry: Entry) -> Task:
 
 
 def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
-    width, height = form.sides
     settings = entry.tasks[task]
+    width, height = _sides(form, settings)
     try:
         return Draft.of(
             form,
@@ -151,7 +167,7 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
             width=width,
             height=height,
             num_inference_steps=_steps(form, settings),
-            guidance_scale=_guidance_scale(form),
+            guidance_scale=guidance_scale_of(form),
             num_images=form.n,
             strength=_strength(form, settings, task),
             progress=progress,
@@ -161,6 +177,15 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
         raise WrongField(error) from error
 
 
+def _sides(form: ImagesForm, settings: TaskSettings) -> tuple[int | None, int | None]:
+    sides = sides_of(form)
+    if form.aspect_ratio is None:
+        return sides
+    if any(sides):
+        raise InvalidRequest("aspect_ratio", "says the same as the size; give only one of them")
+    return shaped(form.aspect_ratio, settings)
+
+
 def _steps(form: ImagesForm, settings: TaskSettings) -> int | None:
     if form.num_inference_steps is not None or form.quality == "auto":
         return form.num_inference_steps
@@ -168,7 +193,8 @@ def _steps(form: ImagesForm, settings: TaskSettings) -> int | None:
     return min(max(steps, settings.limits.min_steps), settings.limits.max_steps)
 
 
-def _guidance_scale(form: ImagesForm) -> float | None:
+def guidance_scale_of(form: Guided) -> float | None:
+    """Return what a form says by either name. Raises InvalidRequest if it uses both."""
     if form.true_cfg_scale is None:
         return form.guidance_scale
     if form.guidance_scale is not None:

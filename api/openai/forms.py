@@ -6,12 +6,12 @@ say what they do on this server.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from api.openai.sizes import AUTO, AspectRatio, SizeText
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
 from core.generation.request import Priority
@@ -29,7 +29,6 @@ UNSUPPORTED = {
     "svg": "is not supported; this server generates raster images only",
 }
 """Parameters that no model here supports."""
-_SIZE = re.compile(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})")
 
 
 class ImagesForm(ClientFields):
@@ -40,11 +39,8 @@ class ImagesForm(ClientFields):
 
     model: str | None = Field(default=None, description="An id of GET /v1/models. Default: the first model served.")
     n: int = Field(default=1, ge=1, le=MAX_N, description="Images to generate, with seed, seed + 1, ...")
-    size: str = Field(
-        default="auto",
-        description="WIDTHxHEIGHT within the model's limits; auto is the model's own size, or that of the image.",
-        examples=["128x128"],
-    )
+    size: SizeText = AUTO
+    aspect_ratio: AspectRatio = None
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = Field(
         default="auto",
         description="How many denoising steps, as a share of the model's default: low a half, medium (auto, standard) "
@@ -56,9 +52,7 @@ class ImagesForm(ClientFields):
         "dall-e-2 or dall-e-3.",
     )
     style: Literal["vivid", "natural"] | None = Field(
-        default=None,
-        description="Ignored for models that are called dall-e-2 or dall-e-3, and refused for others: describe the "
-        "style in the prompt.",
+        default=None, description="Ignored: describe the style in the prompt."
     )
     output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="File format of the images.")
     output_compression: int | None = Field(
@@ -92,18 +86,13 @@ class ImagesForm(ClientFields):
     reproducible: Reproducible = None
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
 
+    _hints: tuple[str, ...] = PrivateAttr(())
+
     @model_validator(mode="before")
     @classmethod
     def _without_nulls(cls, fields: Any) -> Any:
         """Drop nulls, which clients send for parameters that were left out."""
         return {name: value for name, value in fields.items() if value is not None}
-
-    @field_validator("size")
-    @classmethod
-    def _known_size(cls, size: str) -> str:
-        if size != "auto" and not _SIZE.fullmatch(size):
-            raise PydanticCustomError("size", "must be auto, or WIDTHxHEIGHT in pixels, such as 1024x1024")
-        return size
 
     @field_validator("background")
     @classmethod
@@ -113,10 +102,15 @@ class ImagesForm(ClientFields):
         return background
 
     @property
-    def sides(self) -> tuple[int | None, int | None]:
-        """Width and height; None for auto."""
-        match = _SIZE.fullmatch(self.size)
-        return (int(match[1]), int(match[2])) if match else (self.width, self.height)
+    def hints(self) -> tuple[str, ...]:
+        """About what of the body has no effect, or another one."""
+        return self._hints
+
+    def hinted(self, *hints: str) -> Self:
+        """Return the form with further hints."""
+        form = self.model_copy()
+        form._hints = (*self._hints, *hints)
+        return form
 
     @property
     def shown_quality(self) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from api.http.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
+from api.openai.others import translated
 from api.openai.references import without_references
 from core.errors import InvalidRequest
 from core.generation.upload import Upload
@@ -20,6 +21,7 @@ from gateway.media.uploads import in_image_thread
 from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)
+ModelT = TypeVar("ModelT", bound=BaseModel)
 
 IMAGES = ("image", "images")
 """What clients call the images of an edit: OpenAI's forms `image`, its JSON `images`."""
@@ -28,14 +30,17 @@ _MAY_BE_EMPTY = ("prompt", "negative_prompt")
 _LORAS = "loras[]"
 
 
-async def read_form(request: Request, form: type[FormT]) -> FormT:
-    """Read a request's body. Raises InvalidRequest."""
-    return await _checked(await _with_loras(await _plain(await read_body(request)), request), form)
+async def read_form(request: Request, form: type[FormT], deployment: str | None = None) -> FormT:
+    """Read a request's body; `deployment` is the model that its address names. Raises InvalidRequest."""
+    sent = translated(present(await read_body(request)), deployment)
+    fields = await with_loras(await _plain(sent.fields), request)
+    return (await _checked(fields, form)).hinted(*sent.hints)
 
 
 async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
     """Read the fields of a JSON object, files as base64 text. Raises InvalidRequest."""
-    return await _checked(await _plain(fields), form)
+    sent = translated(present(fields))
+    return (await _checked(await _plain(sent.fields), form)).hinted(*sent.hints)
 
 
 def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
@@ -43,20 +48,29 @@ def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
     return EditForm if not gathered(fields, IMAGES).keys().isdisjoint(IMAGES) else GenerationForm
 
 
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what is empty: many clients send all fields that they know."""
+    return {name: value for name, value in fields.items() if value != "" or name in _MAY_BE_EMPTY}
+
+
+def form_from(fields: Mapping[str, Any], form: type[ModelT]) -> ModelT:
+    """Return fields as a form. Raises WrongField."""
+    try:
+        return form.model_validate(fields)
+    except ValidationError as error:
+        raise WrongField(error) from error
+
+
 async def _plain(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the files of a body, and leave out what is empty: many clients send all fields that they know."""
-    present = {name: value for name, value in fields.items() if value != "" or name in _MAY_BE_EMPTY}
-    return await plain_values(without_references(present), FILES)
+    """Read the files of a body."""
+    return await plain_values(without_references(fields), FILES)
 
 
 async def _checked(fields: dict[str, Any], form: type[FormT]) -> FormT:
     for name in UNSUPPORTED.keys() & fields.keys():
         raise InvalidRequest(name, UNSUPPORTED[name])
     others = {name: value for name, value in fields.items() if name not in FILES}
-    try:
-        return form.model_validate({**others, **await _decoded(fields)})
-    except ValidationError as error:
-        raise WrongField(error) from error
+    return form_from({**others, **await _decoded(fields)}, form)
 
 
 async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +93,7 @@ def _images(files: Sequence[bytes], field: str) -> tuple[Upload, ...]:
     return tuple(uploaded(file, field, settings().max_image_px) for file in files)
 
 
-async def _with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:
+async def with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:
     """Rebuild the list of LoRAs, which clients write in a form as repeated `loras[][name]` and `loras[][scale]`."""
     keys = [name for name in fields if name.startswith(_LORAS)]
     if not keys:

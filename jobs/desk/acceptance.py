@@ -155,4 +155,5 @@ def _blank_job(order: Order) -> Job:
         base_url=order.base_url,
         webhook_url=order.webhook_url,
         batch_id=order.batch_id,
+        remixed_from=order.remixed_from,
     )

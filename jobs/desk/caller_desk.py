@@ -33,20 +33,21 @@ class CallerDesk:
     async def get(self, job_id: str) -> Job:
         """Return a job, as far as it is at this moment. Raises UnknownJob."""
         job = await self.desk.get(job_id)
-        if not self.caller.sees(job.owner):
+        if not self._finds(job):
             raise UnknownJob(job_id)
         return job
 
     async def batch(self, batch_id: str) -> list[Job]:
         """Return the jobs of a batch. Raises UnknownJob when there are none."""
-        jobs = [job for job in await self.desk.batch(batch_id) if self.caller.sees(job.owner)]
+        jobs = [job for job in await self.desk.batch(batch_id) if self._finds(job)]
         if not jobs:
             raise UnknownJob(batch_id)
         return jobs
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int) -> Page:
         """Return a page of jobs, newest first."""
-        return await self.desk.page(state, before, limit, None if self.caller.admin else self.caller.owner)
+        page = await self.desk.page(state, before, limit, None if self.caller.admin else self.caller.owner)
+        return replace(page, jobs=[job for job in page.jobs if self._finds(job)])
 
     async def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that has stays as it is. Raises UnknownJob."""
@@ -57,6 +58,11 @@ class CallerDesk:
         """Delete the files of a job that has ended. Raises UnknownJob, NotEnded and StorageUnavailable."""
         await self.get(job_id)
         return await self.desk.delete_results(job_id)
+
+    async def delete(self, job_id: str) -> None:
+        """End a job, delete its files, and let nobody find it any more. Raises UnknownJob and StorageUnavailable."""
+        await self.get(job_id)
+        await self.desk.delete(job_id)
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
         """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
@@ -82,3 +88,6 @@ class CallerDesk:
     async def delete_file(self, key: str) -> None:
         """Delete one stored result. Raises NotStored when the caller has none of that name."""
         await self.desk.delete_file(key, self.caller)
+
+    def _finds(self, job: Job) -> bool:
+        return self.caller.sees(job.owner) and not job.deleted

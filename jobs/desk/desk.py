@@ -159,6 +159,12 @@ class JobDesk:
             await self._ledger.forget_files(job.owner, keys)
         return await self._ledger.note(job_id, Job.without_results)
 
+    async def delete(self, job_id: str) -> None:
+        """End a job, delete its files, and let nobody find it any more. Raises UnknownJob and StorageUnavailable."""
+        await self.cancel(job_id)
+        await self.delete_results(job_id)
+        await self._ledger.note(job_id, Job.removed)
+
     async def get(self, job_id: str) -> Job:
         """Return a job, as far as it is at this moment. Raises UnknownJob."""
         return await self._as_it_is(await self._ledger.get(job_id))

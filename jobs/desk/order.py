@@ -24,5 +24,7 @@ class Order:
     fingerprint: str | None = None
     """What requests with the same key must have in common: method, path and body."""
     batch_id: str | None = None
+    remixed_from: str | None = None
+    """The job whose result the request starts from."""
     repeatable: bool = False
     """Whether the caller gave the seed, so that an earlier result is what they expect."""

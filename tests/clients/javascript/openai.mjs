@@ -41,6 +41,15 @@ const events = await client.images.generate({ model: "tiny", prompt: "an apple",
 seen.events = [];
 for await (const { type, partial_image_index, size } of events) seen.events.push({ type, partial_image_index, size });
 
+const reference = { image_url: `data:image/png;base64,${fs.readFileSync(picture).toString("base64")}` };
+let video = await client.videos.create({ model: "tiny-video", prompt: "it falls", seconds: "1", input_reference: reference });
+while (video.status === "queued" || video.status === "in_progress") {
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  video = await client.videos.retrieve(video.id);
+}
+const content = await client.videos.downloadContent(video.id);
+seen.video = { ...video, type: content.headers.get("content-type"), bytes: (await content.arrayBuffer()).byteLength };
+
 seen.models = [];
 for await (const model of client.models.list()) seen.models.push(model.id);
 

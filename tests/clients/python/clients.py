@@ -9,6 +9,8 @@ import asyncio
 import json
 import os
 import sys
+import time
+from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ import litellm  # type: ignore[import-not-found]
 import openai
 from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper  # type: ignore[import-not-found]
 
+POLL_S = 0.2
 ADDRESS, PICTURE = sys.argv[1], Path(sys.argv[2])
 API = {"api_base": f"{ADDRESS}/v1", "api_key": "not-needed"}
 APPLE: dict[str, Any] = {"model": "openai/tiny", "prompt": "a red apple", "max_retries": 0, **API}
@@ -42,7 +45,19 @@ def with_litellm() -> dict[str, Any]:
         litellm.image_generation(**APPLE, size="7x7")
     except litellm.exceptions.BadRequestError as error:
         seen["error"] = {"status": error.status_code, "message": error.message}
+    seen["video"] = video_with_litellm()
     return seen
+
+
+def video_with_litellm() -> dict[str, Any]:
+    wanted = {"model": "openai/tiny-video", "prompt": "a red apple", "seconds": "1", "size": "64x64", "user": "me"}
+    video = litellm.video_generation(**wanted, **API)
+    while (video := litellm.video_status(video.id, **API)).status in ("queued", "in_progress"):
+        time.sleep(POLL_S)
+    file = litellm.video_content(video.id, **API)
+    listed = [each["id"] for each in litellm.video_list(custom_llm_provider="openai", **API)["data"]]
+    fields = {name: getattr(video, name) for name in ("status", "progress", "size", "seconds", "model", "error")}
+    return {**fields, "file": b64encode(file).decode(), "is_listed": video.id in listed}
 
 
 def with_langchain() -> dict[str, Any]:

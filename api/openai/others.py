@@ -1,0 +1,70 @@
+"""What clients of similar servers send to OpenAI's routes: other names, and what has no meaning here."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.generation.client_fields import RANDOM_SEEDS
+from core.generation.hints import header_text, ignored_hint
+
+NAMES = {
+    "steps": "num_inference_steps",
+    "cfg": "guidance_scale",
+    "cfg_scale": "guidance_scale",
+    "negativePrompt": "negative_prompt",
+    "sampler": "scheduler",
+    "sampler_name": "scheduler",
+    "samplerName": "scheduler",
+    "aspectRatio": "aspect_ratio",
+}
+"""As LobeHub, LocalAI and others call parameters of ours."""
+IDLE = {
+    "generator_device": "noise does not depend on the device",
+    "enable_teacache": "step_cache is what this server has",
+    "output_quality": "output_compression is the quality of files",
+}
+"""What SGLang's clients send even if nobody asked for it."""
+_NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
+
+
+@dataclass(frozen=True)
+class Translated:
+    """The fields of a body by our names, and hints about those that have no effect or another one."""
+
+    fields: Mapping[str, Any]
+    hints: tuple[str, ...] = ()
+
+
+def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Translated:
+    """Translate a body; `deployment` is the model that an address of Azure's names. Raises InvalidRequest."""
+    own, hints = _named(fields), []
+    for name in IDLE.keys() & own.keys():
+        del own[name]
+        hints.append(ignored_hint(name, IDLE[name]))
+    if isinstance(own.get("seed"), str) and not _NUMBER.fullmatch(own["seed"]):
+        own["seed"] = _seed_of(own["seed"])
+        hints.append(f"seed: {own['seed']} stands for the text")
+    if deployment is not None:
+        if own.get("model", deployment) != deployment:
+            hints.append(ignored_hint("model", f"the address names {header_text(deployment)}"))
+        own["model"] = deployment
+    return Translated(own, tuple(hints))
+
+
+def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
+    given = {name: value for name, value in fields.items() if value is not None}
+    own = {name: value for name, value in given.items() if name not in NAMES}
+    for name in NAMES.keys() & given.keys():
+        if own.setdefault(NAMES[name], given[name]) != given[name]:
+            raise InvalidRequest(name, f"is another name for {NAMES[name]}; give only one of them")
+    return own
+
+
+def _seed_of(text: str) -> int:
+    """Return a seed that is always the same for a text: Dify makes up ids of letters and digits."""
+    return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:8]) % RANDOM_SEEDS

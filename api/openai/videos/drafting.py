@@ -1,0 +1,115 @@
+"""From a form to an admitted request: which model, which task, and how many frames the seconds are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import ValidationError
+
+from api.openai.drafting import guidance_scale_of
+from api.openai.errors import CannotDo, WrongField
+from api.openai.naming import entry_for, stand_in_hint
+from api.openai.sizes import check_size, sides_of, size_names
+from api.openai.videos.forms import VideoForm
+from api.openai.videos.reading import VideoBody
+from core.errors import InvalidRequest
+from core.generation.draft import Draft
+from core.generation.events import Clip
+from core.generation.hints import ignored_hint, renamed
+from core.generation.request import GenerationRequest, Task
+from gateway.gateway import Gateway
+from gateway.media.clip_files import first_frame
+from gateway.media.encoding import parameters_of
+from gateway.media.uploads import in_image_thread
+from jobs.job import Job
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+
+
+async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
+    """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
+    form = body.form
+    check_size(form)
+    task = Task.TEXT_TO_VIDEO if form.input_reference is None else Task.IMAGE_TO_VIDEO
+    entry = entry_for(gateway.catalogue, form.model, {task})
+    _check_able(gateway.catalogue, entry, task)
+    names = {**size_names(form), "image": "input_reference", "task": "model"}
+    if form.seconds is not None and form.num_frames is None:
+        names["num_frames"] = "seconds"
+    try:
+        request = await gateway.admit(_draft(form, entry, task), background=background)
+    except InvalidRequest as error:
+        error.field = names.get(error.field, error.field)
+        raise
+    hints = (stand_in_hint(gateway.catalogue, form.model, entry), *body.hints, *_repeated(form))
+    own = (renamed(hint, names) for hint in request.hints)
+    return request.model_copy(update={"hints": (*filter(None, hints), *own)})
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video that another starts from: its job, and its file."""
+
+    job: Job
+    file: bytes
+
+
+async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> GenerationRequest:
+    """Check and charge for a video like another, by another prompt, which starts with the same frame.
+
+    Raises InvalidRequest, UnknownModel for a model that is served no longer, or RateExceeded.
+    """
+    earlier = GenerationRequest.model_validate({**source.job.request, "hints": ()})
+    entry = gateway.catalogue.get(earlier.model)
+    _check_able(gateway.catalogue, entry, Task.IMAGE_TO_VIDEO)
+    frame = await in_image_thread(first_frame, source.file)
+    like = parameters_of(earlier, Clip(0, source.job.results[0].seed, (frame,), earlier.fps or 1))
+    return await gateway.admit(
+        Draft(**{**like, "task": Task.IMAGE_TO_VIDEO, "prompt": prompt, "image": frame, "progress": True}),
+        background=True,
+    )
+
+
+def _check_able(catalogue: Catalogue, entry: Entry, task: Task) -> None:
+    if task not in entry.tasks:
+        raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
+
+
+def _draft(form: VideoForm, entry: Entry, task: Task) -> Draft:
+    width, height = sides_of(form)
+    try:
+        return Draft.of(
+            form,
+            task=task,
+            model=entry.id,
+            image=form.input_reference,
+            width=width,
+            height=height,
+            num_frames=_frames(form, entry, task),
+            guidance_scale=guidance_scale_of(form),
+            progress=True,
+        )
+    except ValidationError as error:
+        raise WrongField(error) from error
+
+
+def _frames(form: VideoForm, entry: Entry, task: Task) -> int | None:
+    """Return the number of frames that a model can generate and that comes nearest to the seconds."""
+    if form.num_frames is not None or form.seconds is None:
+        return form.num_frames
+    settings = entry.tasks[task]
+    fps, most = form.fps or settings.defaults.fps, settings.limits.max_frames
+    multiple = entry.family_spec.frames_multiple
+    frames = 1 + multiple * max(0, round((form.seconds * fps - 1) / multiple))
+    if frames > most:
+        raise InvalidRequest(
+            "seconds",
+            f"{form.seconds:g} at {fps} frames a second are {frames} frames; at most {most} are allowed, which are "
+            f"{most / fps:.3g} seconds",
+        )
+    return frames
+
+
+def _repeated(form: VideoForm) -> tuple[str, ...]:
+    both = form.seconds is not None and form.num_frames is not None
+    return (ignored_hint("seconds", "num_frames says how long the video is"),) if both else ()
