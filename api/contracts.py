@@ -8,6 +8,7 @@ from api.a1111.app import a1111_app
 from api.a1111.errors import a1111_refusal
 from api.http.contract_table import Contract, ContractTable
 from api.http.refusals import refusal
+from api.hugging_face.routes import hugging_face_app, inference_refusal
 from api.inpainting import inpainting_app, inpainting_refusal
 from api.jobs.answers import job_refusal
 from api.jobs.routes import generator_app, jobs_app
@@ -80,5 +81,6 @@ CONTRACTS = ContractTable(
     Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
     Contract("BentoML's tasks", tasks_app, refusal, paths=tuple(f"/{name}" for name in FORMS)),
     Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
+    Contract("Hugging Face inference", hugging_face_app, inference_refusal, paths=("/models",)),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

@@ -15,6 +15,7 @@ JubakoError
 ├── TargetTooLong       414  the path and query of the request exceed the server's limit
 ├── Forbidden           403  the operator has disabled this, or this key may not do it
 ├── Busy                503  the queue is full or the model is not ready; says when to retry
+│   ├── NotLoaded       503  api/hugging_face/routes.py: the model is not loaded, and the client does not wait for it
 │   ├── LoadInterrupted 503  the model could not be loaded now, as while the hub cannot be reached
 │   └── RateExceeded    429  the client exceeded its rate limit
 ├── LoadFailed          500  the model or a part of it cannot be loaded; says what the operator can do

@@ -17,6 +17,8 @@ INPUTS = ("prompt", "image")
 """Without them hardly anything is generated, also where a description leaves them open."""
 AMOUNTS = ("num_inference_steps", "num_images", "n", "num_generations", "num_frames", "max_tries", "iterations")
 """Say how much to generate."""
+IMPATIENCE = "options"
+"""Of Hugging Face's inference: who does not wait for a model is rightly told that the server is not ready."""
 MAX_STEPS = 4
 """Of as many as models allow, one request may take a minute."""
 
@@ -38,6 +40,7 @@ def shortened_description(url: str, folder: Path, *, fields_once: bool = False) 
                 operation["requestBody"]["content"] = dict(list(content.items())[:1])
     for schema in described["components"]["schemas"].values():
         _bound_steps(schema.get("properties", {}).get("num_inference_steps", {}))
+        schema.get("properties", {}).pop(IMPATIENCE, None)
     if fields_once:
         _keep_fields_once(described)
     file = folder / "openapi.json"

@@ -1,0 +1,71 @@
+"""From an inference to a draft: which model, and which of its tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from api.http.refusals import InvalidForm
+from api.hugging_face.forms import InferenceParameters
+from api.hugging_face.reading import Inference
+from core.errors import InvalidRequest
+from core.generation.draft import Draft
+from core.generation.request import Task
+from models.catalogue.catalogue import Catalogue
+from models.catalogue.entry import Entry
+
+OF_TEXT = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_VIDEO)
+OF_IMAGE = (Task.EDIT, Task.IMAGE_TO_IMAGE, Task.IMAGE_TO_VIDEO)
+OF_MASK = (Task.INPAINT, Task.EDIT)
+
+
+def draft_of(inference: Inference, catalogue: Catalogue, model: str | None) -> Draft:
+    """Return the draft of an inference; without a model, of the first that can do it. Raises InvalidRequest."""
+    parameters = inference.parameters
+    if parameters.num_images != 1:
+        raise InvalidRequest("num_images", f"{parameters.num_images}, but the answer is one file")
+    if parameters.mask_image is not None and inference.image is None:
+        raise InvalidRequest("mask_image", "belongs to an image, and inputs is none")
+    tasks = _possible_tasks(inference)
+    entry = _entry(catalogue, model or parameters.model, tasks)
+    task = next((task for task in tasks if task in entry.tasks), tasks[0])
+    fields = {"prompt": inference.prompt, **_size(parameters), **_images(inference, task)}
+    try:
+        return Draft.of(parameters, task=task, model=entry.id, **fields)
+    except ValidationError as error:
+        raise InvalidForm(error) from error
+
+
+def _possible_tasks(inference: Inference) -> tuple[Task, ...]:
+    """Return the tasks that an inference may mean, the likeliest first."""
+    tasks = OF_TEXT if inference.image is None else OF_MASK if inference.parameters.mask_image is not None else OF_IMAGE
+    if inference.parameters.num_frames is None and inference.parameters.fps is None:
+        return tasks
+    return tuple(task for task in tasks if task.is_video) or tasks
+
+
+def _entry(catalogue: Catalogue, model: str | None, tasks: tuple[Task, ...]) -> Entry:
+    if model is not None:
+        return catalogue.get(model)
+    for task in tasks:
+        for entry in catalogue.entries.values():
+            if task in entry.tasks:
+                return entry
+    return catalogue.default
+
+
+def _size(parameters: InferenceParameters) -> dict[str, Any]:
+    target = parameters.target_size
+    if target is None:
+        return {}
+    if parameters.width is not None or parameters.height is not None:
+        raise InvalidRequest("target_size", "says the same as width and height; give only one of them")
+    return {"width": target.width, "height": target.height}
+
+
+def _images(inference: Inference, task: Task) -> dict[str, Any]:
+    image, mask = inference.image, inference.parameters.mask_image
+    if image is None:
+        return {}
+    return {"images": (image,), "mask": mask} if task is Task.EDIT else {"image": image, "mask": mask}
