@@ -15,6 +15,7 @@ from api.jobs.routes import generator_app, jobs_app
 from api.mcp.app import mcp_app, mcp_refusal
 from api.ollama.app import ollama_app, ollama_refusal
 from api.openai.app import openai_alone, openai_app
+from api.openai.chat.routes import chat_app
 from api.openai.errors import openai_refusal
 from api.openai.videos.routes import videos_app
 from api.operations.app import operations_app
@@ -43,6 +44,7 @@ CONTRACTS = ContractTable(
         app_alone=openai_alone,
     ),
     Contract("OpenAI Videos API", videos_app, openai_refusal, paths=("/v1",)),
+    Contract("OpenAI chat with images", chat_app, openai_refusal, paths=("/v1",)),
     Contract(
         "Jobs",
         jobs_app,

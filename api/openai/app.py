@@ -14,6 +14,7 @@ from api.http.disconnects import unless_disconnected
 from api.http.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
+from api.openai.chat.routes import chat
 from api.openai.described import EDITED, GENERATED, ImagesAnswer, Info, ModelList, ModelObject
 from api.openai.drafting import admit
 from api.openai.errors import OpenAIRefused, openai_refusal
@@ -122,7 +123,7 @@ async def info() -> JSONResponse:
     return JSONResponse({"name": TITLE, "version": VERSION, "model": model, "endpoints": routes})
 
 
-for each in (versioned, videos):
+for each in (versioned, videos, chat):
     alone.include_router(each)
 for each in (images, models_router):
     alone.include_router(each, include_in_schema=False)

@@ -225,7 +225,7 @@ class TestGenerations:
             client.images.generate(**RED_APPLE, size="7x7")
         assert caught.value.request_id
         with pytest.raises(openai.NotFoundError) as nothing:
-            client.post("/chat/completions", cast_to=object, body={})
+            client.post("/embeddings", cast_to=object, body={})
         assert nothing.value.code == "unknown_url"
         assert nothing.value.request_id
 

@@ -74,6 +74,12 @@ def replicate(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict
 
 
 @pytest.fixture(scope="module")
+def dialects(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/dialects.py", openai_server.url, pictures[0]]
+    return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
 def javascript(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
     command: list[str | Path] = ["node", JAVASCRIPT / "clients.mjs", openai_server.url, *pictures[:2]]
     return _seen_by(command, JAVASCRIPT / "package.json", JAVASCRIPT / "node_modules/package.json")
@@ -95,7 +101,8 @@ def typed(openai_server: Replica, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 def opened(data: str) -> Image.Image:
-    """Open an image that a client has: base64, or its address."""
+    """Open an image that a client has: base64, a data URL, or its address."""
+    data = data.rpartition(",")[2] if data.startswith("data:") else data
     file = WEB.get(data).raise_for_status().content if data.startswith("http") else base64.b64decode(data)
     return Image.open(BytesIO(file))
 
@@ -118,6 +125,83 @@ class TestOpenAIInPython:
         assert seen["models"] == list(MODELS)
 
 
+class TestVideosByOpenAI:
+    def test_it_makes_them_of_a_prompt_or_an_image(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["videos"]
+        done = {"status": "completed", "progress": 100, "size": "64x64", "model": "tiny-video", "error": None}
+        assert seen["drawn"] == {**done, "seconds": "1.125", "seed": 7}
+        assert seen["started"] == {**done, "seconds": "0.625"}
+
+    def test_it_remixes_lists_and_deletes(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["videos"]
+        assert (seen["remixed"]["status"], seen["remixed"]["is_from"]) == ("completed", True)
+        assert seen["remixed"]["seconds"] == seen["drawn"]["seconds"]
+        assert (seen["listed"], seen["deleted"], seen["gone"]["class"]) == (True, True, "NotFoundError")
+
+    def test_it_loads_the_file_and_its_stills(self, dialects: dict[str, Any]) -> None:
+        files = dialects["videos"]["files"]
+        assert len(decoded(base64.b64decode(files["video"]))) == 9
+        assert (opened(files["thumbnail"]).format, opened(files["thumbnail"]).size) == ("WEBP", (64, 64))
+        assert (opened(files["spritesheet"]).format, opened(files["spritesheet"]).size) == ("JPEG", (480, 480))
+
+    def test_its_error_names_the_field(self, dialects: dict[str, Any]) -> None:
+        error = dialects["videos"]["long"]
+        assert (error["class"], error["param"]) == ("BadRequestError", "seconds")
+        assert "at most 17 are allowed, which are 2.12 seconds" in error["message"]
+
+
+class TestChatsByOpenAI:
+    def test_they_have_images(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["chats"]
+        assert drawn(seen["image"])["seed"] == 7
+        assert [drawn(url)["prompt"] for url in seen["streamed"]] == ["a red apple"]
+        assert (seen["wrong"]["class"], seen["wrong"]["param"]) == ("BadRequestError", "n")
+
+    def test_responses_have_calls(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["chats"]
+        assert opened(seen["response"]).size == opened(seen["final"]).size == (128, 64)
+        assert (seen["events"][0], seen["events"][-1]) == ("response.created", "response.completed")
+        assert "response.image_generation_call.partial_image" in seen["events"]
+
+
+class TestAzure:
+    """OpenAI's client of Azure, whose addresses name the model and whose key has a header of its own."""
+
+    def test_it_draws_edits_and_lists(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["azure"]
+        assert drawn(seen["drawn"])["task"] == "text-to-image"
+        assert drawn(seen["edited"])["task"] == "edit"
+        assert seen["models"] == list(MODELS)
+        assert seen["unknown"]["code"] == "model_not_found"
+
+    def test_the_deployment_in_its_address_is_the_model(self, dialects: dict[str, Any]) -> None:
+        assert drawn(dialects["azure"]["deployed"])["model"] == "tiny"
+        assert dialects["azure"]["hint"] == "model is ignored: the address names tiny"
+
+
+class TestHuggingFace:
+    def test_it_draws(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["hugging_face"]
+        assert (seen["bare"]["seed"], seen["bare"]["task"]) == (7, "text-to-image")
+        assert (seen["named"]["num_inference_steps"], seen["named"]["width"]) == (3, 128)
+        assert seen["asynchronous"]["prompt"] == "a red apple"
+
+    def test_it_changes_images(self, dialects: dict[str, Any]) -> None:
+        seen = dialects["hugging_face"]
+        assert (seen["changed"]["task"], seen["changed"]["prompt"]) == ("image-to-image", "a blue apple")
+        assert seen["raw"]["task"] == "image-to-image"
+
+    def test_it_chats(self, dialects: dict[str, Any]) -> None:
+        (image,) = dialects["hugging_face"]["chat"]
+        assert drawn(image["image_url"]["url"])["prompt"] == "a red apple"
+
+    def test_its_errors_say_why(self, dialects: dict[str, Any]) -> None:
+        wrong, unknown = (dialects["hugging_face"][name] for name in ("wrong", "unknown"))
+        assert (wrong["status"], unknown["status"]) == (400, 404)
+        assert "width: 7" in wrong["message"]
+        assert "'nothing' is not served here" in unknown["message"]
+
+
 class TestLiteLLM:
     def test_it_draws(self, python: dict[str, Any]) -> None:
         seen = python["litellm"]
@@ -133,6 +217,12 @@ class TestLiteLLM:
 
     def test_it_edits(self, python: dict[str, Any]) -> None:
         assert drawn(python["litellm"]["edited"]["images"][0])["task"] == "edit"
+
+    def test_it_makes_a_video(self, python: dict[str, Any]) -> None:
+        video = python["litellm"]["video"]
+        assert (video["status"], video["progress"], video["error"]) == ("completed", 100, None)
+        assert (video["size"], video["model"], video["is_listed"]) == ("64x64", "tiny-video", True)
+        assert len(decoded(base64.b64decode(video["file"]))) == 9
 
     def test_its_error_names_the_field(self, python: dict[str, Any]) -> None:
         assert python["litellm"]["error"]["status"] == 400
@@ -225,6 +315,9 @@ def test_openai_in_javascript(javascript: dict[str, Any]) -> None:
         {"type": "image_generation.partial_image", "partial_image_index": 1, "size": "64x64"},
         {"type": "image_generation.completed", "size": "64x64"},
     ]
+    video = {name: seen["video"][name] for name in ("status", "seconds", "error", "type")}
+    assert video == {"status": "completed", "seconds": "1.125", "error": None, "type": "video/mp4"}
+    assert seen["video"]["bytes"] > 0
     assert seen["models"] == list(MODELS)
     wrong = {"class": "BadRequestError", "status": 400, "code": "invalid_value", "type": "invalid_request_error"}
     assert seen["errors"]["wrong"] == {**wrong, "param": "size"}

@@ -1,0 +1,54 @@
+"""What a client may send to the chat routes: conversations, and parameters of images beside them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+
+from api.openai.forms import ImagesForm
+from core.generation.draft import FitChoice
+from core.generation.tuning import Tuning
+
+MAX_MESSAGES = 10_000
+Conversation = Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)]
+
+
+class Parameters(Tuning, ImagesForm):
+    """What images of both have; never used by itself."""
+
+    fit: FitChoice = None
+    response_format: Any = Field(default=None, description="Ignored: it is about text.")
+
+
+class StreamOptions(BaseModel):
+    include_usage: bool = False
+
+
+class ImageConfig(BaseModel):
+    """OpenRouter's."""
+
+    aspect_ratio: str | None = Field(default=None, description="WIDTH:HEIGHT, in place of size.")
+
+
+class ChatForm(Parameters):
+    """`POST /v1/chat/completions`; fields that are about text are ignored."""
+
+    messages: Conversation = Field(
+        description="The last message of the user is the prompt, with the images to edit. An image of the assistant's "
+        "before it is edited, where the message has none and the model edits.",
+    )
+    modalities: list[str] | None = Field(default=None, max_length=10, description="With `image`, if given.")
+    image_config: ImageConfig | None = None
+    stream_options: StreamOptions | None = None
+
+
+class ResponseForm(Parameters):
+    """`POST /v1/responses`; fields that are about text are ignored."""
+
+    input: str | Conversation = Field(
+        description="The prompt, or a conversation: as `messages` of a chat, with `image_generation_call` items."
+    )
+    tools: list[dict[str, Any]] = Field(
+        max_length=128, description="One must be of type `image_generation`; its fields are the image's parameters."
+    )

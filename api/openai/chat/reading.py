@@ -1,0 +1,134 @@
+"""Conversations as forms of the Images API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+
+from api.http.parsing import read_body
+from api.openai.chat.forms import Parameters, StreamOptions
+from api.openai.chat.turns import Turn, turn_of
+from api.openai.forms import EditForm, GenerationForm
+from api.openai.naming import entry_for, stand_in_hint
+from api.openai.others import NAMES
+from api.openai.reading import form_from, form_of
+from api.openai.references import data_url
+from core.errors import InvalidRequest
+from core.generation.hints import header_text
+from core.generation.request import Task
+from models.catalogue.catalogue import Catalogue
+
+TOOL = "image_generation"
+_OF_IMAGES = (Parameters.model_fields.keys() | NAMES.keys()) - {"response_format", "stream"}
+"""Fields beside a conversation that are about images. Chat's `response_format` is about text."""
+_OF_CHAT = {"messages", "model", "stream", "modalities", "image_config", "stream_options"}
+_OF_RESPONSES = {"input", "model", "stream", "tools", "tool_choice"}
+_OF_TOOLS = {"type", "action", "input_image_mask", "partial_images", "input_fidelity", "markup"}
+_REPLAYED = ("previous_response_id", "conversation", "prompt")
+"""What responses refer to, and what is not kept here."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """An image that a conversation asks for, and how its answer is to come."""
+
+    form: GenerationForm | EditForm
+    stream: bool
+    with_usage: bool = False
+
+
+async def read_chat(request: Request, catalogue: Catalogue) -> Asked:
+    """Read a chat. Raises InvalidRequest or UnknownModel."""
+    body = await read_body(request)
+    _check_modalities(body.get("modalities"))
+    turn = turn_of(body.get("messages"), "messages")
+    fields = {name: value for name, value in body.items() if name in _OF_IMAGES and name != "partial_images"}
+    config = body.get("image_config")
+    if isinstance(config, dict) and config.get("aspect_ratio") is not None:
+        fields["aspect_ratio"] = config["aspect_ratio"]
+    form = await _form(turn, fields, catalogue, _ignored(body.keys() - fields.keys() - _OF_CHAT))
+    options = form_from(body.get("stream_options") or {}, StreamOptions)
+    return Asked(form, _streams(body), options.include_usage)
+
+
+async def read_response(request: Request, catalogue: Catalogue) -> Asked:
+    """Read a request for a response. Raises InvalidRequest or UnknownModel."""
+    body = await read_body(request)
+    for name in _REPLAYED:
+        if body.get(name) is not None:
+            raise InvalidRequest(name, "is not supported: no responses are kept here; send the whole input")
+    turn, tool, stream = turn_of(body.get("input"), "input"), _tool(body.get("tools")), _streams(body)
+    if body.get("n", 1) != 1 or tool.get("n", 1) != 1:
+        raise InvalidRequest("n", "must be 1: a response has one image")
+    known = {name: body[name] for name in _OF_IMAGES & body.keys()}
+    fields = known | {name: value for name, value in tool.items() if name in _OF_IMAGES | {"input_fidelity", "markup"}}
+    if not stream:
+        fields.pop("partial_images", None)
+    # The conversation's model is one that writes, where a tool names another.
+    fields["model"] = tool.get("model") or body.get("model")
+    ignored = (body.keys() - known.keys() - _OF_RESPONSES) | (tool.keys() - _OF_IMAGES - _OF_TOOLS)
+    turn = _by_action(turn, tool.get("action"))
+    mask = tool.get("input_image_mask")
+    if mask is not None:
+        fields["mask"] = data_url("tools.input_image_mask", mask)
+    return Asked(await _form(turn, {**fields, "stream": stream}, catalogue, _ignored(ignored)), stream)
+
+
+async def _form(
+    turn: Turn, fields: Mapping[str, Any], catalogue: Catalogue, ignored: str | None
+) -> GenerationForm | EditForm:
+    name = fields.get("model")
+    if name is not None and not isinstance(name, str):
+        raise InvalidRequest("model", "must be a text")
+    tasks = {Task.EDIT, Task.IMAGE_TO_IMAGE} if turn.images else {Task.TEXT_TO_IMAGE}
+    entry = entry_for(catalogue, name, tasks)
+    images = turn.images or (turn.earlier if Task.EDIT in entry.tasks else ())
+    own = {**fields, "model": entry.id, "prompt": turn.prompt, **({"image": list(images)} if images else {})}
+    if not images:
+        own = {name: value for name, value in own.items() if name not in ("fit", "input_fidelity", "mask")}
+    form: GenerationForm | EditForm
+    form = await form_of(own, EditForm) if images else await form_of(own, GenerationForm)
+    unread = None if turn.is_alone else "of the messages only the last one of the user is read"
+    hints = (stand_in_hint(catalogue, name, entry), ignored, unread)
+    return form.hinted(*filter(None, hints))
+
+
+def _check_modalities(modalities: Any) -> None:
+    if isinstance(modalities, list) and "image" not in modalities:
+        raise InvalidRequest("modalities", "must have image: this server answers with images, and writes nothing")
+
+
+def _tool(tools: Any) -> Mapping[str, Any]:
+    for tool in tools if isinstance(tools, list) else ():
+        if isinstance(tool, dict) and tool.get("type") == TOOL:
+            return tool
+    raise InvalidRequest("tools", f"must have {TOOL}: this server answers with images, and writes nothing")
+
+
+def _by_action(turn: Turn, action: Any) -> Turn:
+    match action:
+        case None | "auto":
+            return turn
+        case "generate":
+            return Turn(turn.prompt, (), (), turn.is_alone)
+        case "edit" if turn.images or turn.earlier:
+            return Turn(turn.prompt, turn.images or turn.earlier, (), turn.is_alone)
+        case "edit":
+            raise InvalidRequest("tools.action", "is edit, but the input has no image")
+        case _:
+            raise InvalidRequest("tools.action", "must be auto, generate or edit")
+
+
+def _streams(body: Mapping[str, Any]) -> bool:
+    stream = body.get("stream")
+    if stream is not None and not isinstance(stream, bool):
+        raise InvalidRequest("stream", "must be true or false")
+    return bool(stream)
+
+
+def _ignored(fields: set[str]) -> str | None:
+    names = header_text(", ".join(sorted(fields)))
+    return f"ignored, since nothing is written here: {names}" if fields else None

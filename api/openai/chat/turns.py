@@ -1,0 +1,82 @@
+"""What a conversation asks for: the last message of its user, and the images before it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from api.openai.references import data_url
+from core.errors import InvalidRequest
+
+_TEXTS = ("text", "input_text")
+_IMAGES = ("image_url", "input_image")
+_CALL = "image_generation_call"
+
+
+@dataclass(frozen=True)
+class Turn:
+    prompt: str
+    images: tuple[str, ...]
+    """Those of the message, as data URLs or base64."""
+    earlier: tuple[str, ...]
+    """Those of the last answer before it that had any: what the user may want to have changed."""
+    is_alone: bool
+    """Whether nothing else was said."""
+
+
+def turn_of(items: Any, field: str) -> Turn:
+    """Return the turn of a list of messages and calls, or of a text. Raises InvalidRequest, which names the place."""
+    if isinstance(items, str):
+        return Turn(items, (), (), is_alone=True)
+    if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+        raise InvalidRequest(field, "must be a list of messages")
+    number = next((number for number in reversed(range(len(items))) if items[number].get("role") == "user"), None)
+    if number is None:
+        raise InvalidRequest(field, "has no message of the user, which says what to generate")
+    parts = list(_parts(items[number].get("content"), f"{field}[{number}].content"))
+    return Turn(
+        prompt="\n".join(text for text, _ in parts if text is not None),
+        images=tuple(image for _, image in parts if image is not None),
+        earlier=_last_images(items[:number], field),
+        is_alone=len(items) == 1,
+    )
+
+
+def _parts(content: Any, place: str) -> Iterator[tuple[str | None, str | None]]:
+    """Yield the texts and images of a message, one of both each time."""
+    if isinstance(content, str):
+        yield content, None
+        return
+    if not isinstance(content, list):
+        raise InvalidRequest(place, "must be text, or a list of texts and images")
+    for number, part in enumerate(content):
+        at = f"{place}[{number}]"
+        kind = part.get("type") if isinstance(part, dict) else None
+        if kind in _TEXTS and isinstance(part.get("text"), str):
+            yield part["text"], None
+        elif kind in _IMAGES:
+            yield None, _image(part, at)
+        else:
+            raise InvalidRequest(at, "must be a text or an image; nothing else is understood here")
+
+
+def _image(part: Mapping[str, Any], place: str) -> str:
+    value = part.get("image_url")
+    # Chat has an object there, and responses have the address itself.
+    address = value.get("url") if isinstance(value, dict) else value
+    url: str = data_url(place, {"image_url": address, "file_id": part.get("file_id")})
+    return url
+
+
+def _last_images(items: Sequence[Mapping[str, Any]], field: str) -> tuple[str, ...]:
+    for number in reversed(range(len(items))):
+        item, place = items[number], f"{field}[{number}]"
+        if item.get("type") == _CALL:
+            if not isinstance(item.get("result"), str):
+                raise InvalidRequest(f"{place}.result", "is missing: no images are kept here; send the image itself")
+            return (item["result"],)
+        images = item.get("images") if item.get("role") == "assistant" else None
+        if isinstance(images, list) and images:
+            return tuple(_image(image if isinstance(image, dict) else {}, f"{place}.images") for image in images)
+    return ()
