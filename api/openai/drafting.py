@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
-from api.openai.sizes import check_size, shaped, sides_of, size_names
+from api.openai.sizes import check_size, sides_of, size_names
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined, renamed
@@ -157,7 +157,7 @@ def _task_of(form: ImagesForm, entry: Entry) -> Task:
 
 def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
     settings = entry.tasks[task]
-    width, height = _sides(form, settings)
+    width, height = sides_of(form, settings)
     try:
         return Draft.of(
             form,
@@ -175,15 +175,6 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
         )
     except ValidationError as error:
         raise WrongField(error) from error
-
-
-def _sides(form: ImagesForm, settings: TaskSettings) -> tuple[int | None, int | None]:
-    sides = sides_of(form)
-    if form.aspect_ratio is None:
-        return sides
-    if any(sides):
-        raise InvalidRequest("aspect_ratio", "says the same as the size; give only one of them")
-    return shaped(form.aspect_ratio, settings)
 
 
 def _steps(form: ImagesForm, settings: TaskSettings) -> int | None:

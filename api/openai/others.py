@@ -26,7 +26,7 @@ NAMES = {
 IDLE = {
     "generator_device": "noise does not depend on the device",
     "enable_teacache": "step_cache is what this server has",
-    "output_quality": "output_compression is the quality of files",
+    "output_quality": "files have no such levels here",
 }
 """What SGLang's clients send even if nobody asked for it."""
 _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")

@@ -25,7 +25,7 @@ def _known_ratio(ratio: str) -> str:
 
 
 class Sized(Protocol):
-    """A form that has its size by either name."""
+    """A form that has its size by any of these names."""
 
     @property
     def size(self) -> str: ...
@@ -35,6 +35,9 @@ class Sized(Protocol):
 
     @property
     def height(self) -> int | None: ...
+
+    @property
+    def aspect_ratio(self) -> str | None: ...
 
 
 def _known(size: str) -> str:
@@ -60,15 +63,6 @@ AspectRatio = Annotated[
 ]
 
 
-def shaped(ratio: str, settings: TaskSettings) -> tuple[int, int]:
-    """Return the size of these proportions that is nearest to the model's own."""
-    match = _RATIO.fullmatch(ratio)
-    assert match is not None, ratio
-    wanted = int(match[1]) / int(match[2])
-    width = math.sqrt(settings.defaults.width * settings.defaults.height * wanted)
-    return fitted_size(round(width), round(width / wanted), settings.limits)
-
-
 def check_size(form: Sized) -> None:
     """Raise InvalidRequest for a side that is given twice."""
     for name in ("width", "height"):
@@ -76,12 +70,28 @@ def check_size(form: Sized) -> None:
             raise InvalidRequest(name, f"size is {form.size} already; give only one of them")
 
 
-def sides_of(form: Sized) -> tuple[int | None, int | None]:
-    """Return width and height; None for auto."""
+def sides_of(form: Sized, settings: TaskSettings) -> tuple[int | None, int | None]:
+    """Return width and height; None where the model or the image says it. Raises InvalidRequest."""
     match = _SIZE.fullmatch(form.size)
-    return (int(match[1]), int(match[2])) if match else (form.width, form.height)
+    sides = (int(match[1]), int(match[2])) if match else (form.width, form.height)
+    if form.aspect_ratio is None:
+        return sides
+    if any(sides):
+        raise InvalidRequest("aspect_ratio", "says the same as the size; give only one of them")
+    return _shaped(form.aspect_ratio, settings)
 
 
 def size_names(form: Sized) -> dict[str, str]:
     """Return what a form calls the sides of what it asks for."""
+    if form.aspect_ratio is not None:
+        return dict.fromkeys(("width", "height"), "aspect_ratio")
     return {name: "size" if form.size != AUTO or getattr(form, name) is None else name for name in ("width", "height")}
+
+
+def _shaped(ratio: str, settings: TaskSettings) -> tuple[int, int]:
+    """Return the size of these proportions that is nearest to the model's own."""
+    match = _RATIO.fullmatch(ratio)
+    assert match is not None, ratio
+    wanted = int(match[1]) / int(match[2])
+    width = math.sqrt(settings.defaults.width * settings.defaults.height * wanted)
+    return fitted_size(round(width), round(width / wanted), settings.limits)

@@ -238,6 +238,14 @@ class TestAClosedServer:
             ("POST", "/v1/images/generations"),
             ("POST", "/openai/v1/images/generations"),
             ("POST", "/mcp"),
+            ("POST", "/openai/deployments/tiny/images/generations"),
+            ("POST", "/images/generations"),
+            ("POST", "/v1/videos"),
+            ("GET", "/v1/videos"),
+            ("POST", "/v1/chat/completions"),
+            ("POST", "/v1/responses"),
+            ("POST", "/models/tiny"),
+            ("POST", "/"),
             ("POST", "/health"),
             ("GET", "/nowhere"),
         ],
@@ -254,6 +262,9 @@ class TestAClosedServer:
         assert http.get("/api/jobs").json()["detail"] == "a key is needed: Authorization: Bearer KEY"
         openai = http.post("/v1/images/generations").json()["error"]
         assert (openai["code"], openai["type"]) == ("invalid_api_key", "authentication_error")
+        for path in ("/images/edits", "/openai/deployments/tiny/images/edits", "/v1/videos", "/v1/responses"):
+            assert http.post(path).json()["error"] == openai
+        assert http.post("/models/tiny").json() == http.post("/").json() == http.post("/text_to_image").json()
         assert http.post("/text2image/pipeline/run").json()["status"] == "error"
         assert http.post("/generate-inpainting").json().keys() == {"detail"}
         assert http.post("/generate").json().keys() == http.post("/storyboard").json().keys() == {"detail", "code"}
@@ -273,6 +284,8 @@ class TestAClosedServer:
     def test_a_key_opens_every_contract(self, http: httpx.Client) -> None:
         http.headers.update(bearer(ALICE))
         assert http.post("/text_to_image", json=RED_APPLE).headers["content-type"] == "image/png"
+        assert http.post("/models/tiny", json={"inputs": "a red apple"}).headers["content-type"] == "image/png"
+        assert http.get("/v1/videos").json()["data"] == []
         events = parse_events(http.post("/stream", json=RED_APPLE).iter_text())
         assert events[-1].name == "done"
         assert http.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"}).status_code == 200
@@ -530,6 +543,7 @@ class TestRawSockets:
 
     def test_who_leaves_during_an_upload_is_a_499(self, http: httpx.Client, closed: str, folder: Path) -> None:
         paths = ("/text_to_image", "/v1/images/edits", "/api/tiny/i2i", "/generate-inpainting", "/generate")
+        paths += ("/v1/videos", "/models/tiny")
         form = "Content-Type: multipart/form-data; boundary=a\r\nContent-Length: 999\r\n\r\n--a\r\n"
         written = len((folder / "log").read_text())
         for path in paths:

@@ -192,6 +192,7 @@ def test_a_mistake_in_a_chat_is_named(fields: dict[str, Any], param: str, http: 
         ({"n": 2}, {}, "n"),
         ({}, {"action": "edit"}, "tools.action"),
         ({}, {"action": "draw"}, "tools.action"),
+        ({}, {"input_image_mask": {"image_url": data_url(photo())}}, "tools.input_image_mask"),
         ({}, {"size": "7x7"}, "size"),
         ({}, {"background": "transparent"}, "background"),
         ({}, {"output_format": "gif"}, "output_format"),

@@ -116,6 +116,11 @@ class TestOthersRequests:
         assert video["seed"] == 1024
         assert "generator_device is ignored: noise does not depend on the device" in video["hint"]
 
+    def test_names_and_proportions_of_others(self, http: httpx.Client) -> None:
+        video = create(http, steps=2, cfg=2.5, aspectRatio="2:1", seed="aB3dE6gH", seconds="1")
+        assert (video["size"], video["hint"]) == ("96x32", f"seed: {video['seed']} stands for the text")
+        assert ended(http, video)["status"] == "completed"
+
     def test_one_that_waits(self, http: httpx.Client) -> None:
         answer = http.post("/v1/videos/sync", json={"prompt": "a red apple", "seed": 5, "seconds": 1})
         assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
@@ -168,6 +173,7 @@ class TestDeleting:
         ({"size": "64"}, "size", "WIDTHxHEIGHT"),
         ({"size": "64x65"}, "size", "multiple of"),
         ({"size": "64x64", "width": 64}, "width", "size is 64x64 already"),
+        ({"size": "64x64", "aspect_ratio": "1:1"}, "aspect_ratio", "says the same as the size"),
         ({"num_frames": 6}, "num_frames", "one more than a multiple of"),
         ({"model": "tiny"}, "model", "cannot do text-to-video"),
         ({"model": "nothing"}, "model", "is not served here"),

@@ -183,11 +183,20 @@ class TestARefusedPicture:
         assert answer.json()["code"] == "content_policy_violation"
         openai = strict.post("/v1/images/generations", json={**RED_APPLE, "model": "tiny"})
         assert (openai.status_code, openai.json()["error"]["code"]) == (400, "content_policy_violation")
+        messages = [{"role": "user", "content": "a red apple"}]
+        chat = strict.post("/v1/chat/completions", json={"model": "tiny", "messages": messages})
+        assert (chat.status_code, chat.json()["error"]["code"]) == (400, "content_policy_violation")
+        inference = strict.post("/models/tiny", json={"inputs": "a red apple"})
+        assert (inference.status_code, inference.json()["code"]) == (400, "content_policy_violation")
 
     def test_does_not_get_into_a_stream(self, strict: httpx.Client) -> None:
         events = parse_events(strict.post("/stream", json={**RED_APPLE, "preview_every": 1}).iter_text())
         assert not {"preview", "image", "done"} & {event.name for event in events}
         assert events[-1].data["code"] == "content_policy_violation"
+        response = {"model": "tiny", "input": "a red apple", "tools": [{"type": "image_generation"}], "stream": True}
+        failed = parse_events(strict.post("/v1/responses", json=response).iter_text())[-1]
+        assert (failed.name, failed.data["response"]["output"]) == ("response.failed", [])
+        assert "content policy" in failed.data["response"]["error"]["message"]
 
     def test_fails_a_job_with_the_reason(self, strict: httpx.Client) -> None:
         session = strict.post("/api/tiny/t2i", json=RED_APPLE).json()["session_id"]

@@ -36,7 +36,7 @@ async def test_others_do_not_find_a_job(desk: JobDesk) -> None:
     alice, bob = CallerDesk(desk, ALICE), CallerDesk(desk, BOB)
     (job,) = await alice.submit(order(SLOW, batch_id="together"))
     assert job.owner == "alice"
-    for ask in (bob.get, bob.cancel, bob.delete_results):
+    for ask in (bob.get, bob.cancel, bob.delete_results, bob.delete):
         with pytest.raises(UnknownJob, match=job.id):
             await ask(job.id)
     with pytest.raises(UnknownJob):
@@ -48,6 +48,21 @@ async def test_others_do_not_find_a_job(desk: JobDesk) -> None:
     assert [each.id for each in await alice.batch("together")] == [job.id]
     assert job.id in {each.id for each in (await alice.page(None, None, 100)).jobs}
     assert (await alice.cancel(job.id)).state is JobState.CANCELLED
+
+
+async def test_what_its_owner_deletes_nobody_finds(desk: JobDesk, storage: Storage) -> None:
+    alice = CallerDesk(desk, ALICE)
+    ended = await done(desk, ALICE, batch_id="deleted")
+    (running,) = await alice.submit(order(SLOW, batch_id="deleted"))
+    for job in (ended, running):
+        await alice.delete(job.id)
+        for ask in (alice.get, alice.delete, CallerDesk(desk, BOSS).get):
+            with pytest.raises(UnknownJob, match=job.id):
+                await ask(job.id)
+        assert job.id not in {each.id for each in (await alice.page(None, None, 100)).jobs}
+    with pytest.raises(UnknownJob):
+        await alice.batch("deleted")
+    assert not await storage.exists(ended.results[0].key)
 
 
 async def test_an_admin_has_all(desk: JobDesk) -> None:

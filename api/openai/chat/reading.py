@@ -88,7 +88,9 @@ async def _form(
     images = turn.images or (turn.earlier if Task.EDIT in entry.tasks else ())
     own = {**fields, "model": entry.id, "prompt": turn.prompt, **({"image": list(images)} if images else {})}
     if not images:
-        own = {name: value for name, value in own.items() if name not in ("fit", "input_fidelity", "mask")}
+        if "mask" in own:
+            raise InvalidRequest("tools.input_image_mask", "belongs to an image, and the input has none")
+        own = {name: value for name, value in own.items() if name not in ("fit", "input_fidelity")}
     form: GenerationForm | EditForm
     form = await form_of(own, EditForm) if images else await form_of(own, GenerationForm)
     unread = None if turn.is_alone else "of the messages only the last one of the user is read"

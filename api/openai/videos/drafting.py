@@ -76,7 +76,7 @@ def _check_able(catalogue: Catalogue, entry: Entry, task: Task) -> None:
 
 
 def _draft(form: VideoForm, entry: Entry, task: Task) -> Draft:
-    width, height = sides_of(form)
+    width, height = sides_of(form, entry.tasks[task])
     try:
         return Draft.of(
             form,

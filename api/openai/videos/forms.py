@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from api.openai.forms import Prompt
-from api.openai.sizes import AUTO, SizeText
+from api.openai.sizes import AUTO, AspectRatio, SizeText
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import FitChoice, FramesPerSecond, Loras, NumFrames, Reproducible, Scheduler
 from core.generation.request import Priority
@@ -31,6 +31,7 @@ class VideoForm(Tuning, ClientFields):
         description="Length of the video, as near as the model's frames come to it. Default: the model's.",
     )
     size: SizeText = AUTO
+    aspect_ratio: AspectRatio = None
     input_reference: Pixels | None = Field(
         default=None, description="The image that the video starts with, for models that do image-to-video."
     )
