@@ -20,6 +20,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 import litellm  # type: ignore[import-not-found]
 import openai
 from langchain_community.utilities.dalle_image_generator import DallEAPIWrapper  # type: ignore[import-not-found]
+from litellm.types.videos.utils import extract_original_video_id  # type: ignore[import-not-found]
 
 POLL_S = 0.2
 ADDRESS, PICTURE = sys.argv[1], Path(sys.argv[2])
@@ -55,9 +56,13 @@ def video_with_litellm() -> dict[str, Any]:
     while (video := litellm.video_status(video.id, **API)).status in ("queued", "in_progress"):
         time.sleep(POLL_S)
     file = litellm.video_content(video.id, **API)
-    listed = [each["id"] for each in litellm.video_list(custom_llm_provider="openai", **API)["data"]]
+    # It writes the model into ids, where an answer has it.
+    listed = [
+        extract_original_video_id(each["id"])
+        for each in litellm.video_list(custom_llm_provider="openai", **API)["data"]
+    ]
     fields = {name: getattr(video, name) for name in ("status", "progress", "size", "seconds", "model", "error")}
-    return {**fields, "file": b64encode(file).decode(), "is_listed": video.id in listed}
+    return {**fields, "file": b64encode(file).decode(), "is_listed": extract_original_video_id(video.id) in listed}
 
 
 def with_langchain() -> dict[str, Any]:
