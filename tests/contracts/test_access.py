@@ -542,8 +542,8 @@ class TestRawSockets:
         assert (last["type"], last["error"]["code"]) == ("error", "request_timeout")
 
     def test_who_leaves_during_an_upload_is_a_499(self, http: httpx.Client, closed: str, folder: Path) -> None:
-        paths = ("/text_to_image", "/v1/images/edits", "/api/tiny/i2i", "/generate-inpainting", "/generate")
-        paths += ("/v1/videos", "/models/tiny")
+        paths = ["/text_to_image", "/v1/images/edits", "/api/tiny/i2i", "/generate-inpainting", "/generate"]
+        paths += ["/v1/videos", "/models/tiny"]
         form = "Content-Type: multipart/form-data; boundary=a\r\nContent-Length: 999\r\n\r\n--a\r\n"
         written = len((folder / "log").read_text())
         for path in paths:
