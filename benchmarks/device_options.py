@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from models.catalogue.catalogue import full_catalogue
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.loading import LoadedModel, compiled_for, load
 from tests.support.drawing import draw_together, request

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from models.catalogue.parallel_options import in_a_row
+from models.catalogue.memory.parallel import in_a_row
 from runners.state import RunnerState
 
 

@@ -24,7 +24,7 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection
 from benchmarks.gpu.encoders import clip, t5, umt5
 from benchmarks.gpu.setup import Setup
 from models.catalogue.families import FAMILIES
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.loading import LoadedModel, arrange
 
 TINY_WIDTH = 32

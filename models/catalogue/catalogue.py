@@ -21,7 +21,7 @@ from models.catalogue.added.embedding_folder import read_embedding_folder
 from models.catalogue.added.lora_folder import LoraFolder
 from models.catalogue.addons import EmbeddingSpec
 from models.catalogue.entry import Entry
-from models.catalogue.figures import counted_fields
+from models.catalogue.memory.figures import counted_fields
 
 SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
 SHIPPED = tuple(sorted(SHIPPED_FOLDER.glob("*.yaml")))

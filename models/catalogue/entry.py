@@ -23,10 +23,10 @@ from models.catalogue.addons import (
 )
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
 from models.catalogue.families.generic import GENERIC, GenericPipeline
-from models.catalogue.figures import Figures
 from models.catalogue.limits import Defaults, Limits, TaskSettings
-from models.catalogue.memory_options import Memory, memory_mistakes
-from models.catalogue.parallel_options import Parallel, parallel_mistakes
+from models.catalogue.memory.figures import Figures
+from models.catalogue.memory.options import Memory, memory_mistakes
+from models.catalogue.memory.parallel import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
 from models.catalogue.sources import Source
 from models.catalogue.task_checks import task_mistakes

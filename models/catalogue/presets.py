@@ -6,7 +6,7 @@ from typing import Any
 
 from core.errors import StartError
 from models.catalogue.entry import Entry
-from models.catalogue.figures import RESERVE_GIB, Figures
+from models.catalogue.memory.figures import RESERVE_GIB, Figures
 
 OPTIONS: tuple[dict[str, Any], ...] = (
     {},

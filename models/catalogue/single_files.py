@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.catalogue.sources import Source
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

@@ -14,7 +14,7 @@ from core.generation.request import Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.figures import Figures
+from models.catalogue.memory.figures import Figures
 from models.catalogue.presence import Presence, presence
 
 SHORT = {

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 
 from core.errors import InvalidRequest
-from models.catalogue.parallel_options import in_a_row
+from models.catalogue.memory.parallel import in_a_row
 from models.weights.drivers import unused_card
 from processes.allocator import trim
 

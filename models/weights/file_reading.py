@@ -15,13 +15,13 @@ from diffusers import DiffusionPipeline
 from core.errors import LoadFailed
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.addons.embeddings import embedding_files
 from models.weights.fetching import pipeline_path, refuse_incomplete, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
 from models.weights.files.components import left_out
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides
-from models.weights.memory import quantization_options
+from models.weights.memory.applying import quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 """Stable Diffusion's safety checker would run picture by picture, outside of the batches."""

@@ -19,7 +19,7 @@ from core.generation.request import Task
 from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
 from models.catalogue.entry import Entry
 from models.catalogue.families import Family
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.addons.embeddings import add_embeddings
 from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
@@ -29,7 +29,7 @@ from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
 from models.weights.inpaint_denoiser import inpaint_denoiser
-from models.weights.memory import keep_offloaded, place, tune
+from models.weights.memory.applying import keep_offloaded, place, tune
 from models.weights.previews import LatentPreview
 from models.weights.progress import Report, reporting_components
 from models.weights.sibling_pipelines import sibling

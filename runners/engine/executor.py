@@ -24,7 +24,7 @@ from models.catalogue.families import Part, Stage
 from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
-from models.weights.tiles import can_tile, tiled
+from models.weights.memory.tiles import can_tile, tiled
 from runners.engine.buckets import compiled_shape, filled
 from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample

@@ -19,7 +19,7 @@ from core.errors import InvalidRequest, JubakoError
 from core.generation.events import Event, Failed, Loading
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
-from models.catalogue.parallel_options import in_a_row
+from models.catalogue.memory.parallel import in_a_row
 from models.weights.devices import allocated_gib, available_devices, device_memory_gib, resolve_device
 from models.weights.loading import LoadedModel
 from runners.engine.observer import EngineObserver

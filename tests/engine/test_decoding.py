@@ -13,7 +13,7 @@ import torch
 from core.generation.events import Failed
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import Stage
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.loading import LoadedModel
 from runners.host import running_model
 from runners.host.running_model import within_memory

@@ -21,7 +21,7 @@ from core.generation.request import GenerationRequest, Lora, Task
 from models.catalogue.addons import LoraSpec
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.catalogue.sources import Source
 from models.miniature.lora import colourfulness, distance_from_gold

@@ -20,7 +20,7 @@ import torch
 from core.errors import LoadFailed
 from core.generation.events import Failed, Picture, Started
 from models.catalogue.entry import Entry
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.catalogue.sharing import read_sharing, sharing_file
 from models.catalogue.sources import Source
 from models.weights.compiling.denoisers import compile_denoisers

@@ -21,7 +21,7 @@ from core.generation.events import Event
 from core.generation.request import GenerationRequest, Lora
 from core.generation.upload import pixels_of
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.figures import Figures
+from models.catalogue.memory.figures import Figures
 from models.catalogue.resolving.deadlines import work_s
 from models.catalogue.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source

@@ -17,7 +17,7 @@ from core.errors import LoadFailed
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.compiling.denoisers import _as_new_step, compile_denoisers, keep_compiled_code, uncompiled
 from models.weights.loading import LoadedModel, compiled_for, load_pipelines
 from runners.engine.engine import EngineLimits

@@ -21,7 +21,7 @@ from core.errors import InvalidRequest, LoadFailed
 from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.memory_options import ATTENTION_BACKENDS
+from models.catalogue.memory.options import ATTENTION_BACKENDS
 from models.catalogue.placement.place import Place
 from models.catalogue.sources import Source
 from models.weights.devices import available_devices, resolve_device

@@ -18,9 +18,9 @@ from core.errors import LoadFailed
 from core.generation.events import Event
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.memory_options import WITHOUT_MASKS, Memory
+from models.catalogue.memory.options import WITHOUT_MASKS, Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
-from models.weights.memory import need_package
+from models.weights.memory.applying import need_package
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.support.engines import running

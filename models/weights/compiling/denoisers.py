@@ -15,7 +15,7 @@ from torch.utils import _pytree as pytree
 
 from core.errors import LoadFailed
 from models.catalogue.families import Family, Stage
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.weights.compiling.z_image import BucketedZImage
 
 COMPILED_GRAPHS = 256

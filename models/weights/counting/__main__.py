@@ -1,5 +1,5 @@
-"""Count what models of the catalogue need, all or those named, and write `models/catalogue/figures.yaml`: after a new
-model, which needs a `memory_gib` of its own until then, or a new version of diffusers. Takes minutes.
+"""Count what models of the catalogue need, all or those named, and write `models/catalogue/memory/figures.yaml`: after
+a new model, which needs a `memory_gib` of its own until then, or a new version of diffusers. Takes minutes.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 import yaml
 
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.figures import FILE
+from models.catalogue.memory.figures import FILE
 from models.weights.counting.count import counted
 from models.weights.counting.modules import architectures
 
-HEADER = "# Written by `make figures`; models/catalogue/figures.py says what these are.\n\n"
+HEADER = "# Written by `make figures`; models/catalogue/memory/figures.py says what these are.\n\n"
 log = logging.getLogger("jubako.counting")
 
 

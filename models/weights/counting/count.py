@@ -11,14 +11,14 @@ from models.catalogue.entry import Entry
 from models.weights.counting.calls import decoding, denoising
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
-from models.weights.tiles import tile_latents, tiled
+from models.weights.memory.tiles import tile_latents, tiled
 
 GIB = 2**30
 _KNOWN: dict[tuple[str, str, str], Need] = {}
 
 
 def counted(entry: Entry) -> dict[str, Any]:
-    """Return the fields of the entry's `figures` (`models.catalogue.figures`)."""
+    """Return the fields of the entry's `figures` (`models.catalogue.memory.figures`)."""
     built_from = architectures().models[entry.id]
     modules = {name: built(component, dtype_of(entry, name)) for name, component in built_from.items()}
     denoiser, vae = modules[entry.family_spec.denoiser], modules["vae"]

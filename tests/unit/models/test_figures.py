@@ -8,7 +8,7 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
-from models.catalogue.figures import RESERVE_GIB
+from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.resolving.deadlines import default_deadline_s
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from settings import Settings

@@ -21,7 +21,7 @@ from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec, Pre
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Defaults, Limits
-from models.catalogue.memory_options import Memory, Quantization
+from models.catalogue.memory.options import Memory, Quantization
 from models.catalogue.presence import Presence, is_here, presence
 from models.catalogue.sources import Source
 from models.catalogue.table import print_catalogue

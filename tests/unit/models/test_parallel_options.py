@@ -12,7 +12,7 @@ from core.errors import InvalidRequest
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
-from models.catalogue.parallel_options import PARALLEL_BACKENDS, PARALLEL_FAMILIES
+from models.catalogue.memory.parallel import PARALLEL_BACKENDS, PARALLEL_FAMILIES
 from models.catalogue.presets import fitted
 from models.weights import devices
 from models.weights.devices import devices_from

@@ -10,7 +10,7 @@ from pydantic import Field
 from core.validation import Strict
 from models.catalogue.addons import LoraSpec
 from models.catalogue.families import Family
-from models.catalogue.memory_options import Memory
+from models.catalogue.memory.options import Memory
 from models.catalogue.sources import Source
 
 PARALLEL_FAMILIES = (

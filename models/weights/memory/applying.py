@@ -17,7 +17,7 @@ from diffusers.models.attention_dispatch import _AttentionBackendRegistry
 
 from core.errors import LoadFailed
 from models.catalogue.families import Family
-from models.catalogue.memory_options import Memory, Quantization
+from models.catalogue.memory.options import Memory, Quantization
 from models.weights.compiling.denoisers import compile_denoisers, denoisers
 
 

@@ -1,0 +1,1 @@
+"""How the options of `memory` are applied to pipelines."""
