@@ -37,6 +37,7 @@ class Capabilities(Answer):
     licence: str
     gated: bool
     memory_gib: float
+    memory: dict[str, Any] = Field(description="What is traded for memory or speed, where it is not the default.")
     tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults`, `limits`, and what else has an effect.")
     schedulers: list[str]
     sigma_schedules: dict[str, list[str]]

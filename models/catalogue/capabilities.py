@@ -18,6 +18,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
     family = entry.family_spec
     return {
         **entry.model_dump(mode="json", include=_SHOWN),
+        "memory": entry.memory.model_dump(mode="json", exclude_defaults=True),
         "tasks": {
             task.value: {**_task(task, settings), "tuning": sorted(tunable(entry, task))}
             for task, settings in entry.tasks.items()

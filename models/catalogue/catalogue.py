@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ from models.catalogue.added.embedding_folder import read_embedding_folder
 from models.catalogue.added.lora_folder import LoraFolder
 from models.catalogue.addons import EmbeddingSpec
 from models.catalogue.entry import Entry
-from models.catalogue.memory.figures import counted_fields
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.limits import Defaults
+from models.catalogue.memory.figures import Figures, figures_of
+from models.catalogue.memory.needs import HERE, default_request, needed_gib
+from models.catalogue.memory.options import Memory
 
 SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
 SHIPPED = tuple(sorted(SHIPPED_FOLDER.glob("*.yaml")))
@@ -208,13 +213,51 @@ def _checked_entry(folder: Path, model: str, fields: object) -> Entry:
         raise ValueError("expected a mapping of fields")  # noqa: TRY004  # a mistake in a file, not in a call
     if "id" in fields:
         raise ValueError("id: is the entry's key, and no field")
-    known = counted_fields(model, fields) if folder == SHIPPED_FOLDER else {}
+    known = _counted_fields(figures_of(model) if folder == SHIPPED_FOLDER else _figures_like(fields), fields)
     entry = Entry.model_validate({"id": model, **known, **_inline_preview(folder, fields)}).under(folder)
     if entry.vocabulary is not None:
         words = _read_json("vocabulary", entry.vocabulary)
         if not isinstance(words, dict) or not isinstance(words.get("words"), list):
             raise ValueError(f"vocabulary: {entry.vocabulary} has no list of `words`")
     return entry
+
+
+def _counted_fields(figures: Figures | None, fields: dict[str, Any]) -> dict[str, Any]:
+    if figures is None:
+        return {}
+    try:
+        memory = Memory.model_validate(fields.get("memory", {}))
+        defaults = Defaults.model_validate(fields["defaults"])
+    except ValidationError:
+        # Refused with the whole entry.
+        return {}
+    request = default_request(fields["family"], defaults.guidance_scale, defaults.num_frames)
+    components = fields.get("components")
+    needed = needed_gib(figures, memory, request, components if isinstance(components, dict) else {})
+    return {"figures": figures.model_dump(), "memory_gib": needed[HERE]}
+
+
+def _figures_like(fields: dict[str, Any]) -> Figures | None:
+    """Return what has been counted of the shipped model whose weights, precision and default size an own entry has."""
+    if any(fields.get(name) for name in ("vae", *TEXT_ENCODERS)):
+        return None
+    model = _counted_models().get(_what_is_counted(fields))
+    return None if model is None else figures_of(model)
+
+
+@cache
+def _counted_models() -> Mapping[str, str]:
+    shipped = reversed(list(load_catalogue(*SHIPPED).entries.values()))
+    return {_what_is_counted(entry.model_dump(mode="json")): entry.id for entry in shipped if entry.figures}
+
+
+def _what_is_counted(fields: dict[str, Any]) -> str:
+    """Equal for entries of which the same is counted; nothing is checked yet."""
+    source, defaults = fields.get("source"), fields.get("defaults")
+    known = [source.get("repo"), source.get("file")] if isinstance(source, dict) else []
+    size = [defaults.get(name) for name in ("width", "height")] if isinstance(defaults, dict) else []
+    frames = defaults.get("num_frames", 1) if isinstance(defaults, dict) else 1
+    return json.dumps([known, fields.get("family"), fields.get("dtype"), size, frames], default=str)
 
 
 def _inline_preview(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:

@@ -24,8 +24,10 @@ from models.catalogue.addons import (
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
 from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.limits import Defaults, Limits, TaskSettings
+from models.catalogue.memory.components import DevicePlace, component_mistakes
 from models.catalogue.memory.figures import Figures
-from models.catalogue.memory.options import Memory, memory_mistakes
+from models.catalogue.memory.needs import DefaultRequest, default_request
+from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, memory_mistakes
 from models.catalogue.memory.parallel import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
 from models.catalogue.sources import Source
@@ -112,6 +114,8 @@ class Entry(Strict):
     """What to trade for memory or speed; left out: nothing."""
     parallel: Parallel | None = None
     """Over how many devices its denoiser is computed; left out: one."""
+    components: Mapping[str, DevicePlace] = Field(default_factory=dict)
+    """Text encoders and autoencoders on other devices than the model's own, which is then a GPU's."""
     batch_tokens: int = Field(ge=1)
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
@@ -167,11 +171,12 @@ class Entry(Strict):
             yield f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter"
         if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
             yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
-        if self.ip_adapter and (self.memory.offload != "none" or self.memory.quantization):
-            yield "ip_adapter: cannot share weights with memory.offload or memory.quantization"
+        if self.ip_adapter and (clashing := clashing_with_ip_adapters(self.memory, family)):
+            yield f"ip_adapter: cannot share weights with memory.{clashing}"
 
     def _memory_mistakes(self, family: Family) -> Iterator[str]:
         yield from memory_mistakes(self.memory, family)
+        yield from component_mistakes(self.components, family, self.memory)
         if self.parallel is not None:
             yield from parallel_mistakes(self.parallel, family, self.memory, self.source, self.loras)
         task, settings = next(iter(self.tasks.items()))
@@ -184,6 +189,11 @@ class Entry(Strict):
     @cached_property
     def family_spec(self) -> Family:
         return FAMILIES[self.family] if self.pipeline is None else self.pipeline.family
+
+    @property
+    def default_request(self) -> DefaultRequest:
+        """What `memory_gib` is needed for, beside weights."""
+        return default_request(self.family, self.defaults.guidance_scale, self.defaults.num_frames)
 
     @property
     def takes_guidance(self) -> bool:

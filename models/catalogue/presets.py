@@ -1,52 +1,90 @@
-"""What makes a model fit into so much memory: the mildest of the options of `memory` by which it does."""
+"""What makes a model fit into so much memory: of the options of `memory`, those that cost it the least speed."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 from core.errors import StartError
 from models.catalogue.entry import Entry
-from models.catalogue.memory.figures import RESERVE_GIB, Figures
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.memory.needs import HERE, needed_gib
+from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, denoisers_of, memory_mistakes
 
-OPTIONS: tuple[dict[str, Any], ...] = (
-    {},
-    {"vae_tiling": True},
-    {"offload": "model"},
-    {"offload": "model", "vae_tiling": True},
-    {"offload": "sequential", "vae_tiling": True},
+FLOAT8 = "float8_e4m3fn"
+
+
+class Choice(NamedTuple):
+    """Options of `memory`, beside an entry's own."""
+
+    offload: str = "none"
+    encoders_in_8_bits: bool = False
+    denoisers_in_8_bits: bool = False
+
+
+CHOICES = (
+    Choice(),
+    Choice(encoders_in_8_bits=True),
+    Choice(encoders_in_8_bits=True, denoisers_in_8_bits=True),
+    Choice("model"),
+    Choice("model", encoders_in_8_bits=True, denoisers_in_8_bits=True),
+    Choice("group"),
+    Choice("sequential"),
 )
-"""From the mildest: tiles may change pixels by a few shades; offloaded components cost their way to the device at each
-change of component, which is seconds an image, and layers offloaded one by one cost it at each layer of each step.
+"""From what costs the least, each first without tiles, which may change pixels by a few shades, and then with them.
+
+In 8 bits, each layer is cast on the device whenever it is called: once a prompt in text encoders, at each step in
+denoisers. Whole components come over the bus when the next of them is called: seconds an image. Blocks come at each
+step, all weights of the denoiser; single layers likewise, and the device waits for each of them.
 """
 
 
 def fitted(entry: Entry, room_gib: float) -> Entry:
-    """Return the entry with the options that make it fit, besides its own; models that are not counted stay.
+    """Return the entry with the options that make it fit, beside its own; models that are not counted stay.
 
     Raises StartError when nothing does.
     """
-    if entry.figures is None or entry.memory_gib <= room_gib:
+    if entry.figures is None:
         return entry
-    # What several processes compute cannot be offloaded.
-    possible = [each for each in OPTIONS if entry.parallel is None or "offload" not in each]
-    for options in possible:
-        needed = needed_with(entry.figures, options)
-        if needed <= room_gib:
-            # An IP-Adapter cannot share weights that are offloaded.
-            adapter = None if "offload" in options else entry.ip_adapter
-            memory = entry.memory.model_copy(update=options)
-            return entry.model_copy(update={"memory": memory, "memory_gib": needed, "ip_adapter": adapter})
-    raise StartError(f"JUBAKO_FIT: {entry.id} needs {needed:g} GiB at least, more than {room_gib:g}")
+    least = max((_needed(entry, entry.memory) | {HERE: entry.memory_gib}).values())
+    if least <= room_gib:
+        return entry
+    for memory in _possible(entry):
+        needed = _needed(entry, memory)
+        least = min(least, max(needed.values()))
+        if max(needed.values()) <= room_gib:
+            adapter = None if clashing_with_ip_adapters(memory, entry.family_spec) else entry.ip_adapter
+            return entry.model_copy(update={"memory": memory, "memory_gib": needed[HERE], "ip_adapter": adapter})
+    raise StartError(f"JUBAKO_FIT: {entry.id} needs {least:g} GiB at least, more than {room_gib:g}")
 
 
-def needed_with(figures: Figures, options: dict[str, Any]) -> float:
-    """Return the GiB of the device that a default request takes under some options of `memory`."""
-    parts = figures.weights_gib
-    decoding = figures.tiled_gib if options.get("vae_tiling") else figures.decoding_gib
-    work = max(2 * figures.denoising_gib, decoding)
-    if options.get("offload") == "model":
-        denoiser = max(gib for name, gib in parts.items() if name != "vae")
-        return round(max(denoiser + 2 * figures.denoising_gib, parts["vae"] + decoding) + RESERVE_GIB, 1)
-    if options.get("offload") == "sequential":
-        return round(work + RESERVE_GIB, 1)
-    return round(figures.all_weights_gib + work + RESERVE_GIB, 1)
+def _needed(entry: Entry, memory: Memory) -> dict[str, float]:
+    """Return the GiB on each device whose memory is short."""
+    assert entry.figures is not None
+    needed = needed_gib(entry.figures, memory, entry.default_request, entry.components)
+    return {place: gib for place, gib in needed.items() if place != "cpu"}
+
+
+def _possible(entry: Entry) -> Iterator[Memory]:
+    """Yield what an entry's own options may become: it keeps what it asks for, without what clashes with that."""
+    for choice in CHOICES:
+        memory = entry.memory.model_copy(update=_added(entry, choice))
+        keeps_own = entry.memory.offload in ("none", memory.offload)
+        # What several devices compute, or other ones hold, cannot be offloaded, nor split weights be cast.
+        spread = entry.parallel is not None or bool(entry.components)
+        whole = not spread or memory.offload == "none"
+        uncast = entry.parallel is None or not {*memory.storage_dtype} & {*denoisers_of(entry.family_spec)}
+        if keeps_own and whole and uncast and not any(memory_mistakes(memory, entry.family_spec)):
+            yield memory
+            yield memory.model_copy(update={"vae_tiling": True})
+
+
+def _added(entry: Entry, choice: Choice) -> dict[str, Any]:
+    """Return the options that a choice changes; what an entry stores in fewer bits already stays so."""
+    assert entry.figures is not None
+    names = [name for name in denoisers_of(entry.family_spec) if choice.denoisers_in_8_bits]
+    names += [name for name in TEXT_ENCODERS if choice.encoders_in_8_bits]
+    quantized = entry.memory.quantization.components if entry.memory.quantization else ()
+    cast = {name: FLOAT8 for name in names if name in entry.figures.weights_gib and name not in quantized}
+    offload = entry.memory.offload if choice.offload == "none" else choice.offload
+    return {"offload": offload, "storage_dtype": {**cast, **entry.memory.storage_dtype}}

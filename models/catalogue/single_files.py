@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.options import Memory
 from models.catalogue.sources import Source
 
@@ -22,3 +23,5 @@ def single_file_mistakes(source: Source, memory: Memory) -> Iterator[str]:
     """Yield what is wrong with a source that is one file."""
     if str(source).endswith(SINGLE_FILES) and memory.quantization is not None:
         yield "memory.quantization: a single file is read as it is; name a folder or repository in diffusers layout"
+    if str(source).endswith(".gguf") and set(memory.storage_dtype) - {*TEXT_ENCODERS}:
+        yield "memory.storage_dtype: the weights of a GGUF file are quantized already"

@@ -15,6 +15,7 @@ from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.memory.figures import Figures
+from models.catalogue.memory.needs import HERE, needed_gib
 from models.catalogue.presence import Presence, presence
 
 SHORT = {
@@ -118,7 +119,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "state": f"{state}; {NOTES[state]}" if state in (Presence.TO_DOWNLOAD, Presence.GATED) else state.value,
         "download": f"{entry.download_gib:g} GiB" if entry.download_gib and entry.source.path is None else "",
         "licence": entry.licence + (" (gated: to be accepted on the hub)" if entry.gated else ""),
-        "memory": f"{entry.memory_gib:g} GiB" + (f" with {_listed(own)}" if own else ""),
+        "memory": f"{entry.memory_gib:g} GiB" + (f" with {_listed(own)}" if own else "") + _elsewhere(entry),
         "counted": "" if entry.figures is None else _counted(entry.figures),
         "samplers": ", ".join(entry.family_spec.schedulers.schedules),
         "+ schedule": "; ".join(_schedules(entry)),
@@ -132,6 +133,14 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }
     return {label: value for label, value in facts.items() if value}
+
+
+def _elsewhere(entry: Entry) -> str:
+    """What the model takes on other devices than its own."""
+    if entry.figures is None:
+        return "".join(f"; {name} on {device}" for name, device in entry.components.items())
+    needed = needed_gib(entry.figures, entry.memory, entry.default_request, entry.components)
+    return "".join(f"; {gib:g} GiB on {device}" for device, gib in needed.items() if device != HERE)
 
 
 def _counted(figures: Figures) -> str:

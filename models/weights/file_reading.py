@@ -21,7 +21,7 @@ from models.weights.fetching import pipeline_path, refuse_incomplete, refuse_pic
 from models.weights.files.completing import fetch_rest, read_file
 from models.weights.files.components import left_out
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides
-from models.weights.memory.applying import quantization_options
+from models.weights.memory.quantizing import quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
 """Stable Diffusion's safety checker would run picture by picture, outside of the batches."""

@@ -29,7 +29,9 @@ from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
 from models.weights.inpaint_denoiser import inpaint_denoiser
-from models.weights.memory.applying import keep_offloaded, place, tune
+from models.weights.memory.casting import store
+from models.weights.memory.placing import devices_of, keep_offloaded, place
+from models.weights.memory.tuning import tune
 from models.weights.previews import LatentPreview
 from models.weights.progress import Report, reporting_components
 from models.weights.sibling_pipelines import sibling
@@ -37,6 +39,7 @@ from models.weights.sibling_pipelines import sibling
 NOTHING_TRADED = Memory()
 NO_LORAS: Mapping[str, LoraSpec] = {}
 NO_EMBEDDINGS: Mapping[str, Path] = {}
+ALL_HERE: Mapping[str, str] = {}
 READ = 0.9
 """The share of loading that is reading the weights; the rest is moving them to the device."""
 
@@ -83,6 +86,8 @@ class LoadedModel:
     """The passes that denoisers are compiled for; None when they are not."""
     sharing: Mapping[str, str] | None = None
     """Of a model that no family declares: what a test has shown of each module."""
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    """The devices of components that are on another one than `device`."""
 
     @property
     def components(self) -> Mapping[str, Any]:
@@ -91,8 +96,24 @@ class LoadedModel:
 
     @cached_property
     def weights_gib(self) -> float:
-        modules = [component for component in self.components.values() if isinstance(component, torch.nn.Module)]
-        return sum(parameter.nbytes for module in modules for parameter in module.parameters()) / 2**30
+        return sum(self._gib_by_device.values())
+
+    def weights_on(self, device: str) -> float:
+        """Return the GiB of weights that are on a device, or come to it if they are offloaded."""
+        return self._gib_by_device.get(device, 0.0)
+
+    @cached_property
+    def _gib_by_device(self) -> Mapping[str, float]:
+        gib: dict[str, float] = {}
+        for name, component in self.components.items():
+            if isinstance(component, torch.nn.Module):
+                place = self.place_of(name)
+                gib[place] = gib.get(place, 0.0) + sum(weight.nbytes for weight in component.parameters()) / 2**30
+        return gib
+
+    def place_of(self, component: str) -> str:
+        """Return the device on which a component computes."""
+        return self.elsewhere.get(component, str(self.device))
 
     @property
     def dtype(self) -> str:
@@ -130,6 +151,7 @@ def load(
         controlnets=entry.controlnets,
         ip_adapter=entry.ip_adapter,
         loras=ChoosableLoras(entry),
+        elsewhere=devices_of(entry.components, device),
         **compiled_for(entry.memory),
     )
 
@@ -159,6 +181,7 @@ def _load_entry(
             device=device,
             dtype=dtype,
             memory=entry.memory,
+            elsewhere=devices_of(entry.components, device),
             loras=entry.loras,
             allow_pickle=allow_pickle,
             report=report,
@@ -199,6 +222,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     memory: Memory = NOTHING_TRADED,
+    elsewhere: Mapping[str, str] = ALL_HERE,
     loras: Mapping[str, LoraSpec] = NO_LORAS,
     embeddings: Mapping[str, Path] = NO_EMBEDDINGS,
     report: Report = _ignore,
@@ -217,7 +241,8 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     with build_lock:
         add_embeddings(first, embeddings)
     fuse(first, loras)
-    place(first, memory, device)
+    store(first, memory)
+    place(first, family, memory, device, elsewhere)
     arrange(family, first, dtype, memory)
     tune(first, family, memory, device)
     others = {t: _over(family, first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}

@@ -28,9 +28,17 @@ class Operation:
 
     part: Part
     module: torch.nn.Module
+    home: torch.device | None = None
+    """Where its calls come from and their results go, if the module is on another device."""
+
+    def run(self, **arguments: Any) -> Any:
+        """Call the method, and bring what it takes and returns from one device to the other."""
+        if self.home is None:
+            return self._method(**arguments)
+        return _moved(self._method(**_moved(arguments, self.device)), self.home)
 
     @cached_property
-    def run(self) -> Callable[..., Any]:
+    def _method(self) -> Callable[..., Any]:
         # A module is called, not its `forward`, so that its hooks (offloading, adapters) run once a batch.
         return self.module if self.part.method == "forward" else getattr(self.module, self.part.method)
 
@@ -155,6 +163,10 @@ class ModuleCall:
         if not self.part.casts or self.given_dtype is None:
             return output
         return pytree.tree_map(lambda leaf: _to(leaf, self.given_dtype), output)
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), value)
 
 
 def _to(value: Any, dtype: Any) -> Any:

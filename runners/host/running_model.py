@@ -20,12 +20,13 @@ from runners.token_opt.request_queue import TokenOptQueue
 
 
 def within_memory(entry: Entry, model: LoadedModel, limits: EngineLimits) -> EngineLimits:
-    """Return the limits with how much may be decoded at once on the model's device, if that is known."""
-    if entry.figures is None or model.device.type == "cpu" or limits.decode_tokens is not None:
+    """Return the limits with how much may be decoded at once on the decoder's device, if that is known."""
+    if entry.figures is None or model.place_of("vae") == "cpu" or limits.decode_tokens is not None:
         return limits
+    device = model.place_of("vae")
     # Offloaded, the decoder is there alone.
-    there_gib = model.weights_gib if entry.memory.offload == "none" else entry.figures.weights_gib["vae"]
-    room_gib = device_memory_gib(str(model.device)) - there_gib
+    there_gib = model.weights_on(device) if entry.memory.offload == "none" else entry.figures.weights_gib["vae"]
+    room_gib = device_memory_gib(device) - there_gib
     return replace(limits, decode_tokens=entry.figures.decode_tokens(room_gib))
 
 

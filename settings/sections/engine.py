@@ -17,8 +17,8 @@ class EngineOptions(BaseModel):
     fit: float | None = Field(
         default=None,
         gt=0,
-        description="GiB of a device's memory that each model is to fit into, by the mildest options of `memory` that "
-        "do; of models whose needs have been counted (docs/models.md).",
+        description="GiB of a device's memory that each model is to fit into, with the options of `memory` that cost "
+        "it the least speed; of models whose needs have been counted (docs/models.md).",
     )
     batch_tokens: int | None = Field(
         default=None,

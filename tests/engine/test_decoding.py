@@ -89,10 +89,13 @@ def test_how_much_may_be_decoded_follows_from_the_memory_beside_the_weights(
     assert entry.figures is not None
     offloaded = entry.model_copy(update={"memory": Memory(offload="model")})
     monkeypatch.setattr(running_model, "device_memory_gib", lambda _device: 80.0)
-    monkeypatch.setattr(LoadedModel, "weights_gib", entry.figures.all_weights_gib)
+    held_gib = {"cuda:0": entry.figures.all_weights_gib, "cuda:1": entry.figures.weights_gib["vae"]}
+    monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, device: held_gib[device])
     on_gpu = replace(tiny_model, device=torch.device("cuda", 0))
+    elsewhere = replace(on_gpu, elsewhere={"vae": "cuda:1"})
     whole, alone = (within_memory(each, on_gpu, limits).decode_tokens or 0 for each in (entry, offloaded))
     assert whole < entry.figures.decoder_latents < alone
+    assert within_memory(entry, elsewhere, limits).decode_tokens == alone
     assert within_memory(entry, tiny_model, limits).decode_tokens is None
 
 

@@ -20,7 +20,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory.options import WITHOUT_MASKS, Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
-from models.weights.memory.applying import need_package
+from models.weights.memory.quantizing import need_package
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
 from tests.support.engines import running
@@ -94,15 +94,23 @@ def test_slicing_changes_nothing_about_a_picture(tmp_path: Path) -> None:
     assert largest_difference(sliced, draw_plain(tiny("stable-diffusion", tmp_path / "plain"), asked)) == 0
 
 
+@pytest.mark.skipif(importlib.util.find_spec("optimum") is None, reason="needs the extra `quantization`")
+@pytest.mark.parametrize("components", [["transformer"], ["text_encoder_2"]])
+async def test_weights_quantized_by_quanto_share_batches(components: list[str], tmp_path: Path) -> None:
+    await assert_quantized({"backend": "quanto", "components": components}, "QBytes", tmp_path)
+
+
 @pytest.mark.skipif(importlib.util.find_spec("torchao") is None, reason="needs the extra `quantization`")
-async def test_weights_quantized_by_torchao_share_batches(tmp_path: Path) -> None:
-    quantization = {
-        "backend": "torchao",
-        "components": ["transformer"],
-        "options": {"quant_type": "Int8WeightOnlyConfig"},
-    }
-    model = tiny("flux", tmp_path, quantization=quantization)
-    assert any("Int8" in type(parameter).__name__ for parameter in model.components["transformer"].parameters())
+@pytest.mark.parametrize("components", [["transformer"], ["text_encoder_2"]])
+async def test_weights_quantized_by_torchao_share_batches(components: list[str], tmp_path: Path) -> None:
+    options = {"quant_type": "Int8WeightOnlyConfig"}
+    await assert_quantized({"backend": "torchao", "components": components, "options": options}, "Int8", tmp_path)
+
+
+async def assert_quantized(quantization: dict[str, Any], kind: str, folder: Path) -> None:
+    model = tiny("flux", folder, quantization=quantization)
+    for name in quantization["components"]:
+        assert any(kind in type(parameter).__name__ for parameter in model.components[name].parameters())
     wanted = crowd("flux", TINY["flux"])[:4]
     plain = [draw_plain(model, each) for each in wanted]
     with running(model, batch_tokens=100_000) as (engine, _):

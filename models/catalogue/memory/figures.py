@@ -34,6 +34,11 @@ class Figures(Strict):
     """Latent positions that `decoding_gib` is for; it grows with them."""
     call_tflop: float = Field(ge=0)
     """Floating-point operations of one denoiser call, in 10^12."""
+    stored_gib: Mapping[str, Mapping[str, float]] = Field(default_factory=dict)
+    """The weights of denoisers and text encoders, by component: cast layer by layer (`float8`), and with linear layers
+    in fewer bits (`8bit`, `4bit`)."""
+    grouped_gib: Mapping[str, float] = Field(default_factory=dict)
+    """The most of their weights that are on the device at once when these come in groups."""
 
     @property
     def all_weights_gib(self) -> float:
@@ -48,27 +53,10 @@ RESERVE_GIB = 1.0
 """For the device's context, kernels' own memory, and latents and encodings of waiting images."""
 
 
-GUIDES_IN_ONE_PASS = frozenset({"stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "ltx"})
-"""Families whose pipelines denoise with and without the prompt in one call; those of others call twice."""
-
-
-def needed_gib(figures: Figures, samples: int, *, video: bool) -> float:
-    """Return the memory for weights and one default request of so many samples in a pass.
-
-    Clips are decoded in tiles where they would not fit whole; the tiles of an image are a last resort.
-    """
-    decoding = min(figures.decoding_gib, figures.tiled_gib) if video else figures.decoding_gib
-    return round(figures.all_weights_gib + max(samples * figures.denoising_gib, decoding) + RESERVE_GIB, 1)
-
-
-def counted_fields(model: str, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what has been counted of a shipped model, as fields of its entry."""
-    if model not in _counted():
-        return {}
-    figures, defaults = Figures.model_validate(_counted()[model]), fields["defaults"]
-    samples = 2 if fields["family"] in GUIDES_IN_ONE_PASS and defaults["guidance_scale"] > 1 else 1
-    needed = needed_gib(figures, samples, video=defaults.get("num_frames", 1) > 1)
-    return {"figures": figures.model_dump(), "memory_gib": needed}
+def figures_of(model: str) -> Figures | None:
+    """Return what has been counted of a shipped model."""
+    counted = _counted().get(model)
+    return None if counted is None else Figures.model_validate(counted)
 
 
 @cache

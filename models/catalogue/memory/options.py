@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from core.validation import Strict, did_you_mean
-from models.catalogue.families import Family
+from models.catalogue.families import TEXT_ENCODERS, Family, Stage
 
 ATTENTION_BACKENDS = frozenset(
     [
@@ -69,14 +70,24 @@ TEXT_MULTIPLE = 32
 """Z-Image pads prompts to multiples of this itself, and attention kernels want masks of multiples of 8."""
 
 
+Stored = Literal["float8_e4m3fn", "float8_e5m2"]
+
+
 class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
 
-    backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao"]
+    backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao", "quanto"]
     components: tuple[str, ...] = Field(min_length=1)
     """Which of the pipeline's components, such as transformer and text_encoder_2."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the backend's configuration class."""
+
+    @property
+    def bits(self) -> int | None:
+        """Of each weight of a linear layer; None where nobody knows."""
+        kinds = {"torchao": self.options.get("quant_type"), "quanto": self.options.get("weights", "int8")}
+        named = re.findall(r"(?:int|float|_)(\d)", str(kinds.get(self.backend, self.backend)).lower())
+        return int(named[-1]) if named else None
 
 
 class WarmSize(Strict):
@@ -91,8 +102,11 @@ class WarmSize(Strict):
 class Memory(Strict):
     """What to trade for memory or speed."""
 
-    offload: Literal["none", "model", "sequential"] = "none"
-    """Keep weights in main memory: whole components, or layer by layer (slow)."""
+    offload: Literal["none", "model", "group", "sequential"] = "none"
+    """Keep weights in main memory: whole components, a denoiser's blocks, or single layers (slow)."""
+    storage_dtype: Mapping[str, Stored] = Field(default_factory=dict)
+    """In what the weights of denoisers and text encoders are kept, by component; each layer is cast to the entry's
+    `dtype` while it computes."""
     vae_slicing: bool = False
     """Decode the images of a batch one after the other."""
     vae_tiling: bool = False
@@ -124,6 +138,38 @@ def memory_mistakes(memory: Memory, family: Family) -> Iterator[str]:
     quantization = memory.quantization
     if quantization and quantization.backend == "torchao" and "quant_type" not in quantization.options:
         yield "memory.quantization.options: torchao needs a quant_type, such as Int8WeightOnlyConfig"
+    if memory.offload == "group" and quantization and quantization.backend.startswith("bitsandbytes"):
+        yield f"memory.offload: group cannot move weights of {quantization.backend}; choose model"
+    if memory.offload == "group" and memory.compile:
+        yield "memory.offload: group cannot be combined with memory.compile; choose model"
+    yield from _storage_mistakes(memory, family)
+
+
+def denoisers_of(family: Family) -> tuple[str, ...]:
+    """Return the names of the components that denoise, the family's own first."""
+    parts = [part.component for part in family.parts if part.stage is Stage.DENOISE]
+    return tuple(dict.fromkeys([family.denoiser, *parts]))
+
+
+def clashing_with_ip_adapters(memory: Memory, family: Family) -> str | None:
+    """Return the option under which an IP-Adapter's denoiser cannot have the weights of the model's own."""
+    if memory.offload != "none":
+        return "offload"
+    if memory.quantization:
+        return "quantization"
+    return "storage_dtype" if {*memory.storage_dtype} & {*denoisers_of(family)} else None
+
+
+def _storage_mistakes(memory: Memory, family: Family) -> Iterator[str]:
+    castable = (*denoisers_of(family), *TEXT_ENCODERS)
+    for name in memory.storage_dtype:
+        place = f"memory.storage_dtype.{name}"
+        if name not in castable:
+            yield f"{place}: only denoisers and text encoders can be cast: {', '.join(castable)}"
+        if memory.quantization and name in memory.quantization.components:
+            yield f"{place}: is in memory.quantization.components already"
+        if memory.compile and name in denoisers_of(family):
+            yield f"{place}: cannot be combined with memory.compile"
 
 
 def _attention_mistakes(memory: Memory, family: Family) -> Iterator[str]:

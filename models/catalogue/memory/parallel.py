@@ -10,7 +10,7 @@ from pydantic import Field
 from core.validation import Strict
 from models.catalogue.addons import LoraSpec
 from models.catalogue.families import Family
-from models.catalogue.memory.options import Memory
+from models.catalogue.memory.options import Memory, denoisers_of
 from models.catalogue.sources import Source
 
 PARALLEL_FAMILIES = (
@@ -79,6 +79,9 @@ def parallel_mistakes(
         yield f"parallel.ulysses: {family.name} masks the padding of prompts, so at most {MOST_WITH_MASKS}"
     for field in _refused(memory):
         yield f"parallel: cannot be combined with memory.{field}"
+    for name in denoisers_of(family):
+        if name in memory.storage_dtype:
+            yield f"parallel: cannot be combined with memory.storage_dtype of {name}"
     if memory.attention is not None and memory.attention not in PARALLEL_BACKENDS:
         able = ", ".join(sorted(PARALLEL_BACKENDS))
         yield f"parallel: cannot be combined with memory.attention {memory.attention}; choose one of {able}"

@@ -27,6 +27,7 @@ from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
 from models.weights.explanations import named
 from models.weights.fetching import local_path, only_file
+from models.weights.memory.offloading import regroup
 
 log = logging.getLogger("jubako.loading")
 
@@ -99,6 +100,8 @@ def _read(pipeline: DiffusionPipeline, file: Path, adapter: str, component: str 
     if is_own(names_in(file), denoiser):
         own = {each: module for each, module in modules.items() if each == denoiser or each in TEXT_ENCODERS}
         inject_own(pipeline, file, adapter, own, denoiser)
+        for module in own.values():
+            regroup(module)
         _check_and_cast(pipeline, adapter, dtypes)
         return
     with counted_layers(pipeline) as layers_of_file:
@@ -153,6 +156,8 @@ def eject(pipeline: DiffusionPipeline, adapter: str) -> None:
         left = left or bool(getattr(module, "peft_config", None))
     if not left:
         _unwrap(pipeline)
+    for module in lora_modules(pipeline).values():
+        regroup(module)
 
 
 def _unwrap(pipeline: DiffusionPipeline) -> None:

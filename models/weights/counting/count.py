@@ -8,9 +8,12 @@ from typing import Any
 from torch.utils import _pytree as pytree
 
 from models.catalogue.entry import Entry
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.memory.options import denoisers_of
 from models.weights.counting.calls import decoding, denoising
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
+from models.weights.counting.storing import cast_bytes, grouped_bytes, quantized_bytes
 from models.weights.memory.tiles import tile_latents, tiled
 
 GIB = 2**30
@@ -25,14 +28,26 @@ def counted(entry: Entry) -> dict[str, Any]:
     step = _need(built_from[entry.family_spec.denoiser], denoiser, denoiser, denoising(entry, denoiser, 1))
     whole = _need(built_from["vae"], vae, vae.decode, decoding(entry, vae, 1))
     tile = _need(f"{built_from['vae']} of a tile", vae, vae.decode, _of_one_tile(decoding(entry, vae, 1), vae))
+    weights = {name: _gib(weights_bytes(module)) for name, module in modules.items()}
     return {
-        "weights_gib": {name: _gib(weights_bytes(module)) for name, module in modules.items()},
+        "weights_gib": weights,
         "denoising_gib": _gib(step.peak_bytes),
         "decoding_gib": _gib(whole.peak_bytes),
         "tiled_gib": _gib(_tiled_bytes(tile.peak_bytes, _output_bytes(entry, vae))),
         "decoder_latents": decoding(entry, vae, 1)["z"].shape[2:].numel(),
         "call_tflop": round(step.flop / 1e12, 2),
+        **_under_options(entry, modules),
     }
+
+
+def _under_options(entry: Entry, modules: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what denoisers and text encoders take stored otherwise, and in groups; the modules are left changed."""
+    own = {each: modules[each] for each in (*denoisers_of(entry.family_spec), *TEXT_ENCODERS) if each in modules}
+    in_8_bits = {name: _gib(quantized_bytes(each, 8)) for name, each in own.items()}
+    in_4_bits = {name: _gib(quantized_bytes(each, 4)) for name, each in own.items()}
+    grouped = {name: _gib(grouped_bytes(name, each)) for name, each in own.items()}
+    cast = {name: _gib(cast_bytes(each)) for name, each in own.items()}
+    return {"stored_gib": {"float8": cast, "8bit": in_8_bits, "4bit": in_4_bits}, "grouped_gib": grouped}
 
 
 def _of_one_tile(arguments: Mapping[str, Any], vae: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from models.weights.explanations import explained
 from models.weights.fetching import local_path, pipeline_path
 from models.weights.files.components import pipeline_parts, read_components
 from models.weights.files.contents import contents, outline, read_contents
-from models.weights.memory.applying import need_package
+from models.weights.memory.quantizing import need_package
 
 
 def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str, Any]) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from core.errors import LoadFailed
-from models.weights.memory.applying import need_package
+from models.weights.memory.quantizing import need_package
 
 LANGUAGE_MODEL = ("token_embd.weight", "blk.0.attn_q.weight", "enc.blk.0.attn_q.weight")
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from models.weights.addons.loras import holds, peft_layers
 from models.weights.compiling.denoisers import uncompiled
+from models.weights.memory.offloading import is_grouped
 from runners.engine.loras.stacks import Rows, Stack
 
 
@@ -48,6 +49,8 @@ class LoraHooks:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
+        # Where blocks come and go, so do the LoRAs in them, and stacks would stay.
+        self._stacks_are_kept = not is_grouped(module)
         self._batch: Sequence[Adapter] = ()
         self._distinct: Sequence[Adapter] = (NONE,)
         # The peft adapters of the pass.
@@ -158,6 +161,8 @@ class LoraHooks:
 
     def _places(self) -> dict[str, int]:
         """The place of each peft adapter in every stack."""
+        if not self._stacks_are_kept:
+            return {}
         return {part: place for place, part in enumerate(part for part, plain in self._plain.items() if plain)}
 
     def _rounds_on(self, device: torch.device) -> Sequence[Rows]:

@@ -125,7 +125,9 @@ class _Encoder:
         output = self.module(tokens, attention_mask=mask, output_hidden_states=True)
         states = output.hidden_states[-(skipped + self.spec.layer)]
         if self.spec.normed:
-            states = self.module.final_layer_norm(states)
+            # Called alone, the norm is wherever the encoder is at the time.
+            norm = self.module.final_layer_norm
+            states = norm(states.to(norm.weight.device)).to(states.device)
         return _Encoding(states, output[0] if output[0].ndim == 2 else None)
 
     def _tokens(self, chunk: Chunk) -> torch.Tensor:

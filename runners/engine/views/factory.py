@@ -98,14 +98,15 @@ class ViewFactory:
 
     def _traits_of(self, module: Any) -> dict[str, Any]:
         if id(module) not in self._traits:
-            self._traits[id(module)] = traits(module)
+            self._traits[id(module)] = traits(module, self._model.device)
         return self._traits[id(module)]
 
     def _parking(
         self, request: GenerationRequest, part: Part, module: Any, steps: DenoisingSteps | None
     ) -> Callable[..., Any]:
         """Return a stand-in for one method of a module: a function that parks its caller."""
-        operation = self._operations.setdefault((part, id(module)), Operation(part, module))
+        home = self._model.device if part.component in self._model.elsewhere else None
+        operation = self._operations.setdefault((part, id(module)), Operation(part, module, home))
         adapted = part.component == "unet" and request.reference_image is not None
         added = {SCALE: request.reference_scale} if adapted else {}
         fixed_tokens = self._batch_tokens if request.reproducible else None

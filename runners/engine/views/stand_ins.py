@@ -11,9 +11,11 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import torch
 from diffusers import DiffusionPipeline
 
 from models.catalogue.families.schedulers import SchedulerSpec
+from models.weights.memory.offloading import is_offloaded
 from runners.engine.views.samplers import make_scheduler
 
 
@@ -40,7 +42,7 @@ class StandIn:
         """Yield what pipelines search for the hooks of offloading: only itself where there are none, as SDXL's UNet has
         1,900 layers.
         """
-        return self._module.modules() if _is_offloaded(self._module) else iter([self])
+        return self._module.modules() if is_offloaded(self._module) else iter([self])
 
     def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
         """Stay as it is: one image's pipeline must not move or cast weights that others share."""
@@ -50,13 +52,12 @@ class StandIn:
         return self.forward(*args, **kwargs)
 
 
-def traits(module: Any) -> dict[str, Any]:
-    """Return what stays as it is while a module is loaded, but takes a walk through its layers to find out."""
-    return {} if _is_offloaded(module) else {"dtype": module.dtype, "device": module.device}
+def traits(module: Any, device: torch.device) -> dict[str, Any]:
+    """Return what stays as it is while a module is loaded, but takes a walk through its layers to find out.
 
-
-def _is_offloaded(module: Any) -> bool:
-    return hasattr(module, "_hf_hook")
+    For a pipeline it is on the model's `device`, wherever it waits or computes: that is where its calls come from.
+    """
+    return {"dtype": module.dtype, "device": device}
 
 
 def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:

@@ -130,7 +130,10 @@ def test_an_entry_replaces_that_of_an_earlier_file(tmp_path: Path) -> None:
         ({"licence": None}, "licence: should be a valid string"),
         ({"dtype": "fp16"}, "dtype: should be 'float32', 'float16' or 'bfloat16', got 'fp16'"),
         ({"memory_gib": math.nan}, "memory_gib: should be a finite number"),
-        ({"memory": {"offload": "disk"}}, "memory.offload: should be 'none', 'model' or 'sequential', got 'disk'"),
+        (
+            {"memory": {"offload": "disk"}},
+            "memory.offload: should be 'none', 'model', 'group' or 'sequential', got 'disk'",
+        ),
         ({"memory": {"batch_buckets": []}}, "memory.batch_buckets: has too few entries"),
         ({"memory": {"quantization": {"backend": "torchao"}}}, "memory.quantization.components: is missing"),
         ({"preview": "nowhere.json"}, "preview: .*nowhere.json: No such file"),

@@ -45,6 +45,10 @@ def entry(**changes: Any) -> Entry:
         ({"memory": {"offload": "model"}}, "parallel: cannot be combined with memory.offload"),
         ({"memory": {"compile": True}}, "parallel: cannot be combined with memory.compile"),
         (
+            {"memory": {"storage_dtype": {"transformer": "float8_e4m3fn"}}},
+            "parallel: cannot be combined with memory.storage_dtype of transformer",
+        ),
+        (
             {"memory": {"quantization": {"backend": "bitsandbytes_8bit", "components": ["transformer"]}}},
             "parallel: cannot be combined with memory.quantization",
         ),

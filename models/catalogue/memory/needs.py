@@ -1,0 +1,77 @@
+"""How much of each device's memory a counted model needs for a default request, under its options of `memory`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.memory.figures import RESERVE_GIB, Figures
+from models.catalogue.memory.options import Memory
+
+HERE = ""
+"""The model's own device."""
+ALL_HERE: Mapping[str, str] = {}
+
+GUIDES_IN_ONE_PASS = frozenset({"stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "ltx"})
+"""Families whose pipelines denoise with and without the prompt in one call; those of others call twice."""
+
+
+@dataclass(frozen=True)
+class DefaultRequest:
+    """What a request is that says nothing but its prompt."""
+
+    samples: int
+    """In one call of the denoiser."""
+    is_video: bool
+
+
+def default_request(family: str, guidance_scale: float, num_frames: int) -> DefaultRequest:
+    samples = 2 if family in GUIDES_IN_ONE_PASS and guidance_scale > 1 else 1
+    return DefaultRequest(samples, num_frames > 1)
+
+
+def needed_gib(
+    figures: Figures, memory: Memory, request: DefaultRequest, components: Mapping[str, str] = ALL_HERE
+) -> dict[str, float]:
+    """Return the GiB that each device needs: HERE, and those that `components` are on.
+
+    Clips are decoded in tiles where they would not fit whole; the tiles of an image are a last resort, or an option.
+    """
+    weights = stored_gib(figures, memory)
+    denoising, decoding = request.samples * figures.denoising_gib, figures.decoding_gib
+    if memory.vae_tiling or request.is_video:
+        decoding = min(decoding, figures.tiled_gib)
+    if memory.offload != "none":
+        return {HERE: round(_offloaded(figures, memory, weights, denoising, decoding) + RESERVE_GIB, 1)}
+    work = {HERE: denoising}
+    at_decoder = components.get("vae", HERE)
+    work[at_decoder] = max(work.get(at_decoder, 0.0), decoding)
+    places = dict.fromkeys([HERE, *components.values()])
+    held = {place: sum(gib for name, gib in weights.items() if components.get(name, HERE) == place) for place in places}
+    return {place: round(held[place] + work.get(place, 0.0) + RESERVE_GIB, 1) for place in places}
+
+
+def _offloaded(
+    figures: Figures, memory: Memory, weights: Mapping[str, float], denoising: float, decoding: float
+) -> float:
+    encoders = [figures.grouped_gib.get(name, 0.0) for name in TEXT_ENCODERS]
+    if memory.offload == "model":
+        largest = max(gib for name, gib in weights.items() if name != "vae")
+        return max(largest + denoising, weights["vae"] + decoding)
+    if memory.offload == "sequential":
+        # Layers alone, of which only those of text encoders are large.
+        return max(denoising, decoding, *encoders)
+    staying = sum(gib for name, gib in weights.items() if name not in figures.grouped_gib)
+    denoisers = [gib for name, gib in figures.grouped_gib.items() if name not in TEXT_ENCODERS]
+    return staying + max(max(denoisers) + denoising, decoding, *encoders)
+
+
+def stored_gib(figures: Figures, memory: Memory) -> dict[str, float]:
+    """Return the weights of each component as they are stored; whole where nobody has counted them otherwise."""
+    ways: dict[str, str] = dict.fromkeys(memory.storage_dtype, "float8")
+    if memory.quantization is not None:
+        ways |= dict.fromkeys(memory.quantization.components, f"{memory.quantization.bits}bit")
+    return {
+        name: figures.stored_gib.get(ways.get(name, ""), {}).get(name, gib) for name, gib in figures.weights_gib.items()
+    }

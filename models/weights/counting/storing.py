@@ -1,0 +1,62 @@
+"""What a module's weights take under the options of `memory`, by applying them to a module without weights."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+from typing import Any
+
+import torch
+from diffusers.hooks.group_offloading import _GROUP_OFFLOADING
+from torch import nn
+
+from models.catalogue.families import TEXT_ENCODERS
+from models.weights.counting.modules import weights_bytes
+from models.weights.memory.casting import store_in
+from models.weights.memory.offloading import group_blocks, group_layers
+
+BLOCK = 64
+"""Weights that share one scale in bitsandbytes' 4 bits."""
+SCALE_BYTES = 4
+
+
+def quantized_bytes(module: nn.Module, bits: int) -> int:
+    """Return what a module takes whose linear layers have so many bits a weight, and scales: one for each row in 8
+    bits, one for each block in 4.
+    """
+    saved = 0
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            weight = layer.weight
+            scales = len(weight) if bits == 8 else weight.numel() // BLOCK
+            saved += weight.nbytes - weight.numel() * bits // 8 - scales * SCALE_BYTES
+    return weights_bytes(module) - saved
+
+
+def cast_bytes(module: Any, dtype: torch.dtype = torch.float8_e4m3fn) -> int:
+    """Return what a module takes once it is stored in 8 bits, as which it is left."""
+    store_in(module, dtype)
+    return weights_bytes(module)
+
+
+def grouped_bytes(name: str, module: Any) -> int:
+    """Return the most of a module's weights that are on the device together, two groups of those that come one by one.
+
+    `name` is that of the component. The module is left with hooks.
+    """
+    group = group_layers if name in TEXT_ENCODERS else group_blocks
+    group(module, torch.device("cpu"), waiting="meta")
+    hooks = [(each, each._diffusers_hook.get_hook(_GROUP_OFFLOADING)) for each in module.modules() if _is_hooked(each)]
+    groups = dict.fromkeys(hook.group for _, hook in hooks)
+    # What belongs to a module itself stays while its layers come and go.
+    staying = [each for each in groups if each.onload_leader is module or not each.modules]
+    coming = [_bytes(each) for each in groups if each not in staying]
+    return sum(map(_bytes, staying)) + max((one + other for one, other in pairwise(coming)), default=sum(coming))
+
+
+def _is_hooked(module: Any) -> bool:
+    return hasattr(module, "_diffusers_hook") and module._diffusers_hook.get_hook(_GROUP_OFFLOADING) is not None
+
+
+def _bytes(group: Any) -> int:
+    weights = chain(group.parameters, group.buffers, *(module.parameters() for module in group.modules))
+    return sum(weight.nbytes for weight in {id(each): each for each in weights}.values())

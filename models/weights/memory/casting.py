@@ -1,0 +1,47 @@
+"""Weights that are kept in 8 bits, and cast layer by layer to what they are computed in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import DiffusionPipeline, ModelMixin
+from diffusers.hooks.layerwise_casting import (
+    _LAYERWISE_CASTING_HOOK,
+    DEFAULT_SKIP_MODULES_PATTERN,
+    apply_layerwise_casting,
+)
+from torch import nn
+
+from core.errors import LoadFailed
+from models.catalogue.memory.options import Memory
+
+
+def store(pipeline: DiffusionPipeline, memory: Memory) -> None:
+    """Keep the weights of an entry's components in what its `storage_dtype` says. Raises LoadFailed."""
+    for name, dtype in memory.storage_dtype.items():
+        module = getattr(pipeline, name, None)
+        if module is None:
+            raise LoadFailed(f"memory.storage_dtype: the pipeline has no {name}")
+        store_in(module, getattr(torch, dtype))
+
+
+def store_in(module: Any, dtype: torch.dtype) -> None:
+    """Keep the weights of a module's layers in another precision, but for norms and embeddings."""
+    computed_in = module.dtype
+    if isinstance(module, ModelMixin):
+        module.enable_layerwise_casting(storage_dtype=dtype)
+    else:
+        # Text encoders: their class says which layers cast what they are given to the precision of their weights. Of a
+        # module's precision they ask their first weights, which are embeddings.
+        kept = (*DEFAULT_SKIP_MODULES_PATTERN, *(getattr(module, "_keep_in_fp32_modules", None) or ()))
+        apply_layerwise_casting(module, dtype, computed_in, kept, (nn.Embedding,))
+    for layer in cast_layers(module):
+        # By which peft knows what LoRAs are computed in: it would round them to what the layer is stored in.
+        layer.compute_dtype = computed_in
+
+
+def cast_layers(module: nn.Module) -> list[Any]:
+    """Return the layers that are stored in another precision than they compute in."""
+    hooked: list[Any] = [layer for layer in module.modules() if hasattr(layer, "_diffusers_hook")]
+    return [layer for layer in hooked if layer._diffusers_hook.get_hook(_LAYERWISE_CASTING_HOOK)]
