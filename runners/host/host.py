@@ -65,7 +65,7 @@ class Host:
                 async for loading in waiting:
                     yield loading
             with self._life.used() as running:
-                async with aclosing(await running.submit(request, accepted_at_s)) as events:
+                async with aclosing(running.submit(request, accepted_at_s)) as events:
                     async for event in events:
                         yield event
         except JubakoError as error:
@@ -115,11 +115,12 @@ class Host:
         life = self._life
         failure = life.load_failed() if life.state is ModelState.FAILED else None
         engine, model = (life.running.engine, life.running.model) if life.running else (None, None)
+        download = life.running.download if life.running else life.download
         return RunnerState(
             model=self._entry.id,
             state=life.state,
             progress=round(life.progress, 3),
-            **({} if life.download is None else {"download": life.download}),
+            **({} if download is None else {"download": download}),
             error=failure and failure.message,
             retry_after_s=failure and failure.retry_after_s,
             device=str(model.device) if model else self._wanted_device(),

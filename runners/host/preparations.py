@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError
+from core.generation.events import Download, Loading
 from core.generation.request import GenerationRequest
+from models.weights.downloads import reporting_downloads
 from processes.threads import in_thread
 
 log = logging.getLogger("jubako.loading")
 
+REPORT_EVERY_S = 0.25
+"""How often a waiting request hears how far a download is."""
 NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None}
 
 
@@ -46,9 +50,16 @@ class Preparations:
         self._prepare = prepare
         self._places = places
         self._running: dict[Hashable, asyncio.Task[JubakoError | None]] = {}
+        # By what is being loaded.
+        self._downloads: dict[str, Download] = {}
 
-    async def wait(self, request: GenerationRequest, accepted_at_s: float) -> None:
-        """Return once everything is loaded that a request needs, or raise why it cannot be.
+    @property
+    def download(self) -> Download | None:
+        """How far one of the downloads in progress is."""
+        return next(iter(list(self._downloads.values())), None)
+
+    async def wait(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Loading, None]:
+        """Yield how far downloads are until everything is loaded that a request needs, or raise why it cannot be.
 
         Raises Busy when too many wait, DeadlineExceeded, and Cancelled after `cancel`.
         """
@@ -59,13 +70,26 @@ class Preparations:
         with self._places.one():
             for need, alone in needed.items():
                 task = self._task(need, alone)
-                await asyncio.wait({task}, timeout=deadline.left_s)
+                async for download in self._downloaded(need, task, deadline):
+                    yield Loading(round(download.done_bytes / max(1, download.total_bytes), 3), download)
                 if not task.done():
                     raise deadline.exceeded(f"while {need} was loading")
                 if task.cancelled():
                     raise Cancelled("the model is being unloaded")
                 if error := task.result():
                     raise error
+
+    async def _downloaded(
+        self, need: str, task: asyncio.Task[Any], deadline: Deadline
+    ) -> AsyncGenerator[Download, None]:
+        """Yield what changes about a download until the task or the deadline ends."""
+        reported: Download | None = None
+        while not task.done() and not deadline.passed:
+            await asyncio.wait({task}, timeout=min(REPORT_EVERY_S, deadline.left_s))
+            download = self._downloads.get(need)
+            if download is not None and download != reported:
+                reported = download
+                yield download
 
     def cancel(self) -> None:
         """End all waiting. Threads that are loading end on their own."""
@@ -82,13 +106,20 @@ class Preparations:
     async def _outcome(self, need: str, alone: GenerationRequest) -> JubakoError | None:
         """Return why it failed. As a result, since asyncio complains of exceptions that nobody retrieves."""
         try:
-            await in_thread(lambda: self._prepare(alone))
+            await in_thread(lambda: self._reported(need, alone))
         except JubakoError as error:
             return error
         except Exception:
             log.exception("%s cannot be loaded", need)
             return GenerationFailed("what the request needs beside the model cannot be loaded")
         return None
+
+    def _reported(self, need: str, alone: GenerationRequest) -> None:
+        try:
+            with reporting_downloads(need, lambda download: self._downloads.update({need: download})):
+                self._prepare(alone)
+        finally:
+            self._downloads.pop(need, None)
 
 
 def _needs(request: GenerationRequest) -> dict[str, GenerationRequest]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack
+from contextlib import ExitStack, aclosing
 from dataclasses import replace
 
-from core.generation.events import Event
+from core.generation.events import Download, Event
 from core.generation.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
 from models.weights.devices import device_memory_gib
@@ -51,16 +51,27 @@ class RunningModel:
         self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
 
     async def submit(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
-        """Wait until everything is loaded that the request needs, and return its events; closing them cancels it.
+        """Yield how far what the request needs is loaded, and then its events; closing them cancels it.
 
         Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled when the model is unloaded meanwhile.
         """
         reading = await in_thread(lambda: self._prompts.read(request))
         if request.method is Method.TOKEN_OPT:
             assert self._token_opt is not None, "requests are checked against the catalogue"
-            return self._token_opt.events(request, accepted_at_s, reading)
-        await self._preparations.wait(request, accepted_at_s)
-        return self.engine.submit(request, accepted_at_s, reading).events()
+            events = self._token_opt.events(request, accepted_at_s, reading)
+        else:
+            async with aclosing(self._preparations.wait(request, accepted_at_s)) as waiting:
+                async for loading in waiting:
+                    yield loading
+            events = self.engine.submit(request, accepted_at_s, reading).events()
+        async with aclosing(events):
+            async for event in events:
+                yield event
+
+    @property
+    def download(self) -> Download | None:
+        """How far something is that a request needs beside the model."""
+        return self._preparations.download
 
     async def close(self) -> None:
         """Cancel whatever is unfinished; return once nothing computes any more."""

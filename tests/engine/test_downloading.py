@@ -20,10 +20,11 @@ from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 from models.weights.downloads import Meter, reporting_downloads
 from models.weights.fetching import local_path
-from tests.support.drawing import request
+from tests.support.drawing import photo, request
 from tests.support.hosts import hosting
 from tests.support.serving import ENTRY_FIELDS, parse_events
 from tests.support.small_hub import Repository, SmallHub, small_hub
+from tests.tiny.conditions import tiny_controlnets
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 URL_PATH = "/{repo_id}/resolve/{revision}/{filename}"
@@ -81,6 +82,35 @@ async def test_requests_state_and_log_hear_how_far_a_download_is(
     assert set(states[0]["download"]) == {"done_bytes", "total_bytes", "bytes_per_s"}
     assert "downloading tiny: " in caplog.text
     assert "(100%)" in caplog.text
+
+
+async def test_what_a_request_needs_beside_the_model_is_heard_of_too(
+    hub: SmallHub, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "jubako.loading")
+    tiny_controlnets(folder, tmp_path)
+    net = tmp_path / "canny"
+    hub.repositories = {"someone/net": Repository(net)}
+    controlnets = {"canny": {"source": {"repo": "someone/net"}}}
+    fields = {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": folder}}
+    entry = Entry.model_validate({**fields, "controlnets": controlnets})
+    hub.held, hub.may_go = largest(net).relative_to(net).as_posix(), threading.Event()
+    states: list[dict[str, Any]] = []
+    async with hosting(entry) as host:
+        await host.load()
+        events = []
+        async for event in host.generate(request(control_image=photo(), control_type="canny")):
+            events.append(event)
+            if isinstance(event, Loading):
+                states.append(host.state().as_json())
+                hub.may_go.set()
+        assert isinstance(events[-1], Picture)
+        assert "download" not in host.state().as_json(), "it is here"
+    heard = [event for event in events if isinstance(event, Loading)]
+    assert heard[0].download is not None
+    assert 0 < heard[0].progress < 1
+    assert (states[0]["state"], set(states[0]["download"])) == ("ready", {"done_bytes", "total_bytes", "bytes_per_s"})
+    assert "downloading the ControlNet canny: " in caplog.text
 
 
 def test_one_file_is_measured_too_and_what_is_here_is_not(hub: SmallHub, folder: Path) -> None:
