@@ -133,7 +133,6 @@ def test_a_random_seed_is_what_minus_one_says(http: httpx.Client) -> None:
         ("/images/generations", {"model": "dall-e"}, 200, None),
         ("/images/generations", {"model": "stable-diffusion-9"}, 404, "model"),
         ("/images/generations", {"aspectRatio": "wide"}, 400, "aspect_ratio"),
-        ("/images/generations", {"aspectRatio": "9:1"}, 400, "aspect_ratio"),
         ("/images/generations", {"aspectRatio": "1:1", "size": "64x64"}, 400, "aspect_ratio"),
         ("/openai/deployments/nothing/images/generations", {}, 404, "model"),
         ("/images/nothing", {}, 404, None),
