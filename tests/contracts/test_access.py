@@ -555,7 +555,8 @@ class TestRawSockets:
             told = http.get("/metrics", headers=bearer(METRICS)).text
             return set(re.findall(r'request_total{endpoint="([^"]*)",http_response_code="499"', told))
 
-        wait_for(lambda: left() == {path.replace("tiny/i2i", "{model}/{kind}") for path in paths})
+        names = {"/api/tiny/i2i": "/api/{model}/{kind}", "/models/tiny": "/models/{model:path}"}
+        wait_for(lambda: left() == {names.get(path, path) for path in paths})
         assert "Traceback" not in (folder / "log").read_text()[written:]
 
 
