@@ -20,7 +20,7 @@ from api.http.context import current_desk, current_gateway, current_storage, ser
 from api.http.contract_app import contract_app
 from api.http.refusals import Refused, refusal
 from api.typed.forms import Edit, ImageToImage, ImageToVideo, Inpaint, PictureForm, TextToImage, TextToVideo
-from core.errors import GenerationFailed, InvalidRequest
+from core.errors import InvalidRequest
 from core.generation.hints import hint_header
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS
@@ -79,10 +79,9 @@ _MEDIA = {each.media_type: {"schema": FILE} for each in (*PICTURE_FORMATS, *VIDE
 async def _get(task_id: TaskId) -> Response:
     """Answer with a task's image or video; 400 while there is none."""
     job = await _task(task_id)
-    if job.state is JobState.FAILED:
-        raise GenerationFailed(job.error or job.message)
     if not job.results:
-        raise InvalidRequest("task_id", f"task {job.id} has no result: it is {STATUSES[job.state]}")
+        why = f": {job.error}" if job.error else ""
+        raise InvalidRequest("task_id", f"task {job.id} has no result: it is {STATUSES[job.state]}{why}")
     result = job.results[0]
     headers = {"X-Jubako-Model": job.model, "X-Jubako-Seed": str(result.seed), **hint_header(job.hint)}
     return Response(await current_storage().get(result.key), headers=headers, media_type=result.media_type)
