@@ -57,7 +57,7 @@ async def measure(names: Sequence[str], rounds: int) -> list[Measured]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument(
-        "axes", nargs="*", choices=[*AXES, []], default=list(AXES), metavar="AXIS", help=", ".join(AXES)
+        "axes", nargs="*", choices=[*AXES, []], metavar="AXIS", help=f"by default all of {', '.join(AXES)}"
     )
     parser.add_argument("--rounds", type=int, default=4, help="requests of each caller")
     parser.add_argument("--quick", action="store_true", help="one round; keeps nothing")
