@@ -10,6 +10,7 @@ import sys
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 ADDRESS, PICTURE, FOLDER = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
 NAME = "made_client"
@@ -24,7 +25,10 @@ def make() -> None:
     """Make the client. Whatever its maker cannot read of the description ends this."""
     program, config = Path(sys.executable).with_name("openapi-python-client"), FOLDER / "config.json"
     config.write_text(json.dumps(CONFIG))
-    options = ["--url", f"{ADDRESS}/openapi.json", "--meta", "none", "--output-path", str(FOLDER / NAME)]
+    description = f"{ADDRESS}/openapi.json"
+    # The maker waits for 5 seconds, and a busy machine may take longer for the first one.
+    urlopen(description, timeout=60).close()
+    options = ["--url", description, "--meta", "none", "--output-path", str(FOLDER / NAME)]
     subprocess.run(
         [program, "generate", "--fail-on-warning", "--config", config, *options], check=True, stdout=sys.stderr
     )
