@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 from . import calls
 from .connection import TIMEOUT_S, AsyncConnection
-from .errors import refusal_from
+from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
 from .jubako import Source, _image, _video
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
+from .waiting import SILENCE_S, Patience
 
 
 class AsyncJubako:
@@ -103,17 +104,38 @@ class AsyncJubako:
         return await self._connection.send(calls.generation(api, parameters))
 
     async def _ended(self, job: Job) -> Job:
-        if not job.ended:
-            async with aclosing(self._events("GET", f"/api/{job.id}/events")) as events:
-                async for event in events:
-                    if event.name in FINAL:
-                        break
-            job = await self.job(job.id)
+        patience = Patience()
+        while not job.ended:
+            await self._follow(job, patience)
+            job = await self._asked(job, patience)
         return calls.completed(job)
 
-    async def _events(self, method: str, path: str, body: dict[str, Any] | None = None) -> AsyncGenerator[Event, None]:
+    async def _follow(self, job: Job, patience: Patience) -> None:
+        """Wait until a job ends, or its events can be had no longer: its status then says what is."""
+        with suppress(Refused, Unreachable):
+            path = f"/api/{job.id}/events"
+            async with aclosing(self._events("GET", path, silence_s=SILENCE_S)) as events:
+                async for event in events:
+                    patience.heard()
+                    if event.name in FINAL:
+                        return
+
+    async def _asked(self, job: Job, patience: Patience) -> Job:
+        """Return a job as it is now, or after a pause as it was. Raises what no patience helps against."""
+        try:
+            job = await self.job(job.id)
+            patience.answered()
+        except (Refused, Unreachable) as error:
+            patience.bear(error)
+        if not job.ended:
+            await asyncio.sleep(patience.pause_s())
+        return job
+
+    async def _events(
+        self, method: str, path: str, body: dict[str, Any] | None = None, silence_s: float | None = None
+    ) -> AsyncGenerator[Event, None]:
         reader = EventReader()
-        async with self._connection.lines(method, path, body) as lines:
+        async with self._connection.lines(method, path, body, silence_s) as lines:
             async for line in lines:
                 for event in reader.read(line):
                     yield event

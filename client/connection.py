@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
@@ -22,13 +22,33 @@ TIMEOUT_S = 660.0
 
 def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
     """Return an httpx client's options; what is None comes from the environment."""
-    key = key or os.environ.get(KEY)
+    key, address = key or os.environ.get(KEY), (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
     return {
-        "base_url": (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/"),
-        "headers": {"Authorization": f"Bearer {key}"} if key else {},
+        "base_url": address,
+        "auth": signing(address, key) if key else None,
         "timeout": httpx.Timeout(timeout_s, connect=10.0),
         "follow_redirects": True,
     }
+
+
+def signing(address: str, key: str) -> Callable[[Any], Any]:
+    """Return what adds the key to requests of httpx or httpx2: to those to the server itself, and to no other.
+
+    Results may lie in a bucket, which is not to learn the key, and which refuses a signed address that has one too. In
+    redirects httpx itself leaves the header out as soon as the origin is another.
+    """
+    own = _origin(httpx.URL(address))
+
+    def signed(request: Any) -> Any:
+        if _origin(request.url) == own:
+            request.headers["Authorization"] = f"Bearer {key}"
+        return request
+
+    return signed
+
+
+def _origin(url: Any) -> tuple[str, str, int | None]:
+    return url.scheme, url.host, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 class Connection:
@@ -38,15 +58,20 @@ class Connection:
     def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         with self._reaching():
-            answer = self._http.request(call.method, call.path, json=call.body, params=call.query)
+            answer = self._http.request(call.method, call.path, json=call.body, params=call.query or None)
         if not answer.is_success:
             raise refusal_of(answer)
         return call.read(answer)
 
     @contextmanager
-    def lines(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Iterator[Iterator[str]]:
-        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on."""
-        with self._reaching(), self._http.stream(method, path, json=body) as answer:
+    def lines(
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, silence_s: float | None = None
+    ) -> Iterator[Iterator[str]]:
+        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on.
+
+        A stream that says nothing for `silence_s` is lost; by default, for the client's time limit.
+        """
+        with self._reaching(), self._http.stream(method, path, json=body, **limited(silence_s)) as answer:
             if not answer.is_success:
                 answer.read()
                 raise refusal_of(answer)
@@ -70,7 +95,7 @@ class AsyncConnection:
     async def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
-            answer = await self._http.request(call.method, call.path, json=call.body, params=call.query)
+            answer = await self._http.request(call.method, call.path, json=call.body, params=call.query or None)
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if not answer.is_success:
@@ -79,11 +104,11 @@ class AsyncConnection:
 
     @asynccontextmanager
     async def lines(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None
+        self, method: str, path: str, body: Mapping[str, Any] | None = None, silence_s: float | None = None
     ) -> AsyncIterator[AsyncIterator[str]]:
-        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on."""
+        """Yield the lines of a stream while it is open, as `Connection.lines` does."""
         try:
-            async with self._http.stream(method, path, json=body) as answer:
+            async with self._http.stream(method, path, json=body, **limited(silence_s)) as answer:
                 if not answer.is_success:
                     await answer.aread()
                     raise refusal_of(answer)
@@ -93,6 +118,11 @@ class AsyncConnection:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def limited(silence_s: float | None) -> dict[str, Any]:
+    """Return the options of a request that waits so long for each part of its answer."""
+    return {} if silence_s is None else {"timeout": httpx.Timeout(silence_s, connect=10.0)}
 
 
 def unreachable(url: httpx.URL, error: httpx.TransportError) -> Unreachable:

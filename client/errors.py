@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import httpx
@@ -36,13 +39,34 @@ class Unreachable(Exception):
 
 def refusal_of(answer: httpx.Response) -> Refused:
     """Return an answer's error. Its body must have been read."""
-    retry_after = answer.headers.get("retry-after")
     try:
         fields = answer.json()
     except ValueError:
         fields = {"error": answer.text[:500]}
     fields = fields if isinstance(fields, dict) else {"error": str(fields)}
-    return refusal_from(fields, answer.status_code, float(retry_after) if retry_after else None)
+    return refusal_from(fields, answer.status_code, retry_after_s_of(answer.headers.get("retry-after")))
+
+
+def retry_after_s_of(header: str | None) -> float | None:
+    """Return the seconds that a Retry-After asks for, as a number or, as proxies say it, as a date."""
+    if header is None:
+        return None
+    try:
+        seconds = float(header)
+    except ValueError:
+        return _seconds_until(header)
+    return seconds if math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        # "-0000": of no zone in particular, and HTTP has but one.
+        moment = moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10 has no other name for it
+    return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
 
 
 def refusal_from(fields: Mapping[str, Any], status: int | None = None, retry_after_s: float | None = None) -> Refused:

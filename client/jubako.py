@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from . import calls
 from .connection import TIMEOUT_S, Connection
 from .display.bars import bar
-from .errors import Refused, refusal_from
+from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
 from .files import ImageSource
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
+from .waiting import SILENCE_S, Patience
 
 OnEvent = Callable[[Event], None]
 Source = ImageSource | Image
@@ -85,7 +88,10 @@ class Jubako:
         return self._connection.send(calls.jobs(status, limit))
 
     def wait(self, *jobs: Job, progress: bool = False, on_event: OnEvent | None = None) -> list[Result]:
-        """Wait for jobs; return all their images and videos. Raises Refused for one that failed or was cancelled."""
+        """Wait for jobs; return all their images and videos. Raises Refused for one that failed or was cancelled.
+
+        A server that restarts meanwhile is waited for too, up to ten minutes.
+        """
         return [result for job in jobs for result in self.results(self._ended(job, progress, on_event))]
 
     def results(self, job: Job) -> list[Result]:
@@ -116,20 +122,41 @@ class Jubako:
         raise Refused("the server ended without a result")
 
     def _ended(self, job: Job, progress: bool, on_event: OnEvent | None) -> Job:
-        if not job.ended:
-            with bar(job.id, shown=progress) as shown:
-                for event in self._events("GET", f"/api/{job.id}/events"):
+        patience = Patience()
+        with bar(job.id, shown=progress and not job.ended) as shown:
+            while not job.ended:
+                for event in self._events_of(job):
+                    patience.heard()
                     shown.show(event)
                     if on_event is not None:
                         on_event(event)
-                    if event.name in FINAL:
-                        break
-            job = self.job(job.id)
+                job = self._asked(job, patience)
         return calls.completed(job)
 
-    def _events(self, method: str, path: str, body: dict[str, Any] | None = None) -> Iterator[Event]:
+    def _events_of(self, job: Job) -> Iterator[Event]:
+        """Yield a job's events until it ends, or until they can be had no longer: its status then says what is."""
+        with suppress(Refused, Unreachable):
+            for event in self._events("GET", f"/api/{job.id}/events", silence_s=SILENCE_S):
+                yield event
+                if event.name in FINAL:
+                    return
+
+    def _asked(self, job: Job, patience: Patience) -> Job:
+        """Return a job as it is now, or after a pause as it was. Raises what no patience helps against."""
+        try:
+            job = self.job(job.id)
+            patience.answered()
+        except (Refused, Unreachable) as error:
+            patience.bear(error)
+        if not job.ended:
+            time.sleep(patience.pause_s())
+        return job
+
+    def _events(
+        self, method: str, path: str, body: dict[str, Any] | None = None, silence_s: float | None = None
+    ) -> Iterator[Event]:
         reader = EventReader()
-        with self._connection.lines(method, path, body) as lines:
+        with self._connection.lines(method, path, body, silence_s) as lines:
             for line in lines:
                 yield from reader.read(line)
 

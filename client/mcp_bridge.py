@@ -48,7 +48,7 @@ def serve(url: str | None) -> None:
 async def _serve(url: str | None) -> None:
     reached = options(url, None, TIMEOUT_S)
     async with (
-        httpx2.AsyncClient(headers=reached["headers"], timeout=TIMEOUT_S) as http,
+        httpx2.AsyncClient(auth=reached["auth"], timeout=TIMEOUT_S) as http,
         Client(streamable_http_client(f"{reached['base_url']}/mcp", http_client=http)) as jubako,
         stdio_server() as (incoming, outgoing),
     ):
