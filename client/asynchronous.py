@@ -5,15 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import calls
 from .connection import TIMEOUT_S, AsyncConnection
 from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
-from .jubako import Source, _image, _video
+from .jubako import _image, _video
+from .parameters import (
+    Background,
+    Edit,
+    ImageToImage,
+    ImageToVideo,
+    Inpaint,
+    Source,
+    Story,
+    Stream,
+    TextToImage,
+    TextToVideo,
+)
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
 from .waiting import SILENCE_S, Patience
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AsyncJubako:
@@ -22,30 +37,32 @@ class AsyncJubako:
     def __init__(self, url: str | None = None, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = AsyncConnection(url, key, timeout_s)
 
-    async def text_to_image(self, prompt: str, **parameters: Any) -> Image:
+    async def text_to_image(self, prompt: str, **parameters: Unpack[TextToImage]) -> Image:
         return _image(await self._generate("text_to_image", prompt=prompt, **parameters))
 
-    async def image_to_image(self, prompt: str, image: Source, **parameters: Any) -> Image:
+    async def image_to_image(self, prompt: str, image: Source, **parameters: Unpack[ImageToImage]) -> Image:
         return _image(await self._generate("image_to_image", prompt=prompt, image=image, **parameters))
 
-    async def inpaint(self, prompt: str, image: Source, mask: Source, **parameters: Any) -> Image:
+    async def inpaint(self, prompt: str, image: Source, mask: Source, **parameters: Unpack[Inpaint]) -> Image:
         """Repaint an image where the mask is white."""
         return _image(await self._generate("inpaint", prompt=prompt, image=image, mask=mask, **parameters))
 
-    async def edit(self, prompt: str, *images: Source, **parameters: Any) -> Image:
+    async def edit(self, prompt: str, *images: Source, **parameters: Unpack[Edit]) -> Image:
         return _image(await self._generate("edit", prompt=prompt, images=images, **parameters))
 
-    async def text_to_video(self, prompt: str, **parameters: Any) -> Video:
+    async def text_to_video(self, prompt: str, **parameters: Unpack[TextToVideo]) -> Video:
         return _video(await self._generate("text_to_video", prompt=prompt, **parameters))
 
-    async def image_to_video(self, prompt: str, image: Source, **parameters: Any) -> Video:
+    async def image_to_video(self, prompt: str, image: Source, **parameters: Unpack[ImageToVideo]) -> Video:
         return _video(await self._generate("image_to_video", prompt=prompt, image=image, **parameters))
 
-    async def storyboard(self, prompt: str, **parameters: Any) -> Storyboard:
+    async def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:
         """Break a story into 6 to 10 scenes and generate an image of each."""
         return await self._connection.send(calls.storyboard({"prompt": prompt, **parameters}))
 
-    async def stream(self, prompt: str, api: str = "text_to_image", **parameters: Any) -> AsyncGenerator[Event, None]:
+    async def stream(
+        self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Stream]
+    ) -> AsyncGenerator[Event, None]:
         """Yield what happens, down to `done`; closing the iterator cancels it."""
         body = calls.streamed(api, {"prompt": prompt, **parameters})
         async with aclosing(self._events("POST", "/stream", body)) as events:
@@ -58,14 +75,14 @@ class AsyncJubako:
         """Return the models served, the default first."""
         return await self._connection.send(calls.models())
 
-    async def submit(self, prompt: str, api: str = "text_to_image", model: str | None = None, **parameters: Any) -> Job:
+    async def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
         """Hand in a job, which outlives this program, and a restart of the server."""
-        model = model or calls.first_able(await self.models(), api)
+        model = parameters.get("model") or calls.first_able(await self.models(), api)
         return await self.job(
-            await self._connection.send(calls.submission(model, api, {"prompt": prompt, **parameters}))
+            await self._connection.send(calls.submission(model, api, {"prompt": prompt, **parameters, "model": None}))
         )
 
-    async def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Any) -> list[Job]:
+    async def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Unpack[Background]) -> list[Job]:
         """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
         requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
         ids = await self._connection.send(calls.batch([{**parameters, **each} for each in requests]))

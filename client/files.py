@@ -7,11 +7,11 @@ import re
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from typing import IO, Union
+from typing import IO
 
 from PIL import Image
 
-ImageSource = Union[str, "os.PathLike[str]", bytes, IO[bytes], Image.Image]
+ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image
 """A file's path, its bytes, an open file (such as Django's), or a Pillow image."""
 
 

@@ -5,19 +5,33 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import calls
 from .connection import TIMEOUT_S, Connection
 from .display.bars import bar
 from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
-from .files import ImageSource
+from .parameters import (
+    Background,
+    Edit,
+    ImageToImage,
+    ImageToVideo,
+    Inpaint,
+    Source,
+    Story,
+    Stream,
+    TextToImage,
+    TextToVideo,
+)
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
 from .waiting import SILENCE_S, Patience
 
+if TYPE_CHECKING:
+    # Python 3.10 has none of its own.
+    from typing_extensions import Unpack
+
 OnEvent = Callable[[Event], None]
-Source = ImageSource | Image
 
 
 class Jubako:
@@ -31,30 +45,36 @@ class Jubako:
     def __init__(self, url: str | None = None, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
         self._connection = Connection(url, key, timeout_s)
 
-    def text_to_image(self, prompt: str, *, progress: bool = False, **parameters: Any) -> Image:
+    def text_to_image(self, prompt: str, *, progress: bool = False, **parameters: Unpack[TextToImage]) -> Image:
         return _image(self._generate("text_to_image", progress, prompt=prompt, **parameters))
 
-    def image_to_image(self, prompt: str, image: Source, *, progress: bool = False, **parameters: Any) -> Image:
+    def image_to_image(
+        self, prompt: str, image: Source, *, progress: bool = False, **parameters: Unpack[ImageToImage]
+    ) -> Image:
         return _image(self._generate("image_to_image", progress, prompt=prompt, image=image, **parameters))
 
-    def inpaint(self, prompt: str, image: Source, mask: Source, *, progress: bool = False, **parameters: Any) -> Image:
+    def inpaint(
+        self, prompt: str, image: Source, mask: Source, *, progress: bool = False, **parameters: Unpack[Inpaint]
+    ) -> Image:
         """Repaint an image where the mask is white."""
         return _image(self._generate("inpaint", progress, prompt=prompt, image=image, mask=mask, **parameters))
 
-    def edit(self, prompt: str, *images: Source, progress: bool = False, **parameters: Any) -> Image:
+    def edit(self, prompt: str, *images: Source, progress: bool = False, **parameters: Unpack[Edit]) -> Image:
         return _image(self._generate("edit", progress, prompt=prompt, images=images, **parameters))
 
-    def text_to_video(self, prompt: str, *, progress: bool = False, **parameters: Any) -> Video:
+    def text_to_video(self, prompt: str, *, progress: bool = False, **parameters: Unpack[TextToVideo]) -> Video:
         return _video(self._generate("text_to_video", progress, prompt=prompt, **parameters))
 
-    def image_to_video(self, prompt: str, image: Source, *, progress: bool = False, **parameters: Any) -> Video:
+    def image_to_video(
+        self, prompt: str, image: Source, *, progress: bool = False, **parameters: Unpack[ImageToVideo]
+    ) -> Video:
         return _video(self._generate("image_to_video", progress, prompt=prompt, image=image, **parameters))
 
-    def storyboard(self, prompt: str, **parameters: Any) -> Storyboard:
+    def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:
         """Break a story into 6 to 10 scenes and generate an image of each."""
         return self._connection.send(calls.storyboard({"prompt": prompt, **parameters}))
 
-    def stream(self, prompt: str, api: str = "text_to_image", **parameters: Any) -> Iterator[Event]:
+    def stream(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Stream]) -> Iterator[Event]:
         """Yield what happens, down to `done`; closing the iterator cancels it.
 
         `num_images` may be more than 1, and `preview_every=4` asks for previews.
@@ -69,12 +89,13 @@ class Jubako:
         """Return the models served, the default first."""
         return self._connection.send(calls.models())
 
-    def submit(self, prompt: str, api: str = "text_to_image", model: str | None = None, **parameters: Any) -> Job:
+    def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
         """Hand in a job, which outlives this program, and a restart of the server."""
-        call = calls.submission(model or self._default_for(api), api, {"prompt": prompt, **parameters})
+        model = parameters.get("model") or self._default_for(api)
+        call = calls.submission(model, api, {"prompt": prompt, **parameters, "model": None})
         return self.job(self._connection.send(call))
 
-    def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Any) -> list[Job]:
+    def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Unpack[Background]) -> list[Job]:
         """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
         requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
         ids = self._connection.send(calls.batch([{**parameters, **each} for each in requests]))

@@ -1,17 +1,13 @@
 """A server of the Model Context Protocol on standard input and output, for programs that start their servers.
 
 It has the tools of a Jubako server and passes calls on. Since it runs where the files are, images may be given by
-their paths, and results are saved into a folder as well, JUBAKO_CLIENT_FOLDER, if that is set.
+their paths, and results are saved as well; see `local_files.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import os
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -23,20 +19,17 @@ from mcp.server.stdio import stdio_server
 from mcp_types import (
     CallToolRequestParams,
     CallToolResult,
-    ImageContent,
     ListToolsResult,
     PaginatedRequestParams,
     TextContent,
 )
 
-from .calls import FILES
-from .connection import options
+from .connection import AsyncConnection, options
+from .errors import Refused, Unreachable
+from .local_files import NotAllowed, saved, with_files
 
-FOLDER = "JUBAKO_CLIENT_FOLDER"
 TIMEOUT_S = 3600.0
 """A call's: the program at the other end has one of its own."""
-SUFFIXES = {"image/png": ".png", "image/jpeg": ".jpg", "image/webp": ".webp", "image/gif": ".gif"}
-
 Context = ServerRequestContext[Any, Any]
 
 
@@ -52,54 +45,39 @@ async def _serve(url: str | None) -> None:
         Client(streamable_http_client(f"{reached['base_url']}/mcp", http_client=http)) as jubako,
         stdio_server() as (incoming, outgoing),
     ):
-        server = _server(jubako)
+        server = _server(jubako, AsyncConnection(url, None, TIMEOUT_S))
         await server.run(incoming, outgoing, server.create_initialization_options())
 
 
-def _server(jubako: Client) -> Server[Any]:
+def _server(jubako: Client, files: AsyncConnection) -> Server[Any]:
     async def list_tools(_: Context, __: PaginatedRequestParams | None) -> ListToolsResult:
         return await jubako.list_tools()
 
     async def call_tool(context: Context, params: CallToolRequestParams) -> CallToolResult:
-        arguments = await asyncio.to_thread(with_files, params.arguments or {})
+        try:
+            arguments = await asyncio.to_thread(with_files, params.arguments or {})
+        except NotAllowed as error:
+            return CallToolResult(content=[TextContent(text=str(error))], is_error=True)
         result = await jubako.call_tool(params.name, arguments, progress_callback=context.session.report_progress)
-        return await asyncio.to_thread(_saved, result)
+        return result if result.is_error else await _with_saved(result, files)
 
     return Server("jubako", on_list_tools=list_tools, on_call_tool=call_tool)
 
 
-def with_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments with the contents of the files that they name."""
-    read = {name: _content(value) for name, value in arguments.items() if name in FILES}
-    if isinstance(images := arguments.get("images"), list):
-        read["images"] = [_content(each) for each in images]
-    return {**arguments, **read}
+async def _with_saved(result: CallToolResult, files: AsyncConnection) -> CallToolResult:
+    """Save the whole files that a result tells of, and add their paths."""
+    try:
+        paths = await saved(_fields(result), files)
+    except (OSError, Refused, Unreachable) as error:
+        # What was made is there all the same.
+        note = f"not saved: {error}"
+    else:
+        note = f"saved: {', '.join(map(str, paths))}" if paths else ""
+    return result.model_copy(update={"content": [*result.content, TextContent(text=note)]}) if note else result
 
 
-def _content(value: Any) -> Any:
-    # Base64 of an image is longer than any path.
-    if not isinstance(value, str) or len(value) > 1000 or not Path(value).expanduser().is_file():
-        return value
-    return base64.b64encode(Path(value).expanduser().read_bytes()).decode()
-
-
-def _saved(result: CallToolResult) -> CallToolResult:
-    """Save a result's images, and add their paths."""
-    images = [each for each in result.content if isinstance(each, ImageContent)]
-    if not images or not (folder := os.environ.get(FOLDER)):
-        return result
-    Path(folder).mkdir(parents=True, exist_ok=True)
-    paths = [_save(Path(folder), _job_of(result), number, image) for number, image in enumerate(images)]
-    return result.model_copy(update={"content": [*result.content, TextContent(text=f"saved: {', '.join(paths)}")]})
-
-
-def _job_of(result: CallToolResult) -> str:
-    """Return the id of the job that a result belongs to, for names of files."""
-    told = next(each for each in reversed(result.content) if isinstance(each, TextContent))
-    return str(json.loads(told.text)["job"])
-
-
-def _save(folder: Path, job: str, number: int, image: ImageContent) -> str:
-    path = folder / f"{job}_{number}{SUFFIXES[image.mime_type]}"
-    path.write_bytes(base64.b64decode(image.data))
-    return str(path)
+def _fields(result: CallToolResult) -> dict[str, Any]:
+    """Return what a result says as JSON, which is its last text."""
+    texts = [each.text for each in result.content if isinstance(each, TextContent)]
+    fields = json.loads(texts[-1]) if texts else {}
+    return fields if isinstance(fields, dict) else {}

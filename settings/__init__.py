@@ -66,7 +66,7 @@ class Settings(
         return self.stands_in if self.snap_sizes is None else self.snap_sizes
 
 
-CLIENTS = ("JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY", "JUBAKO_CLIENT_FOLDER")
+CLIENTS = ("JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY", "JUBAKO_CLIENT_FOLDER", "JUBAKO_CLIENT_IMAGES")
 """Variables of the Python client, which may run where a server does."""
 
 

@@ -250,6 +250,7 @@ async def test_agents_that_start_their_servers_give_and_get_files(
     openai_server: Replica, files: tuple[Path, Path], tmp_path: Path
 ) -> None:
     environment = {**os.environ, "JUBAKO_CLIENT_FOLDER": str(tmp_path / "made"), "PYTHONPATH": str(ROOT)}
+    environment["JUBAKO_CLIENT_IMAGES"] = str(tmp_path)
     command = StdioServerParameters(
         command=sys.executable, args=["-m", "client", "--url", openai_server.url, "mcp"], env=environment
     )

@@ -1,0 +1,109 @@
+"""Files of the machine that the MCP bridge runs on: which an agent may send, and where results are saved.
+
+An agent follows what it reads, so a path that it names proves nothing: only images are sent, and only from folders that
+JUBAKO_CLIENT_IMAGES or JUBAKO_CLIENT_FOLDER names.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from PIL import Image as Pillow
+
+from .calls import FILES, download
+from .connection import AsyncConnection
+from .results import Job
+
+FOLDER = "JUBAKO_CLIENT_FOLDER"
+"""Where results are saved."""
+IMAGES = "JUBAKO_CLIENT_IMAGES"
+"""Where images may be, besides: folders, separated as in PATH."""
+LONGEST_PATH = 4096
+"""Characters, of any system. Longer texts are base64 of an image."""
+SUFFIXES = {"image/jpeg": ".jpg"}
+NO_IMAGES = "application/json"
+UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
+"""What Pillow raises for what is no image, or not a whole one."""
+
+
+class NotAllowed(Exception):
+    """A path that is not of an image in one of the folders."""
+
+
+def with_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a call's arguments with the contents of the images that they name. Raises NotAllowed."""
+    read = {name: _content(name, value) for name, value in arguments.items() if name in FILES}
+    if isinstance(images := arguments.get("images"), list):
+        read["images"] = [_content("images", each) for each in images]
+    return {**arguments, **read}
+
+
+async def saved(fields: Mapping[str, Any], files: AsyncConnection) -> list[Path]:
+    """Save the results of a job, whole as the server has them; return their paths.
+
+    Raises OSError, Refused and Unreachable.
+    """
+    folder, results = os.environ.get(FOLDER), fields.get("results")
+    if not folder or not results:
+        return []
+    await asyncio.to_thread(Path(folder).mkdir, parents=True, exist_ok=True)
+    job = Job.of({"session_id": fields["job"], **fields})
+    wanted = [each for each in job.results if each["media_type"] != NO_IMAGES]
+    return [await _saved(job, number, about, Path(folder), files) for number, about in enumerate(wanted)]
+
+
+async def _saved(job: Job, number: int, about: Mapping[str, Any], folder: Path, files: AsyncConnection) -> Path:
+    result, media_type = await files.send(download(about, job.model)), about["media_type"]
+    suffix = SUFFIXES.get(media_type, "." + media_type.partition("/")[2])
+    return await asyncio.to_thread(result.save, folder / f"{job.id}_{number}{suffix}")
+
+
+def _content(name: str, value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    if (path := _allowed_path(value)) is not None and (image := _image(path)) is not None:
+        return base64.b64encode(image).decode()
+    if _means_a_path(value):
+        # Whether there is such a file is not said.
+        raise NotAllowed(f"{name}: {value} is no image in a folder that {IMAGES} or {FOLDER} names")
+    return value
+
+
+def _allowed_path(value: str) -> Path | None:
+    """Return the file that a text names, if it is in one of the folders once all links are followed."""
+    if len(value) > LONGEST_PATH:
+        return None
+    try:
+        path = Path(value).expanduser().resolve()
+        is_file = any(path.is_relative_to(folder) for folder in _folders()) and path.is_file()
+    except (OSError, RuntimeError, ValueError):
+        # Too long for the name of a file, as base64 is; the home of nobody; a NUL.
+        return None
+    return path if is_file else None
+
+
+def _folders() -> list[Path]:
+    named = [*os.environ.get(IMAGES, "").split(os.pathsep), os.environ.get(FOLDER, "")]
+    return [Path(each).expanduser().resolve() for each in named if each]
+
+
+def _image(path: Path) -> bytes | None:
+    """Return a file's bytes, if they are an image."""
+    try:
+        data = path.read_bytes()
+        with Pillow.open(BytesIO(data)) as image:
+            image.load()
+    except UNREADABLE:
+        return None
+    return data
+
+
+def _means_a_path(value: str) -> bool:
+    """Whether a text is neither base64, nor a data URL, nor the id of a job."""
+    return len(value) <= LONGEST_PATH and not value.startswith("data:") and ("." in value or value.startswith("~"))

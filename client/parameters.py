@@ -1,0 +1,136 @@
+"""Names and types of the typed APIs' parameters, for editors and type checkers; the server knows the limits.
+
+They are those of the server's own forms, and a test of the server keeps them so. None is as good as leaving one out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, TypedDict
+
+from .files import ImageSource
+from .results import Image
+
+Source = ImageSource | Image
+Camera = Literal[
+    "forward", "left", "right", "down", "rotate-left-45", "rotate-right-45", "top-down", "wide-angle", "close-up"
+]
+
+
+class _Lora(TypedDict):
+    name: str
+
+
+class Lora(_Lora, total=False):
+    scale: float
+
+
+class Shared(TypedDict, total=False):
+    """What all APIs but the storyboard have."""
+
+    negative_prompt: str | None
+    model: str | None
+    width: int | None
+    height: int | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    seed: int | None
+    num_images: int | None
+    scheduler: str | None
+    loras: Sequence[Lora] | None
+    priority: int | None
+    reproducible: bool | None
+    deadline_s: float | None
+    output_format: Literal["png", "jpeg", "webp", "mp4", "webm", "gif"] | None
+    quality: int | None
+    prompt_syntax: Literal["plain", "a1111", "compel"] | None
+    step_cache: Literal["off", "quality", "fast", "auto"] | None
+    prompt_2: str | None
+    negative_prompt_2: str | None
+    clip_skip: int | None
+    max_sequence_length: int | None
+    guidance_rescale: float | None
+    guidance_end: float | None
+    guidance_scale_2: float | None
+    eta: float | None
+    flow_shift: float | None
+    sigmas: Sequence[float] | None
+    timesteps: Sequence[float] | None
+
+
+class TextToImage(Shared, total=False):
+    reference_image: Source | None
+    reference_scale: float | None
+    control_image: Source | None
+    control_type: str | None
+    control_scale: float | None
+    fit: Literal["crop", "pad", "stretch"] | None
+
+
+class ImageToImage(TextToImage, total=False):
+    strength: float | None
+
+
+class Inpaint(ImageToImage, total=False):
+    method: Literal["diffusion", "token-opt"] | None
+    iterations: int | None
+
+
+class Edit(Shared, total=False):
+    mask: Source | None
+    fit: Literal["crop", "pad", "stretch"] | None
+    camera: Camera | None
+
+
+class TextToVideo(Shared, total=False):
+    num_frames: int | None
+    fps: int | None
+
+
+class ImageToVideo(TextToVideo, total=False):
+    fit: Literal["crop", "pad", "stretch"] | None
+
+
+class Stream(Inpaint, total=False):
+    """Those of the API that is streamed, and what to hear of meanwhile."""
+
+    image: Source | None
+    mask: Source | None
+    images: Sequence[Source] | None
+    num_frames: int | None
+    fps: int | None
+    camera: Camera | None
+    progress: bool | None
+    preview_every: int | None
+
+
+class Background(Stream, total=False):
+    """Those of all jobs, stories included."""
+
+    webhook_url: str | None
+    use_ref_guided: bool | None
+    gpt_temperature: float | None
+    clip_threshold: float | None
+    max_tries: int | None
+
+
+class Story(TypedDict, total=False):
+    use_ref_guided: bool | None
+    num_frames: int | None
+    seed: int | None
+    gpt_temperature: float | None
+    model: str | None
+    loras: Sequence[Lora] | None
+    reference_image: Source | None
+    reference_scale: float | None
+    num_inference_steps: int | None
+    guidance_scale: float | None
+    width: int | None
+    height: int | None
+    negative_prompt: str | None
+    step_cache: Literal["off", "quality", "fast", "auto"] | None
+    clip_threshold: float | None
+    max_tries: int | None
+    deadline_s: float | None
+    output_format: Literal["png", "jpeg", "webp"] | None
+    priority: int | None

@@ -1,0 +1,76 @@
+"""The client's parameters are the server's: the same names, of the same types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, get_args, get_type_hints
+
+import pytest
+from pydantic import BaseModel, TypeAdapter
+
+from api.jobs.forms import JobForm
+from api.typed import forms
+from client import parameters
+from client.parameters import Source
+from core.generation.request import Lora
+from storyboard.story import Story
+
+OWN = {
+    "TextToImage": {"prompt", "task"},
+    "ImageToImage": {"prompt", "task", "image"},
+    "Inpaint": {"prompt", "task", "image", "mask"},
+    "Edit": {"prompt", "task", "images"},
+    "TextToVideo": {"prompt", "task"},
+    "ImageToVideo": {"prompt", "task", "image"},
+    "Stream": {"prompt", "task"},
+    "Story": {"prompt"},
+}
+"""What a method has arguments of its own for, or sends by itself."""
+FILES = {"image", "mask", "images", "reference_image", "control_image"}
+
+
+def form_of(name: str) -> type[BaseModel]:
+    return Story if name == "Story" else getattr(forms, name)
+
+
+def kinds(annotation: Any) -> set[str]:
+    """Return what JSON a type may be, `null` aside: the values of choices, or else names of types."""
+    schema = TypeAdapter(annotation).json_schema()
+    return set(_kinds(schema, schema.get("$defs", {}))) - {"null"}
+
+
+def _kinds(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]:
+    if "$ref" in schema:
+        yield from _kinds(known[schema["$ref"].rpartition("/")[2]], known)
+    elif "anyOf" in schema:
+        for each in schema["anyOf"]:
+            yield from _kinds(each, known)
+    elif schema["type"] == "string" and "enum" in schema:
+        yield from schema["enum"]
+    elif schema["type"] == "array":
+        yield from (f"{each}s" for each in _kinds(schema["items"], known))
+    else:
+        yield schema["type"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_names_and_types_are_those_of_the_form(name: str) -> None:
+    hints, fields = get_type_hints(getattr(parameters, name)), form_of(name).model_fields
+    assert set(hints) == set(fields) - OWN[name]
+    plain = hints.keys() - FILES - {"loras"}
+    assert {each: kinds(hints[each]) for each in plain} == {each: kinds(fields[each].annotation) for each in plain}
+    assert all(set(get_args(Source)) <= set(get_args(hints[each])) for each in hints.keys() & FILES - {"images"})
+
+
+def test_jobs_have_those_of_their_form_and_of_stories() -> None:
+    story = set(get_type_hints(parameters.Story))
+    jobs = set(JobForm.model_fields) - {"prompt", "task"}
+    assert set(get_type_hints(parameters.Background)) == jobs | story
+
+
+def test_so_have_loras() -> None:
+    hints = get_type_hints(parameters.Lora)
+    assert hints == {name: field.annotation for name, field in Lora.model_fields.items()}
+    assert parameters.Lora.__required_keys__ == {
+        name for name, field in Lora.model_fields.items() if field.is_required()
+    }
