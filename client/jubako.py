@@ -91,7 +91,7 @@ class Jubako:
 
     def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
         """Hand in a job, which outlives this program, and a restart of the server."""
-        model = parameters.get("model") or self._default_for(api)
+        model = parameters.get("model") or calls.first_able(self.models(), api)
         call = calls.submission(model, api, {"prompt": prompt, **parameters, "model": None})
         return self.job(self._connection.send(call))
 
@@ -180,9 +180,6 @@ class Jubako:
         with self._connection.lines(method, path, body, silence_s) as lines:
             for line in lines:
                 yield from reader.read(line)
-
-    def _default_for(self, api: str) -> str:
-        return calls.first_able(self.models(), api)
 
 
 def _image(result: Result) -> Image:

@@ -23,7 +23,7 @@ class Patience:
         self.heard()
 
     def heard(self) -> None:
-        """Begin anew: the job's events come."""
+        """Start over: the job's events come."""
         self._pause_s = FIRST_PAUSE_S
         self.answered()
 

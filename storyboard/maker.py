@@ -49,8 +49,7 @@ class Maker:
 
         Raises whatever would refuse a story before anything is planned: UnknownModel, InvalidRequest, NotInitialized.
         """
-        resolved = self._resolved(story)
-        return await self.gateway.check(resolved.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
+        return await self._first_frame(self._resolved(story))
 
     async def take_in(self, story: Story) -> Story:
         """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
@@ -58,7 +57,8 @@ class Maker:
 
         Raises what `check` raises, and RateExceeded.
         """
-        resolved, request = self._resolved(story), await self.check(story)
+        resolved = self._resolved(story)
+        request = await self._first_frame(resolved)
         if story.deadline_s is not None:
             self._deadline_s(resolved, request)
         await self._charge(story, request, frames_charged_at_acceptance(story))
@@ -78,7 +78,7 @@ class Maker:
         """
         resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
         with recorded(story, resolved.entry.id) as record:
-            request = await self.check(story)
+            request = await self._first_frame(resolved)
             deadline = Deadline(story.deadline_s if frames_charged else self._deadline_s(resolved, request))
             charge = partial(self._charge, story, request, charged=frames_charged)
             if frames_charged:
@@ -118,6 +118,10 @@ class Maker:
             image = story.reference_image if charged == 0 else None
             frame_requests = request.model_copy(update={"num_images": frames - charged})
             await self.gateway.meter.charge(frame_requests, image.width * image.height if image else 0)
+
+    async def _first_frame(self, resolved: ResolvedStory) -> GenerationRequest:
+        story = resolved.story
+        return await self.gateway.check(resolved.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
 
     def _deadline_s(self, resolved: ResolvedStory, request: GenerationRequest) -> float:
         """Return how long a story may take, or its own deadline. Raises InvalidRequest where that is longer."""

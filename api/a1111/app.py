@@ -6,7 +6,6 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import ValidationError
 
 from api.a1111 import extras, lists, options, progress
 from api.a1111.answers import answer
@@ -19,8 +18,8 @@ from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
+from api.http.forms import validated
 from api.http.parsing import read_fields
-from api.http.refusals import InvalidForm
 from core.errors import InvalidRequest
 from core.generation.hints import hint_header
 from core.generation.request import Task
@@ -93,7 +92,4 @@ def _form(fields: dict[str, Any], kind: type[DrawForm]) -> DrawForm:
         others["init_images"] = tuple(uploaded(file, "init_images", most) for file in images)
     if masks:
         others["mask"] = uploaded(masks[0], "mask", most, MASK)
-    try:
-        return kind.model_validate(others)
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    return validated(others, kind)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
 from api.describing.bodies import JSON, described_body
+from api.http.forms import validated
 from api.http.parsing import read_fields
-from api.http.refusals import InvalidForm
 from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields
 from core.generation.fitting import Fit, Size, placement
@@ -112,10 +112,7 @@ def _form(fields: dict[str, Any], kind: type[Any]) -> Any:
     files = fields.get("image", [])
     if len(files) != 1 or not files[0]:
         raise InvalidRequest("image", "is required: one file in base64")
-    try:
-        return kind.model_validate({**fields, "image": files[0]})
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    return validated({**fields, "image": files[0]}, kind)
 
 
 def _as_infotext(text: str) -> str:

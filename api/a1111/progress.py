@@ -29,7 +29,7 @@ IDLE: dict[str, Any] = {
     "current_image": None,
     "textinfo": None,
 }
-"""What is told while none of the caller's requests is drawn."""
+"""The progress while none of the caller's requests is generated."""
 
 router = APIRouter(prefix="/sdapi/v1")
 

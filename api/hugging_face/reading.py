@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
 from api.http.base64_text import decoded_base64
+from api.http.forms import validated
 from api.http.parsing import body_type, plain_values, read_body
-from api.http.refusals import InvalidForm
 from api.hugging_face.forms import InferenceForm, InferenceParameters
 from core.generation.upload import Upload
 from gateway.media.decoded_kinds import IMAGE, MASK, DecodedKind
 from gateway.media.decoding import uploaded
 from gateway.media.uploads import in_image_thread
 from settings import settings
-
-ModelT = TypeVar("ModelT", bound=BaseModel)
 
 WAIT_HEADER = "x-wait-for-model"
 _NO = ("false", "0", "no")
@@ -47,11 +43,11 @@ async def read_inference(request: Request) -> Inference:
     if not await _is_json(request):
         image = await _image(await request.body(), "inputs", IMAGE)
         return Inference("", image, InferenceParameters(), waits)
-    form = _checked(await plain_values(await read_body(request), ()), InferenceForm)
+    form = validated(await plain_values(await read_body(request), ()), InferenceForm)
     fields = await plain_values(form.parameters or {}, ("mask_image",))
     if masks := fields.get("mask_image"):
         fields["mask_image"] = await _image(masks[0], "mask_image", MASK)
-    parameters = _checked(fields, InferenceParameters)
+    parameters = validated(fields, InferenceParameters)
     file = _image_bytes(form.inputs)
     waits = waits and form.options.wait_for_model
     if file is None:
@@ -61,13 +57,6 @@ async def read_inference(request: Request) -> Inference:
 
 async def _is_json(request: Request) -> bool:
     return body_type(request.headers) == _JSON or (await request.body()).lstrip()[:1] in (b"{", b"")
-
-
-def _checked(fields: dict[str, Any], form: type[ModelT]) -> ModelT:
-    try:
-        return form.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidForm(error) from error
 
 
 async def _image(file: bytes, field: str, kind: DecodedKind) -> Upload:

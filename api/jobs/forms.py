@@ -7,20 +7,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field
 
-from api.http.refusals import InvalidForm
+from api.http.forms import FILES, check_files, validated
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import Priority, Task
-from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
-from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
-from settings import settings
 
-FILES = ("image", "mask", "images", "reference_image", "control_image")
 DOCUMENTED = {"width": 512, "height": 512, "num_inference_steps": 50, "guidance_scale": 7.5}
 """The contract's defaults; a model uses its own instead of those it does not support."""
 DOCUMENTED_STRENGTH = 0.8
@@ -50,17 +46,13 @@ class JobForm(Draft):
 
 async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
     """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
-    for name in (name for name in FILES if name in fields):
-        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+    await check_files(fields, FILES)
     if task is Task.EDIT and "image" in fields and "images" not in fields:
         # `i2i` has one image, whatever task it means.
         fields["images"] = (fields.pop("image"),)
     if fields.get("task") not in (None, task):
         raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")
-    try:
-        return JobForm.model_validate({**_defaults(entry, task, fields), **fields, "model": entry.id, "task": task})
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    return validated({**_defaults(entry, task, fields), **fields, "model": entry.id, "task": task}, JobForm)
 
 
 def _defaults(entry: Entry, task: Task, asked: Mapping[str, Any]) -> dict[str, Any]:

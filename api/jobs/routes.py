@@ -17,6 +17,7 @@ from starlette.applications import Starlette
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
+from api.http.forms import FILES
 from api.http.idempotency import Idempotency, IdempotencyHeader
 from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
@@ -36,7 +37,6 @@ from api.jobs.described import (
     WebhookSecret,
     described_kinds,
 )
-from api.jobs.forms import FILES
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.caller import current_caller

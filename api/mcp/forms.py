@@ -28,7 +28,6 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from storyboard.story import Story
 
-FILES = ("image", "mask", "images", "reference_image", "control_image")
 SOURCE = "An image file in base64, or the id of an earlier job; ID/2 is its third result."
 
 

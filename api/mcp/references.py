@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.http.context import current_desk, current_storage
-from api.mcp.forms import FILES
+from api.http.forms import FILES
 from core.errors import InvalidRequest
 
 _RESULT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(\d{1,3}))?")

@@ -6,17 +6,15 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
 from starlette.requests import Request
 
 from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
+from api.http.forms import FILES, check_files, validated
 from api.http.parsing import plain_values
-from api.http.refusals import InvalidForm
 from api.jobs.answers import status_of
 from api.mcp.answers import Answer, answer_of
 from api.mcp.forms import (
-    FILES,
     EditImage,
     GenerateImage,
     GenerateVideo,
@@ -31,10 +29,7 @@ from api.mcp.references import with_results
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
-from gateway.media.decoding import uploaded_field
-from gateway.media.uploads import in_image_thread
 from jobs.desk.order import Order
-from settings import settings
 from storyboard.job_kind import STORYBOARD
 
 LISTED_JOBS = 20
@@ -72,10 +67,8 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
 
 def _pictures(form: type[PictureTool]) -> Run:
     async def run(request: Request, fields: Fields, report: Report) -> Answer:
-        for name in FILES:
-            if name in fields:
-                fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
-        tool = _read(form, fields)
+        await check_files(fields, FILES)
+        tool = validated(fields, form)
         entry, task = tool.meant(current_gateway().catalogue)
         draft = tool.draft(entry, task)
         output_format = tool.file_format(task)
@@ -106,24 +99,17 @@ async def _storyboard(request: Request, fields: Fields, report: Report) -> Answe
 
 
 async def _list_models(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
-    _read(ListModels, fields)
+    validated(fields, ListModels)
     models = await shown_models(current_gateway())
     return Answer({"models": [{name: model[name] for name in ABOUT_MODELS} for model in models]})
 
 
 async def _job_status(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's
-    form, base_url = _read(JobStatus, fields), server_address(request)
+    form, base_url = validated(fields, JobStatus), server_address(request)
     if form.job is not None:
         return await answer_of(await current_desk().get(form.job), base_url)
     page = await current_desk().page(None, None, LISTED_JOBS)
     return Answer({"jobs": [await status_of(job, current_storage(), base_url) for job in page.jobs]})
-
-
-def _read(form: type[FormT], fields: Fields) -> FormT:
-    try:
-        return form.model_validate(fields)
-    except ValidationError as error:
-        raise InvalidForm(error) from error
 
 
 _DEFAULTS = "Leave out what you do not need: models have good defaults."

@@ -10,15 +10,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import ValidationError
 
 from api.describing.bodies import JSON, described_body
 from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
+from api.http.forms import validated
 from api.http.parsing import read_fields, read_model
-from api.http.refusals import InvalidForm, error_answer
+from api.http.refusals import error_answer
 from api.http.streams import started_stream
 from api.ollama.described import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.ollama.forms import OllamaForm, OllamaName
@@ -116,10 +116,7 @@ def _form(fields: dict[str, Any]) -> OllamaForm:
     if len(files) > MAX_IMAGES:
         raise InvalidRequest("images", f"{len(files)} were given; at most {MAX_IMAGES} are allowed")
     images = tuple(uploaded(file, "images", settings().max_image_px) for file in files)
-    try:
-        return OllamaForm.model_validate({**fields, "images": images})
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    return validated({**fields, "images": images}, OllamaForm)
 
 
 async def _last(lines: AsyncGenerator[str, None]) -> dict[str, Any]:

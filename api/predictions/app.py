@@ -54,7 +54,7 @@ async def create(request: Request, prefer: PreferHeader = None) -> JSONResponse:
     f"{FOLDER}/models/{{owner}}/{{name}}/predictions", status_code=201, response_model=Prediction, openapi_extra=BODY
 )
 async def create_with(request: Request, owner: str, name: str, prefer: PreferHeader = None) -> JSONResponse:
-    """Begin a prediction with a model by its name, whoever its owner is, or by its repository on the hub."""
+    """Begin a prediction with a model by its name, with any owner, or by its repository on the hub."""
     named = current_gateway().catalogue.named(f"{owner}/{name}")
     return await _created(request, name if named is None else named.id, prefer)
 

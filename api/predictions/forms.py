@@ -7,22 +7,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.http.forms import FILES, check_files, validated
 from api.http.parsing import plain_values
-from api.http.refusals import InvalidForm
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import unknown_hint
 from core.generation.request import Task
-from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
-from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import fitted_size
-from settings import settings
 
-FILES = ("image", "mask", "images", "reference_image", "control_image")
 SYNONYMS = {
     "guidance": "guidance_scale",
     "image_input": "images",
@@ -80,8 +76,7 @@ class ReadInput:
 async def read_input(given: Mapping[str, Any], entry: Entry) -> ReadInput:
     """Return the input of a prediction with a model. Raises InvalidRequest."""
     fields = await plain_values(_renamed(given), FILES)
-    for name in (name for name in FILES if name in fields):
-        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+    await check_files(fields, FILES)
     task = _task(fields, entry)
     if task is Task.EDIT and "image" in fields:
         fields["images"] = [fields.pop("image"), *fields.get("images", [])]
@@ -89,10 +84,7 @@ async def read_input(given: Mapping[str, Any], entry: Entry) -> ReadInput:
         name: value for name, value in fields.items() if name in PredictionInput.model_fields and name not in FIXED
     }
     size = _size(fields.get(ASPECT), entry, task)
-    try:
-        form = PredictionInput.model_validate({**size, **known, "model": entry.id, "task": task})
-    except ValidationError as error:
-        raise InvalidForm(error) from error
+    form = validated({**size, **known, "model": entry.id, "task": task}, PredictionInput)
     return ReadInput(form, unknown_hint(fields.keys() - known.keys() - {ASPECT}))
 
 

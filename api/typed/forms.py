@@ -11,11 +11,11 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar
 
 import bentoml
 from PIL import Image
-from pydantic import Field, ValidationError
+from pydantic import Field
 from starlette.requests import Request
 
+from api.http.forms import check_files, validated
 from api.http.parsing import read_fields
-from api.http.refusals import InvalidForm
 from core.errors import JubakoError
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
@@ -41,10 +41,7 @@ from core.generation.draft import (
     Strength,
 )
 from core.generation.request import Method, Task
-from gateway.media.decoding import uploaded_field
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
-from gateway.media.uploads import in_image_thread
-from settings import settings
 
 FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
@@ -74,13 +71,8 @@ class Form(bentoml.IODescriptor):
     @classmethod
     async def _read(cls, request: Request) -> Self:
         fields = await read_fields(request, files=cls.multipart_fields)
-        for name in (name for name in cls.multipart_fields if name in fields):
-            fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
-        try:
-            form: Self = cls.model_validate(fields)
-        except ValidationError as error:
-            raise InvalidForm(error) from error
-        return form
+        await check_files(fields, cls.multipart_fields)
+        return validated(fields, cls)
 
 
 class PictureForm(Form, Encoding, Parameters):

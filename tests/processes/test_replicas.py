@@ -66,7 +66,7 @@ def each_has_its_own_figures(server: Replica) -> None:
     ready = [f'jubako_model_ready{{device="cpu",model="miniature",replica="{number}"}} 1.0' for number in (1, 2)]
     # Processes look at themselves every few seconds.
     wait_for(lambda: all(line in server.get("/metrics").text for line in ready))
-    # The first one has been started anew, and has drawn nothing since.
+    # The first one has been restarted, and has generated nothing since.
     assert 'jubako_images_total{model="miniature",replica="2",task="text-to-image"}' in server.get("/metrics").text
 
 

@@ -42,7 +42,7 @@ _EXECUTE: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
 
 
 def preload() -> None:
-    """Start the process that is forked, unless it runs: it is to be on this machine's network, whoever is the first."""
+    """Start the process that is forked, unless it runs, on this machine's network: whichever test comes first."""
     multiprocessing.get_context("forkserver").set_forkserver_preload([__name__, PRELOADED])
     forkserver.ensure_running()
 

@@ -8,15 +8,13 @@ from typing import Any
 
 from starlette.requests import Request
 
+from api.http.forms import check_files
 from api.http.parsing import plain_values, read_body
 from api.openai.others import translated
 from api.openai.reading import form_from, present, with_loras
 from api.openai.references import without_references
 from api.openai.videos.forms import VideoForm
 from core.generation.hints import ignored_hint
-from gateway.media.decoding import uploaded_field
-from gateway.media.uploads import in_image_thread
-from settings import settings
 
 REFERENCE = "input_reference"
 _OTHER_NAMES = {"image_reference": REFERENCE, "reference_url": REFERENCE}
@@ -42,7 +40,6 @@ async def read_video(request: Request) -> VideoBody:
     sent = translated(present(named))
     fields = await with_loras(await plain_values(without_references(sent.fields), (REFERENCE,)), request)
     known = {name: value for name, value in fields.items() if name not in _IDLE}
-    if REFERENCE in known:
-        known[REFERENCE] = await in_image_thread(uploaded_field, REFERENCE, known[REFERENCE], settings().max_image_px)
+    await check_files(known, (REFERENCE,))
     hints = (*sent.hints, *(ignored_hint(name, _IDLE[name]) for name in _IDLE if name in fields))
     return VideoBody(form_from(known, VideoForm), hints, fields)

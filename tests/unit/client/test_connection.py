@@ -33,7 +33,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Host:
-    """A local HTTP server that answers as it is told, and remembers what it was asked."""
+    """A local HTTP server that answers as it was made to, and remembers what it was asked."""
 
     def __init__(self, answer: Callable[[str], Answer]) -> None:
         self.asked: list[tuple[str, str | None]] = []

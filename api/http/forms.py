@@ -1,0 +1,32 @@
+"""The fields of a body as a form, for all contracts: first its files are checked, then everything."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from api.http.refusals import InvalidForm
+from gateway.media.decoding import uploaded_field
+from gateway.media.uploads import in_image_thread
+from settings import settings
+
+FormT = TypeVar("FormT", bound=BaseModel)
+
+FILES = ("image", "mask", "images", "reference_image", "control_image")
+"""Of a request, by our names."""
+
+
+async def check_files(fields: dict[str, Any], names: Collection[str]) -> None:
+    """Put uploads in place of the bytes of the fields named. Raises InvalidRequest."""
+    for name in (name for name in names if name in fields):
+        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+
+
+def validated(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
+    """Return fields as a form. Raises InvalidForm."""
+    try:
+        return form.model_validate(fields)
+    except ValidationError as error:
+        raise InvalidForm(error) from error
