@@ -149,6 +149,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in (each for each in files if ".dist-info" in each.parts[0] or each.parts[0].endswith(".libs")):
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_bytes(file.read_binary() if ".dist-info" in file.parts[0] else b"")
+    (sboms := next(site.glob("av-*.dist-info")) / "sboms").mkdir(exist_ok=True)
+    ffmpeg = {"type": "library", "name": "ffmpeg", "version": "8.0", "purl": "pkg:generic/ffmpeg@8.0"}
+    (sboms / "auditwheel.cdx.json").write_text(json.dumps({"components": [ffmpeg]}))
     return folder
 
 
@@ -182,7 +185,9 @@ class TestBillOfMaterials:
         """A crate that is part of a binary, and a library that was built for the wheel."""
         crates = {part.get("purl", "").partition("@")[0] for part in by_name(bill)["safetensors"]["components"]}
         assert "pkg:cargo/serde" in crates
-        assert any(part["name"].startswith("libx264") for part in by_name(bill)["av"]["components"])
+        carried = by_name(bill)["av"]["components"]
+        assert any(part["name"].startswith("libx264") for part in carried)
+        assert "pkg:generic/ffmpeg@8.0" in {part.get("purl") for part in carried}, "its bill gives it no bom-ref"
 
     @pytest.mark.skipif(not can_build(), reason="needs root and buildah")
     def test_is_that_of_an_image(self, bill: str, root: Path) -> None:

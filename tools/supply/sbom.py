@@ -91,7 +91,7 @@ def _carried(file: Path, package: Component) -> Iterator[Component]:
             name=part["name"],
             version=part.get("version"),
             purl=PackageURL.from_string(purl),
-            bom_ref=f"{package.bom_ref.value} carries {part['bom-ref']}",
+            bom_ref=f"{package.bom_ref.value} carries {part.get('bom-ref', purl)}",
         )
 
 
