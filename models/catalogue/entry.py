@@ -26,7 +26,7 @@ from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory.components import DevicePlace, component_mistakes
 from models.catalogue.memory.figures import Figures
-from models.catalogue.memory.needs import DefaultRequest, default_request
+from models.catalogue.memory.needs import HERE, DefaultRequest, default_request, needed_gib
 from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, memory_mistakes
 from models.catalogue.memory.parallel import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
@@ -217,6 +217,14 @@ class Entry(Strict):
     def device_count(self) -> int:
         """On how many devices it is, each with the denoiser's weights."""
         return 1 if self.parallel is None else self.parallel.ulysses
+
+    @property
+    def elsewhere_gib(self) -> Mapping[str, float]:
+        """What it needs on other devices, by their names; nothing where that has not been counted."""
+        if self.figures is None:
+            return {}
+        needed = needed_gib(self.figures, self.memory, self.default_request, self.components)
+        return {device: gib for device, gib in needed.items() if device != HERE}
 
     @property
     def overrides(self) -> Mapping[str, Source]:

@@ -15,7 +15,6 @@ from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.memory.figures import Figures
-from models.catalogue.memory.needs import HERE, needed_gib
 from models.catalogue.presence import Presence, presence
 
 SHORT = {
@@ -139,8 +138,7 @@ def _elsewhere(entry: Entry) -> str:
     """What the model takes on other devices than its own."""
     if entry.figures is None:
         return "".join(f"; {name} on {device}" for name, device in entry.components.items())
-    needed = needed_gib(entry.figures, entry.memory, entry.default_request, entry.components)
-    return "".join(f"; {gib:g} GiB on {device}" for device, gib in needed.items() if device != HERE)
+    return "".join(f"; {gib:g} GiB on {device}" for device, gib in entry.elsewhere_gib.items())
 
 
 def _counted(figures: Figures) -> str:

@@ -7,26 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from processes.machine.nvml import Room, rooms
+from processes.machine.nvml import CardMemory, card_memories
 
 ORDER = "CUDA_DEVICE_ORDER"
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 @dataclass(frozen=True)
-class Card:
+class UsableCard:
     device: str
     """As torch names it in a process that counts cards as NVML does (`count_as_nvml`)."""
     total_gib: float
     free_gib: float
 
 
-def list_cards() -> list[Card]:
+def usable_cards() -> list[UsableCard]:
     """Return the cards: none without a driver, or where torch is built for CPUs."""
     if _torch_is_for_cpus():
         return []
-    found = visible(rooms(), os.environ.get(VISIBLE))
-    return [Card(f"cuda:{number}", room.total_gib, room.free_gib) for number, room in enumerate(found)]
+    found = visible(card_memories(), os.environ.get(VISIBLE))
+    return [UsableCard(f"cuda:{number}", card.total_gib, card.free_gib) for number, card in enumerate(found)]
 
 
 def count_as_nvml() -> None:
@@ -34,13 +34,13 @@ def count_as_nvml() -> None:
     os.environ.setdefault(ORDER, "PCI_BUS_ID")
 
 
-def visible(every: Sequence[Room], variable: str | None) -> list[Room]:
+def visible(every: Sequence[CardMemory], variable: str | None) -> list[CardMemory]:
     """Return the cards of CUDA_VISIBLE_DEVICES, in its order; CUDA ignores all names after the first unknown one."""
     if variable is None:
         return list(every)
     chosen = []
     for name in (part.strip() for part in variable.split(",")):
-        found = next((room for number, room in enumerate(every) if name and _is(name, number, room.uuid)), None)
+        found = next((card for number, card in enumerate(every) if name and _is(name, number, card.uuid)), None)
         if found is None:
             break
         chosen.append(found)

@@ -27,9 +27,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Room:
-    """The memory of a card."""
-
+class CardMemory:
     uuid: str
     total_gib: float
     free_gib: float
@@ -45,23 +43,30 @@ def reading(uuid: str) -> Reading:
     )
 
 
-def rooms() -> list[Room]:
-    """Return all cards in NVML's order; none where one is divided (MIG), since CUDA counts the parts instead."""
+def card_memories() -> list[CardMemory]:
+    """Return those of all cards in NVML's order.
+
+    None where one is divided (MIG), since CUDA counts the parts instead.
+    """
     if not _started():
         return []
     numbers = range(pynvml.nvmlDeviceGetCount())
-    return [] if any(map(_divided, numbers)) else [_said(partial(_room, number)) or _lost(number) for number in numbers]
+    return (
+        []
+        if any(map(_divided, numbers))
+        else [_said(partial(_memory_of, number)) or _lost(number) for number in numbers]
+    )
 
 
-def _room(number: int) -> Room:
+def _memory_of(number: int) -> CardMemory:
     card = pynvml.nvmlDeviceGetHandleByIndex(number)
     memory = pynvml.nvmlDeviceGetMemoryInfo(card)
-    return Room(pynvml.nvmlDeviceGetUUID(card), memory.total / 2**30, memory.free / 2**30)
+    return CardMemory(pynvml.nvmlDeviceGetUUID(card), memory.total / 2**30, memory.free / 2**30)
 
 
-def _lost(number: int) -> Room:
+def _lost(number: int) -> CardMemory:
     log.warning("card %d does not answer: it is taken for one without memory", number)
-    return Room("", 0.0, 0.0)
+    return CardMemory("", 0.0, 0.0)
 
 
 def _divided(number: int) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from core.errors import StartError
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.placement.place import Place, Wish
+from models.catalogue.placement.place import Demand, Place
 from models.catalogue.placement.planner import plan
 from models.catalogue.placement.spots import spots_for
 from processes.machine.cards import count_as_nvml
@@ -30,11 +30,11 @@ Places = Mapping[str, tuple[Place, ...]]
 
 def placed(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Places:
     """Return the places of each local model's replicas. Raises StartError."""
-    wishes = _wishes(settings, served, local)
-    asked = hashlib.sha256(repr((settings.device, settings.memory_budget_gib, wishes)).encode()).hexdigest()
+    demands = _demands(settings, served, local)
+    asked = hashlib.sha256(repr((settings.device, settings.memory_budget_gib, demands)).encode()).hexdigest()
     kept = json.loads(os.environ.get(KEPT, "{}"))
     if kept.get("asked") != asked:
-        kept = {"asked": asked, "places": _decide(settings, wishes)}
+        kept = {"asked": asked, "places": _decide(settings, demands)}
         os.environ[KEPT] = json.dumps(kept)
     return {model: tuple(map(_read, places)) for model, places in kept["places"].items()}
 
@@ -56,9 +56,9 @@ def _read(written: Sequence[Any]) -> Place:
     return Place(device, slot, slots, tuple(others))
 
 
-def _decide(settings: Settings, wishes: Sequence[Wish]) -> Places:
+def _decide(settings: Settings, demands: Sequence[Demand]) -> Places:
     count_as_nvml()
-    decided = plan(spots_for(settings.device, settings.memory_budget_gib), wishes)
+    decided = plan(spots_for(settings.device, settings.memory_budget_gib), demands)
     for note in decided.notes:
         log.warning("%s", note)
     for model, places in decided.places.items():
@@ -66,11 +66,18 @@ def _decide(settings: Settings, wishes: Sequence[Wish]) -> Places:
     return decided.places
 
 
-def _wishes(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> list[Wish]:
+def _demands(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> list[Demand]:
     replicas = _replicas(settings, served, local)
     every = settings.replicas.get("*", 1)
     return [
-        Wish(entry.id, entry.memory_gib, _count(replicas.get(entry.id, every)), entry.devices, entry.device_count)
+        Demand(
+            entry.id,
+            entry.memory_gib,
+            _count(replicas.get(entry.id, every)),
+            entry.devices,
+            entry.device_count,
+            tuple(entry.elsewhere_gib.items()),
+        )
         for entry in local
     ]
 

@@ -4,39 +4,57 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from core.errors import StartError
-from models.catalogue.placement.place import Place, Spot, Wish
+from models.catalogue.placement.place import Demand, Place, Spot
+from settings.sections.devices import CPU
 
 
 @dataclass(frozen=True)
 class Group:
     spots: tuple[Spot, ...]
 
-    @property
+    @cached_property
     def place(self) -> Place:
         first, *others = self.spots
         return first.place._replace(others=tuple(spot.place.device for spot in others))
 
-    @property
+    def shares_spots_with(self, other: Group) -> bool:
+        return not self._all_spots.isdisjoint(other.spots)
+
+    @cached_property
+    def _all_spots(self) -> frozenset[Spot]:
+        return frozenset(self.spots)
+
+    @cached_property
     def crowded(self) -> bool:
         return any(spot.crowded for spot in self.spots)
 
-    @property
+    @cached_property
     def aligned(self) -> bool:
         """Whether groups of this size, from the first device on, include it: the others divide what is left badly."""
         return (_number(self.spots[0]) or 0) % len(self.spots) == 0
 
+    def needed_gib(self, demand: Demand) -> dict[str, float]:
+        """Return what a replica here takes of each device, that of its components among them."""
+        needed = dict.fromkeys(self.place.devices, demand.memory_gib)
+        for device, gib in demand.elsewhere_gib:
+            # On a CPU, nothing is elsewhere.
+            there = CPU if self.place.device == CPU else device
+            needed[there] = needed.get(there, 0.0) + gib
+        return needed
 
-def groups_of(spots: Sequence[Spot], wish: Wish) -> list[Group]:
+
+def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
     """Return where one replica may be. Raises StartError if that is nowhere."""
-    allowed = _allowed(spots, wish)
+    allowed = _allowed(spots, demand)
     by_device = {spot.place.device: spot for spot in allowed}
-    groups = [group for spot in allowed if (group := _from(spot, wish.device_count, by_device))]
+    groups = [group for spot in allowed if (group := _from(spot, demand.device_count, by_device))]
     if not groups:
         raise StartError(
-            f"{wish.model}: parallel: needs {wish.device_count} devices whose numbers follow each other; models may "
-            f"have {', '.join(by_device)}"
+            f"{demand.model}: parallel: needs {demand.device_count} devices whose numbers follow each other; models "
+            f"may have {', '.join(by_device)}"
         )
     return groups
 
@@ -64,13 +82,13 @@ def _number(spot: Spot) -> int | None:
     return int(number) if number else None
 
 
-def _allowed(spots: Sequence[Spot], wish: Wish) -> list[Spot]:
-    if not wish.devices:
+def _allowed(spots: Sequence[Spot], demand: Demand) -> list[Spot]:
+    if not demand.devices:
         return list(spots)
     known = {spot.place.device for spot in spots}
-    if unknown := [device for device in wish.devices if device not in known]:
+    if unknown := [device for device in demand.devices if device not in known]:
         raise StartError(
-            f"{wish.model}: devices: {unknown[0]} is not among those that models may have (JUBAKO_DEVICE): "
+            f"{demand.model}: devices: {unknown[0]} is not among those that models may have (JUBAKO_DEVICE): "
             f"{', '.join(sorted(known))}"
         )
-    return [spot for spot in spots if spot.place.device in wish.devices]
+    return [spot for spot in spots if spot.place.device in demand.devices]

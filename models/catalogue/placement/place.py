@@ -37,7 +37,7 @@ class Spot:
 
 
 @dataclass(frozen=True)
-class Wish:
+class Demand:
     """What is to be placed of one model."""
 
     model: str
@@ -48,3 +48,10 @@ class Wish:
     """Where it may be; empty: anywhere."""
     device_count: int = 1
     """On how many devices one replica is, whose numbers follow each other; each holds all of its memory."""
+    elsewhere_gib: tuple[tuple[str, float], ...] = ()
+    """What each replica needs besides on given devices: those of its components."""
+
+    @property
+    def all_gib(self) -> float:
+        """What one replica takes on the devices that are chosen for it."""
+        return self.memory_gib * self.device_count

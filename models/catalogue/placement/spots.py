@@ -9,7 +9,7 @@ import psutil
 
 from core.errors import StartError
 from models.catalogue.placement.place import Place, Spot
-from processes.machine.cards import Card, list_cards
+from processes.machine.cards import UsableCard, usable_cards
 from settings.sections.devices import CPU, devices_in
 
 
@@ -22,21 +22,21 @@ def spots_for(wanted: str, budget_gib: float | None) -> list[Spot]:
     kind, numbers = devices_in(wanted)
     if kind == CPU:
         return _slots(int(numbers[0]) if numbers else 1, budget_gib)
-    cards = list_cards() if kind in ("auto", "cuda") else []
+    cards = usable_cards() if kind in ("auto", "cuda") else []
     if not cards:
         names = [f"{kind}:{number}" for number in numbers] or [kind]
         return [Spot(Place(name), crowded=True) for name in names]
     return [_spot(card, budget_gib) for card in _chosen(cards, numbers)]
 
 
-def _chosen(cards: list[Card], numbers: tuple[int, ...]) -> list[Card]:
+def _chosen(cards: list[UsableCard], numbers: tuple[int, ...]) -> list[UsableCard]:
     if unknown := [number for number in numbers if number >= len(cards)]:
         there = ", ".join(card.device for card in cards)
         raise StartError(f"JUBAKO_DEVICE: there is no cuda:{unknown[0]} on this machine; it has {there}")
     return [cards[number] for number in numbers] or cards
 
 
-def _spot(card: Card, budget_gib: float | None) -> Spot:
+def _spot(card: UsableCard, budget_gib: float | None) -> Spot:
     most_gib = inf if budget_gib is None else budget_gib
     return Spot(Place(card.device), min(card.total_gib, most_gib), min(card.free_gib, most_gib))
 

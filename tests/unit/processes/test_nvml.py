@@ -60,7 +60,7 @@ print(json.dumps([[card.utilisation, card.temperature_c] for card in cards]))
 CARDS = """
 from processes.machine import cards
 cards._torch_is_for_cpus = lambda: False
-print(json.dumps([[card.device, card.total_gib, card.free_gib] for card in cards.list_cards()]))
+print(json.dumps([[card.device, card.total_gib, card.free_gib] for card in cards.usable_cards()]))
 """
 
 

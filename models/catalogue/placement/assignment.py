@@ -1,0 +1,66 @@
+"""Some replicas on groups of spots, and the memory that is left beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from models.catalogue.placement.groups import Group
+from models.catalogue.placement.place import Demand
+
+DIGITS = 6
+"""Sums of GiB are rounded to so many, lest something that fits exactly does not."""
+
+
+class Rank(NamedTuple):
+    """How good a group is for one more replica; the least is the best."""
+
+    own_replicas: int
+    """Of the same model, on its spots."""
+    lacks_room: bool
+    unaligned: bool
+    """Whether fewer other groups fit beside it."""
+    minus_left_gib: float
+    """What would be left where that is least, with its sign changed: most first."""
+    replicas: int
+    """Of any model, on its spots."""
+
+
+@dataclass(frozen=True)
+class Assignment:
+    left_gib: Mapping[str, float]
+    """By device; below zero where models are to take turns."""
+    placed: tuple[tuple[Demand, Group], ...] = ()
+    """In order, an item for each replica."""
+
+    def having(self, demand: Demand, group: Group) -> Assignment:
+        """Return it with one more replica."""
+        needed = group.needed_gib(demand)
+        left = {device: round(gib - needed.get(device, 0.0), DIGITS) for device, gib in self.left_gib.items()}
+        return Assignment(left, (*self.placed, (demand, group)))
+
+    def rank(self, demand: Demand, group: Group) -> Rank:
+        needed = group.needed_gib(demand)
+        left_gib = min(self.left_gib[device] - gib for device, gib in needed.items() if device in self.left_gib)
+        sharing = [other for other, there in self.placed if group.shares_spots_with(there)]
+        own = sum(other.model == demand.model for other in sharing)
+        return Rank(own, round(left_gib, DIGITS) < 0, not group.aligned, -left_gib, len(sharing))
+
+    def with_room(self, demand: Demand, groups: Sequence[Group]) -> list[Group]:
+        """Return the groups that have room for one more replica, the best first."""
+        ranked = [(self.rank(demand, group), group) for group in groups]
+        fitting = [(rank, group) for rank, group in ranked if not (rank.lacks_room or _would_crowd(rank, group))]
+        return [group for _, group in sorted(fitting, key=lambda item: item[0])]
+
+    def best(self, demand: Demand, groups: Sequence[Group]) -> Group:
+        """Return the best group, whether it has room or not."""
+        return min(groups, key=lambda group: self.rank(demand, group))
+
+    def of(self, model: str) -> Iterator[Group]:
+        """Yield where the replicas of a model are."""
+        return (group for demand, group in self.placed if demand.model == model)
+
+
+def _would_crowd(rank: Rank, group: Group) -> bool:
+    return group.crowded and rank.own_replicas > 0

@@ -1,0 +1,63 @@
+"""Finds room for replicas that do not all find it when they are placed one after the other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import isinf
+
+from models.catalogue.placement.assignment import Assignment
+from models.catalogue.placement.groups import Group
+from models.catalogue.placement.place import Demand
+
+MOST_STEPS = 1000
+"""Assignments looked at for one plan: well under a second."""
+
+
+class Search:
+    """Depth first, the best group first, so that equal demands always end in the same assignment."""
+
+    def __init__(self, empty: Assignment, groups: Mapping[str, Sequence[Group]], steps: int = MOST_STEPS) -> None:
+        """`groups` are where a replica of each model may be; `steps` are for all calls together."""
+        self._empty = empty
+        self._groups = groups
+        self._steps_left = steps
+
+    def find(self, demands: Sequence[Demand]) -> Assignment | None:
+        """Return an assignment in which a replica of each has room; None where there is none, or no steps are left."""
+        narrowest_first = sorted(demands, key=lambda demand: (len(self._groups[demand.model]), -demand.all_gib))
+        waiting, seen = [self._empty], set()
+        while waiting and self._steps_left:
+            self._steps_left -= 1
+            tried = waiting.pop()
+            rest = narrowest_first[len(tried.placed) :]
+            if not rest:
+                return tried
+            # It matters where replicas are, and not in which order they came there.
+            same = frozenset(Counter(tried.placed).items())
+            if same in seen or self._cannot_hold(tried, rest):
+                continue
+            seen.add(same)
+            groups = tried.with_room(rest[0], self._groups[rest[0].model])
+            waiting += [tried.having(rest[0], group) for group in reversed(groups)]
+        return None
+
+    def _cannot_hold(self, tried: Assignment, rest: Sequence[Demand]) -> bool:
+        """Whether it is clear, without trying, that the rest has no room."""
+        if sum(demand.all_gib for demand in rest) > sum(max(0.0, gib) for gib in tried.left_gib.values()):
+            return True
+        return any(count > self._most(tried, demand, count) for demand, count in Counter(rest).items())
+
+    def _most(self, tried: Assignment, demand: Demand, count: int) -> int:
+        """Return how many replicas, of so many, would have room if they were alone; maybe too many, never too few."""
+        return sum(_most_on(tried, demand, group, count) for group in self._groups[demand.model])
+
+
+def _most_on(tried: Assignment, demand: Demand, group: Group, count: int) -> int:
+    if group.crowded:
+        count = min(count, 1)
+    for device, gib in group.needed_gib(demand).items():
+        left_gib = tried.left_gib.get(device, float("inf"))
+        if not isinf(left_gib):
+            count = min(count, max(0, int(left_gib / gib + 1e-6)))
+    return count
