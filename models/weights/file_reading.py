@@ -88,17 +88,19 @@ def read_pipeline(  # noqa: PLR0913  # options by name
     if overrides:
         given |= read_overrides(overrides, path, {name: dtypes.get(name, dtype) for name in overrides})
     own = {name: resolve_name(load)(str(path)) for name, load in family.components.items()}
-    return pipeline_class.from_pretrained(
+    pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(path),
         dtype={"default": dtype, **dtypes},
         use_safetensors=None if allow_pickle else True,
         variant=variant,
         **quantization_options(memory, path, dtype),
         # diffusers does without some of them only when told so again.
-        **_unused(pipeline_class, {**UNUSED, **dict.fromkeys(left_out(path))}),
-        **own,
+        **_unused(pipeline_class, {**UNUSED, **dict.fromkeys([*left_out(path), *own])}),
         **given,
     )
+    # Afterwards, as diffusers takes no other class than the one in the index, which may need what is not installed.
+    pipeline.register_modules(**own)
+    return pipeline
 
 
 def _unused(pipeline_class: Any, options: dict[str, Any]) -> dict[str, Any]:

@@ -31,9 +31,12 @@ def load_processor(folder: str) -> TextAndImageProcessor:
 def place_images(pipeline: Any) -> None:
     """Mark the image tokens for the text encoder, so that it gives these positions in two dimensions.
 
+    The pipeline's second name for its processor is set too, since that came only after it was made.
+
     transformers 5 needs the marks and diffusers does not pass them; without them, images are encoded as rows of words
     (https://github.com/huggingface/diffusers/issues/14194).
     """
+    pipeline.vl_processor = pipeline.processor
     pipeline.text_encoder.register_forward_pre_hook(_with_token_types, with_kwargs=True)
 
 

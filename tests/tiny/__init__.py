@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
-from tests.tiny.flux2 import tiny_flux2_klein
+from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
@@ -37,6 +37,7 @@ TINY: Mapping[str, Tiny] = {
     "flux-schnell": Tiny(tiny_flux_schnell),
     "flux-fill": Tiny(tiny_flux_fill),
     "flux-kontext": Tiny(tiny_flux_kontext),
+    "flux2": Tiny(tiny_flux2),
     "flux2-klein": Tiny(tiny_flux2_klein),
     "qwen-image": Tiny(tiny_qwen_image),
     "qwen-image-edit": Tiny(tiny_qwen_image_edit),

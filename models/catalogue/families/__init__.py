@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from models.catalogue.families.base import TEXT_ENCODERS, Family, Part, Stage, Unguided
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
-from models.catalogue.families.flux2 import FLUX_2_KLEIN
+from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
@@ -28,6 +28,7 @@ FAMILIES: Mapping[str, Family] = {
         FLUX_SCHNELL,
         FLUX_FILL,
         FLUX_KONTEXT,
+        FLUX_2,
         FLUX_2_KLEIN,
         QWEN_IMAGE,
         QWEN_IMAGE_EDIT,

@@ -1,7 +1,8 @@
-"""FLUX.2 klein: generates from text, and edits one or several images, with one set of weights."""
+"""FLUX.2, dev and klein: each generates from text, and edits one or several images, with one set of weights."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -28,7 +29,7 @@ LONGEST_TO_SHORTEST = 8
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """The pipeline takes no negative prompt: where the checkpoint is not distilled, it guides by an empty one."""
+    """The pipelines take no negative prompt: klein guides by an empty one where it is not distilled."""
     arguments = standard_arguments(request)
     del arguments["negative_prompt"]
     if request.task is Task.EDIT:
@@ -71,4 +72,17 @@ FLUX_2_KLEIN = Family(
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 512),
     unguided=Unguided.SECOND_CALL,
+)
+
+FLUX_2 = replace(
+    FLUX_2_KLEIN,
+    name="flux2",
+    pipelines={Task.TEXT_TO_IMAGE: "Flux2Pipeline", Task.EDIT: "Flux2Pipeline"},
+    bases=("black-forest-labs/FLUX.2-dev",),
+    max_images=6,  # "Recommended max", on the page above
+    components={"tokenizer": "models.weights.chat_tokenizer:load_tokenizer"},
+    # 512 with some 31 of the system message and of the marks around it.
+    prompt_windows=(PromptWindow(tokens=481),),
+    # Guidance is distilled into the model, which has an input for it.
+    unguided=None,
 )

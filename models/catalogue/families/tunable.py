@@ -42,6 +42,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "FluxInpaintPipeline": _FLUX,
     "FluxFillPipeline": _FLUX,
     "FluxKontextPipeline": _FLUX,
+    "Flux2Pipeline": _ONE_ENCODER,
     "Flux2KleinPipeline": _ONE_ENCODER,
     "QwenImagePipeline": _ONE_ENCODER,
     "QwenImageImg2ImgPipeline": _ONE_ENCODER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Unguided
 from models.catalogue.memory.figures import RESERVE_GIB, Figures
 from models.catalogue.memory.options import Memory
 
@@ -13,8 +13,8 @@ HERE = ""
 """The model's own device."""
 ALL_HERE: Mapping[str, str] = {}
 
-GUIDES_IN_ONE_PASS = frozenset({"stable-diffusion", "stable-diffusion-xl", "stable-diffusion-3", "ltx"})
-"""Families whose pipelines denoise with and without the prompt in one call; those of others call twice."""
+IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
+"""How pipelines guide that denoise with and without the prompt in one call; others call twice."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class DefaultRequest:
 
 
 def default_request(family: str, guidance_scale: float, num_frames: int) -> DefaultRequest:
-    samples = 2 if family in GUIDES_IN_ONE_PASS and guidance_scale > 1 else 1
-    return DefaultRequest(samples, num_frames > 1)
+    spec = FAMILIES.get(family)
+    doubled = spec is not None and spec.unguided in IN_ONE_CALL and guidance_scale > spec.guided_above
+    return DefaultRequest(2 if doubled else 1, num_frames > 1)
 
 
 def needed_gib(

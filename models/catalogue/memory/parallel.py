@@ -18,6 +18,7 @@ PARALLEL_FAMILIES = (
     "flux-fill",
     "flux-kontext",
     "flux-schnell",
+    "flux2",
     "flux2-klein",
     "qwen-image",
     "qwen-image-edit",

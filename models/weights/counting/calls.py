@@ -51,7 +51,7 @@ def _factors(vae: Any) -> tuple[int, int | None]:
 
 def _packed_tokens(entry: Entry) -> int:
     """Of FLUX and Qwen-Image: 2x2 latents of 8x8 pixels each, and those of the image that an edit sees."""
-    seen = EDITED_TOKENS if Task.EDIT in entry.tasks and entry.family != "flux2-klein" else 0
+    seen = EDITED_TOKENS if Task.EDIT in entry.tasks and not entry.family.startswith("flux2") else 0
     return entry.defaults.width * entry.defaults.height // 256 + seen
 
 
@@ -97,13 +97,14 @@ def _flux(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Te
 
 def _flux2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     tokens = _packed_tokens(entry)
-    return {
+    arguments = {
         "hidden_states": empty(samples, tokens, config.in_channels),
         "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
         "timestep": _times(samples),
         "img_ids": empty(tokens, 4),
         "txt_ids": empty(512, 4),
     }
+    return {**arguments, "guidance": _times(samples)} if config.guidance_embeds else arguments
 
 
 def _ltx(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:

@@ -99,8 +99,8 @@ SEEN_CHANNELS: Mapping[int, tuple[Task, ...]] = {4: (), 9: (Task.INPAINT,)}
 FIRST_LAYERS = ("input_blocks.0.0.weight", "conv_in.weight")
 FILL_CHANNELS = 384
 I2V_CHANNELS, TI2V_CHANNELS = 36, 48
-MODULATION = ("single_stream_modulation.lin.weight", "single_stream_modulation.linear.weight")
-FLUX_2_DEV_WIDTH = 6144
+GUIDED_FLUX_2 = ("guidance_in.", "guidance_embedder.")
+"""Layers that dev has and klein has not."""
 EDIT_PLUS = ("2509", "2511", "plus")
 
 
@@ -157,9 +157,7 @@ def _refusal(tensors: Tensors, inferred: str) -> str:
 def _within(family: str, denoiser: Tensors, name: str) -> str:
     """Tell apart the families of one architecture."""
     if family.startswith("flux2"):
-        if max(denoiser[each].shape[1] for each in MODULATION if each in denoiser) >= FLUX_2_DEV_WIDTH:
-            raise LoadFailed("it is FLUX.2 dev, which is read as a folder or repository in diffusers layout only")
-        return family
+        return "flux2" if any(part in each for each in denoiser for part in GUIDED_FLUX_2) else "flux2-klein"
     if family.startswith("flux"):
         return _flux(denoiser, name)
     if family.startswith("wan"):
