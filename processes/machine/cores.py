@@ -16,11 +16,18 @@ def cores_of(slot: int, slots: int, cores: Sequence[int]) -> list[int]:
     return list(cores[first:end])
 
 
+def own_cores() -> list[int]:
+    """Return the cores that this process may use."""
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0))
+
+
 def keep_to_cores(slot: int, slots: int) -> int:
     """Keep this process, with the threads that it has and will have, to its part of the cores; return how many."""
     if not hasattr(os, "sched_setaffinity"):
-        return max(1, (os.cpu_count() or 1) // slots)
-    own = cores_of(slot, slots, sorted(os.sched_getaffinity(0)))
+        return max(1, len(own_cores()) // slots)
+    own = cores_of(slot, slots, own_cores())
     for thread in TASKS.iterdir():
         # It may have ended meanwhile.
         with suppress(ProcessLookupError):

@@ -25,6 +25,7 @@ from models.weights.compiling.denoisers import uncompiled
 from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
 from models.weights.memory.tiles import can_tile, tiled
+from processes.machine.core_turns import CoreTurns
 from runners.engine.buckets import compiled_shape, filled
 from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
@@ -162,6 +163,7 @@ class Executor:
         self._limits = limits
         self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
         self._before: Stopwatch | None = None
+        self._cores = _core_turns() if self._device.type == "cpu" else None
         self.token_limits: dict[Part, int] = {}
 
     def run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
@@ -268,13 +270,14 @@ class Executor:
         operation = calls[0].operation
         batch = filled(calls, self._model.batch_buckets)
         samples = sum(call.samples for call in batch)
-        watch = Stopwatch(self._device)
         adapters = [call.adapter for call in batch for _ in range(call.samples)]
         pieces = tiled(operation.module) if tiles else nullcontext()
-        with self._applied(operation.part.component, operation.module, adapters), pieces:
-            output = self._run_merged(operation, batch)
-        finite = finite_samples(operation.part, output, samples)
-        watch.stop()
+        with self._cores.turn() if self._cores else nullcontext():
+            watch = Stopwatch(self._device)
+            with self._applied(operation.part.component, operation.module, adapters), pieces:
+                output = self._run_merged(operation, batch)
+            finite = finite_samples(operation.part, output, samples)
+            watch.stop()
         budget = self._limits.of_pass(operation.part.stage)
         begun = BegunPass(calls, watch, self._before, finite, budget, self._on_pass)
         self._before = watch
@@ -293,6 +296,15 @@ class Executor:
         known = model.compiled.admit(compiled_shape(part, arguments, model.text_buckets))
         with nullcontext() if known else uncompiled():
             return operation.run(**arguments)
+
+
+def _core_turns() -> CoreTurns | None:
+    """Return None where there is no file to lock, so that passes get in each other's way, as they always may."""
+    try:
+        return CoreTurns()
+    except OSError as error:
+        log.warning("models that share this CPU will slow each other down: no file to take turns by (%s)", error)
+        return None
 
 
 def _bytes_in(answer: Answer) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from math import inf
 
 import psutil
@@ -10,6 +9,7 @@ import psutil
 from core.errors import StartError
 from models.catalogue.placement.place import Place, Spot
 from processes.machine.cards import UsableCard, usable_cards
+from processes.machine.cores import own_cores
 from settings.sections.devices import CPU, devices_in
 
 
@@ -42,7 +42,7 @@ def _spot(card: UsableCard, budget_gib: float | None) -> Spot:
 
 
 def _slots(slots: int, budget_gib: float | None) -> list[Spot]:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(own_cores())
     if slots > cores:
         raise StartError(f"JUBAKO_DEVICE: cpu:{slots} is more than this machine's {cores} cores")
     memory = psutil.virtual_memory()
