@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import struct
 import tempfile
 import time
 from collections.abc import Iterator
@@ -17,9 +18,11 @@ from pathlib import Path
 
 from processes.machine.cores import own_cores
 
-PATIENCE_S = 2.0
-"""A pass that has waited for so long begins all the same: whoever has the turn may have been stopped in it."""
-PAUSE_S = 0.0005
+LONGEST_TURN_S = 30.0
+"""Nobody waits for the end of a longer one: the process may have been stopped in it."""
+PAUSE_S = 0.001
+BEGUN_AT_S = struct.Struct("d")
+"""What the file holds: when the turn began, by the clock that all processes of a machine share."""
 
 
 class CoreTurns:
@@ -38,13 +41,12 @@ class CoreTurns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the cores, and have them inside."""
-        ends_s = time.monotonic() + PATIENCE_S
-        while not (has_turn := self._take()) and time.monotonic() < ends_s:
+        while not (own := self._take()) and not self._is_stuck():
             time.sleep(PAUSE_S)
         try:
             yield
         finally:
-            if has_turn:
+            if own:
                 fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _take(self) -> bool:
@@ -52,4 +54,9 @@ class CoreTurns:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
+        os.pwrite(self._file, BEGUN_AT_S.pack(time.monotonic()), 0)
         return True
+
+    def _is_stuck(self) -> bool:
+        begun = os.pread(self._file, BEGUN_AT_S.size, 0)
+        return len(begun) == BEGUN_AT_S.size and time.monotonic() - BEGUN_AT_S.unpack(begun)[0] > LONGEST_TURN_S

@@ -29,7 +29,6 @@ def test_a_pass_waits_for_the_one_that_has_the_cores(tmp_path: Path) -> None:
 
 
 def test_other_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_turns, "PATIENCE_S", 60.0)
     monkeypatch.setattr(core_turns, "own_cores", lambda: [0])
     first = CoreTurns(tmp_path)
     monkeypatch.setattr(core_turns, "own_cores", lambda: [1])
@@ -39,7 +38,7 @@ def test_other_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_turn_that_does_not_end_holds_nobody_up_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(core_turns, "PATIENCE_S", 0.01)
+    monkeypatch.setattr(core_turns, "LONGEST_TURN_S", 0.01)
     with CoreTurns(tmp_path).turn(), CoreTurns(tmp_path).turn():
         pass
 
