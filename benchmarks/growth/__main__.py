@@ -13,8 +13,11 @@ from matplotlib.figure import Figure
 
 from benchmarks.growth import axes
 from benchmarks.growth.axes import Measured
+from benchmarks.serving.pages import filled
 
 RESULTS = Path(__file__).parents[1] / "results"
+PAGE = Path(__file__).parents[2] / "docs" / "growth.md"
+BEGIN = "<!-- `make benchmark-growth` writes from here -->"
 AXES: dict[str, Callable[[int], AsyncIterator[Measured]]] = {
     "callers": axes.callers,
     "queue": lambda _: axes.queue(),
@@ -67,8 +70,19 @@ def main() -> None:
     print(HEAD)
     found = asyncio.run(measure(arguments.axes or list(AXES), arguments.rounds))
     if not arguments.quick:
-        (RESULTS / "growth.json").write_text(json.dumps(list(map(asdict, found)), indent=1) + "\n")
-        plot(found, RESULTS / "growth.png")
+        keep(found)
+
+
+def keep(found: Sequence[Measured]) -> None:
+    """Write what was found into the results, their plot and the page, in place of what the same axes had before."""
+    file = RESULTS / "growth.json"
+    before = [Measured(**each) for each in json.loads(file.read_text("utf-8"))] if file.exists() else []
+    again = {each.axis for each in found}
+    kept = [each for each in before if each.axis not in again] + list(found)
+    file.write_text(json.dumps(list(map(asdict, kept)), indent=1) + "\n", "utf-8")
+    plot(kept, RESULTS / "growth.png")
+    table = "\n".join([HEAD, *map(line, kept)])
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), table, BEGIN), "utf-8")
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ def write_pages(results: ServingResults) -> None:
         page.write_text(filled(page.read_text(encoding="utf-8"), block), encoding="utf-8")
 
 
-def filled(page: str, block: str) -> str:
+def filled(page: str, block: str, begin: str = BEGIN) -> str:
     """Return the page with another block between its marks."""
-    before, _, rest = page.partition(BEGIN)
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+    return f"{before}{begin}\n\n{block}\n\n{END}{after}"
 
 
 def block_of(page: str) -> str:
