@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.tiny.chroma import tiny_chroma
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
@@ -39,6 +40,7 @@ TINY: Mapping[str, Tiny] = {
     "flux-kontext": Tiny(tiny_flux_kontext),
     "flux2": Tiny(tiny_flux2),
     "flux2-klein": Tiny(tiny_flux2_klein),
+    "chroma": Tiny(tiny_chroma),
     "qwen-image": Tiny(tiny_qwen_image),
     "qwen-image-edit": Tiny(tiny_qwen_image_edit),
     "qwen-image-edit-plus": Tiny(tiny_qwen_image_edit_plus),

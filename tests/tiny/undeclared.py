@@ -12,8 +12,6 @@ from diffusers import (
     AuraFlowTransformer2DModel,
     AutoencoderDC,
     AutoencoderKLCogVideoX,
-    ChromaPipeline,
-    ChromaTransformer2DModel,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
     CogVideoXTransformer3DModel,
@@ -131,28 +129,6 @@ def _aura_flow() -> DiffusionPipeline:
     )
 
 
-def _chroma() -> DiffusionPipeline:
-    transformer = ChromaTransformer2DModel(
-        patch_size=1,
-        in_channels=16,
-        num_layers=1,
-        num_single_layers=1,
-        attention_head_dim=16,
-        num_attention_heads=2,
-        joint_attention_dim=32,
-        axes_dims_rope=(4, 4, 8),
-        approximator_hidden_dim=32,
-        approximator_layers=1,
-        approximator_num_channels=16,
-    )
-    return ChromaPipeline(
-        **_t5(),
-        vae=tiny_vae(64, shift_factor=0.06),
-        transformer=strengthen(transformer),
-        scheduler=FlowMatchEulerDiscreteScheduler(),
-    )
-
-
 def _lumina() -> DiffusionPipeline:
     transformer = Lumina2Transformer2DModel(
         sample_size=4,
@@ -262,7 +238,6 @@ BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {
     "LatentConsistencyModelPipeline": _lcm,
     "PixArtSigmaPipeline": _pixart,
     "AuraFlowPipeline": _aura_flow,
-    "ChromaPipeline": _chroma,
     "Lumina2Pipeline": _lumina,
     "SanaPipeline": _sana,
     "LattePipeline": _latte,

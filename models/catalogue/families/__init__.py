@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from models.catalogue.families.base import TEXT_ENCODERS, Family, Part, Stage, Unguided
+from models.catalogue.families.chroma import CHROMA
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
@@ -30,6 +31,7 @@ FAMILIES: Mapping[str, Family] = {
         FLUX_KONTEXT,
         FLUX_2,
         FLUX_2_KLEIN,
+        CHROMA,
         QWEN_IMAGE,
         QWEN_IMAGE_EDIT,
         QWEN_IMAGE_EDIT_PLUS,

@@ -44,6 +44,8 @@ TAKES: Mapping[str, frozenset[str]] = {
     "FluxKontextPipeline": _FLUX,
     "Flux2Pipeline": _ONE_ENCODER,
     "Flux2KleinPipeline": _ONE_ENCODER,
+    "ChromaPipeline": _ONE_ENCODER,
+    "ChromaImg2ImgPipeline": _ONE_ENCODER,
     "QwenImagePipeline": _ONE_ENCODER,
     "QwenImageImg2ImgPipeline": _ONE_ENCODER,
     "QwenImageInpaintPipeline": _ONE_ENCODER,

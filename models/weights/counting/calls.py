@@ -154,6 +154,18 @@ def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
     return {**arguments, "encoder_hidden_states_image": empty(samples, 257, config.image_dim)}
 
 
+def _chroma(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    tokens = _packed_tokens(entry)
+    return {
+        "hidden_states": empty(samples, tokens, config.in_channels),
+        "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
+        "attention_mask": empty(samples, 512 + tokens),
+        "timestep": _times(samples),
+        "img_ids": empty(tokens, 3),
+        "txt_ids": empty(512, 3),
+    }
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -163,4 +175,5 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
+    "ChromaTransformer2DModel": _chroma,
 }

@@ -26,6 +26,7 @@ TYPES: Mapping[str, str] = {
     "flux-dev": "flux",
     "flux-schnell": "flux-schnell",
     "flux-fill": "flux-fill",
+    "chroma": "chroma",
     "flux-2-dev": "flux2-klein",
     "ltx-video": "ltx",
     "ltx-video-0.9.1": "ltx",

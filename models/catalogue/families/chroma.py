@@ -1,0 +1,28 @@
+"""Chroma: FLUX.1 schnell pruned and trained anew, without distilled guidance and with a mask of its prompts."""
+
+from __future__ import annotations
+
+from core.generation.request import Task
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, packed_latents
+from models.catalogue.families.samplers import FLOW
+from models.catalogue.families.stable_diffusion import VAE
+
+CHROMA = Family(
+    name="chroma",
+    # Its inpainting pipeline asks the transformer for a setting that this has not (diffusers 0.42).
+    pipelines={Task.TEXT_TO_IMAGE: "ChromaPipeline", Task.IMAGE_TO_IMAGE: "ChromaImg2ImgPipeline"},
+    bases=("lodestones/Chroma1-HD",),
+    parts=(
+        Part("text_encoder", Stage.ENCODE, memoised=True),
+        *VAE,
+        # Positions have no batch axis, as FLUX's.
+        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+    ),
+    schedulers=FLOW,
+    size_multiple_px=16,
+    preview_latents=packed_latents(vae_factor=8),
+    prompt_windows=(PromptWindow(tokens=511),),
+    text_tokens=TextTokens(512, 512),
+    masks=True,
+    unguided=Unguided.SECOND_CALL,
+)
