@@ -15,6 +15,7 @@ from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_f
 from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
+from tests.tiny.sana import tiny_sana, tiny_sana_sprint
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v
 from tests.tiny.z_image import tiny_z_image
@@ -45,6 +46,8 @@ TINY: Mapping[str, Tiny] = {
     "qwen-image-edit": Tiny(tiny_qwen_image_edit),
     "qwen-image-edit-plus": Tiny(tiny_qwen_image_edit_plus),
     "z-image": Tiny(tiny_z_image),
+    "sana": Tiny(tiny_sana, "dpmpp_2m"),
+    "sana-sprint": Tiny(tiny_sana_sprint, "scm"),
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),
     "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),

@@ -8,6 +8,8 @@ from tokenizers.pre_tokenizers import ByteLevel
 from transformers import (
     CLIPTextConfig,
     CLIPTokenizer,
+    Gemma2Config,
+    Gemma2Model,
     GemmaTokenizer,
     Qwen2Tokenizer,
     T5Config,
@@ -60,6 +62,19 @@ def tiny_gemma_tokenizer() -> GemmaTokenizer:
     special = ["<pad>", "<eos>", "<bos>", "<unk>"]
     pieces = [*special, "▁", *ascii_lowercase]
     return GemmaTokenizer(vocab={piece: number for number, piece in enumerate(pieces)}, merges=[])
+
+
+def tiny_gemma2(tokenizer: GemmaTokenizer) -> Gemma2Model:
+    config = Gemma2Config(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+    )
+    return Gemma2Model(config).eval()
 
 
 def tiny_umt5(tokenizer: T5Tokenizer) -> UMT5EncoderModel:

@@ -10,7 +10,6 @@ import torch
 from diffusers import (
     AuraFlowPipeline,
     AuraFlowTransformer2DModel,
-    AutoencoderDC,
     AutoencoderKLCogVideoX,
     CogVideoXDDIMScheduler,
     CogVideoXPipeline,
@@ -27,14 +26,13 @@ from diffusers import (
     Lumina2Transformer2DModel,
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
-    SanaPipeline,
-    SanaTransformer2DModel,
     StableDiffusionInstructPix2PixPipeline,
 )
-from transformers import CLIPTextModel, Gemma2Config, Gemma2Model
+from transformers import CLIPTextModel
 
 from tests.tiny.stable_diffusion import tiny_unet, tiny_vae
 from tests.tiny.text import (
+    tiny_gemma2,
     tiny_gemma_tokenizer,
     tiny_t5,
     tiny_t5_tokenizer,
@@ -76,16 +74,7 @@ def _t5() -> dict[str, Any]:
 
 def _gemma() -> dict[str, Any]:
     tokenizer = tiny_gemma_tokenizer()
-    config = Gemma2Config(
-        vocab_size=len(tokenizer),
-        hidden_size=32,
-        intermediate_size=37,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-    )
-    return {"tokenizer": tokenizer, "text_encoder": Gemma2Model(config).eval()}
+    return {"tokenizer": tokenizer, "text_encoder": tiny_gemma2(tokenizer)}
 
 
 def _pix2pix() -> DiffusionPipeline:
@@ -152,41 +141,6 @@ def _lumina() -> DiffusionPipeline:
     )
 
 
-def _sana() -> DiffusionPipeline:
-    transformer = SanaTransformer2DModel(
-        patch_size=1,
-        in_channels=4,
-        out_channels=4,
-        num_layers=1,
-        num_attention_heads=2,
-        attention_head_dim=4,
-        num_cross_attention_heads=2,
-        cross_attention_head_dim=4,
-        cross_attention_dim=8,
-        caption_channels=32,
-        sample_size=32,
-    )
-    vae = AutoencoderDC(
-        latent_channels=4,
-        attention_head_dim=2,
-        encoder_block_types=("ResBlock", "EfficientViTBlock"),
-        decoder_block_types=("ResBlock", "EfficientViTBlock"),
-        encoder_block_out_channels=(8, 8),
-        decoder_block_out_channels=(8, 8),
-        encoder_qkv_multiscales=((), (5,)),
-        decoder_qkv_multiscales=((), (5,)),
-        encoder_layers_per_block=(1, 1),
-        decoder_layers_per_block=(1, 1),
-        downsample_block_type="conv",
-        upsample_block_type="interpolate",
-        decoder_norm_types="rms_norm",
-        decoder_act_fns="silu",
-        scaling_factor=0.41407,
-    )
-    scheduler = FlowMatchEulerDiscreteScheduler(shift=3.0)
-    return SanaPipeline(**_gemma(), vae=vae, transformer=strengthen(transformer), scheduler=scheduler)
-
-
 def _latte() -> DiffusionPipeline:
     transformer = LatteTransformer3DModel(
         num_layers=1,
@@ -239,7 +193,6 @@ BUILDERS: Mapping[str, Callable[[], DiffusionPipeline]] = {
     "PixArtSigmaPipeline": _pixart,
     "AuraFlowPipeline": _aura_flow,
     "Lumina2Pipeline": _lumina,
-    "SanaPipeline": _sana,
     "LattePipeline": _latte,
     "CogVideoXPipeline": _cogvideo,
 }

@@ -13,6 +13,7 @@ from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_S
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
+from models.catalogue.families.sana import SANA, SANA_SPRINT
 from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
 from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO
 from models.catalogue.families.z_image import Z_IMAGE
@@ -36,6 +37,8 @@ FAMILIES: Mapping[str, Family] = {
         QWEN_IMAGE_EDIT,
         QWEN_IMAGE_EDIT_PLUS,
         Z_IMAGE,
+        SANA,
+        SANA_SPRINT,
         WAN,
         WAN_IMAGE_TO_VIDEO,
         WAN_TEXT_AND_IMAGE_TO_VIDEO,

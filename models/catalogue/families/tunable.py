@@ -53,6 +53,10 @@ TAKES: Mapping[str, frozenset[str]] = {
     "QwenImageEditPlusPipeline": _ONE_ENCODER,
     "ZImagePipeline": _ONE_ENCODER,
     "ZImageImg2ImgPipeline": _ONE_ENCODER,
+    # Samplers that follow a flow's own times ignore others.
+    "SanaPipeline": frozenset({"eta", "sigmas"}) | _LENGTH,
+    "SanaSprintPipeline": frozenset({"eta"}) | _LENGTH,
+    "SanaSprintImg2ImgPipeline": frozenset({"eta"}) | _LENGTH,
     "WanPipeline": _WAN,
     "WanImageToVideoPipeline": _WAN,
     "LTXPipeline": _LTX,

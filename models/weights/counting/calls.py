@@ -46,6 +46,8 @@ def _factors(vae: Any) -> tuple[int, int | None]:
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderKLWan":
         return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
+    if name == "AutoencoderDC":
+        return vae.spatial_compression_ratio, None
     return 8, 4 if name == "AutoencoderKLQwenImage" else None
 
 
@@ -166,6 +168,17 @@ def _chroma(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.
     }
 
 
+def _sana(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 32, entry.defaults.width // 32
+    arguments = {
+        "hidden_states": empty(samples, config.in_channels, h, w),
+        "encoder_hidden_states": empty(samples, 300, config.caption_channels),
+        "encoder_attention_mask": empty(samples, 300),
+        "timestep": _times(samples),
+    }
+    return {**arguments, "guidance": _times(samples)} if config.guidance_embeds else arguments
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -175,5 +188,6 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
+    "SanaTransformer2DModel": _sana,
     "ChromaTransformer2DModel": _chroma,
 }

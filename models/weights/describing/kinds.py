@@ -53,6 +53,8 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("flux", ("time_text_embed.text_embedder.linear_1.weight", "single_transformer_blocks.0.proj_mlp.weight")),
     ("flux2-klein", ("single_stream_modulation.linear.weight",)),
     ("qwen-image", ("txt_norm.weight", "transformer_blocks.0.img_mod.1.weight")),
+    ("sana-sprint", ("transformer_blocks.0.ff.conv_inverted.weight", "time_embed.guidance_embedder.linear_1.weight")),
+    ("sana", ("transformer_blocks.0.ff.conv_inverted.weight", "caption_norm.weight")),
     ("z-image", ("all_x_embedder.2-1.weight",)),
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
