@@ -17,7 +17,7 @@ NOT_LOADED = {"safety_checker"}
 """Components that `models.weights.file_reading` does without, and so does not fetch."""
 
 PICKLED = ".bin"
-WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor")
+WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor", "Guidance")
 """In the names of classes that have only settings."""
 
 

@@ -12,12 +12,14 @@ import pytest
 
 from tests.support.parity import TOLERANCE, compare
 from tests.tiny import TINY
+from tests.tiny.hunyuan_video import shorten_texts
 from tests.tiny.qwen_image import shrink_inputs
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_inputs(monkeypatch)
+    shorten_texts(monkeypatch)
 
 
 @pytest.mark.parametrize("family", TINY)

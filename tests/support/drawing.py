@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,15 +63,11 @@ def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) ->
 
 def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> list[Image.Image]:
     """Draw with the unmodified pipeline alone; a picture is its own only frame."""
-    pipeline = plain_pipeline(model, wanted)
-    own = pipeline.scheduler
-    pipeline.scheduler = make_scheduler(model.family.sampler(wanted), own.config)
-    try:
-        output = pipeline(
-            **with_encodings(pipeline, model.family, wanted, pipeline_arguments(model.family, wanted, index))
-        )
-    finally:
-        pipeline.scheduler = own
+    pipeline = copy.copy(plain_pipeline(model, wanted))
+    # Past `DiffusionPipeline.__setattr__`, which would write them into the shared configuration.
+    pipeline.__dict__["scheduler"] = make_scheduler(model.family.sampler(wanted), pipeline.scheduler.config)
+    pipeline.__dict__.update({name: make(getattr(pipeline, name), wanted) for name, make in model.family.own.items()})
+    output = pipeline(**with_encodings(pipeline, model.family, wanted, pipeline_arguments(model.family, wanted, index)))
     return list(output.frames[0] if wanted.task.is_video else output.images[:1])
 
 

@@ -62,6 +62,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "LTXPipeline": _LTX,
     "LTXImageToVideoPipeline": _LTX,
     "LTXConditionPipeline": _LTX | {"timesteps"},
+    "HunyuanVideo15Pipeline": frozenset({"sigmas"}),
 }
 ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
 """Every argument that any of them takes."""

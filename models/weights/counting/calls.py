@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 
 from core.generation.request import Task
 from models.catalogue.entry import Entry
+from models.weights.counting.hunyuan_video import hunyuan_video_pass
 
 Arguments = dict[str, Any]
 EDITED_TOKENS = 4096
@@ -19,6 +21,13 @@ def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
     """Return the arguments of one call of an entry's denoiser."""
     dtype, make = denoiser.dtype, _DENOISERS[type(denoiser).__name__]
     return make(entry, denoiser.config, samples, lambda *shape: torch.empty(shape, dtype=dtype, device="meta"))
+
+
+def denoising_pass(denoiser: Any) -> Callable[..., Any]:
+    """Return what these arguments are for: the denoiser itself, where its calls do not depend on values."""
+    passes = {"HunyuanVideo15Transformer3DModel": hunyuan_video_pass}
+    made = passes.get(type(denoiser).__name__)
+    return denoiser if made is None else partial(made, denoiser)
 
 
 def decoding(entry: Entry, vae: Any, samples: int) -> Arguments:
@@ -46,6 +55,8 @@ def _factors(vae: Any) -> tuple[int, int | None]:
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderKLWan":
         return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
+    if name == "AutoencoderKLHunyuanVideo15":
+        return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderDC":
         return vae.spatial_compression_ratio, None
     return 8, 4 if name == "AutoencoderKLQwenImage" else None
@@ -179,6 +190,17 @@ def _sana(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Te
     return {**arguments, "guidance": _times(samples)} if config.guidance_embeds else arguments
 
 
+def _hunyuan_video(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    defaults = entry.defaults
+    f, h, w = (defaults.num_frames - 1) // 4 + 1, defaults.height // 16, defaults.width // 16
+    return {
+        "hidden_states": empty(samples, config.in_channels, f, h, w),
+        "timestep": _times(samples),
+        # Of both encoders, and of an image that there is not.
+        "encoder_hidden_states": empty(samples, 1000 + 256 + 729, config.text_embed_dim),
+    }
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -188,6 +210,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
+    "HunyuanVideo15Transformer3DModel": _hunyuan_video,
     "SanaTransformer2DModel": _sana,
     "ChromaTransformer2DModel": _chroma,
 }

@@ -10,7 +10,7 @@ from torch.utils import _pytree as pytree
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.options import denoisers_of
-from models.weights.counting.calls import decoding, denoising
+from models.weights.counting.calls import decoding, denoising, denoising_pass
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
 from models.weights.counting.storing import cast_bytes, grouped_bytes, quantized_bytes
@@ -25,7 +25,9 @@ def counted(entry: Entry) -> dict[str, Any]:
     built_from = architectures().models[entry.id]
     modules = {name: built(component, dtype_of(entry, name)) for name, component in built_from.items()}
     denoiser, vae = modules[entry.family_spec.denoiser], modules["vae"]
-    step = _need(built_from[entry.family_spec.denoiser], denoiser, denoiser, denoising(entry, denoiser, 1))
+    step = _need(
+        built_from[entry.family_spec.denoiser], denoiser, denoising_pass(denoiser), denoising(entry, denoiser, 1)
+    )
     whole = _need(built_from["vae"], vae, vae.decode, decoding(entry, vae, 1))
     tile = _need(f"{built_from['vae']} of a tile", vae, vae.decode, _of_one_tile(decoding(entry, vae, 1), vae))
     weights = {name: _gib(weights_bytes(module)) for name, module in modules.items()}

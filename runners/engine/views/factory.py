@@ -64,7 +64,8 @@ class ViewFactory:
             for name, each in seen.items()
             if isinstance(each, SchedulerMixin) and name != "scheduler"
         }
-        components = {**adapted, **samplers, **self._stand_ins(request, seen, run, steps)}
+        own = {name: make(getattr(pipeline, name), request) for name, make in self._model.family.own.items()}
+        components = {**adapted, **samplers, **own, **self._stand_ins(request, seen, run, steps)}
         view = make_view(pipeline, components, self._model.family.sampler(request))
         if steps is not None:
             steps.follow(view)
