@@ -1,4 +1,4 @@
-"""The tokenizer of FLUX.2 dev's text encoder."""
+"""The tokenizers of language models that encode prompts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,6 @@ from transformers import AutoTokenizer
 def load_tokenizer(folder: str) -> Any:
     """Load the tokenizer of a pipeline's folder without the processor around it.
 
-    Prompts are texts: the processor is for the images of a chat, and that of Mistral needs torchvision.
+    Prompts are texts: the processor is for the images and videos of a chat, and needs torchvision.
     """
     return AutoTokenizer.from_pretrained(folder, subfolder="tokenizer")

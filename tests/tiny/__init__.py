@@ -14,6 +14,7 @@ from tests.tiny.chroma import tiny_chroma
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.hunyuan_video import tiny_hunyuan_video
+from tests.tiny.kandinsky import tiny_kandinsky
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.sana import tiny_sana, tiny_sana_sprint
@@ -55,5 +56,6 @@ TINY: Mapping[str, Tiny] = {
     "ltx": Tiny(tiny_ltx, num_frames=9),
     "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9),
     "hunyuan-video-1.5": Tiny(tiny_hunyuan_video, num_frames=5),
+    "kandinsky-5": Tiny(tiny_kandinsky, num_frames=5),
 }
 """By the name of the family."""

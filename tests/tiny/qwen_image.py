@@ -80,7 +80,7 @@ def _components(tokenizer: Qwen2Tokenizer, **transformer: Any) -> dict[str, Any]
     components = {
         "scheduler": FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         "vae": _vae(),
-        "text_encoder": _text_encoder(tokenizer),
+        "text_encoder": tiny_qwen_vl(tokenizer),
         "tokenizer": tokenizer,
         "transformer": QwenImageTransformer2DModel(
             in_channels=4 * LATENT_CHANNELS,
@@ -110,7 +110,7 @@ def _vae() -> AutoencoderKLQwenImage:
     )
 
 
-def _text_encoder(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
+def tiny_qwen_vl(tokenizer: Qwen2Tokenizer) -> Qwen2_5_VLForConditionalGeneration:
     config = Qwen2_5_VLConfig(
         text_config={
             "vocab_size": len(tokenizer),

@@ -12,6 +12,7 @@ from models.catalogue.families.chroma import CHROMA
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.hunyuan_video import HUNYUAN_VIDEO_1_5
+from models.catalogue.families.kandinsky import KANDINSKY_5
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.catalogue.families.sana import SANA, SANA_SPRINT
@@ -46,5 +47,6 @@ FAMILIES: Mapping[str, Family] = {
         LTX,
         LTX_DISTILLED,
         HUNYUAN_VIDEO_1_5,
+        KANDINSKY_5,
     )
 }

@@ -63,6 +63,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "LTXImageToVideoPipeline": _LTX,
     "LTXConditionPipeline": _LTX | {"timesteps"},
     "HunyuanVideo15Pipeline": frozenset({"sigmas"}),
+    "Kandinsky5T2VPipeline": _LENGTH,
 }
 ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
 """Every argument that any of them takes."""

@@ -55,7 +55,7 @@ def _factors(vae: Any) -> tuple[int, int | None]:
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderKLWan":
         return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
-    if name == "AutoencoderKLHunyuanVideo15":
+    if name.startswith("AutoencoderKLHunyuanVideo"):
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderDC":
         return vae.spatial_compression_ratio, None
@@ -201,6 +201,21 @@ def _hunyuan_video(entry: Entry, config: Any, samples: int, empty: Callable[...,
     }
 
 
+def _kandinsky(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    defaults = entry.defaults
+    size = ((defaults.num_frames - 1) // 4 + 1, defaults.height // 8, defaults.width // 8)
+    channels = 2 * config.in_visual_dim + 1 if config.visual_cond else config.in_visual_dim
+    patches = [length // patch for length, patch in zip(size, config.patch_size, strict=True)]
+    return {
+        "hidden_states": empty(samples, *size, channels),
+        "encoder_hidden_states": empty(samples, 512, config.in_text_dim),
+        "pooled_projections": empty(samples, config.in_text_dim2),
+        "timestep": _times(samples),
+        "visual_rope_pos": [torch.empty(length, dtype=torch.long, device="meta") for length in patches],
+        "text_rope_pos": torch.empty(512, dtype=torch.long, device="meta"),
+    }
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -210,6 +225,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
+    "Kandinsky5Transformer3DModel": _kandinsky,
     "HunyuanVideo15Transformer3DModel": _hunyuan_video,
     "SanaTransformer2DModel": _sana,
     "ChromaTransformer2DModel": _chroma,

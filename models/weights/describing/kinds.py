@@ -58,6 +58,7 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("z-image", ("all_x_embedder.2-1.weight",)),
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("hunyuan-video-1.5", ("context_embedder_2.linear_1.weight", "cond_type_embed.weight")),
+    ("kandinsky-5", ("visual_embeddings.in_layer.weight", "pooled_text_embeddings.in_layer.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
 )
 """Names of the denoiser's tensors, in the layouts that diffusers does not distinguish: diffusers' own, above all."""

@@ -1,0 +1,40 @@
+"""Kandinsky 5: videos from a prompt."""
+
+from __future__ import annotations
+
+from core.generation.request import Task
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from models.catalogue.families.samplers import FLOW
+
+VAE_FACTOR = 8
+FRAMES_MULTIPLE = 4
+TEXT_TOKENS = 512
+
+KANDINSKY_5 = Family(
+    name="kandinsky-5",
+    pipelines={Task.TEXT_TO_VIDEO: "Kandinsky5T2VPipeline"},
+    bases=("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers",),
+    parts=(
+        # Only the hidden states are read: neither the odds of a next word, nor what is needed to go on writing.
+        Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
+        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("vae", Stage.DECODE, "decode", casts=True),
+        # Prompts are as long as they are, and nothing masks them: only those of one length share, and all that is
+        # guided by the usual negative prompt.
+        Part(
+            "transformer",
+            Stage.DENOISE,
+            shared=frozenset({"visual_rope_pos", "text_rope_pos", "sparse_params"}),
+            # It looks at 2x2 latents at a time.
+            pixels_per_token=4,
+        ),
+    ),
+    schedulers=FLOW,
+    size_multiple_px=2 * VAE_FACTOR,
+    frames_multiple=FRAMES_MULTIPLE,
+    components={"tokenizer": "models.weights.chat_tokenizer:load_tokenizer"},
+    # With the one that ends the text.
+    prompt_windows=(PromptWindow(tokens=TEXT_TOKENS - 1),),
+    text_tokens=TextTokens(TEXT_TOKENS, 2 * TEXT_TOKENS),
+    unguided=Unguided.SECOND_CALL,
+)
