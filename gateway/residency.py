@@ -17,7 +17,7 @@ from core.errors import Busy, LoadFailed
 from gateway.room import Room, rooms_of, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
-from runners.state import RunnerState
+from runners.state import ModelState, RunnerState
 
 RETRY_S = 60
 """`Retry-After` when other models stay in use."""
@@ -31,7 +31,8 @@ class Residency:
     """Keeps the models on each device within the memory budget, by the catalogue's figures.
 
     A model counts as resident as soon as it is admitted, before its runner starts to load it. One with several
-    replicas is, while any of them is: only for the first one room is made, and then for all.
+    replicas is, while any of them is: only for the first one room is made, and then for all. A replica leaves by itself
+    while another one can serve.
     """
 
     def __init__(
@@ -54,6 +55,10 @@ class Residency:
         self._last_used_s: dict[str, float] = {}
         self._devices: dict[str, Counter[str]] = {}
         """Where each model is and will be, with how many replicas, as its runners last reported."""
+        self._seen: dict[str, RunnerState] = {}
+        """Each model's last state."""
+        self._leaving: set[tuple[str, str]] = set()
+        """Replicas that are being unloaded while others of their models serve, by model and device."""
         self._evicted: set[str] = set()
         """Models to unload for one that waits; their new users wait behind it, or it would wait forever."""
         self._admissions: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -148,9 +153,15 @@ class Residency:
         try:
             while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:
                 leaving = self._to_evict(loaded, device, room_gib)
-                evicted.update(leaving)
-                self._evicted.update(leaving)
-                await self._unload_one(leaving, device)
+                whole = [model for model in leaving if not self._serves_elsewhere(model, device)]
+                evicted.update(whole)
+                self._evicted.update(whole)
+                if any(self._users[model] for model in whole):
+                    # Before none is in use, the request may still give up waiting for the others.
+                    self._user_left.clear()
+                    await self._user_left.wait()
+                else:
+                    await self._unload(leaving[0], device)
         finally:
             self._evicted -= evicted
 
@@ -167,32 +178,37 @@ class Residency:
                 staying.append(model)
         return [model for model in loaded if model not in staying]
 
-    async def _unload_one(self, leaving: list[str], device: str) -> None:
-        """Unload the first, of its replicas those on the device, once none is in use: before that, the request may
-        still give up waiting for the others.
-        """
-        if any(self._users[model] for model in leaving):
-            self._user_left.clear()
-            await self._user_left.wait()
-            return
+    async def _unload(self, model: str, device: str) -> None:
+        """Unload a model, of its replicas those on the device, each once its own requests are done."""
+        replica = (model, device)
+        self._leaving.add(replica)
         try:
-            await self._runners[leaving[0]].unload(device=device)
+            await self._runners[model].unload(device=device)
         except Busy:
             # It is still loading, or restarting; the request's deadline limits how long to wait for that.
             await asyncio.sleep(RECHECK_S)
+        finally:
+            self._leaving.discard(replica)
+
+    def _serves_elsewhere(self, model: str, device: str) -> bool:
+        """Whether another replica generates, and stays, so that nobody has to wait for those on the device."""
+        leaving = {device, *(there for name, there in self._leaving if name == model)}
+        replicas = self._seen[model].each if model in self._seen else ()
+        return any(each.state is ModelState.READY and leaving.isdisjoint(each.occupied) for each in replicas)
 
     async def _others_on(self, device: str, model: str) -> list[str]:
         others = [name for name in self._here if name != model]
         states = await asyncio.gather(*(self._state(name) for name in others))
-        return [
-            name
-            for name, state in zip(others, states, strict=True)
-            if (self._users[name] and device in self._devices.get(name, ()))
-            or any(replica.state.in_memory and device in replica.occupied for replica in state.each)
-        ]
+        return [name for name, state in zip(others, states, strict=True) if self._is_on(device, name, state)]
+
+    def _is_on(self, device: str, model: str, state: RunnerState) -> bool:
+        """Whether a model is on a device, or will be for those that use it."""
+        if self._users[model] and device in self._devices.get(model, ()) and not self._serves_elsewhere(model, device):
+            return True
+        return any(replica.state.in_memory and device in replica.occupied for replica in state.each)
 
     async def _state(self, model: str) -> RunnerState:
-        state = await self._runners[model].state()
+        state = self._seen[model] = await self._runners[model].state()
         known = [replica for replica in state.each if replica.devices is not None]
         if known:
             self._devices[model] = Counter(device for replica in known for device in replica.occupied)

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from core.generation.events import Clip, Event, Picture
+from core.generation.events import Clip, Event, Failed, Loading, Picture, Queued
 from core.generation.request import GenerationRequest
 
 LATENT_PX = 8
@@ -17,15 +17,27 @@ LORA_REQUESTS = 0.5
 """Likewise for each LoRA that it has not used lately."""
 KEPT_LORAS = 16
 TRY_AGAIN_S = 60.0
-"""How long one that could not load the model gets no requests while others can."""
+"""How long one that could not load the model, or what a request adds to it, gets no such requests while others can."""
+MEASURED_S = 30.0
+"""After so long at most the speed is measured anew, even if the runner has always had work."""
 FORGET = 0.9
-"""How much of what was measured before counts beside the last busy time."""
+"""How much of what was measured before counts beside the last measurement."""
 
 
 def tokens_of(request: GenerationRequest) -> float:
     """Return the latent positions that a request passes through the denoiser; guidance is the same for all."""
     pixels = request.width * request.height / LATENT_PX**2
     return float(request.num_images * request.num_frames * request.denoising_steps * pixels)
+
+
+def additions_to(request: GenerationRequest) -> frozenset[str]:
+    """Return what a request needs beside the model, which a runner may lack."""
+    added = {f"lora {lora.name}" for lora in request.loras}
+    if request.control_type is not None:
+        added.add(f"controlnet {request.control_type}")
+    if request.reference_image is not None:
+        added.add("ip-adapter")
+    return frozenset(added)
 
 
 class RunnerLoad:
@@ -37,25 +49,36 @@ class RunnerLoad:
         self.in_memory: bool | None = None
         """Whether it has the model, when last asked; None: never asked."""
         self._may_load_at_s = 0.0
+        self._may_add_at_s: dict[frozenset[str], float] = {}
+        """By what could not be loaded beside the model."""
         self._now_s = now_s
-        self._busy_since_s = 0.0
-        self._done = self._done_in_busy_time = self._busy_s = 0.0
+        self._generating = 0
+        """Requests that have started: until then, a runner loads or has others first, which is not its speed."""
+        self._since_s = 0.0
+        self._done = self._measured_tokens = self._measured_s = 0.0
         self._loras: OrderedDict[str, None] = OrderedDict()
 
     @property
     def tokens_per_s(self) -> float | None:
-        """How fast it is when it has work; None before it has ended any."""
-        return self._done_in_busy_time / self._busy_s if self._busy_s else None
+        """How fast it generates; None before it has ended any work."""
+        return self._measured_tokens / self._measured_s if self._measured_s else None
 
-    @property
-    def unable(self) -> bool:
-        """Whether it could not load the model just now."""
-        return self._now_s() < self._may_load_at_s
+    def unable_to(self, request: GenerationRequest) -> bool:
+        """Whether it could not load the model, or what the request adds to it, just now."""
+        return self._now_s() < max(self._may_load_at_s, self._may_add_at_s.get(additions_to(request), 0.0))
 
     def could_not_load(self) -> None:
         """Remember that; after a while it may try again."""
         self.in_memory = False
         self._may_load_at_s = self._now_s() + TRY_AGAIN_S
+
+    def could_not_add(self, request: GenerationRequest) -> None:
+        """Remember that of what the request adds to the model; after a while it may try again."""
+        now_s = self._now_s()
+        self._may_add_at_s = {added: at_s for added, at_s in self._may_add_at_s.items() if at_s > now_s}
+        self._may_add_at_s[additions_to(request)] = now_s + TRY_AGAIN_S
+        for lora in request.loras:
+            self._loras.pop(lora.name, None)
 
     def finish_s(self, request: GenerationRequest, usual_per_s: float) -> float:
         """Estimate in how many seconds it would have done a request; `usual_per_s` is the speed of one unknown."""
@@ -67,32 +90,49 @@ class RunnerLoad:
     def doing(self, request: GenerationRequest) -> Iterator[Callable[[Event], None]]:
         """Count a request until the block ends; yields what is to be told of its events."""
         left, share = tokens_of(request), tokens_of(request) / request.num_images
-        if not self.in_hand:
-            self._busy_since_s = self._now_s()
+        started = False
         self.in_hand += left
         self._remember(request)
 
         def on_event(event: Event) -> None:
-            nonlocal left
+            nonlocal left, started
+            if isinstance(event, Loading | Failed):
+                return
+            self.in_memory = True
+            if not started and not isinstance(event, Queued):
+                started = True
+                self._begin_generating()
             if isinstance(event, Picture | Clip):
                 left -= share
                 self.in_hand -= share
                 self._done += share
+                if self._now_s() - self._since_s >= MEASURED_S:
+                    self._measure()
 
         try:
             yield on_event
         finally:
-            self.in_hand -= left
-            self._end_busy_time()
+            # Sums of shares need not come out even.
+            self.in_hand = max(0.0, self.in_hand - left)
+            if started:
+                self._end_generating()
 
-    def _end_busy_time(self) -> None:
-        if self.in_hand > 0.5:
-            return
-        self.in_hand = 0.0
+    def _begin_generating(self) -> None:
+        if not self._generating:
+            self._since_s = self._now_s()
+        self._generating += 1
+
+    def _end_generating(self) -> None:
+        self._generating -= 1
+        if not self._generating:
+            self._measure()
+
+    def _measure(self) -> None:
+        now_s = self._now_s()
         if self._done:
-            self._done_in_busy_time = self._done_in_busy_time * FORGET + self._done
-            self._busy_s = self._busy_s * FORGET + max(1e-6, self._now_s() - self._busy_since_s)
-            self._done = 0.0
+            self._measured_tokens = self._measured_tokens * FORGET + self._done
+            self._measured_s = self._measured_s * FORGET + max(1e-6, now_s - self._since_s)
+        self._done, self._since_s = 0.0, now_s
 
     def _remember(self, request: GenerationRequest) -> None:
         for lora in request.loras:

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
 from core.deadline import Deadline
 from core.errors import RESTART_S, Busy, InvalidRequest, JubakoError, LoadFailed, RunnerLost
@@ -20,7 +20,7 @@ from core.generation import events
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
 from gateway.runner_client import RunnerClient
-from gateway.runner_load import RunnerLoad
+from gateway.runner_load import RunnerLoad, additions_to
 from runners.state import ModelState, RunnerState
 
 log = logging.getLogger("jubako")
@@ -31,6 +31,15 @@ BEGINNINGS = 2
 """How often a request is begun: one that ends its runner's process must not end all of them."""
 _BEFORE = events.Loading | events.Queued
 _DELIVERED = events.Preview | events.Picture | events.Clip
+
+
+class Rank(NamedTuple):
+    """How good a runner is for a request; the least is the best."""
+
+    broken: bool
+    unable: bool
+    resting: bool
+    finish_s: float
 
 
 class RunnerPool:
@@ -58,11 +67,12 @@ class RunnerPool:
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Generate a request and yield its events; closing the generator cancels it.
 
-        A request that has not started is retried on the next runner when one is gone, full or without its model. One
-        that had, but of which nothing has been delivered, is begun again once. Raises the last one's error.
+        A request that has not started is retried on the next runner when one is gone, full or without what it needs.
+        One that had, but of which nothing has been delivered, is begun again once. Where none can, raises the error
+        of one that may be able to later, or else the last one's.
         """
         deadline = Deadline(request.deadline_s)
-        problem: JubakoError = Busy(f"no runner of {self._model} can be reached; try again later", RESTART_S)
+        problem: JubakoError | None = None
         beginnings = 0
         for runner in self._in_order(request):
             started = delivered = False
@@ -77,48 +87,56 @@ class RunnerPool:
             except (Busy, LoadFailed, RunnerLost) as error:
                 if delivered or (started and beginnings == BEGINNINGS):
                     raise
-                problem = error
+                if problem is None or problem.retry_after_s is None:
+                    problem = error
             else:
                 return
-        raise problem
+        raise problem or Busy(f"no runner of {self._model} can be reached; try again later", RESTART_S)
 
     def _in_order(self, request: GenerationRequest) -> list[RunnerClient]:
-        """Return the reachable runners, or all if none is reachable, the one that finishes the request first ahead."""
-        reachable = [runner for runner in self._runners if not runner.broken] or self._runners
-        able = [runner for runner in reachable if not self._loads[runner].unable] or reachable
-        awake = [runner for runner in able if runner not in self._resting] or able
-        speeds = [speed for runner in awake if (speed := self._loads[runner].tokens_per_s)]
+        """Return all runners, the one to be asked first ahead: the others are for when those before them fail."""
+        speeds = [speed for load in self._loads.values() if (speed := load.tokens_per_s)]
         usual = sum(speeds) / len(speeds) if speeds else 1.0
-        return sorted(awake, key=lambda runner: self._loads[runner].finish_s(request, usual))
+
+        def rank(runner: RunnerClient) -> Rank:
+            load = self._loads[runner]
+            finish_s = load.finish_s(request, usual)
+            return Rank(runner.broken, load.unable_to(request), runner in self._resting, finish_s)
+
+        return sorted(self._runners, key=rank)
 
     async def _generate(self, runner: RunnerClient, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Raises Busy also when the runner is full, and LoadFailed when it cannot load the model."""
         # Among equally good runners, the least recently used goes first.
         self._runners.remove(runner)
         self._runners.append(runner)
-        load = self._loads[runner]
+        woken = runner in self._resting
         try:
-            with load.doing(request) as on_event:
+            with self._loads[runner].doing(request) as on_event:
                 async with aclosing(runner.generate(request)) as generated:
                     async for event in generated:
-                        if isinstance(event, events.Failed) and await self._is_the_runner_s(runner, event.error):
+                        if isinstance(event, events.Failed) and await self._another_may(runner, request, event.error):
                             raise event.error
-                        load.in_memory = load.in_memory if isinstance(event, events.Loading) else True
                         on_event(event)
+                        if woken and isinstance(event, events.Started):
+                            self._resting.discard(runner)
                         yield event
         finally:
             if runner.broken:
                 self._probe()
 
-    async def _is_the_runner_s(self, runner: RunnerClient, error: JubakoError) -> bool:
-        """Whether another runner may do without this error."""
+    async def _another_may(self, runner: RunnerClient, request: GenerationRequest, error: JubakoError) -> bool:
+        """Whether another runner may do without this error, of which this one's load is told."""
         if not isinstance(error, (Busy, LoadFailed)):
             return False
-        # It may also be a LoRA of the request that cannot be loaded, here as elsewhere.
-        failed = (await runner.state()).state is ModelState.FAILED
-        if failed:
-            self._loads[runner].could_not_load()
-        return failed or isinstance(error, Busy)
+        load = self._loads[runner]
+        if (await runner.state()).state is ModelState.FAILED:
+            load.could_not_load()
+        elif isinstance(error, LoadFailed) and additions_to(request):
+            load.could_not_add(request)
+            # Runners elsewhere may have other files.
+            return not self._local
+        return True
 
     def _probe(self) -> None:
         if self._probing is None or self._probing.done():
@@ -165,6 +183,8 @@ class RunnerPool:
             states = zip(self._numbered, await self._states(), strict=True)
             leaving = [runner for runner, state in states if device in state.occupied]
             self._resting.update(leaving)
+        for runner in leaving:
+            self._loads[runner].in_memory = False
         return RunnerState.of_several(self._model, await _of_any(runner.unload(force) for runner in leaving))
 
     async def close(self) -> None:

@@ -323,6 +323,31 @@ async def test_only_the_replica_on_the_same_card_makes_room() -> None:
     assert a.second.state_ is ModelState.LOADING
 
 
+async def test_a_replica_leaves_while_the_others_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(residency, "RECHECK_S", SOON_S)
+    ready = (FakeRunner(ModelState.READY, device=f"cuda:{number}", busy_unloads=2) for number in range(2))
+    a, b, third = FakeReplicas(first=next(ready), second=next(ready)), FakeRunner(device="cuda:1"), FakeRunner()
+    here = residency_of(a=a, b=b, third=third)
+    async with drawing(here, "a"):
+        waiting = asyncio.create_task(draw(here, b, "b"))
+        await settle()
+        assert "unload" in a.second.asked
+        # Nor does a request for the model wait, which goes to the other one.
+        async with here.using("a", Deadline(SOON_S / 5)):
+            assert not waiting.done()
+        await waiting
+        assert (still_ready(a.first), still_ready(a.second)) == (True, False)
+        # The one that has left is in nobody's way.
+        b.state_ = ModelState.UNLOADED
+        await draw(here, b, "b", SOON_S)
+        # The last one serves who uses the model.
+        with pytest.raises(DeadlineExceeded):
+            await draw(here, third, "third", SOON_S)
+        assert still_ready(a.first)
+    await draw(here, third, "third")
+    assert not still_ready(a.first)
+
+
 async def test_a_model_without_any_replica_in_memory_gets_room_for_all() -> None:
     a, b, c = FakeReplicas(), FakeRunner(device="cuda:1"), FakeRunner(device="cuda:0")
     here = residency_of(a=a, b=b, small=c)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from core.errors import Busy, InvalidRequest, LoadFailed, RunnerLost
+from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, RunnerLost
 from core.generation.draft import Draft
-from core.generation.events import Event, Failed, Picture, Started, Step
+from core.generation.events import Event, Failed, Loading, Picture, Queued, Started, Step
 from core.generation.request import GenerationRequest, Lora
-from gateway.runner_load import TRY_AGAIN_S, RunnerLoad, tokens_of
+from gateway.runner_load import MEASURED_S, TRY_AGAIN_S, RunnerLoad, tokens_of
 from gateway.runner_pool import RunnerPool
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import ServerLimits, resolve
@@ -116,14 +116,71 @@ async def test_one_that_cannot_load_leaves_its_requests_to_others_and_tries_agai
     assert (len(dead.drawn), len(alive.drawn)) == (1, 3)
     now_s[0] += TRY_AGAIN_S
     alive.broken = True
+    assert isinstance((await drawn(pool))[-1], Picture)
+    assert (len(dead.drawn), len(alive.drawn)) == (2, 4)
+
+
+async def test_where_none_can_the_error_is_of_one_that_may_later() -> None:
+    dead, lost = FakeRunner(Failed.of(LoadFailed("there is no cuda:1 on this machine"))), FakeRunner(Busy("restarting"))
+    dead.state_ = ModelState.FAILED
+    for pool in (pool_of(dead, lost), pool_of(lost, dead)):
+        with pytest.raises(Busy, match="restarting"):
+            await drawn(pool)
     with pytest.raises(LoadFailed, match="cuda:1"):
-        await drawn(pool)
-    assert len(dead.drawn) == 2
+        await drawn(pool_of(dead, dead))
+
+
+def with_lora() -> GenerationRequest:
+    return wanted(loras=(Lora(name=next(iter(full_catalogue(None).get("miniature").loras)), scale=1.0),))
+
+
+async def test_what_one_elsewhere_lacks_another_may_have() -> None:
+    now_s = [1000.0]
+    without, having = FakeRunner(Failed.of(LoadFailed("the LoRA 'ink' is not there"))), FakeRunner()
+    pool = RunnerPool("any", [without, having], now_s=lambda: now_s[0])  # type: ignore[list-item]
+    for _ in range(3):
+        assert isinstance((await drawn(pool, with_lora()))[-1], Picture)
+    assert (len(without.drawn), len(having.drawn)) == (1, 3)
+    # It can do what needs no LoRA, and is asked again for this one after a while.
+    without.script = EVENTS
+    await drawn(pool)
+    assert len(without.drawn) == 2
+    now_s[0] += TRY_AGAIN_S
+    having.broken = True
+    await drawn(pool, with_lora())
+    assert len(without.drawn) == 3
+
+
+async def test_one_that_rests_is_asked_when_all_others_fail() -> None:
+    resting = FakeRunner(device="cuda:0")
+    full = FakeRunner(Failed.of(Busy("256 requests are waiting")), device="cuda:1")
+    # Without time, both are equally fast.
+    pool = RunnerPool("any", [resting, full], local=True, now_s=lambda: 0.0)  # type: ignore[list-item]
+    await pool.unload(device="cuda:0")
+    assert isinstance((await drawn(pool))[-1], Picture)
+    # It has the model again.
+    full.script = EVENTS
+    await drawn(pool)
+    await drawn(pool)
+    assert (len(resting.drawn), len(full.drawn)) == (2, 2)
+
+
+async def test_what_one_ends_before_it_rests_does_not_wake_it() -> None:
+    leaving, staying = FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1")
+    pool = pool_of(leaving, staying)
+    going = pool.generate(wanted())
+    await anext(going)
+    assert len(leaving.drawn) == 1
+    await pool.unload(device="cuda:0")
+    assert isinstance([event async for event in going][-1], Picture)
+    await drawn(pool)
+    await drawn(pool)
+    assert (len(leaving.drawn), len(staying.drawn)) == (1, 2)
 
 
 async def test_what_a_request_adds_fails_once() -> None:
     first, second = (FakeRunner(Failed.of(LoadFailed("ink cannot be loaded"))) for _ in range(2))
-    (failed,) = await drawn(pool_of(first, second))
+    (failed,) = await drawn(pool_of(first, second), with_lora())
     assert isinstance(failed, Failed)
     assert len(first.drawn) + len(second.drawn) == 1
 
@@ -156,24 +213,84 @@ def finishing(load: RunnerLoad, **fields: Any) -> float:
 
 
 def test_a_runner_without_the_model_or_its_lora_counts_as_busier() -> None:
-    with_lora, without, empty = RunnerLoad(), RunnerLoad(), RunnerLoad()
-    request = wanted(loras=(Lora(name=next(iter(full_catalogue(None).get("miniature").loras)), scale=1.0),))
-    with with_lora.doing(request):
+    having, without, empty = RunnerLoad(), RunnerLoad(), RunnerLoad()
+    request = with_lora()
+    with having.doing(request):
         pass
     empty.in_memory = False
-    times_s = [load.finish_s(request, 1.0) for load in (with_lora, without, empty)]
+    times_s = [load.finish_s(request, 1.0) for load in (having, without, empty)]
     assert times_s == sorted(times_s)
     assert len(set(times_s)) == 3
 
 
-def test_a_faster_runner_is_given_more() -> None:
-    now_s = [0.0]
-    clock: Callable[[], float] = lambda: now_s[0]  # noqa: E731
-    fast, slow = RunnerLoad(clock), RunnerLoad(clock)
-    for load, seconds in ((fast, 1.0), (slow, 10.0)):
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def load(self) -> RunnerLoad:
+        return RunnerLoad(lambda: self.now_s)
+
+    def generate(self, load: RunnerLoad, seconds: float, before: Event | None = None, before_s: float = 0.0) -> None:
+        """Have a runner generate an image, with the events of a real one; `before` comes first, and takes a while."""
         with load.doing(wanted()) as on_event:
-            now_s[0] += seconds
+            if before is not None:
+                on_event(before)
+                self.now_s += before_s
+            on_event(Started(0.1))
+            self.now_s += seconds
+            on_event(Step(0, 1, 1))
             on_event(PICTURE)
+
+
+def test_a_faster_runner_is_given_more() -> None:
+    clock = Clock()
+    fast, slow = clock.load(), clock.load()
+    clock.generate(fast, 1.0)
+    clock.generate(slow, 10.0)
     assert fast.tokens_per_s == pytest.approx(tokens_of(wanted()))
     with fast.doing(wanted(num_images=3)):
         assert finishing(fast) < finishing(slow)
+
+
+def test_the_time_to_load_the_model_is_no_speed() -> None:
+    clock = Clock()
+    load = clock.load()
+    clock.generate(load, 1.0, Loading(0.5), 300.0)
+    assert load.tokens_per_s == pytest.approx(tokens_of(wanted()))
+    assert load.in_memory
+
+
+def test_requests_that_run_together_share_their_time() -> None:
+    clock = Clock()
+    load = clock.load()
+    with load.doing(wanted()) as first, load.doing(wanted()) as second:
+        first(Started(0.1))
+        second(Queued(1))
+        clock.now_s += 1.0
+        first(PICTURE)
+        second(Started(1.1))
+        clock.now_s += 1.0
+        second(PICTURE)
+    assert load.tokens_per_s == pytest.approx(tokens_of(wanted()))
+    assert load.in_hand == 0
+
+
+def test_one_that_never_rests_is_measured_too() -> None:
+    clock = Clock()
+    load = clock.load()
+    with load.doing(wanted(num_images=8)) as on_event:
+        on_event(Started(0.1))
+        for _ in range(4):
+            clock.now_s += MEASURED_S / 2
+            on_event(PICTURE)
+        assert load.tokens_per_s == pytest.approx(tokens_of(wanted()) / (MEASURED_S / 2))
+
+
+def test_a_load_that_fails_leaves_no_model() -> None:
+    load = RunnerLoad()
+    load.in_memory = False
+    with load.doing(wanted()) as on_event:
+        on_event(Loading(0.5))
+        on_event(Failed.of(DeadlineExceeded("while the model was loading")))
+    assert load.in_memory is False
+    assert load.tokens_per_s is None
