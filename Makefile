@@ -26,10 +26,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-serve: $(VENV)/.serve ## Serve the embedded model on PORT (3000) of this machine (HOST=0.0.0.0 for others)
+serve: $(VENV)/.serve $(VENV)/.ui ## Serve the embedded model on PORT (3000) of this machine (HOST=0.0.0.0 for others)
 	$(BIN)/bentoml serve service:Jubako --host $(HOST) --port $(PORT)
 
-test: $(VENV)/.dev ## Run all tests but the image's (ARGS="-k name" to choose)
+test: $(VENV)/.dev $(VENV)/.ui ## Run all tests but the image's (ARGS="-k name" to choose)
 	@tools/need-redis
 	@tools/need-prometheus
 	@tools/need-iproute2
@@ -122,6 +122,11 @@ $(BIN)/python:
 # One stamp per set of dependencies: pip runs again only when a declaration or the lock is newer.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# The page's packages stand apart, since Gradio wants an older Pillow; what they share with the service is there already.
+$(VENV)/.ui: constraints-ui.txt | $(VENV)/.serve
+	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/jubako-ui --requirement constraints-ui.txt
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt | $(BIN)/python

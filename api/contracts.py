@@ -25,6 +25,7 @@ from api.predictions.app import predictions_app
 from api.storyboard.answers import story_refusal
 from api.storyboard.routes import storyboard_alone, storyboard_app
 from api.typed.tasks import FORMS, tasks_app
+from api.ui.app import ADDRESS, ui_app
 
 CONTRACTS = ContractTable(
     Contract(
@@ -83,6 +84,8 @@ CONTRACTS = ContractTable(
     Contract("A1111's web UI", a1111_app, a1111_refusal, paths=("/sdapi", "/controlnet")),
     Contract("BentoML's tasks", tasks_app, refusal, paths=tuple(f"/{name}" for name in FORMS)),
     Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
+    # What its process asks of the other contracts is counted there.
+    Contract("Page to play with", ui_app, refusal, paths=(ADDRESS,), counts_itself=True),
     Contract("Hugging Face inference", hugging_face_app, inference_refusal, paths=("/models",)),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

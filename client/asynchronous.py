@@ -105,6 +105,14 @@ class AsyncJubako:
         wanted = [each for each in job.results if each["media_type"] != "application/json"]
         return list(await asyncio.gather(*(self._connection.send(calls.download(each, job.model)) for each in wanted)))
 
+    async def events(self, job: Job) -> AsyncGenerator[Event, None]:
+        """Yield what happened to a job and what happens, down to its end: `completed`, `failed` or `cancelled`."""
+        async with aclosing(self._events("GET", f"/api/{job.id}/events", silence_s=SILENCE_S)) as events:
+            async for event in events:
+                yield event
+                if event.name in FINAL:
+                    return
+
     async def cancel(self, job: Job) -> Job:
         return await self._connection.send(calls.cancelling(job.id))
 
@@ -130,12 +138,9 @@ class AsyncJubako:
     async def _follow(self, job: Job, patience: Patience) -> None:
         """Wait until a job ends, or its events can be had no longer: its status then says what is."""
         with suppress(Refused, Unreachable):
-            path = f"/api/{job.id}/events"
-            async with aclosing(self._events("GET", path, silence_s=SILENCE_S)) as events:
-                async for event in events:
+            async with aclosing(self.events(job)) as events:
+                async for _ in events:
                     patience.heard()
-                    if event.name in FINAL:
-                        return
 
     async def _asked(self, job: Job, patience: Patience) -> Job:
         """Return a job as it is now, or after a pause as it was. Raises what no patience helps against."""

@@ -13,6 +13,7 @@ from api.middleware.addresses import Addresses
 from api.middleware.door import Door
 from api.middleware.head import HeadLikeGet
 from api.middleware.open_streams import OpenStreams
+from api.middleware.page_key import PageKey
 from api.middleware.request_ids import RequestIds
 from api.middleware.sites import SiteGuard, cors
 from api.middleware.unpacking import Unpacking
@@ -44,6 +45,7 @@ def front(
     yield SiteGuard, {"sites": Sites.of(settings, keyring.closed), "contracts": contracts}
     if drain is not None:
         yield Draining, {"drain": drain, "refusal_for": contracts.refusal_for, "generates": contracts.generates}
+    yield PageKey, {"keyring": keyring, "contracts": contracts}
     yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
     yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
     most = {"max_bytes": settings.max_upload_bytes, "max_model_bytes": settings.max_lora_bytes}

@@ -19,6 +19,7 @@ from core.version import VERSION
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from runners.state import ModelState, RunnerState
+from settings import settings
 
 router = APIRouter()
 
@@ -38,7 +39,12 @@ async def root(request: Request) -> Response:
         address=server_address(request),
         body=json.dumps(_example(gateway.catalogue)),
         models_html="".join(rows),
+        ui_html=_ui_link(shown_prefix(request)) if settings().ui else "",
     )
+
+
+def _ui_link(prefix: str) -> str:
+    return f'<a class="button" href="{escape(prefix)}/ui/">Play</a> '
 
 
 def _example(catalogue: Catalogue) -> dict[str, Any]:

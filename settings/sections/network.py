@@ -42,6 +42,12 @@ class NetworkOptions(BaseModel):
         "all. From others these headers are ignored.",
     )
 
+    ui: bool = Field(
+        default=True,
+        description="Whether browsers are shown a page to play with at /ui (docs/page.md). It has a process of its own "
+        "that starts when somebody first opens it.",
+    )
+
     @field_validator("cors_origins")
     @classmethod
     def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -1,0 +1,95 @@
+"""The process of the page: started when somebody first opens it, ended with the gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from asyncio.subprocess import PIPE, Process
+from contextlib import suppress
+from pathlib import Path
+
+from core.errors import LoadFailed
+from processes.drain import ENDING_S
+
+log = logging.getLogger("jubako")
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = Path(sys.prefix) / "jubako-ui"
+"""Gradio and what it brings, apart from our own packages: it wants an older Pillow (`constraints-ui.txt`)."""
+START_S = 60.0
+_ASKED_AGAIN_S = 0.05
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+"""What the process needs of the environment. Keys and the rest of the settings are none of its business."""
+_GRADIO = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_MCP_SERVER": "False"}
+"""Nothing is sent to or asked of other servers."""
+
+
+class UiProcess:
+    """Runs at most once, and again after it has ended by itself."""
+
+    def __init__(self) -> None:
+        self._starting = asyncio.Lock()
+        self._process: Process | None = None
+        self._folder: Path | None = None
+
+    async def socket(self, server: str) -> str:
+        """Return the path of the socket on which it listens; `server` is the address of our API.
+
+        Raises LoadFailed if it does not start.
+        """
+        async with self._starting:
+            if self._process is None or self._process.returncode is not None:
+                await self._start(server)
+        return str(self._listening_at)
+
+    async def close(self) -> None:
+        """End it, and remove what it has kept."""
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), ENDING_S)
+            except TimeoutError:
+                process.kill()
+        if self._folder is not None:
+            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+
+    @property
+    def _listening_at(self) -> Path:
+        assert self._folder is not None
+        return self._folder / "socket"
+
+    async def _start(self, server: str) -> None:
+        if not PACKAGES.is_dir():
+            raise LoadFailed("the page's packages are not installed: `make serve` does that (docs/page.md)")
+        await self.close()
+        self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="jubako-ui-"))
+        passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
+        own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder / "files"), **_GRADIO}
+        command = [sys.executable, "-m", "ui", "--socket", str(self._listening_at), "--server", server]
+        # It ends when its standard input does, so also with a gateway that is killed.
+        self._process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=passed_on | own, stdin=PIPE)
+        await self._until_ready(self._process)
+        log.info("the page is ready at /ui")
+
+    async def _until_ready(self, process: Process) -> None:
+        try:
+            async with asyncio.timeout(START_S):
+                while not await _listens(self._listening_at):
+                    if process.returncode is not None:
+                        raise LoadFailed("the page's process has ended; the server's log says why")
+                    await asyncio.sleep(_ASKED_AGAIN_S)
+        except TimeoutError as error:
+            raise LoadFailed(f"the page has not started within {START_S:g} s") from error
+
+
+async def _listens(path: Path) -> bool:
+    with suppress(OSError):
+        _, writer = await asyncio.open_unix_connection(path)
+        writer.close()
+        return True
+    return False

@@ -1,0 +1,32 @@
+"""`python -m ui --socket PATH --server URL`: serve the page on a socket, until standard input ends."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+import threading
+
+import uvicorn
+
+from ui.app import ui_app
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
+    parser.add_argument("--socket", required=True, help="where to listen")
+    parser.add_argument("--server", required=True, help="the address of the API")
+    chosen = parser.parse_args()
+    threading.Thread(target=_end_with_gateway, daemon=True).start()
+    uvicorn.run(ui_app(chosen.server), uds=chosen.socket, log_level="warning", timeout_graceful_shutdown=1)
+
+
+def _end_with_gateway() -> None:
+    """Wait until the gateway closes its end of our standard input, or is gone."""
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""The page as an application: its tabs, its look, and its place under the address that a proxy shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from client.calls import models
+from client.errors import Refused, Unreachable
+from ui.page import Page
+from ui.server import Server
+from ui.tabs.create import create_tab
+
+ADDRESS = "/ui"
+HERE = Path(__file__).parent
+KEPT_S = 24 * 3600
+"""How long files that were shown or uploaded are kept; they are looked through every hour."""
+LACQUER = gr.themes.Color(
+    c50="#fcf3f1",
+    c100="#f8e2dd",
+    c200="#f0c3b9",
+    c300="#e79f8f",
+    c400="#e0795f",
+    c500="#c9513a",
+    c600="#a8341f",
+    c700="#8c2b1a",
+    c800="#6f2215",
+    c900="#571b11",
+    c950="#34100a",
+    name="lacquer",
+)
+"""Shades of the colour that our other pages have."""
+THEME = gr.themes.Base(
+    primary_hue=LACQUER,
+    neutral_hue=gr.themes.colors.stone,
+    font=["system-ui", "sans-serif"],
+    font_mono=["ui-monospace", "monospace"],
+).set(
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    button_primary_text_color="white",
+    body_text_color_subdued="*neutral_600",
+    block_info_text_color="*neutral_600",
+)
+TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (("Create", create_tab),)
+"""In their order, with what lays each out."""
+
+
+def ui_app(address: str) -> ASGIApp:
+    """Return the application that serves the page; `address` is that of our API."""
+    app = FastAPI(openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        _blocks(Server(address)),
+        ADDRESS,
+        theme=THEME,
+        css_paths=HERE / "style.css",
+        head_paths=HERE / "head.html",
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        mcp_server=False,
+        show_error=True,
+    )
+    return _UnderPrefix(app)
+
+
+def _blocks(server: Server) -> gr.Blocks:
+    with gr.Blocks(title="Jubako", analytics_enabled=False, delete_cache=(3600, KEPT_S), fill_width=True) as blocks:
+        page = Page(server, gr.State([]))
+        gr.HTML((HERE / "header.html").read_text("utf-8"), elem_id="header")
+        trouble = gr.Markdown(visible=False, elem_classes="trouble")
+        with gr.Tabs():
+            for name, lay_out in TABS:
+                with gr.Tab(name, id=name):
+                    lay_out(page)
+
+        async def served(request: gr.Request) -> dict[Any, Any]:
+            try:
+                found = await server.connection(request).send(models())
+            except (Refused, Unreachable) as error:
+                return {trouble: gr.Markdown(str(error), visible=True)}
+            return {page.models: [model.fields for model in found], trouble: gr.Markdown(visible=False)}
+
+        opened = blocks.load(served, None, [page.models, trouble], show_progress="hidden", api_visibility="private")
+        for act, outputs in page.opened:
+            opened.then(act, page.models, list(outputs), show_progress="hidden", api_visibility="private")
+    # Each handler only waits for the server, which has its own order and limits.
+    return blocks.queue(default_concurrency_limit=None, api_open=False)
+
+
+class _UnderPrefix:
+    """ASGI middleware: the path under which a proxy shows the server, and its scheme, as the gateway passes them on."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = dict(scope["headers"])
+            prefix = headers.get(b"x-forwarded-prefix", b"").decode()
+            scheme = headers.get(b"x-forwarded-proto", b"http").decode()
+            scope = {**scope, "root_path": prefix, "path": prefix + scope["path"], "scheme": scheme}
+        await self._app(scope, receive, send)

@@ -1,0 +1,81 @@
+"""Draws by a job, so that what was drawn is kept, and is found again in the gallery."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.asynchronous import AsyncJubako
+from client.results import FINAL, Job, Result
+from ui.stage import Stage, ended, seeds
+
+SHOWN_EVERY_S = 0.1
+"""Steps come faster than anybody sees; previews are shown at once."""
+PREVIEWS = 10
+"""Of each image, about."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How far a job is."""
+
+    job: Job
+    stage: str
+    """HTML."""
+    hint: str | None = None
+    files: tuple[Path, ...] = ()
+    """Its results, once it has ended well."""
+
+
+async def draw(jubako: AsyncJubako, api: str, parameters: Mapping[str, Any]) -> AsyncGenerator[Drawing, None]:
+    """Yield what is to be shown, until the job has ended. Raises Refused and Unreachable.
+
+    Whoever stops listening leaves the job as it is.
+    """
+    steps = parameters.get("num_inference_steps") or PREVIEWS
+    told = {**parameters, "preview_every": max(1, steps // PREVIEWS)}
+    begun_s = time.monotonic()
+    job = await jubako.submit(told.pop("prompt"), api, **told)
+    stage = Stage()
+    yield Drawing(job, stage.html())
+    async with aclosing(jubako.events(job)) as events:
+        shown_s = 0.0
+        async for event in events:
+            stage.hear(event)
+            if event.name == "preview" or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                shown_s = time.monotonic()
+                yield Drawing(job, stage.html(), stage.hint)
+    job = await jubako.job(job.id)
+    yield await _end(jubako, job, time.monotonic() - begun_s)
+
+
+async def _end(jubako: AsyncJubako, job: Job, seconds: float) -> Drawing:
+    if job.status != "completed":
+        said = "Cancelled." if job.status == "cancelled" else job.error or job.message
+        return Drawing(job, ended(said), job.hint)
+    files = await asyncio.to_thread(save, job, await jubako.results(job))
+    said = f"Drawn in {seconds:.1f} s, with seed {seeds(job.results)}."
+    return Drawing(job, ended(said), job.hint, tuple(files))
+
+
+def save(job: Job, results: list[Result]) -> list[Path]:
+    """Write a job's results where the page may show them."""
+    folder = Path(os.environ.get("GRADIO_TEMP_DIR", tempfile.gettempdir())) / job.id
+    folder.mkdir(parents=True, exist_ok=True)
+    endings = {"image/jpeg": "jpg"}
+    return [
+        result.save(folder / f"{job.model}-{result.seed}.{endings.get(kind, kind.rpartition('/')[2])}")
+        for result in results
+        for kind in [result.media_type]
+    ]
+
+
+def has_ended(drawing: Drawing) -> bool:
+    return drawing.job.status in FINAL

@@ -1,0 +1,98 @@
+"""The controls that every way of drawing has: size, steps, guidance, sampler, seed, as the chosen model allows them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import gradio as gr
+
+from client.results import Model
+from ui.page import Page, chosen
+
+MAX_SEED = 2**32 - 1
+"""Of those that the page draws itself; the API takes larger ones too."""
+CACHES = [("off", "off"), ("quality", "quality"), ("fast", "fast"), ("as the server likes", "auto")]
+MOST_IMAGES = 8
+
+
+def new_seed() -> int:
+    return random.SystemRandom().randint(0, MAX_SEED)
+
+
+class Settings:
+    """Sliders, menus and the seed. `task` is the API's name of what they are for, such as `text-to-image`."""
+
+    def __init__(self, page: Page, model: gr.Dropdown, task: str, sized: bool = True) -> None:
+        """Lay them out here; `sized` is whether the size is chosen, rather than that of an image."""
+        self._task = task
+        self._sized = sized
+        with gr.Row():
+            self.width = gr.Slider(64, 1024, 128, step=8, label="Width", visible=sized)
+            self.height = gr.Slider(64, 1024, 128, step=8, label="Height", visible=sized)
+        with gr.Row():
+            self.steps = gr.Slider(1, 50, 20, step=1, label="Steps", info="More take longer, and look better.")
+            self.guidance = gr.Slider(0, 20, 3, step=0.1, label="Guidance", info="How closely to follow the prompt.")
+        with gr.Row():
+            self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0, scale=3)
+            self.dice = gr.Button("⚄ New seed", size="sm", scale=1, min_width=110)
+            self.locked = gr.Checkbox(False, label="Keep it", scale=1, min_width=110)
+        with gr.Row():
+            self.scheduler = gr.Dropdown([], label="Sampler", min_width=200)
+            self.count = gr.Slider(1, MOST_IMAGES, 1, step=1, label="Images")
+            self.cache = gr.Dropdown(CACHES, value="off", label="Step cache", info="Leaves steps out.", min_width=140)
+        self.dice.click(new_seed, None, self.seed, show_progress="hidden", api_visibility="private")
+        self._limited = [self.width, self.height, self.steps, self.guidance, self.scheduler, self.cache]
+        page.when_opened(self._first, self._limited)
+        model.change(
+            self._changed, [page.models, model], self._limited, show_progress="hidden", api_visibility="private"
+        )
+
+    @property
+    def inputs(self) -> set[Any]:
+        """The components that `read` reads."""
+        return {*self._limited, self.seed, self.locked, self.count}
+
+    def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
+        """Return the API's parameters; a seed that is not kept is a new one."""
+        seed = given[self.seed] if given[self.locked] and given[self.seed] is not None else new_seed()
+        size = {"width": int(given[self.width]), "height": int(given[self.height])} if self._sized else {}
+        return {
+            **size,
+            "num_inference_steps": int(given[self.steps]),
+            "guidance_scale": float(given[self.guidance]),
+            "scheduler": given[self.scheduler],
+            "seed": int(seed),
+            "num_images": int(given[self.count]) if given[self.count] > 1 else None,
+            "step_cache": given[self.cache] if given[self.cache] != "off" else None,
+        }
+
+    def _first(self, models: list[dict[str, Any]]) -> list[Any]:
+        able = [each for each in models if self._task in each["tasks"]]
+        return self._limits(Model.of(able[0]) if able else None)
+
+    def _changed(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+        return self._limits(chosen(models, model_id))
+
+    def _limits(self, model: Model | None) -> list[Any]:
+        """Return what the model's task makes of each control."""
+        if model is None or self._task not in model.tasks:
+            return [gr.skip()] * len(self._limited)
+        defaults, limits = (model.tasks[self._task][name] for name in ("defaults", "limits"))
+        multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])
+        side = {
+            "minimum": smallest * multiple,
+            "maximum": limits["max_px"] // multiple * multiple,
+            "step": multiple,
+            "visible": self._sized,
+        }
+        lowest, highest = limits["guidance_scale"]
+        return [
+            gr.Slider(value=defaults["width"], **side),
+            gr.Slider(value=defaults["height"], **side),
+            gr.Slider(value=defaults["num_inference_steps"], minimum=limits["min_steps"], maximum=limits["max_steps"]),
+            gr.Slider(value=defaults["guidance_scale"], minimum=lowest, maximum=highest),
+            gr.Dropdown(choices=model.fields["schedulers"], value=defaults["scheduler"]),
+            gr.Dropdown(value="off", visible=bool(model.fields["step_cache"])),
+        ]

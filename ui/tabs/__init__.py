@@ -1,0 +1,1 @@
+"""One file for each tab; each lays out its own components and handlers."""
