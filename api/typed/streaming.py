@@ -1,6 +1,6 @@
 """The typed API that answers with server-sent events.
 
-    event: loading   {"progress"}
+    event: loading   {"progress", "download"}
     event: queued    {"position"}
     event: started   {"model", "task", "seed", "waited_s", "hint"}
     event: step      {"index", "step", "steps"}
