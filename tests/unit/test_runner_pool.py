@@ -106,6 +106,24 @@ async def test_a_request_that_ends_its_runners_does_not_end_all_of_them() -> Non
     assert sum(len(runner.drawn) for runner in runners) == 2
 
 
+async def test_of_eight_cards_three_are_lost_one_after_the_other_and_no_request_is() -> None:
+    cards = [FakeRunner(device=f"cuda:{number}") for number in range(8)]
+    pool = pool_of(*cards)
+    for lost in cards[:3]:
+        lost.script = (Started(0.1), RunnerLost())
+        going = [pool.generate(wanted()) for _ in range(2 * len(cards))]
+        for each in going:
+            assert isinstance(await anext(each), Started)
+        assert lost.drawn
+        for each in going:
+            assert isinstance([event async for event in each][-1], Picture)
+        before = len(lost.drawn)
+        assert isinstance([event async for event in pool.generate(wanted())][-1], Picture)
+        assert len(lost.drawn) == before
+    assert min(len(card.drawn) for card in cards[3:]) >= 6
+    await pool.close()
+
+
 async def test_one_that_cannot_load_leaves_its_requests_to_others_and_tries_again_later() -> None:
     now_s = [1000.0]
     dead, alive = FakeRunner(Failed.of(LoadFailed("there is no cuda:1 on this machine"))), FakeRunner()
