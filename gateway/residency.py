@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
-from core.errors import Busy, LoadFailed
+from core.errors import Busy, InvalidRequest, LoadFailed
 from gateway.room import Room, rooms_of, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
@@ -87,9 +87,12 @@ class Residency:
         """Make room for a model and start loading it, or moving it to a device; return its state.
 
         Raises LoadFailed when the operator's budget is too small for it, InvalidRequest for a device that does not
-        exist, and Busy when other models stay in use, or the runner cannot be reached.
+        exist, or for replicas, which do not move, and Busy when other models stay in use, or the runner cannot be
+        reached.
         """
         self._check_budget(model)
+        if device is not None and model in self._here:
+            await self._check_move(model)
         try:
             async with asyncio.timeout(LOAD_WAIT_S), self._room(model, device, every=True):
                 return await self._runners[model].load(device)
@@ -103,6 +106,11 @@ class Residency:
                 f"{model} needs {needed_gib:g} GiB, and the memory budget is {self._budget_gib:g} GiB "
                 "(JUBAKO_MEMORY_BUDGET_GIB)"
             )
+
+    async def _check_move(self, model: str) -> None:
+        replicas = (await self._state(model)).each
+        if len(replicas) > 1:
+            raise InvalidRequest("device", f"{model} has {len(replicas)} replicas, each in its place")
 
     async def _admit(self, model: str) -> None:
         # A model that is in use is resident.

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from typing import Any, NamedTuple
 
 from core.deadline import Deadline
-from core.errors import RESTART_S, Busy, InvalidRequest, JubakoError, LoadFailed, RunnerLost
+from core.errors import RESTART_S, Busy, JubakoError, LoadFailed, RunnerLost
 from core.generation import events
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
@@ -53,7 +53,7 @@ class RunnerPool:
         local: bool = False,
         now_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`local` runners are replicas on this machine, each on a device of its own."""
+        """`local` runners are replicas on this machine, each on a device of its own, with the same files."""
         self._model = model
         self._numbered = list(runners)
         self._runners = list(runners)
@@ -165,8 +165,6 @@ class RunnerPool:
 
     async def load(self, device: str | None = None) -> RunnerState:
         """Start loading the model in all reachable runners; return the state. Raises InvalidRequest or Busy."""
-        if self._local and device is not None:
-            raise InvalidRequest("device", f"{self._model} has {len(self._runners)} replicas, each in its place")
         states = await _of_any(runner.load(device) for runner in self._numbered)
         self._resting.clear()
         for load in self._loads.values():

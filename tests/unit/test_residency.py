@@ -323,6 +323,13 @@ async def test_only_the_replica_on_the_same_card_makes_room() -> None:
     assert a.second.state_ is ModelState.LOADING
 
 
+async def test_replicas_stay_in_their_places_and_nobody_leaves_for_them() -> None:
+    a, b = FakeReplicas(), FakeRunner(ModelState.READY, device="cuda:1")
+    with pytest.raises(InvalidRequest, match="a has 2 replicas"):
+        await residency_of(a=a, b=b).load("a", "cuda:1")
+    assert still_ready(b)
+
+
 async def test_a_replica_leaves_while_the_others_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(residency, "RECHECK_S", SOON_S)
     ready = (FakeRunner(ModelState.READY, device=f"cuda:{number}", busy_unloads=2) for number in range(2))
