@@ -11,12 +11,13 @@ ARG APP_ENV=cpu
 ENV VIRTUAL_ENV=/app/.venv PATH=/app/.venv/bin:$PATH UV_COMPILE_BYTECODE=1 UV_NO_CACHE=1 BENTOML_DO_NOT_TRACK=True
 RUN pip install --no-cache-dir --root-user-action ignore uv==0.13.9 && uv venv /app/.venv
 WORKDIR /src
-COPY constraints.txt ./
+COPY constraints.txt constraints-ui.txt ./
 RUN case "$APP_ENV" in \
         cpu) uv pip install --torch-backend cpu -r constraints.txt ;; \
         gpu) uv pip install -r constraints.txt ;; \
         *) echo "APP_ENV is cpu or gpu, not $APP_ENV" >&2; exit 1 ;; \
-    esac
+    esac \
+    && uv pip install --no-deps --target /app/.venv/jubako-ui -r constraints-ui.txt
 COPY . ./
 RUN export BENTOML_HOME=/tmp/bentoml variant=cuda && if [ "$APP_ENV" = cpu ]; then variant=cpu; fi \
     && bentoml build --version packed --arg variant=$variant \

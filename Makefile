@@ -100,7 +100,7 @@ image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, B
 configuration: $(VENV)/.dev ## Update the tables of docs/configuration.md, and .env.example
 	$(BIN)/python -m settings
 
-licences: $(VENV)/.dev ## Update the table of docs/licences.md
+licences: $(VENV)/.dev $(VENV)/.ui ## Update the table of docs/licences.md
 	$(BIN)/python -m tools.supply.licences
 
 sbom: $(VENV)/.dev ## Write jubako.cdx.json, the contents of IMAGE (jubako:cpu), or of the folder of that name

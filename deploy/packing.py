@@ -42,6 +42,8 @@ def image_of(arguments: BuildArguments) -> Image:
     """Return the image that `bentoml containerize` builds."""
     # A distribution that BentoML knows would get a compiler and git.
     image = Image(base_image=arguments.base, distro="none", python_version="3.11", lock_python_packages=False)
+    # For deploy/image/setup.
+    image.build_include("constraints-ui.txt")
     image.commands += [
         f"install --directory --owner bentoml --group bentoml {DATA} {' '.join(BENTOML_FOLDERS)}",
         f"command -v uv || pip install --no-cache-dir {UV}",

@@ -43,6 +43,14 @@ def test_lock_names_no_build_of_torch() -> None:
     assert all(version.local is None for version in EVERYTHING.values())
 
 
+def test_the_page_has_what_it_declares_and_shares_the_rest() -> None:
+    page = pins("constraints-ui.txt")
+    declared = [line for line in (ROOT / "ui/requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    for requirement in map(Requirement, declared):
+        assert page[canonicalize_name(requirement.name)] in requirement.specifier
+    assert page.keys() & RUNTIME.keys() == {"pillow"}, "what both need is installed once"
+
+
 def test_tools_stay_out_of_the_bento() -> None:
     assert "pytest" not in RUNTIME
 

@@ -7,6 +7,7 @@ needs a note here, or the command fails.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 
 from settings.page import written
-from tools.supply.lock import ROOT, pins
+from tools.supply.lock import ROOT, UI_FOLDER, UI_LOCK, pins
 
 PAGE = ROOT / "docs" / "licences.md"
 PERMISSIVE = re.compile(
@@ -33,6 +34,7 @@ NOTES: Mapping[str, str] = {
     "fastapi-offline": "Carries Swagger UI (Apache-2.0) and ReDoc (MIT), which the pages load; its code is not used.",
     "numpy": "The wheel carries OpenBLAS (BSD), and GCC's libgfortran (GPL-3.0 with the runtime exception) and "
     "libquadmath (LGPL-2.1-or-later).",
+    "orjson": f"Its own code is under the MPL-2.0. {UNCHANGED}",
     "pathspec": UNCHANGED,
     "pillow": "The wheel carries libjpeg-turbo, libtiff, libwebp, libavif, FreeType (FTL), HarfBuzz and the like, all "
     "permissive.",
@@ -55,17 +57,21 @@ def main() -> None:
 
 def table() -> str:
     """Return a table of the locked packages. Raises ValueError for what needs a note and has none."""
-    licences, locked = installed_licences(), pins()
-    if strange := [name for name in locked if not is_permissive(licences[name]) and name not in NOTES]:
+    licences, locked = installed_licences(), [*pins().items(), *pins(UI_LOCK).items()]
+    if strange := [name for name, _ in locked if not is_permissive(licences[name]) and name not in NOTES]:
         raise ValueError(f"say in tools/supply/licences.py why these may be used: {', '.join(strange)}")
-    rows = (f"| {name} | {pin} | {licences[name]} | {NOTES.get(name, '')} |\n" for name, pin in locked.items())
+    rows = (
+        f"| {name} | {pin} | {licences[name]} | {NOTES.get(name, '')} |\n"
+        for name, pin in sorted(locked, key="==".join)
+    )
     return "| package | version | licence | note |\n| --- | --- | --- | --- |\n" + "".join(rows)
 
 
 def installed_licences() -> dict[str, str]:
-    """Return the licence of each package in this environment, as its metadata says it."""
+    """Return the licence of each package in this environment and of the page, as its metadata says it."""
     command = [str(Path(sys.executable).with_name("pip-licenses")), "--with-system", "--format=json", "--from=mixed"]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    with_page = {**os.environ, "PYTHONPATH": str(Path(sys.prefix) / UI_FOLDER)}
+    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=with_page).stdout)
     return {canonicalize_name(each["Name"]): each["License"] for each in found}
 
 

@@ -7,6 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "constraints.txt"
+UI_LOCK = ROOT / "constraints-ui.txt"
+"""What the page has apart from the rest, one package (Pillow) in another version."""
+UI_FOLDER = "jubako-ui"
+"""Where that is installed, below the prefix of the environment."""
 
 
 def pins(lock: Path = LOCK) -> dict[str, str]:

@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from packageurl import PackageURL
 from packaging.utils import canonicalize_name
 
 from tools.supply.images import unpacked
+from tools.supply.lock import UI_FOLDER
 
 SCHEMA = SchemaVersion.V1_6
 FOLDERS_OF_PACKAGES = ("site-packages", "dist-packages")
@@ -52,7 +53,16 @@ def bill_of(root: Path, image: str) -> str:
 
 
 def _python_packages(root: Path) -> Bom:
-    folders = [str(folder) for name in FOLDERS_OF_PACKAGES for folder in sorted(root.rglob(name)) if folder.is_dir()]
+    """The service's packages, and those of the page, which has some in other versions."""
+    bom = _packages_in(root, FOLDERS_OF_PACKAGES)
+    page = _packages_in(root, (UI_FOLDER,))
+    bom.components.update(page.components)
+    bom.dependencies.update(page.dependencies)
+    return bom
+
+
+def _packages_in(root: Path, names: Sequence[str]) -> Bom:
+    folders = [str(folder) for name in names for folder in sorted(root.rglob(name)) if folder.is_dir()]
     bom = _bill_of_folders(folders)
     by_name = {canonicalize_name(component.name): component for component in bom.components}
     for folder in folders:
