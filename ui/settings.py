@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gradio as gr
 
 from client.results import Model
-from ui.page import Page, chosen
+from ui.page import Page, able, chosen
 
 MAX_SEED = 2**32 - 1
 """Of those that the page draws itself; the API takes larger ones too."""
@@ -22,11 +22,13 @@ def new_seed() -> int:
 
 
 class Settings:
-    """Sliders, menus and the seed. `task` is the API's name of what they are for, such as `text-to-image`."""
+    """Sliders, menus and the seed. `tasks` are what they are for, such as `text-to-image`; the first that a model does
+    gives its limits.
+    """
 
-    def __init__(self, page: Page, model: gr.Dropdown, task: str, sized: bool = True) -> None:
+    def __init__(self, page: Page, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True) -> None:
         """Lay them out here; `sized` is whether the size is chosen, rather than that of an image."""
-        self._task = task
+        self._tasks = tasks
         self._sized = sized
         with gr.Row():
             self.width = gr.Slider(64, 1024, 128, step=8, label="Width", visible=sized)
@@ -55,31 +57,35 @@ class Settings:
         return {*self._limited, self.seed, self.locked, self.count}
 
     def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the API's parameters; a seed that is not kept is a new one."""
-        seed = given[self.seed] if given[self.locked] and given[self.seed] is not None else new_seed()
+        """Return the API's parameters, with the seed that is shown."""
         size = {"width": int(given[self.width]), "height": int(given[self.height])} if self._sized else {}
         return {
             **size,
             "num_inference_steps": int(given[self.steps]),
             "guidance_scale": float(given[self.guidance]),
             "scheduler": given[self.scheduler],
-            "seed": int(seed),
+            "seed": int(given[self.seed] or 0),
             "num_images": int(given[self.count]) if given[self.count] > 1 else None,
             "step_cache": given[self.cache] if given[self.cache] != "off" else None,
         }
 
+    def next_seed(self, given: Mapping[Any, Any]) -> int:
+        """Return the seed to draw with: a new one, unless it is to be kept."""
+        return int(given[self.seed] or 0) if given[self.locked] else new_seed()
+
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
-        able = [each for each in models if self._task in each["tasks"]]
-        return self._limits(Model.of(able[0]) if able else None)
+        found = able(models, *self._tasks)
+        return self._limits(found[0] if found else None)
 
     def _changed(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
         return self._limits(chosen(models, model_id))
 
     def _limits(self, model: Model | None) -> list[Any]:
         """Return what the model's task makes of each control."""
-        if model is None or self._task not in model.tasks:
+        tasks = [each for each in self._tasks if model is not None and each in model.tasks]
+        if model is None or not tasks:
             return [gr.skip()] * len(self._limited)
-        defaults, limits = (model.tasks[self._task][name] for name in ("defaults", "limits"))
+        defaults, limits = (model.tasks[tasks[0]][name] for name in ("defaults", "limits"))
         multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])
         side = {
             "minimum": smallest * multiple,

@@ -36,27 +36,27 @@ def page(browsed: Browsed) -> Iterator[Page]:
 def test_a_preview_is_seen_before_the_image(page: Page) -> None:
     page.get_by_label("Prompt", exact=True).fill("a red apple")
     page.get_by_label("Steps").first.fill("40")
-    page.get_by_role("button", name="Draw").click()
-    expect(page.locator("#stage img[alt='Preview of image 1']")).to_be_visible()
-    expect(page.locator("#images")).to_be_hidden()
-    expect(page.locator("#images img").first).to_be_visible()
+    page.locator("#create-draw").click()
+    expect(page.locator("#create-stage img[alt='Preview of image 1']")).to_be_visible()
+    expect(page.locator("#create-images")).to_be_hidden()
+    expect(page.locator("#create-images img").first).to_be_visible()
 
 
 def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
     page.get_by_label("Prompt", exact=True).fill("a red apple")
     page.get_by_label("Steps").first.fill("900")
-    page.get_by_role("button", name="Draw").click()
-    expect(page.locator("#stage progress")).to_be_visible()
-    page.get_by_role("button", name="Cancel").click()
-    expect(page.locator("#stage")).to_contain_text("Cancelled")
-    expect(page.get_by_role("button", name="Draw")).to_be_enabled()
+    page.locator("#create-draw").click()
+    expect(page.locator("#create-stage progress")).to_be_visible()
+    page.locator("#create-cancel").click()
+    expect(page.locator("#create-stage")).to_contain_text("Cancelled")
+    expect(page.locator("#create-draw")).to_be_enabled()
 
 
 def test_unknown_words_are_hinted_at_and_mistakes_are_said(page: Page) -> None:
     page.get_by_label("Prompt", exact=True).fill("a red zeppelin")
     page.get_by_label("Width").first.fill("128")
     page.get_by_label("Height").first.fill("128")
-    page.get_by_role("button", name="Draw").click()
+    page.locator("#create-draw").click()
     expect(page.get_by_role("alert").filter(has_text="width")).to_be_visible()
 
 
@@ -64,6 +64,6 @@ def test_unknown_words_are_hinted_at_and_mistakes_are_said(page: Page) -> None:
 def test_it_fits_a_phone_in_light_and_dark(scheme: str, page: Page) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.get_by_role("button", name="Draw")).to_be_visible()
+    expect(page.locator("#create-draw")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.set_viewport_size({"width": 1280, "height": 900})

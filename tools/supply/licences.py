@@ -57,7 +57,8 @@ def main() -> None:
 
 def table() -> str:
     """Return a table of the locked packages. Raises ValueError for what needs a note and has none."""
-    licences, locked = installed_licences(), [*pins().items(), *pins(UI_LOCK).items()]
+    licences = installed_licences()
+    locked = sorted([*pins().items(), *pins(UI_LOCK).items()], key="==".join)
     if strange := [name for name, _ in locked if not is_permissive(licences[name]) and name not in NOTES]:
         raise ValueError(f"say in tools/supply/licences.py why these may be used: {', '.join(strange)}")
     rows = (

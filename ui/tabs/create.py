@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
 from typing import Any
 
 import gradio as gr
 
-from client.errors import Refused, Unreachable
-from client.results import Job, Model
+from client.results import Model
+from ui.code import CodePanel
 from ui.conditions import Conditions
-from ui.drawing import draw
 from ui.page import Page, able, choices, chosen
 from ui.settings import Settings
-from ui.stage import EMPTY, ended, hints
+from ui.studio import QUIET, Studio, gallery, shown_in
 
 TASK, API = "text-to-image", "text_to_image"
 EXAMPLES = (
@@ -35,46 +33,31 @@ def create_tab(page: Page) -> None:
 class _Create:
     def __init__(self, page: Page) -> None:
         self._page = page
-        self.job = gr.State(None)
+        self._studio = Studio(page, "create")
         with gr.Row():
             with gr.Column(scale=5, min_width=300, elem_classes="request"):
                 self._lay_out_request()
             with gr.Column(scale=6, min_width=300, elem_classes="results"):
-                self._lay_out_results()
-        page.when_opened(self._models_known, [self.model, self.negative, self.examples])
+                self._studio.lay_out_stage()
+                self._images = gallery("create")
+                self._code = CodePanel("create", self.given, lambda given: (API, self.read(given)))
+        page.when_opened(self._models_known, [self.model, self.negative, self._examples])
+        self.model.change(_model_chosen, [page.models, self.model], self.negative, **QUIET)
         self._connect()
 
     def _lay_out_request(self) -> None:
-        self.prompt = gr.Textbox(
-            label="Prompt", lines=3, max_lines=8, placeholder="What do you want to see?", elem_id="prompt"
-        )
-        with gr.Row(elem_classes="examples", visible=False) as self.examples:
-            self.example_buttons = [
+        self.prompt = gr.Textbox(label="Prompt", lines=3, max_lines=8, placeholder="What do you want to see?")
+        with gr.Row(elem_classes="examples", visible=False) as self._examples:
+            self._example_buttons = [
                 (gr.Button(prompt, size="sm", min_width=120), prompt, seed) for prompt, seed in EXAMPLES
             ]
-        self.hints = gr.HTML(hints())
-        with gr.Row():
-            self.draw = gr.Button("Draw", variant="primary", elem_id="draw")
-            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="cancel")
+        self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.negative = gr.Textbox(label="Negative prompt", placeholder="What to keep out", lines=1)
             with gr.Accordion("Settings", open=True):
-                self.settings = Settings(self._page, self.model, TASK)
+                self.settings = Settings(self._page, self.model, [TASK])
             self.conditions = Conditions(self._page, self.model, TASK)
-
-    def _lay_out_results(self) -> None:
-        self.stage = gr.HTML(EMPTY, elem_id="stage")
-        self.gallery = gr.Gallery(
-            label="Images",
-            columns=2,
-            object_fit="contain",
-            height=480,
-            visible=False,
-            interactive=False,
-            buttons=["download", "fullscreen"],
-            elem_id="images",
-        )
 
     @property
     def given(self) -> set[Any]:
@@ -91,65 +74,47 @@ class _Create:
         }
 
     def _connect(self) -> None:
-        quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-        shown = [self.stage, self.gallery, self.hints, self.settings.seed, self.job, self.draw, self.cancel]
-        drawing: dict[str, Any] = {"inputs": self.given, "outputs": shown, **quiet}
-        gr.on([self.draw.click, self.prompt.submit], self._draw, **drawing)
-        for button, prompt, seed in self.example_buttons:
+        outputs = self._studio.outputs(self.settings, self._images)
+        written: dict[str, Any] = {"fn": self._code.written, "inputs": self.given, "outputs": self._code.outputs}
+        starts = [self._studio.start.click, self.prompt.submit]
+        gr.on(starts, self._draw, self.given, outputs, **QUIET).then(**written, **QUIET)
+        for button, prompt, seed in self._example_buttons:
             taken = button.click(
                 lambda prompt=prompt, seed=seed: (prompt, seed, True),
                 None,
                 [self.prompt, self.settings.seed, self.settings.locked],
-                **quiet,
+                **QUIET,
             )
-            taken.then(self._draw, **drawing)
-        self.cancel.click(self._cancel, self.job, self.stage, **quiet)
-        self.model.change(self._model_chosen, [self._page.models, self.model], self.negative, **quiet)
+            taken.then(self._draw, self.given, outputs, **QUIET).then(**written, **QUIET)
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        parameters = self.read(given)
-        yield {
-            self.hints: hints(),
-            self.settings.seed: parameters["seed"],
-            self.draw: gr.Button(interactive=False),
-            self.cancel: gr.Button(interactive=True),
-        }
-        try:
-            async with aclosing(draw(self._page.server.client(request), API, parameters)) as drawings:
-                async for each in drawings:
-                    yield {self.stage: each.stage, self.hints: hints(each.hint), self.job: each.job}
-            if each.files:
-                yield {self.gallery: gr.Gallery([(str(file), file.stem) for file in each.files], visible=True)}
-        except (Refused, Unreachable) as error:
-            yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
-        yield {self.draw: gr.Button(interactive=True), self.cancel: gr.Button(interactive=False)}
+        def asked() -> dict[str, Any]:
+            return {**self.read(given), "seed": self.settings.next_seed(given)}
 
-    async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
-        if job is None:
-            return gr.skip()
-        try:
-            await self._page.server.client(request).cancel(job)
-        except (Refused, Unreachable) as error:
-            return ended(str(error))
-        return gr.skip()
+        async for update in self._studio.drawn(
+            request, API, asked, self.settings, lambda files: shown_in(self._images, files)
+        ):
+            yield update
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
         found = able(models, TASK)
         first = found[0] if found else None
         return [
             gr.Dropdown(choices=choices(found), value=first and first.id),
-            self._negative_of(first),
+            _negative_of(first),
             gr.Row(visible=_knows_examples(found[:1])),
         ]
 
-    def _model_chosen(self, models: list[dict[str, Any]], model_id: str | None) -> Any:
-        return self._negative_of(chosen(models, model_id))
 
-    def _negative_of(self, model: Model | None) -> Any:
-        return gr.Textbox(visible=model is None or bool(model.fields["negative_prompt"]))
+def _model_chosen(models: list[dict[str, Any]], model_id: str | None) -> Any:
+    return _negative_of(chosen(models, model_id))
+
+
+def _negative_of(model: Model | None) -> Any:
+    return gr.Textbox(visible=model is None or bool(model.fields["negative_prompt"]))
 
 
 def _knows_examples(models: Sequence[Model]) -> bool:
-    """Whether examples in few words suit the first model: those that know every word need none of ours."""
+    """Whether the examples suit the first model: those that know every word need none in so few."""
     words = {word for prompt, _ in EXAMPLES for word in prompt.split()}
     return all(words <= set(model.fields["vocabulary"] or ()) for model in models)

@@ -1,0 +1,49 @@
+"""Copy as code: the request that the page would send, for a shell and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from ui.snippets import SNIPPETS
+from ui.snippets.said import Said
+from ui.studio import QUIET, NothingToDraw
+
+Asked = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
+"""Makes an API's name, and its parameters, of what components say. May raise NothingToDraw."""
+
+
+class CodePanel:
+    """A folded panel; it is written when it is unfolded, and again after each drawing."""
+
+    def __init__(self, name: str, given: set[Any], asked: Asked) -> None:
+        """Lay it out here; `name` begins the ids of its elements."""
+        self._asked = asked
+        with gr.Accordion("Copy as code", open=False, elem_id=f"{name}-code") as panel:
+            gr.Markdown("Exactly this request. Files have the names that you gave them; servers with keys want yours.")
+            with gr.Tabs():
+                self.outputs = [self._snippet(name, snippet.language) for name, snippet in SNIPPETS.items()]
+        panel.expand(self.written, given, self.outputs, **QUIET)
+
+    def _snippet(self, name: str, language: Any) -> gr.Code:
+        with gr.Tab(name):
+            return gr.Code(language=language, interactive=False, show_label=False, label=name)
+
+    def written(self, given: dict[Any, Any], request: gr.Request) -> list[str]:
+        """Return the request in each way."""
+        try:
+            api, parameters = self._asked(given)
+        except NothingToDraw as missing:
+            return [f"# {missing}"] * len(self.outputs)
+        known = {name: value for name, value in parameters.items() if value is not None}
+        said = Said(_address(request), api, known, keyed="authorization" in request.headers)
+        return [snippet.write(said) for snippet in SNIPPETS.values()]
+
+
+def _address(request: gr.Request) -> str:
+    """Return the server's address as this browser has it."""
+    scheme = request.headers.get("x-forwarded-proto", "http")
+    prefix = request.headers.get("x-forwarded-prefix", "")
+    return f"{scheme}://{request.headers['host']}{prefix}"

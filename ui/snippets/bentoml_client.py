@@ -1,0 +1,37 @@
+"""BentoML's own client, which knows the typed APIs by their names."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ui.snippets.said import FILES, KEY, VIDEOS, Said
+
+
+def bentoml_client(said: Said) -> str:
+    """Return a program that saves one file for each seed."""
+    token = f', token=os.environ["{KEY}"]' if said.keyed else ""
+    arguments = [f"{name}={_written(name, value)}," for name, value in said.own.items()]
+    target = f'f"{said.api}-{{seed}}.{said.ending}"'
+    keeping = f"shutil.move(result, {target})" if said.api in VIDEOS else f"result.save({target})"
+    needed = {"os": said.keyed, "shutil": said.api in VIDEOS}
+    imports = [f"import {name}" for name, is_needed in needed.items() if is_needed]
+    paths = ["from pathlib import Path"] if said.has_files else []
+    standard = [*imports, *paths, ""] if imports or paths else []
+    lines = [
+        *standard,
+        "import bentoml",
+        "",
+        f'with bentoml.SyncHTTPClient("{said.address}"{token}, timeout=600) as jubako:',
+        f"    for seed in {list(said.seeds)}:",
+        f"        result = jubako.{said.api}(",
+        *(f"            {each}" for each in [*arguments, "seed=seed,"]),
+        "        )",
+        f"        {keeping}",
+    ]
+    return "\n".join(lines)
+
+
+def _written(name: str, value: Any) -> str:
+    if name in FILES:
+        return f"Path({value!r})"
+    return f"[{', '.join(f'Path({each!r})' for each in value)}]" if name == "images" else repr(value)

@@ -1,0 +1,48 @@
+"""Our own command, `jubako`; it reads the key from its variable."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from typing import Any
+
+from ui.snippets.said import VIDEOS, Said
+
+OPTIONS = {
+    "model": "-m",
+    "width": "--width",
+    "height": "--height",
+    "num_inference_steps": "--steps",
+    "guidance_scale": "--guidance",
+    "negative_prompt": "--negative",
+    "image": "-i",
+    "mask": "--mask",
+}
+
+
+def command(said: Said) -> str:
+    """Return a command."""
+    own = said.own
+    names = {"storyboard": "story", **dict.fromkeys(VIDEOS, "video")}
+    words = ["jubako", "--url", said.address, names.get(said.api, "draw"), own.pop("prompt")]
+    lines = [shlex.join(words), *(f"-i {shlex.quote(image)}" for image in own.pop("images", ()))]
+    known = {} if said.api == "storyboard" else OPTIONS
+    for name, value in own.items():
+        option = {**known, "model": "-m"}.get(name)
+        lines.append(f"{option} {shlex.quote(str(value))}" if option else f"--set {shlex.quote(_setting(name, value))}")
+    lines.append(f"--seed {said.seeds[0]}")
+    if len(said.seeds) > 1:
+        lines.append(f"-n {len(said.seeds)}")
+    lines.append("-o story" if said.api == "storyboard" else f"-o {said.api}.{said.ending}")
+    return " \\\n    ".join(lines)
+
+
+def _setting(name: str, value: Any) -> str:
+    """Return NAME=VALUE, where the command takes for JSON whatever is."""
+    if not isinstance(value, str):
+        return f"{name}={json.dumps(value)}"
+    try:
+        json.loads(value)
+    except ValueError:
+        return f"{name}={value}"
+    return f"{name}={json.dumps(value)}"

@@ -1,0 +1,105 @@
+"""What every way of drawing has on the page: the two buttons, what is shown meanwhile, and what the server says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from client.errors import Refused, Unreachable
+from client.results import Job
+from ui.drawing import draw
+from ui.page import Page
+from ui.settings import Settings
+from ui.stage import EMPTY, ended, hints
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of all events: the stage says how far it is, and programs have the API."""
+
+
+class NothingToDraw(Exception):
+    """What the request lacks, as it is said under the prompt."""
+
+
+class Studio:
+    """The parts of one tab; `name` begins the ids of its elements."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self._page = page
+        self._name = name
+        self.job = gr.State(None)
+
+    def lay_out_buttons(self, label: str = "Draw") -> None:
+        self.hints = gr.HTML(hints())
+        with gr.Row():
+            self.start = gr.Button(label, variant="primary", elem_id=f"{self._name}-draw")
+            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{self._name}-cancel")
+        self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
+
+    def lay_out_stage(self) -> None:
+        self.stage = gr.HTML(EMPTY, elem_id=f"{self._name}-stage")
+
+    def outputs(self, settings: Settings, *own: Any) -> list[Any]:
+        """Return what `drawn` updates, with the components of the tab's own that show results."""
+        return [self.stage, self.hints, self.job, self.start, self.cancel, settings.seed, *own]
+
+    async def drawn(
+        self,
+        request: gr.Request,
+        api: str,
+        asked: Callable[[], Mapping[str, Any]],
+        settings: Settings,
+        show: Callable[[tuple[Path, ...]], dict[Any, Any]],
+    ) -> AsyncGenerator[dict[Any, Any], None]:
+        """Draw what `asked` returns, and yield updates; `show` returns those that show the results.
+
+        `asked` may raise NothingToDraw.
+        """
+        try:
+            parameters = asked()
+            yield {
+                self.hints: hints(),
+                settings.seed: parameters["seed"],
+                self.start: gr.Button(interactive=False),
+                self.cancel: gr.Button(interactive=True),
+            }
+            async with aclosing(draw(self._page.server.client(request), api, parameters)) as drawings:
+                async for each in drawings:
+                    yield {self.stage: each.stage, self.hints: hints(each.hint), self.job: each.job}
+            if each.files:
+                yield show(each.files)
+        except NothingToDraw as missing:
+            yield {self.hints: hints(str(missing), error=True)}
+        except (Refused, Unreachable) as error:
+            yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
+        yield {self.start: gr.Button(interactive=True), self.cancel: gr.Button(interactive=False)}
+
+    async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
+        if job is None:
+            return gr.skip()
+        try:
+            await self._page.server.client(request).cancel(job)
+        except (Refused, Unreachable) as error:
+            return hints(str(error), error=True)
+        return gr.skip()
+
+
+def gallery(name: str) -> gr.Gallery:
+    """Lay out where results are shown, in their order."""
+    return gr.Gallery(
+        label="Images",
+        columns=2,
+        object_fit="contain",
+        height=480,
+        visible=False,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=f"{name}-images",
+    )
+
+
+def shown_in(component: gr.Gallery, files: tuple[Path, ...]) -> dict[Any, Any]:
+    return {component: gr.Gallery([(str(file), file.stem) for file in files], visible=True)}
