@@ -21,7 +21,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -111,6 +111,10 @@ compose-secrets: ## Create the missing secrets of deploy/compose.yaml
 
 lock: ## Update constraints*.txt from pyproject.toml
 	PYTHON=$(PYTHON) tools/lock
+
+pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/page-*.jpg
+	@tools/need-chromium
+	$(BIN)/python -m tests.support.page_pictures
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -12,14 +12,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from client.calls import models
 from client.errors import Refused, Unreachable
+from ui.files import KEPT_S
 from ui.page import Page
 from ui.server import Server
 from ui.tabs.create import create_tab
+from ui.tabs.edit import edit_tab
 
 ADDRESS = "/ui"
 HERE = Path(__file__).parent
-KEPT_S = 24 * 3600
-"""How long files that were shown or uploaded are kept; they are looked through every hour."""
 LACQUER = gr.themes.Color(
     c50="#fcf3f1",
     c100="#f8e2dd",
@@ -47,7 +47,7 @@ THEME = gr.themes.Base(
     body_text_color_subdued="*neutral_600",
     block_info_text_color="*neutral_600",
 )
-TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (("Create", create_tab),)
+TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (("Create", create_tab), ("Edit", edit_tab))
 """In their order, with what lays each out."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import gradio as gr
@@ -37,6 +37,10 @@ class CodePanel:
             api, parameters = self._asked(given)
         except NothingToDraw as missing:
             return [f"# {missing}"] * len(self.outputs)
+        return self.texts(request, api, parameters)
+
+    def texts(self, request: gr.Request, api: str, parameters: Mapping[str, Any]) -> list[str]:
+        """Return a request of which the parameters are known already, likewise."""
         known = {name: value for name, value in parameters.items() if value is not None}
         said = Said(_address(request), api, known, keyed="authorization" in request.headers)
         return [snippet.write(said) for snippet in SNIPPETS.values()]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import tempfile
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
@@ -13,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from client.asynchronous import AsyncJubako
-from client.results import FINAL, Job, Result
+from client.results import Job, Result
+from ui.files import new_folder
 from ui.stage import Stage, ended, seeds
 
 SHOWN_EVERY_S = 0.1
@@ -67,15 +66,10 @@ async def _end(jubako: AsyncJubako, job: Job, seconds: float) -> Drawing:
 
 def save(job: Job, results: list[Result]) -> list[Path]:
     """Write a job's results where the page may show them."""
-    folder = Path(os.environ.get("GRADIO_TEMP_DIR", tempfile.gettempdir())) / job.id
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = new_folder()
     endings = {"image/jpeg": "jpg"}
     return [
         result.save(folder / f"{job.model}-{result.seed}.{endings.get(kind, kind.rpartition('/')[2])}")
         for result in results
         for kind in [result.media_type]
     ]
-
-
-def has_ended(drawing: Drawing) -> bool:
-    return drawing.job.status in FINAL

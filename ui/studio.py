@@ -49,17 +49,16 @@ class Studio:
     async def drawn(
         self,
         request: gr.Request,
-        api: str,
-        asked: Callable[[], Mapping[str, Any]],
+        asked: Callable[[], tuple[str, Mapping[str, Any]]],
         settings: Settings,
         show: Callable[[tuple[Path, ...]], dict[Any, Any]],
     ) -> AsyncGenerator[dict[Any, Any], None]:
-        """Draw what `asked` returns, and yield updates; `show` returns those that show the results.
+        """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
-        `asked` may raise NothingToDraw.
+        `asked` may raise NothingToDraw. `show` returns the updates that show the results.
         """
         try:
-            parameters = asked()
+            api, parameters = asked()
             yield {
                 self.hints: hints(),
                 settings.seed: parameters["seed"],

@@ -11,6 +11,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from api.http.pages import shown_prefix
+from api.pages.html import page
 from api.ui.forwarding import forwarded
 from api.ui.process import UiProcess
 from core.errors import UnknownAddress
@@ -36,12 +37,20 @@ async def front(request: Request) -> Response:
 
 
 async def inside(request: Request) -> Response:
-    """Let the process answer; the first request starts it."""
+    """Let the process answer. The first request starts it, which a person is told."""
     _refuse_if_off()
-    host, port = request.scope["server"]
     process: UiProcess = request.app.state.process
-    name = f"[{host}]" if ":" in host else host
-    return await forwarded(request, await process.socket(f"http://{name}:{port}"))
+    server = _own_address(request)
+    opens = request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    if opens and not process.is_ready and not process.start(server).done():
+        return page("starting", prefix=shown_prefix(request))
+    return await forwarded(request, await process.socket(server))
+
+
+def _own_address(request: Request) -> str:
+    """Return where this connection has come in, without whatever is in front of it."""
+    host, port = request.scope["server"]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _refuse_if_off() -> None:

@@ -32,22 +32,39 @@ class UiProcess:
     """Runs at most once, and again after it has ended by itself."""
 
     def __init__(self) -> None:
-        self._starting = asyncio.Lock()
+        self._starting: asyncio.Task[None] | None = None
         self._process: Process | None = None
         self._folder: Path | None = None
 
-    async def socket(self, server: str) -> str:
-        """Return the path of the socket on which it listens; `server` is the address of our API.
+    @property
+    def is_ready(self) -> bool:
+        return self._starting is None and self._process is not None and self._process.returncode is None
 
-        Raises LoadFailed if it does not start.
-        """
-        async with self._starting:
-            if self._process is None or self._process.returncode is not None:
-                await self._start(server)
+    def start(self, server: str) -> asyncio.Task[None]:
+        """Have it start, unless it is starting; `server` is the address of our API."""
+        if self._starting is None:
+            self._starting = asyncio.create_task(self._start(server))
+        return self._starting
+
+    async def socket(self, server: str) -> str:
+        """Return the path of the socket on which it listens. Raises LoadFailed if it does not start."""
+        if not self.is_ready:
+            starting = self.start(server)
+            try:
+                await asyncio.shield(starting)
+            finally:
+                if starting.done() and self._starting is starting:
+                    self._starting = None
         return str(self._listening_at)
 
     async def close(self) -> None:
         """End it, and remove what it has kept."""
+        if self._starting is not None:
+            self._starting.cancel()
+            await asyncio.wait([self._starting])
+        await self._end()
+
+    async def _end(self) -> None:
         process, self._process = self._process, None
         if process is not None and process.returncode is None:
             process.terminate()
@@ -66,7 +83,7 @@ class UiProcess:
     async def _start(self, server: str) -> None:
         if not PACKAGES.is_dir():
             raise LoadFailed("the page's packages are not installed: `make serve` does that (docs/page.md)")
-        await self.close()
+        await self._end()
         self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="jubako-ui-"))
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
         own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder / "files"), **_GRADIO}

@@ -13,9 +13,12 @@ import httpx
 import pytest
 from openai import OpenAI
 from PIL import Image
+from playwright.sync_api import expect
 from websockets.sync.client import connect
 
+from tests.support.browser import CHROMIUM
 from tests.support.serving import free_port, wait_for
+from tests.support.ui_page import open_tab, ui_browser
 from tests.support.web import WEB
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (tools/need-nginx)")
@@ -130,6 +133,17 @@ def test_sockets(proxied: str) -> None:
     with connect(f"{proxied.replace('http', 'ws')}/v1/images/stream", max_size=None) as socket:
         socket.send(json.dumps({"model": "tiny", "prompt": "an apple"}))
         assert [json.loads(message)["type"] for message in socket][-1] == "done"
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
+def test_the_page_to_play_with_is_under_it_too(proxied: str) -> None:
+    with ui_browser(proxied) as browsed, open_tab(browsed, "Create") as page:
+        page.get_by_label("Prompt", exact=True).first.fill("an apple")
+        page.get_by_label("Steps").first.fill("2")
+        page.locator("#create-draw").click()
+        expect(page.locator("#create-images img").first).to_be_visible()
+        page.get_by_role("button", name="Copy as code").first.click()
+        expect(page.locator("#create-code .cm-content").first).to_contain_text(f"{proxied}/text_to_image")
 
 
 def test_without_the_proxy_nothing_changes(server: str) -> None:

@@ -88,11 +88,11 @@ class _Create:
             taken.then(self._draw, self.given, outputs, **QUIET).then(**written, **QUIET)
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        def asked() -> dict[str, Any]:
-            return {**self.read(given), "seed": self.settings.next_seed(given)}
+        def asked() -> tuple[str, dict[str, Any]]:
+            return API, {**self.read(given), "seed": self.settings.next_seed(given)}
 
         async for update in self._studio.drawn(
-            request, API, asked, self.settings, lambda files: shown_in(self._images, files)
+            request, asked, self.settings, lambda files: shown_in(self._images, files)
         ):
             yield update
 

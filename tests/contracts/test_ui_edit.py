@@ -1,0 +1,76 @@
+"""Edit, on the page `/ui` in a real browser: a mask that is painted there keeps the rest exactly."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import ImageChops
+from playwright.sync_api import Page, expect
+
+from client.jubako import Jubako
+from tests.support.browser import CHROMIUM, Browsed
+from tests.support.replica import Replica
+from tests.support.serving import photo
+from tests.support.ui_page import open_tab, ui_browser
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
+
+
+@pytest.fixture(scope="module")
+def browsed(openai_server: Replica) -> Iterator[Browsed]:
+    with ui_browser(openai_server.url) as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browsed: Browsed, tmp_path: Path) -> Iterator[Page]:
+    """The tab with a photo on its canvas, and the model that inpaints."""
+    photo().save(tmp_path / "photo.png")
+    with open_tab(browsed, "Edit") as page:
+        choose(page, "tiny")
+        page.locator("#edit-canvas input[type=file]").first.set_input_files(tmp_path / "photo.png")
+        expect(page.locator("#edit-canvas canvas").first).to_be_visible()
+        yield page
+
+
+def choose(page: Page, model: str) -> None:
+    visible = page.get_by_label("Model").filter(visible=True)
+    visible.click()
+    page.get_by_role("option", name=f"{model} (").click()
+
+
+def draw(page: Page) -> None:
+    page.get_by_label("Prompt", exact=True).filter(visible=True).fill("a red apple")
+    page.locator("#edit-draw").click()
+
+
+def paint(page: Page, left: float, right: float) -> None:
+    """Draw a line across the middle, between two shares of the width."""
+    box = page.locator("#edit-canvas canvas").first.bounding_box()
+    assert box is not None
+    middle = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + left * box["width"], middle)
+    page.mouse.down()
+    page.mouse.move(box["x"] + right * box["width"], middle, steps=8)
+    page.mouse.up()
+
+
+def test_what_is_not_painted_over_is_kept_exactly(page: Page, openai_server: Replica) -> None:
+    paint(page, 0.4, 0.6)
+    draw(page)
+    expect(page.locator("#edit-compared img").first).to_be_visible()
+    with Jubako(openai_server.url) as jubako:
+        newest = jubako.jobs(limit=1)[0]
+        drawn = jubako.results(newest)[0].pillow.convert("RGB")  # type: ignore[union-attr]
+    assert newest.task == "inpaint"
+    changed = ImageChops.difference(drawn, photo().convert("RGB")).convert("L").getbbox()
+    assert changed is not None, "the painted part is drawn anew"
+    assert drawn.size == photo().size
+    assert 0 < changed[1] < changed[3] < drawn.height, "the line does not reach the upper or lower edge"
+
+
+def test_without_a_mask_there_is_nothing_to_repaint(page: Page) -> None:
+    draw(page)
+    expect(page.get_by_role("alert").filter(has_text="Paint over what is to change")).to_be_visible()

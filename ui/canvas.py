@@ -1,0 +1,95 @@
+"""The image that is edited: painted over with a brush for a mask, and extended at its sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from PIL import Image, ImageChops, ImageFilter, ImageOps
+
+from ui.files import new_folder
+from ui.studio import NothingToDraw
+
+PAINTED_FROM = 128
+"""Opacity of what counts as painted: the brush's edges are soft, and a mask says yes or no."""
+EXTENDED_PX, EXTENDED_STEP_PX = 512, 16
+BLUR_PX = 24
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The files of an image, and of the mask over it: white is repainted."""
+
+    image: Path
+    mask: Path | None
+
+
+class Canvas:
+    def __init__(self) -> None:
+        """Lay it out here."""
+        self.editor = gr.ImageEditor(
+            label="Image",
+            type="pil",
+            image_mode="RGBA",
+            format="png",
+            sources=["upload", "clipboard"],
+            transforms=(),
+            layers=False,
+            brush=gr.Brush(colors=["#e0795f"], color_mode="fixed"),
+            height=440,
+            elem_id="edit-canvas",
+        )
+        with gr.Row() as self.masking:
+            self.inverted = gr.Checkbox(False, label="Repaint what is not painted over", min_width=140)
+        with gr.Accordion("Extend the image", open=False) as self.extending, gr.Row():
+            self.sides = [
+                gr.Slider(0, EXTENDED_PX, 0, step=EXTENDED_STEP_PX, label=f"{side}, pixels", min_width=130)
+                for side in ("Left", "Top", "Right", "Bottom")
+            ]
+
+    @property
+    def inputs(self) -> set[Any]:
+        return {self.editor, self.inverted, *self.sides}
+
+    def read(self, given: Mapping[Any, Any], masked: bool) -> Edited:
+        """Write the files; `masked` is whether there must be a mask. Raises NothingToDraw."""
+        drawn = given[self.editor]
+        if drawn is None or drawn["background"] is None:
+            raise NothingToDraw("Choose an image first.")
+        image = drawn["background"].convert("RGB")
+        folder = new_folder()
+        mask = self._mask(given, image.size, drawn["layers"]) if masked else None
+        if mask is not None:
+            borders = tuple(int(given[side]) for side in self.sides)
+            image, mask = extended(image, mask, borders)
+            if mask.getbbox() is None:
+                raise NothingToDraw("Paint over what is to change, or extend the image.")
+            mask.save(folder / "mask.png")
+        image.save(folder / "image.png")
+        return Edited(folder / "image.png", folder / "mask.png" if mask is not None else None)
+
+    def _mask(self, given: Mapping[Any, Any], size: tuple[int, int], layers: list[Image.Image]) -> Image.Image:
+        mask = Image.new("L", size)
+        for layer in layers:
+            painted = layer.convert("RGBA").getchannel("A").resize(size)
+            mask = ImageChops.lighter(mask, painted.point(lambda opacity: 255 * (opacity >= PAINTED_FROM)))
+        return ImageOps.invert(mask) if given[self.inverted] else mask
+
+
+def extended(image: Image.Image, mask: Image.Image, borders: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:
+    """Return both with borders (left, top, right, bottom, in pixels) that are to be painted.
+
+    What the model starts from there is the image itself, stretched and blurred.
+    """
+    left, top, right, bottom = borders
+    if not any(borders):
+        return image, mask
+    size = image.width + left + right, image.height + top + bottom
+    wide = image.resize(size).filter(ImageFilter.GaussianBlur(BLUR_PX))
+    wide.paste(image, (left, top))
+    wide_mask = Image.new("L", size, 255)
+    wide_mask.paste(mask, (left, top))
+    return wide, wide_mask

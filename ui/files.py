@@ -1,0 +1,22 @@
+"""Files that the page shows or sends: in folders of their own, and removed after a day."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+KEPT_S = 24 * 3600
+PREFIX = "drawing-"
+
+
+def new_folder() -> Path:
+    """Make a folder in which Gradio may show files, and remove the old ones."""
+    root = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in root.glob(f"{PREFIX}*"):
+        if time.time() - folder.stat().st_mtime > KEPT_S:
+            shutil.rmtree(folder, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))

@@ -1,0 +1,151 @@
+"""Edit: repaint a painted part of an image, change all of it, or edit by instruction."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from client.results import Model
+from ui.canvas import Canvas
+from ui.code import CodePanel
+from ui.page import Page, able, choices, chosen
+from ui.settings import Settings
+from ui.studio import QUIET, Studio, gallery, shown_in
+
+WAYS = {
+    "inpaint": "Repaint what I paint over",
+    "image-to-image": "Change all of it",
+    "edit": "Follow an instruction",
+}
+"""By task: how it is said."""
+APIS = {"inpaint": "inpaint", "image-to-image": "image_to_image", "edit": "edit"}
+
+
+def edit_tab(page: Page) -> None:
+    """Lay it out."""
+    _Edit(page)
+
+
+class _Edit:
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._studio = Studio(page, "edit")
+        self._after = gr.State(None)
+        with gr.Row():
+            with gr.Column(scale=6, min_width=300, elem_classes="request"):
+                self._lay_out_request()
+            with gr.Column(scale=5, min_width=300, elem_classes="results"):
+                self._lay_out_results()
+        following = [self.way, self.strength, self.more, self.canvas.masking, self.canvas.extending]
+        page.when_opened(self._models_known, [self.model, *following])
+        self.model.change(self._model_chosen, [page.models, self.model], following, **QUIET)
+        self.way.input(self._way_chosen, [page.models, self.model, self.way], following, **QUIET)
+        self._connect()
+
+    def _lay_out_request(self) -> None:
+        self.canvas = Canvas()
+        self.way = gr.Radio([], label="What to do", elem_id="edit-way")
+        self.more = gr.Gallery(
+            label="More images, which the instruction can name by number",
+            type="filepath",
+            interactive=True,
+            height=160,
+            columns=4,
+            visible=False,
+        )
+        self.prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, placeholder="What shall be there?")
+        self._studio.lay_out_buttons()
+        with gr.Column(elem_classes="choices"):
+            self.model = gr.Dropdown([], label="Model", filterable=False)
+            self.strength = gr.Slider(0, 1, 0.8, step=0.01, label="Strength", info="How much of it may change.")
+            with gr.Accordion("Settings", open=False):
+                self.settings = Settings(self._page, self.model, list(WAYS), sized=False)
+
+    def _lay_out_results(self) -> None:
+        self._studio.lay_out_stage()
+        self._compared = gr.ImageSlider(
+            label="Before and after",
+            type="filepath",
+            format="png",
+            interactive=False,
+            visible=False,
+            elem_id="edit-compared",
+        )
+        self._images = gallery("edit")
+        self._go_on = gr.Button("Go on with the first result", visible=False)
+        self._code = CodePanel("edit", self.given, self.read)
+
+    @property
+    def given(self) -> set[Any]:
+        own = {self.way, self.more, self.prompt, self.model, self.strength}
+        return {*own, *self.canvas.inputs, *self.settings.inputs}
+
+    def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the API's name and its parameters. Raises NothingToDraw."""
+        way = given[self.way]
+        edited = self.canvas.read(given, masked=way == "inpaint")
+        shared = {"prompt": given[self.prompt], "model": given[self.model], **self.settings.read(given)}
+        if way == "edit":
+            return APIS[way], {**shared, "images": [str(edited.image), *(path for path, _ in given[self.more] or ())]}
+        mask = {"mask": str(edited.mask)} if edited.mask else {}
+        return APIS[way], {**shared, "image": str(edited.image), **mask, "strength": float(given[self.strength])}
+
+    def _connect(self) -> None:
+        results = [self._compared, self._images, self._go_on, self._after, *self._code.outputs]
+        outputs = self._studio.outputs(self.settings, *results)
+        gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
+        self._go_on.click(_as_background, self._after, self.canvas.editor, **QUIET)
+
+    async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
+        used: dict[str, Any] = {}
+
+        def asked() -> tuple[str, dict[str, Any]]:
+            api, parameters = self.read(given)
+            used.update(parameters, seed=self.settings.next_seed(given))
+            return api, used
+
+        def show(files: tuple[Path, ...]) -> dict[Any, Any]:
+            before = used.get("image") or used["images"][0]
+            code = self._code.texts(request, APIS[given[self.way]], used)
+            return {
+                self._compared: gr.ImageSlider((before, str(files[0])), visible=True),
+                **shown_in(self._images, files),
+                self._go_on: gr.Button(visible=True),
+                self._after: str(files[0]),
+                **dict(zip(self._code.outputs, code, strict=True)),
+            }
+
+        async for update in self._studio.drawn(request, asked, self.settings, show):
+            yield update
+
+    def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
+        found = able(models, *WAYS)
+        first = found[0] if found else None
+        return [gr.Dropdown(choices=choices(found), value=first and first.id), *_followed(first)]
+
+    def _model_chosen(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+        return _followed(chosen(models, model_id))
+
+    def _way_chosen(self, models: list[dict[str, Any]], model_id: str | None, way: str) -> list[Any]:
+        return _followed(chosen(models, model_id), way)
+
+
+def _followed(model: Model | None, way: str | None = None) -> list[Any]:
+    """Return what the model, and the way that is chosen, make of the controls."""
+    ways = [task for task in WAYS if model is not None and task in model.tasks]
+    way = way if way in ways else next(iter(ways), None)
+    defaults = model.tasks[way]["defaults"] if model is not None and way is not None else {}
+    return [
+        gr.Radio(choices=[(WAYS[task], task) for task in ways], value=way),
+        gr.Slider(value=defaults.get("strength", 1.0), visible="strength" in defaults),
+        gr.Gallery(visible=way == "edit"),
+        gr.Row(visible=way == "inpaint"),
+        gr.Accordion(visible=way == "inpaint"),
+    ]
+
+
+def _as_background(file: str | None) -> Any:
+    return {"background": file, "layers": [], "composite": file} if file else gr.skip()
