@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image, ImageChops, ImageFilter, ImageOps
+from PIL import Image, ImageOps
 
 from ui.files import new_folder
+from ui.masks import extended, painted
 from ui.studio import NothingToDraw
 
-PAINTED_FROM = 128
-"""Opacity of what counts as painted: the brush's edges are soft, and a mask says yes or no."""
 EXTENDED_PX, EXTENDED_STEP_PX = 512, 16
-BLUR_PX = 24
 
 
 @dataclass(frozen=True)
@@ -72,24 +70,5 @@ class Canvas:
         return Edited(folder / "image.png", folder / "mask.png" if mask is not None else None)
 
     def _mask(self, given: Mapping[Any, Any], size: tuple[int, int], layers: list[Image.Image]) -> Image.Image:
-        mask = Image.new("L", size)
-        for layer in layers:
-            painted = layer.convert("RGBA").getchannel("A").resize(size)
-            mask = ImageChops.lighter(mask, painted.point(lambda opacity: 255 * (opacity >= PAINTED_FROM)))
+        mask = painted(layers, size)
         return ImageOps.invert(mask) if given[self.inverted] else mask
-
-
-def extended(image: Image.Image, mask: Image.Image, borders: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:
-    """Return both with borders (left, top, right, bottom, in pixels) that are to be painted.
-
-    What the model starts from there is the image itself, stretched and blurred.
-    """
-    left, top, right, bottom = borders
-    if not any(borders):
-        return image, mask
-    size = image.width + left + right, image.height + top + bottom
-    wide = image.resize(size).filter(ImageFilter.GaussianBlur(BLUR_PX))
-    wide.paste(image, (left, top))
-    wide_mask = Image.new("L", size, 255)
-    wide_mask.paste(mask, (left, top))
-    return wide, wide_mask

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import psutil
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -22,7 +23,15 @@ ALICE, BOB, WRONG = "alices-key-for-this-test", "bobs-key-for-this-test", "nobod
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
     catalogue = write_tiny_catalogue(tmp_path_factory.mktemp("keyed"))
     with replica(catalogue, JUBAKO_API_KEYS=f"alice:{ALICE},bob:{BOB}") as running:
+        assert page_processes(running) == [], "nobody has opened it yet"
         yield running
+        opened = page_processes(running)
+    assert not any(process.is_running() for process in opened), "it ends with the server"
+
+
+def page_processes(server: Replica) -> list[psutil.Process]:
+    children = psutil.Process(server.pid).children(recursive=True)
+    return [each for each in children if each.cmdline()[1:3] == ["-m", "ui"]]
 
 
 @pytest.fixture
@@ -57,3 +66,10 @@ def test_what_one_draws_is_theirs_alone(page: Page, server: Replica) -> None:
         assert bob.jobs() == []
     assert page.context.cookies()[0]["httpOnly"]
     assert page.evaluate("fetch('/models').then(answer => answer.status)") == 401, "elsewhere the cookie is no key"
+
+
+def test_its_process_is_told_no_key(page: Page, server: Replica) -> None:
+    sign_in(page, ALICE)
+    expect(page.locator("#create-draw")).to_be_visible()
+    (process,) = page_processes(server)
+    assert not any(key in text for key in (ALICE, BOB) for text in process.environ().values())

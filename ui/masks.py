@@ -1,0 +1,36 @@
+"""Masks of what is painted over, and images with more around them. White is repainted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PIL import Image, ImageChops, ImageFilter
+
+PAINTED_FROM = 128
+"""Opacity of what counts as painted: the brush's edges are soft, and a mask says yes or no."""
+BLUR_PX = 24
+
+
+def painted(layers: Sequence[Image.Image], size: tuple[int, int]) -> Image.Image:
+    """Return the mask of what is painted on any layer."""
+    mask = Image.new("L", size)
+    for layer in layers:
+        opacity = layer.convert("RGBA").getchannel("A").resize(size)
+        mask = ImageChops.lighter(mask, opacity.point([255 * (value >= PAINTED_FROM) for value in range(256)]))
+    return mask
+
+
+def extended(image: Image.Image, mask: Image.Image, borders: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:
+    """Return both with borders (left, top, right, bottom, in pixels) that are to be painted.
+
+    What the model starts from there is the image itself, stretched and blurred.
+    """
+    left, top, right, bottom = borders
+    if not any(borders):
+        return image, mask
+    size = image.width + left + right, image.height + top + bottom
+    wide = image.resize(size).filter(ImageFilter.GaussianBlur(BLUR_PX))
+    wide.paste(image, (left, top))
+    wide_mask = Image.new("L", size, 255)
+    wide_mask.paste(mask, (left, top))
+    return wide, wide_mask
