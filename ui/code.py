@@ -24,12 +24,8 @@ class CodePanel:
         with gr.Accordion("Copy as code", open=False, elem_id=f"{name}-code") as panel:
             gr.Markdown("Exactly this request. Files have the names that you gave them; servers with keys want yours.")
             with gr.Tabs():
-                self.outputs = [self._snippet(name, snippet.language) for name, snippet in SNIPPETS.items()]
+                self.outputs = [_snippet(way) for way in SNIPPETS]
         panel.expand(self.written, given, self.outputs, **QUIET)
-
-    def _snippet(self, name: str, language: Any) -> gr.Code:
-        with gr.Tab(name):
-            return gr.Code(language=language, interactive=False, show_label=False, label=name)
 
     def written(self, given: dict[Any, Any], request: gr.Request) -> list[str]:
         """Return the request in each way."""
@@ -43,7 +39,20 @@ class CodePanel:
         """Return a request of which the parameters are known already, likewise."""
         known = {name: value for name, value in parameters.items() if value is not None}
         said = Said(_address(request), api, known, keyed="authorization" in request.headers)
-        return [snippet.write(said) for snippet in SNIPPETS.values()]
+        return [write(said) for write in SNIPPETS.values()]
+
+
+def _snippet(way: str) -> gr.Textbox:
+    with gr.Tab(way):
+        # Not Gradio's own component for code, whose colours are too faint to read.
+        return gr.Textbox(
+            label=f"The request for {way}",
+            lines=6,
+            max_lines=24,
+            interactive=False,
+            buttons=["copy"],
+            elem_classes="code",
+        )
 
 
 def _address(request: gr.Request) -> str:

@@ -92,7 +92,7 @@ def gallery(name: str) -> gr.Gallery:
         label="Images",
         columns=2,
         object_fit="contain",
-        height=480,
+        height=None,
         visible=False,
         interactive=False,
         buttons=["download", "fullscreen"],
@@ -101,4 +101,4 @@ def gallery(name: str) -> gr.Gallery:
 
 
 def shown_in(component: gr.Gallery, files: tuple[Path, ...]) -> dict[Any, Any]:
-    return {component: gr.Gallery([(str(file), file.stem) for file in files], visible=True)}
+    return {component: gr.Gallery([str(file) for file in files], columns=min(len(files), 2), visible=True)}

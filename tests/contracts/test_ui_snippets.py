@@ -70,7 +70,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.mark.parametrize("api", REQUESTS)
 def test_a_snippet_draws_what_it_says(api: str, way: str, folder: Path, openai_server: Replica) -> None:
     parameters = dict(REQUESTS[api])
-    RUN[way](SNIPPETS[way].write(Said(openai_server.url, api, parameters)))
+    RUN[way](SNIPPETS[way](Said(openai_server.url, api, parameters)))
     count, prompt = parameters.pop("num_images", 1), parameters.pop("prompt")
     with Jubako(openai_server.url) as jubako:
         expected = [
@@ -84,9 +84,9 @@ def test_a_snippet_draws_what_it_says(api: str, way: str, folder: Path, openai_s
 def test_keys_are_named_and_never_shown() -> None:
     said = Said("http://here", "text_to_image", {"prompt": "x", "seed": 1}, keyed=True)
     for way in ("curl", "BentoML", "OpenAI"):
-        assert "JUBAKO_CLIENT_KEY" in SNIPPETS[way].write(said)
+        assert "JUBAKO_CLIENT_KEY" in SNIPPETS[way](said)
 
 
 def test_what_openai_lacks_is_said() -> None:
     said = Said("http://here", "text_to_image", {"prompt": "x", "seed": 1, "control_image": "edges.png"})
-    assert SNIPPETS["OpenAI"].write(said).startswith("# OpenAI's API has no control_image")
+    assert SNIPPETS["OpenAI"](said).startswith("# OpenAI's API has no control_image")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 from ui.snippets.bentoml_client import bentoml_client
 from ui.snippets.command import command
@@ -12,17 +10,10 @@ from ui.snippets.curl import curl
 from ui.snippets.openai_sdk import openai_sdk
 from ui.snippets.said import Said
 
-
-@dataclass(frozen=True)
-class Snippet:
-    language: Literal["shell", "python"]
-    write: Callable[[Said], str]
-
-
-SNIPPETS: Mapping[str, Snippet] = {
-    "curl": Snippet("shell", curl),
-    "BentoML": Snippet("python", bentoml_client),
-    "OpenAI": Snippet("python", openai_sdk),
-    "jubako": Snippet("shell", command),
+SNIPPETS: Mapping[str, Callable[[Said], str]] = {
+    "curl": curl,
+    "BentoML": bentoml_client,
+    "OpenAI": openai_sdk,
+    "jubako": command,
 }
 """In their order, by the names of their tabs."""
