@@ -1,7 +1,9 @@
-"""Images per second of N replicas on parts of the cores, against one on all of them: `python -m benchmarks.replicas`.
+"""Images per second of N replicas, each on a part of the cores, against one on such a part and one on all cores.
 
-Both servers run at once, but only one of them has requests at a time, in turns: what else the machine does
-meanwhile slows down both alike.
+    python -m benchmarks.replicas
+
+The three servers run at once, but only one of them has requests at a time, in turns: what else the machine does
+meanwhile slows down all alike.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 
@@ -26,16 +30,26 @@ MODEL = "miniature"
 CORES = len(os.sched_getaffinity(0))
 
 
+class Side(NamedTuple):
+    replicas: int
+    parts: int
+    """Into which the cores are divided; a replica has one."""
+
+    def __str__(self) -> str:
+        return f"{self.replicas} x {CORES // self.parts} cores"
+
+
 @contextmanager
-def server(replicas: int, folder: Path) -> Iterator[str]:
+def server(side: Side, folder: Path) -> Iterator[str]:
+    """Start one; its URL answers before long."""
     port = free_port()
     environment = {
         **os.environ,
-        # Of one replica, which has all cores; several share them out.
+        # Of one replica that has all cores; others have as many threads as their part has cores.
         "OMP_NUM_THREADS": str(CORES),
         "JUBAKO_MODELS": MODEL,
-        "JUBAKO_DEVICE": f"cpu:{replicas}",
-        "JUBAKO_REPLICAS": f"{MODEL}:{replicas}",
+        "JUBAKO_DEVICE": f"cpu:{side.parts}",
+        "JUBAKO_REPLICAS": f"{MODEL}:{side.replicas}",
         "JUBAKO_STORAGE": str(folder / "storage"),
         "JUBAKO_JOBS_FILE": str(folder / "jobs.sqlite"),
         "BENTOML_HOME": str(folder / "bentoml"),
@@ -43,10 +57,8 @@ def server(replicas: int, folder: Path) -> Iterator[str]:
     }
     command = [sys.executable, "-m", "bentoml", "serve", "service:Jubako", "--port", str(port)]
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    url = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: _ready(url, replicas), 240)
-        yield url
+        yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(60)
@@ -79,20 +91,23 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    one, several, all_cores = Side(1, args.replicas), Side(args.replicas, args.replicas), Side(1, 1)
     with ExitStack() as stack:
-        sides = {}
-        for replicas in (1, args.replicas):
+        urls = {}
+        for side in (one, several, all_cores):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            sides[replicas] = stack.enter_context(server(replicas, folder))
-            images_per_s(sides[replicas], args.images, args.steps)
+            urls[side] = stack.enter_context(server(side, folder))
+        for side, url in urls.items():
+            wait_for(partial(_ready, url, side.replicas), 240)
+            print(f"{side}: warming up", flush=True)
+            images_per_s(url, args.images, args.steps)
         rounds = []
         for _ in range(args.rounds):
-            rounds.append({replicas: images_per_s(url, args.images, args.steps) for replicas, url in sides.items()})
-            print(f"images/s by replicas: {rounds[-1]}", flush=True)
-    for replicas in sides:
-        print(f"replicas: {replicas}; {statistics.median(each[replicas] for each in rounds):.2f} images/s")
-    ratio = statistics.median(each[args.replicas] / each[1] for each in rounds)
-    print(f"{args.replicas} replicas against 1, on the same {CORES} cores: {ratio:.2f} times")
+            rounds.append({side: images_per_s(url, args.images, args.steps) for side, url in urls.items()})
+            print("images/s:", "; ".join(f"{side}: {speed:.2f}" for side, speed in rounds[-1].items()), flush=True)
+    for other in (one, all_cores):
+        ratio = statistics.median(speeds[several] / speeds[other] for speeds in rounds)
+        print(f"{several} against {other}: {ratio:.2f} times, the median of {args.rounds}")
 
 
 if __name__ == "__main__":

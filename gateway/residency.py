@@ -161,10 +161,10 @@ class Residency:
         try:
             while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:
                 leaving = self._to_evict(loaded, device, room_gib)
-                whole = [model for model in leaving if not self._serves_elsewhere(model, device)]
+                whole = [name for name in leaving if not self._serves_elsewhere(name, device)]
                 evicted.update(whole)
                 self._evicted.update(whole)
-                if any(self._users[model] for model in whole):
+                if any(self._users[name] for name in whole):
                     # Before none is in use, the request may still give up waiting for the others.
                     self._user_left.clear()
                     await self._user_left.wait()

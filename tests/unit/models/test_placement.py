@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterable
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
@@ -10,6 +13,7 @@ from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.placement import spots
 from models.catalogue.placement.decided import KEPT, placed, placed_once
+from models.catalogue.placement.groups import Group, groups_of
 from models.catalogue.placement.place import Demand, Place, Spot
 from models.catalogue.placement.planner import Plan, plan
 from models.catalogue.placement.spots import spots_for
@@ -159,6 +163,43 @@ def test_components_have_room_on_their_own_cards() -> None:
     assert devices(made, "filling") == ["cuda:1", "cuda:0"]
     with pytest.raises(StartError, match="split:2 is more than the 1 that fit"):
         plan([Spot(Place("cpu"), 35, 35)], [replace(split, memory_gib=6, replicas=2)])
+
+
+def memory_left_gib(spots: list[Spot], placed: Iterable[tuple[Demand, Group]]) -> float:
+    """On the fullest card."""
+    left = {spot.place.device: spot.free_gib for spot in spots}
+    for demand, group in placed:
+        for device, gib in group.needed_gib(demand).items():
+            left[device] -= gib
+    return min(left.values())
+
+
+def test_room_is_found_wherever_trying_all_ways_finds_it() -> None:
+    chance, possible = random.Random(7), 0
+    for _ in range(150):
+        cards = cards_of(*chance.choices([8, 12, 16, 24], k=3))
+        devices = [spot.place.device for spot in cards]
+        demands = [
+            Demand(
+                f"model-{number}",
+                chance.randint(2, 14),
+                replicas=chance.choice([1, 1, 2]),
+                devices=tuple(chance.sample(devices, 2)) if chance.random() < 0.3 else (),
+                elsewhere_gib=((chance.choice(devices), 3.0),) if chance.random() < 0.3 else (),
+            )
+            for number in range(3)
+        ]
+        each = [demand for demand in demands for _ in range(demand.replicas or 1)]
+        ways = product(*(groups_of(cards, demand) for demand in each))
+        if not any(memory_left_gib(cards, zip(each, way, strict=True)) >= 0 for way in ways):
+            continue
+        possible += 1
+        places = plan(cards, demands).places
+        spots = {spot.place: spot for spot in cards}
+        placed = [(demand, Group((spots[place],))) for demand in demands for place in places[demand.model]]
+        assert len(placed) == len(each)
+        assert memory_left_gib(cards, placed) >= 0
+    assert possible > 50
 
 
 def test_the_search_for_room_ends() -> None:
