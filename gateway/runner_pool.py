@@ -165,11 +165,9 @@ class RunnerPool:
 
     async def load(self, device: str | None = None) -> RunnerState:
         """Start loading the model in all reachable runners; return the state. Raises InvalidRequest or Busy."""
-        states = await _of_any(runner.load(device) for runner in self._numbered)
+        await _done_by_any(runner.load(device) for runner in self._numbered)
         self._resting.clear()
-        for load in self._loads.values():
-            load.in_memory = True
-        return RunnerState.of_several(self._model, states)
+        return await self.state()
 
     async def unload(self, force: bool = False, device: str | None = None) -> RunnerState:
         """Free the model in all reachable runners, as `RunnerClient.unload` does; return the state.
@@ -183,7 +181,8 @@ class RunnerPool:
             self._resting.update(leaving)
         for runner in leaving:
             self._loads[runner].in_memory = False
-        return RunnerState.of_several(self._model, await _of_any(runner.unload(force) for runner in leaving))
+        await _done_by_any(runner.unload(force) for runner in leaving)
+        return await self.state()
 
     async def close(self) -> None:
         if self._probing is not None:
@@ -192,10 +191,9 @@ class RunnerPool:
             await runner.close()
 
 
-async def _of_any(calls: Iterable[Coroutine[Any, Any, RunnerState]]) -> list[RunnerState]:
-    """Return the states of the runners that answered. Raises the first error if none did."""
+async def _done_by_any(calls: Iterable[Coroutine[Any, Any, RunnerState]]) -> None:
+    """Wait for what all of these runners do. Raises the first error if none succeeds."""
     answers = await asyncio.gather(*calls, return_exceptions=True)
-    states = [answer for answer in answers if isinstance(answer, RunnerState)]
-    if not states:
-        raise next(answer for answer in answers if isinstance(answer, BaseException))
-    return states
+    errors = [answer for answer in answers if isinstance(answer, BaseException)]
+    if errors and len(errors) == len(answers):
+        raise errors[0]

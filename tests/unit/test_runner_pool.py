@@ -220,8 +220,16 @@ async def test_one_that_made_room_rests_until_it_is_loaded_again() -> None:
 async def test_replicas_are_numbered_and_do_not_move() -> None:
     pool = pool_of(FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1"))
     await drawn(pool)
-    shown = (await pool.state()).as_json()["runners"]
-    assert [(one["replica"], one["device"]) for one in shown] == [(1, "cuda:0"), (2, "cuda:1")]
+    for state in (await pool.state(), await pool.unload(), await pool.load()):
+        shown = state.as_json()["runners"]
+        assert [(one["replica"], one["device"]) for one in shown] == [(1, "cuda:0"), (2, "cuda:1")]
+
+
+async def test_nobody_leaves_a_device_that_none_is_on() -> None:
+    pool = pool_of(FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1"))
+    state = await pool.unload(device="cuda:2")
+    assert [replica.state for replica in state.each] == [ModelState.READY, ModelState.READY]
+    assert isinstance((await drawn(pool))[-1], Picture)
 
 
 def finishing(load: RunnerLoad, **fields: Any) -> float:
