@@ -17,6 +17,7 @@ from core.errors import Busy, InvalidRequest, LoadFailed
 from gateway.room import Room, rooms_of, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.memory.needs import summed
 from runners.state import ModelState, RunnerState
 
 RETRY_S = 60
@@ -53,8 +54,9 @@ class Residency:
         self._here = [model for model in runners if model not in remote]
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
-        self._devices: dict[str, Counter[str]] = {}
-        """Where each model is and will be, with how many replicas, as its runners last reported."""
+        self._taken_gib: dict[str, Mapping[str, float]] = {}
+        """What all replicas of each model take of the devices that they are on and will be, those of their components
+        among them, as its runners last reported."""
         self._seen: dict[str, RunnerState] = {}
         """Each model's last state."""
         self._leaving: set[tuple[str, str]] = set()
@@ -100,12 +102,16 @@ class Residency:
             raise Busy(f"other models are using the memory that {model} needs; try again later", RETRY_S) from error
 
     def _check_budget(self, model: str) -> None:
-        needed_gib = self._catalogue.get(model).memory_gib
-        if self._budget_gib is not None and model in self._here and needed_gib > self._budget_gib:
-            raise LoadFailed(
-                f"{model} needs {needed_gib:g} GiB, and the memory budget is {self._budget_gib:g} GiB "
-                "(JUBAKO_MEMORY_BUDGET_GIB)"
-            )
+        if self._budget_gib is None or model not in self._here:
+            return
+        entry = self._catalogue.get(model)
+        needs = {"": entry.memory_gib, **{f" on {device}": gib for device, gib in entry.elsewhere_gib.items()}}
+        for where, needed_gib in needs.items():
+            if needed_gib > self._budget_gib:
+                raise LoadFailed(
+                    f"{model} needs {needed_gib:g} GiB{where}, and the memory budget is {self._budget_gib:g} GiB "
+                    "(JUBAKO_MEMORY_BUDGET_GIB)"
+                )
 
     async def _check_move(self, model: str) -> None:
         replicas = (await self._state(model)).each
@@ -144,8 +150,8 @@ class Residency:
         if not every and any(self._has_room(model, replica, device) for replica in replicas):
             return {}
         without = [replica for replica in replicas if not self._has_room(model, replica, device)]
-        count = self._catalogue.get(model).device_count
-        rooms = (room for replica in without for room in rooms_of(replica, device, count, self._budget_gib))
+        entry = self._catalogue.get(model)
+        rooms = (room for replica in without for room in rooms_of(replica, device, entry, self._budget_gib))
         return {room.device: room for room in rooms}
 
     def _has_room(self, model: str, state: RunnerState, device: str | None) -> bool:
@@ -156,7 +162,8 @@ class Residency:
     async def _make_room(self, model: str, room: Room) -> None:
         """Unload others until this one fits, or is alone: alone, it may load though the catalogue's figures say no."""
         device = room.device
-        room_gib = room.budget_gib - self._sum_gib([model], device)
+        # Of its replicas, some may be on their way there.
+        room_gib = room.budget_gib - max(room.needed_gib, self._sum_gib([model], device))
         evicted: set[str] = set()
         try:
             while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:
@@ -211,7 +218,8 @@ class Residency:
 
     def _is_on(self, device: str, model: str, state: RunnerState) -> bool:
         """Whether a model is on a device, or will be for those that use it."""
-        if self._users[model] and device in self._devices.get(model, ()) and not self._serves_elsewhere(model, device):
+        waited_for = self._users[model] and device in self._taken_gib.get(model, ())
+        if waited_for and not self._serves_elsewhere(model, device):
             return True
         return any(replica.state.in_memory and device in replica.occupied for replica in state.each)
 
@@ -219,10 +227,10 @@ class Residency:
         state = self._seen[model] = await self._runners[model].state()
         known = [replica for replica in state.each if replica.devices is not None]
         if known:
-            self._devices[model] = Counter(device for replica in known for device in replica.occupied)
+            entry = self._catalogue.get(model)
+            self._taken_gib[model] = summed(entry.gib_on(replica.computes_on) for replica in known)
         return state
 
     def _sum_gib(self, models: Iterable[str], device: str) -> float:
-        """Return what all replicas of these models take on a device that each of them is on."""
-        counts = {model: self._devices.get(model, Counter()) for model in models}
-        return sum(max(1, count[device]) * self._catalogue.get(model).memory_gib for model, count in counts.items())
+        """Return what all replicas of these models take of a device."""
+        return sum(self._taken_gib.get(model, {}).get(device, 0.0) for model in models)

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from models.catalogue.entry import Entry
 from models.catalogue.memory.parallel import in_a_row
 from runners.state import RunnerState
 
 
 class Room(NamedTuple):
     device: str
+    needed_gib: float
+    """For one replica."""
     budget_gib: float
     """For all models there."""
 
 
-def rooms_of(state: RunnerState, moved_to: str | None, device_count: int, budget_gib: float | None) -> Iterator[Room]:
-    """Yield where a runner's model goes, maybe `moved_to` another device; nothing when the runner will report an error.
+def rooms_of(state: RunnerState, moved_to: str | None, entry: Entry, budget_gib: float | None) -> Iterator[Room]:
+    """Yield where a runner's model goes, maybe `moved_to` another device, and where its components do; nothing when
+    the runner will report an error.
 
     `budget_gib` is the operator's; None means the device's own memory.
     """
     wanted = wanted_device(state, moved_to)
-    if wanted is None:
+    if wanted is None or wanted not in (state.devices or ()):
         return
-    for device in in_a_row(wanted, device_count, state.devices or ()):
+    needed = entry.gib_on(in_a_row(wanted, entry.device_count, state.devices or ()))
+    for device, needed_gib in needed.items():
         if memory_gib := (state.device_memory_gib or {}).get(device):
-            yield Room(device, budget_gib or memory_gib)
+            yield Room(device, needed_gib, budget_gib or memory_gib)
 
 
 def wanted_device(state: RunnerState, moved_to: str | None) -> str | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from math import ceil, inf
@@ -20,6 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.memory.needs import summed
 from models.catalogue.placement.decided import placed, placed_once
 from models.catalogue.placement.place import Place
 from models.catalogue.pointing.kept import shelf
@@ -87,14 +88,13 @@ def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
     remote = remote_runners(settings, served)
     local = [entry for model, entry in served.entries.items() if model not in remote]
     places = placed(settings, served, local)
-    before: list[tuple[Place, float]] = []
+    needed_gib: list[dict[str, float]] = []
     services: dict[str, tuple[Any, ...]] = {}
     for entry in local:
         replicas = []
         for number, place in enumerate(places[entry.id], 1):
-            before.append((place, entry.memory_gib))
-            needed_gib = [gib for other, gib in before if not set(other.devices).isdisjoint(place.devices)]
-            replicas.append(runner_service(entry, settings, needed_gib, Replica(number, place)))
+            needed_gib.append(entry.gib_on(place.devices))
+            replicas.append(runner_service(entry, settings, tuple(needed_gib), Replica(number, place)))
         services[entry.id] = tuple(replicas)
     return services
 
@@ -114,16 +114,20 @@ def service_alone(settings: Settings) -> Any:
         raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret that it shares with its gateways")
     (entry,) = served
     place = placed_once(settings, catalogue, served)[entry.id]
-    return runner_service(entry, settings, [entry.memory_gib], Replica(1, place))
+    return runner_service(entry, settings, [entry.gib_on(place.devices)], Replica(1, place))
 
 
-def loads_at_start(needed_gib: Sequence[float], budget_gib: float) -> bool:
-    """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped."""
-    taken_gib = 0.0
-    for needed in needed_gib[:-1]:
-        if taken_gib + needed <= budget_gib:
-            taken_gib += needed
-    return taken_gib + needed_gib[-1] <= budget_gib
+def loads_at_start(needed_gib: Sequence[Mapping[str, float]], budget_gib: Mapping[str, float]) -> bool:
+    """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped.
+
+    What each needs and what there is are by device; of one that is not in the budget there is always enough.
+    """
+    taken_gib: dict[str, float] = {}
+    for needed in needed_gib:
+        together = summed([taken_gib, needed])
+        fits = all(together[device] <= budget_gib.get(device, inf) for device in needed)
+        taken_gib = together if fits else taken_gib
+    return fits
 
 
 def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
@@ -149,10 +153,12 @@ def host_options(settings: Settings, device: str) -> HostOptions:
     )
 
 
-def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float], replica: Replica) -> Any:  # noqa: C901  # one class, whose methods count as its branches
+def runner_service(
+    entry: Entry, settings: Settings, needed_gib: Sequence[Mapping[str, float]], replica: Replica
+) -> Any:  # noqa: C901  # one class, whose methods count as its branches
     """Make the runner service of one replica of a model.
 
-    `needed_gib` is the memory of each replica on its device up to this one, in the order of JUBAKO_MODELS.
+    `needed_gib` is what each replica up to this one needs of each device, in the order of JUBAKO_MODELS.
     """
     place = replica.place
     limits, options = engine_limits(entry, settings), host_options(settings, place.device)
@@ -189,8 +195,13 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Sequence[float]
                 log_settings(settings)
             state = self._host.state()
             # A device that does not exist has no memory; loading reports it.
-            memory_gib = (state.device_memory_gib or {}).get(str(state.device), inf)
-            fits = loads_at_start(needed_gib, settings.memory_budget_gib or memory_gib)
+            memory_gib = {
+                device: settings.memory_budget_gib or gib for device, gib in (state.device_memory_gib or {}).items()
+            }
+            if state.device in memory_gib:
+                # By the name that the operator gave it, such as auto.
+                memory_gib[place.device] = memory_gib[state.device]
+            fits = loads_at_start(needed_gib, memory_gib)
             self._host.start(load=settings.load == "start" and fits)
             self._watch = asyncio.create_task(watch(entry.id, replica.number, self._host.state))
 

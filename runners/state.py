@@ -82,6 +82,8 @@ class RunnerState(BaseModel):
     """Where the next load puts the model; it may be on its way there."""
     also_on: tuple[str, ...] = ()
     """Where the further processes of a model over several devices are, and will be."""
+    components_on: tuple[str, ...] = ()
+    """Where components are, and will be, that have devices of their own."""
     dtype: str | None = None
     devices: tuple[str, ...] | None = None
     """All of the machine's."""
@@ -110,6 +112,11 @@ class RunnerState(BaseModel):
     @property
     def occupied(self) -> set[str]:
         """The devices that the model is on, and will be."""
+        return {*self.computes_on, *self.components_on}
+
+    @property
+    def computes_on(self) -> set[str]:
+        """Those of its denoiser, and of all components that have none of their own."""
         return {device for device in (self.device, self.wanted_device, *self.also_on) if device is not None}
 
     @property

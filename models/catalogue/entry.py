@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, Self
@@ -26,7 +26,7 @@ from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory.components import DevicePlace, component_mistakes
 from models.catalogue.memory.figures import Figures
-from models.catalogue.memory.needs import HERE, DefaultRequest, default_request, needed_gib
+from models.catalogue.memory.needs import HERE, DefaultRequest, default_request, gib_by_device, needed_gib
 from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, memory_mistakes
 from models.catalogue.memory.parallel import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
@@ -225,6 +225,10 @@ class Entry(Strict):
             return {}
         needed = needed_gib(self.figures, self.memory, self.default_request, self.components)
         return {device: gib for device, gib in needed.items() if device != HERE}
+
+    def gib_on(self, devices: Collection[str]) -> dict[str, float]:
+        """Return what a replica on these devices takes of each device, those of its components among them."""
+        return gib_by_device(devices, self.memory_gib, self.elsewhere_gib)
 
     @property
     def overrides(self) -> Mapping[str, Source]:

@@ -126,6 +126,7 @@ class Host:
             device=str(model.device) if model else self._wanted_device(),
             wanted_device=self._wanted_device(),
             **({"also_on": others} if (others := self._other_devices(model)) else {}),
+            **({"components_on": others} if (others := self._devices_of_components(model)) else {}),
             dtype=model and model.dtype,
             devices=tuple(available_devices()),
             device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
@@ -154,6 +155,11 @@ class Host:
         there, count = available_devices(), self._entry.device_count
         firsts = [self._wanted_device(), *([str(model.device)] if model else [])]
         return tuple(dict.fromkeys(device for first in firsts for device in in_a_row(first, count, there)[1:]))
+
+    def _devices_of_components(self, model: LoadedModel | None) -> tuple[str, ...]:
+        """Return the devices that components have to themselves; on a CPU, none has."""
+        firsts = {self._wanted_device(), *([str(model.device)] if model else [])}
+        return () if firsts == {"cpu"} else tuple(sorted({*self._entry.components.values()}))
 
     async def close(self) -> None:
         """Cancel all that is unfinished."""

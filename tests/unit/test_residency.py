@@ -17,7 +17,7 @@ from core.generation.events import Event
 from core.generation.request import GenerationRequest
 from gateway import residency
 from gateway.residency import Residency
-from models.catalogue.catalogue import Catalogue
+from models.catalogue.catalogue import SHIPPED, Catalogue, load_catalogue
 from models.catalogue.entry import Entry
 from runners.service import loads_at_start
 from runners.state import ModelState, RunnerState
@@ -38,6 +38,7 @@ class FakeRunner:
     device: str = "cuda:0"
     wanted_device: str | None = None
     also_on: tuple[str, ...] = ()
+    components_on: tuple[str, ...] = ()
     busy_unloads: int = 0
     """How many attempts to unload end as for a model that goes on loading."""
     asked: list[str] = field(default_factory=list)
@@ -51,6 +52,7 @@ class FakeRunner:
             device=self.device,
             wanted_device=self.wanted_device or self.device,
             also_on=self.also_on,
+            components_on=self.components_on,
             devices=tuple(MEMORY_GIB),
             device_memory_gib=MEMORY_GIB,
         )
@@ -275,10 +277,21 @@ async def test_one_served_model_is_asked_nothing() -> None:
 
 @pytest.mark.parametrize(
     ("needed_gib", "loaded"),
-    [([8], [True]), ([12], [False]), ([8, 8, 1], [True, False, True]), ([12, 8, 2], [False, True, True])],
+    [
+        ([{"cuda:0": 8}], [True]),
+        ([{"cuda:0": 12}], [False]),
+        ([{"cuda:0": 8}, {"cuda:0": 8}, {"cuda:0": 1}], [True, False, True]),
+        ([{"cuda:0": 12}, {"cuda:0": 8}, {"cuda:0": 2}], [False, True, True]),
+        ([{"cuda:0": 8}, {"cuda:1": 8}], [True, True]),
+        # With components on another card.
+        ([{"cuda:0": 8, "cuda:1": 4}, {"cuda:1": 8}, {"cuda:1": 6}], [True, False, True]),
+        ([{"cuda:1": 8}, {"cuda:0": 8, "cuda:1": 4}, {"cuda:0": 8}], [True, False, True]),
+        ([{"auto": 100}], [True]),
+    ],
 )
-def test_at_the_start_each_model_is_considered_in_order(needed_gib: list[float], loaded: list[bool]) -> None:
-    assert [loads_at_start(needed_gib[: place + 1], 10) for place in range(len(needed_gib))] == loaded
+def test_at_the_start_each_model_is_considered_in_order(needed_gib: list[dict[str, float]], loaded: list[bool]) -> None:
+    budget_gib = {"cuda:0": 10.0, "cuda:1": 10.0}
+    assert [loads_at_start(needed_gib[: place + 1], budget_gib) for place in range(len(needed_gib))] == loaded
 
 
 @dataclass
@@ -385,3 +398,43 @@ async def test_a_model_over_two_cards_needs_room_on_both_and_leaves_for_each() -
     # Its denoiser's other half is where this one goes.
     await here.load("b")
     assert split.state_ is ModelState.UNLOADED
+
+
+def with_encoder_elsewhere(model: str, **components: str) -> tuple[Entry, FakeRunner]:
+    """SDXL, which has been counted, with components on other cards: 7.6 GiB of which 2.3 and more are theirs."""
+    counted = load_catalogue(*SHIPPED).get("sdxl")
+    apart = counted.model_copy(update={"id": model, "components": components, "memory_gib": 8.0})
+    return apart, FakeRunner(components_on=tuple(components.values()))
+
+
+def residency_beside(budget_gib: float | None = None, /, **runners: FakeRunner) -> Residency:
+    """One with `apart`, whose second text encoder is on cuda:1, with 2.3 GiB."""
+    apart, runner = with_encoder_elsewhere("apart", text_encoder_2="cuda:1")
+    entries = [apart, *(entry(model) for model in runners)]
+    return Residency(Catalogue(entries), {"apart": runner, **runners}, budget_gib)
+
+
+async def test_components_need_room_on_the_card_that_they_are_on() -> None:
+    a, b = FakeRunner(device="cuda:0"), FakeRunner(device="cuda:1")
+    here = residency_beside(a=a, b=b)
+    await here.load("a")
+    await here.load("b")
+    await here.load("apart")
+    assert (a.state_, b.state_) == (ModelState.UNLOADED, ModelState.UNLOADED), "8 and 2.3 of 10 GiB are too many"
+
+
+async def test_a_model_leaves_a_card_for_the_room_of_its_components() -> None:
+    small, b = FakeRunner(device="cuda:1"), FakeRunner(device="cuda:1")
+    here = residency_beside(small=small, b=b)
+    await here.load("apart")
+    await here.load("small")
+    assert (await here._runners["apart"].state()).state is ModelState.LOADING, "both fit"
+    await here.load("b")
+    assert (await here._runners["apart"].state()).state is ModelState.UNLOADED
+
+
+async def test_what_components_need_counts_against_the_operators_budget() -> None:
+    apart, runner = with_encoder_elsewhere("apart", unet="cuda:1")
+    here = Residency(Catalogue([apart.model_copy(update={"memory_gib": 3.0})]), {"apart": runner}, 4)
+    with pytest.raises(LoadFailed, match=r"apart needs \S+ GiB on cuda:1, and the memory budget is 4 GiB"):
+        await here.load("apart")

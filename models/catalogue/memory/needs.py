@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Unguided
@@ -12,6 +12,8 @@ from models.catalogue.memory.options import Memory
 HERE = ""
 """The model's own device."""
 ALL_HERE: Mapping[str, str] = {}
+
+CPU = "cpu"
 
 IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
 """How pipelines guide that denoise with and without the prompt in one call; others call twice."""
@@ -51,6 +53,25 @@ def needed_gib(
     places = dict.fromkeys([HERE, *components.values()])
     held = {place: sum(gib for name, gib in weights.items() if components.get(name, HERE) == place) for place in places}
     return {place: round(held[place] + work.get(place, 0.0) + RESERVE_GIB, 1) for place in places}
+
+
+def gib_by_device(devices: Collection[str], memory_gib: float, elsewhere_gib: Mapping[str, float]) -> dict[str, float]:
+    """Return what a replica takes of each device: of its own, and of those that its components are on."""
+    taken = dict.fromkeys(devices, memory_gib)
+    for device, gib in elsewhere_gib.items():
+        # Of a replica on a CPU, nothing is elsewhere.
+        there = CPU if {*devices} == {CPU} else device
+        taken[there] = taken.get(there, 0.0) + gib
+    return taken
+
+
+def summed(needs: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    """Return what several take together of each device."""
+    taken: dict[str, float] = {}
+    for needed in needs:
+        for device, gib in needed.items():
+            taken[device] = taken.get(device, 0.0) + gib
+    return taken
 
 
 def _offloaded(

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from core.errors import StartError
+from models.catalogue.memory.needs import gib_by_device
 from models.catalogue.placement.place import Demand, Place, Spot
-from settings.sections.devices import CPU
 
 
 @dataclass(frozen=True)
@@ -38,12 +38,7 @@ class Group:
 
     def needed_gib(self, demand: Demand) -> dict[str, float]:
         """Return what a replica here takes of each device, that of its components among them."""
-        needed = dict.fromkeys(self.place.devices, demand.memory_gib)
-        for device, gib in demand.elsewhere_gib:
-            # On a CPU, nothing is elsewhere.
-            there = CPU if self.place.device == CPU else device
-            needed[there] = needed.get(there, 0.0) + gib
-        return needed
+        return gib_by_device(self.place.devices, demand.memory_gib, dict(demand.elsewhere_gib))
 
 
 def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
