@@ -6,6 +6,7 @@ processing, and the next one takes it up again (`attempts` counts). Knows nothin
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.deadline import Deadline
 from core.generation.request import Priority
 
 GENERATION = "pictures"
@@ -108,6 +110,12 @@ class Job(_Data):
     @property
     def model(self) -> str:
         return str(self.request["model"])
+
+    @property
+    def deadline(self) -> Deadline:
+        """Its request's, which began with the job, maybe in another process."""
+        age_s = (datetime.now(UTC) - self.created_at).total_seconds()
+        return Deadline(self.request.get("deadline_s"), time.monotonic() - age_s)
 
     @property
     def task(self) -> str:

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from contextlib import AbstractAsyncContextManager, aclosing, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, TypeVar
 
 from core.caller import Caller, set_caller
-from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, RunnerLost
 from core.tasks import first_of
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.inputs import restored_fields
-from jobs.job import Ending, Job, Result
+from jobs.job import Ending, Job, JobState, Result
 from jobs.kinds import File, JobRequest, JobUpdate, Kinds, Made
 from jobs.ledger.ledger import Change, Ledger
 from jobs.telemetry import changed, in_hand
@@ -85,10 +83,14 @@ class Worker:
         else:
             await self._end(job_id, partial(Job.completed, results=results))
 
+    async def give_up_waiting(self, job_id: str) -> Job:
+        """End a job that no worker has begun, if its deadline has passed; return what is kept. Raises UnknownJob."""
+        return await self._end(job_id, _given_up)
+
     async def _end(self, job_id: str, change: Change) -> Job:
         ending = Ending(change)
         job = await self._keep(job_id, ending)
-        if ending.made(job):
+        if job.state.final and ending.made(job):
             await self.announce_end(job)
         return job
 
@@ -135,7 +137,10 @@ class Worker:
         return job
 
     async def _results(self, job: Job) -> tuple[Result, ...]:
-        fields = await _patiently(lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable)
+        async with job.deadline.limiting("while its images could not be read"):
+            fields = await _patiently(
+                lambda: restored_fields(job.request, job.inputs, self.storage), StorageUnavailable
+            )
         files = await self._generate(job, self.kinds[job.kind].restore(fields))
         saving = job.advanced(DRAWN_PROGRESS, "Generation complete, saving the result...")
         await self.publish(saving, "saving")
@@ -145,8 +150,10 @@ class Worker:
         """Draw until it succeeds, or fails for a reason of the request's own."""
         for pause_s in _pauses():
             try:
-                async with self._alone(job):
-                    return await self._draw_once(job, _deadline(job, request).remaining(request))
+                async with AsyncExitStack() as turn:
+                    async with job.deadline.limiting("while it waited for its turn to be tried alone"):
+                        await turn.enter_async_context(self._alone(job))
+                    return await self._draw_once(job, job.deadline.remaining(request))
             except Busy as error:
                 await self.publish(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:
@@ -155,7 +162,7 @@ class Worker:
                     reason = f"given up: {job.runners_lost} times the model's process ended during it"
                     raise GenerationFailed(reason) from None
                 await self.publish(job, "waiting")
-            await asyncio.sleep(pause_s)
+            await asyncio.sleep(min(pause_s, job.deadline.left_s))
         raise AssertionError("pauses have no end")
 
     def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
@@ -191,10 +198,9 @@ class Worker:
         return await _patiently(lambda: self.ledger.change(job_id, change), LedgerUnavailable)
 
 
-def _deadline(job: Job, request: JobRequest) -> Deadline:
-    """Return the deadline of a request, which began with its job, maybe in another process."""
-    age_s = (datetime.now(UTC) - job.created_at).total_seconds()
-    return Deadline(request.deadline_s, time.monotonic() - age_s)
+def _given_up(job: Job) -> Job:
+    waits = job.state is JobState.PENDING and job.deadline.passed
+    return job.failed(job.deadline.exceeded("while the job waited in line").message) if waits else job
 
 
 def _further(job: Job, event: JobUpdate) -> Job:

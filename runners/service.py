@@ -47,6 +47,8 @@ from settings.report import log_settings
 IMAGES_OF_REQUEST = 4
 """Image, mask, reference image and control image; the images of an edit come on top."""
 OTHER_FIELDS_BYTES = 2**20
+Needs = Sequence[Mapping[str, float]]
+"""GiB by device, of one replica after the other."""
 
 
 class Replica(NamedTuple):
@@ -117,7 +119,7 @@ def service_alone(settings: Settings) -> Any:
     return runner_service(entry, settings, [entry.gib_on(place.devices)], Replica(1, place))
 
 
-def loads_at_start(needed_gib: Sequence[Mapping[str, float]], budget_gib: Mapping[str, float]) -> bool:
+def loads_at_start(needed_gib: Needs, budget_gib: Mapping[str, float]) -> bool:
     """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped.
 
     What each needs and what there is are by device; of one that is not in the budget there is always enough.
@@ -153,9 +155,7 @@ def host_options(settings: Settings, device: str) -> HostOptions:
     )
 
 
-def runner_service(
-    entry: Entry, settings: Settings, needed_gib: Sequence[Mapping[str, float]], replica: Replica
-) -> Any:  # noqa: C901  # one class, whose methods count as its branches
+def runner_service(entry: Entry, settings: Settings, needed_gib: Needs, replica: Replica) -> Any:  # noqa: C901  # one class, whose methods count as its branches
     """Make the runner service of one replica of a model.
 
     `needed_gib` is what each replica up to this one needs of each device, in the order of JUBAKO_MODELS.

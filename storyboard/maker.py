@@ -53,7 +53,7 @@ class Maker:
 
     async def take_in(self, story: Story) -> Story:
         """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
-        for its model, threshold, tries and reference named, so that it stays what it is.
+        for its model, threshold, tries, reference and time named, so that it stays what it is.
 
         Raises what `check` raises, and RateExceeded.
         """
@@ -62,7 +62,12 @@ class Maker:
         if story.deadline_s is not None:
             self._deadline_s(resolved, request)
         await self._charge(story, request, frames_charged_at_acceptance(story))
-        settled = {"model": request.model, "clip_threshold": resolved.threshold, "max_tries": resolved.max_tries}
+        settled = {
+            "model": request.model,
+            "clip_threshold": resolved.threshold,
+            "max_tries": resolved.max_tries,
+            "deadline_s": story.deadline_s or self.settings.job_timeout_s,
+        }
         if story.guided:
             settled["reference_scale"] = resolved.reference_scale
         return story.model_copy(update=settled)
@@ -73,8 +78,8 @@ class Maker:
         The current caller is charged for all planned frames at once, but for so many as were charged before, and for
         each further try. A story charged before is a job, which waits where a rate is exceeded.
 
-        A deadline that passes ends the story with the frames that are there; a job has none unless it says so. Raises
-        the JubakoError that ended it otherwise; DeadlineExceeded when no frame is done.
+        A deadline that passes ends the story with the frames that are there; a job has the one that it was taken in
+        with. Raises the JubakoError that ended it otherwise; DeadlineExceeded when no frame is done.
         """
         resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
         with recorded(story, resolved.entry.id) as record:

@@ -25,7 +25,7 @@ from benchmarks.gpu.encoders import clip, t5, umt5
 from benchmarks.gpu.setup import Setup
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory.options import Memory
-from models.weights.loading import LoadedModel, arrange
+from models.weights.loading import LoadedModel, arrange, upcast_vae
 
 TINY_WIDTH = 32
 
@@ -157,6 +157,7 @@ def _image_vae(setup: Setup, dtype: torch.dtype, **config: Any) -> AutoencoderKL
 
 def _loaded(setup: Setup, family: str, pipeline: DiffusionPipeline, dtype: torch.dtype) -> LoadedModel:
     spec = FAMILIES[family]
-    arrange(spec, pipeline, dtype, Memory())
+    upcast_vae(pipeline, dtype)
+    arrange(spec, pipeline, Memory())
     pipeline.set_progress_bar_config(disable=True)
     return LoadedModel(family, spec, {next(iter(spec.pipelines)): pipeline}, setup.device)

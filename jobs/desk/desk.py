@@ -14,6 +14,7 @@ from core.errors import JubakoError
 from core.tasks import end
 from jobs.bus import Bus, JobEvent
 from jobs.desk.acceptance import Acceptance
+from jobs.desk.deadlines import Deadlines
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
 from jobs.errors import LedgerUnavailable, NotEnded, UnknownJob
@@ -70,6 +71,7 @@ class JobDesk:
             caller_of,
         )
         self._queue = JobQueue(settings.queue, self._worker.run, self._notify)
+        self._deadlines = Deadlines(self._give_up)
         self._chores: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
@@ -96,6 +98,7 @@ class JobDesk:
     async def close(self) -> None:
         """Stop working; nothing that was accepted is lost by it."""
         await end(self._chores)
+        await self._deadlines.close()
         await self._queue.close()
         await self._bus.close()
         await self._ledger.close()
@@ -128,6 +131,7 @@ class JobDesk:
             await self._worker.announce_end(job)
             return
         changed(job)
+        self._deadlines.watch(job)
         with suppress(LedgerUnavailable):
             await self._queue.add(job)
             if digest is not None:
@@ -250,9 +254,17 @@ class JobDesk:
         if pause is not None:
             await self._queue.add_webhook(await self._ledger.get(job_id), attempt + 1, pause)
 
+    async def _give_up(self, job_id: str) -> None:
+        """End a job that has waited until its deadline; what fails here, `_reconcile` tries again."""
+        with suppress(LedgerUnavailable, UnknownJob):
+            job = await self._worker.give_up_waiting(job_id)
+            if job.state.final:
+                await self._queue.cancel(job)
+
     async def _reconcile(self) -> None:
         """Queue whatever is accepted and not queued: after a crash between the two, or of an in-memory queue."""
         async for job in self._ledger.unfinished():
+            self._deadlines.watch(job)
             await self._queue.add(job)
         async for job in self._ledger.unnotified():
             await self._queue.add_webhook(job, len(job.deliveries) + 1)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from core.errors import StartError
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
-from models.catalogue.memory.needs import HERE, needed_gib
+from models.catalogue.memory.needs import CPU, HERE, needed_gib
 from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, denoisers_of, memory_mistakes
 
 FLOAT8 = "float8_e4m3fn"
@@ -59,10 +59,16 @@ def fitted(entry: Entry, room_gib: float) -> Entry:
 
 
 def _needed(entry: Entry, memory: Memory) -> dict[str, float]:
-    """Return the GiB on each device whose memory is short."""
+    """Return the GiB on each device whose memory is short.
+
+    Of a model over several devices, one of its processes may be where components are, unless its `devices` are others:
+    nobody knows before it is placed.
+    """
     assert entry.figures is not None
     needed = needed_gib(entry.figures, memory, entry.default_request, entry.components)
-    return {place: gib for place, gib in needed.items() if place != "cpu"}
+    own_gib = 0.0 if entry.parallel is None else needed[HERE]
+    shared = {place for place in needed if place != HERE and (not entry.devices or place in entry.devices)}
+    return {place: gib + own_gib * (place in shared) for place, gib in needed.items() if place != CPU}
 
 
 def _possible(entry: Entry) -> Iterator[Memory]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from contextlib import AbstractContextManager
 from functools import cache
 
 import torch
@@ -48,6 +49,25 @@ def devices_from(first: str, count: int) -> list[str]:
     if len(found) < count:
         raise InvalidRequest("parallel", f"needs {count} devices from {first} on; there are {', '.join(found)}")
     return found
+
+
+def current_device(device: str | torch.device) -> AbstractContextManager[None]:
+    """Let `cuda` without a number, as libraries write it, mean this device during the block, in the calling thread.
+
+    Without it, a runner whose model is on another card would also take memory on the first.
+    """
+    return torch.accelerator.device_index(_index(device))
+
+
+def use_device(device: torch.device) -> None:
+    """The same for all that the calling thread is yet to do."""
+    if (index := _index(device)) is not None:
+        torch.accelerator.set_device_index(index)
+
+
+def _index(device: str | torch.device) -> int | None:
+    device = torch.device(device)
+    return None if device.type == "cpu" else device.index
 
 
 @cache

@@ -25,7 +25,7 @@ from models.weights.addons.loras import fuse
 from models.weights.build_lock import build_lock
 from models.weights.compiling.denoisers import keep_compiled_code
 from models.weights.compiling.shapes import CompiledShapes
-from models.weights.devices import resolve_device
+from models.weights.devices import current_device, resolve_device
 from models.weights.explanations import explained
 from models.weights.file_reading import fetch, read_pipeline
 from models.weights.inpaint_denoiser import inpaint_denoiser
@@ -139,7 +139,7 @@ def load(
     if entry.memory.compile and compiled_code is not None:
         keep_compiled_code(compiled_code)
     precision = torch.float32 if device == "cpu" else getattr(torch, dtype or entry.dtype)
-    with one_thread():
+    with one_thread(), current_device(device):
         pipelines = _load_entry(entry, device, precision, allow_pickle, report)
     preview = LatentPreview(entry.preview.weight, entry.preview.bias) if entry.preview else None
     return LoadedModel(
@@ -242,8 +242,9 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
         add_embeddings(first, embeddings)
     fuse(first, loras)
     store(first, memory)
+    upcast_vae(first, dtype)
     place(first, family, memory, device, elsewhere)
-    arrange(family, first, dtype, memory)
+    arrange(family, first, memory)
     tune(first, family, memory, device)
     others = {t: _over(family, first, t, getattr(diffusers, n)) for t, n in wanted.items() if t is not task}
     pipelines = {task: first, **others}
@@ -257,15 +258,19 @@ def _first_class(family: Family, tasks: Container[Task]) -> Any:
     return getattr(diffusers, next(name for task, name in family.pipelines.items() if task in tasks))
 
 
-def arrange(family: Family, pipeline: DiffusionPipeline, dtype: torch.dtype, memory: Memory) -> None:
-    """Give weights the layout and precision in which they are used."""
+def upcast_vae(pipeline: DiffusionPipeline, dtype: torch.dtype) -> None:
+    """Give an autoencoder that overflows in float16 the precision in which it is used; before it is offloaded."""
+    if dtype is torch.float16 and hasattr(pipeline, "upcast_vae") and pipeline.vae.config.force_upcast:
+        # Pipelines would cast it up and down around each use, also while others use it.
+        pipeline.vae.float()
+
+
+def arrange(family: Family, pipeline: DiffusionPipeline, memory: Memory) -> None:
+    """Give weights the layout in which they are used."""
     if memory.quantization is None and memory.offload == "none":
         for module in _convolutional(family, pipeline):
             # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
             module.to(memory_format=torch.channels_last)
-    if dtype is torch.float16 and hasattr(pipeline, "upcast_vae") and pipeline.vae.config.force_upcast:
-        # Pipelines would cast it up and down around each use, also while others use it.
-        pipeline.vae.float()
 
 
 def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:

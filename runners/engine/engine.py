@@ -27,6 +27,7 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
+from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
 from runners.engine.buckets import fitting
@@ -108,7 +109,8 @@ class Engine:
 
     def prepare(self, request: GenerationRequest) -> None:
         """Load the LoRAs, ControlNets and IP-Adapter that the request needs, so that no turn has to. Blocks."""
-        self._views.prepare(request)
+        with current_device(self._model.device):
+            self._views.prepare(request)
 
     def close(self) -> None:
         """Cancel unfinished requests, end the thread and leave the model as it was before."""
@@ -138,6 +140,7 @@ class Engine:
         # Pipelines switch gradients off and on again around themselves; interleaved greenlets would restore
         # the thread's state out of order, so they are off before the first pipeline runs.
         torch.set_grad_enabled(False)
+        use_device(self._model.device)
         while not self._closing:
             try:
                 self._turn()

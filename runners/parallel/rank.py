@@ -20,6 +20,8 @@ from diffusers.hooks.context_parallel import apply_context_parallel
 from torch.distributed import distributed_c10d
 from torch.distributed.device_mesh import init_device_mesh
 
+from models.weights.devices import use_device
+
 PASS_S = 300.0
 """The longest that one process waits for the others within a pass; that they have ended is noticed at once."""
 
@@ -40,8 +42,7 @@ class Rank:
         # All are on this machine, whatever its name resolves to.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         kind = self.device.type
-        if kind != "cpu":
-            torch.accelerator.set_device_index(self.device.index)
+        use_device(self.device)
         dist.init_process_group(
             "gloo" if kind == "cpu" else f"cpu:gloo,{kind}:{dist.get_default_backend_for_device(kind)}",
             store=dist.FileStore(str(meeting), self._size),  # type: ignore[attr-defined]

@@ -17,6 +17,7 @@ from core.generation.events import Event, Failed, Picture, Queued, Started, Step
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest
 from models.catalogue.addons import TokenOptSpec
+from models.weights.devices import use_device
 from models.weights.loading import LoadedModel
 from runners.token_opt.latent_optimiser import LatentOptimiser, Progress
 
@@ -57,7 +58,9 @@ class TokenOptQueue:
                 if self._closed:
                     yield Failed.of(Cancelled(STOPPED))
                     return
-                thread = self._current = _RequestThread(request, accepted_at_s, lambda: self._optimiser)
+                thread = self._current = _RequestThread(
+                    request, accepted_at_s, self._model.device, lambda: self._optimiser
+                )
                 try:
                     while (event := await thread.events.get()) is not None:
                         yield event
@@ -78,12 +81,17 @@ class _RequestThread:
     """One request. Its thread ends with it: the OpenMP workers that a thread keeps would slow the engine's."""
 
     def __init__(
-        self, request: GenerationRequest, accepted_at_s: float, optimiser: Callable[[], LatentOptimiser]
+        self,
+        request: GenerationRequest,
+        accepted_at_s: float,
+        device: torch.device,
+        optimiser: Callable[[], LatentOptimiser],
     ) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
         """None comes last."""
         self._request = request
         self._deadline = Deadline(request.deadline_s, accepted_at_s)
+        self._device = device
         self._optimiser = optimiser
         self._stopped = False
         self._ended = asyncio.Event()
@@ -96,6 +104,7 @@ class _RequestThread:
         await self._ended.wait()
 
     def _run(self) -> None:
+        use_device(self._device)
         try:
             for index in range(self._request.num_images):
                 self._generate(index)

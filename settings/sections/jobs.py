@@ -38,7 +38,7 @@ class JobOptions(BaseModel):
     job_timeout_s: float = Field(
         default=86_400.0,
         gt=0,
-        description="Seconds after its acceptance at which a generation job without a deadline of its own is given up.",
+        description="Seconds after its acceptance at which a job without a deadline of its own is given up.",
     )
     job_concurrency: int = Field(
         default=32,

@@ -11,6 +11,7 @@ import torch
 from core.errors import LoadFailed
 from models.catalogue.families import FAMILIES, TEXT_ENCODERS
 from models.catalogue.memory.options import Memory, denoisers_of
+from models.weights.addons.loras import eject, inject
 from models.weights.loading import LoadedModel, load_pipelines
 from models.weights.memory.casting import cast_layers
 from tests.support.crowds import crowd
@@ -95,6 +96,23 @@ async def test_loras_are_computed_as_precisely_as_ever(family: str, tmp_path: Pa
     for each, events in zip(wanted, drawn, strict=True):
         (picture,) = results(events)
         assert largest_difference(frames_of(picture)[0], draw_alone(model, plain, each)) <= 1
+
+
+def test_what_is_stored_in_8_bits_stays_so_while_a_lora_comes_and_leaves(tmp_path: Path) -> None:
+    """Also where no pass follows."""
+    model, _ = loaded("stable-diffusion", tmp_path)
+    cast = tiny("stable-diffusion", tmp_path / "model", *castable(model))
+    pipeline = next(iter(cast.pipelines.values()))
+    layers = [layer for name in castable(cast) for layer in cast_layers(cast.components[name])]
+    before = cast.weights_gib
+    file = model.loras["a"].source.path
+    assert file is not None
+    inject(pipeline, "a", file, "a")
+    assert {layer.weight.dtype for layer in layers} == {FLOAT8}
+    eject(pipeline, "a")
+    assert {layer.weight.dtype for layer in layers} == {FLOAT8}
+    assert replace(cast).weights_gib == before
+    assert cast.components["text_encoder"].to(torch.float64).dtype is torch.float64, "as anybody may"
 
 
 def test_a_component_that_is_not_there_cannot_be_cast(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.support.loras import draw_alone, loaded, wearing
 from tests.tiny import TINY
 from tests.tiny.loras import kohya_name, made, shapes_of
 
-GROUPS, WHOLE = Memory(offload="group"), Memory()
+GROUPS, LAYERS, WHOLE = Memory(offload="group"), Memory(offload="sequential"), Memory()
 
 
 @pytest.fixture
@@ -98,12 +98,49 @@ async def test_blocks_that_come_when_they_are_called_draw_the_very_same(
     assert all(weight.isnan().all() for weight in list(denoiser.parameters())[:3])
 
 
-@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
-async def test_loras_come_and_go_with_the_blocks_that_they_change(
+@pytest.mark.parametrize("family", ["stable-diffusion-xl", "flux", "z-image", "wan-i2v", "qwen-image"])
+async def test_layers_of_all_components_come_when_they_are_called(
     family: str, tmp_path: Path, away: list[ModuleGroup]
 ) -> None:
+    model = tiny(family, tmp_path)
+    in_layers = offloaded(model, tmp_path, LAYERS)
+    wanted = [each for each in crowd(family, TINY[family]) if not each.control_type and not each.reference_image][:3]
+    drawn = []
+    for each in (model, in_layers):
+        with running(each, batch_tokens=100_000) as (engine, recorder):
+            drawn.append(await draw_together(engine, wanted))
+        assert not recorder.failed
+    for plain, moved in zip(*drawn, strict=True):
+        (one,), (other,) = results(plain), results(moved)
+        for pair in zip(frames_of(one), frames_of(other), strict=True):
+            assert largest_difference(*pair) <= 1
+    assert away
+    modules = modules_of(next(iter(in_layers.pipelines.values())))
+    assert all(weight.isnan().all() for module in modules.values() for weight in module.parameters())
+
+
+@pytest.mark.parametrize("memory", [GROUPS, LAYERS], ids=lambda memory: memory.offload)
+async def test_layers_of_a_text_encoder_may_be_skipped_wherever_they_are(
+    memory: Memory, tmp_path: Path, away: list[ModuleGroup]
+) -> None:
+    model = tiny("stable-diffusion", tmp_path)
+    wanted = [request(clip_skip=skipped) for skipped in (0, 1)]
+    drawn = []
+    for each in (model, offloaded(model, tmp_path, memory)):
+        with running(each) as (engine, _):
+            drawn.append([frames_of(results(events)[0])[0] for events in await draw_together(engine, wanted)])
+    assert largest_difference(*drawn[0]) > 1
+    assert [largest_difference(*pair) <= 1 for pair in zip(*drawn, strict=True)] == [True, True]
+    assert away
+
+
+@pytest.mark.parametrize("memory", [GROUPS, LAYERS], ids=lambda memory: memory.offload)
+@pytest.mark.parametrize("family", ["stable-diffusion", "flux"])
+async def test_loras_come_and_go_with_the_weights_that_they_change(
+    family: str, memory: Memory, tmp_path: Path, away: list[ModuleGroup]
+) -> None:
     model, plain = loaded(family, tmp_path)
-    grouped = offloaded(model, tmp_path / "model", GROUPS)
+    grouped = offloaded(model, tmp_path / "model", memory)
     one = request(scheduler=TINY[family].scheduler)
     wanted = [one, wearing(one, a=1.0), wearing(one, b=0.5), wearing(one, a=0.5, b=1.0)]
     with running(grouped, batch_tokens=100_000, max_loras=2) as (engine, recorder):

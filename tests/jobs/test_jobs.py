@@ -134,6 +134,28 @@ async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> No
         assert (await finished(desk, high)).state is JobState.COMPLETED, "another class has a line of its own"
 
 
+@pytest.mark.parametrize("deadline_s", [1e-9, 0.2])
+async def test_who_waits_in_line_at_a_deadline_waits_no_longer(
+    deadline_s: float, engine: Engine, tmp_path: Path
+) -> None:
+    one_at_a_time = QueueSettings(MEMORY, concurrency=1, redelivery=timedelta(seconds=2))
+    async with job_desk(EngineProducer(engine), tmp_path, queue=one_at_a_time) as desk:
+        slow = await desk.submit(order(request(num_inference_steps=800, progress=True)))
+        await _first_step(desk, slow)
+        job = await desk.submit(order(request(deadline_s=deadline_s)))
+        async with asyncio.timeout(5):
+            ended = await finished(desk, job)
+        assert (ended.state, ended.attempts) == (JobState.FAILED, 0)
+        assert ended.error == f"deadline_s: {deadline_s:g} s have passed while the job waited in line"
+        assert (await desk.get(slow.id)).state is JobState.PROCESSING
+
+
+async def test_a_deadline_that_has_passed_at_once_ends_a_job(desk: JobDesk) -> None:
+    ended = await finished(desk, await desk.submit(order(request(deadline_s=1e-9))))
+    assert ended.state is JobState.FAILED
+    assert str(ended.error).startswith("deadline_s: 1e-09 s have passed")
+
+
 async def _first_step(desk: JobDesk, job: Job) -> None:
     async with aclosing(desk.watch(job.id)) as emitted:
         async for event in emitted:

@@ -352,6 +352,8 @@ class TestEnds:
         six_s = 6 * work_s(entries[0], frame, tflops=1)
         story = Story(prompt=STORY, num_frames=6, max_tries=1, deadline_s=six_s)
         assert (await maker.take_in(story)).deadline_s == six_s
+        unsaid = story.model_copy(update={"deadline_s": None})
+        assert (await maker.take_in(unsaid)).deadline_s == maker.settings.job_timeout_s, "nobody waits for it"
         with pytest.raises(InvalidRequest, match=rf"deadline_s.*{six_s:g}"):
             await maker.take_in(story.model_copy(update={"deadline_s": six_s + 1}))
         with pytest.raises(InvalidRequest, match=rf"deadline_s.*{six_s:g}"):

@@ -6,13 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers import WanTransformer3DModel
 from torch import nn
 from torch.nn import functional
+from transformers import T5Config, T5EncoderModel
 
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.weights.counting.count import counted
-from models.weights.counting.modules import architectures
+from models.weights.counting.modules import architectures, weights_bytes
 from models.weights.counting.peak import need_of
+from models.weights.counting.storing import quantized_bytes
 
 CATALOGUE = load_catalogue(*SHIPPED)
 FLOAT_BYTES = 4
@@ -48,3 +51,38 @@ def test_the_catalogue_says_what_is_counted(model: str) -> None:
     assert entry.figures is not None
     fresh: dict[str, Any] = counted(entry)
     assert entry.figures.model_dump() == fresh
+
+
+def linear_bytes(module: Any, *names: str) -> int:
+    return sum(
+        layer.weight.nbytes
+        for name, layer in module.named_modules()
+        if isinstance(layer, nn.Linear) and {*names} & {*name.split(".")}
+    )
+
+
+def test_what_quantizers_leave_as_it_is_counts_whole() -> None:
+    """T5's `wo`, a third of it, and the times of Wan."""
+    t5 = T5EncoderModel(T5Config(vocab_size=32, d_model=64, d_kv=16, num_heads=4, d_ff=256, num_layers=2))
+    converted = linear_bytes(t5, "q", "k", "v", "o", "wi")
+    scales = sum(len(m.weight) for n, m in t5.named_modules() if isinstance(m, nn.Linear) and not n.endswith("wo"))
+    assert linear_bytes(t5, "wo")
+    assert quantized_bytes(t5, 8) == weights_bytes(t5) - converted * 3 // 4 + scales * FLOAT_BYTES
+    # A scale of 4 bytes for 64 weights.
+    assert quantized_bytes(t5, 4) == weights_bytes(t5) - converted * 7 // 8 + converted // 64
+    wan = WanTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=16,
+        in_channels=4,
+        out_channels=4,
+        text_dim=16,
+        freq_dim=16,
+        ffn_dim=64,
+        num_layers=1,
+        rope_max_seq_len=32,
+    )
+    assert linear_bytes(wan, "time_embedder")
+    all_linear = sum(m.weight.nbytes for m in wan.modules() if isinstance(m, nn.Linear))
+    rows = sum(len(m.weight) for n, m in wan.named_modules() if isinstance(m, nn.Linear) and "time_embedder" not in n)
+    saved = (all_linear - linear_bytes(wan, "time_embedder")) * 3 // 4 - rows * FLOAT_BYTES
+    assert quantized_bytes(wan, 8) == weights_bytes(wan) - saved

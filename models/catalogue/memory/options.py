@@ -73,6 +73,10 @@ TEXT_MULTIPLE = 32
 Stored = Literal["float8_e4m3fn", "float8_e5m2"]
 
 
+IN_PARTS = ("group", "sequential")
+"""The ways of offloading that bring parts of a component."""
+
+
 class Quantization(Strict):
     """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
 
@@ -138,10 +142,10 @@ def memory_mistakes(memory: Memory, family: Family) -> Iterator[str]:
     quantization = memory.quantization
     if quantization and quantization.backend == "torchao" and "quant_type" not in quantization.options:
         yield "memory.quantization.options: torchao needs a quant_type, such as Int8WeightOnlyConfig"
-    if memory.offload == "group" and quantization and quantization.backend.startswith("bitsandbytes"):
-        yield f"memory.offload: group cannot move weights of {quantization.backend}; choose model"
-    if memory.offload == "group" and memory.compile:
-        yield "memory.offload: group cannot be combined with memory.compile; choose model"
+    if memory.offload in IN_PARTS and quantization and quantization.backend.startswith("bitsandbytes"):
+        yield f"memory.offload: {memory.offload} cannot move weights of {quantization.backend}; choose model"
+    if memory.offload in IN_PARTS and memory.compile:
+        yield f"memory.offload: {memory.offload} cannot be combined with memory.compile; choose model"
     yield from _storage_mistakes(memory, family)
 
 

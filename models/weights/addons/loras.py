@@ -27,6 +27,7 @@ from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
 from models.weights.explanations import named
 from models.weights.fetching import local_path, only_file
+from models.weights.memory.casting import kept_stored
 from models.weights.memory.offloading import regroup
 
 log = logging.getLogger("jubako.loading")
@@ -77,7 +78,7 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str, com
         if (kind := unread_kind(names_in(file))) is not None:
             raise LoadFailed(f"it is {kind}")
         try:
-            with build_lock:
+            with build_lock, kept_stored(lora_modules(pipeline).values()):
                 _read(pipeline, file, adapter, component)
         except (torch.OutOfMemoryError, LoadFailed):
             eject(pipeline, adapter)

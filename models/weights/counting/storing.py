@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import chain, pairwise
 from typing import Any
 
 import torch
 from diffusers.hooks.group_offloading import _GROUP_OFFLOADING
 from torch import nn
+from transformers import PreTrainedModel
+from transformers.quantizers.base import HfQuantizer
+from transformers.quantizers.quantizers_utils import should_convert_module
 
 from models.catalogue.families import TEXT_ENCODERS
 from models.weights.counting.modules import weights_bytes
@@ -21,15 +25,27 @@ SCALE_BYTES = 4
 
 def quantized_bytes(module: nn.Module, bits: int) -> int:
     """Return what a module takes whose linear layers have so many bits a weight, and scales: one for each row in 8
-    bits, one for each block in 4.
+    bits, one for each block in 4. Those that quantizers leave as they are count whole.
     """
     saved = 0
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            weight = layer.weight
-            scales = len(weight) if bits == 8 else weight.numel() // BLOCK
-            saved += weight.nbytes - weight.numel() * bits // 8 - scales * SCALE_BYTES
+    for layer in _quantizable(module):
+        weight = layer.weight
+        scales = len(weight) if bits == 8 else -(-weight.numel() // BLOCK)
+        saved += weight.nbytes - weight.numel() * bits // 8 - scales * SCALE_BYTES
     return weights_bytes(module) - saved
+
+
+def _quantizable(module: Any) -> Iterator[nn.Linear]:
+    """Yield what the quantizers of diffusers and transformers convert: not what is kept in float32, such as T5's `wo`,
+    and of a language model not its last layer, or one that shares an embedding's weights.
+    """
+    kept = list(getattr(module, "_keep_in_fp32_modules", None) or ())
+    is_text = isinstance(module, PreTrainedModel)
+    left = HfQuantizer.get_modules_to_not_convert(module, None, kept) if is_text else kept
+    for name, layer in module.named_modules():
+        stays = not should_convert_module(name, left) if is_text else bool({*left} & {*name.split(".")})
+        if isinstance(layer, nn.Linear) and not stays:
+            yield layer
 
 
 def cast_bytes(module: Any, dtype: torch.dtype = torch.float8_e4m3fn) -> int:

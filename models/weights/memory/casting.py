@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -35,10 +39,40 @@ def store_in(module: Any, dtype: torch.dtype) -> None:
         # Text encoders: their class says which layers cast what they are given to the precision of their weights. Of a
         # module's precision they ask their first weights, which are embeddings.
         kept = (*DEFAULT_SKIP_MODULES_PATTERN, *(getattr(module, "_keep_in_fp32_modules", None) or ()))
+        kept = (*kept, *(f"^{re.escape(name)}$" for name in _tied_to_embeddings(module)))
         apply_layerwise_casting(module, dtype, computed_in, kept, (nn.Embedding,))
     for layer in cast_layers(module):
         # By which peft knows what LoRAs are computed in: it would round them to what the layer is stored in.
         layer.compute_dtype = computed_in
+
+
+def _tied_to_embeddings(module: nn.Module) -> Iterator[str]:
+    """Yield the names of layers whose weights are those of an embedding, such as a language model's last."""
+    embeddings = {id(layer.weight) for layer in module.modules() if isinstance(layer, nn.Embedding)}
+    for name, layer in module.named_modules():
+        if not isinstance(layer, nn.Embedding) and any(
+            id(weight) in embeddings for weight in layer._parameters.values()
+        ):
+            yield name
+
+
+@contextmanager
+def kept_stored(modules: Iterable[Any]) -> Iterator[None]:
+    """Let modules be moved during the block, but not cast as a whole, as diffusers does with the encoder that it adds a
+    LoRA to: all layers would be as large as before.
+    """
+    with ExitStack() as changed:
+        for module in modules:
+            if cast_layers(module):
+                module.__dict__["to"] = partial(_moved_only, module)
+                changed.callback(module.__dict__.pop, "to")
+        yield
+
+
+def _moved_only(module: nn.Module, device: Any = None, **_: Any) -> nn.Module:
+    if isinstance(device, (str, int, torch.device)):
+        nn.Module.to(module, device)
+    return module
 
 
 def cast_layers(module: nn.Module) -> list[Any]:

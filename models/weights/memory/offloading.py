@@ -77,6 +77,7 @@ def offload_groups(pipeline: DiffusionPipeline, family: Family, device: str) -> 
     onto, modules = torch.device(device), modules_of(pipeline)
     for denoiser in denoisers(pipeline, family):
         group_blocks(denoiser, onto)
+    # Text encoders' blocks are nested too deep for diffusers to find them.
     for name in TEXT_ENCODERS:
         if name in modules:
             group_layers(modules[name], onto)
@@ -85,16 +86,34 @@ def offload_groups(pipeline: DiffusionPipeline, family: Family, device: str) -> 
             module.to(onto)
 
 
+def offload_layers(pipeline: DiffusionPipeline, device: str) -> None:
+    """Keep all components in main memory, and bring their layers one by one.
+
+    By the same hooks as groups, which LoRAs and weights that several layers share survive; those of accelerate, that
+    diffusers would use, leave placeholders in a module, which nothing can be added to.
+    """
+    onto = torch.device(device)
+    for module in modules_of(pipeline).values():
+        group_layers(module, onto, pinned=False)
+
+
 def group_blocks(module: nn.Module, device: torch.device, waiting: str = "cpu") -> None:
     """Let a module's blocks come to the device one by one, from where they wait."""
     waits_at = torch.device(waiting)
     apply_group_offloading(module, device, waits_at, "block_level", 1, use_stream=_has_streams(device))
 
 
-def group_layers(module: nn.Module, device: torch.device, waiting: str = "cpu") -> None:
-    """Let single layers come, of a module whose blocks are nested too deep for diffusers to find them."""
-    waits_at = torch.device(waiting)
-    apply_group_offloading(module, device, waits_at, "leaf_level", use_stream=_has_streams(device))
+def group_layers(module: nn.Module, device: torch.device, waiting: str = "cpu", *, pinned: bool = True) -> None:
+    """Let single layers come. Unless they are `pinned`, as fast copies need it, each is again for every copy."""
+    streams = _has_streams(device)
+    apply_group_offloading(
+        module,
+        device,
+        torch.device(waiting),
+        "leaf_level",
+        use_stream=streams,
+        low_cpu_mem_usage=streams and not pinned,
+    )
 
 
 def _has_streams(device: torch.device) -> bool:
@@ -105,7 +124,7 @@ def _has_streams(device: torch.device) -> bool:
 
 
 def is_grouped(module: Any) -> bool:
-    """Whether `offload_groups` moves parts of a module."""
+    """Whether `offload_groups` or `offload_layers` moves parts of a module."""
     return isinstance(module, nn.Module) and bool(_is_group_offload_enabled(module))
 
 

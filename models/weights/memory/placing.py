@@ -11,7 +11,7 @@ from core.errors import LoadFailed
 from models.catalogue.families import Family
 from models.catalogue.memory.options import Memory
 from models.weights.devices import available_devices
-from models.weights.memory.offloading import modules_of, offload_components, offload_groups
+from models.weights.memory.offloading import modules_of, offload_components, offload_groups, offload_layers
 
 
 def place(
@@ -28,7 +28,7 @@ def place(
     elif memory.offload == "group":
         offload_groups(pipeline, family, device)
     else:
-        pipeline.enable_sequential_cpu_offload(device=device)
+        offload_layers(pipeline, device)
 
 
 def devices_of(components: Mapping[str, str], device: str) -> dict[str, str]:

@@ -19,6 +19,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.memory.needs import HERE, needed_gib
 from models.catalogue.memory.options import Memory, denoisers_of
+from models.catalogue.memory.parallel import Parallel
 from models.catalogue.presets import fitted
 from models.catalogue.served import served_catalogue
 from runners.state import ModelState, RunnerState
@@ -48,7 +49,7 @@ ENCODERS, ALL = 1, 2
         ("flux-dev", 2, "sequential", 0, True),
     ],
 )
-def test_what_costs_the_least_speed_is_taken(
+def test_the_first_choice_that_fits_is_taken(
     model: str, room_gib: float, offload: str, in_8_bits: int, tiling: bool
 ) -> None:
     entry = fitted(CATALOGUE.get(model), room_gib)
@@ -102,6 +103,24 @@ def test_components_elsewhere_are_counted_for_their_device() -> None:
     assert fitted(spread, 26).memory.offload == "none"
     with pytest.raises(StartError, match="flux-dev needs"):
         fitted(spread, 12)
+
+
+def test_a_process_of_a_model_over_several_cards_may_share_one_with_components() -> None:
+    entry = CATALOGUE.get("flux-dev")
+    both: dict[str, Any] = {"components": {"text_encoder_2": "cuda:1"}, "parallel": Parallel(ulysses=2)}
+    assert entry.figures is not None
+    needed = needed_gib(entry.figures, Memory(), entry.default_request, both["components"])
+    spread = entry.model_copy(update={**both, "memory_gib": needed[HERE]})
+    together = needed[HERE] + needed["cuda:1"]
+    assert fitted(spread, together) is spread
+    assert fitted(spread, together - 3).memory.storage_dtype == {
+        "text_encoder": "float8_e4m3fn",
+        "text_encoder_2": "float8_e4m3fn",
+    }
+    with pytest.raises(StartError, match="JUBAKO_FIT: flux-dev needs"):
+        fitted(spread, needed[HERE])
+    apart = spread.model_copy(update={"devices": ("cuda:2", "cuda:3")})
+    assert fitted(apart, needed[HERE]) is apart
 
 
 def test_what_cannot_fit_is_refused_and_what_is_not_counted_stays() -> None:
