@@ -41,11 +41,11 @@ class PageKey:
             await self._app(scope, receive, send)
             return
         request = Request(scope, receive)
+        answer: ASGIApp
         if path == SIGN_IN:
             answer = await _signed_in(request) if request.method == "POST" else sign_in_page(request)
         elif path == SIGN_OUT:
-            answer = _back(request)
-            answer.delete_cookie(COOKIE, path=_cookie_path(request))
+            answer = _signed_out(request)
         else:
             answer = self._asked_for_key(request) or self._opened(request)
         await answer(scope, receive, send)
@@ -93,6 +93,12 @@ async def _signed_in(request: Request) -> Response:
     answer.set_cookie(
         COOKIE, quote(key, safe=""), max_age=KEPT_S, path=path, secure=secure, httponly=True, samesite="strict"
     )
+    return answer
+
+
+def _signed_out(request: Request) -> Response:
+    answer = _back(request)
+    answer.delete_cookie(COOKIE, path=_cookie_path(request))
     return answer
 
 

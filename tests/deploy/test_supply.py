@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from tests.support.serving import free_port
 from tools.supply import audit
 from tools.supply.images import unpacked
 from tools.supply.licences import PAGE, is_permissive, table
-from tools.supply.lock import LOCK, ROOT, UI_LOCK, pins
+from tools.supply.lock import LOCK, ROOT, UI_FOLDER, UI_LOCK, pins
 from tools.supply.sbom import bill_of
 
 PINNED = re.compile(r"[\w./-]+:[\w.-]+@sha256:[0-9a-f]{64}")
@@ -150,6 +151,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for file in (each for each in files if ".dist-info" in each.parts[0] or each.parts[0].endswith(".libs")):
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_bytes(file.read_binary() if ".dist-info" in file.parts[0] else b"")
+    page = folder / "app/.venv" / UI_FOLDER
+    for file in (each for each in (Path(sys.prefix) / UI_FOLDER).glob("pillow-*.dist-info/*") if each.is_file()):
+        (page / file.parent.name).mkdir(parents=True, exist_ok=True)
+        (page / file.parent.name / file.name).write_bytes(file.read_bytes())
     (sboms := next(site.glob("av-*.dist-info")) / "sboms").mkdir(exist_ok=True)
     ffmpeg = {"type": "library", "name": "ffmpeg", "version": "8.0", "purl": "pkg:generic/ffmpeg@8.0"}
     (sboms / "auditwheel.cdx.json").write_text(json.dumps({"components": [ffmpeg]}))
@@ -177,6 +182,7 @@ class TestBillOfMaterials:
             "python": "pkg:generic/python@3.11.17",
             "av": f"pkg:pypi/av@{pins()['av']}",
             "safetensors": f"pkg:pypi/safetensors@{pins()['safetensors']}",
+            "pillow": f"pkg:pypi/pillow@{pins(UI_LOCK)['pillow']}",
         }
 
     def test_has_licences(self, bill: str) -> None:

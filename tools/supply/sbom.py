@@ -54,15 +54,19 @@ def bill_of(root: Path, image: str) -> str:
 
 def _python_packages(root: Path) -> Bom:
     """The service's packages, and those of the page, which has some in other versions."""
-    bom = _packages_in(root, FOLDERS_OF_PACKAGES)
-    page = _packages_in(root, (UI_FOLDER,))
-    bom.components.update(page.components)
-    bom.dependencies.update(page.dependencies)
+    bom = _packages_in(_folders(root, *FOLDERS_OF_PACKAGES))
+    if of_page := _folders(root, UI_FOLDER):
+        page = _packages_in(of_page)
+        bom.components.update(page.components)
+        bom.dependencies.update(page.dependencies)
     return bom
 
 
-def _packages_in(root: Path, names: Sequence[str]) -> Bom:
-    folders = [str(folder) for name in names for folder in sorted(root.rglob(name)) if folder.is_dir()]
+def _folders(root: Path, *names: str) -> list[str]:
+    return [str(folder) for name in names for folder in sorted(root.rglob(name)) if folder.is_dir()]
+
+
+def _packages_in(folders: Sequence[str]) -> Bom:
     bom = _bill_of_folders(folders)
     by_name = {canonicalize_name(component.name): component for component in bom.components}
     for folder in folders:

@@ -28,7 +28,7 @@ def openai_sdk(said: Said) -> str:
 
 def _images(said: Said) -> str:
     own = dict(said.own)
-    arguments = {name: own.pop(name) for name in ("model", "prompt") if name in own}
+    arguments: dict[str, Any] = {name: own.pop(name) for name in ("model", "prompt") if name in own}
     if "width" in own:
         arguments["size"] = f"{own.pop('width')}x{own.pop('height')}"
     arguments["n"] = len(said.seeds)
@@ -71,7 +71,7 @@ def _files(own: dict[str, Any]) -> list[str]:
 
 def _video(said: Said) -> str:
     own = dict(said.own)
-    arguments = {name: own.pop(name) for name in ("model", "prompt") if name in own}
+    arguments: dict[str, Any] = {name: own.pop(name) for name in ("model", "prompt") if name in own}
     if "width" in own:
         arguments["size"] = f"{own.pop('width')}x{own.pop('height')}"
     first = own.pop("image", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import httpx
 import pytest
 from starlette.responses import JSONResponse
 from starlette.testclient import TestClient
@@ -29,8 +28,8 @@ def browser() -> TestClient:
     return TestClient(PageKey(echo, keyring, CONTRACTS), follow_redirects=False)
 
 
-def signed_in(browser: TestClient, key: str) -> httpx.Response:
-    return browser.post(SIGN_IN, data={"key": key})
+def sign_in(browser: TestClient, key: str) -> None:
+    browser.post(SIGN_IN, data={"key": key})
 
 
 def test_a_person_without_a_key_is_asked_for_it(browser: TestClient) -> None:
@@ -40,7 +39,7 @@ def test_a_person_without_a_key_is_asked_for_it(browser: TestClient) -> None:
 
 
 def test_the_key_is_kept_where_no_script_and_no_other_address_sees_it(browser: TestClient) -> None:
-    answer = signed_in(browser, KEY)
+    answer = browser.post(SIGN_IN, data={"key": KEY})
     assert (answer.status_code, answer.headers["location"]) == (303, "/ui/")
     cookie = answer.headers["set-cookie"]
     assert all(word in cookie for word in ("HttpOnly", "Path=/ui", "SameSite=strict"))
@@ -49,21 +48,21 @@ def test_the_key_is_kept_where_no_script_and_no_other_address_sees_it(browser: T
 
 
 def test_a_wrong_key_is_called_wrong(browser: TestClient) -> None:
-    signed_in(browser, "somebody else's key")
+    sign_in(browser, "somebody else's key")
     answer = browser.get("/ui/", headers=HTML)
     assert answer.status_code == 401
     assert "This key is wrong" in answer.text
 
 
 def test_signing_out_forgets_it(browser: TestClient) -> None:
-    signed_in(browser, KEY)
+    sign_in(browser, KEY)
     assert COOKIE in browser.cookies
     browser.get(SIGN_OUT)
     assert COOKIE not in browser.cookies
 
 
 def test_programs_keys_come_first(browser: TestClient) -> None:
-    signed_in(browser, KEY)
+    sign_in(browser, KEY)
     assert browser.get("/ui/", headers={"Authorization": "Bearer another"}).json() == "another"
 
 
