@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -83,6 +83,13 @@ class RateLimiter:
         steps = request.iterations if request.method is Method.TOKEN_OPT else request.denoising_steps
         await self._count(caller, megapixels=ceil(pixels / PX_PER_UNIT), steps=steps * request.num_images)
 
+    async def charge_pixels(self, field: str, pixels: int) -> None:
+        """Count pixels that are decoded and encoded for the current caller without a model.
+
+        Raises RateExceeded, or InvalidRequest for the field when they alone exceed the limit of a minute.
+        """
+        await self._count(current_caller(), {**_FIELDS, "megapixels": field}, megapixels=ceil(pixels / PX_PER_UNIT))
+
     async def headers(self, caller: Caller) -> dict[str, str]:
         """Return a caller's limits as headers, under the names that OpenAI's API has for them."""
         headers = {}
@@ -93,7 +100,7 @@ class RateLimiter:
             headers[f"x-ratelimit-reset-{limit.what}"] = f"{reset_s}s"
         return headers
 
-    async def _count(self, caller: Caller, **costs: int) -> None:
+    async def _count(self, caller: Caller, fields: Mapping[str, str] = _FIELDS, **costs: int) -> None:
         """Count all of these or none: what one limit refuses must not use up another."""
         limits = [limit for limit in limits_of(caller.rates) if limit.what in costs]
         for limit in limits:
@@ -102,7 +109,7 @@ class RateLimiter:
                 reason = (
                     f"the request has {limit.shown(cost)} {limit.what}; this key may have {limit.shown(most)} a minute"
                 )
-                raise InvalidRequest(_FIELDS[limit.what], reason)
+                raise InvalidRequest(fields[limit.what], reason)
         for attempt in (self._window.test, self._window.hit):
             for limit in limits:
                 if not await self._fits(attempt, caller, limit, costs[limit.what]):

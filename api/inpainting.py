@@ -11,6 +11,7 @@ import base64
 from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -42,6 +43,8 @@ from gateway.media.encoding import encode_preview
 from gateway.media.inpainted import inpainted_png
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
+from models.catalogue.choosing import first_able
+from models.catalogue.entry import Entry
 from settings import settings
 
 UNPROCESSABLE = 422
@@ -200,7 +203,7 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
     try:
         return Draft.of(
             form,
-            model=form.model or _first_able(gateway, form.method),
+            model=form.model or first_able(gateway.catalogue, partial(_inpaints, method=form.method)).id,
             task=Task.INPAINT,
             image=uploaded(form.input_image, "input_image", max_px, whole=True),
             mask=uploaded(form.mask_image, "mask_image", max_px, MASK, whole=True),
@@ -213,12 +216,8 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
         raise InvalidForm(error) from error
 
 
-def _first_able(gateway: Gateway, method: Method) -> str:
-    """Return the first served model that inpaints with this method, or else the default, which will be refused."""
-    for entry in gateway.catalogue.entries.values():
-        if Task.INPAINT in entry.tasks and (method is Method.DIFFUSION or entry.token_opt is not None):
-            return entry.id
-    return gateway.catalogue.default.id
+def _inpaints(entry: Entry, method: Method) -> bool:
+    return Task.INPAINT in entry.tasks and (method is Method.DIFFUSION or entry.token_opt is not None)
 
 
 def _results(request: GenerationRequest, draft: Draft, images: list[Picture]) -> list[dict[str, str]]:

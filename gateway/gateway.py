@@ -40,6 +40,11 @@ class Meter(Protocol):
         Raises RateExceeded, InvalidRequest, or Forbidden for a priority that the caller may not have.
         """
 
+    async def charge_pixels(self, field: str, pixels: int) -> None:
+        """Count pixels that are decoded and encoded without a model. Raises RateExceeded, or InvalidRequest for the
+        field that a request has too many by.
+        """
+
 
 @dataclass(frozen=True)
 class Gateway:
@@ -55,17 +60,25 @@ class Gateway:
     """Whether callers may load and unload models."""
 
     async def admit(
-        self, draft: Draft, *, background: bool = False, encoded_px: int = 0, max_images: int = 0
+        self,
+        draft: Draft,
+        *,
+        background: bool = False,
+        uploaded_px: int | None = None,
+        encoded_px: int = 0,
+        max_images: int = 0,
     ) -> GenerationRequest:
         """Complete a draft, check it and charge its caller; `draw` takes the result, in this process or another.
 
-        A background request has no deadline unless its draft sets one. `encoded_px` are those of each image of the
-        answer, where that is larger than what is generated. `max_images` are allowed by the contract even if the
+        A background request has no deadline unless its draft sets one. `uploaded_px` are those of all uploads, where
+        the draft has only parts of them. `encoded_px` are those of each image of the answer, where that is larger than
+        what is generated. `max_images` are allowed by the contract even if the
         server makes fewer at once. Raises InvalidRequest, UnknownModel, RateExceeded or Forbidden.
         """
         request = await self._resolve(draft, background, max_images)
         enlarged_px = max(0, encoded_px - request.width * request.height) * request.num_images
-        await self.meter.charge(request, draft.decoded_px + enlarged_px)
+        decoded_px = draft.decoded_px if uploaded_px is None else uploaded_px
+        await self.meter.charge(request, decoded_px + enlarged_px)
         await self.policy.check_request(request)
         return request
 

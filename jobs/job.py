@@ -71,6 +71,8 @@ class Job(_Data):
     """The request of its kind, without its images, as JSON."""
     inputs: Mapping[str, str] = Field(default_factory=dict)
     """Storage keys of the request's images by field; `images_00`, `images_01` for lists."""
+    keeps_inputs: bool = False
+    """Whether its images stay when it has ended, since the same may be asked for again by its id."""
     output_format: str
     quality: int = 90
     priority: Priority = Priority.NORMAL
@@ -153,7 +155,8 @@ class Job(_Data):
 
     def without_results(self) -> Job:
         """Return an ended job whose files were deleted."""
-        return self.changed(results=(), message="The results were deleted") if self.results else self
+        job = self.changed(keeps_inputs=False)
+        return job.changed(results=(), message="The results were deleted") if self.results else job
 
     def removed(self) -> Job:
         return self.changed(deleted=True)

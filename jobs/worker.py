@@ -111,11 +111,11 @@ class Worker:
                     return
 
     async def announce_end(self, job: Job) -> None:
-        """Publish and log that a job has ended, notify its webhook, and delete its inputs."""
+        """Publish and log that a job has ended, notify its webhook, and delete the inputs that it need not keep."""
         changed(job)
         await self.publish(job, str(job.state), error=job.error, last=True)
         await self.on_end(job)
-        if job.inputs:
+        if job.inputs and not job.keeps_inputs:
             await _patiently(lambda: self.storage.delete(list(job.inputs.values())), StorageUnavailable)
 
     async def publish(self, job: Job, name: str, last: bool = False, **details: Any) -> None:

@@ -64,6 +64,9 @@ class Unmetered:
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
         pass
 
+    async def charge_pixels(self, field: str, pixels: int) -> None:
+        pass
+
 
 def gateway_here(settings: Settings, meter: Meter) -> Gateway:
     """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""

@@ -20,11 +20,10 @@ from api.http.contract_app import contract_app
 from api.http.disconnects import unless_disconnected
 from api.http.forms import validated
 from api.http.parsing import read_fields
-from core.errors import InvalidRequest
 from core.generation.hints import hint_header
 from core.generation.request import Task
 from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import MAX_IMAGES, uploaded
+from gateway.media.decoding import uploaded_files
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from settings import settings
@@ -86,10 +85,10 @@ def _form(fields: dict[str, Any], kind: type[DrawForm]) -> DrawForm:
     others = {name: value for name, value in fields.items() if name not in files}
     most = settings().max_image_px
     images, masks = files.get("init_images", []), files.get("mask", [])
-    if len(images) > MAX_IMAGES or len(masks) > 1:
-        raise InvalidRequest("init_images", f"at most {MAX_IMAGES} are allowed, and one mask")
+    # What is around a mask is taken from the image in its full size.
+    whole = bool(masks)
     if images:
-        others["init_images"] = tuple(uploaded(file, "init_images", most) for file in images)
+        others["init_images"] = uploaded_files(images, "init_images", most, whole=whole)
     if masks:
-        others["mask"] = uploaded(masks[0], "mask", most, MASK)
+        (others["mask"],) = uploaded_files(masks, "mask", most, MASK, most=1, whole=whole)
     return validated(others, kind)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 
 from core.caller import current_caller
-from core.errors import UnknownModel
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.choosing import entry_named, first_able
 from models.catalogue.entry import Entry
 
 PICTURES = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.EDIT)
@@ -26,7 +26,7 @@ class Choices:
 
     def choose(self, catalogue: Catalogue, name: str) -> None:
         """Set the caller's model. Raises UnknownModel."""
-        self._models[current_caller().owner] = entry_named(catalogue, name).id
+        self._models[current_caller().owner] = checkpoint_named(catalogue, name).id
 
     def entry(self, catalogue: Catalogue) -> Entry:
         """Return the caller's model: the first that makes images from prompts, unless one was chosen."""
@@ -37,12 +37,9 @@ class Choices:
 CHOICES = Choices()
 
 
-def entry_named(catalogue: Catalogue, name: str) -> Entry:
+def checkpoint_named(catalogue: Catalogue, name: str) -> Entry:
     """Return a model by its name here, or by one that looks like the web UI's. Raises UnknownModel."""
-    found = catalogue.named(name) or catalogue.named(_undecorated(name))
-    if found is None:
-        raise UnknownModel(name, [entry.id for entry in picture_models(catalogue)])
-    return found
+    return entry_named(catalogue, name, _undecorated(name))
 
 
 def picture_models(catalogue: Catalogue) -> list[Entry]:
@@ -51,8 +48,7 @@ def picture_models(catalogue: Catalogue) -> list[Entry]:
 
 
 def _default(catalogue: Catalogue) -> Entry:
-    able = (entry for entry in catalogue.entries.values() if Task.TEXT_TO_IMAGE in entry.tasks)
-    return next(able, catalogue.default)
+    return first_able(catalogue, lambda entry: Task.TEXT_TO_IMAGE in entry.tasks)
 
 
 def _undecorated(name: str) -> str:

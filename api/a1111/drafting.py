@@ -8,12 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from api.a1111.choices import CHOICES, entry_named
+from api.a1111.choices import CHOICES, checkpoint_named
 from api.a1111.control import SCRIPTS, control_fields
 from api.a1111.forms import MOST_IMAGES, DrawForm, ImageForm
 from api.a1111.inpainting import FITS, ITSELF, Repainting, filled, repainting_of
 from api.a1111.samplers import sampler_of
 from api.http.refusals import InvalidForm
+from api.http.source_images import source_fields
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import header_text, ignored_hint, renamed
@@ -22,6 +23,7 @@ from core.generation.request import GenerationRequest, Task
 from core.generation.upload import Upload
 from gateway.gateway import Gateway
 from gateway.media.uploads import in_image_thread
+from models.catalogue.choosing import first_task
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import size_of
 
@@ -69,7 +71,9 @@ async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> Adm
     draft, repainting, own = await in_image_thread(_draft, gateway, form, entry)
     try:
         answered_px = 0 if repainting is None else repainting.answered_px
-        request = await gateway.admit(draft, encoded_px=answered_px, max_images=MOST_IMAGES)
+        request = await gateway.admit(
+            draft, uploaded_px=_uploaded_px(form, draft), encoded_px=answered_px, max_images=MOST_IMAGES
+        )
     except InvalidRequest as error:
         error.field = NAMES.get(error.field, error.field)
         raise
@@ -82,7 +86,7 @@ async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> Adm
 
 def _entry(gateway: Gateway, form: DrawForm) -> Entry:
     wanted = form.override_settings.sd_model_checkpoint
-    return entry_named(gateway.catalogue, wanted) if wanted else CHOICES.entry(gateway.catalogue)
+    return checkpoint_named(gateway.catalogue, wanted) if wanted else CHOICES.entry(gateway.catalogue)
 
 
 def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repainting | None, tuple[str, ...]]:
@@ -118,8 +122,7 @@ def _task(form: DrawForm, entry: Entry) -> Task:
     """Return what is meant; a model that only edits by instruction does that with an image."""
     if not isinstance(form, ImageForm):
         return Task.TEXT_TO_IMAGE
-    task = Task.IMAGE_TO_IMAGE if form.mask is None else Task.INPAINT
-    return Task.EDIT if task not in entry.tasks and Task.EDIT in entry.tasks else task
+    return first_task(entry, Task.IMAGE_TO_IMAGE if form.mask is None else Task.INPAINT, Task.EDIT)
 
 
 def _sampler(form: DrawForm, entry: Entry, task: Task) -> tuple[str | None, tuple[str, ...]]:
@@ -142,13 +145,13 @@ def _eta(form: DrawForm, entry: Entry, task: Task, sampler: str | None) -> float
 
 def _images(gateway: Gateway, form: ImageForm, entry: Entry, task: Task) -> tuple[dict[str, Any], Repainting | None]:
     """Return the draft's fields for images, and how a mask is repainted. Blocks."""
-    if task is Task.EDIT and form.mask is None:
-        return {"images": form.init_images}, None
-    if len(form.init_images) > 1:
-        raise InvalidRequest("init_images", f"{len(form.init_images)} were given; {task} starts from one image")
-    image, fit = form.init_images[0], FITS[form.resize_mode]
+    fit = FITS[form.resize_mode]
     if form.mask is None:
-        return {"image": image, "fit": fit, "strength": form.denoising_strength}, None
+        held = source_fields(form.init_images, task, "init_images")
+        return held if task is Task.EDIT else {**held, "fit": fit, "strength": form.denoising_strength}, None
+    if len(form.init_images) > 1:
+        raise InvalidRequest("init_images", f"{len(form.init_images)} were given; a mask belongs to one image")
+    image = form.init_images[0]
     assert isinstance(image, Upload) and isinstance(form.mask, Upload)  # noqa: PT018  # as files they came
     repainting = repainting_of(form, image, form.mask, fit)
     part, mask = repainting.part
@@ -157,8 +160,17 @@ def _images(gateway: Gateway, form: ImageForm, entry: Entry, task: Task) -> tupl
         settings = entry.tasks[task]
         size = size_of(draft, settings.defaults, settings.limits, snaps=gateway.limits.snaps_sizes)
         part, mask = filled(part, mask, size, fit, form.inpainting_fill), mask.resized(*size, fit)
-    held: dict[str, Any] = {"images": (part,)} if task is Task.EDIT else {"image": part}
+    held = source_fields((part,), task, "init_images")
     return {**held, "mask": mask, "fit": fit, "strength": form.denoising_strength}, repainting
+
+
+def _uploaded_px(form: DrawForm, draft: Draft) -> int:
+    """Return the pixels of all files that came, of which the draft may have only the part around a mask."""
+    own = (*form.init_images, form.mask) if isinstance(form, ImageForm) else ()
+    # A unit without a file follows the image itself.
+    control = None if draft.control_image is draft.image else draft.control_image
+    files = (image for image in (*own, control, draft.reference_image) if image is not None)
+    return sum(image.width * image.height for image in files)
 
 
 def _override_hints(form: DrawForm) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import dataclass
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
 from api.describing.bodies import JSON, described_body
+from api.http.context import current_gateway
 from api.http.forms import validated
 from api.http.parsing import read_fields
 from core.errors import InvalidRequest
@@ -20,6 +22,7 @@ from core.generation.fitting import Fit, Size, placement
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.infotext import infotext, parsed_infotext
 from core.generation.request import Lora
+from core.generation.upload import Upload
 from gateway.media.costs import PIXEL_BYTES
 from gateway.media.decoding import BUDGET, MAX_SIDE_PX, uploaded
 from gateway.media.encoding import encode_preview
@@ -103,7 +106,9 @@ async def extra_single_image(request: Request) -> JSONResponse:
         if fields.get(name):
             raise InvalidRequest(name, "is not supported: there is one upscaler at a time, and no face restorer")
     known = {name: fields[name] for name in fields if name in ExtraForm.model_fields}
-    image = await in_image_thread(_resized, _form(known, ExtraForm))
+    work = await in_image_thread(_resizing, _form(known, ExtraForm))
+    await current_gateway().meter.charge_pixels("upscaling_resize", work.pixels)
+    image = await in_image_thread(work.file)
     headers = hint_header(unknown_hint(fields.keys() - known.keys() - _QUIET))
     return JSONResponse({"html_info": "", "image": base64.b64encode(image).decode()}, headers=headers)
 
@@ -122,23 +127,44 @@ def _as_infotext(text: str) -> str:
         return text
 
 
-def _resized(form: ExtraForm) -> bytes:
+@dataclass(frozen=True)
+class _Resizing:
+    """A checked upload, and what becomes of it."""
+
+    upload: Upload
+    size: Size
+    resampling: Image.Resampling | None
+    fit: Fit
+
+    @property
+    def pixels(self) -> int:
+        """Those that are decoded, and those that are encoded."""
+        return self.upload.width * self.upload.height + self.size[0] * self.size[1]
+
+    def file(self) -> bytes:
+        """Return it as a PNG. Blocks."""
+        with BUDGET.of(self.pixels * PIXEL_BYTES * _COPIES):
+            image = self.upload.open()
+            if self.resampling is None:
+                return encode_preview(image)
+            box = placement(image.size, self.size, self.fit).box
+            return encode_preview(image.resize(self.size, self.resampling, box))
+
+
+def _resizing(form: ExtraForm) -> _Resizing:
+    """Check the upload and the size that is wanted of it. Blocks. Raises InvalidRequest."""
     if form.upscaler_1 not in UPSCALERS:
         known = ", ".join(UPSCALERS)
         raise InvalidRequest("upscaler_1", f"{form.upscaler_1[:60]!r} is not here; known: {known}")
-    upload = uploaded(form.image, "image", MOST_EXTRA_PX)
+    upload = uploaded(form.image, "image", min(MOST_EXTRA_PX, settings().max_image_px), whole=True)
     resampling = UPSCALERS[form.upscaler_1]
     size = upload.size if resampling is None else _size(form, upload.size)
     if size[0] * size[1] > MOST_EXTRA_PX:
         raise InvalidRequest(
             "upscaling_resize", f"makes {size[0]}x{size[1]} pixels; at most {MOST_EXTRA_PX} are allowed"
         )
-    with BUDGET.of((upload.width * upload.height + size[0] * size[1]) * PIXEL_BYTES * _COPIES):
-        image = upload.open()
-        if resampling is None:
-            return encode_preview(image)
-        fit = Fit.CROP if form.resize_mode == 1 and form.upscaling_crop else Fit.STRETCH
-        return encode_preview(image.resize(size, resampling, placement(image.size, size, fit).box))
+    fit = Fit.CROP if form.resize_mode == 1 and form.upscaling_crop else Fit.STRETCH
+    return _Resizing(upload, size, resampling, fit)
 
 
 def _size(form: ExtraForm, full: Size) -> Size:

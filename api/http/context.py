@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from core.caller import current_caller
 from gateway.gateway import Gateway
-from jobs.desk.caller_desk import CallerDesk
+from jobs.desk.caller_desk import CallerDesk, Shows
 from jobs.desk.desk import JobDesk
 from settings import settings
 from storage.client import Storage
@@ -23,9 +23,9 @@ def current_gateway() -> Gateway:
     return gateway
 
 
-def current_desk() -> CallerDesk:
-    """Return the job desk as the current caller has it."""
-    return CallerDesk(running_desk(), current_caller())
+def current_desk(shows: Shows | None = None) -> CallerDesk:
+    """Return the job desk as the current caller has it; with only such jobs as a contract `shows`, or with all."""
+    return CallerDesk(running_desk(), current_caller(), shows)
 
 
 def running_desk() -> JobDesk:

@@ -43,10 +43,14 @@ class Contract:
     """Patterns of the addresses that load, unload, move or change models."""
     large_paths: tuple[str, ...] = ()
     """Patterns of the addresses that take files of models, which have a limit of their own."""
+    idle_paths: tuple[str, ...] = ()
+    """Patterns of the addresses that are written to and start no work: they choose, describe or cancel. Like reading,
+    they count against no rate, and are answered while the server is being stopped.
+    """
     counts_itself: bool = False
     """Whether it counts requests against the callers' rates by itself, since most of its messages only talk."""
     watching_sockets: tuple[str, ...] = ()
-    """Endings of the addresses of WebSockets that only watch. All others generate, and so does every POST."""
+    """Endings of the addresses of WebSockets that only watch. All others generate, and so do POSTs, if not idle."""
 
     @property
     def mounts(self) -> Iterator[tuple[ASGIApp, str]]:
@@ -76,6 +80,7 @@ class ContractTable:
         }
         self._admin = [re.compile(path) for contract in contracts for path in contract.admin_paths]
         self._large = [re.compile(path) for contract in contracts for path in contract.large_paths]
+        self._idle = [re.compile(path) for contract in contracts for path in contract.idle_paths]
         self._counting = {path for contract in contracts if contract.counts_itself for path in contract.paths}
         self._watching = tuple(ending for contract in contracts for ending in contract.watching_sockets)
 
@@ -113,16 +118,23 @@ class ContractTable:
         """Whether a request may bring a file of a model, which is larger than images are."""
         return any(path.search(scope["path"]) for path in self._large)
 
-    def counts_itself(self, path: str) -> bool:
-        """Whether the contract at a path counts its requests by itself."""
-        return _first_folder(path) in self._counting
+    def counts(self, scope: Scope) -> bool:
+        """Whether a request counts against the rate when it comes: reading, such as polling a job, does not; a
+        WebSocket counts once; some contracts count by themselves.
+        """
+        path: str = scope["path"]
+        writes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")
+        return writes and not self._is_idle(path) and _first_folder(path) not in self._counting
 
     def generates(self, scope: Scope) -> bool:
         """Whether a request starts work, rather than only reading or watching."""
         if scope["type"] == "websocket":
             path: str = scope["path"]
             return not path.endswith(self._watching)
-        return bool(scope["method"] == "POST")
+        return scope["method"] == "POST" and not self._is_idle(scope["path"])
+
+    def _is_idle(self, path: str) -> bool:
+        return any(idle.search(path) for idle in self._idle)
 
 
 def _first_folder(path: str) -> str:

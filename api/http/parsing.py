@@ -155,6 +155,8 @@ def _is_absent(value: Any) -> bool:
 
 
 async def _as_bytes(name: str, value: Any) -> bytes:
+    if isinstance(value, bytes):
+        return value
     if isinstance(value, UploadFile):
         return await value.read()
     if not isinstance(value, str):

@@ -7,13 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.http.refusals import InvalidForm
+from api.http.source_images import source_fields
 from api.hugging_face.forms import InferenceParameters
 from api.hugging_face.reading import Inference
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.entry import Entry
+from models.catalogue.choosing import meant
 
 OF_TEXT = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_VIDEO)
 OF_IMAGE = (Task.EDIT, Task.IMAGE_TO_IMAGE, Task.IMAGE_TO_VIDEO)
@@ -27,9 +28,7 @@ def draft_of(inference: Inference, catalogue: Catalogue, model: str | None) -> D
         raise InvalidRequest("num_images", f"{parameters.num_images}, but the answer is one file")
     if parameters.mask_image is not None and inference.image is None:
         raise InvalidRequest("mask_image", "belongs to an image, and inputs is none")
-    tasks = _possible_tasks(inference)
-    entry = _entry(catalogue, model or parameters.model, tasks)
-    task = next((task for task in tasks if task in entry.tasks), tasks[0])
+    entry, task = meant(catalogue, model or parameters.model or None, _possible_tasks(inference))
     fields = {"prompt": inference.prompt, **_size(parameters), **_images(inference, task)}
     try:
         return Draft.of(parameters, task=task, model=entry.id, **fields)
@@ -45,16 +44,6 @@ def _possible_tasks(inference: Inference) -> tuple[Task, ...]:
     return tuple(task for task in tasks if task.is_video) or tasks
 
 
-def _entry(catalogue: Catalogue, model: str | None, tasks: tuple[Task, ...]) -> Entry:
-    if model is not None:
-        return catalogue.get(model)
-    for task in tasks:
-        for entry in catalogue.entries.values():
-            if task in entry.tasks:
-                return entry
-    return catalogue.default
-
-
 def _size(parameters: InferenceParameters) -> dict[str, Any]:
     target = parameters.target_size
     if target is None:
@@ -65,7 +54,6 @@ def _size(parameters: InferenceParameters) -> dict[str, Any]:
 
 
 def _images(inference: Inference, task: Task) -> dict[str, Any]:
-    image, mask = inference.image, inference.parameters.mask_image
-    if image is None:
+    if inference.image is None:
         return {}
-    return {"images": (image,), "mask": mask} if task is Task.EDIT else {"image": image, "mask": mask}
+    return {**source_fields((inference.image,), task, "inputs"), "mask": inference.parameters.mask_image}

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from api.http.source_images import source_fields
 from api.typed.forms import Encoding
-from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
     Basics,
@@ -24,7 +24,6 @@ from core.generation.draft import (
 from core.generation.request import Task
 from core.generation.upload import Pixels
 from gateway.media.encoding import OutputFormat, format_for, idle_quality
-from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from storyboard.story import Story
 
@@ -47,13 +46,6 @@ class PictureTool(Tool, Encoding, Basics):
     @property
     def tasks(self) -> tuple[Task, ...]:
         return self.able
-
-    def meant(self, catalogue: Catalogue) -> tuple[Entry, Task]:
-        """Return the model and the task: of no model in particular, the first served that does the preferred task."""
-        entries = [catalogue.get(self.model)] if self.model else list(catalogue.entries.values())
-        found = ((entry, task) for task in self.tasks for entry in entries if task in entry.tasks)
-        # Where none is able, the gateway says what the model can do.
-        return next(found, (entries[0], self.tasks[0]))
 
     def draft(self, entry: Entry, task: Task) -> Draft:
         """Return what the gateway admits. Raises InvalidRequest."""
@@ -97,11 +89,7 @@ class EditImage(PictureTool):
     fit: FitChoice = None
 
     def inputs(self, task: Task) -> Mapping[str, Any]:
-        if task is Task.EDIT:
-            return {}
-        if len(self.images) > 1:
-            raise InvalidRequest("images", f"has {len(self.images)} images, but this model starts from 1 only")
-        return {"image": self.images[0], "images": ()}
+        return source_fields(self.images, task, "images")
 
 
 class Inpaint(Guided, PictureTool):

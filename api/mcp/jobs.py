@@ -1,10 +1,10 @@
-"""Tools as jobs: handed in, followed with progress until they end, or left to go on."""
+"""Tools as jobs: handed in, followed with progress until they end or take too long, or left to go on."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
 from anyio import CancelScope
 
@@ -14,26 +14,35 @@ from core.errors import Cancelled, GenerationFailed
 from gateway.metrics import measured
 from jobs.desk.order import Order
 from jobs.job import Job, JobState
+from settings import settings
 
 Report = Callable[[int, str], Awaitable[None]]
 """Says how far a call is: a percentage that rises with each report, and a message."""
 
 
 async def done(order: Order, task: str, background: bool, report: Report) -> Answer:
-    """Submit an order; answer with its results, or in the background with its status. Raises JubakoError."""
+    """Submit an order; answer with its results, or in the background with its status. Raises JubakoError.
+
+    A story has no deadline of its own, since half of one would be no use: its call waits as long as any request may.
+    """
     with measured() as measure:
         measure.task = task
         (job,) = await current_desk().submit(order)
         measure.model = job.model
         if not background:
-            job = await _ended(job, report)
+            job = await _ended(job, order.request.deadline_s or settings().request_timeout_s, report)
         return await answer_of(job, order.base_url)
 
 
-async def _ended(job: Job, report: Report) -> Job:
-    """Wait for a job's end. A caller who leaves cancels it, since nobody would see the results."""
+async def _ended(job: Job, limit_s: float, report: Report) -> Job:
+    """Return a job once it has ended, or as it is when the time is over: then it goes on, and `job_status` shows it.
+
+    A caller who leaves cancels it, since nobody would see the results.
+    """
     try:
-        await _follow(job, report)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await _follow(job, report)
     except asyncio.CancelledError:
         with CancelScope(shield=True):
             await current_desk().cancel(job.id)

@@ -1,11 +1,11 @@
 """Results of earlier jobs as inputs: `ID`, or `ID/2` for the third result of a job of the caller's own.
 
-An agent cannot repeat the base64 of an image that it was shown, and no address is ever followed.
+An agent cannot repeat the base64 of an image that it was shown, and no address is ever followed. What is named so is
+bounded as what is uploaded: in number and bytes here, in pixels where it is decoded.
 """
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,27 +13,46 @@ from typing import Any
 from api.http.context import current_desk, current_storage
 from api.http.forms import FILES
 from core.errors import InvalidRequest
+from gateway.media.decoding import check_count, most_files
 
 _RESULT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(\d{1,3}))?")
 
 
-async def with_results(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments with the files that they name. Raises UnknownJob and InvalidRequest."""
-    resolved = dict(arguments)
-    for name in FILES:
-        if isinstance(value := arguments.get(name), list):
-            resolved[name] = [await _resolved(name, each) for each in value]
-        elif value is not None:
-            resolved[name] = await _resolved(name, value)
+async def with_results(arguments: Mapping[str, Any], max_bytes: int) -> dict[str, Any]:
+    """Return a call's arguments with the files that they name, of `max_bytes` together.
+
+    Raises UnknownJob and InvalidRequest.
+    """
+    resolved, named = dict(arguments), _Named(max_bytes)
+    for name in (name for name in FILES if arguments.get(name) is not None):
+        value = arguments[name]
+        listed = value if isinstance(value, list) else [value]
+        check_count(name, len(listed), most_files(name))
+        resolved[name] = [await named.resolved(name, each) for each in listed]
     return resolved
 
 
-async def _resolved(name: str, value: Any) -> Any:
-    if not isinstance(value, str) or not (named := _RESULT.fullmatch(value.strip())):
-        return value
-    job, index = await current_desk().get(named[1]), int(named[2] or 0)
-    if index >= len(job.results):
-        raise InvalidRequest(
-            name, f"job {job.id} is {job.state} and has {len(job.results)} results, none of them {index}"
-        )
-    return base64.b64encode(await current_storage().get(job.results[index].key)).decode()
+class _Named:
+    """The files that one call names."""
+
+    def __init__(self, max_bytes: int) -> None:
+        self._max_bytes = self._left_bytes = max_bytes
+
+    async def resolved(self, field: str, value: Any) -> Any:
+        """Return the file that a value names; what names none as it is. Raises UnknownJob and InvalidRequest."""
+        named = _RESULT.fullmatch(value.strip()) if isinstance(value, str) else None
+        if named is None:
+            return value
+        job, index = await current_desk().get(named[1]), int(named[2] or 0)
+        if index >= len(job.results):
+            raise InvalidRequest(
+                field, f"job {job.id} is {job.state} and has {len(job.results)} results, none of them {index}"
+            )
+        result = job.results[index]
+        if not result.media_type.startswith("image/"):
+            raise InvalidRequest(field, f"result {index} of job {job.id} is {result.media_type}, and no image")
+        file = await current_storage().get(result.key)
+        self._left_bytes -= len(file)
+        if self._left_bytes < 0:
+            raise InvalidRequest(field, f"the results that are named have more than {self._max_bytes} bytes together")
+        return file

@@ -30,6 +30,8 @@ from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
 from jobs.desk.order import Order
+from models.catalogue.choosing import meant
+from settings import settings
 from storyboard.job_kind import STORYBOARD
 
 LISTED_JOBS = 20
@@ -62,14 +64,15 @@ async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], r
     """Do what a tool does, in a request whose caller is known. Raises JubakoError."""
     if not spec.reads_only:
         await current_gateway().meter.count_further(1)
-    return await spec.run(request, await plain_values(await with_results(arguments), FILES), report)
+    named = await with_results(arguments, settings().max_upload_bytes)
+    return await spec.run(request, await plain_values(named, FILES), report)
 
 
 def _pictures(form: type[PictureTool]) -> Run:
     async def run(request: Request, fields: Fields, report: Report) -> Answer:
         await check_files(fields, FILES)
         tool = validated(fields, form)
-        entry, task = tool.meant(current_gateway().catalogue)
+        entry, task = meant(current_gateway().catalogue, tool.model or None, tool.tasks)
         draft = tool.draft(entry, task)
         output_format = tool.file_format(task)
         admitted = await current_gateway().admit(draft, background=tool.background)

@@ -29,7 +29,7 @@ class Door:
         try:
             caller = self._caller(scope)
             send = self._with_limits(caller, send)
-            if _counts(scope) and not self._contracts.counts_itself(scope["path"]):
+            if self._contracts.counts(scope):
                 await self._limiter.count_request(caller)
         except JubakoError as error:
             await self._refuse(scope, receive, send, error)
@@ -62,11 +62,6 @@ class Door:
         if isinstance(error, Unauthorized):
             answer.headers["WWW-Authenticate"] = "Bearer"
         await answer(scope, receive, send)
-
-
-def _counts(scope: Scope) -> bool:
-    """Whether it counts against the rate: reading, such as polling a job, does not; a WebSocket counts once."""
-    return scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")
 
 
 def _address(scope: Scope) -> str:

@@ -22,12 +22,12 @@ from api.http.refusals import error_answer
 from api.http.streams import started_stream
 from api.ollama.described import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.ollama.forms import OllamaForm, OllamaName
-from api.ollama.generating import entry_named, error_line, generated_lines, line, message_of
-from core.errors import InvalidRequest, JubakoError
+from api.ollama.generating import error_line, generated_lines, line, message_of, model_named
+from core.errors import JubakoError
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.request import Task
 from core.version import VERSION
-from gateway.media.decoding import MAX_IMAGES, uploaded
+from gateway.media.decoding import uploaded_files
 from gateway.media.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from settings import settings
@@ -79,7 +79,7 @@ async def tags() -> JSONResponse:
 @router.post("/show", response_model=OllamaShown, openapi_extra=described_body(OllamaName, JSON, name="OllamaShow"))
 async def show(request: Request) -> JSONResponse:
     """Describe one model."""
-    entry = entry_named(current_gateway().catalogue, (await read_model(request, OllamaName)).model)
+    entry = model_named(current_gateway().catalogue, (await read_model(request, OllamaName)).model)
     shown = _shown(entry)
     nothing = {"modelfile": "", "parameters": "", "template": ""}
     info = {"general.architecture": entry.family, "general.name": entry.title}
@@ -113,9 +113,7 @@ async def _read(request: Request) -> tuple[OllamaForm, str | None]:
 def _form(fields: dict[str, Any]) -> OllamaForm:
     """Check the fields, files included. Blocks. Raises InvalidRequest."""
     files = [file for file in fields.get("images", []) if file]
-    if len(files) > MAX_IMAGES:
-        raise InvalidRequest("images", f"{len(files)} were given; at most {MAX_IMAGES} are allowed")
-    images = tuple(uploaded(file, "images", settings().max_image_px) for file in files)
+    images = uploaded_files(files, "images", settings().max_image_px)
     return validated({**fields, "images": images}, OllamaForm)
 
 

@@ -15,6 +15,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
+from api.http.source_images import source_fields
 from api.ollama.forms import OllamaForm
 from core.errors import InvalidRequest, JubakoError, retry_fields
 from core.generation.draft import Draft
@@ -26,6 +27,7 @@ from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.choosing import entry_named, first_task
 from models.catalogue.entry import Entry
 
 LATEST = ":latest"
@@ -53,9 +55,9 @@ async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | Non
                     yield line({**_head(form), **_progress(event, request), "done": False})
 
 
-def entry_named(catalogue: Catalogue, name: str) -> Entry:
+def model_named(catalogue: Catalogue, name: str) -> Entry:
     """Return a model by its name here, or with Ollama's ending. Raises UnknownModel."""
-    return catalogue.get(name if catalogue.named(name) else name.removesuffix(LATEST))
+    return entry_named(catalogue, name, name.removesuffix(LATEST))
 
 
 def line(fields: Mapping[str, Any]) -> str:
@@ -72,7 +74,7 @@ def message_of(error: JubakoError) -> str:
 
 
 async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
-    draft = _draft(form, entry_named(gateway.catalogue, form.model))
+    draft = _draft(form, model_named(gateway.catalogue, form.model))
     try:
         request = await gateway.admit(draft)
     except InvalidRequest as error:
@@ -82,18 +84,10 @@ async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
 
 
 def _draft(form: OllamaForm, entry: Entry) -> Draft:
-    task = _task(form, entry)
-    if task is Task.IMAGE_TO_IMAGE and len(form.images) > 1:
-        raise InvalidRequest("images", f"{len(form.images)} were given; {entry.id} starts from one")
-    images = {} if task is Task.EDIT else {"image": next(iter(form.images), None), "images": ()}
+    task = first_task(entry, Task.EDIT, Task.IMAGE_TO_IMAGE) if form.images else Task.TEXT_TO_IMAGE
+    images = source_fields(form.images, task, "images") if form.images else {}
     steps, seed = form.steps, form.options.seed
     return Draft.of(form, model=entry.id, task=task, num_inference_steps=steps, seed=seed, progress=True, **images)
-
-
-def _task(form: OllamaForm, entry: Entry) -> Task:
-    if not form.images:
-        return Task.TEXT_TO_IMAGE
-    return Task.EDIT if Task.EDIT in entry.tasks else Task.IMAGE_TO_IMAGE
 
 
 def _head(form: OllamaForm) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
+from api.http.source_images import source_fields
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
@@ -19,6 +20,7 @@ from core.generation.upload import Upload
 from gateway.gateway import Gateway
 from gateway.media.decoding import hole_in
 from gateway.media.uploads import in_image_thread
+from models.catalogue.choosing import first_task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 
@@ -63,7 +65,8 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
     try:
-        request = await gateway.admit(_draft(form, entry, task, progress), max_images=MAX_N)
+        draft = _draft(form, entry, task, progress)
+        request = await gateway.admit(draft, uploaded_px=_uploaded_px(form), max_images=MAX_N)
     except InvalidRequest as error:
         error.field = _names_in(form).get(error.field, error.field)
         raise
@@ -143,8 +146,7 @@ def _task_of(form: ImagesForm, entry: Entry) -> Task:
     match form:
         case EditForm(mask=None):
             # A model that does not follow instructions may still start from an image.
-            starts_from_image = Task.EDIT not in entry.tasks and Task.IMAGE_TO_IMAGE in entry.tasks
-            return Task.IMAGE_TO_IMAGE if starts_from_image else Task.EDIT
+            return first_task(entry, Task.EDIT, Task.IMAGE_TO_IMAGE)
         case EditForm():
             # An edit looks at all images, and what the mask keeps is kept all the same.
             edits = Task.EDIT in entry.tasks and (len(form.image) > 1 or Task.INPAINT not in entry.tasks)
@@ -171,7 +173,7 @@ def _draft(form: ImagesForm, entry: Entry, task: Task, progress: bool) -> Draft:
             num_images=form.n,
             strength=_strength(form, settings, task),
             progress=progress,
-            **_images(form, entry, task),
+            **_images(form, task),
         )
     except ValidationError as error:
         raise WrongField(error) from error
@@ -202,17 +204,21 @@ def _strength(form: ImagesForm, settings: TaskSettings, task: Task) -> float | N
     return settings.defaults.strength * HIGH_FIDELITY
 
 
-def _images(form: ImagesForm, entry: Entry, task: Task) -> dict[str, Any]:
+def _images(form: ImagesForm, task: Task) -> dict[str, Any]:
     if not isinstance(form, EditForm | VariationForm):
         return {}
     mask = form.mask if isinstance(form, EditForm) else None
-    if task is Task.EDIT:
-        return {"images": form.image, "image": None, "mask": mask}
-    if len(form.image) > 1 and mask is None:
-        raise InvalidRequest(
-            "image", f"{len(form.image)} were given; {entry.id} does {task.value}, which starts from one image"
-        )
-    return {"image": form.image[0], "mask": mask}
+    # Of several, the first is the one that a mask belongs to.
+    images = form.image[:1] if task is Task.INPAINT else form.image
+    return {**source_fields(images, task, "image"), "mask": mask}
+
+
+def _uploaded_px(form: ImagesForm) -> int | None:
+    """Return the pixels of all images that came, of which some tasks use the first; None where none came."""
+    if not isinstance(form, EditForm | VariationForm):
+        return None
+    mask = form.mask if isinstance(form, EditForm) else None
+    return sum(image.width * image.height for image in (*form.image, mask) if image is not None)
 
 
 def _with_previews(request: GenerationRequest, form: ImagesForm, entry: Entry) -> GenerationRequest:

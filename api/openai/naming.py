@@ -8,6 +8,7 @@ from collections.abc import Collection
 from core.generation.hints import header_text
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
+from models.catalogue.choosing import first_able
 from models.catalogue.entry import Entry
 
 _THEIRS = re.compile(r"(openai/)?(dall-e|gpt|chatgpt|sora|o[0-9])\b.*|dummy|tgi", re.IGNORECASE)
@@ -23,7 +24,7 @@ def entry_for(catalogue: Catalogue, name: str | None, tasks: Collection[Task]) -
     """
     if name is not None and not _stands_in(catalogue, name):
         return catalogue.get(name)
-    return next((each for each in catalogue.entries.values() if each.tasks.keys() & tasks), catalogue.default)
+    return first_able(catalogue, lambda entry: not entry.tasks.keys().isdisjoint(tasks))
 
 
 def stand_in_hint(catalogue: Catalogue, name: str | None, entry: Entry) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,9 +14,8 @@ from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.others import translated
 from api.openai.references import without_references
 from core.errors import InvalidRequest
-from core.generation.upload import Upload
 from gateway.media.decoded_kinds import CUTOUT
-from gateway.media.decoding import MAX_IMAGES, uploaded
+from gateway.media.decoding import uploaded, uploaded_files
 from gateway.media.uploads import in_image_thread
 from settings import settings
 
@@ -77,20 +76,14 @@ async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
     images: list[bytes] = [file for name in IMAGES for file in fields.get(name, [])]
     masks: list[bytes] = fields.get("mask", [])
     field = "images" if "images" in fields else "image"
-    if len(images) > MAX_IMAGES:
-        raise InvalidRequest(field, f"{len(images)} were given; at most {MAX_IMAGES} are allowed")
     if len(masks) > 1:
         raise InvalidRequest("mask", f"{len(masks)} were given; only one is allowed, for the first image")
     decoded: dict[str, Any] = {}
     if images:
-        decoded["image"] = await in_image_thread(_images, images, field)
+        decoded["image"] = await in_image_thread(uploaded_files, images, field, settings().max_image_px)
     if masks:
         decoded["mask"] = await in_image_thread(uploaded, masks[0], "mask", settings().max_image_px, CUTOUT)
     return decoded
-
-
-def _images(files: Sequence[bytes], field: str) -> tuple[Upload, ...]:
-    return tuple(uploaded(file, field, settings().max_image_px) for file in files)
 
 
 async def with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from api.describing.answer import Answer
 from api.http.files import file_url
 from api.http.refusals import error_answer
 from core.errors import InvalidRequest, JubakoError
-from jobs.job import Job, JobState
+from jobs.job import GENERATION, Job, JobState
 from storage.client import Storage
 
 STATUSES = {
@@ -69,6 +69,11 @@ def prediction_refusal(error: JubakoError) -> JSONResponse:
     """Return the response to an error."""
     detail = f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
     return error_answer(error, {"title": error.code, "detail": detail, "status": error.status})
+
+
+def is_prediction(job: Job) -> bool:
+    """Whether a job is for images or videos, whichever contract it came by; a story has no such fields."""
+    return job.kind == GENERATION
 
 
 async def prediction_of(job: Job, storage: Storage, base_url: str, folder: str) -> dict[str, Any]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from contextlib import aclosing, suppress
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -14,21 +12,25 @@ from fastapi.responses import JSONResponse
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
 from api.http.parsing import read_model
+from api.http.waiting import ended, ended_or_late
 from api.predictions.answers import (
     Prediction,
     PredictionRefused,
     Predictions,
+    is_prediction,
     prediction_of,
     prediction_refusal,
     prediction_with_files,
 )
 from api.predictions.forms import PredictionBody, read_input
-from core.errors import Cancelled, InvalidRequest
+from core.deadline import Deadline
+from core.errors import InvalidRequest
 from gateway.media.encoding import format_for, idle_quality
+from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
 from jobs.job import Job, JobState
+from models.catalogue.choosing import entry_named
 from models.catalogue.entry import Entry
 
 FOLDER = "/replicate/v1"
@@ -62,50 +64,47 @@ async def create_with(request: Request, owner: str, name: str, prefer: PreferHea
 @router.get(f"{FOLDER}/predictions", response_model=Predictions)
 async def list_predictions(request: Request, cursor: Annotated[str | None, Query()] = None) -> JSONResponse:
     """List predictions, newest first."""
-    page = await current_desk().page(None, _moment(cursor), PAGE)
+    page = await _desk().page(None, _moment(cursor), PAGE)
     results = [await _shown(request, job) for job in page.jobs]
-    following = page.next_before and f"{FOLDER}/predictions?cursor={page.next_before.timestamp()}"
+    address = f"{server_address(request)}{FOLDER}/predictions"
+    following = page.next_before and f"{address}?cursor={page.next_before.timestamp()}"
     return JSONResponse({"results": results, "next": following, "previous": None})
 
 
 @router.get(f"{FOLDER}/predictions/{{prediction_id}}", response_model=Prediction)
 async def prediction(request: Request, prediction_id: str) -> JSONResponse:
     """Report a prediction."""
-    return JSONResponse(await _shown(request, await current_desk().get(prediction_id)))
+    return JSONResponse(await _shown(request, await _desk().get(prediction_id)))
 
 
 @router.post(f"{FOLDER}/predictions/{{prediction_id}}/cancel", response_model=Prediction)
 async def cancel(request: Request, prediction_id: str) -> JSONResponse:
     """Cancel a prediction that has not ended."""
-    return JSONResponse(await _shown(request, await current_desk().cancel(prediction_id)))
+    return JSONResponse(await _shown(request, await _desk().cancel(prediction_id)))
 
 
 @router.post("/predictions", response_model=Prediction, responses={202: {"model": Prediction}}, openapi_extra=BODY)
 async def cog(request: Request, prefer: PreferHeader = None) -> JSONResponse:
     """Predict as a container of Cog does: the answer has the files, unless `Prefer: respond-async`."""
-    job = await _submitted(request, None)
-    if prefer == "respond-async":
+    waits = prefer != "respond-async"
+    job = await _submitted(request, None, background=not waits)
+    if not waits:
         return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""), 202)
-    try:
-        await unless_disconnected(request, _ended(job.id))
-    except Cancelled:
-        await current_desk().cancel(job.id)
-        raise
-    job = await current_desk().get(job.id)
+    job = await ended(request, _desk(), job, Deadline(job.request["deadline_s"]))
     return JSONResponse(await prediction_with_files(job, current_storage(), server_address(request)))
 
 
 @router.get("/predictions/{prediction_id}", response_model=Prediction)
 async def cog_prediction(request: Request, prediction_id: str) -> JSONResponse:
     """Report a prediction, its files as addresses."""
-    job = await current_desk().get(prediction_id)
+    job = await _desk().get(prediction_id)
     return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""))
 
 
 @router.post("/predictions/{prediction_id}/cancel", response_model=Prediction)
 async def cancel_cog(request: Request, prediction_id: str) -> JSONResponse:
     """Cancel a prediction that has not ended."""
-    job = await current_desk().cancel(prediction_id)
+    job = await _desk().cancel(prediction_id)
     return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""))
 
 
@@ -113,27 +112,24 @@ predictions_app = contract_app("Replicate's predictions", "predictions", router,
 
 
 async def _created(request: Request, model: str | None, prefer: str | None) -> JSONResponse:
-    job = await _submitted(request, model)
+    job = await _submitted(request, model, background=True)
     wait = _WAIT.search(prefer or "")
     if wait is None:
         return JSONResponse(await _shown(request, job), 201)
-    with suppress(TimeoutError):
-        async with asyncio.timeout(min(LONGEST_WAIT_S, int(wait[1] or LONGEST_WAIT_S))):
-            await unless_disconnected(request, _ended(job.id))
-    job = await current_desk().get(job.id)
+    job = await ended_or_late(request, _desk(), job, min(LONGEST_WAIT_S, int(wait[1] or LONGEST_WAIT_S)))
     # What is not done must not look begun: clients would take it for the end, and not ask again.
     seen = job if job.state.final else job.changed(state=JobState.PENDING)
     return JSONResponse(await _shown(request, seen), 201)
 
 
-async def _submitted(request: Request, model: str | None) -> Job:
+async def _submitted(request: Request, model: str | None, *, background: bool) -> Job:
     body = await read_model(request, PredictionBody)
     if body.webhook is not None:
         raise InvalidRequest("webhook", "predictions have none here; jobs at /api/{model}/t2i have webhook_url")
     entry = _entry(model or body.version)
     given = await read_input(body.input, entry)
     output_format = format_for(given.form.task, given.form.output_format)
-    admitted = await current_gateway().admit(given.draft, background=True)
+    admitted = await current_gateway().admit(given.draft, background=background)
     hints = filter(None, (given.hint, *idle_quality(output_format, given.form.quality)))
     order = Order(
         request=admitted.hinted(*hints),
@@ -151,13 +147,11 @@ def _entry(name: str | None) -> Entry:
     if name is None:
         return catalogue.default
     plain = name.partition(":")[0]
-    return catalogue.named(name) or catalogue.named(plain) or catalogue.get(plain.rpartition("/")[2])
+    return entry_named(catalogue, name, plain, plain.rpartition("/")[2])
 
 
-async def _ended(job_id: str) -> None:
-    async with aclosing(current_desk().watch(job_id)) as events:
-        async for _ in events:
-            pass
+def _desk() -> CallerDesk:
+    return current_desk(is_prediction)
 
 
 async def _shown(request: Request, job: Job) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from core.generation.draft import Draft
 from core.generation.hints import unknown_hint
 from core.generation.request import Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
+from models.catalogue.choosing import first_task
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import fitted_size
 
@@ -97,11 +98,11 @@ def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 def _task(fields: Mapping[str, Any], entry: Entry) -> Task:
     """Return what is meant: the files say it, and what the model can do."""
     if "mask" in fields:
-        return Task.INPAINT if Task.INPAINT in entry.tasks else Task.EDIT
+        return first_task(entry, Task.INPAINT, Task.EDIT)
     if "image" not in fields and "images" not in fields:
-        return Task.TEXT_TO_IMAGE if Task.TEXT_TO_IMAGE in entry.tasks else next(iter(entry.tasks))
+        return first_task(entry, Task.TEXT_TO_IMAGE, *entry.tasks)
     wanted = (Task.EDIT, Task.IMAGE_TO_IMAGE) if "images" in fields else (Task.IMAGE_TO_IMAGE, Task.EDIT)
-    return next((task for task in (*wanted, Task.IMAGE_TO_VIDEO) if task in entry.tasks), wanted[0])
+    return first_task(entry, *wanted, Task.IMAGE_TO_VIDEO)
 
 
 def _size(aspect: object, entry: Entry, task: Task) -> dict[str, int]:

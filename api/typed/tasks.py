@@ -7,6 +7,7 @@ like every other work that outlives its connection; these routes have BentoML's 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from _bentoml_sdk.io_models import IODescriptor
@@ -22,11 +23,14 @@ from api.http.refusals import Refused, refusal
 from api.typed.forms import Edit, ImageToImage, ImageToVideo, Inpaint, PictureForm, TextToImage, TextToVideo
 from core.errors import InvalidRequest
 from core.generation.hints import hint_header
-from core.generation.request import GenerationRequest
-from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS
+from core.generation.request import GenerationRequest, Task
+from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS, OutputFormat, idle_quality
+from gateway.repeating import repeated
+from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
 from jobs.inputs import restored_fields
 from jobs.job import GENERATION, Job, JobState
+from storage.errors import NotStored
 
 FORMS: dict[str, type[PictureForm]] = {
     "text_to_image": TextToImage,
@@ -76,41 +80,47 @@ TaskId = Annotated[str, Query(max_length=200, description="The task_id of the su
 _MEDIA = {each.media_type: {"schema": FILE} for each in (*PICTURE_FORMATS, *VIDEO_FORMATS)}
 
 
-async def _get(task_id: TaskId) -> Response:
-    """Answer with a task's image or video; 400 while there is none."""
-    job = await _task(task_id)
-    if not job.results:
-        why = f": {job.error}" if job.error else ""
-        raise InvalidRequest("task_id", f"task {job.id} has no result: it is {STATUSES[job.state]}{why}")
-    result = job.results[0]
-    headers = {"X-Jubako-Model": job.model, "X-Jubako-Seed": str(result.seed), **hint_header(job.hint)}
-    return Response(await current_storage().get(result.key), headers=headers, media_type=result.media_type)
+@dataclass(frozen=True)
+class TaskRoutes:
+    """The routes of the tasks of one typed API; those of the others are unknown there."""
 
+    form: type[PictureForm]
 
-async def _status(task_id: TaskId) -> JSONResponse:
-    """Report how far a task is."""
-    return _state(await _task(task_id))
+    async def get(self, task_id: TaskId) -> Response:
+        """Answer with a task's image or video; 400 while there is none."""
+        job = await self._desk.get(task_id)
+        if not job.results:
+            why = f": {job.error}" if job.error else ""
+            raise InvalidRequest("task_id", f"task {job.id} has no result: it is {STATUSES[job.state]}{why}")
+        result = job.results[0]
+        headers = {"X-Jubako-Model": job.model, "X-Jubako-Seed": str(result.seed), **hint_header(job.hint)}
+        return Response(await current_storage().get(result.key), headers=headers, media_type=result.media_type)
 
+    async def status(self, task_id: TaskId) -> JSONResponse:
+        """Report how far a task is."""
+        return _state(await self._desk.get(task_id))
 
-async def _cancel(task_id: TaskId) -> JSONResponse:
-    """Cancel a task that has not ended."""
-    return _state(await current_desk().cancel((await _task(task_id)).id))
+    async def cancel(self, task_id: TaskId) -> JSONResponse:
+        """Cancel a task that has not ended."""
+        return _state(await self._desk.cancel(task_id))
 
+    async def retry(self, request: Request, task_id: TaskId) -> JSONResponse:
+        """Submit the same again, with the same seed."""
+        job = await self._desk.get(task_id)
+        admitted = await current_gateway().admit(repeated(await _earlier_request(job)), background=True)
+        output_format = OutputFormat(job.output_format)
+        order = Order(
+            admitted.hinted(*idle_quality(output_format, job.quality)),
+            output_format,
+            quality=job.quality,
+            base_url=server_address(request),
+            keeps_inputs=True,
+        )
+        return _state(*(await current_desk().submit(order)))
 
-async def _retry(request: Request, task_id: TaskId) -> JSONResponse:
-    """Submit the same again, with the same seed."""
-    job = await _task(task_id)
-    fields = await restored_fields(job.request, job.inputs, current_storage())
-    again = GenerationRequest.model_validate(fields)
-    await current_gateway().meter.charge(again)
-    order = Order(again, job.output_format, quality=job.quality, base_url=server_address(request))
-    return _state(*(await current_desk().submit(order)))
-
-
-def _submission(form: type[PictureForm]) -> Callable[[Request], Any]:
-    async def submit(request: Request) -> JSONResponse:
+    async def submit(self, request: Request) -> JSONResponse:
         """Hand a request in, as a job that outlives its connection."""
-        call = (await form.from_http_request(request, None)).form
+        call = (await self.form.from_http_request(request, None)).form
         if call.num_images != 1:
             raise InvalidRequest("num_images", f"{call.num_images}, but a task returns only 1; a job returns several")
         draft = call.draft.model_copy(update={"progress": True})
@@ -121,17 +131,37 @@ def _submission(form: type[PictureForm]) -> Callable[[Request], Any]:
             quality=call.quality,
             base_url=server_address(request),
             repeatable=call.seed is not None,
+            keeps_inputs=True,
         )
         return _state(*(await current_desk().submit(order)))
 
-    return submit
+    @property
+    def task(self) -> Task:
+        task: Task = self.form.model_fields["task"].default
+        return task
+
+    @property
+    def _desk(self) -> CallerDesk:
+        return current_desk(self._is_own)
+
+    def _is_own(self, job: Job) -> bool:
+        """Whether a job has the one image or video that these tasks have."""
+        return job.kind == GENERATION and job.task == self.task and job.request["num_images"] == 1
 
 
-async def _task(task_id: str) -> Job:
-    job = await current_desk().get(task_id)
-    if job.kind != GENERATION:
-        raise InvalidRequest("task_id", f"job {job.id} is a {job.kind}, and no task of this API")
-    return job
+async def _earlier_request(job: Job) -> GenerationRequest:
+    """Return what was asked for, with its images. Raises InvalidRequest when they are there no more."""
+    if job.inputs and not job.keeps_inputs:
+        raise _no_inputs(job)
+    try:
+        fields = await restored_fields(job.request, job.inputs, current_storage())
+    except NotStored as error:
+        raise _no_inputs(job) from error
+    return GenerationRequest.model_validate(fields)
+
+
+def _no_inputs(job: Job) -> InvalidRequest:
+    return InvalidRequest("task_id", f"the images of task {job.id} are no longer kept; submit them again")
 
 
 def _state(job: Job) -> JSONResponse:
@@ -143,29 +173,19 @@ def _state(job: Job) -> JSONResponse:
 def _router() -> APIRouter:
     router = APIRouter()
     for name, form in FORMS.items():
+        routes = TaskRoutes(form)
         media = (JSON,) if name.startswith("text") else (MULTIPART, JSON)
-        body = described_body(form, *media, name=f"Submitted{form.__name__}", task=form.model_fields["task"].default)
-        for part, method, route in (("submit", "POST", _submission(form)), ("retry", "POST", _retry)):
-            extra = body if part == "submit" else None
-            router.add_api_route(
-                f"/{name}/{part}",
-                route,
-                methods=[method],
-                name=f"{name}_{part}",
-                response_model=TaskState,
-                openapi_extra=extra,
-            )
-        router.add_api_route(f"/{name}/status", _status, name=f"{name}_status", response_model=TaskState)
-        router.add_api_route(
-            f"/{name}/cancel", _cancel, methods=["PUT"], name=f"{name}_cancel", response_model=TaskState
-        )
-        router.add_api_route(
-            f"/{name}/get",
-            _get,
-            name=f"{name}_get",
-            response_class=Response,
-            responses={200: {"content": _MEDIA}},
-        )
+        body = described_body(form, *media, name=f"Submitted{form.__name__}", task=routes.task)
+        answers: dict[str, Any] = {"response_model": TaskState}
+        file: dict[str, Any] = {"response_class": Response, "responses": {200: {"content": _MEDIA}}}
+        for part, method, route, options in (
+            ("submit", "POST", routes.submit, {**answers, "openapi_extra": body}),
+            ("retry", "POST", routes.retry, answers),
+            ("status", "GET", routes.status, answers),
+            ("cancel", "PUT", routes.cancel, answers),
+            ("get", "GET", routes.get, file),
+        ):
+            router.add_api_route(f"/{name}/{part}", route, methods=[method], name=f"{name}_{part}", **options)
     return router
 
 

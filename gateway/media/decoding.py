@@ -10,7 +10,7 @@ Of an animation, the first frame is taken.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
@@ -51,14 +51,41 @@ def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list
     """
     if not files and field != "images":
         raise InvalidRequest(field, "is an empty list")
-    if len(files) > (MAX_IMAGES if field == "images" else 1):
-        raise InvalidRequest(field, f"has {len(files)} files, more than it takes")
-    kind = _KINDS.get(field, IMAGE)
+    uploads = uploaded_files(files, field, max_px, _KINDS.get(field, IMAGE), most=most_files(field))
+    return list(uploads) if field == "images" else uploads[0]
+
+
+def most_files(field: str) -> int:
+    """Return how many files a field of a form takes."""
+    return MAX_IMAGES if field == "images" else 1
+
+
+def check_count(field: str, count: int, most: int) -> None:
+    """Raise InvalidRequest for more files than a field takes."""
+    if count > most:
+        allowed = f"at most {most} are" if most > 1 else "only one is"
+        raise InvalidRequest(field, f"{count} were given; {allowed} allowed")
+
+
+def uploaded_files(
+    files: Sequence[bytes],
+    field: str,
+    max_px: int,
+    kind: DecodedKind = IMAGE,
+    *,
+    most: int = MAX_IMAGES,
+    whole: bool = False,
+) -> tuple[Upload, ...]:
+    """Check files that come together, of `max_px` pixels in all, as `uploaded` does each. Blocks.
+
+    Raises InvalidRequest, also for more than `most`.
+    """
+    check_count(field, len(files), most)
     uploads: list[Upload] = []
     for file in files:
-        left = max_px - sum(upload.width * upload.height for upload in uploads)
-        uploads.append(uploaded(file, field, left, kind))
-    return uploads if field == "images" else uploads[0]
+        left_px = max_px - sum(upload.width * upload.height for upload in uploads)
+        uploads.append(uploaded(file, field, left_px, kind, whole))
+    return tuple(uploads)
 
 
 def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> Upload:

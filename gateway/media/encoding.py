@@ -72,6 +72,14 @@ def idle_quality(output_format: OutputFormat, quality: int) -> tuple[str, ...]:
 
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     """Return the fields of a request that generates this one result again, given the same input images."""
+    return {**repeatable_fields(request, result.step_cache), "seed": result.seed}
+
+
+def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict[str, Any]:
+    """Return the fields that a request used, without its seed, its images and what is about its answer.
+
+    An automatic choice of `step_cache` depended on the moment, so a result says what it was.
+    """
     # A field that the request does not use would be refused.
     diffuses = request.method is Method.DIFFUSION
     used = {
@@ -84,7 +92,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
         "loras": bool(request.loras),
         "fit": request.fit is not None,
         "reproducible": request.reproducible,
-        "step_cache": result.step_cache != StepCache.OFF,
+        "step_cache": step_cache != StepCache.OFF,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
@@ -95,9 +103,7 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
     unused = {name for name, is_used in used.items() if not is_used}
     unused |= set(TUNING) - request.tuned.keys()
     fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
-    # An automatic choice depended on the moment.
-    chosen = {"step_cache": result.step_cache} if used["step_cache"] else {}
-    return {**fields, **chosen, "seed": result.seed}
+    return {**fields, "step_cache": step_cache} if used["step_cache"] else fields
 
 
 def encode_result(

@@ -115,7 +115,9 @@ class Acceptance:
         job = _blank_job(order)
         earlier = None if digest is None else await self.ledger.recall_result(digest)
         if earlier is not None and (results := await self._copied(earlier, job)) is not None:
-            return job.completed(results).changed(message="An equal request was done before", hint=earlier.hint)
+            job = job.completed(results).changed(message="An equal request was done before", hint=earlier.hint)
+            if not order.keeps_inputs:
+                return job
         return job.changed(inputs=await store_inputs(order.request, job.id, self.storage))
 
     async def _copied(self, earlier: Job, job: Job) -> tuple[Result, ...] | None:
@@ -155,5 +157,6 @@ def _blank_job(order: Order) -> Job:
         base_url=order.base_url,
         webhook_url=order.webhook_url,
         batch_id=order.batch_id,
+        keeps_inputs=order.keeps_inputs,
         remixed_from=order.remixed_from,
     )

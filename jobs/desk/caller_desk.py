@@ -1,8 +1,8 @@
-"""The job desk as one caller has it: others' jobs are unknown to them, and an admin has all."""
+"""The job desk as one caller has it, by one contract: others' jobs are unknown to them, and an admin has all."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -15,11 +15,16 @@ from jobs.errors import LedgerUnavailable, UnknownJob
 from jobs.job import Job, JobState
 from jobs.ledger.ledger import Page
 
+Shows = Callable[[Job], bool]
+"""Whether a contract has such jobs at all; by its addresses, nobody finds others."""
+
 
 @dataclass(frozen=True)
 class CallerDesk:
     desk: JobDesk
     caller: Caller
+    shows: Shows | None = None
+    """Default: all."""
 
     async def earlier(self, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
         """Return the jobs for which the caller used a key before; none when it is new. Raises KeyReused."""
@@ -90,4 +95,5 @@ class CallerDesk:
         await self.desk.delete_file(key, self.caller)
 
     def _finds(self, job: Job) -> bool:
-        return self.caller.sees(job.owner) and not job.deleted
+        shown = self.shows is None or self.shows(job)
+        return shown and self.caller.sees(job.owner) and not job.deleted

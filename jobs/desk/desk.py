@@ -158,8 +158,10 @@ class JobDesk:
         job = await self._ledger.get(job_id)
         if not job.state.final:
             raise NotEnded
-        if keys := [result.key for result in job.results]:
-            await self._storage.delete(keys)
+        keys = [result.key for result in job.results]
+        if kept := [*keys, *(job.inputs.values() if job.keeps_inputs else ())]:
+            await self._storage.delete(kept)
+        if keys:
             await self._ledger.forget_files(job.owner, keys)
         return await self._ledger.note(job_id, Job.without_results)
 

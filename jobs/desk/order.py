@@ -24,6 +24,8 @@ class Order:
     fingerprint: str | None = None
     """What requests with the same key must have in common: method, path and body."""
     batch_id: str | None = None
+    keeps_inputs: bool = False
+    """Whether its images stay when it has ended, for a contract by which the same may be asked for again."""
     remixed_from: str | None = None
     """The job whose result the request starts from."""
     repeatable: bool = False

@@ -43,9 +43,9 @@ class RequestOptions(BaseModel):
     max_image_px: int = Field(
         default=64_000_000,
         ge=64,
-        description="Largest width times height of an uploaded image, read from its header before decoding. WebP, "
-        "AVIF and HEIC files, and some JPEG and TIFF files, have a lower limit: all that is being decoded shares 320 "
-        "MiB.",
+        description="Largest width times height of an uploaded image, or of several of one field together, read from "
+        "their headers before decoding. WebP, AVIF and HEIC files, and some JPEG and TIFF files, have a lower limit: "
+        "all that is being decoded shares 320 MiB.",
     )
     max_prompt_chars: int = Field(
         default=32_000,

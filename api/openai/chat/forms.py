@@ -11,6 +11,8 @@ from core.generation.draft import FitChoice
 from core.generation.tuning import Tuning
 
 MAX_MESSAGES = 10_000
+MAX_TOOLS = 128
+MAX_MODALITIES = 10
 Conversation = Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)]
 
 
@@ -38,7 +40,7 @@ class ChatForm(Parameters):
         description="The last message of the user is the prompt, with the images to edit. An image of the assistant's "
         "before it is edited, where the message has none and the model edits.",
     )
-    modalities: list[str] | None = Field(default=None, max_length=10, description="With `image`, if given.")
+    modalities: list[str] | None = Field(default=None, max_length=MAX_MODALITIES, description="With `image`, if given.")
     image_config: ImageConfig | None = None
     stream_options: StreamOptions | None = None
 
@@ -50,5 +52,6 @@ class ResponseForm(Parameters):
         description="The prompt, or a conversation: as `messages` of a chat, with `image_generation_call` items."
     )
     tools: list[dict[str, Any]] = Field(
-        max_length=128, description="One must be of type `image_generation`; its fields are the image's parameters."
+        max_length=MAX_TOOLS,
+        description="One must be of type `image_generation`; its fields are the image's parameters.",
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 
 from api.http.parsing import read_body
-from api.openai.chat.forms import Parameters, StreamOptions
+from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, Parameters, StreamOptions
 from api.openai.chat.turns import Turn, turn_of
 from api.openai.forms import EditForm, GenerationForm
 from api.openai.naming import entry_for, stand_in_hint
@@ -20,7 +20,9 @@ from core.errors import InvalidRequest
 from core.generation.hints import header_text
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
+from settings import settings
 
+KindT = TypeVar("KindT", list[Any], dict[str, Any])
 TOOL = "image_generation"
 _OF_IMAGES = (Parameters.model_fields.keys() | NAMES.keys()) - {"response_format", "stream"}
 """Fields beside a conversation that are about images. Chat's `response_format` is about text."""
@@ -43,14 +45,14 @@ class Asked:
 async def read_chat(request: Request, catalogue: Catalogue) -> Asked:
     """Read a chat. Raises InvalidRequest or UnknownModel."""
     body = await read_body(request)
-    _check_modalities(body.get("modalities"))
-    turn = turn_of(body.get("messages"), "messages")
+    _check_modalities(_given(body, "modalities", list))
+    turn = turn_of(body.get("messages"), "messages", settings().max_prompt_chars)
     fields = {name: value for name, value in body.items() if name in _OF_IMAGES and name != "partial_images"}
-    config = body.get("image_config")
-    if isinstance(config, dict) and config.get("aspect_ratio") is not None:
+    config = _given(body, "image_config", dict)
+    if config.get("aspect_ratio") is not None:
         fields["aspect_ratio"] = config["aspect_ratio"]
     form = await _form(turn, fields, catalogue, _ignored(body.keys() - fields.keys() - _OF_CHAT))
-    options = form_from(body.get("stream_options") or {}, StreamOptions)
+    options = form_from(_given(body, "stream_options", dict), StreamOptions)
     return Asked(form, _streams(body), options.include_usage)
 
 
@@ -60,8 +62,9 @@ async def read_response(request: Request, catalogue: Catalogue) -> Asked:
     for name in _REPLAYED:
         if body.get(name) is not None:
             raise InvalidRequest(name, "is not supported: no responses are kept here; send the whole input")
-    turn, tool, stream = turn_of(body.get("input"), "input"), _tool(body.get("tools")), _streams(body)
-    if body.get("n", 1) != 1 or tool.get("n", 1) != 1:
+    turn, tool = turn_of(body.get("input"), "input", settings().max_prompt_chars), _tool(_given(body, "tools", list))
+    stream = _streams(body)
+    if any(number not in (None, 1) for number in (body.get("n"), tool.get("n"))):
         raise InvalidRequest("n", "must be 1: a response has one image")
     known = {name: body[name] for name in _OF_IMAGES & body.keys()}
     fields = known | {name: value for name, value in tool.items() if name in _OF_IMAGES | {"input_fidelity", "markup"}}
@@ -98,13 +101,27 @@ async def _form(
     return form.hinted(*filter(None, hints))
 
 
-def _check_modalities(modalities: Any) -> None:
-    if isinstance(modalities, list) and "image" not in modalities:
+def _given(body: Mapping[str, Any], name: str, kind: type[KindT]) -> KindT:
+    """Return a field that must be of a kind; an empty one for none. Raises InvalidRequest."""
+    value = body.get(name)
+    if value is None:
+        return kind()
+    if not isinstance(value, kind):
+        raise InvalidRequest(name, "must be a list" if kind is list else "must be an object")
+    return value
+
+
+def _check_modalities(modalities: list[Any]) -> None:
+    if len(modalities) > MAX_MODALITIES:
+        raise InvalidRequest("modalities", f"has {len(modalities)} items; at most {MAX_MODALITIES} are allowed")
+    if modalities and "image" not in modalities:
         raise InvalidRequest("modalities", "must have image: this server answers with images, and writes nothing")
 
 
-def _tool(tools: Any) -> Mapping[str, Any]:
-    for tool in tools if isinstance(tools, list) else ():
+def _tool(tools: list[Any]) -> Mapping[str, Any]:
+    if len(tools) > MAX_TOOLS:
+        raise InvalidRequest("tools", f"has {len(tools)} items; at most {MAX_TOOLS} are allowed")
+    for tool in tools:
         if isinstance(tool, dict) and tool.get("type") == TOOL:
             return tool
     raise InvalidRequest("tools", f"must have {TOOL}: this server answers with images, and writes nothing")

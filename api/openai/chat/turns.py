@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.openai.chat.forms import MAX_MESSAGES
 from api.openai.references import data_url
 from core.errors import InvalidRequest
+from gateway.media.decoding import MAX_IMAGES, check_count
 
 _TEXTS = ("text", "input_text")
 _IMAGES = ("image_url", "input_image")
@@ -25,19 +27,27 @@ class Turn:
     """Whether nothing else was said."""
 
 
-def turn_of(items: Any, field: str) -> Turn:
-    """Return the turn of a list of messages and calls, or of a text. Raises InvalidRequest, which names the place."""
+def turn_of(items: Any, field: str, max_chars: int) -> Turn:
+    """Return the turn of a list of messages and calls, or of a text; its prompt has `max_chars` characters at most.
+
+    Raises InvalidRequest, which names the place.
+    """
     if isinstance(items, str):
-        return Turn(items, (), (), is_alone=True)
+        return Turn(_checked_text(items, field, max_chars), (), (), is_alone=True)
     if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
         raise InvalidRequest(field, "must be a list of messages")
+    if len(items) > MAX_MESSAGES:
+        raise InvalidRequest(field, f"has {len(items)} messages; at most {MAX_MESSAGES} are allowed")
     number = next((number for number in reversed(range(len(items))) if items[number].get("role") == "user"), None)
     if number is None:
         raise InvalidRequest(field, "has no message of the user, which says what to generate")
-    parts = list(_parts(items[number].get("content"), f"{field}[{number}].content"))
+    place = f"{field}[{number}].content"
+    parts = list(_parts(items[number].get("content"), place))
+    images = tuple(image for _, image in parts if image is not None)
+    check_count(place, len(images), MAX_IMAGES)
     return Turn(
-        prompt="\n".join(text for text, _ in parts if text is not None),
-        images=tuple(image for _, image in parts if image is not None),
+        prompt=_checked_text("\n".join(text for text, _ in parts if text is not None), place, max_chars),
+        images=images,
         earlier=_last_images(items[:number], field),
         is_alone=len(items) == 1,
     )
@@ -61,6 +71,12 @@ def _parts(content: Any, place: str) -> Iterator[tuple[str | None, str | None]]:
             raise InvalidRequest(at, "must be a text or an image; nothing else is understood here")
 
 
+def _checked_text(text: str, place: str, max_chars: int) -> str:
+    if len(text) > max_chars:
+        raise InvalidRequest(place, f"has {len(text)} characters; at most {max_chars} are allowed")
+    return text
+
+
 def _image(part: Mapping[str, Any], place: str) -> str:
     value = part.get("image_url")
     # Chat has an object there, and responses have the address itself.
@@ -78,5 +94,6 @@ def _last_images(items: Sequence[Mapping[str, Any]], field: str) -> tuple[str, .
             return (item["result"],)
         images = item.get("images") if item.get("role") == "assistant" else None
         if isinstance(images, list) and images:
+            check_count(f"{place}.images", len(images), MAX_IMAGES)
             return tuple(_image(image if isinstance(image, dict) else {}, f"{place}.images") for image in images)
     return ()

@@ -12,7 +12,6 @@ from core.generation.hints import joined
 from core.generation.request import Task
 from gateway.media.clip_files import encode_still, first_frame, frame_sheet
 from gateway.media.uploads import in_image_thread
-from jobs.errors import UnknownJob
 from jobs.job import Job, JobState
 from settings import settings
 from storage.client import Storage
@@ -42,9 +41,7 @@ def is_video(job: Job) -> bool:
 
 
 def video_of(job: Job) -> dict[str, Any]:
-    """Return a job's fields as those of a video. Raises UnknownJob if it is for something else."""
-    if not is_video(job):
-        raise UnknownJob(job.id)
+    """Return a job's fields as those of a video."""
     request, done = job.request, job.state is JobState.COMPLETED
     return {
         "id": job.id,
@@ -72,20 +69,24 @@ async def content_of(job: Job, storage: Storage, variant: Variant) -> Response:
         case "video":
             return Response(file, media_type=job.results[0].media_type)
         case "thumbnail":
-            still = encode_still(await in_image_thread(first_frame, file), "webp")
-            return Response(still, media_type="image/webp")
+            return Response(await in_image_thread(_thumbnail, file), media_type="image/webp")
         case "spritesheet":
-            sheet = encode_still(await in_image_thread(frame_sheet, file), "jpeg")
-            return Response(sheet, media_type="image/jpeg")
+            return Response(await in_image_thread(_spritesheet, file), media_type="image/jpeg")
 
 
 async def file_of(job: Job, storage: Storage) -> bytes:
-    """Return a video's file. Raises UnknownJob, NotReady, NotStored or StorageUnavailable."""
-    if not is_video(job):
-        raise UnknownJob(job.id)
+    """Return a video's file. Raises NotReady, NotStored or StorageUnavailable."""
     if not job.results:
         raise NotReady(job)
     return await storage.get(job.results[0].key)
+
+
+def _thumbnail(file: bytes) -> bytes:
+    return encode_still(first_frame(file), "webp")
+
+
+def _spritesheet(file: bytes) -> bytes:
+    return encode_still(frame_sheet(file), "jpeg")
 
 
 def _expiry(finished_at: datetime) -> int:

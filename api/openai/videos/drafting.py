@@ -14,13 +14,12 @@ from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.events import Clip
 from core.generation.hints import ignored_hint, renamed
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.clip_files import first_frame
-from gateway.media.encoding import parameters_of
 from gateway.media.uploads import in_image_thread
+from gateway.repeating import repeated
 from jobs.job import Job
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
@@ -63,11 +62,9 @@ async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> Generati
     entry = gateway.catalogue.get(earlier.model)
     _check_able(gateway.catalogue, entry, Task.IMAGE_TO_VIDEO)
     frame = await in_image_thread(first_frame, source.file)
-    like = parameters_of(earlier, Clip(0, source.job.results[0].seed, (frame,), earlier.fps or 1))
-    return await gateway.admit(
-        Draft(**{**like, "task": Task.IMAGE_TO_VIDEO, "prompt": prompt, "image": frame, "progress": True}),
-        background=True,
-    )
+    seed = source.job.results[0].seed
+    draft = repeated(earlier, task=Task.IMAGE_TO_VIDEO, prompt=prompt, image=frame, seed=seed, num_images=1)
+    return await gateway.admit(draft, background=True)
 
 
 def _check_able(catalogue: Catalogue, entry: Entry, task: Task) -> None:

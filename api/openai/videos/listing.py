@@ -7,7 +7,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any, Literal
 
-from api.openai.videos.answers import is_video, video_of
+from api.openai.videos.answers import video_of
 from jobs.desk.caller_desk import CallerDesk
 from jobs.job import Job
 
@@ -16,7 +16,10 @@ _PAGE = 100
 
 
 async def video_page(desk: CallerDesk, after: str | None, limit: int, order: Order) -> dict[str, Any]:
-    """Return a page of videos; `after` is the last one of the page before. Raises UnknownJob when that is gone."""
+    """Return a page of the videos that a desk shows; `after` is the last one of the page before.
+
+    Raises UnknownJob when that is gone.
+    """
     following = await (_older if order == "desc" else _newer)(desk, after, limit + 1)
     shown = [video_of(job) for job in following[:limit]]
     return {
@@ -52,8 +55,7 @@ async def _newest_first(desk: CallerDesk, before: datetime | None) -> AsyncItera
     while True:
         page = await desk.page(None, before, _PAGE)
         for job in page.jobs:
-            if is_video(job):
-                yield job
+            yield job
         if page.next_before is None:
             return
         before = page.next_before

@@ -17,7 +17,7 @@ from api.http.idempotency import Idempotency, IdempotencyHeader
 from api.http.parsing import read_fields
 from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.reading import form_from
-from api.openai.videos.answers import Variant, content_of, file_of, video_of
+from api.openai.videos.answers import Variant, content_of, file_of, is_video, video_of
 from api.openai.videos.described import CONTENT, SYNCHRONOUS, Video, VideoDeleted, VideoList
 from api.openai.videos.drafting import Source, admit_remix, admit_video
 from api.openai.videos.forms import RemixForm, VideoForm
@@ -28,6 +28,7 @@ from core.generation.hints import hint_header
 from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat
 from gateway.metrics import measured
+from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
 from jobs.job import Job
 
@@ -46,12 +47,12 @@ async def create_video(request: Request, idempotency_key: IdempotencyHeader = No
     """Start a video from a prompt, or from a prompt and its first frame."""
     body = await read_video(request)
     key = Idempotency.of(idempotency_key, request, body.fields)
-    jobs = await current_desk().earlier(**asdict(key))
+    jobs = await _desk().earlier(**asdict(key))
     if not jobs:
         admitted = await admit_video(current_gateway(), body, background=True)
         form = body.form
         order = _order(request, admitted, form.output_format, repeatable=form.seed is not None)
-        jobs = await current_desk().submit(replace(order, **asdict(key)))
+        jobs = await _desk().submit(replace(order, **asdict(key)))
     return _shown(jobs[0])
 
 
@@ -73,26 +74,25 @@ async def list_videos(
     order: ListOrder = "desc",
 ) -> JSONResponse:
     """List your videos; `last_id` of one page is `after` of the next."""
-    return JSONResponse(await video_page(current_desk(), after, limit, order))
+    return JSONResponse(await video_page(_desk(), after, limit, order))
 
 
 @videos.get("/videos/{video_id}", response_model=Video)
 async def video(video_id: str) -> JSONResponse:
     """Report on a video."""
-    return _shown(await current_desk().get(video_id))
+    return _shown(await _desk().get(video_id))
 
 
 @videos.get("/videos/{video_id}/content", response_class=Response, responses=CONTENT)
 async def video_content(video_id: str, variant: Variant = "video") -> Response:
     """Send a video's file, its first frame (`thumbnail`, WebP) or a sheet of its frames (`spritesheet`, JPEG)."""
-    return await content_of(await current_desk().get(video_id), current_storage(), variant)
+    return await content_of(await _desk().get(video_id), current_storage(), variant)
 
 
 @videos.delete("/videos/{video_id}", response_model=VideoDeleted)
 async def delete_video(video_id: str) -> JSONResponse:
     """Delete a video, or stop one that is being generated."""
-    video_of(await current_desk().get(video_id))
-    await current_desk().delete(video_id)
+    await _desk().delete(video_id)
     return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
 
@@ -105,14 +105,18 @@ async def delete_video(video_id: str) -> JSONResponse:
 async def remix_video(request: Request, video_id: str) -> JSONResponse:
     """Start a video with the first frame, the seed and the parameters of another, and a new prompt."""
     form = form_from(await read_fields(request, ()), RemixForm)
-    job = await current_desk().get(video_id)
+    job = await _desk().get(video_id)
     source = Source(job, await file_of(job, current_storage()))
     admitted = await admit_remix(current_gateway(), source, form.prompt)
     order = _order(request, admitted, job.output_format, repeatable=False)
-    return _shown((await current_desk().submit(replace(order, remixed_from=job.id)))[0])
+    return _shown((await _desk().submit(replace(order, remixed_from=job.id)))[0])
 
 
 videos_app = contract_app("Jubako: OpenAI Videos API", "openai", videos, openai_refusal, OpenAIRefused)
+
+
+def _desk() -> CallerDesk:
+    return current_desk(is_video)
 
 
 def _order(request: Request, admitted: GenerationRequest, output_format: str, *, repeatable: bool) -> Order:

@@ -8,6 +8,7 @@ import pytest
 from starlette.types import Scope
 
 from access.bearer import bearer_key
+from api.openai.chat.forms import MAX_MESSAGES
 from api.openai.chat.turns import turn_of
 from api.openai.naming import entry_for, stand_in_hint
 from api.openai.others import translated
@@ -25,6 +26,8 @@ EDITING = Entry.model_validate(
 )
 CATALOGUE = Catalogue([EDITING, TINY_ENTRY], {"dall-e-2": "tiny"})
 DATA = "data:image/png;base64,AAAA"
+MAX_CHARS = 100
+PICTURE = {"type": "image_url", "image_url": {"url": DATA}}
 
 
 class TestNames:
@@ -91,7 +94,7 @@ class TestConversations:
         parts = [{"type": "text", "text": "blue"}, {"type": "image_url", "image_url": {"url": DATA}}]
         parts += [{"type": "input_text", "text": "and round"}, {"type": "input_image", "image_url": DATA}]
         messages = [{"role": "system", "content": "be brief"}, {"role": "user", "content": parts}]
-        turn = turn_of([*messages, {"role": "assistant", "content": "yes"}], "messages")
+        turn = turn_of([*messages, {"role": "assistant", "content": "yes"}], "messages", MAX_CHARS)
         assert (turn.prompt, turn.images, turn.is_alone) == ("blue\nand round", (DATA, DATA), False)
 
     def test_know_the_last_images_before(self) -> None:
@@ -101,9 +104,29 @@ class TestConversations:
             {"type": "image_generation_call", "id": "ig_1", "result": new},
             {"role": "user", "content": "blue"},
         ]
-        assert turn_of(items, "input").earlier == (new,)
-        assert turn_of([items[0], items[2]], "input").earlier == (old,)
-        assert turn_of("blue", "input").earlier == ()
+        assert turn_of(items, "input", MAX_CHARS).earlier == (new,)
+        assert turn_of([items[0], items[2]], "input", MAX_CHARS).earlier == (old,)
+        assert turn_of("blue", "input", MAX_CHARS).earlier == ()
+
+    @pytest.mark.parametrize(
+        ("messages", "reason"),
+        [
+            ([{"role": "user", "content": "a"}] * (MAX_MESSAGES + 1), "messages: has 10001 messages; at most 10000"),
+            ([{"role": "user", "content": "a" * 101}], r"messages\[0\].content: has 101 characters; at most 100"),
+            ([{"role": "user", "content": [PICTURE] * 17}], r"messages\[0\].content: 17 were given; at most 16"),
+            (
+                [{"role": "assistant", "images": [PICTURE] * 17}, {"role": "user", "content": "a"}],
+                r"messages\[0\].images: 17 were given; at most 16",
+            ),
+        ],
+    )
+    def test_have_limits(self, messages: list[dict[str, Any]], reason: str) -> None:
+        with pytest.raises(InvalidRequest, match=reason):
+            turn_of(messages, "messages", MAX_CHARS)
+
+    def test_that_are_one_text_have_its_limit(self) -> None:
+        with pytest.raises(InvalidRequest, match="input: has 101 characters; at most 100 are allowed"):
+            turn_of("a" * 101, "input", MAX_CHARS)
 
 
 def test_references_in_a_form_are_those_of_json() -> None:

@@ -11,7 +11,7 @@ from PIL import ExifTags, Image, ImageOps
 
 from core.errors import InvalidRequest
 from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded, uploaded_field
+from gateway.media.decoding import uploaded, uploaded_field, uploaded_files
 from tests.support.image_files import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 
 
@@ -148,6 +148,15 @@ def test_what_cannot_be_used_is_refused_with_the_field(data: bytes, says: str) -
     with pytest.raises(InvalidRequest, match=says) as error:
         uploaded(data, "mask", MAX_PX)
     assert error.value.field == "mask"
+
+
+def test_files_that_come_together_have_their_pixels_together() -> None:
+    file = saved(Image.new("RGB", (30, 20)))
+    assert [upload.size for upload in uploaded_files([file] * 2, "images", 1200)] == [(30, 20)] * 2
+    with pytest.raises(InvalidRequest, match=r"images: has 30 x 20 pixels; at most 599 in all are allowed"):
+        uploaded_files([file] * 2, "images", 1199)
+    with pytest.raises(InvalidRequest, match="images: 3 were given; at most 2 are allowed"):
+        uploaded_files([file] * 3, "images", 10**6, most=2)
 
 
 def test_a_mask_is_white_where_it_repaints_and_transparency_keeps() -> None:

@@ -119,6 +119,9 @@ class Refusal:
         self.charged_px = request.width * request.height * request.num_images + other_px
         raise RateExceeded("nothing is left")
 
+    async def charge_pixels(self, field: str, pixels: int) -> None:
+        raise AssertionError("models are asked for all of them")
+
 
 async def test_an_inpainting_pays_for_its_upload_and_for_images_of_that_size() -> None:
     meter = Refusal()

@@ -1,0 +1,29 @@
+"""The same again: an admitted request as a draft for `Gateway.admit`, which judges it by today's rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.generation.draft import Draft
+from core.generation.request import GenerationRequest, Task
+from gateway.media.encoding import repeatable_fields
+
+
+def repeated(request: GenerationRequest, **changes: Any) -> Draft:
+    """Return a draft of what a request asked for, with its seed and its images, but for `changes`."""
+    fields = {
+        **repeatable_fields(request, request.step_cache),
+        **_images_of(request),
+        "seed": request.seed,
+        "num_images": request.num_images,
+        "priority": request.priority,
+        "progress": True,
+    }
+    return Draft(**{**fields, **changes})
+
+
+def _images_of(request: GenerationRequest) -> dict[str, Any]:
+    # Of an edit with a mask, the request has the first image in both fields.
+    own = {"images": request.images} if request.task is Task.EDIT else {"image": request.image}
+    guides = {"reference_image": request.reference_image, "control_image": request.control_image}
+    return {**own, **guides, "mask": request.mask}
