@@ -60,6 +60,8 @@ class Card(BaseModel):
     utilisation: float | None
     """The share of the last moments in which something ran on it, of whatever process; None: it does not say."""
     temperature_c: int | None
+    used_gib: float | None = None
+    """By whatever process, such as those that compute a model together; None: it does not say."""
 
 
 class RunnerState(BaseModel):

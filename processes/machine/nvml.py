@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pynvml
 
@@ -24,6 +24,8 @@ class Reading:
     utilisation: float | None = None
     """The share of the last moments in which something ran, 0 to 1."""
     temperature_c: int | None = None
+    used_gib: float | None = None
+    """Of its memory, by whatever process."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,12 @@ def reading(uuid: str) -> Reading:
     return Reading(
         _said(lambda: float(pynvml.nvmlDeviceGetUtilizationRates(_card(uuid)).gpu) / 100),
         _said(lambda: int(pynvml.nvmlDeviceGetTemperatureV(_card(uuid), pynvml.NVML_TEMPERATURE_GPU))),
+        _said(lambda: _used_gib(pynvml.nvmlDeviceGetMemoryInfo(_card(uuid)))),
     )
+
+
+def _used_gib(memory: Any) -> float:
+    return float(memory.total - memory.free) / 2**30
 
 
 def card_memories() -> list[CardMemory]:

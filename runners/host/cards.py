@@ -26,6 +26,7 @@ def _card(device: str) -> Card:
         total_gib=_gib(properties.total_memory),
         utilisation=said.utilisation,
         temperature_c=said.temperature_c,
+        used_gib=said.used_gib if said.used_gib is None else round(said.used_gib, 3),
     )
 
 

@@ -13,7 +13,8 @@ from runners.state import Card, ModelState, RunnerState
 
 CARD_MEMORY = Gauge(
     "jubako_card_memory_bytes",
-    "Memory of a card: what the replica's process has allocated and reserved, the most it ever allocated, the total",
+    "Memory of a card: what the replica's process has allocated and reserved, the most it ever allocated, the "
+    "total, and what all processes use",
     labelnames=[*OF_REPLICA, "device", "kind"],
     multiprocess_mode="mostrecent",
 )
@@ -75,9 +76,11 @@ def _show_card(labels: Mapping[str, str], card: Card) -> None:
         "reserved": card.reserved_gib,
         "peak": card.peak_gib,
         "total": card.total_gib,
+        "used": card.used_gib,
     }
     for kind, gib in memory_gib.items():
-        CARD_MEMORY.labels(**labels, kind=kind).set(gib * 2**30)
+        if gib is not None:
+            CARD_MEMORY.labels(**labels, kind=kind).set(gib * 2**30)
     if card.utilisation is not None:
         CARD_UTILISATION.labels(**labels).set(card.utilisation)
     if card.temperature_c is not None:

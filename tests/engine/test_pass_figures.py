@@ -81,7 +81,7 @@ def test_a_card_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: (1 + int(device[-1])) * 2**30)
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _device: 3 * 2**30)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _device: 2 * 2**30)
-    monkeypatch.setattr(cards_room, "reading", lambda uuid: {"GPU-1b2c": Reading(0.5, 60)}[uuid])
+    monkeypatch.setattr(cards_room, "reading", lambda uuid: {"GPU-1b2c": Reading(0.5, 60, 70.0)}[uuid])
     found = cards_room.cards()
     assert list(found) == ["cuda:0", "cuda:1"]
     assert found["cuda:1"].model_dump() == {
@@ -91,6 +91,7 @@ def test_a_card_is_described_by_torch_and_nvml(monkeypatch: pytest.MonkeyPatch) 
         "total_gib": 80.0,
         "utilisation": 0.5,
         "temperature_c": 60,
+        "used_gib": 70.0,
     }
 
 

@@ -45,12 +45,14 @@ async def test_each_card_has_its_memory_and_what_it_says_of_itself() -> None:
         return REGISTRY.get_sample_value(f"jubako_card_{name}", {"model": "watched", "replica": "1", **labels})
 
     memory = {"allocated_gib": 2, "reserved_gib": 3, "peak_gib": 2.5, "total_gib": 80}
-    busy = {**memory, "utilisation": 0.5, "temperature_c": 61}
+    busy = {**memory, "utilisation": 0.5, "temperature_c": 61, "used_gib": 70}
     silent = {**memory, "utilisation": None, "temperature_c": None}
     await _watch_once({"state": "ready", "cards": {"cuda:0": busy, "cuda:1": silent}})
     kinds = ("allocated", "reserved", "peak", "total")
     figures = [figure("memory_bytes", device="cuda:1", kind=kind) for kind in kinds]
     assert figures == [2 * 2**30, 3 * 2**30, 2.5 * 2**30, 80 * 2**30]
+    assert figure("memory_bytes", device="cuda:0", kind="used") == 70 * 2**30
+    assert figure("memory_bytes", device="cuda:1", kind="used") is None
     assert figure("utilisation_ratio", device="cuda:0") == 0.5
     assert figure("temperature_celsius", device="cuda:0") == 61
     assert figure("utilisation_ratio", device="cuda:1") is None

@@ -55,7 +55,7 @@ int nvmlDeviceGetTemperatureV(void *card, Temperature *said) {
 READINGS = """
 from processes.machine.nvml import reading
 cards = [reading(uuid) for uuid in ("GPU-busy", "GPU-silent", "GPU-none")]
-print(json.dumps([[card.utilisation, card.temperature_c] for card in cards]))
+print(json.dumps([[card.utilisation, card.temperature_c, card.used_gib] for card in cards]))
 """
 CARDS = """
 from processes.machine import cards
@@ -84,7 +84,7 @@ def asked(question: str, folder: Path, **variables: str) -> list[list[Any]]:
 
 
 def test_cards_say_what_they_can(library: Path) -> None:
-    assert asked(READINGS, library) == [[0.87, 64], [None, 31], [None, None]]
+    assert asked(READINGS, library) == [[0.87, 64, 22], [None, 31, 1], [None, None, None]]
 
 
 def test_cards_are_listed_with_their_memory(library: Path) -> None:
@@ -103,5 +103,5 @@ def test_parts_of_cards_are_not_listed_as_the_cards(library: Path) -> None:
 def test_a_machine_without_the_library_says_nothing_and_nothing_breaks(tmp_path: Path) -> None:
     broken = tmp_path / "libnvidia-ml.so.1"
     broken.write_text("no library")
-    assert asked(READINGS, tmp_path) == [[None, None]] * 3
+    assert asked(READINGS, tmp_path) == [[None, None, None]] * 3
     assert asked(CARDS, tmp_path) == []
