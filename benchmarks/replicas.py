@@ -36,7 +36,7 @@ class Side(NamedTuple):
     """Into which the cores are divided; a replica has one."""
 
     def __str__(self) -> str:
-        return f"{self.replicas} x {CORES // self.parts} cores"
+        return f"{self.replicas} x {CORES // self.parts}"
 
 
 @contextmanager
@@ -104,10 +104,14 @@ def main() -> None:
         rounds = []
         for _ in range(args.rounds):
             rounds.append({side: images_per_s(url, args.images, args.steps) for side, url in urls.items()})
-            print("images/s:", "; ".join(f"{side}: {speed:.2f}" for side, speed in rounds[-1].items()), flush=True)
+            print(
+                "images/s by replicas x cores of each:",
+                "; ".join(f"{side}: {speed:.2f}" for side, speed in rounds[-1].items()),
+                flush=True,
+            )
     for other in (one, all_cores):
         ratio = statistics.median(speeds[several] / speeds[other] for speeds in rounds)
-        print(f"{several} against {other}: {ratio:.2f} times, the median of {args.rounds}")
+        print(f"{several} against {other}: {ratio:.2f} times the images, the median of {args.rounds} rounds")
 
 
 if __name__ == "__main__":
