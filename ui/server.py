@@ -8,6 +8,7 @@ import gradio as gr
 
 from client.asynchronous import AsyncJubako
 from client.connection import TIMEOUT_S, AsyncConnection
+from ui.reaching import InsideJubako
 
 KEPT_CLIENTS = 64
 """Clients of so many callers stay connected."""
@@ -18,7 +19,7 @@ class Server:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self._clients = lru_cache(KEPT_CLIENTS)(lambda key: AsyncJubako(address, key))
+        self._clients = lru_cache(KEPT_CLIENTS)(lambda key: InsideJubako(address, key))
         self._connections = lru_cache(KEPT_CLIENTS)(lambda key: AsyncConnection(address, key, TIMEOUT_S))
 
     def client(self, request: gr.Request) -> AsyncJubako:

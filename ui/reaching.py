@@ -1,0 +1,27 @@
+"""A client inside the server's machine or container, where the address that others have of it may lead nowhere."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from client.asynchronous import AsyncJubako
+from client.results import Job, Result
+
+FILES = "/files/generations/"
+
+
+class InsideJubako(AsyncJubako):
+    """Fetches results in the server's own folder by the address that it was made with."""
+
+    def __init__(self, address: str, key: str | None) -> None:
+        super().__init__(address, key)
+        self._address = address
+
+    async def results(self, job: Job) -> list[Result]:
+        """Fetch a job's images and videos; those in a bucket come from there."""
+        reached = [{**each, "url": self._reached(each["url"])} for each in job.results]
+        return await super().results(replace(job, results=reached))
+
+    def _reached(self, url: str) -> str:
+        _, folder, name = url.partition(FILES)
+        return f"{self._address}{folder}{name}" if folder else url
