@@ -52,8 +52,8 @@ class Store:
         """Serve the latest Bento from a folder that is not the repository."""
         port = free_port()
         command = ["serve", "jubako:latest", "--port", str(port)]
-        # Python would write its caches into the Bento, whose files are looked at.
-        environment = {**self.environment(port), "PYTHONDONTWRITEBYTECODE": "1", **settings}
+        # Beside the Bento, whose files are looked at: without compiled files, each process would make them again.
+        environment = {**self.environment(port), "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), **settings}
         server = forked_server(command, environment, self.folder, self.folder / "log", elsewhere=True)
         try:
             wait_for(lambda: self._ready(server, port), 240)

@@ -27,6 +27,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import psutil
+from prometheus_client import REGISTRY
+from prometheus_client.metrics import MetricWrapperBase
 
 from tests.support.network import enter
 
@@ -228,8 +230,10 @@ def _redirect(given: str, output: str, errors: str) -> None:
 
 
 def _forget_this_repository() -> None:
-    """Have no module of it but this one, and no way to it."""
+    """Have no module of it but this one, no metric of theirs, and no way to it."""
     sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != ROOT]
+    for metric in _metrics():
+        REGISTRY.unregister(metric)
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None) or ""
         if file.startswith(f"{ROOT}/") and not file.startswith(f"{sys.prefix}/") and name != __name__:
@@ -257,12 +261,27 @@ def _run(module: str, arguments: list[str], environment: Mapping[str, str]) -> N
 
 
 def _have(environment: Mapping[str, str]) -> None:
-    """Have an environment, of which Python and the hub's client read their parts once, as they start."""
+    """Have an environment, of which Python, the hub's client and that of metrics read their parts as they start."""
     os.environ.clear()
     os.environ.update(environment)
     sys.dont_write_bytecode = bool(environment.get("PYTHONDONTWRITEBYTECODE"))
+    sys.pycache_prefix = environment.get("PYTHONPYCACHEPREFIX")
     constants = importlib.reload(importlib.import_module("huggingface_hub.constants"))
     importlib.import_module("huggingface_hub.hf_api").api.endpoint = constants.ENDPOINT
+    _keep_metrics()
+
+
+def _keep_metrics() -> None:
+    """Have the metrics that are there already kept where the environment says; none has a value yet."""
+    values: Any = importlib.import_module("prometheus_client.values")
+    values.ValueClass = values.get_value_class()
+    for metric in _metrics():
+        if metric._is_observable():
+            metric._metric_init()
+
+
+def _metrics() -> set[Any]:
+    return {each for each in REGISTRY._names_to_collectors.values() if isinstance(each, MetricWrapperBase)}
 
 
 def _be_called(words: Sequence[str]) -> None:

@@ -1,13 +1,12 @@
-"""Imported once by the process that servers of tests are forked from: most of what a server's processes import.
+"""Imported once by the process that servers of tests are forked from: what a server's processes import.
 
-The rooms that make metrics are forgotten again, with the library for metrics, which reads at its import where to keep
-them: each server has a folder of its own for them.
+The library for metrics reads at its import where they are kept, and each server has a folder of its own for them,
+which a fork takes up later (`forked._keep_metrics`).
 """
 
 from __future__ import annotations
 
 import importlib
-import sys
 from pathlib import Path
 
 from processes.starting import importing
@@ -39,6 +38,9 @@ MODULES = (
     "processes.request_metrics",
     "processes.sockets",
     "processes.time_limit",
+    "runners.host.gauges",
+    "runners.host.host",
+    "runners.host.metrics",
     "storyboard.job_kind",
     "storyboard.scoring.service",
     "uvicorn.lifespan.on",
@@ -47,7 +49,6 @@ MODULES = (
 )
 FAMILIES = ("stable-diffusion", "stable-diffusion-xl", "wan-ti2v", "flux2-klein")
 """Of most servers' models; the pipelines of others are imported by the servers that have them."""
-FORGOTTEN = {"prometheus_client", "gateway", "jobs", "storyboard", "runners", "api", "standalone", "deploy"}
 
 
 def _import_all() -> None:
@@ -62,12 +63,6 @@ def _import_all() -> None:
             getattr(diffusers, pipeline)
 
 
-def _forget() -> None:
-    for name in list(sys.modules):
-        if name.partition(".")[0] in FORGOTTEN:
-            del sys.modules[name]
-
-
 def _keep_loggers() -> None:
     """BentoML's configurations turn off all loggers that were made before, usually none of ours."""
     from bentoml._internal.log import CLI_LOGGING_CONFIG, SERVER_LOGGING_CONFIG
@@ -79,5 +74,4 @@ def _keep_loggers() -> None:
 with importing():
     _import_all()
     _keep_loggers()
-    _forget()
 assert len(list(Path("/proc/self/task").iterdir())) == 1, "a fork would have only one of this process's threads"
