@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import gc
 import os
+from functools import cache
+from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
@@ -11,31 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A developer's own settings are not those that tests expect.
 os.environ["JUBAKO_ENV_FILE"] = os.devnull
 
-SHARED_SERVERS = {
-    "server": (
-        "test_00_server_tutorial",
-        "test_client",
-        "test_conditions",
-        "test_gateway",
-        "test_image_rules",
-        "test_openapi",
-        "test_other_sites",
-        "test_pipeline_contract",
-        "test_served_files",
-        "test_sub_path",
-    ),
-    "openai_server": (
-        "test_hugging_face",
-        "test_openai",
-        "test_openai_chat",
-        "test_openai_videos",
-        "test_others_images",
-        "test_pages",
-        "test_real_clients",
-    ),
-}
-"""By fixture: the files in contracts/ that use it."""
-SLOW_FIRST = ("processes", "contracts", "deploy")
+SHARED_SERVERS = {"openai_server": "openai_server: Replica", "server": "server: str"}
+"""The fixtures of contracts/ that serve a session, and how tests ask for them."""
+SLOW_FIRST = {"processes", "contracts", "deploy"}
 """Folders whose files take longest; left to the end, one of them would keep a worker busy alone."""
 
 
@@ -44,10 +25,15 @@ class FilesByServer(LoadFileScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        for server, names in SHARED_SERVERS.items():
-            if file.endswith(tuple(f"contracts/{name}.py" for name in names)):
-                return server
-        return file
+        return shared_server(self.config.rootpath / file) or file
+
+
+@cache
+def shared_server(file: Path) -> str | None:
+    if "contracts" not in file.parts:
+        return None
+    text = file.read_text("utf-8")
+    return next((server for server, asked in SHARED_SERVERS.items() if asked in text), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesByServer:
@@ -56,5 +42,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesBy
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the random order, but for the folders: the slow ones begin."""
-    items.sort(key=lambda item: item.path.parent.name not in SLOW_FIRST)
+    """Keep the random order, but for files: those that share servers begin, then those of slow folders."""
+    items.sort(key=lambda item: (shared_server(item.path) is None, SLOW_FIRST.isdisjoint(item.path.parts)))
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of later searches for garbage: a model that is unloaded causes one of everything."""
+    gc.collect()
+    gc.freeze()
