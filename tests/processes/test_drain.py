@@ -24,7 +24,9 @@ from tests.support.serving import wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
 LONG = 900
-"""Steps of a picture that takes seconds."""
+"""Steps of a picture that takes many seconds."""
+SECONDS = 400
+"""Steps of one that takes some, and is waited for."""
 FINAL = ("completed", "failed", "cancelled")
 IDLE_END_S = 15.0
 """Generous: by itself it takes two seconds, and tests share their machine."""
@@ -61,9 +63,9 @@ def in_hand(server: Replica) -> int:
     return int(model["running"])
 
 
-def drawing(server: Replica, pool: ThreadPoolExecutor) -> Future[httpx.Response]:
+def drawing(server: Replica, pool: ThreadPoolExecutor, steps: int = LONG) -> Future[httpx.Response]:
     """Begin a long picture."""
-    picture = pool.submit(draw, server, LONG)
+    picture = pool.submit(draw, server, steps)
     wait_for(lambda: in_hand(server) == 1)
     return picture
 
@@ -71,10 +73,10 @@ def drawing(server: Replica, pool: ThreadPoolExecutor) -> Future[httpx.Response]
 def test_what_is_in_hand_is_finished_and_new_requests_are_sent_away(server: Replica, pool: ThreadPoolExecutor) -> None:
     """Over HTTP and over a WebSocket alike; clients that have asked for nothing yet are not waited for."""
     address = f"{server.url.replace('http', 'ws')}/v1/images/stream"
-    picture = pool.submit(draw, server, LONG)
+    picture = pool.submit(draw, server, SECONDS)
     with connect(address, max_size=None) as socket, connect(address) as idle, opened(server.url) as half_sent:
         half_sent.sendall(b"GET /health HTTP/1.1\r\n")
-        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": LONG}))
+        socket.send(json.dumps({"prompt": "a red apple", "num_inference_steps": SECONDS}))
         wait_for(lambda: in_hand(server) == 2)
         server.ask_to_stop()
         wait_for(lambda: sends_away(server))
@@ -154,7 +156,7 @@ def test_a_second_signal_ends_the_waiting(server: Replica, pool: ThreadPoolExecu
 
 def test_a_service_manager_may_signal_every_process(server: Replica, pool: ThreadPoolExecutor) -> None:
     """As systemd does by default: the supervisor then tells the others once more."""
-    picture = drawing(server, pool)
+    picture = drawing(server, pool, SECONDS)
     for process in psutil.Process(server.pid).children(recursive=True):
         os.kill(process.pid, signal.SIGTERM)
     server.ask_to_stop()

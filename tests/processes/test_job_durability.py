@@ -118,7 +118,7 @@ def assert_done(server: Replica, ids: list[str]) -> list[dict[str, Any]]:
 
 def test_a_killed_and_restarted_server_finishes_its_jobs(server: Replica) -> None:
     """Images, a storyboard, and the run of the pipeline's contract."""
-    ids = [server.submit(seed=seed, num_inference_steps=100) for seed in range(20)]
+    ids = [server.submit(seed=seed, num_inference_steps=50) for seed in range(20)]
     started = WEB.post(f"{server.url}/pipeline/run", json={"prompt": "a red apple"}).json()
     assert started["status"] == "success"
     story = submit_story(server)
@@ -190,7 +190,7 @@ def test_one_of_two_replicas_dies_and_nothing_is_lost(cluster: Cluster, capsys: 
 
 def test_redis_may_restart(cluster: Cluster) -> None:
     server = cluster.first
-    ids = [server.submit(seed=1000 + seed, num_inference_steps=100) for seed in range(20)]
+    ids = [server.submit(seed=1000 + seed, num_inference_steps=40) for seed in range(20)]
     cluster.redis.stop()
     answer = WEB.post(f"{server.url}/api/tiny/t2i", json={"prompt": "a"}, timeout=60)
     assert answer.status_code == 503

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from processes.allocator import return_freed_memory
 return_freed_memory()
 from gateway.media.decoding import uploaded
-from tests.processes.test_upload_memory import memory_mib
+from tests.support.own_memory import memory_mib
 data = open(sys.argv[1], "rb").read()
 uploaded(open(sys.argv[2], "rb").read(), "image", 64_000_000).open()
 before = memory_mib("VmRSS")
@@ -30,13 +29,6 @@ with ThreadPoolExecutor(8) as pool:
     list(pool.map(lambda _: uploaded(data, "image", 64_000_000).resized(256, 256).open(), range(8)))
 print(json.dumps([memory_mib("VmHWM") - before, memory_mib("VmRSS") - before]))
 """
-
-
-def memory_mib(name: str) -> float:
-    """Return a figure of this process from /proc: what it has (VmRSS), or had at most (VmHWM)."""
-    found = re.search(rf"{name}:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
