@@ -28,6 +28,7 @@ from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
 from api.middleware.addresses import UnderPrefix
 from api.middleware.front import entrance, front
+from api.predictions.answers import TOLD
 from api.typed.described import typed_description
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
@@ -134,7 +135,7 @@ class Jubako:
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
         self.maker = Maker(self.gateway, planner_for(SETTINGS), self.scorers, SETTINGS)
-        self.desk = make_desk(SETTINGS, self.maker, self.storage, KEYRING)
+        self.desk = make_desk(SETTINGS, self.maker, self.storage, KEYRING, TOLD)
 
     @bentoml.on_startup
     async def take_signals(self) -> None:

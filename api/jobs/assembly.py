@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -24,16 +24,22 @@ from storage.client import Storage
 from storyboard.job_kind import STORYBOARD, StoryboardJobs
 from storyboard.maker import Maker
 
+Tell = Callable[[Job, Storage, str], Awaitable[Mapping[str, Any]]]
+"""Makes what a webhook gets of a job, of the storage with its files, and of this server's address."""
 
-def make_desk(settings: Settings, maker: Maker, storage: Storage, keyring: Keyring) -> JobDesk:
-    """Return the desk, not yet open."""
+
+def make_desk(
+    settings: Settings, maker: Maker, storage: Storage, keyring: Keyring, told: Mapping[str, Tell] | None = None
+) -> JobDesk:
+    """Return the desk, not yet open; what is `told` has the names of `Job.webhook_shape`."""
     ttl = timedelta(seconds=settings.task_ttl_s)
     url = settings.redis
     ledger = RedisLedger(url, ttl) if url else SqliteLedger(settings.jobs_file.expanduser(), ttl)
     bus = RedisBus(url, ttl) if url else LocalBus(ttl)
 
     async def body(job: Job) -> Mapping[str, Any]:
-        return await status_of(job, storage, settings.public_url or job.base_url)
+        tell = (told or {}).get(job.webhook_shape, status_of)
+        return await tell(job, storage, settings.public_url or job.base_url)
 
     sender = WebhookSender(
         ledger=ledger,

@@ -22,6 +22,7 @@ from api.http.idempotency import Idempotency, IdempotencyHeader
 from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
 from api.http.streams import event_text, pinged, stream
+from api.http.webhook_secret import own_webhook_secret
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.jobs.described import (
     EVENTS,
@@ -39,13 +40,10 @@ from api.jobs.described import (
 )
 from api.jobs.orders import order_of
 from api.operations.status import server_status
-from core.caller import current_caller
-from core.errors import Forbidden, InvalidRequest, JubakoError, UnknownModel, retry_fields
+from core.errors import InvalidRequest, JubakoError, UnknownModel, retry_fields
 from jobs.desk.order import Order
 from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
-from jobs.webhooks.sender import secret_of
-from settings import settings
 
 PING: Mapping[str, Any] = {"event": "ping"}
 MAX_BATCH = 100
@@ -94,12 +92,7 @@ async def jobs(
 @router.get("/api/webhook-secret", response_model=WebhookSecret)
 async def webhook_secret() -> JSONResponse:
     """Show what the receivers of your webhooks check signatures with; each key has its own."""
-    secret, owner = settings().webhook_secret, current_caller().owner
-    if secret is None:
-        raise Forbidden("webhooks are off: the operator has set no JUBAKO_WEBHOOK_SECRET")
-    if not owner:
-        raise Forbidden("without keys, webhooks are signed with JUBAKO_WEBHOOK_SECRET itself, which the operator has")
-    return JSONResponse({"secret": secret_of(owner, secret)}, headers={"Cache-Control": "no-store"})
+    return JSONResponse({"secret": own_webhook_secret()}, headers={"Cache-Control": "no-store"})
 
 
 @router.post(

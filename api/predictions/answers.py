@@ -25,6 +25,7 @@ STATUSES = {
 }
 OWNER = "jubako"
 """Of all models here, where Replicate has an owner."""
+FOLDER = "/replicate/v1"
 BARS = 10
 _ABOUT_THE_JOB = ("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints")
 
@@ -55,6 +56,10 @@ class Predictions(Answer):
     results: list[Prediction]
     next: str | None
     previous: str | None
+
+
+class WebhookKey(Answer):
+    key: str
 
 
 class PredictionRefused(BaseModel):
@@ -90,6 +95,19 @@ async def prediction_with_files(job: Job, storage: Storage, base_url: str) -> di
         for result, file in zip(job.results, files, strict=True)
     ]
     return _prediction(job, urls, f"{base_url}/predictions/{job.id}")
+
+
+async def _of_replicate(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
+    return await prediction_of(job, storage, base_url, FOLDER)
+
+
+async def _of_cog(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
+    return await prediction_of(job, storage, base_url, "")
+
+
+REPLICATE, COG = "replicate", "cog"
+TOLD = {REPLICATE: _of_replicate, COG: _of_cog}
+"""What webhooks of predictions get."""
 
 
 def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:

@@ -14,10 +14,15 @@ from api.http.context import current_desk, current_gateway, current_storage, ser
 from api.http.contract_app import contract_app
 from api.http.parsing import read_model
 from api.http.waiting import ended, ended_or_late
+from api.http.webhook_secret import own_webhook_secret
 from api.predictions.answers import (
+    COG,
+    FOLDER,
+    REPLICATE,
     Prediction,
     PredictionRefused,
     Predictions,
+    WebhookKey,
     is_prediction,
     prediction_of,
     prediction_refusal,
@@ -33,10 +38,11 @@ from jobs.job import Job, JobState
 from models.catalogue.choosing import entry_named
 from models.catalogue.entry import Entry
 
-FOLDER = "/replicate/v1"
 PAGE = 100
 """Predictions of one page, as on Replicate."""
 LONGEST_WAIT_S = 60
+NAMES = {"webhook_url": "webhook"}
+"""Names of predictions for what jobs call otherwise."""
 _WAIT = re.compile(r"wait(?:=(\d{1,4}))?")
 PreferHeader = Annotated[
     str | None, Header(description="`wait` or `wait=SECONDS`, at most 60, holds the answer until it is done.")
@@ -87,7 +93,7 @@ async def cancel(request: Request, prediction_id: str) -> JSONResponse:
 async def cog(request: Request, prefer: PreferHeader = None) -> JSONResponse:
     """Predict as a container of Cog does: the answer has the files, unless `Prefer: respond-async`."""
     waits = prefer != "respond-async"
-    job = await _submitted(request, None, background=not waits)
+    job = await _submitted(request, None, COG, background=not waits)
     if not waits:
         return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""), 202)
     job = await ended(request, _desk(), job, Deadline(job.request["deadline_s"]))
@@ -108,11 +114,17 @@ async def cancel_cog(request: Request, prediction_id: str) -> JSONResponse:
     return JSONResponse(await prediction_of(job, current_storage(), server_address(request), ""))
 
 
+@router.get(f"{FOLDER}/webhooks/default/secret", response_model=WebhookKey)
+async def webhook_key() -> JSONResponse:
+    """Show what the receivers of your webhooks check signatures with; each key has its own."""
+    return JSONResponse({"key": own_webhook_secret()}, headers={"Cache-Control": "no-store"})
+
+
 predictions_app = contract_app("Replicate's predictions", "predictions", router, prediction_refusal, PredictionRefused)
 
 
 async def _created(request: Request, model: str | None, prefer: str | None) -> JSONResponse:
-    job = await _submitted(request, model, background=True)
+    job = await _submitted(request, model, REPLICATE, background=True)
     wait = _WAIT.search(prefer or "")
     if wait is None:
         return JSONResponse(await _shown(request, job), 201)
@@ -122,23 +134,27 @@ async def _created(request: Request, model: str | None, prefer: str | None) -> J
     return JSONResponse(await _shown(request, seen), 201)
 
 
-async def _submitted(request: Request, model: str | None, *, background: bool) -> Job:
+async def _submitted(request: Request, model: str | None, webhook_shape: str, *, background: bool) -> Job:
     body = await read_model(request, PredictionBody)
-    if body.webhook is not None:
-        raise InvalidRequest("webhook", "predictions have none here; jobs at /api/{model}/t2i have webhook_url")
     entry = _entry(model or body.version)
     given = await read_input(body.input, entry)
     output_format = format_for(given.form.task, given.form.output_format)
     admitted = await current_gateway().admit(given.draft, background=background)
-    hints = filter(None, (given.hint, *idle_quality(output_format, given.form.quality)))
+    hints = filter(None, (given.hint, body.webhook_hint, *idle_quality(output_format, given.form.quality)))
     order = Order(
         request=admitted.hinted(*hints),
         output_format=output_format,
         quality=given.form.quality,
         base_url=server_address(request),
+        webhook_url=body.webhook,
+        webhook_shape=webhook_shape,
         repeatable=given.form.seed is not None,
     )
-    return (await current_desk().submit(order))[0]
+    try:
+        return (await current_desk().submit(order))[0]
+    except InvalidRequest as error:
+        error.field = NAMES.get(error.field, error.field)
+        raise
 
 
 def _entry(name: str | None) -> Entry:

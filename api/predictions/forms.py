@@ -5,15 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from api.http.forms import FILES, check_files, validated
 from api.http.parsing import plain_values
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.hints import unknown_hint
+from core.generation.hints import ignored_hint, unknown_hint
 from core.generation.request import Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from models.catalogue.choosing import first_task
@@ -39,6 +40,10 @@ FIXED = ("task", "model", "progress", "preview_every")
 """What the address says, and what is not for jobs."""
 
 
+WebhookEvent = Literal["start", "output", "logs", "completed"]
+END: WebhookEvent = "completed"
+
+
 class PredictionBody(BaseModel):
     """The body of a new prediction."""
 
@@ -52,7 +57,26 @@ class PredictionBody(BaseModel):
     version: str | None = Field(
         default=None, description="A model of this server. Default: the first, or the address's."
     )
-    webhook: str | None = Field(default=None, max_length=2000, description="Refused: jobs of /api have webhooks.")
+    webhook: str | None = Field(
+        default=None, max_length=2000, description="Called with the prediction once it has ended."
+    )
+    webhook_events_filter: tuple[WebhookEvent, ...] = Field(
+        default=(), description="`completed` must be among them, and is what is sent."
+    )
+
+    @field_validator("webhook_events_filter")
+    @classmethod
+    def _with_the_end(cls, events: tuple[WebhookEvent, ...]) -> tuple[WebhookEvent, ...]:
+        if events and END not in events:
+            raise PydanticCustomError("events", "webhooks are called with the end; add completed")
+        return events
+
+    @property
+    def webhook_hint(self) -> str | None:
+        """What a caller with a webhook waits for in vain."""
+        if self.webhook is None or self.webhook_events_filter == (END,):
+            return None
+        return ignored_hint("webhook_events_filter", "webhooks are called with completed alone")
 
 
 class PredictionInput(Draft):

@@ -156,6 +156,7 @@ def _blank_job(order: Order) -> Job:
         fingerprint=order.fingerprint,
         base_url=order.base_url,
         webhook_url=order.webhook_url,
+        webhook_shape=order.webhook_shape,
         batch_id=order.batch_id,
         keeps_inputs=order.keeps_inputs,
         remixed_from=order.remixed_from,

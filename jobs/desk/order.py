@@ -20,6 +20,7 @@ class Order:
     owner: str = ""
     base_url: str = ""
     webhook_url: str | None = None
+    webhook_shape: str = ""
     idempotency_key: str | None = None
     fingerprint: str | None = None
     """What requests with the same key must have in common: method, path and body."""

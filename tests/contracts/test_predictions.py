@@ -117,7 +117,9 @@ class TestMistakes:
             ({"input": {**APPLE, "aspect_ratio": "wide"}}, 400, "aspect_ratio: 'wide'"),
             ({"input": {**APPLE, "output_format": "tiff"}}, 400, "output_format: "),
             ({"input": 7}, 400, "input: "),
-            ({"input": APPLE, "webhook": "https://a.example"}, 400, "webhook: "),
+            ({"input": APPLE, "webhook": "https://a.example"}, 400, "webhook: webhooks are off"),
+            ({"input": APPLE, "webhook_events_filter": ["start"]}, 400, "webhook_events_filter: "),
+            ({"input": APPLE, "webhook_events_filter": ["end"]}, 400, "webhook_events_filter: "),
             ({"input": APPLE, "version": "someone/nobody:1"}, 404, "nobody"),
         ],
     )

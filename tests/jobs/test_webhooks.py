@@ -9,12 +9,10 @@ import hmac
 import time
 import uuid
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from core.caller import Caller
 from core.errors import InvalidRequest
@@ -27,35 +25,13 @@ from jobs.webhooks.sender import MAX_ATTEMPTS, check_webhook_url, secret_of
 from runners.engine.engine import Engine
 from tests.support.drawing import request
 from tests.support.job_desk import SECRET, EngineProducer, finished, job_desk, order
-
-
-@dataclass
-class Receiver:
-    """A real HTTP server that answers with the given statuses, then with 200."""
-
-    statuses: list[int] = field(default_factory=list)
-    heard: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-    url: str = ""
-
-    async def hear(self, request: web.Request) -> web.Response:
-        self.heard.append((dict(request.headers), await request.read()))
-        status = self.statuses.pop(0) if self.statuses else 200
-        headers = {"Location": "http://127.0.0.1:1/"} if status == 302 else {}
-        return web.Response(status=status, headers=headers)
+from tests.support.receiver import Receiver, receiving
 
 
 @pytest.fixture
 async def receiver() -> AsyncIterator[Receiver]:
-    receiver = Receiver()
-    app = web.Application()
-    app.router.add_post("/hook", receiver.hear)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    receiver.url = f"http://127.0.0.1:{runner.addresses[0][1]}/hook"
-    yield receiver
-    await runner.cleanup()
+    async with receiving() as receiver:
+        yield receiver
 
 
 @pytest.fixture
