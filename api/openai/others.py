@@ -27,8 +27,12 @@ IDLE = {
     "generator_device": "noise does not depend on the device",
     "enable_teacache": "step_cache is what this server has",
     "output_quality": "files have no such levels here",
+    "annotations": "answers have no events beside the result",
+    "boundary_ratio": "a model changes experts where it was trained to",
 }
-"""What SGLang's clients send even if nobody asked for it."""
+"""What clients of SGLang and Dynamo send even if nobody asked for it."""
+EXTENSION = "nvext"
+"""The object in which clients of NVIDIA Dynamo have what OpenAI's API has not."""
 _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
 
 
@@ -42,7 +46,7 @@ class Translated:
 
 def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Translated:
     """Translate a body; `deployment` is the model that an address of Azure's names. Raises InvalidRequest."""
-    own, hints = _named(fields), []
+    own, hints = _named(_unwrapped(fields)), []
     for name in IDLE.keys() & own.keys():
         del own[name]
         hints.append(ignored_hint(name, IDLE[name]))
@@ -54,6 +58,20 @@ def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Tran
             hints.append(ignored_hint("model", f"the address names {header_text(deployment)}"))
         own["model"] = deployment
     return Translated(own, tuple(hints))
+
+
+def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body whose extension's fields stand beside the others."""
+    if fields.get(EXTENSION) is None:
+        return fields
+    inner = fields[EXTENSION]
+    if not isinstance(inner, Mapping):
+        raise InvalidRequest(EXTENSION, "must be an object")
+    others = {name: value for name, value in fields.items() if name != EXTENSION}
+    for name, value in inner.items():
+        if others.get(name) not in (None, value):
+            raise InvalidRequest(EXTENSION, f"{str(name)[:40]} is given beside it too, with another value")
+    return {**others, **inner}
 
 
 def _named(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -128,6 +128,31 @@ class TestAResponse:
         (item,) = respond(http, [{"role": "user", "content": content}], **EDITED).json()["output"]
         assert (opened(item["result"])["task"], item["action"]) == ("edit", "edit")
 
+    def test_of_home_assistant(self, http: httpx.Client) -> None:
+        """homeassistant/components/openai_conversation/entity.py: `ai_task.generate_image`, which reads the item of the
+        call that is done, and the usage at the end.
+        """
+        message = {"type": "message", "role": "user", "content": "a red apple"}
+        developer = {"type": "message", "role": "developer", "content": "You are a voice assistant."}
+        body = {
+            "model": "gpt-4o-mini",
+            "input": [developer, message],
+            "max_output_tokens": 3000,
+            "top_p": 1.0,
+            "temperature": 1.0,
+            "user": "01JZ",
+            "store": True,
+            "stream": True,
+            "tool_choice": TOOL,
+            "tools": [{**TOOL, "input_fidelity": "high", "output_format": "png"}],
+        }
+        events = parse_events(http.post("/v1/responses", json=body).text)
+        (done,) = (event.data["item"] for event in events if event.name == "response.output_item.done")
+        assert (done["type"], done["output_format"]) == ("image_generation_call", "png")
+        assert opened(done["result"])["prompt"] == "a red apple"
+        last = events[-1]
+        assert (last.name, last.data["response"]["usage"]["output_tokens"]) == ("response.completed", 16)
+
     def test_goes_on_with_the_call_before(self, http: httpx.Client) -> None:
         call = {"type": "image_generation_call", "id": "ig_1", "status": "completed", "result": data_url(photo())}
         items = [*APPLE, call, {"role": "user", "content": "make it blue"}]

@@ -87,6 +87,59 @@ def test_proportions_stand_for_a_size(http: httpx.Client) -> None:
         assert (parameters["width"], parameters["height"]) == size
 
 
+DYNAMOS = {"negative_prompt": "blurry", "num_inference_steps": 3, "guidance_scale": 2.5, "seed": 7}
+
+
+def test_dynamo(http: httpx.Client) -> None:
+    """lib/llm/src/protocols/openai/media_fixtures/image_request.json of ai-dynamo/dynamo, of which the background is
+    opaque here.
+    """
+    body = {
+        "prompt": "A cat on a windowsill.",
+        "model": "tiny",
+        "n": 2,
+        "quality": "high",
+        "user": "user-1",
+        "response_format": "b64_json",
+        "output_format": "webp",
+        "output_compression": 80,
+        "stream": False,
+        "partial_images": 0,
+        "size": SIZE,
+        "moderation": "low",
+        "background": "opaque",
+        "style": "natural",
+        "nvext": {"annotations": ["request_id"], **DYNAMOS},
+    }
+    answer = http.post("/v1/images/generations", json=body)
+    said = drawn(answer)
+    assert {name: said[name] for name in DYNAMOS} == DYNAMOS
+    assert "annotations is ignored" in answer.json()["hint"]
+    wrong = http.post("/v1/images/generations", json={**body, "seed": 8})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "nvext")
+    wrong = http.post("/v1/images/generations", json={**body, "input_reference": "https://a.example/b.png"})
+    assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "input_reference")
+    wrong = http.post("/v1/images/generations", json={**body, "nvext": 7})
+    assert wrong.json()["error"]["message"] == "nvext: must be an object"
+
+
+def test_dynamos_videos(http: httpx.Client) -> None:
+    """The same folder's video_request.json, without what its frontend streams: a video is a job here."""
+    nvext = {**DYNAMOS, "fps": 8, "num_frames": 5, "boundary_ratio": 0.875}
+    body = {"prompt": "A cat walks.", "model": "tiny-video", "seconds": 1, "size": SIZE, "user": "user-1"}
+    answer = http.post("/v1/videos", json={**body, "output_format": "mp4", "nvext": nvext})
+    assert answer.status_code == 200, answer.text
+    assert "boundary_ratio is ignored" in answer.text
+
+
+def test_llamaindex(http: httpx.Client) -> None:
+    """image_generation/base.py of llama-index-tools-openai: OpenAIImageGenerationToolSpec, with OPENAI_BASE_URL."""
+    body = {"prompt": "a red apple", "n": 1, "model": "dall-e-3", "quality": "standard", "size": SIZE, "style": "vivid"}
+    asked = {**body, "response_format": "b64_json"}
+    assert drawn(http.post("/v1/images/generations", json=asked))["model"] == "tiny"
+    assert drawn(http.post("/v1/images/generations", json={**body, "response_format": "url"}))["model"] == "tiny"
+
+
 def test_nextcloud(http: httpx.Client) -> None:
     """lib/Service/OpenAiAPIService.php of integration_openai, `requestImageCreation`: the first of the models that it
     was told to use, and addresses.

@@ -74,6 +74,12 @@ def replicate(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict
 
 
 @pytest.fixture(scope="module")
+def agents(openai_server: Replica) -> dict[str, Any]:
+    command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/agents.py", openai_server.url]
+    return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
+
+
+@pytest.fixture(scope="module")
 def dialects(openai_server: Replica, pictures: tuple[Path, Path, Path]) -> dict[str, Any]:
     command: list[str | Path] = [PYTHON / "bin/python", CLIENTS / "python/dialects.py", openai_server.url, pictures[0]]
     return _seen_by(command, CLIENTS / "python/requirements.txt", PYTHON / "requirements.txt")
@@ -293,6 +299,19 @@ class TestReplicate:
     def test_its_error_names_the_field(self, replicate: dict[str, Any]) -> None:
         assert replicate["error"]["status"] == 400
         assert replicate["error"]["detail"].startswith("width: ")
+
+
+def test_haystacks_generator(agents: dict[str, Any]) -> None:
+    (image,) = agents["haystack"]["images"]
+    assert (drawn(image)["model"], drawn(image)["prompt"]) == ("tiny", "a red apple")
+
+
+def test_an_agent_of_smolagents(agents: dict[str, Any]) -> None:
+    """It has the tools of MCP, and takes the first part of an answer: the image."""
+    seen = agents["smolagents"]
+    assert {"generate_image", "edit_image", "list_models"} <= set(seen["tools"])
+    assert opened(seen["made"]).size == (64, 64)
+    assert "width" in seen["error"]
 
 
 def test_langchains_wrapper_of_dall_e(python: dict[str, Any]) -> None:
