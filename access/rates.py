@@ -79,7 +79,7 @@ class RateLimiter:
         caller = current_caller()
         if request.priority < caller.best_priority:
             raise Forbidden(f"priority: this key may have {caller.best_priority.name.lower()} at best")
-        pixels = request.width * request.height * request.num_frames * request.num_images + other_px
+        pixels = request.generated_px + other_px
         steps = request.iterations if request.method is Method.TOKEN_OPT else request.denoising_steps
         await self._count(caller, megapixels=ceil(pixels / PX_PER_UNIT), steps=steps * request.num_images)
 

@@ -25,6 +25,16 @@ class Lora(_Lora, total=False):
     scale: float
 
 
+class Hires(TypedDict, total=False):
+    """A second pass at a larger size."""
+
+    scale: float | None
+    width: int | None
+    height: int | None
+    strength: float | None
+    num_inference_steps: int | None
+
+
 class Shared(TypedDict, total=False):
     """What all APIs but the storyboard have."""
 
@@ -58,7 +68,7 @@ class Shared(TypedDict, total=False):
     timesteps: Sequence[float] | None
 
 
-class TextToImage(Shared, total=False):
+class Conditioned(Shared, total=False):
     reference_image: Source | None
     reference_scale: float | None
     control_image: Source | None
@@ -67,7 +77,11 @@ class TextToImage(Shared, total=False):
     fit: Literal["crop", "pad", "stretch"] | None
 
 
-class ImageToImage(TextToImage, total=False):
+class TextToImage(Conditioned, total=False):
+    hires: Hires | None
+
+
+class ImageToImage(Conditioned, total=False):
     strength: float | None
 
 
@@ -100,6 +114,7 @@ class Stream(Inpaint, total=False):
     num_frames: int | None
     fps: int | None
     camera: Camera | None
+    hires: Hires | None
     progress: bool | None
     preview_every: int | None
 

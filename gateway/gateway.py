@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from math import prod
 from typing import Protocol
 
 from core.deadline import Deadline
@@ -76,7 +77,7 @@ class Gateway:
         server makes fewer at once. Raises InvalidRequest, UnknownModel, RateExceeded or Forbidden.
         """
         request = await self._resolve(draft, background, max_images)
-        enlarged_px = max(0, encoded_px - request.width * request.height) * request.num_images
+        enlarged_px = max(0, encoded_px - prod(request.result_size)) * request.num_images
         decoded_px = draft.decoded_px if uploaded_px is None else uploaded_px
         await self.meter.charge(request, decoded_px + enlarged_px)
         await self.policy.check_request(request)

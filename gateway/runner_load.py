@@ -26,8 +26,8 @@ FORGET = 0.9
 
 def tokens_of(request: GenerationRequest) -> float:
     """Return the latent positions that a request passes through the denoiser; guidance is the same for all."""
-    pixels = request.width * request.height / LATENT_PX**2
-    return float(request.num_images * request.num_frames * request.denoising_steps * pixels)
+    positions = sum(width * height * steps for (width, height), steps in request.passes) / LATENT_PX**2
+    return float(request.num_images * request.num_frames * positions)
 
 
 def additions_to(request: GenerationRequest) -> frozenset[str]:

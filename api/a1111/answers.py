@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.a1111.drafting import AdmittedDrawing
+from api.a1111.hires import UPSCALER
 from api.a1111.running import RUNNING, Drawing
 from core.deadline import Deadline
 from core.generation.events import Picture, Started
@@ -109,8 +110,8 @@ def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, A
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
-        "denoising_strength": request.strength if request.task.takes_strength else None,
-        "extra_generation_params": {"Schedule type": sampler_names(request.scheduler)[1]},
+        "denoising_strength": _strength(request),
+        "extra_generation_params": {"Schedule type": sampler_names(request.scheduler)[1], **_hires_params(request)},
         "index_of_first_image": 0,
         "infotexts": texts,
         "styles": [],
@@ -119,3 +120,17 @@ def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, A
         "is_using_inpainting_conditioning": False,
         "version": f"Jubako {VERSION}",
     }
+
+
+def _strength(request: GenerationRequest) -> float | None:
+    if request.hires is not None:
+        return request.hires.strength
+    return request.strength if request.task.takes_strength else None
+
+
+def _hires_params(request: GenerationRequest) -> dict[str, Any]:
+    hires = request.hires
+    if hires is None:
+        return {}
+    resize = f"{hires.width}x{hires.height}"
+    return {"Hires resize": resize, "Hires steps": hires.denoising_steps, "Hires upscaler": UPSCALER}

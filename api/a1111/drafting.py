@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from api.a1111.choices import CHOICES, checkpoint_named
 from api.a1111.control import SCRIPTS, control_fields
-from api.a1111.forms import MOST_IMAGES, DrawForm, ImageForm
+from api.a1111.forms import MOST_IMAGES, DrawForm, ImageForm, TextForm
+from api.a1111.hires import hires_hints, hires_names, hires_of
 from api.a1111.inpainting import FITS, ITSELF, Repainting, filled, repainting_of
 from api.a1111.samplers import sampler_of
 from api.http.refusals import InvalidForm
@@ -75,7 +76,8 @@ async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> Adm
             draft, uploaded_px=_uploaded_px(form, draft), encoded_px=answered_px, max_images=MOST_IMAGES
         )
     except InvalidRequest as error:
-        error.field = NAMES.get(error.field, error.field)
+        names = NAMES | hires_names(form) if isinstance(form, TextForm) else NAMES
+        error.field = names.get(error.field, error.field)
         raise
     known = tuple(renamed(hint, NAMES) for hint in request.hints)
     changes: dict[str, Any] = {"hints": (*hints, *own, *known)}
@@ -108,6 +110,9 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
         "eta": _eta(form, entry, task, sampler),
         "progress": True,
     }
+    hires_notes: tuple[str, ...] = ()
+    if isinstance(form, TextForm):
+        fields["hires"], hires_notes = hires_of(form, entry), tuple(hires_hints(form, entry))
     images, repainting = _images(gateway, form, entry, task) if isinstance(form, ImageForm) else ({}, None)
     control, control_hints = control_fields(form.alwayson_scripts, entry, images.get("image"))
     try:
@@ -115,7 +120,7 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
     except ValidationError as error:
         wrong = InvalidForm(error)
         raise InvalidRequest(NAMES.get(wrong.field, wrong.field), wrong.reason) from error
-    return draft, repainting, (*sampler_hints, *control_hints, *_override_hints(form))
+    return draft, repainting, (*sampler_hints, *hires_notes, *control_hints, *_override_hints(form))
 
 
 def _task(form: DrawForm, entry: Entry) -> Task:

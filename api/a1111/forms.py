@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.generation.client_fields import ClientFields, Seed
+from core.generation.hires import MOST_SCALE
 from core.generation.upload import Pixels
 
 MOST_IMAGES = 16
@@ -74,6 +75,23 @@ class DrawForm(ClientFields):
 
 class TextForm(DrawForm):
     """`POST /sdapi/v1/txt2img`."""
+
+    enable_hr: Switch = Field(
+        default=False, description="Whether the image is enlarged, and in part denoised again (hires fix)."
+    )
+    hr_scale: float = Field(default=2, ge=1, le=MOST_SCALE, description="How many times wider and higher it becomes.")
+    hr_resize_x: int = Field(default=0, ge=0, description="Its width, in place of hr_scale. 0: after hr_resize_y.")
+    hr_resize_y: int = Field(default=0, ge=0, description="Its height, in place of hr_scale. 0: after hr_resize_x.")
+    hr_upscaler: str | None = Field(default=None, description="Lanczos, whatever it says of what only resizes.")
+    hr_second_pass_steps: int = Field(default=0, ge=0, description="Steps at the larger size. 0: steps.")
+    denoising_strength: float | None = Field(
+        default=None, ge=0, le=1, description="How much to change the enlarged image. Default: 0.75."
+    )
+    hr_checkpoint_name: str | None = Field(default=None, description="Empty: both passes have one model.")
+    hr_sampler_name: str | None = Field(default=None, description="Empty: both have one sampler.")
+    hr_scheduler: str | None = Field(default=None, description="Empty: both have one schedule.")
+    hr_prompt: str = Field(default="", description="Empty: both have one prompt.")
+    hr_negative_prompt: str = Field(default="", description="Empty: both have one negative prompt.")
 
 
 class ImageForm(DrawForm):

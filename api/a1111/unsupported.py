@@ -12,7 +12,7 @@ from core.errors import InvalidRequest
 from core.generation.hints import ignored_hint, unknown_hint
 
 REFUSED = {
-    "enable_hr": "is not supported; ask for the size itself, or send the image to /sdapi/v1/img2img in a larger size",
+    "enable_hr": "belongs to /sdapi/v1/txt2img; an image is enlarged by width and height",
     "restore_faces": "is not supported: there is no face restorer here",
     "tiling": "is not supported: images here have borders",
     "subseed_strength": "is not supported: seeds have no variations here; choose another seed",
@@ -36,13 +36,19 @@ IDLE: Mapping[str, tuple[Any, ...]] = {
     "comments": ({},),
 }
 """What is ignored, with the values that do nothing in the web UI either."""
-QUIET = frozenset(
+HIRES = "enable_hr"
+OF_HIRES = frozenset(
+    {
+        *("hr_scale", "hr_upscaler", "hr_second_pass_steps", "hr_resize_x", "hr_resize_y", "hr_checkpoint_name"),
+        *("hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt", "denoising_strength"),
+    }
+)
+"""What has a meaning with it only, where there is such a thing."""
+QUIET = OF_HIRES | frozenset(
     {
         *("subseed", "refiner_switch_at", "script_args", "firstphase_width", "firstphase_height", "latent_mask"),
         *("do_not_save_samples", "do_not_save_grid", "save_images", "include_init_images", "force_task_id"),
-        *("override_settings_restore_afterwards", "hr_scale", "hr_upscaler", "hr_second_pass_steps", "hr_resize_x"),
-        *("hr_resize_y", "hr_checkpoint_name", "hr_sampler_name", "hr_scheduler", "hr_prompt", "hr_negative_prompt"),
-        *("hr_additional_modules", "mask_round", "image_mask", "denoising_strength"),
+        *("override_settings_restore_afterwards", "hr_additional_modules", "mask_round", "image_mask"),
     }
 )
 """What belongs to a field that is off or refused, to the web UI's folders, or to its own pages."""
@@ -51,8 +57,11 @@ QUIET = frozenset(
 def without_unsupported(fields: Mapping[str, Any], known: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields that are `known`, and hints about the others. Raises InvalidRequest for one that is refused."""
     for name, reason in REFUSED.items():
-        if name in fields and not _is_off(fields[name]):
+        if name in fields and name not in known and not _is_off(fields[name]):
             raise InvalidRequest(name, reason)
+    if _is_off(fields.get(HIRES)):
+        # What belongs to it may then have any value.
+        fields = {name: value for name, value in fields.items() if name not in OF_HIRES or HIRES not in known}
     others = {name: value for name, value in fields.items() if name not in known and name not in REFUSED}
     return {name: value for name, value in fields.items() if name in known}, tuple(_hints(others))
 

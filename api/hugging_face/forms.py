@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from core.generation.client_fields import ClientFields
 from core.generation.draft import FitChoice, FramesPerSecond, NumFrames, Parameters, Strength
+from core.generation.hires import HiresChoice
 from core.generation.upload import Pixels
 from gateway.media.encoding import OutputFormat
 
@@ -35,6 +36,7 @@ class InferenceParameters(Parameters):
     )
     strength: Strength = None
     fit: FitChoice = None
+    hires: HiresChoice = None
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     output_format: OutputFormat | None = Field(

@@ -24,7 +24,7 @@ from storyboard.job_kind import STORYBOARD
 _OF_IMAGES = {"fit", "reference_image", "reference_scale", "control_image", "control_type", "control_scale"}
 _OF_VIDEOS = {"num_frames", "fps"}
 _ONLY: dict[Task, set[str]] = {
-    Task.TEXT_TO_IMAGE: _OF_IMAGES,
+    Task.TEXT_TO_IMAGE: {"hires"} | _OF_IMAGES,
     Task.IMAGE_TO_IMAGE: {"image", "strength"} | _OF_IMAGES,
     Task.INPAINT: {"image", "mask", "strength", "method", "iterations"} | _OF_IMAGES,
     Task.EDIT: {"images", "mask", "fit", "camera"},

@@ -46,13 +46,13 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
 
 def common_fields(admitted: AdmittedImages) -> dict[str, Any]:
     """Return the fields that answers and events share."""
-    form, request = admitted.form, admitted.request
+    form, (width, height) = admitted.form, admitted.request.result_size
     identified = {"safety_identifier": form.identifier} if form.identifier else {}
     return {
         "background": "opaque",
         "output_format": form.output_format,
         "quality": form.shown_quality,
-        "size": f"{request.width}x{request.height}",
+        "size": f"{width}x{height}",
         **identified,
     }
 

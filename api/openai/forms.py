@@ -14,6 +14,7 @@ from pydantic_core import PydanticCustomError
 from api.openai.sizes import AUTO, AspectRatio, SizeText
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import FitChoice, Loras, Reproducible, Scheduler, Strength
+from core.generation.hires import HiresChoice
 from core.generation.request import Priority
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
@@ -136,6 +137,7 @@ class GenerationForm(Tuning, ImagesForm):
     events: ClassVar[str] = "image_generation"
 
     prompt: Prompt
+    hires: HiresChoice = None
 
 
 class EditForm(Tuning, ImagesForm):

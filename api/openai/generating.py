@@ -44,7 +44,7 @@ class Generation:
         """Return the tokens used: the prompt's, as the model's tokenizer counts them, and patches of 16x16 pixels."""
         request = self._admitted.request
         text_tokens = self._started.prompt_tokens or 0
-        image_tokens, output_tokens = _input_patches(request), num_images * _patches(request.width, request.height)
+        image_tokens, output_tokens = _input_patches(request), num_images * _patches(*request.result_size)
         return {
             "input_tokens": text_tokens + image_tokens,
             "input_tokens_details": {"text_tokens": text_tokens, "image_tokens": image_tokens},

@@ -48,6 +48,7 @@ class Capabilities(Answer):
     controlnets: list[str]
     controlled_tasks: list[str]
     ip_adapter: bool
+    hires: bool = Field(description="Whether text-to-image may have a second pass at a larger size.")
     token_opt: Iterations | None
     camera: list[str]
     vocabulary: list[str] | None = Field(description="All words that the model knows; null if it knows any.")

@@ -40,6 +40,7 @@ from core.generation.draft import (
     ReferenceScale,
     Strength,
 )
+from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
 
@@ -106,6 +107,7 @@ class Conditioned(ClientFields):
 
 class TextToImage(Conditioned, PictureForm):
     task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
+    hires: HiresChoice = None
 
 
 class ImageToImage(Conditioned, PictureForm):
@@ -154,6 +156,7 @@ class Stream(Conditioned, PictureForm):
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     camera: Camera = None
+    hires: HiresChoice = None
     method: InpaintingMethod = Method.DIFFUSION
     iterations: Iterations = None
     progress: Progress = True

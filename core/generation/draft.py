@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, Field
 from core.generation.camera import CameraMove
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.fitting import Fit
+from core.generation.hires import HiresChoice
 from core.generation.request import Lora, Method, Priority, Task
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
@@ -162,6 +163,7 @@ class Draft(Parameters):
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     camera: Camera = None
+    hires: HiresChoice = None
     method: InpaintingMethod = Method.DIFFUSION
     iterations: Iterations = None
     progress: Progress = False

@@ -92,11 +92,21 @@ def _pairs(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _given(parameters, {"CFG scale": "guidance_scale", "Seed": "seed"})
     yield "Size", f"{parameters['width']}x{parameters['height']}"
     yield from _given(parameters, {"Model": "model", "Denoising strength": "strength"})
+    if "hires" in parameters:
+        yield from _of_second_pass(parameters["hires"])
     if "clip_skip" in parameters:
         # Counted from 1.
         yield "Clip skip", parameters["clip_skip"] + 1
     yield from _given(parameters, {"Eta": "eta"})
     yield "Version", f"Jubako {VERSION}"
+
+
+def _of_second_pass(hires: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Its steps are those that are done."""
+    yield from _given(hires, {"Denoising strength": "strength"})
+    yield "Hires resize", f"{hires['width']}x{hires['height']}"
+    yield "Hires steps", int(hires["num_inference_steps"] * hires["strength"])
+    yield "Hires upscaler", "Lanczos"
 
 
 def _given(parameters: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

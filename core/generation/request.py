@@ -11,7 +11,8 @@ from enum import IntEnum, StrEnum
 from pydantic import ConfigDict, Field
 
 from core.generation.client_fields import ClientFields
-from core.generation.fitting import Fit
+from core.generation.fitting import Fit, Size
+from core.generation.hires import SecondPass
 from core.generation.prompt_syntax import PromptSyntax
 from core.generation.step_cache import StepCache
 from core.generation.tuning import Tuning
@@ -98,6 +99,8 @@ class GenerationRequest(Tuning):
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
     """What an edit works on, in the order in which its prompt counts them."""
+    hires: SecondPass | None = None
+    """What is done with each image once it has its size; the result then has another."""
     num_frames: int = 1
     fps: int | None = None
     """Frames a second of a video; None for pictures."""
@@ -132,6 +135,23 @@ class GenerationRequest(Tuning):
     @property
     def denoising_steps(self) -> int:
         """Denoiser calls expected: image-to-image and inpainting skip the first part of the schedule."""
-        if not self.task.takes_strength:
-            return self.num_inference_steps
-        return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+        return sum(steps for _, steps in self.passes)
+
+    @property
+    def passes(self) -> list[tuple[Size, int]]:
+        """The size and the denoising steps of each pass over one image; there are two with `hires`."""
+        steps = self.num_inference_steps
+        if self.task.takes_strength:
+            steps = max(1, min(int(steps * self.strength), steps))
+        first = ((self.width, self.height), steps)
+        return [first] if self.hires is None else [first, (self.hires.size, self.hires.denoising_steps)]
+
+    @property
+    def generated_px(self) -> int:
+        """Pixels of all images, at each size that they have."""
+        return sum(width * height for (width, height), _ in self.passes) * self.num_frames * self.num_images
+
+    @property
+    def result_size(self) -> Size:
+        """Width and height of each result."""
+        return (self.width, self.height) if self.hires is None else self.hires.size

@@ -91,6 +91,7 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
         "fps": request.task.is_video,
         "loras": bool(request.loras),
         "fit": request.fit is not None,
+        "hires": request.hires is not None,
         "reproducible": request.reproducible,
         "step_cache": step_cache != StepCache.OFF,
         "reference_scale": request.reference_image is not None,

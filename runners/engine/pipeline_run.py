@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import ceil
 from typing import Any
 
@@ -21,6 +22,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
+from runners.engine.second_pass import enlarged, second_request
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
@@ -42,7 +44,7 @@ class PipelineRun:
         index: int,
         model: LoadedModel,
         step_cache: StepCache,
-        make_view: Callable[[DenoisingSteps | None], Any],
+        make_view: Callable[[GenerationRequest, DenoisingSteps | None], Any],
         reason_to_end: Callable[[], JubakoError | None],
     ) -> None:
         """`reason_to_end` is asked at each step of a pipeline without batched calls, which nobody else can stop."""
@@ -53,7 +55,8 @@ class PipelineRun:
         self._reason_to_end = reason_to_end
         self._family = model.family
         self._preview = model.preview
-        self._steps = self._steps_to_follow()
+        self._steps: DenoisingSteps | None = None
+        self._skipped = 0
         self._tiled = False
         self._greenlet = greenlet(self._generate)
 
@@ -78,40 +81,60 @@ class PipelineRun:
         """Unwind the pipeline; it frees its tensors."""
         self._greenlet.throw()
 
-    def _steps_to_follow(self) -> DenoisingSteps | None:
+    def _steps_to_follow(self, request: GenerationRequest) -> DenoisingSteps | None:
         """Return what may answer for the denoiser; None where all of its calls are to be computed in whole."""
-        request = self.ticket.request
         if self._step_cache is StepCache.OFF and request.guidance_end == 1:
             return None
         return DenoisingSteps(request, self._step_cache, self._family.unguided, park)
 
     def _generate(self) -> Drawn:
-        request, view = self.ticket.request, self._make_view(self._steps)
-        output = view(**with_encodings(view, self._family, request, self._arguments()))
-        images = "images" if "images" in output else "image"
-        frames = output.frames[0] if request.task.is_video else output[images]
-        skipped = self._steps.skipped if self._steps else 0
-        made = Made(self._step_cache, skipped, self._tiled)
-        return Drawn.of(self.index, self.seed, _as_tensor(frames), request.fps, made)
-
-    def _arguments(self) -> dict[str, Any]:
         request = self.ticket.request
+        frames = self._run(request)
+        if request.hires is not None:
+            larger = enlarged(frames, request.hires.size)
+            frames = self._run(second_request(self._family, request), larger, request.passes[0][1])
+        made = Made(self._step_cache, self._skipped, self._tiled)
+        return Drawn.of(self.index, self.seed, frames, request.fps, made)
+
+    def _run(
+        self, request: GenerationRequest, image: torch.Tensor | None = None, steps_before: int = 0
+    ) -> torch.Tensor:
+        """Return frames, (F, C, H, W) of 0 to 1; an `image`, (1, C, H, W), was made by a pass of `steps_before`."""
+        self._steps = self._steps_to_follow(request)
+        view = self._make_view(request, self._steps)
+        given = {} if image is None else {"image": image}
+        arguments = self._arguments(request, steps_before) | given
+        output = view(**with_encodings(view, self._family, request, arguments))
+        self._skipped += self._steps.skipped if self._steps else 0
+        images = "images" if "images" in output else "image"
+        return _as_tensor(output.frames[0] if request.task.is_video else output[images])
+
+    def _arguments(self, request: GenerationRequest, steps_before: int) -> dict[str, Any]:
         # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
         arguments = pipeline_arguments(self._family, request, self.index) | {"output_type": "pt"}
         reports = self._family.takes(request.task, "callback_on_step_end")
         if reports and (request.progress or request.preview_every or not self._family.parts):
-            arguments["callback_on_step_end"] = self._on_step_end
+            arguments["callback_on_step_end"] = partial(self._on_step_end, request, steps_before)
         return arguments
 
-    def _on_step_end(self, view: Any, step_index: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+    def _on_step_end(
+        self,
+        request: GenerationRequest,
+        steps_before: int,
+        view: Any,
+        step_index: int,
+        _timestep: Any,
+        tensors: dict[str, Any],
+    ) -> dict[str, Any]:
         if not self._family.parts and (why := self._reason_to_end()) is not None:
             raise why
-        request, calls, order = self.ticket.request, step_index + 1, view.scheduler.order
+        calls, order = step_index + 1, view.scheduler.order
         timesteps = timesteps_of(view)
         if calls % order and calls < timesteps:
             # Samplers of second order call the denoiser twice a step, but for the last.
             return {}
-        step, steps = ceil(calls / order), ceil(timesteps / order)
+        steps_after = 0 if request.hires is None else request.hires.denoising_steps
+        step, steps = steps_before + ceil(calls / order), steps_before + ceil(timesteps / order) + steps_after
         if request.progress:
             skipped = self._steps is not None and self._steps.skipped_last
             self.ticket.emit(Step(self.index, step, steps, skipped))

@@ -29,6 +29,7 @@ ASKED = {"prompt": "a red apple", "steps": 2, "seed": 7, "width": 64, "height": 
 LONG = {**ASKED, "steps": 900}
 """Still drawn when it is asked how far it is."""
 WIDE = (160, 120)
+HIRES: dict[str, Any] = {"enable_hr": True, "hr_scale": 1.25}
 
 
 @pytest.fixture(scope="module")
@@ -237,6 +238,39 @@ class TestImagesFromPrompts:
         assert read_parameters(image)["reference_scale"] == 0.8
 
 
+class TestHiresFix:
+    def test_the_image_is_enlarged_and_denoised_again(self, http: httpx.Client) -> None:
+        """As SillyTavern asks for it; all second steps are done, whatever the strength."""
+        fields = {"hr_upscaler": "Latent", "hr_second_pass_steps": 3, "denoising_strength": 0.7, "hr_sampler_name": ""}
+        response = http.post("/sdapi/v1/txt2img", json={**ASKED, **HIRES, **fields})
+        body = answered(response)
+        image, info = opened(body["images"][0]), json.loads(body["info"])
+        assert image.size == (80, 80)
+        assert read_parameters(image)["hires"] == {
+            "width": 80,
+            "height": 80,
+            "strength": 0.7,
+            "num_inference_steps": 5,
+        }
+        assert (info["width"], info["denoising_strength"]) == (64, 0.7)
+        assert info["extra_generation_params"]["Hires resize"] == "80x80"
+        assert (
+            "Denoising strength: 0.7, Hires resize: 80x80, Hires steps: 3, Hires upscaler: Lanczos"
+            in (info["infotexts"][0])
+        )
+        assert response.headers["x-jubako-hint"] == "hr_upscaler is ignored: images are enlarged by Lanczos"
+
+    def test_sides_take_the_place_of_the_scale(self, http: httpx.Client) -> None:
+        assert drawn(http, **HIRES, hr_resize_x=96, hr_resize_y=48).size == (96, 48)
+        assert drawn(http, width=64, height=32, **HIRES, hr_resize_y=48).size == (96, 48)
+
+    def test_steps_beyond_the_model_are_told(self, http: httpx.Client) -> None:
+        fields = {**ASKED, "steps": 1, **HIRES, "hr_second_pass_steps": 10, "denoising_strength": 0.01}
+        response = http.post("/sdapi/v1/txt2img", json=fields)
+        assert opened(answered(response)["images"][0]).size == (80, 80)
+        assert "10 became 9, all that tiny does" in response.headers["x-jubako-hint"]
+
+
 class TestImagesFromImages:
     def test_an_image_is_changed_by_its_strength(self, http: httpx.Client) -> None:
         image = drawn(http, "img2img", init_images=[in_base64(photo())], denoising_strength=0.5, steps=4)
@@ -362,7 +396,13 @@ class TestMistakes:
             ({"sampler_name": "Restart"}, "sampler_name", "unknown"),
             ({"scheduler": "kl_optimal"}, "scheduler", "karras"),
             ({"sampler_name": "Euler a", "scheduler": "karras"}, "scheduler", "sgm_uniform"),
-            ({"enable_hr": True}, "enable_hr", "img2img"),
+            ({"enable_hr": True}, "hr_scale", "at most 8192"),
+            ({**HIRES, "hr_resize_x": 90}, "hr_resize_x", "multiple"),
+            ({**HIRES, "denoising_strength": 0}, "denoising_strength", "no step"),
+            ({**HIRES, "hr_second_pass_steps": -1}, "hr_second_pass_steps", "greater"),
+            ({**HIRES, "hr_upscaler": "R-ESRGAN 4x+"}, "hr_upscaler", "Lanczos"),
+            ({**HIRES, "hr_prompt": "a blue apple"}, "hr_prompt", "like the first"),
+            ({**HIRES, "hr_checkpoint_name": "tiny-xl"}, "hr_checkpoint_name", "like the first"),
             ({"restore_faces": True}, "restore_faces", "face"),
             ({"tiling": True}, "tiling", "border"),
             ({"subseed_strength": 0.2}, "subseed_strength", "seed"),
@@ -392,6 +432,7 @@ class TestMistakes:
             ({"init_images": [in_base64(photo())], "mask": "aGFsbG8="}, "mask", "not an image"),
             ({"init_images": [in_base64(photo())], "denoising_strength": 1.1}, "denoising_strength", "1"),
             ({"init_images": [in_base64(photo())], "resize_mode": 4}, "resize_mode", "3"),
+            ({"init_images": [in_base64(photo())], "enable_hr": True}, "enable_hr", "txt2img"),
         ],
     )
     def test_those_with_images(self, http: httpx.Client, fields: dict[str, Any], wrong: str, word: str) -> None:

@@ -17,6 +17,7 @@ from core.generation.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments
+from runners.engine.second_pass import enlarged, second_request
 from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import make_scheduler
 from tests.support.plain import plain_pipeline
@@ -62,13 +63,22 @@ def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) ->
 
 
 def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> list[Image.Image]:
-    """Draw with the unmodified pipeline alone; a picture is its own only frame."""
+    """Draw with the unmodified pipelines alone, one after the other; a picture is its own only frame."""
+    if wanted.hires is None:
+        output = _output(model, wanted, index)
+        return list(output.frames[0] if wanted.task.is_video else output.images[:1])
+    first = _output(model, wanted.model_copy(update={"hires": None}), index, output_type="pt").images
+    second = second_request(model.family, wanted)
+    return list(_output(model, second, index, image=enlarged(first, wanted.result_size)).images[:1])
+
+
+def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others: Any) -> Any:
     pipeline = copy.copy(plain_pipeline(model, wanted))
     # Past `DiffusionPipeline.__setattr__`, which would write them into the shared configuration.
     pipeline.__dict__["scheduler"] = make_scheduler(model.family.sampler(wanted), pipeline.scheduler.config)
     pipeline.__dict__.update({name: make(getattr(pipeline, name), wanted) for name, make in model.family.own.items()})
-    output = pipeline(**with_encodings(pipeline, model.family, wanted, pipeline_arguments(model.family, wanted, index)))
-    return list(output.frames[0] if wanted.task.is_video else output.images[:1])
+    arguments = pipeline_arguments(model.family, wanted, index) | others
+    return pipeline(**with_encodings(pipeline, model.family, wanted, arguments))
 
 
 async def draw(engine: Engine, wanted: GenerationRequest) -> list[Event]:

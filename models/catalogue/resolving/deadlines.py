@@ -12,10 +12,13 @@ from settings import Settings
 
 def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
     """Return the seconds that denoising takes at so many 10^12 operations a second; 0 where none have been counted."""
-    size = request.width * request.height * (request.num_frames or 1)
+    passes = [(request.width * request.height, request.num_inference_steps)]
+    if request.hires is not None:
+        passes.append((request.hires.width * request.hires.height, request.hires.denoising_steps))
     guided = entry.takes_negative_prompt and request.guidance_scale > entry.family_spec.guided_above
-    calls = request.num_images * request.num_inference_steps * (2 if guided else 1)
-    return _call_s(entry, entry.tasks[request.task].defaults, size, tflops) * calls
+    calls = request.num_images * (2 if guided else 1)
+    defaults, frames = entry.tasks[request.task].defaults, request.num_frames or 1
+    return sum(_call_s(entry, defaults, pixels * frames, tflops) * steps * calls for pixels, steps in passes)
 
 
 def allowed_s(entry: Entry, request: GenerationRequest, usual_s: float, tflops: float) -> float:

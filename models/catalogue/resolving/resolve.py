@@ -25,6 +25,7 @@ from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.deadlines import allowed_s
 from models.catalogue.resolving.idle import without_idle
+from models.catalogue.resolving.second_pass import hires_of
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
@@ -87,6 +88,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         step_cache=_step_cache(draft, entry, server, reproducible),
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
+        **hires_of(draft, entry, size, _steps(draft, settings), scheduler),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),
         **reference_of(draft, entry),

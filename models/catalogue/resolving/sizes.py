@@ -16,7 +16,7 @@ from models.catalogue.resolving.checks import within
 
 MAX_PROPORTION = 8
 """Longest to shortest side of every image, uploaded or generated."""
-_PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
+PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
 
 
 def size_of(draft: Draft, defaults: Defaults, limits: Limits, *, snaps: bool = False) -> Size:
@@ -34,9 +34,9 @@ def size_of(draft: Draft, defaults: Defaults, limits: Limits, *, snaps: bool = F
         height = draft.height or _other_side(width, image.height / image.width, limits)
     if snaps:
         width, height = fitted_size(width, height, limits)
-    _check_size(width, height, limits)
-    if (draft.width or draft.height) and _too_long(width, height):
-        raise InvalidRequest("width", f"{width} x {height}: {_PROPORTION}")
+    check_size(width, height, limits)
+    if (draft.width or draft.height) and too_long(width, height):
+        raise InvalidRequest("width", f"{width} x {height}: {PROPORTION}")
     return width, height
 
 
@@ -56,8 +56,8 @@ def fitted_size(width: int, height: int, limits: Limits) -> Size:
 
 def check_proportions(field: str, image: Pixels) -> None:
     """Raise InvalidRequest for an image so elongated that models' own scaling would make something huge of it."""
-    if _too_long(*image.size):
-        raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {_PROPORTION}")
+    if too_long(*image.size):
+        raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {PROPORTION}")
 
 
 def fit_for(draft: Draft, image: Pixels, size: Size, limits: Limits) -> Fit:
@@ -124,7 +124,7 @@ def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
     return _nearest_allowed(min(side * proportion, most), limits)
 
 
-def _too_long(width: int, height: int) -> bool:
+def too_long(width: int, height: int) -> bool:
     return max(width, height) > MAX_PROPORTION * min(width, height)
 
 
@@ -134,12 +134,13 @@ def _nearest_allowed(side: float, limits: Limits) -> int:
     return multiple * min(max(round(side / multiple), smallest), largest)
 
 
-def _check_size(width: int, height: int, limits: Limits) -> None:
-    for field, side in (("width", width), ("height", height)):
+def check_size(width: int, height: int, limits: Limits, of: str = "") -> None:
+    """Raise InvalidRequest for a size that a model does not generate; `of` stands before the names of the sides."""
+    for field, side in ((f"{of}width", width), (f"{of}height", height)):
         within(field, side, limits.min_px, limits.max_px)
         if side % limits.multiple_px:
             raise InvalidRequest(field, f"{side} is not a multiple of {limits.multiple_px}")
     if width * height > limits.max_pixels:
         raise InvalidRequest(
-            "width", f"{width} x {height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
+            f"{of}width", f"{width} x {height} is {width * height} pixels; at most {limits.max_pixels} are allowed"
         )

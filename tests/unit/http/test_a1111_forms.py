@@ -100,6 +100,14 @@ class TestUnsupported:
         others = {"script_name": "", "styles": [], "seed_resize_from_w": -1, "s_noise": 1.0, "subseed": -1}
         assert without_unsupported({**fields, **others}, {"prompt": ...}) == ({"prompt": "an apple"}, ())
 
+    def test_what_belongs_to_the_hires_fix_may_be_anything_without_it(self) -> None:
+        fields = {"hr_scale": 0, "denoising_strength": 7, "hr_upscaler": None, "steps": 3}
+        assert without_unsupported(fields, TextForm.model_fields) == ({"steps": 3}, ())
+        assert without_unsupported({**fields, "enable_hr": True}, TextForm.model_fields)[0]["hr_scale"] == 0
+        assert without_unsupported({"denoising_strength": 0.3}, ImageForm.model_fields)[0] == {
+            "denoising_strength": 0.3
+        }
+
     def test_what_nobody_knows_is_in_one_hint(self) -> None:
         _, hints = without_unsupported({"url": 1, "auth": "secret", "s_churn": 3}, {})
         assert hints == ("s_churn is ignored: there is no such thing here", "unknown fields are ignored: auth, url")

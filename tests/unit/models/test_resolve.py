@@ -14,6 +14,7 @@ from core.generation.client_fields import MAX_SEED, RANDOM_SEEDS
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.generation.upload import pixels_of
+from gateway.runner_load import tokens_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
@@ -52,6 +53,22 @@ def test_random_seeds_differ_and_fit_into_javascript_numbers() -> None:
 
 def test_surrounding_space_is_no_part_of_a_prompt() -> None:
     assert resolved(prompt="  an apple\n").prompt == "an apple"
+
+
+def test_a_second_pass_is_twice_as_large_unless_it_says() -> None:
+    larger = resolved(width=32, height=48, hires={"strength": 0.5}).hires
+    assert larger is not None
+    assert (larger.size, larger.num_inference_steps, larger.denoising_steps) == ((64, 96), 4, 2)
+    follows = resolved(width=32, height=48, hires={"height": 64}).hires
+    assert follows is not None
+    assert (follows.size, follows.strength) == ((48, 64), 0.75)
+
+
+def test_both_passes_count() -> None:
+    request = resolved(width=32, height=32, num_images=2, hires={"width": 64, "strength": 0.5})
+    assert (request.denoising_steps, request.result_size) == (6, (64, 64))
+    assert request.generated_px == 2 * (32 * 32 + 64 * 64)
+    assert tokens_of(request) == 2 * (4 * 16 + 2 * 64)
 
 
 IMAGE, MASK = photo(), half_mask()

@@ -1,0 +1,77 @@
+"""A second pass at a larger size, or hires fix: what was generated is enlarged, and in part denoised again.
+
+Models repeat their subject in images larger than those that they were trained on; an enlarged one says what is where.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError, from_json
+
+from core.generation.client_fields import ClientFields
+from core.generation.fitting import Size
+
+USUAL_SCALE = 2.0
+MOST_SCALE = 8
+
+
+class Hires(ClientFields):
+    """What a client says of it; a size is given by `scale`, or by one or both of its sides."""
+
+    scale: float | None = Field(
+        default=None, ge=1, le=MOST_SCALE, description="How many times wider and higher the result is. Default: 2."
+    )
+    width: int | None = Field(
+        default=None, ge=1, description="Pixels of the result, in place of scale. Default: in proportion to height."
+    )
+    height: int | None = Field(
+        default=None, ge=1, description="Pixels of the result, in place of scale. Default: in proportion to width."
+    )
+    strength: float | None = Field(
+        default=None, ge=0, le=1, description="How much to change the enlarged image. Default: the model's."
+    )
+    num_inference_steps: int | None = Field(
+        default=None,
+        ge=1,
+        description="Denoising steps, of which strength says the share that is done. Default: the request's.",
+    )
+
+
+class SecondPass(ClientFields):
+    """The same, resolved; `width` and `height` are the result's."""
+
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    strength: float
+    num_inference_steps: int = Field(ge=1)
+
+    @property
+    def size(self) -> Size:
+        return self.width, self.height
+
+    @property
+    def denoising_steps(self) -> int:
+        """Those that are done."""
+        return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
+
+
+def _from_text(value: object) -> object:
+    """Forms have text only: JSON."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return from_json(value)
+    except ValueError as error:
+        raise PydanticCustomError("hires", 'must be a JSON object, such as {"scale": 2}') from error
+
+
+HiresChoice = Annotated[
+    Hires | None,
+    Field(
+        description='A second pass at a larger size: {"scale": 2}, or width and height; with strength and '
+        "num_inference_steps, as image-to-image has them. In forms as JSON. Default: none."
+    ),
+    BeforeValidator(_from_text),
+]
