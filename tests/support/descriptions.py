@@ -54,7 +54,7 @@ def _keep_fields_once(described: dict[str, Any]) -> None:
     These are always given: what a model generates by itself would be more, in each request that tries another field.
     """
     seen: set[tuple[str, str]] = set()
-    for body in _bodies(described):
+    for body in _bodies_and_their_parts(described):
         known = {name: (name, json.dumps(_bounds(field), sort_keys=True)) for name, field in body["properties"].items()}
         amounts = [name for name in known if name in AMOUNTS]
         for name in amounts:
@@ -85,6 +85,17 @@ def _bodies(described: dict[str, Any]) -> list[dict[str, Any]]:
     content = [media for each in operations for media in each.get("requestBody", {}).get("content", {}).values()]
     names = dict.fromkeys(media["schema"]["$ref"].rpartition("/")[2] for media in content)
     return [described["components"]["schemas"][name] for name in names]
+
+
+def _bodies_and_their_parts(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """The bodies and the objects that are fields of them, each once."""
+    schemas = described["components"]["schemas"]
+    objects: dict[int, dict[str, Any]] = {}
+    for body in _bodies(described):
+        parts = [part for field in body["properties"].values() for part in field.get("anyOf", [field])]
+        named = [schemas[part["$ref"].rpartition("/")[2]] for part in parts if "$ref" in part]
+        objects |= {id(each): each for each in (body, *named) if "properties" in each}
+    return list(objects.values())
 
 
 def _bounds(schema: Any) -> Any:
