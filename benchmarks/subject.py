@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -32,6 +33,19 @@ def write_catalogue(checkpoint: Path) -> Path:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     file = SCRATCH / "catalogue.yaml"
     file.write_text(yaml.safe_dump({DEFAULT_MODEL: fields}), encoding="utf-8")
+    return file
+
+
+def copies_of_the_miniature(names: Sequence[str], limits: Mapping[str, int] | None = None) -> Path:
+    """Write a catalogue with the default entry under several names, maybe with other limits."""
+    entry = full_catalogue(None).get(DEFAULT_MODEL)
+    fields = entry.model_dump(mode="json", exclude={"id"}, exclude_none=True, exclude_defaults=True)
+    if limits:
+        fields["limits"] |= limits
+        fields.pop("tasks", None)
+    SCRATCH.mkdir(parents=True, exist_ok=True)
+    file = SCRATCH / "copies.yaml"
+    file.write_text(yaml.safe_dump(dict.fromkeys(names, fields)), encoding="utf-8")
     return file
 
 

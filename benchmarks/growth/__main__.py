@@ -24,7 +24,6 @@ AXES: dict[str, Callable[[int], AsyncIterator[Measured]]] = {
     "models": axes.models,
     "steps": axes.steps,
     "sizes": axes.sizes,
-    "http": axes.http,
 }
 HEAD = "| axis | value | measured | ideal | share of the ideal | |\n| --- | --- | --- | --- | --- | --- |"
 

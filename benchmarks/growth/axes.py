@@ -6,22 +6,16 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from statistics import median
-from typing import Any
 
 import psutil
-import yaml
 
 from benchmarks.client import Client
 from benchmarks.load import closed_loop, summarise
 from benchmarks.servers import JUBAKO, serving
-from benchmarks.subject import DEFAULT_MODEL, SCRATCH, server_environment
-from benchmarks.workloads import Wanted, uniform
-from core.generation.request import Task
-from models.catalogue.catalogue import full_catalogue
+from benchmarks.subject import DEFAULT_MODEL, copies_of_the_miniature, server_environment
+from benchmarks.workloads import uniform
 
 STEPS = 8
 """Of each image, where steps are not what grows."""
@@ -33,8 +27,6 @@ SIZES_PX = (64, 128, 192, 256)
 SUBMITTERS = 16
 LISTINGS = 5
 SIZE = (128, 128)
-HTTP_BAR_MS = 10.0
-ENGINE_SECONDS = "jubako_run_seconds_sum"
 
 
 @dataclass(frozen=True)
@@ -97,7 +89,8 @@ async def models(rounds: int) -> AsyncIterator[Measured]:
     first = 0.0
     for number in MODELS:
         names = [f"copy-{index}" for index in range(number)]
-        environment = {**_environment(), "JUBAKO_MODELS": ",".join(names), "JUBAKO_CATALOGUE": str(_copies(names))}
+        catalogue = str(copies_of_the_miniature(names))
+        environment = {**_environment(), "JUBAKO_MODELS": ",".join(names), "JUBAKO_CATALOGUE": catalogue}
         async with serving(JUBAKO, environment, SIZE) as client:
             asked = zip(itertools.islice(uniform(STEPS), 16 * rounds), itertools.cycle(names), strict=False)
             wanted = (replace(each, others={"model": name}) for each, name in asked)
@@ -145,46 +138,8 @@ async def _listed(client: Client) -> float:
     return 1000 * (time.perf_counter() - started) / LISTINGS
 
 
-async def http(rounds: int) -> AsyncIterator[Measured]:
-    """Milliseconds that a 512x512 image of one step takes beyond the engine: HTTP, queue, the runner's wire, PNG."""
-    sizes = {"min_px": 64, "max_px": 512, "max_pixels": 512 * 512}
-    environment = {**_environment(), "JUBAKO_MODELS": "large", "JUBAKO_CATALOGUE": str(_copies(["large"], sizes))}
-    async with serving(JUBAKO, environment, SIZE) as client:
-        fields = {"prompt": "a red apple", "num_inference_steps": 1, "width": 512, "height": 512}
-        spent_ms = [await _beyond_engine_ms(client, {**fields, "seed": seed}) for seed in range(8 * rounds)]
-    yield Measured("512x512 beyond the engine", 512, "ms", median(spent_ms), HTTP_BAR_MS)
-
-
-async def _beyond_engine_ms(client: Client, fields: Mapping[str, Any]) -> float:
-    before = await _engine_s(client)
-    started = time.perf_counter()
-    sample = await client.draw(Wanted(Task.TEXT_TO_IMAGE, 1, "a red apple", 0, fields))
-    spent_s = time.perf_counter() - started
-    assert sample.error is None, sample.error
-    return 1000 * (spent_s - (await _engine_s(client) - before))
-
-
-async def _engine_s(client: Client) -> float:
-    """Return the seconds that requests have run in the engine so far."""
-    metrics = await client.text("/metrics")
-    return sum(float(line.split()[-1]) for line in metrics.splitlines() if line.startswith(ENGINE_SECONDS))
-
-
 def _environment() -> dict[str, str]:
     return server_environment(None, "cpu", threads=len(os.sched_getaffinity(0)))
-
-
-def _copies(names: list[str], limits: Mapping[str, int] | None = None) -> Path:
-    """Write a catalogue with the miniature under several names."""
-    entry = full_catalogue(None).get(DEFAULT_MODEL)
-    fields = entry.model_dump(mode="json", exclude={"id"}, exclude_none=True, exclude_defaults=True)
-    if limits:
-        fields["limits"] |= limits
-        fields.pop("tasks", None)
-    SCRATCH.mkdir(parents=True, exist_ok=True)
-    file = SCRATCH / "growth.yaml"
-    file.write_text(yaml.safe_dump(dict.fromkeys(names, fields)), encoding="utf-8")
-    return file
 
 
 def _memory_mib() -> float:

@@ -14,12 +14,14 @@ import json
 import os
 import sys
 import time
+from collections.abc import Collection
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import psutil
 
 from benchmarks.servers import PEERS_PYTHON, SERVERS
+from benchmarks.serving.beyond_engine import beyond_engine_ms
 from benchmarks.serving.comparison import Points, compare
 from benchmarks.serving.measures import targets
 from benchmarks.serving.pages import write_pages
@@ -29,13 +31,13 @@ from benchmarks.serving.results import FILE, FOLDER, ServingResults
 from benchmarks.serving.sides import measure_sides
 from benchmarks.subject import SCRATCH, measured_entry, server_environment
 
-ENGINE = "engine"
-SECTIONS = (ENGINE, ALONE, UNIFORM, MIXED, SHORT)
+ENGINE, BEYOND_ENGINE = "engine", "beyond-engine"
+SECTIONS = (ENGINE, BEYOND_ENGINE, ALONE, UNIFORM, MIXED, SHORT)
 
 
 def main() -> None:
     options = _options()
-    if not PEERS_PYTHON.exists():
+    if _compares(options.only or SECTIONS) and not PEERS_PYTHON.exists():
         sys.exit("LitServe and Ray Serve are not installed; tools/need-peers installs them")
     started_s = time.perf_counter()
     results = _measure(options)
@@ -69,6 +71,11 @@ def _cores() -> int:
     return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
+def _compares(sections: Collection[str]) -> bool:
+    """Whether other servers are measured too."""
+    return not {*sections} <= {ENGINE, BEYOND_ENGINE}
+
+
 def _measure(options: argparse.Namespace) -> ServingResults:
     plan = QUICK if options.quick else FULL
     plan = replace(plan, repeats=options.repeats or plan.repeats)
@@ -85,10 +92,11 @@ def _measure(options: argparse.Namespace) -> ServingResults:
     }
     servers = [SERVERS[name] for name in options.servers or SERVERS]
     size = entry.defaults.width, entry.defaults.height
+    beyond_ms = asyncio.run(beyond_engine_ms(environment, plan.beyond_engine)) if BEYOND_ENGINE in sections else None
     points: Points = {}
-    if sections != [ENGINE]:
+    if _compares(sections):
         points = asyncio.run(compare(servers, sections, plan, environment, size))
-    return ServingResults(machine, engine, points)
+    return ServingResults(machine, engine, points, beyond_ms)
 
 
 if __name__ == "__main__":

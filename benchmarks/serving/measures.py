@@ -90,7 +90,13 @@ def targets(results: ServingResults) -> Iterator[Target]:
         yield comparison.target
     for _, target in engine_targets(results):
         yield target
+    if results.beyond_engine_ms is not None:
+        yield beyond_engine_target(results.beyond_engine_ms)
     yield Target("requests that Jubako failed", failures(results).get(JUBAKO.name, 0), 0, at_most=True)
+
+
+def beyond_engine_target(spent_ms: float) -> Target:
+    return Target("HTTP, queue and encoding beyond the engine, 512x512, ms", spent_ms, 10.0, at_most=True)
 
 
 def engine_targets(results: ServingResults) -> Iterator[tuple[Ratio, Target]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from benchmarks.servers import JUBAKO, SERVERS
-from benchmarks.serving.measures import Comparison, comparisons, engine_targets, failures, targets
+from benchmarks.serving.measures import Comparison, beyond_engine_target, comparisons, engine_targets, failures, targets
 from benchmarks.serving.plot import plot
 from benchmarks.serving.results import FILE, FOLDER, ServingResults
 from benchmarks.subject import REPOSITORY
@@ -68,6 +68,7 @@ def page_block(results: ServingResults) -> str:
             *_server_table(results),
             "",
             *_engine_table(results),
+            *_beyond_engine(results),
         ]
     )
 
@@ -111,6 +112,13 @@ def _engine_table(results: ServingResults) -> Iterator[str]:
     yield "| --- | --- | --- | --- | --- |"
     for ratio, target in engine_targets(results):
         yield _row(target.title, f"{ratio.plain_s:.3f} s", f"{ratio.engine_s:.3f} s", *_judged(target))
+
+
+def _beyond_engine(results: ServingResults) -> Iterator[str]:
+    if results.beyond_engine_ms is not None:
+        spent, goal = _judged(beyond_engine_target(results.beyond_engine_ms))
+        yield ""
+        yield f"HTTP, queue and encoding take {spent} ms of a 512x512 image beyond the engine; goal {goal}."
 
 
 def _judged(target: Target) -> tuple[str, str]:

@@ -22,6 +22,8 @@ class Plan:
     shorts_per_s: float
     engine_pairs: int
     """Measurements of the engine and the plain pipeline in one process, alternating."""
+    beyond_engine: int
+    """Requests whose time beyond the engine is taken."""
 
 
 FULL = Plan(
@@ -30,6 +32,7 @@ FULL = Plan(
     shorts=20,
     shorts_per_s=1.6,
     engine_pairs=9,
+    beyond_engine=32,
 )
 QUICK = Plan(
     repeats=1,
@@ -37,4 +40,5 @@ QUICK = Plan(
     shorts=8,
     shorts_per_s=1.6,
     engine_pairs=3,
+    beyond_engine=8,
 )

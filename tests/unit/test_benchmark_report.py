@@ -76,6 +76,15 @@ def test_pages_name_what_is_missed_and_who_failed() -> None:
     assert "Failed requests: FastAPI 15." in page_block(failed)
 
 
+def test_what_is_beyond_the_engine_has_a_bar() -> None:
+    title = "HTTP, queue and encoding beyond the engine, 512x512, ms"
+    for spent_ms, reached in ((9.0, True), (10.5, False)):
+        measured = results(beyond_engine_ms=spent_ms)
+        assert {each.title: each.reached for each in targets(measured)}[title] is reached
+        assert f"take {spent_ms:.2f} ms of a 512x512 image beyond the engine; goal at most 10" in page_block(measured)
+        assert (title in readme_block(measured)) is not reached
+
+
 def test_a_block_replaces_the_last_one_and_nothing_else() -> None:
     page = filled(README.read_text(encoding="utf-8"), "first")
     again = filled(page, "second")
