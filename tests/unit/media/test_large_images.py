@@ -9,7 +9,6 @@ from mmap import mmap
 import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageFile, ImageStat
-from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
 from core.generation.events import Picture
@@ -22,7 +21,6 @@ from gateway.media.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
 from gateway.media.kept import IN_MEMORY_BYTES, kept
-from gateway.media.png import png_of_strips
 from gateway.media.uploads import with_pixels
 from tests.support.image_files import colours, saved
 from tests.support.metadata import read_parameters
@@ -132,7 +130,7 @@ class TestInpaintedFiles:
         with Image.open(BytesIO(data)) as file:
             assert read_parameters(file)["seed"] == 7
 
-    def test_ordinary_ones_are_what_pillow_writes(self) -> None:
+    def test_ordinary_ones_are_composed_in_whole(self) -> None:
         image, hole = colours(96, 64), Image.linear_gradient("L").resize((96, 64))
         upload = uploaded(saved(image), "image", MAX_PX, whole=True)
         mask = uploaded(saved(hole), "mask", MAX_PX, MASK, whole=True)
@@ -140,13 +138,6 @@ class TestInpaintedFiles:
         composed = Image.composite(picture.image.resize((96, 64), Image.Resampling.LANCZOS), image, hole)
         wanted = encode_result(request(upload, mask), Picture(0, 7, composed), OutputFormat.PNG, 100)
         assert inpainted_png(request(upload, mask), picture, upload, mask) == wanted
-
-
-def test_a_png_of_strips_is_the_image() -> None:
-    image = colours(30, 20)
-    data = png_of_strips(image.size, (image.crop((0, top, 30, top + 5)) for top in range(0, 20, 5)), PngInfo())
-    with Image.open(BytesIO(data)) as file:
-        assert file.convert("RGB") == image
 
 
 def request(image: Upload, mask: Upload) -> GenerationRequest:
