@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from benchmarks.step_cache.comparison import Mixed, Row, compare
-from benchmarks.step_cache.report import HEAD, line, missed, mixed_line, plot, write
+from benchmarks.step_cache.report import HEAD, MIXED_HEAD, line, missed, mixed_line, plot, write
 
 RESULTS = Path(__file__).parents[1] / "results"
 
@@ -35,7 +35,7 @@ def main() -> None:
                 print(line(found), flush=True)
             else:
                 mixed.append(found)
-    print(*map(mixed_line, mixed), sep="\n")
+    print("\n8 to 50 steps at once\n", MIXED_HEAD, *map(mixed_line, mixed), sep="\n")
     for row in rows:
         for bar in missed(row):
             print(f"missed: {row.model}, {row.sampler}, {row.steps} steps, {row.mode}: {bar}")

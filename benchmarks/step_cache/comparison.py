@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from statistics import median
-from typing import Any
+from statistics import mean, median
 
 from benchmarks.step_cache.drawing import Run, engine_of, reported_pairs, requests, together
 from benchmarks.step_cache.quality import judged, likeness
+from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from models.catalogue.catalogue import Catalogue
 from models.miniature.concepts import Pair
@@ -16,8 +16,13 @@ from runners.engine.engine import Engine
 
 MIXED_STEPS = (8, 20, 30, 50)
 SAMPLERS = {"miniature": ("dpmpp_2m", "euler", "ddim"), "miniature-dit": ("flow_euler",)}
+MODES = (StepCache.OFF, StepCache.QUALITY, StepCache.FAST)
 ALONE = 3
 """Images that are generated one after the other."""
+
+
+Wanted = Mapping[StepCache, Sequence[GenerationRequest]]
+"""The same images in each mode."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,15 @@ class Mixed:
     model: str
     mode: str
     skipped: float
+    """The share of the steps."""
     throughput: float
+    latency: float
+    """The callers' median seconds, as a ratio."""
+    median_db: float
+    worst_db: float
+    distance: float
+    judged: float
+    judged_off: float
 
 
 def compare(model: str, callers: int, steps: Sequence[int], repeats: int) -> Iterator[Row | Mixed]:
@@ -70,11 +83,10 @@ def compare(model: str, callers: int, steps: Sequence[int], repeats: int) -> Ite
 def _rows(
     engine: Engine, catalogue: Catalogue, model: str, sampler: str, steps: int, pairs: list[Pair], repeats: int
 ) -> Iterator[Row]:
-    modes = (StepCache.OFF, StepCache.QUALITY, StepCache.FAST)
-    runs = _alternated(engine, {mode: requests(catalogue, pairs, [steps], sampler, mode) for mode in modes}, repeats)
-    alone = {mode: _alone(engine, requests(catalogue, pairs[:ALONE], [steps], sampler, mode)) for mode in modes}
+    wanted = {mode: requests(catalogue, pairs, [steps], sampler, mode) for mode in MODES}
+    runs, alone = _alternated(engine, wanted, repeats), _alone(engine, wanted)
     off = runs[StepCache.OFF]
-    for mode in modes[1:]:
+    for mode in MODES[1:]:
         run = runs[mode]
         control_steps = max(2, round(steps - run.skipped))
         control = together(engine, requests(catalogue, pairs, [control_steps], sampler, StepCache.OFF))
@@ -97,16 +109,24 @@ def _rows(
 
 
 def _mixed(engine: Engine, catalogue: Catalogue, model: str, pairs: list[Pair], repeats: int) -> Iterator[Mixed]:
-    modes = (StepCache.OFF, StepCache.QUALITY, StepCache.FAST)
-    sampler = SAMPLERS[model][0]
-    wanted = {mode: requests(catalogue, pairs, MIXED_STEPS, sampler, mode) for mode in modes}
+    wanted = {mode: requests(catalogue, pairs, MIXED_STEPS, SAMPLERS[model][0], mode) for mode in MODES}
     runs = _alternated(engine, wanted, repeats)
-    total = sum(MIXED_STEPS) / len(MIXED_STEPS)
-    for mode in modes[1:]:
-        yield Mixed(model, mode.value, runs[mode].skipped / total, runs[StepCache.OFF].seconds / runs[mode].seconds)
+    off = runs[StepCache.OFF]
+    for mode in MODES[1:]:
+        run = runs[mode]
+        yield Mixed(
+            model=model,
+            mode=mode.value,
+            skipped=run.skipped / mean(request.num_inference_steps for request in wanted[mode]),
+            throughput=off.seconds / run.seconds,
+            latency=median(run.latencies_s) / median(off.latencies_s),
+            **asdict(likeness(run.images, off.images)),
+            judged=judged(run.images, pairs),
+            judged_off=judged(off.images, pairs),
+        )
 
 
-def _alternated(engine: Engine, wanted: dict[StepCache, Any], repeats: int) -> dict[StepCache, Run]:
+def _alternated(engine: Engine, wanted: Wanted, repeats: int) -> dict[StepCache, Run]:
     """Return the run of median length of each mode; one mode after the other, again and again."""
     runs: dict[StepCache, list[Run]] = {mode: [] for mode in wanted}
     for _ in range(repeats):
@@ -115,6 +135,8 @@ def _alternated(engine: Engine, wanted: dict[StepCache, Any], repeats: int) -> d
     return {mode: sorted(found, key=lambda run: run.seconds)[len(found) // 2] for mode, found in runs.items()}
 
 
-def _alone(engine: Engine, wanted: Sequence[Any]) -> float:
-    """Return the seconds of an image that has the machine to itself."""
-    return median(together(engine, [request]).seconds for request in wanted)
+def _alone(engine: Engine, wanted: Wanted) -> dict[StepCache, float]:
+    """Return the seconds of an image that has the machine to itself; modes take turns, so that noise hits all alike."""
+    rounds = zip(*(requests[:ALONE] for requests in wanted.values()), strict=True)
+    seconds = [[together(engine, [request]).seconds for request in each] for each in rounds]
+    return dict(zip(wanted, map(median, zip(*seconds, strict=True)), strict=True))

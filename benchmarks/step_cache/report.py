@@ -20,6 +20,11 @@ HEAD = (
     "| control | control, dB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
+MIXED_HEAD = (
+    "| model | mode | skipped | throughput | latency | PSNR, dB | CLIP distance | judge |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
 
 def line(row: Row) -> str:
     """One row of the table of docs/step-cache.md."""
@@ -32,8 +37,12 @@ def line(row: Row) -> str:
 
 
 def mixed_line(mixed: Mixed) -> str:
-    gain = f"{mixed.skipped:.0%} skipped, {mixed.throughput:.2f} times the throughput"
-    return f"{mixed.model}, 8 to 50 steps at once, {mixed.mode}: {gain}"
+    """One row of the table of callers with 8 to 50 steps at once."""
+    return (
+        f"| {mixed.model} | {mixed.mode} | {mixed.skipped:.0%} | {mixed.throughput:.2f} | {mixed.latency:.2f} "
+        f"| {mixed.median_db:.1f} / {mixed.worst_db:.1f} | {mixed.distance:.4f} "
+        f"| {mixed.judged:.1%} ({mixed.judged_off:.1%}) |"
+    )
 
 
 def missed(row: Row) -> list[str]:

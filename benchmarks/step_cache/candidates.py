@@ -1,0 +1,124 @@
+"""What might predict a step, and what might decide whether to; what ships is asked, not repeated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.generation.step_cache import StepCache
+from runners.engine.step_cache.call_site import CallSite
+from runners.engine.step_cache.policy import POLICIES, Policy
+
+SHIPPED = POLICIES[StepCache.QUALITY]
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A step that was computed."""
+
+    step: int
+    latents: Tensor
+    output: Tensor
+
+
+@dataclass
+class Image:
+    """What a policy knows of one image."""
+
+    site: CallSite
+    """What ships: the line, what it was off, and what of that is corrected."""
+    past: list[Computed] = field(default_factory=list)
+    """The last three."""
+    moved: float = 0.0
+    """How far the latents came since the last computed step, and by it the output, relative to it (EasyCache)."""
+    seen: Tensor | None = None
+
+
+Predictor = Callable[[Image, int, Tensor], Tensor]
+"""Takes a step, and the latents at it."""
+
+
+def reuse(image: Image, _step: int, _latents: Tensor) -> Tensor:
+    """The last output, as DeepCache and TeaCache have it."""
+    return image.past[-1].output
+
+
+def offset(image: Image, _step: int, latents: Tensor) -> Tensor:
+    """The input and the last difference to it, as EasyCache has it."""
+    return latents + image.past[-1].output - image.past[-1].latents
+
+
+def linear(image: Image, step: int, _latents: Tensor) -> Tensor:
+    """The line through the last two."""
+    predicted: Tensor = image.site.predicted(step)
+    return predicted
+
+
+def quadratic(image: Image, step: int, _latents: Tensor) -> Tensor:
+    """The parabola through the last three: TaylorSeer's second order."""
+    past = image.past
+    weights = [
+        np.prod([(step - other.step) / (each.step - other.step) for other in past if other is not each])
+        for each in past
+    ]
+    return sum((float(weight) * each.output for weight, each in zip(weights, past, strict=True)), torch.zeros(()))
+
+
+CORRECTED = "linear, corrected"
+"""What ships: what the line was off is added to the next computed output."""
+PREDICTORS: Mapping[str, Predictor] = {
+    **{each.__name__: each for each in (reuse, offset, linear, quadratic)},
+    CORRECTED: linear,
+}
+
+
+def _input_change(image: Image, _step: int, latents: Tensor, threshold: float, _steps: int) -> bool:
+    """EasyCache's (https://arxiv.org/abs/2507.02860): the output moves as far as its input did, times a factor."""
+    before, last = image.past[-2:]
+    rate = (last.output - before.output).norm() / (last.latents - before.latents).norm()
+    assert image.seen is not None
+    image.moved += float(rate * (latents - image.seen).norm() / last.output.norm())
+    image.seen = latents
+    return image.moved < threshold
+
+
+def _output_change(image: Image, step: int, _latents: Tensor, threshold: float, _steps: int) -> bool:
+    """How much the output changed between the last two computed steps, a step."""
+    before, last = image.past[-2:]
+    rate = float((last.output - before.output).norm() / last.output.norm()) / (last.step - before.step)
+    return rate * (step - last.step) < threshold
+
+
+def _run_length(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
+    """A share of the steps, whatever they are."""
+    return step - image.past[-1].step <= max(1, round(threshold * steps))
+
+
+def _as_shipped(image: Image, step: int, _latents: Tensor, _threshold: float, steps: int) -> bool:
+    """By the policy of its call site."""
+    return image.site.trusts(step, steps)
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """Whether a step is predicted."""
+
+    threshold: float
+    trusts: Callable[[Image, int, Tensor, float, int], bool]
+    policy: Policy = SHIPPED
+
+
+LINE_ERROR = 0.02
+CRITERIA: Mapping[str, Criterion] = {
+    "input change": Criterion(0.05, _input_change),
+    "output change": Criterion(0.05, _output_change),
+    # Without the bound on how many are predicted in a row.
+    "error of the line": Criterion(LINE_ERROR, _as_shipped, replace(SHIPPED, tolerance=LINE_ERROR, longest_share=1.0)),
+    "steps in a row": Criterion(0.06, _run_length),
+    "as shipped": Criterion(SHIPPED.tolerance, _as_shipped),
+}
+"""They skip 30 to 60 %: what counts is how far each is above the plain model with as many computed steps."""
