@@ -37,7 +37,7 @@ class File:
     media_type: str
     seed: int
     skipped_steps: int = 0
-    """Of denoising, foreseen instead of computed."""
+    """Of denoising, predicted instead of computed."""
     tiled: bool = False
     """Decoded in tiles for want of memory."""
 

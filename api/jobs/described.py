@@ -64,7 +64,7 @@ class JobResult(Answer):
     url: str
     media_type: str
     seed: int
-    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
     tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
 
 
@@ -149,7 +149,7 @@ class JobStep(JobEvent):
     step: int
     steps: int
     index: int | None = Field(default=None, description="Which of several images it is about; of a story it is absent.")
-    skipped: bool = Field(default=False, description="Whether it was foreseen instead of computed.")
+    skipped: bool = Field(default=False, description="Whether it was predicted instead of computed.")
 
 
 class JobPreview(JobEvent):

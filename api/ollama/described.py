@@ -13,6 +13,7 @@ class OllamaImage(Answer):
     response: str
     image: str = Field(description="A PNG file in base64.")
     seed: int
+    skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
     done: bool
     done_reason: str
     total_duration: int = Field(description="Nanoseconds.")

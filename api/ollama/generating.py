@@ -50,7 +50,7 @@ async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | Non
                 if isinstance(event, Picture):
                     image = await in_image_thread(encode_result, request, event, OutputFormat.PNG, 100)
                     seconds = {"total_duration": time.monotonic() - started_s, "load_duration": waited_s}
-                    yield line({**_head(form), **_end(image, event.seed, hint), **_in_ns(seconds)})
+                    yield line({**_head(form), **_end(event, image, hint), **_in_ns(seconds)})
                 elif isinstance(event, Loading | Queued | Started | Step):
                     yield line({**_head(form), **_progress(event, request), "done": False})
 
@@ -100,10 +100,11 @@ def _progress(event: Event, request: GenerationRequest) -> dict[str, int]:
     return {"completed": 0, "total": request.denoising_steps}
 
 
-def _end(image: bytes, seed: int, hint: str | None) -> dict[str, Any]:
+def _end(picture: Picture, file: bytes, hint: str | None) -> dict[str, Any]:
     told = {} if hint is None else {"hint": hint}
     done = {"response": "", "done": True, "done_reason": "stop"}
-    return {**done, "image": base64.b64encode(image).decode(), "seed": seed, **told}
+    image = {"image": base64.b64encode(file).decode(), "seed": picture.seed, "skipped_steps": picture.skipped_steps}
+    return {**done, **image, **told}
 
 
 def _in_ns(seconds: Mapping[str, float]) -> dict[str, int]:

@@ -30,7 +30,7 @@ class OpenAIImage(Answer):
     b64_json: str | None = Field(default=None, description="The file in base64, unless an URL was asked for.")
     url: str | None = None
     seed: int
-    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
     tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
 
 
@@ -64,7 +64,7 @@ class PartialImage(ImageEvent):
 
 class CompletedImage(ImageEvent):
     seed: int
-    skipped_steps: int = Field(description="Denoising steps that were foreseen instead of computed.")
+    skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
     tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
     usage: Usage
 

@@ -52,7 +52,7 @@ class StreamStep(Answer):
     index: int = Field(description="Which of several images it is about; 0 is the first.")
     step: int = Field(description="1 is the first, `steps` the last.")
     steps: int
-    skipped: bool = Field(description="Whether it was foreseen instead of computed.")
+    skipped: bool = Field(description="Whether it was predicted instead of computed.")
 
 
 class StreamPreview(Answer):
@@ -65,7 +65,7 @@ class StreamPreview(Answer):
 class StreamFile(Answer):
     index: int
     seed: int
-    skipped_steps: int = Field(description="Steps that were foreseen instead of computed.")
+    skipped_steps: int = Field(description="Steps that were predicted instead of computed.")
     tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
     media_type: str
     parameters: dict[str, Any] = Field(description="Send them back, and the file is the same.")

@@ -65,7 +65,7 @@ class Step:
     step: int
     steps: int
     skipped: bool = False
-    """Whether it was foreseen instead of computed."""
+    """Whether it was predicted instead of computed."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Picture:
     step_cache: StepCache = StepCache.OFF
     """How it was generated: never AUTO."""
     skipped_steps: int = 0
-    """Foreseen instead of computed."""
+    """Predicted instead of computed."""
     tiled: bool = False
     """Whether it was decoded, or an image of the request encoded, in tiles for want of memory: pixels may differ."""
 

@@ -133,6 +133,11 @@ class GenerationRequest(Tuning):
         return self.model_copy(update={"hints": (*self.hints, *hints)})
 
     @property
+    def pixels(self) -> int:
+        """Of all frames of one image or clip, as its largest pass makes it."""
+        return max(width * height for (width, height), _ in self.passes) * self.num_frames
+
+    @property
     def denoising_steps(self) -> int:
         """Denoiser calls expected: image-to-image and inpainting skip the first part of the schedule."""
         return sum(steps for _, steps in self.passes)

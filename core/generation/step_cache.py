@@ -1,4 +1,4 @@
-"""How many denoising steps a request lets the engine foresee instead of computing them."""
+"""How many denoising steps a request lets the engine predict instead of computing them."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 StepCaching = Annotated[
     StepCache | None,
     Field(
-        description="Whether denoising steps whose outcome can be foreseen are not computed: off, quality (looks the "
+        description="Whether denoising steps whose outcome can be predicted are not computed: off, quality (looks the "
         "same), fast (may differ visibly), or auto, which does so only while the server is behind. Default: the "
         "server's."
     ),

@@ -25,6 +25,7 @@ from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text
+from gateway.media.png import png_of
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4
@@ -78,7 +79,8 @@ def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
 def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict[str, Any]:
     """Return the fields that a request used, without its seed, its images and what is about its answer.
 
-    An automatic choice of `step_cache` depended on the moment, so a result says what it was.
+    An automatic choice of `step_cache` depended on the moment, and the server's default may change, so a result says
+    what it was.
     """
     # A field that the request does not use would be refused.
     diffuses = request.method is Method.DIFFUSION
@@ -93,7 +95,6 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
         "fit": request.fit is not None,
         "hires": request.hires is not None,
         "reproducible": request.reproducible,
-        "step_cache": step_cache != StepCache.OFF,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
         "control_scale": request.control_image is not None,
@@ -103,8 +104,9 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
     }
     unused = {name for name, is_used in used.items() if not is_used}
     unused |= set(TUNING) - request.tuned.keys()
-    fields: dict[str, Any] = request.model_dump(mode="json", exclude={"seed", *_ABOUT_THE_ANSWER, *_IMAGES, *unused})
-    return {**fields, "step_cache": step_cache} if used["step_cache"] else fields
+    kept_out = {"seed", "step_cache", *_ABOUT_THE_ANSWER, *_IMAGES, *unused}
+    fields: dict[str, Any] = request.model_dump(mode="json", exclude=kept_out)
+    return {**fields, "step_cache": step_cache.value} if diffuses else fields
 
 
 def encode_result(
@@ -128,13 +130,11 @@ def encode_result(
 def _encode_picture(
     picture: Picture, output_format: OutputFormat, quality: int, parameters: Mapping[str, Any], metadata: Metadata
 ) -> bytes:
-    buffer = BytesIO()
     if output_format is OutputFormat.PNG:
-        text = png_text(parameters, metadata)
-        picture.image.save(buffer, "PNG", compress_level=PNG_COMPRESS_LEVEL, pnginfo=text)
-    else:
-        fitted = fitting(parameters, metadata) if output_format is OutputFormat.JPEG else parameters
-        picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=exif_of(fitted, metadata))
+        return png_of(picture.image, png_text(parameters, metadata))
+    buffer = BytesIO()
+    fitted = fitting(parameters, metadata) if output_format is OutputFormat.JPEG else parameters
+    picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=exif_of(fitted, metadata))
     return buffer.getvalue()
 
 

@@ -27,6 +27,7 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
+from models.catalogue.families import Stage, Unguided
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
@@ -39,7 +40,7 @@ from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
-from runners.engine.step_cache.automatic import AutomaticStepCache
+from runners.engine.step_cache.automatic import AutomaticStepCache, Load
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
 from runners.engine.views.factory import ViewFactory
@@ -69,7 +70,7 @@ class Engine:
         self._clock = clock
         self._loras = LoraSets(next(iter(model.pipelines.values())), model.loras, limits.max_loras)
         self._executor = Executor(self._on_pass, self._on_failed_pass, self._loras.applied, model, limits)
-        self._automatic = AutomaticStepCache()
+        self._automatic = AutomaticStepCache(limits)
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
@@ -200,10 +201,12 @@ class Engine:
     def _step_cache_of(self, ticket: Ticket) -> StepCache:
         if ticket.request.step_cache is not StepCache.AUTO:
             return ticket.request.step_cache
-        calls = [call for request in self._running.values() for call in request.calls.values()]
-        is_behind = bool(self._waiting) or sum(call.tokens for call in calls) > self._limits.batch_tokens
-        remaining_s = ticket.deadline.at_s - self._clock()
-        return self._automatic.choose(ticket.request.denoising_steps, remaining_s, is_behind=is_behind)
+        request, family = ticket.request, self._model.family
+        twice = family.unguided is Unguided.SECOND_CALL and request.guidance_scale > family.guided_above
+        running = Load.of([request, *(each.request for each in self._running)])
+        waiting = Load.of(each.request for each in self._waiting)
+        calls = request.denoising_steps * (2 if twice else 1)
+        return self._automatic.choose(calls, ticket.deadline.at_s - self._clock(), running, waiting)
 
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
         return {ticket.request.loras for ticket in self._running}
@@ -269,6 +272,8 @@ class Engine:
             self._end(run.ticket, GenerationFailed("the pipeline failed"))
         else:
             if isinstance(reached, ModuleCall):
+                if reached.stage is Stage.DENOISE and run.ticket.request.hires is None:
+                    self._automatic.learn_size(reached.tokens, run.ticket.request.pixels)
                 self._running[run.ticket].calls[run] = reached
             else:
                 self._deliver(run, reached)
@@ -284,7 +289,6 @@ class Engine:
         self._delivery.deliver(ticket, drawn, last=last)
         if last:
             del self._running[ticket]
-            self._automatic.learn(ticket.request.denoising_steps, self._clock() - request.started_at_s)
             self._report(ticket, request, "done")
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:
@@ -313,6 +317,8 @@ class Engine:
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
+        denoised = forward.tokens if forward.part.stage is Stage.DENOISE else 0
+        self._automatic.learn_speed(forward.seconds + (forward.idle_s or 0), denoised)
         self._notify(self._observer.on_pass, forward)
 
     def _on_failed_pass(self, failed: FailedPass) -> None:

@@ -101,11 +101,15 @@ class PipelineRun:
     ) -> torch.Tensor:
         """Return frames, (F, C, H, W) of 0 to 1; an `image`, (1, C, H, W), was made by a pass of `steps_before`."""
         self._steps = self._steps_to_follow(request)
-        view = self._make_view(request, self._steps)
         given = {} if image is None else {"image": image}
         arguments = self._arguments(request, steps_before) | given
-        output = view(**with_encodings(view, self._family, request, arguments))
-        self._skipped += self._steps.skipped if self._steps else 0
+        try:
+            view = self._make_view(request, self._steps)
+            output = view(**with_encodings(view, self._family, request, arguments))
+        finally:
+            if self._steps is not None:
+                self._skipped += self._steps.skipped
+                self._steps.close()
         images = "images" if "images" in output else "image"
         return _as_tensor(output.frames[0] if request.task.is_video else output[images])
 

@@ -75,7 +75,7 @@ class RequestOptions(BaseModel):
     )
     step_cache: Literal["off", "quality", "fast", "auto"] = Field(
         default="off",
-        description="Whether requests that do not say have denoising steps foreseen instead of computed: `off`, "
+        description="Whether requests that do not say have denoising steps predicted instead of computed: `off`, "
         "`quality`, `fast`, or `auto`, only while the server is behind (docs/step-cache.md).",
     )
     image_metadata: Literal["jubako", "a1111"] = Field(

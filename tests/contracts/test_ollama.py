@@ -42,6 +42,7 @@ def test_an_answer_is_lines_of_progress_and_then_the_image(http: httpx.Client) -
     assert [(line["completed"], line["total"]) for line in progress][-3:] == [(1, 3), (2, 3), (3, 3)]
     assert {line["done"] for line in progress} == {False}
     assert (last["done"], last["done_reason"], last["seed"], last["model"]) == (True, "stop", 7, "tiny")
+    assert last["skipped_steps"] == 0
     assert last["total_duration"] >= last["load_duration"] >= 0
     ours = {"prompt": "a red apple", "num_inference_steps": 3, "seed": 7}
     assert (

@@ -55,6 +55,7 @@ class TestAVideo:
         assert (video["object"], video["status"], video["progress"]) == ("video", "queued", 0)
         done = ended(http, video)
         assert done == {**done, "status": "completed", "model": "tiny-video", "size": "64x64", "seconds": "0.625"}
+        assert (video["skipped_steps"], done["skipped_steps"]) == (None, 0)
         assert done["expires_at"] > done["completed_at"] >= done["created_at"]
         job = http.get(f"/api/{video['id']}/status").json()
         assert (job["status"], job["results"][0]["seed"]) == ("completed", 3)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -30,19 +28,7 @@ from tests.support.drawing import (
     pictures,
     request,
 )
-from tests.support.engines import CALL_TOKENS, running
-
-
-@contextmanager
-def denoiser(model: LoadedModel, forward: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
-    """Replace the denoiser's forward by `forward(real, sample, **others)`."""
-    unet = model.components["unet"]
-    real = unet.forward
-    unet.forward = wraps(real)(lambda sample, **others: forward(real, sample, **others))
-    try:
-        yield real
-    finally:
-        del unet.forward
+from tests.support.engines import CALL_TOKENS, denoiser, running
 
 
 async def test_events_of_one_request(tiny_model: LoadedModel) -> None:

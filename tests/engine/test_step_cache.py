@@ -1,23 +1,27 @@
-"""Steps that are foreseen are not computed, per image, and images that share passes with it do not notice."""
+"""Steps that are predicted are not computed, per image, and images that share passes with it do not notice."""
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from core.generation.events import Event, Picture, Preview, Result, Step
+from core.generation.events import Event, Failed, Picture, Preview, Result, Step
 from core.generation.request import GenerationRequest, Task
 from core.generation.step_cache import StepCache
 from models.catalogue.families import Unguided
 from models.weights.loading import LoadedModel
-from runners.engine.step_cache import policy
+from runners.engine.step_cache import denoising_steps, policy
+from runners.engine.step_cache.automatic import AutomaticStepCache
+from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import Policy
 from tests.support.crowds import crowd
 from tests.support.drawing import (
@@ -30,21 +34,25 @@ from tests.support.drawing import (
     plain_frames,
     request,
 )
-from tests.support.engines import running
+from tests.support.engines import CALL_TOKENS, denoiser, running
+from tests.support.hosts import until
+from tests.support.loras import loaded, wearing
 from tests.support.parity import TOLERANCE, load_tiny
-from tests.tiny import TINY
+from tests.tiny import TINY, Tiny
 from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.wan import tiny_wan_a14b
 
 STEPS = 12
 SKIPPED = [4, 6, 8, 10]
-"""Steps of 12 that are foreseen where every error is tolerated, and one step at a time."""
+"""Steps of 12 that are predicted where every error is tolerated, and one step at a time."""
+A14B = Tiny(tiny_wan_a14b, "flow_euler", num_frames=5)
 FAMILIES = ("stable-diffusion", "stable-diffusion-3", "flux2-klein", "qwen-image", "z-image", "wan", "ltx")
 """At least one for each way to ask for the unguided half, and for each form of a denoiser's output."""
 
 
 @pytest.fixture(autouse=True)
 def _tolerant(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random weights go on less evenly than trained ones: here, whatever may be foreseen is."""
+    """Random weights go on less evenly than trained ones: here, whatever may be predicted is."""
     monkeypatch.setitem(policy.POLICIES, StepCache.QUALITY, Policy(tolerance=1e9, longest_share=0.01))
 
 
@@ -54,7 +62,8 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def cached(**changes: Any) -> GenerationRequest:
-    return request(num_inference_steps=STEPS, step_cache=StepCache.QUALITY, progress=True, **changes)
+    usual: dict[str, Any] = {"num_inference_steps": STEPS, "step_cache": StepCache.QUALITY, "progress": True}
+    return request(**(usual | changes))
 
 
 def skipped(events: list[Event]) -> list[int]:
@@ -66,7 +75,7 @@ def result(events: list[Event]) -> Result:
     return events[-1]
 
 
-async def test_a_foreseen_step_has_no_pass_and_is_said_so(tiny_model: LoadedModel) -> None:
+async def test_a_predicted_step_has_no_pass_and_is_said_so(tiny_model: LoadedModel) -> None:
     with running(tiny_model) as (engine, recorder):
         events = await draw(engine, cached())
     assert skipped(events) == SKIPPED
@@ -74,8 +83,8 @@ async def test_a_foreseen_step_has_no_pass_and_is_said_so(tiny_model: LoadedMode
     assert len(recorder.batch_sizes("unet")) == STEPS - len(SKIPPED)
 
 
-async def test_without_a_cache_nothing_is_foreseen(tiny_model: LoadedModel) -> None:
-    wanted = cached().model_copy(update={"step_cache": StepCache.OFF})
+async def test_without_a_cache_nothing_is_predicted(tiny_model: LoadedModel) -> None:
+    wanted = cached(step_cache=StepCache.OFF)
     with running(tiny_model) as (engine, recorder):
         events = await draw(engine, wanted)
     assert (skipped(events), result(events).skipped_steps) == ([], 0)
@@ -102,6 +111,9 @@ async def test_each_image_of_a_request_decides_for_itself(tiny_model: LoadedMode
     with running(tiny_model) as (engine, _):
         events = await draw(engine, cached(num_images=2))
     assert [event.skipped_steps for event in events if isinstance(event, Picture)] == [len(SKIPPED)] * 2
+    for index in (0, 1):
+        own = [event for event in events if isinstance(event, Step) and event.index == index]
+        assert [event.step - 1 for event in own if event.skipped] == SKIPPED
 
 
 async def test_a_sampler_that_errs_is_not_followed(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,10 +149,112 @@ async def test_images_that_start_from_one_count_their_own_steps(tiny_model: Load
     assert skipped(events) == [4]
 
 
-async def test_previews_come_for_foreseen_steps_too(tiny_model: LoadedModel) -> None:
+async def test_previews_come_for_predicted_steps_too(tiny_model: LoadedModel) -> None:
     with running(tiny_model) as (engine, _):
         events = await draw(engine, cached(preview_every=1))
     assert [event.step for event in events if isinstance(event, Preview)] == list(range(1, STEPS + 1))
+
+
+async def test_a_step_that_denoises_twice_is_skipped_in_whole(tiny_model: LoadedModel) -> None:
+    with running(tiny_model) as (engine, recorder):
+        events = await draw(engine, cached(scheduler="heun"))
+    assert (skipped(events), result(events).skipped_steps) == (SKIPPED, len(SKIPPED))
+    # The last step denoises once.
+    assert len(recorder.batch_sizes("unet")) == 2 * (STEPS - len(SKIPPED)) - 1
+
+
+async def test_another_denoiser_that_takes_over_is_computed(tmp_path: Path) -> None:
+    model = load_tiny("wan", tmp_path, A14B)
+    wanted = crowd("wan", A14B)[0].model_copy(
+        update={"num_inference_steps": STEPS, "step_cache": StepCache.QUALITY, "progress": True}
+    )
+    with running(model, batch_tokens=2**16) as (engine, recorder):
+        events = await draw(engine, wanted)
+    calls = [len(recorder.batch_sizes(name)) for name in ("transformer", "transformer_2")]
+    # Two each step, one of them without the prompt.
+    assert all(calls)
+    assert sum(calls) == 2 * (STEPS - result(events).skipped_steps)
+    assert len(skipped(events)) == result(events).skipped_steps > 0
+
+
+async def test_loras_are_cached_in_a_crowd_as_alone(tmp_path: Path) -> None:
+    model, _ = loaded("stable-diffusion", tmp_path)
+    wanted = [cached(), wearing(cached(), a=1.0), wearing(cached(), a=0.3, b=1.0)]
+    with running(model) as (engine, recorder):
+        alone = [await draw(engine, each) for each in wanted]
+        recorder.passes.clear()
+        together = await draw_together(engine, wanted)
+    assert max(recorder.batch_sizes("unet")) == len(wanted)
+    assert [skipped(events) for events in together] == [SKIPPED] * len(wanted)
+    for one, other in zip(alone, together, strict=True):
+        assert largest_difference(_picture(one), _picture(other)) <= TOLERANCE
+    assert largest_difference(_picture(alone[0]), _picture(alone[1])) > 5
+
+
+async def test_passes_that_ran_out_of_memory_change_nothing(tiny_model: LoadedModel) -> None:
+    def small_device(real: Any, sample: torch.Tensor, **others: Any) -> Any:
+        if sample.shape[0] > 2:
+            raise torch.OutOfMemoryError
+        return real(sample, **others)
+
+    wanted = [cached(seed=1), cached(seed=2, num_images=2)]
+    with running(tiny_model) as (engine, recorder):
+        enough = await draw_together(engine, wanted)
+        with denoiser(tiny_model, small_device):
+            short = await draw_together(engine, wanted)
+    assert {failed.cause for failed in recorder.failed} == {"out_of_memory"}
+    for one, other in zip(enough, short, strict=True):
+        pairs = list(zip(_pictures(one), _pictures(other), strict=True))
+        assert all(a.skipped_steps == b.skipped_steps == len(SKIPPED) for a, b in pairs)
+        assert max(largest_difference(a.image, b.image) for a, b in pairs) <= TOLERANCE
+        assert len(skipped(other)) == len(pairs) * len(SKIPPED)
+
+
+def _pictures(events: list[Event]) -> list[Picture]:
+    return sorted((event for event in events if isinstance(event, Picture)), key=lambda picture: picture.index)
+
+
+@pytest.fixture
+def call_sites(monkeypatch: pytest.MonkeyPatch) -> Iterator[WeakSet[CallSite]]:
+    """Those that are alive; nothing is collected but what nobody refers to."""
+    alive = WeakSet[CallSite]()
+
+    def made(policy: Policy) -> CallSite:
+        site = CallSite(policy)
+        alive.add(site)
+        return site
+
+    monkeypatch.setattr(denoising_steps, "CallSite", made)
+    gc.disable()
+    yield alive
+    gc.enable()
+
+
+async def test_outputs_are_dropped_when_a_request_ends(tiny_model: LoadedModel, call_sites: WeakSet[CallSite]) -> None:
+    with running(tiny_model) as (engine, _):
+        await draw(engine, cached())
+        await until(lambda: not call_sites)  # The engine's thread lets go a little later.
+        ticket = engine.submit(cached(num_images=2, num_inference_steps=900))
+        async for event in ticket.events():
+            if isinstance(event, Step) and event.skipped:
+                assert call_sites
+                ticket.cancel()
+        await until(lambda: not call_sites)
+
+
+async def test_outputs_are_dropped_when_a_request_fails(tiny_model: LoadedModel, call_sites: WeakSet[CallSite]) -> None:
+    had = []
+
+    def failing(real: Any, sample: torch.Tensor, **others: Any) -> Any:
+        had.append(len(call_sites))
+        if len(had) == 5:
+            raise RuntimeError
+        return real(sample, **others)
+
+    with denoiser(tiny_model, failing), running(tiny_model) as (engine, _):
+        assert isinstance((await draw(engine, cached()))[-1], Failed)
+        await until(lambda: not call_sites)
+    assert had[-1] == 1
 
 
 async def test_reproducible_images_are_the_same_in_a_crowd(tiny_model: LoadedModel) -> None:
@@ -152,7 +266,7 @@ async def test_reproducible_images_are_the_same_in_a_crowd(tiny_model: LoadedMod
 
 
 async def test_automatic_requests_skip_only_while_the_server_is_behind(tiny_model: LoadedModel) -> None:
-    automatic = [cached(seed=seed).model_copy(update={"step_cache": StepCache.AUTO}) for seed in range(4)]
+    automatic = [cached(seed=seed, step_cache=StepCache.AUTO) for seed in range(4)]
     with running(tiny_model, max_running=1) as (engine, _):
         [alone] = await draw_together(engine, automatic[:1])
         crowded = await draw_together(engine, automatic)
@@ -163,6 +277,30 @@ async def test_automatic_requests_skip_only_while_the_server_is_behind(tiny_mode
         StepCache.QUALITY,
         StepCache.OFF,
     ]
+
+
+async def test_automatic_requests_count_their_own_size(tiny_model: LoadedModel) -> None:
+    one, five = (cached(num_images=number, step_cache=StepCache.AUTO) for number in (1, 5))
+    with running(tiny_model, batch_tokens=4 * CALL_TOKENS) as (engine, _):
+        chosen = [result(await draw(engine, wanted)).step_cache for wanted in (one, five, one)]
+    assert chosen == [StepCache.OFF, StepCache.QUALITY, StepCache.OFF]
+
+
+async def test_automatic_requests_that_would_be_late_skip_more(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen, choose = [], AutomaticStepCache.choose
+
+    def watched(*args: Any) -> StepCache:
+        chosen.append(choose(*args))
+        return chosen[-1]
+
+    monkeypatch.setattr(AutomaticStepCache, "choose", watched)
+    with running(tiny_model) as (engine, _):
+        await draw(engine, request())
+        late = await draw(engine, cached(step_cache=StepCache.AUTO, num_inference_steps=900, deadline_s=0.1))
+    assert isinstance(late[-1], Failed)
+    assert chosen == [StepCache.FAST]
 
 
 @pytest.mark.usefixtures("_quick")

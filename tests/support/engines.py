@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,18 @@ def running(model: LoadedModel, **limits: Any) -> Iterator[tuple[Engine, Recorde
         yield engine, recorder
     finally:
         engine.close()
+
+
+@contextmanager
+def denoiser(model: LoadedModel, forward: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    """Replace the denoiser's forward by `forward(real, sample, **others)`."""
+    unet = model.components["unet"]
+    real = unet.forward
+    unet.forward = wraps(real)(lambda sample, **others: forward(real, sample, **others))
+    try:
+        yield real
+    finally:
+        del unet.forward
 
 
 @pytest.fixture

@@ -1,16 +1,19 @@
-"""When a denoising step may be foreseen, and what automatic requests get."""
+"""When a denoising step may be predicted, and what automatic requests get."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from weakref import WeakSet
 
 import pytest
 import torch
 
 from core.generation.step_cache import StepCache
-from runners.engine.step_cache.automatic import AutomaticStepCache
+from runners.engine.step_cache.automatic import AutomaticStepCache, Load
 from runners.engine.step_cache.call_site import CallSite
-from runners.engine.step_cache.policy import MOST_CORRECTED, POLICIES, Policy
+from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, POLICIES, Policy
+from runners.options import EngineLimits
 
 POLICY = Policy(tolerance=0.1, longest_share=0.2, first_share=0.2, last_share=0.1)
 
@@ -47,10 +50,26 @@ def learnt(outputs: Callable[[int], float], steps: int) -> CallSite:
     return site
 
 
-def test_what_goes_on_evenly_is_foreseen_exactly() -> None:
+def test_no_third_output_is_ever_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, most, clone = WeakSet[torch.Tensor](), [], torch.clone
+
+    def counted(tensor: torch.Tensor) -> torch.Tensor:
+        copy = clone(tensor)
+        kept.add(copy)
+        most.append(len(kept))
+        return copy
+
+    monkeypatch.setattr(torch, "clone", counted)
+    site = learnt(lambda step: 1.0 + step**2, steps=6)
+    assert most == [1, 2, 2, 2, 2, 2]
+    del site
+    assert not kept
+
+
+def test_what_goes_on_evenly_is_predicted_exactly() -> None:
     site = learnt(lambda step: 5.0 - 0.5 * step, steps=4)
     assert site.trusts(4, 100)
-    assert torch.equal(site.foreseen(5)[0], torch.full((2, 3), 2.5))
+    assert torch.equal(site.predicted(5)[0], torch.full((2, 3), 2.5))
 
 
 def test_a_bend_is_no_longer_followed_one_computed_step_later() -> None:
@@ -70,15 +89,15 @@ def test_an_even_bend_is_made_up_for_exactly(computed: list[int]) -> None:
     bend = [torch.full((2, 3), 10 + 0.01 * (step - 3) ** 2) for step in range(computed[-1] + 1)]
     site, total = CallSite(POLICY), torch.zeros(2, 3)
     for step, output in enumerate(bend):
-        total += site.corrected(step, (output,))[0] if step in computed else site.foreseen(step)[0]
+        total += site.corrected(step, (output,))[0] if step in computed else site.predicted(step)[0]
     assert torch.allclose(total, sum(bend, torch.zeros(2, 3)), rtol=1e-6)
 
 
 def test_a_jump_is_made_up_for_within_a_bound() -> None:
     site = learnt(lambda _: 1.0, steps=4)
     [answer] = site.corrected(5, (torch.full((2, 3), 2.0),))
-    # The line was off by half of the output; a third of a tenth of the output is owed for step 4.
-    assert torch.allclose(answer, torch.full((2, 3), 2 + 2 * MOST_CORRECTED / 3))
+    # The line was off by half of the output; a third of a tenth of the output is missing at step 4.
+    assert torch.allclose(answer, torch.full((2, 3), 2 + 2 * MAX_CORRECTED_ERROR / 3))
 
 
 def test_outputs_of_zeros_stay_zeros() -> None:
@@ -90,27 +109,74 @@ def test_what_is_no_floating_tensor_stays() -> None:
     site = CallSite(POLICY)
     for step in range(4):
         site.corrected(step, {"sample": torch.ones(2), "index": torch.tensor([step]), "name": "x"})
-    foreseen = site.foreseen(4)
-    assert foreseen["index"].tolist() == [3]
+    predicted = site.predicted(4)
+    assert predicted["index"].tolist() == [3]
     corrected = site.corrected(5, {"sample": torch.ones(2), "index": torch.tensor([5]), "name": "y"})
     assert (corrected["index"].tolist(), corrected["name"]) == ([5], "y")
-    assert foreseen["name"] == "x"
+    assert predicted["name"] == "x"
 
 
 def test_an_error_that_is_no_number_is_not_trusted() -> None:
     assert not learnt(lambda _: 0.0, steps=4).trusts(4, 100)
 
 
-def test_an_idle_server_computes_everything() -> None:
-    assert AutomaticStepCache().choose(50, remaining_s=1.0, is_behind=False) is StepCache.OFF
+TOKENS, PIXELS = 100, 6400
+"""Of the images of these tests."""
+NONE = Load(0, 0)
 
 
-def test_a_server_that_is_behind_skips() -> None:
-    assert AutomaticStepCache().choose(50, remaining_s=float("inf"), is_behind=True) is StepCache.QUALITY
+def images(number: int) -> Load:
+    return Load(number, number * PIXELS)
 
 
-def test_a_deadline_that_would_be_missed_is_hurried_for() -> None:
-    automatic = AutomaticStepCache()
-    automatic.learn(steps=10, ran_s=5.0)
-    assert automatic.choose(20, remaining_s=9.0, is_behind=False) is StepCache.FAST
-    assert automatic.choose(20, remaining_s=11.0, is_behind=False) is StepCache.OFF
+def automatic(pass_s: float = 1.0) -> AutomaticStepCache:
+    """Return one that has seen passes of two images, of which a third exceeds a pass."""
+    cache = AutomaticStepCache(EngineLimits(batch_tokens=2 * TOKENS, max_running=8))
+    cache.learn_size(TOKENS, PIXELS)
+    for _ in range(3):
+        cache.learn_speed(pass_s, 2 * TOKENS)
+    return cache
+
+
+def test_a_server_that_knows_nothing_yet_computes_everything() -> None:
+    new = AutomaticStepCache(EngineLimits(batch_tokens=TOKENS))
+    assert new.choose(50, remaining_s=1.0, running=images(1), waiting=NONE) is StepCache.OFF
+
+
+@pytest.mark.parametrize(
+    ("running", "waiting", "chosen"),
+    [
+        (images(2), NONE, StepCache.OFF),
+        (images(3), NONE, StepCache.QUALITY),
+        (images(1), images(1), StepCache.OFF),
+        (images(1), images(2), StepCache.QUALITY),
+        (Load(1, 3 * PIXELS), NONE, StepCache.QUALITY),
+        (Load(9, PIXELS), NONE, StepCache.QUALITY),
+    ],
+)
+def test_steps_are_skipped_while_more_is_asked_for_than_one_pass_holds(
+    running: Load, waiting: Load, chosen: StepCache
+) -> None:
+    assert automatic().choose(20, math.inf, running, waiting) is chosen
+
+
+def test_a_deadline_that_would_be_missed_skips_more() -> None:
+    # A pass of two such images takes a second.
+    assert automatic().choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.OFF
+    assert automatic().choose(20, remaining_s=19.0, running=images(2), waiting=NONE) is StepCache.FAST
+    assert automatic().choose(20, remaining_s=19.0, running=images(1), waiting=NONE) is StepCache.OFF
+    assert automatic().choose(20, remaining_s=19.0, running=Load(1, 2 * PIXELS), waiting=NONE) is StepCache.FAST
+
+
+def test_encoding_and_decoding_take_their_share_of_the_time() -> None:
+    cache = automatic()
+    assert cache.choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.OFF
+    cache.learn_speed(1.0, denoised_tokens=0)
+    assert cache.choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.FAST
+
+
+def test_what_was_long_ago_does_not_count() -> None:
+    cache = automatic(pass_s=60.0)
+    for _ in range(500):
+        cache.learn_speed(1.0, 2 * TOKENS)
+    assert cache.choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.OFF

@@ -98,6 +98,7 @@ def _image(admitted: AdmittedImages, result: Result) -> dict[str, Any]:
         "image_url": {"url": f"data:{media_type};base64,{data}"},
         "index": 0,
         "seed": result.seed,
+        "skipped_steps": result.skipped_steps,
     }
 
 

@@ -20,6 +20,7 @@ class ChatImage(Answer):
     image_url: ImageAddress
     index: int
     seed: int
+    skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
 
 
 class ChatMessage(Answer):
@@ -66,6 +67,7 @@ class ImageCall(Answer):
     quality: str | None = None
     size: str | None = None
     seed: int | None = None
+    skipped_steps: int | None = None
 
 
 class ResponseAnswer(Hinted):

@@ -70,7 +70,7 @@ class Responding:
         rendered = None if picture is None else render_event(picture, self.admitted, self.generation)
         if rendered is None:
             return item
-        shown = {name: rendered[name] for name in (*_SHOWN, "seed")}
+        shown = {name: rendered[name] for name in (*_SHOWN, "seed", "skipped_steps")}
         action = "generate" if not self.admitted.request.images and self.admitted.request.image is None else "edit"
         return {**item, "status": "completed", "result": rendered["b64_json"], "action": action, **shown}
 

@@ -32,6 +32,7 @@ class Video(Answer):
     remixed_from_video_id: str | None
     error: VideoError | None
     seed: int
+    skipped_steps: int | None = Field(description="Denoising steps that were predicted; null until it is completed.")
     hint: str | None = Field(description="What of the request was ignored.")
 
 

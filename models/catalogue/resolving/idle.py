@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint
 from core.generation.request import Method
+from core.generation.step_cache import StepCache
 from core.generation.tuning import TUNING
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.tuning import idle_tuning
@@ -42,7 +43,8 @@ def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
         yield "strength", f"{task} has none"
     if not task.is_video:
         yield from ((field, f"{task} generates no video") for field in ("num_frames", "fps"))
-    if not entry.family_spec.denoises_in_steps:
+    # Off is what it would be anyway, and what files of all models say.
+    if not entry.family_spec.denoises_in_steps and draft.step_cache is not StepCache.OFF:
         yield "step_cache", f"{entry.id} generates in one piece"
     if entry.family_spec.unguided is None:
         yield "guidance_end", f"{entry.id} has no unguided half to leave out"

@@ -1,1 +1,1 @@
-"""Denoising steps whose outcome can be foreseen are not computed: each image decides by what its own denoiser did."""
+"""Denoising steps whose outcome can be predicted are not computed: each image decides by what its own denoiser did."""

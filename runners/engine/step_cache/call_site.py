@@ -1,4 +1,4 @@
-"""One of the denoiser's calls in each step of an image: what it answered last, and what follows from it."""
+"""One of the denoiser's calls in each step of an image: what it returned last, and what is predicted from it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 from runners.engine.leaving import Leaving
 from runners.engine.signatures import tensors_in
-from runners.engine.step_cache.policy import MOST_CORRECTED, Policy, distances, owed
+from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distances, missing_error
 
 
 class CallSite:
@@ -24,37 +24,38 @@ class CallSite:
         self._newest: Leaving | None = None
 
     def trusts(self, step: int, steps: int) -> bool:
-        """Whether `foreseen` of step `step` of `steps`, from 0, is good enough."""
+        """Whether the prediction for step `step` of `steps`, from 0, is good enough."""
         if self._curvature is None:
             return False
         computed = [number for number, _ in self._computed]
         return self._policy.trusts(step, steps, computed, self._curvature.read().item())
 
-    def foreseen(self, step: int) -> Any:
+    def predicted(self, step: int) -> Any:
         """Return what the call would answer, had its outputs gone on as between the last two computed steps."""
         (before, earlier), (last, latest) = self._computed
         ahead = (step - last) / (last - before)
         return pytree.tree_map(lambda old, new: _lerp(old, new, 1 + ahead), earlier, latest)
 
     def corrected(self, step: int, output: Any) -> Any:
-        """Take in the output of a computed step; return it with what the foreseen steps before it lacked.
+        """Take in the output of a computed step; return it with what was missing in the predicted steps before it.
 
-        Now that the bend is known, so is how far the line was off at each of them. Samplers add up the outputs of all
-        steps, so what was missing there may as well be added here.
+        Now that the curvature is known, so is how far the line was off at each of them. Samplers add up the outputs of
+        all steps, so what was missing there may as well be added here.
         """
         answer = output
         if len(self._computed) == 2:
-            foreseen = self.foreseen(step)
-            error = _relative_error(foreseen, output)
+            predicted = self.predicted(step)
+            error = _relative_error(predicted, output)
             computed = [number for number, _ in self._computed]
             self._curvature, self._newest = self._newest, Leaving(error / distances(step, computed))
-            if share := owed(step, computed):
+            if share := missing_error(step, computed):
                 # Limited on the device, which nothing here waits for.
-                weight = 1 + share * torch.where(error > MOST_CORRECTED, MOST_CORRECTED / error, 1.0)
-                answer = pytree.tree_map(lambda line, new: _lerp(line, new, weight), foreseen, output)
+                weight = 1 + share * torch.where(error > MAX_CORRECTED_ERROR, MAX_CORRECTED_ERROR / error, 1.0)
+                answer = pytree.tree_map(lambda line, new: _lerp(line, new, weight), predicted, output)
+            # Before the next is kept, so that there are never three.
+            del self._computed[0]
         # Cloned, since a view would keep the outputs of the whole pass.
-        kept = pytree.tree_map_only(torch.Tensor, torch.clone, output)
-        self._computed = [*self._computed[-1:], (step, kept)]
+        self._computed.append((step, pytree.tree_map_only(torch.Tensor, torch.clone, output)))
         return answer
 
 
@@ -65,11 +66,11 @@ def _lerp(old: Any, new: Any, weight: float | torch.Tensor) -> Any:
     return torch.lerp(old, new, weight.to(new.dtype) if isinstance(weight, torch.Tensor) else weight)
 
 
-def _relative_error(foreseen: Any, output: Any) -> torch.Tensor:
+def _relative_error(predicted: Any, output: Any) -> torch.Tensor:
     """Return a scalar on the device."""
     pairs = [
         (one, other)
-        for one, other in zip(tensors_in(foreseen), tensors_in(output), strict=True)
+        for one, other in zip(tensors_in(predicted), tensors_in(output), strict=True)
         if other.is_floating_point()
     ]
     wrong = torch.stack([torch.linalg.vector_norm(one - other, dtype=torch.float32) for one, other in pairs])

@@ -24,7 +24,9 @@ class Place:
 
     component: str
     number: int
-    """0 is the component's first call in the step; Qwen-Image and Wan have a second one, without the prompt."""
+    """0 is the component's first call in the step; Qwen-Image and Wan have a second one, without the prompt, and with
+    samplers of second order there are twice as many.
+    """
     guided: bool
     """Whether the step has an unguided half."""
 
@@ -35,11 +37,12 @@ class _Step:
 
     guided: bool
     skipped: bool
+    """Whether all of its calls so far were predicted, or are going to be."""
     calls: Counter[str] = field(default_factory=Counter)
     """By component."""
     places: set[Place] = field(default_factory=set)
     conditional: Any = None
-    """The answer to its first call."""
+    """The answer to its last call with the prompt."""
 
 
 class DenoisingSteps:
@@ -58,55 +61,65 @@ class DenoisingSteps:
         self._unguided = unguided
         self._park = park
         self._sites: dict[Place, CallSite] = {}
+        """Of the last step's calls."""
         self._number = 0
         """Of the step that goes on, or comes next."""
+        self._sampler_calls = 0
         self._step: _Step | None = None
         self._last: _Step | None = None
+        self._view: Any = None
         self.skipped = 0
-        """Steps that were foreseen instead of computed."""
+        """Steps that were predicted instead of computed."""
 
     @property
     def skipped_last(self) -> bool:
-        """Whether the last step that has ended was foreseen."""
+        """Whether the last step that has ended was predicted."""
         return self._last is not None and self._last.skipped
 
     def follow(self, view: Any) -> None:
-        """Count the steps of a pipeline's sampler; must come before any `answer`."""
+        """Count the steps of a pipeline's sampler; must come before any `answer`, and be followed by `close`."""
         plain = view.scheduler.step
         self._view = view
 
         # Pipelines look at the parameters of samplers.
         @wraps(plain)
         def step(*args: Any, **kwargs: Any) -> Any:
-            self._end_step()
+            self._sampler_calls += 1
+            if self._sampler_calls % self._view.scheduler.order == 0 or self._sampler_calls == timesteps_of(self._view):
+                self._end_step()
             return plain(*args, **kwargs)
 
         view.scheduler.step = step
+
+    def close(self) -> None:
+        """Drop all outputs, and the view, whose sampler refers to this object: in a cycle tensors would live longer."""
+        self._sites.clear()
+        self._step = self._last = self._view = None
 
     def answer(self, part: Part, make_call: Callable[[], ModuleCall]) -> Any:
         """Return the output of the denoiser, or of a ControlNet before it; calls that are not computed are not made."""
         step = self._begun_step()
         if part.stage is Stage.CONTROL:
-            # Nobody looks at the residuals of a step that is foreseen.
+            # Nobody looks at the residuals of a step that is predicted.
             return ((), None) if step.skipped else self._computed(step, make_call())
         place = Place(part.component, step.calls[part.component], step.guided)
         step.calls[part.component] += 1
-        if self._unguided is Unguided.SECOND_CALL and not step.guided and place.number == 1:
-            return step.conditional
-        output = self._answered(step, place, make_call)
-        if place.number == 0:
-            step.conditional = output
-        return output
+        if self._unguided is not Unguided.SECOND_CALL or step.guided:
+            return self._answered(step, place, make_call)
+        if place.number % 2 == 0:
+            step.conditional = self._answered(step, place, make_call)
+        return step.conditional
 
     def _begun_step(self) -> _Step:
         if self._step is None:
-            steps = timesteps_of(self._view)
+            # Samplers of second order step twice for all steps but the last.
+            steps = ceil(timesteps_of(self._view) / self._view.scheduler.order)
             guided = self._number < ceil(self._guidance_end * steps)
             self._step = _Step(guided, self._can_skip(guided, steps))
         return self._step
 
     def _can_skip(self, guided: bool, steps: int) -> bool:
-        """Whether all calls can be foreseen that the step will have, if it is like the last one."""
+        """Whether all calls can be predicted that the step will have, if it is like the last one."""
         if self._policy is None or self._last is None or not self._policy.allows(self._number, steps):
             return False
         if guided != self._last.guided:
@@ -117,7 +130,9 @@ class DenoisingSteps:
     def _answered(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
         step.places.add(place)
         if step.skipped and self._last is not None and place in self._last.places:
-            return self._sites[place].foreseen(self._number)
+            return self._sites[place].predicted(self._number)
+        # Another denoiser may have taken over.
+        step.skipped = False
         output = self._computed(step, make_call())
         if self._policy is None:
             return output
@@ -135,9 +150,14 @@ class DenoisingSteps:
         return repeated(call.part, output, half)
 
     def _end_step(self) -> None:
-        self.skipped += self._step is not None and self._step.skipped
-        self._last, self._step = self._step, None
+        step = self._last = self._step
+        self._step = None
         self._number += 1
+        if step is not None:
+            self.skipped += step.skipped
+            step.conditional = None
+            # From calls that no longer come, nothing is predicted.
+            self._sites = {place: site for place, site in self._sites.items() if place in step.places}
 
 
 def timesteps_of(view: Any) -> int:

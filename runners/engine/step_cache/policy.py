@@ -1,10 +1,10 @@
-"""When a step may be foreseen. Knows nothing of torch.
+"""When a step may be predicted. Knows nothing of torch.
 
 A denoiser's outputs are taken for samples of a smooth function of the step, which goes on along the line through the
 last two. Such a line is off by half the function's curvature times the distances from both samples. How far off it was
 at computed steps is known, and from that, how far it may be followed next: the step size of multistep solvers of
 differential equations is chosen like this (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, III.5).
-By the same rule a computed step shows how far off the foreseen ones before it were, which is then made up for.
+By the same rule a computed step shows how far off the predicted ones before it were, which is then corrected.
 `docs/step-cache.md` compares it with what EasyCache and TeaCache do.
 """
 
@@ -16,25 +16,25 @@ from math import ceil
 
 from core.generation.step_cache import StepCache
 
-MOST_CORRECTED = 0.1
-"""The largest error, relative to the output, that is made up for in full: larger ones come from no smooth bend."""
+MAX_CORRECTED_ERROR = 0.1
+"""The largest error, relative to the output, that is corrected in full: larger ones come from no smooth curve."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to trust what is foreseen."""
+    """How far to trust what is predicted."""
 
     tolerance: float
     """The largest error, relative to the output (both as L2 norms)."""
     longest_share: float
-    """Of the steps: as many are foreseen in a row at most, and one at least."""
+    """Of the steps: as many are predicted in a row at most, and one at least."""
     first_share: float = 0.15
     """Of the steps; they decide what the image shows, and are always computed."""
     last_share: float = 0.05
     """Of the steps; they finish its details, and are always computed."""
 
     def allows(self, step: int, steps: int) -> bool:
-        """Whether step `step` of `steps`, from 0, may be foreseen at all."""
+        """Whether step `step` of `steps`, from 0, may be predicted at all."""
         return ceil(self.first_share * steps) <= step < steps - max(1, ceil(self.last_share * steps))
 
     def trusts(self, step: int, steps: int, computed: Sequence[int], curvature: float) -> bool:
@@ -50,10 +50,10 @@ def distances(step: int, computed: Sequence[int]) -> int:
     return (step - last) * (step - before)
 
 
-def owed(step: int, computed: Sequence[int]) -> float:
-    """Return by how much all steps that were foreseen before `step` were off, in terms of the line's error there."""
-    foreseen = range(computed[-1] + 1, step)
-    return sum(distances(each, computed) for each in foreseen) / distances(step, computed)
+def missing_error(step: int, computed: Sequence[int]) -> float:
+    """Return the error of all predicted steps before `step`, as a multiple of the line's error at `step`."""
+    predicted = range(computed[-1] + 1, step)
+    return sum(distances(each, computed) for each in predicted) / distances(step, computed)
 
 
 POLICIES: Mapping[StepCache, Policy] = {

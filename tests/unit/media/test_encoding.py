@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from io import BytesIO
 
 import pytest
@@ -8,6 +9,7 @@ from PIL import Image
 from core.errors import InvalidRequest
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest, Lora, Task
+from core.generation.step_cache import StepCache
 from gateway.media import metadata
 from gateway.media.encoding import (
     PICTURE_FORMATS,
@@ -86,6 +88,7 @@ def test_a_file_tells_how_its_picture_was_drawn(output_format: OutputFormat) -> 
         "num_inference_steps": 7,
         "guidance_scale": 2.5,
         "scheduler": "euler",
+        "step_cache": "off",
         "strength": 0.5,
         "seed": 2**62,
         "output_format": output_format.value,
@@ -137,6 +140,12 @@ def test_whatever_steers_a_picture_is_among_its_parameters() -> None:
     assert parameters["loras"] == [{"name": "sketch", "scale": 0.5}]
     assert parameters["reference_scale"] == 0.7
     assert (parameters["control_type"], parameters["control_scale"]) == ("canny", 0.9)
+
+
+@pytest.mark.parametrize("used", [StepCache.OFF, StepCache.QUALITY, StepCache.FAST])
+def test_the_step_cache_is_the_one_that_was_used(used: StepCache) -> None:
+    automatic = request().model_copy(update={"step_cache": StepCache.AUTO})
+    assert parameters_of(automatic, replace(PICTURE, step_cache=used))["step_cache"] == used
 
 
 @pytest.mark.parametrize("task", [Task.TEXT_TO_IMAGE, Task.EDIT])

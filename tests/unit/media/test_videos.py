@@ -93,6 +93,7 @@ def test_a_file_tells_how_its_clip_was_made(output_format: OutputFormat) -> None
         "num_inference_steps": 7,
         "guidance_scale": 2.5,
         "scheduler": "unipc",
+        "step_cache": "off",
         "num_frames": len(FRAMES),
         "fps": FPS,
         "seed": 2**62,

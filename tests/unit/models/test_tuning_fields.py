@@ -193,3 +193,15 @@ def test_steps_are_cached_as_the_server_says_unless_the_request_does() -> None:
 def test_what_depends_on_the_moment_is_not_reproducible() -> None:
     draft = Draft(prompt="an apple", step_cache=StepCache.AUTO, reproducible=True)
     assert resolve(draft, Catalogue([SD]), LIMITS_OF_SERVER).step_cache is StepCache.OFF
+
+
+def test_a_model_without_steps_can_do_without_a_cache() -> None:
+    tasks = {Task.TEXT_TO_IMAGE: {"pipeline": "AuraFlowPipeline", "arguments": ["prompt", "num_inference_steps"]}}
+    entry = entry_of("generic", "checkpoint", pipeline={"tasks": tasks, "scheduler": "EulerDiscreteScheduler"})
+    # What its files say.
+    assert resolved(entry, step_cache=StepCache.OFF).hints == ()
+    request = resolved(entry, step_cache=StepCache.FAST)
+    assert (request.step_cache, request.hints) == (
+        StepCache.OFF,
+        (f"step_cache is ignored: {entry.id} generates in one piece",),
+    )
