@@ -19,7 +19,7 @@ from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.sana import tiny_sana, tiny_sana_sprint
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
-from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v
+from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v, tiny_wan_vace
 from tests.tiny.z_image import tiny_z_image
 
 
@@ -53,6 +53,7 @@ TINY: Mapping[str, Tiny] = {
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),
     "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
+    "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5),
     "ltx": Tiny(tiny_ltx, num_frames=9),
     "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9),
     "hunyuan-video-1.5": Tiny(tiny_hunyuan_video, num_frames=5),

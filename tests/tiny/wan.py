@@ -12,6 +12,8 @@ from diffusers import (
     WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
+    WanVACEPipeline,
+    WanVACETransformer3DModel,
 )
 from transformers import CLIPImageProcessor, CLIPVisionConfig, CLIPVisionModel
 
@@ -20,6 +22,17 @@ from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 16
 FLOW_SHIFT = 3.0
+_TRANSFORMER: dict[str, Any] = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 2,
+    "attention_head_dim": 12,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
+    "text_dim": 32,
+    "freq_dim": 32,
+    "ffn_dim": 32,
+    "rope_max_seq_len": 32,
+}
 
 
 def tiny_wan(folder: Path) -> Path:
@@ -89,6 +102,16 @@ def tiny_wan_ti2v(folder: Path) -> Path:
     return folder
 
 
+def tiny_wan_vace(folder: Path) -> Path:
+    """Save a WanVACEPipeline, two of whose layers see the condition, into `folder` and return it."""
+    torch.manual_seed(0)
+    transformer = WanVACETransformer3DModel(
+        **_TRANSFORMER, num_layers=2, vace_layers=[0, 1], vace_in_channels=2 * LATENT_CHANNELS + 64
+    )
+    WanVACEPipeline(**_common(), transformer=strengthen(transformer)).save_pretrained(folder)
+    return folder
+
+
 def _common(vae: AutoencoderKLWan | None = None) -> dict[str, Any]:
     tokenizer = tiny_t5_tokenizer()
     return {
@@ -109,16 +132,4 @@ def _vae(**config: Any) -> AutoencoderKLWan:
 
 
 def _transformer(**config: Any) -> WanTransformer3DModel:
-    defaults = {"in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS}
-    transformer = WanTransformer3DModel(
-        patch_size=(1, 2, 2),
-        num_attention_heads=2,
-        attention_head_dim=12,
-        text_dim=32,
-        freq_dim=32,
-        ffn_dim=32,
-        num_layers=2,
-        rope_max_seq_len=32,
-        **(defaults | config),
-    )
-    return strengthen(transformer)
+    return strengthen(WanTransformer3DModel(**{**_TRANSFORMER, "num_layers": 2, **config}))

@@ -17,7 +17,7 @@ from models.catalogue.families.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.catalogue.families.sana import SANA, SANA_SPRINT
 from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
-from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO
+from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO, WAN_VACE
 from models.catalogue.families.z_image import Z_IMAGE
 
 __all__ = ["FAMILIES", "TEXT_ENCODERS", "Family", "Part", "Stage", "Unguided"]
@@ -44,6 +44,7 @@ FAMILIES: Mapping[str, Family] = {
         WAN,
         WAN_IMAGE_TO_VIDEO,
         WAN_TEXT_AND_IMAGE_TO_VIDEO,
+        WAN_VACE,
         LTX,
         LTX_DISTILLED,
         HUNYUAN_VIDEO_1_5,

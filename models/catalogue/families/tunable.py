@@ -59,6 +59,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "SanaSprintImg2ImgPipeline": frozenset({"eta"}) | _LENGTH,
     "WanPipeline": _WAN,
     "WanImageToVideoPipeline": _WAN,
+    "WanVACEPipeline": _WAN,
     "LTXPipeline": _LTX,
     "LTXImageToVideoPipeline": _LTX,
     "LTXConditionPipeline": _LTX | {"timesteps"},

@@ -1,11 +1,15 @@
-"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame."""
+"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame; VACE, which does both."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from PIL import Image
+
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from core.generation.upload import pixels_of
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, standard_arguments
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
@@ -82,3 +86,34 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     unguided=Unguided.SECOND_CALL,
 )
 """Wan 2.2 5B: one checkpoint for both tasks, which gives each token its own timestep."""
+
+
+GREY, KEPT, GENERATED = (128, 128, 128), 0, 255
+"""What stands in for frames that are to be generated, and how a mask says which these are (diffusers, wan.md)."""
+
+
+def _vace_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Give the first frame of image-to-video as that of a video whose other frames are masked."""
+    arguments = standard_arguments(request)
+    if request.task is not Task.IMAGE_TO_VIDEO:
+        return arguments
+    size, others = (request.width, request.height), request.num_frames - 1
+    first = pixels_of(arguments.pop("image")).convert("RGB").resize(size)
+    video = [first, *[Image.new("RGB", size, GREY)] * others]
+    mask = [Image.new("L", size, KEPT), *[Image.new("L", size, GENERATED)] * others]
+    return {**arguments, "video": video, "mask": mask}
+
+
+WAN_VACE = replace(
+    WAN,
+    name="wan-vace",
+    pipelines={Task.TEXT_TO_VIDEO: "WanVACEPipeline", Task.IMAGE_TO_VIDEO: "WanVACEPipeline"},
+    bases=("Wan-AI/Wan2.1-VACE-1.3B-diffusers", "Wan-AI/Wan2.1-VACE-14B-diffusers"),
+    parts=(
+        TEXT_ENCODER,
+        *_vae(4 * 8 * 8),
+        # One scale for each layer that sees the condition.
+        replace(TRANSFORMER, shared=frozenset({"control_hidden_states_scale"})),
+    ),
+    arguments=_vace_arguments,
+)

@@ -162,7 +162,7 @@ def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
         "timestep": _times(samples),
         "encoder_hidden_states": empty(samples, 512, config.text_dim),
     }
-    if config.image_dim is None:
+    if config.get("image_dim") is None:
         return arguments
     return {**arguments, "encoder_hidden_states_image": empty(samples, 257, config.image_dim)}
 
@@ -216,6 +216,12 @@ def _kandinsky(entry: Entry, config: Any, samples: int, empty: Callable[..., tor
     }
 
 
+def _wan_vace(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    arguments = _wan(entry, config, samples, empty)
+    size = arguments["hidden_states"].shape[2:]
+    return {**arguments, "control_hidden_states": empty(samples, config.vace_in_channels, *size)}
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -225,6 +231,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
+    "WanVACETransformer3DModel": _wan_vace,
     "Kandinsky5Transformer3DModel": _kandinsky,
     "HunyuanVideo15Transformer3DModel": _hunyuan_video,
     "SanaTransformer2DModel": _sana,

@@ -35,6 +35,8 @@ TYPES: Mapping[str, str] = {
     "wan-t2v-1.3B": "wan",
     "wan-t2v-14B": "wan",
     "wan-i2v-14B": "wan-i2v",
+    "wan-vace-1.3B": "wan-vace",
+    "wan-vace-14B": "wan-vace",
     "z-image-turbo": "z-image",
 }
 """The family of each type that diffusers infers; of others there is none."""
@@ -184,6 +186,8 @@ def _flux(denoiser: Tensors, name: str) -> str:
 
 
 def _wan(denoiser: Tensors) -> str:
+    if any(each.startswith("vace_") for each in denoiser):
+        return "wan-vace"
     if denoiser["patch_embedding.weight"].shape[1] == TI2V_CHANNELS:
         return "wan-ti2v"
     from_image = any(each.startswith(("img_emb.", "condition_embedder.image_embedder.")) for each in denoiser)
