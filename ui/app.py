@@ -13,10 +13,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from client.calls import models
 from client.errors import Refused, Unreachable
 from ui.files import KEPT_S
-from ui.page import Page
+from ui.page import QUIET, Page
 from ui.server import Server
 from ui.tabs.create import create_tab
 from ui.tabs.edit import edit_tab
+from ui.tabs.gallery import gallery_tab
 
 ADDRESS = "/ui"
 HERE = Path(__file__).parent
@@ -47,7 +48,11 @@ THEME = gr.themes.Base(
     body_text_color_subdued="*neutral_600",
     block_info_text_color="*neutral_600",
 )
-TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (("Create", create_tab), ("Edit", edit_tab))
+TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
+    ("Create", create_tab),
+    ("Edit", edit_tab),
+    ("Gallery", gallery_tab),
+)
 """In their order, with what lays each out."""
 
 
@@ -72,12 +77,13 @@ def ui_app(address: str) -> ASGIApp:
 
 def _blocks(server: Server) -> gr.Blocks:
     with gr.Blocks(title="Jubako", analytics_enabled=False, delete_cache=(3600, KEPT_S), fill_width=True) as blocks:
-        page = Page(server, gr.State([]))
         gr.HTML((HERE / "header.html").read_text("utf-8"), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
-        with gr.Tabs():
+        models_served = gr.State([])
+        with gr.Tabs() as tabs:
+            page = Page(server, models_served, tabs)
             for name, lay_out in TABS:
-                with gr.Tab(name, id=name):
+                with gr.Tab(name, id=name) as page.tab:
                     lay_out(page)
 
         async def served(request: gr.Request) -> dict[Any, Any]:
@@ -87,9 +93,9 @@ def _blocks(server: Server) -> gr.Blocks:
                 return {trouble: gr.Markdown(str(error), visible=True)}
             return {page.models: [model.fields for model in found], trouble: gr.Markdown(visible=False)}
 
-        opened = blocks.load(served, None, [page.models, trouble], show_progress="hidden", api_visibility="private")
+        opened = blocks.load(served, None, [page.models, trouble], **QUIET)
         for act, outputs in page.opened:
-            opened.then(act, page.models, list(outputs), show_progress="hidden", api_visibility="private")
+            opened.then(act, page.models, list(outputs), **QUIET)
     # Each handler only waits for the server, which has its own order and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
 

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.page import Page, chosen
+from ui.page import QUIET, Page, chosen
 
 MOST_LORAS = 3
 """The API takes more; these are what fits."""
@@ -31,9 +31,7 @@ class Conditions:
         names = [name for name, _ in self.loras]
         self._limited = [self.lora_part, *names, self.control_part, self.control_type, self.reference_part]
         page.when_opened(self._first, self._limited)
-        model.change(
-            self._changed, [page.models, model], self._limited, show_progress="hidden", api_visibility="private"
-        )
+        model.input(self._changed, [page.models, model], self._limited, **QUIET)
 
     def _lora(self, number: int) -> tuple[gr.Dropdown, gr.Slider]:
         with gr.Row():
@@ -59,6 +57,19 @@ class Conditions:
             "reference_scale": given[self.reference_scale] if reference else None,
         }
 
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that `filled` fills."""
+        return [*self._limited, *(scale for _, scale in self.loras)]
+
+    def filled(self, model: Model, parameters: Mapping[str, Any]) -> dict[Any, Any]:
+        """Return the controls as a request had them; without its images, which are not kept, and what they guide."""
+        updates = dict(zip(self._limited, self._offered(model), strict=True))
+        for (name, scale), lora in zip(self.loras, parameters.get("loras") or (), strict=False):
+            updates[name] = gr.Dropdown(choices=_lora_names(model.fields["loras"]), value=lora["name"])
+            updates[scale] = lora["scale"]
+        return updates
+
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
         able = [each for each in models if self._task in each["tasks"]]
         return self._offered(Model.of(able[0]) if able else None)
@@ -68,7 +79,7 @@ class Conditions:
 
     def _offered(self, model: Model | None) -> list[Any]:
         fields: dict[str, Any] = model.fields if model else {"loras": {}, "controlnets": [], "ip_adapter": False}
-        names = [("none", ""), *((f"{name}: {what}" if what else name, name) for name, what in fields["loras"].items())]
+        names = _lora_names(fields["loras"])
         controlled = self._task in fields.get("controlled_tasks", ())
         nets = fields["controlnets"] if controlled else []
         return [
@@ -78,3 +89,8 @@ class Conditions:
             gr.Dropdown(choices=nets, value=nets[0] if nets else None),
             gr.Accordion(visible=bool(fields["ip_adapter"])),
         ]
+
+
+def _lora_names(loras: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """Return a model's LoRAs as the choices of a menu."""
+    return [("none", ""), *((f"{name}: {what}" if what else name, name) for name, what in loras.items())]

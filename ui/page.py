@@ -11,8 +11,22 @@ import gradio as gr
 from client.results import Model
 from ui.server import Server
 
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+"""Of all events: the stage says how far it is, and programs have the API."""
 STATES = {"ready": "ready", "unloaded": "loaded on demand"}
 """How the states of models are said; all others are plain enough."""
+
+
+@dataclass(frozen=True)
+class Reuse:
+    """How a tab takes a request that was made before."""
+
+    outputs: Sequence[Any]
+    """The components that `fill` fills."""
+    fill: Callable[[Sequence[dict[str, Any]], dict[str, Any], bool], dict[Any, Any]]
+    """Of the models, the request's parameters, and whether its seed is kept."""
+    draw: Callable[[Any], Any]
+    """Draws after an event."""
 
 
 @dataclass
@@ -22,6 +36,11 @@ class Page:
     server: Server
     models: gr.State
     """What `GET /models` says, as a list of dictionaries; changes when the page is opened."""
+    tabs: gr.Tabs
+    tab: gr.Tab = field(init=False)
+    """The one that is being laid out."""
+    reuse: Reuse | None = None
+    """Where requests from the gallery go; set by the tab that takes them."""
     opened: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
     """What is done with the models once they are known: a function of them, and the components that it updates."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.page import Page, able, chosen
+from ui.page import QUIET, Page, able, chosen
 
 MAX_SEED = 2**32 - 1
 """Of those that the page draws itself; the API takes larger ones too."""
@@ -44,12 +44,10 @@ class Settings:
             self.scheduler = gr.Dropdown([], label="Sampler", min_width=200)
             self.count = gr.Slider(1, MOST_IMAGES, 1, step=1, label="Images")
             self.cache = gr.Dropdown(CACHES, value="off", label="Step cache", info="Leaves steps out.", min_width=140)
-        self.dice.click(new_seed, None, self.seed, show_progress="hidden", api_visibility="private")
+        self.dice.click(new_seed, None, self.seed, **QUIET)
         self._limited = [self.width, self.height, self.steps, self.guidance, self.scheduler, self.cache]
         page.when_opened(self._first, self._limited)
-        model.change(
-            self._changed, [page.models, model], self._limited, show_progress="hidden", api_visibility="private"
-        )
+        model.input(self._changed, [page.models, model], self._limited, **QUIET)
 
     @property
     def inputs(self) -> set[Any]:
@@ -73,6 +71,16 @@ class Settings:
         """Return the seed to draw with: a new one, unless it is to be kept."""
         return int(given[self.seed] or 0) if given[self.locked] else new_seed()
 
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that `filled` fills."""
+        return [*self._limited, self.seed, self.locked, self.count]
+
+    def filled(self, model: Model, parameters: Mapping[str, Any], *, locked: bool) -> dict[Any, Any]:
+        """Return the controls as a request had them; without `locked`, the next seed is another one."""
+        updates = dict(zip(self._limited, self._limits(model, parameters), strict=True))
+        return {**updates, self.seed: parameters.get("seed", new_seed()), self.locked: locked, self.count: 1}
+
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
         found = able(models, *self._tasks)
         return self._limits(found[0] if found else None)
@@ -80,12 +88,13 @@ class Settings:
     def _changed(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
         return self._limits(chosen(models, model_id))
 
-    def _limits(self, model: Model | None) -> list[Any]:
-        """Return what the model's task makes of each control."""
+    def _limits(self, model: Model | None, given: Mapping[str, Any] | None = None) -> list[Any]:
+        """Return what the model's task makes of each control, with its defaults where nothing is given."""
         tasks = [each for each in self._tasks if model is not None and each in model.tasks]
         if model is None or not tasks:
             return [gr.skip()] * len(self._limited)
-        defaults, limits = (model.tasks[tasks[0]][name] for name in ("defaults", "limits"))
+        limits = model.tasks[tasks[0]]["limits"]
+        values = {"step_cache": "off", **model.tasks[tasks[0]]["defaults"], **(given or {})}
         multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])
         side = {
             "minimum": smallest * multiple,
@@ -95,10 +104,10 @@ class Settings:
         }
         lowest, highest = limits["guidance_scale"]
         return [
-            gr.Slider(value=defaults["width"], **side),
-            gr.Slider(value=defaults["height"], **side),
-            gr.Slider(value=defaults["num_inference_steps"], minimum=limits["min_steps"], maximum=limits["max_steps"]),
-            gr.Slider(value=defaults["guidance_scale"], minimum=lowest, maximum=highest),
-            gr.Dropdown(choices=model.fields["schedulers"], value=defaults["scheduler"]),
-            gr.Dropdown(value="off", visible=bool(model.fields["step_cache"])),
+            gr.Slider(value=values["width"], **side),
+            gr.Slider(value=values["height"], **side),
+            gr.Slider(value=values["num_inference_steps"], minimum=limits["min_steps"], maximum=limits["max_steps"]),
+            gr.Slider(value=values["guidance_scale"], minimum=lowest, maximum=highest),
+            gr.Dropdown(choices=model.fields["schedulers"], value=values["scheduler"]),
+            gr.Dropdown(value=values["step_cache"], visible=bool(model.fields["step_cache"])),
         ]

@@ -12,12 +12,9 @@ import gradio as gr
 from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.drawing import draw
-from ui.page import Page
+from ui.page import QUIET, Page
 from ui.settings import Settings
 from ui.stage import EMPTY, ended, hints
-
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Of all events: the stage says how far it is, and programs have the API."""
 
 
 class NothingToDraw(Exception):

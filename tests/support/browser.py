@@ -25,8 +25,13 @@ class Browsed:
 
     def watch(self) -> None:
         self.page.on("request", self._requested)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("pageerror", self._failed)
         self.page.on("console", self._said)
+
+    def _failed(self, error: Exception) -> None:
+        # A page that is left gives up what it was asking for.
+        if not str(error).startswith("AbortError"):
+            self.errors.append(str(error))
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type == "error":

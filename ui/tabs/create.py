@@ -10,9 +10,9 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.conditions import Conditions
-from ui.page import Page, able, choices, chosen
+from ui.page import QUIET, Page, Reuse, able, choices, chosen
 from ui.settings import Settings
-from ui.studio import QUIET, Studio, gallery, shown_in
+from ui.studio import Studio, gallery, shown_in
 
 TASK, API = "text-to-image", "text_to_image"
 EXAMPLES = (
@@ -42,7 +42,9 @@ class _Create:
                 self._images = gallery("create")
                 self._code = CodePanel("create", self.given, lambda given: (API, self.read(given)))
         page.when_opened(self._models_known, [self.model, self.negative, self._examples])
-        self.model.change(_model_chosen, [page.models, self.model], self.negative, **QUIET)
+        self.model.input(_model_chosen, [page.models, self.model], self.negative, **QUIET)
+        filled = [self.prompt, self.negative, self.model, *self.settings.outputs, *self.conditions.outputs]
+        page.reuse = Reuse(filled, self._filled, self._draw_after)
         self._connect()
 
     def _lay_out_request(self) -> None:
@@ -74,10 +76,8 @@ class _Create:
         }
 
     def _connect(self) -> None:
-        outputs = self._studio.outputs(self.settings, self._images)
-        written: dict[str, Any] = {"fn": self._code.written, "inputs": self.given, "outputs": self._code.outputs}
         starts = [self._studio.start.click, self.prompt.submit]
-        gr.on(starts, self._draw, self.given, outputs, **QUIET).then(**written, **QUIET)
+        self._write_after(gr.on(starts, self._draw, self.given, self._outputs, **QUIET))
         for button, prompt, seed in self._example_buttons:
             taken = button.click(
                 lambda prompt=prompt, seed=seed: (prompt, seed, True),
@@ -85,7 +85,18 @@ class _Create:
                 [self.prompt, self.settings.seed, self.settings.locked],
                 **QUIET,
             )
-            taken.then(self._draw, self.given, outputs, **QUIET).then(**written, **QUIET)
+            self._draw_after(taken)
+
+    @property
+    def _outputs(self) -> list[Any]:
+        return self._studio.outputs(self.settings, self._images)
+
+    def _draw_after(self, event: Any) -> None:
+        """Draw once an event has filled the controls."""
+        self._write_after(event.then(self._draw, self.given, self._outputs, **QUIET))
+
+    def _write_after(self, event: Any) -> None:
+        event.then(self._code.written, self.given, self._code.outputs, **QUIET)
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         def asked() -> tuple[str, dict[str, Any]]:
@@ -104,6 +115,19 @@ class _Create:
             _negative_of(first),
             gr.Row(visible=_knows_examples(found[:1])),
         ]
+
+    def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
+        """Return the tab as a request had it, with the first model where its own is not served here."""
+        found = able(models, TASK)
+        model = next((each for each in found if each.id == parameters.get("model")), found[0])
+        negative = parameters.get("negative_prompt", "")
+        return {
+            self.prompt: parameters["prompt"],
+            self.negative: gr.Textbox(negative, visible=bool(model.fields["negative_prompt"])),
+            self.model: model.id,
+            **self.settings.filled(model, parameters, locked=locked),
+            **self.conditions.filled(model, parameters),
+        }
 
 
 def _model_chosen(models: list[dict[str, Any]], model_id: str | None) -> Any:

@@ -11,9 +11,9 @@ import gradio as gr
 from client.results import Model
 from ui.canvas import Canvas
 from ui.code import CodePanel
-from ui.page import Page, able, choices, chosen
+from ui.page import QUIET, Page, able, choices, chosen
 from ui.settings import Settings
-from ui.studio import QUIET, Studio, gallery, shown_in
+from ui.studio import Studio, gallery, shown_in
 
 WAYS = {
     "inpaint": "Repaint what I paint over",
