@@ -45,6 +45,8 @@ class Call(Generic[T]):
     read: Callable[[httpx.Response], T]
     body: Mapping[str, Any] | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Paths of files here, by the fields of a form."""
 
 
 def body_of(parameters: Mapping[str, Any]) -> dict[str, Any]:

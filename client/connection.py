@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -58,7 +59,7 @@ class Connection:
     def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         with self._reaching():
-            answer = self._http.request(call.method, call.path, json=call.body, params=call.query or None)
+            answer = self._http.request(call.method, call.path, **sent(call))
         if not answer.is_success:
             raise refusal_of(answer)
         return call.read(answer)
@@ -95,7 +96,7 @@ class AsyncConnection:
     async def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
-            answer = await self._http.request(call.method, call.path, json=call.body, params=call.query or None)
+            answer = await self._http.request(call.method, call.path, **sent(call))
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if not answer.is_success:
@@ -118,6 +119,12 @@ class AsyncConnection:
 
     async def close(self) -> None:
         await self._http.aclose()
+
+
+def sent(call: Call[Any]) -> dict[str, Any]:
+    """Return what httpx sends of a call."""
+    files = {name: (Path(path).name, Path(path).read_bytes()) for name, path in call.files.items()}
+    return {"json": call.body, "params": call.query or None, "files": files or None}
 
 
 def limited(silence_s: float | None) -> dict[str, Any]:

@@ -15,9 +15,12 @@ from client.errors import Refused, Unreachable
 from ui.files import KEPT_S
 from ui.page import QUIET, Page
 from ui.server import Server
+from ui.tabs import operating
 from ui.tabs.create import create_tab
 from ui.tabs.edit import edit_tab
 from ui.tabs.gallery import gallery_tab
+from ui.tabs.storyboard import storyboard_tab
+from ui.tabs.video import video_tab
 
 ADDRESS = "/ui"
 HERE = Path(__file__).parent
@@ -51,7 +54,10 @@ THEME = gr.themes.Base(
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Create", create_tab),
     ("Edit", edit_tab),
+    ("Video", video_tab),
+    ("Storyboard", storyboard_tab),
     ("Gallery", gallery_tab),
+    (operating.NAME, operating.operating_tab),
 )
 """In their order, with what lays each out."""
 

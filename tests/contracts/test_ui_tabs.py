@@ -1,0 +1,67 @@
+"""The tabs Video, Storyboard, and Jobs and models of the page `/ui`, in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.support.browser import CHROMIUM, Browsed, browsing
+from tests.support.replica import Replica
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
+
+PATIENCE_MS = 60_000.0
+
+
+@pytest.fixture(scope="module")
+def browsed(openai_server: Replica) -> Iterator[Browsed]:
+    with browsing(openai_server.url) as opened:
+        opened.page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        yield opened
+
+
+@pytest.fixture
+def page(browsed: Browsed) -> Iterator[Page]:
+    browsed.page.goto(f"{browsed.server}/ui")
+    expect(browsed.page.get_by_label("Sampler").first).to_have_value("ddim")
+    yield browsed.page
+    assert browsed.elsewhere == []
+    assert browsed.errors == []
+
+
+def test_a_video_is_drawn_and_shown(page: Page) -> None:
+    page.get_by_role("tab", name="Video").click()
+    tab = page.get_by_role("tabpanel", name="Video")
+    tab.get_by_label("Prompt", exact=True).fill("a red apple")
+    tab.locator("#video-draw").click()
+    expect(tab.locator("#video-clip video")).to_be_visible()
+    expect(tab.locator("#video-stage")).to_contain_text("Drawn in")
+
+
+def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
+    page.get_by_role("tab", name="Storyboard").click()
+    tab = page.get_by_role("tabpanel", name="Storyboard")
+    tab.get_by_label("Model").click()
+    page.get_by_role("option", name="miniature").click()
+    tab.get_by_role("button", name="Take an example").click()
+    tab.locator("#story-draw").click()
+    expect(tab.locator(".story img").first).to_be_visible()
+    expect(tab.locator("#story-frames img").first).to_be_visible()
+    for name in ("story.zip", "story.pdf"):
+        expect(tab.locator("#story-files")).to_contain_text(name.partition(".")[0])
+
+
+def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:
+    page.get_by_label("Prompt", exact=True).first.fill("a red apple")
+    page.get_by_label("Steps").first.fill("900")
+    page.locator("#create-draw").click()
+    expect(page.locator("#create-stage progress")).to_be_visible()
+    page.get_by_role("tab", name="Jobs and models").click()
+    tab = page.get_by_role("tabpanel", name="Jobs and models")
+    tab.get_by_role("gridcell", name="processing").first.click()
+    tab.get_by_role("button", name="Cancel").click()
+    expect(tab.get_by_text("Cancelled.")).to_be_visible()
+    expect(tab.locator("#models")).to_contain_text("ready")

@@ -1,0 +1,155 @@
+"""Jobs and models: what waits and runs, and what is loaded where."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import gradio as gr
+import pandas as pd
+
+from client.calls import Call, cancelling
+from client.errors import Refused, Unreachable
+from client.results import Job
+from ui.measuring import Load, Reading
+from ui.page import QUIET, Page
+from ui.stage import hints
+
+NAME = "Jobs and models"
+EVERY_S = 2
+READINGS = 90
+"""So many are kept: three minutes."""
+JOBS = 50
+JOB_COLUMNS = ("id", "task", "model", "status", "progress", "message")
+MODEL_COLUMNS = ("model", "state", "device", "memory, GiB", "running", "waiting")
+PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
+
+
+def operating_tab(page: Page) -> None:
+    """Lay it out."""
+    _Operating(page)
+
+
+class _Operating:
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.readings = gr.State([])
+        self.job_id = gr.State(None)
+        self.timer = gr.Timer(EVERY_S, active=False)
+        self.hints = gr.HTML(hints())
+        gr.Markdown("### Jobs")
+        self.jobs = gr.Dataframe(headers=list(JOB_COLUMNS), interactive=False, wrap=True, elem_id="jobs")
+        self.cancel = gr.Button("Choose a job to cancel it", variant="stop", interactive=False, size="sm")
+        gr.Markdown("### Models")
+        self.models = gr.Dataframe(headers=list(MODEL_COLUMNS), interactive=False, elem_id="models")
+        with gr.Row(equal_height=True):
+            self.model = gr.Dropdown([], label="Model", filterable=False)
+            self.device = gr.Textbox(label="Device", placeholder="where it is, or cuda:1, cpu")
+            self.load = gr.Button("Load, or move")
+            self.unload = gr.Button("Unload")
+        with gr.Row(equal_height=True):
+            self.lora = gr.File(
+                label="Add a LoRA to this model (.safetensors)", file_types=[".safetensors"], height=140
+            )
+        gr.Markdown("### Load")
+        with gr.Row():
+            self.plots = [
+                gr.LinePlot(x="seconds", y=title, height=200, title=title, elem_id=f"plot-{column}")
+                for title, column in PLOTS.items()
+            ]
+        page.when_opened(lambda models: gr.Dropdown(choices=[each["id"] for each in models]), [self.model])
+        self._connect()
+
+    def _connect(self) -> None:
+        seen = [self.jobs, self.models, self.hints, self.readings, *self.plots]
+        self._page.tabs.select(_is_shown, None, self.timer, **QUIET)
+        gr.on([self._page.tab.select, self.timer.tick], self._look, self.readings, seen, **QUIET)
+        self.jobs.select(_job_chosen, None, [self.job_id, self.cancel], **QUIET)
+        self.cancel.click(self._cancel, self.job_id, [self.hints, self.job_id, self.cancel], **QUIET)
+        self.load.click(self._load, [self.model, self.device], self.hints, **QUIET)
+        self.unload.click(self._unload, self.model, self.hints, **QUIET)
+        self.lora.upload(self._add_lora, [self.model, self.lora], [self.hints, self.lora], **QUIET)
+
+    async def _look(self, readings: list[Reading], request: gr.Request) -> list[Any]:
+        connection = self._page.server.connection(request)
+        try:
+            jobs, models = await connection.send(_jobs()), await connection.send(_health())
+        except (Refused, Unreachable) as error:
+            return [gr.skip(), gr.skip(), hints(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
+        try:
+            readings = [*readings, Reading.of(await connection.send(_metrics()))][-READINGS:]
+            said = hints()
+        except Refused:
+            said = hints("How busy the server is, is for an administrator's key.")
+        return [jobs, models, said, readings, *_plotted(readings)]
+
+    async def _cancel(self, job_id: str, request: gr.Request) -> list[Any]:
+        return [await self._done(request, cancelling(job_id), "Cancelled."), None, gr.Button(interactive=False)]
+
+    async def _load(self, model: str | None, device: str, request: gr.Request) -> str:
+        body = {"device": device} if device else {}
+        return await self._done(request, _managing(model, "load", body), f"{model} is being loaded.")
+
+    async def _unload(self, model: str | None, request: gr.Request) -> str:
+        return await self._done(request, _managing(model, "unload", {}), f"{model} is unloaded.")
+
+    async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> list[Any]:
+        call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, files={"file": file})
+        return [await self._done(request, call, f"Requests to {model} may name it now."), None]
+
+    async def _done(self, request: gr.Request, call: Call[Any], said: str) -> str:
+        try:
+            await self._page.server.connection(request).send(call)
+        except (Refused, Unreachable) as error:
+            return hints(str(error), error=True)
+        return hints(said)
+
+
+def _is_shown(event: gr.SelectData) -> Any:
+    """Look at the server only while somebody looks at this tab."""
+    return gr.Timer(active=event.value == NAME)
+
+
+def _job_chosen(event: gr.SelectData) -> list[Any]:
+    row = dict(zip(JOB_COLUMNS, event.row_value, strict=True))
+    can = row["status"] in ("pending", "processing")
+    return [row["id"], gr.Button(f"Cancel {row['id']}" if can else "It has ended", interactive=can)]
+
+
+def _plotted(readings: list[Reading]) -> list[Any]:
+    loads = [(after.at_s - readings[-1].at_s, Load.between(before, after)) for before, after in pairwise(readings)]
+    return [
+        pd.DataFrame({"seconds": [s for s, _ in loads], title: [getattr(load, column) for _, load in loads]})
+        for title, column in PLOTS.items()
+    ]
+
+
+def _jobs() -> Call[list[list[Any]]]:
+    def read(answer: Any) -> list[list[Any]]:
+        jobs = [Job.of(each) for each in answer.json()["jobs"]]
+        return [[each.id, each.task, each.model, each.status, f"{each.progress} %", each.message] for each in jobs]
+
+    return Call("GET", "/api/jobs", read, query={"limit": JOBS})
+
+
+def _health() -> Call[list[list[Any]]]:
+    def read(answer: Any) -> list[list[Any]]:
+        states = answer.json()["models"]
+        return [_row(runner) for state in states for runner in state.get("runners") or [state]]
+
+    return Call("GET", "/health", read)
+
+
+def _row(state: dict[str, Any]) -> list[Any]:
+    said = f"loading, {state.get('progress') or 0:.0%}" if state["state"] == "loading" else state["state"]
+    name = state["model"] if state.get("replica") is None else f"{state['model']}, replica {state['replica']}"
+    memory = state.get("memory_gib")
+    return [name, said, state.get("device"), memory, state.get("running", 0), state.get("queued", 0)]
+
+
+def _metrics() -> Call[str]:
+    return Call("GET", "/metrics", lambda answer: str(answer.text))
+
+
+def _managing(model: str | None, act: str, body: dict[str, Any]) -> Call[None]:
+    return Call("POST", f"/models/{model}/{act}", lambda _: None, body)

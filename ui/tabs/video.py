@@ -1,0 +1,126 @@
+"""Video: a clip from a prompt, or from an image that it begins with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from client.results import Model
+from ui.code import CodePanel
+from ui.page import QUIET, Page, able, choices, chosen
+from ui.settings import Settings
+from ui.studio import NothingToDraw, Studio
+
+FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
+APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}
+
+
+def video_tab(page: Page) -> None:
+    """Lay it out."""
+    _Video(page)
+
+
+class _Video:
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._studio = Studio(page, "video")
+        self.none = gr.Markdown("No model that is served here makes videos.", visible=False)
+        with gr.Row() as self.part:
+            with gr.Column(scale=5, min_width=300, elem_classes="request"):
+                self._lay_out_request()
+            with gr.Column(scale=6, min_width=300, elem_classes="results"):
+                self._studio.lay_out_stage()
+                self.clip = gr.Video(
+                    label="Video",
+                    interactive=False,
+                    visible=False,
+                    autoplay=True,
+                    loop=True,
+                    buttons=["download"],
+                    elem_id="video-clip",
+                )
+                self._code = CodePanel("video", self.given, self.read)
+        following = [self.image, self.frames, self.fps]
+        page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
+        self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
+        outputs = self._studio.outputs(self.settings, self.clip, *self._code.outputs)
+        gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
+
+    def _lay_out_request(self) -> None:
+        self.prompt = gr.Textbox(label="Prompt", lines=3, max_lines=8, placeholder="What happens?")
+        self.image = gr.Image(type="filepath", label="First image", height=200, sources=["upload"])
+        self._studio.lay_out_buttons()
+        with gr.Column(elem_classes="choices"):
+            self.model = gr.Dropdown([], label="Model", filterable=False)
+            with gr.Row():
+                self.frames = gr.Slider(1, 81, 9, step=1, label="Frames")
+                self.fps = gr.Slider(1, 60, 16, step=1, label="Frames a second")
+            with gr.Accordion("Settings", open=False):
+                self.settings = Settings(self._page, self.model, list(TASKS))
+
+    @property
+    def given(self) -> set[Any]:
+        return {self.prompt, self.image, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
+
+    def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the API's name and its parameters. Raises NothingToDraw."""
+        model = chosen(given[self._page.models], given[self.model])
+        image, tasks = given[self.image], model.tasks if model else {}
+        task = FROM_IMAGE if image else FROM_TEXT
+        if task not in tasks:
+            raise NothingToDraw(
+                "This model takes no image." if image else "This model begins with an image: choose one."
+            )
+        parameters = {
+            "prompt": given[self.prompt],
+            "model": given[self.model],
+            **self.settings.read(given),
+            "num_frames": int(given[self.frames]),
+            "fps": int(given[self.fps]),
+        }
+        return APIS[task], {**parameters, "image": image} if image else parameters
+
+    async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
+        used: dict[str, Any] = {}
+        api = ""
+
+        def asked() -> tuple[str, dict[str, Any]]:
+            nonlocal api
+            api, parameters = self.read(given)
+            used.update(parameters, seed=self.settings.next_seed(given))
+            return api, used
+
+        def show(files: tuple[Path, ...]) -> dict[Any, Any]:
+            code = self._code.texts(request, api, used)
+            return {
+                self.clip: gr.Video(str(files[0]), visible=True),
+                **dict(zip(self._code.outputs, code, strict=True)),
+            }
+
+        async for update in self._studio.drawn(request, asked, self.settings, show):
+            yield update
+
+    def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
+        found = able(models, *TASKS)
+        first = found[0] if found else None
+        model = gr.Dropdown(choices=choices(found), value=first and first.id)
+        return [model, gr.Markdown(visible=first is None), gr.Row(visible=first is not None), *_followed(first)]
+
+    def _model_chosen(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+        return _followed(chosen(models, model_id))
+
+
+def _followed(model: Model | None) -> list[Any]:
+    """Return what the model makes of the controls."""
+    task = next((each for each in TASKS if model is not None and each in model.tasks), None)
+    if model is None or task is None:
+        return [gr.skip()] * 3
+    defaults, limits = (model.tasks[task][name] for name in ("defaults", "limits"))
+    return [
+        gr.Image(visible=FROM_IMAGE in model.tasks),
+        gr.Slider(value=defaults["num_frames"], maximum=limits["max_frames"]),
+        gr.Slider(value=defaults["fps"]),
+    ]
