@@ -35,6 +35,16 @@ class Hires(TypedDict, total=False):
     num_inference_steps: int | None
 
 
+class _Scene(TypedDict):
+    prompt: str
+
+
+class Scene(_Scene, total=False):
+    """Of a story, as `POST /storyboard/plan` returns them."""
+
+    caption: str
+
+
 class Shared(TypedDict, total=False):
     """What all APIs but the storyboard have."""
 
@@ -124,6 +134,7 @@ class Background(Stream, total=False):
 
     webhook_url: str | None
     use_ref_guided: bool | None
+    scenes: Sequence[Scene] | None
     gpt_temperature: float | None
     clip_threshold: float | None
     max_tries: int | None
@@ -132,6 +143,7 @@ class Background(Stream, total=False):
 class Story(TypedDict, total=False):
     use_ref_guided: bool | None
     num_frames: int | None
+    scenes: Sequence[Scene] | None
     seed: int | None
     gpt_temperature: float | None
     model: str | None

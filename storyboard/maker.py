@@ -51,6 +51,16 @@ class Maker:
         """
         return await self._first_frame(self._resolved(story))
 
+    async def plan(self, story: Story) -> Planned:
+        """Return what would be drawn, without drawing it: `Story.scenes` takes it back, changed or not.
+
+        Raises what `check` raises, PlanningFailed, and DeadlineExceeded.
+        """
+        resolved = self._resolved(story)
+        request = await self._first_frame(resolved)
+        deadline = Deadline(self._deadline_s(resolved, request))
+        return Planned(resolved.entry.id, await self._planned(resolved, deadline))
+
     async def take_in(self, story: Story) -> Story:
         """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
         for its model, threshold, tries, reference and time named, so that it stays what it is.
@@ -114,6 +124,8 @@ class Maker:
         emit(Finished(Storyboard(resolved.story, model, plan, frames.best, seconds, error, frames.warnings)))
 
     async def _planned(self, resolved: ResolvedStory, deadline: Deadline) -> Plan:
+        if (given := resolved.given_plan) is not None:
+            return given
         async with deadline.limiting(TOO_EARLY):
             return await self.planner.plan(resolved.plan_request)
 
@@ -125,12 +137,15 @@ class Maker:
             await self.gateway.meter.charge(frame_requests, image.width * image.height if image else 0)
 
     async def _first_frame(self, resolved: ResolvedStory) -> GenerationRequest:
-        story = resolved.story
-        return await self.gateway.check(resolved.draft(Scene(1, story.prompt, ""), 1, story.reference_image))
+        """Check what is known of the frames; return the first one's request."""
+        story, plan = resolved.story, resolved.given_plan
+        scenes = plan.scenes if plan else (Scene(1, story.prompt, ""),)
+        first, *_ = [await self.gateway.check(resolved.draft(scene, 1, story.reference_image)) for scene in scenes]
+        return first
 
     def _deadline_s(self, resolved: ResolvedStory, request: GenerationRequest) -> float:
         """Return how long a story may take, or its own deadline. Raises InvalidRequest where that is longer."""
-        images = (resolved.story.num_frames or MAX_FRAMES) * resolved.max_tries
+        images = (resolved.story.frames_wanted or MAX_FRAMES) * resolved.max_tries
         limits, all_frames = self.gateway.limits, request.model_copy(update={"num_images": images})
         allowed = allowed_s(resolved.entry, all_frames, limits.max_deadline_s, limits.tflops)
         # What waits for the answer does so for as long as one request may take.
@@ -151,7 +166,7 @@ async def _once_there_is_room(charge: Callable[[int], Awaitable[None]], frames: 
 
 def frames_charged_at_acceptance(story: Story) -> int:
     """Return how many frames a story that is made later is charged for before it is planned."""
-    return story.num_frames or MIN_FRAMES
+    return story.frames_wanted or MIN_FRAMES
 
 
 class _Frames:

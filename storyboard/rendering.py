@@ -14,7 +14,7 @@ def render_event(event: StoryEvent, story: Story, image_of: Callable[[Frame], st
     """Return the name and the fields of an event; `image_of` encodes a frame's image, which takes time."""
     match event:
         case Planned():
-            return "planned", _plan(event, story)
+            return "planned", rendered_plan(event, story)
         case FrameStep():
             return "progress", {
                 "frame_number": event.number,
@@ -29,7 +29,8 @@ def render_event(event: StoryEvent, story: Story, image_of: Callable[[Frame], st
             return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
 
 
-def _plan(event: Planned, story: Story) -> dict[str, Any]:
+def rendered_plan(event: Planned, story: Story) -> dict[str, Any]:
+    """Return the fields of a plan."""
     scenes = [{"frame_number": s.number, "prompt": s.prompt, "caption": s.caption} for s in event.plan.scenes]
     common = {"planner": event.plan.planner, "model": event.model, "mode": story.mode}
     return {**common, "num_frames": len(scenes), "scenes": scenes}

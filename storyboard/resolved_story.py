@@ -17,7 +17,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.served import CHARACTER, story_entry
 from settings import Settings
 from storyboard.errors import NotInitialized
-from storyboard.scenes import PlanRequest, Scene
+from storyboard.scenes import GIVEN, Plan, PlanRequest, Scene
 from storyboard.scoring.scorers import ClipScorer, Scorers
 from storyboard.story import Story
 
@@ -43,8 +43,17 @@ class ResolvedStory:
     def plan_request(self) -> PlanRequest:
         story = self.story
         return PlanRequest(
-            story.prompt, story.num_frames, story.gpt_temperature, story.seed, entry=self.entry, trigger=self.trigger
+            story.prompt, story.frames_wanted, story.gpt_temperature, story.seed, entry=self.entry, trigger=self.trigger
         )
+
+    @property
+    def given_plan(self) -> Plan | None:
+        """The caller's own."""
+        scenes = self.story.scenes
+        if scenes is None:
+            return None
+        numbered = (Scene(number, scene.prompt, scene.caption) for number, scene in enumerate(scenes, 1))
+        return Plan(GIVEN, tuple(numbered))
 
     @property
     def names_its_loras(self) -> bool:

@@ -8,6 +8,8 @@ from typing import Protocol
 from models.catalogue.entry import Entry
 
 MIN_FRAMES, MAX_FRAMES = 6, 10
+GIVEN = "given"
+"""The planner's name where the caller has planned."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Scene:
 @dataclass(frozen=True)
 class Plan:
     planner: str
-    """`builtin`, or the name of the language model."""
+    """`builtin`, the name of the language model, or GIVEN."""
     scenes: tuple[Scene, ...]
 
 

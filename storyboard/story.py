@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from core.generation.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
-from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale
+from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale, from_json
 from core.generation.request import Priority
 from core.generation.tuning import StepCaching
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
@@ -17,6 +17,19 @@ MIN_CHARS, MAX_CHARS = 10, 500
 
 def _random_if_asked(seed: int) -> int:
     return random_seed() if seed == RANDOM_SEED else seed
+
+
+class GivenScene(BaseModel):
+    """A scene that the caller has planned, or has changed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARS)] = Field(
+        description="What the model is asked for."
+    )
+    caption: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_CHARS)] = Field(
+        default="", description="The part of the story that it shows."
+    )
 
 
 class Story(ClientFields):
@@ -32,6 +45,16 @@ class Story(ClientFields):
     num_frames: int | None = Field(
         default=None, ge=MIN_FRAMES, le=MAX_FRAMES, description="Default: as many as the story needs."
     )
+    scenes: Annotated[
+        tuple[GivenScene, ...] | None,
+        Field(
+            min_length=MIN_FRAMES,
+            max_length=MAX_FRAMES,
+            description="What to draw, in place of a plan: for each frame its `prompt` and `caption`, such as "
+            "POST /storyboard/plan returns them; in forms as JSON.",
+        ),
+        BeforeValidator(from_json),
+    ] = None
     seed: Annotated[int, AfterValidator(_random_if_asked)] = Field(
         default=42, ge=RANDOM_SEED, le=MAX_SEED, description="Same seed and story, same frames; -1 is random."
     )
@@ -68,6 +91,17 @@ class Story(ClientFields):
     )
     output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="Of the frames.")
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
+
+    @model_validator(mode="after")
+    def _one_count(self) -> Self:
+        if self.scenes is not None and self.num_frames not in (None, len(self.scenes)):
+            raise ValueError(f"num_frames is {self.num_frames}, and there are {len(self.scenes)} scenes")
+        return self
+
+    @property
+    def frames_wanted(self) -> int | None:
+        """None leaves it to the planner."""
+        return self.num_frames if self.scenes is None else len(self.scenes)
 
     @property
     def guided(self) -> bool:

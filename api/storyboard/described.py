@@ -70,3 +70,4 @@ _Body = create_model(
     format=(Shape | None, Field(default=None, description="Of the answer. Default: as `Accept` says, or json.")),
 )
 STORY = described_body(_Body, JSON, MULTIPART, name="Story", task=Task.TEXT_TO_IMAGE, **EXAMPLE)
+PLAN = described_body(Story, JSON, MULTIPART, name="PlannedStory", task=Task.TEXT_TO_IMAGE, **EXAMPLE)

@@ -19,10 +19,11 @@ from api.http.disconnects import unless_disconnected
 from api.http.streams import started_stream
 from api.operations.status import story_status
 from api.storyboard.answers import StoryRefused, answer, error_text, story_refusal, stream_events
-from api.storyboard.described import EVENTS, STORY, StoryHealth
+from api.storyboard.described import EVENTS, PLAN, STORY, StoryHealth, StoryPlanned
 from api.storyboard.forms import Shape, read_story
 from models.catalogue.served import story_entry
 from storyboard.files.answer import StoryboardAnswer
+from storyboard.rendering import rendered_plan
 
 _SHAPES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -35,7 +36,8 @@ _SHAPES: dict[int | str, dict[str, Any]] = {
 }
 
 router = APIRouter()
-status_router = APIRouter()
+prefixed_router = APIRouter()
+"""What other contracts have addresses for too, so that ours only exist below /storyboard."""
 
 
 @router.post("/generate", response_model=StoryboardAnswer, responses=_SHAPES, openapi_extra=STORY)
@@ -53,8 +55,17 @@ async def generate(
     return await unless_disconnected(request, answer(maker, story, wanted))
 
 
-@status_router.get("/", response_model=StoryHealth)
-@status_router.get("/health", response_model=StoryHealth)
+@prefixed_router.post("/plan", response_model=StoryPlanned, openapi_extra=PLAN)
+async def plan(request: Request) -> JSONResponse:
+    """Break a story into scenes and draw none of them; `scenes` of the same story draws them as they are then."""
+    maker = current_maker(request)
+    story, _ = await read_story(request, maker.settings)
+    planned = await unless_disconnected(request, maker.plan(story))
+    return JSONResponse(rendered_plan(planned, story))
+
+
+@prefixed_router.get("/", response_model=StoryHealth)
+@prefixed_router.get("/health", response_model=StoryHealth)
 async def health(request: Request) -> JSONResponse:
     """Report whether storyboards can be generated, and with which model."""
     maker = current_maker(request)
@@ -66,4 +77,4 @@ async def health(request: Request) -> JSONResponse:
 storyboard_app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 storyboard_alone = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 """For its prefix, with the addresses that all contracts share at the root."""
-storyboard_alone.include_router(status_router)
+storyboard_alone.include_router(prefixed_router)

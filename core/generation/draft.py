@@ -83,7 +83,7 @@ CONTROL_IMAGE = "An image that guides the composition, such as edges or a depth 
 MASK = "Where to repaint: white is regenerated, black and transparent are kept. Same size as the image."
 
 
-def _from_json(value: object) -> object:
+def from_json(value: object) -> object:
     """Forms have text only: a list is written as JSON, and a single name as it is."""
     if not isinstance(value, str):
         return value
@@ -102,7 +102,7 @@ Loras = Annotated[
         description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name.",
     ),
     # Last, since what stands before it describes the list, and not what may be written for it.
-    BeforeValidator(_from_json),
+    BeforeValidator(from_json),
 ]
 
 

@@ -31,7 +31,7 @@ class StoryboardAnswer(BaseModel):
     frames: list[FrameAnswer]
     generation_time_seconds: float
     mode: str = Field(description="simple or ref_guided.")
-    planner: str = Field(description="builtin, or the language model that broke the story into scenes.")
+    planner: str = Field(description="What made the scenes: builtin, a language model, or `given`, by the caller.")
     model: str
     seed: int
     error: str | None = None

@@ -150,6 +150,21 @@ class TestStories:
         assert (body["planner"], body["model"], body["seed"], body["warnings"]) == ("builtin", "miniature", 42, [])
         assert all(frame["seed"] != body["seed"] and frame["tries"] == 1 for frame in body["frames"])
 
+    def test_a_plan_is_changed_and_drawn(self, http: httpx.Client) -> None:
+        fields = {"prompt": STORY, "num_frames": 6, "model": "miniature", "num_inference_steps": 2, "max_tries": 1}
+        planned = http.post("/storyboard/plan", json=fields).raise_for_status().json()
+        assert len(planned["scenes"]) == 6
+        planned["scenes"][2] |= {"prompt": "a red apple on a blue background", "caption": "An apple"}
+        drawn = http.post("/generate", json=fields | {"scenes": planned["scenes"]}).raise_for_status().json()
+        assert [each["prompt"] for each in drawn["frames"]] == [each["prompt"] for each in planned["scenes"]]
+        assert (drawn["frames"][2]["caption"], drawn["planner"]) == ("An apple", "given")
+
+    def test_scenes_that_contradict_the_number_of_frames(self, http: httpx.Client) -> None:
+        scenes = [{"prompt": "a red apple"}] * 7
+        answer = http.post("/generate", json={"prompt": STORY, "num_frames": 6, "scenes": scenes})
+        assert answer.status_code == 400
+        assert "7 scenes" in answer.json()["detail"]
+
     def test_a_story_may_be_a_form_with_a_reference(self, http: httpx.Client) -> None:
         files = {"reference_image": ("face.png", png(photo()), "image/png")}
         form = {"prompt": STORY, "num_frames": "6", "model": "tiny-xl", "loras": "character", "output_format": "webp"}

@@ -47,11 +47,24 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     tab.get_by_label("Model").click()
     page.get_by_role("option", name="miniature").click()
     tab.get_by_role("button", name="Take an example").click()
+    tab.get_by_text("Plan", exact=True).click()
+    tab.get_by_role("button", name="Plan it").click()
+    cell = tab.locator("#story-scenes").get_by_role("gridcell").first
+    expect(cell).not_to_have_text("")
+    cell.dblclick()
+    page.keyboard.press("Control+a")
+    page.keyboard.type("An apple")
+    page.keyboard.press("Enter")
     tab.locator("#story-draw").click()
+    expect(tab.locator(".story figcaption").first).to_have_text("1. An apple")
     expect(tab.locator(".story img").first).to_be_visible()
     expect(tab.locator("#story-frames img").first).to_be_visible()
     for name in ("story.zip", "story.pdf"):
         expect(tab.locator("#story-files")).to_contain_text(name.partition(".")[0])
+    before = tab.locator("#story-frames img").first.get_attribute("src")
+    tab.locator("#story-frames img").first.click()
+    tab.get_by_role("button", name="Draw frame 1 again").click()
+    expect(tab.locator("#story-frames img").first).not_to_have_attribute("src", before or "")
 
 
 def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import zipfile
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import gradio as gr
 from PIL import Image
 
 from client.asynchronous import AsyncJubako
+from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
 from client.events import Event
 from client.results import Job
@@ -71,10 +72,22 @@ class _Progress:
         return f"<figure>{shown}<figcaption>{number}. {caption}</figcaption></figure>"
 
 
+@dataclass(frozen=True)
+class _Drawn:
+    """A story that is drawn."""
+
+    model: str
+    prompts: list[str]
+    frames: list[Path]
+
+
 class _Storyboard:
     def __init__(self, page: Page) -> None:
         self._page = page
         self.job = gr.State(None)
+        self.drawn = gr.State(None)
+        self.chosen = gr.State(None)
+        """The number of the frame that is to be drawn again."""
         with gr.Row():
             with gr.Column(scale=5, min_width=300, elem_classes="request"):
                 self._lay_out_request()
@@ -90,9 +103,14 @@ class _Storyboard:
                     buttons=["download", "fullscreen"],
                     elem_id="story-frames",
                 )
+                self.redraw = gr.Button("Choose a frame to draw it again", interactive=False, visible=False)
                 self.files = gr.File(label="To keep", file_count="multiple", visible=False, elem_id="story-files")
         page.when_opened(self._models_known, [self.model])
-        shown = [self.stage, self.frames, self.files, self.hints, self.job, self.start, self.cancel, self.seed]
+        finished = [self.frames, self.files, self.redraw, self.drawn, self.hints]
+        shown = [*finished, self.stage, self.job, self.start, self.cancel, self.seed]
+        self.plan.click(self._plan, self.given, [self.scenes, self.hints], **QUIET)
+        self.frames.select(_frame_chosen, None, [self.chosen, self.redraw], **QUIET)
+        self.redraw.click(self._redraw, [self.drawn, self.chosen], finished, **QUIET)
         gr.on([self.start.click, self.story.submit], self._draw, self.given, shown, **QUIET)
         self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
         self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
@@ -104,6 +122,17 @@ class _Storyboard:
         with gr.Row():
             self.start = gr.Button("Draw", variant="primary", elem_id="story-draw")
             self.cancel = gr.Button("Cancel", variant="stop", interactive=False)
+        with gr.Accordion("Plan", open=False, elem_id="story-plan"):
+            gr.Markdown("What each frame shows, to be changed before it is drawn. Without one here, the server plans.")
+            self.plan = gr.Button("Plan it", size="sm")
+            self.scenes = gr.Dataframe(
+                headers=["caption", "prompt"],
+                column_count=2,
+                type="array",
+                interactive=True,
+                wrap=True,
+                elem_id="story-scenes",
+            )
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.count = gr.Slider(FEWEST_FRAMES, MOST_FRAMES, 8, step=1, label="Frames")
@@ -114,51 +143,82 @@ class _Storyboard:
 
     @property
     def given(self) -> set[Any]:
-        return {self.story, self.model, self.count, self.guided, self.seed, self.locked}
+        return {self.story, self.model, self.count, self.guided, self.seed, self.locked, self.scenes}
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         seed = int(given[self.seed] or 0) if given[self.locked] else new_seed()
-        parameters = {
-            "model": given[self.model],
-            "num_frames": int(given[self.count]),
-            "seed": seed,
-            "use_ref_guided": given[self.guided] or None,
-        }
+        scenes = _scenes(given[self.scenes])
+        parameters = {**self._asked(given), "seed": seed}
+        if scenes:
+            parameters |= {"scenes": scenes, "num_frames": None}
         off, on = gr.Button(interactive=False), gr.Button(interactive=True)
-        hidden = {self.frames: gr.Gallery(visible=False), self.files: gr.File(visible=False)}
+        hidden = {
+            self.frames: gr.Gallery(visible=False),
+            self.files: gr.File(visible=False),
+            self.redraw: gr.Button(visible=False),
+        }
         yield {self.hints: hints(), self.seed: seed, self.start: off, self.cancel: on, **hidden}
         client = self._page.server.client(request)
         try:
             job = await client.submit(given[self.story], "storyboard", **parameters)
             yield {self.job: job}
-            async with aclosing(self._followed(client, job)) as pages:
-                async for html in pages:
-                    yield {self.stage: html}
-            yield await self._ended(client, job)
+            progress = _Progress()
+            async with aclosing(client.events(job)) as events:
+                async for event in events:
+                    if progress.hear(event):
+                        yield {self.stage: progress.html()}
+            yield await self._ended(client, job, progress.scenes)
         except (Refused, Unreachable) as error:
             yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
         yield {self.start: on, self.cancel: off}
 
-    async def _followed(self, client: AsyncJubako, job: Job) -> AsyncGenerator[str, None]:
-        progress = _Progress()
-        async with aclosing(client.events(job)) as events:
-            async for event in events:
-                if progress.hear(event):
-                    yield progress.html()
+    def _asked(self, given: dict[Any, Any]) -> dict[str, Any]:
+        return {
+            "model": given[self.model],
+            "num_frames": int(given[self.count]),
+            "use_ref_guided": given[self.guided] or None,
+        }
 
-    async def _ended(self, client: AsyncJubako, job: Job) -> dict[Any, Any]:
+    async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:
+        """Return the server's plan as a table, of which each row can be changed."""
+        body = body_of({"prompt": given[self.story], **self._asked(given)})
+        call: Call[list[list[str]]] = Call("POST", "/storyboard/plan", _rows, body)
+        try:
+            return [await self._page.server.connection(request).send(call), hints()]
+        except (Refused, Unreachable) as error:
+            return [gr.skip(), hints(str(error), error=True)]
+
+    async def _ended(self, client: AsyncJubako, job: Job, scenes: list[dict[str, Any]]) -> dict[Any, Any]:
         job = await client.job(job.id)
         if job.status != "completed":
             return {self.stage: ended("Cancelled." if job.status == "cancelled" else job.error or job.message)}
-        files = await asyncio.to_thread(save, job, await client.results(job))
-        *frames, sheet = files
-        kept = await asyncio.to_thread(_to_keep, frames, sheet)
+        *frames, sheet = await asyncio.to_thread(save, job, await client.results(job))
+        finished = await self._finished(_Drawn(job.model, [scene["prompt"] for scene in scenes], frames), sheet)
+        return {**finished, self.hints: hints(job.hint), self.stage: ended("Drawn. Choose a frame to see it whole.")}
+
+    async def _finished(self, drawn: _Drawn, sheet: Path | None) -> dict[Any, Any]:
+        kept = await asyncio.to_thread(_to_keep, drawn.frames, sheet)
         return {
-            self.stage: ended("Drawn. Choose a frame to see it whole."),
-            self.hints: hints(job.hint),
-            self.frames: gr.Gallery(list(map(str, frames)), visible=True),
+            self.drawn: drawn,
+            self.frames: gr.Gallery(list(map(str, drawn.frames)), visible=True),
+            self.redraw: gr.Button("Choose a frame to draw it again", interactive=False, visible=True),
             self.files: gr.File(list(map(str, kept)), visible=True),
         }
+
+    async def _redraw(self, drawn: _Drawn, number: int, request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
+        """Draw one frame's prompt with another seed, in place of what it was."""
+        yield {self.hints: hints(f"Frame {number} is being drawn again."), self.redraw: gr.Button(interactive=False)}
+        client = self._page.server.client(request)
+        try:
+            job = await client.submit(drawn.prompts[number - 1], model=drawn.model, seed=new_seed())
+            (result,) = await client.wait(job)
+        except (Refused, Unreachable) as error:
+            yield {self.hints: hints(str(error), error=True)}
+            return
+        (frame,) = await asyncio.to_thread(save, job, [result])
+        frames = [frame if place == number else other for place, other in enumerate(drawn.frames, 1)]
+        # The sheet shows the frame as it was.
+        yield {**await self._finished(replace(drawn, frames=frames), None), self.hints: hints()}
 
     async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
         if job is None:
@@ -174,14 +234,29 @@ class _Storyboard:
         return gr.Dropdown(choices=choices(found), value=found[0].id if found else None)
 
 
-def _to_keep(frames: list[Path], sheet: Path) -> list[Path]:
-    """Write the sheet, a zip of everything, and a PDF with a page for the sheet and each frame."""
+def _frame_chosen(event: gr.SelectData) -> list[Any]:
+    number = event.index + 1
+    return [number, gr.Button(f"Draw frame {number} again", interactive=True)]
+
+
+def _rows(answer: Any) -> list[list[str]]:
+    return [[scene["caption"], scene["prompt"]] for scene in answer.json()["scenes"]]
+
+
+def _scenes(rows: list[list[str]] | None) -> list[dict[str, str]]:
+    """Return the rows of the plan that say what to draw."""
+    return [{"caption": caption or "", "prompt": prompt} for caption, prompt in rows or () if (prompt or "").strip()]
+
+
+def _to_keep(frames: list[Path], sheet: Path | None) -> list[Path]:
+    """Write a zip of all files, and a PDF with a page for each; a sheet comes first, and by itself too."""
     folder = new_folder()
     archive, document = folder / "story.zip", folder / "story.pdf"
+    named = {f"frame_{number:03d}{file.suffix}": file for number, file in enumerate(frames, 1)}
+    named |= {"sheet.png": sheet} if sheet else {}
     with zipfile.ZipFile(archive, "w") as files:
-        for number, file in enumerate(frames, 1):
-            files.write(file, f"frame_{number:03d}{file.suffix}")
-        files.write(sheet, "sheet.png")
-    first, *others = [Image.open(file).convert("RGB") for file in (sheet, *frames)]
+        for name, file in named.items():
+            files.write(file, name)
+    first, *others = [Image.open(file).convert("RGB") for file in ([sheet] if sheet else []) + frames]
     first.save(document, save_all=True, append_images=others)
-    return [sheet, archive, document]
+    return [*([sheet] if sheet else []), archive, document]
