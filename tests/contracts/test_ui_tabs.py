@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import CHROMIUM, Browsed, browsing
 from tests.support.replica import Replica
@@ -32,9 +32,14 @@ def page(browsed: Browsed) -> Iterator[Page]:
     assert browsed.errors == []
 
 
+def panel(page: Page, has: str) -> Locator:
+    """The tab that has an element."""
+    return page.get_by_role("tabpanel").filter(has=page.locator(has))
+
+
 def test_a_video_is_drawn_and_shown(page: Page) -> None:
     page.get_by_role("tab", name="Video").click()
-    tab = page.get_by_role("tabpanel", name="Video")
+    tab = panel(page, "#video-draw")
     tab.get_by_label("Prompt", exact=True).fill("a red apple")
     tab.locator("#video-draw").click()
     expect(tab.locator("#video-clip video")).to_be_visible()
@@ -43,7 +48,7 @@ def test_a_video_is_drawn_and_shown(page: Page) -> None:
 
 def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     page.get_by_role("tab", name="Storyboard").click()
-    tab = page.get_by_role("tabpanel", name="Storyboard")
+    tab = panel(page, "#story-draw")
     tab.get_by_label("Model").click()
     page.get_by_role("option", name="miniature").click()
     tab.get_by_role("button", name="Take an example").click()
@@ -73,7 +78,7 @@ def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:
     page.locator("#create-draw").click()
     expect(page.locator("#create-stage progress")).to_be_visible()
     page.get_by_role("tab", name="Jobs and models").click()
-    tab = page.get_by_role("tabpanel", name="Jobs and models")
+    tab = panel(page, "#jobs")
     tab.get_by_role("gridcell", name="processing").first.click()
     tab.get_by_role("button", name="Cancel").click()
     expect(tab.get_by_text("Cancelled.")).to_be_visible()
