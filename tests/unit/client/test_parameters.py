@@ -14,7 +14,7 @@ from client import parameters
 from client.parameters import Source
 from core.generation.hires import Hires
 from core.generation.request import Lora
-from storyboard.story import Story
+from storyboard.story import GivenScene, Story
 
 OWN = {
     "TextToImage": {"prompt", "task"},
@@ -58,7 +58,7 @@ def _kinds(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]
 def test_names_and_types_are_those_of_the_form(name: str) -> None:
     hints, fields = get_type_hints(getattr(parameters, name)), form_of(name).model_fields
     assert set(hints) == set(fields) - OWN[name]
-    plain = hints.keys() - FILES - {"loras", "hires"}
+    plain = hints.keys() - FILES - {"loras", "hires", "scenes"}
     assert {each: kinds(hints[each]) for each in plain} == {each: kinds(fields[each].annotation) for each in plain}
     assert all(set(get_args(Source)) <= set(get_args(hints[each])) for each in hints.keys() & FILES - {"images"})
 
@@ -72,6 +72,13 @@ def test_jobs_have_those_of_their_form_and_of_stories() -> None:
 def test_so_has_a_second_pass() -> None:
     hints, fields = get_type_hints(parameters.Hires), Hires.model_fields
     assert hints == {name: field.annotation for name, field in fields.items()}
+
+
+def test_so_have_scenes() -> None:
+    assert get_type_hints(parameters.Scene).keys() == GivenScene.model_fields.keys()
+    assert parameters.Scene.__required_keys__ == {
+        name for name, field in GivenScene.model_fields.items() if field.is_required()
+    }
 
 
 def test_so_have_loras() -> None:
