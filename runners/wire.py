@@ -17,6 +17,7 @@ from pydantic import BaseModel, PositiveInt, ValidationError
 
 from core.generation.events import Clip, Download, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
 from core.generation.request import GenerationRequest
+from core.generation.step_cache import StepCache
 from core.generation.upload import Pixels, pixels_of
 from core.validation import described
 
@@ -148,6 +149,8 @@ def _decode(buffer: bytearray) -> tuple[Event, int] | None:
     if "size" not in header:
         return make(**header), start
     (width, height), count = header.pop("size"), header.pop("count")
+    if "step_cache" in header:
+        header["step_cache"] = StepCache(header["step_cache"])
     length = width * height * 3
     end = start + count * length
     if len(buffer) < end:
