@@ -18,7 +18,7 @@ from api.http.pages import ASSETS
 from api.middleware.addresses import UnderPrefix
 from api.middleware.front import entrance, front
 from api.storyboard.answers import StoryRefused, story_refusal
-from api.storyboard.routes import router, status_router
+from api.storyboard.routes import prefixed_router, router
 from core.logs import show_log
 from models.catalogue.served import log_ignored, served_catalogue, story_entry
 from processes.allocator import return_freed_memory
@@ -59,7 +59,7 @@ async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
 
 app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 CONTRACTS = ContractTable(other=story_refusal)
-app.include_router(status_router)
+app.include_router(prefixed_router)
 app.router.routes.append(ASSETS)
 app.router.lifespan_context = _models_open
 IN_FRONT = (

@@ -152,9 +152,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (site / file).parent.mkdir(parents=True, exist_ok=True)
             (site / file).write_bytes(file.read_binary() if ".dist-info" in file.parts[0] else b"")
     page = folder / "app/.venv" / UI_FOLDER
-    for file in (each for each in (Path(sys.prefix) / UI_FOLDER).glob("pillow-*.dist-info/*") if each.is_file()):
-        (page / file.parent.name).mkdir(parents=True, exist_ok=True)
-        (page / file.parent.name / file.name).write_bytes(file.read_bytes())
+    for about in (each for each in (Path(sys.prefix) / UI_FOLDER).glob("pillow-*.dist-info/*") if each.is_file()):
+        (page / about.parent.name).mkdir(parents=True, exist_ok=True)
+        (page / about.parent.name / about.name).write_bytes(about.read_bytes())
     (sboms := next(site.glob("av-*.dist-info")) / "sboms").mkdir(exist_ok=True)
     ffmpeg = {"type": "library", "name": "ffmpeg", "version": "8.0", "purl": "pkg:generic/ffmpeg@8.0"}
     (sboms / "auditwheel.cdx.json").write_text(json.dumps({"components": [ffmpeg]}))

@@ -79,14 +79,14 @@ def _packages_in(folders: Sequence[str]) -> Bom:
     return bom
 
 
-def _bill_of_folders(folders: list[str]) -> Bom:
+def _bill_of_folders(folders: Sequence[str]) -> Bom:
     """Ask cyclonedx-py about a Python that cannot be run here, since it is another system's.
 
     It only asks an interpreter for its package folders, which a script can print as well.
     """
     with tempfile.TemporaryDirectory() as scratch:
         python = Path(scratch, "python")
-        python.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(folders)}\nEND\n", "utf-8")
+        python.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(list(folders))}\nEND\n", "utf-8")
         python.chmod(0o700)
         program = str(Path(sys.executable).with_name("cyclonedx-py"))
         command = [program, "environment", "--spec-version", SCHEMA.to_version(), "--no-validate", str(python)]
