@@ -108,8 +108,14 @@ CONTRACTS = ContractTable(
         idle_paths=(r"^/[a-z_]+/cancel/?$",),
     ),
     Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
-    # What its process asks of the other contracts is counted there.
-    Contract("Page to play with", ui_app, refusal, paths=(ADDRESS,), counts_itself=True),
+    # What its process asks of the other contracts is counted there; only files that it is sent are counted here.
+    Contract(
+        "Page to play with",
+        ui_app,
+        refusal,
+        paths=(ADDRESS,),
+        idle_paths=(rf"^{ADDRESS}/(?!gradio_api/upload)",),
+    ),
     Contract("Hugging Face inference", hugging_face_app, inference_refusal, paths=("/models",)),
 )
 """The typed APIs are BentoML's own routes, which take precedence; their errors have the default shape."""

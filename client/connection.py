@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -96,7 +97,7 @@ class AsyncConnection:
     async def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
-            answer = await self._http.request(call.method, call.path, **sent(call))
+            answer = await self._http.request(call.method, call.path, **await asyncio.to_thread(sent, call))
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if not answer.is_success:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 from core.generation.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
 from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale, from_json
@@ -24,7 +25,7 @@ class GivenScene(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MAX_CHARS)] = Field(
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2 * MAX_CHARS)] = Field(
         description="What the model is asked for."
     )
     caption: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_CHARS)] = Field(
@@ -95,7 +96,8 @@ class Story(ClientFields):
     @model_validator(mode="after")
     def _one_count(self) -> Self:
         if self.scenes is not None and self.num_frames not in (None, len(self.scenes)):
-            raise ValueError(f"num_frames is {self.num_frames}, and there are {len(self.scenes)} scenes")
+            given = {"frames": self.num_frames, "scenes": len(self.scenes)}
+            raise PydanticCustomError("scenes", "num_frames is {frames}, and there are {scenes} scenes", given)
         return self
 
     @property

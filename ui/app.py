@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import gradio as gr
+import safehttpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -64,6 +65,7 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 
 def ui_app(address: str) -> ASGIApp:
     """Return the application that serves the page; `address` is that of our API."""
+    _fetch_nothing()
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
         app,
@@ -79,6 +81,15 @@ def ui_app(address: str) -> ASGIApp:
         show_error=True,
     )
     return _UnderPrefix(app)
+
+
+def _fetch_nothing() -> None:
+    """Keep Gradio from downloading whatever address it is sent in place of a file."""
+
+    async def refused(*_: object, **__: object) -> NoReturn:
+        raise ValueError("this page fetches nothing from other servers")
+
+    safehttpx.get = safehttpx.async_validate_url = refused
 
 
 def _blocks(server: Server) -> gr.Blocks:

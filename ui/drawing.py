@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from client.asynchronous import AsyncJubako
+from client.errors import Refused, Unreachable
 from client.results import Job, Result
 from ui.files import new_folder
 from ui.stage import Stage, ended, seeds
 
 SHOWN_EVERY_S = 0.1
 """Steps come faster than anybody sees; previews are shown at once."""
+LOST = "The connection was lost. The job goes on, and what it draws will be in the gallery."
 PREVIEWS = 10
 """Of each image, about."""
 
@@ -44,14 +46,18 @@ async def draw(jubako: AsyncJubako, api: str, parameters: Mapping[str, Any]) -> 
     job = await jubako.submit(told.pop("prompt"), api, **told)
     stage = Stage()
     yield Drawing(job, stage.html())
-    async with aclosing(jubako.events(job)) as events:
-        shown_s = 0.0
-        async for event in events:
-            stage.hear(event)
-            if event.name == "preview" or time.monotonic() - shown_s > SHOWN_EVERY_S:
-                shown_s = time.monotonic()
-                yield Drawing(job, stage.html(), stage.hint)
+    with suppress(Refused, Unreachable):
+        async with aclosing(jubako.events(job)) as events:
+            shown_s = 0.0
+            async for event in events:
+                stage.hear(event)
+                if event.name == "preview" or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                    shown_s = time.monotonic()
+                    yield Drawing(job, stage.html(), stage.hint)
     job = await jubako.job(job.id)
+    if not job.ended:
+        yield Drawing(job, ended(LOST), stage.hint)
+        return
     yield await _end(jubako, job, time.monotonic() - begun_s)
 
 

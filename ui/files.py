@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 KEPT_S = 24 * 3600
@@ -17,6 +18,8 @@ def new_folder() -> Path:
     root = Path(os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir())
     root.mkdir(parents=True, exist_ok=True)
     for folder in root.glob(f"{PREFIX}*"):
-        if time.time() - folder.stat().st_mtime > KEPT_S:
-            shutil.rmtree(folder, ignore_errors=True)
+        # Another thread may be removing it too.
+        with suppress(FileNotFoundError):
+            if time.time() - folder.stat().st_mtime > KEPT_S:
+                shutil.rmtree(folder, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))

@@ -22,7 +22,7 @@ def parameters_of(file: Path) -> dict[str, Any] | None:
             exif = image.getexif()
             comment = exif.get_ifd(ExifTags.IFD.Exif).get(ExifTags.Base.UserComment, b"")
             texts = [*(image.info.get(name) for name in NAMES), exif.get(ExifTags.Base.ImageDescription)]
-    except OSError:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
     if isinstance(comment, bytes) and comment.startswith(UNICODE):
         texts.append(comment.removeprefix(UNICODE).decode("utf-16-be", "replace"))
@@ -32,9 +32,9 @@ def parameters_of(file: Path) -> dict[str, Any] | None:
 def _parsed(text: str) -> dict[str, Any] | None:
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and "prompt" in found else None
+    return found if isinstance(found, dict) and isinstance(found.get("prompt"), str) else None
 
 
 def table(parameters: dict[str, Any]) -> str:

@@ -13,7 +13,13 @@ from ui.page import QUIET, Page, able, chosen
 
 MAX_SEED = 2**32 - 1
 """Of those that the page draws itself; the API takes larger ones too."""
-CACHES = [("off", "off"), ("quality", "quality"), ("fast", "fast"), ("as the server likes", "auto")]
+CACHES = [
+    ("as the server is set", ""),
+    ("off", "off"),
+    ("quality", "quality"),
+    ("fast", "fast"),
+    ("only when busy", "auto"),
+]
 MOST_IMAGES = 8
 
 
@@ -43,7 +49,7 @@ class Settings:
         with gr.Row():
             self.scheduler = gr.Dropdown([], label="Sampler", min_width=200)
             self.count = gr.Slider(1, MOST_IMAGES, 1, step=1, label="Images")
-            self.cache = gr.Dropdown(CACHES, value="off", label="Step cache", info="Leaves steps out.", min_width=140)
+            self.cache = gr.Dropdown(CACHES, value="", label="Step cache", info="Leaves steps out.", min_width=140)
         self.dice.click(new_seed, None, self.seed, **QUIET)
         self._limited = [self.width, self.height, self.steps, self.guidance, self.scheduler, self.cache]
         page.when_opened(self._first, self._limited)
@@ -64,7 +70,7 @@ class Settings:
             "scheduler": given[self.scheduler],
             "seed": int(given[self.seed] or 0),
             "num_images": int(given[self.count]) if given[self.count] > 1 else None,
-            "step_cache": given[self.cache] if given[self.cache] != "off" else None,
+            "step_cache": given[self.cache] or None,
         }
 
     def next_seed(self, given: Mapping[Any, Any]) -> int:
@@ -94,7 +100,7 @@ class Settings:
         if model is None or not tasks:
             return [gr.skip()] * len(self._limited)
         limits = model.tasks[tasks[0]]["limits"]
-        values = {"step_cache": "off", **model.tasks[tasks[0]]["defaults"], **(given or {})}
+        values = {"step_cache": "", **model.tasks[tasks[0]]["defaults"], **(given or {})}
         multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])
         side = {
             "minimum": smallest * multiple,

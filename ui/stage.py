@@ -52,7 +52,9 @@ class Stage:
         )
         bar = f'<progress aria-label="Progress" max="1" value="{self._share():.3f}"></progress>' if self.steps else ""
         previews = f'<div class="previews">{images}</div>' if images else ""
-        return f'<div class="stage">{previews}{bar}<p role="status">{escape(self._said())}</p></div>'
+        # While there are steps, the bar speaks: a status that changes ten times a second is never read out.
+        role = "" if self.steps else ' role="status"'
+        return f'<div class="stage">{previews}{bar}<p{role}>{escape(self._said())}</p></div>'
 
     def _share(self) -> float:
         done, steps = self._counted()

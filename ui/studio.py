@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from pathlib import Path
@@ -55,16 +56,21 @@ class Studio:
         `asked` may raise NothingToDraw. `show` returns the updates that show the results.
         """
         try:
-            api, parameters = asked()
+            # It may have to prepare large images.
+            api, parameters = await asyncio.to_thread(asked)
             yield {
                 self.hints: hints(),
                 settings.seed: parameters["seed"],
                 self.start: gr.Button(interactive=False),
-                self.cancel: gr.Button(interactive=True),
             }
             async with aclosing(draw(self._page.server.client(request), api, parameters)) as drawings:
                 async for each in drawings:
-                    yield {self.stage: each.stage, self.hints: hints(each.hint), self.job: each.job}
+                    yield {
+                        self.stage: each.stage,
+                        self.hints: hints(each.hint),
+                        self.job: each.job,
+                        self.cancel: gr.Button(interactive=True),
+                    }
             if each.files:
                 yield show(each.files)
         except NothingToDraw as missing:

@@ -28,6 +28,9 @@ _PHRASES = {
     "greater_than": "must be more than {gt}",
     "less_than_equal": "must be at most {le}",
     "missing": "is missing",
+    "too_short": "must have at least {min_length} entries",
+    "too_long": "must have at most {max_length} entries",
+    "scenes": "is contradictory: num_frames is {frames}, and there are {scenes} scenes",
     "extra_forbidden": "is not a parameter of a story",
 }
 

@@ -41,7 +41,7 @@ def violations(page: Page) -> list[str]:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("tab", ["Create", "Edit"])
+@pytest.mark.parametrize("tab", ["Create", "Edit", "Video", "Storyboard", "Gallery", "Jobs and models"])
 def test_no_serious_violation(tab: str, scheme: str, browsed: Browsed) -> None:
     browsed.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     with open_tab(browsed, tab) as page:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -69,3 +70,9 @@ def test_it_fits_a_phone_in_light_and_dark(scheme: str, page: Page) -> None:
     expect(page.locator("#create-draw")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.set_viewport_size({"width": 1280, "height": 900})
+
+
+def test_the_page_fetches_nothing_for_anybody(openai_server: Replica) -> None:
+    """Gradio would stream whatever lies at an address."""
+    answer = httpx.get(f"{openai_server.url}/ui/gradio_api/file=https://example.com/image.png", timeout=60)
+    assert answer.status_code in (403, 404), answer.text

@@ -9,22 +9,26 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import CHROMIUM, Browsed, browsing
+from tests.support.browser import CHROMIUM, Browsed
 from tests.support.replica import Replica
+from tests.support.ui_page import open_tab, ui_browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
 
-PATIENCE_MS = 60_000.0
 SEED = 20_261_129
 PROMPT = "a purple apple"
 
 
 @pytest.fixture(scope="module")
 def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with browsing(openai_server.url) as opened:
-        opened.page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield opened
+    with ui_browser(openai_server.url) as browsed:
+        yield browsed
+
+
+@pytest.fixture
+def page(browsed: Browsed) -> Iterator[Page]:
+    with open_tab(browsed, "Create") as page:
+        yield page
 
 
 @pytest.fixture
@@ -37,17 +41,8 @@ def image(openai_server: Replica, tmp_path: Path) -> Path:
     return file
 
 
-@pytest.fixture
-def page(browsed: Browsed) -> Iterator[Page]:
-    browsed.page.goto(f"{browsed.server}/ui")
-    expect(browsed.page.get_by_label("Sampler").first).to_have_value("ddim")
-    yield browsed.page
-    assert browsed.elsewhere == []
-    assert browsed.errors == []
-
-
 def test_what_was_drawn_is_there_and_can_be_deleted(page: Page) -> None:
-    page.get_by_label("Prompt", exact=True).fill(PROMPT)
+    page.get_by_label("Prompt", exact=True).first.fill(PROMPT)
     page.get_by_label("Steps").first.fill("3")
     page.get_by_role("button", name="Draw").first.click()
     expect(page.locator("#create-images img").first).to_be_visible()
@@ -67,13 +62,13 @@ def test_a_dropped_image_says_how_it_was_drawn_and_is_drawn_again(page: Page, im
     expect(page.locator("#about")).to_contain_text(str(SEED))
     expect(page.get_by_role("button", name="Delete")).to_be_disabled()
     page.get_by_role("button", name="Use again").click()
-    expect(page.get_by_label("Prompt", exact=True)).to_have_value(PROMPT)
+    expect(page.get_by_label("Prompt", exact=True).first).to_have_value(PROMPT)
     expect(page.get_by_label("Seed", exact=True).first).to_have_value(str(SEED))
     expect(page.get_by_label("Keep it").first).to_be_checked()
     expect(page.get_by_label("Steps").first).to_have_value("3")
 
 
-def test_a_file_that_says_nothing_is_no_error(page: Page, image: Path, tmp_path: Path) -> None:
+def test_a_file_that_says_nothing_is_no_error(page: Page, tmp_path: Path) -> None:
     (tmp_path / "else.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     page.get_by_role("tab", name="Gallery").click()
     page.locator("#dropped input[type=file]").set_input_files(tmp_path / "else.png")

@@ -7,29 +7,23 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.browser import CHROMIUM, Browsed, browsing
+from tests.support.browser import CHROMIUM, Browsed
 from tests.support.replica import Replica
+from tests.support.ui_page import open_tab, ui_browser
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
-
-PATIENCE_MS = 60_000.0
 
 
 @pytest.fixture(scope="module")
 def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with browsing(openai_server.url) as opened:
-        opened.page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield opened
+    with ui_browser(openai_server.url) as browsed:
+        yield browsed
 
 
 @pytest.fixture
 def page(browsed: Browsed) -> Iterator[Page]:
-    browsed.page.goto(f"{browsed.server}/ui")
-    expect(browsed.page.get_by_label("Sampler").first).to_have_value("ddim")
-    yield browsed.page
-    assert browsed.elsewhere == []
-    assert browsed.errors == []
+    with open_tab(browsed, "Create") as page:
+        yield page
 
 
 def panel(page: Page, has: str) -> Locator:
@@ -51,7 +45,7 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     tab = panel(page, "#story-draw")
     tab.get_by_label("Model").click()
     page.get_by_role("option", name="miniature").click()
-    tab.get_by_role("button", name="Take an example").click()
+    tab.get_by_role("button", name="Use an example").click()
     tab.get_by_text("Plan", exact=True).click()
     tab.get_by_role("button", name="Plan it").click()
     cell = tab.locator("#story-scenes").get_by_role("gridcell").first

@@ -119,6 +119,8 @@ class _Create:
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model where its own is not served here."""
         found = able(models, TASK)
+        if not found:
+            return {}
         model = next((each for each in found if each.id == parameters.get("model")), found[0])
         negative = parameters.get("negative_prompt", "")
         return {
@@ -139,6 +141,6 @@ def _negative_of(model: Model | None) -> Any:
 
 
 def _knows_examples(models: Sequence[Model]) -> bool:
-    """Whether the examples suit the first model: those that know every word need none in so few."""
+    """Whether the first model knows few words, and all of the examples'."""
     words = {word for prompt, _ in EXAMPLES for word in prompt.split()}
-    return all(words <= set(model.fields["vocabulary"] or ()) for model in models)
+    return bool(models) and all(words <= set(model.fields["vocabulary"] or ()) for model in models)

@@ -56,7 +56,7 @@ class _Edit:
             columns=4,
             visible=False,
         )
-        self.prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, placeholder="What shall be there?")
+        self.prompt = gr.Textbox(label="Prompt", lines=2, max_lines=6, placeholder="What should be there?")
         self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)

@@ -46,7 +46,7 @@ class _Gallery:
             with gr.Column(scale=6, min_width=300):
                 with gr.Row():
                     self.refresh = gr.Button("Refresh", size="sm")
-                    self.older = gr.Button("Older ones", size="sm", interactive=False)
+                    self.older = gr.Button("Older", size="sm", interactive=False)
                 self.images = gr.Gallery(
                     label="Your images",
                     columns=4,
@@ -116,9 +116,7 @@ class _Gallery:
         self, shown: list[Shown], before: str | None, known: list[Shown], request: gr.Request
     ) -> list[Any]:
         """Return the gallery with the next page of completed jobs behind `shown`; those in `known` need no fetching."""
-        here: dict[str, list[str]] = {}
-        for file, job_id in known:
-            here.setdefault(job_id, []).append(file)
+        here = _here(known)
         client = self._page.server.client(request)
 
         async def files_of(job: Job) -> list[str]:
@@ -174,11 +172,24 @@ class _Gallery:
         return {**self._page.reuse.fill(models, parameters, locked), self._page.tabs: gr.Tabs(selected="Create")}
 
 
+def _here(known: list[Shown]) -> dict[str, list[str]]:
+    """Return the files that are still here, by their jobs."""
+    here: dict[str, list[str]] = {}
+    for file, job_id in known:
+        if Path(file).exists():
+            here.setdefault(job_id, []).append(file)
+    return here
+
+
 async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
     """Fetch a job's images and videos."""
     if not job.results:
         return []
-    return list(map(str, await asyncio.to_thread(save, job, await client.results(job))))
+    try:
+        return list(map(str, await asyncio.to_thread(save, job, await client.results(job))))
+    except Refused:
+        # Its files have expired, or somebody has deleted one of them.
+        return []
 
 
 def _completed(before: str | None) -> Call[tuple[list[Job], str | None]]:

@@ -37,6 +37,8 @@ class _Operating:
         self.job_id = gr.State(None)
         self.timer = gr.Timer(EVERY_S, active=False)
         self.hints = gr.HTML(hints())
+        self.trouble = gr.HTML(hints())
+        """What looking at the server has come to; it is written again every time."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(JOB_COLUMNS), interactive=False, wrap=True, elem_id="jobs")
         self.cancel = gr.Button("Choose a job to cancel it", variant="stop", interactive=False, size="sm")
@@ -45,7 +47,7 @@ class _Operating:
         with gr.Row(equal_height=True):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.device = gr.Textbox(label="Device", placeholder="where it is, or cuda:1, cpu")
-            self.load = gr.Button("Load, or move")
+            self.load = gr.Button("Load or move")
             self.unload = gr.Button("Unload")
         with gr.Row(equal_height=True):
             self.lora = gr.File(
@@ -61,7 +63,7 @@ class _Operating:
         self._connect()
 
     def _connect(self) -> None:
-        seen = [self.jobs, self.models, self.hints, self.readings, *self.plots]
+        seen = [self.jobs, self.models, self.trouble, self.readings, *self.plots]
         self._page.tabs.select(_is_shown, None, self.timer, **QUIET)
         gr.on([self._page.tab.select, self.timer.tick], self._look, self.readings, seen, **QUIET)
         self.jobs.select(_job_chosen, None, [self.job_id, self.cancel], **QUIET)
@@ -79,7 +81,7 @@ class _Operating:
         try:
             readings = [*readings, Reading.of(await connection.send(_metrics()))][-READINGS:]
             said = hints()
-        except Refused:
+        except (Refused, Unreachable):
             said = hints("How busy the server is, is for an administrator's key.")
         return [jobs, models, said, readings, *_plotted(readings)]
 

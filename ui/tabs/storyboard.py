@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import zipfile
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -19,13 +19,26 @@ from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
 from client.events import Event
 from client.results import Job
-from ui.drawing import save
+from ui.drawing import LOST, save
 from ui.files import new_folder
 from ui.page import QUIET, Page, able, choices
+from ui.parameters import parameters_of
 from ui.settings import new_seed
 from ui.stage import EMPTY, ended, hints
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
+KEPT = (
+    "prompt",
+    "negative_prompt",
+    "width",
+    "height",
+    "num_inference_steps",
+    "guidance_scale",
+    "scheduler",
+    "loras",
+    "step_cache",
+)
+"""Of a frame's parameters, when it is drawn again."""
 MOST_FRAMES, FEWEST_FRAMES = 10, 6
 
 
@@ -55,6 +68,8 @@ class _Progress:
                 self.frames[data["frame_number"]] = str(data["image"])
             case "queued":
                 self.waiting = f"In the queue: place {data.get('position', '?')}."
+            case "loading":
+                self.waiting = f"The model is loading: {float(data.get('progress') or 0):.0%}."
             case _:
                 return False
         return True
@@ -77,7 +92,6 @@ class _Drawn:
     """A story that is drawn."""
 
     model: str
-    prompts: list[str]
     frames: list[Path]
 
 
@@ -104,7 +118,7 @@ class _Storyboard:
                     elem_id="story-frames",
                 )
                 self.redraw = gr.Button("Choose a frame to draw it again", interactive=False, visible=False)
-                self.files = gr.File(label="To keep", file_count="multiple", visible=False, elem_id="story-files")
+                self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="story-files")
         page.when_opened(self._models_known, [self.model])
         finished = [self.frames, self.files, self.redraw, self.drawn, self.hints]
         shown = [*finished, self.stage, self.job, self.start, self.cancel, self.seed]
@@ -113,21 +127,22 @@ class _Storyboard:
         self.redraw.click(self._redraw, [self.drawn, self.chosen], finished, **QUIET)
         gr.on([self.start.click, self.story.submit], self._draw, self.given, shown, **QUIET)
         self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
-        self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
+        taken = self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
+        gr.on([self.story.input, taken.success, self.count.release], list, None, self.scenes, **QUIET)
 
     def _lay_out_request(self) -> None:
         self.story = gr.Textbox(label="Story", lines=5, max_lines=12, placeholder="Once upon a time ...")
-        self.example = gr.Button("Take an example", size="sm")
+        self.example = gr.Button("Use an example", size="sm")
         self.hints = gr.HTML(hints())
         with gr.Row():
             self.start = gr.Button("Draw", variant="primary", elem_id="story-draw")
-            self.cancel = gr.Button("Cancel", variant="stop", interactive=False)
+            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="story-cancel")
         with gr.Accordion("Plan", open=False, elem_id="story-plan"):
             gr.Markdown("What each frame shows, to be changed before it is drawn. Without one here, the server plans.")
             self.plan = gr.Button("Plan it", size="sm")
             self.scenes = gr.Dataframe(
                 headers=["caption", "prompt"],
-                column_count=2,
+                column_count=(2, "fixed"),
                 type="array",
                 interactive=True,
                 wrap=True,
@@ -157,17 +172,18 @@ class _Storyboard:
             self.files: gr.File(visible=False),
             self.redraw: gr.Button(visible=False),
         }
-        yield {self.hints: hints(), self.seed: seed, self.start: off, self.cancel: on, **hidden}
+        yield {self.hints: hints(), self.seed: seed, self.start: off, **hidden}
         client = self._page.server.client(request)
         try:
             job = await client.submit(given[self.story], "storyboard", **parameters)
-            yield {self.job: job}
+            yield {self.job: job, self.cancel: on}
             progress = _Progress()
-            async with aclosing(client.events(job)) as events:
-                async for event in events:
-                    if progress.hear(event):
-                        yield {self.stage: progress.html()}
-            yield await self._ended(client, job, progress.scenes)
+            with suppress(Refused, Unreachable):
+                async with aclosing(client.events(job)) as events:
+                    async for event in events:
+                        if progress.hear(event):
+                            yield {self.stage: progress.html()}
+            yield await self._ended(client, job)
         except (Refused, Unreachable) as error:
             yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
         yield {self.start: on, self.cancel: off}
@@ -188,12 +204,14 @@ class _Storyboard:
         except (Refused, Unreachable) as error:
             return [gr.skip(), hints(str(error), error=True)]
 
-    async def _ended(self, client: AsyncJubako, job: Job, scenes: list[dict[str, Any]]) -> dict[Any, Any]:
+    async def _ended(self, client: AsyncJubako, job: Job) -> dict[Any, Any]:
         job = await client.job(job.id)
+        if not job.ended:
+            return {self.stage: ended(LOST)}
         if job.status != "completed":
             return {self.stage: ended("Cancelled." if job.status == "cancelled" else job.error or job.message)}
         *frames, sheet = await asyncio.to_thread(save, job, await client.results(job))
-        finished = await self._finished(_Drawn(job.model, [scene["prompt"] for scene in scenes], frames), sheet)
+        finished = await self._finished(_Drawn(job.model, frames), sheet)
         return {**finished, self.hints: hints(job.hint), self.stage: ended("Drawn. Choose a frame to see it whole.")}
 
     async def _finished(self, drawn: _Drawn, sheet: Path | None) -> dict[Any, Any]:
@@ -206,14 +224,14 @@ class _Storyboard:
         }
 
     async def _redraw(self, drawn: _Drawn, number: int, request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        """Draw one frame's prompt with another seed, in place of what it was."""
+        """Draw one frame with another seed, in place of what it was."""
         yield {self.hints: hints(f"Frame {number} is being drawn again."), self.redraw: gr.Button(interactive=False)}
         client = self._page.server.client(request)
         try:
-            job = await client.submit(drawn.prompts[number - 1], model=drawn.model, seed=new_seed())
+            job = await client.submit(**_again(drawn, number), seed=new_seed())
             (result,) = await client.wait(job)
         except (Refused, Unreachable) as error:
-            yield {self.hints: hints(str(error), error=True)}
+            yield {self.hints: hints(str(error), error=True), self.redraw: gr.Button(interactive=True)}
             return
         (frame,) = await asyncio.to_thread(save, job, [result])
         frames = [frame if place == number else other for place, other in enumerate(drawn.frames, 1)]
@@ -239,13 +257,24 @@ def _frame_chosen(event: gr.SelectData) -> list[Any]:
     return [number, gr.Button(f"Draw frame {number} again", interactive=True)]
 
 
+def _again(drawn: _Drawn, number: int) -> dict[str, Any]:
+    """Return the request of a frame, without its seed; what it followed as a reference is the first frame."""
+    told = parameters_of(drawn.frames[number - 1]) or {}
+    kept = {name: told[name] for name in KEPT if told.get(name) is not None}
+    if told.get("reference_scale") is not None and number > 1:
+        kept |= {"reference_image": drawn.frames[0], "reference_scale": told["reference_scale"]}
+    return {**kept, "model": drawn.model}
+
+
 def _rows(answer: Any) -> list[list[str]]:
     return [[scene["caption"], scene["prompt"]] for scene in answer.json()["scenes"]]
 
 
 def _scenes(rows: list[list[str]] | None) -> list[dict[str, str]]:
     """Return the rows of the plan that say what to draw."""
-    return [{"caption": caption or "", "prompt": prompt} for caption, prompt in rows or () if (prompt or "").strip()]
+    return [
+        {"caption": caption or "", "prompt": prompt} for caption, prompt, *_ in rows or () if (prompt or "").strip()
+    ]
 
 
 def _to_keep(frames: list[Path], sheet: Path | None) -> list[Path]:
