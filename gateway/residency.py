@@ -17,7 +17,7 @@ from core.errors import Busy, InvalidRequest, LoadFailed
 from gateway.room import Room, rooms_of, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.memory.needs import summed
+from models.catalogue.memory.needs import DIGITS, summed
 from runners.state import ModelState, RunnerState
 
 RETRY_S = 60
@@ -163,7 +163,7 @@ class Residency:
         """Unload others until this one fits, or is alone: alone, it may load though the catalogue's figures say no."""
         device = room.device
         # Of its replicas, some may be on their way there.
-        room_gib = room.budget_gib - max(room.needed_gib, self._sum_gib([model], device))
+        room_gib = round(room.budget_gib - max(room.needed_gib, self._sum_gib([model], device)), DIGITS)
         evicted: set[str] = set()
         try:
             while (loaded := await self._others_on(device, model)) and self._sum_gib(loaded, device) > room_gib:
@@ -233,4 +233,4 @@ class Residency:
 
     def _sum_gib(self, models: Iterable[str], device: str) -> float:
         """Return what all replicas of these models take of a device."""
-        return sum(self._taken_gib.get(model, {}).get(device, 0.0) for model in models)
+        return round(sum(self._taken_gib.get(model, {}).get(device, 0.0) for model in models), DIGITS)

@@ -20,7 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
-from models.catalogue.memory.needs import summed
+from models.catalogue.memory.needs import DIGITS, summed
 from models.catalogue.placement.decided import placed, placed_once
 from models.catalogue.placement.place import Place
 from models.catalogue.pointing.kept import shelf
@@ -127,7 +127,7 @@ def loads_at_start(needed_gib: Needs, budget_gib: Mapping[str, float]) -> bool:
     taken_gib: dict[str, float] = {}
     for needed in needed_gib:
         together = summed([taken_gib, needed])
-        fits = all(together[device] <= budget_gib.get(device, inf) for device in needed)
+        fits = all(round(budget_gib.get(device, inf) - together[device], DIGITS) >= 0 for device in needed)
         taken_gib = together if fits else taken_gib
     return fits
 

@@ -20,17 +20,17 @@ Report = Callable[[int, str], Awaitable[None]]
 """Says how far a call is: a percentage that rises with each report, and a message."""
 
 
-async def done(order: Order, task: str, background: bool, report: Report) -> Answer:
+async def done(order: Order, task: str, background: bool, report: Report, deadline_s: float | None) -> Answer:
     """Submit an order; answer with its results, or in the background with its status. Raises JubakoError.
 
-    A story has no deadline of its own, since half of one would be no use: its call waits as long as any request may.
+    The call waits for `deadline_s`, or for as long as any request may: a story that names none has that of jobs.
     """
     with measured() as measure:
         measure.task = task
         (job,) = await current_desk().submit(order)
         measure.model = job.model
         if not background:
-            job = await _ended(job, order.request.deadline_s or settings().request_timeout_s, report)
+            job = await _ended(job, deadline_s or settings().request_timeout_s, report)
         return await answer_of(job, order.base_url)
 
 

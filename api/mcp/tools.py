@@ -83,7 +83,7 @@ def _pictures(form: type[PictureTool]) -> Run:
             base_url=server_address(request),
             repeatable=tool.seed is not None,
         )
-        return await done(order, task, tool.background, report)
+        return await done(order, task, tool.background, report, admitted.deadline_s)
 
     return run
 
@@ -98,7 +98,7 @@ async def _storyboard(request: Request, fields: Fields, report: Report) -> Answe
         base_url=server_address(request),
         repeatable="seed" in form.model_fields_set and form.deadline_s is None,
     )
-    return await done(order, STORYBOARD, form.background, report)
+    return await done(order, STORYBOARD, form.background, report, form.deadline_s)
 
 
 async def _list_models(request: Request, fields: Fields, report: Report) -> Answer:  # noqa: ARG001  # every tool's

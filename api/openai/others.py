@@ -64,9 +64,9 @@ def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return a body whose extension's fields stand beside the others."""
     if fields.get(EXTENSION) is None:
         return fields
-    inner = fields[EXTENSION]
-    if not isinstance(inner, Mapping):
+    if not isinstance(fields[EXTENSION], Mapping):
         raise InvalidRequest(EXTENSION, "must be an object")
+    inner = {name: value for name, value in fields[EXTENSION].items() if value is not None}
     others = {name: value for name, value in fields.items() if name != EXTENSION}
     for name, value in inner.items():
         if others.get(name) not in (None, value):

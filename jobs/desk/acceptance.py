@@ -118,7 +118,12 @@ class Acceptance:
             job = job.completed(results).changed(message="An equal request was done before", hint=earlier.hint)
             if not order.keeps_inputs:
                 return job
-        return job.changed(inputs=await store_inputs(order.request, job.id, self.storage))
+        try:
+            return job.changed(inputs=await store_inputs(order.request, job.id, self.storage))
+        except StorageUnavailable:
+            # Copied for a job that is not accepted.
+            await self._delete([result.key for result in job.results])
+            raise
 
     async def _copied(self, earlier: Job, job: Job) -> tuple[Result, ...] | None:
         """Give a job the results of an earlier one as files of its own; None when they are gone."""

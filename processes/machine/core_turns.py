@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import math
 import os
 import struct
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from processes.machine.cores import own_cores
@@ -33,6 +34,11 @@ class CoreTurns:
         cores = hashlib.sha256(repr(own_cores()).encode()).hexdigest()[:12]
         file = (folder or Path(tempfile.gettempdir())) / f"jubako-{os.getuid()}-cores-{cores}.lock"
         self._file = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if os.fstat(self._file).st_uid != os.getuid():
+            raise PermissionError(f"{file} is another user's")
+        # Where files cannot be locked, that shows here and not in each pass.
+        if self._take():
+            self._leave()
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -47,15 +53,25 @@ class CoreTurns:
             yield
         finally:
             if own:
-                fcntl.flock(self._file, fcntl.LOCK_UN)
+                self._leave()
 
     def _take(self) -> bool:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-        os.pwrite(self._file, BEGUN_AT_S.pack(time.monotonic()), 0)
+        self._write(time.monotonic())
         return True
+
+    def _leave(self) -> None:
+        # The next one to take it says so a moment later, and is not to be thought stuck until then.
+        self._write(math.inf)
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _write(self, begun_at_s: float) -> None:
+        # A full disk must not end a pass.
+        with suppress(OSError):
+            os.pwrite(self._file, BEGUN_AT_S.pack(begun_at_s), 0)
 
     def _is_stuck(self) -> bool:
         begun = os.pread(self._file, BEGUN_AT_S.size, 0)

@@ -104,8 +104,8 @@ class _RequestThread:
         await self._ended.wait()
 
     def _run(self) -> None:
-        use_device(self._device)
         try:
+            use_device(self._device)
             for index in range(self._request.num_images):
                 self._generate(index)
         except JubakoError as error:

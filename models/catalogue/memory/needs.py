@@ -18,6 +18,9 @@ CPU = "cpu"
 IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
 """How pipelines guide that denoise with and without the prompt in one call; others call twice."""
 
+DIGITS = 6
+"""Sums of GiB are rounded to so many, lest something that fits exactly does not."""
+
 
 @dataclass(frozen=True)
 class DefaultRequest:

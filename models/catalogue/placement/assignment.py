@@ -6,11 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from models.catalogue.memory.needs import DIGITS
 from models.catalogue.placement.groups import Group
 from models.catalogue.placement.place import Demand
-
-DIGITS = 6
-"""Sums of GiB are rounded to so many, lest something that fits exactly does not."""
 
 
 class Rank(NamedTuple):

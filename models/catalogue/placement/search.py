@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isinf
 
+from models.catalogue.memory.needs import DIGITS
 from models.catalogue.placement.assignment import Assignment
 from models.catalogue.placement.groups import Group
 from models.catalogue.placement.place import Demand
@@ -44,7 +45,8 @@ class Search:
 
     def _cannot_hold(self, tried: Assignment, rest: Sequence[Demand]) -> bool:
         """Whether it is clear, without trying, that the rest has no room."""
-        if sum(demand.all_gib for demand in rest) > sum(max(0.0, gib) for gib in tried.left_gib.values()):
+        left_gib = sum(max(0.0, gib) for gib in tried.left_gib.values())
+        if round(left_gib - sum(demand.all_gib for demand in rest), DIGITS) < 0:
             return True
         return any(count > self._most(tried, demand, count) for demand, count in Counter(rest).items())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from core.generation.request import GenerationRequest
+from core.generation.request import GenerationRequest, Task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Defaults, TaskSettings
 from settings import Settings
@@ -15,7 +15,9 @@ def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
     passes = [(request.width * request.height, request.num_inference_steps)]
     if request.hires is not None:
         passes.append((request.hires.width * request.hires.height, request.hires.denoising_steps))
-    guided = entry.takes_negative_prompt and request.guidance_scale > entry.family_spec.guided_above
+    spec = entry.family_spec
+    # Some pipelines call the model twice though they take no negative prompt.
+    guided = (entry.takes_negative_prompt or spec.unguided is not None) and request.guidance_scale > spec.guided_above
     calls = request.num_images * (2 if guided else 1)
     defaults, frames = entry.tasks[request.task].defaults, request.num_frames or 1
     return sum(_call_s(entry, defaults, pixels * frames, tflops) * steps * calls for pixels, steps in passes)
@@ -38,9 +40,15 @@ def default_deadline_s(entry: Entry, settings: Settings) -> float:
 
 def longest_deadline_s(entries: Iterable[Entry], settings: Settings) -> float:
     """Return the longest deadline that any request to these models may have."""
-    tasks = ((entry, task) for entry in entries for task in entry.tasks.values())
-    most_s = (settings.max_num_images * _most_s(entry, task, settings.expected_tflops) for entry, task in tasks)
+    most_s = (settings.max_num_images * _longest_s(entry, settings.expected_tflops) for entry in entries)
     return max([settings.request_timeout_s, *most_s])
+
+
+def _longest_s(entry: Entry, tflops: float) -> float:
+    """Of any task, and of text-to-image with its second pass."""
+    each = {task: _most_s(entry, entry.tasks[task], tflops) for task in entry.tasks}
+    both = sum(each.get(task, 0.0) for task in (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE))
+    return max([both, *each.values()])
 
 
 def _most_s(entry: Entry, task: TaskSettings, tflops: float) -> float:

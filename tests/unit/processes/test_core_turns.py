@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from pathlib import Path
 
@@ -51,3 +53,22 @@ def test_a_link_in_the_folder_of_temporary_files_is_not_followed(tmp_path: Path)
     lock.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(OSError, match="symbolic links"):
         CoreTurns(tmp_path)
+
+
+def test_a_turn_that_has_just_begun_is_not_stuck(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between taking it and saying so, the file has what the turn before left."""
+    monkeypatch.setattr(core_turns, "LONGEST_TURN_S", 0.0)
+    first, second = CoreTurns(tmp_path), CoreTurns(tmp_path)
+    with first.turn():
+        pass
+    assert not second._is_stuck()
+
+
+def test_a_full_disk_ends_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    turns = CoreTurns(tmp_path)
+    monkeypatch.setattr(os, "pwrite", full)
+    with turns.turn():
+        pass
