@@ -58,7 +58,7 @@ def video_of(job: Job) -> dict[str, Any]:
         "remixed_from_video_id": job.remixed_from,
         "error": _error(job),
         "seed": request["seed"],
-        "skipped_steps": job.results[0].skipped_steps if done else None,
+        "skipped_steps": job.results[0].skipped_steps if job.results else None,
         "hint": job.hint or joined(*request.get("hints", ())),
     }
 

@@ -139,7 +139,7 @@ ROWS = (
         theirs="/predictions/{video}",
         others=("/predictions/{story}",),
     ),
-    Row("A1111's web UI", "/sdapi/v1/txt2img", APPLE, {"enable_hr": True}),
+    Row("A1111's web UI", "/sdapi/v1/txt2img", APPLE, {"steps": 100_000}),
     Row(
         "BentoML's tasks",
         "/text_to_image/submit",
