@@ -61,7 +61,7 @@ class PredictionBody(BaseModel):
         default=None, max_length=2000, description="Called with the prediction once it has ended."
     )
     webhook_events_filter: tuple[WebhookEvent, ...] = Field(
-        default=(), description="`completed` must be among them, and is what is sent."
+        default=(), max_length=16, description="`completed` must be among them, and is what is sent."
     )
 
     @field_validator("webhook_events_filter")

@@ -182,7 +182,7 @@ class TestDeleting:
         ({"input_reference": {"file_id": "file-1"}}, "input_reference.file_id", "no files are kept here"),
         ({"input_reference": "AAAA"}, "input_reference", "is not an image"),
         ({"guidance_scale": 2, "true_cfg_scale": 2}, "true_cfg_scale", "another name for guidance_scale"),
-        ({"boundary_ratio": 0.5}, "boundary_ratio", "is not a parameter of this endpoint"),
+        ({"speed": 0.5}, "speed", "is not a parameter of this endpoint"),
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )

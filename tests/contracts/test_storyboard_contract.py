@@ -134,7 +134,7 @@ class TestTheDocument:
         for page in ("/docs", "/redoc", "/storyboard/docs", "/storyboard/redoc"):
             assert http.get(page).status_code == 200
         assert "/generate" in http.get("/openapi.json").json()["paths"]
-        assert {"/generate", "/health", "/"} == set(http.get("/storyboard/openapi.json").json()["paths"])
+        assert {"/generate", "/plan", "/health", "/"} == set(http.get("/storyboard/openapi.json").json()["paths"])
 
 
 class TestStories:

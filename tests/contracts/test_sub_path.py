@@ -144,7 +144,7 @@ def test_the_page_to_play_with_is_under_it_too(proxied: str) -> None:
         page.locator("#create-draw").click()
         expect(page.locator("#create-images img").first).to_be_visible()
         page.get_by_role("button", name="Copy as code").first.click()
-        expect(page.get_by_label("The request for curl").first).to_have_value(re.compile(f"{proxied}/text_to_image"))
+        expect(page.locator("#create-code textarea").first).to_have_value(re.compile(f"{proxied}/text_to_image"))
 
 
 def test_without_the_proxy_nothing_changes(server: str) -> None:

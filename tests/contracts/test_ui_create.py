@@ -60,7 +60,7 @@ def test_what_is_drawn_is_written_as_code(page: Page) -> None:
     draw(page, Steps=2)
     expect(page.locator("#create-images img").first).to_be_visible()
     page.get_by_role("button", name="Copy as code").first.click()
-    expect(page.get_by_label("The request for curl").first).to_have_value(re.compile('"num_inference_steps": 2,'))
+    expect(page.locator("#create-code textarea").first).to_have_value(re.compile('"num_inference_steps": 2,'))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -57,9 +57,19 @@ def paint(page: Page, left: float, right: float) -> None:
     page.mouse.up()
 
 
+def paint_and_draw(page: Page) -> None:
+    """Paint until it has been noticed: the canvas is there before it takes strokes."""
+    nothing, drawn = page.get_by_text("Paint over what is to change"), page.locator("#edit-compared img").first
+    for _ in range(10):
+        paint(page, 0.4, 0.6)
+        draw(page)
+        expect(nothing.or_(drawn).first).to_be_visible()
+        if not nothing.is_visible():
+            return
+
+
 def test_what_is_not_painted_over_is_kept_exactly(page: Page, openai_server: Replica) -> None:
-    paint(page, 0.4, 0.6)
-    draw(page)
+    paint_and_draw(page)
     expect(page.locator("#edit-compared img").first).to_be_visible()
     with Jubako(openai_server.url) as jubako:
         newest = jubako.jobs(limit=1)[0]

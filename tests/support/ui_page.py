@@ -28,9 +28,11 @@ def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
 
     Afterwards nothing may have come from elsewhere, and no script may have failed.
     """
+    page = browsed.page
+    # What a page that is left gives up is no fault of the next one.
+    page.goto("about:blank")
     browsed.elsewhere.clear()
     browsed.errors.clear()
-    page = browsed.page
     page.goto(f"{browsed.server}/ui")
     # It has a sampler as soon as it knows a model.
     expect(page.get_by_label("Sampler").first).not_to_have_value("")

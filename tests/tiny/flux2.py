@@ -87,12 +87,13 @@ def _transformer(*, guidance_embeds: bool) -> Flux2Transformer2DModel:
 def _save_klein(folder: Path, *, is_distilled: bool) -> Path:
     torch.manual_seed(0)
     tokenizer = _tokenizer()
+    transformer = _transformer(guidance_embeds=False)
     Flux2KleinPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True),
         vae=_vae(),
         text_encoder=_text_encoder(tokenizer),
         tokenizer=tokenizer,
-        transformer=_transformer(guidance_embeds=False),
+        transformer=transformer,
         is_distilled=is_distilled,
     ).save_pretrained(folder)
     return folder
