@@ -128,7 +128,8 @@ class _Storyboard:
         gr.on([self.start.click, self.story.submit], self._draw, self.given, shown, **QUIET)
         self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
         taken = self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
-        gr.on([self.story.input, taken.success, self.count.release], list, None, self.scenes, **QUIET)
+        taken.then(_no_plan, None, self.scenes, **QUIET)
+        gr.on([self.story.input, self.count.release], _no_plan, None, self.scenes, **QUIET)
 
     def _lay_out_request(self) -> None:
         self.story = gr.Textbox(label="Story", lines=5, max_lines=12, placeholder="Once upon a time ...")
@@ -264,6 +265,11 @@ def _again(drawn: _Drawn, number: int) -> dict[str, Any]:
     if told.get("reference_scale") is not None and number > 1:
         kept |= {"reference_image": drawn.frames[0], "reference_scale": told["reference_scale"]}
     return {**kept, "model": drawn.model}
+
+
+def _no_plan() -> list[list[str]]:
+    """A plan is of one story."""
+    return []
 
 
 def _rows(answer: Any) -> list[list[str]]:
