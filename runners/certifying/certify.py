@@ -20,6 +20,7 @@ from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.local_files import stamps
 from models.catalogue.sharing import Sharing, keep_sharing, read_sharing
 from models.weights.compiling.denoisers import not_yet_compiled
+from models.weights.devices import current_device
 from models.weights.loading import LoadedModel
 from processes.threads import in_thread
 from runners.certifying.modules import by_method, tested, untested
@@ -117,7 +118,7 @@ async def _differs(
 
 def _tested(model: LoadedModel, apart: Sharing, calls: Sequence[Call]) -> tuple[object, ...]:
     components, of_methods = model.components, by_method(calls)
-    with torch.no_grad():
+    with torch.no_grad(), current_device(model.device):
         return tuple(
             tested(components[part.component], part, of_methods[part.component, part.method]) for part in apart.modules
         )

@@ -16,16 +16,17 @@ from diffusers.hooks.group_offloading import _GROUP_OFFLOADING, ModuleGroup
 from safetensors.torch import save_file
 from torch import nn
 
+from core.errors import LoadFailed
 from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.memory.options import Memory
-from models.weights.addons.loras import eject, inject
+from models.weights.addons.loras import eject, inject, peft_layers
 from models.weights.loading import LoadedModel, load_pipelines
 from models.weights.memory.offloading import Turns, is_grouped, modules_of
 from tests.support.crowds import crowd
 from tests.support.drawing import draw_together, frames_of, largest_difference, plain_frames, request, results
 from tests.support.engines import running
-from tests.support.loras import draw_alone, loaded, wearing
+from tests.support.loras import draw_alone, loaded, random_lora, wearing
 from tests.tiny import TINY
 from tests.tiny.loras import kohya_name, made, shapes_of
 
@@ -173,6 +174,16 @@ def test_what_a_lora_adds_belongs_to_the_groups_until_it_leaves(kind: str, tmp_p
     assert before < grouped() == {id(weight) for weight in pipeline.unet.parameters()}
     eject(pipeline, "a")
     assert grouped() == before
+
+
+def test_a_dora_needs_weights_that_stay(tmp_path: Path) -> None:
+    plain = next(iter(tiny("stable-diffusion", tmp_path).pipelines.values()))
+    random_lora(plain, tmp_path / "a.safetensors", {"unet": ("to_q",)}, use_dora=True)
+    inject(plain, "a", tmp_path / "a.safetensors", "a")
+    layers = next(iter(offloaded(tiny("stable-diffusion", tmp_path), tmp_path, LAYERS).pipelines.values()))
+    with pytest.raises(LoadFailed, match=r"'a' cannot be loaded: it is a DoRA, and memory\.offload"):
+        inject(layers, "a", tmp_path / "a.safetensors", "a")
+    assert not any(True for _ in peft_layers(layers.unet))
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "flux"])

@@ -28,7 +28,7 @@ from models.weights.build_lock import build_lock
 from models.weights.explanations import named
 from models.weights.fetching import local_path, only_file
 from models.weights.memory.casting import kept_stored
-from models.weights.memory.offloading import regroup
+from models.weights.memory.offloading import is_grouped, regroup
 
 log = logging.getLogger("jubako.loading")
 
@@ -130,11 +130,14 @@ def _deactivate(module: torch.nn.Module) -> None:
 def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[str, torch.dtype]) -> int:
     """Return how many layers were changed. Diffusers ignores those that it does not know, and keeps the file's dtype.
 
-    Raises ValueError if there are none.
+    Raises ValueError if there are none, LoadFailed for a DoRA in layers that come one by one.
     """
     fitting = 0
     for component, module in lora_modules(pipeline).items():
         for layer in peft_layers(module):
+            if adapter in getattr(layer, "lora_variant", ()) and is_grouped(layer.get_base_layer()):
+                # It asks for the layer's weight beside calling it.
+                raise LoadFailed(f"it is a DoRA, and memory.offload keeps each layer of {component} in main memory")
             weights = [(path, weight) for path, weight in layer.named_parameters() if adapter in path.split(".")]
             for path, weight in weights:
                 if weight.is_meta:
