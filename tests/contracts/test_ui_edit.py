@@ -30,8 +30,10 @@ def page(browsed: Browsed, tmp_path: Path) -> Iterator[Page]:
     photo().save(tmp_path / "photo.png")
     with open_tab(browsed, "Edit") as page:
         choose(page, "tiny")
-        page.locator("#edit-canvas input[type=file]").first.set_input_files(tmp_path / "photo.png")
         expect(page.locator("#edit-canvas canvas").first).to_be_visible()
+        page.locator("#edit-canvas input[type=file]").first.set_input_files(tmp_path / "photo.png")
+        expect(page.get_by_text("select the draw tool to start")).to_be_hidden()
+        page.get_by_label("Brush", exact=True).first.click()
         yield page
 
 
