@@ -13,10 +13,13 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.hires import MOST_SCALE
+from core.generation.tuning import MOST_STEPS
 from core.generation.upload import Pixels
 
 MOST_IMAGES = 16
 """Of one request, whatever the server makes at once."""
+MOST_PX = 16_384
+"""Of a side, whatever the model, which has a limit of its own."""
 MOST_BLUR_PX = 64
 Switch = Annotated[bool, BeforeValidator(lambda value: bool(value) if value in (0, 1) else value)]
 
@@ -80,10 +83,14 @@ class TextForm(DrawForm):
         default=False, description="Whether the image is enlarged, and in part denoised again (hires fix)."
     )
     hr_scale: float = Field(default=2, ge=1, le=MOST_SCALE, description="How many times wider and higher it becomes.")
-    hr_resize_x: int = Field(default=0, ge=0, description="Its width, in place of hr_scale. 0: after hr_resize_y.")
-    hr_resize_y: int = Field(default=0, ge=0, description="Its height, in place of hr_scale. 0: after hr_resize_x.")
+    hr_resize_x: int = Field(
+        default=0, ge=0, le=MOST_PX, description="Its width, in place of hr_scale. 0: after hr_resize_y."
+    )
+    hr_resize_y: int = Field(
+        default=0, ge=0, le=MOST_PX, description="Its height, in place of hr_scale. 0: after hr_resize_x."
+    )
     hr_upscaler: str | None = Field(default=None, description="Lanczos, whatever it says of what only resizes.")
-    hr_second_pass_steps: int = Field(default=0, ge=0, description="Steps at the larger size. 0: steps.")
+    hr_second_pass_steps: int = Field(default=0, ge=0, le=MOST_STEPS, description="Steps at the larger size. 0: steps.")
     denoising_strength: float | None = Field(
         default=None, ge=0, le=1, description="How much to change the enlarged image. Default: 0.75."
     )
