@@ -19,7 +19,7 @@ KEPT_LORAS = 16
 TRY_AGAIN_S = 60.0
 """How long one that could not load the model, or what a request adds to it, gets no such requests while others can."""
 MEASURED_S = 30.0
-"""After so long at most the speed is measured anew, even if the runner has always had work."""
+"""After so long at most the speed is measured again, even if the runner has always had work."""
 FORGET = 0.9
 """How much of what was measured before counts beside the last measurement."""
 

@@ -126,7 +126,7 @@ class RunnerPool:
                 self._probe()
 
     async def _another_may(self, runner: RunnerClient, request: GenerationRequest, error: JubakoError) -> bool:
-        """Whether another runner may do without this error, of which this one's load is told."""
+        """Whether another runner may do without this error, which counts against this one's load."""
         if not isinstance(error, (Busy, LoadFailed)):
             return False
         load = self._loads[runner]

@@ -86,7 +86,7 @@ class Job(_Data):
     """This server's address as the caller knew it, for results in its own folder."""
     webhook_url: str | None = None
     webhook_shape: str = ""
-    """The contract in whose words its webhook is told; empty is that of jobs."""
+    """The contract whose shape its webhook has; empty: that of jobs."""
     batch_id: str | None = None
     """What it shares with the jobs that were asked for together."""
     remixed_from: str | None = None

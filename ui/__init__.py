@@ -1,5 +1,5 @@
 """The page to play with, at `/ui`: built with Gradio, in a process of its own that the gateway starts.
 
-It knows nothing of the server but its public API, which it calls with the key of whoever looks at the page. It imports
+It knows nothing of the server but its public API, which it calls with the visitor's key. It imports
 `client` and Gradio, and no other room.
 """

@@ -38,7 +38,7 @@ class Drawing:
 async def draw(jubako: AsyncJubako, api: str, parameters: Mapping[str, Any]) -> AsyncGenerator[Drawing, None]:
     """Yield what is to be shown, until the job has ended. Raises Refused and Unreachable.
 
-    Whoever stops listening leaves the job as it is.
+    To stop listening leaves the job as it is.
     """
     steps = parameters.get("num_inference_steps") or PREVIEWS
     told = {**parameters, "preview_every": max(1, steps // PREVIEWS)}

@@ -23,7 +23,7 @@ class Server:
         self._connections = lru_cache(KEPT_CLIENTS)(lambda key: AsyncConnection(address, key, TIMEOUT_S))
 
     def client(self, request: gr.Request) -> AsyncJubako:
-        """Return the client of whoever sent a request."""
+        """Return the client with the key that a request came with."""
         return self._clients(_key(request))
 
     def connection(self, request: gr.Request) -> AsyncConnection:

@@ -37,7 +37,7 @@ async def front(request: Request) -> Response:
 
 
 async def inside(request: Request) -> Response:
-    """Let the process answer. The first request starts it, which a person is told."""
+    """Let the process answer. The first request starts it, and people are shown a page that says so."""
     _refuse_if_off()
     process: UiProcess = request.app.state.process
     server = _own_address(request)

@@ -91,7 +91,7 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 
 
 async def _pieces(session: ClientSession, answer: ClientResponse) -> AsyncGenerator[bytes, None]:
-    """Yield an answer's body as it comes; whoever closes this closes the connection too."""
+    """Yield an answer's body as it comes; closing this closes the connection too."""
     try:
         async for piece in answer.content.iter_any():
             yield piece

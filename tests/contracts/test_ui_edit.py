@@ -78,7 +78,7 @@ def test_what_is_not_painted_over_is_kept_exactly(page: Page, openai_server: Rep
         drawn = jubako.results(newest)[0].pillow.convert("RGB")  # type: ignore[union-attr]
     assert newest.task == "inpaint"
     changed = ImageChops.difference(drawn, photo().convert("RGB")).convert("L").getbbox()
-    assert changed is not None, "the painted part is drawn anew"
+    assert changed is not None, "the painted part is drawn again"
     assert drawn.size == photo().size
     assert 0 < changed[1] < changed[3] < drawn.height, "the line does not reach the upper or lower edge"
 

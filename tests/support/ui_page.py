@@ -24,7 +24,7 @@ def ui_browser(server: str) -> Iterator[Browsed]:
 
 @contextmanager
 def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
-    """Open a tab of the page anew, once it knows the models.
+    """Load the page and open a tab, once it knows the models.
 
     Afterwards nothing may have come from elsewhere, and no script may have failed.
     """

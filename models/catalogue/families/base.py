@@ -197,7 +197,7 @@ class Family:
     Functions are named, as `module:function`, since their modules import torch.
     """
     own: Mapping[str, Callable[[Any, GenerationRequest], Any]] = field(default_factory=dict, hash=False)
-    """Attributes that a pipeline has anew for each request: by name, the function that makes one of the loaded one."""
+    """Attributes that a pipeline gets new for each request: by name, the function that makes one of the loaded one."""
     prepare: str | None = None
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
     prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)

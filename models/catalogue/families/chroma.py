@@ -1,4 +1,4 @@
-"""Chroma: FLUX.1 schnell pruned and trained anew, without distilled guidance and with a mask of its prompts."""
+"""Chroma: FLUX.1 schnell pruned and retrained, without distilled guidance and with a mask of its prompts."""
 
 from __future__ import annotations
 

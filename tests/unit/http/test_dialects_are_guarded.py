@@ -152,7 +152,7 @@ ROWS = (
     Row("Hugging Face inference", "/models/tiny", {"inputs": "a red apple"}, {"inputs": ""}, words="prompt"),
 )
 NO_DIALECT = "Page to play with"
-"""Its own process asks the other contracts, with the key of whoever uses the page."""
+"""Its own process asks the other contracts, with the visitor's key."""
 GENERATING = [row for row in ROWS if row.contract != "Operations"]
 
 
@@ -363,7 +363,7 @@ class TestRetriedTasks:
         assert files[0] == files[1]
         own = ("prompt", "seed", "width", "strength", "scheduler", "num_inference_steps", "task", "model")
         assert len({tuple(job.request[name] for name in own) for job in jobs}) == 1
-        # Whoever deletes them deletes what they were made of.
+        # Deleting them deletes what they were made of.
         await answered(server, ALICE, f"/api/{first}/result", method="DELETE")
         assert not await server.storage.exists(jobs[0].inputs["image"])
         gone = await answered(server, ALICE, f"/image_to_image/retry?task_id={first}")
