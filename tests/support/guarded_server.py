@@ -44,7 +44,7 @@ from storyboard.job_kind import STORYBOARD
 from storyboard.maker import Maker
 from storyboard.planning.choice import planner_for
 from storyboard.scoring.scorers import Scorers
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.support.serving import EDITING_ENTRY, ENTRY_FIELDS, VIDEO_ENTRY
 
 NAMES = ("alice", "bob", "carol", "dave", "boss", "nobody")
 ALICE, BOB, CAROL, DAVE, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in NAMES)
@@ -58,22 +58,8 @@ ENTRIES = {
         "source": {"path": "sd"},
         "controlnets": {"canny": {"source": {"path": "canny"}}},
     },
-    "tiny-edit": {
-        **ENTRY_FIELDS,
-        "family": "flux2-klein",
-        "source": {"path": "klein"},
-        "tasks": {"edit": None},
-        "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
-        "limits": {**LIMITS, "max_images": 4},
-    },
-    "tiny-video": {
-        **ENTRY_FIELDS,
-        "family": "wan-ti2v",
-        "source": {"path": "wan"},
-        "defaults": {**DEFAULTS, "scheduler": "unipc", "num_frames": 5, "fps": 8},
-        "limits": {**LIMITS, "multiple_px": 32, "max_frames": 17},
-        "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
-    },
+    "tiny-edit": EDITING_ENTRY,
+    "tiny-video": VIDEO_ENTRY,
 }
 
 RECORDED = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from tests.support.replica import Replica, replica
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.support.serving import EDITING_ENTRY, ENTRY_FIELDS, VIDEO_ENTRY
 from tests.tiny.flux2 import tiny_flux2_klein
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 from tests.tiny.wan import tiny_wan_ti2v
@@ -36,22 +36,8 @@ def _write_catalogue(folder: Path) -> Path:
     tiny_wan_ti2v(folder / "wan")
     entries = {
         "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
-        "tiny-edit": {
-            **ENTRY_FIELDS,
-            "family": "flux2-klein",
-            "source": {"path": "klein"},
-            "tasks": {"edit": None},
-            "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
-            "limits": {**LIMITS, "max_images": 4},
-        },
-        "tiny-video": {
-            **ENTRY_FIELDS,
-            "family": "wan-ti2v",
-            "source": {"path": "wan"},
-            "defaults": {**DEFAULTS, "scheduler": "unipc", "num_frames": 5, "fps": 8},
-            "limits": {**LIMITS, "multiple_px": 32, "max_frames": 17},
-            "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
-        },
+        "tiny-edit": EDITING_ENTRY,
+        "tiny-video": VIDEO_ENTRY,
     }
     file = folder / "catalogue.yaml"
     file.write_text(yaml.safe_dump(entries))

@@ -65,6 +65,23 @@ ENTRY_FIELDS = {
     "batch_tokens": 1024,
     "preview": {"weight": [[0.25, 0.25, 0.25]] * 4},
 }
+EDITING_ENTRY = {
+    **ENTRY_FIELDS,
+    "family": "flux2-klein",
+    "source": {"path": "klein"},
+    "tasks": {"edit": None},
+    "defaults": {**DEFAULTS, "scheduler": "flow_euler"},
+    "limits": {**LIMITS, "max_images": 4},
+}
+"""A model that edits several images and does nothing else."""
+VIDEO_ENTRY = {
+    **ENTRY_FIELDS,
+    "family": "wan-ti2v",
+    "source": {"path": "wan"},
+    "defaults": {**DEFAULTS, "scheduler": "unipc", "num_frames": 5, "fps": 8},
+    "limits": {**LIMITS, "multiple_px": 32, "max_frames": 17},
+    "preview": {"weight": [[0.02, 0.02, 0.02]] * 48},
+}
 
 
 def write_tiny_catalogue(folder: Path) -> Path:
