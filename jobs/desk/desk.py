@@ -215,10 +215,13 @@ class JobDesk:
                 yield event
 
     async def _events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield what the bus has; while it is silent, report how the job is."""
+        """Yield what the bus has, from the first event on; while it is silent, report what the record says.
+
+        Such a report is never ahead of the events, which are still to come, nor behind those that have been.
+        """
         events = self._bus.watch(job_id)
         upcoming = asyncio.ensure_future(anext(events))
-        pause_s = 0.0
+        pause_s, progress = 0.0, 0
         try:
             while True:
                 await asyncio.wait({upcoming}, timeout=pause_s)
@@ -226,9 +229,11 @@ class JobDesk:
                     event, pause_s = upcoming.result(), LOOK_AGAIN_S
                     upcoming = asyncio.ensure_future(anext(events))
                 else:
-                    event = await self._present(await self.get(job_id))
+                    present = await self._present(await self._ledger.get(job_id))
+                    event = present | {"progress": max(progress, present["progress"])}
                     pause_s = POSITION_S if event["event"] == "queued" else LOOK_AGAIN_S
                 yield event
+                progress = event["progress"]
                 if event["event"] in FINAL_EVENTS:
                     return
         finally:
@@ -238,7 +243,7 @@ class JobDesk:
         """Return a pending job's place in line, 1 being next, and None for others."""
         return 1 + await self._ledger.ahead_of(job) if job.state is JobState.PENDING else None
 
-    async def _present(self, job: Job) -> JobEvent:
+    async def _present(self, job: Job) -> dict[str, Any]:
         position = await self.position(job)
         name = "queued" if position is not None else str(job.state)
         return _event(job, name) | ({} if position is None else {"position": position})

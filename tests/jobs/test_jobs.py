@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from datetime import timedelta
 from io import BytesIO
@@ -16,6 +16,7 @@ from core.errors import RunnerLost
 from core.generation.events import Event, Step
 from core.generation.request import GenerationRequest, Priority, Task
 from jobs import generation
+from jobs.bus import JobEvent
 from jobs.desk.desk import JobDesk
 from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
@@ -290,3 +291,23 @@ async def test_redis_may_come_after_the_server(engine: Engine, tmp_path: Path, s
         with redis.running():
             job = await desk.submit(order())
             assert (await finished(desk, job)).state is JobState.COMPLETED
+
+
+async def test_a_late_watcher_sees_no_progress_going_back(desk: JobDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first event is the desk's own report when the bus takes its time; what the bus kept follows it."""
+    job = await desk.submit(order(request(progress=True, num_inference_steps=300)))
+    async with aclosing(desk.watch(job.id)) as emitted:
+        async for event in emitted:
+            if event.get("step") == 20:
+                break
+    at_once = desk._bus.watch
+
+    async def slowly(job_id: str) -> AsyncIterator[JobEvent]:
+        await asyncio.sleep(0.05)
+        async for event in at_once(job_id):
+            yield event
+
+    monkeypatch.setattr(desk._bus, "watch", slowly)
+    async with aclosing(desk.watch(job.id)) as emitted:
+        progress = [event["progress"] async for event in emitted]
+    assert progress == sorted(progress)
