@@ -33,10 +33,15 @@ _HEADERS = {
 }
 
 
-def page(name: str, **texts: str) -> HTMLResponse:
-    """Return the page of a template; `texts` are escaped, except those whose names end in `_html`."""
+def page(name: str, *, prefix: str, **texts: str) -> HTMLResponse:
+    """Return the page of a template, behind the head that all share; `prefix` is the path under which a proxy shows us.
+
+    `texts` are escaped, except those whose names end in `_html`.
+    """
     shown = {key: text if key.endswith("_html") else escape(text) for key, text in texts.items()}
-    return HTMLResponse(_template(name).substitute(shown), headers=_HEADERS)
+    shown["prefix"] = escape(prefix)
+    head = _template("head").substitute(shown)
+    return HTMLResponse(_template(name).substitute(shown, head_html=head), headers=_HEADERS)
 
 
 @cache
