@@ -14,8 +14,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A developer's own settings are not those that tests expect.
 os.environ["JUBAKO_ENV_FILE"] = os.devnull
 
-SHARED_SERVERS = {"openai_server": "openai_server: Replica", "server": "server: str"}
-"""The fixtures of contracts/ that serve a session, and how tests ask for them."""
+SHARED_SERVERS = {
+    "openai_server: Replica": "openai_server",
+    "browsed: Browsed": "openai_server",
+    "server: str": "server",
+}
+"""How tests ask for the fixtures of contracts/ that serve a session, and for a browser on one of them."""
 SLOW_FIRST = {"processes", "contracts", "deploy"}
 """Folders whose files take longest; left to the end, one of them would keep a worker busy alone."""
 
@@ -33,7 +37,7 @@ def shared_server(file: Path) -> str | None:
     if "contracts" not in file.parts:
         return None
     text = file.read_text("utf-8")
-    return next((server for server, asked in SHARED_SERVERS.items() if asked in text), None)
+    return next((server for asked, server in SHARED_SERVERS.items() if asked in text), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> FilesByServer:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.browser import Browsed, browsing
 from tests.support.openai_server import openai_replica
 from tests.support.replica import Replica
 from tests.support.serving import serving, write_tiny_catalogue
@@ -31,3 +32,10 @@ def openai_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]
     """A server of a model of each kind, `tiny-edit` the first, some of them under OpenAI's names too."""
     with openai_replica(tmp_path_factory.mktemp("openai")) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def browsed(openai_server: Replica) -> Iterator[Browsed]:
+    """A browser for the page `/ui` of that server; of a module, since its event loop is in others' way."""
+    with browsing(openai_server.url) as browser:
+        yield browser

@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import Locator, expect
 
 from core.version import VERSION
-from tests.support.browser import CHROMIUM, Browsed, browsing
+from tests.support.browser import CHROMIUM, Browsed
 from tests.support.openai_server import MODELS
-from tests.support.replica import Replica
 from tests.support.serving import half_mask, photo
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
@@ -27,16 +26,6 @@ APIS = (
     "storyboard",
 )
 PREFIXES = ("", "/openai", "/generator", "/text2image", "/inpainting", "/storyboard")
-PATIENCE_MS = 60_000.0
-"""For pages and answers, on a machine that is busy."""
-expect.set_options(timeout=PATIENCE_MS)
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with browsing(openai_server.url) as open_page:
-        open_page.page.set_default_timeout(PATIENCE_MS)
-        yield open_page
 
 
 @pytest.fixture(autouse=True)

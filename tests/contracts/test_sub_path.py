@@ -17,9 +17,9 @@ from PIL import Image
 from playwright.sync_api import expect
 from websockets.sync.client import connect
 
-from tests.support.browser import CHROMIUM
+from tests.support.browser import CHROMIUM, browsing
 from tests.support.serving import free_port, wait_for
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import draw, open_tab
 from tests.support.web import WEB
 
 pytestmark = pytest.mark.skipif(shutil.which("nginx") is None, reason="needs nginx (tools/need-nginx)")
@@ -138,11 +138,8 @@ def test_sockets(proxied: str) -> None:
 
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
 def test_the_page_to_play_with_is_under_it_too(proxied: str) -> None:
-    with ui_browser(proxied) as browsed, open_tab(browsed, "Create") as page:
-        page.get_by_label("Prompt", exact=True).first.fill("an apple")
-        page.get_by_label("Steps").first.fill("2")
-        page.locator("#create-draw").click()
-        expect(page.locator("#create-images img").first).to_be_visible()
+    with browsing(proxied) as browsed, open_tab(browsed, "Create") as page:
+        draw(page)
         page.get_by_role("button", name="Copy as code").first.click()
         expect(page.locator("#create-code textarea").first).to_have_value(re.compile(f"{proxied}/text_to_image"))
 

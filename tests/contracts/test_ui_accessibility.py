@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.browser import CHROMIUM, Browsed
-from tests.support.replica import Replica
 from tests.support.serving import ROOT
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import draw, open_tab
 
 AXE = ROOT / "tests/clients/javascript/node_modules/axe-core/axe.min.js"
 SERIOUS = ("serious", "critical")
+MOVING = """[...document.querySelectorAll("*")].filter(
+    element => getComputedStyle(element).transitionDuration.split(",").some(time => parseFloat(time) > 0)
+).length"""
+"""How many elements would take their time to change."""
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None or not AXE.exists(), reason="needs chromium and axe-core (tools/need-chromium, tools/need-clients)"
 )
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with ui_browser(openai_server.url) as browser:
-        yield browser
 
 
 def violations(page: Page) -> list[str]:
@@ -43,15 +40,28 @@ def violations(page: Page) -> list[str]:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("tab", ["Create", "Edit", "Video", "Storyboard", "Gallery", "Jobs and models"])
 def test_no_serious_violation(tab: str, scheme: str, browsed: Browsed) -> None:
-    browsed.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    # Colours that are on their way to others have contrasts of their own.
+    browsed.page.emulate_media(color_scheme=scheme, reduced_motion="reduce")  # type: ignore[arg-type]
     with open_tab(browsed, tab) as page:
+        is_dark = expect(page.locator("body"))
+        (is_dark.to_have_class if scheme == "dark" else is_dark.not_to_have_class)(re.compile(r"\bdark\b"))
+        if tab == "Edit":
+            # Without its canvas, the background of the text on it is not known.
+            expect(page.locator("#edit-canvas canvas").first).to_be_visible()
         assert violations(page) == []
+
+
+def test_nothing_moves_for_who_asks_for_that(browsed: Browsed) -> None:
+    """Gradio's tabs, buttons and fields change their colours slowly otherwise."""
+    page = browsed.page
+    with open_tab(browsed, "Create"):
+        page.emulate_media(reduced_motion="no-preference")
+        assert page.evaluate(MOVING) > 0
+        page.emulate_media(reduced_motion="reduce")
+        assert page.evaluate(MOVING) == 0
 
 
 def test_none_with_an_image_either(browsed: Browsed) -> None:
     with open_tab(browsed, "Create") as page:
-        page.get_by_label("Prompt", exact=True).first.fill("a red apple")
-        page.get_by_label("Steps").first.fill("2")
-        page.locator("#create-draw").click()
-        expect(page.locator("#create-images img").first).to_be_visible()
+        draw(page)
         assert violations(page) == []

@@ -11,40 +11,26 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.replica import Replica
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import choose, draw, open_tab, start_drawing
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with ui_browser(openai_server.url) as browser:
-        yield browser
 
 
 @pytest.fixture
 def page(browsed: Browsed) -> Iterator[Page]:
     with open_tab(browsed, "Create") as page:
-        page.get_by_label("Prompt", exact=True).first.fill("a red apple")
         yield page
 
 
-def draw(page: Page, **settings: int) -> None:
-    """Press the button, with sliders set by their labels."""
-    for label, value in settings.items():
-        page.get_by_label(label).first.fill(str(value))
-    page.locator("#create-draw").click()
-
-
 def test_a_preview_is_seen_before_the_image(page: Page) -> None:
-    draw(page, Steps=40)
+    start_drawing(page, steps=40)
     expect(page.locator("#create-stage img[alt='Preview of image 1']")).to_be_visible()
     expect(page.locator("#create-images")).to_be_hidden()
     expect(page.locator("#create-images img").first).to_be_visible()
 
 
 def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
-    draw(page, Steps=900)
+    start_drawing(page, steps=900)
     expect(page.locator("#create-stage progress")).to_be_visible()
     page.locator("#create-cancel").click()
     expect(page.locator("#create-stage")).to_contain_text("Cancelled")
@@ -52,13 +38,30 @@ def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
 
 
 def test_a_mistake_is_said_under_the_prompt(page: Page) -> None:
-    draw(page, Width=128, Height=128)
+    page.get_by_label("Width").first.fill("128")
+    page.get_by_label("Height").first.fill("128")
+    start_drawing(page)
     expect(page.get_by_role("alert").filter(has_text="width")).to_be_visible()
 
 
-def test_what_is_drawn_is_written_as_code(page: Page) -> None:
-    draw(page, Steps=2)
+def test_a_word_that_the_model_does_not_know_is_said_there_too(page: Page) -> None:
+    choose(page, "miniature")
+    draw(page, "a red zeppelin")
+    expect(page.locator(".hints").first).to_contain_text("zeppelin")
+
+
+def test_the_keyboard_alone_draws(page: Page) -> None:
+    page.get_by_label("Steps").first.fill("2")
+    page.get_by_label("Prompt", exact=True).first.focus()
+    page.keyboard.type("a red apple")
+    page.keyboard.press("Tab")
+    expect(page.locator("#create-draw")).to_be_focused()
+    page.keyboard.press("Enter")
     expect(page.locator("#create-images img").first).to_be_visible()
+
+
+def test_what_is_drawn_is_written_as_code(page: Page) -> None:
+    draw(page)
     page.get_by_role("button", name="Copy as code").first.click()
     expect(page.locator("#create-code textarea").first).to_have_value(re.compile('"num_inference_steps": 2,'))
 

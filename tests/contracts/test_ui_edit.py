@@ -13,15 +13,9 @@ from client.jubako import Jubako
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.replica import Replica
 from tests.support.serving import photo
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import choose, open_image, open_tab, paint
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with ui_browser(openai_server.url) as browser:
-        yield browser
 
 
 @pytest.fixture
@@ -30,33 +24,13 @@ def page(browsed: Browsed, tmp_path: Path) -> Iterator[Page]:
     photo().save(tmp_path / "photo.png")
     with open_tab(browsed, "Edit") as page:
         choose(page, "tiny")
-        expect(page.locator("#edit-canvas canvas").first).to_be_visible()
-        page.locator("#edit-canvas input[type=file]").first.set_input_files(tmp_path / "photo.png")
-        expect(page.get_by_text("select the draw tool to start")).to_be_hidden()
-        page.get_by_label("Brush", exact=True).first.click()
+        open_image(page, tmp_path / "photo.png")
         yield page
-
-
-def choose(page: Page, model: str) -> None:
-    visible = page.get_by_label("Model").filter(visible=True)
-    visible.click()
-    page.get_by_role("option", name=f"{model} (").click()
 
 
 def draw(page: Page) -> None:
     page.get_by_label("Prompt", exact=True).filter(visible=True).fill("a red apple")
     page.locator("#edit-draw").click()
-
-
-def paint(page: Page, left: float, right: float) -> None:
-    """Draw a line across the middle, between two shares of the width."""
-    box = page.locator("#edit-canvas canvas").first.bounding_box()
-    assert box is not None
-    middle = box["y"] + box["height"] / 2
-    page.mouse.move(box["x"] + left * box["width"], middle)
-    page.mouse.down()
-    page.mouse.move(box["x"] + right * box["width"], middle, steps=8)
-    page.mouse.up()
 
 
 def paint_and_draw(page: Page) -> None:

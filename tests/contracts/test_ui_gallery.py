@@ -11,18 +11,12 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.replica import Replica
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import draw, open_tab
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
 
 SEED = 20_261_129
 PROMPT = "a purple apple"
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with ui_browser(openai_server.url) as browsed:
-        yield browsed
 
 
 @pytest.fixture
@@ -42,10 +36,7 @@ def image(openai_server: Replica, tmp_path: Path) -> Path:
 
 
 def test_what_was_drawn_is_there_and_can_be_deleted(page: Page) -> None:
-    page.get_by_label("Prompt", exact=True).first.fill(PROMPT)
-    page.get_by_label("Steps").first.fill("3")
-    page.get_by_role("button", name="Draw").first.click()
-    expect(page.locator("#create-images img").first).to_be_visible()
+    draw(page, PROMPT)
     page.get_by_role("tab", name="Gallery").click()
     newest = page.locator("#gallery img").first
     newest.click()

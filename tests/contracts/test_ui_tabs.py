@@ -8,16 +8,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.browser import CHROMIUM, Browsed
-from tests.support.replica import Replica
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import open_tab, start_drawing
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
-
-
-@pytest.fixture(scope="module")
-def browsed(openai_server: Replica) -> Iterator[Browsed]:
-    with ui_browser(openai_server.url) as browsed:
-        yield browsed
 
 
 @pytest.fixture
@@ -67,9 +60,7 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
 
 
 def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:
-    page.get_by_label("Prompt", exact=True).first.fill("a red apple")
-    page.get_by_label("Steps").first.fill("900")
-    page.locator("#create-draw").click()
+    start_drawing(page, steps=900)
     expect(page.locator("#create-stage progress")).to_be_visible()
     page.get_by_role("tab", name="Jobs and models").click()
     tab = panel(page, "#jobs")

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from playwright.sync_api import ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 LOCAL = ("data:", "blob:")
 """Addresses of what a page has made itself."""
+PATIENCE_MS = 60_000.0
+"""For pages and images, on a machine that is busy."""
 
 
 @dataclass
@@ -43,17 +45,32 @@ class Browsed:
 
 
 @contextmanager
-def browsing(server: str) -> Iterator[Browsed]:
-    """Open an empty page that must reach nothing but `server`."""
+def chromium() -> Iterator[Browser]:
+    """Start it."""
     with sync_playwright() as playwright:
         # Chromium's own sandbox does not work for root in a container.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
-        # A machine without internet, also where there is one.
-        page.context.route(lambda url: not url.startswith((server, *LOCAL)), lambda route: route.abort())
-        browsed = Browsed(page, server)
-        browsed.watch()
         try:
-            yield browsed
+            yield browser
         finally:
             browser.close()
+
+
+@contextmanager
+def visiting(browser: Browser, server: str) -> Iterator[Browsed]:
+    """Open an empty page that must reach nothing but `server`; it shares no cookies with others of that browser."""
+    with browser.new_context() as context:
+        # A machine without internet, also where there is one.
+        context.route(lambda url: not url.startswith((server, *LOCAL)), lambda route: route.abort())
+        browsed = Browsed(context.new_page(), server)
+        browsed.page.set_default_timeout(PATIENCE_MS)
+        expect.set_options(timeout=PATIENCE_MS)
+        browsed.watch()
+        yield browsed
+
+
+@contextmanager
+def browsing(server: str) -> Iterator[Browsed]:
+    """Open such a page in a browser of its own."""
+    with chromium() as browser, visiting(browser, server) as browsed:
+        yield browsed

@@ -4,22 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import Browsed, browsing
-
-PATIENCE_MS = 60_000.0
-"""For pages and images, on a machine that is busy."""
-
-
-@contextmanager
-def ui_browser(server: str) -> Iterator[Browsed]:
-    """Open a browser that waits long enough; the page is opened by `open_tab`."""
-    with browsing(server) as browsed:
-        browsed.page.set_default_timeout(PATIENCE_MS)
-        expect.set_options(timeout=PATIENCE_MS)
-        yield browsed
+from tests.support.browser import Browsed
 
 
 @contextmanager
@@ -40,3 +29,41 @@ def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
     yield page
     assert browsed.elsewhere == []
     assert browsed.errors == []
+
+
+def choose(page: Page, model: str) -> None:
+    """Choose a model on the tab that is open."""
+    page.get_by_label("Model").filter(visible=True).click()
+    page.get_by_role("option", name=f"{model} (").click()
+
+
+def draw(page: Page, prompt: str = "a red apple", steps: int = 2) -> None:
+    """Draw an image on the tab Create, and wait for it."""
+    start_drawing(page, prompt, steps)
+    expect(page.locator("#create-images img").first).to_be_visible()
+
+
+def start_drawing(page: Page, prompt: str = "a red apple", steps: int = 2) -> None:
+    page.get_by_label("Prompt", exact=True).first.fill(prompt)
+    page.get_by_label("Steps").first.fill(str(steps))
+    page.locator("#create-draw").click()
+
+
+def open_image(page: Page, file: Path) -> None:
+    """Put an image on the canvas of the tab Edit, and take the brush."""
+    canvas = page.locator("#edit-canvas")
+    expect(canvas.locator("canvas").first).to_be_visible()
+    canvas.locator("input[type=file]").first.set_input_files(file)
+    expect(canvas.get_by_text("select the draw tool to start")).to_be_hidden()
+    canvas.get_by_label("Brush", exact=True).first.click()
+
+
+def paint(page: Page, left: float, right: float, height: float = 0.5) -> None:
+    """Paint a line across that canvas: between two shares of its width, at a share of its height."""
+    box = page.locator("#edit-canvas canvas").first.bounding_box()
+    assert box is not None
+    y = box["y"] + height * box["height"]
+    page.mouse.move(box["x"] + left * box["width"], y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + right * box["width"], y, steps=8)
+    page.mouse.up()
