@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 import time
@@ -11,6 +12,8 @@ from pathlib import Path
 
 KEPT_S = 24 * 3600
 PREFIX = "drawing-"
+_NAME_BYTES = 16
+"""Of folders' names: who does not know one cannot guess it, so neither the address of what is in it."""
 
 
 def new_folder() -> Path:
@@ -22,4 +25,6 @@ def new_folder() -> Path:
         with suppress(FileNotFoundError):
             if time.time() - folder.stat().st_mtime > KEPT_S:
                 shutil.rmtree(folder, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+    own = root / f"{PREFIX}{secrets.token_hex(_NAME_BYTES)}"
+    own.mkdir(mode=0o700)
+    return own

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 import yaml
 from PIL import Image
@@ -96,6 +97,14 @@ def served(url: str) -> list[str]:
     return [model["id"] for model in models]
 
 
+def served_page(url: str) -> Path:
+    """Open `/ui`, and return the folder from which its process serves."""
+    wait_for(lambda: "gradio_config" in WEB.get(f"{url}/ui/", headers={"Accept": "text/html"}).text)
+    processes = psutil.process_iter(["cmdline"])
+    (page,) = (each for each in processes if (each.info["cmdline"] or [])[-2:] == ["--server", url])
+    return Path(page.cwd())
+
+
 def test_it_holds_what_it_needs_and_no_more(plain: Path) -> None:
     files = [file.relative_to(plain / "src") for file in (plain / "src").rglob("*") if file.is_file()]
     assert {file.parts[0] for file in files}.isdisjoint({"tests", "docs", "benchmarks", "tools"})
@@ -123,6 +132,7 @@ def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store)
         assert served(url) == ["miniature", "miniature-dit", "tiny"]
         for model in ("miniature", "miniature-dit"):
             assert seen_in(drawn(url, "a red apple on a blue background", model=model)) == "apple"
+        assert served_page(url) == plain / "src"
 
 
 def test_one_that_carries_a_model_serves_it_without_being_told(plain: Path, store: Store) -> None:

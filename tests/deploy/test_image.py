@@ -17,11 +17,14 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from packaging.utils import canonicalize_name
 from PIL import Image
+from playwright.sync_api import expect
 
+from tests.support.browser import CHROMIUM, browsing
 from tests.support.containers import USER, Container, ImageStore, can_build, container, image_store
 from tests.support.judged import seen_in
 from tests.support.package_sources import build_volumes
 from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.ui_page import open_tab
 from tools.supply.lock import pins
 
 pytestmark = [
@@ -114,6 +117,13 @@ def test_container_draws_without_rights_on_a_read_only_root(server: Container) -
     assert {process.uids().real for process in _processes(server)} == {USER}
     assert server.execute("touch", "/home/bentoml/file").returncode != 0
     assert server.execute("touch", "/data/file").returncode == 0
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
+def test_its_page_draws_an_example(server: Container) -> None:
+    with browsing(server.url) as browsed, open_tab(browsed, "Create") as page:
+        page.get_by_role("button", name="a red apple on a blue background").click()
+        expect(page.locator("#create-images img").first).to_be_visible()
 
 
 def test_told_to_stop_it_drains_and_its_jobs_go_on_in_the_next(built: Built, tmp_path: Path) -> None:

@@ -10,25 +10,27 @@ from PIL import Image
 from playwright.sync_api import Page, expect
 
 from client.jubako import Jubako
+from tests.support.browser import browsing
 from tests.support.replica import replica
 from tests.support.serving import ROOT
-from tests.support.ui_page import open_tab, ui_browser
+from tests.support.ui_page import open_image, open_tab, paint
 
-WIDTH_PX, HEIGHT_PX = 1280, 860
+WIDTH_PX, HEIGHT_PX = 1280, 800
 PHONE_PX = 390, 844
-PAINTED_PX = 40
-"""To either side of the middle."""
+EXAMPLE = "a fox on a green background"
+EDITED = "a panda on a green background"
 QUALITY = 85
 """Of the JPEG files."""
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        (catalogue := Path(folder, "catalogue.yaml")).write_text("{}")
-        with replica(catalogue, JUBAKO_MODELS="miniature") as server, ui_browser(server.url) as browsed:
+        # Only what every server has.
+        plain = {"JUBAKO_MODELS": "miniature", "JUBAKO_CATALOGUE": ""}
+        with replica(Path(folder, "none"), **plain) as server, browsing(server.url) as browsed:
             browsed.page.set_viewport_size({"width": WIDTH_PX, "height": HEIGHT_PX})
             with open_tab(browsed, "Create") as page:
-                _draw(page)
+                _draw_example(page)
                 _keep(page, "page-create")
             with Jubako(server.url) as jubako, open_tab(browsed, "Edit") as page:
                 fox = jubako.results(jubako.jobs()[0])[0].save(Path(folder, "fox.png"))
@@ -37,31 +39,25 @@ def main() -> None:
             browsed.page.emulate_media(color_scheme="dark")
             browsed.page.set_viewport_size({"width": PHONE_PX[0], "height": PHONE_PX[1]})
             with open_tab(browsed, "Create") as page:
-                _draw(page)
+                _draw_example(page)
                 _keep(page, "page-phone")
 
 
-def _draw(page: Page) -> None:
-    page.get_by_role("button", name="a fox on a green background").click()
+def _draw_example(page: Page) -> None:
+    page.get_by_role("button", name=EXAMPLE).click()
     expect(page.locator("#create-images img").first).to_be_visible()
     expect(page.locator("#create-draw")).to_be_enabled()
 
 
 def _edit(page: Page, file: Path) -> None:
-    """Have the background of an image repainted, above what it shows."""
-    page.locator("#edit-canvas input[type=file]").first.set_input_files(file)
-    canvas = page.locator("#edit-canvas canvas").first
-    expect(canvas).to_be_visible()
-    box = canvas.bounding_box()
-    assert box is not None
-    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
-    page.mouse.move(x - PAINTED_PX, y)
-    page.mouse.down()
-    page.mouse.move(x + PAINTED_PX, y, steps=10)
-    page.mouse.up()
-    page.get_by_label("Prompt", exact=True).filter(visible=True).fill("a red apple on a green background")
+    """Have the face on an image repainted."""
+    open_image(page, file)
+    for height in (0.4, 0.6, 0.8):
+        paint(page, 0.25, 0.75, height)
+    page.get_by_label("Prompt", exact=True).filter(visible=True).fill(EDITED)
     page.locator("#edit-draw").click()
     expect(page.locator("#edit-compared img").first).to_be_visible()
+    expect(page.locator("#edit-draw")).to_be_enabled()
 
 
 def _keep(page: Page, name: str) -> None:
