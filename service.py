@@ -31,10 +31,11 @@ from api.middleware.front import entrance, front
 from api.predictions.answers import TOLD
 from api.typed.described import typed_description
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
-from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo
+from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo, Upscale
 from api.typed.storyboard import StoryForm, answer_with_storyboard
 from api.typed.streaming import EventStream, stream_events
 from api.typed.tasks import task_api
+from api.typed.upscaling import answer_with_upscaled
 from core.logs import show_log
 from deploy.packing import BuildArguments, allow_other_models, image_of
 from gateway.assembly import assemble, runner_clients
@@ -43,6 +44,8 @@ from gateway.safety.picture_check import PictureCheck
 from gateway.safety.policy import Policy
 from gateway.safety.service import NAME as PICTURES
 from gateway.safety.service import safety_services
+from gateway.upscaler_client import UpscalerClient
+from gateway.upscaling import upscaler_of
 from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.served import log_ignored, served_catalogue
 from processes.allocator import return_freed_memory
@@ -55,6 +58,8 @@ from processes.supervisor import end_at_second_signal, end_with_supervisor
 from processes.time_limit import limit_time
 from runners.remote import remote_runners
 from runners.service import runner_services
+from runners.upscaling.service import NAME as UPSCALER
+from runners.upscaling.service import upscaler_services
 from settings import settings
 from settings.locations import local_folder
 from settings.report import log_settings
@@ -73,6 +78,7 @@ with starting():
     KEYRING = Keyring.of(SETTINGS)
     WORDS = read_blocked_words(SETTINGS.blocked_words) if SETTINGS.checks_prompts else None
     CHECKS: Mapping[str, Any] = safety_services(SETTINGS)
+    UPSCALERS: Mapping[str, Any] = upscaler_services(SETTINGS)
     CATALOGUE = served_catalogue(SETTINGS)
     RUNNERS: Mapping[str, tuple[Any, ...]] = runner_services(SETTINGS)
 show_log()
@@ -107,7 +113,7 @@ ANSWER_MARGIN_S = 30.0
     (desk_app, "/"),
     *CONTRACTS.mounts,
 )
-@in_front_of({**REPLICAS, **CHECKS, **SCORERS})
+@in_front_of({**REPLICAS, **CHECKS, **SCORERS, **UPSCALERS})
 class Jubako:
     """Image generation with diffusers models. GET /models lists what is served."""
 
@@ -122,12 +128,14 @@ class Jubako:
             {model: {service.name: service.url for service in services} for model, services in RUNNERS.items()},
         )
         self._pictures = PictureCheck(CHECKS[PICTURES].url, SETTINGS.safety_threshold) if CHECKS else None
+        self._upscaler = UpscalerClient(UPSCALERS[UPSCALER].url) if UPSCALERS else None
         self.gateway = assemble(
             SETTINGS,
             CATALOGUE,
             self._clients,
             LIMITER,
             Policy(WORDS, self._pictures),
+            upscaler_of(SETTINGS, None if self._upscaler is None else self._upscaler.enlarged),
             remote=frozenset(remote_runners(SETTINGS, CATALOGUE)),
         )
         log_ignored(SETTINGS, CATALOGUE)
@@ -179,6 +187,11 @@ class Jubako:
         """Generate a video from a prompt and its first frame."""
         return await answer_with_file(self.gateway, call)
 
+    @bentoml.api(input_spec=Upscale, output_spec=PictureFile)
+    async def upscale(self, call: Call[Upscale]) -> Response:
+        """Enlarge an image, without generating it again."""
+        return await answer_with_upscaled(self.gateway, call)
+
     @bentoml.api(input_spec=Stream, output_spec=EventStream)
     async def stream(self, call: Call[Stream]) -> AsyncGenerator[str, None]:
         """Do any task, streaming progress, previews and results as server-sent events."""
@@ -197,6 +210,8 @@ class Jubako:
             await client.close()
         if self._pictures is not None:
             await self._pictures.close()
+        if self._upscaler is not None:
+            await self._upscaler.close()
         await self._scorer.close()
 
 

@@ -23,6 +23,7 @@ from .parameters import (
     Stream,
     TextToImage,
     TextToVideo,
+    Upscale,
 )
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
 from .waiting import SILENCE_S, Patience
@@ -55,6 +56,10 @@ class AsyncJubako:
 
     async def image_to_video(self, prompt: str, image: Source, **parameters: Unpack[ImageToVideo]) -> Video:
         return _video(await self._generate("image_to_video", prompt=prompt, image=image, **parameters))
+
+    async def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
+        """Enlarge an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
+        return _image(await self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 
     async def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:
         """Break a story into 6 to 10 scenes and generate an image of each."""

@@ -135,11 +135,12 @@ def _base64(image: Any) -> str:
 
 def _file(answer: httpx.Response) -> Result:
     headers = answer.headers
+    seed = headers.get("x-jubako-seed")
     return result_of(
         answer.content,
         headers["content-type"],
-        seed=int(headers["x-jubako-seed"]),
-        model=headers["x-jubako-model"],
+        seed=None if seed is None else int(seed),
+        model=headers.get("x-jubako-model") or headers["x-jubako-upscaler"],
         hint=headers.get("x-jubako-hint"),
     )
 

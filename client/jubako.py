@@ -23,6 +23,7 @@ from .parameters import (
     Stream,
     TextToImage,
     TextToVideo,
+    Upscale,
 )
 from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
 from .waiting import SILENCE_S, Patience
@@ -69,6 +70,10 @@ class Jubako:
         self, prompt: str, image: Source, *, progress: bool = False, **parameters: Unpack[ImageToVideo]
     ) -> Video:
         return _video(self._generate("image_to_video", progress, prompt=prompt, image=image, **parameters))
+
+    def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
+        """Enlarge an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
+        return _image(self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 
     def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:
         """Break a story into 6 to 10 scenes and generate an image of each."""

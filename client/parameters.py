@@ -78,7 +78,11 @@ class Shared(TypedDict, total=False):
     timesteps: Sequence[float] | None
 
 
-class Conditioned(Shared, total=False):
+class Enlarged(Shared, total=False):
+    upscale: int | None
+
+
+class Conditioned(Enlarged, total=False):
     reference_image: Source | None
     reference_scale: float | None
     control_image: Source | None
@@ -100,7 +104,7 @@ class Inpaint(ImageToImage, total=False):
     iterations: int | None
 
 
-class Edit(Shared, total=False):
+class Edit(Enlarged, total=False):
     mask: Source | None
     fit: Literal["crop", "pad", "stretch"] | None
     camera: Camera | None
@@ -138,6 +142,12 @@ class Background(Stream, total=False):
     gpt_temperature: float | None
     clip_threshold: float | None
     max_tries: int | None
+
+
+class Upscale(TypedDict, total=False):
+    upscale: int | None
+    output_format: Literal["png", "jpeg", "webp"] | None
+    quality: int | None
 
 
 class Story(TypedDict, total=False):

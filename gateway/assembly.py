@@ -12,6 +12,7 @@ from gateway.runner import Runner
 from gateway.runner_client import RunnerClient
 from gateway.runner_pool import RunnerPool
 from gateway.safety.policy import Policy
+from gateway.upscaling import Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolving.resolve import ServerLimits
 from runners.remote import remote_runners
@@ -41,6 +42,7 @@ def assemble(
     runners: Mapping[str, Runner],
     meter: Meter,
     policy: Policy,
+    upscaler: Upscaler | None = None,
     *,
     remote: frozenset[str] = frozenset(),
 ) -> Gateway:
@@ -62,5 +64,6 @@ def assemble(
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
         meter=meter,
         policy=policy,
+        upscaler=upscaler or Upscaler(),
         managed=settings.manage,
     )

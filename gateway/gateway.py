@@ -8,14 +8,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Protocol
 
 from core.deadline import Deadline
 from core.errors import RunnerLost
 from core.generation.draft import Draft
-from core.generation.events import Clip, Event, Failed, Picture, Preview, Started
+from core.generation.events import Clip, Event, Failed, Picture, Preview, Result, Started
 from core.generation.hints import joined, vocabulary_hint
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
@@ -25,6 +25,7 @@ from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner
 from gateway.safety.policy import Policy
+from gateway.upscaling import Upscaler
 from models.catalogue.catalogue import Catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 
@@ -57,6 +58,7 @@ class Gateway:
     residency: Residency
     meter: Meter
     policy: Policy
+    upscaler: Upscaler = field(default_factory=Upscaler)
     managed: bool = True
     """Whether callers may load and unload models."""
 
@@ -77,11 +79,12 @@ class Gateway:
         server makes fewer at once. Raises InvalidRequest, UnknownModel, RateExceeded or Forbidden.
         """
         request = await self._resolve(draft, background, max_images)
-        enlarged_px = max(0, encoded_px - prod(request.result_size)) * request.num_images
+        answered_px = max(encoded_px, prod(request.result_size))
+        enlarged_px = (answered_px - prod(request.generated_size)) * request.num_images
         decoded_px = draft.decoded_px if uploaded_px is None else uploaded_px
         await self.meter.charge(request, decoded_px + enlarged_px)
         await self.policy.check_request(request)
-        return request
+        return request if request.upscale is None else request.hinted(*filter(None, [self.upscaler.hint]))
 
     async def check(self, draft: Draft) -> GenerationRequest:
         """Complete and check a draft without charging for it. Raises InvalidRequest or UnknownModel."""
@@ -125,10 +128,17 @@ class Gateway:
                         if keep and request.mask is not None and isinstance(event, Picture):
                             event = await in_image_thread(with_kept_pixels, request, event)  # noqa: PLW2901
                         await self.policy.check_result(event)
+                        event = await self._upscaled(request, event, deadline)  # noqa: PLW2901
                         results += 1
                 yield event
         if results < request.num_images:
             raise RunnerLost
+
+    async def _upscaled(self, request: GenerationRequest, result: Result, deadline: Deadline) -> Result:
+        if request.upscale is None or not isinstance(result, Picture):
+            return result
+        async with deadline.limiting("while the image was upscaled"):
+            return replace(result, image=await self.upscaler.enlarged(result.image, request.upscale))
 
     def _unknown_words(self, request: GenerationRequest) -> list[str]:
         """Return the words of a request's prompt that its model was not trained on."""

@@ -15,6 +15,8 @@ from contextlib import aclosing
 from functools import cache
 from typing import Any, TypeVar
 
+from PIL import Image
+
 from api.inpainting import InpaintingForm, OnEvent, generate
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
@@ -22,11 +24,15 @@ from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
 from gateway.media.uploads import with_pixels
 from gateway.safety.local import policy_here
+from gateway.upscaling import Upscaler, upscaler_of
 from models.catalogue.placement.decided import placed_once
 from models.catalogue.served import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
 from runners.state import RunnerState
+from runners.upscaling.host import UpscalerHost
+from runners.upscaling.service import refuse_unusable
+from runners.upscaling.wire import AskedTile, decode_enlarged
 from settings import Settings, settings
 
 T = TypeVar("T")
@@ -76,7 +82,21 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
         model: HostRunner(Host(entry, engine_limits(entry, settings), host_options(settings, places[model].device)))
         for model, entry in catalogue.entries.items()
     }
-    return assemble(settings, catalogue, runners, meter, policy_here(settings))
+    return assemble(settings, catalogue, runners, meter, policy_here(settings), upscaler_here(settings))
+
+
+def upscaler_here(settings: Settings) -> Upscaler:
+    """Return what the settings ask for, in this process. Raises StartError."""
+    if settings.upscaler is None:
+        return Upscaler()
+    refuse_unusable(settings)
+    host = UpscalerHost(settings)
+
+    async def enlarged(tile: AskedTile) -> Image.Image:
+        (pixels,) = await host.enlarged([tile])
+        return decode_enlarged(pixels, tile)
+
+    return upscaler_of(settings, enlarged)
 
 
 class InProcess:

@@ -1,4 +1,4 @@
-"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which resizes it."""
+"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which enlarges it."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ from core.generation.hints import hint_header, unknown_hint
 from core.generation.infotext import infotext, parsed_infotext
 from core.generation.request import Lora
 from core.generation.upload import Upload
+from core.generation.upscaling import UpscaleFactor, upscaled_size
 from gateway.media.costs import PIXEL_BYTES
 from gateway.media.decoding import BUDGET, MAX_SIDE_PX, uploaded
 from gateway.media.encoding import encode_preview
 from gateway.media.texts import PARAMETERS, texts_of
 from gateway.media.uploads import in_image_thread
+from gateway.upscaling import LANCZOS, Upscaler
 from settings import settings
 
-UPSCALERS = {"None": None, "Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
-"""There are no models for it here; these two only resize."""
+RESIZERS = {"None": None, LANCZOS: Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+"""What is there without an upscaling model."""
 MOST_EXTRA_PX = 2**24
 _COPIES = 3
 _OFF = ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility")
@@ -50,7 +52,9 @@ class ExtraForm(ClientFields):
     """`POST /sdapi/v1/extra-single-image`, as far as there is something that acts."""
 
     image: bytes = Field(repr=False, description="A file in base64.")
-    upscaler_1: str = Field(default="None", description=f"One of {', '.join(UPSCALERS)}.")
+    upscaler_1: str = Field(
+        default="None", description=f"One of {', '.join(RESIZERS)}, or the server's upscaling model."
+    )
     resize_mode: int = Field(default=0, ge=0, le=1, description="0 scales by upscaling_resize, 1 to a size.")
     upscaling_resize: float = Field(default=2, gt=0, le=8, description="By how much.")
     upscaling_resize_w: int = Field(default=512, ge=1, le=MAX_SIDE_PX, description="Pixels.")
@@ -100,15 +104,16 @@ async def png_info(request: Request) -> JSONResponse:
     openapi_extra=described_body(ExtraForm, JSON, name="A1111Extra"),
 )
 async def extra_single_image(request: Request) -> JSONResponse:
-    """Resize an image."""
+    """Enlarge or reduce an image."""
     fields = await read_fields(request, ("image",))
     for name in _OFF:
         if fields.get(name):
             raise InvalidRequest(name, "is not supported: there is one upscaler at a time, and no face restorer")
     known = {name: fields[name] for name in fields if name in ExtraForm.model_fields}
-    work = await in_image_thread(_resizing, _form(known, ExtraForm))
-    await current_gateway().meter.charge_pixels("upscaling_resize", work.pixels)
-    image = await in_image_thread(work.file)
+    gateway = current_gateway()
+    work = await in_image_thread(_resizing, _form(known, ExtraForm), gateway.upscaler)
+    await gateway.meter.charge_pixels("upscaling_resize", work.pixels)
+    image = await _upscaled(work, gateway.upscaler)
     headers = hint_header(unknown_hint(fields.keys() - known.keys() - _QUIET))
     return JSONResponse({"html_info": "", "image": base64.b64encode(image).decode()}, headers=headers)
 
@@ -127,6 +132,19 @@ def _as_infotext(text: str) -> str:
         return text
 
 
+def upscaler_names(upscaler: Upscaler) -> list[str]:
+    """Return what `upscaler_1` may be."""
+    return list(dict.fromkeys((*RESIZERS, upscaler.name)))
+
+
+async def _upscaled(work: _Resizing, upscaler: Upscaler) -> bytes:
+    if work.factor is None:
+        return await in_image_thread(work.file)
+    async with upscaler.places:
+        image = await upscaler.enlarged(await in_image_thread(work.upload.open), work.factor)
+        return await in_image_thread(work.written, image)
+
+
 @dataclass(frozen=True)
 class _Resizing:
     """A checked upload, and what becomes of it."""
@@ -135,36 +153,52 @@ class _Resizing:
     size: Size
     resampling: Image.Resampling | None
     fit: Fit
+    factor: UpscaleFactor | None = None
+    """What a model does before the rest is resized."""
 
     @property
     def pixels(self) -> int:
-        """Those that are decoded, and those that are encoded."""
-        return self.upload.width * self.upload.height + self.size[0] * self.size[1]
+        """Those that are decoded, those that a model makes, and those that are encoded."""
+        decoded_px = self.upload.width * self.upload.height
+        upscaled_px = 0 if self.factor is None else decoded_px * self.factor**2
+        return decoded_px + upscaled_px + self.size[0] * self.size[1]
 
     def file(self) -> bytes:
         """Return it as a PNG. Blocks."""
         with BUDGET.of(self.pixels * PIXEL_BYTES * _COPIES):
-            image = self.upload.open()
-            if self.resampling is None:
-                return encode_preview(image)
-            box = placement(image.size, self.size, self.fit).box
-            return encode_preview(image.resize(self.size, self.resampling, box))
+            return self.written(self.upload.open())
+
+    def written(self, image: Image.Image) -> bytes:
+        """Return an image in the size that is wanted, as a PNG. Blocks."""
+        if self.resampling is None:
+            return encode_preview(image)
+        box = placement(image.size, self.size, self.fit).box
+        return encode_preview(image.resize(self.size, self.resampling, box))
 
 
-def _resizing(form: ExtraForm) -> _Resizing:
+def _resizing(form: ExtraForm, upscaler: Upscaler) -> _Resizing:
     """Check the upload and the size that is wanted of it. Blocks. Raises InvalidRequest."""
-    if form.upscaler_1 not in UPSCALERS:
-        known = ", ".join(UPSCALERS)
+    if form.upscaler_1 not in upscaler_names(upscaler):
+        known = ", ".join(upscaler_names(upscaler))
         raise InvalidRequest("upscaler_1", f"{form.upscaler_1[:60]!r} is not here; known: {known}")
     upload = uploaded(form.image, "image", min(MOST_EXTRA_PX, settings().max_image_px), whole=True)
-    resampling = UPSCALERS[form.upscaler_1]
+    resampling = RESIZERS.get(form.upscaler_1, Image.Resampling.LANCZOS)
     size = upload.size if resampling is None else _size(form, upload.size)
     if size[0] * size[1] > MOST_EXTRA_PX:
         raise InvalidRequest(
             "upscaling_resize", f"makes {size[0]}x{size[1]} pixels; at most {MOST_EXTRA_PX} are allowed"
         )
     fit = Fit.CROP if form.resize_mode == 1 and form.upscaling_crop else Fit.STRETCH
-    return _Resizing(upload, size, resampling, fit)
+    factor = None if form.upscaler_1 in RESIZERS else _factor(upload.size, size)
+    return _Resizing(upload, size, resampling, fit, factor)
+
+
+def _factor(full: Size, wanted: Size) -> UpscaleFactor:
+    """Return the factor of the model that makes an image large enough, or else most nearly so."""
+    times = max(wanted[0] / full[0], wanted[1] / full[1])
+    factor = UpscaleFactor.TWO if times <= UpscaleFactor.TWO else UpscaleFactor.FOUR
+    upscaled_size(full, factor, "upscaling_resize")
+    return factor
 
 
 def _size(form: ExtraForm, full: Size) -> Size:

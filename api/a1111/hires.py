@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from api.a1111.extras import UPSCALERS
+from api.a1111.extras import RESIZERS
 from api.a1111.forms import TextForm
 from core.errors import InvalidRequest
 from core.generation.hints import ignored_hint
@@ -90,6 +90,6 @@ def _check_same(form: TextForm) -> None:
 
 
 def _check_upscaler(name: str | None) -> None:
-    known = {upscaler.lower() for upscaler in UPSCALERS}
+    known = {upscaler.lower() for upscaler in RESIZERS}
     if name is not None and name.lower() not in known and not name.lower().startswith(LATENT):
-        raise InvalidRequest("hr_upscaler", f"{name[:60]!r} is unknown; known: {', '.join(UPSCALERS)}, Latent")
+        raise InvalidRequest("hr_upscaler", f"{name[:60]!r} is unknown; known: {', '.join(RESIZERS)}, Latent")

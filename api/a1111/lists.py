@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 
 from api.a1111 import described
 from api.a1111.choices import CHOICES, picture_models
-from api.a1111.extras import UPSCALERS
+from api.a1111.extras import upscaler_names
 from api.http.context import current_gateway
 from core.generation.infotext import AUTOMATIC, SAMPLERS, SCHEDULES
 from models.catalogue.entry import Entry
@@ -59,9 +59,9 @@ async def schedulers() -> JSONResponse:
 
 @router.get("/upscalers", response_model=list[described.A1111Upscaler])
 async def upscalers() -> JSONResponse:
-    """List what `/extra-single-image` resizes by."""
+    """List what `/extra-single-image` enlarges by."""
     nothing = {"model_name": None, "model_path": None, "model_url": None}
-    return JSONResponse([{"name": name, "scale": 4, **nothing} for name in UPSCALERS])
+    return JSONResponse([{"name": name, "scale": 4, **nothing} for name in upscaler_names(current_gateway().upscaler)])
 
 
 @router.get("/loras", response_model=list[described.A1111Lora])

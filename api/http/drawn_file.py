@@ -22,6 +22,8 @@ async def drawn_file(
     """Generate an admitted request's only image or clip. Raises the JubakoError that ended it."""
     result, described = await _only_result(gateway, request)
     data = await asyncio.to_thread(encode_result, request, result, output_format, quality)
+    if request.upscale is not None:
+        described["X-Jubako-Upscaler"] = gateway.upscaler.name
     headers = {"X-Jubako-Model": request.model, "X-Jubako-Seed": str(result.seed), **described}
     return Response(data, headers=headers, media_type=output_format.media_type)
 

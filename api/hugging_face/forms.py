@@ -10,6 +10,7 @@ from core.generation.client_fields import ClientFields
 from core.generation.draft import FitChoice, FramesPerSecond, NumFrames, Parameters, Strength
 from core.generation.hires import HiresChoice
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleChoice
 from gateway.media.encoding import OutputFormat
 
 
@@ -37,6 +38,7 @@ class InferenceParameters(Parameters):
     strength: Strength = None
     fit: FitChoice = None
     hires: HiresChoice = None
+    upscale: UpscaleChoice = None
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     output_format: OutputFormat | None = Field(

@@ -21,13 +21,15 @@ from core.generation.request import Task
 from jobs.job import JobState
 from storyboard.job_kind import STORYBOARD
 
-_OF_IMAGES = {"fit", "reference_image", "reference_scale", "control_image", "control_type", "control_scale"}
+_OF_IMAGES = {
+    *("fit", "reference_image", "reference_scale", "control_image", "control_type", "control_scale", "upscale"),
+}
 _OF_VIDEOS = {"num_frames", "fps"}
 _ONLY: dict[Task, set[str]] = {
     Task.TEXT_TO_IMAGE: {"hires"} | _OF_IMAGES,
     Task.IMAGE_TO_IMAGE: {"image", "strength"} | _OF_IMAGES,
     Task.INPAINT: {"image", "mask", "strength", "method", "iterations"} | _OF_IMAGES,
-    Task.EDIT: {"images", "mask", "fit", "camera"},
+    Task.EDIT: {"images", "mask", "fit", "camera", "upscale"},
     Task.TEXT_TO_VIDEO: _OF_VIDEOS,
     Task.IMAGE_TO_VIDEO: {"image", "fit"} | _OF_VIDEOS,
 }

@@ -23,6 +23,7 @@ from core.generation.draft import (
 )
 from core.generation.request import Task
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleChoice
 from gateway.media.encoding import OutputFormat, format_for, idle_quality
 from models.catalogue.entry import Entry
 from storyboard.story import Story
@@ -78,6 +79,8 @@ class Guided(ClientFields):
 class GenerateImage(Guided, PictureTool):
     able = (Task.TEXT_TO_IMAGE,)
 
+    upscale: UpscaleChoice = None
+
 
 class EditImage(PictureTool):
     able = (Task.EDIT, Task.IMAGE_TO_IMAGE)
@@ -87,6 +90,7 @@ class EditImage(PictureTool):
     )
     strength: Strength = None
     fit: FitChoice = None
+    upscale: UpscaleChoice = None
 
     def inputs(self, task: Task) -> Mapping[str, Any]:
         return source_fields(self.images, task, "images")
@@ -99,6 +103,7 @@ class Inpaint(Guided, PictureTool):
     mask: Pixels = Field(description=f"White is repainted, black is kept. {SOURCE}")
     strength: Strength = None
     fit: FitChoice = None
+    upscale: UpscaleChoice = None
 
 
 class GenerateVideo(PictureTool):

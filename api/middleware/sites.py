@@ -16,7 +16,10 @@ COUNTED = ("Requests", "Megapixels", "Steps")
 EXPOSED_HEADERS = (
     *(
         f"X-Jubako-{name}"
-        for name in ("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps", "Tiled")
+        for name in (
+            *("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps", "Tiled"),
+            "Upscaler",
+        )
     ),
     *(f"X-RateLimit-{name}-{what}" for name in ("Limit", "Remaining", "Reset") for what in COUNTED),
     *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Should-Retry"),

@@ -18,6 +18,7 @@ from core.generation.hires import HiresChoice
 from core.generation.request import Priority
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleChoice
 
 MAX_N = 10
 """As in OpenAI's API, whatever the server makes at once."""
@@ -67,7 +68,7 @@ class ImagesForm(ClientFields):
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(
-        default=0, ge=0, le=3, description="Previews of each image, when streaming; in the image's size."
+        default=0, ge=0, le=3, description="Previews of each image, when streaming; in the size that is generated."
     )
     user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which takes precedence.")
     safety_identifier: str | None = Field(
@@ -84,6 +85,7 @@ class ImagesForm(ClientFields):
     strength: Strength = None
     scheduler: Scheduler = None
     loras: Loras = ()
+    upscale: UpscaleChoice = None
     reproducible: Reproducible = None
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")
 

@@ -69,7 +69,7 @@ def _partial(preview: Preview, admitted: AdmittedImages) -> dict[str, Any] | Non
     # The preview of the last step is the image itself.
     if number >= form.partial_images or preview.step >= request.denoising_steps:
         return None
-    enlarged = preview.image.resize(request.result_size, Image.Resampling.BICUBIC)
+    enlarged = preview.image.resize(request.generated_size, Image.Resampling.BICUBIC)
     file = _encoded(enlarged, form.output_format, form.compression)
     return {
         "type": f"{form.events}.partial_image",

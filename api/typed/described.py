@@ -13,12 +13,12 @@ from api.describing.answer import Answer
 from api.describing.bodies import FILE, JSON, MULTIPART, REF, described_body
 from api.describing.events import described_events
 from api.describing.finishing import finished
-from api.describing.headers import FILE_HEADERS, header_references
+from api.describing.headers import FILE_HEADERS, UPSCALED_HEADERS, header_references
 from api.http.refusals import Refused
 from api.storyboard.answers import StoryRefused
 from api.storyboard.described import EXAMPLE as STORY
 from api.typed.file_answers import PictureFile, VideoFile
-from api.typed.forms import Form
+from api.typed.forms import Form, Upscale
 from api.typed.streaming import EventStream
 from core.generation.events import Download
 from core.generation.request import Task
@@ -132,7 +132,8 @@ def _answer(method: APIMethod[..., Any]) -> dict[str, Any]:
         video = method.output_spec is VideoFile
         formats = VIDEO_FORMATS if video else PICTURE_FORMATS
         content = {each.media_type: {"schema": FILE} for each in formats}
-        return {"content": content, "headers": header_references(FILE_HEADERS)}
+        headers = UPSCALED_HEADERS if method.input_spec is Upscale else FILE_HEADERS
+        return {"content": content, "headers": header_references(headers)}
     return {"content": {JSON: {"schema": StoryboardAnswer.model_json_schema(ref_template=REF)}}}
 
 

@@ -42,10 +42,13 @@ from core.generation.draft import (
 )
 from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
+from core.generation.upload import Upload
+from core.generation.upscaling import UpscaleChoice, UpscaleFactor
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
 
 FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
+ENLARGED = "The image to enlarge: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -105,18 +108,24 @@ class Conditioned(ClientFields):
     fit: FitChoice = None
 
 
-class TextToImage(Conditioned, PictureForm):
+class Enlarged(ClientFields):
+    """What is done with an image once it is generated."""
+
+    upscale: UpscaleChoice = None
+
+
+class TextToImage(Enlarged, Conditioned, PictureForm):
     task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
     hires: HiresChoice = None
 
 
-class ImageToImage(Conditioned, PictureForm):
+class ImageToImage(Enlarged, Conditioned, PictureForm):
     task: Literal[Task.IMAGE_TO_IMAGE] = Field(default=Task.IMAGE_TO_IMAGE, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     strength: Strength = None
 
 
-class Inpaint(Conditioned, PictureForm):
+class Inpaint(Enlarged, Conditioned, PictureForm):
     task: Literal[Task.INPAINT] = Field(default=Task.INPAINT, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     mask: Image.Image = Field(description=MASK)
@@ -125,7 +134,7 @@ class Inpaint(Conditioned, PictureForm):
     iterations: Iterations = None
 
 
-class Edit(PictureForm):
+class Edit(Enlarged, PictureForm):
     task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
     images: list[Image.Image] = Field(min_length=1, description=IMAGES)
     mask: OptionalImage = Field(default=None, description=FIRST_MASK)
@@ -147,7 +156,7 @@ class ImageToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(Conditioned, PictureForm):
+class Stream(Enlarged, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
@@ -161,6 +170,24 @@ class Stream(Conditioned, PictureForm):
     iterations: Iterations = None
     progress: Progress = True
     preview_every: PreviewEvery = 0
+
+
+class Upscale(Form):
+    """An image that becomes larger without being generated again."""
+
+    image: Image.Image = Field(description=ENLARGED)
+    upscale: UpscaleFactor = Field(
+        default=UpscaleFactor.TWO, description="How many times wider and higher it becomes: 2 or 4."
+    )
+    output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="Of the answer.")
+    quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="For all formats but PNG, which has none.")
+
+    @property
+    def upload(self) -> Upload:
+        """The image as the file that it came as."""
+        image: object = self.image
+        assert isinstance(image, Upload)
+        return image
 
 
 FormT = TypeVar("FormT", bound=Form, covariant=True)

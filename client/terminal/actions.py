@@ -33,6 +33,8 @@ FORMATS = {
     ".webm": "webm",
     ".gif": "gif",
 }
+FACTORS = (2, 4)
+"""Of upscaling."""
 ENDINGS = {"image/jpeg": ".jpg"}
 
 
@@ -41,7 +43,7 @@ class Mistake(Exception):
 
 
 def draw(jubako: Jubako, chosen: argparse.Namespace) -> None:
-    images = {"num_images": chosen.count if chosen.count > 1 else None}
+    images = {"num_images": chosen.count if chosen.count > 1 else None, "upscale": chosen.upscale}
     if chosen.mask is not None:
         if len(chosen.image) != 1:
             raise Mistake("--mask needs one --image, whose white part is repainted")
@@ -61,6 +63,15 @@ def video(jubako: Jubako, chosen: argparse.Namespace) -> None:
         _generate(jubako, chosen, "image_to_video", image=chosen.image[0])
     else:
         _generate(jubako, chosen, "text_to_video")
+
+
+def upscale(jubako: Jubako, chosen: argparse.Namespace) -> None:
+    output = chosen.output or "upscaled.png"
+    parameters: dict[str, Any] = {"upscale": chosen.upscale, "output_format": _format(output)}
+    image = jubako.upscale(chosen.image, **parameters)
+    _print(image.save(output))
+    if image.hint is not None:
+        Console(stderr=True).print(image.hint, style="yellow", markup=False)
 
 
 def story(jubako: Jubako, chosen: argparse.Namespace) -> None:

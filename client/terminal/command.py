@@ -35,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     _add_drawing(commands.add_parser("draw", help="generate, edit or inpaint an image"), actions.draw, "image")
     _add_drawing(commands.add_parser("video", help="generate a video"), actions.video, "video")
+    _add_upscaling(commands.add_parser("upscale", help="enlarge an image"))
     story = commands.add_parser("story", help="illustrate a story")
     story.add_argument("prompt")
     _add_common(story, actions.story, "folder for the frames; default: storyboard")
@@ -53,6 +54,7 @@ def _add_drawing(command: argparse.ArgumentParser, action: actions.Action, what:
     )
     if what == "image":
         command.add_argument("--mask", help="white is repainted")
+        command.add_argument("--upscale", type=int, choices=actions.FACTORS, help="times wider and higher")
         command.add_argument("-n", "--count", type=int, default=1, help="images, with seed, seed + 1, ...")
     for name in ("width", "height", "steps"):
         command.add_argument(f"--{name}", type=int)
@@ -60,6 +62,15 @@ def _add_drawing(command: argparse.ArgumentParser, action: actions.Action, what:
     command.add_argument("--negative", metavar="PROMPT")
     command.add_argument("--background", action="store_true", help="hand in a job and print its id")
     _add_common(command, action, f"the file; default: {what}-SEED; its ending chooses the format")
+
+
+def _add_upscaling(command: argparse.ArgumentParser) -> None:
+    command.add_argument("image")
+    command.add_argument(
+        "--upscale", type=int, choices=actions.FACTORS, default=2, help="times wider and higher; default: 2"
+    )
+    command.add_argument("-o", "--output", help="the file; default: upscaled.png; its ending chooses the format")
+    command.set_defaults(action=actions.upscale)
 
 
 def _add_common(command: argparse.ArgumentParser, action: actions.Action, output: str) -> None:

@@ -19,6 +19,7 @@ from core.generation.hires import HiresChoice
 from core.generation.request import Lora, Method, Priority, Task
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleChoice
 
 Strength = Annotated[
     float | None,
@@ -164,6 +165,7 @@ class Draft(Parameters):
     fps: FramesPerSecond = None
     camera: Camera = None
     hires: HiresChoice = None
+    upscale: UpscaleChoice = None
     method: InpaintingMethod = Method.DIFFUSION
     iterations: Iterations = None
     progress: Progress = False

@@ -94,6 +94,7 @@ def _pairs(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _given(parameters, {"Model": "model", "Denoising strength": "strength"})
     if "hires" in parameters:
         yield from _of_second_pass(parameters["hires"])
+    yield from _given(parameters, {"Postprocess upscale by": "upscale"})
     if "clip_skip" in parameters:
         # Counted from 1.
         yield "Clip skip", parameters["clip_skip"] + 1

@@ -17,6 +17,7 @@ from core.generation.prompt_syntax import PromptSyntax
 from core.generation.step_cache import StepCache
 from core.generation.tuning import Tuning
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleFactor
 
 
 class Task(StrEnum):
@@ -101,6 +102,8 @@ class GenerationRequest(Tuning):
     """What an edit works on, in the order in which its prompt counts them."""
     hires: SecondPass | None = None
     """What is done with each image once it has its size; the result then has another."""
+    upscale: UpscaleFactor | None = None
+    """How many times wider and higher each image becomes once it is generated."""
     num_frames: int = 1
     fps: int | None = None
     """Frames a second of a video; None for pictures."""
@@ -157,6 +160,13 @@ class GenerationRequest(Tuning):
         return sum(width * height for (width, height), _ in self.passes) * self.num_frames * self.num_images
 
     @property
+    def generated_size(self) -> Size:
+        """Width and height of each result as its last pass leaves it."""
+        return (self.width, self.height) if self.hires is None else self.hires.size
+
+    @property
     def result_size(self) -> Size:
         """Width and height of each result."""
-        return (self.width, self.height) if self.hires is None else self.hires.size
+        width, height = self.generated_size
+        factor = self.upscale or 1
+        return width * factor, height * factor

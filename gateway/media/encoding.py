@@ -94,6 +94,7 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
         "loras": bool(request.loras),
         "fit": request.fit is not None,
         "hires": request.hires is not None,
+        "upscale": request.upscale is not None,
         "reproducible": request.reproducible,
         "reference_scale": request.reference_image is not None,
         "control_type": request.control_image is not None,
@@ -158,6 +159,15 @@ def _file_parameters(
 
 def _json(parameters: Mapping[str, Any]) -> str:
     return json.dumps(parameters, ensure_ascii=False)
+
+
+def encode_image(image: Image.Image, output_format: OutputFormat, quality: int) -> bytes:
+    """Write an image that no request generated, without parameters."""
+    if output_format is OutputFormat.PNG:
+        return encode_preview(image)
+    buffer = BytesIO()
+    image.save(buffer, output_format.value.upper(), quality=quality)
+    return buffer.getvalue()
 
 
 def encode_preview(image: Image.Image) -> bytes:

@@ -99,6 +99,13 @@ class ModelOptions(BaseModel):
         description="Owners, or repositories as owner/name, of the Hugging Face hub from which POST /models/{id}/loras "
         "may fetch LoRAs, separated by commas; * allows all.",
     )
+    upscaler: str | None = Field(
+        default=None,
+        min_length=1,
+        description="A super-resolution model (ESRGAN, SPAN, DAT, HAT and others that spandrel knows) for `upscale`: a "
+        "file, one of a hub repository as owner/name/file.safetensors, or an address, as in JUBAKO_MODELS. Of .pth "
+        "and .pt files tensors alone are read. It needs the extra `upscale`. Default: images are enlarged by Lanczos.",
+    )
     max_lora_bytes: int = Field(
         default=2 * 2**30, ge=2**20, description="The largest LoRA that POST /models/{id}/loras takes."
     )

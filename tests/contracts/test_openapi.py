@@ -122,7 +122,7 @@ def test_images_are_sent_as_files_or_as_base64(operations: list[Operation], desc
 
 def test_whatever_is_sent_has_bounds(bodies: dict[str, dict[str, Any]]) -> None:
     fields = [(name, field, part) for name, body in bodies.items() for field, part in _all_of(body)]
-    for kind, bounds in {"array": {"maxItems"}, "integer": {"maximum"}, "number": {"maximum"}}.items():
+    for kind, bounds in {"array": {"maxItems"}, "integer": {"maximum", "enum"}, "number": {"maximum"}}.items():
         assert [(name, field) for name, field, part in fields if _is(part, kind) and not bounds & part.keys()] == []
 
 

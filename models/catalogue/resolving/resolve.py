@@ -29,6 +29,7 @@ from models.catalogue.resolving.second_pass import hires_of
 from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
+from models.catalogue.resolving.upscaling import upscale_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -71,6 +72,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     scheduler = _scheduler(draft, entry, settings)
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
+    hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler)
     request = GenerationRequest(
         model=entry.id,
         task=draft.task,
@@ -88,7 +90,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         step_cache=_step_cache(draft, entry, server, reproducible),
         strength=_strength(draft, settings),
         **_images(draft, size, limits),
-        **hires_of(draft, entry, size, _steps(draft, settings), scheduler),
+        **hires,
+        **upscale_of(draft, hires["hires"].size if hires else size),
         loras=loras_of(draft, entry),
         **_frames(draft, entry, settings),
         **reference_of(draft, entry),

@@ -1,0 +1,46 @@
+"""The typed API that enlarges an image, without a prompt and without a model that generates."""
+
+from __future__ import annotations
+
+from PIL import Image
+from starlette.responses import Response
+
+from api.http.disconnects import unless_disconnected
+from api.http.refusals import refusal
+from api.typed.forms import Call, Upscale
+from core.errors import JubakoError
+from core.generation.hints import hint_header, joined
+from core.generation.upload import Upload
+from core.generation.upscaling import FIELD, UpscaleFactor, upscaled_size
+from gateway.gateway import Gateway
+from gateway.media.encoding import OutputFormat, encode_image, idle_quality
+from gateway.media.uploads import in_image_thread
+from gateway.metrics import measured
+from gateway.upscaling import Upscaler
+
+
+async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
+    """Enlarge what a call has; answer with the file, or with the error."""
+    try:
+        return await unless_disconnected(call.request, _file(gateway, call))
+    except JubakoError as error:
+        return refusal(error)
+
+
+async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
+    with measured() as measure:
+        measure.model, measure.task = gateway.upscaler.name, FIELD
+        form, upload = call.form, call.form.upload
+        width, height = upscaled_size(upload.size, form.upscale)
+        await gateway.meter.charge_pixels(FIELD, upload.width * upload.height + width * height)
+        output_format = OutputFormat(form.output_format)
+        async with gateway.upscaler.places:
+            image = await _upscaled(gateway.upscaler, upload, form.upscale)
+            data = await in_image_thread(encode_image, image, output_format, form.quality)
+        hint = joined(*idle_quality(output_format, form.quality), gateway.upscaler.hint)
+        headers = {"X-Jubako-Upscaler": gateway.upscaler.name, **hint_header(hint)}
+        return Response(data, headers=headers, media_type=output_format.media_type)
+
+
+async def _upscaled(upscaler: Upscaler, upload: Upload, factor: UpscaleFactor) -> Image.Image:
+    return await upscaler.enlarged(await in_image_thread(upload.open), factor)

@@ -1,0 +1,41 @@
+"""Upscaling: a finished image becomes a larger one, without being generated again."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from core.errors import InvalidRequest
+from core.generation.fitting import Size
+
+FIELD = "upscale"
+MOST_UPSCALED_PX = 2**25
+"""Of one result: 4 times 1448 x 1448. Its pixels are in memory at once, to be encoded."""
+
+
+class UpscaleFactor(IntEnum):
+    """How many times wider and higher."""
+
+    TWO = 2
+    FOUR = 4
+
+
+UpscaleChoice = Annotated[
+    UpscaleFactor | None,
+    Field(
+        description="How many times wider and higher than generated the result is: 2 or 4. It is enlarged by the "
+        "server's upscaling model, or by Lanczos, as the hint then says. Default: as it was generated."
+    ),
+]
+
+
+def upscaled_size(size: Size, factor: UpscaleFactor, field: str = FIELD) -> Size:
+    """Return the size of an upscaled image. Raises InvalidRequest for one that is too large."""
+    width, height = size[0] * factor, size[1] * factor
+    if width * height > MOST_UPSCALED_PX:
+        raise InvalidRequest(
+            field, f"makes {width} x {height} pixels, {width * height}; at most {MOST_UPSCALED_PX} are allowed"
+        )
+    return width, height

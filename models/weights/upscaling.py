@@ -1,0 +1,149 @@
+"""Super-resolution models: files of the architectures that `spandrel` knows, such as ESRGAN, SPAN, DAT and HAT."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Self
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from core.errors import LoadFailed
+from models.catalogue.pointing.kept import shelf
+from models.catalogue.pointing.pointers import pointer
+from models.catalogue.sources import Source
+from models.weights.describing.addresses import downloaded
+from models.weights.devices import resolve_device
+from models.weights.explanations import explained
+from models.weights.fetching import local_path
+from settings import Settings
+
+if TYPE_CHECKING:
+    from spandrel import ImageModelDescriptor
+
+log = logging.getLogger("jubako.loading")
+
+SAFETENSORS = ".safetensors"
+TENSORS_ONLY = (".pth", ".pt", ".ckpt", ".bin")
+"""Pickles, of which torch builds tensors and nothing else (`weights_only`); most of these models have no other file."""
+_TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
+_BORROWED = ("InterpolationMode", "normalize", "rotate")
+
+
+def configured_source(settings: Settings) -> Source:
+    """Return where the model of JUBAKO_UPSCALER is, downloading the file of an address. Blocks. Raises LoadFailed."""
+    found = pointer(str(settings.upscaler))
+    assert found is not None, "checked at the start"
+    if found.source is not None:
+        return found.source
+    return downloaded(str(found.url), shelf(settings.model_cache).folder / "downloads")
+
+
+class UpscalingModel:
+    """Computes in single precision on every device, so that an image does not hang on what shares its batch."""
+
+    def __init__(self, model: ImageModelDescriptor[Any]) -> None:
+        self._model = model.eval()
+
+    @classmethod
+    def load(cls, source: Source, device: str = "auto") -> Self:
+        """Load a file, or the one in a folder or repository. Blocks.
+
+        Raises LoadFailed with what to do, LoadInterrupted, or InvalidRequest for a device that is not there.
+        """
+        device = resolve_device(device)
+        file = _only_file(local_path(source))
+        with explained(source):
+            model = _described(_state_of(file), file.name)
+        if model.purpose != "SR" or model.scale < 2 or (model.input_channels, model.output_channels) != (3, 3):
+            raise LoadFailed(f"{file.name} makes no colour image larger: it is a model for {model.purpose}")
+        log.info("%s is a %s model that enlarges %d times", file.name, model.architecture.name, model.scale)
+        return cls(model.to(torch.device(device)))
+
+    @torch.inference_mode()
+    def enlarged(self, images: Sequence[Image.Image], factor: int) -> list[Image.Image]:
+        """Return RGB images of one size, each so many times wider and higher, in one pass. Blocks.
+
+        A model of a smaller factor is used again on what it made; what is too large then is reduced.
+        """
+        size = images[0].height * factor, images[0].width * factor
+        pixels = torch.stack([_tensor(image) for image in images]).to(self._model.device)  # (N, 3, h, w)
+        while pixels.shape[-2:] < size:
+            pixels = self._model(pixels)
+        if pixels.shape[-2:] != size:
+            pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True)
+        rounded = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+        return [Image.fromarray(each.numpy()) for each in rounded.permute(0, 2, 3, 1).cpu()]
+
+
+def _tensor(image: Image.Image) -> Tensor:
+    """Return an image as (3, h, w), 0 to 1."""
+    pixels = torch.frombuffer(bytearray(image.tobytes()), dtype=torch.uint8)
+    return pixels.view(image.height, image.width, 3).permute(2, 0, 1).float() / 255
+
+
+def _only_file(path: Path) -> Path:
+    if path.is_file():
+        return path
+    files = [file for file in path.iterdir() if file.suffix in (SAFETENSORS, *TENSORS_ONLY)]
+    if len(files) != 1:
+        raise LoadFailed(f"{len(files)} files of weights are in {path.name}; name one in JUBAKO_UPSCALER")
+    return files[0]
+
+
+def _state_of(file: Path) -> dict[str, Any]:
+    if file.suffix == SAFETENSORS:
+        return load_file(file)
+    if file.suffix not in TENSORS_ONLY:
+        raise LoadFailed(f"{file.name} is no file of weights; those end in {SAFETENSORS} or {', '.join(TENSORS_ONLY)}")
+    try:
+        state: Any = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise LoadFailed(f"{file.name} holds more than tensors, which could run code, or is damaged") from error
+    if not isinstance(state, dict):
+        raise LoadFailed(f"{file.name} holds no named tensors")
+    return state
+
+
+def _described(state: dict[str, Any], name: str) -> ImageModelDescriptor[Any]:
+    with _without_torchvision():
+        import spandrel
+    try:
+        model = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(state))
+    except spandrel.UnsupportedModelError as error:
+        raise LoadFailed(f"{name} is of no architecture that spandrel {spandrel.__version__} knows") from error
+    if not isinstance(model, spandrel.ImageModelDescriptor):
+        raise LoadFailed(f"{name} makes no image larger: it is a model for {model.purpose}")
+    return model
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    """Let spandrel be imported where torchvision is not there, or is built for another torch.
+
+    Of it, two of its forty architectures need a function each, and neither of them enlarges.
+    """
+    try:
+        import torchvision.transforms.functional  # noqa: F401  # whether it works
+    except (ImportError, RuntimeError):
+        before = {name: module for name, module in sys.modules.items() if name.partition(".")[0] == "torchvision"}
+        modules = {name: ModuleType(name) for name in _TORCHVISION}
+        vars(modules[_TORCHVISION[-1]]).update(dict.fromkeys(_BORROWED))
+        sys.modules.update(modules)
+        try:
+            yield
+        finally:
+            for name in modules:
+                del sys.modules[name]
+            sys.modules.update(before)
+    else:
+        yield

@@ -1,0 +1,1 @@
+"""The process that enlarges tiles of images by a super-resolution model."""

@@ -1,0 +1,122 @@
+"""Super-resolution models of files: what is read, what they make, and that tiles are what the whole image becomes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageChops
+from safetensors.torch import save_file
+
+from core.errors import LoadFailed
+from core.generation.tiles import TILE_PX
+from core.generation.upscaling import UpscaleFactor
+from gateway.upscaling import Upscaler
+from models.catalogue.sources import Source
+from runners.upscaling.wire import AskedTile
+from tests.support.clips import noise
+from tests.support.pickles import Attack
+from tests.tiny.upscalers import compact
+
+pytest.importorskip("spandrel", reason="needs the extra upscale: pip install --no-deps spandrel einops")
+
+from models.weights.upscaling import UpscalingModel  # after the extra
+
+
+def loaded(folder: Path, scale: int, seed: int | None = None) -> UpscalingModel:
+    save_file(compact(scale, seed), folder / "model.safetensors")
+    return UpscalingModel.load(Source(path=folder / "model.safetensors"), "cpu")
+
+
+def squares(image: Image.Image, factor: int) -> Image.Image:
+    return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+
+
+def difference(one: Image.Image, other: Image.Image) -> int:
+    assert one.size == other.size
+    return max(high for _, high in ImageChops.difference(one, other).getextrema())
+
+
+@pytest.mark.parametrize(("scale", "factor"), [(2, 2), (4, 4), (2, 4), (4, 2), (3, 4)])
+def test_a_model_of_any_scale_enlarges_by_the_factor(tmp_path: Path, scale: int, factor: int) -> None:
+    grey = Image.new("RGB", (20, 12), "#405060")
+    images = [noise(1, 20, 12), grey]
+    enlarged = loaded(tmp_path, scale).enlarged(images, factor)
+    assert [image.size for image in enlarged] == [(20 * factor, 12 * factor)] * 2
+    assert difference(enlarged[1], squares(grey, factor)) == 0
+    if factor % scale == 0:
+        assert difference(enlarged[0], squares(images[0], factor)) == 0
+
+
+def test_it_is_the_architecture_with_the_weights_of_the_file(tmp_path: Path) -> None:
+    from spandrel.architectures.Compact import Compact
+
+    state, image = compact(2, seed=5), noise(3)
+    plain = Compact(num_feat=8, num_conv=1, upscale=2)
+    plain.load_state_dict(state)
+    pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None] / 255
+    with torch.no_grad():
+        expected = (plain(pixels)[0].clamp(0, 1) * 255).round().to(torch.uint8)
+    (enlarged,) = loaded(tmp_path, 2, seed=5).enlarged([image], 2)
+    assert difference(enlarged, Image.fromarray(expected.permute(1, 2, 0).numpy())) == 0
+    assert difference(enlarged, squares(image, 2)) > 10
+
+
+async def test_tiles_are_what_the_whole_image_becomes(tmp_path: Path) -> None:
+    model = loaded(tmp_path, 2, seed=7)
+
+    async def enlarge(tile: AskedTile) -> Image.Image:
+        return model.enlarged([tile.image], tile.factor)[0]
+
+    image = noise(4, 2 * TILE_PX + 40, TILE_PX + 90)
+    enlarged = await Upscaler("tiny", enlarge).enlarged(image, UpscaleFactor.TWO)
+    # Where two tiles are blended, shades are rounded twice.
+    assert difference(enlarged, model.enlarged([image], 2)[0]) <= 1
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_pickles_of_tensors_alone_are_read(tmp_path: Path, wrapped: bool) -> None:
+    state = compact(2)
+    torch.save({"params_ema": state} if wrapped else state, tmp_path / "RealESRGAN_tiny.pth")
+    image = noise(1)
+    (enlarged,) = UpscalingModel.load(Source(path=tmp_path), "cpu").enlarged([image], 2)
+    assert difference(enlarged, squares(image, 2)) == 0
+
+
+class TestWhatIsRefused:
+    def test_a_pickle_that_runs_code(self, tmp_path: Path) -> None:
+        torch.save({"body.0.weight": Attack(tmp_path / "proof")}, tmp_path / "model.pth")
+        with pytest.raises(LoadFailed, match="holds more than tensors"):
+            UpscalingModel.load(Source(path=tmp_path / "model.pth"), "cpu")
+        assert not (tmp_path / "proof").exists()
+
+    def test_what_no_architecture_has(self, tmp_path: Path) -> None:
+        save_file({"weight": torch.zeros(1)}, tmp_path / "model.safetensors")
+        with pytest.raises(LoadFailed, match=r"model.safetensors is of no architecture that spandrel \S+ knows"):
+            UpscalingModel.load(Source(path=tmp_path), "cpu")
+
+    def test_what_does_not_enlarge(self, tmp_path: Path) -> None:
+        with pytest.raises(LoadFailed, match="makes no colour image larger"):
+            loaded(tmp_path, 1)
+
+    def test_a_folder_of_several(self, tmp_path: Path) -> None:
+        for name in ("one.pth", "two.safetensors"):
+            (tmp_path / name).touch()
+        with pytest.raises(LoadFailed, match="2 files of weights"):
+            UpscalingModel.load(Source(path=tmp_path), "cpu")
+
+    @pytest.mark.parametrize("content", [b"", b"no zip", torch.zeros(1).numpy().tobytes()])
+    def test_damaged_files(self, tmp_path: Path, content: bytes) -> None:
+        for name in ("model.pth", "model.safetensors"):
+            (tmp_path / name).write_bytes(content)
+            with pytest.raises(LoadFailed, match=r"model\.\w+ "):
+                UpscalingModel.load(Source(path=tmp_path / name), "cpu")
+
+
+def test_nothing_stays_of_what_stands_in_for_torchvision(tmp_path: Path) -> None:
+    before = {name for name in sys.modules if name.partition(".")[0] == "torchvision"}
+    loaded(tmp_path, 2)
+    assert {name for name in sys.modules if name.partition(".")[0] == "torchvision"} == before
