@@ -1,54 +1,63 @@
-"""Compares images with and without a cache, and with fewer steps, in one run."""
+"""Compares images with and without a cache, and with fewer steps, in one run.
+
+Each round asks for other images, and generates the same ones in every mode, one mode after the other: what else the
+machine does meanwhile slows down all alike, and every figure of quality is of all rounds' images.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import mean, median
 
-from benchmarks.step_cache.drawing import Run, engine_of, reported_pairs, requests, together
-from benchmarks.step_cache.quality import judged, likeness
+from benchmarks.step_cache.drawing import Asked, Run, engine_of, reported, requests, together
+from benchmarks.step_cache.quality import Likeness, Shown, likeness, shown
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from models.catalogue.catalogue import Catalogue
-from models.miniature.concepts import Pair
 from runners.engine.engine import Engine
 
 MIXED_STEPS = (8, 20, 30, 50)
 SAMPLERS = {"miniature": ("dpmpp_2m", "euler", "ddim"), "miniature-dit": ("flow_euler",)}
-MODES = (StepCache.OFF, StepCache.QUALITY, StepCache.FAST)
+CACHES = (StepCache.QUALITY, StepCache.FAST)
 ALONE = 3
 """Images that are generated one after the other."""
-
-
-Wanted = Mapping[StepCache, Sequence[GenerationRequest]]
-"""The same images in each mode."""
+LEAST_STEPS = 2
+"""Of the control."""
 
 
 @dataclass(frozen=True)
-class Row:
-    """One mode of one sampler at one number of steps, against no cache."""
+class Compared:
+    """A cache against none, for the same images."""
 
-    model: str
-    sampler: str
-    steps: int
     mode: str
     skipped: float
     """The share of the steps."""
     throughput: float
-    """Images a second of all callers at once, as a ratio."""
+    """Images a second of all callers at once, as a ratio; the median of the rounds."""
+    slowest: float
+    fastest: float
+    """The rounds' least and greatest ratio."""
+    like: Likeness
+    shown: Shown
+    shown_off: Shown
+    control: Likeness
+    """Of the plain model with as many steps as the cache computed, to that with all of them."""
+    images: int
+    """Of which the qualities are."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One mode of one sampler at one number of steps."""
+
+    model: str
+    sampler: str
+    steps: int
+    control_steps: int
     latency: float
     """Seconds of one caller alone, as a ratio."""
-    median_db: float
-    worst_db: float
-    distance: float
-    judged: float
-    """The share of images that show what was asked for."""
-    judged_off: float
-    control_steps: int
-    """Of the plain model: as many calls as the cache computed."""
-    control_median_db: float
-    control_worst_db: float
+    compared: Compared
 
 
 @dataclass(frozen=True)
@@ -56,87 +65,106 @@ class Mixed:
     """Callers with 8 to 50 steps at once."""
 
     model: str
-    mode: str
-    skipped: float
-    """The share of the steps."""
-    throughput: float
     latency: float
     """The callers' median seconds, as a ratio."""
-    median_db: float
-    worst_db: float
-    distance: float
-    judged: float
-    judged_off: float
+    compared: Compared
 
 
-def compare(model: str, callers: int, steps: Sequence[int], repeats: int) -> Iterator[Row | Mixed]:
+@dataclass(frozen=True)
+class Rounds:
+    """The same images in each way; a list has one run for each round."""
+
+    asked: list[list[Asked]]
+    off: list[Run]
+    cached: Mapping[StepCache, list[Run]]
+    fewer: Mapping[StepCache, list[Run]]
+    """Without a cache, each image with the steps that the cache computed of it."""
+
+
+def compare(model: str, callers: int, steps: Sequence[int], rounds: int) -> Iterator[Row | Mixed]:
     """Yield rows as they are measured."""
-    pairs = reported_pairs(callers)
+    asked = reported(callers, rounds)
     with engine_of(model) as (engine, catalogue):
-        together(engine, requests(catalogue, pairs[:2], [4], SAMPLERS[model][0], StepCache.OFF))
+        together(engine, requests(catalogue, asked[0][:2], [4], SAMPLERS[model][0], StepCache.OFF))
         for sampler in SAMPLERS[model]:
             for number in steps:
-                yield from _rows(engine, catalogue, model, sampler, number, pairs, repeats)
-        yield from _mixed(engine, catalogue, model, pairs, repeats)
+                yield from _rows(engine, catalogue, model, sampler, number, asked)
+        yield from _mixed(engine, catalogue, model, asked)
 
 
 def _rows(
-    engine: Engine, catalogue: Catalogue, model: str, sampler: str, steps: int, pairs: list[Pair], repeats: int
+    engine: Engine, catalogue: Catalogue, model: str, sampler: str, steps: int, asked: list[list[Asked]]
 ) -> Iterator[Row]:
-    wanted = {mode: requests(catalogue, pairs, [steps], sampler, mode) for mode in MODES}
-    runs, alone = _alternated(engine, wanted, repeats), _alone(engine, wanted)
-    off = runs[StepCache.OFF]
-    for mode in MODES[1:]:
-        run = runs[mode]
-        control_steps = max(2, round(steps - run.skipped))
-        control = together(engine, requests(catalogue, pairs, [control_steps], sampler, StepCache.OFF))
-        like, control_like = likeness(run.images, off.images), likeness(control.images, off.images)
-        yield Row(
-            model=model,
-            sampler=sampler,
-            steps=steps,
-            mode=mode.value,
-            skipped=run.skipped / steps,
-            throughput=off.seconds / run.seconds,
-            latency=alone[mode] / alone[StepCache.OFF],
-            **asdict(like),
-            judged=judged(run.images, pairs),
-            judged_off=judged(off.images, pairs),
-            control_steps=control_steps,
-            control_median_db=control_like.median_db,
-            control_worst_db=control_like.worst_db,
+    found = _rounds(engine, catalogue, sampler, [steps], asked)
+    alone = _alone(engine, catalogue, sampler, steps, asked[0][:ALONE])
+    for mode in CACHES:
+        compared = _compared(mode, found, [steps])
+        control_steps = max(LEAST_STEPS, round(steps * (1 - compared.skipped)))
+        yield Row(model, sampler, steps, control_steps, alone[mode] / alone[StepCache.OFF], compared)
+
+
+def _mixed(engine: Engine, catalogue: Catalogue, model: str, asked: list[list[Asked]]) -> Iterator[Mixed]:
+    found = _rounds(engine, catalogue, SAMPLERS[model][0], MIXED_STEPS, asked)
+    for mode in CACHES:
+        latency = median(
+            median(run.latencies_s) / median(off.latencies_s)
+            for run, off in zip(found.cached[mode], found.off, strict=True)
         )
+        yield Mixed(model, latency, _compared(mode, found, MIXED_STEPS))
 
 
-def _mixed(engine: Engine, catalogue: Catalogue, model: str, pairs: list[Pair], repeats: int) -> Iterator[Mixed]:
-    wanted = {mode: requests(catalogue, pairs, MIXED_STEPS, SAMPLERS[model][0], mode) for mode in MODES}
-    runs = _alternated(engine, wanted, repeats)
-    off = runs[StepCache.OFF]
-    for mode in MODES[1:]:
-        run = runs[mode]
-        yield Mixed(
-            model=model,
-            mode=mode.value,
-            skipped=run.skipped / mean(request.num_inference_steps for request in wanted[mode]),
-            throughput=off.seconds / run.seconds,
-            latency=median(run.latencies_s) / median(off.latencies_s),
-            **asdict(likeness(run.images, off.images)),
-            judged=judged(run.images, pairs),
-            judged_off=judged(off.images, pairs),
+def _rounds(
+    engine: Engine, catalogue: Catalogue, sampler: str, steps: Sequence[int], asked: list[list[Asked]]
+) -> Rounds:
+    found = Rounds(asked, [], {mode: [] for mode in CACHES}, {mode: [] for mode in CACHES})
+    for each in asked:
+        found.off.append(together(engine, requests(catalogue, each, steps, sampler, StepCache.OFF)))
+        for mode in CACHES:
+            wanted = requests(catalogue, each, steps, sampler, mode)
+            run = together(engine, wanted)
+            found.cached[mode].append(run)
+            found.fewer[mode].append(together(engine, _controls(wanted, run)))
+    return found
+
+
+def _controls(wanted: Sequence[GenerationRequest], run: Run) -> list[GenerationRequest]:
+    return [
+        request.model_copy(
+            update={
+                "num_inference_steps": max(LEAST_STEPS, request.num_inference_steps - skipped),
+                "step_cache": StepCache.OFF,
+            }
         )
+        for request, skipped in zip(wanted, run.skipped, strict=True)
+    ]
 
 
-def _alternated(engine: Engine, wanted: Wanted, repeats: int) -> dict[StepCache, Run]:
-    """Return the run of median length of each mode; one mode after the other, again and again."""
-    runs: dict[StepCache, list[Run]] = {mode: [] for mode in wanted}
-    for _ in range(repeats):
-        for mode, each in wanted.items():
-            runs[mode].append(together(engine, each))
-    return {mode: sorted(found, key=lambda run: run.seconds)[len(found) // 2] for mode, found in runs.items()}
+def _compared(mode: StepCache, found: Rounds, steps: Sequence[int]) -> Compared:
+    """`steps` go round among the callers."""
+    pairs = [each.pair for asked in found.asked for each in asked]
+    off, cached, fewer = (
+        [image for run in runs for image in run.images] for runs in (found.off, found.cached[mode], found.fewer[mode])
+    )
+    ratios = [plain.seconds / run.seconds for run, plain in zip(found.cached[mode], found.off, strict=True)]
+    return Compared(
+        mode=mode.value,
+        skipped=mean(count for run in found.cached[mode] for count in run.skipped) / mean(steps),
+        throughput=median(ratios),
+        slowest=min(ratios),
+        fastest=max(ratios),
+        like=likeness(cached, off),
+        shown=shown(cached, pairs),
+        shown_off=shown(off, pairs),
+        control=likeness(fewer, off),
+        images=len(pairs),
+    )
 
 
-def _alone(engine: Engine, wanted: Wanted) -> dict[StepCache, float]:
+def _alone(
+    engine: Engine, catalogue: Catalogue, sampler: str, steps: int, asked: Sequence[Asked]
+) -> dict[StepCache, float]:
     """Return the seconds of an image that has the machine to itself; modes take turns, so that noise hits all alike."""
-    rounds = zip(*(requests[:ALONE] for requests in wanted.values()), strict=True)
+    wanted = {mode: requests(catalogue, asked, [steps], sampler, mode) for mode in (StepCache.OFF, *CACHES)}
+    rounds = zip(*wanted.values(), strict=True)
     seconds = [[together(engine, [request]).seconds for request in each] for each in rounds]
     return dict(zip(wanted, map(median, zip(*seconds, strict=True)), strict=True))

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,12 +26,22 @@ from runners.engine.engine import Engine, EngineLimits
 LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=1, max_deadline_s=3600)
 CHOSEN_ON = held_out_pairs()[::7]
 """The pairs on which thresholds were chosen."""
+FIRST_SEED = 500
 
 
-def reported_pairs(count: int) -> list[Pair]:
-    """Return pairs that no training saw, and no threshold was chosen on."""
+class Asked(NamedTuple):
+    """An image that is asked for."""
+
+    pair: Pair
+    seed: int
+
+
+def reported(callers: int, rounds: int) -> list[list[Asked]]:
+    """Return the images of each round, of pairs that no training saw, and no threshold was chosen on."""
     others = [pair for pair in held_out_pairs() if pair not in CHOSEN_ON]
-    return [others[number * len(others) // count] for number in range(count)]
+    count = callers * rounds
+    asked = [Asked(others[number * len(others) // count], FIRST_SEED + number) for number in range(count)]
+    return [asked[number::rounds] for number in range(rounds)]
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,8 @@ class Run:
     """One way to generate all prompts."""
 
     images: Images
-    skipped: float
-    """Steps an image, on average."""
+    skipped: Sequence[int]
+    """Steps of each image."""
     seconds: float
     """From the first request to the last image."""
     latencies_s: Sequence[float]
@@ -57,18 +68,18 @@ def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
 
 
 def requests(
-    catalogue: Catalogue, pairs: Sequence[Pair], steps: Sequence[int], sampler: str, mode: StepCache
+    catalogue: Catalogue, asked: Sequence[Asked], steps: Sequence[int], sampler: str, mode: StepCache
 ) -> list[GenerationRequest]:
-    """Return one request a pair; `steps` go round."""
+    """Return one request an image; `steps` go round."""
     drafts = [
         Draft(
-            prompt=plain_caption(*pair, 0),
-            seed=500 + number,
+            prompt=plain_caption(*each.pair, 0),
+            seed=each.seed,
             num_inference_steps=steps[number % len(steps)],
             scheduler=sampler,
             step_cache=mode,
         )
-        for number, pair in enumerate(pairs)
+        for number, each in enumerate(asked)
     ]
     return [resolve(draft, catalogue, LIMITS) for draft in drafts]
 
@@ -88,5 +99,5 @@ async def _drawn(engine: Engine, wanted: Sequence[GenerationRequest]) -> Run:
 
     drawn = await asyncio.gather(*map(draw, wanted))
     images = [np.asarray(picture.image, dtype=float) / 255 for picture, _ in drawn]
-    skipped = float(np.mean([picture.skipped_steps for picture, _ in drawn]))
+    skipped = [picture.skipped_steps for picture, _ in drawn]
     return Run(images, skipped, time.perf_counter() - started, [seconds for _, seconds in drawn])

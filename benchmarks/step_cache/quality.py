@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import CLIPImageProcessorPil, CLIPModel
+from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from models.miniature.concepts import Pair
+from models.miniature.captions import plain_caption
+from models.miniature.concepts import Pair, held_out_pairs
 from models.miniature.evaluate import CHECKPOINT, Samples, concept_share, psnr
 from models.miniature.judge import load_judge
 
@@ -33,27 +34,55 @@ class Likeness:
     """Mean cosine distance of CLIP's image features, which see what LPIPS sees: contents and texture, not pixels."""
 
 
+@dataclass(frozen=True)
+class Shown:
+    """The shares of images that show what was asked for."""
+
+    judged: float
+    """In which the miniature's judge sees it."""
+    clip: float
+    """To whose prompt CLIP finds the image closer than to that of any other held-out pair."""
+
+
 def likeness(images: Images, originals: Images) -> Likeness:
     ratios = [
         psnr(one, other) if (one != other).any() else IDENTICAL_DB for one, other in zip(images, originals, strict=True)
     ]
-    features, others = _features(images), _features(originals)
+    features, others = _image_features(images), _image_features(originals)
     cosines = (features * others).sum(-1)
     return Likeness(median(ratios), min(ratios), float(1 - cosines.mean()))
 
 
-def judged(images: Images, pairs: Sequence[Pair]) -> float:
-    """The share of images in which the miniature's judge sees what was asked for."""
-    return concept_share(load_judge(), Samples(np.stack(images), list(pairs)))
+def shown(images: Images, pairs: Sequence[Pair]) -> Shown:
+    own = torch.tensor([held_out_pairs().index(pair) for pair in pairs])
+    nearest = (_image_features(images) @ _text_features().T).argmax(-1)
+    return Shown(
+        judged=concept_share(load_judge(), Samples(np.stack(images), list(pairs))),
+        clip=float((nearest == own).float().mean()),
+    )
 
 
 @torch.no_grad()
-def _features(images: Images) -> torch.Tensor:
+def _image_features(images: Images) -> torch.Tensor:
+    """(images, C), of length 1."""
     model, processor = _clip()
     pixels = processor(images=[(image * 255).round().astype(np.uint8) for image in images], return_tensors="pt")
-    features: Any = model.get_image_features(**pixels)
-    features = getattr(features, "pooler_output", features)
-    return torch.nn.functional.normalize(features, dim=-1)
+    return _normalized(model.get_image_features(**pixels))
+
+
+@cache
+@torch.no_grad()
+def _text_features() -> torch.Tensor:
+    """(held-out pairs, C), of length 1."""
+    tokenizer: Any = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
+    captions = [plain_caption(*pair, 0) for pair in held_out_pairs()]
+    # No mask: the tower is causal, so what follows a text's end does not change it.
+    ids = tokenizer(captions, padding=True, return_tensors="pt").input_ids
+    return _normalized(_clip()[0].get_text_features(input_ids=ids))
+
+
+def _normalized(features: Any) -> torch.Tensor:
+    return torch.nn.functional.normalize(getattr(features, "pooler_output", features), dim=-1)
 
 
 @cache
