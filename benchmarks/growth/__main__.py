@@ -9,14 +9,14 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from benchmarks.growth import axes
 from benchmarks.growth.axes import Measured
+from benchmarks.growth.table import plot, table
 from benchmarks.serving.pages import filled
 
 RESULTS = Path(__file__).parents[1] / "results"
 PAGE = Path(__file__).parents[2] / "docs" / "growth.md"
+PLOT = "![The share of the ideal, over how many times the smallest value](../benchmarks/results/growth.png)"
 BEGIN = "<!-- `make benchmark-growth` writes from here -->"
 AXES: dict[str, Callable[[int], AsyncIterator[Measured]]] = {
     "callers": axes.callers,
@@ -25,26 +25,6 @@ AXES: dict[str, Callable[[int], AsyncIterator[Measured]]] = {
     "steps": axes.steps,
     "sizes": axes.sizes,
 }
-HEAD = "| axis | value | measured | ideal | share of the ideal | |\n| --- | --- | --- | --- | --- | --- |"
-
-
-def line(each: Measured) -> str:
-    amount = f"{each.measured:.3g} {each.unit}"
-    return f"| {each.axis} | {each.value:,} | {amount} | {each.ideal:.3g} | {each.share:.0%} | {each.note} |"
-
-
-def plot(found: Sequence[Measured], file: Path) -> None:
-    """Draw the share of the ideal over each axis."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    plotted = figure.subplots()
-    for key in dict.fromkeys((each.axis, each.unit) for each in found):
-        own = [each for each in found if (each.axis, each.unit) == key]
-        plotted.plot(
-            [each.value / own[0].value for each in own], [each.share for each in own], marker="o", label=", ".join(key)
-        )
-    plotted.set(xscale="log", xlabel="times the smallest value", ylabel="share of the ideal", ylim=(0, 1.3))
-    plotted.legend(fontsize="small")
-    figure.savefig(file, dpi=110)
 
 
 async def measure(names: Sequence[str], rounds: int) -> list[Measured]:
@@ -52,7 +32,7 @@ async def measure(names: Sequence[str], rounds: int) -> list[Measured]:
     for name in names:
         async for each in AXES[name](rounds):
             found.append(each)
-            print(line(each), flush=True)
+            print(f"{each.axis} {each.value:,}: {each.measured:.3g} {each.unit}; {each.note}", flush=True)
     return found
 
 
@@ -66,8 +46,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.rounds = 1
-    print(HEAD)
     found = asyncio.run(measure(arguments.axes or list(AXES), arguments.rounds))
+    print(table(found))
     if not arguments.quick:
         keep(found)
 
@@ -80,8 +60,7 @@ def keep(found: Sequence[Measured]) -> None:
     kept = [each for each in before if each.axis not in again] + list(found)
     file.write_text(json.dumps(list(map(asdict, kept)), indent=1) + "\n", "utf-8")
     plot(kept, RESULTS / "growth.png")
-    table = "\n".join([HEAD, *map(line, kept)])
-    PAGE.write_text(filled(PAGE.read_text("utf-8"), table, BEGIN), "utf-8")
+    PAGE.write_text(filled(PAGE.read_text("utf-8"), f"{table(kept)}\n\n{PLOT}", BEGIN), "utf-8")
 
 
 if __name__ == "__main__":
