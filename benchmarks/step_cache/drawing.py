@@ -21,6 +21,7 @@ from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.miniature.captions import plain_caption
 from models.miniature.concepts import Pair, held_out_pairs
 from models.weights.loading import load
+from processes.allocator import keep_freed_memory
 from runners.engine.engine import Engine, EngineLimits
 
 LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=1, max_deadline_s=3600)
@@ -59,6 +60,7 @@ class Run:
 @contextmanager
 def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
     """Run one model of the catalogue on this machine's processor, as a runner does."""
+    keep_freed_memory()
     entry = full_catalogue(None).get(model)
     engine = Engine(load(entry, "cpu"), EngineLimits(entry.batch_tokens))
     try:
