@@ -12,16 +12,20 @@ from api.typed.forms import Encoding
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
     Basics,
+    Camera,
     ControlScale,
     ControlType,
     Draft,
     FitChoice,
     FramesPerSecond,
+    InpaintingMethod,
+    Iterations,
     NumFrames,
     ReferenceScale,
     Strength,
 )
-from core.generation.request import Task
+from core.generation.hires import HiresChoice
+from core.generation.request import Method, Task
 from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
 from gateway.media.encoding import OutputFormat, format_for, idle_quality
@@ -74,11 +78,13 @@ class Guided(ClientFields):
     )
     control_type: ControlType = None
     control_scale: ControlScale = None
+    fit: FitChoice = None
 
 
 class GenerateImage(Guided, PictureTool):
     able = (Task.TEXT_TO_IMAGE,)
 
+    hires: HiresChoice = None
     upscale: UpscaleChoice = None
 
 
@@ -88,6 +94,10 @@ class EditImage(PictureTool):
     images: tuple[Pixels, ...] = Field(
         min_length=1, max_length=16, description=f"The prompt may number several. Each: {SOURCE}"
     )
+    mask: Pixels | None = Field(
+        default=None, description=f"Of the first image: white is edited, black is kept. {SOURCE}"
+    )
+    camera: Camera = None
     strength: Strength = None
     fit: FitChoice = None
     upscale: UpscaleChoice = None
@@ -102,7 +112,8 @@ class Inpaint(Guided, PictureTool):
     image: Pixels = Field(description=SOURCE)
     mask: Pixels = Field(description=f"White is repainted, black is kept. {SOURCE}")
     strength: Strength = None
-    fit: FitChoice = None
+    method: InpaintingMethod = Method.DIFFUSION
+    iterations: Iterations = None
     upscale: UpscaleChoice = None
 
 

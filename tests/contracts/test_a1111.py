@@ -171,14 +171,24 @@ class TestSillyTavern:
 
 
 class TestLibreChat:
-    """Its tool `StableDiffusion.js`, but for the size, which is 1024x1024."""
+    """danny-avila/LibreChat, api/app/clients/tools/structured/StableDiffusion.js; its size is 1024x1024."""
 
-    def test_it_draws_and_reads_what_is_said_of_it(self, http: httpx.Client) -> None:
-        payload = {"prompt": "a red apple", "negative_prompt": "drawing", "cfg_scale": 4.5, "steps": 22}
+    @pytest.mark.parametrize(
+        ("chosen", "sampler"),
+        [
+            # At 7cacd8a4; later versions leave it out.
+            ({"sampler_index": "DPM++ 2M Karras"}, "DPM++ 2M, Schedule type: Karras"),
+            ({}, "DDIM"),
+        ],
+    )
+    def test_it_draws_and_reads_what_is_said_of_it(
+        self, chosen: dict[str, str], sampler: str, http: httpx.Client
+    ) -> None:
+        payload = {"prompt": "a red apple", "negative_prompt": "drawing", "cfg_scale": 4.5, "steps": 22, **chosen}
         body = answered(http.post("/sdapi/v1/txt2img", json={**payload, "width": 64, "height": 64}))
         info = json.loads(body["info"])
         assert (info["width"], info["height"], len(body["images"])) == (64, 64, 1)
-        assert info["infotexts"][0].split("\n").pop().startswith("Steps: 22, Sampler: DDIM")
+        assert info["infotexts"][0].split("\n").pop().startswith(f"Steps: 22, Sampler: {sampler}, ")
         assert f"Seed: {info['seed']}, " in info["infotexts"][0]
 
 

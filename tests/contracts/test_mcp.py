@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import anyio
+import numpy as np
 import pytest
 from jsonschema import Draft202012Validator
 from mcp import MCPError
@@ -91,6 +92,23 @@ class TestTools:
         assert read_parameters(images_of(changed)[0])["task"] == "image-to-image"
         assert fields_of(missing)["field"] == "images"
 
+    async def test_a_second_pass_makes_it_larger(self, openai_server: Replica) -> None:
+        hires = {"width": 80, "strength": 0.6}
+        async with agent(openai_server.url) as client:
+            result = await client.call_tool("generate_image", {**APPLE, "hires": hires})
+        (image,) = images_of(result)
+        assert (image.size, read_parameters(image)["hires"]["strength"]) == ((80, 80), 0.6)
+
+    async def test_a_mask_keeps_the_rest_of_an_edited_image(self, openai_server: Replica) -> None:
+        files = {"images": [base64_of(png(photo()))], "mask": base64_of(png(half_mask()))}
+        async with agent(openai_server.url) as client:
+            result = await client.call_tool("edit_image", {"prompt": "blue", "seed": 7, **files})
+        (image,) = images_of(result)
+        kept = np.asarray(half_mask()) == 0
+        assert read_parameters(image)["task"] == "edit"
+        assert (np.asarray(image)[kept] == np.asarray(photo())[kept]).all()
+        assert (np.asarray(image)[~kept] != np.asarray(photo())[~kept]).any()
+
     async def test_it_repaints_under_a_mask(self, openai_server: Replica) -> None:
         files = {"image": base64_of(png(photo())), "mask": "data:image/png;base64," + base64_of(png(half_mask()))}
         async with agent(openai_server.url) as client:
@@ -132,6 +150,7 @@ class TestTools:
         models = {model["id"]: model for model in result.structured_content["models"]}
         assert list(models) == ["tiny-edit", "tiny", "miniature", "tiny-video"]
         assert models["tiny"]["tasks"]["text-to-image"]["limits"]["max_px"] == 128
+        assert (models["tiny"]["hires"], models["tiny-edit"]["hires"]) == (True, False)
 
 
 class TestMistakes:
@@ -140,10 +159,12 @@ class TestMistakes:
         [
             ("generate_image", {}, "prompt"),
             ("generate_image", {"prompt": "a fox", "colour": "red"}, "colour"),
+            ("generate_image", {"prompt": "a fox", "model": "tiny", "hires": {"scale": 9}}, "hires"),
             ("edit_image", {"prompt": "blue"}, "images"),
             ("edit_image", {"prompt": "blue", "images": ["http://127.0.0.1/a.png"]}, "images"),
             ("edit_image", {"prompt": "blue", "images": [{"data": "x"}]}, "images"),
             ("edit_image", {"prompt": "blue", "model": "tiny", "images": [base64_of(png(photo()))] * 2}, "images"),
+            ("edit_image", {"prompt": "blue", "images": [base64_of(png(photo()))], "camera": "top-down"}, "camera"),
             ("inpaint", {"prompt": "blue", "image": base64_of(b"no image"), "mask": base64_of(png(photo()))}, "image"),
             ("generate_video", {"prompt": "a fox", "output_format": "png"}, "output_format"),
             ("storyboard", {"prompt": "short"}, "prompt"),

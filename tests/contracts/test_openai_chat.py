@@ -72,7 +72,9 @@ class TestAChat:
         assert [image_of(body, choice)["seed"] for choice in (0, 1)] == [7, 8]
 
     def test_of_librechat(self, http: httpx.Client) -> None:
-        """api/app/clients/tools/structured/OpenRouterImageGen.js; the proportions are for some models only."""
+        """danny-avila/LibreChat at 45d73b7c, api/app/clients/tools/structured/OpenRouterImageGen.js; the proportions
+        are for some models only.
+        """
         fields = {
             "model": "openai/gpt-5-image",
             "modalities": ["image", "text"],
@@ -83,7 +85,9 @@ class TestAChat:
         assert "openai/gpt-5-image is not here; tiny stands in for it" in body["hint"]
 
     def test_of_lobehub(self, http: httpx.Client) -> None:
-        """packages/model-runtime/src/core/openaiCompatibleFactory/createImage.ts, `generateByChatModel`."""
+        """lobehub/lobe-chat at d05cf920, packages/model-runtime/src/core/openaiCompatibleFactory/createImage.ts:
+        `generateByChatModel`.
+        """
         content = [{"text": "make it blue", "type": "text"}, PICTURE]
         parameters = image_of(chat(http, [{"content": content, "role": "user"}], stream=False, **EDITED))
         assert (parameters["task"], parameters["prompt"]) == ("edit", "make it blue")
@@ -129,26 +133,29 @@ class TestAResponse:
         assert (opened(item["result"])["task"], item["action"]) == ("edit", "edit")
 
     def test_of_home_assistant(self, http: httpx.Client) -> None:
-        """homeassistant/components/openai_conversation/entity.py: `ai_task.generate_image`, which reads the item of the
-        call that is done, and the usage at the end.
+        """homeassistant 2026.11.0, components/openai_conversation/entity.py, for `ai_task.generate_image`: it reads the
+        item of the call that is done, its size and format, and the usage at the end.
         """
         message = {"type": "message", "role": "user", "content": "a red apple"}
         developer = {"type": "message", "role": "developer", "content": "You are a voice assistant."}
         body = {
-            "model": "gpt-4o-mini",
+            "model": "gpt-5.6",
             "input": [developer, message],
             "max_output_tokens": 3000,
-            "top_p": 1.0,
-            "temperature": 1.0,
-            "user": "01JZ",
+            "safety_identifier": "01JZ",
+            "prompt_cache_key": "01KA",
+            "service_tier": "auto",
             "store": True,
             "stream": True,
+            "reasoning": {"effort": "low", "summary": "auto"},
+            "text": {"verbosity": "medium"},
+            "prompt_cache_options": {"ttl": "30m"},
             "tool_choice": TOOL,
-            "tools": [{**TOOL, "input_fidelity": "high", "output_format": "png"}],
+            "tools": [{**TOOL, "model": "gpt-image-2.5-flare", "output_format": "png"}],
         }
         events = parse_events(http.post("/v1/responses", json=body).text)
         (done,) = (event.data["item"] for event in events if event.name == "response.output_item.done")
-        assert (done["type"], done["output_format"]) == ("image_generation_call", "png")
+        assert (done["type"], done["output_format"], done["size"]) == ("image_generation_call", "png", "64x64")
         assert opened(done["result"])["prompt"] == "a red apple"
         last = events[-1]
         assert (last.name, last.data["response"]["usage"]["output_tokens"]) == ("response.completed", 16)

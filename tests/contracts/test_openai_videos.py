@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -90,7 +91,7 @@ class TestAVideo:
 
 class TestOthersRequests:
     def test_a_form_of_vllm_omni(self, http: httpx.Client) -> None:
-        """As in its examples/online_serving/text_to_video."""
+        """vllm-omni 0.30.0, vllm_omni/entrypoints/openai/protocol/videos.py, as its examples fill it in."""
         fields = {"prompt": "a red apple", "negative_prompt": "blurry", "width": 64, "height": 64, "num_frames": 5}
         more = {"fps": 8, "num_inference_steps": 2, "guidance_scale": 4.0, "flow_shift": 5.0, "seed": 42}
         files = {"input_reference": ("photo.png", png(photo()), "image/png")}
@@ -112,10 +113,16 @@ class TestOthersRequests:
         assert http.get(f"/api/{video['id']}/status").json()["task"] == "image-to-video"
 
     def test_what_sglangs_client_sends(self, http: httpx.Client) -> None:
-        """The defaults of its protocol.py `VideoGenerationsRequest`, which its SDK writes out."""
-        video = create(http, size="", seconds=1, seed=1024, generator_device="cuda", enable_teacache=False)
+        """sglang 0.5.23, multimodal_gen/apps/ComfyUI_SGLDiffusion/core/server_api.py: `generate_video`."""
+        body = {"size": "64x64", "seconds": 1, "seed": 1024, "enable_teacache": True, "generator_device": "cuda"}
+        video = create(http, **body)
         assert video["seed"] == 1024
         assert "generator_device is ignored: noise does not depend on the device" in video["hint"]
+        form = {name: value if isinstance(value, str) else json.dumps(value) for name, value in body.items()}
+        files = {"input_reference": ("photo.png", png(photo()), "image/png")}
+        started = http.post("/v1/videos", data={"prompt": "a red apple", **form}, files=files)
+        assert started.status_code == 200, started.text
+        assert http.get(f"/api/{started.json()['id']}/status").json()["task"] == "image-to-video"
 
     def test_names_and_proportions_of_others(self, http: httpx.Client) -> None:
         video = create(http, steps=2, cfg=2.5, aspectRatio="2:1", seed="aB3dE6gH", seconds="1")

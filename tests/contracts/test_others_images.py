@@ -36,25 +36,52 @@ def drawn(answer: httpx.Response) -> dict[str, Any]:
 
 
 def test_librechat(http: httpx.Client) -> None:
-    """api/app/clients/tools/structured/DALLE3.js, v0.8: `openai.images.generate` with what the agent chose."""
+    """danny-avila/LibreChat at 37d31ec2, api/app/clients/tools/structured/DALLE3.js: `openai.images.generate` with what
+    the agent chose.
+    """
     body = {"model": "dall-e-3", "quality": "hd", "style": "vivid", "size": SIZE, "prompt": "a red apple", "n": 1}
     answer = http.post("/v1/images/generations", json=body)
     assert drawn(answer)["num_inference_steps"] > 2
     assert "style is ignored" in answer.json()["hint"]
 
 
+def test_librechats_image_tools(http: httpx.Client) -> None:
+    """The same repository at 8731432f, api/app/clients/tools/structured/OpenAIImageTools.js: `image_gen_oai` and
+    `image_edit_oai`, whose agent may leave the size to the model.
+    """
+    body = {"model": "gpt-image-1", "prompt": "a red apple", "n": 1, "background": "auto", "output_format": "png"}
+    answer = http.post("/v1/images/generations", json={**body, "quality": "auto", "size": "auto"})
+    assert (drawn(answer)["model"], drawn(answer)["width"]) == ("tiny", 64)
+    form = {"model": "gpt-image-1", "prompt": "make it blue", "quality": "auto", "size": "auto"}
+    edited = http.post("/v1/images/edits", data=form, files=[("image[]", ("photo.png", png(photo()), "image/png"))])
+    assert (drawn(edited)["task"], "b64_json" in edited.json()["data"][0]) == ("edit", True)
+
+
+def test_open_webui(http: httpx.Client) -> None:
+    """open-webui 0.12.4, open_webui/routers/images.py: its engine OpenAI, for generating and for editing."""
+    body = {"model": "tiny", "prompt": "a red apple", "n": 1, "size": SIZE, "response_format": "b64_json"}
+    assert drawn(http.post("/v1/images/generations", json=body))["model"] == "tiny"
+    form = {"model": "tiny-edit", "prompt": "make it blue", "n": 1, "size": SIZE, "response_format": "b64_json"}
+    edited = http.post("/v1/images/edits", data=form, files=[("image[]", ("a.png", png(photo()), "image/png"))])
+    assert drawn(edited)["task"] == "edit"
+
+
 def test_n8n(http: httpx.Client) -> None:
-    """nodes-langchain/nodes/vendors/OpenAi/v2/actions/image/generate.operation.ts, node 2.2; its base address may have
-    no /v1.
+    """@n8n/n8n-nodes-langchain 2.41.1, nodes/vendors/OpenAi/v2/actions/image/generate.operation.ts (node 2.3); its base
+    address may have no /v1.
     """
     body = {"prompt": "a cute cat", "model": "gpt-image-1-mini", "size": SIZE, "quality": "medium", "n": 1}
     answer = http.post("/images/generations", json=body)
     assert drawn(answer)["model"] == "tiny"
     assert "gpt-image-1-mini is not here; tiny stands in for it" in answer.json()["hint"]
+    by_id = {"prompt": "a cute cat", "model": "tiny", "response_format": "url"}
+    assert drawn(http.post("/images/generations", json=by_id))["model"] == "tiny"
 
 
 def test_dify(http: httpx.Client) -> None:
-    """azuredalle's tools/dalle3.py of langgenius/dify-official-plugins: eight letters and digits for a seed."""
+    """azuredalle 0.0.9 of langgenius/dify-official-plugins, tools/azuredalle/tools/dalle3.py: eight letters and digits
+    for a seed. Plugin openai 0.1.10 sends the same without one (tools/openai/tools/dalle3.py).
+    """
     body = {"model": "dall-e-3", "prompt": "a red apple", "size": SIZE, "n": 1, "quality": "standard"}
     more = {"style": "natural", "response_format": "b64_json"}
     answers = [
@@ -67,7 +94,9 @@ def test_dify(http: httpx.Client) -> None:
 
 
 def test_lobehub(http: httpx.Client) -> None:
-    """packages/model-runtime/src/core/openaiCompatibleFactory/createImage.ts: what the user set goes out as it is."""
+    """lobehub/lobe-chat at d05cf920, packages/model-runtime/src/core/openaiCompatibleFactory/createImage.ts: what the
+    user set goes out as it is.
+    """
     body = {"model": "tiny", "n": 1, "prompt": "a red apple", "width": 128, "height": 64, "steps": 3, "cfg": 2.5}
     parameters = drawn(http.post("/v1/images/generations", json={**body, "seed": None, "samplerName": "euler"}))
     assert {name: parameters[name] for name in ("width", "height", "num_inference_steps", "guidance_scale")} == {
@@ -91,7 +120,7 @@ DYNAMOS = {"negative_prompt": "blurry", "num_inference_steps": 3, "guidance_scal
 
 
 def test_dynamo(http: httpx.Client) -> None:
-    """lib/llm/src/protocols/openai/media_fixtures/image_request.json of ai-dynamo/dynamo, of which the background is
+    """ai-dynamo/dynamo at 0f523b3f, lib/llm/src/protocols/openai/media_fixtures/image_request.json, whose background is
     opaque here.
     """
     body = {
@@ -125,7 +154,7 @@ def test_dynamo(http: httpx.Client) -> None:
 
 def test_dynamos_videos(http: httpx.Client) -> None:
     """The same folder's video_request.json, without what its frontend streams: a video is a job here."""
-    nvext = {**DYNAMOS, "fps": 8, "num_frames": 5, "boundary_ratio": 0.875}
+    nvext = {**DYNAMOS, "annotations": ["request_id"], "fps": 8, "num_frames": 5, "boundary_ratio": 0.875}
     body = {"prompt": "A cat walks.", "model": "tiny-video", "seconds": 1, "size": SIZE, "user": "user-1"}
     answer = http.post("/v1/videos", json={**body, "output_format": "mp4", "nvext": nvext})
     assert answer.status_code == 200, answer.text
@@ -133,7 +162,9 @@ def test_dynamos_videos(http: httpx.Client) -> None:
 
 
 def test_llamaindex(http: httpx.Client) -> None:
-    """image_generation/base.py of llama-index-tools-openai: OpenAIImageGenerationToolSpec, with OPENAI_BASE_URL."""
+    """llama-index-tools-openai-image-generation 0.7.0, llama_index/tools/openai/image_generation/base.py, with
+    OPENAI_BASE_URL; it knows OpenAI's sizes alone.
+    """
     body = {"prompt": "a red apple", "n": 1, "model": "dall-e-3", "quality": "standard", "size": SIZE, "style": "vivid"}
     asked = {**body, "response_format": "b64_json"}
     assert drawn(http.post("/v1/images/generations", json=asked))["model"] == "tiny"
@@ -141,7 +172,7 @@ def test_llamaindex(http: httpx.Client) -> None:
 
 
 def test_nextcloud(http: httpx.Client) -> None:
-    """lib/Service/OpenAiAPIService.php of integration_openai, `requestImageCreation`: the first of the models that it
+    """nextcloud/integration_openai 5.0.0, lib/Service/OpenAiAPIService.php, `requestImageCreation`: the model that it
     was told to use, and addresses.
     """
     body = {"prompt": "a red apple", "size": SIZE, "n": 2, "model": "dall-e-2"}
@@ -151,12 +182,18 @@ def test_nextcloud(http: httpx.Client) -> None:
 
 
 def test_sglangs_client(http: httpx.Client) -> None:
-    """The defaults of protocol.py `ImageGenerationsRequest`, as its SDK writes them out."""
-    body = {"prompt": "a red apple", "model": "tiny", "n": 1, "quality": "auto", "response_format": "b64_json"}
-    more = {"size": SIZE, "style": "vivid", "background": "auto", "seed": 1024, "generator_device": "cuda"}
-    answer = http.post("/v1/images/generations", json={**body, **more, "output_format": None, "enable_teacache": False})
+    """sglang 0.5.23, multimodal_gen/apps/ComfyUI_SGLDiffusion/core/server_api.py: `generate_image`, which names no
+    model; the first one here only edits.
+    """
+    common = {"prompt": "a red apple", "size": SIZE, "n": 1, "response_format": "b64_json", "seed": 1024}
+    more = {"background": "auto", "generator_device": "cuda"}
+    generated = {**common, **more, "quality": "auto", "style": "vivid", "model": "tiny"}
+    answer = http.post("/v1/images/generations", json=generated)
     assert drawn(answer)["seed"] == 1024
     assert "generator_device is ignored" in answer.json()["hint"]
+    files = {"image": ("photo.png", png(photo()), "image/png")}
+    edited = http.post("/v1/images/edits", data={**common, **more, "enable_teacache": True}, files=files)
+    assert drawn(edited)["task"] == "edit"
 
 
 @pytest.mark.parametrize("address", ["/images", "/openai/images", "/openai/deployments/tiny-edit/images"])
