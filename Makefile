@@ -7,6 +7,9 @@ BIN := $(VENV)/bin
 # torch's CPU build suffices without a GPU.
 VARIANT ?= $(if $(wildcard /dev/nvidiactl),cuda,cpu)
 
+# Environments of other people's programs, of which pictures are taken.
+IN ?= $(HOME)/.cache/jubako-pictures
+
 # Processes that run tests; each of them may start servers, which take a GB or two.
 WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
 # Dozens of processes import the same modules; compiled ones are there sooner.
@@ -21,7 +24,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -115,6 +118,11 @@ lock: ## Update constraints*.txt from pyproject.toml
 pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/page-*.jpg
 	@tools/need-chromium
 	$(BIN)/python -m tests.support.page_pictures
+
+pictures-clients: $(VENV)/.dev ## Update those of other programs, docs/client-*.jpg (IN=folder, for several GB)
+	@tools/need-chromium
+	@tools/need-pictured-clients "$(IN)"
+	$(BIN)/python -m tests.support.client_pictures "$(IN)"
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

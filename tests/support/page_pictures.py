@@ -31,16 +31,16 @@ def main() -> None:
             browsed.page.set_viewport_size({"width": WIDTH_PX, "height": HEIGHT_PX})
             with open_tab(browsed, "Create") as page:
                 _draw_example(page)
-                _keep(page, "page-create")
+                keep(page, "page-create")
             with Jubako(server.url) as jubako, open_tab(browsed, "Edit") as page:
                 fox = jubako.results(jubako.jobs()[0])[0].save(Path(folder, "fox.png"))
                 _edit(page, fox)
-                _keep(page, "page-edit")
+                keep(page, "page-edit")
             browsed.page.emulate_media(color_scheme="dark")
             browsed.page.set_viewport_size({"width": PHONE_PX[0], "height": PHONE_PX[1]})
             with open_tab(browsed, "Create") as page:
                 _draw_example(page)
-                _keep(page, "page-phone")
+                keep(page, "page-phone")
 
 
 def _draw_example(page: Page) -> None:
@@ -60,7 +60,7 @@ def _edit(page: Page, file: Path) -> None:
     expect(page.locator("#edit-draw")).to_be_enabled()
 
 
-def _keep(page: Page, name: str) -> None:
+def keep(page: Page, name: str) -> None:
     """Write what is seen as docs/NAME.jpg."""
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
