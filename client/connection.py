@@ -19,7 +19,8 @@ T = TypeVar("T")
 URL, KEY = "JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
 TIMEOUT_S = 660.0
-"""More than the server itself takes for a request, whose error is then the one to read."""
+"""More than the server by itself takes for an image, so that the error to read is its own. Long videos take longer:
+they are for jobs."""
 
 
 def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def test_a_video_model_fits_where_its_clips_are_decoded_in_tiles() -> None:
 
 def test_a_deadline_follows_the_work_of_the_model() -> None:
     request = resolve(A14B, CATALOGUE, SERVER)
+    assert request.deadline_s is not None
     assert request.deadline_s == pytest.approx(600 + 22 * 60, rel=0.05)
     short = resolve(A14B.model_copy(update={"num_inference_steps": 4}), CATALOGUE, SERVER)
     assert short.deadline_s == pytest.approx(600 + (request.deadline_s - 600) / 10)
