@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
 from typing import Any, NoReturn
 
 import gradio as gr
@@ -52,6 +53,7 @@ THEME = gr.themes.Base(
     body_text_color_subdued="*neutral_600",
     block_info_text_color="*neutral_600",
 )
+SIGN_OUT = ' <form method="post" action="sign-out"><button>Sign out</button></form>'
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Create", create_tab),
     ("Edit", edit_tab),
@@ -94,7 +96,7 @@ def _fetch_nothing() -> None:
 
 def _blocks(server: Server) -> gr.Blocks:
     with gr.Blocks(title="Jubako", analytics_enabled=False, delete_cache=(3600, KEPT_S), fill_width=True) as blocks:
-        gr.HTML((HERE / "header.html").read_text("utf-8"), elem_id="header")
+        header = gr.HTML(_header(), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
         models_served = gr.State([])
         with gr.Tabs() as tabs:
@@ -110,11 +112,19 @@ def _blocks(server: Server) -> gr.Blocks:
                 return {trouble: gr.Markdown(str(error), visible=True)}
             return {page.models: [model.fields for model in found], trouble: gr.Markdown(visible=False)}
 
+        def signed_in(request: gr.Request) -> Any:
+            return _header(SIGN_OUT) if "authorization" in request.headers else gr.skip()
+
+        blocks.load(signed_in, None, header, **QUIET)
         opened = blocks.load(served, None, [page.models, trouble], **QUIET)
         for act, outputs in page.opened:
             opened.then(act, page.models, list(outputs), **QUIET)
     # Each handler only waits for the server, which has its own order and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
+
+
+def _header(sign_out: str = "") -> str:
+    return Template((HERE / "header.html").read_text("utf-8")).substitute(sign_out=sign_out)
 
 
 class _UnderPrefix:

@@ -77,7 +77,11 @@ class _Gallery:
         with gr.Row():
             self.again = gr.Button("Use again", interactive=False)
             self.vary = gr.Button("Vary", interactive=False)
-            self.delete = gr.Button("Delete", variant="stop", interactive=False)
+            self.delete = gr.Button("Delete", interactive=False)
+        with gr.Row(visible=False, elem_id="deleting") as self.asking:
+            self.asked = gr.Markdown()
+            self.sure = gr.Button(variant="stop")
+            self.keep = gr.Button("Keep")
         self.dropped = gr.File(
             elem_id="dropped", label="Drop an image here to read its parameters", file_types=["image"], height=140
         )
@@ -93,12 +97,15 @@ class _Gallery:
             self.again,
             self.vary,
             self.delete,
+            self.asking,
         ]
         gr.on([self._page.tab.select, self.refresh.click], self._newest, self.shown, listed, **QUIET)
         self.older.click(self._next, [self.shown, self.before], listed, **QUIET)
         self.images.select(self._selected, self.shown, selected, **QUIET)
         self.dropped.upload(self._read, self.dropped, selected, **QUIET)
-        deleted = self.delete.click(self._delete, self.job_id, [self.hint, *selected], **QUIET)
+        self.delete.click(_sure, [self.shown, self.job_id], [self.asking, self.asked, self.sure], **QUIET)
+        self.keep.click(lambda: gr.Row(visible=False), None, self.asking, **QUIET)
+        deleted = self.sure.click(self._delete, self.job_id, [self.hint, *selected], **QUIET)
         deleted.then(self._newest, self.shown, listed, **QUIET)
         if self._page.reuse:
             given = [self._page.models, self.parameters]
@@ -151,15 +158,17 @@ class _Gallery:
             gr.Button(interactive=usable),
             gr.Button(interactive=usable),
             gr.Button(interactive=job_id is not None),
+            gr.Row(visible=False),
         ]
 
     async def _delete(self, job_id: str, request: gr.Request) -> list[Any]:
         try:
             await self._page.server.connection(request).send(_deleting(job_id))
         except (Refused, Unreachable) as error:
-            return [hints(str(error), error=True), *[gr.skip()] * 8]
-        off = gr.Button(interactive=False)
-        return [hints(), gr.Image(None, visible=False), gr.Video(None, visible=False), EMPTY, None, None, off, off, off]
+            return [hints(str(error), error=True), *[gr.skip()] * 9]
+        off, hidden = gr.Button(interactive=False), gr.Row(visible=False)
+        image, video = gr.Image(None, visible=False), gr.Video(None, visible=False)
+        return [hints(), image, video, EMPTY, None, None, off, off, off, hidden]
 
     def _fill(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
         return self._filled(models, parameters, locked=True)
@@ -170,6 +179,16 @@ class _Gallery:
     def _filled(self, models: list[dict[str, Any]], parameters: dict[str, Any], *, locked: bool) -> dict[Any, Any]:
         assert self._page.reuse is not None
         return {**self._page.reuse.fill(models, parameters, locked), self._page.tabs: gr.Tabs(selected="Create")}
+
+
+def _sure(shown: list[Shown], job_id: str) -> list[Any]:
+    """Ask before a job's results are deleted, of which only one is shown large."""
+    count = sum(own == job_id for _, own in shown)
+    if count == 1:
+        asked, button = "Nobody can bring it back.", "Delete it for good"
+    else:
+        asked, button = f"It is one of {count} that were drawn together, which go together.", f"Delete all {count}"
+    return [gr.Row(visible=True), asked, gr.Button(button)]
 
 
 def _here(known: list[Shown]) -> dict[str, list[str]]:
