@@ -32,6 +32,7 @@ class Conditions:
         self._limited = [self.lora_part, *names, self.control_part, self.control_type, self.reference_part]
         page.when_opened(self._first, self._limited)
         model.input(self._changed, [page.models, model], self._limited, **QUIET)
+        page.models.change(_still_offered, [page.models, model], [self.lora_part, *names], **QUIET)
 
     def _lora(self, number: int) -> tuple[gr.Dropdown, gr.Slider]:
         with gr.Row():
@@ -89,6 +90,13 @@ class Conditions:
             gr.Dropdown(choices=nets, value=nets[0] if nets else None),
             gr.Accordion(visible=bool(fields["ip_adapter"])),
         ]
+
+
+def _still_offered(models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+    """Return the LoRAs as they are by now, since they may be added at any time; what is chosen stays."""
+    model = chosen(models, model_id)
+    loras = model.fields["loras"] if model else {}
+    return [gr.Accordion(visible=bool(loras)), *[gr.Dropdown(choices=_lora_names(loras))] * MOST_LORAS]
 
 
 def _lora_names(loras: Mapping[str, str | None]) -> list[tuple[str, str]]:

@@ -35,7 +35,7 @@ class Page:
 
     server: Server
     models: gr.State
-    """What `GET /models` says, as a list of dictionaries; changes when the page is opened."""
+    """What `GET /models` says, as a list of dictionaries; changes when the page is opened, and with them."""
     tabs: gr.Tabs
     tab: gr.Tab = field(init=False)
     """The one that is being laid out."""
@@ -48,6 +48,12 @@ class Page:
         """Have components follow from the models that are served."""
         self.opened.append((act, outputs))
 
+    def keep_states(self, model: gr.Dropdown, *tasks: str) -> None:
+        """Have a menu of the models that do one of the tasks say their states as they change; its choice stays."""
+        self.models.change(
+            lambda models: gr.Dropdown(choices=choices(able(models, *tasks))), self.models, model, **QUIET
+        )
+
 
 def able(models: Sequence[dict[str, Any]], *tasks: str) -> list[Model]:
     """Return the models that do one of the tasks, in the server's order."""
@@ -56,7 +62,13 @@ def able(models: Sequence[dict[str, Any]], *tasks: str) -> list[Model]:
 
 def choices(models: Sequence[Model]) -> list[tuple[str, str]]:
     """Return models as the choices of a dropdown: with their states, by their ids."""
-    return [(f"{model.id} ({STATES.get(model.state, model.state)})", model.id) for model in models]
+    return [(f"{model.id} ({_state_of(model)})", model.id) for model in models]
+
+
+def _state_of(model: Model) -> str:
+    progress = model.fields.get("progress")
+    share = f", {progress:.0%}" if model.state == "loading" and progress is not None else ""
+    return STATES.get(model.state, model.state) + share
 
 
 def chosen(models: Sequence[dict[str, Any]], model_id: str | None) -> Model | None:

@@ -50,13 +50,13 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     tab.locator("#story-draw").click()
     expect(tab.locator(".story figcaption").first).to_have_text("1. An apple")
     expect(tab.locator(".story img").first).to_be_visible()
-    expect(tab.locator("#story-frames img").first).to_be_visible()
+    expect(tab.locator("#story-images img").first).to_be_visible()
     for name in ("story.zip", "story.pdf"):
         expect(tab.locator("#story-files")).to_contain_text(name.partition(".")[0])
-    before = tab.locator("#story-frames img").first.get_attribute("src")
-    tab.locator("#story-frames img").first.click()
+    before = tab.locator("#story-images img").first.get_attribute("src")
+    tab.locator("#story-images img").first.click()
     tab.get_by_role("button", name="Draw frame 1 again").click()
-    expect(tab.locator("#story-frames img").first).not_to_have_attribute("src", before or "")
+    expect(tab.locator("#story-images img").first).not_to_have_attribute("src", before or "")
 
 
 def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:

@@ -10,6 +10,7 @@ import yaml
 
 from tests.support.replica import Replica, replica
 from tests.support.serving import EDITING_ENTRY, ENTRY_FIELDS, VIDEO_ENTRY
+from tests.tiny.conditions import tiny_controlnets, tiny_lora
 from tests.tiny.flux2 import tiny_flux2_klein
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 from tests.tiny.wan import tiny_wan_ti2v
@@ -31,11 +32,19 @@ def openai_replica(folder: Path) -> Iterator[Replica]:
 
 def _write_catalogue(folder: Path) -> Path:
     """Write a catalogue of `tiny`; of `tiny-edit`, which edits several pictures and does nothing else; of a video."""
-    tiny_stable_diffusion(folder / "sd")
+    sd = tiny_stable_diffusion(folder / "sd")
+    controlnets = {kind: net.model_dump(mode="json") for kind, net in tiny_controlnets(sd, folder).items()}
+    loras = {"character": tiny_lora(sd, folder / "character.safetensors").model_dump(mode="json")}
     tiny_flux2_klein(folder / "klein")
     tiny_wan_ti2v(folder / "wan")
     entries = {
-        "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
+        "tiny": {
+            **ENTRY_FIELDS,
+            "family": "stable-diffusion",
+            "source": {"path": "sd"},
+            "controlnets": controlnets,
+            "loras": loras,
+        },
         "tiny-edit": EDITING_ENTRY,
         "tiny-video": VIDEO_ENTRY,
     }

@@ -41,6 +41,7 @@ class _Create:
                 self._studio.lay_out_stage()
                 self._images = gallery("create")
                 self._code = CodePanel("create", self.given, lambda given: (API, self.read(given)))
+        page.keep_states(self.model, TASK)
         page.when_opened(self._models_known, [self.model, self.negative, self._examples])
         self.model.input(_model_chosen, [page.models, self.model], self.negative, **QUIET)
         filled = [self.prompt, self.negative, self.model, *self.settings.outputs, *self.conditions.outputs]
@@ -89,7 +90,7 @@ class _Create:
 
     @property
     def _outputs(self) -> list[Any]:
-        return self._studio.outputs(self.settings, self._images)
+        return self._studio.outputs(self.settings.seed, self._images)
 
     def _draw_after(self, event: Any) -> None:
         """Draw once an event has filled the controls."""
@@ -103,7 +104,7 @@ class _Create:
             return API, {**self.read(given), "seed": self.settings.next_seed(given)}
 
         async for update in self._studio.drawn(
-            request, asked, self.settings, lambda files: shown_in(self._images, files)
+            request, asked, lambda files: shown_in(self._images, files), self.settings.seed
         ):
             yield update
 

@@ -40,6 +40,7 @@ class _Edit:
             with gr.Column(scale=5, min_width=300, elem_classes="results"):
                 self._lay_out_results()
         following = [self.way, self.strength, self.more, self.canvas.masking, self.canvas.extending]
+        page.keep_states(self.model, *WAYS)
         page.when_opened(self._models_known, [self.model, *following])
         self.model.change(self._model_chosen, [page.models, self.model], following, **QUIET)
         self.way.input(self._way_chosen, [page.models, self.model, self.way], following, **QUIET)
@@ -95,7 +96,7 @@ class _Edit:
 
     def _connect(self) -> None:
         results = [self._compared, self._images, self._go_on, self._after, *self._code.outputs]
-        outputs = self._studio.outputs(self.settings, *results)
+        outputs = self._studio.outputs(self.settings.seed, *results)
         gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
         self._go_on.click(_as_background, self._after, self.canvas.editor, **QUIET)
 
@@ -118,7 +119,7 @@ class _Edit:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, self.settings, show):
+        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
             yield update
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:

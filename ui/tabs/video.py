@@ -44,9 +44,10 @@ class _Video:
                 )
                 self._code = CodePanel("video", self.given, self.read)
         following = [self.image, self.frames, self.fps]
+        page.keep_states(self.model, *TASKS)
         page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
         self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
-        outputs = self._studio.outputs(self.settings, self.clip, *self._code.outputs)
+        outputs = self._studio.outputs(self.settings.seed, self.clip, *self._code.outputs)
         gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
 
     def _lay_out_request(self) -> None:
@@ -100,7 +101,7 @@ class _Video:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, self.settings, show):
+        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
             yield update
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
