@@ -25,6 +25,7 @@ from ui.tabs.storyboard import storyboard_tab
 from ui.tabs.video import video_tab
 
 ADDRESS = "/ui"
+STATES_EVERY_S = 4
 HERE = Path(__file__).parent
 LACQUER = gr.themes.Color(
     c50="#fcf3f1",
@@ -65,8 +66,11 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 """In their order, with what lays each out."""
 
 
-def ui_app(address: str) -> ASGIApp:
-    """Return the application that serves the page; `address` is that of our API."""
+def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
+    """Return the application that serves the page; `address` is that of our API.
+
+    `max_file_bytes` is the most that the API takes in one file, a LoRA's: browsers say so instead of uploading more.
+    """
     _fetch_nothing()
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
@@ -77,6 +81,7 @@ def ui_app(address: str) -> ASGIApp:
         css_paths=HERE / "style.css",
         head_paths=HERE / "head.html",
         footer_links=[],
+        max_file_size=max_file_bytes,
         run_history=False,
         ssr_mode=False,
         mcp_server=False,
@@ -105,6 +110,8 @@ def _blocks(server: Server) -> gr.Blocks:
                 with gr.Tab(name, id=name) as page.tab:
                     lay_out(page)
 
+        timer = gr.Timer(STATES_EVERY_S)
+
         async def served(request: gr.Request) -> dict[Any, Any]:
             try:
                 found = await server.connection(request).send(models())
@@ -115,6 +122,14 @@ def _blocks(server: Server) -> gr.Blocks:
         def signed_in(request: gr.Request) -> Any:
             return _header(SIGN_OUT) if "authorization" in request.headers else gr.skip()
 
+        async def still_served(known: list[dict[str, Any]], request: gr.Request) -> Any:
+            try:
+                found = [model.fields for model in await server.connection(request).send(models())]
+            except (Refused, Unreachable):
+                return gr.skip()
+            return gr.skip() if found == known else found
+
+        timer.tick(still_served, page.models, page.models, **QUIET)
         blocks.load(signed_in, None, header, **QUIET)
         opened = blocks.load(served, None, [page.models, trouble], **QUIET)
         for act, outputs in page.opened:

@@ -13,6 +13,7 @@ from pathlib import Path
 from api.ui.own_folder import OwnFolder
 from core.errors import LoadFailed
 from processes.drain import ENDING_S
+from settings import settings
 
 log = logging.getLogger("jubako")
 
@@ -87,7 +88,12 @@ class UiProcess:
         self._folder = await asyncio.to_thread(OwnFolder)
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
         own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder.path / "files"), **_GRADIO}
-        command = [sys.executable, "-m", "ui", "--socket", str(self._listening_at), "--server", server]
+        options = {
+            "--socket": self._listening_at,
+            "--server": server,
+            "--largest-file": settings().max_lora_bytes,
+        }
+        command = [sys.executable, "-m", "ui", *(str(text) for option in options.items() for text in option)]
         # It ends when its standard input does, so also with a gateway that is killed.
         self._process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=passed_on | own, stdin=PIPE)
         await self._until_ready(self._process)
