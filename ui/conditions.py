@@ -10,6 +10,7 @@ import gradio as gr
 from client.results import Model
 from ui.page import QUIET, Page, chosen
 
+KNOWN = ("loras", "control_type", "control_scale", "reference_scale")
 MOST_LORAS = 3
 """The API takes more; these are what fits."""
 
@@ -61,15 +62,26 @@ class Conditions:
     @property
     def outputs(self) -> list[Any]:
         """The components that `filled` fills."""
-        return [*self._limited, *(scale for _, scale in self.loras)]
+        guides = [self.control_image, self.control_scale, self.reference_image, self.reference_scale]
+        return [*self._limited, *(scale for _, scale in self.loras), *guides]
 
     def filled(self, model: Model, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """Return the controls as a request had them; without its images, which are not kept, and what they guide."""
+        """Return the controls as a request had them."""
         updates = dict(zip(self._limited, self._offered(model), strict=True))
         for (name, scale), lora in zip(self.loras, parameters.get("loras") or (), strict=False):
             updates[name] = gr.Dropdown(choices=_lora_names(model.fields["loras"]), value=lora["name"])
             updates[scale] = lora["scale"]
-        return updates
+        if parameters.get("control_image"):
+            updates[self.control_type] = gr.Dropdown(
+                choices=model.fields["controlnets"], value=parameters["control_type"]
+            )
+        return {
+            **updates,
+            self.control_image: parameters.get("control_image"),
+            self.control_scale: parameters.get("control_scale", 1),
+            self.reference_image: parameters.get("reference_image"),
+            self.reference_scale: parameters.get("reference_scale", 0.6),
+        }
 
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
         able = [each for each in models if self._task in each["tasks"]]

@@ -9,24 +9,13 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
+from ui.reuse import Requests, Reuse
 from ui.server import Server
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 """Of all events: the stage says how far it is, and programs have the API."""
 STATES = {"ready": "ready", "unloaded": "loaded on demand"}
 """How the states of models are said; all others are plain enough."""
-
-
-@dataclass(frozen=True)
-class Reuse:
-    """How a tab takes a request that was made before."""
-
-    outputs: Sequence[Any]
-    """The components that `fill` fills."""
-    fill: Callable[[Sequence[dict[str, Any]], dict[str, Any], bool], dict[Any, Any]]
-    """Of the models, the request's parameters, and whether its seed is kept."""
-    draw: Callable[[Any], Any]
-    """Draws after an event."""
 
 
 @dataclass
@@ -39,8 +28,9 @@ class Page:
     tabs: gr.Tabs
     tab: gr.Tab = field(init=False)
     """The one that is being laid out."""
-    reuse: Reuse | None = None
-    """Where requests from the gallery go; set by the tab that takes them."""
+    requests: Requests = field(default_factory=Requests)
+    reuses: list[Reuse] = field(default_factory=list)
+    """Where requests from the gallery go, as the tabs say that take them."""
     opened: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
     """What is done with the models once they are known: a function of them, and the components that it updates."""
 
@@ -74,3 +64,8 @@ def _state_of(model: Model) -> str:
 def chosen(models: Sequence[dict[str, Any]], model_id: str | None) -> Model | None:
     """Return a model by its id."""
     return next((Model.of(each) for each in models if each["id"] == model_id), None)
+
+
+def first_of(models: Sequence[Model], model_id: str | None) -> Model | None:
+    """Return the model that an earlier request had, or the first where it is not among them."""
+    return next((model for model in models if model.id == model_id), models[0] if models else None)

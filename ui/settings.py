@@ -21,6 +21,8 @@ CACHES = [
     ("only when busy", "auto"),
 ]
 MOST_IMAGES = 8
+KNOWN = ("width", "height", "num_inference_steps", "guidance_scale", "scheduler", "step_cache")
+"""The parameters that they take from an earlier request."""
 
 
 def new_seed() -> int:

@@ -68,6 +68,7 @@ class Studio:
             client = self._page.server.client(request)
             async with aclosing(draw(client, api, parameters, stage or Stage())) as drawings:
                 async for each in drawings:
+                    self._page.requests.keep(each.job.id, parameters)
                     yield {
                         self.stage: each.stage,
                         self.hints: hints(each.hint),
