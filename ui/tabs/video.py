@@ -65,7 +65,7 @@ class _Video:
                 self.frames = gr.Slider(1, 81, 9, step=1, label="Frames")
                 self.fps = gr.Slider(1, 60, 16, step=1, label="Frames a second")
             with gr.Accordion("Settings", open=False):
-                self.settings = Settings(self._page, self.model, list(TASKS))
+                self.settings = Settings(self._page, self.model, list(TASKS), upscaled=False)
 
     @property
     def given(self) -> set[Any]:
