@@ -114,7 +114,7 @@ class _Gallery:
         self.keep.click(lambda: gr.Row(visible=False), None, self.asking, **QUIET)
         deleted = self.sure.click(self._delete, self.job_id, [self.hint, *selected], **QUIET)
         deleted.then(self._newest, self.shown, listed, **QUIET)
-        filled = [self._page.tabs]
+        filled = [self._page.tabs, self.hint]
         for reuse in self._page.reuses:
             filled += [*reuse.outputs, reuse.said, reuse.vary]
         given = [self._page.models, self.parameters]
@@ -191,22 +191,23 @@ class _Gallery:
 
     def _fill(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
         """Open the tab that takes it, as the request was; say what is not in it."""
-        reuse = self._taking(parameters)
-        assert reuse is not None
-        others = left_out(parameters, reuse.knows)
-        lost = f"There is no control here for {', '.join(others)}." if others else None
-        return {
-            **reuse.fill(models, parameters, True),
-            reuse.said: hints(OWN_IMAGES if missing(parameters) else None, lost),
-            self._page.tabs: gr.Tabs(selected=reuse.tab),
-        }
+        return self._filled(models, parameters, locked=True)
 
     def _vary(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
         """Have it drawn with another seed."""
+        return self._filled(models, parameters, locked=False)
+
+    def _filled(self, models: list[dict[str, Any]], parameters: dict[str, Any], *, locked: bool) -> dict[Any, Any]:
         reuse = self._taking(parameters)
         assert reuse is not None
-        filled = reuse.fill(models, parameters, False)
-        return {**filled, reuse.vary: new_seed(), self._page.tabs: gr.Tabs(selected=reuse.tab)}
+        filled = reuse.fill(models, parameters, locked)
+        if not filled:
+            return {self.hint: hints(f"No model that is served here does {parameters['task']}.", error=True)}
+        others = left_out(parameters, reuse.knows)
+        lost = f"On the page there is no control for {', '.join(others)}." if others else None
+        said = hints(OWN_IMAGES if missing(parameters) else None, lost)
+        shown = {reuse.said: said, self.hint: said, self._page.tabs: gr.Tabs(selected=reuse.tab)}
+        return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 
 
 def _sure(shown: list[Shown], job_id: str) -> list[Any]:
