@@ -152,6 +152,9 @@ async def test_a_waiting_job_moves_to_another_line(
         done = await finished(desk, second)
         assert (done.state, done.attempts) == (JobState.COMPLETED, 1)
         assert (await desk.get(first.id)).state is JobState.PENDING
+        async with asyncio.timeout(20):
+            while not (await desk.get(slow.id)).progress:  # noqa: ASYNC110, since its events were watched already
+                await asyncio.sleep(0.01)
         with pytest.raises(NotWaiting):
             await desk.prioritize(slow.id, Priority.HIGH)
         await desk.submit(order(request(priority=Priority.NORMAL, seed=3)))
