@@ -33,6 +33,7 @@ class Hires(TypedDict, total=False):
     height: int | None
     strength: float | None
     num_inference_steps: int | None
+    upscaler: Literal["lanczos", "model"] | None
 
 
 class _Scene(TypedDict):

@@ -60,6 +60,7 @@ def assemble(
             reproducible=settings.reproducible,
             step_cache=StepCache(settings.step_cache),
             prompt_syntax=PromptSyntax(settings.prompt_syntax),
+            upscales=settings.upscaler is not None,
         ),
         residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
         meter=meter,

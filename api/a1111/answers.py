@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from api.a1111.drafting import AdmittedDrawing
-from api.a1111.hires import UPSCALER
+from api.a1111.forms import DrawForm, TextForm
 from api.a1111.running import RUNNING, Drawing
 from core.deadline import Deadline
 from core.generation.events import Picture, Started
@@ -22,6 +22,7 @@ from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result, parameters_of
 from gateway.media.metadata import Metadata
 from gateway.media.uploads import in_image_thread
+from gateway.upscaling import LANCZOS
 
 
 class Results:
@@ -111,7 +112,10 @@ def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, A
         "seed_resize_from_w": -1,
         "seed_resize_from_h": -1,
         "denoising_strength": _strength(request),
-        "extra_generation_params": {"Schedule type": sampler_names(request.scheduler)[1], **_hires_params(request)},
+        "extra_generation_params": {
+            "Schedule type": sampler_names(request.scheduler)[1],
+            **_hires_params(form, request),
+        },
         "index_of_first_image": 0,
         "infotexts": texts,
         "styles": [],
@@ -128,9 +132,10 @@ def _strength(request: GenerationRequest) -> float | None:
     return request.strength if request.task.takes_strength else None
 
 
-def _hires_params(request: GenerationRequest) -> dict[str, Any]:
+def _hires_params(form: DrawForm, request: GenerationRequest) -> dict[str, Any]:
     hires = request.hires
     if hires is None:
         return {}
     resize = f"{hires.width}x{hires.height}"
-    return {"Hires resize": resize, "Hires steps": hires.denoising_steps, "Hires upscaler": UPSCALER}
+    upscaler = form.hr_upscaler if hires.upscaler == "model" and isinstance(form, TextForm) else LANCZOS
+    return {"Hires resize": resize, "Hires steps": hires.denoising_steps, "Hires upscaler": upscaler}

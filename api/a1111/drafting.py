@@ -112,7 +112,8 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
     }
     hires_notes: tuple[str, ...] = ()
     if isinstance(form, TextForm):
-        fields["hires"], hires_notes = hires_of(form, entry), tuple(hires_hints(form, entry))
+        fields["hires"] = hires_of(form, entry, gateway.upscaler)
+        hires_notes = tuple(hires_hints(form, entry, gateway.upscaler))
     images, repainting = _images(gateway, form, entry, task) if isinstance(form, ImageForm) else ({}, None)
     control, control_hints = control_fields(form.alwayson_scripts, entry, images.get("image"))
     try:

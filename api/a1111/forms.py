@@ -89,7 +89,9 @@ class TextForm(DrawForm):
     hr_resize_y: int = Field(
         default=0, ge=0, le=MOST_PX, description="Its height, in place of hr_scale. 0: after hr_resize_x."
     )
-    hr_upscaler: str | None = Field(default=None, description="Lanczos, whatever it says of what only resizes.")
+    hr_upscaler: str | None = Field(
+        default=None, description="The server's upscaling model by its name, or Lanczos, also for what only resizes."
+    )
     hr_second_pass_steps: int = Field(default=0, ge=0, le=MOST_STEPS, description="Steps at the larger size. 0: steps.")
     denoising_strength: float | None = Field(
         default=None, ge=0, le=1, description="How much to change the enlarged image. Default: 0.75."

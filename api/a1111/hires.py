@@ -6,39 +6,41 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from api.a1111.extras import RESIZERS
+from api.a1111.extras import upscaler_names
 from api.a1111.forms import TextForm
 from core.errors import InvalidRequest
 from core.generation.hints import ignored_hint
 from core.generation.request import Task
+from gateway.upscaling import LANCZOS, Upscaler
 from models.catalogue.entry import Entry
 
 USUAL_STRENGTH = 0.75
 """Of the web UI's API."""
-UPSCALER = "Lanczos"
-"""What enlarges between the passes."""
 LATENT = "latent"
 _SAME = ("", "use same sampler", "use same scheduler", "use same checkpoint", "automatic", "none")
 """What clients send to say that the second pass is as the first."""
 
 
-def hires_of(form: TextForm, entry: Entry) -> dict[str, Any] | None:
+def hires_of(form: TextForm, entry: Entry, upscaler: Upscaler) -> dict[str, Any] | None:
     """Return the draft's field for a second pass. Raises InvalidRequest."""
     if not form.enable_hr:
         return None
     _check_same(form)
-    _check_upscaler(form.hr_upscaler)
+    _check_upscaler(form.hr_upscaler, upscaler)
     sides = {"width": form.hr_resize_x or None, "height": form.hr_resize_y or None}
     size: dict[str, Any] = sides if any(sides.values()) else {"scale": form.hr_scale}
-    return {**size, "strength": _strength(form), "num_inference_steps": _whole_steps(form, entry)}
+    enlarging = "model" if _is_model(form.hr_upscaler, upscaler) else "lanczos"
+    strength, steps = _strength(form), _whole_steps(form, entry)
+    return {**size, "strength": strength, "num_inference_steps": steps, "upscaler": enlarging}
 
 
-def hires_hints(form: TextForm, entry: Entry) -> Iterator[str]:
+def hires_hints(form: TextForm, entry: Entry, upscaler: Upscaler) -> Iterator[str]:
     """Yield what a caller should know of the second pass."""
     if not form.enable_hr:
         return
-    if form.hr_upscaler is not None and form.hr_upscaler.lower() not in ("none", UPSCALER.lower()):
-        yield ignored_hint("hr_upscaler", f"images are enlarged by {UPSCALER}")
+    named = form.hr_upscaler
+    if named is not None and named.lower() not in ("none", LANCZOS.lower()) and not _is_model(named, upscaler):
+        yield ignored_hint("hr_upscaler", f"images are enlarged by {LANCZOS}")
     done = int(_whole_steps(form, entry) * _strength(form))
     if done < _steps(form, entry):
         yield f"hr_second_pass_steps: {_steps(form, entry)} became {done}, all that {entry.id} does at this strength"
@@ -54,6 +56,7 @@ def hires_names(form: TextForm) -> dict[str, str]:
         "hires.height": "hr_resize_y" if by_size else "hr_scale",
         "hires.strength": "denoising_strength",
         "hires.num_inference_steps": "hr_second_pass_steps",
+        "hires.upscaler": "hr_upscaler",
     }
 
 
@@ -89,7 +92,12 @@ def _check_same(form: TextForm) -> None:
             raise InvalidRequest(field, "is not supported: the second pass is like the first; leave it empty")
 
 
-def _check_upscaler(name: str | None) -> None:
-    known = {upscaler.lower() for upscaler in RESIZERS}
-    if name is not None and name.lower() not in known and not name.lower().startswith(LATENT):
-        raise InvalidRequest("hr_upscaler", f"{name[:60]!r} is unknown; known: {', '.join(RESIZERS)}, Latent")
+def _is_model(name: str | None, upscaler: Upscaler) -> bool:
+    return upscaler.enlarge is not None and (name or "").lower() == upscaler.name.lower()
+
+
+def _check_upscaler(name: str | None, upscaler: Upscaler) -> None:
+    known = upscaler_names(upscaler)
+    given = (name or known[0]).lower()
+    if given not in (each.lower() for each in known) and not given.startswith(LATENT):
+        raise InvalidRequest("hr_upscaler", f"{str(name)[:60]!r} is unknown; known: {', '.join(known)}, Latent")

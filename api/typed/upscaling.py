@@ -8,6 +8,7 @@ from starlette.responses import Response
 from api.http.disconnects import unless_disconnected
 from api.http.refusals import refusal
 from api.typed.forms import Call, Upscale
+from core.deadline import Deadline
 from core.errors import JubakoError
 from core.generation.hints import hint_header, joined
 from core.generation.upload import Upload
@@ -17,6 +18,7 @@ from gateway.media.encoding import OutputFormat, encode_image, idle_quality
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from gateway.upscaling import Upscaler
+from settings import settings
 
 
 async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
@@ -34,7 +36,8 @@ async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
         width, height = upscaled_size(upload.size, form.upscale)
         await gateway.meter.charge_pixels(FIELD, upload.width * upload.height + width * height)
         output_format = OutputFormat(form.output_format)
-        async with gateway.upscaler.places:
+        deadline = Deadline(settings().request_timeout_s)
+        async with deadline.limiting("while the image was upscaled"), gateway.upscaler.places:
             image = await _upscaled(gateway.upscaler, upload, form.upscale)
             data = await in_image_thread(encode_image, image, output_format, form.quality)
         hint = joined(*idle_quality(output_format, form.quality), gateway.upscaler.hint)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -14,7 +13,6 @@ from starlette.routing import Route
 from api.http.pages import shown_prefix
 from api.pages.html import page
 from api.ui.forwarding import forwarded
-from api.ui.own_folder import remove_left
 from api.ui.process import UiProcess
 from core.errors import UnknownAddress
 from settings import settings
@@ -25,7 +23,6 @@ METHODS = ["GET", "POST", "DELETE"]
 
 @asynccontextmanager
 async def _process(app: Starlette) -> AsyncGenerator[None, None]:
-    await asyncio.to_thread(remove_left)
     app.state.process = UiProcess()
     try:
         yield

@@ -5,9 +5,10 @@ Models repeat their subject in images larger than those that they were trained o
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import PydanticCustomError, from_json
 
 from core.generation.client_fields import ClientFields
@@ -15,6 +16,10 @@ from core.generation.fitting import Size
 
 USUAL_SCALE = 2.0
 MOST_SCALE = 8
+
+
+Enlarging = Literal["lanczos", "model"]
+"""What makes the image larger between the passes: resizing, or the server's upscaling model."""
 
 
 class Hires(ClientFields):
@@ -37,6 +42,10 @@ class Hires(ClientFields):
         ge=1,
         description="Denoising steps, of which strength says the share that is done. Default: the request's.",
     )
+    upscaler: Enlarging | None = Field(
+        default=None,
+        description="What enlarges it in between: lanczos, or the server's upscaling model. Default: lanczos.",
+    )
 
 
 class SecondPass(ClientFields):
@@ -46,6 +55,13 @@ class SecondPass(ClientFields):
     height: int = Field(ge=1)
     strength: float
     num_inference_steps: int = Field(ge=1)
+    upscaler: Enlarging = "lanczos"
+
+    @model_serializer(mode="wrap")
+    def _without_the_usual(self, fields: SerializerFunctionWrapHandler) -> Mapping[str, Any]:
+        """Leave out what is said of most passes, so that files of earlier releases and of this one are alike."""
+        said: dict[str, Any] = fields(self)
+        return said if self.upscaler == "model" else {name: said[name] for name in said if name != "upscaler"}
 
     @property
     def size(self) -> Size:

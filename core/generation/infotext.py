@@ -107,7 +107,7 @@ def _of_second_pass(hires: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from _given(hires, {"Denoising strength": "strength"})
     yield "Hires resize", f"{hires['width']}x{hires['height']}"
     yield "Hires steps", int(hires["num_inference_steps"] * hires["strength"])
-    yield "Hires upscaler", "Lanczos"
+    yield "Hires upscaler", "Model" if hires.get("upscaler") == "model" else "Lanczos"
 
 
 def _given(parameters: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, Any]]:

@@ -26,6 +26,13 @@ class Stretch:
     length: int
     shared: int = 0
 
+    def shares(self, factor: int) -> list[float]:
+        """Return how much the tile counts at each pixel of the axis, enlarged, over what the tiles before it show."""
+        shared, quarter = self.shared * factor, self.shared * factor / 4
+        # In the middle of each pixel.
+        rising = [max(0.0, min(1.0, (at + 0.5 - quarter) / (shared - 2 * quarter))) for at in range(shared)]
+        return rising + [1.0] * (self.length * factor - shared)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -69,9 +76,5 @@ def _stretches(side: int) -> Iterator[Stretch]:
 
 def _ramp(stretch: Stretch, factor: int) -> Image.Image:
     """Return how much a tile counts along one axis, 0 to 255, as an image of one row."""
-    shared, length = stretch.shared * factor, stretch.length * factor
-    quarter = shared / 4
-    # In the middle of each pixel.
-    rising = (max(0.0, min(1.0, (at + 0.5 - quarter) / (shared - 2 * quarter))) for at in range(shared))
-    counts = [round(255 * share) for share in rising]
-    return Image.frombytes("L", (length, 1), bytes(counts + [255] * (length - shared)))
+    shares = stretch.shares(factor)
+    return Image.frombytes("L", (len(shares), 1), bytes(round(255 * share) for share in shares))

@@ -25,7 +25,7 @@ from models.weights.describing.addresses import downloaded
 from models.weights.devices import resolve_device
 from models.weights.explanations import explained
 from models.weights.fetching import local_path
-from settings import Settings
+from settings import settings
 
 if TYPE_CHECKING:
     from spandrel import ImageModelDescriptor
@@ -39,13 +39,37 @@ _TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms
 _BORROWED = ("InterpolationMode", "normalize", "rotate")
 
 
-def configured_source(settings: Settings) -> Source:
-    """Return where the model of JUBAKO_UPSCALER is, downloading the file of an address. Blocks. Raises LoadFailed."""
-    found = pointer(str(settings.upscaler))
-    assert found is not None, "checked at the start"
-    if found.source is not None:
-        return found.source
-    return downloaded(str(found.url), shelf(settings.model_cache).folder / "downloads")
+def configured_upscaler(device: str) -> UpscalingModel:
+    """Load the model of JUBAKO_UPSCALER, downloading it where needed. Blocks. Raises as `UpscalingModel.load` does."""
+    chosen = settings()
+    found = pointer(chosen.upscaler) if chosen.upscaler else None
+    if found is None:
+        raise LoadFailed("JUBAKO_UPSCALER names no model here; a runner on a machine of its own needs it too")
+    source = found.source or downloaded(str(found.url), shelf(chosen.model_cache).folder / "downloads")
+    return UpscalingModel.load(source, device)
+
+
+class UpscalingNet(torch.nn.Module):
+    """The model as the engine calls it: (B, 3, h, w) of 0 to 1 becomes (B, 3, scale * h, scale * w)."""
+
+    def __init__(self, model: ImageModelDescriptor[Any]) -> None:
+        super().__init__()
+        self.network = model.model
+        self._model = model
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.float32
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = self._model.device
+        return device
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # spandrel computes in inference mode, and what comes of that may be no part of anything else.
+        larger: Tensor = self._model(pixels)
+        return larger.clone()
 
 
 class UpscalingModel:
@@ -53,6 +77,10 @@ class UpscalingModel:
 
     def __init__(self, model: ImageModelDescriptor[Any]) -> None:
         self._model = model.eval()
+
+    @property
+    def net(self) -> UpscalingNet:
+        return UpscalingNet(self._model)
 
     @classmethod
     def load(cls, source: Source, device: str = "auto") -> Self:
@@ -107,7 +135,7 @@ def _state_of(file: Path) -> dict[str, Any]:
         raise LoadFailed(f"{file.name} is no file of weights; those end in {SAFETENSORS} or {', '.join(TENSORS_ONLY)}")
     try:
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except (pickle.UnpicklingError, EOFError) as error:
         raise LoadFailed(f"{file.name} holds more than tensors, which could run code, or is damaged") from error
     if not isinstance(state, dict):
         raise LoadFailed(f"{file.name} holds no named tensors")

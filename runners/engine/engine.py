@@ -220,7 +220,7 @@ class Engine:
             return
         reason_to_end = partial(self._reason_to_end, ticket)
         step_cache = self._running[ticket].step_cache
-        run = PipelineRun(ticket, index, self._model, step_cache, self._view, reason_to_end)
+        run = PipelineRun(ticket, index, self._model, step_cache, self._view, self._views.upscaler, reason_to_end)
         self._advance(run, run.start)
 
     def _view(self, request: GenerationRequest, steps: DenoisingSteps | None) -> Any:

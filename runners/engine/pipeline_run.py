@@ -14,6 +14,7 @@ from greenlet import getcurrent, greenlet
 
 from core.errors import JubakoError
 from core.generation.events import Preview, Step
+from core.generation.hires import SecondPass
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from models.catalogue.families import Family
@@ -22,7 +23,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
-from runners.engine.second_pass import enlarged, second_request
+from runners.engine.second_pass import enlarged, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
@@ -45,6 +46,7 @@ class PipelineRun:
         model: LoadedModel,
         step_cache: StepCache,
         make_view: Callable[[GenerationRequest, DenoisingSteps | None], Any],
+        upscaler: Callable[[GenerationRequest], Callable[[torch.Tensor], torch.Tensor]],
         reason_to_end: Callable[[], JubakoError | None],
     ) -> None:
         """`reason_to_end` is asked at each step of a pipeline without batched calls, which nobody else can stop."""
@@ -52,6 +54,7 @@ class PipelineRun:
         self.index = index
         self._step_cache = step_cache
         self._make_view = make_view
+        self._upscaler = upscaler
         self._reason_to_end = reason_to_end
         self._family = model.family
         self._preview = model.preview
@@ -91,10 +94,15 @@ class PipelineRun:
         request = self.ticket.request
         frames = self._run(request)
         if request.hires is not None:
-            larger = enlarged(frames, request.hires.size)
+            larger = self._enlarged(frames, request.hires)
             frames = self._run(second_request(self._family, request), larger, request.passes[0][1])
         made = Made(self._step_cache, self._skipped, self._tiled)
         return Drawn.of(self.index, self.seed, frames, request.fps, made)
+
+    def _enlarged(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
+        if hires.upscaler == "lanczos":
+            return enlarged(frames, hires.size)
+        return upscaled(frames, hires.size, self._upscaler(self.ticket.request))
 
     def _run(
         self, request: GenerationRequest, image: torch.Tensor | None = None, steps_before: int = 0

@@ -5,6 +5,7 @@ Both run in the image's own greenlet, so that the calls of either are merged wit
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -13,6 +14,7 @@ from PIL import Image
 
 from core.generation.fitting import Fit, Size, placement
 from core.generation.request import GenerationRequest, Task
+from core.generation.tiles import Stretch, rows
 from core.generation.tuning import Tuning
 from core.generation.upload import pixels_of
 from models.catalogue.families import Family
@@ -33,14 +35,48 @@ def second_request(family: Family, request: GenerationRequest) -> GenerationRequ
     changes: dict[str, Any] = {name: Tuning.model_fields[name].default for name in idle}
     if request.control_image is not None:
         changes["control_image"] = pixels_of(request.control_image).resize(hires.size, Image.Resampling.LANCZOS)
-    return request.model_copy(update={"task": task, "hires": None, **changes, **hires.model_dump()})
+    own = hires.model_dump(exclude={"upscaler"})
+    return request.model_copy(update={"task": task, "hires": None, **changes, **own})
+
+
+def upscaled(frames: torch.Tensor, size: Size, enlarge: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Enlarge frames, (F, C, H, W) of 0 to 1, by a model, as often as it takes, and then resize as `enlarged` does.
+
+    The model gets tiles of (F, C, h, w), one by one: so its calls are alike, and may share passes with those of others.
+    """
+    while frames.shape[3] < size[0] or frames.shape[2] < size[1]:
+        frames = _by_tiles(frames, enlarge)
+    return enlarged(frames, size)
+
+
+def _by_tiles(frames: torch.Tensor, enlarge: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    whole = list(rows((frames.shape[3], frames.shape[2])))
+    bands = []
+    for row in whole:
+        band = frames.narrow(2, row.down.start, row.down.length)
+        tiles = [enlarge(band.narrow(3, each.start, each.length)) for each in row.columns]
+        bands.append(_blended(tiles, row.columns, 3))
+    return _blended(bands, [row.down for row in whole], 2)
+
+
+def _blended(pieces: Sequence[torch.Tensor], stretches: Sequence[Stretch], axis: int) -> torch.Tensor:
+    """Lay what stretches of an axis became beside one another, each over the one before."""
+    factor = pieces[0].shape[axis] // stretches[0].length
+    shape = list(pieces[0].shape)
+    shape[axis] = (stretches[-1].start + stretches[-1].length) * factor
+    canvas = pieces[0].new_zeros(shape)
+    for piece, stretch in zip(pieces, stretches, strict=True):
+        under = canvas.narrow(axis, stretch.start * factor, stretch.length * factor)
+        along = [-1 if each == axis else 1 for each in range(4)]
+        shares = torch.tensor(stretch.shares(factor), dtype=piece.dtype, device=piece.device).view(along)
+        under.copy_(torch.lerp(under, piece, shares))
+    return canvas
 
 
 def enlarged(frames: torch.Tensor, size: Size) -> torch.Tensor:
     """Resize frames, (F, C, H, W) of 0 to 1, as Pillow does with Lanczos, where they are; cropped to the proportions.
 
-    It is done on the device, by two products of matrices: the engine's thread need not wait for the pixels. A model
-    that enlarges would take its place.
+    It is done on the device, by two products of matrices: the engine's thread need not wait for the pixels.
     """
     full = frames.shape[3], frames.shape[2]
     left, top, right, bottom = placement(full, size, Fit.CROP).box

@@ -1,4 +1,4 @@
-"""Loads what requests need beside the model (ControlNets, IP-Adapters, LoRAs), once for all that wait for it."""
+"""Loads what requests need beside the model, such as ControlNets and LoRAs, once for all that wait for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger("jubako.loading")
 
 REPORT_EVERY_S = 0.25
 """How often a waiting request hears how far a download is."""
-NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None}
+NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None, "hires": None}
 
 
 class Places:
@@ -129,4 +129,6 @@ def _needs(request: GenerationRequest) -> dict[str, GenerationRequest]:
         needs[f"the ControlNet {request.control_type}"] = {"control_type": request.control_type}
     if request.reference_image is not None:
         needs["the IP-Adapter"] = {"reference_image": request.reference_image}
+    if request.hires is not None and request.hires.upscaler == "model":
+        needs["the upscaling model"] = {"hires": request.hires}
     return {need: request.model_copy(update={**NOTHING, **only}) for need, only in needs.items()}

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import TYPE_CHECKING
 
 from processes.machine.core_turns import CoreTurns
 from runners.upscaling.wire import AskedTile
-from settings import Settings
 
 if TYPE_CHECKING:
     from models.weights.upscaling import UpscalingModel
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 class UpscalerHost:
     """Loads and computes in a thread of its own, one pass after the other."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, device: str) -> None:
+        self._device = device
         self._model: UpscalingModel | None = None
         self._cores: CoreTurns | None = None
         self._thread = ThreadPoolExecutor(1, "upscaler")
@@ -61,10 +60,11 @@ class UpscalerHost:
     def _loaded(self) -> UpscalingModel:
         if self._model is None:
             from models.weights.devices import resolve_device
-            from models.weights.upscaling import UpscalingModel, configured_source
+            from models.weights.upscaling import configured_upscaler
 
-            device = resolve_device(self._settings.first_device)
-            self._model = UpscalingModel.load(configured_source(self._settings), device)
-            # On a CPU, passes of the models that generate are at the same cores.
-            self._cores = CoreTurns() if device == "cpu" else None
+            device = resolve_device(self._device)
+            self._model = configured_upscaler(device)
+            # On a CPU, passes of the models that generate are at the same cores; without a file to lock they disturb.
+            with suppress(OSError):
+                self._cores = CoreTurns() if device == "cpu" else None
         return self._model

@@ -75,7 +75,7 @@ def upscaler_service(settings: Settings) -> Any:
     @bentoml.service(name=SERVICE, workers=1, traffic={"timeout": LONGEST_S}, logging={"access": {"enabled": False}})
     class Upscaler:
         def __init__(self) -> None:
-            self._host = UpscalerHost(settings)
+            self._host = UpscalerHost(settings.first_device)
 
         @bentoml.on_startup
         async def take_signals(self) -> None:

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/
 APIS = (
     "text_to_image",
     "image_to_image",
+    "upscale",
     "inpaint",
     "edit",
     "text_to_video",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterator
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +13,10 @@ import pytest
 from PIL import Image, ImageChops
 
 from client import Jubako
+from client.terminal.command import main
 from tests.support.image_files import saved
 from tests.support.metadata import read_parameters
+from tests.support.serving import wait_for
 from tests.support.web import client_of
 
 ASKED = {"prompt": "a red apple", "seed": 7, "num_inference_steps": 2}
@@ -34,6 +37,11 @@ def plain(http: httpx.Client) -> Image.Image:
 def opened(response: httpx.Response) -> Image.Image:
     assert response.status_code == 200, response.text
     return Image.open(BytesIO(response.content)).convert("RGB")
+
+
+def loaded(file: str) -> Image.Image:
+    with Image.open(file) as image:
+        return image.convert("RGB")
 
 
 def lanczos(image: Image.Image, factor: int) -> Image.Image:
@@ -108,6 +116,32 @@ class TestUpscaleRoute:
         assert (image.pillow.size, image.model, image.seed) == ((256, 256), "Lanczos", None)
         assert SAYS in str(image.hint)
 
+    def test_so_has_the_command(
+        self,
+        server: str,
+        plain: Image.Image,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        monkeypatch.setenv("JUBAKO_CLIENT_URL", server)
+        monkeypatch.chdir(tmp_path)
+        plain.save("apple.png")
+        assert main(["upscale", "apple.png", "-o", "larger.png"]) == 0
+        assert same(loaded("larger.png"), lanczos(plain, 2))
+        assert SAYS in " ".join(capsys.readouterr().err.split())
+        drawing = ["draw", "a red apple", "-m", "tiny", "-s", "7", "--steps", "2", "-q", "--upscale", "4"]
+        assert main([*drawing, "-o", "drawn.png"]) == 0
+        assert loaded("drawn.png").size == (256, 256)
+
+
+def test_jobs_have_it(http: httpx.Client) -> None:
+    job = http.post("/api/tiny/t2i", json={**ASKED, "width": 64, "height": 64, "upscale": 2}).json()["session_id"]
+    wait_for(lambda: http.get(f"/api/{job}/status").json()["status"] == "completed")
+    status = http.get(f"/api/{job}/status").json()
+    assert SAYS in status["hint"]
+    assert opened(http.get(status["result_url"])).size == (128, 128)
+
 
 @pytest.mark.parametrize(
     ("path", "fields", "field", "says"),
@@ -115,6 +149,7 @@ class TestUpscaleRoute:
         ("/text_to_image", {"upscale": 3}, "upscale", "2 or 4"),
         ("/text_to_video", {"upscale": 2, "model": "tiny-video"}, "upscale", "not permitted"),
         ("/stream", {"upscale": 2, "model": "tiny-video", "task": "text-to-video"}, "upscale", "only images"),
+        ("/text_to_image", {"hires": {"upscaler": "model"}}, "hires.upscaler", "JUBAKO_UPSCALER"),
         ("/upscale", {}, "image", "required"),
         ("/upscale", {"image": "no image"}, "image", "is not an image"),
     ],

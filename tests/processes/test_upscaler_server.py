@@ -13,24 +13,24 @@ from pathlib import Path
 import httpx
 import psutil
 import pytest
-from PIL import Image, ImageChops
+from PIL import Image
 from safetensors.torch import save_file
 
 from core.generation.tiles import TILE_PX
 from core.generation.upscaling import UpscaleFactor
 from gateway.upscaler_client import UpscalerClient
 from models.catalogue.sources import Source
+from models.weights.upscaling import UpscalingModel
 from runners.upscaling.wire import AskedTile
 from tests.support.clips import noise
+from tests.support.drawing import largest_difference
 from tests.support.image_files import saved
 from tests.support.metadata import read_parameters
 from tests.support.serving import serving, wait_for, write_tiny_catalogue
 from tests.support.web import client_of
-from tests.tiny.upscalers import compact
+from tests.tiny.upscalers import NEEDS_SPANDREL, compact
 
-pytest.importorskip("spandrel", reason="needs the extra upscale: pip install --no-deps spandrel einops")
-
-from models.weights.upscaling import UpscalingModel
+pytestmark = NEEDS_SPANDREL
 
 NAME = "tiny-compact"
 ASKED = {"prompt": "a red apple", "seed": 7, "num_inference_steps": 2}
@@ -54,8 +54,8 @@ def started(file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ht
 def http(started: httpx.Client, file: Path) -> httpx.Client:
     """The server, with its model's file."""
     refused = started.post("/text_to_image", json={**ASKED, "upscale": 2})
-    assert (refused.status_code, refused.json()["code"]) == (503, "load_failed")
-    assert f"upscale: the upscaling model cannot be loaded: there is no {file}" in refused.text
+    assert (refused.status_code, refused.json()["code"]) == (500, "load_failed")
+    assert f"upscale: the upscaling model cannot be loaded: there is no .../{file.name}" in refused.json()["error"]
     save_file(compact(4, seed=3), file)
     wait_for(lambda: started.post("/upscale", files={"image": saved(noise(1))}).status_code == 200)
     return started
@@ -78,7 +78,7 @@ def opened(response: httpx.Response) -> Image.Image:
 
 def difference(one: Image.Image, other: Image.Image) -> int:
     assert one.size == other.size
-    return max(high for _, high in ImageChops.difference(one.convert("RGB"), other).getextrema())
+    return largest_difference(one.convert("RGB"), other)
 
 
 def test_a_generated_image_goes_through_the_model(http: httpx.Client, model: UpscalingModel) -> None:
@@ -107,6 +107,18 @@ def test_a1111_has_it_among_its_upscalers(http: httpx.Client, model: UpscalingMo
     shown = Image.open(BytesIO(base64.b64decode(answer.json()["image"])))
     expected = model.enlarged([image], 4)[0].resize((120, 96), Image.Resampling.LANCZOS)
     assert difference(shown, expected) == 0
+
+    hires = {"enable_hr": True, "hr_scale": 1.25, "hr_upscaler": NAME.upper(), "hr_second_pass_steps": 2}
+    drawn = http.post("/sdapi/v1/txt2img", json={"prompt": "a red apple", "seed": 7, "steps": 2, **hires})
+    assert drawn.status_code == 200, drawn.text
+    assert "hr_upscaler" not in drawn.headers.get("X-Jubako-Hint", "")
+    image = Image.open(BytesIO(base64.b64decode(drawn.json()["images"][0])))
+    kept = read_parameters(image)
+    assert (image.size, kept["hires"]["upscaler"]) == ((80, 80), "model")
+    by_lanczos = {**kept, "hires": {**kept["hires"], "upscaler": "lanczos"}}
+    again, other = (opened(http.post("/text_to_image", json=fields)) for fields in (kept, by_lanczos))
+    assert difference(again, image.convert("RGB")) == 0
+    assert difference(other, image.convert("RGB")) > 0
 
 
 async def test_tiles_of_several_callers_share_passes(http: httpx.Client, model: UpscalingModel) -> None:
@@ -154,7 +166,7 @@ async def all_connected(calls: int) -> AsyncIterator[None]:
 
 def socket_of(process: psutil.Process) -> str:
     """Where a process listens."""
-    return next(each.laddr for each in process.net_connections("unix") if str(each.laddr).startswith("/"))
+    return next(str(each.laddr) for each in process.net_connections("unix") if str(each.laddr).startswith("/"))
 
 
 async def batches(address: str) -> tuple[float, float]:

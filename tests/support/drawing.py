@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import Cancelled
 from core.generation.events import Clip, Event, Failed, Picture, Result
+from core.generation.fitting import Size
 from core.generation.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
@@ -23,6 +25,8 @@ from runners.engine.views.samplers import make_scheduler
 from tests.support.plain import plain_pipeline
 
 SIZE_PX = 64
+
+Enlarge = Callable[[torch.Tensor, Size], torch.Tensor]
 
 
 def photo(seed: int = 0, size_px: int = SIZE_PX) -> Image.Image:
@@ -57,19 +61,23 @@ def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationReques
     return GenerationRequest(**(values | changes))
 
 
-def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> Image.Image:
-    """Draw a picture with the unmodified pipeline alone."""
-    return plain_frames(model, wanted, index)[0]
+def draw_plain(
+    model: LoadedModel, wanted: GenerationRequest, index: int = 0, enlarge: Enlarge = enlarged
+) -> Image.Image:
+    """Draw a picture with the unmodified pipeline alone; `enlarge` is what stands between two passes."""
+    return plain_frames(model, wanted, index, enlarge)[0]
 
 
-def plain_frames(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> list[Image.Image]:
+def plain_frames(
+    model: LoadedModel, wanted: GenerationRequest, index: int = 0, enlarge: Enlarge = enlarged
+) -> list[Image.Image]:
     """Draw with the unmodified pipelines alone, one after the other; a picture is its own only frame."""
     if wanted.hires is None:
         output = _output(model, wanted, index)
         return list(output.frames[0] if wanted.task.is_video else output.images[:1])
     first = _output(model, wanted.model_copy(update={"hires": None}), index, output_type="pt").images
     second = second_request(model.family, wanted)
-    return list(_output(model, second, index, image=enlarged(first, wanted.result_size)).images[:1])
+    return list(_output(model, second, index, image=enlarge(first, wanted.result_size)).images[:1])
 
 
 def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others: Any) -> Any:

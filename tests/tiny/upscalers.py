@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+
+import pytest
 import torch
 from torch import Tensor
 
 FEATURES = 8
+# Not `importorskip`: by itself it cannot be imported without torchvision.
+NEEDS_SPANDREL = pytest.mark.skipif(
+    find_spec("spandrel") is None, reason="needs the extra upscale: pip install --no-deps spandrel einops"
+)
 
 
 def compact(scale: int, seed: int | None = None) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageChops
+from PIL import Image
 from safetensors.torch import save_file
 
 from core.errors import LoadFailed
@@ -16,14 +16,14 @@ from core.generation.tiles import TILE_PX
 from core.generation.upscaling import UpscaleFactor
 from gateway.upscaling import Upscaler
 from models.catalogue.sources import Source
+from models.weights.upscaling import UpscalingModel
 from runners.upscaling.wire import AskedTile
 from tests.support.clips import noise
+from tests.support.drawing import largest_difference
 from tests.support.pickles import Attack
-from tests.tiny.upscalers import compact
+from tests.tiny.upscalers import NEEDS_SPANDREL, compact
 
-pytest.importorskip("spandrel", reason="needs the extra upscale: pip install --no-deps spandrel einops")
-
-from models.weights.upscaling import UpscalingModel  # after the extra
+pytestmark = NEEDS_SPANDREL
 
 
 def loaded(folder: Path, scale: int, seed: int | None = None) -> UpscalingModel:
@@ -37,7 +37,7 @@ def squares(image: Image.Image, factor: int) -> Image.Image:
 
 def difference(one: Image.Image, other: Image.Image) -> int:
     assert one.size == other.size
-    return max(high for _, high in ImageChops.difference(one, other).getextrema())
+    return largest_difference(one, other)
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 2), (4, 4), (2, 4), (4, 2), (3, 4)])

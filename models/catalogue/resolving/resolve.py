@@ -55,6 +55,8 @@ class ServerLimits:
     """Of requests that do not say."""
     step_cache: StepCache = StepCache.OFF
     """Of requests that do not say."""
+    upscales: bool = False
+    """Whether there is an upscaling model."""
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
@@ -72,7 +74,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     scheduler = _scheduler(draft, entry, settings)
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
-    hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler)
+    hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
     request = GenerationRequest(
         model=entry.id,
         task=draft.task,

@@ -20,12 +20,19 @@ FIELD = "hires"
 _TASK = Task.IMAGE_TO_IMAGE
 
 
-def hires_of(draft: Draft, entry: Entry, size: Size, steps: int, scheduler: str) -> Mapping[str, Any]:
-    """Return the request's field for a second pass over images of this size. Raises InvalidRequest."""
+def hires_of(
+    draft: Draft, entry: Entry, size: Size, steps: int, scheduler: str, *, upscales: bool
+) -> Mapping[str, Any]:
+    """Return the request's field for a second pass over images of this size. Raises InvalidRequest.
+
+    `upscales` says whether the server has a model for what is between the passes.
+    """
     if draft.hires is None:
         return {}
     _check_possible(draft, entry)
     settings, wanted = entry.tasks[_TASK], draft.hires
+    if wanted.upscaler == "model" and not upscales:
+        raise InvalidRequest(f"{FIELD}.upscaler", "the server has no upscaling model (JUBAKO_UPSCALER); write lanczos")
     width, height = _size(wanted, size, settings.limits)
     steps = wanted.num_inference_steps or steps
     most = entry.family_spec.schedulers[scheduler].max_steps or settings.limits.max_steps
@@ -34,7 +41,9 @@ def hires_of(draft: Draft, entry: Entry, size: Size, steps: int, scheduler: str)
     if int(steps * strength) < 1:
         least = math.ceil(1000 / steps) / 1000
         raise InvalidRequest(f"{FIELD}.strength", f"{strength} of {steps} steps is no step at all; at least {least}")
-    return {FIELD: SecondPass(width=width, height=height, strength=strength, num_inference_steps=steps)}
+    sizes = {"width": width, "height": height}
+    upscaler = wanted.upscaler or "lanczos"
+    return {FIELD: SecondPass(**sizes, strength=strength, num_inference_steps=steps, upscaler=upscaler)}
 
 
 def _check_possible(draft: Draft, entry: Entry) -> None:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 import diffusers
+import torch
 from diffusers import DiffusionPipeline, SchedulerMixin
 
 from core.generation.request import GenerationRequest, Task
@@ -21,6 +22,8 @@ from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.views.optional_weights import OptionalWeights
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
+UPSCALING = Part("upscaler", Stage.DECODE, casts=True, pixels_per_token=64)
+"""The model between two passes; a tile is counted as the latents of an image of its size."""
 Park = Callable[[ModuleCall], Any]
 """Leaves the calling greenlet with a call, and returns the call's output."""
 
@@ -70,6 +73,18 @@ class ViewFactory:
         if steps is not None:
             steps.follow(view)
         return view
+
+    def upscaler(self, request: GenerationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
+        """Return what parks a call of the upscaling model with a tile, (1, 3, h, w), and returns the larger tile."""
+        module = self._optional.upscaler()
+        operation = self._operations.setdefault((UPSCALING, id(module)), Operation(UPSCALING, module))
+        fixed_tokens = self._batch_tokens if request.reproducible else None
+
+        def enlarge(tile: torch.Tensor) -> torch.Tensor:
+            larger: torch.Tensor = self._park(operation.call((tile,), {}, {}, fixed_tokens=fixed_tokens))
+            return larger
+
+        return enlarge
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:
         plain = self._model.pipelines[request.task]

@@ -14,10 +14,11 @@ from core.generation.request import GenerationRequest
 from models.weights.addons.controlnets import load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.loading import LoadedModel
+from models.weights.upscaling import UpscalingNet, configured_upscaler
 
 
 class OptionalWeights:
-    """The ControlNets and the IP-Adapter of one model; usable from any thread."""
+    """The ControlNets, the IP-Adapter and the upscaler of one model; usable from any thread."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
@@ -32,6 +33,12 @@ class OptionalWeights:
             self.controlnet(request.control_type)
         if request.reference_image is not None:
             self.ip_adapter()
+        if request.hires is not None and request.hires.upscaler == "model":
+            self.upscaler()
+
+    def upscaler(self) -> UpscalingNet:
+        net: UpscalingNet = self._once("upscaling model", lambda: configured_upscaler(str(self._model.device)).net)
+        return net
 
     def controlnet(self, kind: str) -> ControlNetModel:
         spec, dtype = self._model.controlnets[kind], self._model.components["unet"].dtype

@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 import pytest
+from PIL import Image
 
 from core.errors import StartError
 from gateway.upscaling import NO_MODEL, upscaler_of
 from runners.upscaling.service import refuse_unusable, upscaler_services
+from runners.upscaling.wire import AskedTile
 from settings import Settings
 
 
-async def never(tile: object) -> object:
+async def never(tile: AskedTile) -> Image.Image:
     raise AssertionError(tile)
 
 

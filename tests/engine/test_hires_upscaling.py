@@ -1,0 +1,81 @@
+"""A second pass over what an upscaling model made of the first: equal to the plain pipelines with it between them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from core.errors import LoadFailed
+from core.generation.fitting import Size
+from core.generation.hires import SecondPass
+from core.generation.tiles import TILE_PX
+from models.catalogue.sources import Source
+from models.weights import upscaling
+from models.weights.loading import LoadedModel
+from models.weights.upscaling import UpscalingModel, UpscalingNet, configured_upscaler
+from runners.engine.second_pass import enlarged, upscaled
+from settings import Settings
+from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engines import running
+from tests.support.parity import TOLERANCE
+from tests.tiny.upscalers import NEEDS_SPANDREL, compact
+
+pytestmark = NEEDS_SPANDREL
+
+SECOND = SecondPass(width=128, height=96, strength=0.6, num_inference_steps=5, upscaler="model")
+
+
+@pytest.fixture
+def net(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> UpscalingNet:
+    """The model that the settings name."""
+    file = tmp_path / "tiny.safetensors"
+    save_file(compact(2, seed=3), file)
+    monkeypatch.setattr(upscaling, "settings", lambda: Settings(upscaler=str(file)))
+    return UpscalingModel.load(Source(path=file), "cpu").net
+
+
+def by(net: UpscalingNet, frames: torch.Tensor, size: Size) -> torch.Tensor:
+    return enlarged(net(frames), size)
+
+
+async def test_both_passes_equal_the_plain_pipelines_and_share_the_model(
+    tiny_model: LoadedModel, net: UpscalingNet
+) -> None:
+    wanted = [request(hires=SECOND), request(hires=SECOND, seed=9)]
+    with running(tiny_model) as (engine, recorder):
+        drawn = await draw_together(engine, wanted)
+    assert [each.calls for each in recorder.of("upscaler")] == [2]
+    for each, events in zip(wanted, drawn, strict=True):
+        picture = pictures(events)[0].image
+        assert largest_difference(picture, draw_plain(tiny_model, each, enlarge=partial(by, net))) <= TOLERANCE
+        assert largest_difference(picture, draw_plain(tiny_model, each)) > TOLERANCE
+
+
+def test_tiles_are_what_the_whole_becomes(net: UpscalingNet) -> None:
+    frames = torch.rand(1, 3, TILE_PX + 50, 2 * TILE_PX + 20, generator=torch.Generator().manual_seed(1))
+    size = (2 * frames.shape[3], 2 * frames.shape[2])
+    shapes: list[torch.Size] = []
+
+    def enlarge(tile: torch.Tensor) -> torch.Tensor:
+        shapes.append(tile.shape)
+        with torch.no_grad():
+            larger: torch.Tensor = net(tile)
+            return larger
+
+    assert (upscaled(frames, size, enlarge) - net(frames)).abs().max() < 1e-5
+    assert shapes == [(1, 3, TILE_PX, TILE_PX)] * 6
+
+
+def test_a_model_of_a_smaller_factor_is_used_again(net: UpscalingNet) -> None:
+    frames = torch.full((1, 3, 16, 24), 0.5)
+    assert upscaled(frames, (72, 48), net).shape == (1, 3, 48, 72)
+
+
+def test_a_runner_without_the_setting_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upscaling, "settings", lambda: Settings(upscaler=None))
+    with pytest.raises(LoadFailed, match="JUBAKO_UPSCALER names no model here"):
+        configured_upscaler("cpu")
