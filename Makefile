@@ -69,7 +69,7 @@ benchmark-cache: $(VENV)/.dev ## Measure what a step cache saves and costs, besi
 benchmark-growth: $(VENV)/.dev ## Measure how cost grows with callers, jobs, models, steps and sizes (ARGS=--quick)
 	$(BIN)/python -m benchmarks.growth $(ARGS)
 
-figures: $(VENV)/.dev ## Count what the catalogue's models need, on their modules without weights (ARGS="sdxl flux-dev")
+figures: $(VENV)/.dev ## Count what the catalogue's models need, on their modules without weights (ARGS="sdxl flux-dev", or --check)
 	$(BIN)/python -m models.weights.counting $(ARGS)
 
 gpu-check: ## Measure the engine on a GPU, with full-size models of random weights: ten minutes (docs/gpu.md)

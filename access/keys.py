@@ -81,6 +81,10 @@ class Keyring:
         """Return the caller of a request without a key, where none is needed."""
         return Caller(address, rates=self.rates, anonymous=True)
 
+    def manages(self, caller: Caller) -> bool:
+        """Whether a caller may load, unload, move and change models: all may, where there are no keys."""
+        return caller.admin or not self.callers
+
     def named(self, name: str, anonymous: bool) -> Caller:
         """Return a caller who asked for something earlier, with what their key allows today."""
         if anonymous:

@@ -15,7 +15,7 @@ from limits.errors import StorageError
 from limits.storage import storage_from_string
 
 from core.caller import Caller, Rates, current_caller
-from core.errors import Forbidden, InvalidRequest, RateExceeded
+from core.errors import InvalidRequest, RateExceeded
 from core.generation.request import GenerationRequest, Method
 
 log = logging.getLogger("jubako.access")
@@ -77,8 +77,7 @@ class RateLimiter:
         the limit of a minute, or Forbidden when the caller may not have its priority.
         """
         caller = current_caller()
-        if request.priority < caller.best_priority:
-            raise Forbidden(f"priority: this key may have {caller.best_priority.name.lower()} at best")
+        caller.check_priority(request.priority)
         pixels = request.generated_px + other_px
         steps = request.iterations if request.method is Method.TOKEN_OPT else request.denoising_steps
         await self._count(caller, megapixels=ceil(pixels / PX_PER_UNIT), steps=steps * request.num_images)

@@ -115,6 +115,7 @@ CONTRACTS = ContractTable(
         refusal,
         paths=(ADDRESS,),
         idle_paths=(rf"^{ADDRESS}/(?!gradio_api/upload)",),
+        large_paths=(rf"^{ADDRESS}/gradio_api/upload/?$",),
     ),
     Contract("Hugging Face inference", hugging_face_app, inference_refusal, paths=("/models",)),
 )

@@ -121,6 +121,9 @@ class AsyncJubako:
     async def cancel(self, job: Job) -> Job:
         return await self._connection.send(calls.cancelling(job.id))
 
+    async def prioritize(self, job: Job, priority: str) -> Job:
+        return await self._connection.send(calls.prioritizing(job.id, priority))
+
     async def close(self) -> None:
         await self._connection.close()
 

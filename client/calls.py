@@ -106,6 +106,10 @@ def cancelling(job_id: str) -> Call[Job]:
     return Call("DELETE", f"/api/{job_id}", _job)
 
 
+def prioritizing(job_id: str, priority: str) -> Call[Job]:
+    return Call("PATCH", f"/api/{job_id}", _job, {"priority": priority})
+
+
 def completed(job: Job) -> Job:
     """Return a job that has ended well. Raises Refused for any other."""
     if job.status != "completed":

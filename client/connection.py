@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,7 +18,8 @@ T = TypeVar("T")
 URL, KEY = "JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
 TIMEOUT_S = 660.0
-"""More than the server itself takes for a request, whose error is then the one to read."""
+"""More than the server by itself takes for an image, so that the error to read is its own. Long videos take longer:
+they are for jobs."""
 
 
 def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
@@ -59,8 +59,8 @@ class Connection:
 
     def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
-        with self._reaching():
-            answer = self._http.request(call.method, call.path, **sent(call))
+        with self._reaching(), sending(call) as options:
+            answer = self._http.request(call.method, call.path, **options)
         if not answer.is_success:
             raise refusal_of(answer)
         return call.read(answer)
@@ -97,7 +97,8 @@ class AsyncConnection:
     async def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
-            answer = await self._http.request(call.method, call.path, **await asyncio.to_thread(sent, call))
+            with sending(call) as options:
+                answer = await self._http.request(call.method, call.path, **options)
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if not answer.is_success:
@@ -122,10 +123,14 @@ class AsyncConnection:
         await self._http.aclose()
 
 
-def sent(call: Call[Any]) -> dict[str, Any]:
-    """Return what httpx sends of a call."""
-    files = {name: (Path(path).name, Path(path).read_bytes()) for name, path in call.files.items()}
-    return {"json": call.body, "params": call.query or None, "files": files or None}
+@contextmanager
+def sending(call: Call[Any]) -> Iterator[dict[str, Any]]:
+    """Yield what httpx sends of a call: files as open ones, which it reads piece by piece."""
+    with ExitStack() as opened:
+        files = {
+            name: (Path(path).name, opened.enter_context(Path(path).open("rb"))) for name, path in call.files.items()
+        }
+        yield {"json": call.body, "params": call.query or None, "files": files or None}
 
 
 def limited(silence_s: float | None) -> dict[str, Any]:

@@ -128,6 +128,10 @@ class Jubako:
     def cancel(self, job: Job) -> Job:
         return self._connection.send(calls.cancelling(job.id))
 
+    def prioritize(self, job: Job, priority: str) -> Job:
+        """Have a job of which nothing is drawn yet go to the end of another line: `high`, `normal` or `low`."""
+        return self._connection.send(calls.prioritizing(job.id, priority))
+
     def close(self) -> None:
         self._connection.close()
 

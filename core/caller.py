@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from core.errors import Forbidden
 from core.generation.request import Priority
 
 
@@ -35,6 +36,11 @@ class Caller:
     def owner(self) -> str:
         """Whose things are those that the caller makes: the key's, or nobody's in particular."""
         return "" if self.anonymous else self.name
+
+    def check_priority(self, priority: Priority) -> None:
+        """Raise Forbidden for a class that the caller may not ask for."""
+        if priority < self.best_priority:
+            raise Forbidden(f"priority: this key may have {self.best_priority.name.lower()} at best")
 
     def sees(self, owner: str) -> bool:
         """Whether things of this owner exist for the caller."""

@@ -51,6 +51,16 @@ class KeyReused(JubakoError):
         super().__init__("Idempotency-Key: was used for another request; use a new one for each request")
 
 
+class NotWaiting(JubakoError):
+    """Only a job that waits, for a worker or in an engine, has a place in a line."""
+
+    code = "not_waiting"
+    status = 409
+
+    def __init__(self) -> None:
+        super().__init__("the job is being drawn, or has ended, so its priority stays as it is")
+
+
 class NotEnded(JubakoError):
     """The job must end first."""
 

@@ -1,7 +1,8 @@
 """A job: one request, for images or a storyboard, and its state.
 
-A job moves forward only: pending -> processing -> completed | failed | cancelled. A worker that died leaves it
-processing, and the next one takes it up again (`attempts` counts). Knows nothing of queues, ledgers or HTTP.
+A job moves forward: pending -> processing -> completed | failed | cancelled. A worker that died leaves it processing,
+and the next one takes it up again (`attempts` counts); only one that moves to another line before it has progressed is
+pending again. Knows nothing of queues, ledgers or HTTP.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from core.generation.request import Priority
 
 GENERATION = "pictures"
 """The kind of job that is one generation request, by the name that records have."""
+
+WAITING = "Waiting to start"
 
 
 class JobState(StrEnum):
@@ -93,7 +96,7 @@ class Job(_Data):
     """The job whose result it starts from."""
     state: JobState = JobState.PENDING
     progress: int = Field(default=0, ge=0, le=100)
-    message: str = "Waiting to start"
+    message: str = WAITING
     error: str | None = None
     hint: str | None = None
     """What the caller should know of the prompt."""
@@ -103,6 +106,8 @@ class Job(_Data):
     runners_lost: int = 0
     """How many of its attempts ended with the model's process."""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    moved_s: float | None = None
+    """When it was moved to the line of its class, in Unix time; None: it has been there since it was created."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
@@ -120,6 +125,11 @@ class Job(_Data):
         """Its request's, which began with the job, maybe in another process."""
         age_s = (datetime.now(UTC) - self.created_at).total_seconds()
         return Deadline(self.request.get("deadline_s"), time.monotonic() - age_s)
+
+    @property
+    def in_line_s(self) -> float:
+        """Since when it is in its class's line, in Unix time."""
+        return self.created_at.timestamp() if self.moved_s is None else self.moved_s
 
     @property
     def task(self) -> str:
@@ -146,6 +156,16 @@ class Job(_Data):
     def advanced(self, progress: int, message: str) -> Job:
         """Return the job further on; progress never goes back, even if an attempt starts over."""
         return self.changed(progress=max(progress, self.progress), message=message)
+
+    def prioritized(self, priority: Priority) -> Job:
+        """Return the job at the end of another class's line, also if a worker has it, which is to leave it."""
+        if self.priority is priority:
+            return self
+        request = {**self.request, "priority": int(priority)}
+        # An attempt that is broken off for this is none.
+        attempts = self.attempts - (self.state is JobState.PROCESSING)
+        waiting = {"state": JobState.PENDING, "attempts": attempts, "message": WAITING}
+        return self.changed(priority=priority, request=request, moved_s=time.time(), **waiting)
 
     def hinted(self, hint: str) -> Job:
         return self.changed(hint=hint)

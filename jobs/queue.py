@@ -1,7 +1,8 @@
 """Which process runs which job, and when: docket's queues, one for each class of priority, over Redis or in memory.
 
 Every gateway process takes jobs from all queues at once, so a backlog of one class holds up no other; among the jobs
-it has taken, the engines choose. A job is in a queue under its own id, so adding it twice is adding it once.
+it has taken, the engines choose. A job is in a queue under its own id, so adding it twice is adding it once. When one
+moves to another class, it may be taken from its first queue at that moment, and is then left (`jobs.worker`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from jobs.job import Job
 from jobs.redis_connection import reachable
 
 if TYPE_CHECKING:
-    from docket import Docket, Worker
+    from docket import Worker
 
 log = logging.getLogger("jubako.jobs")
 
@@ -41,12 +42,14 @@ class QueueSettings:
 
 
 class JobQueue:
-    """`run` does a job by its id; `notify` makes one attempt, by its number, to notify a job's webhook."""
+    """`run` does a job by its id, from the queue of a class; `notify` makes one attempt, by its number, to notify a
+    job's webhook.
+    """
 
     def __init__(
         self,
         settings: QueueSettings,
-        run: Callable[[str], Awaitable[None]],
+        run: Callable[[str, Priority], Awaitable[None]],
         notify: Callable[[str, int], Awaitable[None]],
     ) -> None:
         # All processes of a server import this module, and only gateways should spend half a second on docket.
@@ -59,8 +62,8 @@ class JobQueue:
         self._webhooks = Docket("jubako-webhooks", settings.url, execution_ttl=_RECORD_TTL)
         self._run, self._notify = run, notify
         self._in_hand: set[asyncio.Task[None]] = set()
-        self._jobs: dict[str, Docket] = {}
-        """Those in hand, by their ids, with the queues that they came from."""
+        self._jobs: set[tuple[str, Priority]] = set()
+        """The ids of those in hand, with the classes of the queues that they came from."""
         self._workers: list[Worker] = []
         self._closing = False
         self._stack = AsyncExitStack()
@@ -70,10 +73,12 @@ class JobQueue:
         """Connect and start to take jobs."""
         from docket import Worker
 
-        for docket in (*self._dockets.values(), self._webhooks):
+        for docket, task in (
+            *((docket, self._job_task(priority)) for priority, docket in self._dockets.items()),
+            (self._webhooks, self._webhook_task()),
+        ):
             await self._stack.enter_async_context(docket)
-            for task in self._tasks(docket):
-                docket.register(task)
+            docket.register(task)
             worker = Worker(
                 docket, concurrency=self._settings.concurrency, redelivery_timeout=self._settings.redelivery
             )
@@ -92,12 +97,12 @@ class JobQueue:
     async def close(self) -> None:
         """Stop taking jobs; those in hand go back to their queues, for the next worker."""
         self._closing = True
-        unfinished = dict(self._jobs)
+        unfinished = set(self._jobs)
         # By itself, docket would wait for the jobs in hand, which may be minutes of work.
         await end((*self._in_hand, *self._working))
         with suppress(RedisError):
-            for job_id, docket in unfinished.items():
-                await docket.replace("run_job", datetime.now(UTC), job_id)(job_id)
+            for job_id, priority in unfinished:
+                await self._dockets[priority].replace("run_job", datetime.now(UTC), job_id)(job_id)
             await self._stack.aclose()
 
     async def add(self, job: Job) -> None:
@@ -116,22 +121,25 @@ class JobQueue:
         with reachable():
             await self._dockets[job.priority].cancel(job.id)
 
-    def _tasks(self, docket: Docket) -> tuple[Callable[..., Awaitable[None]], ...]:
-        """Docket knows tasks by name and reads their signatures."""
+    # Docket knows tasks by name and reads their signatures.
 
+    def _job_task(self, priority: Priority) -> Callable[..., Awaitable[None]]:
         async def run_job(job_id: str) -> None:
             with self._held():
-                self._jobs[job_id] = docket
+                self._jobs.add((job_id, priority))
                 try:
-                    await self._run(job_id)
+                    await self._run(job_id, priority)
                 finally:
-                    del self._jobs[job_id]
+                    self._jobs.discard((job_id, priority))
 
+        return run_job
+
+    def _webhook_task(self) -> Callable[..., Awaitable[None]]:
         async def tell_webhook(job_id: str, attempt: int) -> None:
             with self._held():
                 await self._notify(job_id, attempt)
 
-        return run_job, tell_webhook
+        return tell_webhook
 
     @contextmanager
     def _held(self) -> Iterator[None]:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from core.caller import Caller, set_caller
 from core.errors import Busy, GenerationFailed, JubakoError, RunnerLost
+from core.generation.request import Priority
 from core.tasks import first_of
 from jobs.bus import Bus
 from jobs.errors import LedgerUnavailable, UnknownJob
@@ -64,10 +65,13 @@ class Worker:
     suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By model."""
 
-    async def run(self, job_id: str) -> None:
-        """Do a job. Cancelling the task stops generation and leaves the record as it is."""
-        job = await self._begin(job_id)
-        if job.state.final:
+    async def run(self, job_id: str, line: Priority) -> None:
+        """Do a job that has come from the line of a class; one that has moved to another line is done from there.
+
+        Cancelling the task stops generation and leaves the record as it is.
+        """
+        job = await self._begin(job_id, line)
+        if job.state.final or job.priority is not line:
             return
         set_caller(self.caller_of(job))
         try:
@@ -126,9 +130,9 @@ class Worker:
         except LedgerUnavailable:
             log.warning("job %s: the event %r is lost", job.id, name)
 
-    async def _begin(self, job_id: str) -> Job:
-        job = await self._keep(job_id, Job.begun)
-        if job.state.final:
+    async def _begin(self, job_id: str, line: Priority) -> Job:
+        job = await self._keep(job_id, lambda job: job.begun() if job.priority is line else job)
+        if job.state.final or job.priority is not line:
             return job
         if job.attempts > MAX_ATTEMPTS:
             reason = f"given up after {MAX_ATTEMPTS} attempts, none of which came to an end"

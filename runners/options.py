@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.catalogue.families import Stage
+from models.catalogue.memory.bounds import MemoryBounds
 
 
 @dataclass(frozen=True)
@@ -36,5 +37,6 @@ class HostOptions:
     """Where to keep what tests of undeclared pipelines have shown; None: nowhere, so that each load tests again."""
     compiled_code: Path | None = None
     """Where compiled denoisers are kept for the next start."""
+    memory_bounds: MemoryBounds = field(default_factory=MemoryBounds)
     threads: int | None = None
     """Of a CPU's passes; None: as many as torch takes by itself."""

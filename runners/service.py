@@ -20,6 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.needs import DIGITS, summed
 from models.catalogue.placement.decided import placed, placed_once
 from models.catalogue.placement.place import Place
@@ -47,7 +48,7 @@ from settings.report import log_settings
 IMAGES_OF_REQUEST = 4
 """Image, mask, reference image and control image; the images of an edit come on top."""
 OTHER_FIELDS_BYTES = 2**20
-Needs = Sequence[Mapping[str, float]]
+Needs = tuple[Mapping[str, float], ...]
 """GiB by device, of one replica after the other."""
 
 
@@ -55,6 +56,14 @@ class Replica(NamedTuple):
     number: int
     """From 1 on."""
     place: Place
+    before_gib: Needs = ()
+    """What each replica before it, in the order of JUBAKO_MODELS, needs of each device."""
+    after_gib: Needs = ()
+    """Likewise of those after it."""
+
+    @property
+    def others_gib(self) -> Needs:
+        return self.before_gib + self.after_gib
 
 
 class RequestFrame(bentoml.IODescriptor):
@@ -90,13 +99,15 @@ def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
     remote = remote_runners(settings, served)
     local = [entry for model, entry in served.entries.items() if model not in remote]
     places = placed(settings, served, local)
-    needed_gib: list[dict[str, float]] = []
+    needed_gib = tuple(entry.gib_on(place.devices) for entry in local for place in places[entry.id])
     services: dict[str, tuple[Any, ...]] = {}
+    before = 0
     for entry in local:
         replicas = []
         for number, place in enumerate(places[entry.id], 1):
-            needed_gib.append(entry.gib_on(place.devices))
-            replicas.append(runner_service(entry, settings, tuple(needed_gib), Replica(number, place)))
+            replica = Replica(number, place, needed_gib[:before], needed_gib[before + 1 :])
+            replicas.append(runner_service(entry, settings, replica))
+            before += 1
         services[entry.id] = tuple(replicas)
     return services
 
@@ -116,10 +127,10 @@ def service_alone(settings: Settings) -> Any:
         raise StartError("JUBAKO_RUNNER_KEY: a runner by itself needs the secret that it shares with its gateways")
     (entry,) = served
     place = placed_once(settings, catalogue, served)[entry.id]
-    return runner_service(entry, settings, [entry.gib_on(place.devices)], Replica(1, place))
+    return runner_service(entry, settings, Replica(1, place))
 
 
-def loads_at_start(needed_gib: Needs, budget_gib: Mapping[str, float]) -> bool:
+def loads_at_start(needed_gib: Sequence[Mapping[str, float]], budget_gib: Mapping[str, float]) -> bool:
     """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped.
 
     What each needs and what there is are by device; of one that is not in the budget there is always enough.
@@ -142,8 +153,8 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
     )
 
 
-def host_options(settings: Settings, device: str) -> HostOptions:
-    """Return how models are loaded, and where."""
+def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> HostOptions:
+    """Return how models are loaded, and where; `others_gib` is what the other replicas on this machine need."""
     kept = shelf(settings.model_cache)
     return HostOptions(
         device,
@@ -152,16 +163,15 @@ def host_options(settings: Settings, device: str) -> HostOptions:
         settings.idle_unload_s,
         kept.sharing,
         kept.compiled,
+        MemoryBounds(others_gib, settings.memory_budget_gib, settings.fit),
     )
 
 
-def runner_service(entry: Entry, settings: Settings, needed_gib: Needs, replica: Replica) -> Any:  # noqa: C901  # one class, whose methods count as its branches
-    """Make the runner service of one replica of a model.
-
-    `needed_gib` is what each replica up to this one needs of each device, in the order of JUBAKO_MODELS.
-    """
+def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  # noqa: C901  # one class, whose methods count as its branches
+    """Make the runner service of one replica of a model."""
     place = replica.place
-    limits, options = engine_limits(entry, settings), host_options(settings, place.device)
+    limits = engine_limits(entry, settings)
+    options = host_options(settings, place.device, replica.others_gib)
     drain = Drain(settings.drain_s)
 
     @bentoml.service(
@@ -201,7 +211,7 @@ def runner_service(entry: Entry, settings: Settings, needed_gib: Needs, replica:
             if state.device in memory_gib:
                 # By the name that the operator gave it, such as auto.
                 memory_gib[place.device] = memory_gib[state.device]
-            fits = loads_at_start(needed_gib, memory_gib)
+            fits = loads_at_start((*replica.before_gib, entry.gib_on(place.devices)), memory_gib)
             self._host.start(load=settings.load == "start" and fits)
             self._watch = asyncio.create_task(watch(entry.id, replica.number, self._host.state))
 

@@ -1,4 +1,4 @@
-"""`python -m ui --socket PATH --server URL`: serve the page on a socket, until standard input ends."""
+"""`python -m ui --socket PATH --server URL --largest-file BYTES`: serve the page, until standard input ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m ui", description=__doc__)
     parser.add_argument("--socket", required=True, help="where to listen")
     parser.add_argument("--server", required=True, help="the address of the API")
+    parser.add_argument("--largest-file", required=True, type=int, help="in bytes; a browser uploads no larger one")
     chosen = parser.parse_args()
     threading.Thread(target=_end_with_gateway, daemon=True).start()
-    uvicorn.run(ui_app(chosen.server), uds=chosen.socket, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.run(
+        ui_app(chosen.server, chosen.largest_file), uds=chosen.socket, log_level="warning", timeout_graceful_shutdown=1
+    )
 
 
 def _end_with_gateway() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from string import Template
 from typing import Any, NoReturn
 
 import gradio as gr
@@ -24,6 +25,7 @@ from ui.tabs.storyboard import storyboard_tab
 from ui.tabs.video import video_tab
 
 ADDRESS = "/ui"
+STATES_EVERY_S = 4
 HERE = Path(__file__).parent
 LACQUER = gr.themes.Color(
     c50="#fcf3f1",
@@ -52,6 +54,7 @@ THEME = gr.themes.Base(
     body_text_color_subdued="*neutral_600",
     block_info_text_color="*neutral_600",
 )
+SIGN_OUT = ' <form method="post" action="sign-out"><button>Sign out</button></form>'
 TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Create", create_tab),
     ("Edit", edit_tab),
@@ -63,8 +66,11 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
 """In their order, with what lays each out."""
 
 
-def ui_app(address: str) -> ASGIApp:
-    """Return the application that serves the page; `address` is that of our API."""
+def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
+    """Return the application that serves the page; `address` is that of our API.
+
+    `max_file_bytes` is the most that the API takes in one file, a LoRA's: browsers say so instead of uploading more.
+    """
     _fetch_nothing()
     app = FastAPI(openapi_url=None)
     gr.mount_gradio_app(
@@ -75,6 +81,7 @@ def ui_app(address: str) -> ASGIApp:
         css_paths=HERE / "style.css",
         head_paths=HERE / "head.html",
         footer_links=[],
+        max_file_size=max_file_bytes,
         run_history=False,
         ssr_mode=False,
         mcp_server=False,
@@ -94,7 +101,7 @@ def _fetch_nothing() -> None:
 
 def _blocks(server: Server) -> gr.Blocks:
     with gr.Blocks(title="Jubako", analytics_enabled=False, delete_cache=(3600, KEPT_S), fill_width=True) as blocks:
-        gr.HTML((HERE / "header.html").read_text("utf-8"), elem_id="header")
+        header = gr.HTML(_header(), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
         models_served = gr.State([])
         with gr.Tabs() as tabs:
@@ -103,6 +110,8 @@ def _blocks(server: Server) -> gr.Blocks:
                 with gr.Tab(name, id=name) as page.tab:
                     lay_out(page)
 
+        timer = gr.Timer(STATES_EVERY_S)
+
         async def served(request: gr.Request) -> dict[Any, Any]:
             try:
                 found = await server.connection(request).send(models())
@@ -110,11 +119,27 @@ def _blocks(server: Server) -> gr.Blocks:
                 return {trouble: gr.Markdown(str(error), visible=True)}
             return {page.models: [model.fields for model in found], trouble: gr.Markdown(visible=False)}
 
+        def signed_in(request: gr.Request) -> Any:
+            return _header(SIGN_OUT) if "authorization" in request.headers else gr.skip()
+
+        async def still_served(known: list[dict[str, Any]], request: gr.Request) -> Any:
+            try:
+                found = [model.fields for model in await server.connection(request).send(models())]
+            except (Refused, Unreachable):
+                return gr.skip()
+            return gr.skip() if found == known else found
+
+        timer.tick(still_served, page.models, page.models, **QUIET)
+        blocks.load(signed_in, None, header, **QUIET)
         opened = blocks.load(served, None, [page.models, trouble], **QUIET)
         for act, outputs in page.opened:
             opened.then(act, page.models, list(outputs), **QUIET)
     # Each handler only waits for the server, which has its own order and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
+
+
+def _header(sign_out: str = "") -> str:
+    return Template((HERE / "header.html").read_text("utf-8")).substitute(sign_out=sign_out)
 
 
 class _UnderPrefix:

@@ -11,10 +11,12 @@ import gradio as gr
 from PIL import Image, ImageOps
 
 from ui.files import new_folder
-from ui.masks import extended, painted
+from ui.masks import extended, painted, painting
 from ui.studio import NothingToDraw
 
 EXTENDED_PX, EXTENDED_STEP_PX = 512, 16
+COLOUR = "#e0795f"
+"""Of the brush."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Canvas:
             sources=["upload", "clipboard"],
             transforms=(),
             layers=False,
-            brush=gr.Brush(colors=["#e0795f"], color_mode="fixed"),
+            brush=gr.Brush(colors=[COLOUR], color_mode="fixed"),
             height=440,
             elem_id="edit-canvas",
         )
@@ -51,6 +53,19 @@ class Canvas:
     @property
     def inputs(self) -> set[Any]:
         return {self.editor, self.inverted, *self.sides}
+
+    @property
+    def outputs(self) -> list[Any]:
+        """The components that `filled` fills."""
+        return [self.editor, self.inverted, *self.sides]
+
+    def filled(self, image: str | None, mask: str | None) -> dict[Any, Any]:
+        """Return it with an image, painted over as the mask says; without an image it is empty."""
+        value: dict[str, Any] | None = None
+        if image:
+            layers = [painting(Image.open(mask), COLOUR)] if mask else []
+            value = {"background": image, "layers": layers, "composite": None}
+        return {self.editor: value, self.inverted: False, **dict.fromkeys(self.sides, 0)}
 
     def read(self, given: Mapping[Any, Any], masked: bool) -> Edited:
         """Write the files; `masked` is whether there must be a mask. Raises NothingToDraw."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import gradio as gr
@@ -19,13 +19,21 @@ Asked = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
 class CodePanel:
     """A folded panel; it is written when it is unfolded, and again after each drawing."""
 
-    def __init__(self, name: str, given: set[Any], asked: Asked) -> None:
-        """Lay it out here; `name` begins the ids of its elements."""
+    def __init__(
+        self,
+        name: str,
+        given: set[Any],
+        asked: Asked,
+        ways: Sequence[str] = tuple(SNIPPETS),
+        label: str = "Copy as code",
+    ) -> None:
+        """Lay it out here; `name` begins the ids of its elements, `ways` are those that have such a request."""
         self._asked = asked
-        with gr.Accordion("Copy as code", open=False, elem_id=f"{name}-code") as panel:
+        self._ways = ways
+        with gr.Accordion(label, open=False, elem_id=f"{name}-code") as panel:
             gr.Markdown("Exactly this request. Files have the names that you gave them; servers with keys want yours.")
             with gr.Tabs():
-                self.outputs = [_snippet(way) for way in SNIPPETS]
+                self.outputs = [_snippet(way) for way in ways]
         panel.expand(self.written, given, self.outputs, **QUIET)
 
     def written(self, given: dict[Any, Any], request: gr.Request) -> list[str]:
@@ -40,7 +48,7 @@ class CodePanel:
         """Return a request of which the parameters are known already, likewise."""
         known = {name: value for name, value in parameters.items() if value is not None}
         said = Said(_address(request), api, known, keyed="authorization" in request.headers)
-        return [write(said) for write in SNIPPETS.values()]
+        return [SNIPPETS[way](said) for way in self._ways]
 
 
 def _snippet(way: str) -> gr.Textbox:

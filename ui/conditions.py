@@ -10,6 +10,7 @@ import gradio as gr
 from client.results import Model
 from ui.page import QUIET, Page, chosen
 
+KNOWN = ("loras", "control_type", "control_scale", "reference_scale")
 MOST_LORAS = 3
 """The API takes more; these are what fits."""
 
@@ -32,6 +33,7 @@ class Conditions:
         self._limited = [self.lora_part, *names, self.control_part, self.control_type, self.reference_part]
         page.when_opened(self._first, self._limited)
         model.input(self._changed, [page.models, model], self._limited, **QUIET)
+        page.models.change(_still_offered, [page.models, model], [self.lora_part, *names], **QUIET)
 
     def _lora(self, number: int) -> tuple[gr.Dropdown, gr.Slider]:
         with gr.Row():
@@ -60,15 +62,26 @@ class Conditions:
     @property
     def outputs(self) -> list[Any]:
         """The components that `filled` fills."""
-        return [*self._limited, *(scale for _, scale in self.loras)]
+        guides = [self.control_image, self.control_scale, self.reference_image, self.reference_scale]
+        return [*self._limited, *(scale for _, scale in self.loras), *guides]
 
     def filled(self, model: Model, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """Return the controls as a request had them; without its images, which are not kept, and what they guide."""
+        """Return the controls as a request had them."""
         updates = dict(zip(self._limited, self._offered(model), strict=True))
         for (name, scale), lora in zip(self.loras, parameters.get("loras") or (), strict=False):
             updates[name] = gr.Dropdown(choices=_lora_names(model.fields["loras"]), value=lora["name"])
             updates[scale] = lora["scale"]
-        return updates
+        if parameters.get("control_image"):
+            updates[self.control_type] = gr.Dropdown(
+                choices=model.fields["controlnets"], value=parameters["control_type"]
+            )
+        return {
+            **updates,
+            self.control_image: parameters.get("control_image"),
+            self.control_scale: parameters.get("control_scale", 1),
+            self.reference_image: parameters.get("reference_image"),
+            self.reference_scale: parameters.get("reference_scale", 0.6),
+        }
 
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
         able = [each for each in models if self._task in each["tasks"]]
@@ -89,6 +102,13 @@ class Conditions:
             gr.Dropdown(choices=nets, value=nets[0] if nets else None),
             gr.Accordion(visible=bool(fields["ip_adapter"])),
         ]
+
+
+def _still_offered(models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+    """Return the LoRAs as they are by now, since they may be added at any time; what is chosen stays."""
+    model = chosen(models, model_id)
+    loras = model.fields["loras"] if model else {}
+    return [gr.Accordion(visible=bool(loras)), *[gr.Dropdown(choices=_lora_names(loras))] * MOST_LORAS]
 
 
 def _lora_names(loras: Mapping[str, str | None]) -> list[tuple[str, str]]:

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from client.asynchronous import AsyncJubako
+from client.calls import STREAM_TASKS
 from client.errors import Refused, Unreachable
 from client.results import Job, Result
 from ui.files import new_folder
-from ui.stage import Stage, ended, seeds
+from ui.stage import Stage, ended
+from ui.story_stage import StoryStage
 
 SHOWN_EVERY_S = 0.1
 """Steps come faster than anybody sees; previews are shown at once."""
@@ -35,39 +37,40 @@ class Drawing:
     """Its results, once it has ended well."""
 
 
-async def draw(jubako: AsyncJubako, api: str, parameters: Mapping[str, Any]) -> AsyncGenerator[Drawing, None]:
+async def draw(
+    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: Stage | StoryStage
+) -> AsyncGenerator[Drawing, None]:
     """Yield what is to be shown, until the job has ended. Raises Refused and Unreachable.
 
     To stop listening leaves the job as it is.
     """
-    steps = parameters.get("num_inference_steps") or PREVIEWS
-    told = {**parameters, "preview_every": max(1, steps // PREVIEWS)}
+    told = dict(parameters)
+    if api in STREAM_TASKS:
+        steps = parameters.get("num_inference_steps") or PREVIEWS
+        told["preview_every"] = max(1, steps // PREVIEWS)
     begun_s = time.monotonic()
     job = await jubako.submit(told.pop("prompt"), api, **told)
-    stage = Stage()
     yield Drawing(job, stage.html())
     with suppress(Refused, Unreachable):
         async with aclosing(jubako.events(job)) as events:
             shown_s = 0.0
             async for event in events:
-                stage.hear(event)
-                if event.name == "preview" or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                if stage.hear(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
                     shown_s = time.monotonic()
                     yield Drawing(job, stage.html(), stage.hint)
     job = await jubako.job(job.id)
     if not job.ended:
         yield Drawing(job, ended(LOST), stage.hint)
         return
-    yield await _end(jubako, job, time.monotonic() - begun_s)
+    yield await _end(jubako, job, stage, time.monotonic() - begun_s)
 
 
-async def _end(jubako: AsyncJubako, job: Job, seconds: float) -> Drawing:
+async def _end(jubako: AsyncJubako, job: Job, stage: Stage | StoryStage, seconds: float) -> Drawing:
     if job.status != "completed":
         said = "Cancelled." if job.status == "cancelled" else job.error or job.message
         return Drawing(job, ended(said), job.hint)
     files = await asyncio.to_thread(save, job, await jubako.results(job))
-    said = f"Drawn in {seconds:.1f} s, with seed {seeds(job.results)}."
-    return Drawing(job, ended(said), job.hint, tuple(files))
+    return Drawing(job, ended(stage.said_of(job, seconds)), job.hint, tuple(files))
 
 
 def save(job: Job, results: list[Result]) -> list[Path]:

@@ -20,6 +20,13 @@ def painted(layers: Sequence[Image.Image], size: tuple[int, int]) -> Image.Image
     return mask
 
 
+def painting(mask: Image.Image, colour: str) -> Image.Image:
+    """Return the layer that is painted where a mask is white."""
+    layer = Image.new("RGBA", mask.size, colour)
+    layer.putalpha(mask.convert("L"))
+    return layer
+
+
 def extended(image: Image.Image, mask: Image.Image, borders: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:
     """Return both with borders (left, top, right, bottom, in pixels) that are to be painted.
 

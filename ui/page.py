@@ -9,6 +9,7 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
+from ui.reuse import Requests, Reuse
 from ui.server import Server
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
@@ -17,36 +18,31 @@ STATES = {"ready": "ready", "unloaded": "loaded on demand"}
 """How the states of models are said; all others are plain enough."""
 
 
-@dataclass(frozen=True)
-class Reuse:
-    """How a tab takes a request that was made before."""
-
-    outputs: Sequence[Any]
-    """The components that `fill` fills."""
-    fill: Callable[[Sequence[dict[str, Any]], dict[str, Any], bool], dict[Any, Any]]
-    """Of the models, the request's parameters, and whether its seed is kept."""
-    draw: Callable[[Any], Any]
-    """Draws after an event."""
-
-
 @dataclass
 class Page:
     """The page while its tabs are being laid out."""
 
     server: Server
     models: gr.State
-    """What `GET /models` says, as a list of dictionaries; changes when the page is opened."""
+    """What `GET /models` says, as a list of dictionaries; changes when the page is opened, and with them."""
     tabs: gr.Tabs
     tab: gr.Tab = field(init=False)
     """The one that is being laid out."""
-    reuse: Reuse | None = None
-    """Where requests from the gallery go; set by the tab that takes them."""
+    requests: Requests = field(default_factory=Requests)
+    reuses: list[Reuse] = field(default_factory=list)
+    """Where requests from the gallery go, as the tabs say that take them."""
     opened: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
     """What is done with the models once they are known: a function of them, and the components that it updates."""
 
     def when_opened(self, act: Callable[..., Any], outputs: Sequence[Any]) -> None:
         """Have components follow from the models that are served."""
         self.opened.append((act, outputs))
+
+    def keep_states(self, model: gr.Dropdown, *tasks: str) -> None:
+        """Have a menu of the models that do one of the tasks say their states as they change; its choice stays."""
+        self.models.change(
+            lambda models: gr.Dropdown(choices=choices(able(models, *tasks))), self.models, model, **QUIET
+        )
 
 
 def able(models: Sequence[dict[str, Any]], *tasks: str) -> list[Model]:
@@ -56,9 +52,20 @@ def able(models: Sequence[dict[str, Any]], *tasks: str) -> list[Model]:
 
 def choices(models: Sequence[Model]) -> list[tuple[str, str]]:
     """Return models as the choices of a dropdown: with their states, by their ids."""
-    return [(f"{model.id} ({STATES.get(model.state, model.state)})", model.id) for model in models]
+    return [(f"{model.id} ({_state_of(model)})", model.id) for model in models]
+
+
+def _state_of(model: Model) -> str:
+    progress = model.fields.get("progress")
+    share = f", {progress:.0%}" if model.state == "loading" and progress is not None else ""
+    return STATES.get(model.state, model.state) + share
 
 
 def chosen(models: Sequence[dict[str, Any]], model_id: str | None) -> Model | None:
     """Return a model by its id."""
     return next((Model.of(each) for each in models if each["id"] == model_id), None)
+
+
+def first_of(models: Sequence[Model], model_id: str | None) -> Model | None:
+    """Return the model that an earlier request had, or the first where it is not among them."""
+    return next((model for model in models if model.id == model_id), models[0] if models else None)

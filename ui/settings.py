@@ -20,7 +20,10 @@ CACHES = [
     ("fast", "fast"),
     ("only when busy", "auto"),
 ]
+UPSCALES = [("as it is drawn", 0), ("2 times as large", 2), ("4 times as large", 4)]
 MOST_IMAGES = 8
+KNOWN = ("width", "height", "num_inference_steps", "guidance_scale", "scheduler", "step_cache", "upscale")
+"""The parameters that they take from an earlier request."""
 
 
 def new_seed() -> int:
@@ -32,8 +35,13 @@ class Settings:
     gives its limits.
     """
 
-    def __init__(self, page: Page, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True) -> None:
-        """Lay them out here; `sized` is whether the size is chosen, rather than that of an image."""
+    def __init__(
+        self, page: Page, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True, upscaled: bool = True
+    ) -> None:
+        """Lay them out here.
+
+        `sized` is whether the size is chosen, rather than that of an image; `upscaled` whether results may be larger.
+        """
         self._tasks = tasks
         self._sized = sized
         with gr.Row():
@@ -49,6 +57,7 @@ class Settings:
         with gr.Row():
             self.scheduler = gr.Dropdown([], label="Sampler", min_width=200)
             self.count = gr.Slider(1, MOST_IMAGES, 1, step=1, label="Images")
+            self.upscale = gr.Dropdown(UPSCALES, value=0, label="Size of the result", visible=upscaled, min_width=140)
             self.cache = gr.Dropdown(CACHES, value="", label="Step cache", info="Leaves steps out.", min_width=140)
         self.dice.click(new_seed, None, self.seed, **QUIET)
         self._limited = [self.width, self.height, self.steps, self.guidance, self.scheduler, self.cache]
@@ -58,7 +67,7 @@ class Settings:
     @property
     def inputs(self) -> set[Any]:
         """The components that `read` reads."""
-        return {*self._limited, self.seed, self.locked, self.count}
+        return {*self._limited, self.seed, self.locked, self.count, self.upscale}
 
     def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
         """Return the API's parameters, with the seed that is shown."""
@@ -70,6 +79,7 @@ class Settings:
             "scheduler": given[self.scheduler],
             "seed": int(given[self.seed] or 0),
             "num_images": int(given[self.count]) if given[self.count] > 1 else None,
+            "upscale": given[self.upscale] or None,
             "step_cache": given[self.cache] or None,
         }
 
@@ -80,12 +90,13 @@ class Settings:
     @property
     def outputs(self) -> list[Any]:
         """The components that `filled` fills."""
-        return [*self._limited, self.seed, self.locked, self.count]
+        return [*self._limited, self.seed, self.locked, self.count, self.upscale]
 
     def filled(self, model: Model, parameters: Mapping[str, Any], *, locked: bool) -> dict[Any, Any]:
         """Return the controls as a request had them; without `locked`, the next seed is another one."""
         updates = dict(zip(self._limited, self._limits(model, parameters), strict=True))
-        return {**updates, self.seed: parameters.get("seed", new_seed()), self.locked: locked, self.count: 1}
+        own = {self.count: 1, self.upscale: parameters.get("upscale", 0)}
+        return {**updates, **own, self.seed: parameters.get("seed", new_seed()), self.locked: locked}
 
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:
         found = able(models, *self._tasks)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from html import escape
-from typing import Any
 
 from client.events import Event
+from client.results import Job
 
 EMPTY = '<div class="stage"><p>What you draw appears here.</p></div>'
 
@@ -24,8 +24,8 @@ class Stage:
     """By image: a data URL."""
     hint: str | None = None
 
-    def hear(self, event: Event) -> None:
-        """Take in what has happened."""
+    def hear(self, event: Event) -> bool:
+        """Take in what has happened; return whether it is to be seen at once."""
         data = event.data
         match event.name:
             case "loading":
@@ -43,6 +43,12 @@ class Stage:
                 self.previews[data.get("index", 0)] = str(data["image"])
             case "saving":
                 self.waiting = "Nearly done."
+        return event.name == "preview"
+
+    def said_of(self, job: Job, seconds: float) -> str:
+        """Return what is said of a job that has ended well."""
+        seeds = ", ".join(str(each["seed"]) for each in job.results)
+        return f"Drawn in {seconds:.1f} s, with seed {seeds}."
 
     def html(self) -> str:
         """Return it as HTML."""
@@ -85,8 +91,3 @@ def hints(*texts: str | None, error: bool = False) -> str:
     """Return what is shown under the prompt: what the server said of the request."""
     kind = ' class="error" role="alert"' if error else ' role="status"'
     return f'<div class="hints">{"".join(f"<p{kind}>{escape(each)}</p>" for each in texts if each)}</div>'
-
-
-def seeds(results: list[dict[str, Any]]) -> str:
-    """Return the seeds of a job's results as one says them."""
-    return ", ".join(str(each["seed"]) for each in results)

@@ -14,8 +14,8 @@ from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.drawing import draw
 from ui.page import QUIET, Page
-from ui.settings import Settings
-from ui.stage import EMPTY, ended, hints
+from ui.stage import EMPTY, Stage, ended, hints
+from ui.story_stage import StoryStage
 
 
 class NothingToDraw(Exception):
@@ -40,31 +40,35 @@ class Studio:
     def lay_out_stage(self) -> None:
         self.stage = gr.HTML(EMPTY, elem_id=f"{self._name}-stage")
 
-    def outputs(self, settings: Settings, *own: Any) -> list[Any]:
-        """Return what `drawn` updates, with the components of the tab's own that show results."""
-        return [self.stage, self.hints, self.job, self.start, self.cancel, settings.seed, *own]
+    def outputs(self, *own: Any) -> list[Any]:
+        """Return what `drawn` updates, with the tab's own components: the seed, and those that show results."""
+        return [self.stage, self.hints, self.job, self.start, self.cancel, *own]
 
     async def drawn(
         self,
         request: gr.Request,
         asked: Callable[[], tuple[str, Mapping[str, Any]]],
-        settings: Settings,
         show: Callable[[tuple[Path, ...]], dict[Any, Any]],
+        seed: gr.Number | None = None,
+        stage: Stage | StoryStage | None = None,
     ) -> AsyncGenerator[dict[Any, Any], None]:
         """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
-        `asked` may raise NothingToDraw. `show` returns the updates that show the results.
+        `asked` may raise NothingToDraw. `show` returns the updates that show the results; both have a thread. `seed` is
+        where the request's is shown.
         """
         try:
             # It may have to prepare large images.
             api, parameters = await asyncio.to_thread(asked)
             yield {
                 self.hints: hints(),
-                settings.seed: parameters["seed"],
                 self.start: gr.Button(interactive=False),
+                **({} if seed is None else {seed: parameters["seed"]}),
             }
-            async with aclosing(draw(self._page.server.client(request), api, parameters)) as drawings:
+            client = self._page.server.client(request)
+            async with aclosing(draw(client, api, parameters, stage or Stage())) as drawings:
                 async for each in drawings:
+                    self._page.requests.keep(each.job.id, parameters)
                     yield {
                         self.stage: each.stage,
                         self.hints: hints(each.hint),
@@ -72,7 +76,7 @@ class Studio:
                         self.cancel: gr.Button(interactive=True),
                     }
             if each.files:
-                yield show(each.files)
+                yield await asyncio.to_thread(show, each.files)
         except NothingToDraw as missing:
             yield {self.hints: hints(str(missing), error=True)}
         except (Refused, Unreachable) as error:
@@ -89,11 +93,11 @@ class Studio:
         return gr.skip()
 
 
-def gallery(name: str) -> gr.Gallery:
+def gallery(name: str, label: str = "Images", columns: int = 2) -> gr.Gallery:
     """Lay out where results are shown, in their order."""
     return gr.Gallery(
-        label="Images",
-        columns=2,
+        label=label,
+        columns=columns,
         object_fit="contain",
         height=None,
         visible=False,

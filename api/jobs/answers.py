@@ -46,6 +46,7 @@ async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]
         "hint": job.hint,
         "model": job.model,
         "task": job.task,
+        "priority": job.priority.name.lower(),
         "results": results,
         "attempts": job.attempts,
         "created_at": job.created_at.isoformat(),

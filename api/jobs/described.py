@@ -80,6 +80,7 @@ class JobStatus(Answer):
     hint: str | None = Field(description="What the model ignored of the prompt.")
     model: str
     task: str
+    priority: Literal["high", "normal", "low"]
     results: list[JobResult]
     attempts: int = Field(description="More than one after a restart of the server.")
     created_at: datetime

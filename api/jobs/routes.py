@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, WebSocket, WebSocketDisconnect
 from fastapi.responses import JSONResponse, RedirectResponse, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from starlette.applications import Starlette
 
 from api.describing.bodies import JSON, described_body
@@ -38,11 +38,13 @@ from api.jobs.described import (
     WebhookSecret,
     described_kinds,
 )
+from api.jobs.forms import by_name
 from api.jobs.orders import order_of
 from api.operations.status import server_status
 from core.errors import InvalidRequest, JubakoError, UnknownModel, retry_fields
+from core.generation.request import Priority
 from jobs.desk.order import Order
-from jobs.errors import NotEnded, UnknownJob
+from jobs.errors import NotEnded, NotWaiting, UnknownJob
 from jobs.job import Job, JobState
 
 PING: Mapping[str, Any] = {"event": "ping"}
@@ -61,6 +63,16 @@ class Batch(BaseModel):
         min_length=1,
         max_length=MAX_BATCH,
         description="Each with `model`, `task` (t2i, storyboard, ...) and the fields of that route; files as base64.",
+    )
+
+
+class JobChange(BaseModel):
+    """What may be changed of a job until it is drawn."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    priority: Annotated[Priority, BeforeValidator(by_name)] = Field(
+        description="`high`, `normal` or `low`: it goes to the end of that line."
     )
 
 
@@ -186,6 +198,27 @@ async def cancel(request: Request, session_id: str) -> JSONResponse:
         return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
 
+@router.patch(
+    "/api/{session_id}",
+    response_model=JobStatus | BatchStatus,
+    responses={409: {}},
+    openapi_extra=described_body(JobChange, JSON, name="JobChange", priority="high"),
+)
+async def change(request: Request, session_id: str) -> JSONResponse:
+    """Give a job of which nothing is drawn yet another priority, or those of a batch; answer with the status then."""
+    priority = (await read_model(request, JobChange)).priority
+    try:
+        job = await current_desk().prioritize(session_id, priority)
+        answer = await status_of(job, current_storage(), server_address(request))
+        return JSONResponse({**answer, "position": await current_desk().position(job)})
+    except UnknownJob:
+        moved = [await _moved(job, priority) for job in await current_desk().batch(session_id)]
+        if not any(moved):
+            raise NotWaiting from None
+        members = await current_desk().batch(session_id)
+        return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
+
+
 @router.get("/api/{session_id}/events", response_class=Response, responses={200: {"content": EVENTS}})
 async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, until it ends."""
@@ -214,6 +247,15 @@ async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
         async for event in watched:
             data = {name: value for name, value in event.items() if name != "event"}
             yield event_text(event["event"], data)
+
+
+async def _moved(job: Job, priority: Priority) -> bool:
+    """Return whether a member of a batch could be given another priority."""
+    try:
+        await current_desk().prioritize(job.id, priority)
+    except NotWaiting:
+        return False
+    return True
 
 
 def _error_text(error: JubakoError) -> str:

@@ -49,7 +49,7 @@ def front(
     yield Door, {"keyring": keyring, "limiter": limiter, "contracts": contracts}
     yield OpenStreams, {"most": settings.max_streams_per_client, "contracts": contracts}
     most = {"max_bytes": settings.max_upload_bytes, "max_model_bytes": settings.max_lora_bytes}
-    upload_limit = UploadLimit, {**most, "contracts": contracts}
+    upload_limit = UploadLimit, {**most, "contracts": contracts, "manages": keyring.manages}
     yield upload_limit
     yield Unpacking, {}
     yield upload_limit

@@ -10,7 +10,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, quote, unquote
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from access.bearer import bearer_key
@@ -45,7 +45,7 @@ class PageKey:
         if path == SIGN_IN:
             answer = await _signed_in(request) if request.method == "POST" else sign_in_page(request)
         elif path == SIGN_OUT:
-            answer = _signed_out(request)
+            answer = _signed_out(request) if request.method == "POST" else _only_posted()
         else:
             answer = self._asked_for_key(request) or self._opened(request)
         await answer(scope, receive, send)
@@ -100,6 +100,12 @@ def _signed_out(request: Request) -> Response:
     answer = _back(request)
     answer.delete_cookie(COOKIE, path=_cookie_path(request))
     return answer
+
+
+def _only_posted() -> Response:
+    """A link or an image of another site must sign nobody out."""
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    return PlainTextResponse("POST signs out", status, headers={"Allow": "POST"})
 
 
 def _key(request: Request) -> str:

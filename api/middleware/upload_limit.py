@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.describing.bodies import MULTIPART
 from api.http.contract_table import ContractTable
 from api.http.parsing import body_type
+from core.caller import Caller, current_caller
 from core.errors import TooLarge
 from core.interrupted import Interrupted
 
@@ -18,12 +21,20 @@ FORM_BYTES = 4096
 class UploadLimit:
     """ASGI middleware behind `processes.guard`: ends requests whose declared or actual length is too large."""
 
-    def __init__(self, app: ASGIApp, max_bytes: int, max_model_bytes: int, contracts: ContractTable) -> None:
-        """`max_model_bytes` is the limit at addresses that take files of models."""
+    def __init__(
+        self,
+        app: ASGIApp,
+        max_bytes: int,
+        max_model_bytes: int,
+        contracts: ContractTable,
+        manages: Callable[[Caller], bool],
+    ) -> None:
+        """`max_model_bytes` is the limit at addresses that take files of models, for callers who manage them."""
         self._app = app
         self._max_bytes = max_bytes
         self._max_model_bytes = max_model_bytes + FORM_BYTES
         self._contracts = contracts
+        self._manages = manages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -31,7 +42,8 @@ class UploadLimit:
             return
         headers = Headers(scope=scope)
         # Only a form brings a file.
-        is_large = self._contracts.takes_models(scope) and body_type(headers) == MULTIPART
+        is_form = self._contracts.takes_models(scope) and body_type(headers) == MULTIPART
+        is_large = is_form and self._manages(current_caller())
         max_bytes = self._max_model_bytes if is_large else self._max_bytes
         _refuse_over(max_bytes, int(headers.get("content-length", 0)))
         seen_bytes = 0

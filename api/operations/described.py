@@ -56,6 +56,7 @@ class Capabilities(Answer):
 
 class ServedModel(Capabilities):
     state: ModelState
+    progress: float | None = Field(description="Of loading, 0 to 1.")
     sharing: dict[str, str] | None = Field(
         description="Of a loaded model that no family declares: which modules share passes, and why others do not."
     )

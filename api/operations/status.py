@@ -52,7 +52,7 @@ async def shown_models(gateway: Gateway) -> list[dict[str, Any]]:
     states = await asyncio.gather(*(runner.state() for runner in gateway.runners.values()))
     entries = [gateway.catalogue.get(model) for model in gateway.runners]
     return [
-        {**capabilities(entry), "state": state.state, "sharing": state.sharing}
+        {**capabilities(entry), "state": state.state, "progress": state.progress, "sharing": state.sharing}
         for entry, state in zip(entries, states, strict=True)
     ]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -13,6 +14,7 @@ from starlette.routing import Route
 from api.http.pages import shown_prefix
 from api.pages.html import page
 from api.ui.forwarding import forwarded
+from api.ui.own_folder import remove_left
 from api.ui.process import UiProcess
 from core.errors import UnknownAddress
 from settings import settings
@@ -23,6 +25,7 @@ METHODS = ["GET", "POST", "DELETE"]
 
 @asynccontextmanager
 async def _process(app: Starlette) -> AsyncGenerator[None, None]:
+    await asyncio.to_thread(remove_left)
     app.state.process = UiProcess()
     try:
         yield

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
 import sys
-import tempfile
 from asyncio.subprocess import PIPE, Process
 from contextlib import suppress
 from pathlib import Path
 
+from api.ui.own_folder import OwnFolder
 from core.errors import LoadFailed
 from processes.drain import ENDING_S
+from settings import settings
 
 log = logging.getLogger("jubako")
 
@@ -34,7 +34,7 @@ class UiProcess:
     def __init__(self) -> None:
         self._starting: asyncio.Task[None] | None = None
         self._process: Process | None = None
-        self._folder: Path | None = None
+        self._folder: OwnFolder | None = None
 
     @property
     def is_ready(self) -> bool:
@@ -72,22 +72,28 @@ class UiProcess:
                 await asyncio.wait_for(process.wait(), ENDING_S)
             except TimeoutError:
                 process.kill()
-        if self._folder is not None:
-            await asyncio.to_thread(shutil.rmtree, self._folder, ignore_errors=True)
+        folder, self._folder = self._folder, None
+        if folder is not None:
+            await asyncio.to_thread(folder.remove)
 
     @property
     def _listening_at(self) -> Path:
         assert self._folder is not None
-        return self._folder / "socket"
+        return self._folder.path / "socket"
 
     async def _start(self, server: str) -> None:
         if not PACKAGES.is_dir():
             raise LoadFailed("the page's packages are not installed: `make serve` does that (docs/page.md)")
         await self._end()
-        self._folder = Path(await asyncio.to_thread(tempfile.mkdtemp, prefix="jubako-ui-"))
+        self._folder = await asyncio.to_thread(OwnFolder)
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-        own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder / "files"), **_GRADIO}
-        command = [sys.executable, "-m", "ui", "--socket", str(self._listening_at), "--server", server]
+        own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder.path / "files"), **_GRADIO}
+        options = {
+            "--socket": self._listening_at,
+            "--server": server,
+            "--largest-file": settings().max_lora_bytes,
+        }
+        command = [sys.executable, "-m", "ui", *(str(text) for option in options.items() for text in option)]
         # It ends when its standard input does, so also with a gateway that is killed.
         self._process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=passed_on | own, stdin=PIPE)
         await self._until_ready(self._process)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.errors import InvalidRequest
+from core.generation.request import Priority
 from gateway.media.uploads import in_image_thread
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
@@ -80,6 +81,13 @@ class Acceptance:
             return None
         return await in_image_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
 
+    async def check_line(self, priority: Priority, number: int) -> None:
+        """Raise TooManyJobs unless so many more jobs may wait in the line of a class."""
+        if await self.ledger.waiting(priority) + number > self.settings.max_waiting:
+            raise TooManyJobs(
+                f"{self.settings.max_waiting} jobs of {priority.name.lower()} priority are waiting", RETRY_LATER_S
+            )
+
     async def check_room(self, owner: str) -> None:
         """Raise TooManyResults for an owner who keeps as many results as one may."""
         most = self.settings.max_results_per_owner
@@ -98,10 +106,7 @@ class Acceptance:
         for url in {order.webhook_url for order in orders if order.webhook_url is not None}:
             await self._check_webhook(url)
         for priority, number in Counter(order.request.priority for order in orders).items():
-            if await self.ledger.waiting(priority) + number > self.settings.max_waiting:
-                raise TooManyJobs(
-                    f"{self.settings.max_waiting} jobs of {priority.name.lower()} priority are waiting", RETRY_LATER_S
-                )
+            await self.check_line(priority, number)
         if await self.ledger.open_for(orders[0].caller) + len(orders) > self.settings.max_per_caller:
             raise TooManyJobs(f"you have {self.settings.max_per_caller} jobs that have not ended", RETRY_LATER_S)
         await self.check_room(orders[0].owner)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from core.caller import Caller
+from core.generation.request import Priority
 from jobs.bus import JobEvent
 from jobs.desk.desk import JobDesk
 from jobs.desk.order import Order
@@ -58,6 +59,15 @@ class CallerDesk:
         """End a job that has not ended; one that has stays as it is. Raises UnknownJob."""
         await self.get(job_id)
         return await self.desk.cancel(job_id)
+
+    async def prioritize(self, job_id: str, priority: Priority) -> Job:
+        """Move a job of which nothing is drawn yet to the line of another class.
+
+        Raises Forbidden for one that the caller may not ask for, UnknownJob, NotWaiting and TooManyJobs.
+        """
+        self.caller.check_priority(priority)
+        await self.get(job_id)
+        return await self.desk.prioritize(job_id, priority)
 
     async def delete_results(self, job_id: str) -> Job:
         """Delete the files of a job that has ended. Raises UnknownJob, NotEnded and StorageUnavailable."""

@@ -6,18 +6,20 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from core.caller import Caller
 from core.errors import JubakoError
+from core.generation.request import Priority
 from core.tasks import end
 from jobs.bus import Bus, JobEvent
 from jobs.desk.acceptance import Acceptance
 from jobs.desk.deadlines import Deadlines
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
-from jobs.errors import LedgerUnavailable, NotEnded, UnknownJob
+from jobs.errors import LedgerUnavailable, NotEnded, NotWaiting, UnknownJob
 from jobs.job import Ending, Job, JobState
 from jobs.kinds import Kinds
 from jobs.ledger.ledger import Ledger, Page
@@ -189,8 +191,9 @@ class JobDesk:
         return [await self._as_it_is(job) for job in jobs]
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
-        """Return a page of jobs, newest first, of one owner or all."""
-        return await self._ledger.page(state, before, limit, owner)
+        """Return a page of jobs, newest first, of one owner or all, as far as they are."""
+        page = await self._ledger.page(state, before, limit, owner)
+        return replace(page, jobs=await asyncio.gather(*map(self._as_it_is, page.jobs)))
 
     async def cancel(self, job_id: str) -> Job:
         """End a job that has not ended; one that has stays as it is, which the answer shows. Raises UnknownJob."""
@@ -202,6 +205,26 @@ class JobDesk:
                 await self._queue.cancel(job)
         if ending.made(job):
             await self._worker.announce_end(job)
+        return job
+
+    async def prioritize(self, job_id: str, priority: Priority) -> Job:
+        """Move a job of which nothing is drawn yet to the line of another class.
+
+        Raises UnknownJob, NotWaiting and TooManyJobs.
+        """
+        before = await self.get(job_id)
+        if before.state.final or before.progress:
+            raise NotWaiting
+        if before.priority is priority:
+            return before
+        await self._acceptance.check_line(priority, 1)
+        job = await self._ledger.change(job_id, lambda job: job.prioritized(priority))
+        if job.state.final:
+            raise NotWaiting
+        # What fails here is made up for by `_reconcile`.
+        with suppress(LedgerUnavailable):
+            await self._queue.cancel(before)
+            await self._queue.add(job)
         return job
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:

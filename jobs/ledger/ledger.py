@@ -55,7 +55,7 @@ class Ledger(Protocol):
         """Return a page of jobs, newest first, of one state or all, of one owner or all."""
 
     def unfinished(self) -> AsyncIterator[Job]:
-        """Yield all jobs that are not final, oldest first."""
+        """Yield all jobs that are not final, as they are in their lines."""
 
     def unnotified(self) -> AsyncIterator[Job]:
         """Yield ended jobs whose webhook has not been notified."""
@@ -67,7 +67,7 @@ class Ledger(Protocol):
         """Count the pending jobs of a class."""
 
     async def ahead_of(self, job: Job) -> int:
-        """Count the pending jobs that are before a job: older ones of its class, and all of higher classes."""
+        """Count the pending jobs before a job: those in its class's line for longer, and all of higher classes."""
 
     async def oldest(self) -> datetime | None:
         """Return when the oldest job that is not final was created."""

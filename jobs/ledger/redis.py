@@ -2,7 +2,7 @@
 
     {prefix}job:{id}             the record as JSON; expires after the job has ended
     {prefix}state:{state}        job ids of one state, by time of creation
-    {prefix}waiting:{priority}   pending job ids of one class
+    {prefix}waiting:{priority}   pending job ids of one class, by since when they are in its line
     {prefix}owned:{state}:{owner}  job ids of one state and owner, by time of creation
     {prefix}open:{caller}        job ids of one caller that are not final
     {prefix}untold               ids of jobs whose webhook has not been notified
@@ -88,7 +88,7 @@ class RedisLedger:
         with reachable():
             ids = [i for state in OPEN for i in await self._redis.zrange(f"{PREFIX}state:{state}", 0, -1)]
             found = [job for job_id in ids if (job := await self._find(job_id)) is not None]
-        for job in sorted(found, key=lambda job: job.created_at):
+        for job in sorted(found, key=lambda job: job.in_line_s):
             yield job
 
     async def unnotified(self) -> AsyncIterator[Job]:
@@ -108,7 +108,7 @@ class RedisLedger:
             return int(await self._redis.zcard(f"{PREFIX}waiting:{int(priority)}"))
 
     async def ahead_of(self, job: Job) -> int:
-        older = f"({job.created_at.timestamp()}"
+        older = f"({job.in_line_s}"
         with reachable():
             own = int(await self._redis.zcount(f"{PREFIX}waiting:{int(job.priority)}", "-inf", older))
         return own + sum([await self.waiting(p) for p in Priority if p < job.priority])
@@ -223,10 +223,13 @@ class RedisLedger:
         created = job.created_at.timestamp()
         ttl = {} if job.kept_from is None else {"ex": self._ttl_s}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
-        self._index(steps, f"{PREFIX}untold", job, job.unnotified)
+        self._index(steps, f"{PREFIX}untold", job, job.unnotified, created)
         if job.batch_id is not None:
             steps.zadd(f"{PREFIX}batch:{job.batch_id}", {job.id: created})
             steps.expire(f"{PREFIX}batch:{job.batch_id}", self._ttl_s + KEY_EXTRA_S)
+        if before is not None and before.priority is not job.priority:
+            steps.zrem(f"{PREFIX}waiting:{int(before.priority)}", job.id)
+        self._index(steps, f"{PREFIX}waiting:{int(job.priority)}", job, job.state is JobState.PENDING, job.in_line_s)
         if before is not None and before.state is job.state:
             return
         if before is not None:
@@ -234,12 +237,11 @@ class RedisLedger:
             steps.zrem(_states(before.state, job.owner), job.id)
         steps.zadd(_states(job.state), {job.id: created})
         steps.zadd(_states(job.state, job.owner), {job.id: created})
-        self._index(steps, f"{PREFIX}waiting:{int(job.priority)}", job, job.state is JobState.PENDING)
-        self._index(steps, f"{PREFIX}open:{job.caller}", job, not job.state.final)
+        self._index(steps, f"{PREFIX}open:{job.caller}", job, not job.state.final, created)
 
-    def _index(self, steps: Any, name: str, job: Job, belongs: bool) -> None:
+    def _index(self, steps: Any, name: str, job: Job, belongs: bool, at_s: float) -> None:
         if belongs:
-            steps.zadd(name, {job.id: job.created_at.timestamp()})
+            steps.zadd(name, {job.id: at_s})
         else:
             steps.zrem(name, job.id)
 

@@ -25,12 +25,14 @@ from storage.private import make_private
 T = TypeVar("T")
 Values = tuple[object, ...]
 
-_SCHEMA = """
+_IN_LINE = "IFNULL(json_extract(record, '$.moved_s'), created_at)"
+_SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS jobs (
     id TEXT PRIMARY KEY, state TEXT NOT NULL, priority INTEGER NOT NULL, caller TEXT NOT NULL,
     created_at REAL NOT NULL, expires_at REAL, untold INTEGER NOT NULL, batch_id TEXT, record TEXT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, created_at);
+CREATE INDEX IF NOT EXISTS jobs_in_line ON jobs (state, priority, {_IN_LINE});
 CREATE INDEX IF NOT EXISTS jobs_by_batch ON jobs (batch_id);
 CREATE INDEX IF NOT EXISTS jobs_by_caller ON jobs (caller, state);
 CREATE INDEX IF NOT EXISTS jobs_by_owner ON jobs (IFNULL(json_extract(record, '$.owner'), ''), created_at);
@@ -42,7 +44,7 @@ CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, job_id TEXT NOT NU
 _OPEN = "state IN ('{}', '{}')".format(*OPEN)
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _OWNER = "IFNULL(json_extract(record, '$.owner'), '')"
-"""A column would be missing in the files of earlier releases."""
+"""Columns would be missing in the files of earlier releases."""
 
 _BY_KEY = f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
 
@@ -110,7 +112,7 @@ class SqliteLedger:
         return Page(jobs[:limit], jobs[limit - 1].created_at if more else None)
 
     async def unfinished(self) -> AsyncIterator[Job]:
-        for job in await self._all(f"SELECT record FROM jobs WHERE {_OPEN} ORDER BY created_at", ()):
+        for job in await self._all(f"SELECT record FROM jobs WHERE {_OPEN} ORDER BY {_IN_LINE}", ()):
             yield job
 
     async def unnotified(self) -> AsyncIterator[Job]:
@@ -125,10 +127,9 @@ class SqliteLedger:
         return await self._count("state = ? AND priority = ?", (JobState.PENDING, int(priority)))
 
     async def ahead_of(self, job: Job) -> int:
-        before = "(priority < ? OR (priority = ? AND created_at < ?))"
-        priority = int(job.priority)
-        values = (JobState.PENDING, priority, priority, job.created_at.timestamp())
-        return await self._count(f"state = ? AND {before}", values)
+        state, priority = JobState.PENDING, int(job.priority)
+        before = f"(state = ? AND priority < ?) OR (state = ? AND priority = ? AND {_IN_LINE} < ?)"
+        return await self._count(before, (state, priority, state, priority, job.in_line_s))
 
     async def oldest(self) -> datetime | None:
         query = f"SELECT min(created_at) FROM jobs WHERE {_OPEN}"

@@ -22,8 +22,9 @@ from processes.threads import in_thread
 from runners.certifying.certify import certified
 from runners.engine.lost_device import end_if_lost
 from runners.engine.observer import EngineObserver
+from runners.host.decoding import within_memory
 from runners.host.preparations import Places
-from runners.host.running_model import RunningModel, within_memory
+from runners.host.running_model import RunningModel
 from runners.host.warmup import is_worthwhile, warm_up, warmup_requests
 from runners.options import EngineLimits, HostOptions
 from runners.parallel.group import start_group
@@ -180,9 +181,10 @@ class Lifecycle:
                 if entry.parallel is not None:
                     size = entry.device_count
                     helpers.callback((await in_thread(lambda: start_group(model, device, size))).close)
+                limits = within_memory(entry, model, self._limits, self._options.memory_bounds)
                 if is_worthwhile(entry, device):
-                    await warm_up(model, warmup_requests(entry, model), within_memory(entry, model, self._limits))
-                self.running = RunningModel(entry, model, self._limits, self._observer, self._places, helpers.pop_all())
+                    await warm_up(model, warmup_requests(entry, model), limits)
+                self.running = RunningModel(entry, model, limits, self._observer, self._places, helpers.pop_all())
         except JubakoError as error:
             return _without_traces(error)
         except Exception:

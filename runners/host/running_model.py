@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
-from dataclasses import replace
 
 from core.generation.events import Download, Event
 from core.generation.request import GenerationRequest, Method
 from models.catalogue.entry import Entry
-from models.weights.devices import device_memory_gib
 from models.weights.loading import LoadedModel
 from models.weights.prompts import PromptLimits
 from processes.threads import in_thread
@@ -17,17 +15,6 @@ from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
 from runners.host.preparations import Places, Preparations
 from runners.token_opt.request_queue import TokenOptQueue
-
-
-def within_memory(entry: Entry, model: LoadedModel, limits: EngineLimits) -> EngineLimits:
-    """Return the limits with how much may be decoded at once on the decoder's device, if that is known."""
-    if entry.figures is None or model.place_of("vae") == "cpu" or limits.decode_tokens is not None:
-        return limits
-    device = model.place_of("vae")
-    # Offloaded, the decoder is there alone.
-    there_gib = model.weights_on(device) if entry.memory.offload == "none" else entry.figures.weights_gib["vae"]
-    room_gib = device_memory_gib(device) - there_gib
-    return replace(limits, decode_tokens=entry.figures.decode_tokens(room_gib))
 
 
 class RunningModel:
@@ -44,7 +31,7 @@ class RunningModel:
     ) -> None:
         """`helpers` ends the processes that the model is computed by beside this one."""
         self.model = model
-        self.engine = Engine(model, within_memory(entry, model, limits), observer)
+        self.engine = Engine(model, limits, observer)
         self._helpers = helpers
         self._prompts = PromptLimits(model)
         self._preparations = Preparations(self.engine.prepare, places)

@@ -13,14 +13,15 @@ class RequestOptions(BaseModel):
     request_timeout_s: float = Field(
         default=600.0,
         gt=0,
-        description="Seconds after which a request is cancelled, and the longest deadline that one may ask for; longer "
-        "where the model's counted work takes longer at JUBAKO_EXPECTED_TFLOPS.",
+        description="Seconds after which a request is cancelled, and the longest deadline that one may ask for, beside "
+        "those of its denoising at JUBAKO_EXPECTED_TFLOPS, where the model's operations have been counted: for the "
+        "line, loading, encoding, decoding, and passes shared with others.",
     )
     expected_tflops: float = Field(
         default=100.0,
         gt=0,
-        description="10^12 operations a second that the slowest device reaches; by it, long requests, such as "
-        "videos, get deadlines beyond JUBAKO_REQUEST_TIMEOUT_S.",
+        description="10^12 operations a second that the slowest device reaches; by it, the time of a request's "
+        "denoising is reckoned, which its deadline has on top of JUBAKO_REQUEST_TIMEOUT_S.",
     )
     client_timeout_s: float = Field(
         default=30.0,

@@ -16,7 +16,7 @@ from storyboard.scoring.pairs import Pair
 
 OPENAI_CLIP = Source(repo="openai/clip-vit-large-patch14")
 OWN_THRESHOLD = 0.7
-"""Measured with the miniature's, the only model that has one, on 120 generated images, 72 of them of held-out pairs, of
+"""Of the miniatures' one CLIP, on 120 images that `miniature` generated, 72 of them of held-out pairs, of
 which its judge calls all but one right. Scores for the right prompt: mean 0.86, 5 % below 0.69; 94 % reach 0.7. For
 another concept on the same background: mean 0.28, 2.5 % reach it; for another background: 0.45, 4.2 %; for both: -0.02,
 none.

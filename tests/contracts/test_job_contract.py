@@ -296,6 +296,18 @@ class TestControl:
         body = http.delete(f"/api/{batch_id}").json()
         assert (body["status"], body["counts"]["cancelled"]) == ("cancelled", 3)
 
+    def test_priorities_change_until_the_end(self, http: httpx.Client) -> None:
+        requests = [{"model": "flux", "prompt": "a", "num_inference_steps": 900} for _ in range(2)]
+        batch_id = http.post("/api/batch", json={"requests": requests}).json()["session_id"]
+        moved = http.patch(f"/api/{batch_id}", json={"priority": "low"})
+        assert moved.status_code == 200, moved.text
+        assert [job["priority"] for job in moved.json()["jobs"]] == ["low", "low"]
+        wrong = http.patch(f"/api/{batch_id}", json={"priority": "highest"})
+        assert (wrong.status_code, wrong.json()["field"]) == (400, "priority")
+        http.delete(f"/api/{batch_id}")
+        late = http.patch(f"/api/{batch_id}", json={"priority": "high"})
+        assert (late.status_code, late.json()["code"]) == (409, "not_waiting")
+
     def test_a_batch_with_a_mistake_is_refused_as_a_whole(self, http: httpx.Client) -> None:
         before = submit(http)
         requests = [{"model": "flux", "prompt": "a"}, {"model": "flux", "prompt": "a", "width": 65}]

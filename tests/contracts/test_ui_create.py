@@ -37,6 +37,16 @@ def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
     expect(page.locator("#create-draw")).to_be_enabled()
 
 
+def test_an_image_is_enlarged_and_what_enlarged_it_is_said(page: Page) -> None:
+    page.get_by_label("Size of the result").first.click()
+    page.get_by_role("option", name="2 times as large").click()
+    draw(page)
+    expect(page.locator(".hints").filter(visible=True)).to_contain_text("Lanczos")
+    image = page.locator("#create-images img").first
+    width = int(page.get_by_label("Width").first.input_value())
+    assert image.evaluate("image => image.decode().then(() => image.naturalWidth)") == 2 * width
+
+
 def test_a_mistake_is_said_under_the_prompt(page: Page) -> None:
     page.get_by_label("Width").first.fill("128")
     page.get_by_label("Height").first.fill("128")

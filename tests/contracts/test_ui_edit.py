@@ -57,6 +57,24 @@ def test_what_is_not_painted_over_is_kept_exactly(page: Page, openai_server: Rep
     assert 0 < changed[1] < changed[3] < drawn.height, "the line does not reach the upper or lower edge"
 
 
+def test_what_was_repainted_is_repainted_again(page: Page, openai_server: Replica) -> None:
+    paint_and_draw(page)
+    expect(page.locator("#edit-compared img").first).to_be_visible()
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator("#gallery img").first.click()
+    expect(page.locator("#about")).to_contain_text("inpaint")
+    page.get_by_role("button", name="Use again").click()
+    with Jubako(openai_server.url) as jubako:
+        first = jubako.jobs(limit=1)[0]
+        page.locator("#edit-draw").click()
+        expect(page.locator("#edit-draw")).to_be_disabled()
+        expect(page.locator("#edit-draw")).to_be_enabled()
+        again = jubako.jobs(limit=1)[0]
+        assert (again.task, again.id != first.id) == ("inpaint", True)
+        results = [jubako.results(job)[0].pillow for job in (first, again)]  # type: ignore[union-attr]
+    assert results[0].tobytes() == results[1].tobytes()
+
+
 def test_without_a_mask_there_is_nothing_to_repaint(page: Page) -> None:
     draw(page)
     expect(page.get_by_role("alert").filter(has_text="Paint over what is to change")).to_be_visible()

@@ -36,13 +36,21 @@ def image(openai_server: Replica, tmp_path: Path) -> Path:
 
 
 def test_what_was_drawn_is_there_and_can_be_deleted(page: Page) -> None:
+    page.get_by_label("Images").first.fill("2")
     draw(page, PROMPT)
     page.get_by_role("tab", name="Gallery").click()
     newest = page.locator("#gallery img").first
     newest.click()
     expect(page.locator("#about")).to_contain_text(PROMPT)
     address = newest.get_attribute("src")
-    page.get_by_role("button", name="Delete").click()
+    delete = page.get_by_role("button", name="Delete", exact=True)
+    delete.click()
+    expect(page.locator("#deleting")).to_contain_text("one of 2")
+    page.get_by_role("button", name="Keep", exact=True).click()
+    expect(page.locator("#deleting")).to_be_hidden()
+    expect(page.locator(f"#gallery img[src='{address}']")).to_have_count(1)
+    delete.click()
+    page.get_by_role("button", name="Delete all 2").click()
     expect(page.locator("#about")).to_contain_text("Choose an image")
     expect(page.locator(f"#gallery img[src='{address}']")).to_have_count(0)
 
@@ -51,7 +59,7 @@ def test_a_dropped_image_says_how_it_was_drawn_and_is_drawn_again(page: Page, im
     page.get_by_role("tab", name="Gallery").click()
     page.locator("#dropped input[type=file]").set_input_files(image)
     expect(page.locator("#about")).to_contain_text(str(SEED))
-    expect(page.get_by_role("button", name="Delete")).to_be_disabled()
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_disabled()
     page.get_by_role("button", name="Use again").click()
     expect(page.get_by_label("Prompt", exact=True).first).to_have_value(PROMPT)
     expect(page.get_by_label("Seed", exact=True).first).to_have_value(str(SEED))

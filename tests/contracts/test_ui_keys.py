@@ -97,6 +97,9 @@ def test_the_cookie_is_no_key_elsewhere(page: Page) -> None:
     open_as(page, ALICE)
     assert page.context.cookies()[0]["httpOnly"]
     assert status_of(page, "/models") == 401
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_label("Your key")).to_be_visible()
+    assert page.context.cookies() == []
 
 
 def test_two_who_draw_at_once_see_nothing_of_each_other(page: Page, other_page: Page, server: Replica) -> None:

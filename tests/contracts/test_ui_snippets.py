@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import subprocess
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import pytest
 from PIL import Image
 
 from client.jubako import Jubako
 from client.terminal.command import main
+from tests.support.drawing import largest_difference
 from tests.support.replica import Replica
 from tests.support.serving import half_mask, photo
 from ui.snippets import SNIPPETS
@@ -28,11 +32,28 @@ DRAWN = {
     "scheduler": "ddim",
     "seed": 5,
 }
-REQUESTS: dict[str, dict[str, Any]] = {
-    "text_to_image": {**DRAWN, "num_images": 2},
-    "image_to_image": {**DRAWN, "image": "photo.png", "strength": 0.6},
-    "inpaint": {**DRAWN, "image": "photo.png", "mask": "mask.png", "strength": 1.0},
-    "edit": {"prompt": "a hat", "model": "tiny-edit", "num_inference_steps": 2, "seed": 5, "images": ["photo.png"]},
+CLIP = {"prompt": "a red apple", "model": "tiny-video", "num_inference_steps": 2, "num_frames": 5, "fps": 8, "seed": 5}
+REQUESTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "several images": ("text_to_image", {**DRAWN, "num_images": 2}),
+    "a LoRA": ("text_to_image", {**DRAWN, "loras": [{"name": "character", "scale": 0.8}]}),
+    "a control image": (
+        "text_to_image",
+        {**DRAWN, "control_image": "photo.png", "control_type": "depth", "control_scale": 0.7},
+    ),
+    "a changed image": ("image_to_image", {**DRAWN, "image": "photo.png", "strength": 0.6}),
+    "a repainted part": ("inpaint", {**DRAWN, "image": "photo.png", "mask": "mask.png", "strength": 1.0}),
+    "an instruction": (
+        "edit",
+        {"prompt": "a hat", "model": "tiny-edit", "num_inference_steps": 2, "seed": 5, "images": ["photo.png"]},
+    ),
+    "a clip": ("text_to_video", CLIP),
+    "a clip from an image": ("image_to_video", {**CLIP, "image": "photo.png"}),
+}
+FAST = {"model": "miniature", "num_inference_steps": 2, "max_tries": 1, "seed": 5}
+SCENES = [{"caption": f"The dragon's part {number}", "prompt": f'a "dragon", {number}'} for number in range(1, 7)]
+STORIES: dict[str, dict[str, Any]] = {
+    "a story": {"prompt": "A dragon's friend finds a red apple", "num_frames": 6, **FAST},
+    "a plan": {"prompt": "A dragon's friend finds a red apple", "scenes": SCENES, **FAST},
 }
 
 
@@ -67,18 +88,50 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("way", SNIPPETS)
-@pytest.mark.parametrize("api", REQUESTS)
-def test_a_snippet_draws_what_it_says(api: str, way: str, folder: Path, openai_server: Replica) -> None:
-    parameters = dict(REQUESTS[api])
-    RUN[way](SNIPPETS[way](Said(openai_server.url, api, parameters)))
-    count, prompt = parameters.pop("num_images", 1), parameters.pop("prompt")
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_snippet_draws_what_it_says(name: str, way: str, folder: Path, openai_server: Replica) -> None:
+    api, parameters = REQUESTS[name]
+    text = SNIPPETS[way](Said(openai_server.url, api, parameters))
+    if way == "OpenAI" and "control_image" in parameters:
+        assert text.startswith("# OpenAI's API has no control_image")
+        return
+    RUN[way](text)
+    own = {field: value for field, value in parameters.items() if field != "num_images"}
     with Jubako(openai_server.url) as jubako:
         expected = [
-            jubako._generate(api, False, prompt=prompt, **{**parameters, "seed": 5 + number}).pillow  # type: ignore[union-attr]
-            for number in range(count)
+            jubako._generate(api, False, **{**own, "seed": 5 + number})
+            for number in range(parameters.get("num_images", 1))
         ]
-    drawn = [Image.open(file) for file in sorted(folder.glob(f"{api}*.png"))]
-    assert [image.tobytes() for image in drawn] == [image.tobytes() for image in expected]
+    drawn = sorted(folder.glob(f"{api}*"))
+    assert [_content(file.read_bytes()) for file in drawn] == [_content(result.data) for result in expected]
+
+
+def _content(file: bytes) -> bytes:
+    """The pixels of an image, whose other parts say how it came; all of a video."""
+    return Image.open(BytesIO(file)).tobytes() if file.startswith(b"\x89PNG") else file
+
+
+@pytest.mark.parametrize("way", [way for way in SNIPPETS if way != "OpenAI"])
+@pytest.mark.parametrize("name", STORIES)
+def test_a_snippet_tells_the_story(name: str, way: str, folder: Path, openai_server: Replica) -> None:
+    RUN[way](SNIPPETS[way](Said(openai_server.url, "storyboard", STORIES[name])))
+    if way == "curl":
+        with ZipFile(folder / "storyboard-5.zip") as archive:
+            archive.extractall(folder)
+    with Jubako(openai_server.url) as jubako:
+        expected = jubako.storyboard(**STORIES[name])
+    drawn = [Image.open(file) for file in sorted(folder.rglob("frame_*.png"))]
+    assert len(drawn) == len(expected.frames) == 6
+    # Which frames share a pass depends on the moment, and may move pixels by 1.
+    assert all(
+        largest_difference(image, frame.image.pillow) <= 1 for image, frame in zip(drawn, expected.frames, strict=True)
+    )
+
+
+def test_a_snippet_plans_the_story(folder: Path, openai_server: Replica) -> None:
+    run_in_shell(SNIPPETS["curl"](Said(openai_server.url, "plan", STORIES["a story"])))
+    planned = json.loads((folder / "plan-5.json").read_text("utf-8"))["scenes"]
+    assert [scene["frame_number"] for scene in planned] == [1, 2, 3, 4, 5, 6]
 
 
 def test_keys_are_named_and_never_shown() -> None:
@@ -88,5 +141,5 @@ def test_keys_are_named_and_never_shown() -> None:
 
 
 def test_what_openai_lacks_is_said() -> None:
-    said = Said("http://here", "text_to_image", {"prompt": "x", "seed": 1, "control_image": "edges.png"})
-    assert SNIPPETS["OpenAI"](said).startswith("# OpenAI's API has no control_image")
+    said = Said("http://here", "storyboard", {"prompt": "x", "seed": 1})
+    assert SNIPPETS["OpenAI"](said).startswith("# OpenAI's API has no storyboards")

@@ -12,11 +12,14 @@ import torch
 
 from core.generation.events import Failed
 from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.entry import Entry
 from models.catalogue.families import Stage
+from models.catalogue.memory.bounds import MemoryBounds
+from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.memory.options import Memory
 from models.weights.loading import LoadedModel
-from runners.host import running_model
-from runners.host.running_model import within_memory
+from runners.host import decoding
+from runners.host.decoding import ROUNDED_GIB, within_memory
 from runners.options import EngineLimits
 from tests.support.drawing import SIZE_PX, draw, draw_together, largest_difference, pictures, request
 from tests.support.engines import running
@@ -88,15 +91,60 @@ def test_how_much_may_be_decoded_follows_from_the_memory_beside_the_weights(
     entry, limits = load_catalogue(*SHIPPED).get("wan22-t2v-a14b"), EngineLimits(batch_tokens=1)
     assert entry.figures is not None
     offloaded = entry.model_copy(update={"memory": Memory(offload="model")})
-    monkeypatch.setattr(running_model, "device_memory_gib", lambda _device: 80.0)
+    spread = entry.model_copy(update={"components": {"vae": "cuda:1"}})
+    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: 80.0)
     held_gib = {"cuda:0": entry.figures.all_weights_gib, "cuda:1": entry.figures.weights_gib["vae"]}
     monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, device: held_gib[device])
     on_gpu = replace(tiny_model, device=torch.device("cuda", 0))
     elsewhere = replace(on_gpu, elsewhere={"vae": "cuda:1"})
-    whole, alone = (within_memory(each, on_gpu, limits).decode_tokens or 0 for each in (entry, offloaded))
+    whole, alone = (
+        within_memory(each, on_gpu, limits, MemoryBounds()).decode_tokens or 0 for each in (entry, offloaded)
+    )
     assert whole < entry.figures.decoder_latents < alone
-    assert within_memory(entry, elsewhere, limits).decode_tokens == alone
-    assert within_memory(entry, tiny_model, limits).decode_tokens is None
+    assert within_memory(spread, elsewhere, limits, MemoryBounds()).decode_tokens == alone
+    assert within_memory(entry, tiny_model, limits, MemoryBounds()).decode_tokens is None
+
+
+def decoded_at_once(
+    entry: Entry, model: LoadedModel, bounds: MemoryBounds, monkeypatch: pytest.MonkeyPatch, total_gib: float
+) -> float:
+    """Return how many default images of a model, on a card of this size, may be decoded together."""
+    figures = entry.figures
+    assert figures is not None
+    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: total_gib)
+    monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, _device: figures.all_weights_gib)
+    on_gpu = replace(model, device=torch.device("cuda", 0))
+    tokens = within_memory(entry, on_gpu, EngineLimits(batch_tokens=1), bounds).decode_tokens
+    assert tokens is not None
+    return tokens / figures.decoder_latents
+
+
+def test_models_on_one_card_decode_within_it_together(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever each has room for, all of them at once do not need more than there is."""
+    entries = [load_catalogue(*SHIPPED).get(model) for model in ("sdxl", "z-image-turbo")]
+    peaks_gib = []
+    for entry, other in (entries, entries[::-1]):
+        assert entry.figures is not None
+        beside = MemoryBounds((other.gib_on(["cuda:0"]), {"cuda:1": 40.0}))
+        shared, alone = (
+            decoded_at_once(entry, tiny_model, each, monkeypatch, 48.0) for each in (beside, MemoryBounds())
+        )
+        assert 1 <= shared < alone
+        peaks_gib.append(entry.figures.all_weights_gib + shared * entry.figures.decoding_gib + RESERVE_GIB)
+    assert 46 < sum(peaks_gib) < 48 + 2 * ROUNDED_GIB
+
+
+def test_one_default_image_is_decoded_whole_in_what_its_model_needs(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a card without room for the others, under the smallest budget, and where it is to fit into no more."""
+    for entry in load_catalogue(*SHIPPED).entries.values():
+        if entry.figures is None or entry.default_request.is_video:
+            continue
+        crowded = MemoryBounds(({"cuda:0": 141.0},))
+        for bounds in (crowded, MemoryBounds(budget_gib=entry.memory_gib), MemoryBounds(fit_gib=entry.memory_gib)):
+            at_once = decoded_at_once(entry, tiny_model, bounds, monkeypatch, 141.0)
+            assert at_once >= 1, entry.id
 
 
 async def test_what_does_not_fit_in_tiles_either_says_so(tiny_model: LoadedModel) -> None:

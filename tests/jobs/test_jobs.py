@@ -18,14 +18,16 @@ from core.generation.request import GenerationRequest, Priority, Task
 from jobs import generation
 from jobs.bus import JobEvent
 from jobs.desk.desk import JobDesk
-from jobs.errors import LedgerUnavailable, TooManyJobs, UnknownJob
+from jobs.errors import LedgerUnavailable, NotWaiting, TooManyJobs, UnknownJob
 from jobs.job import Job, JobState
 from jobs.ledger.redis import RedisLedger
 from jobs.queue import MEMORY, QueueSettings
+from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from storage.client import Storage
 from storage.errors import NotStored
 from tests.support.drawing import draw, largest_difference, pictures, request
+from tests.support.engines import running
 from tests.support.job_desk import EngineProducer, finished, job_desk, order
 from tests.support.redis_server import RedisServer
 
@@ -133,6 +135,68 @@ async def test_waiting_lines_end_somewhere(engine: Engine, tmp_path: Path) -> No
             await desk.submit(order(slow))
         high = await desk.submit(order(request(priority=Priority.HIGH)))
         assert (await finished(desk, high)).state is JobState.COMPLETED, "another class has a line of its own"
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["embedded", "redis"])
+async def test_a_waiting_job_moves_to_another_line(
+    shared: bool, engine: Engine, tmp_path: Path, redis: RedisServer
+) -> None:
+    url = redis.url if shared else None
+    one_at_a_time = QueueSettings(url or MEMORY, concurrency=1, redelivery=timedelta(seconds=2))
+    async with job_desk(EngineProducer(engine), tmp_path, url, queue=one_at_a_time, max_waiting=2) as desk:
+        slow = await desk.submit(order(request(num_inference_steps=800, progress=True)))
+        await _first_step(desk, slow)
+        first, second = [await desk.submit(order(request(seed=seed))) for seed in (1, 2)]
+        moved = await desk.prioritize(second.id, Priority.HIGH)
+        assert (await desk.position(first), await desk.position(moved)) in ((2, 1), (1, 1)), "which may be begun by now"
+        done = await finished(desk, second)
+        assert (done.state, done.attempts) == (JobState.COMPLETED, 1)
+        assert (await desk.get(first.id)).state is JobState.PENDING
+        async with asyncio.timeout(20):
+            while not (await desk.get(slow.id)).progress:  # noqa: ASYNC110, since its events were watched already
+                await asyncio.sleep(0.01)
+        with pytest.raises(NotWaiting):
+            await desk.prioritize(slow.id, Priority.HIGH)
+        await desk.submit(order(request(priority=Priority.NORMAL, seed=3)))
+        low = await desk.submit(order(request(priority=Priority.LOW, num_inference_steps=800)))
+        await _begun(desk, low)
+        last = await desk.submit(order(request(priority=Priority.LOW)))
+        with pytest.raises(TooManyJobs, match="2 jobs of normal priority"):
+            await desk.prioritize(last.id, Priority.NORMAL)
+        await desk.cancel(slow.id)
+        assert (await finished(desk, first)).state is JobState.COMPLETED
+        assert (await desk.get(second.id)).attempts == 1, "what was left in its first line is no job"
+
+
+@pytest.mark.parametrize("shared", [False, True], ids=["embedded", "redis"])
+async def test_a_job_that_waits_in_an_engine_moves_too_and_back(
+    shared: bool, tiny_model: LoadedModel, tmp_path: Path, redis: RedisServer
+) -> None:
+    url = redis.url if shared else None
+    with running(tiny_model, max_running=1) as (engine, _):
+        async with job_desk(EngineProducer(engine), tmp_path, url) as desk:
+            slow = await desk.submit(order(request(num_inference_steps=800, progress=True)))
+            await _first_step(desk, slow)
+            jobs = [await desk.submit(order(request(seed=seed, progress=True))) for seed in (1, 2)]
+            for job in jobs:
+                await _begun(desk, job)
+            for priority in (Priority.HIGH, Priority.NORMAL, Priority.HIGH):
+                moved = await desk.prioritize(jobs[1].id, priority)
+                assert (moved.state, moved.priority) == (JobState.PENDING, priority)
+                await _begun(desk, moved)
+            await desk.cancel(slow.id)
+            done = await finished(desk, jobs[1])
+            assert (done.state, done.attempts) == (JobState.COMPLETED, 1)
+            first = await finished(desk, jobs[0])
+            assert first.finished_at is not None
+            assert done.finished_at is not None
+            assert done.finished_at < first.finished_at
+
+
+async def _begun(desk: JobDesk, job: Job) -> None:
+    async with asyncio.timeout(20):
+        while (await desk.get(job.id)).state is JobState.PENDING:  # noqa: ASYNC110, since no event says so
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("deadline_s", [1e-9, 0.2])

@@ -264,3 +264,18 @@ async def test_places_in_line_follow_class_and_age(ledger: Ledger) -> None:
     assert [await ledger.ahead_of(each) for each in (low, first, second)] == [2, 0, 1]
     await ledger.change(first.id, Job.begun)
     assert [await ledger.ahead_of(each) for each in (low, second)] == [1, 0]
+
+
+async def test_a_job_that_moves_is_last_in_its_new_line(ledger: Ledger) -> None:
+    first, high, last = [await ledger.add(job(priority=p)) for p in (Priority.LOW, Priority.HIGH, Priority.LOW)]
+    moved = await ledger.change(first.id, lambda j: j.prioritized(Priority.HIGH))
+    assert moved == await ledger.get(first.id)
+    assert moved.request["priority"] == 0, "which the engine reads"
+    assert [await ledger.waiting(p) for p in Priority] == [2, 0, 1]
+    assert [await ledger.ahead_of(each) for each in (high, moved, last)] == [0, 1, 2]
+    assert [each.id async for each in ledger.unfinished()] == [high.id, last.id, first.id]
+    begun = await ledger.change(first.id, Job.begun)
+    assert [await ledger.waiting(p) for p in Priority] == [1, 0, 1]
+    again = await ledger.change(first.id, lambda j: j.prioritized(Priority.LOW))
+    assert (begun.attempts, again.state, again.attempts) == (1, JobState.PENDING, 0)
+    assert [await ledger.waiting(p) for p in Priority] == [1, 0, 2]

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from core.caller import Caller, current_caller
+from core.errors import Forbidden
 from core.generation.events import Event
-from core.generation.request import GenerationRequest
+from core.generation.request import GenerationRequest, Priority
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.desk import JobDesk
 from jobs.errors import KeyReused, NotEnded, TooManyJobs, TooManyResults, UnknownJob
@@ -48,6 +49,16 @@ async def test_others_do_not_find_a_job(desk: JobDesk) -> None:
     assert [each.id for each in await alice.batch("together")] == [job.id]
     assert job.id in {each.id for each in (await alice.page(None, None, 100)).jobs}
     assert (await alice.cancel(job.id)).state is JobState.CANCELLED
+
+
+async def test_a_caller_moves_own_jobs_to_lines_that_they_may_have(desk: JobDesk) -> None:
+    (job,) = await CallerDesk(desk, ALICE).submit(order(SLOW))
+    with pytest.raises(UnknownJob):
+        await CallerDesk(desk, BOB).prioritize(job.id, Priority.LOW)
+    modest = Caller("alice", best_priority=Priority.NORMAL)
+    with pytest.raises(Forbidden, match="priority: this key may have normal at best"):
+        await CallerDesk(desk, modest).prioritize(job.id, Priority.HIGH)
+    assert (await desk.cancel(job.id)).priority is Priority.NORMAL
 
 
 async def test_what_its_owner_deletes_nobody_finds(desk: JobDesk, storage: Storage) -> None:

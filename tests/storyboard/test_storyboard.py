@@ -349,7 +349,7 @@ class TestEnds:
         slow = {"request_timeout_s": 1, "expected_tflops": 1}
         maker = studio.with_(settings=slow, catalogue=Catalogue(entries), limits=limits)
         frame = await maker.check(Story(prompt=STORY))
-        six_s = 6 * work_s(entries[0], frame, tflops=1)
+        six_s = slow["request_timeout_s"] + 6 * work_s(entries[0], frame, tflops=1)
         story = Story(prompt=STORY, num_frames=6, max_tries=1, deadline_s=six_s)
         assert (await maker.take_in(story)).deadline_s == six_s
         unsaid = story.model_copy(update={"deadline_s": None})

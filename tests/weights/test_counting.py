@@ -1,17 +1,21 @@
-"""What models need is counted on their modules without weights; `make figures` counts all of the catalogue."""
+"""What models need is counted on their modules without weights; `.ci/run` counts all of the catalogue."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import yaml
 from diffusers import WanTransformer3DModel
 from torch import nn
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel
 
 from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.memory.figures import FILE
+from models.weights.counting import __main__ as counting
 from models.weights.counting.count import counted
 from models.weights.counting.modules import architectures, weights_bytes
 from models.weights.counting.peak import need_of
@@ -45,12 +49,26 @@ def test_every_shipped_model_of_the_hub_has_an_architecture() -> None:
     assert {name for parts in known.models.values() for name in parts.values()} == {*known.components}
 
 
-@pytest.mark.parametrize("model", ["sd15"])
+@pytest.mark.parametrize("model", ["sd15", "sdxl", "flux2-klein-4b", "ltx-video"])
 def test_the_catalogue_says_what_is_counted(model: str) -> None:
     entry = CATALOGUE.get(model)
     assert entry.figures is not None
     fresh: dict[str, Any] = counted(entry)
     assert entry.figures.model_dump() == fresh
+
+
+def test_a_figure_that_is_no_longer_true_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "figures.yaml"
+    monkeypatch.setattr(counting, "FILE", file)
+    text = FILE.read_text(encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
+    counting.main(["--check", "sd15"])
+    figures = yaml.safe_load(text)
+    figures["sd15"]["decoding_gib"] += 0.01
+    file.write_text(changed := yaml.safe_dump(figures), encoding="utf-8")
+    with pytest.raises(SystemExit, match="other figures of sd15"):
+        counting.main(["--check", "sd15"])
+    assert file.read_text(encoding="utf-8") == changed
 
 
 def linear_bytes(module: Any, *names: str) -> int:

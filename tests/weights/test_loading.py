@@ -297,9 +297,9 @@ class TestStore:
         weights, lora = save_to_store(entry_of({"path": checkpoint})), "style:1"
         entry = entry_of({"bento": weights}, loras={"style": {"source": {"bento": lora, "file": "a.safetensors"}}})
         settings = Settings()
-        declared = [str(model.tag) for model in runner_service(entry, settings, [{}], ONLY).models]
+        declared = [str(model.tag) for model in runner_service(entry, settings, ONLY).models]
         assert declared == [weights, lora]
-        assert runner_service(entry_of({"path": checkpoint}), settings, [{}], ONLY).models == []
+        assert runner_service(entry_of({"path": checkpoint}), settings, ONLY).models == []
 
 
 FLOW = {**DEFAULTS, "scheduler": "flow_euler"}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from ui.snippets.said import FILES, KEY, VIDEOS, Said
+from ui.snippets.said import FILES, KEY, STORY, VIDEOS, Said
 
 
 def bentoml_client(said: Said) -> str:
-    """Return a program that saves one file for each seed."""
-    token = f', token=os.environ["{KEY}"]' if said.keyed else ""
+    """Return a program that saves one file for each seed, or for each frame of a story."""
+    return _story(said) if said.api == STORY else _files(said)
+
+
+def _files(said: Said) -> str:
     arguments = [f"{name}={_written(name, value)}," for name, value in said.own.items()]
     target = f'f"{said.api}-{{seed}}.{said.ending}"'
     keeping = f"shutil.move(result, {target})" if said.api in VIDEOS else f"result.save({target})"
@@ -21,7 +24,7 @@ def bentoml_client(said: Said) -> str:
         *standard,
         "import bentoml",
         "",
-        f'with bentoml.SyncHTTPClient("{said.address}"{token}, timeout=600) as jubako:',
+        _client(said),
         f"    for seed in {list(said.seeds)}:",
         f"        result = jubako.{said.api}(",
         *(f"            {each}" for each in [*arguments, "seed=seed,"]),
@@ -29,6 +32,31 @@ def bentoml_client(said: Said) -> str:
         f"        {keeping}",
     ]
     return "\n".join(lines)
+
+
+def _story(said: Said) -> str:
+    arguments = [f"{name}={value!r}," for name, value in {**said.own, "seed": said.seeds[0]}.items()]
+    lines = [
+        "import base64",
+        *(["import os"] if said.keyed else []),
+        "from pathlib import Path",
+        "",
+        "import bentoml",
+        "",
+        _client(said),
+        "    story = jubako.storyboard(",
+        *(f"        {each}" for each in arguments),
+        "    )",
+        'for frame in story["frames"]:',
+        """    file = Path(f"frame_{frame['frame_number']:03d}.png")""",
+        '    file.write_bytes(base64.b64decode(frame["image"]))',
+    ]
+    return "\n".join(lines)
+
+
+def _client(said: Said) -> str:
+    token = f', token=os.environ["{KEY}"]' if said.keyed else ""
+    return f'with bentoml.SyncHTTPClient("{said.address}"{token}, timeout=600) as jubako:'
 
 
 def _written(name: str, value: Any) -> str:

@@ -6,7 +6,7 @@ import json
 import shlex
 from typing import Any
 
-from ui.snippets.said import VIDEOS, Said
+from ui.snippets.said import STORY, VIDEOS, Said
 
 OPTIONS = {
     "model": "-m",
@@ -23,17 +23,17 @@ OPTIONS = {
 def command(said: Said) -> str:
     """Return a command."""
     own = said.own
-    names = {"storyboard": "story", **dict.fromkeys(VIDEOS, "video")}
+    names = {STORY: "story", **dict.fromkeys(VIDEOS, "video")}
     words = ["jubako", "--url", said.address, names.get(said.api, "draw"), own.pop("prompt")]
     lines = [shlex.join(words), *(f"-i {shlex.quote(image)}" for image in own.pop("images", ()))]
-    known = {} if said.api == "storyboard" else OPTIONS
+    known = {} if said.api == STORY else OPTIONS
     for name, value in own.items():
         option = {**known, "model": "-m"}.get(name)
         lines.append(f"{option} {shlex.quote(str(value))}" if option else f"--set {shlex.quote(_setting(name, value))}")
     lines.append(f"--seed {said.seeds[0]}")
     if len(said.seeds) > 1:
         lines.append(f"-n {len(said.seeds)}")
-    lines.append("-o story" if said.api == "storyboard" else f"-o {said.api}.{said.ending}")
+    lines.append("-o story" if said.api == STORY else f"-o {said.api}.{said.ending}")
     return " \\\n    ".join(lines)
 
 

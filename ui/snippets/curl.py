@@ -1,4 +1,4 @@
-"""curl: one request for each image, since a typed API answers with one file."""
+"""curl: one request for each image, since a typed API answers with one file; a story is one too, a zip."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from ui.snippets.said import FILES, KEY, Said
+from ui.snippets.said import FILES, KEY, PLAN, STORY, Said
+
+ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
+"""What is no typed API, or whose typed answer is made for programs: where it is, and the ending of its file."""
 
 
 def curl(said: Said) -> str:
@@ -18,11 +21,12 @@ def curl(said: Said) -> str:
 
 
 def _request(said: Said, seed: str) -> str:
-    lines = [f"curl -sS --fail-with-body {said.address}/{said.api}"]
+    route, ending = ROUTES.get(said.api, (f"{{}}/{said.api}", said.ending))
+    lines = [f"curl -sS --fail-with-body {route.format(said.address)}"]
     if said.keyed:
         lines.append(f'-H "Authorization: Bearer ${KEY}"')
     lines += _form(said, seed) if said.has_files else _json(said, seed)
-    lines.append(f"-o {said.api}-{seed}.{said.ending}")
+    lines.append(f"-o {said.api}-{seed}.{ending}")
     return " \\\n    ".join(lines)
 
 

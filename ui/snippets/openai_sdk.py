@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ui.snippets.said import KEY, VIDEOS, Said
+from ui.snippets.said import KEY, STORY, VIDEOS, Said
 
 FOREIGN = ("reference_image", "control_image", "reference_scale", "control_scale", "control_type", "camera", "method")
 """What these routes do not take."""
@@ -21,7 +21,7 @@ def openai_sdk(said: Said) -> str:
     """Return a program, or why there is none."""
     if foreign := [name for name in FOREIGN if name in said.parameters]:
         return f"# OpenAI's API has no {', '.join(foreign)}; the other ways have."
-    if said.api == "storyboard":
+    if said.api == STORY:
         return "# OpenAI's API has no storyboards; the other ways have."
     return _video(said) if said.api in VIDEOS else _images(said)
 

@@ -11,6 +11,8 @@ FILES = ("image", "mask", "reference_image", "control_image")
 KEY = "JUBAKO_CLIENT_KEY"
 """The variable that holds the caller's key, which no snippet shows; our client reads it by itself."""
 VIDEOS = ("text_to_video", "image_to_video")
+STORY, PLAN = "storyboard", "plan"
+"""A story, and what its frames would show."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Said:
     address: str
     """Of the server, as the reader's browser has it."""
     api: str
-    """A typed API, such as `text_to_image`."""
+    """A typed API, such as `text_to_image`, or PLAN, which is none."""
     parameters: Mapping[str, Any]
     """Without those that are None. Files are paths."""
     keyed: bool = False

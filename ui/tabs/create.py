@@ -9,9 +9,11 @@ import gradio as gr
 
 from client.results import Model
 from ui.code import CodePanel
+from ui.conditions import KNOWN as CONDITIONS
 from ui.conditions import Conditions
-from ui.page import QUIET, Page, Reuse, able, choices, chosen
-from ui.settings import Settings
+from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.reuse import Reuse
+from ui.settings import KNOWN, Settings
 from ui.studio import Studio, gallery, shown_in
 
 TASK, API = "text-to-image", "text_to_image"
@@ -41,11 +43,14 @@ class _Create:
                 self._studio.lay_out_stage()
                 self._images = gallery("create")
                 self._code = CodePanel("create", self.given, lambda given: (API, self.read(given)))
+        page.keep_states(self.model, TASK)
         page.when_opened(self._models_known, [self.model, self.negative, self._examples])
         self.model.input(_model_chosen, [page.models, self.model], self.negative, **QUIET)
+        vary = gr.State(0)
         filled = [self.prompt, self.negative, self.model, *self.settings.outputs, *self.conditions.outputs]
-        page.reuse = Reuse(filled, self._filled, self._draw_after)
-        self._connect()
+        knows = ("prompt", "negative_prompt", *KNOWN, *CONDITIONS)
+        page.reuses.append(Reuse("Create", [TASK], filled, self._filled, knows, self._studio.hints, vary))
+        self._connect(vary)
 
     def _lay_out_request(self) -> None:
         self.prompt = gr.Textbox(label="Prompt", lines=3, max_lines=8, placeholder="What do you want to see?")
@@ -75,8 +80,8 @@ class _Create:
             **self.conditions.read(given),
         }
 
-    def _connect(self) -> None:
-        starts = [self._studio.start.click, self.prompt.submit]
+    def _connect(self, vary: gr.State) -> None:
+        starts = [self._studio.start.click, self.prompt.submit, vary.change]
         self._write_after(gr.on(starts, self._draw, self.given, self._outputs, **QUIET))
         for button, prompt, seed in self._example_buttons:
             taken = button.click(
@@ -85,15 +90,11 @@ class _Create:
                 [self.prompt, self.settings.seed, self.settings.locked],
                 **QUIET,
             )
-            self._draw_after(taken)
+            self._write_after(taken.then(self._draw, self.given, self._outputs, **QUIET))
 
     @property
     def _outputs(self) -> list[Any]:
-        return self._studio.outputs(self.settings, self._images)
-
-    def _draw_after(self, event: Any) -> None:
-        """Draw once an event has filled the controls."""
-        self._write_after(event.then(self._draw, self.given, self._outputs, **QUIET))
+        return self._studio.outputs(self.settings.seed, self._images)
 
     def _write_after(self, event: Any) -> None:
         event.then(self._code.written, self.given, self._code.outputs, **QUIET)
@@ -103,7 +104,7 @@ class _Create:
             return API, {**self.read(given), "seed": self.settings.next_seed(given)}
 
         async for update in self._studio.drawn(
-            request, asked, self.settings, lambda files: shown_in(self._images, files)
+            request, asked, lambda files: shown_in(self._images, files), self.settings.seed
         ):
             yield update
 
@@ -118,10 +119,9 @@ class _Create:
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model where its own is not served here."""
-        found = able(models, TASK)
-        if not found:
+        model = first_of(able(models, TASK), parameters.get("model"))
+        if model is None:
             return {}
-        model = next((each for each in found if each.id == parameters.get("model")), found[0])
         negative = parameters.get("negative_prompt", "")
         return {
             self.prompt: parameters["prompt"],

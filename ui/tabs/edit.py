@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ import gradio as gr
 from client.results import Model
 from ui.canvas import Canvas
 from ui.code import CodePanel
-from ui.page import QUIET, Page, able, choices, chosen
-from ui.settings import Settings
+from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.reuse import Reuse
+from ui.settings import KNOWN, Settings
 from ui.studio import Studio, gallery, shown_in
 
 WAYS = {
@@ -39,10 +40,11 @@ class _Edit:
                 self._lay_out_request()
             with gr.Column(scale=5, min_width=300, elem_classes="results"):
                 self._lay_out_results()
-        following = [self.way, self.strength, self.more, self.canvas.masking, self.canvas.extending]
-        page.when_opened(self._models_known, [self.model, *following])
-        self.model.change(self._model_chosen, [page.models, self.model], following, **QUIET)
-        self.way.input(self._way_chosen, [page.models, self.model, self.way], following, **QUIET)
+        self._following = [self.way, self.strength, self.more, self.canvas.masking, self.canvas.extending]
+        page.keep_states(self.model, *WAYS)
+        page.when_opened(self._models_known, [self.model, *self._following])
+        self.model.input(self._model_chosen, [page.models, self.model], self._following, **QUIET)
+        self.way.input(self._way_chosen, [page.models, self.model, self.way], self._following, **QUIET)
         self._connect()
 
     def _lay_out_request(self) -> None:
@@ -94,9 +96,14 @@ class _Edit:
         return APIS[way], {**shared, "image": str(edited.image), **mask, "strength": float(given[self.strength])}
 
     def _connect(self) -> None:
+        vary = gr.State(0)
+        filled = [self.prompt, self.model, *self.canvas.outputs, *self._following, *self.settings.outputs]
+        knows = ("prompt", "strength", *KNOWN)
+        self._page.reuses.append(Reuse("Edit", WAYS, filled, self._filled, knows, self._studio.hints, vary))
         results = [self._compared, self._images, self._go_on, self._after, *self._code.outputs]
-        outputs = self._studio.outputs(self.settings, *results)
-        gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
+        outputs = self._studio.outputs(self.settings.seed, *results)
+        starts = [self._studio.start.click, self.prompt.submit, vary.change]
+        gr.on(starts, self._draw, self.given, outputs, **QUIET)
         self._go_on.click(_as_background, self._after, self.canvas.editor, **QUIET)
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
@@ -118,8 +125,27 @@ class _Edit:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, self.settings, show):
+        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
             yield update
+
+    def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
+        """Return the tab as a request had it, with the first model where its own is not served here."""
+        way = parameters["task"]
+        model = first_of(able(models, way), parameters.get("model"))
+        if model is None:
+            return {}
+        image, *more = parameters.get("images") or [parameters.get("image")]
+        followed = dict(zip(self._following, _followed(model, way), strict=True))
+        strength = {self.strength: gr.Slider(value=parameters["strength"], visible=True)}
+        return {
+            self.prompt: parameters["prompt"],
+            self.model: model.id,
+            **followed,
+            **(strength if "strength" in parameters else {}),
+            self.more: gr.Gallery(more, visible=way == "edit"),
+            **self.canvas.filled(image, parameters.get("mask")),
+            **self.settings.filled(model, parameters, locked=locked),
+        }
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
         found = able(models, *WAYS)

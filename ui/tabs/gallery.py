@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from client.asynchronous import AsyncJubako
-from client.calls import Call
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.drawing import save
+from ui.drawn import completed, deleting, fetched, is_video, request_of, still_here
 from ui.page import QUIET, Page
 from ui.parameters import parameters_of, table
+from ui.reuse import Reuse, left_out, missing
+from ui.settings import new_seed
 from ui.stage import hints
 
 JOBS = 24
@@ -23,9 +24,15 @@ EMPTY = '<p class="empty">Choose an image to see how it was drawn.</p>'
 NO_PARAMETERS = (
     "This image does not say how it was drawn: it was not drawn here, or another program has saved it since."
 )
-Shown = tuple[str, str]
-"""A file, and the job that it is a result of."""
-VIDEOS = (".mp4", ".webm", ".gif")
+OWN_IMAGES = "The images that it began with are no longer here: choose them again."
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A file, and the job that it is a result of."""
+
+    file: str
+    job: Job
 
 
 def gallery_tab(page: Page) -> None:
@@ -77,7 +84,11 @@ class _Gallery:
         with gr.Row():
             self.again = gr.Button("Use again", interactive=False)
             self.vary = gr.Button("Vary", interactive=False)
-            self.delete = gr.Button("Delete", variant="stop", interactive=False)
+            self.delete = gr.Button("Delete", interactive=False)
+        with gr.Row(visible=False, elem_id="deleting") as self.asking:
+            self.asked = gr.Markdown()
+            self.sure = gr.Button(variant="stop")
+            self.keep = gr.Button("Keep")
         self.dropped = gr.File(
             elem_id="dropped", label="Drop an image here to read its parameters", file_types=["image"], height=140
         )
@@ -93,18 +104,22 @@ class _Gallery:
             self.again,
             self.vary,
             self.delete,
+            self.asking,
         ]
         gr.on([self._page.tab.select, self.refresh.click], self._newest, self.shown, listed, **QUIET)
         self.older.click(self._next, [self.shown, self.before], listed, **QUIET)
         self.images.select(self._selected, self.shown, selected, **QUIET)
         self.dropped.upload(self._read, self.dropped, selected, **QUIET)
-        deleted = self.delete.click(self._delete, self.job_id, [self.hint, *selected], **QUIET)
+        self.delete.click(_sure, [self.shown, self.job_id], [self.asking, self.asked, self.sure], **QUIET)
+        self.keep.click(lambda: gr.Row(visible=False), None, self.asking, **QUIET)
+        deleted = self.sure.click(self._delete, self.job_id, [self.hint, *selected], **QUIET)
         deleted.then(self._newest, self.shown, listed, **QUIET)
-        if self._page.reuse:
-            given = [self._page.models, self.parameters]
-            filled = [*self._page.reuse.outputs, self._page.tabs]
-            self.again.click(self._fill, given, filled, **QUIET)
-            self._page.reuse.draw(self.vary.click(self._fill_with_new_seed, given, filled, **QUIET))
+        filled = [self._page.tabs, self.hint]
+        for reuse in self._page.reuses:
+            filled += [*reuse.outputs, reuse.said, reuse.vary]
+        given = [self._page.models, self.parameters]
+        self.again.click(self._fill, given, filled, **QUIET)
+        self.vary.click(self._vary, given, filled, **QUIET)
 
     async def _newest(self, shown: list[Shown], request: gr.Request) -> list[Any]:
         return await self._listed([], None, shown, request)
@@ -116,92 +131,90 @@ class _Gallery:
         self, shown: list[Shown], before: str | None, known: list[Shown], request: gr.Request
     ) -> list[Any]:
         """Return the gallery with the next page of completed jobs behind `shown`; those in `known` need no fetching."""
-        here = _here(known)
+        here = still_here((each.file, each.job.id) for each in known)
         client = self._page.server.client(request)
 
         async def files_of(job: Job) -> list[str]:
-            return here[job.id] if job.id in here and job.results else await _fetched(client, job)
+            return here[job.id] if job.id in here and job.results else await fetched(client, job)
 
         try:
-            jobs, following = await self._page.server.connection(request).send(_completed(before))
+            jobs, following = await self._page.server.connection(request).send(completed(before, JOBS))
             files = await asyncio.gather(*map(files_of, jobs))
         except (Refused, Unreachable) as error:
             return [gr.skip(), shown, before, gr.skip(), hints(str(error), error=True)]
-        shown = shown + [(file, job.id) for job, own in zip(jobs, files, strict=True) for file in own]
+        shown = shown + [Shown(file, job) for job, own in zip(jobs, files, strict=True) for file in own]
         said = hints() if shown else hints("Nothing yet: what you draw on the other tabs is kept here.")
-        return [[file for file, _ in shown], shown, following, gr.Button(interactive=following is not None), said]
+        return [[each.file for each in shown], shown, following, gr.Button(interactive=following is not None), said]
 
-    def _selected(self, shown: list[Shown], event: gr.SelectData) -> list[Any]:
-        file, job_id = shown[event.index]
-        return self._chosen(Path(file), job_id)
+    async def _selected(self, shown: list[Shown], event: gr.SelectData, request: gr.Request) -> list[Any]:
+        """Show a file, and what it was drawn with: an image says so itself, of a video the server does."""
+        file, job = Path(shown[event.index].file), shown[event.index].job
+        if not is_video(file):
+            return self._chosen(file, parameters_of(file), job.id)
+        try:
+            asked = await self._page.server.connection(request).send(request_of(job))
+        except (Refused, Unreachable):
+            asked = None
+        return self._chosen(file, asked, job.id)
 
     def _read(self, file: str) -> list[Any]:
-        return self._chosen(Path(file), None)
+        return self._chosen(Path(file), parameters_of(Path(file)), None)
 
-    def _chosen(self, file: Path, job_id: str | None) -> list[Any]:
-        is_video = file.suffix in VIDEOS
-        parameters = None if is_video else parameters_of(file)
-        usable = parameters is not None and parameters.get("task") == "text-to-image"
+    def _chosen(self, file: Path, parameters: dict[str, Any] | None, job_id: str | None) -> list[Any]:
+        video = is_video(file)
+        whole = parameters and {**parameters, **self._page.requests.files_of(job_id)}
+        usable = whole is not None and self._taking(whole) is not None
         return [
-            gr.Image(str(file), visible=True) if not is_video else gr.Image(None, visible=False),
-            gr.Video(str(file), visible=True) if is_video else gr.Video(None, visible=False),
-            table(parameters) if parameters else f'<p class="empty">{NO_PARAMETERS if not is_video else ""}</p>',
-            parameters,
+            gr.Image(str(file), visible=True) if not video else gr.Image(None, visible=False),
+            gr.Video(str(file), visible=True) if video else gr.Video(None, visible=False),
+            table(parameters) if parameters else f'<p class="empty">{NO_PARAMETERS}</p>',
+            whole,
             job_id,
             gr.Button(interactive=usable),
-            gr.Button(interactive=usable),
+            gr.Button(interactive=usable and not missing(whole or {})),
             gr.Button(interactive=job_id is not None),
+            gr.Row(visible=False),
         ]
+
+    def _taking(self, parameters: dict[str, Any]) -> Reuse | None:
+        """Return how a request is taken again, if a tab does."""
+        return next((reuse for reuse in self._page.reuses if parameters.get("task") in reuse.tasks), None)
 
     async def _delete(self, job_id: str, request: gr.Request) -> list[Any]:
         try:
-            await self._page.server.connection(request).send(_deleting(job_id))
+            await self._page.server.connection(request).send(deleting(job_id))
         except (Refused, Unreachable) as error:
-            return [hints(str(error), error=True), *[gr.skip()] * 8]
-        off = gr.Button(interactive=False)
-        return [hints(), gr.Image(None, visible=False), gr.Video(None, visible=False), EMPTY, None, None, off, off, off]
+            return [hints(str(error), error=True), *[gr.skip()] * 9]
+        off, hidden = gr.Button(interactive=False), gr.Row(visible=False)
+        image, video = gr.Image(None, visible=False), gr.Video(None, visible=False)
+        return [hints(), image, video, EMPTY, None, None, off, off, off, hidden]
 
     def _fill(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
+        """Open the tab that takes it, as the request was; say what is not in it."""
         return self._filled(models, parameters, locked=True)
 
-    def _fill_with_new_seed(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
+    def _vary(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
+        """Have it drawn with another seed."""
         return self._filled(models, parameters, locked=False)
 
     def _filled(self, models: list[dict[str, Any]], parameters: dict[str, Any], *, locked: bool) -> dict[Any, Any]:
-        assert self._page.reuse is not None
-        return {**self._page.reuse.fill(models, parameters, locked), self._page.tabs: gr.Tabs(selected="Create")}
+        reuse = self._taking(parameters)
+        assert reuse is not None
+        filled = reuse.fill(models, parameters, locked)
+        if not filled:
+            return {self.hint: hints(f"No model that is served here does {parameters['task']}.", error=True)}
+        others = left_out(parameters, reuse.knows)
+        lost = f"On the page there is no control for {', '.join(others)}." if others else None
+        said = hints(OWN_IMAGES if missing(parameters) else None, lost)
+        shown = {reuse.said: said, self.hint: said, self._page.tabs: gr.Tabs(selected=reuse.tab)}
+        return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 
 
-def _here(known: list[Shown]) -> dict[str, list[str]]:
-    """Return the files that are still here, by their jobs."""
-    here: dict[str, list[str]] = {}
-    for file, job_id in known:
-        if Path(file).exists():
-            here.setdefault(job_id, []).append(file)
-    return here
-
-
-async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
-    """Fetch a job's images and videos."""
-    if not job.results:
-        return []
-    try:
-        return list(map(str, await asyncio.to_thread(save, job, await client.results(job))))
-    except Refused:
-        # Its files have expired, or somebody has deleted one of them.
-        return []
-
-
-def _completed(before: str | None) -> Call[tuple[list[Job], str | None]]:
-    """Return the call that lists finished jobs, and where the next page begins."""
-    query = {"status": "completed", "limit": JOBS, **({"before": before} if before else {})}
-    return Call(
-        "GET",
-        "/api/jobs",
-        lambda answer: ([Job.of(each) for each in answer.json()["jobs"]], answer.json()["next_before"]),
-        query=query,
-    )
-
-
-def _deleting(job_id: str) -> Call[None]:
-    return Call("DELETE", f"/api/{job_id}/result", lambda _: None)
+def _sure(shown: list[Shown], job_id: str) -> list[Any]:
+    """Ask before a job's results are deleted, of which only one is shown large."""
+    count = sum(each.job.id == job_id for each in shown)
+    if count == 1:
+        asked, button = "Nobody can bring it back.", "Delete it for good"
+    else:
+        asked, button = f"It is one of {count} that were drawn together, which go together.", f"Delete all {count}"
+    return [gr.Row(visible=True), asked, gr.Button(button)]

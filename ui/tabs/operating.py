@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncGenerator
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pandas as pd
 
-from client.calls import Call, cancelling
+from client.calls import Call, cancelling, prioritizing
 from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.measuring import Load, Reading
@@ -20,7 +23,8 @@ EVERY_S = 2
 READINGS = 90
 """So many are kept: three minutes."""
 JOBS = 50
-JOB_COLUMNS = ("id", "task", "model", "status", "progress", "message")
+JOB_COLUMNS = ("id", "task", "model", "priority", "status", "progress", "message")
+PRIORITIES = ("high", "normal", "low")
 MODEL_COLUMNS = ("model", "state", "device", "memory, GiB", "running", "waiting")
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
 
@@ -41,7 +45,17 @@ class _Operating:
         """What looking at the server has come to; it is written again every time."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(JOB_COLUMNS), interactive=False, wrap=True, elem_id="jobs")
-        self.cancel = gr.Button("Choose a job to cancel it", variant="stop", interactive=False, size="sm")
+        with gr.Row(equal_height=True):
+            self.priority = gr.Dropdown(
+                list(PRIORITIES),
+                value=None,
+                label="Priority of the job that is chosen",
+                info="Until it is drawn, it can be moved to the end of another line.",
+                interactive=False,
+                filterable=False,
+                elem_id="priority",
+            )
+            self.cancel = gr.Button("Choose a job to cancel it", variant="stop", interactive=False)
         gr.Markdown("### Models")
         self.models = gr.Dataframe(headers=list(MODEL_COLUMNS), interactive=False, elem_id="models")
         with gr.Row(equal_height=True):
@@ -51,7 +65,7 @@ class _Operating:
             self.unload = gr.Button("Unload")
         with gr.Row(equal_height=True):
             self.lora = gr.File(
-                label="Add a LoRA to this model (.safetensors)", file_types=[".safetensors"], height=140
+                label="Add a LoRA to this model (.safetensors)", file_types=[".safetensors"], height=140, elem_id="lora"
             )
         gr.Markdown("### Load")
         with gr.Row():
@@ -59,15 +73,16 @@ class _Operating:
                 gr.LinePlot(x="seconds", y=title, height=200, title=title, elem_id=f"plot-{column}")
                 for title, column in PLOTS.items()
             ]
-        page.when_opened(lambda models: gr.Dropdown(choices=[each["id"] for each in models]), [self.model])
+        page.when_opened(_listed, [self.model])
         self._connect()
 
     def _connect(self) -> None:
         seen = [self.jobs, self.models, self.trouble, self.readings, *self.plots]
         self._page.tabs.select(_is_shown, None, self.timer, **QUIET)
         gr.on([self._page.tab.select, self.timer.tick], self._look, self.readings, seen, **QUIET)
-        self.jobs.select(_job_chosen, None, [self.job_id, self.cancel], **QUIET)
-        self.cancel.click(self._cancel, self.job_id, [self.hints, self.job_id, self.cancel], **QUIET)
+        self.jobs.select(_job_chosen, None, [self.job_id, self.priority, self.cancel], **QUIET)
+        self.priority.input(self._prioritize, [self.job_id, self.priority], self.hints, **QUIET)
+        self.cancel.click(self._cancel, self.job_id, [self.hints, self.job_id, self.priority, self.cancel], **QUIET)
         self.load.click(self._load, [self.model, self.device], self.hints, **QUIET)
         self.unload.click(self._unload, self.model, self.hints, **QUIET)
         self.lora.upload(self._add_lora, [self.model, self.lora], [self.hints, self.lora], **QUIET)
@@ -86,7 +101,11 @@ class _Operating:
         return [jobs, models, said, readings, *_plotted(readings)]
 
     async def _cancel(self, job_id: str, request: gr.Request) -> list[Any]:
-        return [await self._done(request, cancelling(job_id), "Cancelled."), None, gr.Button(interactive=False)]
+        said = await self._done(request, cancelling(job_id), "Cancelled.")
+        return [said, None, gr.Dropdown(interactive=False), gr.Button(interactive=False)]
+
+    async def _prioritize(self, job_id: str, priority: str, request: gr.Request) -> str:
+        return await self._done(request, prioritizing(job_id, priority), f"{job_id} has {priority} priority.")
 
     async def _load(self, model: str | None, device: str, request: gr.Request) -> str:
         body = {"device": device} if device else {}
@@ -95,9 +114,13 @@ class _Operating:
     async def _unload(self, model: str | None, request: gr.Request) -> str:
         return await self._done(request, _managing(model, "unload", {}), f"{model} is unloaded.")
 
-    async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> list[Any]:
+    async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> AsyncGenerator[list[Any], None]:
+        yield [hints(f"It is being added to {model}."), gr.skip()]
         call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, files={"file": file})
-        return [await self._done(request, call, f"Requests to {model} may name it now."), None]
+        said = await self._done(request, call, f"Requests to {model} may name it now.")
+        # It may be gigabytes.
+        await asyncio.to_thread(Path(file).unlink, missing_ok=True)
+        yield [said, None]
 
     async def _done(self, request: gr.Request, call: Call[Any], said: str) -> str:
         try:
@@ -105,6 +128,11 @@ class _Operating:
         except (Refused, Unreachable) as error:
             return hints(str(error), error=True)
         return hints(said)
+
+
+def _listed(models: list[dict[str, Any]]) -> Any:
+    ids = [each["id"] for each in models]
+    return gr.Dropdown(choices=ids, value=ids[0] if ids else None)
 
 
 def _is_shown(event: gr.SelectData) -> Any:
@@ -115,7 +143,8 @@ def _is_shown(event: gr.SelectData) -> Any:
 def _job_chosen(event: gr.SelectData) -> list[Any]:
     row = dict(zip(JOB_COLUMNS, event.row_value, strict=True))
     can = row["status"] in ("pending", "processing")
-    return [row["id"], gr.Button(f"Cancel {row['id']}" if can else "It has ended", interactive=can)]
+    priority = gr.Dropdown(value=row["priority"], interactive=can and row["progress"] == "0 %")
+    return [row["id"], priority, gr.Button(f"Cancel {row['id']}" if can else "It has ended", interactive=can)]
 
 
 def _plotted(readings: list[Reading]) -> list[Any]:
@@ -128,8 +157,11 @@ def _plotted(readings: list[Reading]) -> list[Any]:
 
 def _jobs() -> Call[list[list[Any]]]:
     def read(answer: Any) -> list[list[Any]]:
-        jobs = [Job.of(each) for each in answer.json()["jobs"]]
-        return [[each.id, each.task, each.model, each.status, f"{each.progress} %", each.message] for each in jobs]
+        jobs = [(Job.of(each), each["priority"]) for each in answer.json()["jobs"]]
+        return [
+            [job.id, job.task, job.model, priority, job.status, f"{job.progress} %", job.message]
+            for job, priority in jobs
+        ]
 
     return Call("GET", "/api/jobs", read, query={"limit": JOBS})
 

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import zipfile
 from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
-from html import escape
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from PIL import Image
 
-from client.asynchronous import AsyncJubako
 from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
-from client.events import Event
-from client.results import Job
-from ui.drawing import LOST, save
+from ui.code import CodePanel
 from ui.files import new_folder
 from ui.page import QUIET, Page, able, choices
 from ui.parameters import parameters_of
 from ui.settings import new_seed
-from ui.stage import EMPTY, ended, hints
+from ui.snippets.said import PLAN, STORY
+from ui.stage import hints
+from ui.story_stage import StoryStage
+from ui.studio import Studio, gallery
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
 KEPT = (
@@ -40,51 +37,12 @@ KEPT = (
 )
 """Of a frame's parameters, when it is drawn again."""
 MOST_FRAMES, FEWEST_FRAMES = 10, 6
+TASK = "text-to-image"
 
 
 def storyboard_tab(page: Page) -> None:
     """Lay it out."""
     _Storyboard(page)
-
-
-@dataclass
-class _Progress:
-    """What is known of a story that is being drawn."""
-
-    waiting: str = "Waiting for the server."
-    scenes: list[dict[str, Any]] = field(default_factory=list)
-    frames: dict[int, str] = field(default_factory=dict)
-    """By number: a data URL."""
-    message: str = ""
-
-    def hear(self, event: Event) -> bool:
-        """Take in what has happened; return whether there is more to see."""
-        data = event.data
-        self.message = str(data.get("message") or self.message)
-        match event.name:
-            case "planned":
-                self.scenes = data["scenes"]
-            case "frame":
-                self.frames[data["frame_number"]] = str(data["image"])
-            case "queued":
-                self.waiting = f"In the queue: place {data.get('position', '?')}."
-            case "loading":
-                self.waiting = f"The model is loading: {float(data.get('progress') or 0):.0%}."
-            case _:
-                return False
-        return True
-
-    def html(self) -> str:
-        if not self.scenes:
-            return f'<div class="stage"><p role="status">{escape(self.waiting)}</p></div>'
-        figures = "".join(map(self._figure, self.scenes))
-        return f'<div class="story">{figures}</div><p role="status">{escape(self.message)}</p>'
-
-    def _figure(self, scene: dict[str, Any]) -> str:
-        number, caption = scene["frame_number"], escape(scene["caption"])
-        image = self.frames.get(number)
-        shown = f'<img src="{escape(image)}" alt="{caption}">' if image else '<div class="missing"></div>'
-        return f"<figure>{shown}<figcaption>{number}. {caption}</figcaption></figure>"
 
 
 @dataclass(frozen=True)
@@ -98,7 +56,7 @@ class _Drawn:
 class _Storyboard:
     def __init__(self, page: Page) -> None:
         self._page = page
-        self.job = gr.State(None)
+        self._studio = Studio(page, "story")
         self.drawn = gr.State(None)
         self.chosen = gr.State(None)
         """The number of the frame that is to be drawn again."""
@@ -106,27 +64,21 @@ class _Storyboard:
             with gr.Column(scale=5, min_width=300, elem_classes="request"):
                 self._lay_out_request()
             with gr.Column(scale=8, min_width=300, elem_classes="results"):
-                self.stage = gr.HTML(EMPTY, elem_id="story-stage")
-                self.frames = gr.Gallery(
-                    label="Frames",
-                    columns=4,
-                    object_fit="contain",
-                    height=None,
-                    visible=False,
-                    interactive=False,
-                    buttons=["download", "fullscreen"],
-                    elem_id="story-frames",
-                )
+                self._studio.lay_out_stage()
+                self.frames = gallery("story", "Frames", columns=4)
                 self.redraw = gr.Button("Choose a frame to draw it again", interactive=False, visible=False)
                 self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="story-files")
+                self._code = CodePanel("story", self.given, self.read)
+        page.keep_states(self.model, TASK)
         page.when_opened(self._models_known, [self.model])
-        finished = [self.frames, self.files, self.redraw, self.drawn, self.hints]
-        shown = [*finished, self.stage, self.job, self.start, self.cancel, self.seed]
-        self.plan.click(self._plan, self.given, [self.scenes, self.hints], **QUIET)
+        self._connect()
+
+    def _connect(self) -> None:
+        outputs = self._studio.outputs(self.seed, self.frames, self.files, self.redraw, self.drawn, *self._code.outputs)
+        gr.on([self._studio.start.click, self.story.submit], self._draw, self.given, outputs, **QUIET)
         self.frames.select(_frame_chosen, None, [self.chosen, self.redraw], **QUIET)
-        self.redraw.click(self._redraw, [self.drawn, self.chosen], finished, **QUIET)
-        gr.on([self.start.click, self.story.submit], self._draw, self.given, shown, **QUIET)
-        self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
+        self.redraw.click(self._redraw, [self.drawn, self.chosen], outputs, **QUIET)
+        self.plan.click(self._plan, self.given, [self.scenes, self._studio.hints], **QUIET)
         taken = self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
         taken.then(_no_plan, None, self.scenes, **QUIET)
         gr.on([self.story.input, self.count.release], _no_plan, None, self.scenes, **QUIET)
@@ -134,21 +86,7 @@ class _Storyboard:
     def _lay_out_request(self) -> None:
         self.story = gr.Textbox(label="Story", lines=5, max_lines=12, placeholder="Once upon a time ...")
         self.example = gr.Button("Use an example", size="sm")
-        self.hints = gr.HTML(hints())
-        with gr.Row():
-            self.start = gr.Button("Draw", variant="primary", elem_id="story-draw")
-            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id="story-cancel")
-        with gr.Accordion("Plan", open=False, elem_id="story-plan"):
-            gr.Markdown("What each frame shows, to be changed before it is drawn. Without one here, the server plans.")
-            self.plan = gr.Button("Plan it", size="sm")
-            self.scenes = gr.Dataframe(
-                headers=["caption", "prompt"],
-                column_count=(2, "fixed"),
-                type="array",
-                interactive=True,
-                wrap=True,
-                elem_id="story-scenes",
-            )
+        self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.count = gr.Slider(FEWEST_FRAMES, MOST_FRAMES, 8, step=1, label="Frames")
@@ -156,100 +94,97 @@ class _Storyboard:
             with gr.Row():
                 self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0)
                 self.locked = gr.Checkbox(False, label="Keep it")
+            with gr.Accordion("Plan", open=False, elem_id="story-plan"):
+                gr.Markdown(
+                    "What each frame shows, to be changed before it is drawn. Without one here, the server plans."
+                )
+                self.plan = gr.Button("Plan it", size="sm")
+                self.scenes = gr.Dataframe(
+                    headers=["caption", "prompt"],
+                    column_count=(2, "fixed"),
+                    type="array",
+                    interactive=True,
+                    wrap=True,
+                    elem_id="story-scenes",
+                )
+                CodePanel("plan", self.given, self._read_plan, ("curl",), "Copy the plan's request as code")
 
     @property
     def given(self) -> set[Any]:
         return {self.story, self.model, self.count, self.guided, self.seed, self.locked, self.scenes}
 
-    async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        seed = int(given[self.seed] or 0) if given[self.locked] else new_seed()
+    def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the API's name and its parameters, with the seed that is shown."""
         scenes = _scenes(given[self.scenes])
-        parameters = {**self._asked(given), "seed": seed}
-        if scenes:
-            parameters |= {"scenes": scenes, "num_frames": None}
-        off, on = gr.Button(interactive=False), gr.Button(interactive=True)
-        hidden = {
+        frames = {"scenes": scenes} if scenes else {"num_frames": int(given[self.count])}
+        return STORY, {**self._told(given), **frames, "seed": int(given[self.seed] or 0)}
+
+    def _read_plan(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
+        """Return the request of a plan; with a seed, since a language model may plan."""
+        return PLAN, {**self._told(given), "num_frames": int(given[self.count]), "seed": int(given[self.seed] or 0)}
+
+    def _told(self, given: dict[Any, Any]) -> dict[str, Any]:
+        guided = given[self.guided] or None
+        return {"prompt": given[self.story], "model": given[self.model], "use_ref_guided": guided}
+
+    async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
+        used: dict[str, Any] = {}
+
+        def asked() -> tuple[str, dict[str, Any]]:
+            api, parameters = self.read(given)
+            used.update(parameters, seed=parameters["seed"] if given[self.locked] else new_seed())
+            return api, used
+
+        def show(files: tuple[Path, ...]) -> dict[Any, Any]:
+            *frames, sheet = files
+            code = self._code.texts(request, STORY, used)
+            shown = self._shown(_Drawn(used["model"], frames), sheet)
+            return {**shown, **dict(zip(self._code.outputs, code, strict=True))}
+
+        yield {
             self.frames: gr.Gallery(visible=False),
             self.files: gr.File(visible=False),
             self.redraw: gr.Button(visible=False),
         }
-        yield {self.hints: hints(), self.seed: seed, self.start: off, **hidden}
-        client = self._page.server.client(request)
-        try:
-            job = await client.submit(given[self.story], "storyboard", **parameters)
-            yield {self.job: job, self.cancel: on}
-            progress = _Progress()
-            with suppress(Refused, Unreachable):
-                async with aclosing(client.events(job)) as events:
-                    async for event in events:
-                        if progress.hear(event):
-                            yield {self.stage: progress.html()}
-            yield await self._ended(client, job)
-        except (Refused, Unreachable) as error:
-            yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
-        yield {self.start: on, self.cancel: off}
-
-    def _asked(self, given: dict[Any, Any]) -> dict[str, Any]:
-        return {
-            "model": given[self.model],
-            "num_frames": int(given[self.count]),
-            "use_ref_guided": given[self.guided] or None,
-        }
+        async for update in self._studio.drawn(request, asked, show, self.seed, StoryStage()):
+            yield update
 
     async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:
         """Return the server's plan as a table, of which each row can be changed."""
-        body = body_of({"prompt": given[self.story], **self._asked(given)})
-        call: Call[list[list[str]]] = Call("POST", "/storyboard/plan", _rows, body)
+        _, parameters = self._read_plan(given)
+        call: Call[list[list[str]]] = Call("POST", "/storyboard/plan", _rows, body_of(parameters))
         try:
             return [await self._page.server.connection(request).send(call), hints()]
         except (Refused, Unreachable) as error:
             return [gr.skip(), hints(str(error), error=True)]
 
-    async def _ended(self, client: AsyncJubako, job: Job) -> dict[Any, Any]:
-        job = await client.job(job.id)
-        if not job.ended:
-            return {self.stage: ended(LOST)}
-        if job.status != "completed":
-            return {self.stage: ended("Cancelled." if job.status == "cancelled" else job.error or job.message)}
-        *frames, sheet = await asyncio.to_thread(save, job, await client.results(job))
-        finished = await self._finished(_Drawn(job.model, frames), sheet)
-        return {**finished, self.hints: hints(job.hint), self.stage: ended("Drawn. Choose a frame to see it whole.")}
+    async def _redraw(self, drawn: _Drawn, number: int, request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
+        """Draw one frame with another seed, in place of what it was."""
 
-    async def _finished(self, drawn: _Drawn, sheet: Path | None) -> dict[Any, Any]:
-        kept = await asyncio.to_thread(_to_keep, drawn.frames, sheet)
+        def asked() -> tuple[str, dict[str, Any]]:
+            return "text_to_image", {**_again(drawn, number), "seed": new_seed()}
+
+        def show(files: tuple[Path, ...]) -> dict[Any, Any]:
+            (frame,) = files
+            frames = [frame if place == number else other for place, other in enumerate(drawn.frames, 1)]
+            # The sheet shows the frame as it was.
+            return self._shown(replace(drawn, frames=frames), None)
+
+        yield {self.redraw: gr.Button(interactive=False)}
+        async for update in self._studio.drawn(request, asked, show):
+            yield update
+        yield {self.redraw: gr.Button(interactive=True)}
+
+    def _shown(self, drawn: _Drawn, sheet: Path | None) -> dict[Any, Any]:
         return {
             self.drawn: drawn,
             self.frames: gr.Gallery(list(map(str, drawn.frames)), visible=True),
             self.redraw: gr.Button("Choose a frame to draw it again", interactive=False, visible=True),
-            self.files: gr.File(list(map(str, kept)), visible=True),
+            self.files: gr.File(list(map(str, _to_keep(drawn.frames, sheet))), visible=True),
         }
 
-    async def _redraw(self, drawn: _Drawn, number: int, request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        """Draw one frame with another seed, in place of what it was."""
-        yield {self.hints: hints(f"Frame {number} is being drawn again."), self.redraw: gr.Button(interactive=False)}
-        client = self._page.server.client(request)
-        try:
-            job = await client.submit(**_again(drawn, number), seed=new_seed())
-            (result,) = await client.wait(job)
-        except (Refused, Unreachable) as error:
-            yield {self.hints: hints(str(error), error=True), self.redraw: gr.Button(interactive=True)}
-            return
-        (frame,) = await asyncio.to_thread(save, job, [result])
-        frames = [frame if place == number else other for place, other in enumerate(drawn.frames, 1)]
-        # The sheet shows the frame as it was.
-        yield {**await self._finished(replace(drawn, frames=frames), None), self.hints: hints()}
-
-    async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
-        if job is None:
-            return gr.skip()
-        try:
-            await self._page.server.client(request).cancel(job)
-        except (Refused, Unreachable) as error:
-            return hints(str(error), error=True)
-        return gr.skip()
-
     def _models_known(self, models: list[dict[str, Any]]) -> Any:
-        found = able(models, "text-to-image")
+        found = able(models, TASK)
         return gr.Dropdown(choices=choices(found), value=found[0].id if found else None)
 
 

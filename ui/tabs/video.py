@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +10,9 @@ import gradio as gr
 
 from client.results import Model
 from ui.code import CodePanel
-from ui.page import QUIET, Page, able, choices, chosen
-from ui.settings import Settings
+from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.reuse import Reuse
+from ui.settings import KNOWN, Settings
 from ui.studio import NothingToDraw, Studio
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
@@ -44,10 +45,15 @@ class _Video:
                 )
                 self._code = CodePanel("video", self.given, self.read)
         following = [self.image, self.frames, self.fps]
+        page.keep_states(self.model, *TASKS)
         page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
         self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
-        outputs = self._studio.outputs(self.settings, self.clip, *self._code.outputs)
-        gr.on([self._studio.start.click, self.prompt.submit], self._draw, self.given, outputs, **QUIET)
+        outputs = self._studio.outputs(self.settings.seed, self.clip, *self._code.outputs)
+        vary = gr.State(0)
+        filled = [self.prompt, self.model, *following, *self.settings.outputs]
+        knows = ("prompt", "num_frames", "fps", *KNOWN)
+        page.reuses.append(Reuse("Video", TASKS, filled, self._filled, knows, self._studio.hints, vary))
+        gr.on([self._studio.start.click, self.prompt.submit, vary.change], self._draw, self.given, outputs, **QUIET)
 
     def _lay_out_request(self) -> None:
         self.prompt = gr.Textbox(label="Prompt", lines=3, max_lines=8, placeholder="What happens?")
@@ -59,7 +65,7 @@ class _Video:
                 self.frames = gr.Slider(1, 81, 9, step=1, label="Frames")
                 self.fps = gr.Slider(1, 60, 16, step=1, label="Frames a second")
             with gr.Accordion("Settings", open=False):
-                self.settings = Settings(self._page, self.model, list(TASKS))
+                self.settings = Settings(self._page, self.model, list(TASKS), upscaled=False)
 
     @property
     def given(self) -> set[Any]:
@@ -100,8 +106,23 @@ class _Video:
                 **dict(zip(self._code.outputs, code, strict=True)),
             }
 
-        async for update in self._studio.drawn(request, asked, self.settings, show):
+        async for update in self._studio.drawn(request, asked, show, self.settings.seed):
             yield update
+
+    def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
+        """Return the tab as a request had it, with the first model where its own is not served here."""
+        model = first_of(able(models, parameters["task"]), parameters.get("model"))
+        if model is None:
+            return {}
+        settings = model.tasks[parameters["task"]]
+        return {
+            self.prompt: parameters["prompt"],
+            self.model: model.id,
+            self.image: gr.Image(parameters.get("image"), visible=FROM_IMAGE in model.tasks),
+            self.frames: gr.Slider(value=parameters["num_frames"], maximum=settings["limits"]["max_frames"]),
+            self.fps: parameters.get("fps") or settings["defaults"]["fps"],
+            **self.settings.filled(model, parameters, locked=locked),
+        }
 
     def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
         found = able(models, *TASKS)

@@ -81,15 +81,23 @@ def _offloaded(
     figures: Figures, memory: Memory, weights: Mapping[str, float], denoising: float, decoding: float
 ) -> float:
     encoders = [figures.grouped_gib.get(name, 0.0) for name in TEXT_ENCODERS]
+    held = held_at_decoding_gib(figures, memory)
     if memory.offload == "model":
         largest = max(gib for name, gib in weights.items() if name != "vae")
-        return max(largest + denoising, weights["vae"] + decoding)
+        return max(largest + denoising, held + decoding)
     if memory.offload == "sequential":
         # Layers alone, of which only those of text encoders are large.
         return max(denoising, decoding, *encoders)
-    staying = sum(gib for name, gib in weights.items() if name not in figures.grouped_gib)
     denoisers = [gib for name, gib in figures.grouped_gib.items() if name not in TEXT_ENCODERS]
-    return staying + max(max(denoisers) + denoising, decoding, *encoders)
+    return held + max(max(denoisers) + denoising, decoding, *encoders)
+
+
+def held_at_decoding_gib(figures: Figures, memory: Memory) -> float:
+    """Return the weights of an offloaded model that are on its device while it decodes."""
+    if memory.offload == "group":
+        return sum(gib for name, gib in figures.weights_gib.items() if name not in figures.grouped_gib)
+    # Layers alone are there only while each of them computes.
+    return figures.weights_gib["vae"] if memory.offload == "model" else 0.0
 
 
 def stored_gib(figures: Figures, memory: Memory) -> dict[str, float]:

@@ -1,4 +1,8 @@
-"""How long a request may take: what the operator says, and longer where the model's work does."""
+"""How long a request may take: what the operator says, and the model's work on top of it.
+
+Work is denoising alone. What the operator says is for all else: waiting in line, loading, encoding, decoding, and
+sharing passes with others.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,7 @@ def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
 
 def allowed_s(entry: Entry, request: GenerationRequest, usual_s: float, tflops: float) -> float:
     """Return the longest deadline of a request, which is also that of one that does not say."""
-    return max(usual_s, work_s(entry, request, tflops))
+    return usual_s + work_s(entry, request, tflops)
 
 
 def default_deadline_s(entry: Entry, settings: Settings) -> float:
@@ -35,13 +39,13 @@ def default_deadline_s(entry: Entry, settings: Settings) -> float:
     tflops = settings.expected_tflops
     calls_s = [_call_s(entry, each, size, tflops) for each, size in zip(defaults, sizes, strict=True)]
     works_s = [2 * each.num_inference_steps * call_s for each, call_s in zip(defaults, calls_s, strict=True)]
-    return max([settings.request_timeout_s, *works_s])
+    return settings.request_timeout_s + max(works_s)
 
 
 def longest_deadline_s(entries: Iterable[Entry], settings: Settings) -> float:
     """Return the longest deadline that any request to these models may have."""
     most_s = (settings.max_num_images * _longest_s(entry, settings.expected_tflops) for entry in entries)
-    return max([settings.request_timeout_s, *most_s])
+    return settings.request_timeout_s + max(most_s)
 
 
 def _longest_s(entry: Entry, tflops: float) -> float:

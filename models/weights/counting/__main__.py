@@ -1,9 +1,12 @@
 """Count what models of the catalogue need, all or those named, and write `models/catalogue/memory/figures.yaml`: after
 a new model, which needs a `memory_gib` of its own until then, or a new version of diffusers. Takes minutes.
+
+`--check` writes nothing, and fails where the file has other figures.
 """
 
 from __future__ import annotations
 
+import argparse
 import logging
 import sys
 from collections.abc import Sequence
@@ -19,12 +22,24 @@ HEADER = "# Written by `make figures`; models/catalogue/memory/figures.py says w
 log = logging.getLogger("jubako.counting")
 
 
-def main(wanted: Sequence[str]) -> None:
+def main(arguments: Sequence[str]) -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    catalogue, figures = load_catalogue(*SHIPPED), yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    for model in wanted or architectures().models:
-        figures[model] = counted(catalogue.get(model))
-        log.info("%s: %s", model, figures[model])
+    parser = argparse.ArgumentParser(prog="python -m models.weights.counting")
+    parser.add_argument("models", nargs="*")
+    parser.add_argument("--check", action="store_true", help="compare with the file instead of writing it")
+    chosen = parser.parse_args(arguments)
+    catalogue, fresh = load_catalogue(*SHIPPED), {}
+    for model in chosen.models or architectures().models:
+        fresh[model] = counted(catalogue.get(model))
+        log.info("%s: %s", model, fresh[model])
+    written = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    if not chosen.check:
+        _write(written | fresh)
+    elif changed := [model for model, figures in fresh.items() if figures != written.get(model)]:
+        sys.exit(f"{FILE.name} has other figures of {', '.join(changed)}: run `make figures`")
+
+
+def _write(figures: dict[str, dict[str, object]]) -> None:
     ordered = {model: figures[model] for model in architectures().models}
     text = yaml.safe_dump(ordered, sort_keys=False, default_flow_style=None, width=120)
     FILE.write_text(HEADER + text, encoding="utf-8")

@@ -89,6 +89,7 @@ def test_only_admins_change_what_is_loaded() -> None:
 
 def test_only_files_of_models_may_be_larger_than_images() -> None:
     assert CONTRACTS.takes_models(scope_of("/models/tiny/loras", "POST"))
+    assert CONTRACTS.takes_models(scope_of("/ui/gradio_api/upload", "POST")), "the page passes them on"
     assert not CONTRACTS.takes_models(scope_of("/models/tiny/load", "POST"))
     assert not CONTRACTS.takes_models(scope_of("/text_to_image", "POST"))
 

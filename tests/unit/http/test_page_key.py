@@ -57,7 +57,10 @@ def test_a_wrong_key_is_called_wrong(browser: TestClient) -> None:
 def test_signing_out_forgets_it(browser: TestClient) -> None:
     sign_in(browser, KEY)
     assert COOKIE in browser.cookies
-    browser.get(SIGN_OUT)
+    answer = browser.get(SIGN_OUT)
+    assert (answer.status_code, answer.headers["allow"]) == (405, "POST"), "a link signs nobody out"
+    assert COOKIE in browser.cookies
+    browser.post(SIGN_OUT)
     assert COOKIE not in browser.cookies
 
 

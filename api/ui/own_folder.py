@@ -1,0 +1,56 @@
+"""A temporary folder that is one process's, and goes with it; after a process that was killed, the next one removes it.
+
+Its lock tells whether its process lives: the operating system gives that up, however the process ends.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+PREFIX = "jubako-page-"
+
+
+class OwnFolder:
+    def __init__(self) -> None:
+        """Make it."""
+        lock = None
+        while lock is None:
+            # Again, if another process has just taken it for one that was left.
+            self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
+            lock = _lock(self.path)
+        self._lock = lock
+
+    def remove(self) -> None:
+        """Remove it with all that is in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+        os.close(self._lock)
+
+
+def remove_left() -> None:
+    """Remove the folders of this user's processes that have ended without doing so."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        if (lock := _lock(path)) is not None:
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    """Return the lock of a folder, or None if it is another user's, locked, or gone."""
+    try:
+        folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(folder)
+        return None
+    # Before it was locked, it may have been removed.
+    if os.fstat(folder).st_uid != os.getuid() or not path.exists():
+        os.close(folder)
+        return None
+    return folder

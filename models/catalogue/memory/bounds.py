@@ -1,0 +1,37 @@
+"""How much of a device's memory one replica may count on, beside the others that are placed there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import inf
+
+from models.catalogue.memory.needs import DIGITS
+
+
+@dataclass(frozen=True)
+class MemoryBounds:
+    """The other replicas, as they were placed at the start, and what the operator allows."""
+
+    others_gib: tuple[Mapping[str, float], ...] = ()
+    """What each other replica needs, by device, whether it is loaded or not."""
+    budget_gib: float | None = None
+    """For all models on one device (JUBAKO_MEMORY_BUDGET_GIB); None: all that it has."""
+    fit_gib: float | None = None
+    """For one model on one device (JUBAKO_FIT)."""
+
+    def named(self, name_of: Callable[[str], str]) -> MemoryBounds:
+        """Return it with devices by other names."""
+        others = tuple({name_of(device): gib for device, gib in other.items()} for other in self.others_gib)
+        return MemoryBounds(others, self.budget_gib, self.fit_gib)
+
+    def share_gib(self, device: str, total_gib: float, needed_gib: float) -> float:
+        """Return what a replica that needs so much of a device may count on there.
+
+        What nobody needs is divided evenly. Replicas without room for all make room for each other, so each has
+        what it needs.
+        """
+        others = [other[device] for other in self.others_gib if device in other]
+        left_gib = min(total_gib, self.budget_gib or inf) - needed_gib - sum(others)
+        share = needed_gib + max(0.0, left_gib) / (1 + len(others))
+        return round(min(share, total_gib, self.fit_gib or inf), DIGITS)
