@@ -137,7 +137,7 @@ class Gateway:
     async def _upscaled(self, request: GenerationRequest, result: Result, deadline: Deadline) -> Result:
         if request.upscale is None or not isinstance(result, Picture):
             return result
-        async with deadline.limiting("while the image was upscaled"):
+        async with deadline.limiting("while the image was upscaled"), self.upscaler.places:
             return replace(result, image=await self.upscaler.enlarged(result.image, request.upscale))
 
     def _unknown_words(self, request: GenerationRequest) -> list[str]:

@@ -21,8 +21,8 @@ EnlargeTile = Callable[[AskedTile], Awaitable[Image.Image]]
 
 LANCZOS = "Lanczos"
 NO_MODEL = f"{FIELD}: the server has no upscaling model (JUBAKO_UPSCALER), so the image was enlarged by {LANCZOS}"
-MOST_AT_ONCE = 2
-"""An upscaled image takes up to 128 MiB, and its file is made of it."""
+MOST_AT_ONCE = 4
+"""An upscaled image takes up to 128 MiB."""
 TILES_AT_ONCE = 4
 """Of one image: they may share a pass, and other callers' need not wait for many."""
 
@@ -36,7 +36,7 @@ class Upscaler:
     enlarge: EnlargeTile | None = None
     """The model's; without one, it is Lanczos."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
-    """Held by whoever has an upscaled image in hand that belongs to no runner's request."""
+    """Held by whoever has an image enlarged; of an upload, until its file is made."""
 
     @property
     def hint(self) -> str | None:
