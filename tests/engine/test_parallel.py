@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from core.generation.events import Failed, Step
+from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
 from models.weights import devices
 from models.weights.loading import LoadedModel
@@ -77,10 +78,17 @@ async def test_crowds_are_drawn_as_by_one_process(pair: Pair) -> None:
     assert max(pair.passes.denoising) > 1
 
 
-@pytest.mark.parametrize("pair", ["flux"], indirect=True)
+def one_of(pair: Pair, **changes: Any) -> GenerationRequest:
+    """Return a request of one picture, or of a clip of one frame, whose denoiser is called once a step."""
+    family = pair.plain.family
+    task = next(iter(family.pipelines))
+    frames = {"num_frames": 1, "fps": 8} if task.is_video else {}
+    return request(task, **{"scheduler": TINY[family.name].scheduler, "guidance_scale": 1.0, **frames, **changes})
+
+
 class TestFailures:
     async def test_a_request_is_cancelled_between_calls_and_another_goes_on(self, pair: Pair) -> None:
-        wanted = request(scheduler="flow_euler", num_inference_steps=6)
+        wanted = one_of(pair, num_inference_steps=6)
         other = asyncio.create_task(draw(pair.engine, wanted))
         ticket = pair.engine.submit(wanted.model_copy(update={"progress": True, "num_inference_steps": 500}))
         last = None
@@ -88,20 +96,22 @@ class TestFailures:
             if isinstance(last, Step):
                 ticket.cancel()
         assert is_cancelled(last)
-        (drawn,) = pictures(await other)
-        assert largest_difference(drawn.image, plain_frames(pair.plain, wanted)[0]) <= TOLERANCE
+        (drawn,) = results(await other)
+        assert largest_difference(frames_of(drawn)[0], plain_frames(pair.plain, wanted)[0]) <= TOLERANCE
 
     async def test_what_runs_out_of_memory_in_one_process_is_halved_for_all(self, pair: Pair) -> None:
-        wanted = request(scheduler="flow_euler", width=TOO_MANY_PX, height=TOO_MANY_PX, num_images=2)
-        drawn = pictures(await draw(pair.engine, wanted))
+        wanted = one_of(pair, width=TOO_MANY_PX, height=TOO_MANY_PX, num_images=2)
+        drawn = results(await draw(pair.engine, wanted))
         assert [failed.cause for failed in pair.passes.failed] == ["out_of_memory"]
-        for index, picture in enumerate(drawn):
-            assert largest_difference(picture.image, plain_frames(pair.plain, wanted, index)[0]) <= TOLERANCE
+        assert [each.index for each in drawn] == [0, 1]
+        for each in drawn:
+            plain = plain_frames(pair.plain, wanted, each.index)
+            assert largest_difference(frames_of(each)[0], plain[0]) <= TOLERANCE
 
     async def test_the_end_of_a_process_ends_the_runner(self, monkeypatch: pytest.MonkeyPatch, pair: Pair) -> None:
         ended = threading.Event()
         monkeypatch.setattr(group_module, "end_process", lambda *_: ended.set())
-        wanted = request(scheduler="flow_euler", num_inference_steps=500, progress=True)
+        wanted = one_of(pair, num_inference_steps=500, progress=True)
         last = None
         async with asyncio.timeout(20):
             async for last in pair.engine.submit(wanted).events():
