@@ -143,4 +143,6 @@ $(VENV)/.ui: constraints-ui.txt | $(VENV)/.serve
 
 $(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev,bench]'
+	# The extra `upscale` as its tests need it, without the torchvision that would have to match torch.
+	$(BIN)/pip install --quiet --no-deps spandrel==0.4.2 einops==0.8.2
 	@touch $@ $(VENV)/.serve
