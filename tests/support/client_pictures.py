@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 from playwright.sync_api import Page, expect
@@ -53,11 +54,11 @@ def main(programs: Path) -> None:
 
 def _notebook(jubako: str, programs: Path, folder: Path) -> None:
     """Run a notebook, and look at it as a page."""
-    empty = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
+    empty: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": []}
     cells = [{**empty, "id": str(number), "source": text} for number, text in enumerate(CELLS)]
     file = folder / "notebook.ipynb"
     file.write_text(json.dumps({"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}))
-    command = [programs / "notebook/bin/jupyter", "nbconvert", "--to", "html", "--execute", file]
+    command: list[str | Path] = [programs / "notebook/bin/jupyter", "nbconvert", "--to", "html", "--execute", file]
     subprocess.run(command, env={**os.environ, "JUBAKO_CLIENT_URL": jubako}, check=True)
     with browsing("file://") as browsed:
         _resize(browsed.page, NOTEBOOK_PX)
@@ -90,7 +91,8 @@ def _open_webui(jubako: str, programs: Path, folder: Path) -> Iterator[str]:
     }
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    command = [programs / "open-webui/bin/open-webui", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    program = programs / "open-webui/bin/open-webui"
+    command: list[str | Path] = [program, "serve", "--host", "127.0.0.1", "--port", str(port)]
     with (folder / "open-webui.log").open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **settings}, cwd=folder, stdout=log, stderr=log)
     try:
