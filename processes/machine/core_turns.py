@@ -1,7 +1,7 @@
 """Turns of the runners that share a CPU's cores.
 
 A pass uses all cores. Two at once get far less than half of them each: at every operation, the threads of one wait for
-cores that the other's have. On two cores, two models together were a fifth as fast as one (`docs/benchmarks.md`).
+cores that the other's have. On two cores, two models together were a fifth as fast as one (`docs/growth.md`).
 """
 
 from __future__ import annotations
