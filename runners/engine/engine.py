@@ -27,7 +27,7 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
-from models.catalogue.families import Stage, Unguided
+from models.catalogue.families import IN_ONE_CALL, Stage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
@@ -40,7 +40,7 @@ from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
-from runners.engine.step_cache.automatic import AutomaticStepCache, Load
+from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
 from runners.engine.views.factory import ViewFactory
@@ -202,11 +202,10 @@ class Engine:
         if ticket.request.step_cache is not StepCache.AUTO:
             return ticket.request.step_cache
         request, family = ticket.request, self._model.family
-        twice = family.unguided is Unguided.SECOND_CALL and request.guidance_scale > family.guided_above
-        running = Load.of([request, *(each.request for each in self._running)])
-        waiting = Load.of(each.request for each in self._waiting)
-        calls = request.denoising_steps * (2 if twice else 1)
-        return self._automatic.choose(calls, ticket.deadline.at_s - self._clock(), running, waiting)
+        running = Load.of([request, *(each.request for each in self._running)], family)
+        waiting = Load.of((each.request for each in self._waiting), family)
+        remaining_s = ticket.deadline.at_s - self._clock()
+        return self._automatic.choose(denoiser_calls(request, family), remaining_s, running, waiting)
 
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
         return {ticket.request.loras for ticket in self._running}
@@ -272,11 +271,16 @@ class Engine:
             self._end(run.ticket, GenerationFailed("the pipeline failed"))
         else:
             if isinstance(reached, ModuleCall):
-                if reached.stage is Stage.DENOISE and run.ticket.request.hires is None:
-                    self._automatic.learn_size(reached.tokens, run.ticket.request.pixels)
+                self._learn_size(run.ticket.request, reached)
                 self._running[run.ticket].calls[run] = reached
             else:
                 self._deliver(run, reached)
+
+    def _learn_size(self, request: GenerationRequest, call: ModuleCall) -> None:
+        # Two sizes are denoised with `hires`.
+        if call.stage is Stage.DENOISE and request.hires is None:
+            samples = call.samples if self._model.family.unguided in IN_ONE_CALL else 1
+            self._automatic.learn_size(call.tokens / samples, request.pixels)
 
     def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
         ticket, request = run.ticket, self._running[run.ticket]

@@ -286,6 +286,16 @@ async def test_automatic_requests_count_their_own_size(tiny_model: LoadedModel) 
     assert chosen == [StepCache.OFF, StepCache.QUALITY, StepCache.OFF]
 
 
+async def test_automatic_requests_count_their_own_guidance(tiny_model: LoadedModel) -> None:
+    """Whoever came before: the last calls of the first have half of the tokens, and those of the third always."""
+    half_guided = cached(step_cache=StepCache.OFF, guidance_end=0.5)
+    five = cached(num_images=5, step_cache=StepCache.AUTO, num_inference_steps=2)
+    unguided = five.model_copy(update={"guidance_scale": 1.0})
+    with running(tiny_model, batch_tokens=4 * CALL_TOKENS) as (engine, _):
+        chosen = [result(await draw(engine, wanted)).step_cache for wanted in (half_guided, five, unguided, five)]
+    assert chosen[1:] == [StepCache.QUALITY, StepCache.OFF, StepCache.QUALITY]
+
+
 async def test_automatic_requests_that_would_be_late_skip_more(
     tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from core.generation.step_cache import StepCache
-from runners.engine.step_cache.automatic import AutomaticStepCache, Load
+from models.catalogue.families import FAMILIES
+from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls, samples_in_call
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, POLICIES, Policy
 from runners.options import EngineLimits
+from tests.support.drawing import request
 
 POLICY = Policy(tolerance=0.1, longest_share=0.2, first_share=0.2, last_share=0.1)
 
@@ -158,6 +160,26 @@ def test_steps_are_skipped_while_more_is_asked_for_than_one_pass_holds(
     running: Load, waiting: Load, chosen: StepCache
 ) -> None:
     assert automatic().choose(20, math.inf, running, waiting) is chosen
+
+
+@pytest.mark.parametrize(
+    ("family", "guidance", "end", "samples", "calls"),
+    [
+        ("stable-diffusion", 5.0, 1.0, 2.0, 20),
+        ("stable-diffusion", 5.0, 0.5, 1.5, 20),
+        ("stable-diffusion", 1.0, 1.0, 1.0, 20),
+        ("qwen-image", 5.0, 1.0, 1.0, 40),
+        ("qwen-image", 5.0, 0.25, 1.0, 25),
+        ("qwen-image", 1.0, 1.0, 1.0, 20),
+        ("flux", 3.5, 1.0, 1.0, 20),
+    ],
+)
+def test_what_guidance_takes(family: str, guidance: float, end: float, samples: float, calls: float) -> None:
+    wanted = request(num_inference_steps=20, guidance_scale=guidance, guidance_end=end)
+    assert samples_in_call(wanted, FAMILIES[family]) == samples
+    assert denoiser_calls(wanted, FAMILIES[family]) == calls
+    load = Load.of([wanted, wanted.model_copy(update={"num_images": 3})], FAMILIES[family])
+    assert load == Load(4, 4 * wanted.pixels * samples)
 
 
 def test_a_deadline_that_would_be_missed_skips_more() -> None:

@@ -39,6 +39,10 @@ class Unguided(StrEnum):
     """Of the denoiser in each step."""
 
 
+IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
+"""How pipelines guide that denoise with and without the prompt in one call; others call twice."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One method of one pipeline component whose calls are batched across requests.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Unguided
+from models.catalogue.families import FAMILIES, IN_ONE_CALL, TEXT_ENCODERS
 from models.catalogue.memory.figures import RESERVE_GIB, Figures
 from models.catalogue.memory.options import Memory
 
@@ -14,9 +14,6 @@ HERE = ""
 ALL_HERE: Mapping[str, str] = {}
 
 CPU = "cpu"
-
-IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
-"""How pipelines guide that denoise with and without the prompt in one call; others call twice."""
 
 DIGITS = 6
 """Sums of GiB are rounded to so many, lest something that fits exactly does not."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
+from models.catalogue.families import IN_ONE_CALL, Family, Unguided
 from runners.options import EngineLimits
 
 KEPT = 0.98
@@ -18,16 +19,32 @@ class Load:
     """Images and clips that are asked for."""
 
     images: int
-    pixels: int
-    """Of all of their frames."""
+    pixels: float
+    """Of all of their frames, and of each sample that a call of the denoiser has of them."""
 
     @classmethod
-    def of(cls, requests: Iterable[GenerationRequest]) -> Load:
-        sizes = [(each.num_images, each.num_images * each.pixels) for each in requests]
-        return cls(sum(images for images, _ in sizes), sum(pixels for _, pixels in sizes))
+    def of(cls, requests: Iterable[GenerationRequest], family: Family) -> Load:
+        sizes = [(each.num_images, each.pixels * samples_in_call(each, family)) for each in requests]
+        return cls(sum(images for images, _ in sizes), sum(images * pixels for images, pixels in sizes))
 
     def __add__(self, other: Load) -> Load:
         return Load(self.images + other.images, self.pixels + other.pixels)
+
+
+def samples_in_call(request: GenerationRequest, family: Family) -> float:
+    """Return how many samples each call of the denoiser has of one image, on average over its steps."""
+    return _halves(request, family) if family.unguided in IN_ONE_CALL else 1.0
+
+
+def denoiser_calls(request: GenerationRequest, family: Family) -> float:
+    """Return how many calls of the denoiser an image has in all of its steps."""
+    calls = _halves(request, family) if family.unguided is Unguided.SECOND_CALL else 1.0
+    return request.denoising_steps * calls
+
+
+def _halves(request: GenerationRequest, family: Family) -> float:
+    """Return 2 for a guided image, of which the share of unguided steps at its end has one."""
+    return 1.0 + request.guidance_end if request.guidance_scale > family.guided_above else 1.0
 
 
 class AutomaticStepCache:
@@ -36,11 +53,11 @@ class AutomaticStepCache:
     def __init__(self, limits: EngineLimits) -> None:
         self._limits = limits
         self._tokens_per_pixel = 0.0
-        """Of the last call; none is known before it."""
+        """Of a sample, as the last call had it; none is known before it."""
         self._recent_s = self._recent_tokens = 0.0
 
-    def learn_size(self, tokens: int, pixels: int) -> None:
-        """Take in a call of the denoiser for one image."""
+    def learn_size(self, tokens: float, pixels: int) -> None:
+        """Take in how many tokens a sample of an image had; calls without an unguided half have fewer samples."""
         self._tokens_per_pixel = tokens / pixels
 
     def learn_speed(self, seconds: float, denoised_tokens: int) -> None:
@@ -48,7 +65,7 @@ class AutomaticStepCache:
         self._recent_s = KEPT * self._recent_s + seconds
         self._recent_tokens = KEPT * self._recent_tokens + denoised_tokens
 
-    def choose(self, calls: int, remaining_s: float, running: Load, waiting: Load) -> StepCache:
+    def choose(self, calls: float, remaining_s: float, running: Load, waiting: Load) -> StepCache:
         """Return what a request gets that starts now, with so much time until its deadline.
 
         `calls` are those of the denoiser for each of its images, which are among the `running`.
