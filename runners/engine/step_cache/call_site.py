@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from runners.engine.leaving import Leaving
-from runners.engine.signatures import tensors_in
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distances, missing_error
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """How far off the line was at a computed step."""
+
+    error: Leaving
+    distances: int
+
+    @property
+    def curvature(self) -> float:
+        """Waits for the device, unless the error has arrived."""
+        error: float = self.error.read().item()
+        return error / self.distances
 
 
 class CallSite:
@@ -17,24 +32,24 @@ class CallSite:
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
-        self._computed: list[tuple[int, Any]] = []
-        """The last two steps that were computed, with their outputs."""
-        self._curvature: Leaving | None = None
+        self._computed: list[tuple[int, list[Any]]] = []
+        """The last two steps that were computed, with the leaves of their outputs."""
+        self._form: pytree.TreeSpec | None = None
+        """Of an output, around its leaves."""
+        self._measured: _Measured | None = None
         """As of the last computed step but one: that of the last one may be on its way."""
-        self._newest: Leaving | None = None
+        self._newest: _Measured | None = None
 
     def trusts(self, step: int, steps: int) -> bool:
         """Whether the prediction for step `step` of `steps`, from 0, is good enough."""
-        if self._curvature is None:
+        if self._measured is None:
             return False
-        computed = [number for number, _ in self._computed]
-        return self._policy.trusts(step, steps, computed, self._curvature.read().item())
+        return self._policy.trusts(step, steps, self._steps, self._measured.curvature)
 
     def predicted(self, step: int) -> Any:
         """Return what the call would answer, had its outputs gone on as between the last two computed steps."""
-        (before, earlier), (last, latest) = self._computed
-        ahead = (step - last) / (last - before)
-        return pytree.tree_map(lambda old, new: _lerp(old, new, 1 + ahead), earlier, latest)
+        assert self._form is not None
+        return pytree.tree_unflatten(self._line(step), self._form)
 
     def corrected(self, step: int, output: Any) -> Any:
         """Take in the output of a computed step; return it with what was missing in the predicted steps before it.
@@ -43,37 +58,51 @@ class CallSite:
         all steps, so what was missing there may as well be added here.
         """
         answer = output
+        leaves, self._form = pytree.tree_flatten(output)
         if len(self._computed) == 2:
-            predicted = self.predicted(step)
-            error = _relative_error(predicted, output)
-            computed = [number for number, _ in self._computed]
-            self._curvature, self._newest = self._newest, Leaving(error / distances(step, computed))
-            if share := missing_error(step, computed):
+            line = self._line(step)
+            error = _relative_error(line, leaves)
+            self._measured, self._newest = self._newest, _Measured(Leaving(error), distances(step, self._steps))
+            if share := missing_error(step, self._steps):
                 # Limited on the device, which nothing here waits for.
                 weight = 1 + share * torch.where(error > MAX_CORRECTED_ERROR, MAX_CORRECTED_ERROR / error, 1.0)
-                answer = pytree.tree_map(lambda line, new: _lerp(line, new, weight), predicted, output)
+                answer = pytree.tree_unflatten(_along(line, leaves, weight), self._form)
             # Before the next is kept, so that there are never three.
             del self._computed[0]
         # Cloned, since a view would keep the outputs of the whole pass.
-        self._computed.append((step, pytree.tree_map_only(torch.Tensor, torch.clone, output)))
+        kept = [torch.clone(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in leaves]
+        self._computed.append((step, kept))
         return answer
 
+    @property
+    def _steps(self) -> list[int]:
+        return [number for number, _ in self._computed]
 
-def _lerp(old: Any, new: Any, weight: float | torch.Tensor) -> Any:
-    """Go along the line from one leaf of an output to another; what is no floating tensor is the new one."""
-    if not isinstance(new, torch.Tensor) or not new.is_floating_point():
-        return new
+    def _line(self, step: int) -> list[Any]:
+        (before, earlier), (last, latest) = self._computed
+        return _along(earlier, latest, 1 + (step - last) / (last - before))
+
+
+def _along(old: Sequence[Any], new: Sequence[Any], weight: float | torch.Tensor) -> list[Any]:
+    """Go along the lines from the leaves of one output to another's; what is no floating tensor is the new one."""
+    return [_lerp(one, other, weight) if _floats(other) else other for one, other in zip(old, new, strict=True)]
+
+
+def _lerp(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) -> torch.Tensor:
     return torch.lerp(old, new, weight.to(new.dtype) if isinstance(weight, torch.Tensor) else weight)
 
 
-def _relative_error(predicted: Any, output: Any) -> torch.Tensor:
+def _relative_error(predicted: Sequence[Any], output: Sequence[Any]) -> torch.Tensor:
     """Return a scalar on the device."""
-    pairs = [
-        (one, other)
-        for one, other in zip(tensors_in(predicted), tensors_in(output), strict=True)
-        if other.is_floating_point()
-    ]
-    wrong = torch.stack([torch.linalg.vector_norm(one - other, dtype=torch.float32) for one, other in pairs])
-    whole = torch.stack([torch.linalg.vector_norm(other, dtype=torch.float32) for _, other in pairs])
-    error: torch.Tensor = torch.linalg.vector_norm(wrong) / torch.linalg.vector_norm(whole)
-    return error
+    pairs = [(one, other) for one, other in zip(predicted, output, strict=True) if _floats(other)]
+    return _norm([one - other for one, other in pairs]) / _norm([other for _, other in pairs])
+
+
+def _norm(tensors: Sequence[torch.Tensor]) -> torch.Tensor:
+    norms = [torch.linalg.vector_norm(each, dtype=torch.float32) for each in tensors]
+    whole: torch.Tensor = norms[0] if len(norms) == 1 else torch.linalg.vector_norm(torch.stack(norms))
+    return whole
+
+
+def _floats(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.is_floating_point()
