@@ -31,11 +31,15 @@ from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
 from storyboard.frames import Finished, FrameDone, FrameStep, Planned, Storyboard
 from storyboard.maker import Maker, frames_charged_at_acceptance
+from storyboard.planning.builtin import BuiltinPlanner
 from storyboard.resolved_story import seed_of
 from storyboard.scenes import Plan, PlanRequest
+from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.pairs import Pair
+from storyboard.scoring.scorers import OWN_THRESHOLD
 from storyboard.story import Story
 from tests.support.drawing import largest_difference, photo
+from tests.support.judged import seen_in
 from tests.support.stories import (
     SCENES,
     STORY,
@@ -49,6 +53,7 @@ from tests.support.stories import (
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THRESHOLD = 0.5
+FOX = "A little fox looks for its friends in the forest"
 
 
 @pytest.fixture(scope="module")
@@ -318,6 +323,22 @@ class TestCharacters:
         served = served_catalogue(settings)
         assert CHARACTER in served.get("tiny").loras
         assert CHARACTER not in served.get("tiny-xl").loras
+
+
+class TestTheTransformer:
+    async def test_it_shows_every_scene_of_a_planned_story_with_fewer_steps(self) -> None:
+        """The shipped weights, planner and CLIP; and the judge, who has seen neither story nor prompts."""
+        clips = ClipHost("cpu")
+        settings = Settings(JUBAKO_MODELS="miniature-dit").model_copy(update={"device": "cpu"})
+        async with story_studio(settings) as studio:
+            maker = studio.with_(planner=BuiltinPlanner(), scores=clips)
+            board = await board_of(maker, prompt=FOX, step_cache="quality", max_tries=1)
+        clips.close()
+        assert [seen_in(frame.picture.image) in frame.scene.prompt.split() for frame in board.frames] == [True] * 6
+        assert all((frame.clip_score or 0) >= OWN_THRESHOLD for frame in board.frames)
+        computed = sum(studio.passes.denoising)
+        assert computed + sum(frame.picture.skipped_steps for frame in board.frames) == 6 * 20
+        assert computed < 0.8 * 6 * 20
 
 
 class TestEnds:
