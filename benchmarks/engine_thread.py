@@ -1,7 +1,9 @@
-"""How long the engine's thread keeps a device waiting: what it does for each image and step while no pass runs.
+"""How long the engine's thread keeps a device waiting: what it does for each image and step while no pass runs, and
+how much more of it the decisions of a step cache are.
 
 `python -m benchmarks.engine_thread` generates with tiny checkpoints whose denoisers carry the layers of real ones as
 ballast on the `meta` device. Whatever walks through them takes as long as in a real model; passes take next to no time.
+With a cache, each step is measured and none is predicted, so that both generate the same.
 """
 
 from __future__ import annotations
@@ -11,16 +13,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 from diffusers import FluxTransformer2DModel, WanTransformer3DModel
 
 from benchmarks.gpu.models import sdxl_unet
 from core.generation.request import GenerationRequest
+from core.generation.step_cache import StepCache
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
+from runners.engine.step_cache.policy import POLICIES, Policy
 from tests.support.drawing import draw_together, request
 from tests.support.engines import running
 from tests.support.parity import load_tiny
@@ -29,12 +35,24 @@ from tests.tiny import TINY
 
 STEPS = 10
 IMAGES = 8
-REPEATS = 3
+REPEATS = 5
+NEVER = Policy(tolerance=0.0, longest_share=1.0, first_share=0.0, last_share=0.0)
+"""Looks at every step, and predicts none."""
 DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
     "stable-diffusion-xl": lambda: sdxl_unet(True, 768, 1280),
     "flux": FluxTransformer2DModel,
     "wan": WanTransformer3DModel,
 }
+
+
+@dataclass(frozen=True, order=True)
+class Outside:
+    """What the thread did outside passes."""
+
+    ms: float
+    """For each call of the denoiser for one image."""
+    share: float
+    """Of all time."""
 
 
 def loaded(family: str, folder: Path) -> LoadedModel:
@@ -46,31 +64,40 @@ def loaded(family: str, folder: Path) -> LoadedModel:
     return model
 
 
-def asked(family: str, seed: int) -> GenerationRequest:
+def asked(family: str, seed: int, step_cache: StepCache) -> GenerationRequest:
     task = next(iter(FAMILIES[family].pipelines))
     frames = {"num_frames": TINY[family].num_frames, "fps": 16} if task.is_video else {}
-    return request(task, seed=seed, num_inference_steps=STEPS, scheduler=TINY[family].scheduler, **frames)
+    scheduler = TINY[family].scheduler
+    return request(task, seed=seed, num_inference_steps=STEPS, scheduler=scheduler, step_cache=step_cache, **frames)
 
 
-def measured(family: str) -> tuple[float, float]:
-    """Return milliseconds outside passes for each denoiser call, and their share of all time, in the best repeat."""
-    with tempfile.TemporaryDirectory() as folder, running(loaded(family, Path(folder)), batch_tokens=2**20) as run:
-        return min(_repeat(*run, family) for _ in range(REPEATS))
+def measured(family: str) -> tuple[Outside, Outside]:
+    """Return the best repeats without and with a step cache."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch.dict(POLICIES, {StepCache.QUALITY: NEVER}),
+        running(loaded(family, Path(folder)), batch_tokens=2**20) as run,
+    ):
+        # In turns, so that whatever else the machine does slows both.
+        repeats = [[_repeat(*run, family, each) for each in (StepCache.OFF, StepCache.QUALITY)] for _ in range(REPEATS)]
+    plain, cached = zip(*repeats, strict=True)
+    return min(plain), min(cached)
 
 
-def _repeat(engine: Engine, passes: Recorder, family: str) -> tuple[float, float]:
+def _repeat(engine: Engine, passes: Recorder, family: str, step_cache: StepCache) -> Outside:
     passes.passes.clear()
     started = time.perf_counter()
-    asyncio.run(draw_together(engine, [asked(family, seed) for seed in range(IMAGES)]))
+    asyncio.run(draw_together(engine, [asked(family, seed, step_cache) for seed in range(IMAGES)]))
     took = time.perf_counter() - started
     outside = took - sum(each.seconds for each in passes.passes)
-    return 1000 * outside / sum(passes.denoising), outside / took
+    return Outside(1000 * outside / sum(passes.denoising), outside / took)
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or DENOISERS:
-        milliseconds, share = measured(name)
+        plain, cached = measured(name)
         print(
-            f"{name:20} {milliseconds:6.2f} ms outside passes for each image and step, {share:4.0%} of all time",
+            f"{name:20} {plain.ms:6.2f} ms outside passes for each image and step, {plain.share:4.0%} of all time; "
+            f"{cached.ms - plain.ms:+.3f} ms with a step cache",
             flush=True,
         )
