@@ -30,11 +30,11 @@ from client.dummy import dummy_images
 from core.errors import InvalidRequest, JubakoError
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
-from core.generation.events import Event, Picture, Started
+from core.generation.events import Event, Picture, Started, Step
 from core.generation.fitting import Fit
 from core.generation.hints import hint_header, joined, unknown_hint
 from core.generation.request import GenerationRequest, Method, Task
-from core.generation.tuning import StepCaching
+from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upload import Upload, pixels_of
 from gateway.gateway import Gateway
 from gateway.media.decoded_kinds import MASK
@@ -98,6 +98,7 @@ class InpaintingForm(ClientFields):
     guidance_scale: float | None = Field(default=None, ge=0, description="How closely to follow the prompt.")
     strength: Strength = None
     step_cache: StepCaching = None
+    guidance_end: GuidanceEnd = 1
 
     @classmethod
     def of(cls, **fields: Any) -> InpaintingForm:
@@ -110,13 +111,17 @@ class InpaintingForm(ClientFields):
 
 @dataclass
 class Hearing:
-    """Listens for the hint of one request; an `on_event` of `generate`."""
+    """Listens for what an answer says beside its images; an `on_event` of `generate`."""
 
     hint: str | None = None
+    skipped_steps: int = 0
+    """Of all images."""
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Started):
             self.hint = event.hint
+        elif isinstance(event, Step):
+            self.skipped_steps += event.skipped
 
     @property
     def field(self) -> dict[str, str]:
@@ -168,7 +173,7 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
 @router.post(
     "/generate-inpainting",
     response_model=Inpainted,
-    responses={200: {"headers": header_references(["X-Jubako-Hint"])}, 422: {}},
+    responses={200: {"headers": header_references(["X-Jubako-Skipped-Steps", "X-Jubako-Hint"])}, 422: {}},
     openapi_extra=described_body(InpaintingForm, MULTIPART, JSON, name="Inpainting", task=Task.INPAINT),
 )
 async def generate_inpainting(request: Request) -> JSONResponse:
@@ -178,7 +183,8 @@ async def generate_inpainting(request: Request) -> JSONResponse:
     heard = Hearing()
     results = await unless_disconnected(request, generate(current_gateway(), form_of(known), heard))
     heard.hint = joined(unknown_hint(fields.keys() - known.keys()), heard.hint)
-    return JSONResponse({"results": results, **heard.field}, headers=hint_header(heard.hint))
+    headers = {"X-Jubako-Skipped-Steps": str(heard.skipped_steps), **hint_header(heard.hint)}
+    return JSONResponse({"results": results, **heard.field}, headers=headers)
 
 
 @router.get("/health")

@@ -167,6 +167,7 @@ class Story(TypedDict, total=False):
     height: int | None
     negative_prompt: str | None
     step_cache: Literal["off", "quality", "fast", "auto"] | None
+    guidance_end: float | None
     clip_threshold: float | None
     max_tries: int | None
     deadline_s: float | None

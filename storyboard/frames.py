@@ -60,6 +60,8 @@ class FrameStep:
     """1 is the first."""
     step: int
     steps: int
+    skipped: bool = False
+    """Whether it was predicted instead of computed."""
 
 
 @dataclass(frozen=True)

@@ -85,4 +85,4 @@ def _small(frame: Frame) -> str:
 
 
 def _files(board: Storyboard) -> list[File]:
-    return [File(file.data, file.media_type, file.seed) for file in files_of(board)]
+    return [File(file.data, file.media_type, file.seed, file.skipped_steps) for file in files_of(board)]

@@ -283,7 +283,7 @@ class _Frames:
                     if isinstance(event, Started) and event.hint is not None:
                         self._hints[scene.number] = event.hint
                     if isinstance(event, Step):
-                        self._emit(FrameStep(scene.number, attempt, event.step, event.steps))
+                        self._emit(FrameStep(scene.number, attempt, event.step, event.steps, event.skipped))
         except LoadFailed as error:
             if self._resolved.names_its_loras:
                 raise

@@ -21,6 +21,7 @@ def render_event(event: StoryEvent, story: Story, image_of: Callable[[Frame], st
                 "try": event.attempt,
                 "step": event.step,
                 "steps": event.steps,
+                "skipped": event.skipped,
             }
         case FrameDone():
             described = frame_answer(event.frame, image_of(event.frame)).model_dump()

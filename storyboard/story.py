@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 from core.generation.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, random_seed
 from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale, from_json
 from core.generation.request import Priority
-from core.generation.tuning import StepCaching
+from core.generation.tuning import GuidanceEnd, StepCaching
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500
@@ -78,6 +78,7 @@ class Story(ClientFields):
     height: int | None = Field(default=None, ge=1, description="Pixels of each frame. Default: the model's.")
     negative_prompt: str = Field(default="", description="What to keep out of all frames.")
     step_cache: StepCaching = None
+    guidance_end: GuidanceEnd = 1
     clip_threshold: float | None = Field(
         default=None,
         ge=-1,

@@ -96,6 +96,7 @@ def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, A
         "all_seeds": seeds,
         "subseed": request.seed,
         "all_subseeds": seeds,
+        "all_skipped_steps": [picture.skipped_steps for picture in pictures],
         "subseed_strength": 0,
         "width": request.width,
         "height": request.height,

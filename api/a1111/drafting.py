@@ -107,6 +107,7 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
         "scheduler": sampler,
         "prompt_syntax": PromptSyntax.A1111,
         "clip_skip": _clip_skip(form),
+        **_fewer_steps(form),
         "eta": _eta(form, entry, task, sampler),
         "progress": True,
     }
@@ -139,6 +140,13 @@ def _sampler(form: DrawForm, entry: Entry, task: Task) -> tuple[str | None, tupl
 def _clip_skip(form: DrawForm) -> int:
     """Return how many layers to leave out; the web UI counts from 1."""
     return (form.override_settings.CLIP_stop_at_last_layers or form.clip_skip or 1) - 1
+
+
+def _fewer_steps(form: DrawForm) -> dict[str, Any]:
+    """Return what is ours: some clients can send no fields but the web UI's, of which settings are open to others."""
+    overrides = form.override_settings
+    guidance_end = form.guidance_end if overrides.guidance_end is None else overrides.guidance_end
+    return {"step_cache": overrides.step_cache or form.step_cache, "guidance_end": guidance_end}
 
 
 def _eta(form: DrawForm, entry: Entry, task: Task, sampler: str | None) -> float:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.hires import MOST_SCALE
-from core.generation.tuning import MOST_STEPS
+from core.generation.tuning import MOST_STEPS, GuidanceEnd, StepCaching
 from core.generation.upload import Pixels
 
 MOST_IMAGES = 16
@@ -40,6 +40,8 @@ class Overrides(BaseModel):
     sd_model_checkpoint: str | None = Field(default=None, description="A title of /sdapi/v1/sd-models.")
     sd_vae: str | None = Field(default=None, description="Automatic or None: models come with theirs.")
     CLIP_stop_at_last_layers: ClipSkip = Field(default=None, description="1 is all of CLIP, 2 leaves out one layer.")
+    step_cache: StepCaching = None
+    guidance_end: GuidanceEnd | None = None
 
 
 class DrawForm(ClientFields):
@@ -65,6 +67,8 @@ class DrawForm(ClientFields):
     )
     eta: float | None = Field(default=None, ge=0, le=1, description="Noise that DDIM adds at each step.")
     clip_skip: ClipSkip = Field(default=None, description="As CLIP_stop_at_last_layers, as SD.Next calls it.")
+    step_cache: StepCaching = None
+    guidance_end: GuidanceEnd = 1
     override_settings: Overrides = Overrides()
     alwayson_scripts: Mapping[str, Any] = Field(
         default={}, description="`ControlNet`: a list of units in `args`; others are refused unless switched off."

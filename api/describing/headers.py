@@ -11,7 +11,7 @@ DESCRIBED: dict[str, tuple[dict[str, str], str]] = {
     "X-Jubako-Seed": (_NUMBER, "The seed that was used: the same request with it gives the same file."),
     "X-Jubako-Queue-Ms": (_NUMBER, "Milliseconds that the request waited."),
     "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that it took from then on."),
-    "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were predicted instead of computed."),
+    "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were predicted instead of computed, of all images."),
     "X-Jubako-Tiled": (_TRUTH, "Whether it was decoded in tiles for want of memory, so that pixels may differ."),
     "X-Jubako-Upscaler": (_TEXT, "What enlarged the image: a model, or Lanczos. Absent where nothing did."),
     "X-Jubako-Hint": (_TEXT, "What the model ignored of the request, such as words it does not know. Mostly absent."),

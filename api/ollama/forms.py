@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.generation.client_fields import ClientFields, Seed
+from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upload import Pixels
 
 Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value or None)]
@@ -14,11 +15,13 @@ Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value o
 
 
 class OllamaOptions(BaseModel):
-    """Those of Ollama's options that act; the others are about texts."""
+    """Those of Ollama's options that act, and ours; the others are about texts."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
     seed: Seed = None
+    step_cache: StepCaching = None
+    guidance_end: GuidanceEnd = 1
 
 
 class OllamaForm(ClientFields):

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from api.http.source_images import source_fields
-from api.ollama.forms import OllamaForm
+from api.ollama.forms import OllamaForm, OllamaOptions
 from core.errors import InvalidRequest, JubakoError, retry_fields
 from core.generation.draft import Draft
 from core.generation.events import Event, Loading, Picture, Queued, Started, Step
@@ -86,8 +86,8 @@ async def _admitted(gateway: Gateway, form: OllamaForm) -> GenerationRequest:
 def _draft(form: OllamaForm, entry: Entry) -> Draft:
     task = first_task(entry, Task.EDIT, Task.IMAGE_TO_IMAGE) if form.images else Task.TEXT_TO_IMAGE
     images = source_fields(form.images, task, "images") if form.images else {}
-    steps, seed = form.steps, form.options.seed
-    return Draft.of(form, model=entry.id, task=task, num_inference_steps=steps, seed=seed, progress=True, **images)
+    options = {name: getattr(form.options, name) for name in OllamaOptions.model_fields}
+    return Draft.of(form, model=entry.id, task=task, num_inference_steps=form.steps, progress=True, **options, **images)
 
 
 def _head(form: OllamaForm) -> dict[str, Any]:

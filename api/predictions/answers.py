@@ -44,7 +44,9 @@ class Prediction(Answer):
     output: list[str] | None = Field(description="Addresses of the files; of Cog's predictions, data URLs.")
     logs: str = Field(description="A bar of progress, which clients read.")
     error: str | None
-    metrics: dict[str, float]
+    metrics: dict[str, float] = Field(
+        description="predict_time in seconds, and skipped_steps, of all images, once it has ended."
+    )
     created_at: str
     started_at: str | None
     completed_at: str | None
@@ -123,13 +125,17 @@ def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:
         "output": files or None,
         "logs": _bar(job),
         "error": job.error,
-        "metrics": {"predict_time": seconds} if job.state.final else {},
+        "metrics": _metrics(job, seconds) if job.state.final else {},
         "created_at": job.created_at.isoformat(),
         "started_at": started and started.isoformat(),
         "completed_at": finished and finished.isoformat(),
         "urls": {"get": address, "cancel": f"{address}/cancel"},
         **shown,
     }
+
+
+def _metrics(job: Job, seconds: float) -> dict[str, float]:
+    return {"predict_time": seconds, "skipped_steps": sum(result.skipped_steps for result in job.results)}
 
 
 def _bar(job: Job) -> str:

@@ -45,6 +45,7 @@ class StoryProgress(Answer):
     attempt: int = Field(alias="try", description="1 is the first.")
     step: int
     steps: int
+    skipped: bool = Field(description="Whether it was predicted instead of computed.")
 
 
 class StoryFrame(FrameAnswer):

@@ -93,7 +93,13 @@ class TaskRoutes:
             why = f": {job.error}" if job.error else ""
             raise InvalidRequest("task_id", f"task {job.id} has no result: it is {STATUSES[job.state]}{why}")
         result = job.results[0]
-        headers = {"X-Jubako-Model": job.model, "X-Jubako-Seed": str(result.seed), **hint_header(job.hint)}
+        headers = {
+            "X-Jubako-Model": job.model,
+            "X-Jubako-Seed": str(result.seed),
+            "X-Jubako-Skipped-Steps": str(result.skipped_steps),
+            "X-Jubako-Tiled": str(result.tiled).lower(),
+            **hint_header(job.hint),
+        }
         return Response(await current_storage().get(result.key), headers=headers, media_type=result.media_type)
 
     async def status(self, task_id: TaskId) -> JSONResponse:

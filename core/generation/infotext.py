@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from core.generation.step_cache import StepCache
 from core.version import VERSION
 
 SAMPLERS: Mapping[str, str] = {
@@ -98,7 +99,9 @@ def _pairs(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if "clip_skip" in parameters:
         # Counted from 1.
         yield "Clip skip", parameters["clip_skip"] + 1
-    yield from _given(parameters, {"Eta": "eta"})
+    yield from _given(parameters, {"Eta": "eta", "Guidance end": "guidance_end"})
+    if parameters.get("step_cache", StepCache.OFF) != StepCache.OFF:
+        yield "Step cache", parameters["step_cache"]
     yield "Version", f"Jubako {VERSION}"
 
 

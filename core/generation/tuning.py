@@ -29,6 +29,14 @@ StepCaching = Annotated[
         "server's."
     ),
 ]
+GuidanceEnd = Annotated[
+    float,
+    Field(
+        ge=0,
+        le=1,
+        description="The share of the steps that are guided; the others take half the work, and no negative prompt.",
+    ),
+]
 
 
 class Tuning(ClientFields):
@@ -56,12 +64,7 @@ class Tuning(ClientFields):
     guidance_rescale: float = Field(
         default=0, ge=0, le=1, description="How much to pull guided images back to the contrast of unguided ones."
     )
-    guidance_end: float = Field(
-        default=1,
-        ge=0,
-        le=1,
-        description="The share of the steps that are guided; the others take half the work, and no negative prompt.",
-    )
+    guidance_end: GuidanceEnd = 1
     guidance_scale_2: float | None = Field(
         default=None, ge=0, description="For the model that takes over at low noise (Wan 2.2). Default: guidance_scale."
     )

@@ -20,6 +20,7 @@ class FrameAnswer(BaseModel):
     caption: str = Field(description="The part of the story that it shows.")
     seed: int = Field(description="Of the try that was kept.")
     tries: int = Field(description="Times that it was generated.")
+    skipped_steps: int = Field(description="Denoising steps of that try that were predicted instead of computed.")
 
 
 class StoryboardAnswer(BaseModel):
@@ -71,6 +72,7 @@ def frame_answer(frame: Frame, image: str) -> FrameAnswer:
         caption=frame.scene.caption,
         seed=frame.picture.seed,
         tries=frame.tries,
+        skipped_steps=frame.picture.skipped_steps,
     )
 
 

@@ -19,6 +19,8 @@ class BundledFile:
     media_type: str
     seed: int
     """Of the frame, or of the story."""
+    skipped_steps: int = 0
+    """Of the frame."""
 
 
 def files_of(board: Storyboard) -> Iterator[BundledFile]:
@@ -29,7 +31,7 @@ def files_of(board: Storyboard) -> Iterator[BundledFile]:
     yield BundledFile("story.json", description.encode(), "application/json", seed)
     for name, frame in zip(names, board.frames, strict=True):
         data = frame_file(frame, output_format)
-        yield BundledFile(name, data, f"image/{output_format}", frame.picture.seed)
+        yield BundledFile(name, data, f"image/{output_format}", frame.picture.seed, frame.picture.skipped_steps)
     yield BundledFile("sheet.png", sheet_file(board), "image/png", seed)
 
 
