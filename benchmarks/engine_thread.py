@@ -1,10 +1,10 @@
 """How long the engine's thread keeps a device waiting: what it does for each image and step while no pass runs, and
-how much more of it the decisions of a step cache are.
+what the decisions of a step cache add to it.
 
 `python -m benchmarks.engine_thread` generates with tiny checkpoints whose denoisers carry the layers of real ones as
 ballast on the `meta` device. Whatever walks through them takes as long as in a real model; passes take next to no time.
-With a cache, each step is measured and none is predicted, so that both generate the same. What that costs is the
-difference of the thread's own processor time, which other processes disturb less than the clock on the wall.
+With a cache, each step is measured and none is predicted. The decisions are timed by themselves, in processor time:
+the difference of two whole runs is smaller than what other processes do to either.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -28,6 +29,7 @@ from core.generation.step_cache import StepCache
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
+from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES, Policy
 from tests.support.drawing import draw_together, request
 from tests.support.engines import running
@@ -47,18 +49,6 @@ DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
 }
 
 
-@dataclass(frozen=True, order=True)
-class Taken:
-    """The thread's time; milliseconds are for each call of the denoiser for one image."""
-
-    outside_ms: float
-    """In which no pass ran."""
-    outside_share: float
-    """Of all time."""
-    processor_ms: float
-    """Of its own, passes included."""
-
-
 def loaded(family: str, folder: Path) -> LoadedModel:
     """A tiny checkpoint, whose denoiser has the layers of a real one beside its own."""
     model = load_tiny(family, folder)
@@ -75,37 +65,65 @@ def asked(family: str, seed: int, step_cache: StepCache) -> GenerationRequest:
     return request(task, seed=seed, num_inference_steps=STEPS, scheduler=scheduler, step_cache=step_cache, **frames)
 
 
-def measured(family: str) -> tuple[Taken, float]:
-    """Return the best repeat without a step cache, and the milliseconds more that the thread works with one."""
+def measured(family: str) -> tuple[float, float, float]:
+    """Return milliseconds outside passes for each denoiser call, and their share of all time, in the best repeat
+    without a step cache; and the milliseconds that one adds to each call, in the best repeat with one.
+    """
     with (
         tempfile.TemporaryDirectory() as folder,
         patch.dict(POLICIES, {StepCache.QUALITY: NEVER}),
-        running(loaded(family, Path(folder)), batch_tokens=2**20) as run,
+        running(loaded(family, Path(folder)), batch_tokens=2**20) as (engine, passes),
     ):
-        # In turns, so that whatever else the machine does slows both.
-        repeats = [[_repeat(*run, family, each) for each in (StepCache.OFF, StepCache.QUALITY)] for _ in range(REPEATS)]
-    plain, cached = zip(*repeats, strict=True)
-    least = [min(each.processor_ms for each in both) for both in (plain, cached)]
-    return min(plain), least[1] - least[0]
+        plain = min(_repeat(engine, passes, family) for _ in range(REPEATS))
+        return *plain, min(_decisions_ms(engine, passes, family) for _ in range(REPEATS))
 
 
-def _repeat(engine: Engine, passes: Recorder, family: str, step_cache: StepCache) -> Taken:
+def _repeat(engine: Engine, passes: Recorder, family: str) -> tuple[float, float]:
+    started = time.perf_counter()
+    calls = _draw(engine, passes, family, StepCache.OFF)
+    took = time.perf_counter() - started
+    outside = took - sum(each.seconds for each in passes.passes)
+    return 1000 * outside / calls, outside / took
+
+
+def _decisions_ms(engine: Engine, passes: Recorder, family: str) -> float:
+    with _timed_decisions() as spent_s:
+        calls = _draw(engine, passes, family, StepCache.QUALITY)
+    return 1000 * sum(spent_s) / calls
+
+
+def _draw(engine: Engine, passes: Recorder, family: str, step_cache: StepCache) -> int:
+    """Draw all images; return how often the denoiser was called for one of them."""
     passes.passes.clear()
-    [thread] = (each for each in threading.enumerate() if each.name.startswith("engine-"))
-    assert thread.ident is not None
-    processor = time.pthread_getcpuclockid(thread.ident)
-    started, worked = time.perf_counter(), time.clock_gettime(processor)
     asyncio.run(draw_together(engine, [asked(family, seed, step_cache) for seed in range(IMAGES)]))
-    took, worked = time.perf_counter() - started, time.clock_gettime(processor) - worked
-    outside, calls = took - sum(each.seconds for each in passes.passes), sum(passes.denoising)
-    return Taken(1000 * outside / calls, outside / took, 1000 * worked / calls)
+    return sum(passes.denoising)
+
+
+@contextmanager
+def _timed_decisions() -> Iterator[list[float]]:
+    """Yield the list of what each call of a call site's methods takes, in seconds of its thread's processor time."""
+    spent_s: list[float] = []
+
+    def timed(method: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(method)
+        def call(*args: Any) -> Any:
+            started = time.thread_time()
+            answer = method(*args)
+            spent_s.append(time.thread_time() - started)
+            return answer
+
+        return call
+
+    trusts, corrected = timed(CallSite.trusts), timed(CallSite.corrected)
+    with patch.object(CallSite, "trusts", trusts), patch.object(CallSite, "corrected", corrected):
+        yield spent_s
 
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or DENOISERS:
-        plain, more_ms = measured(name)
+        outside_ms, share, decisions_ms = measured(name)
         print(
-            f"{name:20} {plain.outside_ms:6.2f} ms outside passes for each image and step, {plain.outside_share:4.0%} "
-            f"of all time; {more_ms:+.3f} ms with a step cache",
+            f"{name:20} {outside_ms:6.2f} ms outside passes for each image and step, {share:4.0%} of all time; "
+            f"a step cache adds {decisions_ms:.3f} ms",
             flush=True,
         )
