@@ -92,7 +92,7 @@ soak: $(VENV)/.dev ## Use a server for two hours, and watch its memory, files an
 	$(RELIABILITY).soak $(ARGS)
 
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
-	$(BIN)/python -m tests.support.parity docs/parity.md
+	$(BIN)/python -m tests.support.engine.parity docs/parity.md
 
 bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry weights)
 	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)"

@@ -22,9 +22,9 @@ from models.catalogue.catalogue import full_catalogue
 from models.catalogue.memory.options import Memory
 from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.loading import LoadedModel, compiled_for, load
-from tests.support.drawing import draw_together, request
-from tests.support.engines import running
-from tests.support.parity import load_tiny
+from tests.support.engine.drawing import draw_together, request
+from tests.support.engine.engines import running
+from tests.support.engine.parity import load_tiny
 from tests.tiny import TINY
 
 NUMBER = 8

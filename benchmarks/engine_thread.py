@@ -31,10 +31,10 @@ from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES, Policy
-from tests.support.drawing import draw_together, request
-from tests.support.engines import running
-from tests.support.parity import load_tiny
-from tests.support.recorder import Recorder
+from tests.support.engine.drawing import draw_together, request
+from tests.support.engine.engines import running
+from tests.support.engine.parity import load_tiny
+from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY
 
 STEPS = 10

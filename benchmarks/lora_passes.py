@@ -17,7 +17,7 @@ from models.catalogue.catalogue import full_catalogue
 from models.weights.loading import load
 from runners.engine.loras.hooks import NONE, Adapter
 from runners.engine.loras.sets import LoraSets
-from tests.support.loras import ATTENTION, random_lora
+from tests.support.engine.loras import ATTENTION, random_lora
 
 NUMBER = 8
 RANK = 16

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import httpx
 
-from tests.support.serving import free_port, wait_for
+from tests.support.servers.serving import free_port, wait_for
 
 MODEL = "miniature"
 CORES = len(os.sched_getaffinity(0))

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.browser import Browsed, browsing
-from tests.support.openai_server import openai_replica
-from tests.support.replica import Replica
-from tests.support.serving import serving, write_tiny_catalogue
+from tests.support.servers.openai_server import openai_replica
+from tests.support.servers.replica import Replica
+from tests.support.servers.serving import serving, write_tiny_catalogue
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from io import BytesIO
 import httpx
 from PIL import Image
 
-from tests.support.serving import parse_events, wait_for
+from tests.support.servers.serving import parse_events, wait_for
 
 
 def test_one_image(server: str) -> None:

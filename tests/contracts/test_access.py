@@ -32,9 +32,8 @@ from settings import Settings
 from settings.sections.access import AccessOptions
 from tests.support.mcp_client import agent, fields_of
 from tests.support.raw_sockets import opened, said_to
-from tests.support.redis_server import PASSWORD, redis_server
-from tests.support.replica import Replica
-from tests.support.serving import (
+from tests.support.servers.replica import Replica
+from tests.support.servers.serving import (
     MAX_UPLOAD_BYTES,
     ROOT,
     START_TIMEOUT_S,
@@ -45,6 +44,7 @@ from tests.support.serving import (
     wait_for,
     write_tiny_catalogue,
 )
+from tests.support.surroundings.redis_server import PASSWORD, redis_server
 from tests.support.web import WEB, client_of
 
 NAMES = ("alice", "bob", "carol", "dave", "boss", "nobody", "metrics")

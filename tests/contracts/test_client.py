@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from client import GenerationError, Way, chosen_way, generate_inpainting
-from tests.support.forked import run_forked
-from tests.support.serving import CATALOGUE, ROOT, free_port, half_mask, photo, png, serving_environment
+from tests.support.servers.forked import run_forked
+from tests.support.servers.serving import CATALOGUE, ROOT, free_port, half_mask, photo, png, serving_environment
 from tests.support.web import WEB
 
 VARIABLES = ("TOKENOPT_RUNPOD_URL", "TOKENOPT_ENABLE_GPU", "TOKENOPT_USE_DUMMY_GENERATION", "TTO_JOBS_ROOT_ABSOLUTE")

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.drawing import largest_difference
-from tests.support.serving import half_mask, photo, png
+from tests.support.engine.drawing import largest_difference
+from tests.support.servers.serving import half_mask, photo, png
 from tests.support.web import client_of
 
 ASKED = {"prompt": "a red apple", "seed": "7"}

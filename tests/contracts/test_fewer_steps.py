@@ -18,8 +18,8 @@ from websockets.sync.client import connect
 from api.contracts import CONTRACTS
 from tests.support.mcp_client import agent, fields_of, images_of
 from tests.support.metadata import read_comment, read_parameters
-from tests.support.replica import Replica
-from tests.support.serving import half_mask, parse_events, photo, png, wait_for
+from tests.support.servers.replica import Replica
+from tests.support.servers.serving import half_mask, parse_events, photo, png, wait_for
 from tests.support.web import client_of
 
 STEPS = 30

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.support.replica import Replica, replica
-from tests.support.serving import FRESH, ROOT, half_mask, photo, wait_for
-from tests.support.shipped import write_shipped
+from tests.support.engine.shipped import write_shipped
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import FRESH, ROOT, half_mask, photo, wait_for
 from tests.tiny.flux import tiny_flux
 
 PAGE = (ROOT / "docs" / "contracts.md").read_text("utf-8")

@@ -27,7 +27,7 @@ from websockets.sync.client import connect
 
 from tests.support.metadata import read_comment, read_parameters
 from tests.support.pickles import PICKLE, Attack
-from tests.support.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
+from tests.support.servers.serving import MAX_UPLOAD_BYTES, decoded, half_mask, parse_events, photo, png, wait_for
 from tests.support.web import WEB, client_of
 from tests.tiny.loras import kohya_name, made, shapes_of
 

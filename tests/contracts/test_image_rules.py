@@ -15,7 +15,7 @@ import pytest
 from PIL import Image, ImageOps
 from websockets.sync.client import connect
 
-from tests.support.serving import parse_events, photo, png, wait_for
+from tests.support.servers.serving import parse_events, photo, png, wait_for
 from tests.support.web import client_of
 
 ASKED = {"prompt": "a red apple", "seed": "7", "num_inference_steps": "2", "strength": "0.9"}

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.replica import Replica, replica
-from tests.support.serving import half_mask, photo, png, write_tiny_catalogue
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import half_mask, photo, png, write_tiny_catalogue
 from tests.support.web import client_of
 
 PREFIXES = ["", "/inpainting"]

@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 from websockets.sync.client import connect
 
-from tests.support.object_store import object_store
-from tests.support.redis_server import PASSWORD, redis_server
-from tests.support.replica import Replica, replica
-from tests.support.serving import parse_events, photo, png, wait_for
-from tests.support.shipped import write_shipped
+from tests.support.engine.shipped import write_shipped
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import parse_events, photo, png, wait_for
+from tests.support.surroundings.object_store import object_store
+from tests.support.surroundings.redis_server import PASSWORD, redis_server
 from tests.support.web import WEB, client_of
 from tests.tiny.flux import tiny_flux_schnell
 

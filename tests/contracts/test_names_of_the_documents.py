@@ -19,9 +19,9 @@ from core.generation.events import Event, Started
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from standalone.in_process import HostRunner
-from tests.support.service_here import client_here, ended, service_here
-from tests.support.serving import photo, png
-from tests.support.shipped import write_shipped
+from tests.support.engine.shipped import write_shipped
+from tests.support.servers.service_here import client_here, ended, service_here
+from tests.support.servers.serving import photo, png
 from tests.tiny.flux import tiny_flux_schnell
 from tests.tiny.qwen_image import shrink_inputs, tiny_qwen_image, tiny_qwen_image_edit_plus
 

@@ -14,7 +14,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from api.contracts import CONTRACTS
 from api.describing.errors import error_codes
 from tests.support.descriptions import shortened_description
-from tests.support.serving import wait_for
+from tests.support.servers.serving import wait_for
 from tests.support.web import WEB
 
 EXAMPLES = 4

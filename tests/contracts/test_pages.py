@@ -10,8 +10,8 @@ from playwright.sync_api import Locator, expect
 
 from core.version import VERSION
 from tests.support.browser import CHROMIUM, Browsed
-from tests.support.openai_server import MODELS
-from tests.support.serving import half_mask, photo
+from tests.support.servers.openai_server import MODELS
+from tests.support.servers.serving import half_mask, photo
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
 

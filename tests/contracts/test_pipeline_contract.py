@@ -15,8 +15,8 @@ from api.pipeline import device_named
 from models.catalogue.served import ignored_model, served_catalogue, text2image_model
 from runners.state import ModelState, RunnerState
 from settings import Settings
-from tests.support.forked import run_forked
-from tests.support.serving import ROOT, SIZE_PX, wait_for
+from tests.support.servers.forked import run_forked
+from tests.support.servers.serving import ROOT, SIZE_PX, wait_for
 from tests.support.web import client_of
 
 STARTED = {"status": "success", "message": "Pipeline execution started in background."}

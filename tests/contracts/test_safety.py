@@ -21,7 +21,7 @@ from gateway.safety.pictures import LABELS, as_seen, worst
 from gateway.safety.policy import Policy
 from gateway.safety.service import label_scores, safety_services
 from settings.sections.safety import SafetyOptions
-from tests.support.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
+from tests.support.servers.serving import parse_events, photo, png, serving, wait_for, write_tiny_catalogue
 from tests.support.web import client_of
 
 nudenet = pytest.importorskip("nudenet", reason="needs the extra `safety`")

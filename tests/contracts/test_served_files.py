@@ -13,7 +13,7 @@ import pytest
 from settings import Settings
 from storage.client import open_storage
 from storage.file_keys import input_key, result_key
-from tests.support.serving import STORAGE
+from tests.support.servers.serving import STORAGE
 from tests.support.web import client_of
 
 SESSION = "550e8400-e29b-41d4-a716-446655440000"

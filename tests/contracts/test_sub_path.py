@@ -18,7 +18,7 @@ from playwright.sync_api import expect
 from websockets.sync.client import connect
 
 from tests.support.browser import CHROMIUM, browsing
-from tests.support.serving import free_port, wait_for
+from tests.support.servers.serving import free_port, wait_for
 from tests.support.ui_page import draw, open_tab
 from tests.support.web import WEB
 

@@ -22,8 +22,8 @@ import yaml
 from deploy.packing import BASE_IMAGE, UV
 from settings import Settings, refuse_unknown_variables
 from storage.client import open_storage
-from tests.support.compose import compose
-from tests.support.serving import free_port, wait_for
+from tests.support.servers.serving import free_port, wait_for
+from tests.support.surroundings.compose import compose
 from tests.support.web import WEB
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ from docket import Docket, Worker
 from core.generation.request import Priority
 from models.catalogue.catalogue import full_catalogue
 from settings import refuse_unknown_variables
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.surroundings.redis_server import RedisServer, redis_server
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "kubernetes"

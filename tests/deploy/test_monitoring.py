@@ -15,8 +15,8 @@ import httpx
 import pytest
 import yaml
 
-from tests.support.replica import Replica, replica
-from tests.support.serving import free_port, wait_for, write_tiny_catalogue
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import free_port, wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
 DEPLOY = Path(__file__).parents[2] / "deploy"

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.serving import (
+from tests.support.servers.serving import (
     ROOT,
     free_port,
     half_mask,

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.compose import compose
-from tests.support.redis_server import PASSWORD, redis_server
-from tests.support.serving import ROOT, free_port, half_mask, photo, png, wait_for
+from tests.support.servers.serving import ROOT, free_port, half_mask, photo, png, wait_for
+from tests.support.surroundings.compose import compose
+from tests.support.surroundings.redis_server import PASSWORD, redis_server
 from tests.support.web import WEB
 
 Service = dict[str, Any]

@@ -20,8 +20,8 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from deploy.packing import BASE_IMAGE
 from settings.page import written
-from tests.support.containers import can_build
-from tests.support.serving import free_port
+from tests.support.servers.serving import free_port
+from tests.support.surroundings.containers import can_build
 from tools.supply import audit
 from tools.supply.images import unpacked
 from tools.supply.licences import PAGE, is_permissive, table

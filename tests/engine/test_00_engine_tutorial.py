@@ -10,8 +10,8 @@ import asyncio
 
 from core.generation.events import Failed, Picture, Started, Step
 from models.weights.loading import LoadedModel
-from tests.support.drawing import draw_plain, largest_difference, request
-from tests.support.engines import running
+from tests.support.engine.drawing import draw_plain, largest_difference, request
+from tests.support.engine.engines import running
 
 
 async def test_a_request_becomes_an_image(tiny_model: LoadedModel) -> None:

@@ -11,8 +11,8 @@ from core.generation.events import Clip, Preview, Step
 from models.catalogue.families import FAMILIES
 from models.weights.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
-from tests.support.drawing import draw, request
-from tests.support.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
+from tests.support.engine.drawing import draw, request
+from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
 from tests.tiny import TINY, Tiny
 from tests.tiny.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
 

@@ -21,8 +21,8 @@ from models.weights.loading import LoadedModel
 from runners.host import decoding
 from runners.host.decoding import ROUNDED_GIB, within_memory
 from runners.options import EngineLimits
-from tests.support.drawing import SIZE_PX, draw, draw_together, largest_difference, pictures, request
-from tests.support.engines import running
+from tests.support.engine.drawing import SIZE_PX, draw, draw_together, largest_difference, pictures, request
+from tests.support.engine.engines import running
 
 TOKENS = (SIZE_PX // 8) ** 2
 """Latent positions of one image."""

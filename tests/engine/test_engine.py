@@ -18,7 +18,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
 from runners.engine.ticket import Ticket
 from runners.host.metrics import MetricsObserver
-from tests.support.drawing import (
+from tests.support.engine.drawing import (
     SIZE_PX,
     draw,
     draw_plain,
@@ -28,7 +28,7 @@ from tests.support.drawing import (
     pictures,
     request,
 )
-from tests.support.engines import CALL_TOKENS, denoiser, running
+from tests.support.engine.engines import CALL_TOKENS, denoiser, running
 
 
 async def test_events_of_one_request(tiny_model: LoadedModel) -> None:

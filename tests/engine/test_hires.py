@@ -17,9 +17,9 @@ from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.second_pass import enlarged, second_request
-from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
-from tests.support.engines import running
-from tests.support.parity import TOLERANCE, load_tiny
+from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.parity import TOLERANCE, load_tiny
 from tests.tiny import TINY
 from tests.tiny.qwen_image import shrink_inputs
 

@@ -19,9 +19,9 @@ from models.weights.loading import LoadedModel
 from models.weights.upscaling import UpscalingModel, UpscalingNet, configured_upscaler
 from runners.engine.second_pass import enlarged, upscaled
 from settings import Settings
-from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
-from tests.support.engines import running
-from tests.support.parity import TOLERANCE
+from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.parity import TOLERANCE
 from tests.tiny.upscalers import NEEDS_SPANDREL, compact
 
 pytestmark = NEEDS_SPANDREL

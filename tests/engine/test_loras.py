@@ -28,10 +28,10 @@ from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.addons.loras import inject, lora_modules, peft_layers
 from models.weights.compiling.denoisers import compile_denoisers
 from models.weights.loading import LoadedModel, load, load_pipelines
-from tests.support.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
-from tests.support.engines import running
-from tests.support.loras import ATTENTION, LAYERS, Layers, draw_alone, largest_batch, loaded, wearing
-from tests.support.parity import TOLERANCE
+from tests.support.engine.drawing import draw, draw_plain, draw_together, largest_difference, photo, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.loras import ATTENTION, LAYERS, Layers, draw_alone, largest_batch, loaded, wearing
+from tests.support.engine.parity import TOLERANCE
 from tests.tiny import TINY
 from tests.tiny.loras import add, kohya_name, made, shapes_of
 

@@ -25,8 +25,8 @@ from runners.host.host import Host
 from runners.options import HostOptions
 from runners.parallel import group as group_module
 from runners.parallel.group import Group
-from tests.support.crowds import crowd
-from tests.support.drawing import (
+from tests.support.engine.crowds import crowd
+from tests.support.engine.drawing import (
     draw,
     draw_together,
     frames_of,
@@ -37,12 +37,12 @@ from tests.support.drawing import (
     request,
     results,
 )
-from tests.support.engines import running
-from tests.support.groups import TOO_MANY_PX, grouped
-from tests.support.hosts import LIMITS, hosting
-from tests.support.parity import BATCH_TOKENS, TOLERANCE, load_tiny
-from tests.support.recorder import Recorder
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.engine.engines import running
+from tests.support.engine.groups import TOO_MANY_PX, grouped
+from tests.support.engine.hosts import LIMITS, hosting
+from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
+from tests.support.engine.recorder import Recorder
+from tests.support.servers.serving import ENTRY_FIELDS
 from tests.tiny import TINY
 from tests.tiny.flux import tiny_flux_schnell
 

@@ -16,7 +16,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.samplers import DIFFUSION
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
-from tests.support.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
+from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 
 TOLERANCE = 1
 CROWDED = ["ddim", "dpmpp_2m", "euler", "euler_a", "euler_trailing", "heun", "lcm", "pndm", "unipc"]

@@ -16,8 +16,8 @@ from runners.engine.engine import Engine, EngineLimits
 from runners.engine.observer import EngineObserver
 from runners.host import cards as cards_room
 from runners.host.metrics import MetricsObserver
-from tests.support.drawing import draw_together, request
-from tests.support.recorder import Recorder
+from tests.support.engine.drawing import draw_together, request
+from tests.support.engine.recorder import Recorder
 
 
 class Copies(Recorder):

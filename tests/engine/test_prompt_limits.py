@@ -14,10 +14,10 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
 from models.weights.prompts import PromptLimits
-from tests.support.drawing import request
-from tests.support.hosts import drawn, hosting
-from tests.support.parity import load_tiny
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.engine.drawing import request
+from tests.support.engine.hosts import drawn, hosting
+from tests.support.engine.parity import load_tiny
+from tests.support.servers.serving import ENTRY_FIELDS
 from tests.tiny import TINY
 from tests.tiny.flux import tiny_flux
 

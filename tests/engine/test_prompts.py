@@ -18,8 +18,8 @@ from runners.engine.pipeline_run import pipeline_arguments
 from runners.engine.text.chunks import chunks_of
 from runners.engine.text.compel_syntax import MAX_CHARS, parse_ahead
 from runners.engine.text.encoding import with_encodings
-from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
-from tests.support.engines import running
+from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engine.engines import running
 
 LONG = "a red apple on a table, " * 12 + "a boat"
 WEIGHTED = f"a (red:1.5) apple [on] a table, {LONG}"

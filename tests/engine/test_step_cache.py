@@ -23,8 +23,8 @@ from runners.engine.step_cache import denoising_steps, policy
 from runners.engine.step_cache.automatic import AutomaticStepCache
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import Policy
-from tests.support.crowds import crowd
-from tests.support.drawing import (
+from tests.support.engine.crowds import crowd
+from tests.support.engine.drawing import (
     draw,
     draw_plain,
     draw_together,
@@ -34,10 +34,10 @@ from tests.support.drawing import (
     plain_frames,
     request,
 )
-from tests.support.engines import CALL_TOKENS, denoiser, running
-from tests.support.hosts import until
-from tests.support.loras import loaded, wearing
-from tests.support.parity import TOLERANCE, load_tiny
+from tests.support.engine.engines import CALL_TOKENS, denoiser, running
+from tests.support.engine.hosts import until
+from tests.support.engine.loras import loaded, wearing
+from tests.support.engine.parity import TOLERANCE, load_tiny
 from tests.tiny import TINY, Tiny
 from tests.tiny.qwen_image import shrink_inputs
 from tests.tiny.wan import tiny_wan_a14b

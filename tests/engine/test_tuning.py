@@ -17,8 +17,8 @@ from models.catalogue.families.schedulers import CLASS_SCHEDULES, EXPLICIT
 from models.catalogue.families.tunable import ARGUMENTS, TAKES
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from tests.support.drawing import draw_together, frames_of, largest_difference, plain_frames, request, results
-from tests.support.parity import BATCH_TOKENS, TOLERANCE, load_tiny
+from tests.support.engine.drawing import draw_together, frames_of, largest_difference, plain_frames, request, results
+from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.tiny import TINY, Tiny
 from tests.tiny.wan import tiny_wan_a14b
 

@@ -11,9 +11,9 @@ from jobs.desk.desk import JobDesk
 from runners.engine.engine import Engine
 from settings import Settings
 from storage.client import Storage, open_storage
-from tests.support.engines import engine, tiny_model
-from tests.support.job_desk import EngineProducer, job_desk
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.engine.engines import engine, tiny_model
+from tests.support.engine.job_desk import EngineProducer, job_desk
+from tests.support.surroundings.redis_server import RedisServer, redis_server
 
 __all__ = ["engine", "tiny_model"]
 

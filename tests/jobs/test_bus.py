@@ -12,7 +12,7 @@ import pytest
 
 from jobs.bus import KEPT_EVENTS, Bus, JobEvent, LocalBus, RedisBus
 from jobs.redis_connection import MAX_CONNECTIONS, connect
-from tests.support.redis_server import RedisServer
+from tests.support.surroundings.redis_server import RedisServer
 
 
 @pytest.fixture(params=["local", "redis"])

@@ -14,9 +14,9 @@ from jobs.desk.desk import JobDesk
 from jobs.job import Job, JobState
 from jobs.queue import QueueSettings
 from runners.engine.engine import Engine
-from tests.support.drawing import request
-from tests.support.job_desk import EngineProducer, finished, job_desk, order
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.engine.drawing import request
+from tests.support.engine.job_desk import EngineProducer, finished, job_desk, order
+from tests.support.surroundings.redis_server import RedisServer, redis_server
 
 
 @pytest.fixture

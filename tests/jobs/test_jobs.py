@@ -26,10 +26,10 @@ from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from storage.client import Storage
 from storage.errors import NotStored
-from tests.support.drawing import draw, largest_difference, pictures, request
-from tests.support.engines import running
-from tests.support.job_desk import EngineProducer, finished, job_desk, order
-from tests.support.redis_server import RedisServer
+from tests.support.engine.drawing import draw, largest_difference, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.job_desk import EngineProducer, finished, job_desk, order
+from tests.support.surroundings.redis_server import RedisServer
 
 
 async def test_a_job_is_drawn_and_stored(desk: JobDesk, engine: Engine, storage: Storage) -> None:

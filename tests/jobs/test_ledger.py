@@ -15,7 +15,7 @@ from jobs.job import Job, JobState, Result
 from jobs.ledger.ledger import Ledger
 from jobs.ledger.redis import RedisLedger
 from jobs.ledger.sqlite import SqliteLedger
-from tests.support.redis_server import RedisServer, redis_server
+from tests.support.surroundings.redis_server import RedisServer, redis_server
 
 LONG = timedelta(hours=1)
 RESULT = Result(key="generations/a.png", media_type="image/png", seed=1)

@@ -20,8 +20,8 @@ from jobs.job import Job, JobState
 from runners.engine.engine import Engine
 from storage.client import Storage
 from storage.errors import NotStored
-from tests.support.drawing import request
-from tests.support.job_desk import EngineProducer, finished, job_desk, order
+from tests.support.engine.drawing import request
+from tests.support.engine.job_desk import EngineProducer, finished, job_desk, order
 
 ALICE, BOB, BOSS = Caller("alice"), Caller("bob"), Caller("boss", admin=True)
 NOBODY, NOBODY_ELSE = Caller("10.0.0.1", anonymous=True), Caller("10.0.0.2", anonymous=True)

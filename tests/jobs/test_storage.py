@@ -27,7 +27,7 @@ from settings.locations import local_folder, location_url
 from storage.client import Storage, open_storage
 from storage.errors import NotStored, StorageUnavailable
 from storage.file_keys import input_key, media_type_of, result_key
-from tests.support.object_store import BUCKET, SECRET_ACCESS_KEY, ObjectStore, object_store
+from tests.support.surroundings.object_store import BUCKET, SECRET_ACCESS_KEY, ObjectStore, object_store
 
 SESSION = "550e8400-e29b-41d4-a716-446655440000"
 ACCEPTED = datetime(2025, 1, 4, 12, 5, 30, tzinfo=UTC)

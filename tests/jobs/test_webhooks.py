@@ -23,9 +23,9 @@ from jobs.queue import MEMORY, QueueSettings
 from jobs.webhooks.public_addresses import is_public
 from jobs.webhooks.sender import MAX_ATTEMPTS, check_webhook_url, secret_of
 from runners.engine.engine import Engine
-from tests.support.drawing import request
-from tests.support.job_desk import SECRET, EngineProducer, finished, job_desk, order
-from tests.support.receiver import Receiver, receiving
+from tests.support.engine.drawing import request
+from tests.support.engine.job_desk import SECRET, EngineProducer, finished, job_desk, order
+from tests.support.surroundings.receiver import Receiver, receiving
 
 
 @pytest.fixture

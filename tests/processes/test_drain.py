@@ -19,8 +19,8 @@ from websockets.sync.client import connect
 
 from processes.draining import RESTARTING
 from tests.support.raw_sockets import opened
-from tests.support.replica import Replica, replica
-from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
 LONG = 900

@@ -16,9 +16,9 @@ import pytest
 import yaml
 from PIL import Image
 
-from tests.support.drawing import largest_difference
-from tests.support.forked import none_to_spare
-from tests.support.serving import parse_events, serving, wait_for, write_tiny_catalogue
+from tests.support.engine.drawing import largest_difference
+from tests.support.servers.forked import none_to_spare
+from tests.support.servers.serving import parse_events, serving, wait_for, write_tiny_catalogue
 from tests.support.web import WEB, client_of
 
 ENDLESS = {"prompt": "a red apple", "num_inference_steps": 900, "width": 128}

@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.replica import Replica, replica
-from tests.support.serving import wait_for
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import wait_for
 from tests.support.web import WEB
 
 CORES = len(os.sched_getaffinity(0))

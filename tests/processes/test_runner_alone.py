@@ -26,11 +26,11 @@ from runners.remote import remote_runners
 from runners.service import service_alone
 from runners.wire import BadFrameError, decode_request, encode_request
 from settings import Settings
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 from tests.support.pickles import PICKLE, Attack
 from tests.support.raw_sockets import said_to
-from tests.support.replica import Replica, replica
-from tests.support.serving import free_port, wait_for, write_tiny_catalogue
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import free_port, wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
 KEY = "a key that runners share"

@@ -9,12 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.forked import preload
-from tests.support.network import Machine, missing, network, on
-from tests.support.object_store import ObjectStore
-from tests.support.redis_server import RedisServer
-from tests.support.replica import Replica
-from tests.support.serving import wait_for, write_tiny_catalogue
+from tests.support.servers.forked import preload
+from tests.support.servers.replica import Replica
+from tests.support.servers.serving import wait_for, write_tiny_catalogue
+from tests.support.surroundings.network import Machine, missing, network, on
+from tests.support.surroundings.object_store import ObjectStore
+from tests.support.surroundings.redis_server import RedisServer
 from tests.support.web import WEB
 
 KEY = "a key that runners share"

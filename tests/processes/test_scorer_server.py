@@ -23,9 +23,9 @@ from processes.connection import open_session
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
-from tests.support.clips import MINIATURE, noise
+from tests.support.engine.clips import MINIATURE, noise
 from tests.support.pickles import PICKLE, Attack
-from tests.support.serving import ROOT, free_port, photo, wait_for
+from tests.support.servers.serving import ROOT, free_port, photo, wait_for
 from tests.support.web import WEB
 
 SERVICE = """

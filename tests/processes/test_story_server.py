@@ -18,8 +18,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.support.forked import ServerProcess, forked_python, run_forked
-from tests.support.serving import ROOT, free_port, wait_for
+from tests.support.servers.forked import ServerProcess, forked_python, run_forked
+from tests.support.servers.serving import ROOT, free_port, wait_for
 from tests.support.web import client_of
 
 LORA = ROOT / "models" / "miniature" / "loras" / "frame.safetensors"

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gateway.media.decoding import BUDGET
 from tests.support.image_files import saved
-from tests.support.serving import photo
+from tests.support.servers.serving import photo
 
 MEASURED = """
 import json, sys
@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from processes.allocator import return_freed_memory
 return_freed_memory()
 from gateway.media.decoding import uploaded
-from tests.support.own_memory import memory_mib
+from tests.support.engine.own_memory import memory_mib
 data = open(sys.argv[1], "rb").read()
 uploaded(open(sys.argv[2], "rb").read(), "image", 64_000_000).open()
 before = memory_mib("VmRSS")

@@ -11,8 +11,8 @@ import httpx
 from websockets.exceptions import WebSocketException
 from websockets.sync.client import connect
 
-from tests.support.replica import Replica
-from tests.support.serving import photo, png
+from tests.support.servers.replica import Replica
+from tests.support.servers.serving import photo, png
 from tests.support.web import WEB
 
 RUNNER_KEY = "a key for the runner alone"

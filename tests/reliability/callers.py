@@ -13,7 +13,7 @@ from typing import Any
 
 import httpx
 
-from tests.support.serving import half_mask, photo, png
+from tests.support.servers.serving import half_mask, photo, png
 from tests.support.web import WEB
 
 STORY = "A fox finds a key in the castle"

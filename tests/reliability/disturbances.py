@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.reliability.footprint import service_pid
-from tests.support.object_store import ObjectStore
-from tests.support.redis_server import RedisServer
-from tests.support.replica import Replica
+from tests.support.servers.replica import Replica
+from tests.support.surroundings.object_store import ObjectStore
+from tests.support.surroundings.redis_server import RedisServer
 
 MEAN_PAUSE_S = 5.0
 """A runner that is killed is back after some 10 s."""

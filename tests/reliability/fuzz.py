@@ -22,8 +22,8 @@ from tests.reliability import attacks
 from tests.reliability.descriptions import schemathesis_of
 from tests.reliability.footprint import Footprint
 from tests.reliability.verdict import end_with
-from tests.support.replica import Replica, replica
-from tests.support.serving import FRESH, write_tiny_catalogue
+from tests.support.servers.replica import Replica, replica
+from tests.support.servers.serving import FRESH, write_tiny_catalogue
 from tests.support.web import WEB
 
 CALLERS = 8

@@ -38,9 +38,9 @@ from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import OWN_THRESHOLD
 from storyboard.story import Story
-from tests.support.drawing import largest_difference, photo
-from tests.support.judged import seen_in
-from tests.support.stories import (
+from tests.support.engine.drawing import largest_difference, photo
+from tests.support.engine.judged import seen_in
+from tests.support.engine.stories import (
     SCENES,
     STORY,
     Scores,

@@ -18,7 +18,7 @@ from storyboard.files.sheet import BADGE_PX, CELL_PX, PAPER, columns_for, contac
 from storyboard.frames import Frame, Storyboard
 from storyboard.scenes import Plan, Scene
 from storyboard.story import Story
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 
 RED = (200, 30, 30)
 

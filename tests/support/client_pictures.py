@@ -21,8 +21,8 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser import browsing
 from tests.support.page_pictures import keep
-from tests.support.replica import replica
-from tests.support.serving import free_port, wait_for
+from tests.support.servers.replica import replica
+from tests.support.servers.serving import free_port, wait_for
 from tests.support.web import WEB
 
 NOTEBOOK_PX, CHAT_PX, SETTINGS_PX = (900, 530), (900, 520), (1100, 800)

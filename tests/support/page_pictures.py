@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 
 from client.jubako import Jubako
 from tests.support.browser import browsing
-from tests.support.replica import replica
-from tests.support.serving import ROOT
+from tests.support.servers.replica import replica
+from tests.support.servers.serving import ROOT
 from tests.support.ui_page import open_image, open_tab, paint
 
 WIDTH_PX, HEIGHT_PX = 1280, 800

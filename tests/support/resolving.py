@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import ServerLimits
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 TINY_ENTRY = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}

@@ -9,7 +9,7 @@ import pytest
 
 from core.deadline import Deadline
 from core.errors import DeadlineExceeded
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 
 
 def ago(seconds: float) -> float:

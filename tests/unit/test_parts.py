@@ -6,7 +6,7 @@ import pytest
 
 from core.generation.events import Failed, Loading, Queued, Started, Step
 from gateway.parts import in_whole, parts_of
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from models.catalogue.catalogue import SHIPPED, Catalogue, load_catalogue
 from models.catalogue.entry import Entry
 from runners.service import loads_at_start
 from runners.state import ModelState, RunnerState
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 MEMORY_GIB = {"cpu": 256.0, "cuda:0": 10.0, "cuda:1": 10.0}
 NEEDED_GIB = {"a": 8.0, "b": 8.0, "small": 1.0, "split": 8.0, "third": 4.0, "pair": 4.0}

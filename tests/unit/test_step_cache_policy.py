@@ -15,7 +15,7 @@ from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denois
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, POLICIES, Policy
 from runners.options import EngineLimits
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 
 POLICY = Policy(tolerance=0.1, longest_share=0.2, first_share=0.2, last_share=0.1)
 

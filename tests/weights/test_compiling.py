@@ -22,10 +22,10 @@ from models.weights.compiling.denoisers import _as_new_step, compile_denoisers, 
 from models.weights.loading import LoadedModel, compiled_for, load_pipelines
 from runners.engine.engine import EngineLimits
 from runners.host.warmup import warm_up, warmup_requests
-from tests.support.compiler import Compiler
-from tests.support.drawing import draw_plain, draw_together, frames_of, largest_difference, request, results
-from tests.support.engines import running
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.support.engine.compiler import Compiler
+from tests.support.engine.drawing import draw_plain, draw_together, frames_of, largest_difference, request, results
+from tests.support.engine.engines import running
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny import TINY
 from tests.tiny.wan import tiny_wan, tiny_wan_a14b
 

@@ -20,10 +20,10 @@ from models.catalogue.families import FAMILIES
 from models.catalogue.sources import Source
 from models.weights.files.overrides import Override, read_overrides
 from models.weights.loading import load
-from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
-from tests.support.engines import running
-from tests.support.parity import TOLERANCE
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.parity import TOLERANCE
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny import TINY
 from tests.tiny.files import prefixed, saved, scaled_fp8
 from tests.tiny.original_names import original_vae

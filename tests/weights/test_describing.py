@@ -34,11 +34,11 @@ from models.weights.describing.templates import shipped
 from models.weights.explanations import explained_fetch
 from models.weights.loading import load
 from settings import settings
-from tests.support.drawing import draw_plain, largest_difference, photo, request
-from tests.support.forked import run_forked
-from tests.support.parity import TOLERANCE
-from tests.support.serving import ROOT
-from tests.support.small_hub import COMMIT, Repository, small_hub
+from tests.support.engine.drawing import draw_plain, largest_difference, photo, request
+from tests.support.engine.parity import TOLERANCE
+from tests.support.servers.forked import run_forked
+from tests.support.servers.serving import ROOT
+from tests.support.surroundings.small_hub import COMMIT, Repository, small_hub
 from tests.tiny import TINY
 from tests.tiny.files import COMFY, denoiser_file, prefixed, saved, saved_gguf, scaled_fp8, stable_diffusion_file
 from tests.tiny.stable_diffusion import tiny_refiner

@@ -32,10 +32,10 @@ from runners.engine.engine import EngineLimits
 from runners.host.warmup import warm_up, warmup_requests
 from runners.service import Replica, runner_service
 from settings import Settings
-from tests.support.drawing import draw_plain, largest_difference, request
-from tests.support.forked import run_forked
-from tests.support.hub import refusing_hub
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
+from tests.support.engine.drawing import draw_plain, largest_difference, request
+from tests.support.servers.forked import run_forked
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
+from tests.support.surroundings.hub import refusing_hub
 from tests.tiny import TINY
 from tests.tiny.qwen_image import shrink_inputs
 from tests.tiny.stable_diffusion import tiny_stable_diffusion

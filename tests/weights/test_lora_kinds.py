@@ -17,7 +17,7 @@ from models.catalogue.families import FAMILIES
 from models.catalogue.sources import Source
 from models.weights.addons.loras import eject, fuse, inject, lora_modules, peft_layers
 from models.weights.loading import load_pipelines
-from tests.support.parity import load_tiny
+from tests.support.engine.parity import load_tiny
 from tests.tiny.loras import KINDS, add, kohya_name, made, made_of_original, shapes_of
 from tests.tiny.original_names import flux_modules, original_unet, wan_name
 from tests.tiny.wan import tiny_wan_a14b

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 
 from core.errors import LoadFailed
 from models.weights.addons.loras import holds, inject, lora_modules, peft_layers
-from tests.support.loras import random_lora
-from tests.support.parity import load_tiny
+from tests.support.engine.loras import random_lora
+from tests.support.engine.parity import load_tiny
 
 Weights = Mapping[str, torch.Tensor]
 PREFIXES = {"unet": "lora_unet", "text_encoder": "lora_te", "text_encoder_2": "lora_te2"}

@@ -21,10 +21,10 @@ from models.catalogue.families import FAMILIES
 from models.catalogue.memory.options import WITHOUT_MASKS, Memory
 from models.weights.loading import LoadedModel, load, load_pipelines
 from models.weights.memory.quantizing import need_package
-from tests.support.crowds import crowd
-from tests.support.drawing import draw_plain, draw_together, largest_difference, pictures, request
-from tests.support.engines import running
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS
+from tests.support.engine.crowds import crowd
+from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, pictures, request
+from tests.support.engine.engines import running
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
 from tests.tiny.files import component, saved_gguf
 from tests.tiny.wan import tiny_wan_a14b

@@ -16,9 +16,9 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.weights.files.completing import base_repo
 from models.weights.loading import LoadedModel, load
-from tests.support.drawing import draw_plain, largest_difference, request
-from tests.support.parity import TOLERANCE, load_tiny
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
+from tests.support.engine.drawing import draw_plain, largest_difference, request
+from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny import TINY
 from tests.tiny.files import COMFY, component, denoiser_file, prefixed, saved, scaled_fp8, stable_diffusion_file
 

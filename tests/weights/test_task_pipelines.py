@@ -10,7 +10,7 @@ import torch
 from core.generation.request import Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import load_pipelines
-from tests.support.drawing import centre_mask, photo
+from tests.support.engine.drawing import centre_mask, photo
 from tests.tiny import TINY
 from tests.tiny.flux2 import tiny_flux2_klein_distilled
 from tests.tiny.stable_diffusion import tiny_stable_diffusion_3

@@ -13,7 +13,7 @@ from client.calls import Call
 from client.connection import AsyncConnection
 from client.local_files import NotAllowed, saved, with_files
 from client.results import result_of
-from tests.support.serving import photo, png
+from tests.support.servers.serving import photo, png
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP
 from models.catalogue.families.schedulers import Samplers
 from tests.support.resolving import TINY_ENTRY
-from tests.support.serving import half_mask, photo, png
+from tests.support.servers.serving import half_mask, photo, png
 
 MAX_PX = 2**20
 WIDE = (160, 120)

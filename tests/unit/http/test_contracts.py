@@ -16,7 +16,7 @@ from api.http.contract_table import PAGES, Contract, ContractTable
 from api.http.refusals import refusal
 from api.openai.errors import openai_refusal
 from core.errors import Busy, JubakoError
-from tests.support.serving import ROOT
+from tests.support.servers.serving import ROOT
 
 
 def scope_of(path: str, method: str = "GET", kind: str = "http") -> Scope:

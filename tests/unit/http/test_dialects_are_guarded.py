@@ -32,8 +32,18 @@ from core.generation.request import Task
 from gateway.safety.policy import REFUSED
 from jobs.errors import UnknownJob
 from processes.draining import RETRY_S, STOPPING
-from tests.support.guarded_server import ALICE, BLOCKED, BOB, BOSS, CAROL, DAVE, WRONG, GuardedServer, guarded_server
-from tests.support.serving import half_mask, photo, png
+from tests.support.servers.guarded_server import (
+    ALICE,
+    BLOCKED,
+    BOB,
+    BOSS,
+    CAROL,
+    DAVE,
+    WRONG,
+    GuardedServer,
+    guarded_server,
+)
+from tests.support.servers.serving import half_mask, photo, png
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -18,7 +18,7 @@ from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from tests.support.resolving import TINY_ENTRY
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 
 EDITING = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "editing", "family": "flux2-klein", "source": {"path": "weights"}, "tasks": {"edit": None}}

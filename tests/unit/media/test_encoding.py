@@ -23,7 +23,7 @@ from gateway.media.encoding import (
 from gateway.media.metadata import Metadata
 from settings import Settings
 from tests.support.metadata import read_parameters, user_comment
-from tests.support.serving import photo
+from tests.support.servers.serving import photo
 
 PICTURE = Picture(index=1, seed=2**62, image=photo())
 

@@ -19,7 +19,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve
 from tests.support.image_files import colours, saved
 from tests.support.resolving import LIMITS_OF_SERVER, TINY_ENTRY
-from tests.support.serving import ENTRY_FIELDS, half_mask, photo
+from tests.support.servers.serving import ENTRY_FIELDS, half_mask, photo
 
 MAX_PX = 64_000_000
 LANCZOS = Image.Resampling.LANCZOS

@@ -24,7 +24,7 @@ from gateway.media.kept import IN_MEMORY_BYTES, kept
 from gateway.media.uploads import with_pixels
 from tests.support.image_files import colours, saved
 from tests.support.metadata import read_parameters
-from tests.support.serving import photo
+from tests.support.servers.serving import photo
 
 MAX_PX = 64_000_000
 LARGE = (3300, 2600)

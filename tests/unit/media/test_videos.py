@@ -15,9 +15,9 @@ from core.generation.events import Clip
 from core.generation.request import GenerationRequest, Task
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.videos import gif_durations_ms
-from tests.support.drawing import largest_difference, pixels
+from tests.support.engine.drawing import largest_difference, pixels
 from tests.support.metadata import read_comment, read_parameters
-from tests.support.serving import decoded, photo
+from tests.support.servers.serving import decoded, photo
 
 VIDEO = [OutputFormat.MP4, OutputFormat.WEBM]
 FPS = 12

@@ -14,7 +14,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import resolve
-from tests.support.drawing import photo
+from tests.support.engine.drawing import photo
 from tests.support.resolving import LIMITS_OF_SERVER
 
 CATALOGUE = full_catalogue(None)

@@ -13,8 +13,8 @@ from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
-from tests.support.drawing import centre_mask, photo
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.engine.drawing import centre_mask, photo
+from tests.support.servers.serving import ENTRY_FIELDS
 
 ENTRY: dict[str, Any] = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}
 DEFAULTS, LIMITS = ENTRY["defaults"], ENTRY["limits"]

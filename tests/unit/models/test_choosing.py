@@ -10,7 +10,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.choosing import entry_named, first_able, first_task, meant
 from models.catalogue.entry import Entry
 from tests.support.resolving import TINY_ENTRY
-from tests.support.serving import DEFAULTS, ENTRY_FIELDS
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 
 EDITING = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "editing", "family": "flux2-klein", "source": {"path": "weights"}, "tasks": {"edit": None}}

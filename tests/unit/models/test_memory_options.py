@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.memory.options import Quantization
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 DEFAULTS: Any = ENTRY_FIELDS["defaults"]
 FIELDS: dict[str, Any] = {

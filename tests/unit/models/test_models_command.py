@@ -26,7 +26,7 @@ from models.catalogue.presence import Presence, is_here, presence
 from models.catalogue.sources import Source
 from models.catalogue.table import print_catalogue
 from settings import settings
-from tests.support.serving import ENTRY_FIELDS, ROOT
+from tests.support.servers.serving import ENTRY_FIELDS, ROOT
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 
 GATED = {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"repo": "someone/gated"}, "gated": True}

@@ -16,7 +16,7 @@ from models.catalogue.memory.parallel import PARALLEL_BACKENDS, PARALLEL_FAMILIE
 from models.catalogue.presets import fitted
 from models.weights import devices
 from models.weights.devices import devices_from
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 DEFAULTS: Any = ENTRY_FIELDS["defaults"]
 FIELDS: dict[str, Any] = {

@@ -21,7 +21,7 @@ from models.catalogue.pointing.pointers import Pointer, pointer
 from models.catalogue.pointing.slugs import free_id
 from models.catalogue.served import served_catalogue, text2image_model
 from models.catalogue.sources import Source
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 from tests.unit.models.test_served import settings_of
 
 FIELDS = {**ENTRY_FIELDS, "family": "stable-diffusion"}

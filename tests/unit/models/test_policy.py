@@ -8,7 +8,7 @@ from core.errors import ContentPolicyViolation
 from core.generation.request import GenerationRequest
 from gateway.safety.blocked_words import BlockedWords
 from gateway.safety.policy import Policy
-from tests.support.drawing import request
+from tests.support.engine.drawing import request
 
 POLICY = Policy(BlockedWords.of(["blocked", "old barn"]))
 

@@ -21,7 +21,7 @@ from models.catalogue.limits import Limits
 from models.catalogue.resolving.resolve import resolve
 from models.catalogue.resolving.sizes import fitted_size, looked_at
 from tests.support.resolving import LIMITS_OF_SERVER
-from tests.support.serving import ENTRY_FIELDS, half_mask, photo
+from tests.support.servers.serving import ENTRY_FIELDS, half_mask, photo
 
 ENTRY = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}

@@ -16,7 +16,7 @@ from models.catalogue.served import ignored_model, served_catalogue, story_entry
 from runners.remote import remote_runners
 from settings import Settings
 from standalone.in_process import Unmetered
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 
 def settings_of(monkeypatch: pytest.MonkeyPatch, **environment: str) -> Settings:

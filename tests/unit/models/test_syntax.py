@@ -15,7 +15,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve
 from tests.support.resolving import LIMITS_OF_SERVER
-from tests.support.serving import ENTRY_FIELDS
+from tests.support.servers.serving import ENTRY_FIELDS
 
 LORAS = {name: {"source": {"path": f"{name}.safetensors"}, "description": name} for name in ("ink", "film")}
 SD = Entry.model_validate(

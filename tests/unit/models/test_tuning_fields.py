@@ -17,7 +17,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve
 from tests.support.resolving import LIMITS_OF_SERVER
-from tests.support.serving import ENTRY_FIELDS, photo
+from tests.support.servers.serving import ENTRY_FIELDS, photo
 
 
 def entry_of(family: str, scheduler: str, **fields: Any) -> Entry:

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 from core.errors import JubakoError
 from processes.drain import Drain
 from processes.draining import RESTARTING, Draining
-from tests.support.in_process_server import served
+from tests.support.servers.in_process_server import served
 
 SOON_S = 5.0
 

@@ -16,7 +16,7 @@ from websockets.asyncio.client import connect
 
 from core.errors import JubakoError
 from processes.guard import MAX_TARGET_BYTES, Guard
-from tests.support.in_process_server import said_to, served
+from tests.support.servers.in_process_server import said_to, served
 
 AT_ONCE_S = 5.0
 TIMEOUT_S = 0.2

@@ -15,7 +15,7 @@ from websockets.asyncio.client import connect
 from processes import http_protocol
 from processes.http_protocol import FLUSH_S
 from settings import Settings
-from tests.support.in_process_server import said_to, served
+from tests.support.servers.in_process_server import said_to, served
 
 TIMEOUT_S = 0.2
 ENDS_S = 5.0

@@ -21,7 +21,7 @@ from settings.example import EXAMPLE, example
 from settings.page import PAGE, tables, written
 from settings.report import effective_lines
 from settings.variables import groups_of, is_secret, masked, variables_of
-from tests.support.serving import ROOT, serving_environment
+from tests.support.servers.serving import ROOT, serving_environment
 
 PASSWORD = "hunter2"
 FIELDS = Settings.model_fields

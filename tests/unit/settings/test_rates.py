@@ -20,7 +20,7 @@ from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import ServerLimits
 from settings import Settings
 from settings.sections.access import AccessOptions
-from tests.support.serving import half_mask, png
+from tests.support.servers.serving import half_mask, png
 
 
 def wanted(**fields: Any) -> GenerationRequest:

@@ -1,0 +1,29 @@
+"""Every family: its requests share passes, and each picture equals the plain pipeline's.
+
+The tolerance is one step in 255: batched float32 arithmetic sums in another order (about 1e-6 a pixel), which
+rounding to 8 bits can turn into one step.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.engine.parity import TOLERANCE, compare
+from tests.tiny import TINY
+from tests.tiny.hunyuan_video import shorten_texts
+from tests.tiny.qwen_image import shrink_inputs
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    shrink_inputs(monkeypatch)
+    shorten_texts(monkeypatch)
+
+
+@pytest.mark.parametrize("family", TINY)
+async def test_a_crowd_of_all_tasks_is_drawn_as_alone(family: str, tmp_path: Path) -> None:
+    results = await compare(family, tmp_path)
+    assert max(result.difference for result in results) <= TOLERANCE
+    assert all(result.largest_batch > 1 for result in results), "nothing was shared"

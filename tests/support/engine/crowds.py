@@ -1,0 +1,70 @@
+"""Crowds: requests of one model that differ in everything that may differ inside a batch."""
+
+from __future__ import annotations
+
+from core.generation.request import GenerationRequest, Task
+from models.catalogue.families import FAMILIES, Family
+from tests.support.engine.drawing import photo, request
+from tests.tiny import Tiny
+
+VARIATIONS = (
+    # steps, guidance, prompt
+    (4, 5.0, "a red apple"),
+    (6, 7.5, "a blue boat on the sea, far from every harbour"),
+    (5, 1.0, "unguided"),
+)
+
+
+def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
+    """Return requests of every task of a family, with their own steps, guidances, prompts and seeds."""
+    wanted = [
+        request(
+            task,
+            scheduler=tiny.scheduler,
+            num_inference_steps=steps,
+            guidance_scale=guidance,
+            prompt=prompt,
+            seed=seed,
+            **_inputs(task, family, tiny, seed),
+        )
+        for task in FAMILIES[family].pipelines
+        for seed, (steps, guidance, prompt) in enumerate(VARIATIONS)
+    ]
+    wanted += [
+        wanted[first + number % len(VARIATIONS)].model_copy(update=condition)
+        for first in range(0, len(wanted), len(VARIATIONS))
+        for number, condition in enumerate(_conditions(FAMILIES[family]))
+    ]
+    if FAMILIES[family].negative_prompt:
+        wanted.append(wanted[0].model_copy(update={"negative_prompt": "blurry", "seed": 9}))
+    return wanted
+
+
+def _conditions(family: Family) -> list[dict[str, object]]:
+    """What every task is drawn under, beside nothing."""
+    controls: list[dict[str, object]] = [
+        {"control_image": photo(seed=4), "control_type": "canny", "control_scale": 1.0},
+        {"control_image": photo(seed=5), "control_type": "canny", "control_scale": 0.3},
+        {"control_image": photo(seed=5), "control_type": "depth", "control_scale": 0.7},
+    ]
+    references: list[dict[str, object]] = [
+        {"reference_image": photo(seed=6, size_px=96), "reference_scale": 0.5},
+        {"reference_image": photo(seed=7, size_px=80), "reference_scale": 1.0},
+    ]
+    both = [{**control, **reference} for control, reference in zip(controls, references, strict=False)]
+    return [
+        *(controls if family.controlled else []),
+        *(references if family.ip_adapter else []),
+        *(both if family.controlled and family.ip_adapter else []),
+    ]
+
+
+def _inputs(task: Task, family: str, tiny: Tiny, seed: int) -> dict[str, object]:
+    if task.is_video:
+        # Only clips of one length share passes; half of them do.
+        longer = FAMILIES[family].frames_multiple * (seed % 2)
+        return {"num_frames": tiny.num_frames + longer, "fps": 8}
+    if task is Task.EDIT:
+        count = 1 + seed % FAMILIES[family].max_images
+        return {"images": tuple(photo(seed=number) for number in range(count))}
+    return {}

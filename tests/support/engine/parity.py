@@ -1,0 +1,136 @@
+"""Pictures from busy batches against those of the plain pipelines, for every family and task.
+
+`python -m tests.support.engine.parity docs/parity.md` writes the table that is kept in the documentation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import diffusers
+import pytest
+import torch
+
+from core.generation.request import GenerationRequest, Task
+from models.catalogue.families import FAMILIES
+from models.weights.loading import LoadedModel, load_pipelines
+from runners.engine.engine import Engine, EngineLimits
+from tests.support.engine.crowds import crowd
+from tests.support.engine.drawing import draw_together, frames_of, largest_difference, plain_frames, results
+from tests.support.engine.recorder import Recorder
+from tests.tiny import TINY, Tiny
+from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
+from tests.tiny.hunyuan_video import shorten_texts
+from tests.tiny.qwen_image import shrink_inputs
+
+TOLERANCE = 1
+"""Steps of 1/255 a pixel."""
+BATCH_TOKENS = 2**16
+
+
+@dataclass(frozen=True)
+class Result:
+    """All requests of one task, drawn amid those of the family's other tasks."""
+
+    family: str
+    task: Task
+    pipeline: str
+    """The class that drew it, and what was loaded into that."""
+    requests: int
+    difference: int
+    """Largest, in steps of 1/255."""
+    largest_batch: int
+    """Denoiser calls in one pass, of any task of the crowd."""
+
+
+def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
+    """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
+    spec = FAMILIES[family]
+    checkpoint = (tiny or TINY[family]).save(folder)
+    return LoadedModel(
+        "tiny",
+        spec,
+        load_pipelines(spec, str(checkpoint)),
+        torch.device("cpu"),
+        controlnets=tiny_controlnets(checkpoint, folder) if spec.controlled else {},
+        ip_adapter=tiny_ip_adapter(checkpoint, folder) if spec.ip_adapter else None,
+    )
+
+
+async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[Result]:
+    """Draw the family's crowd together, and each of its requests alone."""
+    model, passes = load_tiny(family, folder, tiny), Recorder()
+    wanted = crowd(family, tiny or TINY[family])
+    engine = Engine(model, EngineLimits(BATCH_TOKENS), passes)
+    try:
+        differences = await _differences(engine, model, wanted)
+    finally:
+        engine.close()
+    return [
+        Result(family, *drawn_by, len(found), max(found), max(passes.denoising))
+        for drawn_by, found in differences.items()
+    ]
+
+
+async def _differences(
+    engine: Engine, model: LoadedModel, wanted: Sequence[GenerationRequest]
+) -> dict[tuple[Task, str], list[int]]:
+    differences: dict[tuple[Task, str], list[int]] = defaultdict(list)
+    for each, events in zip(wanted, await draw_together(engine, wanted), strict=True):
+        drawn = results(events)
+        assert len(drawn) == each.num_images, events
+        pairs = zip(frames_of(drawn[0]), plain_frames(model, each), strict=True)
+        difference = max(largest_difference(one, other) for one, other in pairs)
+        differences[each.task, _pipeline(model, each)].append(difference)
+    return differences
+
+
+def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
+    pipelines = model.family.pipelines if wanted.control_image is None else model.family.controlled
+    return pipelines[wanted.task] + ("" if wanted.reference_image is None else " + IP-Adapter")
+
+
+def table(results: Iterable[Result]) -> str:
+    """Return the results as a Markdown page."""
+    rows = [
+        f"| {r.family} | {r.task} | {r.pipeline} | {r.requests} | {r.largest_batch} | {r.difference} |" for r in results
+    ]
+    return "\n".join(
+        (
+            "# Parity: images from shared batches compared with the plain pipelines",
+            "",
+            "Tiny random-weight checkpoints of the real classes, on a CPU in float32. For each family, requests with",
+            "different steps, guidance scales, prompts and tasks are batched together, and each is generated again",
+            "by its plain pipeline alone. Qwen-Image's edits use images of 128x128 pixels instead of a megapixel,",
+            "which would take minutes, and HunyuanVideo reads a quarter of its tokens.",
+            f"The allowed difference is {TOLERANCE} of 255. `make parity` writes this page.",
+            "",
+            f"diffusers {diffusers.__version__}, torch {torch.__version__}",
+            "",
+            "| family | task | pipeline | requests | largest shared pass (calls) | largest difference (of 255) |",
+            "| --- | --- | --- | --- | --- | --- |",
+            *rows,
+            "",
+        )
+    )
+
+
+def main(file: Path) -> None:
+    """Compare every family and write the table; leave with status 1 when a picture differs too much."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        shrink_inputs(monkeypatch)
+        shorten_texts(monkeypatch)
+        results = [r for family in TINY for r in asyncio.run(compare(family, Path(folder, family)))]
+    file.write_text(table(results), encoding="utf-8")
+    if any(result.difference > TOLERANCE for result in results):
+        sys.exit(f"{file}: pictures differ by more than {TOLERANCE} of 255")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
