@@ -30,6 +30,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 serve: $(VENV)/.serve $(VENV)/.ui ## Serve the embedded model on PORT (3000) of this machine (HOST=0.0.0.0 for others)
+	@echo "The page will be at http://localhost:$(PORT)/ui, the API at http://localhost:$(PORT)"
 	$(BIN)/bentoml serve service:Jubako --host $(HOST) --port $(PORT)
 
 test: $(VENV)/.dev $(VENV)/.ui ## Run all tests but the image's (ARGS="-k name" to choose)
@@ -133,6 +134,7 @@ $(BIN)/python:
 
 # One stamp per set of dependencies: pip runs again only when a declaration or the lock is newer.
 $(VENV)/.serve: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV): a minute or two, and the download of 1 GB where it is the first"
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
 	@touch $@
 

@@ -104,7 +104,8 @@ def _blocks(server: Server) -> gr.Blocks:
         header = gr.HTML(_header(), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
         models_served = gr.State([])
-        with gr.Tabs() as tabs:
+        # The menu that they would have on a phone cannot be reached by their names.
+        with gr.Tabs(overflow_behavior="wrap") as tabs:
             page = Page(server, models_served, tabs)
             for name, lay_out in TABS:
                 with gr.Tab(name, id=name) as page.tab:

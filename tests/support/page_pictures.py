@@ -50,10 +50,10 @@ def _draw_example(page: Page) -> None:
 
 
 def _edit(page: Page, file: Path) -> None:
-    """Have the face on an image repainted."""
+    """Have what an image shows repainted, and its edge kept."""
     open_image(page, file)
-    for height in (0.4, 0.6, 0.8):
-        paint(page, 0.25, 0.75, height)
+    for height in (0.28, 0.42, 0.57, 0.7):
+        paint(page, 0.36, 0.61, height)
     page.get_by_label("Prompt", exact=True).filter(visible=True).fill(EDITED)
     page.locator("#edit-draw").click()
     expect(page.locator("#edit-compared img").first).to_be_visible()

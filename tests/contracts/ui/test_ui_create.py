@@ -77,11 +77,15 @@ def test_what_is_drawn_is_written_as_code(page: Page) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_fits_a_phone_in_light_and_dark(scheme: str, page: Page) -> None:
+def test_every_tab_fits_a_phone_in_light_and_dark(scheme: str, page: Page) -> None:
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     page.set_viewport_size({"width": 390, "height": 844})
-    expect(page.locator("#create-draw")).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    tabs = page.get_by_role("tab").filter(visible=True)
+    expect(tabs).to_have_count(6)
+    for tab in tabs.all():
+        tab.click()
+        expect(page.get_by_role("tabpanel").filter(visible=True)).to_have_count(1)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, tab.inner_text()
     page.set_viewport_size({"width": 1280, "height": 900})
 
 
