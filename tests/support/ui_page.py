@@ -8,7 +8,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from tests.support.browser import Browsed
+from tests.support.browser import PATIENCE_MS, Browsed
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
     browsed.elsewhere.clear()
     browsed.errors.clear()
     page.goto(f"{browsed.server}/ui")
-    # It has a sampler as soon as it knows a model.
-    expect(page.get_by_label("Sampler").first).not_to_have_value("")
+    # It has a sampler as soon as it knows a model. The first visit starts the page's process.
+    expect(page.get_by_label("Sampler").first).not_to_have_value("", timeout=3 * PATIENCE_MS)
     page.get_by_role("tab", name=tab, exact=True).click()
     yield page
     assert browsed.elsewhere == []
