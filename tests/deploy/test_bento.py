@@ -101,7 +101,7 @@ def served_page(url: str) -> Path:
     """Open `/ui`, and return the folder from which its process serves."""
     wait_for(lambda: "gradio_config" in WEB.get(f"{url}/ui/", headers={"Accept": "text/html"}).text)
     processes = psutil.process_iter(["cmdline"])
-    (page,) = (each for each in processes if (each.info["cmdline"] or [])[-2:] == ["--server", url])
+    (page,) = (each for each in processes if {"ui", "--server", url} <= set(each.info["cmdline"] or ()))
     return Path(page.cwd())
 
 

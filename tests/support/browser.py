@@ -12,6 +12,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 CHROMIUM = shutil.which("chromium")
 LOCAL = ("data:", "blob:")
 """Addresses of what a page has made itself."""
+UPLOAD_PROGRESS = "/upload_progress?"
 PATIENCE_MS = 60_000.0
 """For pages and images, on a machine that is busy."""
 
@@ -24,6 +25,7 @@ class Browsed:
     server: str
     elsewhere: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    _progress_missed: bool = False
 
     def watch(self) -> None:
         self.page.on("request", self._requested)
@@ -32,11 +34,14 @@ class Browsed:
 
     def _failed(self, error: Exception) -> None:
         # A page that is left gives up what it was asking for.
-        if not str(error).startswith("AbortError"):
+        if not str(error).startswith("AbortError") and not (self._progress_missed and str(error) == "Response"):
             self.errors.append(str(error))
 
     def _said(self, message: ConsoleMessage) -> None:
-        if message.type == "error":
+        # Gradio waits three seconds for an upload to begin, of which it reports the progress; a busy machine takes longer.
+        if UPLOAD_PROGRESS in message.location["url"]:
+            self._progress_missed = True
+        elif message.type == "error":
             self.errors.append(message.text)
 
     def _requested(self, request: Request) -> None:
