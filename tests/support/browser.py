@@ -38,7 +38,7 @@ class Browsed:
             self.errors.append(str(error))
 
     def _said(self, message: ConsoleMessage) -> None:
-        # Gradio waits three seconds for an upload to begin, of which it reports the progress; a busy machine takes longer.
+        # Gradio reports the progress of an upload that begins within three seconds; on a busy machine it takes longer.
         if UPLOAD_PROGRESS in message.location["url"]:
             self._progress_missed = True
         elif message.type == "error":
