@@ -137,7 +137,8 @@ async def test_tiles_of_several_callers_share_passes(http: httpx.Client, model: 
     calls, passes = (now - then for now, then in zip(await batches(address), before, strict=True))
     assert (calls, passes <= calls / 2) == (len(tiles), True)
     expected = [model.enlarged([tile.image], 4)[0] for tile in tiles]
-    assert [difference(*pair) for pair in zip(enlarged, expected, strict=True)] == [0] * len(tiles)
+    # A batch of another size may be summed up in another order.
+    assert max(difference(*pair) for pair in zip(enlarged, expected, strict=True)) <= 1
 
 
 @asynccontextmanager
