@@ -17,6 +17,7 @@ from models.catalogue.families import Stage
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.figures import RESERVE_GIB
 from models.catalogue.memory.options import Memory
+from models.catalogue.memory.parallel import Parallel
 from models.weights.loading import LoadedModel
 from runners.host import decoding
 from runners.host.decoding import ROUNDED_GIB, within_memory
@@ -103,6 +104,21 @@ def test_how_much_may_be_decoded_follows_from_the_memory_beside_the_weights(
     assert whole < entry.figures.decoder_latents < alone
     assert within_memory(spread, elsewhere, limits, MemoryBounds()).decode_tokens == alone
     assert within_memory(entry, tiny_model, limits, MemoryBounds()).decode_tokens is None
+
+
+def test_a_decoder_beside_a_helper_of_its_model_has_what_that_leaves(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flux, limits = load_catalogue(*SHIPPED).get("flux-dev"), EngineLimits(batch_tokens=1)
+    assert flux.figures is not None
+    monkeypatch.setattr(decoding, "device_memory_gib", lambda _device: 80.0)
+    monkeypatch.setattr(decoding, "available_devices", lambda: ["cpu", "cuda:0", "cuda:1"])
+    vae_gib = flux.figures.weights_gib["vae"]
+    monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, _device: vae_gib)
+    model = replace(tiny_model, device=torch.device("cuda", 0), elsewhere={"vae": "cuda:1"})
+    entry = flux.model_copy(update={"components": {"vae": "cuda:1"}, "parallel": Parallel(ulysses=2)})
+    room_gib = 80 + ROUNDED_GIB - entry.memory_gib - vae_gib
+    assert within_memory(entry, model, limits, MemoryBounds()).decode_tokens == flux.figures.decode_tokens(room_gib)
 
 
 def decoded_at_once(
