@@ -232,7 +232,7 @@ def test_the_machine_s_cores_are_divided() -> None:
 def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUBAKO_DEVICE", "cuda")
     monkeypatch.setenv("JUBAKO_REPLICAS", "miniature:2")
-    monkeypatch.delenv(KEPT, raising=False)
+    monkeypatch.setenv(KEPT, "{}")
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
     free_gib = [20.0, 23.0]
     cards = lambda: [UsableCard(f"cuda:{number}", 24, free) for number, free in enumerate(free_gib)]  # noqa: E731
@@ -253,7 +253,7 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
 
 def test_a_process_of_one_replica_refuses_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUBAKO_DEVICE", "cpu:2")
-    monkeypatch.delenv(KEPT, raising=False)
+    monkeypatch.setenv(KEPT, "{}")
     entries = [full_catalogue(None).get("miniature")]
     assert placed_once(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
     monkeypatch.setenv("JUBAKO_REPLICAS", "auto")
