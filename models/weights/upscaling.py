@@ -73,7 +73,7 @@ class UpscalingNet(torch.nn.Module):
 
 
 class UpscalingModel:
-    """Computes in single precision on every device, so that an image does not hang on what shares its batch."""
+    """Computes in single precision on every device: what shares its batch changes an image by one shade at most."""
 
     def __init__(self, model: ImageModelDescriptor[Any]) -> None:
         self._model = model.eval()
