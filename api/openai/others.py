@@ -31,8 +31,8 @@ IDLE = {
     "boundary_ratio": "a model changes experts where it was trained to",
 }
 """What clients of SGLang and Dynamo send even if nobody asked for it."""
-EXTENSION = "nvext"
-"""The object in which clients of NVIDIA Dynamo have what OpenAI's API has not."""
+EXTENSIONS = ("nvext", "video_params")
+"""The objects in which clients of NVIDIA Dynamo and of vLLM-Omni have what OpenAI's API has not."""
 _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
 
 
@@ -61,16 +61,21 @@ def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Tran
 
 
 def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a body whose extension's fields stand beside the others."""
-    if fields.get(EXTENSION) is None:
-        return fields
-    if not isinstance(fields[EXTENSION], Mapping):
-        raise InvalidRequest(EXTENSION, "must be an object")
-    inner = {name: value for name, value in fields[EXTENSION].items() if value is not None}
-    others = {name: value for name, value in fields.items() if name != EXTENSION}
+    """Return a body whose extensions' fields stand beside the others."""
+    for extension in EXTENSIONS:
+        if fields.get(extension) is not None:
+            fields = _joined(fields, extension)
+    return fields
+
+
+def _joined(fields: Mapping[str, Any], extension: str) -> Mapping[str, Any]:
+    if not isinstance(fields[extension], Mapping):
+        raise InvalidRequest(extension, "must be an object")
+    inner = {name: value for name, value in fields[extension].items() if value is not None}
+    others = {name: value for name, value in fields.items() if name != extension}
     for name, value in inner.items():
         if others.get(name) not in (None, value):
-            raise InvalidRequest(EXTENSION, f"{str(name)[:40]} is given beside it too, with another value")
+            raise InvalidRequest(extension, f"{str(name)[:40]} is given beside it too, with another value")
     return {**others, **inner}
 
 

@@ -101,6 +101,14 @@ class TestOthersRequests:
         assert (video["status"], video["seed"], video["size"]) == ("completed", 42, "64x64")
         assert http.get(f"/api/{video['id']}/status").json()["task"] == "image-to-video"
 
+    def test_an_object_of_vllm_omni(self, http: httpx.Client) -> None:
+        """The same file's `VideoParams`, which JSON may have beside OpenAI's fields."""
+        params = {"width": 96, "height": 32, "num_frames": 5, "fps": 8}
+        video = create(http, video_params=params)
+        assert (video["size"], video["seconds"]) == ("96x32", "0.625")
+        wrong = http.post("/v1/videos", json={"prompt": "a red apple", "fps": 9, "video_params": params})
+        assert (wrong.status_code, wrong.json()["error"]["param"]) == (400, "video_params")
+
     def test_openais_reference_in_a_form(self, http: httpx.Client) -> None:
         """As openai-node 7.59 writes `input_reference: {image_url}`; its sister in Python refuses it itself."""
         form = {"prompt": (None, "a red apple"), "input_reference[image_url]": (None, data_url(photo()))}
