@@ -73,9 +73,10 @@ def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
     """
     _fetch_nothing()
     app = FastAPI(openapi_url=None)
+    blocks = _blocks(Server(address))
     gr.mount_gradio_app(
         app,
-        _blocks(Server(address)),
+        blocks,
         ADDRESS,
         theme=THEME,
         css_paths=HERE / "style.css",
@@ -87,6 +88,8 @@ def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
         mcp_server=False,
         show_error=True,
     )
+    # Only `launch` says so by itself, and without it Gradio takes any file's path for one that a visitor has uploaded.
+    blocks.has_launched = True
     return _UnderPrefix(app)
 
 

@@ -22,7 +22,7 @@ PACKAGES = Path(sys.prefix) / "jubako-ui"
 """Gradio and what it brings, apart from our own packages: it wants an older Pillow (`constraints-ui.txt`)."""
 START_S = 60.0
 _ASKED_AGAIN_S = 0.05
-_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "TZ", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
+_PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """What the process needs of the environment. Keys and the rest of the settings are none of its business."""
 _GRADIO = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_MCP_SERVER": "False"}
 """Nothing is sent to or asked of other servers."""
@@ -87,7 +87,14 @@ class UiProcess:
         await self._end()
         self._folder = await asyncio.to_thread(OwnFolder)
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-        own = {"PYTHONPATH": str(PACKAGES), "GRADIO_TEMP_DIR": str(self._folder.path / "files"), **_GRADIO}
+        # Gradio serves what it finds in its temporary and its current folder: they hold nothing but what is the page's.
+        own = {
+            "PYTHONPATH": os.pathsep.join(map(str, (ROOT, PACKAGES))),
+            "PYTHONSAFEPATH": "1",
+            "GRADIO_TEMP_DIR": str(self._folder.path / "files"),
+            "TMPDIR": str(self._folder.path),
+            **_GRADIO,
+        }
         options = {
             "--socket": self._listening_at,
             "--server": server,
@@ -95,7 +102,9 @@ class UiProcess:
         }
         command = [sys.executable, "-m", "ui", *(str(text) for option in options.items() for text in option)]
         # It ends when its standard input does, so also with a gateway that is killed.
-        self._process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=passed_on | own, stdin=PIPE)
+        self._process = await asyncio.create_subprocess_exec(
+            *command, cwd=self._folder.path, env=passed_on | own, stdin=PIPE
+        )
         await self._until_ready(self._process)
         log.info("the page is ready at /ui")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -102,7 +103,7 @@ def served_page(url: str) -> Path:
     wait_for(lambda: "gradio_config" in WEB.get(f"{url}/ui/", headers={"Accept": "text/html"}).text)
     processes = psutil.process_iter(["cmdline"])
     (page,) = (each for each in processes if {"ui", "--server", url} <= set(each.info["cmdline"] or ()))
-    return Path(page.cwd())
+    return Path(page.environ()["PYTHONPATH"].partition(os.pathsep)[0])
 
 
 def test_it_holds_what_it_needs_and_no_more(plain: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 
 import gradio as gr
 
+from client.calls import FILES
 from client.errors import Refused, Unreachable
 from client.results import Job
 from ui.drawn import completed, deleting, fetched, is_video, request_of, still_here
 from ui.page import QUIET, Page
 from ui.parameters import parameters_of, table
-from ui.reuse import Reuse, left_out, missing
+from ui.reuse import LISTED, Reuse, left_out, missing
 from ui.settings import new_seed
 from ui.stage import hints
 
@@ -162,7 +163,9 @@ class _Gallery:
 
     def _chosen(self, file: Path, parameters: dict[str, Any] | None, job_id: str | None) -> list[Any]:
         video = is_video(file)
-        whole = parameters and {**parameters, **self._page.requests.files_of(job_id)}
+        # What a dropped file calls its images would be paths of this machine; only those that this page has kept are.
+        told = parameters and {name: value for name, value in parameters.items() if name not in {*FILES, LISTED}}
+        whole = told and {**told, **self._page.requests.files_of(job_id)}
         usable = whole is not None and self._taking(whole) is not None
         return [
             gr.Image(str(file), visible=True) if not video else gr.Image(None, visible=False),
