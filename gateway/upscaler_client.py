@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from http.client import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS
 from typing import Any
 
 import aiohttp
 from PIL import Image
 
-from core.errors import Busy, LoadFailed
+from core.errors import Busy, GenerationFailed, LoadFailed
 from core.generation.upscaling import FIELD
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from runners.upscaling.wire import SERVICE, AskedTile, decode_enlarged, encode_tile
@@ -19,6 +20,7 @@ ALIVE_TIMEOUT_S = 10.0
 LONGEST_S = 1800.0
 """Callers have deadlines of their own."""
 RETRY_S = 5
+PASSING = (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE)
 _FRAME, _JSON = {"Content-Type": "application/octet-stream"}, {"Content-Type": "application/json"}
 
 
@@ -38,7 +40,8 @@ class UpscalerClient:
     async def enlarged(self, tile: AskedTile) -> Image.Image:
         """Return what a tile becomes.
 
-        Raises Busy when the upscaler does not answer, and LoadFailed, which says what the operator can do.
+        Raises Busy when the upscaler does not answer, LoadFailed, which says what the operator can do, and
+        GenerationFailed when the model fails on a tile.
         """
         async with self._loading:
             if not self._loaded:
@@ -72,6 +75,11 @@ class UpscalerClient:
                 f"/{api}", data=body, headers=headers, timeout=timeout, raise_for_status=True
             ) as response:
                 return await (response.json() if frame is None else response.read())
+        except aiohttp.ClientResponseError as error:
+            if error.status in PASSING:
+                raise Busy("images cannot be upscaled now; try again later", RETRY_S) from error
+            # The same tile would fail again, after the image was generated again.
+            raise GenerationFailed("the upscaling model failed") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             self._loaded = False
             raise Busy("images cannot be upscaled now; try again later", RETRY_S) from error

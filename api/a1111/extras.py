@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
+from api.http.disconnects import unless_disconnected
 from api.http.forms import validated
 from api.http.parsing import read_fields
+from core.deadline import Deadline
 from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields
 from core.generation.fitting import Fit, Size, placement
@@ -113,7 +115,7 @@ async def extra_single_image(request: Request) -> JSONResponse:
     gateway = current_gateway()
     work = await in_image_thread(_resizing, _form(known, ExtraForm), gateway.upscaler)
     await gateway.meter.charge_pixels("upscaling_resize", work.pixels)
-    image = await _upscaled(work, gateway.upscaler)
+    image = await unless_disconnected(request, _upscaled(work, gateway.upscaler))
     headers = hint_header(unknown_hint(fields.keys() - known.keys() - _QUIET))
     return JSONResponse({"html_info": "", "image": base64.b64encode(image).decode()}, headers=headers)
 
@@ -140,7 +142,8 @@ def upscaler_names(upscaler: Upscaler) -> list[str]:
 async def _upscaled(work: _Resizing, upscaler: Upscaler) -> bytes:
     if work.factor is None:
         return await in_image_thread(work.file)
-    async with upscaler.places:
+    deadline = Deadline(settings().request_timeout_s)
+    async with deadline.limiting("while the image was upscaled"), upscaler.places:
         image = await upscaler.enlarged(await in_image_thread(work.upload.open), work.factor)
         return await in_image_thread(work.written, image)
 

@@ -14,6 +14,9 @@ FIELD = "upscale"
 MOST_UPSCALED_PX = 2**25
 """Of one result: 4 times 1448 x 1448. Its pixels are in memory at once, to be encoded."""
 
+MOST_SIDE_PX = 16_383
+"""Of one result: what a WebP file can have."""
+
 
 class UpscaleFactor(IntEnum):
     """How many times wider and higher."""
@@ -38,4 +41,6 @@ def upscaled_size(size: Size, factor: UpscaleFactor, field: str = FIELD) -> Size
         raise InvalidRequest(
             field, f"makes {width} x {height} pixels, {width * height}; at most {MOST_UPSCALED_PX} are allowed"
         )
+    if max(width, height) > MOST_SIDE_PX:
+        raise InvalidRequest(field, f"makes {width} x {height} pixels; a side has at most {MOST_SIDE_PX}")
     return width, height

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers import ControlNetModel
@@ -14,7 +14,9 @@ from core.generation.request import GenerationRequest
 from models.weights.addons.controlnets import load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.loading import LoadedModel
-from models.weights.upscaling import UpscalingNet, configured_upscaler
+
+if TYPE_CHECKING:
+    from models.weights.upscaling import UpscalingNet
 
 
 class OptionalWeights:
@@ -37,6 +39,9 @@ class OptionalWeights:
             self.upscaler()
 
     def upscaler(self) -> UpscalingNet:
+        # It reads the server's settings, without which the engine runs by itself too.
+        from models.weights.upscaling import configured_upscaler
+
         net: UpscalingNet = self._once("upscaling model", lambda: configured_upscaler(str(self._model.device)).net)
         return net
 
