@@ -25,7 +25,7 @@ READINGS = 90
 JOBS = 50
 JOB_COLUMNS = ("id", "task", "model", "priority", "status", "progress", "message")
 PRIORITIES = ("high", "normal", "low")
-MODEL_COLUMNS = ("model", "state", "device", "memory, GiB", "running", "waiting")
+MODEL_COLUMNS = ("model", "state", "device", "GiB, of the device's", "running", "waiting")
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
 
 
@@ -177,8 +177,13 @@ def _health() -> Call[list[list[Any]]]:
 def _row(state: dict[str, Any]) -> list[Any]:
     said = f"loading, {state.get('progress') or 0:.0%}" if state["state"] == "loading" else state["state"]
     name = state["model"] if state.get("replica") is None else f"{state['model']}, replica {state['replica']}"
-    memory = state.get("memory_gib")
-    return [name, said, state.get("device"), memory, state.get("running", 0), state.get("queued", 0)]
+    return [name, said, state.get("device"), _memory(state), state.get("running", 0), state.get("queued", 0)]
+
+
+def _memory(state: dict[str, Any]) -> str:
+    """Return what a loaded model takes, and what its device has."""
+    taken, total = state.get("memory_gib"), (state.get("device_memory_gib") or {}).get(state.get("device"))
+    return " of ".join(f"{gib:.3g}" for gib in (taken, total) if gib is not None) if taken is not None else ""
 
 
 def _metrics() -> Call[str]:

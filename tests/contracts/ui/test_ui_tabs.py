@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -135,3 +136,4 @@ def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:
     tab.get_by_role("button", name="Cancel").click()
     expect(tab.get_by_text("Cancelled.")).to_be_visible()
     expect(tab.locator("#models")).to_contain_text("ready")
+    expect(tab.locator("#models")).to_contain_text(re.compile(r"[\d.]+ of [\d.]+"))
