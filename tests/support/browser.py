@@ -34,15 +34,21 @@ class Browsed:
 
     def _failed(self, error: Exception) -> None:
         # A page that is left gives up what it was asking for.
-        if not str(error).startswith("AbortError") and not (self._progress_missed and str(error) == "Response"):
+        if not str(error).startswith("AbortError"):
             self.errors.append(str(error))
 
     def _said(self, message: ConsoleMessage) -> None:
-        # Gradio reports the progress of an upload that begins within three seconds; on a busy machine it takes longer.
+        # Gradio asks for the progress of an upload that it has refused, too, and throws the answer.
         if UPLOAD_PROGRESS in message.location["url"]:
             self._progress_missed = True
         elif message.type == "error":
             self.errors.append(message.text)
+
+    @property
+    def wrong(self) -> list[str]:
+        """What went wrong on the page, in either way."""
+        thrown = {"Response"} if self._progress_missed else set()
+        return [error for error in self.errors if error not in thrown]
 
     def _requested(self, request: Request) -> None:
         if not request.url.startswith((self.server, *LOCAL)):

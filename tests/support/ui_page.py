@@ -28,7 +28,7 @@ def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
     page.get_by_role("tab", name=tab, exact=True).click()
     yield page
     assert browsed.elsewhere == []
-    assert browsed.errors == []
+    assert browsed.wrong == []
 
 
 def choose(page: Page, model: str) -> None:
