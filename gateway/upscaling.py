@@ -36,7 +36,7 @@ class Upscaler:
     enlarge: EnlargeTile | None = None
     """The model's; without one, it is Lanczos."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
-    """Held by whoever has an image enlarged; of an upload, until its file is made."""
+    """Held while an image is enlarged; of an upload, until its file is made."""
 
     @property
     def hint(self) -> str | None:

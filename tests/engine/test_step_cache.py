@@ -287,7 +287,7 @@ async def test_automatic_requests_count_their_own_size(tiny_model: LoadedModel) 
 
 
 async def test_automatic_requests_count_their_own_guidance(tiny_model: LoadedModel) -> None:
-    """Whoever came before: the last calls of the first have half of the tokens, and those of the third always."""
+    """Whatever came before: the last calls of the first have half of the tokens, and those of the third always."""
     half_guided = cached(step_cache=StepCache.OFF, guidance_end=0.5)
     five = cached(num_images=5, step_cache=StepCache.AUTO, num_inference_steps=2)
     unguided = five.model_copy(update={"guidance_scale": 1.0})

@@ -1,0 +1,98 @@
+"""The gateway's end of the hop to a BentoML service that loads what it needs when it is first asked for it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from http.client import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS
+
+import aiohttp
+
+from core.errors import Busy, GenerationFailed, LoadFailed
+from processes.connection import CONNECT_TIMEOUT_S, open_session
+
+ALIVE_TIMEOUT_S = 10.0
+"""Connections are accepted also while the process restarts, which takes some seconds."""
+LOAD_TIMEOUT_S = 1800.0
+"""OpenAI's CLIP is 1.7 GB to fetch."""
+RETRY_S = 5
+PASSING = (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE)
+JSON, FRAME = {"Content-Type": "application/json"}, {"Content-Type": "application/octet-stream"}
+
+
+@dataclass(frozen=True)
+class Messages:
+    """Those that callers see."""
+
+    away: str
+    """While the service does not answer."""
+    not_loaded: str
+    """Before the service's own reason."""
+    failed: str | None = None
+    """When it answers that it failed; by default that is taken for being away."""
+
+
+class LoadingService:
+    """Usable on one event loop; opens its connections when they are needed."""
+
+    def __init__(self, url: str, name: str, messages: Messages) -> None:
+        """`url` is `http://host:port`, or `file:///path` for a Unix socket."""
+        self._url, self._name, self._messages = url, name, messages
+        self._session: aiohttp.ClientSession | None = None
+        self._loading = asyncio.Lock()
+        self._loaded: set[Hashable] = set()
+        """What the service has, as far as it was heard of."""
+        self._refused: dict[Hashable, tuple[float, str]] = {}
+        """When something could not be loaded, and why: other requests need not see it fail again."""
+
+    async def load(self, what: Hashable, body: bytes = b"{}") -> None:
+        """See to it that something is loaded, which `body` asks for in JSON.
+
+        Loading takes longer than any request, so none has to wait for it within its own time. Raises Busy when the
+        service does not answer, and LoadFailed, which says what the operator can do.
+        """
+        async with self._loading:
+            if what not in self._loaded:
+                await self._load(what, body)
+
+    async def ask(self, api: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
+        """Return the answer of one of its APIs. Raises Busy, or GenerationFailed where there is a message for that."""
+        if self._session is None:
+            self._session = open_session(self._url, self._name)
+        timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S)
+        try:
+            if not self._loaded:
+                await self._check(self._session)
+            async with self._session.post(
+                f"/{api}", data=body, headers=headers, timeout=timeout, raise_for_status=True
+            ) as response:
+                return await response.read()
+        except (aiohttp.ClientError, TimeoutError) as error:
+            answered = isinstance(error, aiohttp.ClientResponseError) and error.status not in PASSING
+            if answered and self._messages.failed is not None:
+                # It would fail again, after all that led to it had been done again.
+                raise GenerationFailed(self._messages.failed) from error
+            self._loaded.clear()
+            raise Busy(self._messages.away, RETRY_S) from error
+
+    async def close(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _load(self, what: Hashable, body: bytes) -> None:
+        failed_at_s, reason = self._refused.get(what, (float("-inf"), ""))
+        if time.monotonic() - failed_at_s < RETRY_S:
+            raise LoadFailed(reason)
+        answer: dict[str, str] = json.loads(await self.ask("load", body, JSON, LOAD_TIMEOUT_S))
+        if "refused" in answer:
+            reason = f"{self._messages.not_loaded}: {answer['refused']}"
+            self._refused[what] = (time.monotonic(), reason)
+            raise LoadFailed(reason)
+        self._loaded.add(what)
+
+    async def _check(self, session: aiohttp.ClientSession) -> None:
+        async with session.get("/livez", timeout=aiohttp.ClientTimeout(ALIVE_TIMEOUT_S), raise_for_status=True):
+            pass
