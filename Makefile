@@ -118,12 +118,12 @@ lock: ## Update constraints*.txt from pyproject.toml
 
 pictures: $(VENV)/.dev $(VENV)/.ui ## Update the pictures of the page to play with, docs/page-*.jpg
 	@tools/need-chromium
-	$(BIN)/python -m tests.support.page_pictures
+	$(BIN)/python -m tools.pictures.page
 
 pictures-clients: $(VENV)/.dev ## Update those of other programs, docs/client-*.jpg (IN=folder, for several GB)
 	@tools/need-chromium
 	@tools/need-pictured-clients "$(IN)"
-	$(BIN)/python -m tests.support.client_pictures "$(IN)"
+	$(BIN)/python -m tools.pictures.clients "$(IN)"
 
 clean: ## Remove the environment and all caches
 	rm -rf $(VENV) build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -47,15 +47,15 @@ from gateway.safety.service import safety_services
 from gateway.upscaler_client import UpscalerClient
 from gateway.upscaling import upscaler_of
 from models.catalogue.resolving.deadlines import longest_deadline_s
-from models.catalogue.served import log_ignored, served_catalogue
+from models.catalogue.serving.served import log_ignored, served_catalogue
 from processes.allocator import return_freed_memory
 from processes.drain import Drain
-from processes.http_protocol import bound_clients
-from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
+from processes.http.protocol import bound_clients
+from processes.http.request_metrics import INSTEAD, RequestMetrics, metrics_app
+from processes.http.time_limit import limit_time
 from processes.sockets import remove_dead_sockets
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal, end_with_supervisor
-from processes.time_limit import limit_time
 from runners.remote import remote_runners
 from runners.service import runner_services
 from runners.upscaling.service import NAME as UPSCALER

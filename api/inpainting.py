@@ -22,9 +22,9 @@ from api.describing.bodies import JSON, MULTIPART, described_body
 from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.parsing import read_fields
 from api.http.refusals import InvalidForm, error_answer
+from api.http.requests.parsing import read_fields
+from api.http.responses.disconnects import unless_disconnected
 from api.operations.described import Healthy
 from client.dummy import dummy_images
 from core.errors import InvalidRequest, JubakoError
@@ -43,8 +43,8 @@ from gateway.media.encoding import encode_preview
 from gateway.media.inpainted import inpainted_png
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
-from models.catalogue.choosing import first_able
 from models.catalogue.entry import Entry
+from models.catalogue.serving.choosing import first_able
 from settings import settings
 
 UNPROCESSABLE = 422

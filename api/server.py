@@ -33,8 +33,8 @@ def main() -> None:
         reload=options.reload,
         reload_dirs=[str(ROOT)] if options.reload else None,
         workers=options.workers,
-        http="processes.http_protocol:BoundedHttp",
-        ws="processes.http_protocol:BoundedWebSocket",
+        http="processes.http.protocol:BoundedHttp",
+        ws="processes.http.protocol:BoundedWebSocket",
     )
 
 

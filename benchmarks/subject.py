@@ -10,7 +10,7 @@ import yaml
 
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from models.catalogue.sources import Source
 from settings import settings
 

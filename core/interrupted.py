@@ -6,7 +6,7 @@ from core.errors import JubakoError
 
 
 class Interrupted(BaseException):
-    """Ends a request with an error of ours, past all handlers of errors on its way to `processes.guard`.
+    """Ends a request with an error of ours, past all handlers of errors on its way to `processes.http.guard`.
 
     It is no Exception, so that nothing in between takes it for a fault of the server, or logs it.
     """

@@ -11,16 +11,16 @@ from typing import Any
 from rich.console import Console
 
 from core.errors import LoadFailed, LoadInterrupted, StartError
-from models.catalogue.as_yaml import entry_yaml
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.pointing.pointed import whole_catalogue
 from models.catalogue.presence import presence
-from models.catalogue.presets import fitted
+from models.catalogue.serving.presets import fitted
 from models.catalogue.sharing import read_sharing, sharing_file
-from models.catalogue.table import print_catalogue, print_entry
+from models.catalogue.showing.as_yaml import entry_yaml
+from models.catalogue.showing.capabilities import capabilities
+from models.catalogue.showing.table import print_catalogue, print_entry
 from settings import settings
 
 UNBROKEN_COLUMNS = 160

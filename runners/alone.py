@@ -6,10 +6,10 @@ It serves the one model of JUBAKO_MODELS; further models need further runners, e
 from __future__ import annotations
 
 from core.logs import show_log
-from processes.http_protocol import bound_gateways
+from processes.http.protocol import bound_gateways
+from processes.http.time_limit import limit_time
 from processes.starting import starting
 from processes.supervisor import end_at_second_signal, end_with_supervisor
-from processes.time_limit import limit_time
 from runners.service import service_alone
 from settings import settings
 

@@ -28,15 +28,15 @@ from models.catalogue.pointing.kept import shelf
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.deadlines import longest_deadline_s
 from models.catalogue.resolving.resolve import EDITED_PIXELS
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from models.weights.store import stored_tags
 from processes.allocator import keep_freed_memory
-from processes.closing_stream import ClosingResponse
 from processes.drain import Drain
 from processes.draining import Draining
 from processes.gateway_watch import DEPENDENCY, gateway_ended
+from processes.http.closing_stream import ClosingResponse
+from processes.http.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.machine.cores import keep_to_cores
-from processes.request_metrics import INSTEAD, RequestMetrics, metrics_app
 from processes.starting import importing
 from runners import wire
 from runners.host.front import put_in_front, refusal

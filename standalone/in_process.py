@@ -26,7 +26,7 @@ from gateway.media.uploads import with_pixels
 from gateway.safety.local import policy_here
 from gateway.upscaling import Upscaler, upscaler_of
 from models.catalogue.placement.decided import placed_once
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from runners.host.host import Host
 from runners.service import engine_limits, host_options
 from runners.state import RunnerState

@@ -20,7 +20,7 @@ from api.middleware.front import entrance, front
 from api.storyboard.answers import StoryRefused, story_refusal
 from api.storyboard.routes import prefixed_router, router
 from core.logs import show_log
-from models.catalogue.served import log_ignored, served_catalogue, story_entry
+from models.catalogue.serving.served import log_ignored, served_catalogue, story_entry
 from processes.allocator import return_freed_memory
 from processes.starting import starting
 from settings import settings

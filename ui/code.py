@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
+from ui.generating.panel import NothingToDraw
 from ui.page import QUIET
 from ui.snippets import SNIPPETS
 from ui.snippets.said import Said
-from ui.studio import NothingToDraw
 
 Asked = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
 """Makes an API's name, and its parameters, of what components say. May raise NothingToDraw."""

@@ -10,9 +10,9 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
 
-from api.a1111.drafting import AdmittedDrawing
-from api.a1111.forms import DrawForm, TextForm
-from api.a1111.running import RUNNING, Drawing
+from api.a1111.requests.drafting import AdmittedDrawing
+from api.a1111.requests.forms import DrawForm, TextForm
+from api.a1111.session.running import RUNNING, Drawing
 from core.deadline import Deadline
 from core.generation.events import Picture, Started
 from core.generation.infotext import infotext, sampler_names

@@ -7,19 +7,20 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from api.a1111 import extras, lists, options, progress
+from api.a1111 import extras
 from api.a1111.answers import answer
 from api.a1111.described import HINTED, A1111Images
-from api.a1111.drafting import admit
 from api.a1111.errors import A1111Refused, a1111_refusal
-from api.a1111.forms import DrawForm, ImageForm, TextForm
-from api.a1111.unsupported import without_unsupported
+from api.a1111.requests.drafting import admit
+from api.a1111.requests.forms import DrawForm, ImageForm, TextForm
+from api.a1111.requests.unsupported import without_unsupported
+from api.a1111.session import lists, options, progress
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.forms import validated
-from api.http.parsing import read_fields
+from api.http.requests.forms import validated
+from api.http.requests.parsing import read_fields
+from api.http.responses.disconnects import unless_disconnected
 from core.generation.hints import hint_header
 from core.generation.request import Task
 from gateway.media.decoded_kinds import MASK

@@ -14,9 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.a1111.described import HINTED, WRONG, A1111Extra, A1111Info
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
-from api.http.disconnects import unless_disconnected
-from api.http.forms import validated
-from api.http.parsing import read_fields
+from api.http.requests.forms import validated
+from api.http.requests.parsing import read_fields
+from api.http.responses.disconnects import unless_disconnected
 from core.deadline import Deadline
 from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields

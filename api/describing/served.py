@@ -9,7 +9,7 @@ from api.describing.bodies import MULTIPART, TASK
 from core.generation.tuning import PROMPTS
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.resolving.deadlines import longest_deadline_s
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from settings import Settings
 
 _KEYWORDS = {"integer": "maximum", "number": "maximum", "array": "maxItems", "string": "maxLength"}

@@ -7,14 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.http.refusals import InvalidForm
-from api.http.source_images import source_fields
+from api.http.requests.source_images import source_fields
 from api.hugging_face.forms import InferenceParameters
 from api.hugging_face.reading import Inference
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.choosing import meant
+from models.catalogue.serving.choosing import meant
 
 OF_TEXT = (Task.TEXT_TO_IMAGE, Task.TEXT_TO_VIDEO)
 OF_IMAGE = (Task.EDIT, Task.IMAGE_TO_IMAGE, Task.IMAGE_TO_VIDEO)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 
-from api.http.base64_text import decoded_base64
-from api.http.forms import validated
-from api.http.parsing import body_type, plain_values, read_body
+from api.http.requests.base64_text import decoded_base64
+from api.http.requests.forms import validated
+from api.http.requests.parsing import body_type, plain_values, read_body
 from api.hugging_face.forms import InferenceForm, InferenceParameters
 from core.generation.upload import Upload
 from gateway.media.decoded_kinds import IMAGE, MASK, DecodedKind

@@ -11,9 +11,9 @@ from api.describing.bodies import FILE, JSON, described_body
 from api.describing.headers import FILE_HEADERS, header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.drawn_file import drawn_file
 from api.http.refusals import Refused, error_answer, refusal_body
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.generated_file import drawn_file
 from api.hugging_face.drafting import draft_of
 from api.hugging_face.forms import InferenceBody
 from api.hugging_face.reading import Inference, read_inference

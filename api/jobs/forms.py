@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from api.http.forms import FILES, check_files, validated
+from api.http.requests.forms import FILES, check_files, validated
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import Priority, Task

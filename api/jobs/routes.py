@@ -17,12 +17,12 @@ from starlette.applications import Starlette
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, running_desk, server_address
 from api.http.contract_app import contract_app
-from api.http.forms import FILES
-from api.http.idempotency import Idempotency, IdempotencyHeader
-from api.http.parsing import plain_values, read_fields, read_model
 from api.http.refusals import refusal_body
-from api.http.streams import event_text, pinged, stream
-from api.http.webhook_secret import own_webhook_secret
+from api.http.requests.forms import FILES
+from api.http.requests.idempotency import Idempotency, IdempotencyHeader
+from api.http.requests.parsing import plain_values, read_fields, read_model
+from api.http.requests.webhook_secret import own_webhook_secret
+from api.http.responses.streams import event_text, pinged, stream
 from api.jobs.answers import batch_status, deliveries_of, job_refusal, status_of, submitted
 from api.jobs.described import (
     EVENTS,

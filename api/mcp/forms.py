@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from api.http.source_images import source_fields
+from api.http.requests.source_images import source_fields
 from api.typed.forms import Encoding
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.http.context import current_desk, current_storage
-from api.http.forms import FILES
+from api.http.requests.forms import FILES
 from core.errors import InvalidRequest
 from gateway.media.decoding import check_count, most_files
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 
 from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
-from api.http.forms import FILES, check_files, validated
-from api.http.parsing import plain_values
+from api.http.requests.forms import FILES, check_files, validated
+from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
 from api.mcp.answers import Answer, answer_of
 from api.mcp.forms import (
@@ -30,7 +30,7 @@ from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
 from jobs.desk.order import Order
-from models.catalogue.choosing import meant
+from models.catalogue.serving.choosing import meant
 from settings import settings
 from storyboard.job_kind import STORYBOARD
 

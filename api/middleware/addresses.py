@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from api.http.contract_table import ContractTable
 from api.http.pages import PREFIX
 from core.errors import JubakoError, UnknownAddress, WrongMethod
-from processes.http_protocol import peer_of
+from processes.http.protocol import peer_of
 from settings.sections.network import EVERY
 
 _FOLDERS = re.compile(r"(/[A-Za-z0-9._~-]+)+")

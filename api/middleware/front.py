@@ -20,7 +20,7 @@ from api.middleware.unpacking import Unpacking
 from api.middleware.upload_limit import UploadLimit
 from processes.drain import Drain
 from processes.draining import Draining
-from processes.guard import Guard
+from processes.http.guard import Guard
 from settings import Settings
 
 Middleware = tuple[Any, dict[str, Any]]

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.http.contract_table import ContractTable
-from api.http.streams import EVENT_STREAM
+from api.http.responses.streams import EVENT_STREAM
 from core.caller import current_caller
 from core.errors import RateExceeded
 from core.interrupted import Interrupted

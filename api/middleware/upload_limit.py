@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.describing.bodies import MULTIPART
 from api.http.contract_table import ContractTable
-from api.http.parsing import body_type
+from api.http.requests.parsing import body_type
 from core.caller import Caller, current_caller
 from core.errors import TooLarge
 from core.interrupted import Interrupted
@@ -19,7 +19,7 @@ FORM_BYTES = 4096
 
 
 class UploadLimit:
-    """ASGI middleware behind `processes.guard`: ends requests whose declared or actual length is too large."""
+    """ASGI middleware behind `processes.http.guard`: ends requests whose declared or actual length is too large."""
 
     def __init__(
         self,

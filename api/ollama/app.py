@@ -15,11 +15,11 @@ from api.describing.bodies import JSON, described_body
 from api.describing.headers import header_references
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.forms import validated
-from api.http.parsing import read_fields, read_model
 from api.http.refusals import error_answer
-from api.http.streams import started_stream
+from api.http.requests.forms import validated
+from api.http.requests.parsing import read_fields, read_model
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.streams import started_stream
 from api.ollama.described import OllamaImage, OllamaModels, OllamaRefused, OllamaShown, OllamaVersion
 from api.ollama.forms import OllamaForm, OllamaName
 from api.ollama.generating import error_line, generated_lines, line, message_of, model_named

@@ -15,7 +15,7 @@ from contextlib import aclosing
 from datetime import UTC, datetime
 from typing import Any
 
-from api.http.source_images import source_fields
+from api.http.requests.source_images import source_fields
 from api.ollama.forms import OllamaForm, OllamaOptions
 from core.errors import InvalidRequest, JubakoError, retry_fields
 from core.generation.draft import Draft
@@ -27,8 +27,8 @@ from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.choosing import entry_named, first_task
 from models.catalogue.entry import Entry
+from models.catalogue.serving.choosing import entry_named, first_task
 
 LATEST = ":latest"
 """What Ollama's names of models end in unless they say more."""

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.context import current_gateway, server_address
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.streams import started_stream
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.streams import started_stream
 from api.openai import socket
 from api.openai.answers import answer
 from api.openai.chat.routes import chat

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from api.http.source_images import source_fields
+from api.http.requests.source_images import source_fields
 from api.openai.errors import CannotDo, WrongField
 from api.openai.forms import MAX_N, EditForm, GenerationForm, ImagesForm, VariationForm
 from api.openai.naming import entry_for, stand_in_hint
@@ -20,9 +20,9 @@ from core.generation.upload import Upload
 from gateway.gateway import Gateway
 from gateway.media.decoding import hole_in
 from gateway.media.uploads import in_image_thread
-from models.catalogue.choosing import first_task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
+from models.catalogue.serving.choosing import first_task
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
 """Denoising steps of a quality, as a share of the model's default."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.showing.capabilities import capabilities
 
 STARTED_AT = int(time.time())
 """The value of `created`, since weights do not say when they were made."""

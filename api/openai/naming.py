@@ -8,8 +8,8 @@ from collections.abc import Collection
 from core.generation.hints import header_text
 from core.generation.request import Task
 from models.catalogue.catalogue import Catalogue
-from models.catalogue.choosing import first_able
 from models.catalogue.entry import Entry
+from models.catalogue.serving.choosing import first_able
 
 _THEIRS = re.compile(r"(openai/)?(dall-e|gpt|chatgpt|sora|o[0-9])\b.*|dummy|tgi", re.IGNORECASE)
 """Names of OpenAI's models, and what Hugging Face's clients say for none. No model here is the one, so nobody who asks

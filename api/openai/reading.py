@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 
-from api.http.parsing import gathered, plain_values, read_body
+from api.http.requests.parsing import gathered, plain_values, read_body
 from api.openai.errors import WrongField
 from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.others import translated

@@ -21,7 +21,7 @@ from typing import Any
 from fastapi import WebSocket, WebSocketDisconnect
 
 from api.http.context import current_gateway
-from api.http.streams import pinged
+from api.http.responses.streams import pinged
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.forms import EditForm, GenerationForm

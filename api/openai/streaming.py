@@ -16,7 +16,7 @@ from typing import Any
 
 from PIL import Image
 
-from api.http.streams import PING, event_text
+from api.http.responses.streams import PING, event_text
 from api.openai.answers import common_fields, file_of
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error

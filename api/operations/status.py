@@ -14,8 +14,8 @@ from api.operations.described import UNHEALTHY, Health, Models
 from core.version import VERSION
 from core.wording import without_folders
 from gateway.gateway import Gateway
-from models.catalogue.capabilities import capabilities
-from models.catalogue.served import story_entry
+from models.catalogue.serving.served import story_entry
+from models.catalogue.showing.capabilities import capabilities
 from runners.state import ModelState
 from settings import settings
 from storyboard.maker import Maker

@@ -12,9 +12,9 @@ from fastapi.responses import JSONResponse
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
-from api.http.parsing import read_model
-from api.http.waiting import ended, ended_or_late
-from api.http.webhook_secret import own_webhook_secret
+from api.http.requests.parsing import read_model
+from api.http.requests.webhook_secret import own_webhook_secret
+from api.http.responses.waiting import ended, ended_or_late
 from api.predictions.answers import (
     COG,
     FOLDER,
@@ -35,8 +35,8 @@ from gateway.media.encoding import format_for, idle_quality
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
 from jobs.job import Job, JobState
-from models.catalogue.choosing import entry_named
 from models.catalogue.entry import Entry
+from models.catalogue.serving.choosing import entry_named
 
 PAGE = 100
 """Predictions of one page, as on Replicate."""

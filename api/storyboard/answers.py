@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, Response
 
 from api.http.refusals import error_answer
-from api.http.streams import event_text
+from api.http.responses.streams import event_text
 from api.storyboard.forms import Shape
 from core.errors import (
     DeadlineExceeded,

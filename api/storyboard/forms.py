@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import ValidationError
 from starlette.requests import Request
 
-from api.http.parsing import read_fields
+from api.http.requests.parsing import read_fields
 from core.errors import InvalidRequest
 from core.generation.upload import Upload, pixels_of
 from gateway.media.decoding import uploaded_field

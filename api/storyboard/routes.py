@@ -15,13 +15,13 @@ from api.describing.bodies import FILE
 from api.describing.headers import header_references
 from api.http.context import current_maker
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.streams import started_stream
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.streams import started_stream
 from api.operations.status import story_status
 from api.storyboard.answers import StoryRefused, answer, error_text, story_refusal, stream_events
 from api.storyboard.described import EVENTS, PLAN, STORY, StoryHealth, StoryPlanned
 from api.storyboard.forms import Shape, read_story
-from models.catalogue.served import story_entry
+from models.catalogue.serving.served import story_entry
 from storyboard.files.answer import StoryboardAnswer
 from storyboard.rendering import rendered_plan
 

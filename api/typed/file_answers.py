@@ -10,9 +10,9 @@ from bentoml.validators import ContentType
 from PIL import Image
 from starlette.responses import Response
 
-from api.http.disconnects import unless_disconnected
-from api.http.drawn_file import drawn_file
 from api.http.refusals import refusal
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.generated_file import drawn_file
 from api.typed.forms import Call, PictureForm
 from core.errors import InvalidRequest, JubakoError
 from gateway.gateway import Gateway

@@ -14,8 +14,8 @@ from PIL import Image
 from pydantic import Field
 from starlette.requests import Request
 
-from api.http.forms import check_files, validated
-from api.http.parsing import read_fields
+from api.http.requests.forms import check_files, validated
+from api.http.requests.parsing import read_fields
 from core.errors import JubakoError
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (

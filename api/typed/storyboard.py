@@ -7,8 +7,8 @@ from typing import Self
 from starlette.requests import Request
 from starlette.responses import Response
 
-from api.http.disconnects import unless_disconnected
-from api.http.parsing import read_fields
+from api.http.requests.parsing import read_fields
+from api.http.responses.disconnects import unless_disconnected
 from api.storyboard.answers import answer, story_refusal
 from api.storyboard.forms import FILES, Shape, story_of
 from api.typed.forms import Call, Form

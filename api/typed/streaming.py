@@ -29,7 +29,7 @@ from _bentoml_sdk.io_models import IORootModel
 from starlette.responses import Response
 
 from api.http.refusals import refusal, refusal_body
-from api.http.streams import event_text, started_stream
+from api.http.responses.streams import event_text, started_stream
 from api.typed.forms import Call, Stream
 from core.errors import JubakoError, retry_fields
 from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step

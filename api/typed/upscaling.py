@@ -5,8 +5,8 @@ from __future__ import annotations
 from PIL import Image
 from starlette.responses import Response
 
-from api.http.disconnects import unless_disconnected
 from api.http.refusals import refusal
+from api.http.responses.disconnects import unless_disconnected
 from api.typed.forms import Call, Upscale
 from core.deadline import Deadline
 from core.errors import JubakoError

@@ -21,7 +21,7 @@ from benchmarks.subject import measured_entry
 from benchmarks.weights import load_plain
 from core.generation.request import Task
 from models.catalogue.entry import Entry
-from models.weights.fetching import local_path
+from models.weights.fetching.fetch import local_path
 from settings import settings
 from storyboard.resolved_story import seed_of
 from storyboard.scoring.clip_host import ClipHost

@@ -15,12 +15,12 @@ from typing import Any
 
 import runpod
 
-from api.http.parsing import plain_values
+from api.http.requests.parsing import plain_values
 from api.inpainting import FILES, Hearing, form_of, generate
 from core.errors import JubakoError
 from core.generation.events import Event, Step
 from core.logs import show_log
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from runners.service import engine_limits, requests_per_batch
 from settings import settings
 from settings.report import log_settings

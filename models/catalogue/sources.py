@@ -1,4 +1,4 @@
-"""Where weights come from, as a catalogue says it. Fetching them is `models.weights.fetching`'s business."""
+"""Where weights come from, as a catalogue says it. Fetching them is `models.weights.fetching.fetch`'s business."""
 
 from __future__ import annotations
 

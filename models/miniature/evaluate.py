@@ -23,7 +23,7 @@ from diffusers import (
 from PIL import Image
 from torch import Tensor, nn
 
-from models.weights.inpaint_denoiser import inpaint_denoiser
+from models.weights.pipelines.inpaint_denoiser import inpaint_denoiser
 
 from .captions import plain_caption
 from .concepts import COLOURS, CONCEPTS, Pair, held_out_pairs

@@ -17,7 +17,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.memory.options import Memory
 from models.weights.addons.embeddings import embedding_files
-from models.weights.fetching import pipeline_path, refuse_incomplete, refuse_pickles
+from models.weights.fetching.fetch import pipeline_path, refuse_incomplete, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
 from models.weights.files.components import left_out
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides

@@ -23,8 +23,8 @@ from models.catalogue.pointing.pointers import pointer
 from models.catalogue.sources import Source
 from models.weights.describing.addresses import downloaded
 from models.weights.devices import resolve_device
-from models.weights.explanations import explained
-from models.weights.fetching import local_path
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path
 from settings import settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import Any
 from starlette.responses import JSONResponse, Response
 
 from core.errors import JubakoError, retry_headers
-from processes.guard import Guard
+from processes.http.guard import Guard
 from runners.host.door import RunnerDoor
 from settings import Settings
 

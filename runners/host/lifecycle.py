@@ -15,7 +15,7 @@ from core.generation.events import Download
 from models.catalogue.entry import Entry
 from models.catalogue.sharing import sharing_file
 from models.weights.devices import free_memory, resolve_device
-from models.weights.downloads import reporting_downloads
+from models.weights.fetching.downloads import reporting_downloads
 from models.weights.loading import LoadedModel, load
 from models.weights.progress import ProgressLog, Report
 from processes.threads import in_thread

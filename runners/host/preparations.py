@@ -12,7 +12,7 @@ from core.deadline import Deadline
 from core.errors import Busy, Cancelled, GenerationFailed, JubakoError
 from core.generation.events import Download, Loading
 from core.generation.request import GenerationRequest
-from models.weights.downloads import reporting_downloads
+from models.weights.fetching.downloads import reporting_downloads
 from processes.threads import in_thread
 
 log = logging.getLogger("jubako.loading")

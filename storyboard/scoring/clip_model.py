@@ -14,8 +14,8 @@ from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 from models.catalogue.sources import Source
 from models.weights.build_lock import build_lock
 from models.weights.devices import resolve_device
-from models.weights.explanations import explained
-from models.weights.fetching import local_path, refuse_pickles
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path, refuse_pickles
 from storyboard.scoring.pairs import Pair
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models.catalogue.served import CHARACTER
+from models.catalogue.serving.served import CHARACTER
 from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import half_mask, photo, png, wait_for

@@ -9,7 +9,7 @@ import pytest
 
 from core.generation.events import Clip, Preview, Step
 from models.catalogue.families import FAMILIES
-from models.weights.previews import LatentPreview
+from models.weights.pipelines.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import draw, request
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny

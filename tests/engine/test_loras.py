@@ -19,10 +19,10 @@ from core.generation.draft import Draft
 from core.generation.events import Failed
 from core.generation.request import GenerationRequest, Lora, Task
 from models.catalogue.addons import LoraSpec
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue, CatalogueError, full_catalogue
 from models.catalogue.memory.options import Memory
 from models.catalogue.resolving.resolve import ServerLimits, resolve
+from models.catalogue.showing.capabilities import capabilities
 from models.catalogue.sources import Source
 from models.miniature.lora import colourfulness, distance_from_gold
 from models.weights.addons.loras import inject, lora_modules, peft_layers

@@ -20,7 +20,7 @@ from core.generation.request import GenerationRequest, Task
 from gateway.runner_client import RunnerClient
 from gateway.runner_load import tokens_of
 from gateway.runner_pool import RunnerPool
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from processes.connection import IDLE_S, open_session
 from runners.remote import remote_runners
 from runners.service import service_alone

@@ -23,7 +23,7 @@ from core.generation.upload import pixels_of
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.figures import Figures
 from models.catalogue.resolving.deadlines import work_s
-from models.catalogue.served import CHARACTER, served_catalogue
+from models.catalogue.serving.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from settings import Settings

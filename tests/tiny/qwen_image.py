@@ -25,7 +25,7 @@ from transformers import (
     Qwen2VLImageProcessorPil,
 )
 
-from models.weights.qwen_vision import TextAndImageProcessor
+from models.weights.pipelines.qwen_vision import TextAndImageProcessor
 from tests.tiny.text import tiny_qwen_tokenizer
 from tests.tiny.weights import strengthen
 

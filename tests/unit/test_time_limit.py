@@ -10,7 +10,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from processes.time_limit import TimeLimit, limit_time
+from processes.http.time_limit import TimeLimit, limit_time
 
 LIMIT_S = 0.2
 

@@ -14,9 +14,9 @@ from safetensors.torch import save_file
 from transformers import CLIPTextModel, T5EncoderModel
 
 from core.errors import LoadFailed
-from models.catalogue.capabilities import capabilities
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
+from models.catalogue.showing.capabilities import capabilities
 from models.catalogue.sources import Source
 from models.weights.files.overrides import Override, read_overrides
 from models.weights.loading import load

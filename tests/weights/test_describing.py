@@ -20,18 +20,18 @@ from diffusers import DiffusionPipeline, StableDiffusionXLImg2ImgPipeline
 from core.errors import LoadFailed, LoadInterrupted, StartError
 from core.generation.request import Task
 from models.__main__ import main
-from models.catalogue.as_yaml import entry_yaml
 from models.catalogue.catalogue import load_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.families import FAMILIES
 from models.catalogue.pointing import pointed
 from models.catalogue.pointing.looking import Permissions
 from models.catalogue.pointing.pointers import Pointer, pointer
+from models.catalogue.showing.as_yaml import entry_yaml
 from models.catalogue.sources import Source
 from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
 from models.weights.describing.templates import shipped
-from models.weights.explanations import explained_fetch
+from models.weights.fetching.explanations import explained_fetch
 from models.weights.loading import load
 from settings import settings
 from tests.support.engine.drawing import draw_plain, largest_difference, photo, request

@@ -25,7 +25,7 @@ from models.catalogue.memory.options import ATTENTION_BACKENDS
 from models.catalogue.placement.place import Place
 from models.catalogue.sources import Source
 from models.weights.devices import available_devices, resolve_device
-from models.weights.explanations import explained
+from models.weights.fetching.explanations import explained
 from models.weights.loading import load, load_pipelines
 from models.weights.store import save_to_store
 from runners.engine.engine import EngineLimits
@@ -262,7 +262,7 @@ class TestFiles:
         def full(*_args: object, **_options: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("models.weights.fetching.hf_hub_download", full)
+        monkeypatch.setattr("models.weights.fetching.fetch.hf_hub_download", full)
         with pytest.raises(LoadFailed, match="the disk is full; someone/large needs more space"):
             load(entry_of({"repo": "someone/large", "file": "model.safetensors"}), "cpu")
 

@@ -9,12 +9,12 @@ import gradio as gr
 
 from client.results import Model
 from ui.code import CodePanel
-from ui.conditions import KNOWN as CONDITIONS
-from ui.conditions import Conditions
+from ui.generating.panel import Studio, gallery, shown_in
 from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.request.conditions import KNOWN as CONDITIONS
+from ui.request.conditions import Conditions
+from ui.request.settings import KNOWN, Settings
 from ui.reuse import Reuse
-from ui.settings import KNOWN, Settings
-from ui.studio import Studio, gallery, shown_in
 
 TASK, API = "text-to-image", "text_to_image"
 EXAMPLES = (

@@ -9,12 +9,12 @@ from typing import Any
 import gradio as gr
 
 from client.results import Model
-from ui.canvas import Canvas
 from ui.code import CodePanel
+from ui.generating.panel import Studio, gallery, shown_in
 from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.request.canvas import Canvas
+from ui.request.settings import KNOWN, Settings
 from ui.reuse import Reuse
-from ui.settings import KNOWN, Settings
-from ui.studio import Studio, gallery, shown_in
 
 WAYS = {
     "inpaint": "Repaint what I paint over",

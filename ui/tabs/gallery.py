@@ -12,12 +12,12 @@ import gradio as gr
 from client.calls import FILES
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.drawn import completed, deleting, fetched, is_video, request_of, still_here
+from ui.generating.finished_jobs import completed, deleting, fetched, is_video, request_of, still_here
+from ui.generating.stage import hints
 from ui.page import QUIET, Page
 from ui.parameters import parameters_of, table
+from ui.request.settings import new_seed
 from ui.reuse import LISTED, Reuse, left_out, missing
-from ui.settings import new_seed
-from ui.stage import hints
 
 JOBS = 24
 """On a page of the gallery."""

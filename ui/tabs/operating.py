@@ -14,9 +14,9 @@ import pandas as pd
 from client.calls import Call, cancelling, prioritizing
 from client.errors import Refused, Unreachable
 from client.results import Job
+from ui.generating.stage import hints
 from ui.measuring import Load, Reading
 from ui.page import QUIET, Page
-from ui.stage import hints
 
 NAME = "Jobs and models"
 EVERY_S = 2

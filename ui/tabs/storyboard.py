@@ -15,13 +15,13 @@ from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
 from ui.code import CodePanel
 from ui.files import new_folder
+from ui.generating.panel import Studio, gallery
+from ui.generating.stage import hints
+from ui.generating.story_stage import StoryStage
 from ui.page import QUIET, Page, able, choices
 from ui.parameters import parameters_of
-from ui.settings import new_seed
+from ui.request.settings import new_seed
 from ui.snippets.said import PLAN, STORY
-from ui.stage import hints
-from ui.story_stage import StoryStage
-from ui.studio import Studio, gallery
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
 KEPT = (

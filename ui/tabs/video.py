@@ -10,10 +10,10 @@ import gradio as gr
 
 from client.results import Model
 from ui.code import CodePanel
+from ui.generating.panel import NothingToDraw, Studio
 from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.request.settings import KNOWN, Settings
 from ui.reuse import Reuse
-from ui.settings import KNOWN, Settings
-from ui.studio import NothingToDraw, Studio
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
 APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}

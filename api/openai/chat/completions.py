@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from api.http.streams import PING
+from api.http.responses.streams import PING
 from api.openai.answers import file_of, results_of
 from api.openai.chat.reading import Asked
 from api.openai.drafting import AdmittedImages, admit

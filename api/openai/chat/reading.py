@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 
-from api.http.parsing import read_body
+from api.http.requests.parsing import read_body
 from api.openai.chat.forms import MAX_MODALITIES, MAX_TOOLS, Parameters, StreamOptions
 from api.openai.chat.turns import Turn, turn_of
 from api.openai.forms import EditForm, GenerationForm

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from api.http.streams import PING, event_text
+from api.http.responses.streams import PING, event_text
 from api.openai.answers import results_of
 from api.openai.chat.reading import TOOL, Asked
 from api.openai.drafting import AdmittedImages, admit

@@ -10,8 +10,8 @@ from fastapi.responses import JSONResponse, Response
 from api.describing.bodies import JSON, described_body
 from api.http.context import current_gateway
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.streams import PING, started_stream
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.streams import PING, started_stream
 from api.openai.chat.completions import chunks, complete, error_chunk
 from api.openai.chat.described import COMPLETED, RESPONDED, ChatCompletion, ResponseAnswer
 from api.openai.chat.forms import ChatForm, ResponseForm

@@ -11,10 +11,10 @@ from fastapi.responses import JSONResponse, Response
 from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
-from api.http.disconnects import unless_disconnected
-from api.http.drawn_file import drawn_file
-from api.http.idempotency import Idempotency, IdempotencyHeader
-from api.http.parsing import read_fields
+from api.http.requests.idempotency import Idempotency, IdempotencyHeader
+from api.http.requests.parsing import read_fields
+from api.http.responses.disconnects import unless_disconnected
+from api.http.responses.generated_file import drawn_file
 from api.openai.errors import OpenAIRefused, openai_refusal
 from api.openai.reading import form_from
 from api.openai.videos.answers import Variant, content_of, file_of, is_video, video_of

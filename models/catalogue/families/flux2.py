@@ -80,7 +80,7 @@ FLUX_2 = replace(
     pipelines={Task.TEXT_TO_IMAGE: "Flux2Pipeline", Task.EDIT: "Flux2Pipeline"},
     bases=("black-forest-labs/FLUX.2-dev",),
     max_images=6,  # "Recommended max", on the page above
-    components={"tokenizer": "models.weights.chat_tokenizer:load_tokenizer"},
+    components={"tokenizer": "models.weights.pipelines.chat_tokenizer:load_tokenizer"},
     # 512 with some 31 of the system message and of the marks around it.
     prompt_windows=(PromptWindow(tokens=481),),
     # Guidance is distilled into the model, which has an input for it.

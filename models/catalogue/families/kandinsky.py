@@ -32,7 +32,7 @@ KANDINSKY_5 = Family(
     schedulers=FLOW,
     size_multiple_px=2 * VAE_FACTOR,
     frames_multiple=FRAMES_MULTIPLE,
-    components={"tokenizer": "models.weights.chat_tokenizer:load_tokenizer"},
+    components={"tokenizer": "models.weights.pipelines.chat_tokenizer:load_tokenizer"},
     # With the one that ends the text.
     prompt_windows=(PromptWindow(tokens=TEXT_TOKENS - 1),),
     text_tokens=TextTokens(TEXT_TOKENS, 2 * TEXT_TOKENS),

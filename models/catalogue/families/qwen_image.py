@@ -40,8 +40,8 @@ PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
 # The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
-PROCESSOR = "models.weights.qwen_vision:load_processor"
-PLACE_IMAGES = "models.weights.qwen_vision:place_images"
+PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
+PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:

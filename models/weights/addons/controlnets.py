@@ -7,8 +7,8 @@ from diffusers import ControlNetModel
 
 from models.catalogue.addons import ControlNetSpec
 from models.weights.build_lock import build_lock
-from models.weights.explanations import explained
-from models.weights.fetching import local_path
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path
 
 
 def load_controlnet(spec: ControlNetSpec, device: torch.device, dtype: torch.dtype) -> ControlNetModel:

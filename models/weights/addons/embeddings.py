@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from core.errors import LoadFailed
 from models.catalogue.addons import EmbeddingSpec
 from models.catalogue.families import TEXT_ENCODERS
-from models.weights.explanations import named
-from models.weights.fetching import local_path, only_file
+from models.weights.fetching.explanations import named
+from models.weights.fetching.fetch import local_path, only_file
 
 BY_NAME = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
 """Whose vectors the tensors are of a file with several."""

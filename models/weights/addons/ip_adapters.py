@@ -21,8 +21,8 @@ from transformers import CLIPVisionModelWithProjection
 
 from models.catalogue.addons import IpAdapterSpec
 from models.weights.build_lock import build_lock
-from models.weights.explanations import explained
-from models.weights.fetching import local_path
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path
 
 SCALE = "ip_adapter_scale"
 """The argument (B, 1, 1, 1) of an adapted UNet: how strongly the reference acts on each sample."""

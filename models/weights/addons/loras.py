@@ -25,8 +25,8 @@ from models.weights.addons.lora_layouts import counted_layers, names_in, own_wei
 from models.weights.addons.own_layouts import inject_own, is_own
 from models.weights.addons.peft_files import DENOISERS
 from models.weights.build_lock import build_lock
-from models.weights.explanations import named
-from models.weights.fetching import local_path, only_file
+from models.weights.fetching.explanations import named
+from models.weights.fetching.fetch import local_path, only_file
 from models.weights.memory.casting import kept_stored
 from models.weights.memory.offloading import is_grouped, regroup
 

@@ -12,7 +12,7 @@ from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.sources import Source
 from models.weights.describing.addresses import downloaded
 from models.weights.describing.describe import describe
-from models.weights.fetching import refuse_pickle_name
+from models.weights.fetching.fetch import refuse_pickle_name
 
 
 class OneLine(logging.Formatter):

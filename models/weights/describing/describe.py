@@ -11,8 +11,8 @@ from models.weights.describing.folders import OfNoFamily, look_at_folder
 from models.weights.describing.not_pipelines import only_checkpoint
 from models.weights.describing.places import Place, place_of
 from models.weights.describing.undeclared.pipelines import undeclared_fields
-from models.weights.explanations import explained
-from models.weights.fetching import is_one_file, refuse_incomplete
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import is_one_file, refuse_incomplete
 
 
 def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from models.weights.describing.folders import OfNoFamily
 from models.weights.describing.looks import Look, Weights
 from models.weights.describing.sampling import sampler_of
 from models.weights.describing.templates import is_distilled, template
-from models.weights.fetching import is_one_file
+from models.weights.fetching.fetch import is_one_file
 
 GIB = 2**30
 WORK_GIB = {False: 2.5, True: 11.4}

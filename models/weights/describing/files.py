@@ -14,8 +14,8 @@ from models.catalogue.sources import Source
 from models.weights.describing.kinds import Kind, kind_of
 from models.weights.describing.looks import Look, Weights
 from models.weights.describing.places import Card, listing, local_card
-from models.weights.explanations import explained, explained_fetch
-from models.weights.fetching import local_path, refuse_pickle_name
+from models.weights.fetching.explanations import explained, explained_fetch
+from models.weights.fetching.fetch import local_path, refuse_pickle_name
 from models.weights.files.completing import is_gguf
 from models.weights.files.contents import Contents, contents, like_stored, outline
 from models.weights.files.gguf_outline import gguf_outline

@@ -13,7 +13,7 @@ from models.catalogue.families import FAMILIES
 from models.catalogue.presence import NOT_LOADED
 from models.weights.describing.looks import Look, Weights
 from models.weights.describing.places import Card, Place
-from models.weights.fetching import PICKLES, refused_pickle
+from models.weights.fetching.fetch import PICKLES, refused_pickle
 
 VARIANT = re.compile(r"\.(?P<variant>[a-z]\w*)(-\d{5}-of-\d{5})?\.safetensors$")
 PICKLED_BYTES = 4

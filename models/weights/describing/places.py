@@ -20,8 +20,8 @@ from huggingface_hub.utils._safetensors import SafetensorsFileMetadata
 from core.errors import LoadFailed, LoadInterrupted
 from models.catalogue.presence import is_here
 from models.catalogue.sources import Source
-from models.weights.explanations import explained, explained_fetch
-from models.weights.fetching import local_path
+from models.weights.fetching.explanations import explained, explained_fetch
+from models.weights.fetching.fetch import local_path
 
 UNKNOWN = "unknown"
 

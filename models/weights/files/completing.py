@@ -16,8 +16,8 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import Family
 from models.catalogue.presence import WEIGHTLESS, missing_parts
 from models.catalogue.sources import Source
-from models.weights.explanations import explained
-from models.weights.fetching import local_path, pipeline_path
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path, pipeline_path
 from models.weights.files.components import pipeline_parts, read_components
 from models.weights.files.contents import contents, outline, read_contents
 from models.weights.memory.quantizing import need_package

@@ -16,8 +16,8 @@ from diffusers.loaders.single_file_utils import load_single_file_checkpoint as r
 
 from core.errors import LoadFailed
 from models.catalogue.sources import Source
-from models.weights.explanations import explained
-from models.weights.fetching import local_path, refuse_pickles
+from models.weights.fetching.explanations import explained
+from models.weights.fetching.fetch import local_path, refuse_pickles
 from models.weights.files.components import pipeline_parts, read_model, refuse_misfits
 from models.weights.files.contents import VAE
 from models.weights.files.side_tensors import refuse_side_tensors, unscaled

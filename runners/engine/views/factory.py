@@ -14,7 +14,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import Part, Stage
 from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
-from models.weights.sibling_pipelines import sibling
+from models.weights.pipelines.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
 from runners.engine.step_cache.denoising_steps import DenoisingSteps

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Lora
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.showing.capabilities import capabilities
 from models.miniature.captions import plain_caption
 from models.miniature.character import NAME as KUMO
 from models.miniature.character import distance_from_fur

@@ -18,8 +18,8 @@ from core.generation.events import Download, Loading, Picture
 from jobs.generation import _update
 from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
-from models.weights.downloads import Meter, reporting_downloads
-from models.weights.fetching import local_path
+from models.weights.fetching.downloads import Meter, reporting_downloads
+from models.weights.fetching.fetch import local_path
 from tests.support.engine.drawing import photo, request
 from tests.support.engine.hosts import hosting
 from tests.support.servers.serving import ENTRY_FIELDS, parse_events

@@ -13,7 +13,7 @@ import torch
 
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
-from models.weights.previews import LatentPreview
+from models.weights.pipelines.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import SIZE_PX
 from tests.support.engine.parity import load_tiny

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gateway.assembly import assemble
 from gateway.safety.policy import Policy
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
 from runners.service import engine_limits, host_options

@@ -34,7 +34,7 @@ from gateway.safety.blocked_words import read_blocked_words
 from gateway.safety.policy import Policy
 from jobs.desk.desk import JobDesk
 from jobs.job import Job, Result
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from processes.drain import Drain
 from runners.state import ModelState, RunnerState
 from settings import settings

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from starlette.types import ASGIApp
 
-from processes.http_protocol import BoundedHttp, BoundedWebSocket
+from processes.http.protocol import BoundedHttp, BoundedWebSocket
 
 
 @asynccontextmanager

@@ -12,13 +12,13 @@ from PIL import Image
 from pydantic import ValidationError
 
 from access.bearer import bearer_key
-from api.a1111.choices import Choices
-from api.a1111.control import control_fields
-from api.a1111.forms import ImageForm, TextForm
-from api.a1111.inpainting import filled, repainting_of
-from api.a1111.running import Drawing, Running
-from api.a1111.samplers import sampler_of
-from api.a1111.unsupported import without_unsupported
+from api.a1111.requests.control import control_fields
+from api.a1111.requests.forms import ImageForm, TextForm
+from api.a1111.requests.inpainting import filled, repainting_of
+from api.a1111.requests.samplers import sampler_of
+from api.a1111.requests.unsupported import without_unsupported
+from api.a1111.session.choices import Choices
+from api.a1111.session.running import Drawing, Running
 from core.caller import Caller, set_caller
 from core.errors import InvalidRequest, UnknownModel
 from core.generation.events import Picture, Step

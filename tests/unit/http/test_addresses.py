@@ -21,7 +21,7 @@ from api.middleware.addresses import Addresses, UnderPrefix
 from api.middleware.head import HeadLikeGet
 from api.middleware.request_ids import RequestIds
 from api.openai.errors import OpenAIRefused, openai_refusal
-from processes.closing_stream import ClosingResponse
+from processes.http.closing_stream import ClosingResponse
 
 PROXY, STRANGER = "127.0.0.1", "192.0.2.1"
 PREFIXED = {"X-Forwarded-Prefix": "/pictures"}

@@ -20,7 +20,7 @@ from api.middleware.front import front
 from api.middleware.sites import EXPOSED_HEADERS
 from core.caller import Caller, Rates
 from core.errors import Busy
-from processes.guard import MAX_TARGET_BYTES
+from processes.http.guard import MAX_TARGET_BYTES
 from settings import Settings
 from settings.sections.access import AccessOptions
 

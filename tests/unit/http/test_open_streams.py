@@ -17,7 +17,7 @@ from websockets.exceptions import InvalidStatus
 from api.http.contract_table import ContractTable
 from api.middleware.open_streams import OpenStreams
 from core.caller import Caller, set_caller
-from processes.guard import Guard
+from processes.http.guard import Guard
 from tests.support.servers.in_process_server import served
 
 MOST = 2

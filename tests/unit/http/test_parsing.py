@@ -12,8 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from api.http.parsing import read_fields, read_model
 from api.http.refusals import refusal
+from api.http.requests.parsing import read_fields, read_model
 from core.errors import JubakoError
 from core.generation.client_fields import ClientFields
 from core.generation.draft import Loras

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 from starlette.responses import StreamingResponse
 
-from api.http import streams
-from api.http.streams import PING, pinged, started_stream, stream
+from api.http.responses import streams
+from api.http.responses.streams import PING, pinged, started_stream, stream
 from api.jobs import routes
 from api.openai import socket
 from api.openai.forms import GenerationForm
@@ -27,7 +27,7 @@ from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway
 from gateway.safety.policy import Policy
-from models.catalogue.served import served_catalogue
+from models.catalogue.serving.served import served_catalogue
 from runners.state import ModelState, RunnerState
 from settings import Settings
 from standalone.in_process import Unmetered

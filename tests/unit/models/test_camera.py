@@ -11,9 +11,9 @@ from core.errors import InvalidRequest
 from core.generation.camera import CameraMove
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import full_catalogue
 from models.catalogue.resolving.resolve import resolve
+from models.catalogue.showing.capabilities import capabilities
 from tests.support.engine.drawing import photo
 from tests.support.resolving import LIMITS_OF_SERVER
 

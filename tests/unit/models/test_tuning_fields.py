@@ -12,10 +12,10 @@ from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import TUNING, Tuning
-from models.catalogue.capabilities import capabilities
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve
+from models.catalogue.showing.capabilities import capabilities
 from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.servers.serving import ENTRY_FIELDS, photo
 

@@ -15,7 +15,7 @@ from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
 from core.errors import JubakoError
-from processes.guard import MAX_TARGET_BYTES, Guard
+from processes.http.guard import MAX_TARGET_BYTES, Guard
 from tests.support.servers.in_process_server import said_to, served
 
 AT_ONCE_S = 5.0

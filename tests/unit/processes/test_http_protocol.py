@@ -12,8 +12,8 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 from websockets.asyncio.client import connect
 
-from processes import http_protocol
-from processes.http_protocol import FLUSH_S
+from processes.http import protocol as http_protocol
+from processes.http.protocol import FLUSH_S
 from settings import Settings
 from tests.support.servers.in_process_server import said_to, served
 

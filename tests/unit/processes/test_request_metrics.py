@@ -12,7 +12,7 @@ from access.keys import Keyring
 from access.metrics import may_read_gateway, may_read_runner
 from api.contracts import CONTRACTS
 from api.http.files import files_app
-from processes.route_templates import OTHER, RouteTemplates
+from processes.http.route_templates import OTHER, RouteTemplates
 from settings.sections.access import AccessOptions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image
 
-from ui.masks import extended, painted
+from ui.request.masks import extended, painted
 
 SIZE = (64, 48)
 

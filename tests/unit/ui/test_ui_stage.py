@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from client.events import Event
-from ui.stage import Stage, hints
+from ui.generating.stage import Stage, hints
 
 
 def heard(*events: Event) -> str:

@@ -1,0 +1,86 @@
+"""Server-sent events, and how a response with them begins, goes on in silence and ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+from starlette.responses import Response
+
+from core.errors import JubakoError
+from core.tasks import end
+from processes.http.closing_stream import ClosingResponse
+
+T = TypeVar("T")
+
+EVENT_STREAM = "text/event-stream"
+SILENCE_S = 10.0
+"""After this, a ping is sent: proxies close streams that are silent for a minute, and some after 15 s."""
+PING = ": ping\n\n"
+"""A comment, which clients skip."""
+
+RenderError = Callable[[JubakoError], str]
+"""Returns the event with which a contract says that a stream has failed."""
+
+
+def event_text(name: str, data: Mapping[str, Any]) -> str:
+    """Return one event as it is sent; JSON has no line breaks, which would end it early."""
+    return f"event: {name}\ndata: {json.dumps(data)}\n\n"
+
+
+async def started_stream(
+    events: AsyncGenerator[str, None], render_error: RenderError, ping: str = PING, media_type: str = EVENT_STREAM
+) -> Response:
+    """Return the response once the first event is there, or it is time for a ping.
+
+    An error before that is raised, for an ordinary response; a later one is the last event.
+    """
+    with_pings = pinged(events, ping)
+    first = await anext(with_pings)
+    return ClosingResponse(_with_first(first, with_pings, render_error), media_type)
+
+
+def stream(events: AsyncGenerator[str, None], render_error: RenderError) -> Response:
+    """Return a response that begins at once."""
+    return ClosingResponse(_until_error(pinged(events, PING), render_error), EVENT_STREAM)
+
+
+async def pinged(events: AsyncGenerator[T, None], ping: T) -> AsyncGenerator[T, None]:
+    """Yield events, and a ping whenever there was none for a while; closing the generator closes `events`."""
+    async with aclosing(events):
+        upcoming = asyncio.ensure_future(anext(events))
+        try:
+            while True:
+                await asyncio.wait({upcoming}, timeout=SILENCE_S)
+                if not upcoming.done():
+                    yield ping
+                    continue
+                try:
+                    event = upcoming.result()
+                except StopAsyncIteration:
+                    return
+                yield event
+                upcoming = asyncio.ensure_future(anext(events))
+        finally:
+            await end((upcoming,))
+
+
+async def _with_first(
+    first: str, rest: AsyncGenerator[str, None], render_error: RenderError
+) -> AsyncGenerator[str, None]:
+    async with aclosing(_until_error(rest, render_error)) as texts:
+        yield first
+        async for text in texts:
+            yield text
+
+
+async def _until_error(events: AsyncGenerator[str, None], render_error: RenderError) -> AsyncGenerator[str, None]:
+    async with aclosing(events):
+        try:
+            async for text in events:
+                yield text
+        except JubakoError as error:
+            yield render_error(error)

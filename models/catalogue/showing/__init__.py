@@ -1,0 +1,1 @@
+"""What the catalogue says of its models: for callers, for operators, as a file."""

@@ -1,0 +1,84 @@
+"""Draws by a job, so that what was drawn is kept, and is found again in the gallery."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from client.asynchronous import AsyncJubako
+from client.calls import STREAM_TASKS
+from client.errors import Refused, Unreachable
+from client.results import Job, Result
+from ui.files import new_folder
+from ui.generating.stage import Stage, ended
+from ui.generating.story_stage import StoryStage
+
+SHOWN_EVERY_S = 0.1
+"""Steps come faster than anybody sees; previews are shown at once."""
+LOST = "The connection was lost. The job goes on, and what it draws will be in the gallery."
+PREVIEWS = 10
+"""Of each image, about."""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How far a job is."""
+
+    job: Job
+    stage: str
+    """HTML."""
+    hint: str | None = None
+    files: tuple[Path, ...] = ()
+    """Its results, once it has ended well."""
+
+
+async def draw(
+    jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: Stage | StoryStage
+) -> AsyncGenerator[Drawing, None]:
+    """Yield what is to be shown, until the job has ended. Raises Refused and Unreachable.
+
+    To stop listening leaves the job as it is.
+    """
+    told = dict(parameters)
+    if api in STREAM_TASKS:
+        steps = parameters.get("num_inference_steps") or PREVIEWS
+        told["preview_every"] = max(1, steps // PREVIEWS)
+    begun_s = time.monotonic()
+    job = await jubako.submit(told.pop("prompt"), api, **told)
+    yield Drawing(job, stage.html())
+    with suppress(Refused, Unreachable):
+        async with aclosing(jubako.events(job)) as events:
+            shown_s = 0.0
+            async for event in events:
+                if stage.hear(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                    shown_s = time.monotonic()
+                    yield Drawing(job, stage.html(), stage.hint)
+    job = await jubako.job(job.id)
+    if not job.ended:
+        yield Drawing(job, ended(LOST), stage.hint)
+        return
+    yield await _end(jubako, job, stage, time.monotonic() - begun_s)
+
+
+async def _end(jubako: AsyncJubako, job: Job, stage: Stage | StoryStage, seconds: float) -> Drawing:
+    if job.status != "completed":
+        said = "Cancelled." if job.status == "cancelled" else job.error or job.message
+        return Drawing(job, ended(said), job.hint)
+    files = await asyncio.to_thread(save, job, await jubako.results(job))
+    return Drawing(job, ended(stage.said_of(job, seconds)), job.hint, tuple(files))
+
+
+def save(job: Job, results: list[Result]) -> list[Path]:
+    """Write a job's results where the page may show them."""
+    folder = new_folder()
+    endings = {"image/jpeg": "jpg"}
+    return [
+        result.save(folder / f"{job.model}-{result.seed}.{endings.get(kind, kind.rpartition('/')[2])}")
+        for result in results
+        for kind in [result.media_type]
+    ]

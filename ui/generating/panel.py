@@ -1,0 +1,111 @@
+"""What every way of drawing has on the page: the two buttons, what is shown meanwhile, and what the server says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from client.errors import Refused, Unreachable
+from client.results import Job
+from ui.generating.by_job import draw
+from ui.generating.stage import EMPTY, Stage, ended, hints
+from ui.generating.story_stage import StoryStage
+from ui.page import QUIET, Page
+
+
+class NothingToDraw(Exception):
+    """What the request lacks, as it is said under the prompt."""
+
+
+class Studio:
+    """The parts of one tab; `name` begins the ids of its elements."""
+
+    def __init__(self, page: Page, name: str) -> None:
+        self._page = page
+        self._name = name
+        self.job = gr.State(None)
+
+    def lay_out_buttons(self, label: str = "Draw") -> None:
+        self.hints = gr.HTML(hints())
+        with gr.Row():
+            self.start = gr.Button(label, variant="primary", elem_id=f"{self._name}-draw")
+            self.cancel = gr.Button("Cancel", variant="stop", interactive=False, elem_id=f"{self._name}-cancel")
+        self.cancel.click(self._cancel, self.job, self.hints, **QUIET)
+
+    def lay_out_stage(self) -> None:
+        self.stage = gr.HTML(EMPTY, elem_id=f"{self._name}-stage")
+
+    def outputs(self, *own: Any) -> list[Any]:
+        """Return what `drawn` updates, with the tab's own components: the seed, and those that show results."""
+        return [self.stage, self.hints, self.job, self.start, self.cancel, *own]
+
+    async def drawn(
+        self,
+        request: gr.Request,
+        asked: Callable[[], tuple[str, Mapping[str, Any]]],
+        show: Callable[[tuple[Path, ...]], dict[Any, Any]],
+        seed: gr.Number | None = None,
+        stage: Stage | StoryStage | None = None,
+    ) -> AsyncGenerator[dict[Any, Any], None]:
+        """Draw what `asked` returns, an API's name and parameters, and yield updates.
+
+        `asked` may raise NothingToDraw. `show` returns the updates that show the results; both have a thread. `seed` is
+        where the request's is shown.
+        """
+        try:
+            # It may have to prepare large images.
+            api, parameters = await asyncio.to_thread(asked)
+            yield {
+                self.hints: hints(),
+                self.start: gr.Button(interactive=False),
+                **({} if seed is None else {seed: parameters["seed"]}),
+            }
+            client = self._page.server.client(request)
+            async with aclosing(draw(client, api, parameters, stage or Stage())) as drawings:
+                async for each in drawings:
+                    self._page.requests.keep(each.job.id, parameters)
+                    yield {
+                        self.stage: each.stage,
+                        self.hints: hints(each.hint),
+                        self.job: each.job,
+                        self.cancel: gr.Button(interactive=True),
+                    }
+            if each.files:
+                yield await asyncio.to_thread(show, each.files)
+        except NothingToDraw as missing:
+            yield {self.hints: hints(str(missing), error=True)}
+        except (Refused, Unreachable) as error:
+            yield {self.stage: ended("Nothing was drawn."), self.hints: hints(str(error), error=True)}
+        yield {self.start: gr.Button(interactive=True), self.cancel: gr.Button(interactive=False)}
+
+    async def _cancel(self, job: Job | None, request: gr.Request) -> Any:
+        if job is None:
+            return gr.skip()
+        try:
+            await self._page.server.client(request).cancel(job)
+        except (Refused, Unreachable) as error:
+            return hints(str(error), error=True)
+        return gr.skip()
+
+
+def gallery(name: str, label: str = "Images", columns: int = 2) -> gr.Gallery:
+    """Lay out where results are shown, in their order."""
+    return gr.Gallery(
+        label=label,
+        columns=columns,
+        object_fit="contain",
+        height=None,
+        visible=False,
+        interactive=False,
+        buttons=["download", "fullscreen"],
+        elem_id=f"{name}-images",
+    )
+
+
+def shown_in(component: gr.Gallery, files: tuple[Path, ...]) -> dict[Any, Any]:
+    return {component: gr.Gallery([str(file) for file in files], columns=min(len(files), 2), visible=True)}
