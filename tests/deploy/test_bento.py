@@ -50,10 +50,10 @@ class Store:
         return {**environment, "BENTOML_HOME": str(self.folder / "bentoml"), "HF_HUB_OFFLINE": "1"}
 
     @contextmanager
-    def serving(self, **settings: str) -> Iterator[str]:
-        """Serve the latest Bento from a folder that is not the repository."""
+    def serving(self, bento: Path, **settings: str) -> Iterator[str]:
+        """Serve one of its Bentos from a folder that is not the repository."""
         port = free_port()
-        command = ["serve", "jubako:latest", "--port", str(port)]
+        command = ["serve", f"jubako:{bento.name}", "--port", str(port)]
         # Beside the Bento, whose files are looked at: without compiled files, each process would make them again.
         environment = {**self.environment(port), "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), **settings}
         server = forked_server(command, environment, self.folder, self.folder / "log", elsewhere=True)
@@ -129,7 +129,7 @@ def test_both_images_come_from_one_bentofile(plain: Path, store: Store) -> None:
 
 
 def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store) -> None:
-    with store.serving(JUBAKO_MODELS="miniature,miniature-dit,tiny") as url:
+    with store.serving(plain, JUBAKO_MODELS="miniature,miniature-dit,tiny") as url:
         assert served(url) == ["miniature", "miniature-dit", "tiny"]
         for model in ("miniature", "miniature-dit"):
             assert seen_in(drawn(url, "a red apple on a blue background", model=model)) == "apple"
@@ -146,7 +146,7 @@ def test_one_that_carries_a_model_serves_it_without_being_told(plain: Path, stor
     # A machine of its own: no catalogue, and no files of the one where it was packed.
     (store.folder / "sdxl").rename(store.folder / "elsewhere")
     shutil.rmtree(own)
-    with store.serving(JUBAKO_CATALOGUE="") as url:
+    with store.serving(store.bento(), JUBAKO_CATALOGUE="") as url:
         assert served(url) == ["tiny-xl", "my-sd"]
         assert drawn(url, "a red apple").size == (64, 64)
 
