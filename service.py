@@ -28,7 +28,7 @@ from api.jobs.assembly import make_desk
 from api.jobs.routes import desk_app
 from api.middleware.addresses import UnderPrefix
 from api.middleware.front import entrance, front
-from api.predictions.answers import TOLD
+from api.predictions.answers import WEBHOOK_BODIES
 from api.typed.described import typed_description
 from api.typed.file_answers import PictureFile, VideoFile, answer_with_file
 from api.typed.forms import Call, Edit, ImageToImage, ImageToVideo, Inpaint, Stream, TextToImage, TextToVideo, Upscale
@@ -143,7 +143,7 @@ class Jubako:
         self.scorers = Scorers(SETTINGS, self._scorer.compare)
         self.storage = open_storage(SETTINGS)
         self.maker = Maker(self.gateway, planner_for(SETTINGS), self.scorers, SETTINGS)
-        self.desk = make_desk(SETTINGS, self.maker, self.storage, KEYRING, TOLD)
+        self.desk = make_desk(SETTINGS, self.maker, self.storage, KEYRING, WEBHOOK_BODIES)
 
     @bentoml.on_startup
     async def take_signals(self) -> None:

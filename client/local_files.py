@@ -71,7 +71,7 @@ def _content(name: str, value: Any) -> Any:
         return base64.b64encode(image).decode()
     if _means_a_path(value):
         # Whether there is such a file is not said.
-        raise NotAllowed(f"{name}: {value} is no image in a folder that {IMAGES} or {FOLDER} names")
+        raise NotAllowed(f"{name}: {value} is not an image in a folder that {IMAGES} or {FOLDER} names")
     return value
 
 

@@ -65,7 +65,7 @@ def _server(jubako: Client, files: AsyncConnection) -> Server[Any]:
 
 
 async def _with_saved(result: CallToolResult, files: AsyncConnection) -> CallToolResult:
-    """Save the whole files that a result tells of, and add their paths."""
+    """Save the whole files that a result names, and add their paths."""
     try:
         paths = await saved(_fields(result), files)
     except (OSError, Refused, Unreachable) as error:

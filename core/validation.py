@@ -80,7 +80,9 @@ def _meaning(error: Any, known_fields: Collection[str]) -> str:
     if kind == "extra_forbidden":
         name = str(error["loc"][-1])
         return (
-            "does not belong here" if name in known_fields else "is no known field" + did_you_mean(name, known_fields)
+            "does not belong here"
+            if name in known_fields
+            else "is not a known field" + did_you_mean(name, known_fields)
         )
     message = _MEANING.get(kind) or _pattern(error) or error["msg"].removeprefix("Input ").split(", unable")[0]
     shown = isinstance(value, str | int | float) and kind != "missing"

@@ -88,7 +88,7 @@ class RunnerLoad:
 
     @contextmanager
     def doing(self, request: GenerationRequest) -> Iterator[Callable[[Event], None]]:
-        """Count a request until the block ends; yields what is to be told of its events."""
+        """Count a request until the block ends; yields the function that is to be called with its events."""
         left, share = tokens_of(request), tokens_of(request) / request.num_images
         started = False
         self.in_hand += left

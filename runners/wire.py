@@ -84,7 +84,7 @@ def decode_request(frame: bytes) -> GenerationRequest:
         fields = _read_images(header, memoryview(pixels))
         return GenerationRequest.model_validate({**header.request, **fields})
     except ValidationError as error:
-        raise BadFrameError(f"the frame is no request: {described(error)}") from error
+        raise BadFrameError(f"the frame is not a request: {described(error)}") from error
 
 
 def _read_images(header: _Header, pixels: memoryview) -> dict[str, Any]:

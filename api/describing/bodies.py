@@ -66,7 +66,7 @@ def _untitled(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_default(field: dict[str, Any]) -> dict[str, Any]:
-    """Tell a default by example and in words: openapi-typescript, for one, demands fields that have one."""
+    """Give a default as an example and in words: openapi-typescript, for one, demands fields that have one."""
     if "default" not in field:
         return field
     field = {"example": field.pop("default"), **field}

@@ -52,7 +52,7 @@ def finished(description: dict[str, Any], refused: type[BaseModel], settings: Se
     }
     served = Served(settings)
     for _, _, operation in operations(description):
-        served.tell(operation, schemas)
+        served.describe(operation, schemas)
     return description
 
 

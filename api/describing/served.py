@@ -1,4 +1,4 @@
-"""What this server's models allow, told in its description: the largest values, and a model that does the task."""
+"""What this server's models allow, in its description: the largest values, and a model that does the task."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Served:
         self._able = {task: entry.id for entry in reversed(list(catalogue.entries.values())) for task in entry.tasks}
         self._default = catalogue.default
 
-    def tell(self, operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    def describe(self, operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
         """Complete an operation and the schemas of its bodies, which are among `schemas`."""
         task = operation.pop(TASK, None)
         content = operation.get("requestBody", {}).get("content", {})
@@ -49,7 +49,7 @@ class Served:
 
 
 def _exemplify(media_type: str, media: dict[str, Any], field: dict[str, Any], model: str) -> None:
-    """Let whoever tries it out ask for this model."""
+    """Have the example ask for this model."""
     if media_type == MULTIPART:
         field["example"] = model
     elif "example" in media:

@@ -24,22 +24,26 @@ from storage.client import Storage
 from storyboard.job_kind import STORYBOARD, StoryboardJobs
 from storyboard.maker import Maker
 
-Tell = Callable[[Job, Storage, str], Awaitable[Mapping[str, Any]]]
-"""Makes what a webhook gets of a job, of the storage with its files, and of this server's address."""
+WebhookBody = Callable[[Job, Storage, str], Awaitable[Mapping[str, Any]]]
+"""Makes a webhook's body from a job, the storage with its files, and this server's address."""
 
 
 def make_desk(
-    settings: Settings, maker: Maker, storage: Storage, keyring: Keyring, told: Mapping[str, Tell] | None = None
+    settings: Settings,
+    maker: Maker,
+    storage: Storage,
+    keyring: Keyring,
+    webhook_bodies: Mapping[str, WebhookBody] | None = None,
 ) -> JobDesk:
-    """Return the desk, not yet open; what is `told` has the names of `Job.webhook_shape`."""
+    """Return the desk, not yet open; `webhook_bodies` are named by `Job.webhook_shape`."""
     ttl = timedelta(seconds=settings.task_ttl_s)
     url = settings.redis
     ledger = RedisLedger(url, ttl) if url else SqliteLedger(settings.jobs_file.expanduser(), ttl)
     bus = RedisBus(url, ttl) if url else LocalBus(ttl)
 
     async def body(job: Job) -> Mapping[str, Any]:
-        tell = (told or {}).get(job.webhook_shape, status_of)
-        return await tell(job, storage, settings.public_url or job.base_url)
+        body_of = (webhook_bodies or {}).get(job.webhook_shape, status_of)
+        return await body_of(job, storage, settings.public_url or job.base_url)
 
     sender = WebhookSender(
         ledger=ledger,

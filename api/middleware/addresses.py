@@ -72,7 +72,7 @@ class Addresses:
 
 
 class UnderPrefix:
-    """ASGI middleware, inside of all others: tells the routes of the prefix, and answers where there is no route."""
+    """ASGI middleware, inside of all others: passes the prefix to the routes, and answers where there is no route."""
 
     def __init__(self, app: ASGIApp, contracts: ContractTable) -> None:
         self._app = app

@@ -59,7 +59,7 @@ class PageKey:
         return sign_in_page(request, "This key is wrong, or no longer valid." if key else "")
 
     def _opened(self, request: Request) -> ASGIApp:
-        """Return the application, told the key as programs would tell it."""
+        """Return the application, which gets the key as programs send it."""
         key = _key(request)
         if key and not bearer_key(request.scope):
             headers = [each for each in request.scope["headers"] if each[0] != b"authorization"]

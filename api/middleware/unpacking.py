@@ -60,7 +60,7 @@ class _GzipBody:
         try:
             piece = self._inflate.decompress(self._packed, PIECE_BYTES)
         except zlib.error as error:
-            raise Interrupted(InvalidRequest("body", "is no gzip, though Content-Encoding says so")) from error
+            raise Interrupted(InvalidRequest("body", "is not gzip, though Content-Encoding says so")) from error
         self._packed = self._inflate.unconsumed_tail
         if self._inflate.eof and self._inflate.unused_data:
             # One file may follow another.

@@ -101,10 +101,10 @@ def _progress(event: Event, request: GenerationRequest) -> dict[str, int]:
 
 
 def _end(picture: Picture, file: bytes, hint: str | None) -> dict[str, Any]:
-    told = {} if hint is None else {"hint": hint}
+    hinted = {} if hint is None else {"hint": hint}
     done = {"response": "", "done": True, "done_reason": "stop"}
     image = {"image": base64.b64encode(file).decode(), "seed": picture.seed, "skipped_steps": picture.skipped_steps}
-    return {**done, **image, **told}
+    return {**done, **image, **hinted}
 
 
 def _in_ns(seconds: Mapping[str, float]) -> dict[str, int]:

@@ -103,7 +103,7 @@ async def _uploaded(request: Request, entry: Entry) -> tuple[str, int]:
 
 def _file_of(form: FormData) -> UploadFile:
     if unknown := set(form) - {"file", "name"}:
-        raise InvalidRequest(min(unknown), "is no known field; known: file, name")
+        raise InvalidRequest(min(unknown), "is not a known field; known: file, name")
     file = form.get("file")
     if not isinstance(file, UploadFile):
         raise InvalidRequest("file", "is missing; send a safetensors file")

@@ -108,8 +108,8 @@ async def _of_cog(job: Job, storage: Storage, base_url: str) -> dict[str, Any]:
 
 
 REPLICATE, COG = "replicate", "cog"
-TOLD = {REPLICATE: _of_replicate, COG: _of_cog}
-"""What webhooks of predictions get."""
+WEBHOOK_BODIES = {REPLICATE: _of_replicate, COG: _of_cog}
+"""By `Job.webhook_shape`."""
 
 
 def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:

@@ -178,4 +178,6 @@ def _moment(cursor: str | None) -> datetime | None:
     try:
         return None if cursor is None else datetime.fromtimestamp(float(cursor), UTC)
     except (ValueError, OverflowError, OSError) as error:
-        raise InvalidRequest("cursor", f"{cursor[:40]!r} is none of this server's" if cursor else "is empty") from error
+        raise InvalidRequest(
+            "cursor", f"{cursor[:40]!r} is not one of this server's" if cursor else "is empty"
+        ) from error

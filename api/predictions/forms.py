@@ -135,7 +135,7 @@ def _size(aspect: object, entry: Entry, task: Task) -> dict[str, int]:
         return {}
     numbers = str(aspect).split(":")
     if len(numbers) != 2 or not all(number.isdecimal() and 0 < int(number) <= 100 for number in numbers):
-        raise InvalidRequest(ASPECT, f"{str(aspect)[:20]!r} is no proportion such as 16:9")
+        raise InvalidRequest(ASPECT, f"{str(aspect)[:20]!r} is not a proportion such as 16:9")
     across, down = map(int, numbers)
     defaults, limits = entry.tasks[task].defaults, entry.tasks[task].limits
     width = math.sqrt(defaults.width * defaults.height * across / down)

@@ -1,6 +1,6 @@
 """A temporary folder that is one process's, and goes with it; after a process that was killed, the next one removes it.
 
-Its lock tells whether its process lives: the operating system gives that up, however the process ends.
+Its lock shows whether its process lives: the operating system gives that up, however the process ends.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What decoding an image file takes, told from its header."""
+"""What decoding an image file takes, judged by its header."""
 
 from __future__ import annotations
 

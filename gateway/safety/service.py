@@ -50,7 +50,7 @@ class PicturesFrame(bentoml.IODescriptor):
         try:
             return cls(images=np.frombuffer(await request.body(), np.uint8).reshape(-1, SIZE_PX, SIZE_PX, 3))
         except ValueError as error:
-            raise BadInput(f"the frame is no images of {SIZE_PX} x {SIZE_PX} pixels") from error
+            raise BadInput(f"the frame does not hold images of {SIZE_PX} x {SIZE_PX} pixels") from error
 
 
 def _service() -> Any:

@@ -91,7 +91,7 @@ class Catalogue:
         for alias, model in (aliases or {}).items():
             entry = served.named(model)
             if entry is None:
-                raise CatalogueError(f"alias {alias!r}: {model!r} is none of the served models")
+                raise CatalogueError(f"alias {alias!r}: {model!r} is not one of the served models")
             own[alias] = entry.id
         return Catalogue(served.entries.values(), own, self.notes)
 
@@ -273,7 +273,7 @@ def _read_json(field: str, file: Path) -> Any:
     except OSError as error:
         raise ValueError(f"{field}: {file}: {error.strerror}") from error
     except ValueError as error:
-        raise ValueError(f"{field}: {file} is no JSON: {error}") from error
+        raise ValueError(f"{field}: {file} is not JSON: {error}") from error
 
 
 def _field_names() -> set[str]:

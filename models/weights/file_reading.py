@@ -58,7 +58,7 @@ def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
     if weights.is_file():
         return Files(weights, fetch_rest(entry, weights, pipeline_class, options), overrides, embeddings)
     if not (weights / "model_index.json").is_file():
-        raise LoadFailed(f"{entry.source} has no model_index.json: it is no pipeline in diffusers layout")
+        raise LoadFailed(f"{entry.source} has no model_index.json: it is not a pipeline in diffusers layout")
     refuse_incomplete(weights, entry.source, given=entry.overrides)
     return Files(weights, None, overrides, embeddings)
 
@@ -94,7 +94,7 @@ def read_pipeline(  # noqa: PLR0913  # options by name
         use_safetensors=None if allow_pickle else True,
         variant=variant,
         **quantization_options(memory, path, dtype),
-        # diffusers does without some of them only when told so again.
+        # diffusers does without some of them only when this is passed again.
         **_unused(pipeline_class, {**UNUSED, **dict.fromkeys([*left_out(path), *own])}),
         **given,
     )

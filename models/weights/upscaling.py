@@ -132,7 +132,9 @@ def _state_of(file: Path) -> dict[str, Any]:
     if file.suffix == SAFETENSORS:
         return load_file(file)
     if file.suffix not in TENSORS_ONLY:
-        raise LoadFailed(f"{file.name} is no file of weights; those end in {SAFETENSORS} or {', '.join(TENSORS_ONLY)}")
+        raise LoadFailed(
+            f"{file.name} is not a file of weights; those end in {SAFETENSORS} or {', '.join(TENSORS_ONLY)}"
+        )
     try:
         state: Any = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, EOFError) as error:

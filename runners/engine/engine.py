@@ -95,7 +95,7 @@ class Engine:
     ) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        `reading` is what its caller is told when it starts. `accepted_at_s`, by the engine's clock, is when a request
+        `reading` is reported to its caller when it starts. `accepted_at_s`, by the engine's clock, is when a request
         that has waited elsewhere was accepted: its deadline counts from then. Raises Busy when `max_queue` requests are
         waiting already.
         """

@@ -115,7 +115,7 @@ class Group:
         """Do something with all helpers. Raises torch.OutOfMemoryError if that has happened to any process."""
         failure: Exception | None = None
         output = None
-        self._tell(order)
+        self._send(order)
         try:
             output = take_part()
         except Exception as error:  # noqa: BLE001 - raised below, once all know
@@ -129,7 +129,7 @@ class Group:
         self._meet()
         raise _common(failure, outcomes)
 
-    def _tell(self, order: dict[str, Any]) -> None:
+    def _send(self, order: dict[str, Any]) -> None:
         for helper in self._helpers:
             try:
                 helper.channel.send(**order)
@@ -147,7 +147,7 @@ class Group:
     def _meet(self) -> None:
         """Join the group, at first, or again after a pass that failed."""
         meeting = Path(self._meetings.name, str(next(self._numbers)))
-        self._tell({"meet": str(meeting)})
+        self._send({"meet": str(meeting)})
         self._rank.leave()
         self._rank.join(meeting)
         self._outcomes(START_S)

@@ -1,4 +1,4 @@
-"""What the processes of a group tell each other: JSON over a socket pair, and tensors by broadcast.
+"""What the processes of a group send each other: JSON over a socket pair, and tensors by broadcast.
 
 The pair was made by the parent and nobody else can reach it; still, nothing is ever unpickled.
 """

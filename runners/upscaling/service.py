@@ -39,7 +39,7 @@ class TileFrame(bentoml.IODescriptor):
         try:
             return cls(asked=[decode_tile(await request.body())])
         except ValueError as error:
-            raise BadInput("the frame is no tile") from error
+            raise BadInput("the frame is not a tile") from error
 
 
 class Pixels(IORootModel[list[bytes]]):

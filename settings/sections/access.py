@@ -86,7 +86,7 @@ class AccessOptions(BaseModel):
             raise ValueError("two keys have one name")
         for name, _, key in pairs:
             if not re.fullmatch(NAME, name):
-                raise ValueError(f"{name!r} is no name of a key: letters, digits and ._@- are, 64 at most")
+                raise ValueError(f"{name!r} is not the name of a key: letters, digits and ._@- are, 64 at most")
             _check_length(key, f"the key of the entry {name!r}" if key else "an entry without a name or without a key")
         return {name: key for name, _, key in pairs}
 

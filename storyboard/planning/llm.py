@@ -88,7 +88,7 @@ class LanguageModelPlanner:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Tell callers in our words: the client's own may name the key."""
+        """Explain it in our words: the client's own may name the key."""
         try:
             yield
         except (TimeoutError, openai.APITimeoutError) as error:
@@ -109,7 +109,7 @@ class LanguageModelPlanner:
             400: "refuses the request",
             401: "does not accept this server's key",
             403: "does not accept this server's key",
-            404: f"has no model {model}, or is no such endpoint",
+            404: f"has no model {model}, or is not such an endpoint",
             422: "refuses the request",
             429: "has no quota or capacity left for this server",
         }

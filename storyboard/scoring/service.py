@@ -36,7 +36,7 @@ class AskedFrame(bentoml.IODescriptor):
         try:
             return cls(asked=[decode_asked(await request.body())])
         except ValueError as error:
-            raise BadInput("the frame is no comparison") from error
+            raise BadInput("the frame is not a comparison") from error
 
 
 def scorer_service(device: str) -> Any:

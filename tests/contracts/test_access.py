@@ -102,7 +102,7 @@ class TestTheFileOfKeys:
         [
             (f"alice: {ALICE}\n", "64 hexadecimal digits; look at alice"),
             ("alice: {admin: true}\n", "alice.hash: is missing"),
-            (f"alice: {{hash: '{hash_of(ALICE)}', admn: true}}\n", "alice.admn: is no known field"),
+            (f"alice: {{hash: '{hash_of(ALICE)}', admn: true}}\n", "alice.admn: is not a known field"),
             (f"'a b': {hash_of(ALICE)}\n", "a b"),
             ("alice: [", "is not YAML"),
         ],

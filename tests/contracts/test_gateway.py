@@ -640,8 +640,8 @@ class TestAddedLoras:
         [
             ({"files": {"file": ("a.safetensors", b"<html>")}}, 400, "file: is not a whole safetensors file"),
             ({"files": {"file": ("墨.safetensors", b"")}}, 400, "name: needs letters or digits"),
-            ({"files": {"image": ("a.safetensors", b"")}}, 400, "image: is no known field"),
-            ({"data": {"name": "a"}, "files": {"x": (None, "")}}, 400, "x: is no known field"),
+            ({"files": {"image": ("a.safetensors", b"")}}, 400, "image: is not a known field"),
+            ({"data": {"name": "a"}, "files": {"x": (None, "")}}, 400, "x: is not a known field"),
             ({"json": {"repo": "other/styles", "file": "a.safetensors"}}, 403, "JUBAKO_LORA_REPOS"),
             ({"json": {"repo": "someone/styles", "file": "../a.safetensors"}}, 400, "file"),
             ({"json": {"repo": "someone/styles", "file": "a.bin"}}, 400, "file"),

@@ -144,5 +144,5 @@ def test_a_wrong_setting_ends_the_start_in_one_line(tmp_path: Path) -> None:
     command = [str(ROOT / "api" / "server.py"), "--port", str(free_port())]
     run = run_forked(command, {**os.environ, "JUBAKO_STORY_MODEL": "miniatur"}, tmp_path)
     assert run.returncode != 0
-    assert "jubako: JUBAKO_STORY_MODEL: 'miniatur' is none of the served models" in run.stderr
+    assert "jubako: JUBAKO_STORY_MODEL: 'miniatur' is not one of the served models" in run.stderr
     assert "Traceback" not in run.stderr

@@ -185,7 +185,7 @@ async def test_embeddings_are_called_by_their_token(layout: str, folders: Mappin
     [
         ("wide", {"emb_params": 7}, "its vectors have 7 numbers, and this model's have 32; it is for another model"),
         ("x", None, "the file is damaged, or not in safetensors"),
-        ("two", {"a.weight": WIDTH, "b.weight": WIDTH}, r"it is no embedding: it holds a\.weight, b\.weight"),
+        ("two", {"a.weight": WIDTH, "b.weight": WIDTH}, r"it is not an embedding: it holds a\.weight, b\.weight"),
         ("a</w>", {"emb_params": WIDTH}, "the model knows a word of this name already"),
     ],
 )

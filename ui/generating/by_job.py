@@ -44,12 +44,12 @@ async def draw(
 
     To stop listening leaves the job as it is.
     """
-    told = dict(parameters)
+    wanted = dict(parameters)
     if api in STREAM_TASKS:
         steps = parameters.get("num_inference_steps") or PREVIEWS
-        told["preview_every"] = max(1, steps // PREVIEWS)
+        wanted["preview_every"] = max(1, steps // PREVIEWS)
     begun_s = time.monotonic()
-    job = await jubako.submit(told.pop("prompt"), api, **told)
+    job = await jubako.submit(wanted.pop("prompt"), api, **wanted)
     yield Drawing(job, stage.html())
     with suppress(Refused, Unreachable):
         async with aclosing(jubako.events(job)) as events:

@@ -15,7 +15,7 @@ from ui.generating.by_job import save
 
 VIDEOS = (".mp4", ".webm", ".gif")
 DEFAULTS = {"method", "iterations", "num_images", "strength", "prompt_syntax", "control_scale", "reference_scale"}
-"""What the server tells of all requests, and videos never have."""
+"""What the server lists for all requests, and videos never have."""
 
 
 def is_video(file: Path) -> bool:
@@ -57,8 +57,8 @@ def request_of(job: Job) -> Call[dict[str, Any]]:
     """Return the call that says what a video was asked for; its file says so where only players look."""
 
     def read(answer: Any) -> dict[str, Any]:
-        told = {name: value for name, value in answer.json()["input"].items() if value and name not in DEFAULTS}
-        return {**told, "task": job.task, "model": job.model}
+        fields = {name: value for name, value in answer.json()["input"].items() if value and name not in DEFAULTS}
+        return {**fields, "task": job.task, "model": job.model}
 
     return Call("GET", f"/predictions/{job.id}", read)
 

@@ -164,8 +164,8 @@ class _Gallery:
     def _chosen(self, file: Path, parameters: dict[str, Any] | None, job_id: str | None) -> list[Any]:
         video = is_video(file)
         # What a dropped file calls its images would be paths of this machine; only those that this page has kept are.
-        told = parameters and {name: value for name, value in parameters.items() if name not in {*FILES, LISTED}}
-        whole = told and {**told, **self._page.requests.files_of(job_id)}
+        fields = parameters and {name: value for name, value in parameters.items() if name not in {*FILES, LISTED}}
+        whole = fields and {**fields, **self._page.requests.files_of(job_id)}
         usable = whole is not None and self._taking(whole) is not None
         return [
             gr.Image(str(file), visible=True) if not video else gr.Image(None, visible=False),

@@ -193,5 +193,5 @@ def _override_hints(form: DrawForm) -> tuple[str, ...]:
         raise InvalidRequest(OVERRIDES, f"sd_vae: {str(overrides.sd_vae)[:60]!r} is not here: models come with theirs")
     others: Mapping[str, Any] = overrides.model_extra or {}
     return tuple(
-        ignored_hint(f"{OVERRIDES}.{header_text(name[:40])}", "it is no setting here") for name in sorted(others)
+        ignored_hint(f"{OVERRIDES}.{header_text(name[:40])}", "it is not a setting here") for name in sorted(others)
     )

@@ -15,7 +15,7 @@ AUTOMATIC_SCHEDULES = {
     "dpmpp_3m_sde": "exponential",
     "dpmpp_sde": "karras",
 }
-"""What the web UI takes for these samplers unless told otherwise (`modules/sd_samplers_kdiffusion.py`)."""
+"""What the web UI uses for these samplers by default (`modules/sd_samplers_kdiffusion.py`)."""
 OWN = frozenset({"uniform", "normal", "simple"})
 """Schedules that are as even as the one that a model comes with."""
 

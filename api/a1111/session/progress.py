@@ -38,14 +38,14 @@ router = APIRouter(prefix="/sdapi/v1")
 async def progress(
     skip_current_image: Annotated[bool, Query(description="Whether to leave out the preview.")] = False,
 ) -> JSONResponse:
-    """Tell how far the first of the caller's requests is."""
+    """Return how far the first of the caller's requests is."""
     drawing = RUNNING.own()
     if drawing is None:
         return JSONResponse(IDLE)
     seen = None if skip_current_image else drawing.preview
     shown = None if seen is None else await in_image_thread(_enlarged, seen.image)
-    told = {"progress": drawing.progress, "eta_relative": drawing.left_s, "state": _state(drawing)}
-    return JSONResponse({**told, "current_image": shown, "textinfo": None})
+    reported = {"progress": drawing.progress, "eta_relative": drawing.left_s, "state": _state(drawing)}
+    return JSONResponse({**reported, "current_image": shown, "textinfo": None})
 
 
 @router.post("/interrupt", response_model=A1111Done)

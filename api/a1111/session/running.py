@@ -1,4 +1,4 @@
-"""Requests while they are drawn: what `/progress` tells of them, and what `/interrupt` and `/skip` end.
+"""Requests while they are drawn: what `/progress` reports of them, and what `/interrupt` and `/skip` end.
 
 A caller sees and ends their own alone, by their key; without keys, all callers are one. Of several, the first is meant,
 as in the web UI, which draws one after the other. It is known by the process that draws it.

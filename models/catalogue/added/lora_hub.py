@@ -33,7 +33,7 @@ def fetch_lora(repo: str, file: str, revision: str | None, max_bytes: int) -> Pa
             raise TooLarge(f"{repo}/{file} has {size} bytes, more than {max_bytes}")
         return Path(hf_hub_download(repo, file, revision=revision))
     except hub.HFValidationError as error:
-        raise InvalidRequest("repo", f"{repo} is no name of a repository") from error
+        raise InvalidRequest("repo", f"{repo} is not the name of a repository") from error
     except hub.GatedRepoError as error:
         raise InvalidRequest(
             "repo", f"{repo} is gated; the operator must accept its licence and set HF_TOKEN"

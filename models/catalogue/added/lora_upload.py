@@ -87,7 +87,7 @@ def check_lora(file: Path) -> None:
         raise InvalidRequest("file", f"is {kind}")
     if not any(mark in name for name in names for mark in MARKS):
         shown = ", ".join(name[:60] for name in names[:3])
-        raise InvalidRequest("file", f"is no LoRA: it holds {shown or 'nothing'}")
+        raise InvalidRequest("file", f"is not a LoRA: it holds {shown or 'nothing'}")
 
 
 @contextmanager

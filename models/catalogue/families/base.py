@@ -233,7 +233,7 @@ class Family:
 
     @property
     def text_varies(self) -> bool:
-        """Whether its denoisers take prompts as long as they are, and can be told what is padding."""
+        """Whether its denoisers take prompts of any length, with a mask of what is padding."""
         return any(part.padded or part.ragged for part in self.parts if part.stage is Stage.DENOISE)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:

@@ -48,7 +48,7 @@ HUNYUAN_VIDEO_1_5 = Family(
     frames_multiple=FRAMES_MULTIPLE,
     own={"guider": _guider},
     prompt_windows=(PromptWindow(tokens=1000),),
-    # It tells nobody of its steps.
+    # It has no callback for its steps.
     inputs={
         PIPELINE: frozenset(
             {"prompt", "negative_prompt", "width", "height", "num_frames", "num_inference_steps", "sigmas"}

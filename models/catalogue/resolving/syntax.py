@@ -62,7 +62,7 @@ def _lora(tag: LoraTag) -> Lora:
     try:
         return Lora(name=tag.name, scale=float(tag.scale))
     except (ValueError, ValidationError) as error:
-        wrong = f"{tag.scale[:20]!r} is no scale of the LoRA {tag.name[:40]!r}; write one number between -4 and 4"
+        wrong = f"{tag.scale[:20]!r} is not a scale of the LoRA {tag.name[:40]!r}; write one number between -4 and 4"
         raise InvalidRequest("prompt", wrong) from error
 
 

@@ -26,7 +26,7 @@ def served_catalogue(settings: Settings) -> Catalogue:
     wanted = _wanted(settings, catalogue)
     served = catalogue.only(_models(settings, wanted), settings.aliases)
     if settings.text2image_model is not None and served.named(wanted or settings.text2image_model) is None:
-        raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is none of the served models (JUBAKO_MODELS)")
+        raise StartError(f"TEXT2IMAGE_MODEL: {wanted!r} is not one of the served models (JUBAKO_MODELS)")
     return _with_character(settings, _fitted(settings, served))
 
 
@@ -40,7 +40,7 @@ def story_entry(settings: Settings, served: Catalogue) -> Entry:
     """Return the model that generates stories which name none. Raises StartError."""
     name = settings.story_model
     if name is not None and served.named(name) is None:
-        raise StartError(f"JUBAKO_STORY_MODEL: {name!r} is none of the served models (JUBAKO_MODELS)")
+        raise StartError(f"JUBAKO_STORY_MODEL: {name!r} is not one of the served models (JUBAKO_MODELS)")
     entry = served.default if name is None else served.get(name)
     if settings.story_lora is not None and settings.story_lora not in entry.choosable_loras:
         raise StartError(f"JUBAKO_STORY_LORA: {entry.id} has no LoRA {settings.story_lora!r}")

@@ -19,7 +19,7 @@ FIRST = Path(__file__).parents[1] / "checkpoint"
 """The first miniature, whose other parts this one shares."""
 WIDTH, LAYERS, HEADS = 192, 4, 3
 TEXT_TOKENS = 1
-"""Of the T5 that it does not have: the pipeline puts as many rows of zeros behind the 32 of CLIP, 256 if not told."""
+"""Of the T5 that it does not have: the pipeline puts as many rows of zeros behind the 32 of CLIP, 256 by default."""
 
 
 def build_transformer() -> SD3Transformer2DModel:

@@ -28,7 +28,7 @@ def embedding_files(specs: Mapping[str, EmbeddingSpec]) -> dict[str, Path]:
         with named(f"the embedding {token!r}"):
             files[token] = only_file(local_path(spec.source))
             if files[token].suffix != ".safetensors":
-                raise LoadFailed("it is no safetensors file; convert pickles (.pt, .bin) to one")
+                raise LoadFailed("it is not a safetensors file; convert pickles (.pt, .bin) to one")
     return files
 
 
@@ -49,7 +49,7 @@ def _vectors(tensors: Mapping[str, torch.Tensor], pipeline: DiffusionPipeline) -
         own = tensor.reshape(-1, tensor.shape[-1])
         wanted = _component(name, encoders, pipeline)
         if len(tensors) > 1 and wanted is None:
-            raise LoadFailed(f"it is no embedding: it holds {', '.join(list(tensors)[:3])}")
+            raise LoadFailed(f"it is not an embedding: it holds {', '.join(list(tensors)[:3])}")
         fitting = [each for each in encoders if encoders[each] == own.shape[1] and wanted in (None, each)]
         if not fitting:
             widths = " and ".join(map(str, dict.fromkeys(encoders.values())))
@@ -73,7 +73,7 @@ def _width(pipeline: DiffusionPipeline, encoder: str) -> int:
 def _teach(pipeline: DiffusionPipeline, token: str, encoder: str, vectors: torch.Tensor) -> None:
     tokenizer = getattr(pipeline, encoder.replace("text_encoder", "tokenizer"))
     if token in tokenizer.get_vocab():
-        raise LoadFailed("the model knows a word of this name already; call it otherwise")
+        raise LoadFailed("the model knows a word of this name already; give it another name")
     # Diffusers names the further vectors of a token, and writes them all into prompts that have it.
     load: Any = pipeline.load_textual_inversion
     load(vectors, token=token, tokenizer=tokenizer, text_encoder=getattr(pipeline, encoder))

@@ -126,7 +126,7 @@ def _by_diffusers(
     modules: Mapping[str, Any],
     known: Mapping[str, Mapping[str, str]],
 ) -> dict[str, list[Target]]:
-    """Ask diffusers' converters what they make of a LoRA with these names, whose numbers tell which became what."""
+    """Ask diffusers' converters what they make of a LoRA with these names, whose numbers show which became what."""
     probe: dict[str, torch.Tensor] = {}
     for number, (name, count) in enumerate(outputs.items()):
         probe[f"{name}.lora_down.weight"] = torch.full((1, 1), float(number))

@@ -136,5 +136,5 @@ def not_yet_compiled(components: Iterable[Any]) -> Iterator[None]:
 
 
 def keep_compiled_code(folder: Path) -> None:
-    """Keep what is compiled from now on in a folder, unless the operator has told torch where."""
+    """Keep what is compiled from now on in a folder, unless the operator has set where torch keeps it."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))

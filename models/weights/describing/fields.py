@@ -86,11 +86,11 @@ def _download_gib(weights: Weights) -> float:
 
 def _config(look: Look, family: Family, like: Entry) -> dict[str, Any] | None:
     """What completes a file, where it is not the repository that would be taken for its tensors."""
-    told = next((repo for repo in look.bases if repo in family.bases), None)
+    named = next((repo for repo in look.bases if repo in family.bases), None)
     own = str(like.source.repo)
-    if told is not None:
+    if named is not None:
         # Mirrors outlive what they mirror.
-        return {"repo": own} if own != told and own.rpartition("/")[2] == told.rpartition("/")[2] else None
+        return {"repo": own} if own != named and own.rpartition("/")[2] == named.rpartition("/")[2] else None
     if look.tasks:
         return next(({"repo": repo} for repo in family.bases if "inpaint" in repo), None)
     return {"repo": own} if own != family.bases[0] else None

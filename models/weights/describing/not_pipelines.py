@@ -32,7 +32,7 @@ def only_checkpoint(place: Place) -> Source:
     files = [name for name in sorted(place.sizes) if name.endswith(CHECKPOINTS) and "/" not in name]
     safe = [name for name in files if name.endswith((".safetensors", ".gguf"))] or files
     if not safe:
-        raise LoadFailed("it has no model_index.json, and no checkpoint: it is no pipeline in diffusers layout")
+        raise LoadFailed("it has no model_index.json, and no checkpoint: it is not a pipeline in diffusers layout")
     if len(safe) > 1:
         raise LoadFailed(
             f"it has no model_index.json, but {len(safe)} checkpoints; name one: {some(_written(place, safe))}"

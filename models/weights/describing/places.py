@@ -100,7 +100,7 @@ def listing(source: Source) -> tuple[Mapping[str, int], Card]:
 
 def _here(source: Source, root: Path) -> Place:
     if not root.is_dir():
-        raise LoadFailed(f"{source} is no folder")
+        raise LoadFailed(f"{source} is not a folder")
     files = [file for file in (*root.glob("*"), *root.glob("*/*")) if file.is_file()]
     sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in files}
     return Place(source, root, sizes, local_card(root))

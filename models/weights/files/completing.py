@@ -37,7 +37,7 @@ def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str,
     with _named(entry, config):
         folder = local_path(config, configs_only=True)
         if not (folder / "model_index.json").is_file():
-            raise LoadFailed(f"{config} has no model_index.json: it is no pipeline in diffusers layout")
+            raise LoadFailed(f"{config} has no model_index.json: it is not a pipeline in diffusers layout")
         index = {name: kind for name, (_, kind) in pipeline_parts(folder).items()}
         if held is None:
             present = {family.denoiser}

@@ -474,7 +474,7 @@ class TestMistakes:
         hint = http.post("/sdapi/v1/txt2img", json={**ASKED, **fields, "eta": 1.0}).headers["x-jubako-hint"]
         assert hint == (
             "styles is ignored: there is no such thing here; "
-            "override_settings.eta_noise_seed_delta is ignored: it is no setting here"
+            "override_settings.eta_noise_seed_delta is ignored: it is not a setting here"
         )
 
 

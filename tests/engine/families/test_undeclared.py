@@ -354,7 +354,7 @@ class TestRefusals:
             ({"_class_name": "FluxControlPipeline"}, "needs a control image"),
             ({"_class_name": "StableDiffusionAdapterPipeline"}, "needs a control image"),
             ({"_class_name": "CogVideoXVideoToVideoPipeline"}, "changes videos"),
-            ({"_class_name": "StableAudioPipeline"}, "makes audios, which are no images"),
+            ({"_class_name": "StableAudioPipeline"}, "makes audios, which are neither images nor videos"),
             ({"_class_name": "KandinskyPriorPipeline"}, "makes image_embeds, negative_image_embeds"),
             ({"_class_name": "LucyEditPipeline"}, "needs video, which requests do not say"),
         ],

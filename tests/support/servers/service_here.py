@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from access.keys import Keyring
 from api.http import context
 from api.jobs.assembly import make_desk
-from api.predictions.answers import TOLD
+from api.predictions.answers import WEBHOOK_BODIES
 from gateway.gateway import Gateway
 from settings import settings
 from standalone.in_process import Unmetered, gateway_here, unload_all
@@ -45,7 +45,7 @@ async def service_here(catalogue: Path, monkeypatch: pytest.MonkeyPatch, **envir
     chosen = settings()
     gateway, clips, storage = gateway_here(chosen, Unmetered()), ClipHost("cpu"), open_storage(chosen)
     maker = Maker(gateway, planner_for(chosen), Scorers(chosen, clips.compare), chosen)
-    desk = make_desk(chosen, maker, storage, Keyring.of(chosen), TOLD)
+    desk = make_desk(chosen, maker, storage, Keyring.of(chosen), WEBHOOK_BODIES)
     service = SimpleNamespace(gateway=gateway, desk=desk, storage=storage, maker=maker)
     monkeypatch.setattr(context, "get_current_service", lambda: service)
     await desk.open()

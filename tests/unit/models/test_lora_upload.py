@@ -46,7 +46,7 @@ def test_an_upload_may_be_named_at_once(entry: Entry, tmp_path: Path) -> None:
         (b"", "file: is not a whole safetensors file"),
         (b"\x80\x04pickle", "file: is not a whole safetensors file"),
         (save({"lora_unet_a.lora_down.weight": np.ones((2, 4)), "lora_unet_a.dora_scale": np.ones(4)}), "is a DoRA in"),
-        (save({"a.weight": np.ones(2, np.float32)}), r"file: is no LoRA: it holds a\.weight"),
+        (save({"a.weight": np.ones(2, np.float32)}), r"file: is not a LoRA: it holds a\.weight"),
     ],
 )
 def test_what_is_no_lora_leaves_nothing(content: bytes, said: str, entry: Entry, tmp_path: Path) -> None:

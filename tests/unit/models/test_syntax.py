@@ -52,8 +52,8 @@ def test_loras_in_a_prompt_are_loras() -> None:
     [
         ("a <lora:pencil:1>", "loras", "'pencil' is unknown; known: film, ink"),
         ("a <lora:ink:1> <lora:ink:2>", "loras", "'ink' is given 2 times"),
-        ("a <lora:ink:much>", "prompt", "'much' is no scale of the LoRA 'ink'"),
-        ("a <lora:ink:1:0.5>", "prompt", "is no scale"),
+        ("a <lora:ink:much>", "prompt", "'much' is not a scale of the LoRA 'ink'"),
+        ("a <lora:ink:1:0.5>", "prompt", "is not a scale"),
         ("a <lora:ink:9>", "prompt", "between -4 and 4"),
         ("a <hypernet:x:1>", "prompt", "hypernetworks are not supported"),
         ("a (red:11)", "prompt", "a weight of 11; at most 10"),

@@ -73,7 +73,7 @@ def refusal(pipeline_class: PipelineClass) -> str | None:
     if "video" in arguments and not any(given in arguments for given in FRAMES):
         return f"{name} changes videos, which requests do not have"
     if (made := _outputs(pipeline_class)) and not made & RESULTS:
-        return f"{name} makes {', '.join(sorted(made))}, which are no images and no videos"
+        return f"{name} makes {', '.join(sorted(made))}, which are neither images nor videos"
     named = (each for each in arguments.values() if each.kind is not each.VAR_KEYWORD and each.name != "self")
     needed = {each.name for each in named if each.default is each.empty} - GIVEN
     return f"{name} needs {', '.join(sorted(needed))}, which requests do not say" if needed else None

@@ -124,7 +124,7 @@ def test_an_entry_replaces_that_of_an_earlier_file(tmp_path: Path) -> None:
         ({"source": {"path": "a", "repo": "b"}}, "source: give one of path, repo and bento"),
         ({"source": {"path": "a", "revision": "main"}}, "source: a revision is that of a repo"),
         ({"source": "weights"}, "source: should be a mapping of fields, got 'weights'"),
-        ({"batch_token": 3}, "batch_token: is no known field; did you mean 'batch_tokens'?"),
+        ({"batch_token": 3}, "batch_token: is not a known field; did you mean 'batch_tokens'?"),
         ({"width": 64}, "width: does not belong here"),
         ({"id": "good"}, "id: is the entry's key"),
         ({"licence": None}, "licence: should be a valid string"),
@@ -137,7 +137,7 @@ def test_an_entry_replaces_that_of_an_earlier_file(tmp_path: Path) -> None:
         ({"memory": {"batch_buckets": []}}, "memory.batch_buckets: has too few entries"),
         ({"memory": {"quantization": {"backend": "torchao"}}}, "memory.quantization.components: is missing"),
         ({"preview": "nowhere.json"}, "preview: .*nowhere.json: No such file"),
-        ({"preview": "broken.json"}, "preview: .*broken.json is no JSON"),
+        ({"preview": "broken.json"}, "preview: .*broken.json is not JSON"),
         ({"preview": {"weight": [[1, 2]]}}, "preview.weight.0.2: is missing"),
         ({"vocabulary": "nowhere.json"}, "vocabulary: .*nowhere.json: No such file"),
         ({"vocabulary": "list.json"}, "vocabulary: .*list.json has no list of `words`"),
@@ -317,5 +317,5 @@ def test_aliases_lead_to_the_first_served_entry_that_has_them(tmp_path: Path) ->
 def test_an_operator_names_models_anew(tmp_path: Path) -> None:
     catalogue = load_catalogue(write(tmp_path, a=ENTRY, b=ENTRY))
     assert catalogue.only(["a"], {"dall-e-3": "a"}).get("dall-e-3").id == "a"
-    with pytest.raises(CatalogueError, match="alias 'dall-e-3': 'b' is none of the served models"):
+    with pytest.raises(CatalogueError, match="alias 'dall-e-3': 'b' is not one of the served models"):
         catalogue.only(["a"], {"dall-e-3": "b"})

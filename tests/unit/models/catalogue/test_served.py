@@ -81,7 +81,7 @@ class TestOneModelForAllNames:
         assert text2image_model(settings, served_catalogue(settings)) == "sdxl"
 
     def test_it_must_be_served(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with pytest.raises(StartError, match="'sdxl' is none of the served models"):
+        with pytest.raises(StartError, match="'sdxl' is not one of the served models"):
             served_catalogue(settings_of(monkeypatch, JUBAKO_ALIASES="*=sdxl"))
 
     @pytest.mark.parametrize(
