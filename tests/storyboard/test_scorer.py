@@ -52,7 +52,7 @@ class TestClip:
                 [expected], abs=1e-5
             )
 
-    def test_a_pair_scores_the_same_in_every_company(self, tiny_clip_source: Source) -> None:
+    def test_a_pair_scores_the_same_in_every_batch(self, tiny_clip_source: Source) -> None:
         clip = ClipScoringModel.load(tiny_clip_source, "cpu")
         pairs: list[Pair] = [(noise(1), "a"), (noise(2, 90), noise(3)), (noise(4), "a longer text"), (noise(4), "b")]
         alone = [clip.cosines([pair])[0] for pair in pairs]

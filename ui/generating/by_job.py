@@ -55,7 +55,7 @@ async def draw(
         async with aclosing(jubako.events(job)) as events:
             shown_s = 0.0
             async for event in events:
-                if stage.hear(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
+                if stage.handle(event) or time.monotonic() - shown_s > SHOWN_EVERY_S:
                     shown_s = time.monotonic()
                     yield Drawing(job, stage.html(), stage.hint)
     job = await jubako.job(job.id)

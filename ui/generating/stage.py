@@ -24,8 +24,8 @@ class Stage:
     """By image: a data URL."""
     hint: str | None = None
 
-    def hear(self, event: Event) -> bool:
-        """Take in what has happened; return whether it is to be seen at once."""
+    def handle(self, event: Event) -> bool:
+        """Update the state; return whether the change is to be shown at once."""
         data = event.data
         match event.name:
             case "loading":

@@ -21,8 +21,8 @@ class StoryStage:
     message: str = ""
     hint: str | None = None
 
-    def hear(self, event: Event) -> bool:
-        """Take in what has happened; return whether it is to be seen at once."""
+    def handle(self, event: Event) -> bool:
+        """Update the state; return whether the change is to be shown at once."""
         data = event.data
         self.message = str(data.get("message") or self.message)
         match event.name:

@@ -23,7 +23,7 @@ def template(look: Look, weights_gib: float, few: FewSteps | None) -> Entry:
     family = [entry for entry in shipped().entries.values() if entry.family == look.family and entry.source.repo]
     based_on = {_name(repo) for repo in (*look.card.based_on, *look.bases)}
 
-    def unlikeness(entry: Entry) -> tuple[bool, bool, bool, bool, float, float]:
+    def distance(entry: Entry) -> tuple[bool, bool, bool, bool, float, float]:
         return (
             is_distilled(entry) != distilled,
             few is not None and few.kind not in entry.id,
@@ -33,7 +33,7 @@ def template(look: Look, weights_gib: float, few: FewSteps | None) -> Entry:
             abs(entry.memory_gib - weights_gib),
         )
 
-    return min(family, key=unlikeness)
+    return min(family, key=distance)
 
 
 def is_distilled(entry: Entry) -> bool:

@@ -9,7 +9,7 @@ from ui.generating.stage import Stage, hints
 def heard(*events: Event) -> str:
     stage = Stage()
     for event in events:
-        stage.hear(event)
+        stage.handle(event)
     return stage.html()
 
 
