@@ -19,6 +19,7 @@ from bentoml._internal.utils.cattr import bentoml_cattr
 from deploy.packing import BASE_IMAGE
 from gateway.runner_client import RunnerClient
 from settings import refuse_unknown_variables
+from tests.support.servers.forked import run_forked
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -142,9 +143,9 @@ def _within(written: Any, sent: Any, place: str = "") -> list[str]:
 def test_bentocloud_gets_every_service_of_the_bento(deployment: dict[str, Any]) -> None:
     settings = {item["name"]: item["value"] for item in deployment["envs"]}
     refuse_unknown_variables(settings)
-    command = [sys.executable, "-c", "import service; print(*service.Jubako.all_services())"]
+    command = ["-c", "import service; print(*service.Jubako.all_services())"]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JUBAKO_")}
-    answer = subprocess.run(command, cwd=ROOT, env={**environment, **settings}, capture_output=True, text=True)
+    answer = run_forked(command, {**environment, **settings}, ROOT)
     assert set(answer.stdout.splitlines()[-1].split()) == deployment["services"].keys(), answer.stderr
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.support.servers.forked import Forked, forked_server
 from tests.support.servers.serving import ROOT, free_port, half_mask, photo, png, wait_for
 from tests.support.surroundings.compose import compose
 from tests.support.surroundings.redis_server import PASSWORD, redis_server
@@ -78,17 +79,16 @@ def _without_place(command: list[str]) -> list[str]:
 
 def _start(running: ExitStack, command: list[str], environment: dict[str, str], port: int, folder: Path) -> None:
     assert command[-1] == "3001" or "8001" in command
-    command = [str(port) if word in {"3001", "8001"} else word for word in command]
-    program = str(Path(sys.executable).with_name(command[0]))
-    with (folder / f"log-{port}").open("wb") as log:
-        process = subprocess.Popen([program, *command[1:]], cwd=ROOT, env=environment, stdout=log, stderr=log)
+    program, *arguments = [str(port) if word in {"3001", "8001"} else word for word in command]
+    assert program == "bentoml"
+    process = forked_server(arguments, environment, ROOT, folder / f"log-{port}")
     running.callback(process.wait, timeout=90)
-    running.callback(process.terminate)
+    running.callback(process.send_signal, signal.SIGTERM)
     # What the health checks of the file ask.
     wait_for(lambda: _is_ready(process, port, folder), READY_TIMEOUT_S)
 
 
-def _is_ready(process: subprocess.Popen[bytes], port: int, folder: Path) -> bool:
+def _is_ready(process: Forked, port: int, folder: Path) -> bool:
     assert process.poll() is None, (folder / f"log-{port}").read_text()[-3000:]
     try:
         return WEB.get(f"http://127.0.0.1:{port}/readyz", timeout=10).status_code == 200
