@@ -46,10 +46,26 @@ LAYERS: Mapping[str, tuple[Layers, Layers]] = {
     ),
 }
 """Of the LoRAs "a" and "b", by family."""
+_SAVED: dict[tuple[object, ...], bytes] = {}
+"""Files of LoRAs, by all that they follow from: every tiny pipeline of a class has the same modules."""
 
 
 def random_lora(pipeline: DiffusionPipeline, file: Path, layers: Layers, rank: int = 3, **config: Any) -> LoraSpec:
-    """Save a LoRA with random weights, different for each file, as the pipeline's own training scripts do."""
+    """Save a LoRA with random weights, different for each file, as the pipeline's own training scripts do.
+
+    One that was saved before is copied: peft takes longer over it than a test's images do.
+    """
+    key = (type(pipeline).__name__, file.name, rank, repr(layers), repr(config))
+    if key not in _SAVED:
+        _save_random_lora(pipeline, file, layers, rank, config)
+        _SAVED[key] = file.read_bytes()
+    file.write_bytes(_SAVED[key])
+    return LoraSpec(source=Source(path=file))
+
+
+def _save_random_lora(
+    pipeline: DiffusionPipeline, file: Path, layers: Layers, rank: int, config: Mapping[str, Any]
+) -> None:
     torch.manual_seed(zlib.crc32(file.stem.encode()))
     weights = {}
     for component, names in layers.items():
@@ -57,7 +73,6 @@ def random_lora(pipeline: DiffusionPipeline, file: Path, layers: Layers, rank: i
         module.add_adapter(LoraConfig(r=rank, init_lora_weights=False, target_modules=list(names), **config))
         weights[f"{component}_lora_layers"] = get_peft_model_state_dict(module)
     pipeline.save_lora_weights(file.parent, weight_name=file.name, **weights)
-    return LoraSpec(source=Source(path=file))
 
 
 def loaded(family: str, folder: Path, **others: tuple[Layers, Mapping[str, Any]]) -> tuple[LoadedModel, LoadedModel]:
