@@ -10,6 +10,8 @@ from tests.support.web import WEB
 
 KIND, TRIED_KINDS = "/api/{model}/", ("t2i", "i2i")
 """All other kinds of jobs have the bodies of typed APIs."""
+SUBMIT, TRIED_TASK = "/submit", "/text_to_image"
+"""BentoML's tasks of all typed APIs are the same code, with the bodies of these."""
 REQUEST_ID = "X-Request-ID"
 """A parameter of every POST, and one of them has to be tried."""
 SAID = ("title", "description", "default", "example", "examples")
@@ -29,7 +31,8 @@ def shortened_description(url: str, folder: Path, *, fields_once: bool = False) 
     With `fields_once`, the first body that has a field of some name and bounds is the one with which they are tried.
     """
     described = WEB.get(f"{url}/openapi.json").raise_for_status().json()
-    described["paths"] = {path: each for path, each in described["paths"].items() if _is_tried(path)}
+    tasks = {path.removesuffix(SUBMIT) for path in described["paths"] if path.endswith(SUBMIT)}
+    described["paths"] = {path: each for path, each in described["paths"].items() if _is_tried(path, tasks)}
     for operations in described["paths"].values():
         for operation in operations.values():
             if operation["operationId"] != "text_to_image":
@@ -105,7 +108,9 @@ def _bounds(schema: Any) -> Any:
     return [_bounds(part) for part in schema] if isinstance(schema, list) else schema
 
 
-def _is_tried(path: str) -> bool:
+def _is_tried(path: str, tasks: set[str]) -> bool:
+    if (api := path.rpartition("/")[0]) in tasks:
+        return api == TRIED_TASK
     return not path.startswith(KIND) or path.removeprefix(KIND) in TRIED_KINDS
 
 
