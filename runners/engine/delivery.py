@@ -64,10 +64,14 @@ def as_bytes(pixels: torch.Tensor) -> torch.Tensor:
 
 def _image(frame: torch.Tensor) -> Image.Image:
     # By numpy: torch would give this thread an OpenMP team of its own, whose waiting takes the engine's cores.
-    pixels = frame.numpy().transpose(1, 2, 0)
-    if pixels.dtype != np.uint8:
-        pixels = (pixels * 255).round().astype(np.uint8)
-    return Image.fromarray(np.ascontiguousarray(pixels))
+    planes = frame.numpy()
+    if planes.dtype != np.uint8:
+        planes = (planes * 255).round().astype(np.uint8)
+    pixels = planes.transpose(1, 2, 0)
+    if pixels.flags.c_contiguous:
+        return Image.fromarray(pixels)
+    # Pillow interleaves them in a fifth of the time that numpy takes.
+    return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
 
 
 class Delivery:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from diffusers.image_processor import VaeImageProcessor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -16,8 +17,9 @@ from runners.engine.leaving import Leaving
 VIEWS = {"aten.unbind.int", "aten.select.int", "aten.detach.default"}
 
 
-def test_images_are_those_of_diffusers() -> None:
-    pixels = torch.rand(1, 3, 8, 12)
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_images_are_those_of_diffusers(layout: torch.memory_format) -> None:
+    pixels = torch.rand(1, 3, 8, 12).to(memory_format=layout)
     (theirs,) = VaeImageProcessor(do_normalize=False).postprocess(pixels, "pil")
     # As they leave a CPU, and a device that works by itself.
     for drawn in (Drawn.of(0, 7, pixels, None), Drawn(0, 7, Leaving(as_bytes(pixels)), None)):
