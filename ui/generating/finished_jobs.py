@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from client.errors import Refused
 from client.results import Job
 from ui.generating.by_job import save
 
+FETCHED_AT_ONCE = 4
+"""Jobs whose files are on their way for one visitor: they are in memory whole, and the server has others to serve."""
 VIDEOS = (".mp4", ".webm", ".gif")
 DEFAULTS = {"method", "iterations", "num_images", "strength", "prompt_syntax", "control_scale", "reference_scale"}
 """What the server lists for all requests, and videos never have."""
@@ -31,7 +33,20 @@ def still_here(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     return here
 
 
-async def fetched(client: AsyncJubako, job: Job) -> list[str]:
+async def fetched_each(client: AsyncJubako, jobs: Sequence[Job], here: Mapping[str, list[str]]) -> list[list[str]]:
+    """Return the files of each job, a few jobs at a time; those in `here`, by the ids of their jobs, are there yet."""
+    places = asyncio.Semaphore(FETCHED_AT_ONCE)
+
+    async def files_of(job: Job) -> list[str]:
+        if job.id in here and job.results:
+            return here[job.id]
+        async with places:
+            return await _fetched(client, job)
+
+    return await asyncio.gather(*map(files_of, jobs))
+
+
+async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
     """Fetch a job's images and videos."""
     if not job.results:
         return []

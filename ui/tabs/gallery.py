@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import gradio as gr
 from client.calls import FILES
 from client.errors import Refused, Unreachable
 from client.results import Job
-from ui.generating.finished_jobs import completed, deleting, fetched, is_video, request_of, still_here
+from ui.generating.finished_jobs import completed, deleting, fetched_each, is_video, request_of, still_here
 from ui.generating.stage import hints
 from ui.page import QUIET, Page
 from ui.parameters import parameters_of, table
@@ -133,14 +132,9 @@ class _Gallery:
     ) -> list[Any]:
         """Return the gallery with the next page of completed jobs behind `shown`; those in `known` need no fetching."""
         here = still_here((each.file, each.job.id) for each in known)
-        client = self._page.server.client(request)
-
-        async def files_of(job: Job) -> list[str]:
-            return here[job.id] if job.id in here and job.results else await fetched(client, job)
-
         try:
             jobs, following = await self._page.server.connection(request).send(completed(before, JOBS))
-            files = await asyncio.gather(*map(files_of, jobs))
+            files = await fetched_each(self._page.server.client(request), jobs, here)
         except (Refused, Unreachable) as error:
             return [gr.skip(), shown, before, gr.skip(), hints(str(error), error=True)]
         shown = shown + [Shown(file, job) for job, own in zip(jobs, files, strict=True) for file in own]

@@ -13,8 +13,8 @@ import pandas as pd
 
 from client.calls import Call, cancelling, prioritizing
 from client.errors import Refused, Unreachable
-from client.results import Job
 from ui.generating.stage import hints
+from ui.job_rows import COLUMNS, OPEN, in_order, listings
 from ui.measuring import Load, Reading
 from ui.page import QUIET, Page
 
@@ -22,8 +22,6 @@ NAME = "Jobs and models"
 EVERY_S = 2
 READINGS = 90
 """So many are kept: three minutes."""
-JOBS = 50
-JOB_COLUMNS = ("id", "task", "model", "priority", "status", "progress", "message")
 PRIORITIES = ("high", "normal", "low")
 MODEL_COLUMNS = ("model", "state", "device", "GiB, of the device's", "running", "waiting")
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
@@ -44,7 +42,7 @@ class _Operating:
         self.trouble = gr.HTML(hints())
         """What looking at the server has come to; it is written again every time."""
         gr.Markdown("### Jobs")
-        self.jobs = gr.Dataframe(headers=list(JOB_COLUMNS), interactive=False, wrap=True, elem_id="jobs")
+        self.jobs = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="jobs")
         with gr.Row(equal_height=True):
             self.priority = gr.Dropdown(
                 list(PRIORITIES),
@@ -90,7 +88,8 @@ class _Operating:
     async def _look(self, readings: list[Reading], request: gr.Request) -> list[Any]:
         connection = self._page.server.connection(request)
         try:
-            jobs, models = await connection.send(_jobs()), await connection.send(_health())
+            jobs = in_order([row for listing in listings() for row in await connection.send(listing)])
+            models = await connection.send(_health())
         except (Refused, Unreachable) as error:
             return [gr.skip(), gr.skip(), hints(str(error), error=True), readings, *[gr.skip()] * len(self.plots)]
         try:
@@ -141,8 +140,8 @@ def _is_shown(event: gr.SelectData) -> Any:
 
 
 def _job_chosen(event: gr.SelectData) -> list[Any]:
-    row = dict(zip(JOB_COLUMNS, event.row_value, strict=True))
-    can = row["status"] in ("pending", "processing")
+    row = dict(zip(COLUMNS, event.row_value, strict=True))
+    can = row["status"] in OPEN
     priority = gr.Dropdown(value=row["priority"], interactive=can and row["progress"] == "0 %")
     return [row["id"], priority, gr.Button(f"Cancel {row['id']}" if can else "It has ended", interactive=can)]
 
@@ -153,17 +152,6 @@ def _plotted(readings: list[Reading]) -> list[Any]:
         pd.DataFrame({"seconds": [s for s, _ in loads], title: [getattr(load, column) for _, load in loads]})
         for title, column in PLOTS.items()
     ]
-
-
-def _jobs() -> Call[list[list[Any]]]:
-    def read(answer: Any) -> list[list[Any]]:
-        jobs = [(Job.of(each), each["priority"]) for each in answer.json()["jobs"]]
-        return [
-            [job.id, job.task, job.model, priority, job.status, f"{job.progress} %", job.message]
-            for job, priority in jobs
-        ]
-
-    return Call("GET", "/api/jobs", read, query={"limit": JOBS})
 
 
 def _health() -> Call[list[list[Any]]]:

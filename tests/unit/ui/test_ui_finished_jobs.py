@@ -1,0 +1,51 @@
+"""The files of many jobs, as the gallery fetches them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from client.results import Job, Result
+from ui.generating.finished_jobs import FETCHED_AT_ONCE, fetched_each
+
+
+class CountingClient:
+    """Has an answer for nobody until it is asked for as many jobs as may be asked for at once."""
+
+    def __init__(self) -> None:
+        self.asked, self.most, self._full = 0, 0, asyncio.Event()
+
+    async def results(self, _: Job) -> list[Result]:
+        self.asked += 1
+        self.most = max(self.most, self.asked)
+        if self.asked == FETCHED_AT_ONCE:
+            self._full.set()
+        await self._full.wait()
+        self.asked -= 1
+        return []
+
+
+async def test_few_jobs_files_are_on_their_way_at_once() -> None:
+    client: Any = CountingClient()
+    jobs = [_job(number) for number in range(5 * FETCHED_AT_ONCE)]
+    async with asyncio.timeout(5):
+        files = await fetched_each(client, jobs, {"0": ["here.png"]})
+    assert files == [["here.png"], *[[]] * (len(jobs) - 1)]
+    assert client.most == FETCHED_AT_ONCE
+
+
+def _job(number: int) -> Job:
+    return Job.of(
+        {
+            "session_id": str(number),
+            "status": "completed",
+            "progress": 100,
+            "message": "",
+            "model": "tiny",
+            "task": "text-to-image",
+            "error": None,
+            "hint": None,
+            "created_at": "2026-01-01T00:00:00+00:00",
+            "results": [{"url": "/a.png", "media_type": "image/png", "seed": 1}],
+        }
+    )
