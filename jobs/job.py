@@ -2,7 +2,7 @@
 
 A job moves forward: pending -> processing -> completed | failed | cancelled. A worker that died leaves it processing,
 and the next one takes it up again (`attempts` counts); only one that moves to another line before it has progressed is
-pending again. Knows nothing of queues, ledgers or HTTP.
+pending again. `turn` says which worker has it, should two think so. Knows nothing of queues, ledgers or HTTP.
 """
 
 from __future__ import annotations
@@ -38,6 +38,9 @@ class JobState(StrEnum):
 
 
 OPEN = (JobState.PENDING, JobState.PROCESSING)
+
+MAX_FORGIVEN = 20
+"""Attempts that moves to another line may take back: a job that ends its worker would else have them without end."""
 
 
 class _Data(BaseModel):
@@ -101,8 +104,10 @@ class Job(_Data):
     hint: str | None = None
     """What the caller should know of the prompt."""
     results: tuple[Result, ...] = ()
+    turn: int = 0
+    """How often a worker has taken it up, and so which of them has it: the last."""
     attempts: int = 0
-    """How often it was begun; more than one after a crash or a restart."""
+    """How often it was begun and not moved; more than one after a crash or a restart."""
     runners_lost: int = 0
     """How many of its attempts ended with the model's process."""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
@@ -141,17 +146,20 @@ class Job(_Data):
 
     def begun(self) -> Job:
         """Return the job as a worker takes it up."""
-        return self.changed(
-            state=JobState.PROCESSING,
-            attempts=self.attempts + 1,
-            started_at=self.started_at or datetime.now(UTC),
-            message="Generation started",
-        )
+        return self._attempted(turn=self.turn + 1, message="Generation started")
 
     def begun_again(self) -> Job:
-        """Return the job after the model's process ended under it."""
+        """Return the job after the model's process ended under it; the worker is the same."""
         message = "The model's process ended; waiting to start again"
-        return self.begun().changed(runners_lost=self.runners_lost + 1, message=message)
+        return self._attempted(runners_lost=self.runners_lost + 1, message=message)
+
+    def _attempted(self, **changes: Any) -> Job:
+        started_at = self.started_at or datetime.now(UTC)
+        return self.changed(state=JobState.PROCESSING, attempts=self.attempts + 1, started_at=started_at, **changes)
+
+    def has_turn(self, turn: int) -> bool:
+        """Whether the worker that took it up in this turn has it still: no end, move or later turn since."""
+        return self.state is JobState.PROCESSING and self.turn == turn
 
     def advanced(self, progress: int, message: str) -> Job:
         """Return the job further on; progress never goes back, even if an attempt starts over."""
@@ -163,7 +171,8 @@ class Job(_Data):
             return self
         request = {**self.request, "priority": int(priority)}
         # An attempt that is broken off for this is none.
-        attempts = self.attempts - (self.state is JobState.PROCESSING)
+        forgiven = self.state is JobState.PROCESSING and self.turn - self.attempts < MAX_FORGIVEN
+        attempts = self.attempts - forgiven
         waiting = {"state": JobState.PENDING, "attempts": attempts, "message": WAITING}
         return self.changed(priority=priority, request=request, moved_s=time.time(), **waiting)
 

@@ -44,8 +44,8 @@ FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
 
-class _EndedElsewhereError(Exception):
-    """Another process ended the job that is running."""
+class _TurnOverError(Exception):
+    """The job that is running has ended, moved to another line, or is another worker's by now."""
 
 
 @dataclass(frozen=True)
@@ -76,15 +76,16 @@ class Worker:
         set_caller(self.caller_of(job))
         try:
             with in_hand(job.model):
-                results = await self._unless_ended(job_id, self._results(job))
-        except _EndedElsewhereError:
+                results = await self._in_its_turn(job, self._results(job))
+        except _TurnOverError:
             return
         except JubakoError as error:
-            await self._end(job_id, partial(Job.failed, error=error.message))
+            await self._fail(job, error.message)
         except Exception:
             log.exception("job %s failed", job_id)
-            await self._end(job_id, partial(Job.failed, error="an internal error; the server's log has the cause"))
+            await self._fail(job, "an internal error; the server's log has the cause")
         else:
+            # Even if another worker has it by now, who would make the same files.
             await self._end(job_id, partial(Job.completed, results=results))
 
     async def give_up_waiting(self, job_id: str) -> Job:
@@ -98,20 +99,24 @@ class Worker:
             await self.announce_end(job)
         return job
 
-    async def _unless_ended(self, job_id: str, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work unless another process ends the job meanwhile; a cancellation may not reach its queue."""
-        return await first_of(work, self._ended(job_id), _EndedElsewhereError())
+    async def _fail(self, job: Job, reason: str) -> None:
+        """End a job with a reason, unless another worker has it by now, who may do better."""
+        await self._end(job.id, lambda kept: kept.failed(reason) if kept.has_turn(job.turn) else kept)
 
-    async def _ended(self, job_id: str) -> None:
-        """Return once the record says that the job has ended, or is gone."""
+    async def _in_its_turn(self, job: Job, work: Coroutine[Any, Any, T]) -> T:
+        """Do the work for as long as the job's turn lasts; a cancellation may not reach its queue."""
+        return await first_of(work, self._turn_over(job), _TurnOverError())
+
+    async def _turn_over(self, job: Job) -> None:
+        """Return once the record says that the turn is over, or is gone."""
         while True:
             await asyncio.sleep(LOOK_S)
             with suppress(LedgerUnavailable):
                 try:
-                    job = await self.ledger.get(job_id)
+                    kept = await self.ledger.get(job.id)
                 except UnknownJob:
                     return
-                if job.state.final:
+                if not kept.has_turn(job.turn):
                     return
 
     async def announce_end(self, job: Job) -> None:
@@ -161,13 +166,20 @@ class Worker:
             except Busy as error:
                 await self.publish(job.advanced(0, f"Waiting: {error.message}"), "waiting")
             except RunnerLost:
-                job = await self._keep(job.id, Job.begun_again)
-                if job.state.final or job.runners_lost >= self.max_runners_lost:
+                job = await self._begun_again(job)
+                if job.runners_lost >= self.max_runners_lost:
                     reason = f"given up: {job.runners_lost} times the model's process ended during it"
                     raise GenerationFailed(reason) from None
                 await self.publish(job, "waiting")
             await asyncio.sleep(min(pause_s, job.deadline.left_s))
         raise AssertionError("pauses have no end")
+
+    async def _begun_again(self, job: Job) -> Job:
+        """Return a job after the model's process ended under it. Raises _TurnOverError."""
+        again = await self._keep(job.id, lambda kept: kept.begun_again() if kept.has_turn(job.turn) else kept)
+        if not again.has_turn(job.turn):
+            raise _TurnOverError
+        return again
 
     def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
         """One at a time, those under which the model's process ended: only one of them is to blame."""

@@ -44,7 +44,7 @@ from api.operations.status import server_status
 from core.errors import InvalidRequest, JubakoError, UnknownModel, retry_fields
 from core.generation.request import Priority
 from jobs.desk.order import Order
-from jobs.errors import NotEnded, NotWaiting, UnknownJob
+from jobs.errors import NotEnded, UnknownJob
 from jobs.job import Job, JobState
 
 PING: Mapping[str, Any] = {"event": "ping"}
@@ -212,9 +212,7 @@ async def change(request: Request, session_id: str) -> JSONResponse:
         answer = await status_of(job, current_storage(), server_address(request))
         return JSONResponse({**answer, "position": await current_desk().position(job)})
     except UnknownJob:
-        moved = [await _moved(job, priority) for job in await current_desk().batch(session_id)]
-        if not any(moved):
-            raise NotWaiting from None
+        await current_desk().prioritize_batch(session_id, priority)
         members = await current_desk().batch(session_id)
         return JSONResponse(await batch_status(session_id, members, current_storage(), server_address(request)))
 
@@ -247,15 +245,6 @@ async def _event_texts(session_id: str) -> AsyncGenerator[str, None]:
         async for event in watched:
             data = {name: value for name, value in event.items() if name != "event"}
             yield event_text(event["event"], data)
-
-
-async def _moved(job: Job, priority: Priority) -> bool:
-    """Return whether a member of a batch could be given another priority."""
-    try:
-        await current_desk().prioritize(job.id, priority)
-    except NotWaiting:
-        return False
-    return True
 
 
 def _error_text(error: JubakoError) -> str:

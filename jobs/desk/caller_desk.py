@@ -69,6 +69,11 @@ class CallerDesk:
         await self.get(job_id)
         return await self.desk.prioritize(job_id, priority)
 
+    async def prioritize_batch(self, batch_id: str, priority: Priority) -> None:
+        """Move those jobs of a batch of which nothing is drawn yet, all or none. Raises what `prioritize` raises."""
+        self.caller.check_priority(priority)
+        await self.desk.prioritize_all(await self.batch(batch_id), priority)
+
     async def delete_results(self, job_id: str) -> Job:
         """Delete the files of a job that has ended. Raises UnknownJob, NotEnded and StorageUnavailable."""
         await self.get(job_id)

@@ -212,19 +212,32 @@ class JobDesk:
 
         Raises UnknownJob, NotWaiting and TooManyJobs.
         """
-        before = await self.get(job_id)
-        if before.state.final or before.progress:
-            raise NotWaiting
+        (moved,) = await self.prioritize_all([await self.get(job_id)], priority)
+        return moved
+
+    async def prioritize_all(self, jobs: Sequence[Job], priority: Priority) -> list[Job]:
+        """Move those of which nothing is drawn yet to the line of another class; return them.
+
+        Raises NotWaiting where there are none, and TooManyJobs, before any has moved, where not all of them may.
+        """
+        waiting = [job for job in jobs if not job.state.final and not job.progress]
+        if further := sum(job.priority is not priority for job in waiting):
+            await self._acceptance.check_line(priority, further)
+        moved = [await self._move(job, priority) for job in waiting]
+        if left := [job for job in moved if not job.state.final]:
+            return left
+        raise NotWaiting
+
+    async def _move(self, before: Job, priority: Priority) -> Job:
+        """Move a job to the end of a class's line, unless it is in that line, or has ended since."""
         if before.priority is priority:
             return before
-        await self._acceptance.check_line(priority, 1)
-        job = await self._ledger.change(job_id, lambda job: job.prioritized(priority))
-        if job.state.final:
-            raise NotWaiting
-        # What fails here is made up for by `_reconcile`.
-        with suppress(LedgerUnavailable):
-            await self._queue.cancel(before)
-            await self._queue.add(job)
+        job = await self._ledger.change(before.id, lambda job: job.prioritized(priority))
+        if not job.state.final:
+            # What fails here is made up for: by `_reconcile`, and by the worker, whose turn is over.
+            with suppress(LedgerUnavailable):
+                await self._queue.cancel(before)
+                await self._queue.add(job)
         return job
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
 from datetime import timedelta
@@ -12,14 +13,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from core.errors import RunnerLost
+from core.errors import GenerationFailed, RunnerLost
 from core.generation.events import Event, Step
 from core.generation.request import GenerationRequest, Priority, Task
-from jobs import generation
+from jobs import generation, worker
 from jobs.bus import JobEvent
 from jobs.desk.desk import JobDesk
 from jobs.errors import LedgerUnavailable, NotWaiting, TooManyJobs, UnknownJob
-from jobs.job import Job, JobState
+from jobs.job import MAX_FORGIVEN, Job, JobState
 from jobs.ledger.redis import RedisLedger
 from jobs.queue import MEMORY, QueueSettings
 from models.weights.loading import LoadedModel
@@ -191,6 +192,97 @@ async def test_a_job_that_waits_in_an_engine_moves_too_and_back(
             assert first.finished_at is not None
             assert done.finished_at is not None
             assert done.finished_at < first.finished_at
+
+
+async def test_a_batch_moves_as_a_whole_or_not_at_all(engine: Engine, tmp_path: Path) -> None:
+    one_at_a_time = QueueSettings(MEMORY, concurrency=1, redelivery=timedelta(seconds=2))
+    async with job_desk(EngineProducer(engine), tmp_path, queue=one_at_a_time, max_waiting=2) as desk:
+        for priority in (Priority.NORMAL, Priority.HIGH):
+            await _begun(desk, await desk.submit(order(request(priority=priority, num_inference_steps=900))))
+        jobs = await desk.submit_all([order(request(seed=seed), batch_id="b") for seed in (1, 2)])
+        other = await desk.submit(order(request(priority=Priority.HIGH)))
+        with pytest.raises(TooManyJobs, match="2 jobs of high priority"):
+            await desk.prioritize_all(jobs, Priority.HIGH)
+        assert [job.priority for job in await desk.batch("b")] == [Priority.NORMAL] * 2
+        await desk.cancel(other.id)
+        await desk.prioritize_all(jobs, Priority.HIGH)
+        assert [job.priority for job in await desk.batch("b")] == [Priority.HIGH] * 2
+
+
+class TwiceProducer(EngineProducer):
+    """Counts who draws a seed at the same time; where `fails` is set, the first to draw it fails then."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__(engine)
+        self.drawing: Counter[int] = Counter()
+        self.fails: asyncio.Event | None = None
+        self._failing: set[int] = set()
+
+    async def draw(self, wanted: GenerationRequest) -> AsyncGenerator[Event, None]:
+        self.drawing[wanted.seed] += 1
+        try:
+            if self.fails is not None and wanted.seed not in self._failing:
+                self._failing.add(wanted.seed)
+                await self.fails.wait()
+                raise GenerationFailed("in the first line")
+            async with aclosing(super().draw(wanted)) as emitted:
+                async for event in emitted:
+                    yield event
+        finally:
+            self.drawing[wanted.seed] -= 1
+
+    async def drawn_by(self, number: int, seed: int) -> None:
+        async with asyncio.timeout(20):
+            while self.drawing[seed] != number:  # noqa: ASYNC110, since nobody says so
+                await asyncio.sleep(0.01)
+
+
+async def _lost(_: Job) -> None:
+    """Cancel nothing: a message of docket's has not arrived."""
+
+
+async def test_a_worker_leaves_a_job_that_moved_though_its_cancellation_is_lost(
+    tiny_model: LoadedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "LOOK_S", 0.2)
+    with running(tiny_model, max_running=1) as (engine, _):
+        producer = TwiceProducer(engine)
+        async with job_desk(producer, tmp_path) as desk:
+            slow = await desk.submit(order(request(num_inference_steps=900, progress=True)))
+            await _first_step(desk, slow)
+            job = await desk.submit(order(request(seed=1)))
+            await producer.drawn_by(1, seed=1)
+            monkeypatch.setattr(desk._queue, "cancel", _lost)
+            await desk.prioritize(job.id, Priority.HIGH)
+            await producer.drawn_by(2, seed=1)
+            await producer.drawn_by(1, seed=1)
+            monkeypatch.undo()
+            await desk.cancel(slow.id)
+            done = await finished(desk, job)
+    assert (done.state, done.priority, done.attempts, done.turn) == (JobState.COMPLETED, Priority.HIGH, 1, 2)
+
+
+async def test_a_worker_whose_turn_is_over_fails_no_job(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    producer = TwiceProducer(engine)
+    producer.fails = asyncio.Event()
+    async with job_desk(producer, tmp_path) as desk:
+        job = await desk.submit(order(request(seed=1, num_inference_steps=300)))
+        await producer.drawn_by(1, seed=1)
+        monkeypatch.setattr(desk._queue, "cancel", _lost)
+        await desk.prioritize(job.id, Priority.HIGH)
+        await producer.drawn_by(2, seed=1)
+        producer.fails.set()
+        await producer.drawn_by(1, seed=1)
+        assert (await finished(desk, job)).state is JobState.COMPLETED
+
+
+def test_moves_take_back_no_more_than_so_many_attempts() -> None:
+    job = Job(request={"model": "m", "priority": 1}, output_format="png")
+    for move in range(3 * MAX_FORGIVEN):
+        job = job.begun().prioritized((Priority.HIGH, Priority.NORMAL)[move % 2])
+    assert (job.attempts, job.turn) == (2 * MAX_FORGIVEN, 3 * MAX_FORGIVEN)
 
 
 async def _begun(desk: JobDesk, job: Job) -> None:
