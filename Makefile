@@ -95,11 +95,11 @@ soak: $(VENV)/.dev ## Use a server for two hours, and watch its memory, files an
 parity: $(VENV)/.dev ## Compare shared batches with the plain pipelines, for every family (docs/parity.md)
 	$(BIN)/python -m tests.support.engine.parity docs/parity.md
 
-bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry weights)
-	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)"
+bento: $(VENV)/.dev ## Pack the Bento (VARIANT=cpu|cuda; WITH=sdxl,... to carry weights; EXTRAS=upscale)
+	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --extras "$(EXTRAS)"
 
 image: $(VENV)/.dev ## Pack it and build its container image (also BASE=image, BACKEND=docker|podman|buildah)
-	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --image --backend "$(BACKEND)"
+	$(BIN)/python -m deploy.image $(VARIANT) --base "$(BASE)" --carry "$(WITH)" --extras "$(EXTRAS)" --image --backend "$(BACKEND)"
 
 configuration: $(VENV)/.dev ## Update the tables of docs/configuration.md, and .env.example
 	$(BIN)/python -m settings
@@ -143,8 +143,8 @@ $(VENV)/.ui: constraints-ui.txt | $(VENV)/.serve
 	$(BIN)/pip install --quiet --no-deps --upgrade --target $(VENV)/jubako-ui --requirement constraints-ui.txt
 	@touch $@
 
-$(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt | $(BIN)/python
+$(VENV)/.dev: pyproject.toml constraints.txt constraints-dev.txt constraints-upscale.txt | $(BIN)/python
 	$(BIN)/pip install --quiet --constraint constraints-dev.txt --editable '.[dev,bench]'
 	# The extra `upscale` as its tests need it, without the torchvision that would have to match torch.
-	$(BIN)/pip install --quiet --no-deps spandrel==0.4.2 einops==0.8.2
+	$(BIN)/pip install --quiet --no-deps --requirement constraints-upscale.txt
 	@touch $@ $(VENV)/.serve

@@ -5,11 +5,12 @@ The image of both is a slim Python that gets our locked dependencies and nothing
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from _bentoml_sdk.service.factory import Service
 from bentoml.images import Image
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, field_validator
 
 if TYPE_CHECKING:
     from bentoml import Bento
@@ -25,6 +26,8 @@ DATA = "/data"
 """The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
 BENTOML_FOLDERS = tuple(f"/home/bentoml/{name}" for name in ("bentos", "models", "envs", "tmp"))
 """BentoML makes them at its start where they are missing, which a read-only root filesystem does not allow."""
+EXTRAS = {"upscale": "constraints-upscale.txt"}
+"""Optional dependencies that an image may have, and their locks, each complete beside constraints.txt."""
 
 
 class BuildArguments(BaseModel):
@@ -36,6 +39,19 @@ class BuildArguments(BaseModel):
     """PyPI's torch brings CUDA's libraries and also runs on CPUs; the CPU build is a tenth of its size."""
     base: str = BASE_IMAGE
     """An image with Python 3.11 and pip in /usr/local, as Docker's official ones have them."""
+    extras: str = ""
+    """Names of EXTRAS, separated by commas."""
+
+    @property
+    def extra_names(self) -> list[str]:
+        return self.extras.replace(",", " ").split()
+
+    @field_validator("extras")
+    @classmethod
+    def _known(cls, extras: str) -> str:
+        if unknown := set(extras.replace(",", " ").split()) - EXTRAS.keys():
+            raise ValueError(f"{min(unknown)} is not one of {', '.join(EXTRAS)}")
+        return extras
 
 
 def image_of(arguments: BuildArguments) -> Image:
@@ -43,14 +59,21 @@ def image_of(arguments: BuildArguments) -> Image:
     # A distribution that BentoML knows would get a compiler and git.
     image = Image(base_image=arguments.base, distro="none", python_version="3.11", lock_python_packages=False)
     # For deploy/image/setup.
-    image.build_include("constraints-ui.txt")
+    locks = [EXTRAS[extra] for extra in arguments.extra_names]
+    image.build_include("constraints-ui.txt", *locks)
     image.commands += [
+        f"printf '{_lines(locks)}' > /etc/jubako-extras",
         f"install --directory --owner bentoml --group bentoml {DATA} {' '.join(BENTOML_FOLDERS)}",
         f"command -v uv || pip install --no-cache-dir {UV}",
         # A site with a mirror provides its own file, in the base image or mounted during the build.
         f"mkdir -p /etc/uv && test -e /etc/uv/uv.toml || printf '{_uv_settings(arguments)}' > /etc/uv/uv.toml",
     ]
     return image
+
+
+def _lines(names: Iterable[str]) -> str:
+    """Return lines as printf writes them."""
+    return "".join(name + "\\n" for name in names)
 
 
 def _uv_settings(arguments: BuildArguments) -> str:

@@ -19,12 +19,13 @@ import pytest
 import yaml
 from PIL import Image
 
-from deploy.packing import BASE_IMAGE, UV, BuildArguments, image_of
+from deploy.packing import BASE_IMAGE, EXTRAS, UV, BuildArguments, image_of
 from tests.support.engine.judged import seen_in
 from tests.support.servers.forked import Forked, forked_server, run_forked
 from tests.support.servers.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
 from tests.support.web import WEB
 
+UPSCALE_LOCK = EXTRAS["upscale"]
 LARGEST_BYTES = 40_000_000
 """Of a Bento that carries nothing but the embedded models."""
 
@@ -139,8 +140,12 @@ def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store)
 def test_one_that_carries_a_model_serves_it_without_being_told(plain: Path, store: Store) -> None:
     # By its name in the catalogue, and by its place.
     own = shutil.copytree(store.folder / "sd", store.folder / "My_SD")
-    done = store.pack("cpu", "--carry", f"tiny-xl,{own}")
+    done = store.pack("cpu", "--carry", f"tiny-xl,{own}", "--extras", "upscale")
     assert done.returncode == 0, done.stderr
+    # deploy/image/setup installs what the one names from the other, and nothing where it names nothing.
+    listed = {bento: (bento / "env/docker/Dockerfile").read_text() for bento in (plain, store.bento())}
+    assert [UPSCALE_LOCK in text for text in listed.values()] == [False, True]
+    assert (store.bento() / "src" / UPSCALE_LOCK).read_bytes() == (ROOT / UPSCALE_LOCK).read_bytes()
     assert "carried tiny-xl:" in done.stdout
     assert "carried my-sd:" in done.stdout
     # A machine of its own: no catalogue, and no files of the one where it was packed.
@@ -160,6 +165,8 @@ def test_what_would_stay_behind_is_named(store: Store) -> None:
 
 
 def test_unknown_arguments_are_refused(store: Store) -> None:
+    unknown = store.pack("cpu", "--extras", "downscale")
+    assert (unknown.returncode, unknown.stderr) == (2, "deploy.image: --extras: downscale is not one of upscale\n")
     done = run_forked(["-m", "bentoml", "build", "--arg", "varient=cpu"], store.environment(), ROOT)
     assert done.returncode != 0
     assert "varient" in done.stdout + done.stderr

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,15 @@ def test_runtime_dependency_is_locked(line: str) -> None:
 def test_extra_is_locked(line: str) -> None:
     requirement = Requirement(line)
     assert EVERYTHING[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_the_extra_upscale_is_locked_beside_the_rest() -> None:
+    lock = pins("constraints-upscale.txt")
+    (requirement,) = map(Requirement, EXTRAS["upscale"])
+    assert lock[canonicalize_name(requirement.name)] in requirement.specifier
+    assert lock.keys().isdisjoint(EVERYTHING), "what others have is installed once"
+    needed = {Requirement(line).name for line in requires(requirement.name) or ()}
+    assert {canonicalize_name(name) for name in needed} - lock.keys() - EVERYTHING.keys() == {"torchvision"}
 
 
 def test_lock_names_no_build_of_torch() -> None:

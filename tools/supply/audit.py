@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.supply.lock import LOCK, UI_LOCK
+from tools.supply.lock import LOCK, UI_LOCK, UPSCALE_LOCK
 
 TIMEOUT_S = 120
 """For all of it; a single question has `CONNECT_S`."""
@@ -62,4 +62,4 @@ def _say(text: str, status: int = 0) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(max([main(lock, sys.argv[1:]) for lock in (LOCK, UI_LOCK)]))
+    sys.exit(max([main(lock, sys.argv[1:]) for lock in (LOCK, UI_LOCK, UPSCALE_LOCK)]))

@@ -9,6 +9,8 @@ ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "constraints.txt"
 UI_LOCK = ROOT / "constraints-ui.txt"
 """What the page has apart from the rest, one package (Pillow) in another version."""
+UPSCALE_LOCK = ROOT / "constraints-upscale.txt"
+"""The extra of that name."""
 UI_FOLDER = "jubako-ui"
 """Where that is installed, below the prefix of the environment."""
 
