@@ -62,7 +62,7 @@ def assemble(
             prompt_syntax=PromptSyntax(settings.prompt_syntax),
             upscales=settings.upscaler is not None,
         ),
-        residency=Residency(catalogue, runners, settings.memory_budget_gib, remote),
+        residency=Residency(catalogue, runners, settings.memory_budget_gib, remote, settings.beside_gib),
         meter=meter,
         policy=policy,
         upscaler=upscaler or Upscaler(),

@@ -42,14 +42,17 @@ class Residency:
         runners: Mapping[str, Runner],
         budget_gib: float | None,
         remote: frozenset[str] = frozenset(),
+        beside_gib: Mapping[str, float] | None = None,
     ) -> None:
-        """`budget_gib` applies to each device; None means the device's own memory, as the runners report it.
+        """`budget_gib` applies to each device; None means the device's own memory, as the runners report it, but for
+        what is `beside` models there.
 
         Models whose runners are `remote` use none of this machine's memory.
         """
         self._catalogue = catalogue
         self._runners = runners
         self._budget_gib = budget_gib
+        self._beside_gib = beside_gib or {}
         self.remote = remote
         self._here = [model for model in runners if model not in remote]
         self._users: Counter[str] = Counter()
@@ -151,7 +154,8 @@ class Residency:
             return {}
         without = [replica for replica in replicas if not self._has_room(model, replica, device)]
         entry = self._catalogue.get(model)
-        rooms = (room for replica in without for room in rooms_of(replica, device, entry, self._budget_gib))
+        limits = self._budget_gib, self._beside_gib
+        rooms = (room for replica in without for room in rooms_of(replica, device, entry, *limits))
         return {room.device: room for room in rooms}
 
     def _has_room(self, model: str, state: RunnerState, device: str | None) -> bool:

@@ -20,6 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
+from models.catalogue.memory.beside import gib_beside
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.needs import DIGITS, summed
 from models.catalogue.placement.decided import placed, placed_once
@@ -163,7 +164,7 @@ def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> Hos
         settings.idle_unload_s,
         kept.sharing,
         kept.compiled,
-        MemoryBounds(others_gib, settings.memory_budget_gib, settings.fit),
+        MemoryBounds(others_gib, settings.memory_budget_gib, settings.fit, settings.beside_gib),
     )
 
 
@@ -206,7 +207,8 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
             state = self._host.state()
             # A device that does not exist has no memory; loading reports it.
             memory_gib = {
-                device: settings.memory_budget_gib or gib for device, gib in (state.device_memory_gib or {}).items()
+                device: settings.memory_budget_gib or gib - gib_beside(settings.beside_gib, device, state.devices or ())
+                for device, gib in (state.device_memory_gib or {}).items()
             }
             if state.device in memory_gib:
                 # By the name that the operator gave it, such as auto.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -104,7 +105,13 @@ class ModelOptions(BaseModel):
         min_length=1,
         description="A super-resolution model (ESRGAN, SPAN, DAT, HAT and others that spandrel knows) for `upscale`: a "
         "file, one of a hub repository as owner/name/file.safetensors, or an address, as in JUBAKO_MODELS. Of .pth "
-        "and .pt files tensors alone are read. It needs the extra `upscale`. Default: images are enlarged by Lanczos.",
+        "and .pt files tensors alone are read. It needs the extra `upscale`. Default: images are upscaled by Lanczos.",
+    )
+    upscaler_gib: float = Field(
+        default=5.0,
+        ge=0,
+        description="Memory of the first device that models leave to the upscaling model. Default: what a Real-ESRGAN "
+        "of 4x is expected to take for four tiles.",
     )
     max_lora_bytes: int = Field(
         default=2 * 2**30, ge=2**20, description="The largest LoRA that POST /models/{id}/loras takes."
@@ -114,6 +121,11 @@ class ModelOptions(BaseModel):
     def first_device(self) -> str:
         """The device of what uses only one."""
         return first_device(self.device)
+
+    @property
+    def beside_gib(self) -> Mapping[str, float]:
+        """What is beside the models on a device, by the name that operators write."""
+        return {} if self.upscaler is None else {self.first_device: self.upscaler_gib}
 
     @property
     def stands_in(self) -> bool:

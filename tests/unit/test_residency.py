@@ -400,6 +400,15 @@ async def test_a_model_over_two_cards_needs_room_on_both_and_leaves_for_each() -
     assert split.state_ is ModelState.UNLOADED
 
 
+async def test_what_is_beside_models_is_not_theirs() -> None:
+    for beside_gib, stays in ({}, True), ({"cuda": 2.0}, False), ({"cuda:1": 2.0}, True):
+        a, small = FakeRunner(), FakeRunner()
+        here = Residency(Catalogue([entry("a"), entry("small")]), {"a": a, "small": small}, None, beside_gib=beside_gib)
+        await here.load("a")
+        await here.load("small")
+        assert (a.state_ is not ModelState.UNLOADED) is stays
+
+
 def with_encoder_elsewhere(model: str, **components: str) -> tuple[Entry, FakeRunner]:
     """SDXL, which has been counted, with components on other cards: 7.6 GiB of which 2.3 and more are theirs."""
     counted = load_catalogue(*SHIPPED).get("sdxl")

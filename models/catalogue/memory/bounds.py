@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import inf
 
 from models.catalogue.memory.needs import DIGITS
@@ -19,11 +19,15 @@ class MemoryBounds:
     """For all models on one device (JUBAKO_MEMORY_BUDGET_GIB); None: all that it has."""
     fit_gib: float | None = None
     """For one model on one device (JUBAKO_FIT)."""
+    beside_gib: Mapping[str, float] = field(default_factory=dict)
+    """What is on a device beside models."""
 
     def named(self, name_of: Callable[[str], str]) -> MemoryBounds:
         """Return it with devices by other names."""
-        others = tuple({name_of(device): gib for device, gib in other.items()} for other in self.others_gib)
-        return MemoryBounds(others, self.budget_gib, self.fit_gib)
+        *others, beside = (
+            {name_of(device): gib for device, gib in each.items()} for each in (*self.others_gib, self.beside_gib)
+        )
+        return replace(self, others_gib=tuple(others), beside_gib=beside)
 
     def share_gib(self, device: str, total_gib: float, needed_gib: float) -> float:
         """Return what a replica that needs so much of a device may count on there.
@@ -32,6 +36,7 @@ class MemoryBounds:
         what it needs.
         """
         others = [other[device] for other in self.others_gib if device in other]
-        left_gib = min(total_gib, self.budget_gib or inf) - needed_gib - sum(others)
+        for_models_gib = min(total_gib - self.beside_gib.get(device, 0.0), self.budget_gib or inf)
+        left_gib = for_models_gib - needed_gib - sum(others)
         share = needed_gib + max(0.0, left_gib) / (1 + len(others))
         return round(min(share, total_gib, self.fit_gib or inf), DIGITS)

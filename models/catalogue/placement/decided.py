@@ -31,7 +31,8 @@ Places = Mapping[str, tuple[Place, ...]]
 def placed(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Places:
     """Return the places of each local model's replicas. Raises StartError."""
     demands = _demands(settings, served, local)
-    asked = hashlib.sha256(repr((settings.device, settings.memory_budget_gib, demands)).encode()).hexdigest()
+    given = settings.device, settings.memory_budget_gib, settings.beside_gib, demands
+    asked = hashlib.sha256(repr(given).encode()).hexdigest()
     kept = json.loads(os.environ.get(KEPT, "{}"))
     if kept.get("asked") != asked:
         kept = {"asked": asked, "places": _decide(settings, demands)}
@@ -58,7 +59,8 @@ def _read(written: Sequence[Any]) -> Place:
 
 def _decide(settings: Settings, demands: Sequence[Demand]) -> Places:
     count_as_nvml()
-    decided = plan(spots_for(settings.device, settings.memory_budget_gib), demands)
+    spots = spots_for(settings.device, settings.memory_budget_gib, sum(settings.beside_gib.values()))
+    decided = plan(spots, demands)
     for note in decided.notes:
         log.warning("%s", note)
     for model, places in decided.places.items():

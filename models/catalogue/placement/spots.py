@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from math import inf
 
 import psutil
@@ -13,20 +14,23 @@ from processes.machine.cores import own_cores
 from settings.sections.devices import CPU, devices_in
 
 
-def spots_for(wanted: str, budget_gib: float | None) -> list[Spot]:
+def spots_for(wanted: str, budget_gib: float | None, beside_gib: float = 0.0) -> list[Spot]:
     """Return the spots that JUBAKO_DEVICE names; of each device, models take at most the budget.
+
+    Of the first, they leave what is `beside` them.
 
     Where the machine has no NVIDIA card, `auto` and the names of others stay as they are: only torch knows what they
     are, in the process that uses them. Raises StartError for a card that is not there, or more slots than cores.
     """
     kind, numbers = devices_in(wanted)
     if kind == CPU:
-        return _slots(int(numbers[0]) if numbers else 1, budget_gib)
+        return _slots(int(numbers[0]) if numbers else 1, budget_gib, beside_gib)
     cards = usable_cards() if kind in ("auto", "cuda") else []
     if not cards:
         names = [f"{kind}:{number}" for number in numbers] or [kind]
         return [Spot(Place(name), crowded=True) for name in names]
-    return [_spot(card, budget_gib) for card in _chosen(cards, numbers)]
+    first, *others = _chosen(cards, numbers)
+    return [_spot(first, budget_gib, beside_gib), *(_spot(card, budget_gib) for card in others)]
 
 
 def _chosen(cards: list[UsableCard], numbers: tuple[int, ...]) -> list[UsableCard]:
@@ -36,16 +40,19 @@ def _chosen(cards: list[UsableCard], numbers: tuple[int, ...]) -> list[UsableCar
     return [cards[number] for number in numbers] or cards
 
 
-def _spot(card: UsableCard, budget_gib: float | None) -> Spot:
+def _spot(card: UsableCard, budget_gib: float | None, beside_gib: float = 0.0) -> Spot:
+    return Spot(Place(card.device), *_for_models((card.total_gib, card.free_gib), budget_gib, beside_gib))
+
+
+def _for_models(sizes_gib: Iterable[float], budget_gib: float | None, beside_gib: float) -> Iterator[float]:
     most_gib = inf if budget_gib is None else budget_gib
-    return Spot(Place(card.device), min(card.total_gib, most_gib), min(card.free_gib, most_gib))
+    return (min(max(0.0, size_gib - beside_gib), most_gib) for size_gib in sizes_gib)
 
 
-def _slots(slots: int, budget_gib: float | None) -> list[Spot]:
+def _slots(slots: int, budget_gib: float | None, beside_gib: float) -> list[Spot]:
     cores = len(own_cores())
     if slots > cores:
         raise StartError(f"JUBAKO_DEVICE: cpu:{slots} is more than this machine's {cores} cores")
     memory = psutil.virtual_memory()
-    most_gib = inf if budget_gib is None else budget_gib
-    total_gib, free_gib = (min(size / 2**30, most_gib) for size in (memory.total, memory.available))
+    total_gib, free_gib = _for_models((memory.total / 2**30, memory.available / 2**30), budget_gib, beside_gib)
     return [Spot(Place(CPU, slot, slots), total_gib, free_gib, crowded=True) for slot in range(slots)]

@@ -45,6 +45,13 @@ def test_a_device_is_never_larger_than_it_is() -> None:
     assert of_card(budget_gib=100.0) == 48
 
 
+def test_what_is_beside_models_is_none_of_theirs() -> None:
+    assert MemoryBounds(beside_gib={"cuda:0": 5.0}).share_gib("cuda:0", 48.0, 10.0) == 43
+    assert MemoryBounds(beside_gib={"cuda:1": 5.0}).share_gib("cuda:0", 48.0, 10.0) == 48
+    bounds = MemoryBounds(({"auto": 20.0},), beside_gib={"auto": 5.0}).named({"auto": "cuda:0"}.__getitem__)
+    assert bounds == MemoryBounds(({"cuda:0": 20.0},), beside_gib={"cuda:0": 5.0})
+
+
 def test_others_are_found_by_the_name_that_the_device_has() -> None:
     bounds = MemoryBounds(({"auto": 20.0},), 40.0, 14.0).named({"auto": "cuda:0"}.__getitem__)
     assert bounds == MemoryBounds(({"cuda:0": 20.0},), 40.0, 14.0)

@@ -251,6 +251,19 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
     ]
 
 
+def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEPT, "{}")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")
+    monkeypatch.setattr(spots, "usable_cards", lambda: [UsableCard(f"cuda:{number}", 24, 22) for number in range(2)])
+    assert [spot.free_gib for spot in spots_for("cuda:1,0", None, 5)] == [17, 22]
+    assert [spot.free_gib for spot in spots_for("cuda", 20, 5)] == [17, 20]
+    served = Catalogue([full_catalogue(None).get("miniature")])
+    monkeypatch.setenv("JUBAKO_DEVICE", "cuda")
+    alone = placed(Settings(), served, list(served.entries.values()))
+    beside = placed(Settings(upscaler="someone/esrgan"), served, list(served.entries.values()))
+    assert [places["miniature"][0].device for places in (alone, beside)] == ["cuda:0", "cuda:1"]
+
+
 def test_a_process_of_one_replica_refuses_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JUBAKO_DEVICE", "cpu:2")
     monkeypatch.setenv(KEPT, "{}")
