@@ -6,10 +6,11 @@ import asyncio
 import base64
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from api.http.context import current_desk, current_storage
 from api.http.files import file_url
@@ -20,14 +21,16 @@ from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
 from storage.file_keys import result_key
 
+T = TypeVar("T")
+
 
 async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> dict[str, Any]:
     """Generate all images and return the body; `base_url` is this server's address. Raises JubakoError."""
     if admitted.stores_files:
         await current_desk().check_room()
     generation = Generation(gateway, admitted)
-    results = await results_of(generation)
-    files = await asyncio.gather(*(asyncio.to_thread(file_of, admitted, result) for result in results))
+    made = await made_of(generation, partial(_made, admitted))
+    files = [file for file, _ in made]
     if admitted.stores_files:
         shown = [{"url": url} for url in await _stored(files, OutputFormat(admitted.form.output_format), base_url)]
     else:
@@ -35,11 +38,8 @@ async def answer(gateway: Gateway, admitted: AdmittedImages, base_url: str) -> d
     return {
         "created": int(time.time()),
         **common_fields(admitted),
-        "data": [
-            {**data, "seed": result.seed, "skipped_steps": result.skipped_steps, "tiled": result.tiled}
-            for data, result in zip(shown, results, strict=True)
-        ],
-        "usage": generation.usage(len(results)),
+        "data": [{**data, **fields} for data, (_, fields) in zip(shown, made, strict=True)],
+        "usage": generation.usage(len(made)),
         **generation.hint_field,
     }
 
@@ -62,11 +62,26 @@ def file_of(admitted: AdmittedImages, result: Result) -> bytes:
     return encode_result(admitted.request, result, OutputFormat(form.output_format), form.compression)
 
 
-async def results_of(generation: Generation) -> list[Result]:
-    """Return the images in order."""
+async def made_of(generation: Generation, make: Callable[[Result], T]) -> list[T]:
+    """Return, in the order of the images, what `make` makes of each, which takes time.
+
+    Images that were upscaled are large: the next is upscaled once that is made of the one before.
+    """
     async with aclosing(generation.events()) as events:
-        results = [event async for event in events if isinstance(event, Result)]
-    return sorted(results, key=lambda result: result.index)
+        results = (event async for event in events if isinstance(event, Result))
+        if generation.upscales:
+            made = {result.index: await asyncio.to_thread(make, result) async for result in results}
+        else:
+            drawn = [result async for result in results]
+            each = await asyncio.gather(*(asyncio.to_thread(make, result) for result in drawn))
+            made = dict(zip((result.index for result in drawn), each, strict=True))
+    return [made[index] for index in sorted(made)]
+
+
+def _made(admitted: AdmittedImages, result: Result) -> tuple[bytes, dict[str, Any]]:
+    """Return an image's file, and what the answer says of it."""
+    fields = {"seed": result.seed, "skipped_steps": result.skipped_steps, "tiled": result.tiled}
+    return file_of(admitted, result), fields
 
 
 async def _stored(files: Sequence[bytes], output_format: OutputFormat, base_url: str) -> list[str]:

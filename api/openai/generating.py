@@ -36,6 +36,11 @@ class Generation:
                     yield event
 
     @property
+    def upscales(self) -> bool:
+        """Whether images are larger than what is generated."""
+        return self._admitted.request.upscale is not None
+
+    @property
     def hint_field(self) -> dict[str, str]:
         """The field of answers and events that OpenAI's API does not have."""
         return {} if self._started.hint is None else {"hint": self._started.hint}

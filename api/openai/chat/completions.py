@@ -9,10 +9,11 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from api.http.responses.streams import PING
-from api.openai.answers import file_of, results_of
+from api.openai.answers import file_of, made_of
 from api.openai.chat.reading import Asked
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
@@ -32,8 +33,7 @@ async def complete(gateway: Gateway, asked: Asked) -> dict[str, Any]:
         admitted = await admit(gateway, asked.form)
         measure.model, measure.task = admitted.request.model, admitted.request.task
         generation = Generation(gateway, admitted)
-        results = await results_of(generation)
-        images = await asyncio.gather(*(asyncio.to_thread(_image, admitted, result) for result in results))
+        images = await made_of(generation, partial(_image, admitted))
     choices = [
         {
             "index": index,
@@ -44,7 +44,7 @@ async def complete(gateway: Gateway, asked: Asked) -> dict[str, Any]:
         for index, image in enumerate(images)
     ]
     head = _head("chat.completion", admitted)
-    return {**head, "choices": choices, "usage": _usage(generation, len(results)), **generation.hint_field}
+    return {**head, "choices": choices, "usage": _usage(generation, len(images)), **generation.hint_field}
 
 
 async def chunks(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:

@@ -12,14 +12,14 @@ from itertools import count
 from typing import Any
 
 from api.http.responses.streams import PING, event_text
-from api.openai.answers import results_of
+from api.openai.answers import made_of
 from api.openai.chat.reading import TOOL, Asked
 from api.openai.drafting import AdmittedImages, admit
 from api.openai.errors import openai_error
 from api.openai.generating import Generation
 from api.openai.streaming import render_event
 from core.errors import JubakoError, retry_fields
-from core.generation.events import Picture, Preview
+from core.generation.events import Picture, Preview, Result
 from gateway.gateway import Gateway
 from gateway.metrics import measured
 
@@ -65,9 +65,9 @@ class Responding:
             **self.generation.hint_field,
         }
 
-    def item(self, picture: Picture | None = None) -> dict[str, Any]:
+    def item(self, result: Result | None = None) -> dict[str, Any]:
         item = {"id": self.item_id, "type": "image_generation_call", "status": "in_progress", "result": None}
-        rendered = None if picture is None else render_event(picture, self.admitted, self.generation)
+        rendered = None if result is None else render_event(result, self.admitted, self.generation)
         if rendered is None:
             return item
         shown = {name: rendered[name] for name in (*_SHOWN, "seed", "skipped_steps")}
@@ -96,9 +96,8 @@ async def respond(gateway: Gateway, asked: Asked) -> dict[str, Any]:
     with measured() as measure:
         response = await Responding.to(gateway, asked)
         measure.model, measure.task = response.admitted.request.model, response.admitted.request.task
-        (result,) = await results_of(response.generation)
-        assert isinstance(result, Picture)
-        return response.body("completed", await asyncio.to_thread(response.item, result))
+        (item,) = await made_of(response.generation, response.item)
+        return response.body("completed", item)
 
 
 async def response_events(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:
