@@ -1,17 +1,18 @@
 """The contract of the inpainting server: an image, a mask and a prompt in a form; base64 images in the answer.
 
 Pixels outside the mask are exactly those of the upload: the image is generated at a size that fits the model, resized
-to the upload's, and copied where the mask is white. `generate` serves all who have a gateway: this contract, the
-RunPod handler, and sites that generate in their own process.
+to the upload's, and copied where the mask is white; only then it is upscaled, if it is to be. `generate` serves all who
+have a gateway: this contract, the RunPod handler, and sites that generate in their own process.
 """
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -27,20 +28,22 @@ from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
 from api.operations.described import Healthy
 from client.dummy import dummy_images
+from core.deadline import Deadline
 from core.errors import InvalidRequest, JubakoError
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.generation.events import Event, Picture, Started, Step
-from core.generation.fitting import Fit
+from core.generation.fitting import Fit, Size
 from core.generation.hints import hint_header, joined, unknown_hint
-from core.generation.request import GenerationRequest, Method, Task
+from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
-from core.generation.upload import Upload, pixels_of
+from core.generation.upload import Upload
+from core.generation.upscaling import UpscaleChoice, upscaled_size
 from gateway.gateway import Gateway
+from gateway.inpainted_files import Upscaling, inpainted_files
 from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded
 from gateway.media.encoding import encode_preview
-from gateway.media.inpainted import inpainted_png
 from gateway.media.uploads import in_image_thread
 from gateway.metrics import measured
 from models.catalogue.entry import Entry
@@ -99,6 +102,7 @@ class InpaintingForm(ClientFields):
     strength: Strength = None
     step_cache: StepCaching = None
     guidance_end: GuidanceEnd = 1
+    upscale: UpscaleChoice = None
 
     @classmethod
     def of(cls, **fields: Any) -> InpaintingForm:
@@ -149,11 +153,15 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
     try:
         draft = await in_image_thread(_draft, form, gateway)
         if settings().dummy_generation:
-            return await in_image_thread(_dummy_results, form, draft)
+            return await in_image_thread(lambda: _results(_dummy_files(form, draft)))
         with measured() as measure:
             measure.task = Task.INPAINT
-            assert draft.image is not None, "inpainting has an image"
-            request = await gateway.admit(draft, encoded_px=draft.image.width * draft.image.height)
+            upload, mask = _uploads(draft)
+            request = await gateway.admit(draft, encoded_px=prod(_result_size(form, upload.size)))
+            upscaling = None
+            if form.upscale is not None:
+                upscaling = Upscaling(gateway.upscaler, form.upscale, Deadline(request.deadline_s))
+                request = request.hinted(*filter(None, [gateway.upscaler.hint]))
             measure.model = request.model
             images = []
             async with aclosing(gateway.draw(request, keep=False)) as events:
@@ -163,7 +171,8 @@ async def generate(gateway: Gateway, form: InpaintingForm, on_event: OnEvent | N
                     elif on_event is not None:
                         on_event(event)
         images.sort(key=lambda image: image.index)
-        return await in_image_thread(_results, request, draft, images)
+        files = await inpainted_files(request, images, upload, mask, upscaling)
+        return await in_image_thread(_results, files)
     except InvalidRequest as error:
         if error.field not in FIELDS:
             raise
@@ -214,6 +223,8 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
             image=uploaded(form.input_image, "input_image", max_px, whole=True),
             mask=uploaded(form.mask_image, "mask_image", max_px, MASK, whole=True),
             num_images=form.num_generations,
+            # What is generated is a part of what is upscaled.
+            upscale=None,
             # The whole image comes back, in its own size.
             fit=Fit.STRETCH,
             progress=True,
@@ -226,17 +237,23 @@ def _inpaints(entry: Entry, method: Method) -> bool:
     return Task.INPAINT in entry.tasks and (method is Method.DIFFUSION or entry.token_opt is not None)
 
 
-def _results(request: GenerationRequest, draft: Draft, images: list[Picture]) -> list[dict[str, str]]:
+def _result_size(form: InpaintingForm, size: Size) -> Size:
+    """Return the size of the results of an upload of some size. Raises InvalidRequest for one that is too large."""
+    return size if form.upscale is None else upscaled_size(size, form.upscale)
+
+
+def _uploads(draft: Draft) -> tuple[Upload, Upload]:
     upload, mask = draft.image, draft.mask
     assert isinstance(upload, Upload) and isinstance(mask, Upload)  # noqa: PT018  # inpainting has both
-    files = (inpainted_png(request, image, upload, mask) for image in images)
-    return [_result(number, file) for number, file in enumerate(files, start=1)]
+    return upload, mask
 
 
-def _dummy_results(form: InpaintingForm, draft: Draft) -> list[dict[str, str]]:
-    assert draft.image is not None and draft.mask is not None  # noqa: PT018  # inpainting has both
-    image, mask = (encode_preview(pixels_of(each)) for each in (draft.image, draft.mask))
-    files = dummy_images(form.prompt, image, mask, form.num_generations, form.seed)
+def _dummy_files(form: InpaintingForm, draft: Draft) -> list[bytes]:
+    image, mask = (encode_preview(each.open()) for each in _uploads(draft))
+    return dummy_images(form.prompt, image, mask, form.num_generations, form.seed)
+
+
+def _results(files: Iterable[bytes]) -> list[dict[str, str]]:
     return [_result(number, file) for number, file in enumerate(files, start=1)]
 
 

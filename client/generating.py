@@ -69,8 +69,8 @@ def generate_inpainting(
 
     With a `job_id` they are saved to `job_<id>/outputs` under `jobs_root`, or TTO_JOBS_ROOT_ABSOLUTE of the
     environment. `options` are those of `POST /generate-inpainting`: seed, model, method, iterations,
-    num_inference_steps, guidance_scale, strength. Blocks. Raises GenerationError, and ValueError for a job without a
-    root or with an impossible id.
+    num_inference_steps, guidance_scale, strength, upscale. Blocks. Raises GenerationError, and ValueError for a job
+    without a root or with an impossible id.
     """
     folder = None if job_id is None else outputs_folder(_root(jobs_root), job_id)
     fields = {"prompt": prompt, "num_generations": num_generations, **options}

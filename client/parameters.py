@@ -79,11 +79,11 @@ class Shared(TypedDict, total=False):
     timesteps: Sequence[float] | None
 
 
-class Enlarged(Shared, total=False):
+class Upscaled(Shared, total=False):
     upscale: int | None
 
 
-class Conditioned(Enlarged, total=False):
+class Conditioned(Upscaled, total=False):
     reference_image: Source | None
     reference_scale: float | None
     control_image: Source | None
@@ -105,7 +105,7 @@ class Inpaint(ImageToImage, total=False):
     iterations: int | None
 
 
-class Edit(Enlarged, total=False):
+class Edit(Upscaled, total=False):
     mask: Source | None
     fit: Literal["crop", "pad", "stretch"] | None
     camera: Camera | None
@@ -168,6 +168,7 @@ class Story(TypedDict, total=False):
     negative_prompt: str | None
     step_cache: Literal["off", "quality", "fast", "auto"] | None
     guidance_end: float | None
+    upscale: int | None
     clip_threshold: float | None
     max_tries: int | None
     deadline_s: float | None

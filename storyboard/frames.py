@@ -21,6 +21,8 @@ class Frame:
     clip_score: float | None
     """Cosine of picture and prompt; None when nothing could score it."""
     tries: int
+    upscaled: bytes | None = None
+    """The file of the larger image, if there is one: of a whole story, pixels of that size would be too many."""
 
     @property
     def worth(self) -> float:

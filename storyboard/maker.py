@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
+from math import prod
 
 from PIL import Image
 
@@ -19,7 +20,7 @@ from core.deadline import Deadline
 from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, RateExceeded
 from core.generation.events import Picture, Started, Step
 from core.generation.request import GenerationRequest
-from core.tasks import end
+from core.tasks import end, first_error
 from gateway.gateway import Gateway
 from models.catalogue.resolving.checks import at_most
 from models.catalogue.resolving.deadlines import allowed_s, longest_deadline_s
@@ -31,6 +32,7 @@ from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, Planner, Scene
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from storyboard.telemetry import recorded
+from storyboard.upscaling import FrameUpscaler
 
 Emit = Callable[[StoryEvent], None]
 
@@ -133,8 +135,10 @@ class Maker:
         """Count frames like the request's, and once the image that they follow."""
         if frames > charged:
             image = story.reference_image if charged == 0 else None
+            decoded_px = image.width * image.height if image else 0
+            upscaled_px = (prod(request.result_size) - prod(request.generated_size)) * (frames - charged)
             frame_requests = request.model_copy(update={"num_images": frames - charged})
-            await self.gateway.meter.charge(frame_requests, image.width * image.height if image else 0)
+            await self.gateway.meter.charge(frame_requests, decoded_px + upscaled_px)
 
     async def _first_frame(self, resolved: ResolvedStory) -> GenerationRequest:
         """Check what is known of the frames; return the first one's request."""
@@ -175,6 +179,7 @@ class _Frames:
     def __init__(self, gateway: Gateway, resolved: ResolvedStory, plan: Plan, emit: Emit) -> None:
         self._warnings = resolved.hints
         self._unscored = False
+        self._upscaler = FrameUpscaler(gateway.upscaler, resolved.story)
         self._hints: dict[int, str] = {}
         """By the number of the scene."""
         self._gateway = gateway
@@ -192,10 +197,11 @@ class _Frames:
 
     @property
     def warnings(self) -> tuple[str, ...]:
+        warnings = (*self._warnings, *self._upscaler.warnings(self.best))
         if len(self._hints) > 1 and len(set(self._hints.values())) == 1:
-            return (*self._warnings, f"all frames: {next(iter(self._hints.values()))}")
+            return (*warnings, f"all frames: {next(iter(self._hints.values()))}")
         hints = (f"frame {number}: {hint}" for number, hint in sorted(self._hints.items()))
-        return (*self._warnings, *hints)
+        return (*warnings, *hints)
 
     async def generate(self, deadline: Deadline) -> str | None:
         """Generate the frames of all scenes; return what went wrong if the deadline passes before all are there.
@@ -210,7 +216,7 @@ class _Frames:
                 raise
             return self._late(deadline)
         except BaseExceptionGroup as group:
-            raise _first(group) from group
+            raise first_error(group) from group
         return None
 
     def _late(self, deadline: Deadline) -> str | None:
@@ -221,7 +227,7 @@ class _Frames:
             self._deliver(number)
         if len(self._best) < len(self._plan.scenes):
             return deadline.exceeded(f"with {len(self._best)} of {len(self._plan.scenes)} frames done").message
-        self._warnings += (deadline.exceeded("while frames were scored or generated again").message,)
+        self._warnings += (deadline.exceeded("while frames were scored, generated again or upscaled").message,)
         return None
 
     async def _generate_all(self) -> None:
@@ -237,7 +243,9 @@ class _Frames:
                 group.create_task(self._frame(scene, request, reference))
 
     async def _checked(self, scene: Scene, attempt: int, reference: Image.Image | None) -> GenerationRequest:
-        return await self._gateway.check(self._resolved.draft(scene, attempt, reference))
+        """Return the request of a try; only the frame that is kept is upscaled."""
+        request = await self._gateway.check(self._resolved.draft(scene, attempt, reference))
+        return request.model_copy(update={"upscale": None})
 
     async def _frame(self, scene: Scene, request: GenerationRequest, reference: Image.Image | None) -> Frame:
         """Generate until a frame scores well enough, or the tries are used up; the best is kept."""
@@ -251,6 +259,7 @@ class _Frames:
             except JubakoError:
                 # A used-up rate, a full line, a picture that is not to be shown: there is one already.
                 break
+        self._best[scene.number] = await self._upscaler.upscaled(self._best[scene.number])
         return self._deliver(scene.number)
 
     async def _try(self, scene: Scene, request: GenerationRequest, attempt: int) -> float | None:
@@ -300,9 +309,3 @@ class _Frames:
             self._unscored = True
             self._warnings += (f"frames are neither scored nor generated again: {error.message}",)
             return None
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The first of the errors that ended a story: the others follow from it, or say the same."""
-    error = group.exceptions[0]
-    return _first(error) if isinstance(error, BaseExceptionGroup) else error

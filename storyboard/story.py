@@ -11,6 +11,7 @@ from core.generation.client_fields import MAX_SEED, RANDOM_SEED, ClientFields, r
 from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, ReferenceScale, from_json
 from core.generation.request import Priority
 from core.generation.tuning import GuidanceEnd, StepCaching
+from core.generation.upscaling import UpscaleChoice
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500
@@ -79,6 +80,7 @@ class Story(ClientFields):
     negative_prompt: str = Field(default="", description="What to keep out of all frames.")
     step_cache: StepCaching = None
     guidance_end: GuidanceEnd = 1
+    upscale: UpscaleChoice = None
     clip_threshold: float | None = Field(
         default=None,
         ge=-1,

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upload import Pixels
+from core.generation.upscaling import UpscaleChoice
 
 Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value or None)]
 """Ollama's clients write 0 for what is left out."""
@@ -22,6 +23,7 @@ class OllamaOptions(BaseModel):
     seed: Seed = None
     step_cache: StepCaching = None
     guidance_end: GuidanceEnd = 1
+    upscale: UpscaleChoice = None
 
 
 class OllamaForm(ClientFields):

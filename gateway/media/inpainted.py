@@ -39,9 +39,18 @@ def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, 
                 upload.size, _composed_strips(picture.image, upload, mask), png_metadata(request, picture)
             )
     with BUDGET.of(px * PIXEL_BYTES * _COPIES):
-        generated = picture.image.resize(upload.size, Image.Resampling.LANCZOS)
-        composed = Image.composite(generated, upload.open(), mask.open())
-        return encode_result(request, replace(picture, image=composed), OutputFormat.PNG, quality=100)
+        return encode_result(request, _composed(picture, upload, mask), OutputFormat.PNG, quality=100)
+
+
+def inpainted(picture: Picture, upload: Upload, mask: Upload) -> Picture:
+    """Return a generated image within its upload, which may be upscaled, and so is not too large. Blocks."""
+    with BUDGET.of(upload.width * upload.height * PIXEL_BYTES * _COPIES):
+        return _composed(picture, upload, mask)
+
+
+def _composed(picture: Picture, upload: Upload, mask: Upload) -> Picture:
+    generated = picture.image.resize(upload.size, Image.Resampling.LANCZOS)
+    return replace(picture, image=Image.composite(generated, upload.open(), mask.open()))
 
 
 def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> Iterator[Image.Image]:
@@ -50,7 +59,7 @@ def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> It
         convert = IMAGE.converter(file)
         for top, part in strips(file):
             bottom = top + part.height
-            # The rows of the generated image from which these are enlarged.
+            # The rows of the generated image that become these.
             rows = (0, top * scale, generated.width, min(bottom * scale, generated.height))
             new = generated.resize(part.size, Image.Resampling.LANCZOS, rows)
             yield Image.composite(new, convert(part), repainted.crop((0, top, part.width, bottom)))

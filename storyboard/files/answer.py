@@ -78,4 +78,6 @@ def frame_answer(frame: Frame, image: str) -> FrameAnswer:
 
 def frame_file(frame: Frame, output_format: str) -> bytes:
     """Write a frame as a file that carries the parameters that it was generated with."""
+    if frame.upscaled is not None:
+        return frame.upscaled
     return encode_result(frame.request, frame.picture, OutputFormat(output_format), QUALITY)

@@ -52,7 +52,7 @@ def same(one: Image.Image, other: Image.Image) -> bool:
     return one.size == other.size and ImageChops.difference(one, other).getbbox() is None
 
 
-def test_a_result_is_enlarged_and_says_by_what(http: httpx.Client, plain: Image.Image) -> None:
+def test_a_result_is_upscaled_and_says_by_what(http: httpx.Client, plain: Image.Image) -> None:
     response = http.post("/text_to_image", json={**ASKED, "upscale": 4})
     assert same(opened(response), lanczos(plain, 4))
     assert response.headers["X-Jubako-Upscaler"] == "Lanczos"
@@ -67,7 +67,7 @@ def test_its_metadata_give_it_again(http: httpx.Client, plain: Image.Image) -> N
     assert "upscale" not in read_parameters(Image.open(BytesIO(http.post("/text_to_image", json=ASKED).content)))
 
 
-def test_what_a_mask_keeps_is_that_of_the_image_enlarged(http: httpx.Client) -> None:
+def test_what_a_mask_keeps_is_that_of_the_image_upscaled(http: httpx.Client) -> None:
     image = Image.linear_gradient("L").resize((64, 64)).convert("RGB")
     mask = Image.new("L", image.size)
     mask.paste(255, (0, 0, 32, 64))
@@ -89,10 +89,31 @@ def test_other_contracts_have_it_too(http: httpx.Client) -> None:
     assert decoded(shown["image_url"]["url"].partition(",")[2]).size == (128, 128)
     inference = {"inputs": "a red apple", "parameters": {"seed": 7, "num_inference_steps": 2, "upscale": 2}}
     assert opened(http.post("/models/tiny", json=inference)).size == (128, 128)
+    options = {"seed": 7, "upscale": 2}
+    asked_of_ollama = {"model": "tiny", "prompt": "a red apple", "steps": 2, "options": options, "stream": False}
+    generated = http.post("/ollama/api/generate", json={**asked_of_ollama, "width": 64, "height": 64}).json()
+    assert (decoded(generated["image"]).size, SAYS in generated["hint"]) == ((128, 128), True)
     predicted = http.post(
         "/replicate/v1/models/local/tiny/predictions", json={"input": asked}, headers={"Prefer": "wait"}
     )
     assert opened(http.get(predicted.json()["output"][0])).size == (128, 128)
+
+
+def test_an_inpainting_is_upscaled_within_its_upload(http: httpx.Client) -> None:
+    image = Image.linear_gradient("L").resize((100, 60)).convert("RGB")
+    mask = Image.new("L", image.size)
+    mask.paste(255, (0, 0, 50, 60))
+    files = {"input_image": saved(image), "mask_image": saved(mask)}
+    form = {**ASKED, "model": "tiny", "strength": "1", "upscale": "2"}
+    response = http.post("/generate-inpainting", data=form, files=files)
+    assert response.status_code == 200, response.text
+    assert SAYS in response.json()["hint"]
+    result = decoded(response.json()["results"][0]["data"])
+    kept = (2 * (50 + 3), 0, 200, 120)
+    assert same(result.convert("RGB").crop(kept), lanczos(image, 2).crop(kept))
+    assert read_parameters(result)["upscale"] == 2
+    wrong = http.post("/generate-inpainting", data={**form, "upscale": "3"}, files=files)
+    assert (wrong.status_code, wrong.json()["detail"][0]["loc"]) == (422, ["body", "upscale"])
 
 
 def decoded(text: str) -> Image.Image:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, Plan
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Lora
 from core.generation.upload import pixels_of
+from gateway.upscaling import NO_MODEL, Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.figures import Figures
 from models.catalogue.resolving.deadlines import work_s
 from models.catalogue.serving.served import CHARACTER, served_catalogue
 from models.catalogue.sources import Source
 from runners.host.host import Host
+from runners.upscaling.wire import AskedTile
 from settings import Settings
 from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
+from storyboard.files.answer import frame_file
 from storyboard.frames import Finished, FrameDone, FrameStep, Planned, Storyboard
 from storyboard.maker import Maker, frames_charged_at_acceptance
 from storyboard.planning.builtin import BuiltinPlanner
@@ -50,6 +54,7 @@ from tests.support.engine.stories import (
     story_studio,
     write_story_catalogue,
 )
+from tests.support.metadata import read_parameters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THRESHOLD = 0.5
@@ -341,6 +346,32 @@ class TestTheTransformer:
         assert computed < 0.8 * 6 * 20
 
 
+class TestUpscaling:
+    async def test_the_files_of_frames_are_upscaled_and_all_else_is_as_without(self, studio: Studio) -> None:
+        plain, board = [await board_of(studio.maker, seed=7, **fields) for fields in ({}, {"upscale": 2})]
+        assert (bytes_of(board), board.warnings) == (bytes_of(plain), (NO_MODEL,))
+        for frame in board.frames:
+            image, file = frame.picture.image, Image.open(BytesIO(frame_file(frame, "png")))
+            larger = image.resize((2 * image.width, 2 * image.height), Image.Resampling.LANCZOS)
+            assert file.convert("RGB").tobytes() == larger.tobytes()
+            assert read_parameters(file)["upscale"] == 2
+
+    async def test_frames_are_worth_more_than_an_upscaler_that_is_away(self, studio: Studio) -> None:
+        asked: list[AskedTile] = []
+
+        async def upscale(tile: AskedTile) -> Image.Image:
+            asked.append(tile)
+            if len(asked) > 1:
+                raise Busy("away for now")
+            return tile.image.resize((2 * tile.image.width, 2 * tile.image.height))
+
+        board = await board_of(studio.with_(upscaler=Upscaler("tiny", upscale)), upscale=2)
+        larger = [frame.upscaled is not None for frame in board.frames]
+        assert (sorted(larger), board.error) == ([False] * 5 + [True], None)
+        others = ", ".join(str(number) for number, is_larger in enumerate(larger, 1) if not is_larger)
+        assert board.warnings == (f"upscale: not of frames {others}: away for now",)
+
+
 class TestEnds:
     async def test_a_deadline_returns_the_frames_that_are_done(self, studio: Studio) -> None:
         runners = {"tiny-xl": Stuck(studio.hosts["tiny-xl"], "a green car", "a red car")}
@@ -358,7 +389,7 @@ class TestEnds:
         assert [frame.clip_score for frame in board.frames] == [1.0, 1.0, 1.0, None, 1.0, None]
         assert (board.error, board.warnings) == (
             None,
-            ("deadline_s: 4 s have passed while frames were scored or generated again",),
+            ("deadline_s: 4 s have passed while frames were scored, generated again or upscaled",),
         )
 
     async def test_the_longest_deadline_follows_the_work_of_all_frames(self, studio: Studio) -> None:

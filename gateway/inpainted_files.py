@@ -1,0 +1,49 @@
+"""Files of inpaintings in the size of their upload, upscaled where that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from core.deadline import Deadline
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
+from core.generation.upload import Upload
+from core.generation.upscaling import UpscaleFactor
+from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.inpainted import inpainted, inpainted_png
+from gateway.media.uploads import in_image_thread
+from gateway.upscaling import Upscaler
+
+
+@dataclass(frozen=True)
+class Upscaling:
+    """By what results are upscaled, how much, and until when."""
+
+    upscaler: Upscaler
+    factor: UpscaleFactor
+    deadline: Deadline
+
+    async def file(self, request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
+        """Return the PNG of a generated image, upscaled within its upload: so what the mask keeps is upscaled too."""
+        async with self.deadline.limiting("while the image was upscaled"), self.upscaler.places:
+            whole = await in_image_thread(inpainted, picture, upload, mask)
+            larger = replace(whole, image=await self.upscaler.upscaled(whole.image, self.factor))
+            shown = request.model_copy(update={"upscale": self.factor})
+            return await in_image_thread(encode_result, shown, larger, OutputFormat.PNG, 100)
+
+
+async def inpainted_files(
+    request: GenerationRequest,
+    pictures: Sequence[Picture],
+    upload: Upload,
+    mask: Upload,
+    upscaling: Upscaling | None = None,
+) -> list[bytes]:
+    """Return the PNG of each generated image within its upload; one after the other, since they may be large.
+
+    Raises what `Upscaler.upscaled` raises, and DeadlineExceeded.
+    """
+    if upscaling is None:
+        return [await in_image_thread(inpainted_png, request, picture, upload, mask) for picture in pictures]
+    return [await upscaling.file(request, picture, upload, mask) for picture in pictures]

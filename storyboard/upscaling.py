@@ -1,0 +1,51 @@
+"""Frames made larger, once each: tries, references, scores and sheets are of the size that is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+from core.errors import Busy, GenerationFailed, LoadFailed
+from core.generation.upscaling import FIELD
+from gateway.media.uploads import in_image_thread
+from gateway.upscaling import Upscaler
+from storyboard.files.answer import frame_file
+from storyboard.frames import Frame
+from storyboard.story import Story
+
+NO_TIME = "the time was over"
+
+
+class FrameUpscaler:
+    """Of one story."""
+
+    def __init__(self, upscaler: Upscaler, story: Story) -> None:
+        self._upscaler = upscaler
+        self._story = story
+        self._trouble: str | None = None
+        """Why no more frames are upscaled."""
+
+    async def upscaled(self, frame: Frame) -> Frame:
+        """Return a frame with the file that the story asks for; as it is, which is worth more than none, on failure."""
+        factor = self._story.upscale
+        if factor is None or self._trouble is not None:
+            return frame
+        try:
+            async with self._upscaler.places:
+                image = await self._upscaler.upscaled(frame.picture.image, factor)
+                request = frame.request.model_copy(update={"upscale": factor})
+                larger = replace(frame, request=request, picture=replace(frame.picture, image=image))
+                file = await in_image_thread(frame_file, larger, self._story.output_format)
+        except (Busy, LoadFailed, GenerationFailed) as error:
+            self._trouble = error.message
+            return frame
+        return replace(frame, upscaled=file)
+
+    def warnings(self, frames: Sequence[Frame]) -> Iterator[str]:
+        """Yield what the caller should know of a story's frames."""
+        if self._story.upscale is None:
+            return
+        if self._upscaler.hint is not None:
+            yield self._upscaler.hint
+        if plain := [str(frame.scene.number) for frame in frames if frame.upscaled is None]:
+            yield f"{FIELD}: not of frames {', '.join(plain)}: {self._trouble or NO_TIME}"
