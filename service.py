@@ -135,7 +135,7 @@ class Jubako:
             self._clients,
             LIMITER,
             Policy(WORDS, self._pictures),
-            upscaler_of(SETTINGS, None if self._upscaler is None else self._upscaler.enlarged),
+            upscaler_of(SETTINGS, None if self._upscaler is None else self._upscaler.upscaled),
             remote=frozenset(remote_runners(SETTINGS, CATALOGUE)),
         )
         log_ignored(SETTINGS, CATALOGUE)
@@ -189,7 +189,7 @@ class Jubako:
 
     @bentoml.api(input_spec=Upscale, output_spec=PictureFile)
     async def upscale(self, call: Call[Upscale]) -> Response:
-        """Enlarge an image, without generating it again."""
+        """Upscale an image, without generating it again."""
         return await answer_with_upscaled(self.gateway, call)
 
     @bentoml.api(input_spec=Stream, output_spec=EventStream)

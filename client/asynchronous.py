@@ -58,7 +58,7 @@ class AsyncJubako:
         return _video(await self._generate("image_to_video", prompt=prompt, image=image, **parameters))
 
     async def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
-        """Enlarge an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
+        """Upscale an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
         return _image(await self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 
     async def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:

@@ -72,7 +72,7 @@ class Jubako:
         return _video(self._generate("image_to_video", progress, prompt=prompt, image=image, **parameters))
 
     def upscale(self, image: Source, **parameters: Unpack[Upscale]) -> Image:
-        """Enlarge an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
+        """Upscale an image: `upscale=4` makes it four times as wide and high, and 2 is the default."""
         return _image(self._connection.send(calls.generation("upscale", {"image": image, **parameters})))
 
     def storyboard(self, prompt: str, **parameters: Unpack[Story]) -> Storyboard:

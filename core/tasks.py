@@ -23,6 +23,22 @@ async def first_of(work: Coroutine[Any, Any, T], signal: Coroutine[Any, Any, obj
         await end((working, signalling))
 
 
+async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Return what all return, in their order. Where one raises, so does this, once the others have been cancelled."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(each) for each in work]
+    except BaseExceptionGroup as errors:
+        raise first_error(errors) from errors
+    return [task.result() for task in tasks]
+
+
+def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first error of a group: the others follow from it, or say the same."""
+    error = errors.exceptions[0]
+    return first_error(error) if isinstance(error, BaseExceptionGroup) else error
+
+
 async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks, and return once they have ended, whatever they raise.
 

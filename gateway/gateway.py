@@ -80,9 +80,9 @@ class Gateway:
         """
         request = await self._resolve(draft, background, max_images)
         answered_px = max(encoded_px, prod(request.result_size))
-        enlarged_px = (answered_px - prod(request.generated_size)) * request.num_images
+        further_px = (answered_px - prod(request.generated_size)) * request.num_images
         decoded_px = draft.decoded_px if uploaded_px is None else uploaded_px
-        await self.meter.charge(request, decoded_px + enlarged_px)
+        await self.meter.charge(request, decoded_px + further_px)
         await self.policy.check_request(request)
         return request if request.upscale is None else request.hinted(*filter(None, [self.upscaler.hint]))
 
@@ -138,7 +138,7 @@ class Gateway:
         if request.upscale is None or not isinstance(result, Picture):
             return result
         async with deadline.limiting("while the image was upscaled"), self.upscaler.places:
-            return replace(result, image=await self.upscaler.enlarged(result.image, request.upscale))
+            return replace(result, image=await self.upscaler.upscaled(result.image, request.upscale))
 
     def _unknown_words(self, request: GenerationRequest) -> list[str]:
         """Return the words of a request's prompt that its model was not trained on."""

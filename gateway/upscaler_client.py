@@ -6,7 +6,7 @@ from PIL import Image
 
 from core.generation.upscaling import FIELD
 from processes.loading_service import FRAME, LoadingService, Messages
-from runners.upscaling.wire import SERVICE, AskedTile, decode_enlarged, encode_tile
+from runners.upscaling.wire import SERVICE, AskedTile, decode_upscaled, encode_tile
 
 LONGEST_S = 1800.0
 """Callers have deadlines of their own."""
@@ -26,14 +26,14 @@ class UpscalerClient:
         """`url` is `http://host:port`, or `file:///path` for a Unix socket."""
         self._service = LoadingService(url, SERVICE, _MESSAGES)
 
-    async def enlarged(self, tile: AskedTile) -> Image.Image:
+    async def upscaled(self, tile: AskedTile) -> Image.Image:
         """Return what a tile becomes.
 
-        Raises Busy when the upscaler does not answer, LoadFailed, which says what the operator can do, and
-        GenerationFailed when the model fails on a tile.
+        Raises Busy when the upscaler does not answer, LoadInterrupted where its model cannot be fetched now,
+        LoadFailed, which says what the operator can do, and GenerationFailed when the model fails on a tile.
         """
         await self._service.load(_MODEL)
-        return decode_enlarged(await self._service.ask("enlarge", encode_tile(tile), FRAME, LONGEST_S), tile)
+        return decode_upscaled(await self._service.ask("upscale", encode_tile(tile), FRAME, LONGEST_S), tile)
 
     async def close(self) -> None:
         await self._service.close()

@@ -1,17 +1,17 @@
-"""The gateway's end of the hop to a BentoML service that loads what it needs when it is first asked for it."""
+"""The hop to a BentoML service that loads what it needs when it is first asked for it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Hashable, Mapping
+from collections.abc import Awaitable, Hashable, Mapping
 from dataclasses import dataclass
 from http.client import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS
 
 import aiohttp
 
-from core.errors import Busy, GenerationFailed, LoadFailed
+from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, LoadInterrupted
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 
 ALIVE_TIMEOUT_S = 10.0
@@ -20,6 +20,8 @@ LOAD_TIMEOUT_S = 1800.0
 """OpenAI's CLIP is 1.7 GB to fetch."""
 RETRY_S = 5
 PASSING = (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE)
+REFUSED, INTERRUPTED = "refused", "interrupted"
+"""Of an answer to `load`: why something cannot be loaded, or cannot be now."""
 JSON, FRAME = {"Content-Type": "application/json"}, {"Content-Type": "application/octet-stream"}
 
 
@@ -33,6 +35,17 @@ class Messages:
     """Before the service's own reason."""
     failed: str | None = None
     """When it answers that it failed; by default that is taken for being away."""
+
+
+async def answer_to_load(loading: Awaitable[object]) -> dict[str, str]:
+    """Return what the service answers to `load` when it has loaded something, or has tried."""
+    try:
+        await loading
+    except LoadInterrupted as error:
+        return {INTERRUPTED: error.message}
+    except JubakoError as error:
+        return {REFUSED: error.message}
+    return {}
 
 
 class LoadingService:
@@ -52,7 +65,8 @@ class LoadingService:
         """See to it that something is loaded, which `body` asks for in JSON.
 
         Loading takes longer than any request, so none has to wait for it within its own time. Raises Busy when the
-        service does not answer, and LoadFailed, which says what the operator can do.
+        service does not answer, LoadInterrupted where it cannot load now, and LoadFailed, which says what the operator
+        can do.
         """
         async with self._loading:
             if what not in self._loaded:
@@ -87,8 +101,10 @@ class LoadingService:
         if time.monotonic() - failed_at_s < RETRY_S:
             raise LoadFailed(reason)
         answer: dict[str, str] = json.loads(await self.ask("load", body, JSON, LOAD_TIMEOUT_S))
-        if "refused" in answer:
-            reason = f"{self._messages.not_loaded}: {answer['refused']}"
+        if INTERRUPTED in answer:
+            raise LoadInterrupted(f"{self._messages.not_loaded}: {answer[INTERRUPTED]}", RETRY_S)
+        if REFUSED in answer:
+            reason = f"{self._messages.not_loaded}: {answer[REFUSED]}"
             self._refused[what] = (time.monotonic(), reason)
             raise LoadFailed(reason)
         self._loaded.add(what)

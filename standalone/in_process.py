@@ -32,7 +32,7 @@ from runners.service import engine_limits, host_options
 from runners.state import RunnerState
 from runners.upscaling.host import UpscalerHost
 from runners.upscaling.service import refuse_unusable
-from runners.upscaling.wire import AskedTile, decode_enlarged
+from runners.upscaling.wire import AskedTile, decode_upscaled
 from settings import Settings, settings
 
 T = TypeVar("T")
@@ -94,11 +94,11 @@ def upscaler_here(settings: Settings) -> Upscaler:
     refuse_unusable(settings)
     host = UpscalerHost(settings.first_device)
 
-    async def enlarged(tile: AskedTile) -> Image.Image:
-        (pixels,) = await host.enlarged([tile])
-        return decode_enlarged(pixels, tile)
+    async def upscaled(tile: AskedTile) -> Image.Image:
+        (pixels,) = await host.upscaled([tile])
+        return decode_upscaled(pixels, tile)
 
-    return upscaler_of(settings, enlarged)
+    return upscaler_of(settings, upscaled)
 
 
 class InProcess:

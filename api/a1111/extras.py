@@ -1,4 +1,4 @@
-"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which enlarges it."""
+"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which upscales it."""
 
 from __future__ import annotations
 
@@ -63,6 +63,11 @@ class ExtraForm(ClientFields):
     upscaling_resize_h: int = Field(default=512, ge=1, le=MAX_SIDE_PX, description="Pixels.")
     upscaling_crop: bool = Field(default=True, description="Whether to crop it to a size of other proportions.")
 
+    @property
+    def size_field(self) -> str:
+        """The name of the field that says how large it becomes."""
+        return "upscaling_resize" if self.resize_mode == 0 else "upscaling_resize_w"
+
 
 class _OurText(BaseModel):
     """What the web UI's text has of the JSON that images carry here otherwise."""
@@ -106,15 +111,16 @@ async def png_info(request: Request) -> JSONResponse:
     openapi_extra=described_body(ExtraForm, JSON, name="A1111Extra"),
 )
 async def extra_single_image(request: Request) -> JSONResponse:
-    """Enlarge or reduce an image."""
+    """Upscale or reduce an image."""
     fields = await read_fields(request, ("image",))
     for name in _OFF:
         if fields.get(name):
             raise InvalidRequest(name, "is not supported: there is one upscaler at a time, and no face restorer")
     known = {name: fields[name] for name in fields if name in ExtraForm.model_fields}
     gateway = current_gateway()
-    work = await in_image_thread(_resizing, _form(known, ExtraForm), gateway.upscaler)
-    await gateway.meter.charge_pixels("upscaling_resize", work.pixels)
+    form = _form(known, ExtraForm)
+    work = await in_image_thread(_resizing, form, gateway.upscaler)
+    await gateway.meter.charge_pixels(form.size_field, work.pixels)
     image = await unless_disconnected(request, _upscaled(work, gateway.upscaler))
     headers = hint_header(unknown_hint(fields.keys() - known.keys() - _QUIET))
     return JSONResponse({"html_info": "", "image": base64.b64encode(image).decode()}, headers=headers)
@@ -144,7 +150,7 @@ async def _upscaled(work: _Resizing, upscaler: Upscaler) -> bytes:
         return await in_image_thread(work.file)
     deadline = Deadline(settings().request_timeout_s)
     async with deadline.limiting("while the image was upscaled"), upscaler.places:
-        image = await upscaler.enlarged(await in_image_thread(work.upload.open), work.factor)
+        image = await upscaler.upscaled(await in_image_thread(work.upload.open), work.factor)
         return await in_image_thread(work.written, image)
 
 
@@ -188,19 +194,21 @@ def _resizing(form: ExtraForm, upscaler: Upscaler) -> _Resizing:
     resampling = RESIZERS.get(form.upscaler_1, Image.Resampling.LANCZOS)
     size = upload.size if resampling is None else _size(form, upload.size)
     if size[0] * size[1] > MOST_EXTRA_PX:
-        raise InvalidRequest(
-            "upscaling_resize", f"makes {size[0]}x{size[1]} pixels; at most {MOST_EXTRA_PX} are allowed"
-        )
+        reason = f"makes {size[0]}x{size[1]} pixels; at most {MOST_EXTRA_PX} are allowed"
+        raise InvalidRequest(form.size_field, reason)
     fit = Fit.CROP if form.resize_mode == 1 and form.upscaling_crop else Fit.STRETCH
-    factor = None if form.upscaler_1 in RESIZERS else _factor(upload.size, size)
+    factor = None if form.upscaler_1 in RESIZERS else _factor(upload.size, size, form.size_field)
     return _Resizing(upload, size, resampling, fit, factor)
 
 
-def _factor(full: Size, wanted: Size) -> UpscaleFactor:
-    """Return the factor of the model that makes an image large enough, or else most nearly so."""
+def _factor(full: Size, wanted: Size, field: str) -> UpscaleFactor:
+    """Return the factor of the model that makes an image large enough, or else most nearly so.
+
+    Raises InvalidRequest for the field where that is too large.
+    """
     times = max(wanted[0] / full[0], wanted[1] / full[1])
     factor = UpscaleFactor.TWO if times <= UpscaleFactor.TWO else UpscaleFactor.FOUR
-    upscaled_size(full, factor, "upscaling_resize")
+    upscaled_size(full, factor, field)
     return factor
 
 

@@ -48,7 +48,7 @@ from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, id
 
 FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
-ENLARGED = "The image to enlarge: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
+TO_UPSCALE = "The image to upscale: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -108,24 +108,24 @@ class Conditioned(ClientFields):
     fit: FitChoice = None
 
 
-class Enlarged(ClientFields):
+class Upscaled(ClientFields):
     """What is done with an image once it is generated."""
 
     upscale: UpscaleChoice = None
 
 
-class TextToImage(Enlarged, Conditioned, PictureForm):
+class TextToImage(Upscaled, Conditioned, PictureForm):
     task: Literal[Task.TEXT_TO_IMAGE] = Field(default=Task.TEXT_TO_IMAGE, description=FIXED_TASK)
     hires: HiresChoice = None
 
 
-class ImageToImage(Enlarged, Conditioned, PictureForm):
+class ImageToImage(Upscaled, Conditioned, PictureForm):
     task: Literal[Task.IMAGE_TO_IMAGE] = Field(default=Task.IMAGE_TO_IMAGE, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     strength: Strength = None
 
 
-class Inpaint(Enlarged, Conditioned, PictureForm):
+class Inpaint(Upscaled, Conditioned, PictureForm):
     task: Literal[Task.INPAINT] = Field(default=Task.INPAINT, description=FIXED_TASK)
     image: Image.Image = Field(description=IMAGE)
     mask: Image.Image = Field(description=MASK)
@@ -134,7 +134,7 @@ class Inpaint(Enlarged, Conditioned, PictureForm):
     iterations: Iterations = None
 
 
-class Edit(Enlarged, PictureForm):
+class Edit(Upscaled, PictureForm):
     task: Literal[Task.EDIT] = Field(default=Task.EDIT, description=FIXED_TASK)
     images: list[Image.Image] = Field(min_length=1, description=IMAGES)
     mask: OptionalImage = Field(default=None, description=FIRST_MASK)
@@ -156,7 +156,7 @@ class ImageToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(Enlarged, Conditioned, PictureForm):
+class Stream(Upscaled, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
@@ -175,7 +175,7 @@ class Stream(Enlarged, Conditioned, PictureForm):
 class Upscale(Form):
     """An image that becomes larger without being generated again."""
 
-    image: Image.Image = Field(description=ENLARGED)
+    image: Image.Image = Field(description=TO_UPSCALE)
     upscale: UpscaleFactor = Field(
         default=UpscaleFactor.TWO, description="How many times wider and higher it becomes: 2 or 4."
     )

@@ -1,4 +1,4 @@
-"""The typed API that enlarges an image, without a prompt and without a model that generates."""
+"""The typed API that upscales an image, without a prompt and without a model that generates."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from settings import settings
 
 
 async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
-    """Enlarge what a call has; answer with the file, or with the error."""
+    """Upscale what a call has; answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
     except JubakoError as error:
@@ -46,4 +46,4 @@ async def _file(gateway: Gateway, call: Call[Upscale]) -> Response:
 
 
 async def _upscaled(upscaler: Upscaler, upload: Upload, factor: UpscaleFactor) -> Image.Image:
-    return await upscaler.enlarged(await in_image_thread(upload.open), factor)
+    return await upscaler.upscaled(await in_image_thread(upload.open), factor)

@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     _add_drawing(commands.add_parser("draw", help="generate, edit or inpaint an image"), actions.draw, "image")
     _add_drawing(commands.add_parser("video", help="generate a video"), actions.video, "video")
-    _add_upscaling(commands.add_parser("upscale", help="enlarge an image"))
+    _add_upscaling(commands.add_parser("upscale", help="upscale an image"))
     story = commands.add_parser("story", help="illustrate a story")
     story.add_argument("prompt")
     _add_common(story, actions.story, "folder for the frames; default: storyboard")

@@ -1,6 +1,6 @@
-"""A second pass at a larger size, or hires fix: what was generated is enlarged, and in part denoised again.
+"""A second pass at a larger size, or hires fix: what was generated is upscaled, and in part denoised again.
 
-Models repeat their subject in images larger than those that they were trained on; an enlarged one says what is where.
+Models repeat their subject in images larger than those that they were trained on; an upscaled one says what is where.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ USUAL_SCALE = 2.0
 MOST_SCALE = 8
 
 
-Enlarging = Literal["lanczos", "model"]
+UpscaledBy = Literal["lanczos", "model"]
 """What makes the image larger between the passes: resizing, or the server's upscaling model."""
 
 
@@ -35,16 +35,16 @@ class Hires(ClientFields):
         default=None, ge=1, description="Pixels of the result, in place of scale. Default: in proportion to width."
     )
     strength: float | None = Field(
-        default=None, ge=0, le=1, description="How much to change the enlarged image. Default: the model's."
+        default=None, ge=0, le=1, description="How much to change the upscaled image. Default: the model's."
     )
     num_inference_steps: int | None = Field(
         default=None,
         ge=1,
         description="Denoising steps, of which strength says the share that is done. Default: the request's.",
     )
-    upscaler: Enlarging | None = Field(
+    upscaler: UpscaledBy | None = Field(
         default=None,
-        description="What enlarges it in between: lanczos, or the server's upscaling model. Default: lanczos.",
+        description="What upscales it in between: lanczos, or the server's upscaling model. Default: lanczos.",
     )
 
 
@@ -55,7 +55,7 @@ class SecondPass(ClientFields):
     height: int = Field(ge=1)
     strength: float
     num_inference_steps: int = Field(ge=1)
-    upscaler: Enlarging = "lanczos"
+    upscaler: UpscaledBy = "lanczos"
 
     @model_serializer(mode="wrap")
     def _without_the_usual(self, fields: SerializerFunctionWrapHandler) -> Mapping[str, Any]:

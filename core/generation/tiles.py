@@ -12,6 +12,8 @@ from core.generation.fitting import Size
 
 TILE_PX = 256
 """Side of the tiles of all images that are larger, so that several callers' tiles share a pass."""
+TILES_A_PASS = 4
+"""At most: large models take up to a gigabyte of memory for each."""
 OVERLAP_PX = 32
 """At least so much of a tile is in its neighbour too. A model sees nothing beyond a tile's edge, so of what two share
 the outer quarters are one tile's alone, and between them one becomes the other.
@@ -27,7 +29,7 @@ class Stretch:
     shared: int = 0
 
     def shares(self, factor: int) -> list[float]:
-        """Return how much the tile counts at each pixel of the axis, enlarged, over what the tiles before it show."""
+        """Return how much the tile counts at each pixel of the axis, upscaled, over what the tiles before it show."""
         shared, quarter = self.shared * factor, self.shared * factor / 4
         # In the middle of each pixel.
         rising = [max(0.0, min(1.0, (at + 0.5 - quarter) / (shared - 2 * quarter))) for at in range(shared)]
@@ -50,10 +52,10 @@ class Row:
         top, bottom = self.down.start, self.down.start + self.down.length
         return [image.crop((each.start, top, each.start + each.length, bottom)) for each in self.columns]
 
-    def put(self, canvas: Image.Image, enlarged: Sequence[Image.Image], factor: int) -> None:
+    def put(self, canvas: Image.Image, upscaled: Sequence[Image.Image], factor: int) -> None:
         """Put what the tiles became into the canvas, over the rows that `rows` yields before it."""
         whole = Image.new("RGB", (canvas.width, self.down.length * factor))
-        for column, image in zip(self.columns, enlarged, strict=True):
+        for column, image in zip(self.columns, upscaled, strict=True):
             whole.paste(image, (column.start * factor, 0), _ramp(column, factor).resize(image.size))
         mask = _ramp(self.down, factor).transpose(Image.Transpose.ROTATE_270).resize(whole.size)
         canvas.paste(whole, (0, self.down.start * factor), mask)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import LoadFailed
+from core.generation.tiles import TILE_PX, TILES_A_PASS
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.pointing.pointers import pointer
 from models.catalogue.sources import Source
@@ -94,11 +95,11 @@ class UpscalingModel:
             model = _described(_state_of(file), file.name)
         if model.purpose != "SR" or model.scale < 2 or (model.input_channels, model.output_channels) != (3, 3):
             raise LoadFailed(f"{file.name} makes no colour image larger: it is a model for {model.purpose}")
-        log.info("%s is a %s model that enlarges %d times", file.name, model.architecture.name, model.scale)
+        log.info("%s is a %s model that upscales %d times", file.name, model.architecture.name, model.scale)
         return cls(model.to(torch.device(device)))
 
     @torch.inference_mode()
-    def enlarged(self, images: Sequence[Image.Image], factor: int) -> list[Image.Image]:
+    def upscaled(self, images: Sequence[Image.Image], factor: int) -> list[Image.Image]:
         """Return RGB images of one size, each so many times wider and higher, in one pass. Blocks.
 
         A model of a smaller factor is used again on what it made; what is too large then is reduced.
@@ -106,11 +107,16 @@ class UpscalingModel:
         size = images[0].height * factor, images[0].width * factor
         pixels = torch.stack([_tensor(image) for image in images]).to(self._model.device)  # (N, 3, h, w)
         while pixels.shape[-2:] < size:
-            pixels = self._model(pixels)
+            pixels = self._larger(pixels)
         if pixels.shape[-2:] != size:
             pixels = F.interpolate(pixels, size, mode="bicubic", antialias=True)
         rounded = (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
         return [Image.fromarray(each.numpy()) for each in rounded.permute(0, 2, 3, 1).cpu()]
+
+    def _larger(self, pixels: Tensor) -> Tensor:
+        """Run the model once, in passes of no more pixels than tiles have: what it has made larger is none any more."""
+        most = max(1, TILES_A_PASS * TILE_PX**2 // (pixels.shape[2] * pixels.shape[3]))
+        return torch.cat([self._model(part) for part in pixels.split(most)])
 
 
 def _tensor(image: Image.Image) -> Tensor:
@@ -160,7 +166,7 @@ def _described(state: dict[str, Any], name: str) -> ImageModelDescriptor[Any]:
 def _without_torchvision() -> Iterator[None]:
     """Let spandrel be imported where torchvision is not there, or is built for another torch.
 
-    Of it, two of its forty architectures need a function each, and neither of them enlarges.
+    Of it, two of its forty architectures need a function each, and neither of them upscales.
     """
     try:
         import torchvision.transforms.functional  # noqa: F401  # whether it works

@@ -23,7 +23,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
-from runners.engine.second_pass import enlarged, second_request, upscaled
+from runners.engine.second_pass import resized, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
@@ -94,14 +94,14 @@ class PipelineRun:
         request = self.ticket.request
         frames = self._run(request)
         if request.hires is not None:
-            larger = self._enlarged(frames, request.hires)
+            larger = self._upscaled(frames, request.hires)
             frames = self._run(second_request(self._family, request), larger, request.passes[0][1])
         made = Made(self._step_cache, self._skipped, self._tiled)
         return Drawn.of(self.index, self.seed, frames, request.fps, made)
 
-    def _enlarged(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
+    def _upscaled(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
         if hires.upscaler == "lanczos":
-            return enlarged(frames, hires.size)
+            return resized(frames, hires.size)
         return upscaled(frames, hires.size, self._upscaler(self.ticket.request))
 
     def _run(

@@ -1,4 +1,4 @@
-"""The second pass over an image: what the first has made is enlarged, and image-to-image goes on from it.
+"""The second pass over an image: what the first has made is upscaled, and image-to-image goes on from it.
 
 Both run in the image's own greenlet, so that the calls of either are merged with those of whatever else is generated.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from math import ceil, isqrt
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from PIL import Image
 
 from core.generation.fitting import Fit, Size, placement
@@ -17,6 +19,7 @@ from core.generation.request import GenerationRequest, Task
 from core.generation.tiles import Stretch, rows
 from core.generation.tuning import Tuning
 from core.generation.upload import pixels_of
+from core.generation.upscaling import MOST_UPSCALED_PX
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import ARGUMENTS, taken_by
 
@@ -39,22 +42,41 @@ def second_request(family: Family, request: GenerationRequest) -> GenerationRequ
     return request.model_copy(update={"task": task, "hires": None, **changes, **own})
 
 
-def upscaled(frames: torch.Tensor, size: Size, enlarge: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Enlarge frames, (F, C, H, W) of 0 to 1, by a model, as often as it takes, and then resize as `enlarged` does.
+def upscaled(frames: torch.Tensor, size: Size, upscale: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    """Upscale frames, (F, C, H, W) of 0 to 1, by a model, as often as it takes, and then resize as `resized` does.
 
     The model gets tiles of (F, C, h, w), one by one: so its calls are alike, and may share passes with those of others.
     """
     while frames.shape[3] < size[0] or frames.shape[2] < size[1]:
-        frames = _by_tiles(frames, enlarge)
-    return enlarged(frames, size)
+        frames = _by_tiles(frames, upscale, _most_times((frames.shape[3], frames.shape[2]), size))
+    return resized(frames, size)
 
 
-def _by_tiles(frames: torch.Tensor, enlarge: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
+def _most_times(full: Size, size: Size) -> int:
+    """Return how many times larger frames may become on their way to a size.
+
+    A model makes what its scale says, which may be far more than that size needs: what would fill the memory is
+    reduced tile by tile.
+    """
+    needed = ceil(max(size[0] / full[0], size[1] / full[1]))
+    return max(needed, isqrt(MOST_UPSCALED_PX // (full[0] * full[1])))
+
+
+def _at_most(larger: torch.Tensor, tile: torch.Tensor, most: int) -> torch.Tensor:
+    """Return what became of a tile, no more than so many times as wide and high."""
+    height, width = (most * side for side in tile.shape[2:])
+    if larger.shape[3] <= width:
+        return larger
+    return F.interpolate(larger, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _by_tiles(frames: torch.Tensor, upscale: Callable[[torch.Tensor], torch.Tensor], most: int) -> torch.Tensor:
     whole = list(rows((frames.shape[3], frames.shape[2])))
     bands = []
     for row in whole:
         band = frames.narrow(2, row.down.start, row.down.length)
-        tiles = [enlarge(band.narrow(3, each.start, each.length)) for each in row.columns]
+        parts = [band.narrow(3, each.start, each.length) for each in row.columns]
+        tiles = [_at_most(upscale(part), part, most) for part in parts]
         bands.append(_blended(tiles, row.columns, 3))
     return _blended(bands, [row.down for row in whole], 2)
 
@@ -73,7 +95,7 @@ def _blended(pieces: Sequence[torch.Tensor], stretches: Sequence[Stretch], axis:
     return canvas
 
 
-def enlarged(frames: torch.Tensor, size: Size) -> torch.Tensor:
+def resized(frames: torch.Tensor, size: Size) -> torch.Tensor:
     """Resize frames, (F, C, H, W) of 0 to 1, as Pillow does with Lanczos, where they are; cropped to the proportions.
 
     It is done on the device, by two products of matrices: the engine's thread need not wait for the pixels.

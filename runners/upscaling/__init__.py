@@ -1,1 +1,1 @@
-"""The process that enlarges tiles of images by a super-resolution model."""
+"""The process that upscales tiles of images by a super-resolution model."""

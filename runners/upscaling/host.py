@@ -28,14 +28,14 @@ class UpscalerHost:
         """Load the model if it is not there. Raises LoadFailed with what to do, or LoadInterrupted."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
 
-    async def enlarged(self, asked: Sequence[AskedTile]) -> list[bytes]:
+    async def upscaled(self, asked: Sequence[AskedTile]) -> list[bytes]:
         """Return the pixels of each tile, RGB; those of one size and factor share a pass. Raises as `load` does."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._enlarged, asked)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._upscaled, asked)
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)
 
-    def _enlarged(self, asked: Sequence[AskedTile]) -> list[bytes]:
+    def _upscaled(self, asked: Sequence[AskedTile]) -> list[bytes]:
         pixels: dict[int, bytes] = {}
         for kind in dict.fromkeys((tile.image.size, tile.factor) for tile in asked):
             places = [place for place, tile in enumerate(asked) if (tile.image.size, tile.factor) == kind]
@@ -48,7 +48,7 @@ class UpscalerHost:
         model = self._loaded()
         try:
             with self._turn():
-                return [image.tobytes() for image in model.enlarged([tile.image for tile in asked], asked[0].factor)]
+                return [image.tobytes() for image in model.upscaled([tile.image for tile in asked], asked[0].factor)]
         except torch.OutOfMemoryError:
             if len(asked) == 1:
                 raise

@@ -11,18 +11,17 @@ from bentoml.exceptions import BadInput
 from starlette.requests import Request
 from starlette.responses import Response
 
-from core.errors import JubakoError, StartError
-from core.generation.tiles import TILE_PX
+from core.errors import StartError
+from core.generation.tiles import TILE_PX, TILES_A_PASS
 from models.catalogue.pointing.pointers import pointer
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
+from processes.loading_service import answer_to_load
 from runners.host.front import put_in_front
 from runners.upscaling.host import UpscalerHost
 from runners.upscaling.wire import SERVICE, AskedTile, decode_tile
 from settings import Settings
 
-MAX_BATCH = 4
-"""Large models take up to a gigabyte of memory for each tile of a pass."""
 LONGEST_S = 1800
 """A model is fetched within it; tiles wait for others', and requests have deadlines of their own."""
 NAME = "_upscaler"
@@ -66,7 +65,8 @@ def refuse_unusable(settings: Settings) -> None:
     if found.url is not None and not settings.model_urls:
         raise StartError("JUBAKO_UPSCALER is an address, which needs JUBAKO_MODEL_URLS=true")
     if find_spec("spandrel") is None:
-        raise StartError("JUBAKO_UPSCALER needs the extra `upscale`: pip install --no-deps spandrel einops")
+        how = "pip install --no-deps -r constraints-upscale.txt, or an image that was built with EXTRAS=upscale"
+        raise StartError(f"JUBAKO_UPSCALER needs the extra `upscale`: {how}")
 
 
 def upscaler_service(settings: Settings) -> Any:
@@ -84,22 +84,18 @@ def upscaler_service(settings: Settings) -> Any:
         @bentoml.api
         async def load(self) -> dict[str, str]:
             """Load the model, fetching it where needed; answer with why it cannot be, if so."""
-            try:
-                await self._host.load()
-            except JubakoError as error:
-                return {"refused": error.message}
-            return {}
+            return await answer_to_load(self._host.load())
 
         @bentoml.api(
             input_spec=TileFrame,
             output_spec=Pixels,
             batchable=True,
-            max_batch_size=MAX_BATCH,
+            max_batch_size=TILES_A_PASS,
             max_latency_ms=LONGEST_S * 1000,
         )
-        async def enlarge(self, asked: list[AskedTile]) -> list[bytes]:
+        async def upscale(self, asked: list[AskedTile]) -> list[bytes]:
             """Return the pixels of each tile."""
-            return await self._host.enlarged(asked)
+            return await self._host.upscaled(asked)
 
         @bentoml.on_shutdown
         def close(self) -> None:

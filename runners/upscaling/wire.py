@@ -39,6 +39,6 @@ def decode_tile(frame: bytes) -> AskedTile:
     return AskedTile(Image.frombytes("RGB", (header.width, header.height), pixels), header.factor)
 
 
-def decode_enlarged(pixels: bytes, tile: AskedTile) -> Image.Image:
+def decode_upscaled(pixels: bytes, tile: AskedTile) -> Image.Image:
     """Read what a tile became. Raises ValueError for other bytes."""
     return Image.frombytes("RGB", (tile.image.width * tile.factor, tile.image.height * tile.factor), pixels)

@@ -8,10 +8,10 @@ import bentoml
 from bentoml.exceptions import BadInput
 from starlette.requests import Request
 
-from core.errors import JubakoError
 from models.catalogue.sources import Source
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended
+from processes.loading_service import answer_to_load
 from runners.host.front import put_in_front
 from settings import settings
 from storyboard.scoring.clip_host import ClipHost
@@ -54,11 +54,7 @@ def scorer_service(device: str) -> Any:
         @bentoml.api
         async def load(self, source: Source) -> dict[str, str]:
             """Load a CLIP, fetching it where needed; answer with why it cannot be, if so."""
-            try:
-                await self._host.load(source)
-            except JubakoError as error:
-                return {"refused": error.message}
-            return {}
+            return await answer_to_load(self._host.load(source))
 
         @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:

@@ -84,7 +84,7 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 def test_a_generated_image_goes_through_the_model(http: httpx.Client, model: UpscalingModel) -> None:
     plain = opened(http.post("/text_to_image", json=ASKED)).convert("RGB")
     response = http.post("/text_to_image", json={**ASKED, "upscale": 4})
-    assert difference(opened(response), model.enlarged([plain], 4)[0]) <= 1
+    assert difference(opened(response), model.upscaled([plain], 4)[0]) <= 1
     assert response.headers["X-Jubako-Upscaler"] == NAME
     assert "upscal" not in response.headers.get("X-Jubako-Hint", "")
     kept = read_parameters(opened(response))
@@ -94,7 +94,7 @@ def test_a_generated_image_goes_through_the_model(http: httpx.Client, model: Ups
 def test_any_image_does_tile_by_tile(http: httpx.Client, model: UpscalingModel) -> None:
     image = noise(2, TILE_PX + 60, TILE_PX + 20)
     response = http.post("/upscale", files={"image": saved(image)}, data={"upscale": "2"})
-    assert difference(opened(response), model.enlarged([image], UpscaleFactor.TWO)[0]) <= 1
+    assert difference(opened(response), model.upscaled([image], UpscaleFactor.TWO)[0]) <= 1
     assert (response.headers["X-Jubako-Upscaler"], response.headers.get("X-Jubako-Hint")) == (NAME, None)
 
 
@@ -105,7 +105,7 @@ def test_a1111_has_it_among_its_upscalers(http: httpx.Client, model: UpscalingMo
     answer = http.post("/sdapi/v1/extra-single-image", json=body)
     assert answer.status_code == 200, answer.text
     shown = Image.open(BytesIO(base64.b64decode(answer.json()["image"])))
-    expected = model.enlarged([image], 4)[0].resize((120, 96), Image.Resampling.LANCZOS)
+    expected = model.upscaled([image], 4)[0].resize((120, 96), Image.Resampling.LANCZOS)
     assert difference(shown, expected) <= 1
 
     hires = {"enable_hr": True, "hr_scale": 1.25, "hr_upscaler": NAME.upper(), "hr_second_pass_steps": 2}
@@ -126,19 +126,19 @@ async def test_tiles_of_several_callers_share_passes(http: httpx.Client, model: 
     address = socket_of(upscaler())
     async with client(address) as one, client(address) as other:
         for tile in tiles[:14]:  # BentoML learns from so many how long a batch takes; they are run one by one.
-            await one.enlarged(tile)
-        await other.enlarged(tiles[0])
+            await one.upscaled(tile)
+        await other.upscaled(tiles[0])
         before = await batches(address)
         async with all_connected(len(tiles)):
             asked = asyncio.gather(
-                *((one if number % 2 else other).enlarged(tile) for number, tile in enumerate(tiles))
+                *((one if number % 2 else other).upscaled(tile) for number, tile in enumerate(tiles))
             )
-        enlarged = await asked
+        upscaled = await asked
     calls, passes = (now - then for now, then in zip(await batches(address), before, strict=True))
     assert (calls, passes <= calls / 2) == (len(tiles), True)
-    expected = [model.enlarged([tile.image], 4)[0] for tile in tiles]
+    expected = [model.upscaled([tile.image], 4)[0] for tile in tiles]
     # A batch of another size may be summed up in another order.
-    assert max(difference(*pair) for pair in zip(enlarged, expected, strict=True)) <= 1
+    assert max(difference(*pair) for pair in zip(upscaled, expected, strict=True)) <= 1
 
 
 @asynccontextmanager

@@ -11,7 +11,8 @@ from torch import Tensor
 FEATURES = 8
 # Not `importorskip`: by itself it cannot be imported without torchvision.
 NEEDS_SPANDREL = pytest.mark.skipif(
-    find_spec("spandrel") is None, reason="needs the extra upscale: pip install --no-deps spandrel einops"
+    find_spec("spandrel") is None,
+    reason="needs the extra upscale: pip install --no-deps -r constraints-upscale.txt",
 )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -70,3 +72,19 @@ async def test_a_signal_interrupts_the_work() -> None:
 async def test_what_the_work_raises_is_raised() -> None:
     with pytest.raises(ConnectionError):
         await tasks.first_of(failing(), deaf(0), Interrupted())
+
+
+async def test_all_return_in_their_order() -> None:
+    assert await tasks.all_of([slowly(result()), result()]) == [8, 7]
+
+
+async def slowly(work: Coroutine[Any, Any, int]) -> int:
+    for _ in range(3):
+        await asyncio.sleep(0)
+    return 1 + await work
+
+
+async def test_the_first_error_is_raised_itself_and_the_others_are_cancelled() -> None:
+    with pytest.raises(ConnectionError):
+        await tasks.all_of([deaf(0), failing(), deaf(0)])
+    assert asyncio.all_tasks() == {asyncio.current_task()}

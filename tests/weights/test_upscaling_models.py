@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from core.errors import LoadFailed
-from core.generation.tiles import TILE_PX
+from core.errors import Busy, LoadFailed
+from core.generation.tiles import TILE_PX, TILES_A_PASS
 from core.generation.upscaling import UpscaleFactor
 from gateway.upscaling import Upscaler
 from models.catalogue.sources import Source
@@ -41,14 +42,43 @@ def difference(one: Image.Image, other: Image.Image) -> int:
 
 
 @pytest.mark.parametrize(("scale", "factor"), [(2, 2), (4, 4), (2, 4), (4, 2), (3, 4)])
-def test_a_model_of_any_scale_enlarges_by_the_factor(tmp_path: Path, scale: int, factor: int) -> None:
+def test_a_model_of_any_scale_upscales_by_the_factor(tmp_path: Path, scale: int, factor: int) -> None:
     grey = Image.new("RGB", (20, 12), "#405060")
     images = [noise(1, 20, 12), grey]
-    enlarged = loaded(tmp_path, scale).enlarged(images, factor)
-    assert [image.size for image in enlarged] == [(20 * factor, 12 * factor)] * 2
-    assert difference(enlarged[1], squares(grey, factor)) == 0
+    upscaled = loaded(tmp_path, scale).upscaled(images, factor)
+    assert [image.size for image in upscaled] == [(20 * factor, 12 * factor)] * 2
+    assert difference(upscaled[1], squares(grey, factor)) == 0
     if factor % scale == 0:
-        assert difference(enlarged[0], squares(images[0], factor)) == 0
+        assert difference(upscaled[0], squares(images[0], factor)) == 0
+
+
+def test_what_a_model_has_made_larger_takes_no_larger_passes(tmp_path: Path) -> None:
+    model, shapes = loaded(tmp_path, 2), list[tuple[int, ...]]()
+    model.net.network.register_forward_pre_hook(lambda _, arguments: shapes.append(tuple(arguments[0].shape)))
+    model.upscaled([Image.new("RGB", (TILE_PX, TILE_PX))] * TILES_A_PASS, 4)
+    tiles = TILES_A_PASS // 2**2
+    assert shapes == [(TILES_A_PASS, 3, TILE_PX, TILE_PX), *[(tiles, 3, 2 * TILE_PX, 2 * TILE_PX)] * 4]
+
+
+async def test_a_tile_that_fails_ends_the_others() -> None:
+    """The last of three: the others would go on unseen behind an answer that is an error."""
+    ended: list[int] = []
+
+    async def upscale(tile: AskedTile) -> Image.Image:
+        if tile.image.getpixel((0, 0)) == (0, 0, 0):
+            raise Busy("away")
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append(tile.image.width)
+        raise AssertionError
+
+    image = Image.new("RGB", (2 * TILE_PX, 40), "white")
+    image.putpixel((TILE_PX, 0), (0, 0, 0))
+    with pytest.raises(Busy, match="away"):
+        async with asyncio.timeout(5):
+            await Upscaler("tiny", upscale).upscaled(image, UpscaleFactor.TWO)
+    assert ended == [TILE_PX] * 2
 
 
 def test_it_is_the_architecture_with_the_weights_of_the_file(tmp_path: Path) -> None:
@@ -60,21 +90,21 @@ def test_it_is_the_architecture_with_the_weights_of_the_file(tmp_path: Path) -> 
     pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).float()[None] / 255
     with torch.no_grad():
         expected = (plain(pixels)[0].clamp(0, 1) * 255).round().to(torch.uint8)
-    (enlarged,) = loaded(tmp_path, 2, seed=5).enlarged([image], 2)
-    assert difference(enlarged, Image.fromarray(expected.permute(1, 2, 0).numpy())) == 0
-    assert difference(enlarged, squares(image, 2)) > 10
+    (upscaled,) = loaded(tmp_path, 2, seed=5).upscaled([image], 2)
+    assert difference(upscaled, Image.fromarray(expected.permute(1, 2, 0).numpy())) == 0
+    assert difference(upscaled, squares(image, 2)) > 10
 
 
 async def test_tiles_are_what_the_whole_image_becomes(tmp_path: Path) -> None:
     model = loaded(tmp_path, 2, seed=7)
 
-    async def enlarge(tile: AskedTile) -> Image.Image:
-        return model.enlarged([tile.image], tile.factor)[0]
+    async def upscale(tile: AskedTile) -> Image.Image:
+        return model.upscaled([tile.image], tile.factor)[0]
 
     image = noise(4, 2 * TILE_PX + 40, TILE_PX + 90)
-    enlarged = await Upscaler("tiny", enlarge).enlarged(image, UpscaleFactor.TWO)
+    upscaled = await Upscaler("tiny", upscale).upscaled(image, UpscaleFactor.TWO)
     # Where two tiles are blended, shades are rounded twice.
-    assert difference(enlarged, model.enlarged([image], 2)[0]) <= 1
+    assert difference(upscaled, model.upscaled([image], 2)[0]) <= 1
 
 
 @pytest.mark.parametrize("wrapped", [False, True])
@@ -82,8 +112,8 @@ def test_pickles_of_tensors_alone_are_read(tmp_path: Path, wrapped: bool) -> Non
     state = compact(2)
     torch.save({"params_ema": state} if wrapped else state, tmp_path / "RealESRGAN_tiny.pth")
     image = noise(1)
-    (enlarged,) = UpscalingModel.load(Source(path=tmp_path), "cpu").enlarged([image], 2)
-    assert difference(enlarged, squares(image, 2)) == 0
+    (upscaled,) = UpscalingModel.load(Source(path=tmp_path), "cpu").upscaled([image], 2)
+    assert difference(upscaled, squares(image, 2)) == 0
 
 
 class TestWhatIsRefused:
@@ -98,7 +128,7 @@ class TestWhatIsRefused:
         with pytest.raises(LoadFailed, match=r"model.safetensors is of no architecture that spandrel \S+ knows"):
             UpscalingModel.load(Source(path=tmp_path), "cpu")
 
-    def test_what_does_not_enlarge(self, tmp_path: Path) -> None:
+    def test_what_does_not_upscale(self, tmp_path: Path) -> None:
         with pytest.raises(LoadFailed, match="makes no colour image larger"):
             loaded(tmp_path, 1)
 

@@ -84,7 +84,7 @@ class TextForm(DrawForm):
     """`POST /sdapi/v1/txt2img`."""
 
     enable_hr: Switch = Field(
-        default=False, description="Whether the image is enlarged, and in part denoised again (hires fix)."
+        default=False, description="Whether the image is upscaled, and in part denoised again (hires fix)."
     )
     hr_scale: float = Field(default=2, ge=1, le=MOST_SCALE, description="How many times wider and higher it becomes.")
     hr_resize_x: int = Field(
@@ -98,7 +98,7 @@ class TextForm(DrawForm):
     )
     hr_second_pass_steps: int = Field(default=0, ge=0, le=MOST_STEPS, description="Steps at the larger size. 0: steps.")
     denoising_strength: float | None = Field(
-        default=None, ge=0, le=1, description="How much to change the enlarged image. Default: 0.75."
+        default=None, ge=0, le=1, description="How much to change the upscaled image. Default: 0.75."
     )
     hr_checkpoint_name: str | None = Field(default=None, description="Empty: both passes have one model.")
     hr_sampler_name: str | None = Field(default=None, description="Empty: both have one sampler.")

@@ -29,9 +29,9 @@ def hires_of(form: TextForm, entry: Entry, upscaler: Upscaler) -> dict[str, Any]
     _check_upscaler(form.hr_upscaler, upscaler)
     sides = {"width": form.hr_resize_x or None, "height": form.hr_resize_y or None}
     size: dict[str, Any] = sides if any(sides.values()) else {"scale": form.hr_scale}
-    enlarging = "model" if _is_model(form.hr_upscaler, upscaler) else "lanczos"
+    upscaling = "model" if _is_model(form.hr_upscaler, upscaler) else "lanczos"
     strength, steps = _strength(form), _whole_steps(form, entry)
-    return {**size, "strength": strength, "num_inference_steps": steps, "upscaler": enlarging}
+    return {**size, "strength": strength, "num_inference_steps": steps, "upscaler": upscaling}
 
 
 def hires_hints(form: TextForm, entry: Entry, upscaler: Upscaler) -> Iterator[str]:
@@ -40,7 +40,7 @@ def hires_hints(form: TextForm, entry: Entry, upscaler: Upscaler) -> Iterator[st
         return
     named = form.hr_upscaler
     if named is not None and named.lower() not in ("none", LANCZOS.lower()) and not _is_model(named, upscaler):
-        yield ignored_hint("hr_upscaler", f"images are enlarged by {LANCZOS}")
+        yield ignored_hint("hr_upscaler", f"images are upscaled by {LANCZOS}")
     done = int(_whole_steps(form, entry) * _strength(form))
     if done < _steps(form, entry):
         yield f"hr_second_pass_steps: {_steps(form, entry)} became {done}, all that {entry.id} does at this strength"
@@ -93,7 +93,7 @@ def _check_same(form: TextForm) -> None:
 
 
 def _is_model(name: str | None, upscaler: Upscaler) -> bool:
-    return upscaler.enlarge is not None and (name or "").lower() == upscaler.name.lower()
+    return upscaler.upscale_tile is not None and (name or "").lower() == upscaler.name.lower()
 
 
 def _check_upscaler(name: str | None, upscaler: Upscaler) -> None:

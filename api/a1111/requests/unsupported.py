@@ -12,7 +12,7 @@ from core.errors import InvalidRequest
 from core.generation.hints import ignored_hint, unknown_hint
 
 REFUSED = {
-    "enable_hr": "belongs to /sdapi/v1/txt2img; an image is enlarged by width and height",
+    "enable_hr": "belongs to /sdapi/v1/txt2img; an image is upscaled by width and height",
     "restore_faces": "is not supported: there is no face restorer here",
     "tiling": "is not supported: images here have borders",
     "subseed_strength": "is not supported: seeds have no variations here; choose another seed",

@@ -59,7 +59,7 @@ async def schedulers() -> JSONResponse:
 
 @router.get("/upscalers", response_model=list[described.A1111Upscaler])
 async def upscalers() -> JSONResponse:
-    """List what `/extra-single-image` enlarges by."""
+    """List what `/extra-single-image` upscales by."""
     nothing = {"model_name": None, "model_path": None, "model_url": None}
     return JSONResponse([{"name": name, "scale": 4, **nothing} for name in upscaler_names(current_gateway().upscaler)])
 

@@ -80,11 +80,11 @@ class ViewFactory:
         operation = self._operations.setdefault((UPSCALING, id(module)), Operation(UPSCALING, module))
         fixed_tokens = self._batch_tokens if request.reproducible else None
 
-        def enlarge(tile: torch.Tensor) -> torch.Tensor:
+        def upscale(tile: torch.Tensor) -> torch.Tensor:
             larger: torch.Tensor = self._park(operation.call((tile,), {}, {}, fixed_tokens=fixed_tokens))
             return larger
 
-        return enlarge
+        return upscale
 
     def _pipeline(self, request: GenerationRequest) -> DiffusionPipeline:
         plain = self._model.pipelines[request.task]

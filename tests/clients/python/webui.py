@@ -52,7 +52,7 @@ seen = {
     "changed": shown(api.img2img(images=[PICTURE], **APPLE)),
     "repainted": shown(api.img2img(images=[PICTURE], mask_image=MASK, **APPLE)),
     "said": api.png_info(drawn.image).info,
-    "enlarged": in_base64(api.extra_single_image(PICTURE, upscaler_1="Lanczos", upscaling_resize=2).image),
+    "upscaled": in_base64(api.extra_single_image(PICTURE, upscaler_1="Lanczos", upscaling_resize=2).image),
     "progress": api.get_progress(),
     "error": error(api),
 }

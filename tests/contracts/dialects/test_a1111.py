@@ -249,7 +249,7 @@ class TestImagesFromPrompts:
 
 
 class TestHiresFix:
-    def test_the_image_is_enlarged_and_denoised_again(self, http: httpx.Client) -> None:
+    def test_the_image_is_upscaled_and_denoised_again(self, http: httpx.Client) -> None:
         """As SillyTavern asks for it; all second steps are done, whatever the strength."""
         fields = {"hr_upscaler": "Latent", "hr_second_pass_steps": 3, "denoising_strength": 0.7, "hr_sampler_name": ""}
         response = http.post("/sdapi/v1/txt2img", json={**ASKED, **HIRES, **fields})
@@ -268,7 +268,7 @@ class TestHiresFix:
             "Denoising strength: 0.7, Hires resize: 80x80, Hires steps: 3, Hires upscaler: Lanczos"
             in (info["infotexts"][0])
         )
-        assert response.headers["x-jubako-hint"] == "hr_upscaler is ignored: images are enlarged by Lanczos"
+        assert response.headers["x-jubako-hint"] == "hr_upscaler is ignored: images are upscaled by Lanczos"
 
     def test_sides_take_the_place_of_the_scale(self, http: httpx.Client) -> None:
         assert drawn(http, **HIRES, hr_resize_x=96, hr_resize_y=48).size == (96, 48)
@@ -458,6 +458,11 @@ class TestMistakes:
         )
         assert refused(http, "extra-single-image", image=in_base64(photo()), gfpgan_visibility=1)[0] == (
             "gfpgan_visibility"
+        )
+        size = {"resize_mode": 1, "upscaling_resize_w": 8192, "upscaling_resize_h": 4096}
+        assert refused(http, "extra-single-image", image=in_base64(photo()), upscaler_1="Lanczos", **size) == (
+            "upscaling_resize_w",
+            "makes 8192x4096 pixels; at most 16777216 are allowed",
         )
 
     def test_an_unknown_model_and_an_unknown_address(self, http: httpx.Client) -> None:

@@ -254,7 +254,7 @@ class TestWebuiapi:
 
     def test_it_reads_and_resizes(self, webui: dict[str, Any]) -> None:
         assert webui["said"].startswith("a red apple\nSteps: 2, Sampler: Euler a")
-        assert opened(webui["enlarged"]).size == (128, 128)
+        assert opened(webui["upscaled"]).size == (128, 128)
 
     def test_its_lists(self, webui: dict[str, Any]) -> None:
         assert "DPM++ 2M" in webui["samplers"]

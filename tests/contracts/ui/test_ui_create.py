@@ -37,7 +37,7 @@ def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
     expect(page.locator("#create-draw")).to_be_enabled()
 
 
-def test_an_image_is_enlarged_and_what_enlarged_it_is_said(page: Page) -> None:
+def test_an_image_is_upscaled_and_what_upscaled_it_is_said(page: Page) -> None:
     page.get_by_label("Size of the result").first.click()
     page.get_by_role("option", name="2 times as large").click()
     draw(page)

@@ -19,14 +19,14 @@ from core.generation.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments
-from runners.engine.second_pass import enlarged, second_request
+from runners.engine.second_pass import resized, second_request
 from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import make_scheduler
 from tests.support.engine.plain import plain_pipeline
 
 SIZE_PX = 64
 
-Enlarge = Callable[[torch.Tensor, Size], torch.Tensor]
+Resize = Callable[[torch.Tensor, Size], torch.Tensor]
 
 
 def photo(seed: int = 0, size_px: int = SIZE_PX) -> Image.Image:
@@ -61,15 +61,13 @@ def request(task: Task = Task.TEXT_TO_IMAGE, **changes: Any) -> GenerationReques
     return GenerationRequest(**(values | changes))
 
 
-def draw_plain(
-    model: LoadedModel, wanted: GenerationRequest, index: int = 0, enlarge: Enlarge = enlarged
-) -> Image.Image:
-    """Draw a picture with the unmodified pipeline alone; `enlarge` is what stands between two passes."""
-    return plain_frames(model, wanted, index, enlarge)[0]
+def draw_plain(model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized) -> Image.Image:
+    """Draw a picture with the unmodified pipeline alone; `resize` is what stands between two passes."""
+    return plain_frames(model, wanted, index, resize)[0]
 
 
 def plain_frames(
-    model: LoadedModel, wanted: GenerationRequest, index: int = 0, enlarge: Enlarge = enlarged
+    model: LoadedModel, wanted: GenerationRequest, index: int = 0, resize: Resize = resized
 ) -> list[Image.Image]:
     """Draw with the unmodified pipelines alone, one after the other; a picture is its own only frame."""
     if wanted.hires is None:
@@ -77,7 +75,7 @@ def plain_frames(
         return list(output.frames[0] if wanted.task.is_video else output.images[:1])
     first = _output(model, wanted.model_copy(update={"hires": None}), index, output_type="pt").images
     second = second_request(model.family, wanted)
-    return list(_output(model, second, index, image=enlarge(first, wanted.result_size)).images[:1])
+    return list(_output(model, second, index, image=resize(first, wanted.result_size)).images[:1])
 
 
 def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others: Any) -> Any:

@@ -11,7 +11,7 @@ from PIL import Image, ImageChops, ImageDraw
 from core.generation.fitting import Size
 from core.generation.tiles import OVERLAP_PX, TILE_PX, rows
 from core.generation.upscaling import UpscaleFactor
-from runners.upscaling.wire import AskedTile, decode_enlarged, decode_tile, encode_tile
+from runners.upscaling.wire import AskedTile, decode_tile, decode_upscaled, encode_tile
 
 SIZES = [(1, 1), (64, 256), (257, 300), (1000, 480), (700, 256)]
 
@@ -26,7 +26,7 @@ def squares(image: Image.Image, factor: int) -> Image.Image:
 
 
 def put_together(image: Image.Image, factor: int, shift: int = 0) -> Image.Image:
-    """Enlarge tiles so that a pixel becomes a square; every other one of a row is brighter by `shift`."""
+    """Upscale tiles so that a pixel becomes a square; every other one of a row is brighter by `shift`."""
     canvas = Image.new("RGB", (image.width * factor, image.height * factor))
     for row in rows(image.size):
         parts = [squares(tile, factor) for tile in row.of(image)]
@@ -84,9 +84,9 @@ class TestTheHop:
 
     def test_so_does_what_it_becomes(self) -> None:
         width, height = (4 * side for side in self.TILE.image.size)
-        assert decode_enlarged(bytes(3 * width * height), self.TILE).size == (width, height)
+        assert decode_upscaled(bytes(3 * width * height), self.TILE).size == (width, height)
         with pytest.raises(ValueError, match="not enough image data"):
-            decode_enlarged(b"short", self.TILE)
+            decode_upscaled(b"short", self.TILE)
 
     @pytest.mark.parametrize(
         "frame",
