@@ -166,7 +166,8 @@ def test_what_would_stay_behind_is_named(store: Store) -> None:
 
 def test_unknown_arguments_are_refused(store: Store) -> None:
     unknown = store.pack("cpu", "--extras", "downscale")
-    assert (unknown.returncode, unknown.stderr) == (2, "deploy.image: --extras: downscale is not one of upscale\n")
+    assert unknown.returncode == 2
+    assert "--extras: downscale is not one of upscale" in unknown.stderr
     done = run_forked(["-m", "bentoml", "build", "--arg", "varient=cpu"], store.environment(), ROOT)
     assert done.returncode != 0
     assert "varient" in done.stdout + done.stderr

@@ -188,7 +188,8 @@ class TestTheStart:
             "redis_password = **** (REDIS_PASSWORD)",
         ]
         assert lines[-1].startswith(
-            "by default: model_urls=false load=start allow_pickle=false max_lora_bytes=2147483648 max_running=64"
+            "by default: model_urls=false load=start allow_pickle=false upscaler_gib=5.0 max_lora_bytes=2147483648 "
+            "max_running=64"
         )
 
     def test_shows_no_secret(self, monkeypatch: pytest.MonkeyPatch) -> None:
