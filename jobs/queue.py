@@ -30,6 +30,8 @@ log = logging.getLogger("jubako.jobs")
 MEMORY = "memory://"
 RESTART_S = 1.0
 _RECORD_TTL = timedelta(minutes=5)
+_JOBS_DUE, _WEBHOOKS_DUE = timedelta(minutes=1), timedelta(milliseconds=250)
+"""How often docket looks for what was queued for later. Only webhooks are, and each look is a script."""
 
 
 @dataclass(frozen=True)
@@ -73,14 +75,17 @@ class JobQueue:
         """Connect and start to take jobs."""
         from docket import Worker
 
-        for docket, task in (
-            *((docket, self._job_task(priority)) for priority, docket in self._dockets.items()),
-            (self._webhooks, self._webhook_task()),
+        for docket, task, looks_every in (
+            *((docket, self._job_task(priority), _JOBS_DUE) for priority, docket in self._dockets.items()),
+            (self._webhooks, self._webhook_task(), _WEBHOOKS_DUE),
         ):
             await self._stack.enter_async_context(docket)
             docket.register(task)
             worker = Worker(
-                docket, concurrency=self._settings.concurrency, redelivery_timeout=self._settings.redelivery
+                docket,
+                concurrency=self._settings.concurrency,
+                redelivery_timeout=self._settings.redelivery,
+                scheduling_resolution=looks_every,
             )
             await self._stack.enter_async_context(worker)
             self._workers.append(worker)
