@@ -51,14 +51,15 @@ def report(bento: bentoml.Bento) -> str:
 
 @contextmanager
 def _context(carried: Sequence[str]) -> Iterator[Path]:
-    """The folder to build from: the repository, or a copy that also has the carried models' entries."""
-    if not carried:
-        yield ROOT
-        return
-    catalogue = whole_catalogue(carried, settings())
+    """The folder to build from: a copy of the sources, with the carried models' entries.
+
+    Of the repository itself, BentoML would look at every file, those of the virtual environment too.
+    """
     with tempfile.TemporaryDirectory(prefix="jubako-bento-") as folder:
         _copy_sources(Path(folder))
-        write_carried(Path(folder, "models", "catalogue"), [catalogue.find(model) for model in carried])
+        if carried:
+            catalogue = whole_catalogue(carried, settings())
+            write_carried(Path(folder, "models", "catalogue"), [catalogue.find(model) for model in carried])
         yield Path(folder)
 
 

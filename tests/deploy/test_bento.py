@@ -55,9 +55,8 @@ class Store:
         """Serve one of its Bentos from a folder that is not the repository."""
         port = free_port()
         command = ["serve", f"jubako:{bento.name}", "--port", str(port)]
-        # Beside the Bento, whose files are looked at: without compiled files, each process would make them again.
-        environment = {**self.environment(port), "PYTHONPYCACHEPREFIX": str(self.folder / "compiled"), **settings}
-        server = forked_server(command, environment, self.folder, self.folder / "log", elsewhere=True)
+        environment = {**self.environment(port), **settings}
+        server = forked_server(command, environment, self.folder, self.folder / "log", sources=bento / "src")
         try:
             wait_for(lambda: self._ready(server, port), 240)
             yield f"http://127.0.0.1:{port}"
@@ -88,6 +87,12 @@ def plain(store: Store) -> Path:
     return store.bento()
 
 
+@pytest.fixture(scope="module")
+def files(plain: Path) -> list[Path]:
+    """All that is in its sources, before a server has compiled them."""
+    return [file.relative_to(plain / "src") for file in (plain / "src").rglob("*") if file.is_file()]
+
+
 def drawn(url: str, prompt: str, **fields: str) -> Image.Image:
     answer = WEB.post(f"{url}/text_to_image", json={"prompt": prompt, "seed": 1, **fields}, timeout=120)
     assert answer.status_code == 200, answer.text
@@ -107,8 +112,7 @@ def served_page(url: str) -> Path:
     return Path(page.environ()["PYTHONPATH"].partition(os.pathsep)[0])
 
 
-def test_it_holds_what_it_needs_and_no_more(plain: Path) -> None:
-    files = [file.relative_to(plain / "src") for file in (plain / "src").rglob("*") if file.is_file()]
+def test_it_holds_what_it_needs_and_no_more(plain: Path, files: list[Path]) -> None:
     assert {file.parts[0] for file in files}.isdisjoint({"tests", "docs", "benchmarks", "tools"})
     assert {file.name for file in files if file.parts[0] == "deploy"} == {"__init__.py", "packing.py"}
     assert {file.suffix for file in files}.isdisjoint({".jpg", ".png", ".pyc", ".sqlite"})
@@ -129,6 +133,7 @@ def test_both_images_come_from_one_bentofile(plain: Path, store: Store) -> None:
     assert yaml.safe_load((plain / "bento.yaml").read_text())["labels"]["variant"] == "cpu"
 
 
+@pytest.mark.usefixtures("files")
 def test_it_draws_and_also_what_it_was_not_built_with(plain: Path, store: Store) -> None:
     with store.serving(plain, JUBAKO_MODELS="miniature,miniature-dit,tiny") as url:
         assert served(url) == ["miniature", "miniature-dit", "tiny"]

@@ -90,13 +90,13 @@ def forked_server(
     log: Path,
     *,
     namespace: str | None = None,
-    elsewhere: bool = False,
+    sources: Path | None = None,
 ) -> Forked:
     """Be the supervisor of `bentoml`, on the network of this machine or of a `namespace`.
 
-    One that serves from elsewhere knows nothing of this repository, and imports from there what is in a Bento.
+    One with `sources` of its own, those of a Bento, knows nothing of this repository.
     """
-    return Forked(_serve, list(arguments), dict(environment), str(folder), str(log), namespace, elsewhere)
+    return Forked(_serve, list(arguments), dict(environment), str(folder), str(log), namespace, sources)
 
 
 def forked_python(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, log: Path) -> Forked:
@@ -176,13 +176,18 @@ def none_to_spare(pid: int) -> Iterator[None]:
 
 
 def _serve(
-    arguments: list[str], environment: dict[str, str], folder: str, log: str, namespace: str | None, elsewhere: bool
+    arguments: list[str],
+    environment: dict[str, str],
+    folder: str,
+    log: str,
+    namespace: str | None,
+    sources: Path | None,
 ) -> None:
     """Be the supervisor; in its spares, be the process of a service."""
     _redirect(os.devnull, log, log)
     os.chdir(folder)
-    if elsewhere:
-        _forget_this_repository()
+    if sources is not None:
+        _import_from(sources)
     if namespace is not None:
         enter(namespace)
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -229,15 +234,32 @@ def _redirect(given: str, output: str, errors: str) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115, since it stays open
 
 
+def _import_from(sources: Path) -> None:
+    """Have what is preloaded of this repository from elsewhere: each process of a service would import it otherwise."""
+    modules = [name for name in sys.modules[PRELOADED].MODULES if _is_ours(sys.modules[name])]
+    _forget_this_repository()
+    sys.path.insert(0, str(sources))
+    for name in modules:
+        importlib.import_module(name)
+
+
+def _is_ours(module: Any) -> bool:
+    file = getattr(module, "__file__", None) or ""
+    return file.startswith(f"{ROOT}/") and not file.startswith(f"{sys.prefix}/")
+
+
 def _forget_this_repository() -> None:
-    """Have no module of it but this one, no metric of theirs, and no way to it."""
+    """Have no module of it but this one, no metric and no pytree node of theirs, and no way to it."""
     sys.path[:] = [place for place in sys.path if place and Path(place).resolve() != ROOT]
     for metric in _metrics():
         REGISTRY.unregister(metric)
-    for name, module in list(sys.modules.items()):
-        file = getattr(module, "__file__", None) or ""
-        if file.startswith(f"{ROOT}/") and not file.startswith(f"{sys.prefix}/") and name != __name__:
-            del sys.modules[name]
+    forgotten = {name for name, module in sys.modules.items() if _is_ours(module) and name != __name__}
+    pytree = importlib.import_module("torch.utils._pytree")
+    for kind, node in list(pytree.SUPPORTED_NODES.items()):
+        if node.flatten_fn.__module__ in forgotten:
+            pytree._deregister_pytree_node(kind)
+    for name in forgotten:
+        del sys.modules[name]
 
 
 def _be_a_spare(theirs: socket.socket) -> None:
