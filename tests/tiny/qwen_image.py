@@ -17,7 +17,11 @@ from diffusers import (
     QwenImagePipeline,
     QwenImageTransformer2DModel,
 )
-from diffusers.pipelines.qwenimage import pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus
+from diffusers.pipelines.qwenimage import (
+    pipeline_qwenimage_edit,
+    pipeline_qwenimage_edit_inpaint,
+    pipeline_qwenimage_edit_plus,
+)
 from transformers import (
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
@@ -54,7 +58,7 @@ def tiny_qwen_image_edit_plus(folder: Path) -> Path:
 
 def shrink_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let edits look at pictures of 128x128 pixels, not of a megapixel, which would take a CPU seconds each."""
-    for pipelines in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_plus):
+    for pipelines in (pipeline_qwenimage_edit, pipeline_qwenimage_edit_inpaint, pipeline_qwenimage_edit_plus):
         fit = pipelines.calculate_dimensions
         monkeypatch.setattr(pipelines, "calculate_dimensions", partial(_smaller, fit))
 

@@ -170,9 +170,8 @@ def _images(gateway: Gateway, form: ImageForm, entry: Entry, task: Task) -> tupl
     repainting = repainting_of(form, image, form.mask, fit)
     part, mask = repainting.part
     if form.inpainting_fill != ITSELF and task is Task.INPAINT:
-        draft = Draft(prompt="", width=form.width, height=form.height, image=part)
-        settings = entry.tasks[task]
-        size = size_of(draft, settings.defaults, settings.limits, snaps=gateway.limits.snaps_sizes)
+        draft = Draft(task=task, prompt="", width=form.width, height=form.height, image=part)
+        size = size_of(draft, entry, snaps=gateway.limits.snaps_sizes)
         part, mask = filled(part, mask, size, fit, form.inpainting_fill), mask.resized(*size, fit)
     held = source_fields((part,), task, "init_images")
     return {**held, "mask": mask, "fit": fit, "strength": form.denoising_strength}, repainting

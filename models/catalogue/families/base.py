@@ -191,6 +191,8 @@ class Family:
     """Components that are kept in float32 whatever the rest is in; their parts cast."""
     max_images: int = 1
     """Input images of one edit."""
+    own_size: Mapping[Task, Callable[[int, int], tuple[int, int]]] = field(default_factory=dict, hash=False)
+    """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
     ip_adapter: bool = False

@@ -9,8 +9,11 @@ from models.catalogue.families.stable_diffusion import VAE
 
 CHROMA = Family(
     name="chroma",
-    # Its inpainting pipeline asks the transformer for a setting that this has not (diffusers 0.42).
-    pipelines={Task.TEXT_TO_IMAGE: "ChromaPipeline", Task.IMAGE_TO_IMAGE: "ChromaImg2ImgPipeline"},
+    pipelines={
+        Task.TEXT_TO_IMAGE: "ChromaPipeline",
+        Task.IMAGE_TO_IMAGE: "ChromaImg2ImgPipeline",
+        Task.INPAINT: "ChromaInpaintPipeline",
+    },
     bases=("lodestones/Chroma1-HD",),
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),

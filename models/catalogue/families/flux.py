@@ -44,6 +44,8 @@ def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
     Left alone, the pipeline generates about a megapixel in the proportions of `width` and `height`, and always
     squeezes the image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
     """
+    if request.task is Task.INPAINT:
+        return {**_arguments(request), "_auto_resize": False}
     return {
         **_arguments(request),
         "image": _scaled(pixels_of(request.images[0]), request.width * request.height),
@@ -112,7 +114,7 @@ FLUX_FILL = replace(
 FLUX_KONTEXT = replace(
     FLUX,
     name="flux-kontext",
-    pipelines={Task.EDIT: "FluxKontextPipeline"},
+    pipelines={Task.EDIT: "FluxKontextPipeline", Task.INPAINT: "FluxKontextInpaintPipeline"},
     bases=("black-forest-labs/FLUX.1-Kontext-dev",),
     arguments=_kontext_arguments,
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
 from PIL import Image
@@ -23,6 +23,8 @@ from models.catalogue.families.base import (
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
+SIZE_MULTIPLE_PX = 16
+MOST_PIXELS = 1024 * 1024
 SHORTEST_SIDE_PX = 64
 LONGEST_TO_SHORTEST = 8
 """The pipeline refuses smaller or more elongated images (diffusers, Flux2ImageProcessor.check_image_input)."""
@@ -48,9 +50,21 @@ def _acceptable(image: Image.Image) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
+def _inpainted_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size that the inpainting pipeline makes of an image's: it scales what is larger than a megapixel."""
+    scale = min(1.0, sqrt(MOST_PIXELS / (width * height)))
+    width, height = (int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX for side in (width, height))
+    return width, height
+
+
 FLUX_2_KLEIN = Family(
     name="flux2-klein",
-    pipelines={Task.TEXT_TO_IMAGE: "Flux2KleinPipeline", Task.EDIT: "Flux2KleinPipeline"},
+    pipelines={
+        Task.TEXT_TO_IMAGE: "Flux2KleinPipeline",
+        Task.EDIT: "Flux2KleinPipeline",
+        Task.INPAINT: "Flux2KleinInpaintPipeline",
+    },
+    own_size={Task.INPAINT: _inpainted_size},
     bases=("black-forest-labs/FLUX.2-klein-4B",),
     parts=(
         # A language model whose hidden states are the encoding, over texts padded to one length; left alone it would
@@ -62,7 +76,7 @@ FLUX_2_KLEIN = Family(
         Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
     ),
     schedulers=FLOW,
-    size_multiple_px=16,
+    size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
     # Packed as FLUX.1's are: the channels of a 2x2 patch, position last.
     preview_latents=packed_latents(vae_factor=8),
@@ -78,6 +92,7 @@ FLUX_2 = replace(
     FLUX_2_KLEIN,
     name="flux2",
     pipelines={Task.TEXT_TO_IMAGE: "Flux2Pipeline", Task.EDIT: "Flux2Pipeline"},
+    own_size={},
     bases=("black-forest-labs/FLUX.2-dev",),
     max_images=6,  # "Recommended max", on the page above
     components={"tokenizer": "models.weights.pipelines.chat_tokenizer:load_tokenizer"},

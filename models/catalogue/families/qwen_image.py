@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import sqrt
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
@@ -40,6 +41,8 @@ PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
 # The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
+INPAINTED_PIXELS = 1024 * 1024
+INPAINTED_MULTIPLE_PX = 32
 PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
 PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
@@ -54,11 +57,24 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _edit_arguments(request: GenerationRequest) -> dict[str, Any]:
-    return _arguments(request) | {"image": request.images[0]}
+    arguments = _arguments(request)
+    return arguments if request.task is Task.INPAINT else arguments | {"image": request.images[0]}
 
 
 def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
     return _arguments(request) | {"image": list(request.images)}
+
+
+def _inpainted_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size that the inpainting pipeline makes of an image's, whatever it is asked for: about a megapixel.
+
+    It rounds (diffusers, calculate_dimensions), so that an image of the size that it makes may get yet another one;
+    after at most four times it stays.
+    """
+    exact = sqrt(INPAINTED_PIXELS * width / height), sqrt(INPAINTED_PIXELS * height / width)
+    own_width, own_height = (round(side / INPAINTED_MULTIPLE_PX) * INPAINTED_MULTIPLE_PX for side in exact)
+    own = own_width, own_height
+    return own if own == (width, height) else _inpainted_size(*own)
 
 
 QWEN_IMAGE = Family(
@@ -82,7 +98,8 @@ QWEN_IMAGE = Family(
 
 QWEN_IMAGE_EDIT = Family(
     name="qwen-image-edit",
-    pipelines={Task.EDIT: "QwenImageEditPipeline"},
+    pipelines={Task.EDIT: "QwenImageEditPipeline", Task.INPAINT: "QwenImageEditInpaintPipeline"},
+    own_size={Task.INPAINT: _inpainted_size},
     bases=("Qwen/Qwen-Image-Edit",),
     parts=EDIT_PARTS,
     schedulers=FLOW,

@@ -24,6 +24,7 @@ Z_IMAGE = Family(
     pipelines={
         Task.TEXT_TO_IMAGE: "ZImagePipeline",
         Task.IMAGE_TO_IMAGE: "ZImageImg2ImgPipeline",
+        Task.INPAINT: "ZImageInpaintPipeline",
     },
     bases=("Tongyi-MAI/Z-Image-Turbo",),
     parts=(

@@ -66,14 +66,14 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     """
     entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
     settings = _task_settings(draft, entry)
-    defaults, limits = settings.defaults, settings.limits
+    limits = settings.limits
     _check_inputs(draft, limits)
     _check_prompts(draft, server)
     draft, syntax_hints = with_syntax(draft, entry, server.prompt_syntax)
     draft, ignored = without_idle(with_own_steps(draft), entry)
     scheduler = _scheduler(draft, entry, settings)
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
-    size = width, height = size_of(draft, defaults, limits, snaps=server.snaps_sizes)
+    size = width, height = size_of(draft, entry, snaps=server.snaps_sizes)
     hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
     request = GenerationRequest(
         model=entry.id,

@@ -11,7 +11,8 @@ from core.generation.draft import Draft
 from core.generation.fitting import Fit, Size, placed, placement
 from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
 from core.generation.upload import Pixels, Upload
-from models.catalogue.limits import Defaults, Limits
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
 
 MAX_PROPORTION = 8
@@ -19,11 +20,22 @@ MAX_PROPORTION = 8
 PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
 
 
-def size_of(draft: Draft, defaults: Defaults, limits: Limits, *, snaps: bool = False) -> Size:
+def size_of(draft: Draft, entry: Entry, *, snaps: bool = False) -> Size:
     """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest.
 
     If it `snaps`, a size that is not allowed becomes the nearest one that is.
     """
+    size = width, height = _size_within_limits(draft, entry.tasks[draft.task], snaps)
+    own = entry.family_spec.own_size.get(draft.task)
+    generated = size if own is None else own(width, height)
+    if generated != size and not snaps and (draft.width or draft.height):
+        fixed = f"{generated[0]} x {generated[1]}, the size at which {entry.id} does {draft.task} in these proportions"
+        raise InvalidRequest("width", f"{width} x {height} is not {fixed}; leave width and height out to have it")
+    return generated
+
+
+def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Size:
+    defaults, limits = settings.defaults, settings.limits
     image = draft.image or next(iter(draft.images), None)
     if image is None:
         width, height = draft.width or defaults.width, draft.height or defaults.height

@@ -1,4 +1,4 @@
-"""What diffusers' inpaint pipelines need to accept a denoiser of latents with other channels than they know."""
+"""What diffusers' inpaint pipelines need to accept a denoiser that is configured otherwise than they know."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ def inpaint_denoiser(denoiser: Any) -> Any:
     whether it was made for inpainting or for text, by its number of channels; it refuses any other. So one that was
     made for text with another number gets a view of itself that reports the known one.
     """
+    if type(denoiser).__name__ == "ChromaTransformer2DModel":
+        # Its pipeline was made from FLUX's, and asks for what Chroma was pruned of (diffusers 0.42).
+        return _reporting(denoiser, guidance_embeds=False)
     known = KNOWN_CHANNELS.get(type(denoiser).__name__)
     if known is None or denoiser.config.in_channels in known:
         return denoiser
+    return _reporting(denoiser, in_channels=known[0])
+
+
+def _reporting(denoiser: Any, **config: Any) -> Any:
     view = copy.copy(denoiser)
-    view.register_to_config(in_channels=known[0])
+    view.register_to_config(**config)
     return view

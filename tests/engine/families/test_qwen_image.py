@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.pipelines.qwenimage.pipeline_qwenimage_edit_inpaint import calculate_dimensions
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
@@ -64,6 +65,13 @@ def prompt_calls(model: LoadedModel, prompts: Sequence[tuple[str, list[Image.Ima
     inputs = [model.components["processor"](text=[t], images=i, padding=True, return_tensors="pt") for t, i in prompts]
     names = ("input_ids", "attention_mask", "pixel_values", "image_grid_thw")
     return [operation.call((), {**{n: own[n] for n in names}, "output_hidden_states": True}, {}) for own in inputs]
+
+
+def test_images_to_inpaint_already_have_the_size_that_the_pipeline_makes_of_them() -> None:
+    own = FAMILIES["qwen-image-edit"].own_size[Task.INPAINT]
+    for width, height in ((512, 512), (1500, 1000), (400, 2000), (2048, 256), (333, 1000)):
+        size = own(width, height)
+        assert calculate_dimensions(1024 * 1024, size[0] / size[1])[:2] == size
 
 
 @torch.no_grad()

@@ -17,9 +17,10 @@ from core.generation.upload import pixels_of
 from gateway.runner_load import tokens_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.families import FAMILIES
 from models.catalogue.limits import Limits
 from models.catalogue.resolving.resolve import resolve
-from models.catalogue.resolving.sizes import fitted_size, looked_at
+from models.catalogue.resolving.sizes import fitted_size, looked_at, too_long
 from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.servers.serving import ENTRY_FIELDS, half_mask, photo
 
@@ -234,6 +235,42 @@ def test_every_image_gets_an_allowed_size(width: int, height: int) -> None:
 )
 def test_proportions_are_kept_as_far_as_the_limits_allow(size: tuple[int, int], fitted: tuple[int, int]) -> None:
     assert fitted_size(*size, LIMITS) == fitted
+
+
+@pytest.mark.parametrize(
+    ("model", "size", "generated"),
+    [
+        ("flux2-klein-4b", (512, 512), (512, 512)),
+        ("flux2-klein-4b", (1536, 1024), (1248, 832)),
+        ("qwen-image-edit", (512, 512), (1024, 1024)),
+        ("qwen-image-edit", (1500, 1000), (1248, 832)),
+        ("qwen-image-edit", (400, 2000), (448, 2304)),
+    ],
+)
+def test_a_pipeline_that_asks_only_its_image_gets_one_of_the_size_that_it_generates(
+    model: str, size: tuple[int, int], generated: tuple[int, int]
+) -> None:
+    def inpainting(snaps: bool = False, **sides: int) -> GenerationRequest:
+        image, mask = Image.new("RGB", size), Image.new("L", size, 255)
+        draft = Draft(prompt="an apple", task=Task.INPAINT, image=image, mask=mask, **sides)
+        return resolve(draft, Catalogue([entry_of(model)]), replace(LIMITS_OF_SERVER, snaps_sizes=snaps))
+
+    request = inpainting()
+    assert (request.width, request.height) == generated
+    assert request.image is not None and request.image.size == generated  # noqa: PT018
+    again = inpainting(width=generated[0], height=generated[1])
+    assert (again.width, again.height) == generated
+    with pytest.raises(InvalidRequest, match=f"^width: 2048 x 1024 is not .* the size at which {model} does inpaint"):
+        inpainting(width=2048, height=1024)
+    assert "width: 2048x1024 became" in inpainting(snaps=True, width=2048, height=1024).hints[0]
+
+
+def test_sizes_that_pipelines_generate_by_themselves_stay() -> None:
+    sides = range(64, 2048, 48)
+    for family in FAMILIES.values():
+        for own in family.own_size.values():
+            found = {own(width, height) for width in sides for height in sides if not too_long(width, height)}
+            assert all(own(*size) == size for size in found)
 
 
 def test_a_size_that_is_asked_for_wins_over_that_of_the_image() -> None:
