@@ -49,7 +49,8 @@ def placement(full: Size, size: Size, fit: Fit) -> Placement:
     across, down = size[0] / full[0], size[1] / full[1]
     if fit is Fit.CROP and across != down:
         scale = max(across, down)
-        left, top = (full[0] - size[0] / scale) / 2, (full[1] - size[1] / scale) / 2
+        # Rounding can make a side longer than it is by a trifle, which Pillow refuses.
+        left, top = (max(0.0, (whole - side / scale) / 2) for whole, side in zip(full, size, strict=True))
         return Placement((left, top, full[0] - left, full[1] - top), size, (0, 0))
     if fit is Fit.PAD and across != down:
         scale = min(across, down)

@@ -173,6 +173,8 @@ class Entry(Strict):
             yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
         if self.ip_adapter and (clashing := clashing_with_ip_adapters(self.memory, family)):
             yield f"ip_adapter: cannot share weights with memory.{clashing}"
+        if self.ip_adapter and self.parallel is not None:
+            yield "ip_adapter: cannot be combined with parallel, whose helpers know the model's own denoiser alone"
 
     def _memory_mistakes(self, family: Family) -> Iterator[str]:
         yield from memory_mistakes(self.memory, family)

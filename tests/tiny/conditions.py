@@ -1,11 +1,11 @@
-"""Tiny ControlNets and IP-Adapters for the tiny Stable Diffusions."""
+"""Tiny ControlNets for the tiny Stable Diffusions, and IP-Adapters for these and for FLUX."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, UNet2DConditionModel
+from diffusers import ControlNetModel, FluxTransformer2DModel, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
@@ -29,7 +29,9 @@ def tiny_controlnets(checkpoint: Path, folder: Path) -> dict[str, ControlNetSpec
 def tiny_ip_adapter(checkpoint: Path, folder: Path) -> IpAdapterSpec:
     """Save an IP-Adapter for a checkpoint and its vision model into `folder`, and return it as a catalogue names it."""
     _vision_model().save_pretrained(folder / "image_encoder")
-    save_file(_ip_adapter_weights(_unet(checkpoint)), folder / "ip_adapter.safetensors")
+    is_flux = (checkpoint / "transformer").is_dir()
+    weights = _flux_ip_adapter_weights(_transformer(checkpoint)) if is_flux else _ip_adapter_weights(_unet(checkpoint))
+    save_file(weights, folder / "ip_adapter.safetensors")
     return IpAdapterSpec(
         source=Source(path=folder, file="ip_adapter.safetensors"),
         image_encoder=Source(path=folder, subfolder="image_encoder"),
@@ -72,15 +74,32 @@ def _vision_model() -> CLIPVisionModelWithProjection:
     )
 
 
+def _flux_ip_adapter_weights(transformer: FluxTransformer2DModel) -> dict[str, torch.Tensor]:
+    """In the layout of XLabs: only the blocks of two streams attend to the reference."""
+    width = transformer.config.joint_attention_dim
+    weights = _projection("ip_adapter_proj_model", width)
+    for number in range(transformer.config.num_layers):
+        for projection in ("k_proj", "v_proj"):
+            layer = f"double_blocks.{number}.processor.ip_adapter_double_stream_{projection}"
+            weights[f"{layer}.weight"] = torch.randn(transformer.inner_dim, width) / width**0.5
+            weights[f"{layer}.bias"] = torch.randn(transformer.inner_dim)
+    return weights
+
+
+def _projection(prefix: str, width: int) -> dict[str, torch.Tensor]:
+    """From the embedding of an image to tokens of this width."""
+    return {
+        f"{prefix}.proj.weight": torch.randn(IMAGE_TOKENS * width, EMBEDDING),
+        f"{prefix}.proj.bias": torch.randn(IMAGE_TOKENS * width),
+        f"{prefix}.norm.weight": torch.ones(width),
+        f"{prefix}.norm.bias": torch.zeros(width),
+    }
+
+
 def _ip_adapter_weights(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
     """In the published layout: attention layers count in the order of the UNet's, self-attention included."""
     width = unet.config.cross_attention_dim
-    weights = {
-        "image_proj.proj.weight": torch.randn(IMAGE_TOKENS * width, EMBEDDING),
-        "image_proj.proj.bias": torch.randn(IMAGE_TOKENS * width),
-        "image_proj.norm.weight": torch.ones(width),
-        "image_proj.norm.bias": torch.zeros(width),
-    }
+    weights = _projection("image_proj", width)
     for number, name in enumerate(unet.attn_processors):
         if name.endswith("attn2.processor"):
             keys = unet.get_submodule(name.removesuffix(".processor")).to_k
@@ -91,3 +110,7 @@ def _ip_adapter_weights(unet: UNet2DConditionModel) -> dict[str, torch.Tensor]:
 
 def _unet(checkpoint: Path) -> UNet2DConditionModel:
     return UNet2DConditionModel.from_pretrained(checkpoint, subfolder="unet")
+
+
+def _transformer(checkpoint: Path) -> FluxTransformer2DModel:
+    return FluxTransformer2DModel.from_pretrained(checkpoint, subfolder="transformer")

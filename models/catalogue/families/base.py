@@ -197,6 +197,8 @@ class Family:
     """The diffusers class for each task under a ControlNet."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
+    control_alone: frozenset[Task] = frozenset()
+    """Tasks whose pipelines take none under a ControlNet."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Components that diffusers does not load itself, each with the function that loads it from the pipeline's folder.
 

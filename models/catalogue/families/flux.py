@@ -20,7 +20,7 @@ from models.catalogue.families.base import (
     standard_arguments,
 )
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
+from models.catalogue.families.stable_diffusion import IMAGE_ENCODER, VAE
 
 SIZE_MULTIPLE_PX = 16
 SCHNELL_TEXT_TOKENS = 256
@@ -82,10 +82,18 @@ FLUX = Family(
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        IMAGE_ENCODER,
         *VAE,
         # Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
-        Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
+        Part(
+            "transformer",
+            Stage.DENOISE,
+            shared=frozenset({"img_ids", "txt_ids"}),
+            numbers=frozenset({"ip_adapter_scale"}),
+        ),
     ),
+    ip_adapter=True,
+    control_alone=frozenset({Task.IMAGE_TO_IMAGE, Task.INPAINT}),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
@@ -108,6 +116,7 @@ FLUX_FILL = replace(
     FLUX,
     name="flux-fill",
     pipelines={Task.INPAINT: "FluxFillPipeline"},
+    ip_adapter=False,
     bases=("black-forest-labs/FLUX.1-Fill-dev",),
 )
 

@@ -57,6 +57,8 @@ def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mappin
         raise InvalidRequest("control_image", f"{entry.id} has no ControlNet")
     if draft.task not in entry.family_spec.controlled:
         raise InvalidRequest("control_image", f"{draft.task} takes none")
+    if draft.reference_image is not None and draft.task in entry.family_spec.control_alone:
+        raise InvalidRequest("control_image", f"{draft.task} of {entry.id} takes none beside a reference_image")
     if draft.control_type is None and len(entry.controlnets) > 1:
         raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")
     kind = known("control_type", draft.control_type or next(iter(entry.controlnets)), entry.controlnets)

@@ -1,22 +1,23 @@
 """Loading IP-Adapters: extra attention to a reference image, beside that to the prompt (Ye et al., 2023,
 arXiv:2308.06721).
 
-An adapter changes the UNet that it is loaded into, and from then on every call needs a reference. So it gets a UNet of
-its own, made of the same weights, and requests without a reference stay as fast and exact as before.
+An adapter changes the denoiser that it is loaded into, and from then on every call needs a reference. So it gets a
+denoiser of its own, made of the same weights, and requests without a reference stay as fast and exact as before.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline
 from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+from torch import nn
 from transformers import CLIPVisionModelWithProjection
 
 from models.catalogue.addons import IpAdapterSpec
@@ -25,41 +26,41 @@ from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path
 
 SCALE = "ip_adapter_scale"
-"""The argument (B, 1, 1, 1) of an adapted UNet: how strongly the reference acts on each sample."""
-
-
-@dataclass(frozen=True)
-class IpAdapter:
-    """Components that a pipeline needs in place of its own to follow a reference."""
-
-    unet: UNet2DConditionModel
-    image_encoder: CLIPVisionModelWithProjection
-    feature_extractor: Any
+"""The argument (B, 1, 1, 1) of an adapted denoiser: how strongly the reference acts on each sample."""
+ATTENTION = "joint_attention_kwargs"
+"""The argument of FLUX's with the encoded reference."""
+IpAdapter = Mapping[str, Any]
+"""Components by name, which a pipeline needs in place of its own to follow a reference."""
 
 
 def load_ip_adapter(
-    spec: IpAdapterSpec, pipeline: DiffusionPipeline, unet: UNet2DConditionModel, device: torch.device
+    spec: IpAdapterSpec, pipeline: DiffusionPipeline, name: str, denoiser: Any, device: torch.device
 ) -> IpAdapter:
-    """Load an adapter into `unet`, a `twin` of the pipeline's, fetching it where needed.
+    """Load an adapter into `denoiser`, a `twin` of the pipeline's of this name, fetching it where needed.
 
     Raises LoadFailed with what to do.
     """
     file, folder = local_path(spec.source), local_path(spec.image_encoder)
     with explained(spec.image_encoder), build_lock:
-        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=unet.dtype, use_safetensors=True)
+        encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=denoiser.dtype, use_safetensors=True)
     # The pipeline's own loader runs on a copy, since it replaces components of the pipeline it is called on.
     adapted: Any = copy.copy(pipeline)
-    adapted.__dict__ |= {"unet": unet, "image_encoder": encoder.to(device)}
+    adapted.__dict__ |= {name: denoiser, "image_encoder": encoder.to(device)}
     with explained(spec.source), build_lock:
         adapted.load_ip_adapter(file.parent, subfolder="", weight_name=file.name)
-    processors = [p for p in unet.attn_processors.values() if isinstance(p, IPAdapterAttnProcessor2_0)]
-    unet.register_forward_pre_hook(partial(_take_scales, processors), with_kwargs=True)
-    return IpAdapter(unet, adapted.image_encoder, adapted.feature_extractor)
+    known = (IPAdapterAttnProcessor2_0, FluxIPAdapterAttnProcessor)
+    processors = [each for each in denoiser.attn_processors.values() if isinstance(each, known)]
+    denoiser.register_forward_pre_hook(partial(_take_scales, processors), with_kwargs=True)
+    return {
+        name: denoiser,
+        "image_encoder": adapted.image_encoder,
+        "feature_extractor": adapted.feature_extractor,
+    }
 
 
-def twin(unet: UNet2DConditionModel) -> UNet2DConditionModel:
-    """Return a copy that shares all parameters and buffers: its layers can be replaced without touching `unet`."""
-    return copy.deepcopy(unet, {id(tensor): tensor for tensor in chain(unet.parameters(), unet.buffers())})
+def twin(denoiser: nn.Module) -> nn.Module:
+    """Return a copy that shares all parameters and buffers: its layers can be replaced without touching the first."""
+    return copy.deepcopy(denoiser, {id(tensor): tensor for tensor in chain(denoiser.parameters(), denoiser.buffers())})
 
 
 class _SampleScales:
@@ -73,9 +74,12 @@ class _SampleScales:
 
 
 def _take_scales(
-    processors: Sequence[IPAdapterAttnProcessor2_0], _unet: Any, args: Any, kwargs: dict[str, Any]
+    processors: Sequence[Any], _denoiser: Any, args: Any, kwargs: dict[str, Any]
 ) -> tuple[Any, dict[str, Any]]:
     scales = _SampleScales(kwargs.pop(SCALE)[..., 0])
     for processor in processors:
         processor.scale = [scales]
+    if ATTENTION in kwargs:
+        # FLUX's takes the reference out of what it is given, which is the pipeline's own, and may be tried again.
+        kwargs[ATTENTION] = dict(kwargs[ATTENTION])
     return args, kwargs

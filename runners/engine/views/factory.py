@@ -57,7 +57,7 @@ class ViewFactory:
         Where there are `steps`, they answer the denoiser's calls.
         """
         pipeline = self._pipeline(request)
-        adapted = {} if request.reference_image is None else vars(self._optional.ip_adapter())
+        adapted: Mapping[str, Any] = {} if request.reference_image is None else self._optional.ip_adapter()
         seen = {**pipeline.components, **adapted}
         # An inpaint pipeline may see its UNet otherwise than those that it shares the weights with.
         run = {**seen, **self._model.components, **adapted}
@@ -123,7 +123,7 @@ class ViewFactory:
         """Return a stand-in for one method of a module: a function that parks its caller."""
         home = self._model.device if part.component in self._model.elsewhere else None
         operation = self._operations.setdefault((part, id(module)), Operation(part, module, home))
-        adapted = part.component == "unet" and request.reference_image is not None
+        adapted = part.component == self._model.family.denoiser and request.reference_image is not None
         added = {SCALE: request.reference_scale} if adapted else {}
         fixed_tokens = self._batch_tokens if request.reproducible else None
 

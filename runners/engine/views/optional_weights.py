@@ -24,8 +24,8 @@ class OptionalWeights:
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
-        # Made now, since LoRAs may change the layers of the UNet later.
-        self._twin = twin(model.components["unet"]) if model.ip_adapter else None
+        # Made now, since LoRAs may change the layers of the denoiser later.
+        self._twin = twin(model.components[model.family.denoiser]) if model.ip_adapter else None
         self._loaded: dict[str, Any] = {}
         self._lock = Lock()
 
@@ -50,11 +50,13 @@ class OptionalWeights:
         return self._once(f"ControlNet {kind!r}", lambda: load_controlnet(spec, self._model.device, dtype))
 
     def ip_adapter(self) -> IpAdapter:
-        spec, unet = self._model.ip_adapter, self._twin
+        spec, denoiser = self._model.ip_adapter, self._twin
         assert spec is not None, "requests with a reference are refused without one"
-        assert unet is not None
-        pipeline = next(iter(self._model.pipelines.values()))
-        adapter: IpAdapter = self._once("IP-Adapter", lambda: load_ip_adapter(spec, pipeline, unet, self._model.device))
+        assert denoiser is not None
+        pipeline, name = next(iter(self._model.pipelines.values())), self._model.family.denoiser
+        adapter: IpAdapter = self._once(
+            "IP-Adapter", lambda: load_ip_adapter(spec, pipeline, name, denoiser, self._model.device)
+        )
         return adapter
 
     def _once(self, name: str, load: Callable[[], Any]) -> Any:

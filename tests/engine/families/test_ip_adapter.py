@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
 from core.generation.request import Task
@@ -19,8 +20,9 @@ from runners.engine.views.optional_weights import OptionalWeights
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.loras import largest_batch, loaded, wearing
-from tests.support.engine.parity import TOLERANCE
-from tests.support.servers.serving import ENTRY_FIELDS
+from tests.support.engine.parity import TOLERANCE, load_tiny
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
+from tests.tiny.conditions import EMBEDDING
 
 REFERENCE: dict[str, Any] = {"reference_image": photo(seed=6, size_px=96)}
 ADAPTER = {"source": {"path": "adapter.safetensors"}, "image_encoder": {"path": "encoder"}}
@@ -31,6 +33,7 @@ ENTRY = {
     "source": {"path": "weights"},
     "ip_adapter": ADAPTER,
 }
+FLOW = {**DEFAULTS, "scheduler": "flow_euler"}
 CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 
 
@@ -85,7 +88,7 @@ async def test_requests_without_a_reference_keep_their_unet(conditioned_model: L
 
 
 def test_the_adapted_unet_is_made_of_the_same_weights(conditioned_model: LoadedModel) -> None:
-    unet, adapted = conditioned_model.components["unet"], OptionalWeights(conditioned_model).ip_adapter().unet
+    unet, adapted = conditioned_model.components["unet"], OptionalWeights(conditioned_model).ip_adapter()["unet"]
     weights = dict(chain(adapted.named_parameters(), adapted.named_buffers()))
     assert all(weights.pop(name) is weight for name, weight in chain(unet.named_parameters(), unet.named_buffers()))
     assert all("_ip." in name or name.startswith("encoder_hid_proj.") for name in weights), (
@@ -107,6 +110,10 @@ async def test_loras_act_on_the_adapted_unet_too(family: str, tmp_path: Path) ->
     [
         ({"memory": {"offload": "model"}}, r"ip_adapter: cannot share weights with memory\.offload"),
         (
+            {"family": "flux", "defaults": FLOW, "parallel": {"ulysses": 2}},
+            "ip_adapter: cannot be combined with parallel",
+        ),
+        (
             {"ip_adapter": {**ADAPTER, "source": {"path": "adapter.bin"}}},
             r"ip_adapter\.source: adapter\.bin is not the saf",
         ),
@@ -115,6 +122,39 @@ async def test_loras_act_on_the_adapted_unet_too(family: str, tmp_path: Path) ->
 def test_an_adapter_that_cannot_be_used_is_a_mistake_of_the_catalogue(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         Entry.model_validate({**ENTRY, **change})
+
+
+async def test_fluxs_own_transformer_stays_as_it_is(tmp_path: Path) -> None:
+    model = load_tiny("flux", tmp_path)
+    conditions: list[dict[str, Any]] = [{}, REFERENCE]
+    wanted = [request(scheduler="flow_euler", seed=seed, **each) for seed in (0, 1) for each in conditions]
+    with running(model) as (engine, recorder):
+        drawn = await draw_together(engine, wanted)
+    assert set(recorder.batch_sizes("transformer")) == {2}, "with a reference and without, each shares with its like"
+    assert recorder.batch_sizes("image_encoder") == [1, 1], "the reference, and nothing, which is guided away from"
+    assert len({pictures(events)[0].image.tobytes() for events in drawn}) == len(drawn)
+    for each, events in zip(wanted, drawn, strict=True):
+        assert largest_difference(pictures(events)[0].image, draw_plain(model, each)) <= TOLERANCE
+    assert not hasattr(model.components["transformer"], "encoder_hid_proj")
+
+
+@torch.no_grad()
+def test_fluxs_transformer_leaves_the_reference_where_it_is(tmp_path: Path) -> None:
+    transformer = OptionalWeights(load_tiny("flux", tmp_path)).ip_adapter()["transformer"]
+    reference = {"ip_adapter_image_embeds": [torch.ones(1, 1, EMBEDDING)]}
+    inputs = {
+        "hidden_states": torch.ones(1, 4, 16),
+        "encoder_hidden_states": torch.ones(1, 2, 32),
+        "pooled_projections": torch.ones(1, 32),
+        "timestep": torch.ones(1),
+        "guidance": torch.ones(1),
+        "img_ids": torch.zeros(4, 3),
+        "txt_ids": torch.zeros(2, 3),
+        "ip_adapter_scale": torch.ones(1, 1, 1, 1),
+    }
+    first, again = (transformer(**inputs, joint_attention_kwargs=reference).sample for _ in range(2))
+    assert torch.equal(first, again)
+    assert [*reference] == ["ip_adapter_image_embeds"]
 
 
 def test_an_adapter_that_can_be_used_is_none() -> None:

@@ -33,15 +33,15 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
     wanted += [
         wanted[first + number % len(VARIATIONS)].model_copy(update=condition)
         for first in range(0, len(wanted), len(VARIATIONS))
-        for number, condition in enumerate(_conditions(FAMILIES[family]))
+        for number, condition in enumerate(_conditions(FAMILIES[family], wanted[first].task))
     ]
     if FAMILIES[family].negative_prompt:
         wanted.append(wanted[0].model_copy(update={"negative_prompt": "blurry", "seed": 9}))
     return wanted
 
 
-def _conditions(family: Family) -> list[dict[str, object]]:
-    """What every task is drawn under, beside nothing."""
+def _conditions(family: Family, task: Task) -> list[dict[str, object]]:
+    """What a task is drawn under, beside nothing."""
     controls: list[dict[str, object]] = [
         {"control_image": photo(seed=4), "control_type": "canny", "control_scale": 1.0},
         {"control_image": photo(seed=5), "control_type": "canny", "control_scale": 0.3},
@@ -55,7 +55,7 @@ def _conditions(family: Family) -> list[dict[str, object]]:
     return [
         *(controls if family.controlled else []),
         *(references if family.ip_adapter else []),
-        *(both if family.controlled and family.ip_adapter else []),
+        *(both if family.controlled and family.ip_adapter and task not in family.control_alone else []),
     ]
 
 

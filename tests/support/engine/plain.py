@@ -21,7 +21,7 @@ def plain_pipeline(model: LoadedModel, wanted: GenerationRequest) -> DiffusionPi
         pipeline = _controlled(pipeline, model, wanted)
     if wanted.reference_image is not None:
         assert model.ip_adapter is not None
-        pipeline = _adapted(pipeline, model.ip_adapter)
+        pipeline = _adapted(pipeline, model.family.denoiser, model.ip_adapter)
         pipeline.set_ip_adapter_scale(wanted.reference_scale)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -34,10 +34,11 @@ def _controlled(pipeline: DiffusionPipeline, model: LoadedModel, wanted: Generat
     return pipeline_class.from_pipe(pipeline, controlnet=net)
 
 
-def _adapted(pipeline: DiffusionPipeline, adapter: IpAdapterSpec) -> DiffusionPipeline:
+def _adapted(pipeline: DiffusionPipeline, denoiser: str, adapter: IpAdapterSpec) -> DiffusionPipeline:
     encoder = CLIPVisionModelWithProjection.from_pretrained(
         adapter.image_encoder.path, subfolder=adapter.image_encoder.subfolder or "", dtype=torch.float32
     )
-    own = type(pipeline).from_pipe(pipeline, unet=copy.deepcopy(pipeline.unet), image_encoder=encoder)
+    changed = {denoiser: copy.deepcopy(getattr(pipeline, denoiser)), "image_encoder": encoder}
+    own = type(pipeline).from_pipe(pipeline, **changed)
     own.load_ip_adapter(adapter.source.path, subfolder="", weight_name=adapter.source.file)
     return own

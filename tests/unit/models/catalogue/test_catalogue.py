@@ -216,8 +216,8 @@ def test_defaults_limits_and_tasks_must_fit_each_other_and_the_family(
             ".*controlnets: flux has no pipelines that take one",
         ),
         (
-            {"family": "flux", "ip_adapter": {"source": WEIGHTS, "image_encoder": WEIGHTS}},
-            ".*ip_adapter: flux has no pipelines that take one",
+            {"family": "chroma", "ip_adapter": {"source": WEIGHTS, "image_encoder": WEIGHTS}},
+            ".*ip_adapter: chroma has no pipelines that take one",
         ),
     ],
 )

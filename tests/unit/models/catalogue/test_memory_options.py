@@ -120,7 +120,7 @@ def test_the_bits_of_a_quantization_are_known_by_its_name(
 
 def own(folder: Path, **changes: Any) -> Entry:
     file = folder / "own.yaml"
-    file.write_text(yaml.safe_dump({"mine": {**shipped_fields("flux-dev"), **changes}}), "utf-8")
+    file.write_text(yaml.safe_dump({"mine": {**shipped_fields("flux-dev"), "ip_adapter": None, **changes}}), "utf-8")
     return load_catalogue(file).default
 
 
