@@ -14,7 +14,7 @@ from .events import Event
 from .files import ImageSource
 from .generating import Generated, GenerationError, Way, chosen_way, generate_inpainting
 from .jubako import Jubako
-from .results import Frame, Image, Job, Model, Storyboard, Video
+from .results import Frame, Image, Job, Model, Reference, Storyboard, Video
 
 __all__ = [
     "AsyncJubako",
@@ -27,6 +27,7 @@ __all__ = [
     "Job",
     "Jubako",
     "Model",
+    "Reference",
     "Refused",
     "Storyboard",
     "Unreachable",

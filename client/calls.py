@@ -11,7 +11,7 @@ import httpx
 
 from .errors import Refused
 from .files import read_image
-from .results import Frame, Image, Job, Model, Result, Storyboard, result_of
+from .results import Frame, Image, Job, Model, Reference, Result, Storyboard, result_of
 
 T = TypeVar("T")
 
@@ -156,14 +156,26 @@ def _job(answer: httpx.Response) -> Job:
 def _storyboard(answer: httpx.Response) -> Storyboard:
     fields = answer.json()
     frames = [_frame(each, fields["model"]) for each in fields["frames"]]
-    return Storyboard(frames, fields["seed"], fields["model"], fields["error"], fields["warnings"])
+    # Servers of earlier releases drew none.
+    references = [_reference(each) for each in fields.get("references", ())]
+    about = (fields["seed"], fields["model"], fields["error"], fields["warnings"], fields["mode"])
+    return Storyboard(frames, *about, references)
 
 
 def _frame(fields: Mapping[str, Any], model: str) -> Frame:
+    image = _image(fields, model)
+    return Frame(image, fields["frame_number"], fields["caption"], fields["prompt"], fields["clip_score"])
+
+
+def _reference(fields: Mapping[str, Any]) -> Reference:
+    return Reference(_image(fields, fields["model"]), fields["character"], fields["prompt"])
+
+
+def _image(fields: Mapping[str, Any], model: str) -> Image:
     data = base64.b64decode(fields["image"])
     image = result_of(data, _media_type(data), seed=fields["seed"], model=model)
     assert isinstance(image, Image)
-    return Frame(image, fields["frame_number"], fields["caption"], fields["prompt"], fields["clip_score"])
+    return image
 
 
 def _media_type(data: bytes) -> str:

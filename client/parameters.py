@@ -44,6 +44,17 @@ class Scene(_Scene, total=False):
     """Of a story, as `POST /storyboard/plan` returns them."""
 
     caption: str
+    characters: Sequence[str] | None
+
+
+class _Character(TypedDict):
+    name: str
+
+
+class Character(_Character, total=False):
+    """Of a story, and what it looks like."""
+
+    prompt: str
 
 
 class Shared(TypedDict, total=False):
@@ -139,6 +150,9 @@ class Background(Stream, total=False):
 
     webhook_url: str | None
     use_ref_guided: bool | None
+    mode: Literal["auto", "simple", "ref_guided", "edit"] | None
+    characters: Sequence[Character] | None
+    reference_model: str | None
     scenes: Sequence[Scene] | None
     gpt_temperature: float | None
     clip_threshold: float | None
@@ -153,6 +167,7 @@ class Upscale(TypedDict, total=False):
 
 class Story(TypedDict, total=False):
     use_ref_guided: bool | None
+    mode: Literal["auto", "simple", "ref_guided", "edit"] | None
     num_frames: int | None
     scenes: Sequence[Scene] | None
     seed: int | None
@@ -161,6 +176,9 @@ class Story(TypedDict, total=False):
     loras: Sequence[Lora] | None
     reference_image: Source | None
     reference_scale: float | None
+    characters: Sequence[Character] | None
+    images: Sequence[Source] | None
+    reference_model: str | None
     num_inference_steps: int | None
     guidance_scale: float | None
     width: int | None

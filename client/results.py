@@ -79,6 +79,16 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Reference:
+    """What frames that are edits follow, where it was drawn for the story."""
+
+    image: Image
+    name: str
+    """The character's; empty where the story names none."""
+    prompt: str
+
+
+@dataclass(frozen=True)
 class Storyboard:
     """A story's frames; in a notebook they stand side by side over their captions."""
 
@@ -88,15 +98,16 @@ class Storyboard:
     error: str | None
     """Why there are fewer frames than planned."""
     warnings: list[str]
+    mode: str = "simple"
+    references: list[Reference] = field(default_factory=list)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write the frames into a folder, as frame_001.png and so on."""
+        """Write the frames into a folder, as frame_001.png and so on, and the references, as reference_001.png."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        return [
-            each.image.save(folder / f"frame_{each.number:03d}.{each.image.media_type.partition('/')[2]}")
-            for each in self.frames
-        ]
+        named = [(f"frame_{each.number:03d}", each.image) for each in self.frames]
+        named += [(f"reference_{number:03d}", each.image) for number, each in enumerate(self.references, 1)]
+        return [image.save(folder / f"{name}.{image.media_type.partition('/')[2]}") for name, image in named]
 
     def _repr_html_(self) -> str:
         figures = (
@@ -106,6 +117,21 @@ class Storyboard:
             for each in self.frames
         )
         return f'<div style="display:flex;flex-wrap:wrap">{"".join(figures)}</div>'
+
+
+@dataclass(frozen=True)
+class StoryFiles:
+    """The images of a story that was a job."""
+
+    frames: list[Result]
+    sheet: Result
+    references: list[Result]
+
+    @classmethod
+    def of(cls, results: list[Result], seed: int | None) -> StoryFiles:
+        """Sort a job's images: the sheet, which has the story's own seed, stands between frames and references."""
+        at = [each.seed for each in results].index(seed)
+        return cls(results[:at], results[at], results[at + 1 :])
 
 
 @dataclass(frozen=True)

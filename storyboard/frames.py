@@ -1,4 +1,4 @@
-"""What becomes of a story, event by event: Planned, then (FrameStep | FrameDone)* in any order, then Finished."""
+"""What becomes of a story, event by event: Planned, ReferenceDone*, (FrameStep | FrameDone)* in any order, Finished."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from statistics import fmean
 
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
+from storyboard.characters import Mode
+from storyboard.references import DrawnReference
 from storyboard.scenes import Plan, Scene
 from storyboard.story import Story
 
@@ -21,6 +23,8 @@ class Frame:
     clip_score: float | None
     """Cosine of picture and prompt; None when nothing could score it."""
     tries: int
+    follows: tuple[str, ...] = ()
+    """Names of the characters whose references it is an edit of."""
     upscaled: bytes | None = None
     """The file of the larger image, if there is one: of a whole story, pixels of that size would be too many."""
 
@@ -40,6 +44,7 @@ class Storyboard:
     seconds: float
     error: str | None = None
     warnings: tuple[str, ...] = ()
+    references: tuple[DrawnReference, ...] = ()
 
     @property
     def mean_score(self) -> float | None:
@@ -50,7 +55,15 @@ class Storyboard:
 @dataclass(frozen=True)
 class Planned:
     model: str
+    mode: Mode
     plan: Plan
+
+
+@dataclass(frozen=True)
+class ReferenceDone:
+    number: int
+    """1 is the first."""
+    reference: DrawnReference
 
 
 @dataclass(frozen=True)
@@ -78,4 +91,4 @@ class Finished:
     storyboard: Storyboard
 
 
-StoryEvent = Planned | FrameStep | FrameDone | Finished
+StoryEvent = Planned | ReferenceDone | FrameStep | FrameDone | Finished

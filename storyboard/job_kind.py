@@ -17,13 +17,14 @@ from jobs.kinds import File, JobUpdate, Made
 from storyboard.files.bundle import files_of
 from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, Storyboard, StoryEvent
 from storyboard.maker import Maker, frames_charged_at_acceptance
+from storyboard.references import DrawnReference
 from storyboard.rendering import render_event
 from storyboard.story import Story
 
 STORYBOARD = "storyboard"
 """The kind of job, and its name in addresses."""
 SHOWN_PX = 384
-"""The longer side of frames in events, which are kept for as long as the job runs."""
+"""The longer side of images in events, which are kept for as long as the job runs."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class StoryboardJobs:
         return Story.model_validate(fields)
 
     async def carry_out(self, request: Story, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:  # noqa: ARG002  # a kind of job gets the job
-        progress = _StoryProgress(request)
+        progress = _StoryProgress()
         async with aclosing(self.maker.make(request, frames_charged_at_acceptance(request))) as events:
             async for event in events:
                 if isinstance(event, Finished):
@@ -51,8 +52,7 @@ class StoryboardJobs:
 class _StoryProgress:
     """How far a story is, by the steps of its frames."""
 
-    def __init__(self, story: Story) -> None:
-        self._story = story
+    def __init__(self) -> None:
         self._frames: dict[int, float] = {}
         """How much of each is generated."""
         self._done = 0
@@ -70,15 +70,15 @@ class _StoryProgress:
         if isinstance(event, FrameStep) and int(100 * share) <= self._per_cent:
             return None
         self._per_cent = int(100 * share)
-        name, details = render_event(event, self._story, _small)
+        name, details = render_event(event, _small)
         message = f"{self._done} of {len(self._frames)} frames generated"
         # Of an event of a job, `progress` is a figure.
         return JobUpdate("step" if name == "progress" else name, share, message, details)
 
 
-def _small(frame: Frame) -> str:
-    """A frame as a data URL."""
-    image, buffer = frame.picture.image.copy(), BytesIO()
+def _small(drawn: Frame | DrawnReference) -> str:
+    """A frame or a reference as a data URL."""
+    image, buffer = drawn.picture.image.copy(), BytesIO()
     image.thumbnail((SHOWN_PX, SHOWN_PX), Image.Resampling.LANCZOS)
     image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + b64encode(buffer.getvalue()).decode()

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from storyboard.files.answer import answer_with, frame_answer
-from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, StoryEvent
-from storyboard.story import Story
+from storyboard.files.answer import answer_with, frame_answer, reference_answer
+from storyboard.frames import Finished, Frame, FrameDone, FrameStep, Planned, ReferenceDone, StoryEvent
+from storyboard.references import DrawnReference
 
 
-def render_event(event: StoryEvent, story: Story, image_of: Callable[[Frame], str]) -> tuple[str, dict[str, Any]]:
-    """Return the name and the fields of an event; `image_of` encodes a frame's image, which takes time."""
+def render_event(event: StoryEvent, image_of: Callable[[Frame | DrawnReference], str]) -> tuple[str, dict[str, Any]]:
+    """Return the name and the fields of an event; `image_of` encodes an image, which takes time."""
     match event:
         case Planned():
-            return "planned", rendered_plan(event, story)
+            return "planned", rendered_plan(event)
+        case ReferenceDone():
+            described = reference_answer(event.reference, image_of(event.reference)).model_dump()
+            return "reference", {**described, "reference_number": event.number}
         case FrameStep():
             return "progress", {
                 "frame_number": event.number,
@@ -27,11 +30,16 @@ def render_event(event: StoryEvent, story: Story, image_of: Callable[[Frame], st
             described = frame_answer(event.frame, image_of(event.frame)).model_dump()
             return "frame", {**described, "done": event.done, "of": event.of}
         case Finished(storyboard=board):
-            return "done", answer_with(board, [""] * len(board.frames)).model_dump(exclude={"frames"})
+            return "done", answer_with(board, [""] * len(board.frames), [""] * len(board.references)).model_dump(
+                exclude={"frames", "references"}
+            )
 
 
-def rendered_plan(event: Planned, story: Story) -> dict[str, Any]:
+def rendered_plan(event: Planned) -> dict[str, Any]:
     """Return the fields of a plan."""
-    scenes = [{"frame_number": s.number, "prompt": s.prompt, "caption": s.caption} for s in event.plan.scenes]
-    common = {"planner": event.plan.planner, "model": event.model, "mode": story.mode}
+    scenes = [
+        {"frame_number": each.number, "prompt": each.prompt, "caption": each.caption, "characters": each.characters}
+        for each in event.plan.scenes
+    ]
+    common = {"planner": event.plan.planner, "model": event.model, "mode": event.mode}
     return {**common, "num_frames": len(scenes), "scenes": scenes}

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from PIL import Image
 
-from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint
-from core.generation.request import Lora
+from core.generation.request import Lora, Task
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.serving.served import CHARACTER, story_entry
 from settings import Settings
+from storyboard.characters import Mode, named_in
 from storyboard.errors import NotInitialized
+from storyboard.modes import drawer_of, mode_of
+from storyboard.references import Followed, References, Wanted
 from storyboard.scenes import GIVEN, Plan, PlanRequest, Scene
 from storyboard.scoring.scorers import ClipScorer, Scorers
 from storyboard.story import Story
 
 SEED_BYTES = 4
+STAND_IN_PX = (64, 64)
+"""Whatever the references' sizes, frames have one of their own."""
 
 
 @dataclass(frozen=True)
 class ResolvedStory:
     story: Story
+    """Its mode is never AUTO."""
     entry: Entry
     """The model that generates the frames."""
     loras: tuple[Lora, ...]
@@ -36,6 +42,10 @@ class ResolvedStory:
     """The score below which a frame is generated again."""
     max_tries: int
     reference_scale: float
+    drawer: Entry | None
+    """The model that draws the references, or the first frame that is one; None where nothing is to be drawn."""
+    drawn_scorer: ClipScorer
+    """Of what that draws."""
     hints: tuple[str, ...]
     """Which parameters of the story are ignored, and why."""
 
@@ -43,7 +53,10 @@ class ResolvedStory:
     def plan_request(self) -> PlanRequest:
         story = self.story
         return PlanRequest(
-            story.prompt, story.frames_wanted, story.gpt_temperature, story.seed, entry=self.entry, trigger=self.trigger
+            *(story.prompt, story.frames_wanted, story.gpt_temperature, story.seed),
+            entry=self.entry,
+            trigger=self.trigger,
+            characters=self._names,
         )
 
     @property
@@ -52,43 +65,113 @@ class ResolvedStory:
         scenes = self.story.scenes
         if scenes is None:
             return None
-        numbered = (Scene(number, scene.prompt, scene.caption) for number, scene in enumerate(scenes, 1))
-        return Plan(GIVEN, tuple(numbered))
+        numbered = [Scene(number, scene.prompt, scene.caption) for number, scene in enumerate(scenes, 1)]
+        plan = self.with_cast(Plan(GIVEN, tuple(numbered)))
+        pairs = zip(plan.scenes, scenes, strict=True)
+        own = (
+            found if given.characters is None else replace(found, characters=given.characters) for found, given in pairs
+        )
+        return replace(plan, scenes=tuple(own))
+
+    def with_cast(self, plan: Plan) -> Plan:
+        """Return a plan whose scenes say which of the characters are in them: whom their texts name."""
+        cast = (
+            replace(scene, characters=named_in(f"{scene.prompt} {scene.caption}", self._names)) for scene in plan.scenes
+        )
+        return replace(plan, scenes=tuple(cast))
+
+    @property
+    def follows_first_frame(self) -> bool:
+        """Whether the first frame, drawn from text alone, is what all others follow."""
+        if self.story.mode is Mode.SIMPLE or self.story.references or self.story.characters:
+            return False
+        return self.drawer is self.entry or self.story.mode is Mode.REF_GUIDED
+
+    def wanted(self, first_prompt: str) -> tuple[Wanted, ...]:
+        """Return the references that there must be before the first frame; `first_prompt` is of the first scene."""
+        given, characters = self.story.references, self.story.characters
+        if self.story.mode is Mode.SIMPLE or self.follows_first_frame:
+            return ()
+        if not characters:
+            return tuple(Wanted("", "", image) for image in given) or (Wanted("", first_prompt),)
+        images = (*given, *[None] * (len(characters) - len(given)))
+        return tuple(Wanted(each.name, each.looks, image) for each, image in zip(characters, images, strict=True))
+
+    @property
+    def references_drawn(self) -> int:
+        """How many references are drawn besides the frames."""
+        return sum(each.image is None for each in self.wanted(self.story.prompt))
+
+    def stand_ins(self) -> References:
+        """Return the references with blank images for those that are not drawn yet."""
+        blank = Image.new("RGB", STAND_IN_PX)
+        return References(tuple((each.name, each.image or blank) for each in self.wanted(self.story.prompt)))
+
+    def followed(self, scene: Scene, references: References) -> Followed:
+        """Return which of the references a frame follows, and what its caller should know of that."""
+        edits = self.story.mode is Mode.EDIT
+        most = self.entry.tasks[Task.EDIT].limits.max_images if edits else 1
+        return references.followed_in(scene, most)
 
     @property
     def names_its_loras(self) -> bool:
         """Whether the caller, and not the operator, chose them."""
         return bool(self.story.loras)
 
-    def draft(self, scene: Scene, attempt: int, reference: Image.Image | None) -> Draft:
-        """Return what is asked of the model for one try of one frame."""
-        story = self.story
-        return Draft.of(
-            story,
-            prompt=scene.prompt,
-            model=self.entry.id,
-            seed=seed_of(story.seed, scene.number, attempt),
-            loras=self.loras,
-            reference_image=reference,
-            reference_scale=None if reference is None else self.reference_scale,
-            # A story's frames are images, and its deadline is for all of them.
-            num_frames=None,
-            deadline_s=None,
-            progress=True,
-        )
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(character.name for character in self.story.characters)
+
+    def draft(self, scene: Scene, attempt: int, followed: Followed) -> Draft:
+        """Return what is asked of the model for one try of one frame; what follows nothing is drawn from text."""
+        seed = seed_of(self.story.seed, scene.number, attempt)
+        if not followed.images:
+            return self._draft(scene.prompt, seed)
+        if self.story.mode is Mode.REF_GUIDED:
+            (image,) = followed.images
+            return self._draft(scene.prompt, seed, reference_image=image, reference_scale=self.reference_scale)
+        return self._draft(f"{followed.legend}{scene.prompt}", seed, task=Task.EDIT, images=followed.images)
+
+    def reference_draft(self, number: int, wanted: Wanted, attempt: int) -> Draft:
+        """Return what is asked of the drawer for one try of a reference; 1 is the first.
+
+        Another model than the story's has its own defaults.
+        """
+        # Below zero, where no frame has a number.
+        seed = seed_of(self.story.seed, -number, attempt)
+        if self.drawer is self.entry:
+            return self._draft(", ".join(filter(None, (self.trigger, wanted.prompt))), seed, upscale=None)
+        assert self.drawer is not None
+        return Draft(prompt=wanted.prompt, model=self.drawer.id, seed=seed, priority=self.story.priority)
+
+    @property
+    def _size(self) -> dict[str, int]:
+        """Of an edit, the size would be that of its first image; frames, and what is drawn for them, have one size."""
+        if self.story.mode is not Mode.EDIT:
+            return {}
+        defaults = self.entry.tasks[Task.EDIT].defaults
+        return {"width": self.story.width or defaults.width, "height": self.story.height or defaults.height}
+
+    def _draft(self, prompt: str, seed: int, **fields: Any) -> Draft:
+        # A story's frames are images, and its deadline is for all of them.
+        common = {"num_frames": None, "deadline_s": None, "progress": True, **self._size}
+        none = {"reference_image": None, "reference_scale": None, "images": ()}
+        own = {"prompt": prompt, "model": self.entry.id, "seed": seed, "loras": self.loras}
+        return Draft.of(self.story, **{**none, **common, **own, **fields})
 
 
 def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorers: Scorers) -> ResolvedStory:
     """Complete a story with what the operator chose. Raises UnknownModel, InvalidRequest or NotInitialized."""
     entry = story_entry(settings, catalogue) if story.model is None else catalogue.get(story.model)
-    if story.guided and entry.ip_adapter is None:
-        raise InvalidRequest("use_ref_guided", f"{entry.id} has no IP-Adapter, which this mode needs")
+    mode = mode_of(story, entry)
+    must_draw = mode is Mode.EDIT and len(story.references) < max(1, len(story.characters))
+    drawer = drawer_of(story, entry, catalogue) if must_draw else None
     is_operators = not story.loras and entry.id == story_entry(settings, catalogue).id
     loras = _operators_loras(settings) if is_operators else story.loras
     trigger = (is_operators and settings.story_lora_trigger) or _triggers(entry, loras)
     scorer = scorers.of(entry, trigger)
     return ResolvedStory(
-        story=story,
+        story=story.model_copy(update={"mode": mode}),
         entry=entry,
         loras=loras,
         trigger=trigger,
@@ -96,13 +179,19 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
         threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
         reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
-        hints=tuple(_hints(story, settings)),
+        drawer=drawer,
+        drawn_scorer=scorer if drawer is None or drawer is entry else scorers.of(drawer),
+        hints=tuple(_hints(story, mode, drawer, settings)),
     )
 
 
-def _hints(story: Story, settings: Settings) -> Iterator[str]:
-    if story.reference_scale is not None and not story.guided:
-        yield ignored_hint("reference_scale", "set use_ref_guided, or send a reference_image")
+def _hints(story: Story, mode: Mode, drawer: Entry | None, settings: Settings) -> Iterator[str]:
+    if story.reference_scale is not None and mode is not Mode.REF_GUIDED:
+        has_none = mode is Mode.EDIT
+        reason = "edits have none" if has_none else "set use_ref_guided, or send a reference_image"
+        yield ignored_hint("reference_scale", reason)
+    if story.reference_model is not None and drawer is None:
+        yield ignored_hint("reference_model", "no reference is drawn")
     if story.gpt_temperature != Story.model_fields["gpt_temperature"].default and not settings.asks_language_model:
         yield ignored_hint("gpt_temperature", "no language model plans the stories here")
 

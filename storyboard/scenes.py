@@ -22,6 +22,8 @@ class Scene:
     """What the model is asked for, in words it knows, and what the picture is compared with."""
     caption: str
     """The part of the story that it shows."""
+    characters: tuple[str, ...] = ()
+    """Those of the story's characters who are in it."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class PlanRequest:
     """The model that will generate: its vocabulary, if it has one, bounds what prompts may say."""
     trigger: str = ""
     """Words that call the character's LoRA up; every prompt begins with them."""
+    characters: tuple[str, ...] = ()
+    """Names by which prompts should call the characters."""
 
 
 class Planner(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
+from PIL import Image
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 from pydantic_core import PydanticCustomError
 
@@ -12,9 +13,14 @@ from core.generation.draft import REFERENCE_IMAGE, Loras, OptionalImage, Referen
 from core.generation.request import Priority
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice
+from storyboard.characters import MOST_CHARACTERS, Character, Mode
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500
+REFERENCES = (
+    "The references of frames that are edits: the first image is the first character's, and so on; characters beyond "
+    "them are drawn. Without `characters`, all are for every frame. Repeat the field for several."
+)
 
 
 def _random_if_asked(seed: int) -> int:
@@ -32,6 +38,11 @@ class GivenScene(BaseModel):
     caption: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MAX_CHARS)] = Field(
         default="", description="The part of the story that it shows."
     )
+    characters: tuple[str, ...] | None = Field(
+        default=None,
+        max_length=MOST_CHARACTERS,
+        description="Those of the story's `characters` who are in it. Default: whom the prompt or the caption names.",
+    )
 
 
 class Story(ClientFields):
@@ -43,6 +54,13 @@ class Story(ClientFields):
     use_ref_guided: bool = Field(
         default=False,
         description="Use the first frame as the reference image of all others, so that the character stays the same.",
+    )
+    mode: Mode = Field(
+        default=Mode.AUTO,
+        description="How the character stays the same: simple (by the prompt and LoRAs), ref_guided (an IP-Adapter "
+        "follows a reference image), edit (a model that edits images draws each frame from the references). auto: edit "
+        "with `characters` or `images`, and of models that only edit; with another reference, what the model has; else "
+        "simple. The answer says which.",
     )
     num_frames: int | None = Field(
         default=None, ge=MIN_FRAMES, le=MAX_FRAMES, description="Default: as many as the story needs."
@@ -73,6 +91,21 @@ class Story(ClientFields):
         default=None, description=f"{REFERENCE_IMAGE} All frames follow it, as with `use_ref_guided`."
     )
     reference_scale: ReferenceScale = None
+    characters: Annotated[
+        tuple[Character, ...],
+        Field(
+            max_length=MOST_CHARACTERS,
+            description="Who stays the same in frames that are edits, the main character first; a frame follows those "
+            "whom it names. In forms as JSON, or just one name.",
+        ),
+        BeforeValidator(from_json),
+    ] = ()
+    images: tuple[Image.Image, ...] = Field(default=(), max_length=MOST_CHARACTERS, description=REFERENCES)
+    reference_model: str | None = Field(
+        default=None,
+        description="Catalogue id of the model that draws the references of characters without images. Default: the "
+        "story's where it draws from text, else the first that does.",
+    )
     num_inference_steps: int | None = Field(default=None, ge=1, description="Of each frame. Default: the model's.")
     guidance_scale: float | None = Field(default=None, ge=0, description="Of each frame. Default: the model's.")
     width: int | None = Field(default=None, ge=1, description="Pixels of each frame. Default: the model's.")
@@ -109,11 +142,6 @@ class Story(ClientFields):
         return self.num_frames if self.scenes is None else len(self.scenes)
 
     @property
-    def guided(self) -> bool:
-        """Whether frames follow a reference image."""
-        return self.use_ref_guided or self.reference_image is not None
-
-    @property
-    def mode(self) -> str:
-        """The name of the mode in the answer: `simple` or `ref_guided`."""
-        return "ref_guided" if self.guided else "simple"
+    def references(self) -> tuple[Image.Image, ...]:
+        """The caller's own."""
+        return self.images if self.reference_image is None else (self.reference_image, *self.images)

@@ -9,7 +9,7 @@ from core.errors import Busy, GenerationFailed, LoadFailed
 from core.generation.upscaling import FIELD
 from gateway.media.uploads import in_image_thread
 from gateway.upscaling import Upscaler
-from storyboard.files.answer import frame_file
+from storyboard.files.answer import image_file
 from storyboard.frames import Frame
 from storyboard.story import Story
 
@@ -35,7 +35,7 @@ class FrameUpscaler:
                 image = await self._upscaler.upscaled(frame.picture.image, factor)
                 request = frame.request.model_copy(update={"upscale": factor})
                 larger = replace(frame, request=request, picture=replace(frame.picture, image=image))
-                file = await in_image_thread(frame_file, larger, self._story.output_format)
+                file = await in_image_thread(image_file, larger, self._story.output_format)
         except (Busy, LoadFailed, GenerationFailed) as error:
             self._trouble = error.message
             return frame

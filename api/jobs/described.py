@@ -174,6 +174,7 @@ EVENTS = described_events(
     step=JobStep,
     preview=JobPreview,
     planned=JobEvent,
+    reference=JobEvent,
     frame=JobEvent,
     hint=JobEvent,
     saving=JobEvent,

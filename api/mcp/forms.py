@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from PIL import Image
 from pydantic import Field
 
 from api.http.requests.source_images import source_fields
@@ -31,7 +32,8 @@ from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
 from gateway.media.encoding import OutputFormat, format_for, idle_quality
 from models.catalogue.entry import Entry
-from storyboard.story import Story
+from storyboard.characters import MOST_CHARACTERS
+from storyboard.story import REFERENCES, Story
 
 SOURCE = "An image file in base64, or the id of an earlier job; ID/2 is its third result."
 
@@ -134,6 +136,10 @@ class GenerateVideo(PictureTool):
 
 
 class MakeStoryboard(Tool, Story):
+    images: tuple[Image.Image, ...] = Field(
+        default=(), max_length=MOST_CHARACTERS, description=f"{REFERENCES} Each: {SOURCE}"
+    )
+
     @property
     def story(self) -> Story:
         return Story(**{name: getattr(self, name) for name in Story.model_fields})

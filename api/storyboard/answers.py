@@ -26,7 +26,7 @@ from core.errors import (
 )
 from core.generation.hints import header_text, hint_header
 from storyboard.errors import NotInitialized
-from storyboard.files.answer import answer_of, frame_file
+from storyboard.files.answer import answer_of, image_file
 from storyboard.files.bundle import sheet_file, zipped
 from storyboard.files.pages import pdf
 from storyboard.frames import Finished, Storyboard, StoryEvent
@@ -97,6 +97,7 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
     """Make a storyboard, and yield server-sent events. Raises the JubakoError that ended it.
 
     event: planned   {"planner", "model", "mode", "num_frames", "scenes"}
+    event: reference {the fields of a reference in the document's answer, "reference_number"}
     event: progress  {"frame_number", "try", "step", "steps"}
     event: frame     {the fields of a frame in the document's answer, "done", "of"}
     event: done      {the document's answer without its frames}
@@ -104,14 +105,12 @@ async def stream_events(maker: Maker, story: Story) -> AsyncGenerator[str, None]
     """
     async with aclosing(maker.make(story)) as making:
         async for event in making:
-            yield await asyncio.to_thread(_event_text, event, story)
+            yield await asyncio.to_thread(_event_text, event, story.output_format)
 
 
 def error_text(error: JubakoError) -> str:
     return event_text("error", {**story_refusal_body(error), "status": error.status, **retry_fields(error)})
 
 
-def _event_text(event: StoryEvent, story: Story) -> str:
-    return event_text(
-        *render_event(event, story, lambda frame: b64encode(frame_file(frame, story.output_format)).decode())
-    )
+def _event_text(event: StoryEvent, output_format: str) -> str:
+    return event_text(*render_event(event, lambda drawn: b64encode(image_file(drawn, output_format)).decode()))

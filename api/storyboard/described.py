@@ -12,7 +12,7 @@ from api.describing.events import described_events
 from api.storyboard.answers import StoryRefused
 from api.storyboard.forms import Shape
 from core.generation.request import Task
-from storyboard.files.answer import FrameAnswer, StoryboardAnswer
+from storyboard.files.answer import FrameAnswer, ReferenceAnswer, StoryboardAnswer
 from storyboard.story import Story
 
 EXAMPLE: dict[str, Any] = {"prompt": "A little fox looks for its friends in the forest", "seed": 42}
@@ -30,6 +30,7 @@ class StoryScene(Answer):
     frame_number: int
     prompt: str
     caption: str
+    characters: list[str] = Field(description="Those of the story's characters who are in it.")
 
 
 class StoryPlanned(Answer):
@@ -48,6 +49,10 @@ class StoryProgress(Answer):
     skipped: bool = Field(description="Whether it was predicted instead of computed.")
 
 
+class StoryReference(ReferenceAnswer):
+    reference_number: int
+
+
 class StoryFrame(FrameAnswer):
     done: int = Field(description="Frames that are done.")
     of: int
@@ -55,6 +60,7 @@ class StoryFrame(FrameAnswer):
 
 class StoryDone(StoryboardAnswer):
     frames: None = Field(default=None, exclude=True, description="Absent: they have been sent.")  # type: ignore[assignment]
+    references: None = Field(default=None, exclude=True, description="Absent, likewise.")  # type: ignore[assignment]
 
 
 class StoryFailed(StoryRefused):
@@ -63,7 +69,12 @@ class StoryFailed(StoryRefused):
 
 
 EVENTS = described_events(
-    planned=StoryPlanned, progress=StoryProgress, frame=StoryFrame, done=StoryDone, error=StoryFailed
+    planned=StoryPlanned,
+    reference=StoryReference,
+    progress=StoryProgress,
+    frame=StoryFrame,
+    done=StoryDone,
+    error=StoryFailed,
 )
 _Body = create_model(
     "StoryBody",

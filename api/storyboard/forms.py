@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from settings import Settings
 from storyboard.story import Story
 
 StoryT = TypeVar("StoryT", bound=Story)
-FILES = ("reference_image",)
+FILES = ("reference_image", "images")
 _PHRASES = {
     "string_too_short": "must be at least {min_length} characters",
     "string_too_long": "must be at most {max_length} characters",
@@ -81,18 +82,28 @@ async def read_story(request: Request, limits: Settings, shape: str | None = Non
 
 async def story_of(fields: dict[str, Any], max_image_px: int, form: type[StoryT]) -> StoryT:
     """Decode a story's files and check it; `form` may add fields to Story. Raises InvalidRequest."""
-    for name in (name for name in FILES if name in fields):
-        fields[name] = await in_image_thread(_reference, name, fields[name], max_image_px)
+    await story_images(fields, FILES, max_image_px)
     try:
         return form.model_validate(fields)
     except ValidationError as error:
         raise WrongStory(error) from error
 
 
-def _reference(field: str, files: list[bytes], max_image_px: int) -> Image.Image:
-    """Return a reference's pixels, as many as models look at: all frames share them."""
-    upload = uploaded_field(field, files, max_image_px)
-    assert isinstance(upload, Upload)
+async def story_images(fields: dict[str, Any], names: Collection[str], max_image_px: int) -> None:
+    """Put pixels in place of the bytes of the fields named. Raises InvalidRequest."""
+    for name in (name for name in names if name in fields):
+        fields[name] = await in_image_thread(_references, name, fields[name], max_image_px)
+
+
+def _references(field: str, files: list[bytes], max_image_px: int) -> Image.Image | tuple[Image.Image, ...]:
+    """Return the references' pixels, as many as models look at: all frames share them."""
+    uploads = uploaded_field(field, files, max_image_px)
+    if isinstance(uploads, Upload):
+        return _seen(field, uploads)
+    return tuple(_seen(field, upload) for upload in uploads)
+
+
+def _seen(field: str, upload: Upload) -> Image.Image:
     check_proportions(field, upload)
     return pixels_of(looked_at(upload, REFERENCE_PIXELS))
 

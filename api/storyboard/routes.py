@@ -21,6 +21,7 @@ from api.operations.status import story_status
 from api.storyboard.answers import StoryRefused, answer, error_text, story_refusal, stream_events
 from api.storyboard.described import EVENTS, PLAN, STORY, StoryHealth, StoryPlanned
 from api.storyboard.forms import Shape, read_story
+from api.storyboard.sheets import SHEET, drawn_sheet
 from models.catalogue.serving.served import story_entry
 from storyboard.files.answer import StoryboardAnswer
 from storyboard.rendering import rendered_plan
@@ -34,6 +35,8 @@ _SHAPES: dict[int | str, dict[str, Any]] = {
         "headers": header_references(["X-Jubako-Frames", "X-Jubako-Error", "X-Jubako-Hint"]),
     }
 }
+
+_SHEET: dict[int | str, dict[str, Any]] = {200: {"content": {Shape.SHEET.media_type: {"schema": FILE}}}}
 
 router = APIRouter()
 prefixed_router = APIRouter()
@@ -61,7 +64,15 @@ async def plan(request: Request) -> JSONResponse:
     maker = current_maker(request)
     story, _ = await read_story(request, maker.settings)
     planned = await unless_disconnected(request, maker.plan(story))
-    return JSONResponse(rendered_plan(planned, story))
+    return JSONResponse(rendered_plan(planned))
+
+
+@prefixed_router.post("/sheet", response_class=Response, responses=_SHEET, openapi_extra=SHEET)
+async def sheet(request: Request) -> Response:
+    """Draw one image of frames, numbered and captioned, such as those of a story of which one was drawn again."""
+    maker = current_maker(request)
+    data = await drawn_sheet(request, maker.gateway.meter, maker.settings.max_image_px)
+    return Response(data, media_type=Shape.SHEET.media_type)
 
 
 @prefixed_router.get("/", response_model=StoryHealth)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
+from PIL import Image
+from pydantic import Field
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,12 +16,16 @@ from api.storyboard.forms import FILES, Shape, story_of
 from api.typed.forms import Call, Form
 from core.errors import JubakoError
 from settings import settings
+from storyboard.characters import MOST_CHARACTERS
 from storyboard.maker import Maker
-from storyboard.story import Story
+from storyboard.story import REFERENCES, Story
 
 
 class StoryForm(Form, Story):
     """A story, and how to illustrate it."""
+
+    # BentoML finds files in lists.
+    images: list[Image.Image] = Field(default=[], max_length=MOST_CHARACTERS, description=REFERENCES)  # type: ignore[assignment]
 
     @classmethod
     async def _read(cls, request: Request) -> Self:

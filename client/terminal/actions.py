@@ -16,7 +16,7 @@ from ..calls import STREAM_TASKS, first_able
 from ..display.bars import bar
 from ..display.pictures import as_text
 from ..jubako import Jubako
-from ..results import Image, Model, Result
+from ..results import Image, Model, Result, StoryFiles
 
 Action = Callable[[Jubako, argparse.Namespace], None]
 
@@ -75,14 +75,16 @@ def upscale(jubako: Jubako, chosen: argparse.Namespace) -> None:
 
 
 def story(jubako: Jubako, chosen: argparse.Namespace) -> None:
-    parameters = {"model": chosen.model, "seed": chosen.seed, **_settings(chosen)}
-    board = jubako.wait(jubako.submit(chosen.prompt, "storyboard", **parameters), progress=not chosen.quiet)
+    parameters = {"model": chosen.model, "seed": chosen.seed, "images": chosen.image or None, **_settings(chosen)}
+    job = jubako.submit(chosen.prompt, "storyboard", **parameters)
+    results = jubako.wait(job, progress=not chosen.quiet)
+    files = StoryFiles.of(results, jubako.job(job.id).results[0]["seed"])
     folder = Path(chosen.output or "storyboard")
     folder.mkdir(parents=True, exist_ok=True)
-    *frames, sheet = board
-    for number, frame in enumerate(frames, start=1):
-        _print(frame.save(folder / f"frame_{number:03d}{_ending(frame)}"))
-    _print(sheet.save(folder / f"sheet{_ending(sheet)}"))
+    for name, images in (("frame", files.frames), ("reference", files.references)):
+        for number, image in enumerate(images, start=1):
+            _print(image.save(folder / f"{name}_{number:03d}{_ending(image)}"))
+    _print(files.sheet.save(folder / f"sheet{_ending(files.sheet)}"))
 
 
 def models(jubako: Jubako, chosen: argparse.Namespace) -> None:  # noqa: ARG001 - every action's

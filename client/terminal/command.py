@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     _add_upscaling(commands.add_parser("upscale", help="upscale an image"))
     story = commands.add_parser("story", help="illustrate a story")
     story.add_argument("prompt")
+    story.add_argument("-i", "--image", action="append", default=[], help="a reference of each character, for editors")
     _add_common(story, actions.story, "folder for the frames; default: storyboard")
     models = commands.add_parser("models", help="list the models and what they do")
     models.set_defaults(action=actions.models)

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gateway.media.encoding import OutputFormat, encode_result
 from storyboard.frames import Frame, Storyboard
+from storyboard.references import DrawnReference
 
 QUALITY = 90
 
@@ -21,6 +22,16 @@ class FrameAnswer(BaseModel):
     seed: int = Field(description="Of the try that was kept.")
     tries: int = Field(description="Times that it was generated.")
     skipped_steps: int = Field(description="Denoising steps of that try that were predicted instead of computed.")
+    follows: list[str] = Field(description="Those of the story's characters whose references it is an edit of.")
+
+
+class ReferenceAnswer(BaseModel):
+    character: str = Field(description="Its name; empty where the story names none.")
+    image: str = Field(description="Base64, in the format of the frames.")
+    prompt: str = Field(description="What the model was asked for.")
+    model: str = Field(description="The model that drew it.")
+    clip_score: float | None = Field(description="As of frames.")
+    seed: int
 
 
 class StoryboardAnswer(BaseModel):
@@ -31,22 +42,28 @@ class StoryboardAnswer(BaseModel):
     num_frames: int
     frames: list[FrameAnswer]
     generation_time_seconds: float
-    mode: str = Field(description="simple or ref_guided.")
+    mode: str = Field(description="simple, ref_guided or edit.")
     planner: str = Field(description="What made the scenes: builtin, a language model, or `given`, by the caller.")
     model: str
     seed: int
     error: str | None = None
     warnings: list[str] = []
+    references: list[ReferenceAnswer] = Field(
+        default=[], description="What frames that are edits follow, where it was drawn for the story."
+    )
 
 
 def answer_of(board: Storyboard) -> StoryboardAnswer:
     """Encode a storyboard, which keeps a thread busy for a while."""
-    files = (frame_file(frame, board.story.output_format) for frame in board.frames)
-    return answer_with(board, [b64encode(file).decode() for file in files])
+
+    def encoded(drawn: Frame | DrawnReference) -> str:
+        return b64encode(image_file(drawn, board.story.output_format)).decode()
+
+    return answer_with(board, [*map(encoded, board.frames)], [*map(encoded, board.references)])
 
 
-def answer_with(board: Storyboard, images: list[str]) -> StoryboardAnswer:
-    """Describe a storyboard; `images` stand for its frames, in base64 or as names of files."""
+def answer_with(board: Storyboard, images: list[str], references: list[str]) -> StoryboardAnswer:
+    """Describe a storyboard; strings stand for its frames' and references' images, in base64 or as names of files."""
     return StoryboardAnswer(
         success=board.error is None,
         story_prompt=board.story.prompt,
@@ -59,6 +76,7 @@ def answer_with(board: Storyboard, images: list[str]) -> StoryboardAnswer:
         seed=board.story.seed,
         error=board.error,
         warnings=list(board.warnings),
+        references=[reference_answer(each, image) for each, image in zip(board.references, references, strict=True)],
     )
 
 
@@ -68,16 +86,33 @@ def frame_answer(frame: Frame, image: str) -> FrameAnswer:
         frame_number=frame.scene.number,
         image=image,
         prompt=frame.scene.prompt,
-        clip_score=None if frame.clip_score is None else round(frame.clip_score, 4),
+        clip_score=_rounded(frame.clip_score),
         caption=frame.scene.caption,
         seed=frame.picture.seed,
         tries=frame.tries,
         skipped_steps=frame.picture.skipped_steps,
+        follows=list(frame.follows),
     )
 
 
-def frame_file(frame: Frame, output_format: str) -> bytes:
-    """Write a frame as a file that carries the parameters that it was generated with."""
-    if frame.upscaled is not None:
-        return frame.upscaled
-    return encode_result(frame.request, frame.picture, OutputFormat(output_format), QUALITY)
+def reference_answer(reference: DrawnReference, image: str) -> ReferenceAnswer:
+    """Describe one reference."""
+    return ReferenceAnswer(
+        character=reference.name,
+        image=image,
+        prompt=reference.request.prompt,
+        model=reference.request.model,
+        clip_score=_rounded(reference.clip_score),
+        seed=reference.picture.seed,
+    )
+
+
+def image_file(drawn: Frame | DrawnReference, output_format: str) -> bytes:
+    """Write a frame or a reference as a file that carries the parameters that it was generated with."""
+    if isinstance(drawn, Frame) and drawn.upscaled is not None:
+        return drawn.upscaled
+    return encode_result(drawn.request, drawn.picture, OutputFormat(output_format), QUALITY)
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)

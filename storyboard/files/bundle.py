@@ -1,4 +1,4 @@
-"""A storyboard as files: a description, the frames, and the sheet; together as a zip."""
+"""A storyboard as files: a description, the frames, the sheet, the references; together as a zip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-from storyboard.files.answer import answer_with, frame_file
+from PIL import Image
+
+from storyboard.files.answer import answer_with, image_file
 from storyboard.files.sheet import contact_sheet
 from storyboard.frames import Storyboard
 
@@ -18,27 +20,38 @@ class BundledFile:
     data: bytes
     media_type: str
     seed: int
-    """Of the frame, or of the story."""
+    """Of the frame or reference, or of the story."""
     skipped_steps: int = 0
     """Of the frame."""
 
 
 def files_of(board: Storyboard) -> Iterator[BundledFile]:
-    """Make `story.json`, whose `image` fields name the files of the frames, those, and `sheet.png`. Takes time."""
+    """Make `story.json`, whose `image` fields name the files of the frames and references; the frames; `sheet.png`; the
+    references that were drawn. Takes time.
+    """
     output_format, seed = board.story.output_format, board.story.seed
+    media_type = f"image/{output_format}"
     names = [f"frame_{frame.scene.number:03d}.{output_format}" for frame in board.frames]
-    description = answer_with(board, names).model_dump_json(indent=2)
+    followed = [f"reference_{number:03d}.{output_format}" for number in range(1, len(board.references) + 1)]
+    description = answer_with(board, names, followed).model_dump_json(indent=2)
     yield BundledFile("story.json", description.encode(), "application/json", seed)
     for name, frame in zip(names, board.frames, strict=True):
-        data = frame_file(frame, output_format)
-        yield BundledFile(name, data, f"image/{output_format}", frame.picture.seed, frame.picture.skipped_steps)
+        data = image_file(frame, output_format)
+        yield BundledFile(name, data, media_type, frame.picture.seed, frame.picture.skipped_steps)
     yield BundledFile("sheet.png", sheet_file(board), "image/png", seed)
+    for name, reference in zip(followed, board.references, strict=True):
+        yield BundledFile(name, image_file(reference, output_format), media_type, reference.picture.seed)
 
 
 def sheet_file(board: Storyboard) -> bytes:
     """Write the contact sheet as a PNG."""
+    return png_file(contact_sheet(board))
+
+
+def png_file(sheet: Image.Image) -> bytes:
+    """Write a sheet as a PNG."""
     buffer = BytesIO()
-    contact_sheet(board).save(buffer, "PNG")
+    sheet.save(buffer, "PNG")
     return buffer.getvalue()
 
 

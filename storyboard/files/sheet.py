@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
 
 from PIL import Image, ImageDraw
@@ -20,23 +22,36 @@ PAPER, INK, FAINT = "#faf8f3", "#22242a", "#6d6f78"
 MOST_COLUMNS = 5
 
 
+@dataclass(frozen=True)
+class Cell:
+    """One frame on a sheet."""
+
+    image: Image.Image
+    number: int
+    caption: str
+
+
 def contact_sheet(board: Storyboard) -> Image.Image:
-    """Draw the sheet of a storyboard: RGB, as wide as its columns need. Takes time."""
-    frames = board.frames
-    columns = columns_for(len(frames))
-    picture_px = _height_px(frames)
+    """Draw the sheet of a storyboard. Takes time."""
+    return sheet_with(board.story.prompt, [_cell(frame) for frame in board.frames])
+
+
+def sheet_with(text: str, cells: Sequence[Cell]) -> Image.Image:
+    """Draw a sheet with a title: RGB, as wide as its columns need. Takes time."""
+    columns = columns_for(len(cells))
+    picture_px = _height_px(cells[0])
     cell_px = picture_px + CAPTION_LINES * CAPTION_LEADING_PX + 10
     width = 2 * MARGIN_PX + columns * CELL_PX + (columns - 1) * GAP_PX
-    title = _Title(board.story.prompt, width - 2 * MARGIN_PX)
-    rows = ceil(len(frames) / columns)
+    title = _Title(text, width - 2 * MARGIN_PX)
+    rows = ceil(len(cells) / columns)
     top = MARGIN_PX + title.height_px
     sheet = Image.new("RGB", (width, top + rows * cell_px + (rows - 1) * GAP_PX + MARGIN_PX // 2), PAPER)
     draw = ImageDraw.Draw(sheet)
     title.draw(draw)
-    for place, frame in enumerate(frames):
+    for place, cell in enumerate(cells):
         row, column = divmod(place, columns)
         left = MARGIN_PX + column * (CELL_PX + GAP_PX)
-        _paste(sheet, draw, frame, (left, top + row * (cell_px + GAP_PX), picture_px))
+        _paste(sheet, draw, cell, (left, top + row * (cell_px + GAP_PX), picture_px))
     return sheet
 
 
@@ -60,19 +75,22 @@ class _Title:
             draw.text((MARGIN_PX, MARGIN_PX + number * TITLE_LEADING_PX - 8), line, fill=INK, font=self._font)
 
 
-def _height_px(frames: tuple[Frame, ...]) -> int:
-    width, height = frames[0].picture.image.size
+def _cell(frame: Frame) -> Cell:
+    return Cell(frame.picture.image, frame.scene.number, frame.scene.caption or frame.scene.prompt)
+
+
+def _height_px(first: Cell) -> int:
+    width, height = first.image.size
     return round(CELL_PX * height / width)
 
 
-def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, frame: Frame, place: tuple[int, int, int]) -> None:
+def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, place: tuple[int, int, int]) -> None:
     left, top, height = place
-    sheet.paste(frame.picture.image.resize((CELL_PX, height), Image.Resampling.LANCZOS), (left, top))
+    sheet.paste(cell.image.resize((CELL_PX, height), Image.Resampling.LANCZOS), (left, top))
     draw.rectangle((left - 1, top - 1, left + CELL_PX, top + height), outline=FAINT)
-    _number(draw, frame.scene.number, left + 8, top + 8)
-    caption = frame.scene.caption or frame.scene.prompt
-    if (font := font_for(caption, CAPTION_PX)) is not None:
-        for number, line in enumerate(lines_of(caption, font, CELL_PX, CAPTION_LINES)):
+    _number(draw, cell.number, left + 8, top + 8)
+    if (font := font_for(cell.caption, CAPTION_PX)) is not None:
+        for number, line in enumerate(lines_of(cell.caption, font, CELL_PX, CAPTION_LINES)):
             draw.text((left, top + height + 8 + number * CAPTION_LEADING_PX), line, fill=INK, font=font)
 
 

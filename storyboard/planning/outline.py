@@ -26,6 +26,7 @@ _FREE = """\
 Each scene's prompt, in English, is all that the painter sees: at most 40 words on who does what and where, then the
 shot and the viewpoint, such as "Aldar standing in marketplace, front-facing". Name the main character in every prompt,
 describe the same character and place in the same words, vary shots and viewpoints, and let no two prompts be equal."""
+_NAMES = "The painter knows these characters by their names; write them exactly so: {names}."
 _FEW_WORDS = """\
 The painter can draw one thing on a background of one colour: each scene's concept and colour. Let one concept play the
 main character in all scenes but those about another thing; let colours show place and mood, and differ from one scene
@@ -107,7 +108,8 @@ class FreeOutline(_Outline):
     """For models that take free words."""
 
     def __init__(self, request: PlanRequest) -> None:
-        super().__init__(request, Annotated[list[FreeScene], AfterValidator(_all_different)], _FREE)
+        names = f"\n{_NAMES.format(names=', '.join(request.characters))}" if request.characters else ""
+        super().__init__(request, Annotated[list[FreeScene], AfterValidator(_all_different)], _FREE + names)
 
     def read(self, answer: str) -> list[Scene]:
         trigger = self._request.trigger

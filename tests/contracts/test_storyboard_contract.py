@@ -19,6 +19,7 @@ import pytest
 from PIL import Image
 
 from api.storyboard.forms import Shape
+from storyboard.files.sheet import Cell, sheet_with
 from tests.support.engine.drawing import largest_difference
 from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
@@ -134,7 +135,9 @@ class TestTheDocument:
         for page in ("/docs", "/redoc", "/storyboard/docs", "/storyboard/redoc"):
             assert http.get(page).status_code == 200
         assert "/generate" in http.get("/openapi.json").json()["paths"]
-        assert {"/generate", "/plan", "/health", "/"} == set(http.get("/storyboard/openapi.json").json()["paths"])
+        assert {"/generate", "/plan", "/sheet", "/health", "/"} == set(
+            http.get("/storyboard/openapi.json").json()["paths"]
+        )
 
 
 class TestStories:
@@ -212,6 +215,19 @@ class TestShapes:
         sheet = Image.open(BytesIO(answer.content))
         assert (sheet.format, answer.headers["x-jubako-frames"]) == ("PNG", "6")
         assert sheet.width > 3 * 320
+
+    def test_a_sheet_of_frames_that_were_changed(self, http: httpx.Client) -> None:
+        frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
+        files = [("images", (f"{number}.png", png(frame))) for number, frame in enumerate(frames)]
+        form = {"captions": '["He rides", "He \\"rests\\""]', "prompt": STORY}
+        answer = http.post("/storyboard/sheet", data=form, files=files)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, "image/png")
+        expected = sheet_with(STORY, [Cell(frames[0], 1, "He rides"), Cell(frames[1], 2, 'He "rests"')])
+        assert largest_difference(Image.open(BytesIO(answer.content)), expected) == 0
+        assert (
+            http.post("/storyboard/sheet", json={"images": []}).json()["detail"]
+            == "images must have at least 1 entries"
+        )
 
     def test_the_zip_has_the_frames_and_their_description(self, http: httpx.Client) -> None:
         archive = ZipFile(BytesIO(http.post("/generate?format=zip", json={"prompt": STORY, **FAST}).content))

@@ -32,7 +32,7 @@ from runners.upscaling.wire import AskedTile
 from settings import Settings
 from standalone.in_process import HostRunner
 from storyboard.errors import NotInitialized
-from storyboard.files.answer import frame_file
+from storyboard.files.answer import image_file
 from storyboard.frames import Finished, FrameDone, FrameStep, Planned, Storyboard
 from storyboard.maker import Maker, frames_charged_at_acceptance
 from storyboard.planning.builtin import BuiltinPlanner
@@ -47,6 +47,7 @@ from tests.support.engine.judged import seen_in
 from tests.support.engine.stories import (
     SCENES,
     STORY,
+    Purse,
     Scores,
     Studio,
     board_of,
@@ -351,7 +352,7 @@ class TestUpscaling:
         plain, board = [await board_of(studio.maker, seed=7, **fields) for fields in ({}, {"upscale": 2})]
         assert (bytes_of(board), board.warnings) == (bytes_of(plain), (NO_MODEL,))
         for frame in board.frames:
-            image, file = frame.picture.image, Image.open(BytesIO(frame_file(frame, "png")))
+            image, file = frame.picture.image, Image.open(BytesIO(image_file(frame, "png")))
             larger = image.resize((2 * image.width, 2 * image.height), Image.Resampling.LANCZOS)
             assert file.convert("RGB").tobytes() == larger.tobytes()
             assert read_parameters(file)["upscale"] == 2
@@ -499,30 +500,6 @@ class Jammed(HostRunner):
 class Speechless:
     async def plan(self, request: PlanRequest) -> Plan:
         raise PlanningFailed("there is no answer")
-
-
-class Purse:
-    """A caller's rate of so many pictures."""
-
-    def __init__(self, pictures: int, refusals: int | None = None) -> None:
-        """After so many `refusals` there is room for whatever is asked."""
-        self._left = pictures
-        self._refusals = refusals
-        self.refused = 0
-        self.other_px = 0
-
-    async def count_further(self, requests: int) -> None:
-        raise AssertionError("a story is one request")
-
-    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
-        if self._left < request.num_images and self.refused != self._refusals:
-            self.refused += 1
-            raise RateExceeded("too much")
-        self._left -= request.num_images
-        self.other_px += other_px
-
-    async def charge_pixels(self, field: str, pixels: int) -> None:
-        raise AssertionError("models are asked for all of them")
 
 
 async def until_idle(studio: Studio) -> None:

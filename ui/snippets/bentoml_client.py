@@ -35,7 +35,7 @@ def _files(said: Said) -> str:
 
 
 def _story(said: Said) -> str:
-    arguments = [f"{name}={value!r}," for name, value in {**said.own, "seed": said.seeds[0]}.items()]
+    arguments = [f"{name}={_written(name, value)}," for name, value in {**said.own, "seed": said.seeds[0]}.items()]
     lines = [
         "import base64",
         *(["import os"] if said.keyed else []),

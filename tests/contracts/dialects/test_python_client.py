@@ -24,6 +24,7 @@ from client import AsyncJubako, Image, Jubako, Refused, Unreachable, Video
 from client.display.bars import bar
 from client.display.pictures import as_text
 from client.events import Event
+from client.parameters import Character
 from client.results import Frame, Storyboard
 from client.terminal.command import main
 from tests.support.mcp_client import fields_of, images_of
@@ -83,6 +84,14 @@ class TestTypedApis:
         board = jubako.storyboard(STORY, model="tiny", num_inference_steps=1)
         assert [frame.number for frame in board.frames] == [1, 2, 3, 4, 5, 6]
         assert [path.name for path in board.save(tmp_path)][:2] == ["frame_001.png", "frame_002.png"]
+
+    def test_a_story_follows_its_characters(self, jubako: Jubako, tmp_path: Path) -> None:
+        cast: list[Character] = [{"name": "fox"}, {"name": "owl", "prompt": "a white owl"}]
+        board = jubako.storyboard(STORY, model="tiny-edit", characters=cast, images=[photo()], num_inference_steps=1)
+        assert (board.mode, [each.name for each in board.references]) == ("edit", ["owl"])
+        assert board.references[0].image.model == "tiny", "the first that draws from text"
+        assert read_parameters(board.frames[0].image.pillow)["task"] == "edit"
+        assert board.save(tmp_path)[-1].name == "reference_001.png"
 
     def test_models_say_what_they_do(self, jubako: Jubako) -> None:
         models = {model.id: model for model in jubako.models()}
@@ -195,8 +204,9 @@ class TestTheCommand:
     def test_it_makes_videos_and_stories(self, files: tuple[Path, Path]) -> None:
         assert main(["video", "a fox", "-m", "tiny-video", "-i", str(files[0]), "-o", "fox.webm", "-q"]) == 0
         assert Path("fox.webm").stat().st_size > 0
-        assert main(["story", STORY, "-m", "tiny", "--set", "num_inference_steps=1", "-o", "story", "-q"]) == 0
-        assert sorted(file.name for file in Path("story").iterdir())[-2:] == ["frame_006.png", "sheet.png"]
+        assert main(["story", STORY, "-m", "tiny-edit", "--set", "num_inference_steps=1", "-o", "story", "-q"]) == 0
+        made = sorted(file.name for file in Path("story").iterdir())
+        assert made[-3:] == ["frame_006.png", "reference_001.png", "sheet.png"]
 
     def test_it_lists_models_and_follows_jobs(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["models"]) == 0

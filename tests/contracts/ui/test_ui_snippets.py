@@ -53,6 +53,15 @@ FAST = {"model": "miniature", "num_inference_steps": 2, "max_tries": 1, "seed": 
 SCENES = [{"caption": f"The dragon's part {number}", "prompt": f'a "dragon", {number}'} for number in range(1, 7)]
 STORIES: dict[str, dict[str, Any]] = {
     "a story": {"prompt": "A dragon's friend finds a red apple", "num_frames": 6, **FAST},
+    "references": {
+        **FAST,
+        "prompt": "A dragon's friend finds a red apple",
+        "model": "tiny-edit",
+        "num_frames": 6,
+        "num_inference_steps": 1,
+        "characters": [{"name": "dragon"}, {"name": "apple", "prompt": 'a "red" apple'}],
+        "images": ["photo.png"],
+    },
     "a plan": {"prompt": "A dragon's friend finds a red apple", "scenes": SCENES, **FAST},
 }
 

@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from core.errors import RateExceeded
+from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.safety.policy import Policy
 from models.catalogue.serving.served import served_catalogue
@@ -26,8 +28,10 @@ from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 from tests.support.engine.recorder import Recorder
-from tests.support.servers.serving import ENTRY_FIELDS
+from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny.conditions import tiny_ip_adapter, tiny_lora
+from tests.tiny.flux2 import tiny_flux2_klein
+from tests.tiny.qwen_image import tiny_qwen_image_edit_plus
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 STORY = "a story of an apple"
@@ -59,6 +63,30 @@ class Scores:
         assert isinstance(text, str)
         self.given.append((text, self._of(image, text)))
         return self.given[-1][1]
+
+
+class Purse:
+    """A caller's rate of so many pictures."""
+
+    def __init__(self, pictures: int, refusals: int | None = None) -> None:
+        """After so many `refusals` there is room for whatever is asked."""
+        self._left = pictures
+        self._refusals = refusals
+        self.refused = 0
+        self.other_px = 0
+
+    async def count_further(self, requests: int) -> None:
+        raise AssertionError("a story is one request")
+
+    async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
+        if self._left < request.num_images and self.refused != self._refusals:
+            self.refused += 1
+            raise RateExceeded("too much")
+        self._left -= request.num_images
+        self.other_px += other_px
+
+    async def charge_pixels(self, field: str, pixels: int) -> None:
+        raise AssertionError("models are asked for all of them")
 
 
 @dataclass(frozen=True)
@@ -121,6 +149,29 @@ def write_story_catalogue(folder: Path) -> Path:
     entries = {
         "tiny-xl": {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"path": "sdxl"}, **own},
         "tiny": {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "sd"}},
+    }
+    file = folder / "catalogue.yaml"
+    file.write_text(yaml.safe_dump(entries))
+    return file
+
+
+def write_editing_catalogue(folder: Path) -> Path:
+    """Write a catalogue of `klein`, which draws and edits four images, `one`, which only edits one, and `qwen`, which
+    only edits, three; return its file.
+    """
+    tiny_flux2_klein(folder / "klein")
+    tiny_qwen_image_edit_plus(folder / "qwen")
+    flow = {**ENTRY_FIELDS, "defaults": {**DEFAULTS, "scheduler": "flow_euler"}, "limits": {**LIMITS, "max_images": 4}}
+    klein = {**flow, "family": "flux2-klein", "source": {"path": "klein"}}
+    entries = {
+        "klein": klein,
+        "one": {**klein, "tasks": {"edit": None}, "limits": LIMITS},
+        "qwen": {
+            **flow,
+            "family": "qwen-image-edit-plus",
+            "source": {"path": "qwen"},
+            "limits": {**LIMITS, "max_images": 3},
+        },
     }
     file = folder / "catalogue.yaml"
     file.write_text(yaml.safe_dump(entries))

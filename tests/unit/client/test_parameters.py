@@ -14,6 +14,7 @@ from client import parameters
 from client.parameters import Source
 from core.generation.hires import Hires
 from core.generation.request import Lora
+from storyboard.characters import Character
 from storyboard.story import GivenScene, Story
 
 OWN = {
@@ -58,7 +59,7 @@ def _kinds(schema: Mapping[str, Any], known: Mapping[str, Any]) -> Iterator[str]
 def test_names_and_types_are_those_of_the_form(name: str) -> None:
     hints, fields = get_type_hints(getattr(parameters, name)), form_of(name).model_fields
     assert set(hints) == set(fields) - OWN[name]
-    plain = hints.keys() - FILES - {"loras", "hires", "scenes"}
+    plain = hints.keys() - FILES - {"loras", "hires", "scenes", "characters"}
     assert {each: kinds(hints[each]) for each in plain} == {each: kinds(fields[each].annotation) for each in plain}
     assert all(set(get_args(Source)) <= set(get_args(hints[each])) for each in hints.keys() & FILES - {"images"})
 
@@ -78,6 +79,14 @@ def test_so_have_scenes() -> None:
     assert get_type_hints(parameters.Scene).keys() == GivenScene.model_fields.keys()
     assert parameters.Scene.__required_keys__ == {
         name for name, field in GivenScene.model_fields.items() if field.is_required()
+    }
+
+
+def test_so_have_characters() -> None:
+    hints = get_type_hints(parameters.Character)
+    assert hints == {name: field.annotation for name, field in Character.model_fields.items()}
+    assert parameters.Character.__required_keys__ == {
+        name for name, field in Character.model_fields.items() if field.is_required()
     }
 
 

@@ -1,0 +1,95 @@
+"""The images that frames follow: which there are, and which of them a frame gets. Knows no gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image
+
+from core.generation.events import Picture
+from core.generation.request import GenerationRequest
+from storyboard.scenes import Scene
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A reference that a story needs."""
+
+    name: str
+    """Of the character; empty where the story names none: then it is for all frames."""
+    prompt: str
+    """What it is drawn from where there is no image."""
+    image: Image.Image | None = None
+    """The caller's own."""
+
+
+@dataclass(frozen=True)
+class DrawnReference:
+    """A reference that was drawn for the story, the best of its tries."""
+
+    name: str
+    request: GenerationRequest
+    picture: Picture
+    clip_score: float | None
+    """Cosine of picture and prompt; None when nothing could score it."""
+
+    @property
+    def worth(self) -> float:
+        """What tries are compared by."""
+        return -2.0 if self.clip_score is None else self.clip_score
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What one frame follows."""
+
+    images: tuple[Image.Image, ...]
+    names: tuple[str, ...] = ()
+    """Of the characters whom they show."""
+    legend: str = ""
+    """Says before the prompt which image shows whom, where there are several."""
+    hints: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class References:
+    """All references of a story, each with its character's name; without any, frames are drawn from text alone."""
+
+    named: tuple[tuple[str, Image.Image], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.named)
+
+    @property
+    def images(self) -> tuple[Image.Image, ...]:
+        return tuple(image for _, image in self.named)
+
+    def followed_in(self, scene: Scene, most: int) -> Followed:
+        """Return what a frame is an edit of: its characters' images, as many as the model takes.
+
+        A frame that names nobody follows the first character. Without names, all images are for all frames.
+        """
+        if not any(name for name, _ in self.named):
+            return Followed(self.images)
+        there = [(name, image) for name, image in self.named if name in scene.characters]
+        chosen, left_out = (there or list(self.named[:1]))[:most], there[most:]
+        hints = []
+        if not there:
+            hints.append(f"characters: the scene names none of them, so it follows {chosen[0][0]}")
+        if left_out:
+            unseen = ", ".join(name for name, _ in left_out)
+            hints.append(f"characters: the model takes {_counted(most)}, so it does not see {unseen}")
+        names = tuple(name for name, _ in chosen)
+        return Followed(tuple(image for _, image in chosen), names, _legend(names), tuple(hints))
+
+
+def _legend(names: Sequence[str]) -> str:
+    if len(names) < 2:
+        return ""
+    shown = ", ".join(f"image {number} is {name}" for number, name in enumerate(names, 1))
+    return f"{shown[0].upper()}{shown[1:]}. "
+
+
+def _counted(images: int) -> str:
+    return "1 image" if images == 1 else f"{images} images"

@@ -1,0 +1,114 @@
+"""Which mode a story gets on which model, what it refuses, and who is in a frame."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from core.errors import InvalidRequest, UnknownModel
+from models.catalogue.catalogue import full_catalogue
+from storyboard.characters import Mode, named_in
+from storyboard.modes import drawer_of, mode_of
+from storyboard.references import References
+from storyboard.scenes import Scene
+from storyboard.story import Story
+
+CATALOGUE = full_catalogue(None)
+STORY = "A fox finds a lantern in the snow"
+IMAGE = Image.new("RGB", (8, 8))
+FOX: dict[str, Any] = {"characters": [{"name": "fox"}]}
+PLAIN, ADAPTED, BOTH, ONLY_EDITS = "miniature-dit", "miniature", "flux2-klein-4b", "flux-kontext"
+
+
+def story(**fields: Any) -> Story:
+    return Story.model_validate({"prompt": STORY, **fields})
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "mode"),
+    [
+        (ADAPTED, {}, Mode.SIMPLE),
+        (BOTH, {}, Mode.SIMPLE),
+        (ONLY_EDITS, {}, Mode.EDIT),
+        (ADAPTED, {"use_ref_guided": True}, Mode.REF_GUIDED),
+        (ADAPTED, {"mode": "ref_guided"}, Mode.REF_GUIDED),
+        (ADAPTED, {"reference_image": IMAGE}, Mode.REF_GUIDED),
+        (BOTH, {"use_ref_guided": True}, Mode.EDIT),
+        (BOTH, {"reference_image": IMAGE}, Mode.EDIT),
+        (BOTH, {"images": (IMAGE,)}, Mode.EDIT),
+        (BOTH, FOX, Mode.EDIT),
+        (BOTH, {"characters": "fox"}, Mode.EDIT),
+        (BOTH, {"mode": "edit"}, Mode.EDIT),
+    ],
+)
+def test_the_mode_follows_from_the_story_and_the_model(model: str, fields: dict[str, Any], mode: Mode) -> None:
+    assert mode_of(story(**fields), CATALOGUE.get(model)) is mode
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "refusal"),
+    [
+        (PLAIN, {"use_ref_guided": True}, "use_ref_guided: miniature-dit has no IP-Adapter"),
+        (PLAIN, {"mode": "ref_guided"}, "mode: miniature-dit has no IP-Adapter"),
+        (ADAPTED, {"mode": "edit"}, "mode: miniature cannot edit images"),
+        (ADAPTED, FOX, "characters: miniature cannot edit images"),
+        (ADAPTED, {"images": (IMAGE,)}, "images: miniature cannot edit images"),
+        (ADAPTED, {"mode": "ref_guided", **FOX}, "characters: only mode edit"),
+        (BOTH, {"mode": "simple", **FOX}, "characters: mode simple follows no reference"),
+        (BOTH, {"mode": "simple", "use_ref_guided": True}, "use_ref_guided: mode simple follows no reference"),
+        (BOTH, {"images": (IMAGE,), "reference_image": IMAGE}, "reference_image: is one of images"),
+        (BOTH, {"images": (IMAGE, IMAGE), **FOX}, "images: are 2, of 1 characters"),
+        (BOTH, {"characters": [{"name": "fox"}, {"name": "fox"}]}, "characters: 'fox' is given 2 times"),
+        (
+            BOTH,
+            {**FOX, "scenes": [{"prompt": "snow", "characters": ["owl"]}] * 6},
+            r"scenes\.0\.characters: 'owl' is none of the story's characters",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_name(model: str, fields: dict[str, Any], refusal: str) -> None:
+    with pytest.raises(InvalidRequest, match=refusal):
+        mode_of(story(**fields), CATALOGUE.get(model))
+
+
+def test_references_are_drawn_by_the_model_itself_or_one_that_can() -> None:
+    served = CATALOGUE.only(["miniature", BOTH, ONLY_EDITS])
+    assert drawer_of(story(), served.get(BOTH), served).id == BOTH
+    assert drawer_of(story(), served.get(ONLY_EDITS), served).id == "miniature"
+    assert drawer_of(story(reference_model=BOTH), served.get(ONLY_EDITS), served).id == BOTH
+    with pytest.raises(InvalidRequest, match="reference_model: flux-kontext draws nothing from text"):
+        drawer_of(story(reference_model=ONLY_EDITS), served.get(BOTH), served)
+    with pytest.raises(UnknownModel):
+        drawer_of(story(reference_model="nobody"), served.get(BOTH), served)
+    with pytest.raises(InvalidRequest, match="images: flux-kontext only edits images"):
+        drawer_of(story(), served.get(ONLY_EDITS), CATALOGUE.only([ONLY_EDITS]))
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Aldar rides across the steppe", ("Aldar Kose",)),
+        ("ALDAR'S hat, and the Old Horse", ("Aldar Kose", "the old horse")),
+        ("a horse, and the old man", ()),
+        ("Kosec and aldarian", ()),
+    ],
+)
+def test_frames_have_whom_their_texts_name(text: str, found: tuple[str, ...]) -> None:
+    assert named_in(text, ("Aldar Kose", "the old horse")) == found
+
+
+def test_a_frame_follows_its_characters_as_far_as_the_model_takes_them() -> None:
+    images = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
+    references = References(tuple(zip(("fox", "owl", "cat"), images, strict=True)))
+    followed = references.followed_in(Scene(1, "", "", ("owl", "cat")), 4)
+    assert (followed.images, followed.hints) == ((images[1], images[2]), ())
+    assert (followed.names, followed.legend) == (("owl", "cat"), "Image 1 is owl, image 2 is cat. ")
+    followed = references.followed_in(Scene(1, "", "", ("fox", "owl", "cat")), 2)
+    assert followed.images == (images[0], images[1])
+    assert followed.hints == ("characters: the model takes 2 images, so it does not see cat",)
+    followed = references.followed_in(Scene(1, "", ""), 4)
+    assert (followed.images, followed.legend) == ((images[0],), "")
+    assert followed.hints == ("characters: the scene names none of them, so it follows fox",)
+    assert References().followed_in(Scene(1, "", ""), 4).images == ()
