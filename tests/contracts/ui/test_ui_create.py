@@ -84,7 +84,7 @@ def test_every_tab_fits_a_phone_in_light_and_dark(page: Page) -> None:
         tab.click()
         expect(page.get_by_role("tabpanel").filter(visible=True)).to_have_count(1)
         for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+            page.emulate_media(color_scheme=scheme)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, (tab.inner_text(), scheme)
     page.set_viewport_size({"width": 1280, "height": 900})
 
