@@ -18,6 +18,8 @@ class StoryStage:
     scenes: list[dict[str, Any]] = field(default_factory=list)
     frames: dict[int, str] = field(default_factory=dict)
     """By number: a data URL."""
+    follows: dict[int, list[str]] = field(default_factory=dict)
+    """By number: the characters whose references it is an edit of."""
     message: str = ""
     hint: str | None = None
 
@@ -30,6 +32,7 @@ class StoryStage:
                 self.scenes = data["scenes"]
             case "frame":
                 self.frames[data["frame_number"]] = str(data["image"])
+                self.follows[data["frame_number"]] = list(data["follows"])
             case "queued":
                 self.waiting = f"In the queue: place {data.get('position', '?')}."
             case "loading":

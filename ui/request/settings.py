@@ -10,6 +10,7 @@ import gradio as gr
 
 from client.results import Model
 from ui.page import QUIET, Page, able, chosen
+from ui.request.basics import Basics
 
 MAX_SEED = 2**32 - 1
 """Of those that the page draws itself; the API takes larger ones too."""
@@ -43,13 +44,7 @@ class Settings:
         `sized` is whether the size is chosen, rather than that of an image; `upscaled` whether results may be larger.
         """
         self._tasks = tasks
-        self._sized = sized
-        with gr.Row():
-            self.width = gr.Slider(64, 1024, 128, step=8, label="Width", visible=sized)
-            self.height = gr.Slider(64, 1024, 128, step=8, label="Height", visible=sized)
-        with gr.Row():
-            self.steps = gr.Slider(1, 50, 20, step=1, label="Steps", info="More take longer, and look better.")
-            self.guidance = gr.Slider(0, 20, 3, step=0.1, label="Guidance", info="How closely to follow the prompt.")
+        self._basics = Basics(sized)
         with gr.Row():
             self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0, scale=3)
             self.dice = gr.Button("⚄ New seed", size="sm", scale=1, min_width=110)
@@ -60,7 +55,7 @@ class Settings:
             self.upscale = gr.Dropdown(UPSCALES, value=0, label="Size of the result", visible=upscaled, min_width=140)
             self.cache = gr.Dropdown(CACHES, value="", label="Step cache", info="Leaves steps out.", min_width=140)
         self.dice.click(new_seed, None, self.seed, **QUIET)
-        self._limited = [self.width, self.height, self.steps, self.guidance, self.scheduler, self.cache]
+        self._limited = [*self._basics.components, self.scheduler, self.cache]
         page.when_opened(self._first, self._limited)
         model.input(self._changed, [page.models, model], self._limited, **QUIET)
 
@@ -71,11 +66,8 @@ class Settings:
 
     def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
         """Return the API's parameters, with the seed that is shown."""
-        size = {"width": int(given[self.width]), "height": int(given[self.height])} if self._sized else {}
         return {
-            **size,
-            "num_inference_steps": int(given[self.steps]),
-            "guidance_scale": float(given[self.guidance]),
+            **self._basics.read(given),
             "scheduler": given[self.scheduler],
             "seed": int(given[self.seed] or 0),
             "num_images": int(given[self.count]) if given[self.count] > 1 else None,
@@ -110,21 +102,9 @@ class Settings:
         tasks = [each for each in self._tasks if model is not None and each in model.tasks]
         if model is None or not tasks:
             return [gr.skip()] * len(self._limited)
-        limits = model.tasks[tasks[0]]["limits"]
         values = {"step_cache": "", **model.tasks[tasks[0]]["defaults"], **(given or {})}
-        multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])
-        side = {
-            "minimum": smallest * multiple,
-            "maximum": limits["max_px"] // multiple * multiple,
-            "step": multiple,
-            "visible": self._sized,
-        }
-        lowest, highest = limits["guidance_scale"]
         return [
-            gr.Slider(value=values["width"], **side),
-            gr.Slider(value=values["height"], **side),
-            gr.Slider(value=values["num_inference_steps"], minimum=limits["min_steps"], maximum=limits["max_steps"]),
-            gr.Slider(value=values["guidance_scale"], minimum=lowest, maximum=highest),
+            *self._basics.limited(model, tasks[0], given),
             gr.Dropdown(choices=model.fields["schedulers"], value=values["scheduler"]),
             gr.Dropdown(value=values["step_cache"], visible=bool(model.fields["step_cache"])),
         ]

@@ -2,55 +2,37 @@
 
 from __future__ import annotations
 
-import zipfile
+import asyncio
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from PIL import Image
 
 from client.calls import Call, body_of
 from client.errors import Refused, Unreachable
+from client.results import Model
 from ui.code import CodePanel
 from ui.files import new_folder
+from ui.generating.drawn_story import DrawnStory
 from ui.generating.panel import Studio, gallery
 from ui.generating.stage import hints
 from ui.generating.story_stage import StoryStage
-from ui.page import QUIET, Page, able, choices
-from ui.parameters import parameters_of
+from ui.page import QUIET, Page, able, choices, chosen
+from ui.request.alike import Alike
+from ui.request.basics import Basics
 from ui.request.settings import new_seed
 from ui.snippets.said import PLAN, STORY
 
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
-KEPT = (
-    "prompt",
-    "negative_prompt",
-    "width",
-    "height",
-    "num_inference_steps",
-    "guidance_scale",
-    "scheduler",
-    "loras",
-    "step_cache",
-)
-"""Of a frame's parameters, when it is drawn again."""
 MOST_FRAMES, FEWEST_FRAMES = 10, 6
-TASK = "text-to-image"
+TASKS = ("text-to-image", "edit")
+"""Of which a model must do one."""
 
 
 def storyboard_tab(page: Page) -> None:
     """Lay it out."""
     _Storyboard(page)
-
-
-@dataclass(frozen=True)
-class _Drawn:
-    """A story that is drawn."""
-
-    model: str
-    frames: list[Path]
 
 
 class _Storyboard:
@@ -69,8 +51,10 @@ class _Storyboard:
                 self.redraw = gr.Button("Choose a frame to draw it again", interactive=False, visible=False)
                 self.files = gr.File(label="Download", file_count="multiple", visible=False, elem_id="story-files")
                 self._code = CodePanel("story", self.given, self.read)
-        page.keep_states(self.model, TASK)
-        page.when_opened(self._models_known, [self.model])
+        page.keep_states(self.model, *TASKS)
+        following = [*self.alike.following, *self.basics.components]
+        page.when_opened(self._models_known, [self.model, *following])
+        self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
         self._connect()
 
     def _connect(self) -> None:
@@ -90,10 +74,12 @@ class _Storyboard:
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
             self.count = gr.Slider(FEWEST_FRAMES, MOST_FRAMES, 8, step=1, label="Frames")
-            self.guided = gr.Checkbox(False, label="Take the first frame as the reference of all others")
+            self.alike = Alike()
             with gr.Row():
                 self.seed = gr.Number(new_seed, label="Seed", precision=0, minimum=0)
                 self.locked = gr.Checkbox(False, label="Keep it")
+            with gr.Accordion("Settings", open=False):
+                self.basics = Basics()
             with gr.Accordion("Plan", open=False, elem_id="story-plan"):
                 gr.Markdown(
                     "What each frame shows, to be changed before it is drawn. Without one here, the server plans."
@@ -111,7 +97,8 @@ class _Storyboard:
 
     @property
     def given(self) -> set[Any]:
-        return {self.story, self.model, self.count, self.guided, self.seed, self.locked, self.scenes}
+        own = {self.story, self.model, self.count, self.seed, self.locked, self.scenes}
+        return {*own, *self.alike.inputs, *self.basics.components}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the API's name and its parameters, with the seed that is shown."""
@@ -124,11 +111,12 @@ class _Storyboard:
         return PLAN, {**self._told(given), "num_frames": int(given[self.count]), "seed": int(given[self.seed] or 0)}
 
     def _told(self, given: dict[Any, Any]) -> dict[str, Any]:
-        guided = given[self.guided] or None
-        return {"prompt": given[self.story], "model": given[self.model], "use_ref_guided": guided}
+        own = {"prompt": given[self.story], "model": given[self.model]}
+        return {**own, **self.alike.read(given), **self.basics.read(given)}
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         used: dict[str, Any] = {}
+        stage = StoryStage()
 
         def asked() -> tuple[str, dict[str, Any]]:
             api, parameters = self.read(given)
@@ -136,9 +124,8 @@ class _Storyboard:
             return api, used
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
-            *frames, sheet = files
             code = self._code.texts(request, STORY, used)
-            shown = self._shown(_Drawn(used["model"], frames), sheet)
+            shown = self._shown(*DrawnStory.of(used, files, stage))
             return {**shown, **dict(zip(self._code.outputs, code, strict=True))}
 
         yield {
@@ -146,7 +133,7 @@ class _Storyboard:
             self.files: gr.File(visible=False),
             self.redraw: gr.Button(visible=False),
         }
-        async for update in self._studio.drawn(request, asked, show, self.seed, StoryStage()):
+        async for update in self._studio.drawn(request, asked, show, self.seed, stage):
             yield update
 
     async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:
@@ -158,48 +145,67 @@ class _Storyboard:
         except (Refused, Unreachable) as error:
             return [gr.skip(), hints(str(error), error=True)]
 
-    async def _redraw(self, drawn: _Drawn, number: int, request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
-        """Draw one frame with another seed, in place of what it was."""
+    async def _redraw(
+        self, drawn: DrawnStory, number: int, request: gr.Request
+    ) -> AsyncGenerator[dict[Any, Any], None]:
+        """Draw one frame with another seed, in place of what it was; then a sheet that shows it."""
+        story = drawn
 
         def asked() -> tuple[str, dict[str, Any]]:
-            return "text_to_image", {**_again(drawn, number), "seed": new_seed()}
+            api, parameters = drawn.again(number)
+            return api, {**parameters, "seed": new_seed()}
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
-            (frame,) = files
-            frames = [frame if place == number else other for place, other in enumerate(drawn.frames, 1)]
-            # The sheet shows the frame as it was.
-            return self._shown(replace(drawn, frames=frames), None)
+            nonlocal story
+            story = drawn.with_frame(number, files[0])
+            return {self.frames: gr.Gallery(list(map(str, story.frames)))}
 
         yield {self.redraw: gr.Button(interactive=False)}
         async for update in self._studio.drawn(request, asked, show):
             yield update
         yield {self.redraw: gr.Button(interactive=True)}
+        if story is not drawn:
+            try:
+                sheet, hint = await self._sheet(story, request), None
+            except (Refused, Unreachable) as error:
+                sheet, hint = None, hints(f"There is no new sheet: {error}", error=True)
+            yield await asyncio.to_thread(self._shown, story, sheet) | ({self._studio.hints: hint} if hint else {})
 
-    def _shown(self, drawn: _Drawn, sheet: Path | None) -> dict[Any, Any]:
+    async def _sheet(self, drawn: DrawnStory, request: gr.Request) -> Path:
+        """Return the server's sheet of a story's frames. Raises Refused and Unreachable."""
+        fields = {"prompt": drawn.prompt, "captions": drawn.captions, "images": drawn.frames}
+        call: Call[bytes] = Call("POST", "/storyboard/sheet", lambda answer: answer.content, body_of(fields))
+        data = await self._page.server.connection(request).send(call)
+        file = new_folder() / "sheet.png"
+        file.write_bytes(data)
+        return file
+
+    def _shown(self, drawn: DrawnStory, sheet: Path | None) -> dict[Any, Any]:
         return {
             self.drawn: drawn,
             self.frames: gr.Gallery(list(map(str, drawn.frames)), visible=True),
             self.redraw: gr.Button("Choose a frame to draw it again", interactive=False, visible=True),
-            self.files: gr.File(list(map(str, _to_keep(drawn.frames, sheet))), visible=True),
+            self.files: gr.File(list(map(str, drawn.to_keep(sheet))), visible=True),
         }
 
-    def _models_known(self, models: list[dict[str, Any]]) -> Any:
-        found = able(models, TASK)
-        return gr.Dropdown(choices=choices(found), value=found[0].id if found else None)
+    def _models_known(self, models: list[dict[str, Any]]) -> list[Any]:
+        found = able(models, *TASKS)
+        first = found[0] if found else None
+        return [gr.Dropdown(choices=choices(found), value=first and first.id), *self._followed(first)]
+
+    def _model_chosen(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
+        return self._followed(chosen(models, model_id))
+
+    def _followed(self, model: Model | None) -> list[Any]:
+        task = next((each for each in TASKS if model is not None and each in model.tasks), None)
+        if model is None or task is None:
+            return [*self.alike.followed(None), *[gr.skip()] * len(self.basics.components)]
+        return [*self.alike.followed(model), *self.basics.limited(model, task)]
 
 
 def _frame_chosen(event: gr.SelectData) -> list[Any]:
     number = event.index + 1
     return [number, gr.Button(f"Draw frame {number} again", interactive=True)]
-
-
-def _again(drawn: _Drawn, number: int) -> dict[str, Any]:
-    """Return the request of a frame, without its seed; what it followed as a reference is the first frame."""
-    told = parameters_of(drawn.frames[number - 1]) or {}
-    kept = {name: told[name] for name in KEPT if told.get(name) is not None}
-    if told.get("reference_scale") is not None and number > 1:
-        kept |= {"reference_image": drawn.frames[0], "reference_scale": told["reference_scale"]}
-    return {**kept, "model": drawn.model}
 
 
 def _no_plan() -> list[list[str]]:
@@ -216,17 +222,3 @@ def _scenes(rows: list[list[str]] | None) -> list[dict[str, str]]:
     return [
         {"caption": caption or "", "prompt": prompt} for caption, prompt, *_ in rows or () if (prompt or "").strip()
     ]
-
-
-def _to_keep(frames: list[Path], sheet: Path | None) -> list[Path]:
-    """Write a zip of all files, and a PDF with a page for each; a sheet comes first, and by itself too."""
-    folder = new_folder()
-    archive, document = folder / "story.zip", folder / "story.pdf"
-    named = {f"frame_{number:03d}{file.suffix}": file for number, file in enumerate(frames, 1)}
-    named |= {"sheet.png": sheet} if sheet else {}
-    with zipfile.ZipFile(archive, "w") as files:
-        for name, file in named.items():
-            files.write(file, name)
-    first, *others = [Image.open(file).convert("RGB") for file in ([sheet] if sheet else []) + frames]
-    first.save(document, save_all=True, append_images=others)
-    return [*([sheet] if sheet else []), archive, document]

@@ -66,9 +66,32 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     for name in ("story.zip", "story.pdf"):
         expect(tab.locator("#story-files")).to_contain_text(name.partition(".")[0])
     before = tab.locator("#story-images img").first.get_attribute("src")
+    expect(tab.locator("#story-files")).not_to_contain_text("sheet")
     tab.locator("#story-images img").first.click()
     tab.get_by_role("button", name="Draw frame 1 again").click()
     expect(tab.locator("#story-images img").first).not_to_have_attribute("src", before or "")
+    expect(tab.locator("#story-files")).to_contain_text("sheet")
+
+
+def test_a_story_is_drawn_as_edits_of_its_characters(page: Page, openai_server: Replica) -> None:
+    page.get_by_role("tab", name="Storyboard").click()
+    tab = panel(page, "#story-draw")
+    tab.get_by_label("Model").click()
+    page.get_by_role("option", name="tiny-edit").click()
+    tab.get_by_label("Story", exact=True).fill("A fox finds a red apple and gives it to an owl")
+    tab.get_by_label("Characters, the main one first").fill("fox: a red fox\nowl: a white owl")
+    tab.get_by_text("Settings", exact=True).click()
+    tab.get_by_label("Steps").first.fill("1")
+    tab.locator("#story-draw").click()
+    expect(tab.locator("#story-images img").first).to_be_visible()
+    tab.locator("#story-images img").nth(1).click()
+    tab.get_by_role("button", name="Draw frame 2 again").click()
+    expect(tab.get_by_role("button", name="Choose a frame to draw it again")).to_be_visible()
+    with Jubako(openai_server.url) as jubako:
+        again, story = jubako.jobs(limit=2)
+        assert [again.task, story.task] == ["edit", "storyboard"]
+        # story.json, the frames, the sheet, the references
+        assert len(story.results) == 1 + 8 + 1 + 2
 
 
 def test_a_clip_is_varied(page: Page, openai_server: Replica) -> None:
