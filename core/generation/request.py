@@ -116,6 +116,8 @@ class GenerationRequest(Tuning):
     """What a ControlNet follows: edges, depth, a pose, as its type says."""
     control_type: str | None = None
     control_scale: float = 1.0
+    control_mode: int | None = None
+    """What a ControlNet of several types calls this one."""
     method: Method = Method.DIFFUSION
     iterations: int = 0
     """Of a token optimisation; diffusion has steps."""

@@ -32,6 +32,8 @@ PNG_COMPRESS_LEVEL = 4
 """zlib's default of 6, or `optimize`, takes several times as long to save a few per cent."""
 DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
+_FOLLOWS = {"control_mode"}
+"""What the server says of other fields."""
 _IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
 
 
@@ -105,7 +107,7 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
     }
     unused = {name for name, is_used in used.items() if not is_used}
     unused |= set(TUNING) - request.tuned.keys()
-    kept_out = {"seed", "step_cache", *_ABOUT_THE_ANSWER, *_IMAGES, *unused}
+    kept_out = {"seed", "step_cache", *_ABOUT_THE_ANSWER, *_FOLLOWS, *_IMAGES, *unused}
     fields: dict[str, Any] = request.model_dump(mode="json", exclude=kept_out)
     return {**fields, "step_cache": step_cache.value} if diffuses else fields
 

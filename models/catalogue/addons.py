@@ -46,6 +46,8 @@ class ControlNetSpec(Strict):
     """The `variant` argument of `from_pretrained`, such as fp16."""
     scale: Scale = 1.0
     """The `control_scale` of a request that gives none."""
+    mode: int | None = Field(default=None, ge=0)
+    """Of a union ControlNet: its number for this kind of control image, as its model card says."""
 
 
 class IpAdapterSpec(Strict):

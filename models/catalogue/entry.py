@@ -27,7 +27,12 @@ from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory.components import DevicePlace, component_mistakes
 from models.catalogue.memory.figures import Figures
 from models.catalogue.memory.needs import HERE, DefaultRequest, default_request, gib_by_device, needed_gib
-from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, memory_mistakes
+from models.catalogue.memory.options import (
+    Memory,
+    clashing_with_controlnets,
+    clashing_with_ip_adapters,
+    memory_mistakes,
+)
 from models.catalogue.memory.parallel import Parallel, parallel_mistakes
 from models.catalogue.single_files import single_file_mistakes
 from models.catalogue.sources import Source
@@ -163,8 +168,7 @@ class Entry(Strict):
         return self
 
     def _addon_mistakes(self, family: Family) -> Iterator[str]:
-        if self.controlnets and not family.controlled:
-            yield f"controlnets: {family.name} has no pipelines that take one"
+        yield from self._control_mistakes(family)
         if self.ip_adapter and not family.ip_adapter:
             yield f"ip_adapter: {family.name} has no pipelines that take one"
         if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
@@ -175,6 +179,19 @@ class Entry(Strict):
             yield f"ip_adapter: cannot share weights with memory.{clashing}"
         if self.ip_adapter and self.parallel is not None:
             yield "ip_adapter: cannot be combined with parallel, whose helpers know the model's own denoiser alone"
+
+    def _control_mistakes(self, family: Family) -> Iterator[str]:
+        if not self.controlnets:
+            return
+        if not family.controlled:
+            yield f"controlnets: {family.name} has no pipelines that take one"
+        for kind, net in self.controlnets.items():
+            if net.mode is not None and not family.control_modes:
+                yield f"controlnets.{kind}.mode: the ControlNets of {family.name} have none"
+        if self.parallel is not None:
+            yield "controlnets: cannot be combined with parallel: what they say of an image is not split with it"
+        if clashing := clashing_with_controlnets(self.memory, family):
+            yield f"controlnets: need layers of {family.name}'s denoiser, so not with memory.{clashing}"
 
     def _memory_mistakes(self, family: Family) -> Iterator[str]:
         yield from memory_mistakes(self.memory, family)

@@ -14,16 +14,29 @@ import torch.nn.functional as F
 from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch.utils import _pytree as pytree
 
-from models.catalogue.families import Part
+from models.catalogue.families import Part, Stage
 from models.weights.compiling.shapes import bucket_of
 from runners.engine.module_calls import ModuleCall
 
-# A VAE's encoder returns a distribution; it splits like the tensor of its moments.
-pytree.register_pytree_node(
-    DiagonalGaussianDistribution,
-    lambda dist: ([dist.parameters], dist.deterministic),
-    lambda moments, deterministic: DiagonalGaussianDistribution(next(iter(moments)), deterministic),
-)
+
+class SeededDistribution(DiagonalGaussianDistribution):  # type: ignore[misc]
+    """What a VAE's encoder returns, which is sampled with a seed or not at all.
+
+    Pipelines of SD3 encode control images without their generator: one request would have another image each time.
+    """
+
+    def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
+        sample: torch.Tensor = self.mode() if generator is None else super().sample(generator)
+        return sample
+
+
+# A distribution splits like the tensor of its moments.
+for kind in (DiagonalGaussianDistribution, SeededDistribution):
+    pytree.register_pytree_node(
+        kind,
+        lambda dist: ([dist.parameters], dist.deterministic),
+        lambda moments, deterministic: SeededDistribution(next(iter(moments)), deterministic),
+    )
 
 
 def merge(calls: Sequence[ModuleCall], text_buckets: Sequence[int] = ()) -> dict[str, Any]:
@@ -49,9 +62,13 @@ def _joined(part: Part, name: str, calls: Sequence[ModuleCall], text_buckets: Se
     if name in part.listed or name in part.ragged:
         return list(chain.from_iterable(values))
     if name in part.padded:
-        length = _common_length(values, text_buckets)
-        return torch.cat([_padded(value, length) for value in values])
+        return pytree.tree_map(lambda *texts: _joined_texts(texts, text_buckets), *values)
     return pytree.tree_map(_concatenated, *values)
+
+
+def _joined_texts(texts: Sequence[torch.Tensor], text_buckets: Sequence[int]) -> torch.Tensor:
+    length = _common_length(texts, text_buckets)
+    return torch.cat([_padded(text, length) for text in texts])
 
 
 def _common_length(texts: Sequence[torch.Tensor], text_buckets: Sequence[int]) -> int:
@@ -113,7 +130,10 @@ def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
     sizes = [call.samples for call in calls]
     leaves, structure = pytree.tree_flatten(output, is_leaf=_is_sample_list(calls[0].part, sum(sizes)))
     columns = [_cut(leaf, sizes) for leaf in leaves]
-    return [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
+    outputs = [pytree.tree_unflatten(list(row), structure) for row in zip(*columns, strict=True)]
+    if (unpadded := calls[0].part.unpadded) is None:
+        return outputs
+    return [unpadded(output, call.arguments) for output, call in zip(outputs, calls, strict=True)]
 
 
 def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
@@ -128,9 +148,9 @@ def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
 def _is_sample_list(part: Part, samples: int) -> Any:
     """Modules that take lists may return lists: Z-Image one tensor (C, F, h, w) per sample.
 
-    Others return lists of whole batches, as a ControlNet does with its residuals.
+    Others return lists of whole batches, as ControlNets do with their residuals, also those that take lists.
     """
-    if not part.listed:
+    if not part.listed or part.stage is Stage.CONTROL:
         return None
     return lambda node: isinstance(node, list) and len(node) == samples and isinstance(node[0], torch.Tensor)
 

@@ -99,7 +99,9 @@ class Operation:
             elif name not in self.part.ignored:
                 named[name] = value
         # Whether nothing is passed or nothing is said is one to almost all modules; the others run apart.
-        return named if self.part.apart else {name: value for name, value in named.items() if value is not None}
+        if self.part.apart:
+            return named
+        return {name: value for name, value in named.items() if not _is_nothing(value)}
 
     def _normal(self, name: str, value: Any, samples: int) -> Any:
         """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, or one of
@@ -111,7 +113,8 @@ class Operation:
         if self.part.apart:
             return value
         if name in self.part.numbers:
-            return torch.full((samples, 1, 1, 1), value, dtype=self.dtype, device=self.device)
+            ones = (1,) * (self.part.number_axes - 1)
+            return torch.full((samples, *ones), value, dtype=self.dtype, device=self.device)
         if isinstance(value, torch.Tensor) and value.ndim == 0:
             return value.to(torch.float32).expand(samples)
         if isinstance(value, torch.Tensor) and value.ndim == 1 and len(value) == 1:
@@ -163,6 +166,11 @@ class ModuleCall:
         if not self.part.casts or self.given_dtype is None:
             return output
         return pytree.tree_map(lambda leaf: _to(leaf, self.given_dtype), output)
+
+
+def _is_nothing(value: Any) -> bool:
+    """Some pipelines of a family pass options of attention that are empty, and others pass None."""
+    return value is None or (isinstance(value, dict) and not value)
 
 
 def _moved(value: Any, device: torch.device) -> Any:

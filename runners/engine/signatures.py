@@ -51,7 +51,8 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
         leaves, structure = pytree.tree_flatten(value)
         return (str(structure), tuple(map(_shared_signature, leaves)))
     if name in part.padded:
-        return (value.shape[2:], value.dtype, value.device)
+        texts, structure = pytree.tree_flatten(value)
+        return (str(structure), tuple(_leaf_signature(text, 2) for text in texts))
     if name in part.ragged:
         return (value[0].dtype, value[0].device)
     # The samples of one call are alike.

@@ -237,6 +237,17 @@ async def test_beside_reference_and_control_images(tmp_path: Path) -> None:
     assert await largest_batch(model, plain, wanted) == 3, "of each condition, under every set of LoRAs"
 
 
+async def test_beside_control_images_of_a_transformer(tmp_path: Path) -> None:
+    model, plain = loaded("flux", tmp_path)
+    control = {"control_image": photo(seed=4), "control_type": "canny"}
+    wanted = [
+        wearing(wanted_of("flux", **condition), **scales)
+        for scales in ({"a": 1.0}, {"a": 0.5, "b": 1.0}, {})
+        for condition in ({}, control)
+    ]
+    assert await largest_batch(model, plain, wanted) == 3, "of each condition, under every set of LoRAs"
+
+
 async def test_a_compiled_denoiser_is_not_compiled_for_each_mixture(tmp_path: Path) -> None:
     model, plain = loaded("stable-diffusion", tmp_path)
     graphs = []

@@ -160,12 +160,44 @@ def test_lists_of_whole_batches_are_split_entry_by_entry() -> None:
     assert [[own.tolist() for own in residuals] for residuals in (first, second)] == [[[1], [3]], [[2], [4]]]
 
 
+def test_lists_of_whole_batches_of_a_controlnet_that_takes_lists() -> None:
+    part = Part("controlnet", Stage.CONTROL, listed=frozenset({"shapes"}))
+    one, other = calls(part, *({"x": latents(), "shapes": [(1, 4, 4)]} for _ in range(2)))
+    first, second = split([torch.tensor([1, 2]), torch.tensor([3, 4])], [one, other])
+    assert [[own.tolist() for own in residuals] for residuals in (first, second)] == [[[1], [3]], [[2], [4]]]
+
+
+def test_empty_options_are_none() -> None:
+    part = Part("module", Stage.DENOISE)
+    empty, none = calls(part, {"x": latents(), "options": {}}, {"x": latents(), "options": None})
+    assert empty.signature == none.signature
+    assert merge([empty, none]).keys() == {"x"}
+
+
+def test_numbers_have_the_axes_of_what_they_multiply() -> None:
+    for axes in (3, 4):
+        part = Part("module", Stage.CONTROL, numbers=frozenset({"scale"}), number_axes=axes)
+        merged = merge(calls(part, {"x": latents(2), "scale": 0.5}, {"x": latents(), "scale": 2.0}))
+        assert merged["scale"].shape == (3,) + (1,) * (axes - 1)
+        assert merged["scale"].flatten().tolist() == [0.5, 0.5, 2.0]
+
+
 def test_distributions_are_split_by_their_moments() -> None:
     guided, plain = calls(Part("vae", Stage.ENCODE), {"x": latents(2)}, {"x": latents()})
     moments = torch.randn(3, 8, 4, 4)
     first, second = split(DiagonalGaussianDistribution(moments), [guided, plain])
     assert torch.equal(first.mode(), moments[:2, :4])
     assert torch.equal(second.mode(), moments[2:, :4])
+
+
+def test_distributions_are_sampled_with_a_seed_or_not_at_all() -> None:
+    """SD3's pipeline for ControlNets samples without one."""
+    (call,) = calls(Part("vae", Stage.ENCODE), {"x": latents()})
+    moments = torch.randn(1, 8, 4, 4)
+    (known,) = split(DiagonalGaussianDistribution(moments), [call])
+    assert torch.equal(known.sample(), moments[:, :4])
+    plain = DiagonalGaussianDistribution(moments).sample(torch.manual_seed(1))
+    assert torch.equal(known.sample(torch.manual_seed(1)), plain)
 
 
 def test_only_the_samples_with_nan_or_infinity_are_blamed() -> None:

@@ -141,6 +141,17 @@ async def test_a_controlnet_rests_with_its_denoiser(conditioned_model: LoadedMod
     assert len(recorder.batch_sizes("controlnet")) == len(recorder.batch_sizes("unet")) == STEPS - len(SKIPPED)
 
 
+@pytest.mark.parametrize("family", ["qwen-image", "z-image"])
+async def test_a_controlnet_rests_with_its_denoiser_however_that_is_guided(family: str, tmp_path: Path) -> None:
+    control = {"control_image": photo(seed=4), "control_type": "canny"}
+    wanted = cached(scheduler="flow_euler", guidance_end=0.5, **control)
+    with running(load_tiny(family, tmp_path), batch_tokens=2**16) as (engine, recorder):
+        events = await draw(engine, wanted)
+    left = STEPS - len(skipped(events))
+    assert left < STEPS
+    assert len(recorder.batch_sizes("controlnet")) == left
+
+
 async def test_images_that_start_from_one_count_their_own_steps(tiny_model: LoadedModel) -> None:
     with running(tiny_model) as (engine, recorder):
         events = await draw(engine, cached(task=Task.IMAGE_TO_IMAGE, strength=0.5))

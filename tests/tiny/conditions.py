@@ -1,29 +1,22 @@
-"""Tiny ControlNets for the tiny Stable Diffusions, and IP-Adapters for these and for FLUX."""
+"""Tiny IP-Adapters for the tiny Stable Diffusions and FLUX, and LoRAs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from diffusers import ControlNetModel, FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import FluxTransformer2DModel, UNet2DConditionModel
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
-from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from models.catalogue.addons import ControlNetSpec, IpAdapterSpec, LoraSpec
+from models.catalogue.addons import IpAdapterSpec, LoraSpec
 from models.catalogue.sources import Source
 
 EMBEDDING = 32
 IMAGE_TOKENS = 4
 """diffusers knows an IP-Adapter with so many by its layout (loaders/unet.py)."""
-
-
-def tiny_controlnets(checkpoint: Path, folder: Path) -> dict[str, ControlNetSpec]:
-    """Save two ControlNets for a checkpoint into `folder`, and return them as a catalogue names them."""
-    nets = {kind: _controlnet(checkpoint, folder / kind, seed) for seed, kind in enumerate(("canny", "depth"), start=1)}
-    return {kind: ControlNetSpec(source=Source(path=net)) for kind, net in nets.items()}
 
 
 def tiny_ip_adapter(checkpoint: Path, folder: Path) -> IpAdapterSpec:
@@ -47,16 +40,6 @@ def tiny_lora(checkpoint: Path, file: Path) -> LoraSpec:
     layers = {f"unet.{name}": weight.contiguous() for name, weight in get_peft_model_state_dict(unet).items()}
     save_file(layers, file)
     return LoraSpec(source=Source(path=file))
-
-
-def _controlnet(checkpoint: Path, folder: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    net = ControlNetModel.from_unet(_unet(checkpoint), conditioning_embedding_out_channels=(8, 8, 16, 16))
-    # These are zero before training, which would make the network have no effect.
-    for layer in (net.controlnet_cond_embedding.conv_out, net.controlnet_mid_block, *net.controlnet_down_blocks):
-        nn.init.normal_(layer.weight, std=0.2)
-    net.save_pretrained(folder)
-    return folder
 
 
 def _vision_model() -> CLIPVisionModelWithProjection:

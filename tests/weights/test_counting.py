@@ -16,7 +16,7 @@ from transformers import T5Config, T5EncoderModel
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.memory.figures import FILE
 from models.weights.counting import __main__ as counting
-from models.weights.counting.count import counted
+from models.weights.counting.count import controlnets_gib, counted
 from models.weights.counting.modules import architectures, weights_bytes
 from models.weights.counting.peak import need_of
 from models.weights.counting.storing import quantized_bytes
@@ -46,7 +46,17 @@ def test_the_peak_is_the_largest_sum_of_tensors_that_live_together() -> None:
 def test_every_shipped_model_of_the_hub_has_an_architecture() -> None:
     known = architectures()
     assert {*known.models} == {model for model, entry in CATALOGUE.entries.items() if entry.source.repo}
-    assert {name for parts in known.models.values() for name in parts.values()} == {*known.components}
+    of_models = {name for parts in known.models.values() for name in parts.values()}
+    assert of_models | {*known.controlnets.values()} == {*known.components}
+
+
+def test_every_shipped_controlnet_is_counted() -> None:
+    nets = {net.source.repo for entry in CATALOGUE.entries.values() for net in entry.controlnets.values()}
+    assert {*architectures().controlnets} == nets
+    for model in ("flux-dev", "qwen-image", "z-image-turbo", "sd35-large"):
+        entry = CATALOGUE.get(model)
+        assert entry.figures is not None
+        assert entry.figures.controlnets_gib == controlnets_gib(entry)
 
 
 @pytest.mark.parametrize("model", ["sd15", "sdxl", "flux2-klein-4b", "ltx-video"])

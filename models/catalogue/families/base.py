@@ -62,7 +62,7 @@ class Part:
     ragged: frozenset[str] = frozenset()
     """Lists of tensors whose shapes may differ, since the module pads them itself (Z-Image `cap_feats`)."""
     padded: frozenset[str] = frozenset()
-    """Tensors (B, length, ...) that are padded with zeros to the longest of the batch."""
+    """Tensors (B, length, ...), or several by name, that are padded with zeros to the longest of the batch."""
     padding_mask: str | None = None
     """The argument (B, length) that marks the true positions of `padded`; made where it is missing."""
     ignored: frozenset[str] = frozenset()
@@ -70,7 +70,11 @@ class Part:
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """Arguments given beside those of the pipeline, to spare work whose result nobody reads."""
     numbers: frozenset[str] = frozenset()
-    """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, 1, 1)."""
+    """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, ...)."""
+    number_axes: int = 4
+    """Of that tensor, as many as what it multiplies has: (B, C, h, w) or (B, length, width)."""
+    unpadded: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    """From a call's share of an output, and its arguments, to what it would have got alone, where the module pads."""
     apart: bool = False
     """Whether each call has a pass of its own, with its arguments as they are."""
     memoised: bool = False
@@ -146,6 +150,14 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
     return arguments
 
 
+def control_arguments(request: GenerationRequest, image: str = "control_image") -> dict[str, Any]:
+    """The keyword arguments for a ControlNet; its pipeline calls the control image `image`."""
+    if request.control_image is None:
+        return {}
+    mode = {} if request.control_mode is None else {"control_mode": request.control_mode}
+    return {image: request.control_image, "controlnet_conditioning_scale": request.control_scale, **mode}
+
+
 def first_latents(latents: Any, _request: GenerationRequest) -> Any:
     """Latents of one picture as (C, h, w), from (1, C, h, w)."""
     return latents[0]
@@ -195,6 +207,14 @@ class Family:
     """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
+    controlnet: str = "ControlNetModel"
+    """The diffusers class of its ControlNets."""
+    controlnet_shares: bool = False
+    """Whether they call layers of the denoiser, besides their own."""
+    controlnet_copies: bool = False
+    """Whether some of them get copies of weights of the denoiser."""
+    control_modes: bool = False
+    """Whether some of them follow several kinds of control images, and are told which by a number."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
     control_alone: frozenset[Task] = frozenset()

@@ -16,6 +16,7 @@ from models.catalogue.families.base import (
     PromptWindow,
     Stage,
     TextTokens,
+    control_arguments,
     packed_latents,
     standard_arguments,
 )
@@ -29,7 +30,7 @@ SCHNELL_TEXT_TOKENS = 256
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
     """Guidance is distilled into the model: a negative prompt would have no effect."""
-    arguments = standard_arguments(request)
+    arguments = standard_arguments(request) | control_arguments(request)
     del arguments["negative_prompt"]
     return arguments
 
@@ -64,6 +65,16 @@ def _scaled(image: Image.Image, area_px: int) -> Image.Image:
 
 
 DEV_TEXT_TOKENS = 512
+# Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
+POSITIONS = frozenset({"img_ids", "txt_ids"})
+CONTROLNET = Part(
+    "controlnet",
+    Stage.CONTROL,
+    shared=POSITIONS,
+    ignored=frozenset({"joint_attention_kwargs"}),
+    numbers=frozenset({"conditioning_scale"}),
+    number_axes=3,
+)
 
 
 def _windows(tokens: int) -> tuple[PromptWindow, ...]:
@@ -84,14 +95,16 @@ FLUX = Family(
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
         IMAGE_ENCODER,
         *VAE,
-        # Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
-        Part(
-            "transformer",
-            Stage.DENOISE,
-            shared=frozenset({"img_ids", "txt_ids"}),
-            numbers=frozenset({"ip_adapter_scale"}),
-        ),
+        CONTROLNET,
+        Part("transformer", Stage.DENOISE, shared=POSITIONS, numbers=frozenset({"ip_adapter_scale"})),
     ),
+    controlled={
+        Task.TEXT_TO_IMAGE: "FluxControlNetPipeline",
+        Task.IMAGE_TO_IMAGE: "FluxControlNetImg2ImgPipeline",
+        Task.INPAINT: "FluxControlNetInpaintPipeline",
+    },
+    controlnet="FluxControlNetModel",
+    control_modes=True,
     ip_adapter=True,
     control_alone=frozenset({Task.IMAGE_TO_IMAGE, Task.INPAINT}),
     schedulers=FLOW,
@@ -116,6 +129,7 @@ FLUX_FILL = replace(
     FLUX,
     name="flux-fill",
     pipelines={Task.INPAINT: "FluxFillPipeline"},
+    controlled={},
     ip_adapter=False,
     bases=("black-forest-labs/FLUX.1-Fill-dev",),
 )
@@ -124,6 +138,7 @@ FLUX_KONTEXT = replace(
     FLUX,
     name="flux-kontext",
     pipelines={Task.EDIT: "FluxKontextPipeline", Task.INPAINT: "FluxKontextInpaintPipeline"},
+    controlled={},
     bases=("black-forest-labs/FLUX.1-Kontext-dev",),
     arguments=_kontext_arguments,
 )

@@ -14,6 +14,7 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     Unguided,
+    control_arguments,
     packed_latents,
     standard_arguments,
 )
@@ -37,7 +38,14 @@ TRANSFORMER = Part(
     padded=frozenset({"encoder_hidden_states"}),
     padding_mask="encoder_hidden_states_mask",
 )
-PARTS = (TEXT_ENCODER, *VAE, TRANSFORMER)
+CONTROLNET = replace(
+    TRANSFORMER,
+    component="controlnet",
+    stage=Stage.CONTROL,
+    numbers=frozenset({"conditioning_scale"}),
+    number_axes=3,
+)
+PARTS = (TEXT_ENCODER, *VAE, CONTROLNET, TRANSFORMER)
 # The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
@@ -49,7 +57,7 @@ PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
     """Name guidance as these pipelines do; they guide only where there is a negative prompt, if it is a space."""
-    arguments = standard_arguments(request)
+    arguments = standard_arguments(request) | control_arguments(request)
     arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
     guided = request.guidance_scale > 1
     arguments["negative_prompt"] = (request.negative_prompt or " ") if guided else None
@@ -84,6 +92,9 @@ QWEN_IMAGE = Family(
         Task.IMAGE_TO_IMAGE: "QwenImageImg2ImgPipeline",
         Task.INPAINT: "QwenImageInpaintPipeline",
     },
+    # QwenImageControlNetInpaintPipeline takes what is to be inpainted as its control image, and no other.
+    controlled={Task.TEXT_TO_IMAGE: "QwenImageControlNetPipeline"},
+    controlnet="QwenImageControlNetModel",
     bases=("Qwen/Qwen-Image",),
     parts=PARTS,
     schedulers=FLOW,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
@@ -13,6 +14,7 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     Unguided,
+    control_arguments,
     standard_arguments,
 )
 from models.catalogue.families.samplers import DIFFUSION, FLOW
@@ -33,11 +35,8 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
     arguments = standard_arguments(request)
     if request.task is Task.IMAGE_TO_IMAGE:
         del arguments["width"], arguments["height"]
-    if request.control_image is not None:
-        # Text-to-image has no other image.
-        name = "image" if request.task is Task.TEXT_TO_IMAGE else "control_image"
-        arguments |= {name: request.control_image, "controlnet_conditioning_scale": request.control_scale}
-    return arguments
+    # Text-to-image has no other image.
+    return arguments | control_arguments(request, "image" if request.task is Task.TEXT_TO_IMAGE else "control_image")
 
 
 STABLE_DIFFUSION = Family(
@@ -107,6 +106,11 @@ STABLE_DIFFUSION_XL = Family(
     unguided=Unguided.FIRST_HALF,
 )
 
+
+def _sd3_arguments(request: GenerationRequest) -> dict[str, Any]:
+    return standard_arguments(request) | control_arguments(request)
+
+
 T5_TOKENS = 255
 """Of a text: 256 with the one that ends it."""
 
@@ -127,8 +131,14 @@ STABLE_DIFFUSION_3 = Family(
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
         Part("text_encoder_3", Stage.ENCODE, memoised=True),
         *VAE,
+        replace(CONTROLNET, number_axes=3),
         Part("transformer", Stage.DENOISE),
     ),
+    # StableDiffusion3ControlNetInpaintingPipeline takes what is to be inpainted as its control image, and no other.
+    controlled={Task.TEXT_TO_IMAGE: "StableDiffusion3ControlNetPipeline"},
+    controlnet="SD3ControlNetModel",
+    controlnet_copies=True,
+    arguments=_sd3_arguments,
     schedulers=FLOW,
     size_multiple_px=16,
     prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
-from core.generation.request import Task
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from collections.abc import Mapping
+from typing import Any
+
+from core.generation.request import GenerationRequest, Task
+from models.catalogue.families.base import (
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    Unguided,
+    control_arguments,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
 
@@ -13,11 +25,44 @@ TRANSFORMER = Part(
     # It would pad pictures of different sizes too, but then small ones cost as much as the largest of the pass.
     listed=frozenset({"x"}),
     ragged=frozenset({"cap_feats"}),
+    padded=frozenset({"controlnet_block_samples"}),
     # Text-to-image asks for a tuple, image-to-image for an output that is indexed like one.
     fixed={"return_dict": False},
     # It looks at 2x2 latents at a time.
     pixels_per_token=4,
 )
+
+SEQUENCE_MULTIPLE = 32
+"""Of the tokens of images and of prompts, each."""
+
+
+def _unpadded(hints: Mapping[int, Any], arguments: Mapping[str, Any]) -> dict[int, Any]:
+    """Cut the hints for some layers, (B, length, width) each, to the longest prompt of a call's own samples."""
+    image = arguments["x"][0].shape[1:].numel() // TRANSFORMER.pixels_per_token
+    length = _filled(image) + max(_filled(len(text)) for text in arguments["cap_feats"])
+    return {layer: hint[:, :length] for layer, hint in hints.items()}
+
+
+def _filled(tokens: int) -> int:
+    return -(-tokens // SEQUENCE_MULTIPLE) * SEQUENCE_MULTIPLE
+
+
+CONTROLNET = Part(
+    "controlnet",
+    Stage.CONTROL,
+    listed=frozenset({"x"}),
+    ragged=frozenset({"cap_feats"}),
+    numbers=frozenset({"conditioning_scale"}),
+    number_axes=3,
+    # The denoiser's pass is another, with prompts of other lengths.
+    unpadded=_unpadded,
+    pixels_per_token=TRANSFORMER.pixels_per_token,
+)
+
+
+def _arguments(request: GenerationRequest) -> dict[str, Any]:
+    return standard_arguments(request) | control_arguments(request)
+
 
 Z_IMAGE = Family(
     name="z-image",
@@ -31,8 +76,13 @@ Z_IMAGE = Family(
         # Pipelines read hidden states only; a cache for generation would be kept with them.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
         *VAE,
+        CONTROLNET,
         TRANSFORMER,
     ),
+    controlled={Task.TEXT_TO_IMAGE: "ZImageControlNetPipeline"},
+    controlnet="ZImageControlNetModel",
+    controlnet_shares=True,
+    arguments=_arguments,
     schedulers=FLOW,
     size_multiple_px=16,
     guided_above=0.0,

@@ -39,6 +39,8 @@ class Figures(Strict):
     in fewer bits (`8bit`, `4bit`)."""
     grouped_gib: Mapping[str, float] = Field(default_factory=dict)
     """The most of their weights that are on the device at once when these come in groups."""
+    controlnets_gib: Mapping[str, float] = Field(default_factory=dict)
+    """The weights of the ControlNets that requests may choose, by repository: on the device once one has chosen it."""
 
     @property
     def all_weights_gib(self) -> float:

@@ -164,6 +164,15 @@ def clashing_with_ip_adapters(memory: Memory, family: Family) -> str | None:
     return "storage_dtype" if {*memory.storage_dtype} & {*denoisers_of(family)} else None
 
 
+def clashing_with_controlnets(memory: Memory, family: Family) -> str | None:
+    """Return the option under which ControlNets cannot have what those of the family take of the denoiser."""
+    if family.controlnet_shares and memory.compile:
+        return "compile"
+    # Layer by layer, weights are nowhere until their layer is called.
+    moves = memory.offload == "sequential" if family.controlnet_copies else memory.offload != "none"
+    return "offload" if moves and (family.controlnet_shares or family.controlnet_copies) else None
+
+
 def _storage_mistakes(memory: Memory, family: Family) -> Iterator[str]:
     castable = (*denoisers_of(family), *TEXT_ENCODERS)
     for name in memory.storage_dtype:

@@ -56,12 +56,16 @@ def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mappin
     if not entry.controlnets:
         raise InvalidRequest("control_image", f"{entry.id} has no ControlNet")
     if draft.task not in entry.family_spec.controlled:
-        raise InvalidRequest("control_image", f"{draft.task} takes none")
+        able = ", ".join(task for task in entry.family_spec.controlled if task in entry.tasks)
+        raise InvalidRequest(
+            "control_image", f"{draft.task} of {entry.id} takes none; these tasks do: {able or 'none'}"
+        )
     if draft.reference_image is not None and draft.task in entry.family_spec.control_alone:
         raise InvalidRequest("control_image", f"{draft.task} of {entry.id} takes none beside a reference_image")
     if draft.control_type is None and len(entry.controlnets) > 1:
         raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")
     kind = known("control_type", draft.control_type or next(iter(entry.controlnets)), entry.controlnets)
-    scale = entry.controlnets[kind].scale if draft.control_scale is None else draft.control_scale
+    net = entry.controlnets[kind]
+    scale = net.scale if draft.control_scale is None else draft.control_scale
     image = resized(draft.control_image, *size, fit_for(draft, draft.control_image, size, limits), "black")
-    return {"control_image": image, "control_type": kind, "control_scale": scale}
+    return {"control_image": image, "control_type": kind, "control_scale": scale, "control_mode": net.mode}

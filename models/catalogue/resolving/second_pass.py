@@ -51,8 +51,12 @@ def _check_possible(draft: Draft, entry: Entry) -> None:
         raise InvalidRequest(FIELD, f"{draft.task} has no second pass; text-to-image has")
     if _TASK not in entry.tasks:
         raise InvalidRequest(FIELD, f"{entry.id} cannot do {_TASK}, which the second pass is")
-    if draft.control_image is not None and _TASK not in entry.family_spec.controlled:
+    if draft.control_image is None:
+        return
+    if _TASK not in entry.family_spec.controlled:
         raise InvalidRequest(FIELD, f"{entry.id} cannot do {_TASK} with a control_image")
+    if draft.reference_image is not None and _TASK in entry.family_spec.control_alone:
+        raise InvalidRequest(FIELD, f"{entry.id} cannot do {_TASK} with a control_image beside a reference_image")
 
 
 def _size(wanted: Hires, size: Size, limits: Limits) -> Size:

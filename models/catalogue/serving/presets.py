@@ -9,7 +9,13 @@ from core.errors import StartError
 from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.needs import CPU, HERE, needed_gib
-from models.catalogue.memory.options import Memory, clashing_with_ip_adapters, denoisers_of, memory_mistakes
+from models.catalogue.memory.options import (
+    Memory,
+    clashing_with_controlnets,
+    clashing_with_ip_adapters,
+    denoisers_of,
+    memory_mistakes,
+)
 
 FLOAT8 = "float8_e4m3fn"
 
@@ -53,9 +59,17 @@ def fitted(entry: Entry, room_gib: float) -> Entry:
         needed = _needed(entry, memory)
         least = min(least, max(needed.values()))
         if max(needed.values()) <= room_gib:
-            adapter = None if clashing_with_ip_adapters(memory, entry.family_spec) else entry.ip_adapter
-            return entry.model_copy(update={"memory": memory, "memory_gib": needed[HERE], "ip_adapter": adapter})
+            own = {"memory": memory, "memory_gib": needed[HERE]}
+            return entry.model_copy(update={**own, **_lost(entry, memory)})
     raise StartError(f"JUBAKO_FIT: {entry.id} needs {least:g} GiB at least, more than {room_gib:g}")
+
+
+def _lost(entry: Entry, memory: Memory) -> dict[str, Any]:
+    """Return what an entry cannot have any longer under these options, without it."""
+    family = entry.family_spec
+    adapter = {"ip_adapter": None} if clashing_with_ip_adapters(memory, family) else {}
+    nets = {"controlnets": {}} if clashing_with_controlnets(memory, family) else {}
+    return {**adapter, **nets}
 
 
 def _needed(entry: Entry, memory: Memory) -> dict[str, float]:

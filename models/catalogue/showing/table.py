@@ -126,12 +126,20 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "built in": ", ".join(name for name, lora in entry.loras.items() if lora.always),
         "embeddings": ", ".join(sorted(entry.embeddings)),
         "replaced": ", ".join(f"{name} by {source}" for name, source in entry.overrides.items()),
-        "ControlNets": ", ".join(sorted(entry.controlnets)),
+        "ControlNets": ", ".join(_controlnets(entry)),
         "IP-Adapter": str(entry.ip_adapter.source) if entry.ip_adapter else "",
         "camera": ", ".join(capabilities(entry)["camera"]),
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }
     return {label: value for label, value in facts.items() if value}
+
+
+def _controlnets(entry: Entry) -> Iterator[str]:
+    """Yield the types of control images, with what the ControlNet of each takes beside the model."""
+    known: Mapping[str, float] = {} if entry.figures is None else entry.figures.controlnets_gib
+    for kind, net in sorted(entry.controlnets.items()):
+        gib = known.get(net.source.repo or "")
+        yield kind if gib is None else f"{kind} (+{gib:g} GiB)"
 
 
 def _elsewhere(entry: Entry) -> str:

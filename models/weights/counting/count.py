@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from typing import Any
 
+import torch
 from torch.utils import _pytree as pytree
 
 from models.catalogue.entry import Entry
@@ -39,7 +41,20 @@ def counted(entry: Entry) -> dict[str, Any]:
         "decoder_latents": decoding(entry, vae, 1)["z"].shape[2:].numel(),
         "call_tflop": round(step.flop / 1e12, 2),
         **_under_options(entry, modules),
+        "controlnets_gib": controlnets_gib(entry),
     }
+
+
+def controlnets_gib(entry: Entry) -> dict[str, float]:
+    """Return what each ControlNet of an entry takes, by repository, in the precision of the denoiser."""
+    dtype = dtype_of(entry, entry.family_spec.denoiser)
+    repos = dict.fromkeys(net.source.repo for net in entry.controlnets.values() if net.source.repo)
+    return {repo: _controlnet_gib(architectures().controlnets[repo], dtype) for repo in repos}
+
+
+@cache
+def _controlnet_gib(component: str, dtype: torch.dtype) -> float:
+    return _gib(weights_bytes(built(component, dtype)))
 
 
 def _under_options(entry: Entry, modules: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,8 @@ FILE = Path(__file__).parent / "architectures.yaml"
 class Architectures(NamedTuple):
     components: dict[str, dict[str, Any]]
     models: dict[str, dict[str, str]]
+    controlnets: dict[str, str]
+    """By repository."""
 
 
 @cache

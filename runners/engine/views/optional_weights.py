@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import diffusers
 import torch
-from diffusers import ControlNetModel
+from diffusers import ModelMixin
 
 from core.errors import OutOfMemory
 from core.generation.request import GenerationRequest
-from models.weights.addons.controlnets import load_controlnet
+from models.weights.addons.controlnets import check_mode, load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.loading import LoadedModel
 
@@ -26,7 +27,7 @@ class OptionalWeights:
         self._model = model
         # Made now, since LoRAs may change the layers of the denoiser later.
         self._twin = twin(model.components[model.family.denoiser]) if model.ip_adapter else None
-        self._loaded: dict[str, Any] = {}
+        self._loaded: dict[Hashable, Any] = {}
         self._lock = Lock()
 
     def prepare(self, request: GenerationRequest) -> None:
@@ -45,9 +46,18 @@ class OptionalWeights:
         net: UpscalingNet = self._once("upscaling model", lambda: configured_upscaler(str(self._model.device)).net)
         return net
 
-    def controlnet(self, kind: str) -> ControlNetModel:
-        spec, dtype = self._model.controlnets[kind], self._model.components["unet"].dtype
-        return self._once(f"ControlNet {kind!r}", lambda: load_controlnet(spec, self._model.device, dtype))
+    def controlnet(self, kind: str) -> ModelMixin:
+        """Return the ControlNet of a kind; kinds of one source share it."""
+        spec, family = self._model.controlnets[kind], self._model.family
+        dtype = self._model.components[family.denoiser].dtype
+        net_class = getattr(diffusers, family.controlnet)
+        net: ModelMixin = self._once(
+            f"ControlNet {kind!r}",
+            lambda: load_controlnet(net_class, spec, self._model.device, dtype),
+            key=(spec.source, spec.variant),
+        )
+        check_mode(net, kind, spec)
+        return net
 
     def ip_adapter(self) -> IpAdapter:
         spec, denoiser = self._model.ip_adapter, self._twin
@@ -59,13 +69,15 @@ class OptionalWeights:
         )
         return adapter
 
-    def _once(self, name: str, load: Callable[[], Any]) -> Any:
+    def _once(self, name: str, load: Callable[[], Any], key: Hashable = None) -> Any:
+        """Return what is kept under a key, by default the name; messages have the name."""
+        key = key or name
         # Loaded weights are returned at once, whatever else is being loaded.
-        if name not in self._loaded:
+        if key not in self._loaded:
             with self._lock:
-                if name not in self._loaded:
-                    self._loaded[name] = self._fitting(name, load)
-        return self._loaded[name]
+                if key not in self._loaded:
+                    self._loaded[key] = self._fitting(name, load)
+        return self._loaded[key]
 
     def _fitting(self, name: str, load: Callable[[], Any]) -> Any:
         try:

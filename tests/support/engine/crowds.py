@@ -6,6 +6,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Family
 from tests.support.engine.drawing import photo, request
 from tests.tiny import Tiny
+from tests.tiny.controlnets import DEPTH_MODE
 
 VARIATIONS = (
     # steps, guidance, prompt
@@ -42,10 +43,11 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
 
 def _conditions(family: Family, task: Task) -> list[dict[str, object]]:
     """What a task is drawn under, beside nothing."""
+    mode: dict[str, object] = {"control_mode": DEPTH_MODE} if family.control_modes else {}
     controls: list[dict[str, object]] = [
         {"control_image": photo(seed=4), "control_type": "canny", "control_scale": 1.0},
         {"control_image": photo(seed=5), "control_type": "canny", "control_scale": 0.3},
-        {"control_image": photo(seed=5), "control_type": "depth", "control_scale": 0.7},
+        {"control_image": photo(seed=5), "control_type": "depth", "control_scale": 0.7, **mode},
     ]
     references: list[dict[str, object]] = [
         {"reference_image": photo(seed=6, size_px=96), "reference_scale": 0.5},
@@ -53,10 +55,14 @@ def _conditions(family: Family, task: Task) -> list[dict[str, object]]:
     ]
     both = [{**control, **reference} for control, reference in zip(controls, references, strict=False)]
     return [
-        *(controls if family.controlled else []),
+        *(controls if task in family.controlled else []),
         *(references if family.ip_adapter else []),
-        *(both if family.controlled and family.ip_adapter and task not in family.control_alone else []),
+        *(both if _takes_both(family, task) else []),
     ]
+
+
+def _takes_both(family: Family, task: Task) -> bool:
+    return task in family.controlled and family.ip_adapter and task not in family.control_alone
 
 
 def _inputs(task: Task, family: str, tiny: Tiny, seed: int) -> dict[str, object]:

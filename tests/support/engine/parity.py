@@ -25,7 +25,8 @@ from tests.support.engine.crowds import crowd
 from tests.support.engine.drawing import draw_together, frames_of, largest_difference, plain_frames, results
 from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY, Tiny
-from tests.tiny.conditions import tiny_controlnets, tiny_ip_adapter
+from tests.tiny.conditions import tiny_ip_adapter
+from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.hunyuan_video import shorten_texts
 from tests.tiny.qwen_image import shrink_inputs
 
@@ -58,7 +59,7 @@ def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedMode
         spec,
         load_pipelines(spec, str(checkpoint)),
         torch.device("cpu"),
-        controlnets=tiny_controlnets(checkpoint, folder) if spec.controlled else {},
+        controlnets=tiny_controlnets(checkpoint, folder, spec.controlnet) if spec.controlled else {},
         ip_adapter=tiny_ip_adapter(checkpoint, folder) if spec.ip_adapter else None,
     )
 

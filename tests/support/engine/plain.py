@@ -6,7 +6,7 @@ import copy
 
 import diffusers
 import torch
-from diffusers import ControlNetModel, DiffusionPipeline
+from diffusers import DiffusionPipeline
 from transformers import CLIPVisionModelWithProjection
 
 from core.generation.request import GenerationRequest
@@ -29,7 +29,8 @@ def plain_pipeline(model: LoadedModel, wanted: GenerationRequest) -> DiffusionPi
 
 def _controlled(pipeline: DiffusionPipeline, model: LoadedModel, wanted: GenerationRequest) -> DiffusionPipeline:
     assert wanted.control_type is not None
-    net = ControlNetModel.from_pretrained(model.controlnets[wanted.control_type].source.path)
+    net_class = getattr(diffusers, model.family.controlnet)
+    net = net_class.from_pretrained(model.controlnets[wanted.control_type].source.path)
     pipeline_class = getattr(diffusers, model.family.controlled[wanted.task])
     return pipeline_class.from_pipe(pipeline, controlnet=net)
 

@@ -10,7 +10,8 @@ import yaml
 
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import EDITING_ENTRY, ENTRY_FIELDS, MAX_UPLOAD_BYTES, VIDEO_ENTRY
-from tests.tiny.conditions import tiny_controlnets, tiny_lora
+from tests.tiny.conditions import tiny_lora
+from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.flux2 import tiny_flux2_klein
 from tests.tiny.stable_diffusion import tiny_stable_diffusion
 from tests.tiny.wan import tiny_wan_ti2v

@@ -118,6 +118,27 @@ def entry_of(model: str) -> Entry:
     return full_catalogue(None).get(model)
 
 
+def test_a_type_of_control_image_brings_its_scale_and_its_number() -> None:
+    catalogue = Catalogue([entry_of("flux-dev")])
+    drafts = [Draft(prompt="an apple", control_image=IMAGE, control_type=kind) for kind in ("tile", "depth")]
+    tile, depth = (resolve(draft, catalogue, LIMITS_OF_SERVER) for draft in drafts)
+    assert (tile.control_scale, tile.control_mode) == (0.55, 1)
+    assert (depth.control_scale, depth.control_mode) == (0.8, None)
+
+
+def test_a_second_pass_takes_no_more_than_its_pipeline() -> None:
+    both = {"control_image": IMAGE, "control_type": "canny", "reference_image": IMAGE}
+    draft = Draft(prompt="an apple", width=512, height=512, hires={"scale": 2}, **both)
+    with pytest.raises(InvalidRequest, match="image-to-image with a control_image beside a reference_image"):
+        resolve(draft, Catalogue([entry_of("flux-dev")]), LIMITS_OF_SERVER)
+
+
+def test_a_task_without_a_controlnet_names_those_with_one() -> None:
+    draft = Draft(prompt="x", task=Task.IMAGE_TO_IMAGE, image=IMAGE, control_image=IMAGE, control_type="canny")
+    with pytest.raises(InvalidRequest, match="image-to-image of qwen-image takes none; these tasks do: text-to-image"):
+        resolve(draft, Catalogue([entry_of("qwen-image")]), LIMITS_OF_SERVER)
+
+
 BY_TOKEN_OPT: dict[str, Any] = {"task": Task.INPAINT, "image": IMAGE, "mask": MASK, "method": "token-opt"}
 
 

@@ -212,8 +212,20 @@ def test_defaults_limits_and_tasks_must_fit_each_other_and_the_family(
         ({"controlnets": {"canny": {"source": {"file": "x"}}}}, "controlnets.canny.source: give one of path, repo"),
         ({"ip_adapter": {"source": WEIGHTS}}, "ip_adapter.image_encoder: is missing"),
         (
-            {"family": "flux", "controlnets": {"canny": {"source": WEIGHTS}}},
-            ".*controlnets: flux has no pipelines that take one",
+            {"family": "chroma", "controlnets": {"canny": {"source": WEIGHTS}}},
+            ".*controlnets: chroma has no pipelines that take one",
+        ),
+        (
+            {"controlnets": {"canny": {"source": WEIGHTS, "mode": 2}}},
+            "controlnets.canny.mode: the ControlNets of stable-diffusion have none",
+        ),
+        (
+            {"family": "z-image", "controlnets": {"canny": {"source": WEIGHTS}}, "memory": {"offload": "model"}},
+            ".*controlnets: need layers of z-image's denoiser, so not with memory.offload",
+        ),
+        (
+            {"family": "flux", "controlnets": {"canny": {"source": WEIGHTS}}, "parallel": {"ulysses": 2}},
+            ".*controlnets: cannot be combined with parallel",
         ),
         (
             {"family": "chroma", "ip_adapter": {"source": WEIGHTS, "image_encoder": WEIGHTS}},

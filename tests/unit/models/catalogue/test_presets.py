@@ -129,6 +129,23 @@ def test_what_cannot_fit_is_refused_and_what_is_not_counted_stays() -> None:
     assert fitted(CATALOGUE.get("miniature"), 0.1) is CATALOGUE.get("miniature")
 
 
+@pytest.mark.parametrize(
+    ("model", "room_gib", "offload", "offers"),
+    [
+        ("z-image-turbo", 80, "none", True),
+        ("z-image-turbo", 6, "group", False),
+        ("qwen-image", 16, "group", True),
+        ("sd35-large", 6, "group", True),
+        ("sd35-large", 2, "sequential", False),
+    ],
+)
+def test_a_model_that_is_offloaded_offers_no_controlnets_that_need_its_layers(
+    model: str, room_gib: float, offload: str, offers: bool
+) -> None:
+    fits = fitted(CATALOGUE.get(model), room_gib)
+    assert (fits.memory.offload, bool(fits.controlnets)) == (offload, offers)
+
+
 def test_a_model_whose_denoiser_is_cast_or_offloaded_offers_no_ip_adapter() -> None:
     assert fitted(CATALOGUE.get("sdxl"), 10).ip_adapter is not None, "its encoders alone are in 8 bits"
     for room_gib, offload in ((6, "none"), (5, "model"), (2, "sequential")):
