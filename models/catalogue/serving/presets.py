@@ -67,9 +67,12 @@ def fitted(entry: Entry, room_gib: float) -> Entry:
 def _lost(entry: Entry, memory: Memory) -> dict[str, Any]:
     """Return what an entry cannot have any longer under these options, without it."""
     family = entry.family_spec
-    adapter = {"ip_adapter": None} if clashing_with_ip_adapters(memory, family) else {}
-    nets = {"controlnets": {}} if clashing_with_controlnets(memory, family) else {}
-    return {**adapter, **nets}
+    lost: dict[str, Any] = {}
+    if clashing_with_ip_adapters(memory, family):
+        lost["ip_adapter"] = None
+    if clashing_with_controlnets(memory, family):
+        lost["controlnets"] = {}
+    return lost
 
 
 def _needed(entry: Entry, memory: Memory) -> dict[str, float]:
