@@ -24,7 +24,7 @@ export TRANSFORMERS_VERBOSITY ?= error
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
+.PHONY: help serve test test-fast test-image check format compose-secrets lock bento image benchmark benchmark-cache benchmark-growth benchmark-reference benchmark-story figures gpu-check gpu-wheels chaos fuzz soak parity clean configuration licences sbom pictures pictures-clients
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -81,6 +81,9 @@ gpu-wheels: $(VENV)/.serve ## Download what gpu-check needs on a bare GPU machin
 
 benchmark-story: $(VENV)/.dev ## Compare a story generated in parallel with one generated frame by frame
 	$(BIN)/python -m benchmarks.stories $(ARGS)
+
+benchmark-reference: $(VENV)/.dev ## Measure what a reference contributes to a story that does not name its character (ARGS=--quick)
+	$(BIN)/python -m benchmarks.stories.unnamed $(ARGS)
 
 chaos: $(VENV)/.dev ## Kill and stall everything while jobs and requests go on, for minutes (ARGS="--seed 2")
 	@tools/need-redis
