@@ -84,6 +84,9 @@ class Shared(TypedDict, total=False):
     guidance_rescale: float | None
     guidance_end: float | None
     guidance_scale_2: float | None
+    audio_guidance_scale: float | None
+    stg_scale: float | None
+    modality_scale: float | None
     eta: float | None
     flow_shift: float | None
     sigmas: Sequence[float] | None

@@ -19,6 +19,7 @@ from core.generation.events import Clip, Event, Failed, Picture, Preview, Result
 from core.generation.hints import joined, vocabulary_hint
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, idle_quality, idle_sound
 from gateway.media.inpainted import with_kept_pixels
 from gateway.media.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
@@ -105,6 +106,13 @@ class Gateway:
                 async for event in events:
                     if (shown := in_whole(event, first)) is not None:
                         yield shown
+
+    def with_file_hints(
+        self, request: GenerationRequest, output_format: OutputFormat, quality: int = DEFAULT_QUALITY
+    ) -> GenerationRequest:
+        """Return an admitted request with hints about what its files cannot have."""
+        sounds = request.task.is_video and self.catalogue.get(request.model).family_spec.vocoder is not None
+        return request.hinted(*idle_quality(output_format, quality), *(idle_sound(output_format) if sounds else ()))
 
     async def _draw_part(
         self, request: GenerationRequest, deadline: Deadline, keep: bool

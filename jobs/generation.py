@@ -11,7 +11,7 @@ from typing import Any
 
 from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
 from core.generation.request import GenerationRequest
-from gateway.media.encoding import OutputFormat, encode_preview, encode_result
+from gateway.media.encoding import OutputFormat, encode_preview, encode_result, has_sound
 from jobs.job import Job
 from jobs.kinds import File, JobUpdate, Made
 
@@ -45,7 +45,8 @@ class GenerationJobs:
 def _file(request: GenerationRequest, result: Result, job: Job) -> File:
     output_format = OutputFormat(job.output_format)
     data = encode_result(request, result, output_format, job.quality)
-    return File(data, output_format.media_type, result.seed, result.skipped_steps, result.tiled)
+    heard = has_sound(result, output_format)
+    return File(data, output_format.media_type, result.seed, result.skipped_steps, result.tiled, heard)
 
 
 def _preview(preview: Preview) -> JobUpdate:

@@ -56,6 +56,7 @@ class Result(_Data):
     seed: int
     skipped_steps: int = 0
     tiled: bool = False
+    sound: bool = False
 
 
 class Delivery(_Data):

@@ -40,6 +40,8 @@ class File:
     """Of denoising, predicted instead of computed."""
     tiled: bool = False
     """Decoded in tiles for want of memory."""
+    sound: bool = False
+    """A video that can be heard."""
 
 
 @dataclass(frozen=True)

@@ -208,6 +208,7 @@ class Worker:
             seed=file.seed,
             skipped_steps=file.skipped_steps,
             tiled=file.tiled,
+            sound=file.sound,
         )
 
     async def _keep(self, job_id: str, change: Change) -> Job:

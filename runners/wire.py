@@ -1,8 +1,8 @@
 """Requests and events as bytes, for the hop between the gateway and a runner, which may be on another machine.
 
-A frame is a line of JSON and, where there are images, their raw pixels; the line says how many. Raw pixels cost
-nothing to write or read, and the gateway encodes each image or clip only once, in the client's format. Nothing is
-pickled: reading a pickle runs code of the sender's choice.
+A frame is a line of JSON and, where there are images, their raw pixels, and behind these a clip's sound; the line says
+how many. Raw pixels cost nothing to write or read, and the gateway encodes each image or clip only once, in the
+client's format. Nothing is pickled: reading a pickle runs code of the sender's choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,19 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, PositiveInt, ValidationError
 
-from core.generation.events import Clip, Download, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.events import (
+    Clip,
+    Download,
+    Event,
+    Failed,
+    Loading,
+    Picture,
+    Preview,
+    Queued,
+    Sound,
+    Started,
+    Step,
+)
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from core.generation.upload import Pixels, pixels_of
@@ -30,8 +42,8 @@ _EVENTS: dict[str, Callable[..., Event]] = {
     "Loading": _loading,
     **{event.__name__: event for event in (Queued, Started, Step, Preview, Picture, Clip, Failed)},
 }
-_PIXELS = ("image", "frames")
-"""The fields of events that are images, or tuples of them."""
+_RAW = ("image", "frames", "sound")
+"""The fields of events that follow the line: images, or tuples of them, and sound."""
 _IMAGES = ("image", "mask", "reference_image", "control_image", "images")
 """The fields of requests that are images, or tuples of them."""
 _FOR_CALLERS = ("fit", "hints")
@@ -101,11 +113,15 @@ def _read_images(header: _Header, pixels: memoryview) -> dict[str, Any]:
 def encode(event: Event) -> bytes:
     """Write one frame."""
     images = _images_of(event)
-    values = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in _PIXELS}
+    values = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in _RAW}
     header: dict[str, Any] = {"event": type(event).__name__, **values}
     if images:
         header |= {"size": images[0].size, "count": len(images)}
-    return b"".join((json.dumps(header).encode(), b"\n", *(image.convert("RGB").tobytes() for image in images)))
+    pixels = (image.convert("RGB").tobytes() for image in images)
+    sound = event.sound if isinstance(event, Clip) else None
+    if sound is not None:
+        header["sound"] = {"bytes": len(sound.samples), "channels": sound.channels, "rate_hz": sound.rate_hz}
+    return b"".join((json.dumps(header).encode(), b"\n", *pixels, b"" if sound is None else sound.samples))
 
 
 def _plain(value: Any) -> Any:
@@ -151,12 +167,18 @@ def _decode(buffer: bytearray) -> tuple[Event, int] | None:
     (width, height), count = header.pop("size"), header.pop("count")
     if "step_cache" in header:
         header["step_cache"] = StepCache(header["step_cache"])
-    length = width * height * 3
-    end = start + count * length
+    sound, length = header.pop("sound", None), width * height * 3
+    pixels_end = start + count * length
+    end = pixels_end + (sound["bytes"] if sound else 0)
     if len(buffer) < end:
         return None
     with memoryview(buffer) as pixels:
         images = tuple(
-            Image.frombytes("RGB", (width, height), bytes(pixels[at : at + length])) for at in range(start, end, length)
+            Image.frombytes("RGB", (width, height), bytes(pixels[at : at + length]))
+            for at in range(start, pixels_end, length)
         )
-    return make(**header, **({"frames": images} if make is Clip else {"image": images[0]})), end
+        samples = bytes(pixels[pixels_end:end])
+    if make is not Clip:
+        return make(**header, image=images[0]), end
+    heard = Sound(samples, sound["channels"], sound["rate_hz"]) if sound else None
+    return make(**header, frames=images, sound=heard), end

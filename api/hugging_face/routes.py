@@ -96,7 +96,7 @@ async def _file(inference: Inference, model: str | None, accepted: str) -> Respo
             error.field = _NAMES.get(error.field, error.field)
             raise
         measure.model, measure.task = admitted.model, admitted.task
-        return await drawn_file(gateway, admitted, output_format)
+        return await drawn_file(gateway, gateway.with_file_hints(admitted, output_format), output_format)
 
 
 _NAMES = {"image": "inputs", "images": "inputs", "mask": "mask_image", "task": "model"}

@@ -32,7 +32,7 @@ async def status_of(job: Job, storage: Storage, base_url: str) -> dict[str, Any]
     results = [
         {
             "url": await file_url(result.key, storage, base_url),
-            **result.model_dump(include={"media_type", "seed", "skipped_steps", "tiled"}),
+            **result.model_dump(include={"media_type", "seed", "skipped_steps", "tiled", "sound"}),
         }
         for result in job.results
     ]

@@ -13,7 +13,7 @@ from api.jobs.task_names import TASKS, meant
 from api.storyboard.forms import story_of
 from core.errors import InvalidRequest
 from core.generation.request import Priority, Task
-from gateway.media.encoding import format_for, idle_quality
+from gateway.media.encoding import format_for
 from jobs.desk.order import Order
 from models.catalogue.entry import Entry
 from storyboard.job_kind import STORYBOARD
@@ -45,9 +45,10 @@ async def _pictures(entry: Entry, task: Task, fields: dict[str, Any], common: di
     form = await job_form(fields, entry, task)
     output_format = format_for(form.task, form.output_format)
     draft = form.draft.model_copy(update={"progress": True})
-    request = await current_gateway().admit(draft, background=True)
+    gateway = current_gateway()
+    request = await gateway.admit(draft, background=True)
     return Order(
-        request=request.hinted(*idle_quality(output_format, form.quality)),
+        request=gateway.with_file_hints(request, output_format, form.quality),
         output_format=output_format,
         quality=form.quality,
         webhook_url=form.webhook_url,

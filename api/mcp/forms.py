@@ -30,7 +30,7 @@ from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
-from gateway.media.encoding import OutputFormat, format_for, idle_quality
+from gateway.media.encoding import OutputFormat, format_for
 from models.catalogue.entry import Entry
 from storyboard.characters import MOST_CHARACTERS
 from storyboard.story import REFERENCES, Story
@@ -68,9 +68,6 @@ class PictureTool(Tool, Encoding, Basics):
     def file_format(self, task: Task) -> OutputFormat:
         """Return the format of the files. Raises InvalidRequest for one that the task has not."""
         return format_for(task, self.output_format)
-
-    def idle_hints(self, task: Task) -> tuple[str, ...]:
-        return idle_quality(self.file_format(task), self.quality)
 
 
 class Guided(ClientFields):

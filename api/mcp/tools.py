@@ -37,7 +37,7 @@ from storyboard.job_kind import STORYBOARD
 LISTED_JOBS = 20
 ABOUT_MODELS = (
     *("id", "title", "state", "tasks", "negative_prompt", "schedulers", "loras", "lora_triggers"),
-    *("controlnets", "ip_adapter", "hires", "token_opt", "camera", "vocabulary"),
+    *("controlnets", "ip_adapter", "hires", "token_opt", "camera", "vocabulary", "sound"),
 )
 """Of what `GET /models` says: what an agent chooses by."""
 
@@ -75,9 +75,10 @@ def _pictures(form: type[PictureTool]) -> Run:
         entry, task = meant(current_gateway().catalogue, tool.model or None, tool.tasks)
         draft = tool.draft(entry, task)
         output_format = tool.file_format(task)
-        admitted = await current_gateway().admit(draft, background=tool.background)
+        gateway = current_gateway()
+        admitted = await gateway.admit(draft, background=tool.background)
         order = Order(
-            request=admitted.hinted(*tool.idle_hints(task)),
+            request=gateway.with_file_hints(admitted, output_format, tool.quality),
             output_format=output_format,
             quality=tool.quality,
             base_url=server_address(request),

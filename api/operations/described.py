@@ -42,6 +42,7 @@ class Capabilities(Answer):
     schedulers: list[str]
     sigma_schedules: dict[str, list[str]]
     negative_prompt: bool
+    sound: bool = Field(description="Whether its videos can be heard.")
     loras: dict[str, str] = Field(description="Their names, and what they do.")
     lora_triggers: dict[str, str]
     embeddings: dict[str, str] = Field(description="Tokens for prompts that embeddings define, and what they do.")

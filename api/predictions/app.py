@@ -31,7 +31,7 @@ from api.predictions.answers import (
 from api.predictions.forms import PredictionBody, read_input
 from core.deadline import Deadline
 from core.errors import InvalidRequest
-from gateway.media.encoding import format_for, idle_quality
+from gateway.media.encoding import format_for
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
 from jobs.job import Job, JobState
@@ -139,10 +139,11 @@ async def _submitted(request: Request, model: str | None, webhook_shape: str, *,
     entry = _entry(model or body.version)
     given = await read_input(body.input, entry)
     output_format = format_for(given.form.task, given.form.output_format)
-    admitted = await current_gateway().admit(given.draft, background=background)
-    hints = filter(None, (given.hint, body.webhook_hint, *idle_quality(output_format, given.form.quality)))
+    gateway = current_gateway()
+    admitted = await gateway.admit(given.draft, background=background)
+    hinted = admitted.hinted(*filter(None, (given.hint, body.webhook_hint)))
     order = Order(
-        request=admitted.hinted(*hints),
+        request=gateway.with_file_hints(hinted, output_format, given.form.quality),
         output_format=output_format,
         quality=given.form.quality,
         base_url=server_address(request),

@@ -76,6 +76,7 @@ class StreamImage(StreamFile):
 
 
 class StreamVideo(StreamFile):
+    sound: bool = Field(description="Whether it can be heard.")
     video: str = Field(description="Base64.")
 
 

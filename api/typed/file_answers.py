@@ -44,6 +44,6 @@ async def _file(gateway: Gateway, call: Call[PictureForm]) -> Response:
                 "num_images", f"{form.num_images}, but this endpoint returns only 1; POST /stream returns several"
             )
         file_format = form.file_format
-        admitted = (await gateway.admit(form.draft)).hinted(*form.idle_hints)
+        admitted = gateway.with_file_hints(await gateway.admit(form.draft), file_format, form.quality)
         measure.model = admitted.model
         return await drawn_file(gateway, admitted, file_format, form.quality)

@@ -44,7 +44,7 @@ from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
 from core.generation.upload import Upload
 from core.generation.upscaling import UpscaleChoice, UpscaleFactor
-from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for, idle_quality
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for
 
 FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
@@ -90,11 +90,6 @@ class PictureForm(Form, Encoding, Parameters):
     def file_format(self) -> OutputFormat:
         """The format of the result's files. Raises InvalidRequest for one that does not fit the task."""
         return format_for(self.task, self.output_format)
-
-    @property
-    def idle_hints(self) -> tuple[str, ...]:
-        """Hints about parameters of the files that cannot act. Raises InvalidRequest as `file_format` does."""
-        return idle_quality(self.file_format, self.quality)
 
 
 class Conditioned(ClientFields):

@@ -35,7 +35,7 @@ from core.errors import JubakoError, retry_fields
 from core.generation.events import Clip, Event, Loading, Picture, Preview, Queued, Result, Started, Step
 from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
-from gateway.media.encoding import OutputFormat, encode_preview, encode_result, parameters_of
+from gateway.media.encoding import OutputFormat, encode_preview, encode_result, has_sound, parameters_of
 from gateway.metrics import measured
 
 
@@ -57,7 +57,7 @@ async def stream_events(gateway: Gateway, call: Call[Stream]) -> AsyncGenerator[
         form = call.form
         measure.task = form.task
         file_format = form.file_format
-        request = (await gateway.admit(form.draft)).hinted(*form.idle_hints)
+        request = gateway.with_file_hints(await gateway.admit(form.draft), file_format, form.quality)
         measure.model = request.model
         render = partial(_event_text, request=request, file_format=file_format, quality=form.quality)
         async with aclosing(gateway.draw(request)) as events:
@@ -91,7 +91,8 @@ def _event_text(event: Event, request: GenerationRequest, file_format: OutputFor
                 "skipped_steps": event.skipped_steps,
                 "tiled": event.tiled,
             }
-            return event_text(name, {**made, **file, "parameters": parameters})
+            heard = {"sound": has_sound(event, file_format)} if isinstance(event, Clip) else {}
+            return event_text(name, {**made, **heard, **file, "parameters": parameters})
         case _:
             raise AssertionError(f"{event} is not an event of a stream")
 

@@ -20,11 +20,12 @@ from api.describing.bodies import FILE, JSON, MULTIPART, described_body
 from api.http.context import current_desk, current_gateway, current_storage, server_address
 from api.http.contract_app import contract_app
 from api.http.refusals import Refused, refusal
+from api.http.responses.generated_file import sound_header
 from api.typed.forms import Edit, ImageToImage, ImageToVideo, Inpaint, PictureForm, TextToImage, TextToVideo
 from core.errors import InvalidRequest
 from core.generation.hints import hint_header
 from core.generation.request import GenerationRequest, Task
-from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS, OutputFormat, idle_quality
+from gateway.media.encoding import PICTURE_FORMATS, VIDEO_FORMATS, OutputFormat
 from gateway.repeating import repeated
 from jobs.desk.caller_desk import CallerDesk
 from jobs.desk.order import Order
@@ -98,6 +99,7 @@ class TaskRoutes:
             "X-Jubako-Seed": str(result.seed),
             "X-Jubako-Skipped-Steps": str(result.skipped_steps),
             "X-Jubako-Tiled": str(result.tiled).lower(),
+            **sound_header(job.task, result.sound),
             **hint_header(job.hint),
         }
         return Response(await current_storage().get(result.key), headers=headers, media_type=result.media_type)
@@ -113,10 +115,11 @@ class TaskRoutes:
     async def retry(self, request: Request, task_id: TaskId) -> JSONResponse:
         """Submit the same again, with the same seed."""
         job = await self._desk.get(task_id)
-        admitted = await current_gateway().admit(repeated(await _earlier_request(job)), background=True)
+        gateway = current_gateway()
+        admitted = await gateway.admit(repeated(await _earlier_request(job)), background=True)
         output_format = OutputFormat(job.output_format)
         order = Order(
-            admitted.hinted(*idle_quality(output_format, job.quality)),
+            gateway.with_file_hints(admitted, output_format, job.quality),
             output_format,
             quality=job.quality,
             base_url=server_address(request),
@@ -130,9 +133,10 @@ class TaskRoutes:
         if call.num_images != 1:
             raise InvalidRequest("num_images", f"{call.num_images}, but a task returns only 1; a job returns several")
         draft = call.draft.model_copy(update={"progress": True})
-        admitted = (await current_gateway().admit(draft, background=True)).hinted(*call.idle_hints)
+        gateway = current_gateway()
+        admitted = await gateway.admit(draft, background=True)
         order = Order(
-            admitted,
+            gateway.with_file_hints(admitted, call.file_format, call.quality),
             call.file_format,
             quality=call.quality,
             base_url=server_address(request),

@@ -90,6 +90,16 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Sound:
+    """What is heard with a clip."""
+
+    samples: bytes
+    """16 bits each, signed and little-endian, those of all channels of one moment behind one another."""
+    channels: int
+    rate_hz: int
+
+
+@dataclass(frozen=True)
 class Clip:
     index: int
     seed: int
@@ -99,6 +109,7 @@ class Clip:
     step_cache: StepCache = StepCache.OFF
     skipped_steps: int = 0
     tiled: bool = False
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True)

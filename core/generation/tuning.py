@@ -68,6 +68,23 @@ class Tuning(ClientFields):
     guidance_scale_2: float | None = Field(
         default=None, ge=0, description="For the model that takes over at low noise (Wan 2.2). Default: guidance_scale."
     )
+    audio_guidance_scale: float | None = Field(
+        default=None, ge=0, le=100, description="For the sound of a video (LTX-2). Default: the model's."
+    )
+    stg_scale: float | None = Field(
+        default=None,
+        ge=0,
+        le=100,
+        description="How far to go from what the model does without some of its attention; 0 spares a call in each "
+        "step (LTX-2). Default: the model's.",
+    )
+    modality_scale: float | None = Field(
+        default=None,
+        ge=1,
+        le=100,
+        description="How far to go from video and sound that do not hear of each other; 1 spares a call in each step "
+        "(LTX-2). Default: the model's.",
+    )
     eta: float = Field(default=0, ge=0, le=1, description="How much noise ddim and tcd add at each step.")
     flow_shift: float | None = Field(
         default=None,

@@ -52,6 +52,7 @@ class OutputFormat(StrEnum):
 
 PICTURE_FORMATS = (OutputFormat.PNG, OutputFormat.JPEG, OutputFormat.WEBP)
 VIDEO_FORMATS = (OutputFormat.MP4, OutputFormat.WEBM, OutputFormat.GIF)
+SOUND_FORMATS = (OutputFormat.MP4, OutputFormat.WEBM)
 _WITHOUT_QUALITY = (OutputFormat.PNG, OutputFormat.GIF)
 
 
@@ -71,6 +72,19 @@ def idle_quality(output_format: OutputFormat, quality: int) -> tuple[str, ...]:
     """Return a hint about a quality that was chosen for a format that has none."""
     is_idle = output_format in _WITHOUT_QUALITY and quality != DEFAULT_QUALITY
     return (ignored_hint("quality", f"{output_format.value} has none"),) if is_idle else ()
+
+
+def has_sound(result: Result, output_format: OutputFormat) -> bool:
+    """Whether a result's file can be heard."""
+    return isinstance(result, Clip) and result.sound is not None and output_format in SOUND_FORMATS
+
+
+def idle_sound(output_format: OutputFormat) -> tuple[str, ...]:
+    """Return a hint about the sound of a clip that a format leaves out."""
+    if output_format in SOUND_FORMATS:
+        return ()
+    choice = " or ".join(SOUND_FORMATS)
+    return (f"output_format: {output_format} is silent; the model makes sound too, which {choice} has",)
 
 
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:

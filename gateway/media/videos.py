@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -12,14 +13,19 @@ from typing import Literal
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from core.generation.events import Clip
+from core.generation.events import Clip, Sound
 
 GIF_TICKS_PER_S = 100
 GIF_MIN_TICKS = 2
 """Browsers take a frame of one tick for a mistake and show it for ten."""
+SOUND_BITS_PER_S = 160_000
+RESAMPLED_HZ = 48_000
+"""For encoders that do not take a sound's own rate."""
+LAYOUTS = {1: "mono", 2: "stereo"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +34,7 @@ class Codec:
 
     container: str
     encoder: Literal["libx264", "libvpx-vp9"]
+    sound_encoder: Literal["aac", "libopus"]
     crf: tuple[int, int]
     options: Mapping[str, str]
     container_options: Mapping[str, str]
@@ -40,6 +47,7 @@ class Codec:
 MP4 = Codec(
     container="mp4",
     encoder="libx264",
+    sound_encoder="aac",
     crf=(48, 14),
     # With frames that lean on later ones (B-frames), x264 gives other bytes for the same frames now and then.
     options={"bf": "0"},
@@ -48,6 +56,7 @@ MP4 = Codec(
 WEBM = Codec(
     container="webm",
     encoder="libvpx-vp9",
+    sound_encoder="libopus",
     crf=(60, 16),
     # A bit rate of 0 leaves the size to the rate factor; `cpu-used` trades a little of it for speed.
     options={"b": "0", "deadline": "good", "cpu-used": "4"},
@@ -56,7 +65,10 @@ WEBM = Codec(
 
 
 def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
-    """Write a clip of even width and height as BT.709 with halved colour resolution; `quality` is 1 to 100."""
+    """Write a clip of even width and height as BT.709 with halved colour resolution, and its sound, if it has one.
+
+    `quality`, of the pictures, is 1 to 100.
+    """
     with TemporaryDirectory() as folder:
         # A file, since the index of an MP4 is put before its pictures by reading it once more.
         file = Path(folder, "clip")
@@ -67,13 +79,49 @@ def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
             stream.width, stream.height = clip.frames[0].size
             stream.pix_fmt = "yuv420p"
             _describe(stream.codec_context)
-            for image in clip.frames:
+            track = None if clip.sound is None else _SoundTrack(container, codec.sound_encoder, clip.sound)
+            for number, image in enumerate(clip.frames, start=1):
                 frame = av.VideoFrame.from_ndarray(np.asarray(image), format="rgb24").reformat(
                     format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
                 )
                 container.mux(stream.encode(frame))
+                if track is not None:
+                    track.write_until(number / clip.fps)
             container.mux(stream.encode())
+            if track is not None:
+                track.end()
         return file.read_bytes()
+
+
+class _SoundTrack:
+    """Writes a clip's sound in pieces between its pictures, since players look for both in one place of the file."""
+
+    def __init__(self, container: OutputContainer, encoder: str, sound: Sound) -> None:
+        self._container = container
+        self._sound = sound
+        self._samples = np.frombuffer(sound.samples, "<i2").reshape(-1, sound.channels)
+        self._written = 0
+        rates = av.codec.Codec(encoder, "w").audio_rates or [sound.rate_hz]
+        rate = sound.rate_hz if sound.rate_hz in rates else RESAMPLED_HZ
+        self._stream = container.add_stream(encoder, rate=rate, layout=LAYOUTS[sound.channels])
+        self._stream.bit_rate = SOUND_BITS_PER_S
+
+    def write_until(self, seconds: float) -> None:
+        self._write(min(len(self._samples), round(seconds * self._sound.rate_hz)))
+
+    def end(self) -> None:
+        self._write(len(self._samples))
+        self._container.mux(self._stream.encode())
+
+    def _write(self, end: int) -> None:
+        if end <= self._written:
+            return
+        piece = np.ascontiguousarray(self._samples[self._written : end]).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(piece, format="s16", layout=LAYOUTS[self._sound.channels])
+        frame.sample_rate, frame.time_base = self._sound.rate_hz, Fraction(1, self._sound.rate_hz)
+        frame.pts = self._written
+        self._container.mux(self._stream.encode(frame))
+        self._written = end
 
 
 def _describe(context: VideoCodecContext) -> None:

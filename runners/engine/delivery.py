@@ -14,12 +14,14 @@ import torch
 from PIL import Image
 
 from core.errors import GenerationFailed
-from core.generation.events import Clip, Failed, Picture, Result
+from core.generation.events import Clip, Failed, Picture, Result, Sound
 from core.generation.step_cache import StepCache
 from runners.engine.leaving import Leaving
 from runners.engine.ticket import Ticket
 
 log = logging.getLogger("jubako.engine")
+
+PEAK = 2**15 - 1
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,24 @@ class Made:
     step_cache: StepCache = StepCache.OFF
     skipped_steps: int = 0
     tiled: bool = False
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """Sound that is leaving the device."""
+
+    samples: Leaving
+    """(channels, N) of -1 to 1."""
+    rate_hz: int
+
+    @classmethod
+    def of(cls, samples: torch.Tensor, rate_hz: int) -> Waveform:
+        return cls(Leaving(samples.float()), rate_hz)
+
+    def sound(self) -> Sound:
+        """Wait for it, and round it to 16 bits."""
+        samples = np.clip(self.samples.read().numpy(), -1, 1)
+        return Sound((samples.T * PEAK).round().astype("<i2").tobytes(), channels=len(samples), rate_hz=self.rate_hz)
 
 
 @dataclass(frozen=True)
@@ -42,19 +62,30 @@ class Drawn:
     fps: int | None
     """Of a clip; an image has none, and one frame."""
     made: Made = Made()
+    waveform: Waveform | None = None
+    """Of a clip that can be heard."""
 
     @classmethod
-    def of(cls, index: int, seed: int, frames: torch.Tensor, fps: int | None, made: Made | None = None) -> Drawn:
+    def of(  # what a result has
+        cls,
+        index: int,
+        seed: int,
+        frames: torch.Tensor,
+        fps: int | None,
+        made: Made | None = None,
+        waveform: Waveform | None = None,
+    ) -> Drawn:
         """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
         pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
-        return cls(index, seed, pixels, fps, made or Made())
+        return cls(index, seed, pixels, fps, made or Made(), waveform)
 
     def result(self) -> Result:
         """Wait for the pixels."""
         images = tuple(map(_image, self.pixels.read()))
         if self.fps is None:
             return Picture(self.index, self.seed, images[0], *astuple(self.made))
-        return Clip(self.index, self.seed, images, self.fps, *astuple(self.made))
+        sound = None if self.waveform is None else self.waveform.sound()
+        return Clip(self.index, self.seed, images, self.fps, *astuple(self.made), sound)
 
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from core.generation.step_cache import StepCache
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
-from runners.engine.delivery import Drawn, Made
+from runners.engine.delivery import Drawn, Made, Waveform
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
 from runners.engine.second_pass import resized, second_request, upscaled
@@ -88,16 +88,16 @@ class PipelineRun:
         """Return what may answer for the denoiser; None where all of its calls are to be computed in whole."""
         if self._step_cache is StepCache.OFF and request.guidance_end == 1:
             return None
-        return DenoisingSteps(request, self._step_cache, self._family.unguided, park)
+        return DenoisingSteps(request, self._step_cache, self._family, park)
 
     def _generate(self) -> Drawn:
         request = self.ticket.request
-        frames = self._run(request)
+        frames, waveform = self._run(request)
         if request.hires is not None:
             larger = self._upscaled(frames, request.hires)
-            frames = self._run(second_request(self._family, request), larger, request.passes[0][1])
+            frames, _ = self._run(second_request(self._family, request), larger, request.passes[0][1])
         made = Made(self._step_cache, self._skipped, self._tiled)
-        return Drawn.of(self.index, self.seed, frames, request.fps, made)
+        return Drawn.of(self.index, self.seed, frames, request.fps, made, waveform)
 
     def _upscaled(self, frames: torch.Tensor, hires: SecondPass) -> torch.Tensor:
         if hires.upscaler == "lanczos":
@@ -106,8 +106,11 @@ class PipelineRun:
 
     def _run(
         self, request: GenerationRequest, image: torch.Tensor | None = None, steps_before: int = 0
-    ) -> torch.Tensor:
-        """Return frames, (F, C, H, W) of 0 to 1; an `image`, (1, C, H, W), was made by a pass of `steps_before`."""
+    ) -> tuple[torch.Tensor, Waveform | None]:
+        """Return frames, (F, C, H, W) of 0 to 1, and their sound, if the family's clips have one.
+
+        An `image`, (1, C, H, W), was made by a pass of `steps_before`.
+        """
         self._steps = self._steps_to_follow(request)
         given = {} if image is None else {"image": image}
         arguments = self._arguments(request, steps_before) | given
@@ -119,7 +122,8 @@ class PipelineRun:
                 self._skipped += self._steps.skipped
                 self._steps.close()
         images = "images" if "images" in output else "image"
-        return _as_tensor(output.frames[0] if request.task.is_video else output[images])
+        frames = _as_tensor(output.frames[0] if request.task.is_video else output[images])
+        return frames, waveform_of(self._family, view, output)
 
     def _arguments(self, request: GenerationRequest, steps_before: int) -> dict[str, Any]:
         # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
@@ -154,6 +158,13 @@ class PipelineRun:
             latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
             self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))
         return {}
+
+
+def waveform_of(family: Family, pipeline: Any, output: Any) -> Waveform | None:
+    """Return what a pipeline has generated to be heard; None for a family whose clips are silent."""
+    if family.vocoder is None:
+        return None
+    return Waveform.of(output.audio[0], getattr(pipeline, family.vocoder).config.output_sampling_rate)
 
 
 def _as_tensor(frames: Any) -> torch.Tensor:

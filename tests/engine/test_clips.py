@@ -33,7 +33,7 @@ async def test_checkpoints_with_two_transformers_are_drawn_as_alone(family: str,
 
 @pytest.mark.parametrize(
     ("family", "channels", "size_px"),
-    [("wan", 16, 8), ("wan-i2v", 16, 8), ("wan-ti2v", 48, 4), ("ltx", 8, 2), ("ltx-distilled", 8, 2)],
+    [("wan", 16, 8), ("wan-i2v", 16, 8), ("wan-ti2v", 48, 4), ("ltx", 8, 2), ("ltx-distilled", 8, 2), ("ltx-2", 8, 2)],
 )
 async def test_steps_and_previews_arrive_before_the_clip(
     family: str, channels: int, size_px: int, tmp_path: Path

@@ -46,7 +46,7 @@ STEPS = 12
 SKIPPED = [4, 6, 8, 10]
 """Steps of 12 that are predicted where every error is tolerated, and one step at a time."""
 A14B = Tiny(tiny_wan_a14b, "flow_euler", num_frames=5)
-FAMILIES = ("stable-diffusion", "stable-diffusion-3", "flux2-klein", "qwen-image", "z-image", "wan", "ltx")
+FAMILIES = ("stable-diffusion", "stable-diffusion-3", "flux2-klein", "qwen-image", "z-image", "wan", "ltx", "ltx-2")
 """At least one for each way to ask for the unguided half, and for each form of a denoiser's output."""
 
 
@@ -346,7 +346,7 @@ async def test_the_unguided_half_is_left_out_after_its_share(family: str, tmp_pa
     with running(model, batch_tokens=2**16) as (engine, recorder):
         events = await draw(engine, wanted)
     rows = [each.samples for each in recorder.passes if each.part.component == model.family.denoiser]
-    assert sum(rows) == 2 * 3 + 3
+    assert sum(rows) == (2 + model.family.perturbed_calls) * 3 + 3
     with conditional_from(model, first_step=3):
         expected = plain_frames(model, wanted)
     assert _difference(frames_of(result(events)), expected) <= TOLERANCE
@@ -358,17 +358,23 @@ def _difference(some: list[Any], others: list[Any]) -> int:
 
 @contextmanager
 def conditional_from(model: LoadedModel, first_step: int) -> Iterator[None]:
-    """Let a denoiser answer for the unguided half what it answers for the other one, from a step on."""
+    """Let a denoiser answer for the unguided half, and where it is perturbed, as for the other half, from a step on."""
     module, how = model.components[model.family.denoiser], model.family.unguided
+    calls_in_step = 2 if how is Unguided.SECOND_CALL else 1 + model.family.perturbed_calls
     plain, calls, last = module.forward, count(), [None]
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        number, output = next(calls), plain(*args, **kwargs)
+        step, place = divmod(next(calls), calls_in_step)
+        output = plain(*args, **kwargs)
+        if step < first_step:
+            return output
         if how is Unguided.SECOND_CALL:
-            step, second = divmod(number, 2)
-            last[0] = output if not second or step < first_step else last[0]
+            last[0] = last[0] if place else output
             return last[0]
-        return output if number < first_step else pytree.tree_map(_halved(how), output, is_leaf=_is_list_of_two)
+        if place:
+            return pytree.tree_map(lambda leaf: leaf[1:], last[0])
+        last[0] = pytree.tree_map(_halved(how), output, is_leaf=_is_list_of_two)
+        return last[0]
 
     module.forward = forward
     try:

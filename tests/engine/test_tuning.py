@@ -25,11 +25,15 @@ from tests.tiny.wan import tiny_wan_a14b
 BROKEN = {
     "LTXPipeline": {"timesteps"},
     "LTXImageToVideoPipeline": {"timesteps"},
+    "LTX2Pipeline": {"timesteps", "max_sequence_length"},
+    "LTX2ImageToVideoPipeline": {"timesteps", "max_sequence_length"},
     "SanaPipeline": {"timesteps"},
     "SanaSprintPipeline": {"timesteps"},
     "SanaSprintImg2ImgPipeline": {"timesteps"},
 }
-"""LTX's refuse their own sigmas when they get timesteps, Sprint's their own last time; Sana's sampler ignores them."""
+"""LTX's refuse their own sigmas when they get timesteps, Sprint's their own last time; Sana's sampler ignores them.
+LTX-2's connectors take texts of one length.
+"""
 TIMES = (999.0, 700.0, 300.0, 20.0)
 
 
@@ -83,6 +87,7 @@ TUNED: dict[str, Sequence[dict[str, Any]]] = {
     "wan-a14b": [{"guidance_scale_2": 1.5}],
     "ltx": [{"guidance_rescale": 0.8}],
     "ltx-distilled": [{"timesteps": TIMES}],
+    "ltx-2.3": [{"stg_scale": 4.0}, {"modality_scale": 1.0}, {"sigmas": (1.0, 0.9, 0.8, 0.1)}],
 }
 A14B = "wan-a14b"
 TINIES = {**TINY, A14B: Tiny(tiny_wan_a14b, "unipc", num_frames=5)}

@@ -16,6 +16,7 @@ from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.hunyuan_video import tiny_hunyuan_video
 from tests.tiny.kandinsky import tiny_kandinsky
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
+from tests.tiny.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
 from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
 from tests.tiny.sana import tiny_sana, tiny_sana_sprint
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
@@ -56,6 +57,10 @@ TINY: Mapping[str, Tiny] = {
     "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5),
     "ltx": Tiny(tiny_ltx, num_frames=9),
     "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9),
+    "ltx-2": Tiny(tiny_ltx2, num_frames=9),
+    "ltx-2-distilled": Tiny(tiny_ltx2_distilled, num_frames=9),
+    "ltx-2.3": Tiny(tiny_ltx2_3, num_frames=9),
+    "ltx-2.3-distilled": Tiny(tiny_ltx2_3_distilled, num_frames=9),
     "hunyuan-video-1.5": Tiny(tiny_hunyuan_video, num_frames=5),
     "kandinsky-5": Tiny(tiny_kandinsky, num_frames=5),
 }

@@ -172,6 +172,9 @@ def test_steps_are_skipped_while_more_is_asked_for_than_one_pass_holds(
         ("qwen-image", 5.0, 0.25, 1.0, 25),
         ("qwen-image", 1.0, 1.0, 1.0, 20),
         ("flux", 3.5, 1.0, 1.0, 20),
+        ("ltx-2.3", 5.0, 1.0, 4 / 3, 60),
+        ("ltx-2.3", 5.0, 0.5, 1.25, 40),
+        ("ltx-2.3", 1.0, 1.0, 1.0, 20),
     ],
 )
 def test_what_guidance_takes(family: str, guidance: float, end: float, samples: float, calls: float) -> None:

@@ -10,7 +10,19 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.generation.events import Clip, Download, Event, Failed, Loading, Picture, Preview, Queued, Started, Step
+from core.generation.events import (
+    Clip,
+    Download,
+    Event,
+    Failed,
+    Loading,
+    Picture,
+    Preview,
+    Queued,
+    Sound,
+    Started,
+    Step,
+)
 from core.generation.request import GenerationRequest, Task
 from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
 
@@ -24,6 +36,7 @@ EVENTS: list[Event] = [
     Picture(1, 2**62, Image.linear_gradient("L").convert("RGB")),
     Clip(0, 7, tuple(Image.new("RGB", (6, 4), (number, 0, 10)) for number in range(5)), 16),
     Clip(1, 8, (Image.linear_gradient("L").convert("RGB"),), 24),
+    Clip(2, 9, (Image.new("RGB", (6, 4)),) * 3, 24, sound=Sound(bytes(range(240)), channels=2, rate_hz=24000)),
     Failed("non_finite", "unet produced NaN\nor infinity"),
     Failed("cancelled", "cancelled by the caller"),
 ]

@@ -11,9 +11,16 @@ from starlette.responses import Response
 from core.errors import GenerationFailed
 from core.generation.events import Result, Started
 from core.generation.hints import hint_header
-from core.generation.request import GenerationRequest
+from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
-from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, encode_result
+from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, encode_result, has_sound
+
+_VIDEOS = frozenset(task for task in Task if task.is_video)
+
+
+def sound_header(task: str, sound: bool) -> dict[str, str]:
+    """Return the header that says whether a video can be heard; images have none."""
+    return {"X-Jubako-Sound": str(sound).lower()} if task in _VIDEOS else {}
 
 
 async def drawn_file(
@@ -25,6 +32,7 @@ async def drawn_file(
     if request.upscale is not None:
         described["X-Jubako-Upscaler"] = gateway.upscaler.name
     headers = {"X-Jubako-Model": request.model, "X-Jubako-Seed": str(result.seed), **described}
+    headers |= sound_header(request.task, has_sound(result, output_format))
     return Response(data, headers=headers, media_type=output_format.media_type)
 
 

@@ -120,7 +120,8 @@ def _desk() -> CallerDesk:
 
 
 def _order(request: Request, admitted: GenerationRequest, output_format: str, *, repeatable: bool) -> Order:
-    return Order(request=admitted, output_format=output_format, base_url=server_address(request), repeatable=repeatable)
+    hinted = current_gateway().with_file_hints(admitted, OutputFormat(output_format))
+    return Order(request=hinted, output_format=output_format, base_url=server_address(request), repeatable=repeatable)
 
 
 def _shown(job: Job) -> JSONResponse:
@@ -132,4 +133,6 @@ async def _generated(body: VideoBody) -> Response:
     with measured() as measure:
         admitted = await admit_video(current_gateway(), body, background=False)
         measure.model, measure.task = admitted.model, admitted.task
-        return await drawn_file(current_gateway(), admitted, OutputFormat(body.form.output_format))
+        output_format = OutputFormat(body.form.output_format)
+        hinted = current_gateway().with_file_hints(admitted, output_format)
+        return await drawn_file(current_gateway(), hinted, output_format)

@@ -14,6 +14,7 @@ from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.hunyuan_video import HUNYUAN_VIDEO_1_5
 from models.catalogue.families.kandinsky import KANDINSKY_5
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
+from models.catalogue.families.ltx2 import LTX_2, LTX_2_3, LTX_2_3_DISTILLED, LTX_2_DISTILLED
 from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
 from models.catalogue.families.sana import SANA, SANA_SPRINT
 from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
@@ -47,6 +48,10 @@ FAMILIES: Mapping[str, Family] = {
         WAN_VACE,
         LTX,
         LTX_DISTILLED,
+        LTX_2,
+        LTX_2_DISTILLED,
+        LTX_2_3,
+        LTX_2_3_DISTILLED,
         HUNYUAN_VIDEO_1_5,
         KANDINSKY_5,
     )

@@ -226,6 +226,8 @@ class Family:
     """
     own: Mapping[str, Callable[[Any, GenerationRequest], Any]] = field(default_factory=dict, hash=False)
     """Attributes that a pipeline gets new for each request: by name, the function that makes one of the loaded one."""
+    vocoder: str | None = None
+    """The component that makes the sound of its clips, and says its `output_sampling_rate`. None: they are silent."""
     prepare: str | None = None
     """The function, as `module:function`, that completes a pipeline once it is loaded."""
     prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)
@@ -244,6 +246,9 @@ class Family:
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
     unguided: Unguided | None = None
     """None where all steps are computed once, or nobody knows."""
+    perturbed_calls: int = 0
+    """Calls of the denoiser in a guided step, after that with and without the prompt, of one sample each: what it does
+    while it is perturbed is what guides away from that."""
 
     def takes(self, task: Task, argument: str) -> bool:
         """Whether the pipeline of a task has an argument that those of other families have."""

@@ -24,7 +24,7 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
     return {**standard_arguments(request), "frame_rate": request.fps}
 
 
-def _middle_frame(latents: Any, request: GenerationRequest) -> Any:
+def middle_frame(latents: Any, request: GenerationRequest) -> Any:
     """From (1, f * h * w, C) to (C, h, w); an image to start from may stand before the video's own tokens."""
     h, w = request.height // VAE_FACTOR, request.width // VAE_FACTOR
     f = (request.num_frames - 1) // FRAMES_MULTIPLE + 1
@@ -53,7 +53,7 @@ LTX = Family(
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,
     arguments=_arguments,
-    preview_latents=_middle_frame,
+    preview_latents=middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=127),),
     text_tokens=TextTokens(128, 512),
@@ -69,7 +69,7 @@ LTX_DISTILLED = Family(
     schedulers=FLOW,
     size_multiple_px=VAE_FACTOR,
     arguments=_distilled_arguments,
-    preview_latents=_middle_frame,
+    preview_latents=middle_frame,
     negative_prompt=False,
     frames_multiple=FRAMES_MULTIPLE,
     prompt_windows=(PromptWindow(tokens=255),),

@@ -20,6 +20,8 @@ _ONE_ENCODER = frozenset({"sigmas"}) | _LENGTH
 _WAN = frozenset({"guidance_scale_2"}) | _LENGTH
 # They take timesteps too, and then refuse the sigmas that they pass beside them.
 _LTX = _LENGTH | _RESCALE
+# They take a length too, but their connectors only one, and timesteps, as those of LTX.
+_LTX_2 = _RESCALE | {"sigmas", "audio_guidance_scale", "stg_scale", "modality_scale"}
 
 TAKES: Mapping[str, frozenset[str]] = {
     "StableDiffusionPipeline": _SD | _STEPS | _RESCALE,
@@ -74,6 +76,8 @@ TAKES: Mapping[str, frozenset[str]] = {
     "LTXPipeline": _LTX,
     "LTXImageToVideoPipeline": _LTX,
     "LTXConditionPipeline": _LTX | {"timesteps"},
+    "LTX2Pipeline": _LTX_2,
+    "LTX2ImageToVideoPipeline": _LTX_2,
     "HunyuanVideo15Pipeline": frozenset({"sigmas"}),
     "Kandinsky5T2VPipeline": _LENGTH,
 }

@@ -22,7 +22,7 @@ def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
     spec = entry.family_spec
     # Some pipelines call the model twice though they take no negative prompt.
     guided = (entry.takes_negative_prompt or spec.unguided is not None) and request.guidance_scale > spec.guided_above
-    calls = request.num_images * (2 if guided else 1)
+    calls = request.num_images * (_most_samples(entry) if guided else 1)
     defaults, frames = entry.tasks[request.task].defaults, request.num_frames or 1
     return sum(_call_s(entry, defaults, pixels * frames, tflops) * steps * calls for pixels, steps in passes)
 
@@ -38,7 +38,8 @@ def default_deadline_s(entry: Entry, settings: Settings) -> float:
     sizes = [each.width * each.height * each.num_frames for each in defaults]
     tflops = settings.expected_tflops
     calls_s = [_call_s(entry, each, size, tflops) for each, size in zip(defaults, sizes, strict=True)]
-    works_s = [2 * each.num_inference_steps * call_s for each, call_s in zip(defaults, calls_s, strict=True)]
+    samples = _most_samples(entry)
+    works_s = [samples * each.num_inference_steps * call_s for each, call_s in zip(defaults, calls_s, strict=True)]
     return settings.request_timeout_s + max(works_s)
 
 
@@ -57,7 +58,12 @@ def _longest_s(entry: Entry, tflops: float) -> float:
 
 def _most_s(entry: Entry, task: TaskSettings, tflops: float) -> float:
     size = task.limits.max_pixels * task.limits.max_frames
-    return 2 * task.limits.max_steps * _call_s(entry, task.defaults, size, tflops)
+    return _most_samples(entry) * task.limits.max_steps * _call_s(entry, task.defaults, size, tflops)
+
+
+def _most_samples(entry: Entry) -> int:
+    """Return how many samples a guided step has of one image, in all of its calls."""
+    return 2 + entry.family_spec.perturbed_calls
 
 
 def _call_s(entry: Entry, defaults: Defaults, size: int, tflops: float) -> float:

@@ -20,6 +20,10 @@ DENOISING = (
     *("num_inference_steps", "guidance_scale", "negative_prompt", "strength", "scheduler", "step_cache"),
     *TUNING,
 )
+GUIDING = (
+    *("negative_prompt", "negative_prompt_2", "guidance_rescale", "guidance_scale_2", "guidance_end"),
+    *("audio_guidance_scale", "stg_scale", "modality_scale"),
+)
 
 
 def without_idle(draft: Draft, entry: Entry) -> tuple[Draft, tuple[str, ...]]:
@@ -67,5 +71,4 @@ def _idle_guidance(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
     if not entry.takes_negative_prompt:
         yield "negative_prompt", f"{entry.id} has no input for it"
     elif (default if scale is None else scale) <= entry.family_spec.guided_above:
-        idle = ("negative_prompt", "negative_prompt_2", "guidance_rescale", "guidance_scale_2", "guidance_end")
-        yield from ((field, "a guidance_scale this small is no guidance") for field in idle)
+        yield from ((field, "a guidance_scale this small is no guidance") for field in GUIDING)

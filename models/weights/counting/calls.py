@@ -11,6 +11,7 @@ import torch
 from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.weights.counting.hunyuan_video import hunyuan_video_pass
+from models.weights.counting.ltx2 import TEXT_TOKENS, sound_latents
 
 Arguments = dict[str, Any]
 EDITED_TOKENS = 4096
@@ -51,7 +52,7 @@ def latents(entry: Entry, vae: Any, samples: int) -> torch.Tensor:
 def _factors(vae: Any) -> tuple[int, int | None]:
     """Pixels and frames that one latent stands for; None frames: of an image."""
     name = type(vae).__name__
-    if name == "AutoencoderKLLTXVideo":
+    if name in ("AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video"):
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
     if name == "AutoencoderKLWan":
         return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
@@ -131,6 +132,28 @@ def _ltx(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
         "num_frames": f,
         "height": h,
         "width": w,
+    }
+
+
+def _ltx2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    arguments, sound = _ltx(entry, config, samples, empty), sound_latents(entry)
+    # Only the first version projects them itself.
+    widths = (
+        (config.caption_channels, config.caption_channels)
+        if config.use_prompt_embeddings
+        else (config.cross_attention_dim, config.audio_cross_attention_dim)
+    )
+    texts = [empty(samples, TEXT_TOKENS, width) for width in widths]
+    mask = empty(samples, TEXT_TOKENS)
+    return {
+        **arguments,
+        "encoder_hidden_states": texts[0],
+        "audio_encoder_hidden_states": texts[1],
+        "encoder_attention_mask": mask,
+        "audio_encoder_attention_mask": mask,
+        "audio_hidden_states": empty(samples, sound, config.audio_in_channels),
+        "audio_num_frames": sound,
+        "sigma": _times(samples),
     }
 
 
@@ -228,6 +251,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "FluxTransformer2DModel": _flux,
     "Flux2Transformer2DModel": _flux2,
     "LTXVideoTransformer3DModel": _ltx,
+    "LTX2VideoTransformer3DModel": _ltx2,
     "QwenImageTransformer2DModel": _qwen_image,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,

@@ -13,6 +13,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.options import denoisers_of
 from models.weights.counting.calls import decoding, denoising, denoising_pass
+from models.weights.counting.ltx2 import kept_bytes, sounding
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
 from models.weights.counting.storing import cast_bytes, grouped_bytes, quantized_bytes
@@ -31,12 +32,15 @@ def counted(entry: Entry) -> dict[str, Any]:
         built_from[entry.family_spec.denoiser], denoiser, denoising_pass(denoiser), denoising(entry, denoiser, 1)
     )
     whole = _need(built_from["vae"], vae, vae.decode, decoding(entry, vae, 1))
+    sounds = [
+        _need(built_from[name], modules[name], call, arguments) for name, call, arguments in sounding(entry, modules)
+    ]
     tile = _need(f"{built_from['vae']} of a tile", vae, vae.decode, _of_one_tile(decoding(entry, vae, 1), vae))
     weights = {name: _gib(weights_bytes(module)) for name, module in modules.items()}
     return {
         "weights_gib": weights,
-        "denoising_gib": _gib(step.peak_bytes),
-        "decoding_gib": _gib(whole.peak_bytes),
+        "denoising_gib": _gib(step.peak_bytes + kept_bytes(modules)),
+        "decoding_gib": _gib(max([whole.peak_bytes, *(each.peak_bytes for each in sounds)])),
         "tiled_gib": _gib(_tiled_bytes(tile.peak_bytes, _output_bytes(entry, vae))),
         "decoder_latents": decoding(entry, vae, 1)["z"].shape[2:].numel(),
         "call_tflop": round(step.flop / 1e12, 2),

@@ -10,6 +10,7 @@ import diffusers
 import torch
 import transformers
 import yaml
+from diffusers.pipelines import ltx2
 
 from models.catalogue.entry import Entry
 
@@ -32,14 +33,16 @@ def built(name: str, dtype: torch.dtype) -> Any:
     """Build a component of the file."""
     config = dict(architectures().components[name])
     class_name = config.pop("class")
+    # Some are known to the pipelines of their family only.
+    library = next((each for each in (diffusers, ltx2) if hasattr(each, class_name)), None)
     with torch.device("meta"):
-        if hasattr(diffusers, class_name):
-            module = getattr(diffusers, class_name)(**config)
+        if library is not None:
+            module = getattr(library, class_name)(**config)
         else:
             module_class = getattr(transformers, class_name)
             module = module_class(module_class.config_class(**config))
     # As `from_pretrained`, leave in float32 what computes in it; transformers does that in float16 only.
-    keeps = dtype is torch.float16 or hasattr(diffusers, class_name)
+    keeps = dtype is torch.float16 or library is not None
     kept = (getattr(module, "_keep_in_fp32_modules", None) or ()) if keeps else ()
     for name, parameter in module.named_parameters():
         precision = torch.float32 if any(part in name.split(".") for part in kept) else dtype

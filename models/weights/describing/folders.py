@@ -74,10 +74,16 @@ def _family(
         return "flux" if configs.get("transformer", {}).get("guidance_embeds") else "flux-schnell"
     if "wan-ti2v" in having:
         return "wan-ti2v" if index.get("expand_timesteps") else next(each for each in having if each != "wan-ti2v")
-    if "ltx-distilled" in having:
+    if "ltx-distilled" in having or "ltx-2" in having:
         stretched = sampler.get("use_dynamic_shifting") or sampler.get("shift_terminal")
-        return "ltx" if stretched and "distilled" not in name.lower() else "ltx-distilled"
+        version = _ltx(configs.get("transformer", {})) if "ltx-2" in having else "ltx"
+        return version if stretched and "distilled" not in name.lower() else f"{version}-distilled"
     return having[0] if having else None
+
+
+def _ltx(transformer: Mapping[str, Any]) -> str:
+    """Return the version of LTX-2: since 2.3, prompts are projected before they come to the transformer."""
+    return "ltx-2" if transformer.get("use_prompt_embeddings", True) else "ltx-2.3"
 
 
 def _channels(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:

@@ -61,6 +61,8 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("hunyuan-video-1.5", ("context_embedder_2.linear_1.weight", "cond_type_embed.weight")),
     ("kandinsky-5", ("visual_embeddings.in_layer.weight", "pooled_text_embeddings.in_layer.weight")),
+    ("ltx-2", ("audio_proj_in.weight", "caption_projection.linear_1.weight")),
+    ("ltx-2.3", ("audio_proj_in.weight", "prompt_adaln.linear.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
 )
 """Names of the denoiser's tensors, in the layouts that diffusers does not distinguish: diffusers' own, above all."""
@@ -169,8 +171,8 @@ def _within(family: str, denoiser: Tensors, name: str) -> str:
         return _flux(denoiser, name)
     if family.startswith("wan"):
         return _wan(denoiser)
-    if family == "ltx" and "distilled" in name:
-        return "ltx-distilled"
+    if family.startswith("ltx") and "distilled" in name:
+        return f"{family}-distilled"
     if family == "qwen-image" and "edit" in name:
         return "qwen-image-edit-plus" if any(each in name for each in EDIT_PLUS) else "qwen-image-edit"
     return family

@@ -13,7 +13,8 @@ _OF_IMAGES = ("tile_latent_min_size", "tile_sample_min_size")
 
 def can_tile(module: Any) -> bool:
     """Whether a module works in tiles when it is asked to, and does not already."""
-    return hasattr(module, "enable_tiling") and not getattr(module, "use_tiling", False)
+    # Some have the method of their base class, which then says that they cannot.
+    return hasattr(module, "enable_tiling") and getattr(module, "use_tiling", None) is False
 
 
 def tile_latents(module: Any) -> tuple[int, int]:

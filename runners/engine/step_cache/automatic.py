@@ -33,13 +33,17 @@ class Load:
 
 def samples_in_call(request: GenerationRequest, family: Family) -> float:
     """Return how many samples each call of the denoiser has of one image, on average over its steps."""
-    return _halves(request, family) if family.unguided in IN_ONE_CALL else 1.0
+    if family.unguided not in IN_ONE_CALL:
+        return 1.0
+    perturbed = family.perturbed_calls * (_halves(request, family) - 1.0)
+    return (_halves(request, family) + perturbed) / (1.0 + perturbed)
 
 
 def denoiser_calls(request: GenerationRequest, family: Family) -> float:
     """Return how many calls of the denoiser an image has in all of its steps."""
     calls = _halves(request, family) if family.unguided is Unguided.SECOND_CALL else 1.0
-    return request.denoising_steps * calls
+    perturbed = family.perturbed_calls * (_halves(request, family) - 1.0)
+    return request.denoising_steps * (calls + perturbed)
 
 
 def _halves(request: GenerationRequest, family: Family) -> float:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
-from functools import wraps
+from functools import update_wrapper
 from math import ceil
 from typing import Any
 
+from torch.utils import _pytree as pytree
+
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
-from models.catalogue.families import Part, Stage, Unguided
+from models.catalogue.families import Family, Part, Stage, Unguided
 from runners.engine.merging import repeated, samples_of
 from runners.engine.module_calls import ModuleCall
 from runners.engine.step_cache.call_site import CallSite
@@ -42,7 +45,24 @@ class _Step:
     """By component."""
     places: set[Place] = field(default_factory=set)
     conditional: Any = None
-    """The answer to its last call with the prompt."""
+    """The answer to its last call with the prompt; of one call for both halves, what is with the prompt."""
+
+
+class _CountedStep:
+    """A sampler's `step` that is counted; a copy of the sampler, such as pipelines make for sound, has a plain one."""
+
+    def __init__(self, plain: Callable[..., Any], count: Callable[[], None]) -> None:
+        self._plain = plain
+        self._count = count
+        # Pipelines look at the parameters of samplers.
+        update_wrapper(self, plain)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self._count()
+        return self._plain(*args, **kwargs)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deepcopy(self._plain, memo)
 
 
 class DenoisingSteps:
@@ -52,13 +72,14 @@ class DenoisingSteps:
         self,
         request: GenerationRequest,
         step_cache: StepCache,
-        unguided: Unguided | None,
+        family: Family,
         park: Callable[[ModuleCall], Any],
     ) -> None:
-        """`park` returns a call's output; `unguided` is where the family's pipelines have that half."""
+        """`park` returns a call's output."""
         self._policy = POLICIES.get(step_cache)
-        self._guidance_end = request.guidance_end if unguided else 1.0
-        self._unguided = unguided
+        self._guidance_end = request.guidance_end if family.unguided else 1.0
+        self._unguided = family.unguided
+        self._perturbs = family.perturbed_calls > 0
         self._park = park
         self._sites: dict[Place, CallSite] = {}
         """Of the last step's calls."""
@@ -78,18 +99,8 @@ class DenoisingSteps:
 
     def follow(self, view: Any) -> None:
         """Count the steps of a pipeline's sampler; must come before any `answer`, and be followed by `close`."""
-        plain = view.scheduler.step
         self._view = view
-
-        # Pipelines look at the parameters of samplers.
-        @wraps(plain)
-        def step(*args: Any, **kwargs: Any) -> Any:
-            self._sampler_calls += 1
-            if self._sampler_calls % self._view.scheduler.order == 0 or self._sampler_calls == timesteps_of(self._view):
-                self._end_step()
-            return plain(*args, **kwargs)
-
-        view.scheduler.step = step
+        view.scheduler.step = _CountedStep(view.scheduler.step, self._count_sampler)
 
     def close(self) -> None:
         """Drop all outputs, and the view, whose sampler refers to this object: in a cycle tensors would live longer."""
@@ -104,11 +115,25 @@ class DenoisingSteps:
             return ((), None) if step.skipped else self._computed(step, make_call())
         place = Place(part.component, step.calls[part.component], step.guided)
         step.calls[part.component] += 1
+        if self._perturbs and not step.guided:
+            # What is not perturbed guides away from nothing.
+            return step.conditional if place.number else self._before_perturbed(step, place, make_call)
         if self._unguided is not Unguided.SECOND_CALL or step.guided:
             return self._answered(step, place, make_call)
         if place.number % 2 == 0:
             step.conditional = self._answered(step, place, make_call)
         return step.conditional
+
+    def _before_perturbed(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
+        """Answer for the samples without and with the prompt; further calls of the step have the latter alone."""
+        output = self._answered(step, place, make_call)
+        step.conditional = pytree.tree_map(lambda leaf: leaf[len(leaf) // 2 :], output)
+        return output
+
+    def _count_sampler(self) -> None:
+        self._sampler_calls += 1
+        if self._sampler_calls % self._view.scheduler.order == 0 or self._sampler_calls == timesteps_of(self._view):
+            self._end_step()
 
     def _begun_step(self) -> _Step:
         if self._step is None:

@@ -1,7 +1,7 @@
 """Every family: its requests share passes, and each picture equals the plain pipeline's.
 
 The tolerance is one step in 255: batched float32 arithmetic sums in another order (about 1e-6 a pixel), which
-rounding to 8 bits can turn into one step.
+rounding to 8 bits can turn into one step; of sound, of 16 bits, the same is some of its steps.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.engine.parity import TOLERANCE, compare
+from models.catalogue.families import FAMILIES
+from tests.support.engine.parity import SOUND_TOLERANCE, TOLERANCE, compare
 from tests.tiny import TINY
 from tests.tiny.hunyuan_video import shorten_texts
 from tests.tiny.qwen_image import shrink_inputs
@@ -26,4 +27,6 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_a_crowd_of_all_tasks_is_drawn_as_alone(family: str, tmp_path: Path) -> None:
     results = await compare(family, tmp_path)
     assert max(result.difference for result in results) <= TOLERANCE
+    assert all((result.sound_difference is None) == (FAMILIES[family].vocoder is None) for result in results)
+    assert max(result.sound_difference or 0 for result in results) <= SOUND_TOLERANCE
     assert all(result.largest_batch > 1 for result in results), "nothing was shared"

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from core.errors import Cancelled
-from core.generation.events import Clip, Event, Failed, Picture, Result
+from core.generation.events import Clip, Event, Failed, Picture, Result, Sound
 from core.generation.fitting import Size
 from core.generation.request import GenerationRequest, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
-from runners.engine.pipeline_run import pipeline_arguments
+from runners.engine.pipeline_run import pipeline_arguments, waveform_of
 from runners.engine.second_pass import resized, second_request
 from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import make_scheduler
@@ -71,11 +71,18 @@ def plain_frames(
 ) -> list[Image.Image]:
     """Draw with the unmodified pipelines alone, one after the other; a picture is its own only frame."""
     if wanted.hires is None:
-        output = _output(model, wanted, index)
-        return list(output.frames[0] if wanted.task.is_video else output.images[:1])
+        return plain_clip(model, wanted, index)[0]
     first = _output(model, wanted.model_copy(update={"hires": None}), index, output_type="pt").images
     second = second_request(model.family, wanted)
     return list(_output(model, second, index, image=resize(first, wanted.result_size)).images[:1])
+
+
+def plain_clip(model: LoadedModel, wanted: GenerationRequest, index: int = 0) -> tuple[list[Image.Image], Sound | None]:
+    """Draw with the unmodified pipeline alone; return the frames, and what is heard with them."""
+    output = _output(model, wanted, index)
+    waveform = waveform_of(model.family, plain_pipeline(model, wanted), output)
+    frames = list(output.frames[0] if wanted.task.is_video else output.images[:1])
+    return frames, None if waveform is None else waveform.sound()
 
 
 def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others: Any) -> Any:
@@ -115,6 +122,17 @@ def pixels(image: Image.Image) -> NDArray[np.int16]:
 def largest_difference(one: Image.Image, other: Image.Image) -> int:
     """In steps of 1/255."""
     return int(np.abs(pixels(one) - pixels(other)).max())
+
+
+def largest_sound_difference(one: Sound, other: Sound) -> int:
+    """In steps of 1/32767."""
+    assert (one.channels, one.rate_hz, len(one.samples)) == (other.channels, other.rate_hz, len(other.samples))
+    return int(np.abs(heard(one) - heard(other)).max())
+
+
+def heard(sound: Sound) -> NDArray[np.int32]:
+    """Return its samples, (N, channels)."""
+    return np.frombuffer(sound.samples, "<i2").reshape(-1, sound.channels).astype(np.int32)
 
 
 def is_cancelled(event: object) -> bool:

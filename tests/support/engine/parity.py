@@ -17,12 +17,20 @@ import diffusers
 import pytest
 import torch
 
+from core.generation.events import Clip, Picture, Sound
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.crowds import crowd
-from tests.support.engine.drawing import draw_together, frames_of, largest_difference, plain_frames, results
+from tests.support.engine.drawing import (
+    draw_together,
+    frames_of,
+    largest_difference,
+    largest_sound_difference,
+    plain_clip,
+    results,
+)
 from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY, Tiny
 from tests.tiny.conditions import tiny_ip_adapter
@@ -32,6 +40,8 @@ from tests.tiny.qwen_image import shrink_inputs
 
 TOLERANCE = 1
 """Steps of 1/255 a pixel."""
+SOUND_TOLERANCE = 32
+"""Steps of 1/32767 a sample, a thousandth of what is loudest."""
 BATCH_TOKENS = 2**16
 
 
@@ -48,6 +58,8 @@ class Result:
     """Largest, in steps of 1/255."""
     largest_batch: int
     """Denoiser calls in one pass, of any task of the crowd."""
+    sound_difference: int | None
+    """Largest, in steps of 1/32767; None of what is silent."""
 
 
 def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
@@ -74,22 +86,35 @@ async def compare(family: str, folder: Path, tiny: Tiny | None = None) -> list[R
     finally:
         engine.close()
     return [
-        Result(family, *drawn_by, len(found), max(found), max(passes.denoising))
+        Result(
+            family, *drawn_by, len(found), max(seen for seen, _ in found), max(passes.denoising), _largest_sound(found)
+        )
         for drawn_by, found in differences.items()
     ]
 
 
+def _largest_sound(found: Iterable[tuple[int, int | None]]) -> int | None:
+    return max((heard for _, heard in found if heard is not None), default=None)
+
+
 async def _differences(
     engine: Engine, model: LoadedModel, wanted: Sequence[GenerationRequest]
-) -> dict[tuple[Task, str], list[int]]:
-    differences: dict[tuple[Task, str], list[int]] = defaultdict(list)
+) -> dict[tuple[Task, str], list[tuple[int, int | None]]]:
+    """Return those of each request's frames, and of its sound, by what drew it."""
+    differences: dict[tuple[Task, str], list[tuple[int, int | None]]] = defaultdict(list)
     for each, events in zip(wanted, await draw_together(engine, wanted), strict=True):
         drawn = results(events)
         assert len(drawn) == each.num_images, events
-        pairs = zip(frames_of(drawn[0]), plain_frames(model, each), strict=True)
-        difference = max(largest_difference(one, other) for one, other in pairs)
-        differences[each.task, _pipeline(model, each)].append(difference)
+        frames, sound = plain_clip(model, each)
+        difference = max(map(largest_difference, frames_of(drawn[0]), frames, strict=True))
+        differences[each.task, _pipeline(model, each)].append((difference, _sound_difference(drawn[0], sound)))
     return differences
+
+
+def _sound_difference(drawn: Picture | Clip, sound: Sound | None) -> int | None:
+    own = drawn.sound if isinstance(drawn, Clip) else None
+    assert (own is None) == (sound is None)
+    return None if own is None or sound is None else largest_sound_difference(own, sound)
 
 
 def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
@@ -97,11 +122,12 @@ def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
     return pipelines[wanted.task] + ("" if wanted.reference_image is None else " + IP-Adapter")
 
 
-def table(results: Iterable[Result]) -> str:
+def table(results: Sequence[Result]) -> str:
     """Return the results as a Markdown page."""
     rows = [
         f"| {r.family} | {r.task} | {r.pipeline} | {r.requests} | {r.largest_batch} | {r.difference} |" for r in results
     ]
+    sounds = [f"| {r.family} | {r.task} | {r.sound_difference} |" for r in results if r.sound_difference is not None]
     return "\n".join(
         (
             "# Parity: images from shared batches compared with the plain pipelines",
@@ -118,6 +144,12 @@ def table(results: Iterable[Result]) -> str:
             "| --- | --- | --- | --- | --- | --- |",
             *rows,
             "",
+            f"The sound of clips, where at most {SOUND_TOLERANCE} of 32767 are allowed:",
+            "",
+            "| family | task | largest difference (of 32767) |",
+            "| --- | --- | --- |",
+            *sounds,
+            "",
         )
     )
 
@@ -131,6 +163,8 @@ def main(file: Path) -> None:
     file.write_text(table(results), encoding="utf-8")
     if any(result.difference > TOLERANCE for result in results):
         sys.exit(f"{file}: pictures differ by more than {TOLERANCE} of 255")
+    if any((result.sound_difference or 0) > SOUND_TOLERANCE for result in results):
+        sys.exit(f"{file}: sounds differ by more than {SOUND_TOLERANCE} of 32767")
 
 
 if __name__ == "__main__":

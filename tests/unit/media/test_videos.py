@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from io import BytesIO
 from typing import Any
 
@@ -11,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageSequence
 
-from core.generation.events import Clip
+from core.generation.events import Clip, Sound
 from core.generation.request import GenerationRequest, Task
-from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.encoding import OutputFormat, encode_result, has_sound, idle_sound
 from gateway.media.videos import gif_durations_ms
 from tests.support.engine.drawing import largest_difference, pixels
 from tests.support.metadata import read_comment, read_parameters
@@ -21,6 +22,7 @@ from tests.support.servers.serving import decoded, photo
 
 VIDEO = [OutputFormat.MP4, OutputFormat.WEBM]
 FPS = 12
+NOTE_HZ = 440
 FRAMES = tuple(Image.blend(photo(64, 48), Image.new("RGB", (64, 48)), number / 12) for number in range(9))
 CLIP = Clip(index=0, seed=2**62, frames=FRAMES, fps=FPS)
 PROMPT = "ein Äpfel 🍎"
@@ -116,6 +118,57 @@ def test_equal_clips_give_equal_bytes(output_format: OutputFormat) -> None:
 def test_quality_costs_bytes(output_format: OutputFormat) -> None:
     sizes = [len(encoded(output_format, quality)) for quality in (1, 50, 90, 100)]
     assert sizes == sorted(set(sizes))
+
+
+def tone(rate_hz: int, channels: int = 2) -> Sound:
+    """Return as much of one note as the clip has pictures, in each channel an octave higher than in the one before."""
+    moments = np.arange(round(len(FRAMES) / FPS * rate_hz)) / rate_hz
+    waves = [np.sin(2 * np.pi * NOTE_HZ * 2**channel * moments) for channel in range(channels)]
+    samples = (np.stack(waves, axis=1) * 20_000).astype("<i2").tobytes()
+    return Sound(samples, channels=channels, rate_hz=rate_hz)
+
+
+@pytest.mark.parametrize(("rate_hz", "channels"), [(24_000, 2), (48_000, 2), (16_000, 1), (11_025, 2)])
+@pytest.mark.parametrize(("output_format", "codec"), [(OutputFormat.MP4, "aac"), (OutputFormat.WEBM, "opus")])
+def test_a_video_is_heard_beside_its_pictures(
+    output_format: OutputFormat, codec: str, rate_hz: int, channels: int
+) -> None:
+    clip = replace(CLIP, sound=tone(rate_hz, channels))
+    files = {encode_result(request(), clip, output_format, 90) for _ in range(3)}
+    (data,) = files
+    assert has_sound(clip, output_format)
+    assert parameters_in(data, output_format)["seed"] == 2**62
+    with av.open(BytesIO(data), "r") as container:
+        (track,) = container.streams.audio
+        assert (track.codec_context.name, track.codec_context.channels) == (codec, channels)
+        heard = np.concatenate([frame.to_ndarray() for frame in container.decode(track)], axis=1)
+        seconds, rate = heard.shape[1] / track.rate, track.rate
+    assert seconds == pytest.approx(len(FRAMES) / FPS, abs=0.1)
+    for channel, samples in enumerate(heard):
+        loudest = np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples)
+        assert loudest == pytest.approx(NOTE_HZ * 2**channel, abs=5)
+    assert len(decoded(data)) == len(FRAMES)
+
+
+@pytest.mark.parametrize("output_format", VIDEO)
+def test_sound_and_pictures_of_one_moment_are_near_each_other(output_format: OutputFormat) -> None:
+    """Players look ahead for so much of a file, and no more."""
+    long = replace(CLIP, frames=FRAMES * 8, sound=Sound(tone(24_000).samples * 8, 2, 24_000))
+    with av.open(BytesIO(encode_result(request(), long, output_format, 90)), "r") as container:
+        packets = [(each.stream.type, float(each.pts * each.time_base)) for each in container.demux() if each.pts]
+    until = dict.fromkeys(("video", "audio"), 0.0)
+    for kind, moment in packets:
+        until[kind] = moment
+        assert abs(until["video"] - until["audio"]) < 0.5, packets
+
+
+def test_a_gif_is_silent_and_says_so() -> None:
+    clip = replace(CLIP, sound=tone(24_000))
+    assert encode_result(request(), clip, OutputFormat.GIF, 90) == encoded(OutputFormat.GIF)
+    assert not has_sound(clip, OutputFormat.GIF)
+    assert not has_sound(CLIP, OutputFormat.MP4)
+    assert [len(idle_sound(each)) for each in (*VIDEO, OutputFormat.GIF)] == [0, 0, 1]
+    assert idle_sound(OutputFormat.GIF)[0].startswith("output_format: gif is silent")
 
 
 def test_an_mp4_can_be_played_while_it_arrives() -> None:

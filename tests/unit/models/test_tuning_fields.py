@@ -46,6 +46,9 @@ SDXL = entry_of("stable-diffusion-xl", "euler")
 SD3 = entry_of("stable-diffusion-3", "flow_euler", limits={"multiple_px": 16})
 FLUX = entry_of("flux", "flow_euler", limits={"multiple_px": 16})
 WAN = entry_of("wan", "unipc", **VIDEO)
+LTX_VIDEO = {"video": True, "defaults": {"num_frames": 9}, "limits": {"max_frames": 9, "multiple_px": 32}}
+LTX_2 = entry_of("ltx-2", "flow_euler", **LTX_VIDEO)
+LTX_2_3 = entry_of("ltx-2.3", "flow_euler", **LTX_VIDEO)
 WAN_22 = entry_of("wan", "unipc", low_noise_expert=True, **VIDEO)
 
 
@@ -67,6 +70,8 @@ TAKEN: list[tuple[Entry, dict[str, Any]]] = [
     (FLUX, {"sigmas": (1.0, 0.5)}),
     (WAN, {"flow_shift": 8.0}),
     (WAN_22, {"guidance_scale_2": 2.0}),
+    (LTX_2, {"audio_guidance_scale": 5.0, "modality_scale": 2.0, "guidance_rescale": 0.5}),
+    (LTX_2_3, {"stg_scale": 0.5}),
 ]
 
 
@@ -103,6 +108,9 @@ IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
     (SD, {"flow_shift": 3}, "flow_shift is ignored: stable-diffusion follows no flow"),
     (SD, {"max_sequence_length": 100}, "max_sequence_length is ignored: stable-diffusion has no input for it"),
     (SD, {"negative_prompt_2": "blurry"}, "negative_prompt_2 is ignored: stable-diffusion has no input for it"),
+    (LTX_2, {"stg_scale": 0.5}, "stg_scale is ignored: ltx-2 has no input for it"),
+    (LTX_2_3, {"stg_scale": 0.5, "guidance_scale": 1}, "stg_scale is ignored: a guidance_scale this small"),
+    (WAN, {"modality_scale": 2}, "modality_scale is ignored: wan has no input for it"),
     (WAN, {"guidance_scale_2": 2}, "guidance_scale_2 is ignored: wan has one model for all noise"),
 ]
 
