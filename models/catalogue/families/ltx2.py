@@ -83,6 +83,10 @@ LTX_2 = Family(
     preview_latents=middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
     vocoder="vocoder",
+    # For writing longer prompts, and for guessing how long a clip should be; the first needs torchvision.
+    components=dict.fromkeys(
+        ("processor", "prompt_enhancer", "duration_head"), "models.weights.pipelines.left_out:nothing"
+    ),
     # What a prompt does not fill is filled by the connectors, which take this length only.
     prompt_windows=(PromptWindow(tokens=TEXT_TOKENS - 1),),
     inputs=dict.fromkeys(_TASKS.values(), _TAKEN_BY_2_0),

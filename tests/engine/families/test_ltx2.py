@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from core.generation.events import Clip, Failed
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.catalogue.families.tunable import tuning_arguments
-from models.weights.loading import LoadedModel
+from models.weights.loading import LoadedModel, load_pipelines
 from models.weights.memory.tiles import can_tile
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import (
@@ -25,6 +26,7 @@ from tests.support.engine.drawing import (
     results,
 )
 from tests.support.engine.parity import BATCH_TOKENS, SOUND_TOLERANCE, load_tiny
+from tests.tiny import TINY
 
 FRAMES, FPS = 9, 8
 
@@ -57,6 +59,16 @@ async def test_a_clip_is_heard_as_long_as_it_is_seen(model: LoadedModel) -> None
         assert heard(sound).std() > SOUND_TOLERANCE
     for other in sounds[1:]:
         assert largest_sound_difference(sounds[0], other) > SOUND_TOLERANCE
+
+
+def test_what_writes_longer_prompts_is_not_loaded(tmp_path: Path) -> None:
+    """It would need torchvision."""
+    folder = TINY["ltx-2.3-distilled"].save(tmp_path)
+    index = json.loads((folder / "model_index.json").read_text())
+    named = {"processor": ["transformers", "Gemma3Processor"], "duration_head": ["ltx2", "LTX2DurationHead"]}
+    (folder / "model_index.json").write_text(json.dumps({**index, **named}))
+    pipelines = load_pipelines(FAMILIES["ltx-2.3-distilled"], str(folder))
+    assert {(each.processor, each.duration_head) for each in pipelines.values()} == {(None, None)}
 
 
 async def test_few_tokens_at_once_tile_pictures_and_leave_sound_whole(model: LoadedModel) -> None:
