@@ -106,7 +106,8 @@ async def _differences(
         drawn = results(events)
         assert len(drawn) == each.num_images, events
         frames, sound = plain_clip(model, each)
-        difference = max(map(largest_difference, frames_of(drawn[0]), frames, strict=True))
+        pairs = zip(frames_of(drawn[0]), frames, strict=True)
+        difference = max(largest_difference(one, other) for one, other in pairs)
         differences[each.task, _pipeline(model, each)].append((difference, _sound_difference(drawn[0], sound)))
     return differences
 
