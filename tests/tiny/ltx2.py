@@ -129,6 +129,8 @@ def _vae() -> AutoencoderKLLTX2Video:
         layers_per_block=(1, 1, 1, 1, 1),
         decoder_layers_per_block=(1, 1, 1, 1),
         decoder_causal=False,
+        # As 2.3 has it: a single latent has nothing beside it that could be reflected.
+        decoder_spatial_padding_mode="zeros",
         spatial_compression_ratio=32,
         temporal_compression_ratio=8,
     )

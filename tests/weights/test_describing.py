@@ -275,6 +275,10 @@ class TestFiles:
             ({"image_proj.proj.weight": 2, "ip_adapter.1.to_k_ip.weight": 2}, "an IP-Adapter; name it in"),
             ({"emb_params": 2}, "an embedding of new words; name it in `embeddings`"),
             ({"body.0.rdb1.conv1.weight": 4}, "an upscaler"),
+            (
+                {"audio_patchify_proj.weight": 2, "transformer_blocks.27.scale_shift_table": 2},
+                "of the kind of Lightricks/LTX-2, which is read as a folder",
+            ),
             ({"something.weight": 2}, "of no model that is known: something.weight"),
         ],
     )

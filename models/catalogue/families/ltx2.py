@@ -12,6 +12,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from core.errors import InvalidRequest
 from core.generation.request import GenerationRequest, Task
 from core.generation.upload import pixels_of
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
@@ -20,6 +21,8 @@ from models.catalogue.families.samplers import FLOW
 
 GUIDED_ABOVE = 1.0
 TEXT_TOKENS = 1024
+LEAST_S = 0.02
+"""Half of what a latent of sound stands for: what is no longer is rounded to none."""
 FOLLOWING = dict.fromkeys(("audio_guidance_scale", "audio_stg_scale", "audio_modality_scale", "audio_guidance_rescale"))
 """None lets the sound have the scale of the video."""
 NO_GUIDANCE = {**FOLLOWING, "stg_scale": 0.0, "modality_scale": 1.0, "guidance_rescale": 0.0}
@@ -42,6 +45,12 @@ _TAKEN_BY_2_0 = frozenset(
 def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]:
     """`sees_other_time`: whether video and sound are told each other's noise level, as 2.3 was trained."""
     arguments = standard_arguments(request)
+    assert request.fps is not None, "a video has one"
+    if request.num_frames <= LEAST_S * request.fps:
+        raise InvalidRequest(
+            "num_frames",
+            f"{request.num_frames} at {request.fps} a second are nothing to hear; they must last more than {LEAST_S} s",
+        )
     if request.image is not None:
         # It is compressed as the videos were that the model was trained on, for which it must be an image.
         arguments["image"] = pixels_of(request.image)

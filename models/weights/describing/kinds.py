@@ -42,6 +42,8 @@ TYPES: Mapping[str, str] = {
 """The family of each type that diffusers infers; of others there is none."""
 UNKNOWN_TYPE = "v1"
 """Diffusers' answer for what it does not know, and for Stable Diffusion 1.x."""
+LTX_2, ORIGINAL_LTX_2 = "audio_proj_in.weight", "audio_patchify_proj.weight"
+"""What takes the latents of sound, by diffusers' name and by the original one."""
 MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stable-diffusion-xl", ("input_blocks.0.0.weight", "label_emb.0.0.weight")),
     (
@@ -61,8 +63,8 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("hunyuan-video-1.5", ("context_embedder_2.linear_1.weight", "cond_type_embed.weight")),
     ("kandinsky-5", ("visual_embeddings.in_layer.weight", "pooled_text_embeddings.in_layer.weight")),
-    ("ltx-2", ("audio_proj_in.weight", "caption_projection.linear_1.weight")),
-    ("ltx-2.3", ("audio_proj_in.weight", "prompt_adaln.linear.weight")),
+    ("ltx-2", (LTX_2, "caption_projection.linear_1.weight")),
+    ("ltx-2.3", (LTX_2, "prompt_adaln.linear.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
 )
 """Names of the denoiser's tensors, in the layouts that diffusers does not distinguish: diffusers' own, above all."""
@@ -210,6 +212,11 @@ def _tasks(denoiser: Tensors) -> tuple[Task, ...]:
 
 def _inferred(tensors: Tensors, held: Contents) -> str:
     """Return the type that diffusers infers, by the names that it knows; nothing for sizes that it does not."""
+    # diffusers looks for LTX-Video first, whose blocks these have too.
+    if ORIGINAL_LTX_2 in held.denoiser:
+        return "ltx2-dev"
+    if LTX_2 in held.denoiser:
+        return ""
     named = {**tensors, **held.denoiser, **{f"{DENOISER[0]}{name}": each for name, each in held.denoiser.items()}}
     try:
         return str(infer_diffusers_model_type(named))

@@ -101,6 +101,20 @@ def test_without_guidance_no_call_is_made_for_it(family: str) -> None:
     assert tuning_arguments(spec, tuned) == {"audio_guidance_scale": 5.0, "modality_scale": 2.0}
 
 
+@pytest.mark.parametrize("fps", [50, 49])
+async def test_a_clip_too_short_for_sound_is_refused(fps: int, model: LoadedModel) -> None:
+    engine = Engine(model, EngineLimits(BATCH_TOKENS))
+    try:
+        events = await draw(engine, wanted(num_frames=1, fps=fps))
+    finally:
+        engine.close()
+    if fps == 49:
+        assert isinstance(events[-1], Clip)
+    else:
+        assert isinstance(events[-1], Failed)
+        assert events[-1].error.message.startswith("num_frames: 1 at 50 a second are nothing to hear")
+
+
 def test_a_distilled_model_gets_the_steps_that_it_was_taught(tmp_path: Path) -> None:
     model = load_tiny("ltx-2.3-distilled", tmp_path)
     arguments = [model.family.arguments(wanted(num_inference_steps=steps)) for steps in (8, 4)]
