@@ -87,7 +87,7 @@ TUNED: dict[str, Sequence[dict[str, Any]]] = {
     "wan-a14b": [{"guidance_scale_2": 1.5}],
     "ltx": [{"guidance_rescale": 0.8}],
     "ltx-distilled": [{"timesteps": TIMES}],
-    "ltx-2.3": [{"stg_scale": 4.0}, {"modality_scale": 1.0}, {"sigmas": (1.0, 0.9, 0.8, 0.1)}],
+    "ltx-2.3": [{"stg_scale": 4.0}, {"modality_scale": 1.0}],
 }
 A14B = "wan-a14b"
 TINIES = {**TINY, A14B: Tiny(tiny_wan_a14b, "unipc", num_frames=5)}

@@ -1,7 +1,7 @@
 """Every family: its requests share passes, and each picture equals the plain pipeline's.
 
 The tolerance is one step in 255: batched float32 arithmetic sums in another order (about 1e-6 a pixel), which
-rounding to 8 bits can turn into one step; of sound, of 16 bits, the same is some of its steps.
+rounding to 8 bits can turn into one step. Sound, which has 16 bits, may differ by the same share of what is loudest.
 """
 
 from __future__ import annotations
