@@ -9,10 +9,11 @@ from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
+from typing import Literal, cast
 
 import av
 import numpy as np
+from av.audio.stream import AudioStream
 from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
@@ -103,7 +104,7 @@ class _SoundTrack:
         self._written = 0
         rates = av.codec.Codec(encoder, "w").audio_rates or [sound.rate_hz]
         rate = sound.rate_hz if sound.rate_hz in rates else RESAMPLED_HZ
-        self._stream = container.add_stream(encoder, rate=rate, layout=LAYOUTS[sound.channels])
+        self._stream = cast(AudioStream, container.add_stream(encoder, rate=rate, layout=LAYOUTS[sound.channels]))
         self._stream.bit_rate = SOUND_BITS_PER_S
 
     def write_until(self, seconds: float) -> None:

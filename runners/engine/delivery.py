@@ -85,7 +85,8 @@ class Drawn:
         if self.fps is None:
             return Picture(self.index, self.seed, images[0], *astuple(self.made))
         sound = None if self.waveform is None else self.waveform.sound()
-        return Clip(self.index, self.seed, images, self.fps, *astuple(self.made), sound)
+        made = self.made
+        return Clip(self.index, self.seed, images, self.fps, made.step_cache, made.skipped_steps, made.tiled, sound)
 
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:

@@ -34,8 +34,9 @@ def kept_bytes(modules: Mapping[str, Any]) -> int:
     if "connectors" not in modules:
         return 0
     config = modules["connectors"].config
+    numbers: int = TEXT_TOKENS * config.caption_channels * config.text_proj_in_factor
     itemsize: int = modules["text_encoder"].dtype.itemsize
-    return TEXT_TOKENS * config.caption_channels * config.text_proj_in_factor * itemsize
+    return numbers * itemsize
 
 
 def sound_latents(entry: Entry) -> int:
