@@ -64,10 +64,10 @@ def _most_times(full: Size, size: Size) -> int:
 
 def _at_most(larger: torch.Tensor, tile: torch.Tensor, most: int) -> torch.Tensor:
     """Return what became of a tile, no more than so many times as wide and high."""
-    height, width = (most * side for side in tile.shape[2:])
-    if larger.shape[3] <= width:
+    size = [most * side for side in tile.shape[2:]]
+    if larger.shape[3] <= size[1]:
         return larger
-    return F.interpolate(larger, (height, width), mode="bicubic", antialias=True).clamp(0, 1)
+    return F.interpolate(larger, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
 def _by_tiles(frames: torch.Tensor, upscale: Callable[[torch.Tensor], torch.Tensor], most: int) -> torch.Tensor:

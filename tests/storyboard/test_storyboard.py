@@ -349,7 +349,7 @@ class TestTheTransformer:
 
 class TestUpscaling:
     async def test_the_files_of_frames_are_upscaled_and_all_else_is_as_without(self, studio: Studio) -> None:
-        plain, board = [await board_of(studio.maker, seed=7, **fields) for fields in ({}, {"upscale": 2})]
+        plain, board = await board_of(studio.maker, seed=7), await board_of(studio.maker, seed=7, upscale=2)
         assert (bytes_of(board), board.warnings) == (bytes_of(plain), (NO_MODEL,))
         for frame in board.frames:
             image, file = frame.picture.image, Image.open(BytesIO(image_file(frame, "png")))

@@ -401,7 +401,8 @@ async def test_a_model_over_two_cards_needs_room_on_both_and_leaves_for_each() -
 
 
 async def test_what_is_beside_models_is_not_theirs() -> None:
-    for beside_gib, stays in ({}, True), ({"cuda": 2.0}, False), ({"cuda:1": 2.0}, True):
+    cases: list[tuple[dict[str, float], bool]] = [({}, True), ({"cuda": 2.0}, False), ({"cuda:1": 2.0}, True)]
+    for beside_gib, stays in cases:
         a, small = FakeRunner(), FakeRunner()
         here = Residency(Catalogue([entry("a"), entry("small")]), {"a": a, "small": small}, None, beside_gib=beside_gib)
         await here.load("a")

@@ -41,7 +41,8 @@ def _chosen(cards: list[UsableCard], numbers: tuple[int, ...]) -> list[UsableCar
 
 
 def _spot(card: UsableCard, budget_gib: float | None, beside_gib: float = 0.0) -> Spot:
-    return Spot(Place(card.device), *_for_models((card.total_gib, card.free_gib), budget_gib, beside_gib))
+    total_gib, free_gib = _for_models((card.total_gib, card.free_gib), budget_gib, beside_gib)
+    return Spot(Place(card.device), total_gib, free_gib)
 
 
 def _for_models(sizes_gib: Iterable[float], budget_gib: float | None, beside_gib: float) -> Iterator[float]:
