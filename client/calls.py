@@ -15,7 +15,7 @@ from .results import Frame, Image, Job, Model, Reference, Result, Storyboard, re
 
 T = TypeVar("T")
 
-FILES = ("image", "mask", "reference_image", "control_image")
+FILES = ("image", "mask", "last_image", "reference_image", "control_image")
 STREAM_TASKS = {
     "text_to_image": "text-to-image",
     "image_to_image": "image-to-image",

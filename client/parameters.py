@@ -131,6 +131,7 @@ class TextToVideo(Shared, total=False):
 
 
 class ImageToVideo(TextToVideo, total=False):
+    last_image: Source | None
     fit: Literal["crop", "pad", "stretch"] | None
 
 
@@ -140,6 +141,7 @@ class Stream(Inpaint, total=False):
     image: Source | None
     mask: Source | None
     images: Sequence[Source] | None
+    last_image: Source | None
     num_frames: int | None
     fps: int | None
     camera: Camera | None

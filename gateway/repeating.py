@@ -25,5 +25,5 @@ def repeated(request: GenerationRequest, **changes: Any) -> Draft:
 def _images_of(request: GenerationRequest) -> dict[str, Any]:
     # Of an edit with a mask, the request has the first image in both fields.
     own = {"images": request.images} if request.task is Task.EDIT else {"image": request.image}
-    guides = {"reference_image": request.reference_image, "control_image": request.control_image}
+    guides = {name: getattr(request, name) for name in ("last_image", "reference_image", "control_image")}
     return {**own, **guides, "mask": request.mask}

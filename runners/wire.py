@@ -44,7 +44,7 @@ _EVENTS: dict[str, Callable[..., Event]] = {
 }
 _RAW = ("image", "frames", "sound")
 """The fields of events that follow the line: images, or tuples of them, and sound."""
-_IMAGES = ("image", "mask", "reference_image", "control_image", "images")
+_IMAGES = ("image", "mask", "last_image", "reference_image", "control_image", "images")
 """The fields of requests that are images, or tuples of them."""
 _FOR_CALLERS = ("fit", "hints")
 """The fields of requests that no runner needs."""
@@ -61,7 +61,7 @@ class _Header(BaseModel):
     request: dict[str, Any]
     images: list[
         tuple[
-            Literal["image", "mask", "reference_image", "control_image", "images"],
+            Literal["image", "mask", "last_image", "reference_image", "control_image", "images"],
             Literal["RGB", "L"],
             tuple[PositiveInt, PositiveInt],
         ]

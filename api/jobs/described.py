@@ -31,7 +31,7 @@ _ONLY: dict[Task, set[str]] = {
     Task.INPAINT: {"image", "mask", "strength", "method", "iterations"} | _OF_IMAGES,
     Task.EDIT: {"images", "mask", "fit", "camera", "upscale"},
     Task.TEXT_TO_VIDEO: _OF_VIDEOS,
-    Task.IMAGE_TO_VIDEO: {"image", "fit"} | _OF_VIDEOS,
+    Task.IMAGE_TO_VIDEO: {"image", "last_image", "fit"} | _OF_VIDEOS,
 }
 """The fields that not every task has."""
 _NEEDED = {

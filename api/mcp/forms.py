@@ -123,6 +123,9 @@ class GenerateVideo(PictureTool):
     able = (Task.TEXT_TO_VIDEO,)
 
     image: Pixels | None = Field(default=None, description=f"What the video starts with. {SOURCE}")
+    last_image: Pixels | None = Field(
+        default=None, description=f"What it ends with, if it starts with an image and the model takes one. {SOURCE}"
+    )
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     fit: FitChoice = None

@@ -49,6 +49,7 @@ class Capabilities(Answer):
     controlnets: list[str]
     controlled_tasks: list[str]
     ip_adapter: bool
+    last_image: bool = Field(description="Whether a video that starts with an image may end with one.")
     hires: bool = Field(description="Whether text-to-image may have a second pass at a larger size.")
     token_opt: Iterations | None
     camera: list[str]

@@ -48,6 +48,7 @@ from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for
 
 FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
+LAST_FRAME = "The image that the video ends with, for models that take one (`last_image` in GET /models)."
 TO_UPSCALE = "The image to upscale: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
@@ -146,6 +147,7 @@ class TextToVideo(PictureForm):
 class ImageToVideo(PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
+    last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
     fit: FitChoice = None
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
@@ -156,6 +158,7 @@ class Stream(Upscaled, Conditioned, PictureForm):
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)
     images: list[Image.Image] = Field(default=[], description=IMAGES)
+    last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
     strength: Strength = None
     num_frames: NumFrames = None
     fps: FramesPerSecond = None

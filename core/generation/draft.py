@@ -155,6 +155,7 @@ class Draft(Parameters):
     image: Pixels | None = None
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
+    last_image: Pixels | None = None
     strength: Strength = None
     reference_image: Pixels | None = None
     reference_scale: ReferenceScale = None
@@ -174,7 +175,8 @@ class Draft(Parameters):
     @property
     def named_images(self) -> list[tuple[str, Pixels]]:
         """All images that came with the request, with their fields."""
-        single = ((name, getattr(self, name)) for name in ("image", "mask", "reference_image", "control_image"))
+        names = ("image", "mask", "last_image", "reference_image", "control_image")
+        single = ((name, getattr(self, name)) for name in names)
         return [*((name, image) for name, image in single if image is not None), *(("images", i) for i in self.images)]
 
     @property

@@ -71,9 +71,9 @@ class Lora(ClientFields):
 class GenerationRequest(Tuning):
     """One call of one model, with every parameter resolved and checked.
 
-    `image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the reference
-    have `width` x `height` pixels. The `images` of an edit keep their own sizes; only one that has a mask is `image`
-    too. Uploads stay compressed until a runner gets the request.
+    `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
+    reference have `width` x `height` pixels. The `images` of an edit keep their own sizes; only one that has a mask is
+    `image` too. Uploads stay compressed until a runner gets the request.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone.
     """
 
@@ -100,6 +100,8 @@ class GenerationRequest(Tuning):
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
     """What an edit works on, in the order in which its prompt counts them."""
+    last_image: Pixels | None = None
+    """What a video that starts from `image` ends with."""
     hires: SecondPass | None = None
     """What is done with each image once it has its size; the result then has another."""
     upscale: UpscaleFactor | None = None

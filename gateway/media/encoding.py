@@ -34,7 +34,7 @@ DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _FOLLOWS = {"control_mode"}
 """What the server says of other fields."""
-_IMAGES = {"image", "mask", "images", "reference_image", "control_image"}
+_IMAGES = {"image", "mask", "images", "last_image", "reference_image", "control_image"}
 
 
 class OutputFormat(StrEnum):

@@ -69,7 +69,7 @@ def _readings(prompt: str) -> Iterator[str]:
 
 
 def _uploads(request: GenerationRequest) -> Iterator[tuple[str, list[Pixels]]]:
-    for field in ("image", "control_image", "reference_image"):
+    for field in ("image", "last_image", "control_image", "reference_image"):
         if (image := getattr(request, field)) is not None:
             yield field, [image]
     if request.images:

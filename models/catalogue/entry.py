@@ -95,6 +95,8 @@ class Entry(Strict):
     """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
     camera: bool = False
     """Whether it was trained on the phrases of `core.generation.camera`."""
+    last_image: bool = False
+    """Whether a video that starts with an image may end with one: not all checkpoints were trained for it."""
     low_noise_expert: bool = False
     """Whether a second denoiser takes over at low noise (Wan 2.2 A14B); requests may guide it by another scale."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
@@ -173,6 +175,8 @@ class Entry(Strict):
             yield f"ip_adapter: {family.name} has no pipelines that take one"
         if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
             yield f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter"
+        if self.last_image and not family.last_image:
+            yield f"last_image: {family.name} has no pipelines that take one"
         if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
             yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
         if self.ip_adapter and (clashing := clashing_with_ip_adapters(self.memory, family)):

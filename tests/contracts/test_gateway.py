@@ -311,6 +311,11 @@ class TestVideos:
         assert body["field"] == field
         assert says in body["error"]
 
+    def test_a_last_frame_is_refused_where_the_model_takes_none(self, http: httpx.Client) -> None:
+        files = {"image": png(photo(100, 70)), "last_image": png(photo(70, 70))}
+        body = refused(http.post("/image_to_video", data=A_VIDEO, files=files))
+        assert (body["field"], body["error"]) == ("last_image", "last_image: tiny-video takes none")
+
     def test_a_client_gets_a_file(self, server: str, picture_file: Path) -> None:
         with bentoml.SyncHTTPClient(server, timeout=120) as client:
             made = client.text_to_video(prompt="a red apple", model="tiny-video")

@@ -127,7 +127,7 @@ class TestThePolicy:
         with pytest.raises(ContentPolicyViolation, match="prompt: is refused"):
             await policy.check_request(self.request(prompt="a naked tree"))
 
-    @pytest.mark.parametrize("field", ["image", "images", "control_image", "reference_image"])
+    @pytest.mark.parametrize("field", ["image", "images", "last_image", "control_image", "reference_image"])
     async def test_every_upload_is_looked_at(self, field: str, detector: Detector, portrait: Image.Image) -> None:
         policy = Policy(pictures=detector)
         await policy.check_request(self.request(**{field: (photo(),) if field == "images" else photo()}))

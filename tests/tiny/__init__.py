@@ -32,6 +32,8 @@ class Tiny:
     """Save it into a folder and return that."""
     scheduler: str = "flow_euler"
     num_frames: int = 1
+    last_image: bool = False
+    """Whether its clips may be given the last frame beside the first."""
 
 
 TINY: Mapping[str, Tiny] = {
@@ -54,9 +56,9 @@ TINY: Mapping[str, Tiny] = {
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),
     "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
-    "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5),
+    "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5, last_image=True),
     "ltx": Tiny(tiny_ltx, num_frames=9),
-    "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9),
+    "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9, last_image=True),
     "ltx-2": Tiny(tiny_ltx2, num_frames=9),
     "ltx-2-distilled": Tiny(tiny_ltx2_distilled, num_frames=9),
     "ltx-2.3": Tiny(tiny_ltx2_3, num_frames=9),

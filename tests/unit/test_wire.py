@@ -83,6 +83,7 @@ REQUEST = GenerationRequest(
     image=Image.linear_gradient("L").convert("RGB").resize((6, 4)),
     mask=Image.linear_gradient("L").resize((6, 4)),
     images=(Image.new("RGB", (3, 2), (1, 2, 3)), Image.new("RGB", (1, 5))),
+    last_image=Image.new("RGB", (6, 4), (4, 5, 6)),
 )
 FRAME = encode_request(REQUEST)
 

@@ -14,7 +14,7 @@ from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)
 
-FILES = ("image", "mask", "images", "reference_image", "control_image")
+FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image")
 """Of a request, by our names."""
 
 

@@ -145,6 +145,8 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
         arguments["mask_image"] = request.mask
     if request.task.is_video:
         arguments["num_frames"] = request.num_frames
+    if request.last_image is not None:
+        arguments["last_image"] = request.last_image
     if request.reference_image is not None:
         arguments["ip_adapter_image"] = request.reference_image
     return arguments
@@ -205,6 +207,8 @@ class Family:
     """Input images of one edit."""
     own_size: Mapping[Task, Callable[[int, int], tuple[int, int]]] = field(default_factory=dict, hash=False)
     """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
+    last_image: bool = False
+    """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
     controlnet: str = "ControlNetModel"

@@ -45,14 +45,10 @@ def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
     Left alone, the pipeline generates about a megapixel in the proportions of `width` and `height`, and always
     squeezes the image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
     """
-    if request.task is Task.INPAINT:
-        return {**_arguments(request), "_auto_resize": False}
-    return {
-        **_arguments(request),
-        "image": _scaled(pixels_of(request.images[0]), request.width * request.height),
-        "max_area": request.width * request.height,
-        "_auto_resize": False,
-    }
+    arguments = {**_arguments(request), "max_area": request.width * request.height, "_auto_resize": False}
+    if request.task is Task.EDIT:
+        arguments["image"] = _scaled(pixels_of(request.images[0]), request.width * request.height)
+    return arguments
 
 
 def _scaled(image: Image.Image, area_px: int) -> Image.Image:

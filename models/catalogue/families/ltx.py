@@ -40,6 +40,13 @@ def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
     """Guidance is distilled into the model; its decoder does the last bit of denoising."""
     arguments = _arguments(request)
     del arguments["negative_prompt"]
+    if request.last_image is not None:
+        # For each condition, the pipeline wants to hear of a video too.
+        arguments |= {
+            "image": [request.image, arguments.pop("last_image")],
+            "video": [None, None],
+            "frame_index": [0, request.num_frames - 1],
+        }
     if (request.num_inference_steps, request.scheduler) == (len(DISTILLED_TIMESTEPS), "flow_euler"):
         arguments["timesteps"] = DISTILLED_TIMESTEPS
     return {**arguments, "decode_timestep": 0.05, "decode_noise_scale": 0.025, "image_cond_noise_scale": 0.0}
@@ -72,6 +79,7 @@ LTX_DISTILLED = Family(
     preview_latents=middle_frame,
     negative_prompt=False,
     frames_multiple=FRAMES_MULTIPLE,
+    last_image=True,
     prompt_windows=(PromptWindow(tokens=255),),
     text_tokens=TextTokens(256, 512),
     masks=True,

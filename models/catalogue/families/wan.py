@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame; VACE, which does both."""
+"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame; VACE does both, and ends them."""
 
 from __future__ import annotations
 
@@ -93,14 +93,17 @@ GREY, KEPT, GENERATED = (128, 128, 128), 0, 255
 
 
 def _vace_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Give the first frame of image-to-video as that of a video whose other frames are masked."""
+    """Give the first frame of image-to-video, and the last, as those of a video whose other frames are masked."""
     arguments = standard_arguments(request)
     if request.task is not Task.IMAGE_TO_VIDEO:
         return arguments
-    size, others = (request.width, request.height), request.num_frames - 1
-    first = pixels_of(arguments.pop("image")).convert("RGB").resize(size)
-    video = [first, *[Image.new("RGB", size, GREY)] * others]
-    mask = [Image.new("L", size, KEPT), *[Image.new("L", size, GENERATED)] * others]
+    size = request.width, request.height
+    video = [Image.new("RGB", size, GREY)] * request.num_frames
+    mask = [Image.new("L", size, GENERATED)] * request.num_frames
+    for place, name in ((0, "image"), (-1, "last_image")):
+        if name in arguments:
+            video[place] = pixels_of(arguments.pop(name)).convert("RGB").resize(size)
+            mask[place] = Image.new("L", size, KEPT)
     return {**arguments, "video": video, "mask": mask}
 
 
@@ -115,5 +118,6 @@ WAN_VACE = replace(
         # One scale for each layer that sees the condition.
         replace(TRANSFORMER, shared=frozenset({"control_hidden_states_scale"})),
     ),
+    last_image=True,
     arguments=_vace_arguments,
 )

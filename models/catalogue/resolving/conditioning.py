@@ -16,6 +16,7 @@ from models.catalogue.resolving.sizes import fit_for, looked_at, resized
 
 REFERENCE_PIXELS = 2**20
 """An image encoder looks at a few hundred pixels a side."""
+FIRST_AND_LAST = 2
 
 
 def prompt_of(draft: Draft, entry: Entry) -> str:
@@ -47,6 +48,17 @@ def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
     scale = entry.ip_adapter.scale if draft.reference_scale is None else draft.reference_scale
     image = looked_at(draft.reference_image, REFERENCE_PIXELS)
     return {"reference_image": image, "reference_scale": scale}
+
+
+def last_image_of(draft: Draft, entry: Entry, frames: int, size: Size, limits: Limits) -> Mapping[str, Any]:
+    """Return the request's field for what a video of so many frames ends with. Raises InvalidRequest."""
+    if draft.last_image is None:
+        return {}
+    if not entry.last_image:
+        raise InvalidRequest("last_image", f"{entry.id} takes none")
+    if frames < FIRST_AND_LAST:
+        raise InvalidRequest("num_frames", f"{frames} is less than {FIRST_AND_LAST}: the first and the last")
+    return {"last_image": resized(draft.last_image, *size, fit_for(draft, draft.last_image, size, limits))}
 
 
 def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mapping[str, Any]:

@@ -22,7 +22,7 @@ from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import at_most, within
-from models.catalogue.resolving.conditioning import control_of, loras_of, prompt_of, reference_of
+from models.catalogue.resolving.conditioning import control_of, last_image_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.deadlines import allowed_s
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.second_pass import hires_of
@@ -75,6 +75,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, entry, snaps=server.snaps_sizes)
     hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
+    frames = _frames(draft, entry, settings)
     request = GenerationRequest(
         model=entry.id,
         task=draft.task,
@@ -95,7 +96,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         **hires,
         **upscale_of(draft, hires["hires"].size if hires else size),
         loras=loras_of(draft, entry),
-        **_frames(draft, entry, settings),
+        **frames,
+        **last_image_of(draft, entry, frames.get("num_frames", 1), size, limits),
         **reference_of(draft, entry),
         **control_of(draft, entry, size, limits),
         **_method(draft, entry),
@@ -121,6 +123,7 @@ def _check_inputs(draft: Draft, limits: Limits) -> None:
         ("image", draft.image, task.takes_image, task.takes_image),
         ("mask", draft.mask, task is Task.INPAINT, task in (Task.INPAINT, Task.EDIT)),
         ("images", draft.images or None, task is Task.EDIT, task is Task.EDIT),
+        ("last_image", draft.last_image, False, task is Task.IMAGE_TO_VIDEO),
     )
     for field, value, needed, allowed in inputs:
         if needed and value is None:

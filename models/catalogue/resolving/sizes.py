@@ -111,7 +111,7 @@ def looked_at(image: Pixels, max_pixels: int) -> Pixels:
 
 def size_hints(draft: Draft, size: Size, limits: Limits) -> tuple[str, ...]:
     """Return what a caller should know of how images came to the size."""
-    images = {"image": draft.image, "control_image": draft.control_image}
+    images = {"image": draft.image, "last_image": draft.last_image, "control_image": draft.control_image}
     if draft.mask is not None and draft.images:
         images["images"] = draft.images[0]
     fitted = {name: image for name, image in images.items() if image is not None}

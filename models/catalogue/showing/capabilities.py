@@ -34,6 +34,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
         "controlnets": sorted(entry.controlnets),
         "controlled_tasks": [task.value for task in family.controlled if task in entry.tasks and entry.controlnets],
         "ip_adapter": entry.ip_adapter is not None,
+        "last_image": entry.last_image and Task.IMAGE_TO_VIDEO in entry.tasks,
         "hires": {Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE} <= entry.tasks.keys(),
         "token_opt": entry.token_opt and entry.token_opt.model_dump(include={"iterations", "max_iterations"}),
         "camera": [move.value for move in CameraMove] if entry.camera else [],

@@ -128,6 +128,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "replaced": ", ".join(f"{name} by {source}" for name, source in entry.overrides.items()),
         "ControlNets": ", ".join(_controlnets(entry)),
         "IP-Adapter": str(entry.ip_adapter.source) if entry.ip_adapter else "",
+        "last frame": "requests may give one" if entry.last_image else "",
         "camera": ", ".join(capabilities(entry)["camera"]),
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }

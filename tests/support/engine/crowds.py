@@ -36,6 +36,10 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
         for first in range(0, len(wanted), len(VARIATIONS))
         for number, condition in enumerate(_conditions(FAMILIES[family], wanted[first].task))
     ]
+    if tiny.last_image:
+        clips = [each for each in wanted if each.task is Task.IMAGE_TO_VIDEO]
+        # Of two lengths.
+        wanted += [each.model_copy(update={"last_image": photo(seed=8), "seed": 5}) for each in clips]
     if FAMILIES[family].negative_prompt:
         wanted.append(wanted[0].model_copy(update={"negative_prompt": "blurry", "seed": 9}))
     return wanted

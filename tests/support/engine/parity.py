@@ -120,7 +120,8 @@ def _sound_difference(drawn: Picture | Clip, sound: Sound | None) -> int | None:
 
 def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
     pipelines = model.family.pipelines if wanted.control_image is None else model.family.controlled
-    return pipelines[wanted.task] + ("" if wanted.reference_image is None else " + IP-Adapter")
+    given = {" + IP-Adapter": wanted.reference_image, " + last frame": wanted.last_image}
+    return pipelines[wanted.task] + "".join(name for name, image in given.items() if image is not None)
 
 
 def table(results: Sequence[Result]) -> str:

@@ -28,7 +28,7 @@ OWN = {
     "Story": {"prompt"},
 }
 """What a method has arguments of its own for, or sends by itself."""
-FILES = {"image", "mask", "images", "reference_image", "control_image"}
+FILES = {"image", "mask", "images", "last_image", "reference_image", "control_image"}
 
 
 def form_of(name: str) -> type[BaseModel]:

@@ -27,6 +27,7 @@ from tests.support.servers.serving import ENTRY_FIELDS, half_mask, photo
 ENTRY = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
 )
+VACE = "wan21-vace-1.3b"
 
 
 def resolved(**fields: Any) -> GenerationRequest:
@@ -292,6 +293,33 @@ def test_sizes_that_pipelines_generate_by_themselves_stay() -> None:
         for own in family.own_size.values():
             found = {own(width, height) for width in sides for height in sides if not too_long(width, height)}
             assert all(own(*size) == size for size in found)
+
+
+def ending(**fields: Any) -> GenerationRequest:
+    given = {"image": photo(64, 64), "last_image": photo(96, 64), "task": Task.IMAGE_TO_VIDEO, "model": VACE, **fields}
+    return resolve(Draft(prompt="a cat", **given), full_catalogue(None), LIMITS_OF_SERVER)
+
+
+def test_the_last_frame_of_a_video_has_the_size_of_the_first() -> None:
+    request = ending(width=256, height=256)
+    assert request.last_image is not None
+    assert request.last_image.size == (256, 256)
+    assert request.hints == ("last_image was cropped to 64x64 of 96x64 pixels; fit=pad keeps all of it",)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"model": "wan21-i2v-14b-480p"}, "^last_image: wan21-i2v-14b-480p takes none"),
+        ({"task": Task.TEXT_TO_VIDEO, "image": None}, "^last_image: text-to-video takes none"),
+        ({"image": None}, "^image: image-to-video needs one"),
+        ({"num_frames": 1}, "^num_frames: 1 is less than 2: the first and the last"),
+        ({"last_image": photo(90, 10)}, "^last_image: is 90 x 10 pixels"),
+    ],
+)
+def test_a_last_frame_needs_a_first_and_a_model_for_it(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        ending(**fields)
 
 
 def test_a_size_that_is_asked_for_wins_over_that_of_the_image() -> None:
