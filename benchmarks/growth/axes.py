@@ -6,16 +6,16 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 
 import psutil
 
 from benchmarks.client import Client
-from benchmarks.load import closed_loop, summarise
+from benchmarks.load import Point, closed_loop, summarise
 from benchmarks.servers import JUBAKO, serving
 from benchmarks.subject import DEFAULT_MODEL, copies_of_the_miniature, server_environment
-from benchmarks.workloads import uniform
+from benchmarks.workloads import Wanted, uniform
 
 CALLERS_AXIS = "callers"
 STEPS = 8
@@ -60,7 +60,7 @@ async def steps(rounds: int) -> AsyncIterator[Measured]:
     """Milliseconds a step and image of 8 callers."""
     async with serving(JUBAKO, _environment(), SIZE) as client:
         for number in STEP_COUNTS:
-            point = summarise(await closed_loop(client, itertools.islice(uniform(number), 8 * rounds), 8))
+            point = await _warm(client, uniform(number), 8, rounds)
             yield Measured("steps", number, "ms a step and image", 1000 / point.images_per_s / number)
 
 
@@ -69,8 +69,7 @@ async def sizes(rounds: int) -> AsyncIterator[Measured]:
     async with serving(JUBAKO, _environment(), SIZE) as client:
         for side_px in SIZES_PX:
             size = {"width": side_px, "height": side_px}
-            wanted = (replace(each, others=size) for each in itertools.islice(uniform(STEPS), 8 * rounds))
-            point = summarise(await closed_loop(client, wanted, 8))
+            point = await _warm(client, (replace(each, others=size) for each in uniform(STEPS)), 8, rounds)
             cost_us = 1e6 / point.images_per_s / STEPS / (side_px // 8) ** 2
             yield Measured("size, px", side_px, "µs a latent position and step", cost_us)
 
@@ -82,9 +81,9 @@ async def models(rounds: int) -> AsyncIterator[Measured]:
         catalogue = str(copies_of_the_miniature(names))
         environment = {**_environment(), "JUBAKO_MODELS": ",".join(names), "JUBAKO_CATALOGUE": catalogue}
         async with serving(JUBAKO, environment, SIZE) as client:
-            asked = zip(itertools.islice(uniform(STEPS), 16 * rounds), itertools.cycle(names), strict=False)
+            asked = zip(uniform(STEPS), itertools.cycle(names), strict=False)
             wanted = (replace(each, others={"model": name}) for each, name in asked)
-            point = summarise(await closed_loop(client, wanted, 16))
+            point = await _warm(client, wanted, 16, rounds)
             yield Measured("models", number, "images/s", point.images_per_s, f"{_memory_mib():.0f} MiB")
 
 
@@ -102,6 +101,12 @@ async def queue() -> AsyncIterator[Measured]:
             kib = (_memory_mib() - before_mib) * 1024 / number
             for unit, measured in (("submitted/s", submitted_per_s), ("ms to list", list_ms)):
                 yield Measured("waiting jobs", number, unit, measured, f"{kib:.1f} KiB each")
+
+
+async def _warm(client: Client, wanted: Iterator[Wanted], callers: int, rounds: int) -> Point:
+    """Measure requests after a round that loads models, and meets their sizes for the first time."""
+    await closed_loop(client, itertools.islice(wanted, callers), callers)
+    return summarise(await closed_loop(client, itertools.islice(wanted, callers * rounds), callers))
 
 
 async def _submitted(client: Client, done: int, until: int) -> float:
