@@ -72,6 +72,7 @@ def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
     `max_file_bytes` is the most that the API takes in one file, a LoRA's: browsers say so instead of uploading more.
     """
     _fetch_nothing()
+    _leave_limits_to_the_api()
     app = FastAPI(openapi_url=None)
     blocks = _blocks(Server(address))
     gr.mount_gradio_app(
@@ -100,6 +101,20 @@ def _fetch_nothing() -> None:
         raise ValueError("this page fetches nothing from other servers")
 
     safehttpx.get = safehttpx.async_validate_url = refused
+
+
+def _leave_limits_to_the_api() -> None:
+    """Keep Gradio from checking menus and sliders.
+
+    Their choices and limits follow from the model, and a click on "Draw" right after choosing another one sends what was
+    shown before. The API says what is wrong with that, if anything; Gradio would refuse a menu that is not even used.
+    """
+    for control in (gr.Dropdown, gr.Radio, gr.Slider):
+        control.preprocess = _as_sent
+
+
+def _as_sent(_control: gr.components.Component, value: Any) -> Any:
+    return value
 
 
 def _blocks(server: Server) -> gr.Blocks:
@@ -133,7 +148,9 @@ def _blocks(server: Server) -> gr.Blocks:
                 return gr.skip()
             return gr.skip() if found == known else found
 
-        timer.tick(still_served, page.models, page.models, **QUIET)
+        # Not only once the last has ended: Gradio ends its stream of answers between events, and an event that comes in
+        # that moment, this one or a click, waits until the next one opens the stream again.
+        timer.tick(still_served, page.models, page.models, trigger_mode="multiple", **QUIET)
         blocks.load(signed_in, None, header, **QUIET)
         opened = blocks.load(served, None, [page.models, trouble], **QUIET)
         for act, outputs in page.opened:

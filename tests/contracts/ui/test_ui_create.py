@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.servers.replica import Replica
@@ -58,6 +59,21 @@ def test_a_word_that_the_model_does_not_know_is_said_there_too(page: Page) -> No
     choose(page, "miniature")
     draw(page, "a red zeppelin")
     expect(page.locator(".hints").first).to_contain_text("zeppelin")
+
+
+def test_what_was_chosen_for_another_model_is_the_apis_to_refuse(page: Page) -> None:
+    """As when "Draw" is pressed before the browser has the choices of the model that was just chosen."""
+
+    def send_what_was_shown_before(route: Route) -> None:
+        sent = route.request.post_data_json
+        sent["data"] = ["of-another-model" if each == sampler else each for each in sent["data"]]
+        route.continue_(post_data=json.dumps(sent))
+
+    sampler = page.get_by_label("Sampler").first.input_value()
+    page.route("**/queue/join*", send_what_was_shown_before)
+    start_drawing(page)
+    expect(page.get_by_role("alert").filter(has_text="scheduler")).to_be_visible()
+    page.unroute_all()
 
 
 def test_the_keyboard_alone_draws(page: Page) -> None:

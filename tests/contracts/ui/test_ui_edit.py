@@ -10,6 +10,7 @@ from PIL import ImageChops
 from playwright.sync_api import Page, expect
 
 from client.jubako import Jubako
+from client.results import Job
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.servers.replica import Replica
 from tests.support.servers.serving import photo, wait_for
@@ -44,6 +45,23 @@ def paint_and_draw(page: Page) -> None:
             return
 
 
+def draw_until_it_is_noticed(page: Page, jubako: Jubako, last: Job) -> Job:
+    """Draw, and return the job after `last`: the canvas is there before it has its image and mask."""
+    said = page.get_by_role("alert").filter(visible=True)
+
+    def noticed() -> bool:
+        return jubako.jobs(limit=1)[0].id != last.id or said.count() > 0
+
+    for _ in range(10):
+        page.locator("#edit-draw").click()
+        wait_for(noticed)
+        newest = jubako.jobs(limit=1)[0]
+        if newest.id != last.id:
+            wait_for(lambda: jubako.jobs(limit=1)[0].ended)
+            return jubako.jobs(limit=1)[0]
+    raise AssertionError(said.all_inner_texts())
+
+
 def test_what_is_not_painted_over_is_kept_exactly(page: Page, openai_server: Replica) -> None:
     paint_and_draw(page)
     expect(page.locator("#edit-compared img").first).to_be_visible()
@@ -66,9 +84,7 @@ def test_what_was_repainted_is_repainted_again(page: Page, openai_server: Replic
     page.get_by_role("button", name="Use again").click()
     with Jubako(openai_server.url) as jubako:
         first = jubako.jobs(limit=1)[0]
-        page.locator("#edit-draw").click()
-        wait_for(lambda: (newest := jubako.jobs(limit=1)[0]).id != first.id and newest.ended)
-        again = jubako.jobs(limit=1)[0]
+        again = draw_until_it_is_noticed(page, jubako, first)
         assert again.task == "inpaint"
         results = [jubako.results(job)[0].pillow for job in (first, again)]  # type: ignore[union-attr]
     assert results[0].tobytes() == results[1].tobytes()
