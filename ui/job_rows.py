@@ -10,8 +10,8 @@ from client.results import Job
 
 COLUMNS = ("id", "task", "model", "priority", "status", "progress", "message")
 STATUS = COLUMNS.index("status")
-OPEN = ("processing", "pending")
-"""They come first: what has ended since would push them off the list."""
+OPEN = ("pending", "processing")
+"""They come first: what has ended since would push them off the list. Those that wait can be moved, so they lead."""
 LIMIT = 50
 """So many are listed of those that run, of those that wait, and of the newest."""
 Row = list[Any]
@@ -19,7 +19,7 @@ Row = list[Any]
 
 def listings() -> Iterator[Call[list[Row]]]:
     """Yield the calls whose answers are the table, in an order in which no job that goes on meanwhile is missed."""
-    for status in (*reversed(OPEN), None):
+    for status in (*OPEN, None):
         query = {"limit": LIMIT, **({} if status is None else {"status": status})}
         yield Call("GET", "/api/jobs", _rows, query=query)
 

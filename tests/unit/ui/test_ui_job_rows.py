@@ -10,7 +10,7 @@ from ui.job_rows import COLUMNS, in_order
 def test_what_runs_and_waits_comes_before_what_has_ended() -> None:
     ended = [_row(f"e{number}", status) for number, status in enumerate(("completed", "failed", "cancelled"))]
     listed = [_row("w2", "pending"), _row("w1", "pending"), _row("r", "processing"), *ended, _row("w1", "pending")]
-    assert [row[0] for row in in_order(listed)] == ["r", "w2", "w1", "e0", "e1", "e2"]
+    assert [row[0] for row in in_order(listed)] == ["w2", "w1", "r", "e0", "e1", "e2"]
 
 
 def test_a_job_that_goes_on_between_two_lists_is_as_the_later_has_it() -> None:
