@@ -15,9 +15,9 @@ from runners.service import host_options, runner_services
 from settings import Settings
 
 
-def of_card(*others: Mapping[str, float], **bounds: float) -> float:
+def of_card(*others: Mapping[str, float], budget_gib: float | None = None, fit_gib: float | None = None) -> float:
     """The share of one that needs 10 GiB of a card of 48."""
-    return MemoryBounds(others, **bounds).share_gib("cuda:0", 48.0, 10.0)
+    return MemoryBounds(others, budget_gib, fit_gib).share_gib("cuda:0", 48.0, 10.0)
 
 
 def test_one_alone_has_all_of_the_device() -> None:
