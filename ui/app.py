@@ -106,8 +106,8 @@ def _fetch_nothing() -> None:
 def _leave_limits_to_the_api() -> None:
     """Keep Gradio from checking menus and sliders.
 
-    Their choices and limits follow from the model, and a click on "Draw" right after choosing another one sends what was
-    shown before. The API says what is wrong with that, if anything; Gradio would refuse a menu that is not even used.
+    Their choices and limits follow from the model, and a click on "Draw" right after another one was chosen sends what
+    was shown before. The API says what is wrong with that, if anything; Gradio would refuse even menus without a use.
     """
     for control in (gr.Dropdown, gr.Radio, gr.Slider):
         control.preprocess = _as_sent
