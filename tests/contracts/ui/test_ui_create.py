@@ -65,7 +65,7 @@ def test_what_was_chosen_for_another_model_is_the_apis_to_refuse(page: Page) -> 
     """As when "Draw" is pressed before the browser has the choices of the model that was just chosen."""
 
     def send_what_was_shown_before(route: Route) -> None:
-        sent = route.request.post_data_json
+        sent = json.loads(route.request.post_data or "")
         sent["data"] = ["of-another-model" if each == sampler else each for each in sent["data"]]
         route.continue_(post_data=json.dumps(sent))
 
