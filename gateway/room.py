@@ -25,7 +25,7 @@ def rooms_of(
     """Yield where a runner's model goes, maybe `moved_to` another device, and where its components do; nothing when
     the runner will report an error.
 
-    `budget_gib` is the operator's; None means the device's own memory, but for what is `beside` models there.
+    `budget_gib` is the operator's; never more than the device's own memory, but for what is `beside` models there.
     """
     wanted = wanted_device(state, moved_to)
     if wanted is None or wanted not in (state.devices or ()):
@@ -34,7 +34,8 @@ def rooms_of(
     needed = entry.gib_on(in_a_row(wanted, entry.device_count, devices))
     for device, needed_gib in needed.items():
         if memory_gib := (state.device_memory_gib or {}).get(device):
-            yield Room(device, needed_gib, budget_gib or memory_gib - gib_beside(beside_gib, device, devices))
+            left_gib = memory_gib - gib_beside(beside_gib, device, devices)
+            yield Room(device, needed_gib, min(left_gib, budget_gib or left_gib))
 
 
 def wanted_device(state: RunnerState, moved_to: str | None) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Hashable, Mapping
+from collections.abc import Awaitable, Callable, Hashable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from http.client import SERVICE_UNAVAILABLE, TOO_MANY_REQUESTS
 
 import aiohttp
@@ -58,7 +59,7 @@ class LoadingService:
         self._loading = asyncio.Lock()
         self._loaded: set[Hashable] = set()
         """What the service has, as far as it was heard of."""
-        self._refused: dict[Hashable, tuple[float, str]] = {}
+        self._failed: dict[Hashable, tuple[float, Callable[[], JubakoError]]] = {}
         """When something could not be loaded, and why: other requests need not see it fail again."""
 
     async def load(self, what: Hashable, body: bytes = b"{}") -> None:
@@ -97,17 +98,19 @@ class LoadingService:
             await self._session.close()
 
     async def _load(self, what: Hashable, body: bytes) -> None:
-        failed_at_s, reason = self._refused.get(what, (float("-inf"), ""))
-        if time.monotonic() - failed_at_s < RETRY_S:
-            raise LoadFailed(reason)
+        if what in self._failed and time.monotonic() - self._failed[what][0] < RETRY_S:
+            raise self._failed[what][1]()
         answer: dict[str, str] = json.loads(await self.ask("load", body, JSON, LOAD_TIMEOUT_S))
+        failed: Callable[[], JubakoError]
         if INTERRUPTED in answer:
-            raise LoadInterrupted(f"{self._messages.not_loaded}: {answer[INTERRUPTED]}", RETRY_S)
-        if REFUSED in answer:
-            reason = f"{self._messages.not_loaded}: {answer[REFUSED]}"
-            self._refused[what] = (time.monotonic(), reason)
-            raise LoadFailed(reason)
-        self._loaded.add(what)
+            failed = partial(LoadInterrupted, f"{self._messages.not_loaded}: {answer[INTERRUPTED]}", RETRY_S)
+        elif REFUSED in answer:
+            failed = partial(LoadFailed, f"{self._messages.not_loaded}: {answer[REFUSED]}")
+        else:
+            self._loaded.add(what)
+            return
+        self._failed[what] = time.monotonic(), failed
+        raise failed()
 
     async def _check(self, session: aiohttp.ClientSession) -> None:
         async with session.get("/livez", timeout=aiohttp.ClientTimeout(ALIVE_TIMEOUT_S), raise_for_status=True):

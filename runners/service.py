@@ -207,7 +207,10 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
             state = self._host.state()
             # A device that does not exist has no memory; loading reports it.
             memory_gib = {
-                device: settings.memory_budget_gib or gib - gib_beside(settings.beside_gib, device, state.devices or ())
+                device: min(
+                    gib - gib_beside(settings.beside_gib, device, state.devices or ()),
+                    settings.memory_budget_gib or inf,
+                )
                 for device, gib in (state.device_memory_gib or {}).items()
             }
             if state.device in memory_gib:

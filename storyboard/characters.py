@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated
+from unicodedata import east_asian_width
 
 from pydantic import Field, StringConstraints
 
 from core.generation.client_fields import ClientFields
 from storyboard.planning.beats import words_of
+from storyboard.planning.words import DETERMINERS, PREPOSITIONS
 
 MOST_CHARACTERS = 6
 MOST_NAME_CHARS, MOST_LOOKS_CHARS = 60, 500
@@ -43,18 +46,30 @@ class Character(ClientFields):
 
 
 def named_in(text: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that a text has: as they are, or a capitalised word of them (Aldar, of Aldar Kose)."""
-    words = [_without_possessive(word) for word in words_of(text)]
-    return tuple(name for name in names if _is_named(name, words))
+    """Return the names that a text has: as they are, or a capitalised word that one of them alone has (Aldar, of Aldar
+    Kose).
+    """
+    words, parts = _bare(text), {name: _parts(name) for name in names}
+    owners = Counter(part for each in parts.values() for part in each)
+    return tuple(
+        name
+        for name in names
+        if _is_whole(name, words, text) or any(owners[part] == 1 and part in words for part in parts[name])
+    )
 
 
-def _is_named(name: str, words: Sequence[str]) -> bool:
-    whole = words_of(name)
-    if any(list(words[at : at + len(whole)]) == whole for at in range(len(words))):
-        return bool(whole)
-    parts = [part for part in name.split() if part[:1].isupper()]
-    return any(part in words for each in parts for part in words_of(each))
+def _is_whole(name: str, words: Sequence[str], text: str) -> bool:
+    if any(east_asian_width(letter) in "WF" for letter in name):
+        # Written without spaces between words.
+        return name in text
+    whole = _bare(name)
+    return bool(whole) and any(list(words[at : at + len(whole)]) == whole for at in range(len(words)))
 
 
-def _without_possessive(word: str) -> str:
-    return word.removesuffix("'s").removesuffix("’s")
+def _parts(name: str) -> set[str]:
+    capitalised = " ".join(part for part in name.split() if part[:1].isupper())
+    return set(_bare(capitalised)) - DETERMINERS - PREPOSITIONS
+
+
+def _bare(text: str) -> list[str]:
+    return [word.removesuffix("'s").removesuffix("’s") for word in words_of(text)]

@@ -104,7 +104,7 @@ class Story(ClientFields):
     reference_model: str | None = Field(
         default=None,
         description="Catalogue id of the model that draws the references of characters without images. Default: the "
-        "story's where it draws from text, else the first that does.",
+        "story's where it draws from text, else the one that it was made from, else the first that does.",
     )
     num_inference_steps: int | None = Field(default=None, ge=1, description="Of each frame. Default: the model's.")
     guidance_scale: float | None = Field(default=None, ge=0, description="Of each frame. Default: the model's.")

@@ -107,7 +107,7 @@ def _leave_limits_to_the_api() -> None:
     """Keep Gradio from checking menus and sliders.
 
     Their choices and limits follow from the model, and a click on "Draw" right after another one was chosen sends what
-    was shown before. The API says what is wrong with that, if anything; Gradio would refuse even menus without a use.
+    was shown before. The API says what is wrong with that, if anything; Gradio would refuse menus that nobody uses.
     """
     for control in (gr.Dropdown, gr.Radio, gr.Slider):
         control.preprocess = _as_sent

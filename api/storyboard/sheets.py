@@ -16,7 +16,7 @@ from core.generation.upload import Pixels, pixels_of
 from gateway.gateway import Meter
 from gateway.media.uploads import in_image_thread
 from storyboard.files.bundle import png_file
-from storyboard.files.sheet import CELL_PX, Cell, sheet_with
+from storyboard.files.sheet import CELL_PX, Cell, picture_height_px, sheet_with
 from storyboard.scenes import MAX_FRAMES
 from storyboard.story import MAX_CHARS
 
@@ -38,7 +38,7 @@ class SheetForm(ClientFields):
         min_length=1, max_length=MAX_FRAMES, description="The frames, in their order; repeat the field for several."
     )
     captions: Annotated[
-        tuple[str, ...],
+        tuple[Annotated[str, Field(max_length=2 * MAX_CHARS)], ...],
         Field(max_length=MAX_FRAMES, description="What stands under each frame; in forms as JSON."),
         BeforeValidator(_texts),
     ] = ()
@@ -64,5 +64,5 @@ async def drawn_sheet(request: Request, meter: Meter, max_image_px: int) -> byte
     except ValidationError as error:
         raise WrongStory(error) from error
     pixels = sum(image.width * image.height for image in form.images)
-    await meter.charge_pixels("images", pixels + len(form.images) * CELL_PX**2)
+    await meter.charge_pixels("images", pixels + len(form.images) * CELL_PX * picture_height_px(form.images[0]))
     return await in_image_thread(lambda: png_file(sheet_with(form.prompt.strip(), form.cells)))

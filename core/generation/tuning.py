@@ -69,7 +69,7 @@ class Tuning(ClientFields):
         default=None, ge=0, description="For the model that takes over at low noise (Wan 2.2). Default: guidance_scale."
     )
     audio_guidance_scale: float | None = Field(
-        default=None, ge=0, le=100, description="For the sound of a video (LTX-2). Default: the model's."
+        default=None, ge=1, le=100, description="For the sound of a video (LTX-2). Default: the model's."
     )
     stg_scale: float | None = Field(
         default=None,

@@ -223,21 +223,29 @@ class JobDesk:
         waiting = [job for job in jobs if not job.state.final and not job.progress]
         if further := sum(job.priority is not priority for job in waiting):
             await self._acceptance.check_line(priority, further)
-        moved = [await self._move(job, priority) for job in waiting]
-        if left := [job for job in moved if not job.state.final]:
-            return left
+        moved = [moved for job in waiting if (moved := await self._move(job, priority)) is not None]
+        if moved:
+            return moved
         raise NotWaiting
 
-    async def _move(self, before: Job, priority: Priority) -> Job:
-        """Move a job to the end of a class's line, unless it is in that line, or has ended since."""
-        if before.priority is priority:
-            return before
-        job = await self._ledger.change(before.id, lambda job: job.prioritized(priority))
-        if not job.state.final:
-            # What fails here is made up for: by `_reconcile`, and by the worker, whose turn is over.
-            with suppress(LedgerUnavailable):
-                await self._queue.cancel(before)
-                await self._queue.add(job)
+    async def _move(self, known: Job, priority: Priority) -> Job | None:
+        """Move a job to the end of a class's line, unless it is in that line; None if it no longer waits."""
+        try:
+            # Those of a batch that were moved before it took a while.
+            before = await self.get(known.id)
+            if before.state.final or before.progress:
+                return None
+            if before.priority is priority:
+                return before
+            job = await self._ledger.change(before.id, lambda job: job.prioritized(priority))
+        except UnknownJob:
+            return None
+        if job.state.final:
+            return None
+        # What fails here is made up for: by `_reconcile`, and by the worker, whose turn is over.
+        with suppress(LedgerUnavailable):
+            await self._queue.cancel(before)
+            await self._queue.add(job)
         return job
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:

@@ -52,6 +52,8 @@ def _fitting(words: list[str], font: Font, width_px: int) -> int:
 
 
 def _shortened(line: str, font: Font, width_px: int) -> str:
+    # No letter is narrower than a pixel.
+    line = line[:width_px]
     while line and font.getlength(f"{line}…") > width_px:
         line = line[:-1].rstrip()
     return f"{line}…"

@@ -109,7 +109,7 @@ class LanguageModelPlanner:
             400: "refuses the request",
             401: "does not accept this server's key",
             403: "does not accept this server's key",
-            404: f"has no model {model}, or is not such an endpoint",
+            404: f"has no model {model}, or is not an OpenAI-compatible endpoint",
             422: "refuses the request",
             429: "has no quota or capacity left for this server",
         }

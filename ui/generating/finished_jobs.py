@@ -34,7 +34,7 @@ def still_here(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 async def fetched_each(client: AsyncJubako, jobs: Sequence[Job], here: Mapping[str, list[str]]) -> list[list[str]]:
-    """Return the files of each job, a few jobs at a time; those in `here`, by the ids of their jobs, are there yet."""
+    """Return the files of each job, a few jobs at a time; those in `here`, by the ids of their jobs, are there."""
     places = asyncio.Semaphore(FETCHED_AT_ONCE)
 
     async def files_of(job: Job) -> list[str]:

@@ -104,13 +104,13 @@ class _Storyboard:
         """Return the API's name and its parameters, with the seed that is shown."""
         scenes = _scenes(given[self.scenes])
         frames = {"scenes": scenes} if scenes else {"num_frames": int(given[self.count])}
-        return STORY, {**self._told(given), **frames, "seed": int(given[self.seed] or 0)}
+        return STORY, {**self._shared(given), **frames, "seed": int(given[self.seed] or 0)}
 
     def _read_plan(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the request of a plan; with a seed, since a language model may plan."""
-        return PLAN, {**self._told(given), "num_frames": int(given[self.count]), "seed": int(given[self.seed] or 0)}
+        return PLAN, {**self._shared(given), "num_frames": int(given[self.count]), "seed": int(given[self.seed] or 0)}
 
-    def _told(self, given: dict[Any, Any]) -> dict[str, Any]:
+    def _shared(self, given: dict[Any, Any]) -> dict[str, Any]:
         own = {"prompt": given[self.story], "model": given[self.model]}
         return {**own, **self.alike.read(given), **self.basics.read(given)}
 

@@ -40,6 +40,10 @@ _TAKEN_BY_2_0 = frozenset(
         *("guidance_scale", "guidance_rescale", "audio_guidance_scale", "modality_scale", "callback_on_step_end"),
     }
 )
+_TAKEN_BY_DISTILLED = _TAKEN_BY_2_0 - {
+    *("negative_prompt", "guidance_rescale", "audio_guidance_scale", "modality_scale"),
+}
+"""Any guidance would be added to what is distilled into them."""
 
 
 def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]
     if request.num_frames <= LEAST_S * request.fps:
         raise InvalidRequest(
             "num_frames",
-            f"{request.num_frames} at {request.fps} a second are nothing to hear; they must last more than {LEAST_S} s",
+            f"{request.num_frames} at {request.fps} a second are too short for any sound; they must last more than {LEAST_S} s",
         )
     if request.image is not None:
         # It is compressed as the videos were that the model was trained on, for which it must be an image.
@@ -117,6 +121,7 @@ LTX_2_DISTILLED = replace(
     name="ltx-2-distilled",
     bases=("rootonchair/LTX-2-19b-distilled",),
     arguments=partial(_distilled_arguments, sees_other_time=False),
+    inputs=dict.fromkeys(_TASKS.values(), _TAKEN_BY_DISTILLED),
     negative_prompt=False,
     perturbed_calls=0,
 )
@@ -125,5 +130,4 @@ LTX_2_3_DISTILLED = replace(
     name="ltx-2.3-distilled",
     bases=("diffusers/LTX-2.3-Distilled-Diffusers",),
     arguments=partial(_distilled_arguments, sees_other_time=True),
-    inputs={},
 )

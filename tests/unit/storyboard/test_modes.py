@@ -112,3 +112,17 @@ def test_a_frame_follows_its_characters_as_far_as_the_model_takes_them() -> None
     assert (followed.images, followed.legend) == ((images[0],), "")
     assert followed.hints == ("characters: the scene names none of them, so it follows fox",)
     assert References().followed_in(Scene(1, "", ""), 4).images == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "names", "found"),
+    [
+        ("Mr. Badger sleeps", ("Mr. Fox", "Mr. Badger"), ("Mr. Badger",)),
+        ("Umai rides home", ("Aldar Kose", "Umai Kose"), ("Umai Kose",)),
+        ("Aldar walks into the forest", ("Aldar", "The Merchant"), ("Aldar",)),
+        ("小红在森林里", ("小红", "小明"), ("小红",)),
+        ("granny's cat sleeps", ("granny", "granny's cat"), ("granny", "granny's cat")),
+    ],
+)
+def test_a_word_that_several_names_have_names_nobody(text: str, names: tuple[str, ...], found: tuple[str, ...]) -> None:
+    assert named_in(text, names) == found
