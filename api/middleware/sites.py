@@ -17,7 +17,7 @@ EXPOSED_HEADERS = (
     *(
         f"X-Jubako-{name}"
         for name in (
-            *("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps", "Tiled"),
+            *("Error", "Frames", "Hint", "Model", "Queue-Ms", "Run-Ms", "Seed", "Skipped-Steps", "Sound", "Tiled"),
             "Upscaler",
         )
     ),

@@ -53,7 +53,7 @@ def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]
     if request.num_frames <= LEAST_S * request.fps:
         raise InvalidRequest(
             "num_frames",
-            f"{request.num_frames} at {request.fps} a second are too short for any sound; they must last more than {LEAST_S} s",
+            f"{request.num_frames} at {request.fps} a second are too short for sound; it takes more than {LEAST_S} s",
         )
     if request.image is not None:
         # It is compressed as the videos were that the model was trained on, for which it must be an image.

@@ -112,7 +112,7 @@ async def test_a_clip_too_short_for_sound_is_refused(fps: int, model: LoadedMode
         assert isinstance(events[-1], Clip)
     else:
         assert isinstance(events[-1], Failed)
-        assert events[-1].error.message.startswith("num_frames: 1 at 50 a second are too short for any sound")
+        assert events[-1].error.message.startswith("num_frames: 1 at 50 a second are too short for sound")
 
 
 def test_a_distilled_model_gets_the_steps_that_it_was_taught(tmp_path: Path) -> None:

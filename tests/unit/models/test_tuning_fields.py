@@ -49,6 +49,7 @@ WAN = entry_of("wan", "unipc", **VIDEO)
 LTX_VIDEO = {"video": True, "defaults": {"num_frames": 9}, "limits": {"max_frames": 9, "multiple_px": 32}}
 LTX_2 = entry_of("ltx-2", "flow_euler", **LTX_VIDEO)
 LTX_2_3 = entry_of("ltx-2.3", "flow_euler", **LTX_VIDEO)
+LTX_2_3_DISTILLED = entry_of("ltx-2.3-distilled", "flow_euler", **LTX_VIDEO)
 WAN_22 = entry_of("wan", "unipc", low_noise_expert=True, **VIDEO)
 
 
@@ -110,6 +111,8 @@ IGNORED: list[tuple[Entry, dict[str, Any], str]] = [
     (SD, {"negative_prompt_2": "blurry"}, "negative_prompt_2 is ignored: stable-diffusion has no input for it"),
     (LTX_2, {"stg_scale": 0.5}, "stg_scale is ignored: ltx-2 has no input for it"),
     (LTX_2_3, {"stg_scale": 0.5, "guidance_scale": 1}, "stg_scale is ignored: a guidance_scale this small"),
+    (LTX_2_3_DISTILLED, {"stg_scale": 0.5}, "stg_scale is ignored: ltx-2.3-distilled has no input for it"),
+    (LTX_2_3_DISTILLED, {"audio_guidance_scale": 7}, "audio_guidance_scale is ignored: ltx-2.3-distilled has no input"),
     (WAN, {"modality_scale": 2}, "modality_scale is ignored: wan has no input for it"),
     (WAN, {"guidance_scale_2": 2}, "guidance_scale_2 is ignored: wan has one model for all noise"),
 ]
