@@ -35,7 +35,7 @@ class DrawnStory:
     frames: list[Path]
     captions: list[str]
     follows: Mapping[int, Sequence[str]]
-    """By the number of a frame: the characters whose references it is an edit of."""
+    """By the place of a frame among these, from 1: the characters whose references it is an edit of."""
     named: Mapping[str, Path] = field(default_factory=dict)
     """References by the names of characters."""
     common: Sequence[Path] = ()
@@ -49,10 +49,14 @@ class DrawnStory:
         frames, sheet, drawn = list(files[:at]), files[at], files[at + 1 :]
         names = [each["name"] for each in asked.get("characters") or ()]
         references = [*map(Path, asked.get("images") or ()), *drawn]
-        captions = [scene["caption"] for scene in stage.scenes]
+        # After a deadline, some may be missing.
+        numbers = sorted(stage.frames) if len(stage.frames) == len(frames) else list(range(1, len(frames) + 1))
+        said = {scene["frame_number"]: scene["caption"] for scene in stage.scenes}
+        captions = [said.get(number, "") for number in numbers]
+        follows = {place: stage.follows[number] for place, number in enumerate(numbers, 1) if number in stage.follows}
         named = dict(zip(names, references, strict=False))
         common = () if names else references or frames[:1]
-        return cls(asked["prompt"], asked["model"], frames, captions, stage.follows, named, common), sheet
+        return cls(asked["prompt"], asked["model"], frames, captions, follows, named, common), sheet
 
     def again(self, number: int) -> tuple[str, dict[str, Any]]:
         """Return the API and the request of a frame, without its seed."""

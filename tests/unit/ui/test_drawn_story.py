@@ -43,6 +43,16 @@ def test_a_frame_that_is_an_edit_is_one_again_of_those_it_follows(tmp_path: Path
     assert story.again(1) == ("edit", {**kept, "images": [str(given)]}), "nothing is known of it: the main character"
 
 
+def test_frames_that_are_missing_leave_others_their_captions_and_characters(tmp_path: Path) -> None:
+    cast = [{"name": name, "prompt": ""} for name in ("fox", "owl")]
+    fox, owl, frame = (file(tmp_path, seed, task="edit") for seed in (1, 2, 17))
+    stage = StoryStage(scenes=SCENES, frames={2: "data:"}, follows={2: ["owl"]})
+    asked = {**ASKED, "characters": cast, "images": [str(fox), str(owl)]}
+    story, _ = DrawnStory.of(asked, (frame, file(tmp_path, SEED)), stage)
+    assert story.captions == ["Part 2"]
+    assert story.again(1)[1]["images"] == [str(owl)]
+
+
 def test_without_characters_it_is_one_of_all_references_or_of_the_first_frame(tmp_path: Path) -> None:
     reference = file(tmp_path, 3)
     assert drawn(tmp_path, "edit", [reference]).again(1)[1]["images"] == [str(reference)]
