@@ -64,5 +64,6 @@ async def drawn_sheet(request: Request, meter: Meter, max_image_px: int) -> byte
     except ValidationError as error:
         raise WrongStory(error) from error
     pixels = sum(image.width * image.height for image in form.images)
-    await meter.charge_pixels("images", pixels + len(form.images) * CELL_PX * picture_height_px(form.images[0]))
+    cell_px = CELL_PX * picture_height_px(form.images[0].width, form.images[0].height)
+    await meter.charge_pixels("images", pixels + len(form.images) * cell_px)
     return await in_image_thread(lambda: png_file(sheet_with(form.prompt.strip(), form.cells)))

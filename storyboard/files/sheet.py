@@ -39,7 +39,7 @@ def contact_sheet(board: Storyboard) -> Image.Image:
 def sheet_with(text: str, cells: Sequence[Cell]) -> Image.Image:
     """Draw a sheet with a title: RGB, as wide as its columns need. Takes time."""
     columns = columns_for(len(cells))
-    picture_px = picture_height_px(cells[0].image)
+    picture_px = picture_height_px(*cells[0].image.size)
     cell_px = picture_px + CAPTION_LINES * CAPTION_LEADING_PX + 10
     width = 2 * MARGIN_PX + columns * CELL_PX + (columns - 1) * GAP_PX
     title = _Title(text, width - 2 * MARGIN_PX)
@@ -79,9 +79,9 @@ def _cell(frame: Frame) -> Cell:
     return Cell(frame.picture.image, frame.scene.number, frame.scene.caption or frame.scene.prompt)
 
 
-def picture_height_px(first: Image.Image) -> int:
-    """Return how high all frames are on a sheet that begins with this one."""
-    return round(CELL_PX * first.height / first.width)
+def picture_height_px(width: int, height: int) -> int:
+    """Return how high all frames are on a sheet whose first one has this size."""
+    return round(CELL_PX * height / width)
 
 
 def _paste(sheet: Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, place: tuple[int, int, int]) -> None:
