@@ -228,6 +228,8 @@ class TestShapes:
             http.post("/storyboard/sheet", json={"images": []}).json()["detail"]
             == "images must have at least 1 entries"
         )
+        refused = http.post("/storyboard/sheet", data={"captions": json.dumps(["x" * 1001])}, files=files)
+        assert refused.json()["detail"] == "captions.0 must be at most 1000 characters"
 
     def test_the_zip_has_the_frames_and_their_description(self, http: httpx.Client) -> None:
         archive = ZipFile(BytesIO(http.post("/generate?format=zip", json={"prompt": STORY, **FAST}).content))

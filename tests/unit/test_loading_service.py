@@ -1,4 +1,4 @@
-"""What cannot be loaded now is asked for again; what cannot be loaded at all is not, for a while."""
+"""What cannot be loaded is asked for again, but not at once."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 import pytest
 
 from core.errors import JubakoError, LoadFailed, LoadInterrupted
+from processes import loading_service
 from processes.loading_service import LoadingService, Messages, answer_to_load
 
 MESSAGES = Messages(away="away", not_loaded="the model cannot be loaded")
@@ -32,18 +33,17 @@ async def ended(error: JubakoError | None) -> None:
         raise error
 
 
-async def test_an_interrupted_load_may_succeed_the_next_time() -> None:
-    service = AnsweringService(LoadInterrupted("the hub cannot be reached"), None)
-    with pytest.raises(LoadInterrupted, match="the model cannot be loaded: the hub cannot be reached") as caught:
-        await service.load("model")
-    assert caught.value.retry_after_s
+@pytest.mark.parametrize("error", [LoadFailed("there is no file"), LoadInterrupted("the hub cannot be reached")])
+async def test_what_cannot_be_loaded_is_tried_again_after_a_while(
+    error: JubakoError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by each of those that waited for the same: the last of them would wait for all attempts."""
+    service = AnsweringService(error, None)
+    for _ in range(2):
+        with pytest.raises(type(error), match=f"the model cannot be loaded: {error.message}") as caught:
+            await service.load("model")
+        assert isinstance(caught.value, LoadFailed) or caught.value.retry_after_s
+    assert service.ends == [None]
+    monkeypatch.setattr(loading_service, "RETRY_S", 0)
     await service.load("model")
     assert service.ends == []
-
-
-async def test_what_is_refused_is_not_tried_again_at_once() -> None:
-    service = AnsweringService(LoadFailed("there is no file"), None)
-    for _ in range(2):
-        with pytest.raises(LoadFailed, match="the model cannot be loaded: there is no file"):
-            await service.load("model")
-    assert service.ends == [None]
