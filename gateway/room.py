@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from models.catalogue.entry import Entry
-from models.catalogue.memory.beside import gib_beside, resolved
+from models.catalogue.memory.beside import gib_beside, gib_for_models, resolved
 from models.catalogue.memory.parallel import in_a_row
 from runners.state import RunnerState
 
@@ -34,8 +34,8 @@ def rooms_of(
     needed = entry.gib_on(in_a_row(wanted, entry.device_count, devices))
     for device, needed_gib in needed.items():
         if memory_gib := (state.device_memory_gib or {}).get(device):
-            left_gib = memory_gib - gib_beside(beside_gib, device, devices)
-            yield Room(device, needed_gib, min(left_gib, budget_gib or left_gib))
+            beside = gib_beside(beside_gib, device, devices)
+            yield Room(device, needed_gib, gib_for_models(memory_gib, beside, budget_gib))
 
 
 def wanted_device(state: RunnerState, moved_to: str | None) -> str | None:

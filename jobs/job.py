@@ -158,6 +158,11 @@ class Job(_Data):
         started_at = self.started_at or datetime.now(UTC)
         return self.changed(state=JobState.PROCESSING, attempts=self.attempts + 1, started_at=started_at, **changes)
 
+    @property
+    def waits(self) -> bool:
+        """Whether nothing is drawn of it yet, and it has not ended."""
+        return not self.state.final and not self.progress
+
     def has_turn(self, turn: int) -> bool:
         """Whether the worker that took it up in this turn has it still: no end, move or later turn since."""
         return self.state is JobState.PROCESSING and self.turn == turn

@@ -20,7 +20,7 @@ from access.metrics import may_read_runner
 from core.errors import InvalidRequest, StartError
 from core.generation.request import GenerationRequest
 from models.catalogue.entry import Entry
-from models.catalogue.memory.beside import gib_beside
+from models.catalogue.memory.beside import gib_beside, gib_for_models
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.memory.needs import DIGITS, summed
 from models.catalogue.placement.decided import placed, placed_once
@@ -206,11 +206,9 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
                 log_settings(settings)
             state = self._host.state()
             # A device that does not exist has no memory; loading reports it.
+            there, budget_gib = state.devices or (), settings.memory_budget_gib
             memory_gib = {
-                device: min(
-                    gib - gib_beside(settings.beside_gib, device, state.devices or ()),
-                    settings.memory_budget_gib or inf,
-                )
+                device: gib_for_models(gib, gib_beside(settings.beside_gib, device, there), budget_gib)
                 for device, gib in (state.device_memory_gib or {}).items()
             }
             if state.device in memory_gib:

@@ -8,7 +8,7 @@ from statistics import fmean
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
 from storyboard.characters import Mode
-from storyboard.references import DrawnReference
+from storyboard.references import DrawnReference, worth_of
 from storyboard.scenes import Plan, Scene
 from storyboard.story import Story
 
@@ -30,8 +30,7 @@ class Frame:
 
     @property
     def worth(self) -> float:
-        """What frames of one scene are compared by."""
-        return -2.0 if self.clip_score is None else self.clip_score
+        return worth_of(self.clip_score)
 
 
 @dataclass(frozen=True)

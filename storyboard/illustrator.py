@@ -7,7 +7,7 @@ request of its own. Seeds follow from the story's (`resolved_story.seed_of`), so
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -123,17 +123,27 @@ class Illustrator:
         """Return the caller's image, or draw one as frames are: again where it scores poorly; the best is kept."""
         if wanted.image is not None:
             return wanted.image
-        best, attempt = await self._drawn_reference(number, wanted, 1), 1
-        while self._is_poor(best.clip_score, self._reference_threshold) and attempt < self._resolved.max_tries:
-            attempt += 1
-            try:
-                again = await self._drawn_reference(number, wanted, attempt)
-            except JubakoError:
-                break
-            best = max(best, again, key=lambda each: each.worth)
-        self._references[number] = best
+        tries: list[DrawnReference] = []
+
+        async def draw(attempt: int) -> float | None:
+            tries.append(await self._drawn_reference(number, wanted, attempt))
+            return tries[-1].clip_score
+
+        await self._until_good(draw, self._reference_threshold)
+        best = self._references[number] = max(tries, key=lambda each: each.worth)
         self._emit(ReferenceDone(number, best))
         return best.picture.image
+
+    async def _until_good(self, draw: Callable[[int], Awaitable[float | None]], threshold: float) -> None:
+        """Draw, 1 first, until a score is not poor, or the tries are used up; only the first must succeed."""
+        score, attempt = await draw(1), 1
+        while score is not None and score < threshold and attempt < self._resolved.max_tries:
+            attempt += 1
+            try:
+                score = await draw(attempt)
+            except JubakoError:
+                # A used-up rate, a full line, a picture that is not to be shown: there is one already.
+                break
 
     async def _drawn_reference(self, number: int, wanted: Wanted, attempt: int) -> DrawnReference:
         request = await self._gateway.check(self._resolved.reference_draft(number, wanted, attempt))
@@ -162,16 +172,15 @@ class Illustrator:
 
     async def _frame(self, scene: Scene, request: GenerationRequest, references: References) -> Frame:
         """Generate until a frame scores well enough, or the tries are used up; the best is kept."""
-        score, attempt = await self._try(scene, request, 1), 1
-        while self._is_poor(score, self._resolved.threshold) and attempt < self._resolved.max_tries:
-            attempt += 1
-            try:
-                again = await self._checked(scene, attempt, references)
-                await self._gateway.meter.charge(again)
-                score = await self._try(scene, again, attempt)
-            except JubakoError:
-                # A used-up rate, a full line, a picture that is not to be shown: there is one already.
-                break
+
+        async def draw(attempt: int) -> float | None:
+            if attempt == 1:
+                return await self._try(scene, request, 1)
+            again = await self._checked(scene, attempt, references)
+            await self._gateway.meter.charge(again)
+            return await self._try(scene, again, attempt)
+
+        await self._until_good(draw, self._resolved.threshold)
         self._best[scene.number] = await self._upscaler.upscaled(self._best[scene.number])
         return self._deliver(scene.number)
 
@@ -218,10 +227,6 @@ class Illustrator:
                 raise
             raise NotInitialized(error.message) from error
         raise GenerationFailed("the model ended without an image")
-
-    @staticmethod
-    def _is_poor(score: float | None, threshold: float) -> bool:
-        return score is not None and score < threshold
 
     async def _score(self, picture: Picture, prompt: str, scorer: ClipScorer) -> float | None:
         """The CLIP score; without a scorer that answers, a story is worth more than none."""

@@ -24,6 +24,11 @@ class Wanted:
     """The caller's own."""
 
 
+def worth_of(clip_score: float | None) -> float:
+    """Return what tries are compared by: any that was scored is better than one that was not."""
+    return -2.0 if clip_score is None else clip_score
+
+
 @dataclass(frozen=True)
 class DrawnReference:
     """A reference that was drawn for the story, the best of its tries."""
@@ -36,8 +41,7 @@ class DrawnReference:
 
     @property
     def worth(self) -> float:
-        """What tries are compared by."""
-        return -2.0 if self.clip_score is None else self.clip_score
+        return worth_of(self.clip_score)
 
 
 @dataclass(frozen=True)

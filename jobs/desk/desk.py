@@ -220,7 +220,7 @@ class JobDesk:
 
         Raises NotWaiting where there are none, and TooManyJobs, before any has moved, where not all of them may.
         """
-        waiting = [job for job in jobs if not job.state.final and not job.progress]
+        waiting = [job for job in jobs if job.waits]
         if further := sum(job.priority is not priority for job in waiting):
             await self._acceptance.check_line(priority, further)
         moved = [moved for job in waiting if (moved := await self._move(job, priority)) is not None]
@@ -233,7 +233,7 @@ class JobDesk:
         try:
             # Those of a batch that were moved before it took a while.
             before = await self.get(known.id)
-            if before.state.final or before.progress:
+            if not before.waits:
                 return None
             if before.priority is priority:
                 return before

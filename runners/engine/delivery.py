@@ -66,7 +66,7 @@ class Drawn:
     """Of a clip that can be heard."""
 
     @classmethod
-    def of(  # what a result has
+    def of(
         cls,
         index: int,
         seed: int,

@@ -23,7 +23,13 @@ LATENT_CHANNELS = 8
 def tiny_ltx(folder: Path) -> Path:
     """Save an LTXPipeline into `folder` and return it; like the real one, its autoencoder shrinks 8 x 32 x 32 times."""
     torch.manual_seed(0)
-    scheduler = FlowMatchEulerDiscreteScheduler(
+    LTXPipeline(**_models(), scheduler=stretched_scheduler()).save_pretrained(folder)
+    return folder
+
+
+def stretched_scheduler() -> FlowMatchEulerDiscreteScheduler:
+    """Return the sampler of all models of this kind that are not distilled."""
+    return FlowMatchEulerDiscreteScheduler(
         use_dynamic_shifting=True,
         base_shift=0.95,
         max_shift=2.05,
@@ -31,8 +37,6 @@ def tiny_ltx(folder: Path) -> Path:
         max_image_seq_len=4096,
         shift_terminal=0.1,
     )
-    LTXPipeline(**_models(), scheduler=scheduler).save_pretrained(folder)
-    return folder
 
 
 def tiny_ltx_distilled(folder: Path) -> Path:

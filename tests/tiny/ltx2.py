@@ -16,6 +16,7 @@ from diffusers import (
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GemmaTokenizer
 
+from tests.tiny.ltx import stretched_scheduler
 from tests.tiny.text import tiny_gemma_tokenizer
 from tests.tiny.weights import strengthen
 
@@ -32,7 +33,7 @@ RATE_HZ = 16000
 
 def tiny_ltx2(folder: Path) -> Path:
     """Save an LTX2Pipeline into `folder` and return it; its autoencoder shrinks videos 8 x 32 x 32 times."""
-    return _save(folder, _stretched(), late=False)
+    return _save(folder, stretched_scheduler(), late=False)
 
 
 def tiny_ltx2_distilled(folder: Path) -> Path:
@@ -40,22 +41,11 @@ def tiny_ltx2_distilled(folder: Path) -> Path:
 
 
 def tiny_ltx2_3(folder: Path) -> Path:
-    return _save(folder, _stretched(), late=True, blocks=ALL_BLOCKS)
+    return _save(folder, stretched_scheduler(), late=True, blocks=ALL_BLOCKS)
 
 
 def tiny_ltx2_3_distilled(folder: Path) -> Path:
     return _save(folder, FlowMatchEulerDiscreteScheduler(), late=True)
-
-
-def _stretched() -> FlowMatchEulerDiscreteScheduler:
-    return FlowMatchEulerDiscreteScheduler(
-        use_dynamic_shifting=True,
-        base_shift=0.95,
-        max_shift=2.05,
-        base_image_seq_len=1024,
-        max_image_seq_len=4096,
-        shift_terminal=0.1,
-    )
 
 
 def _save(folder: Path, scheduler: FlowMatchEulerDiscreteScheduler, *, late: bool, blocks: int = FEW_BLOCKS) -> Path:
@@ -174,7 +164,7 @@ def _vocoder(*, late: bool) -> LTX2Vocoder | LTX2VocoderWithBWE:
 
 
 def _heard(vocoder: LTX2Vocoder | LTX2VocoderWithBWE) -> LTX2Vocoder | LTX2VocoderWithBWE:
-    """Draw weights anew that let spectrograms through, and transforms that a checkpoint brings along."""
+    """Draw new weights that let spectrograms through, and transforms that a checkpoint brings along."""
     for layer in vocoder.modules():
         if isinstance(layer, torch.nn.Conv1d | torch.nn.ConvTranspose1d):
             torch.nn.init.normal_(layer.weight, std=(2 / layer.weight[0].numel()) ** 0.5)

@@ -149,15 +149,11 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
         arguments["last_image"] = request.last_image
     if request.reference_image is not None:
         arguments["ip_adapter_image"] = request.reference_image
+    if request.control_image is not None:
+        arguments |= {"control_image": request.control_image, "controlnet_conditioning_scale": request.control_scale}
+    if request.control_mode is not None:
+        arguments["control_mode"] = request.control_mode
     return arguments
-
-
-def control_arguments(request: GenerationRequest, image: str = "control_image") -> dict[str, Any]:
-    """The keyword arguments for a ControlNet; its pipeline calls the control image `image`."""
-    if request.control_image is None:
-        return {}
-    mode = {} if request.control_mode is None else {"control_mode": request.control_mode}
-    return {image: request.control_image, "controlnet_conditioning_scale": request.control_scale, **mode}
 
 
 def first_latents(latents: Any, _request: GenerationRequest) -> Any:
@@ -218,7 +214,7 @@ class Family:
     controlnet_copies: bool = False
     """Whether some of them get copies of weights of the denoiser."""
     control_modes: bool = False
-    """Whether some of them follow several kinds of control images, and are told which by a number."""
+    """Whether some of them follow several kinds of control images, each given by a number."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
     control_alone: frozenset[Task] = frozenset()

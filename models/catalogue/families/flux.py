@@ -16,7 +16,6 @@ from models.catalogue.families.base import (
     PromptWindow,
     Stage,
     TextTokens,
-    control_arguments,
     packed_latents,
     standard_arguments,
 )
@@ -30,7 +29,7 @@ SCHNELL_TEXT_TOKENS = 256
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
     """Guidance is distilled into the model: a negative prompt would have no effect."""
-    arguments = standard_arguments(request) | control_arguments(request)
+    arguments = standard_arguments(request)
     del arguments["negative_prompt"]
     return arguments
 

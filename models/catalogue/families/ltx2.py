@@ -40,14 +40,12 @@ _TAKEN_BY_2_0 = frozenset(
         *("guidance_scale", "guidance_rescale", "audio_guidance_scale", "modality_scale", "callback_on_step_end"),
     }
 )
-_TAKEN_BY_DISTILLED = _TAKEN_BY_2_0 - {
-    *("negative_prompt", "guidance_rescale", "audio_guidance_scale", "modality_scale"),
-}
+_TAKEN_BY_DISTILLED = _TAKEN_BY_2_0 - {"negative_prompt", "guidance_rescale", "audio_guidance_scale", "modality_scale"}
 """Any guidance would be added to what is distilled into them."""
 
 
 def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]:
-    """`sees_other_time`: whether video and sound are told each other's noise level, as 2.3 was trained."""
+    """`sees_other_time`: whether video and sound see each other's noise level, as 2.3 was trained."""
     arguments = standard_arguments(request)
     assert request.fps is not None, "a video has one"
     if request.num_frames <= LEAST_S * request.fps:

@@ -14,7 +14,6 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     Unguided,
-    control_arguments,
     packed_latents,
     standard_arguments,
 )
@@ -57,7 +56,7 @@ PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
     """Name guidance as these pipelines do; they guide only where there is a negative prompt, if it is a space."""
-    arguments = standard_arguments(request) | control_arguments(request)
+    arguments = standard_arguments(request)
     arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
     guided = request.guidance_scale > 1
     arguments["negative_prompt"] = (request.negative_prompt or " ") if guided else None

@@ -14,7 +14,6 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     Unguided,
-    control_arguments,
     standard_arguments,
 )
 from models.catalogue.families.samplers import DIFFUSION, FLOW
@@ -35,8 +34,10 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
     arguments = standard_arguments(request)
     if request.task is Task.IMAGE_TO_IMAGE:
         del arguments["width"], arguments["height"]
-    # Text-to-image has no other image.
-    return arguments | control_arguments(request, "image" if request.task is Task.TEXT_TO_IMAGE else "control_image")
+    if request.control_image is not None and request.task is Task.TEXT_TO_IMAGE:
+        # It has no other image.
+        arguments["image"] = arguments.pop("control_image")
+    return arguments
 
 
 STABLE_DIFFUSION = Family(
@@ -107,10 +108,6 @@ STABLE_DIFFUSION_XL = Family(
 )
 
 
-def _sd3_arguments(request: GenerationRequest) -> dict[str, Any]:
-    return standard_arguments(request) | control_arguments(request)
-
-
 T5_TOKENS = 255
 """Of a text: 256 with the one that ends it."""
 
@@ -138,7 +135,6 @@ STABLE_DIFFUSION_3 = Family(
     controlled={Task.TEXT_TO_IMAGE: "StableDiffusion3ControlNetPipeline"},
     controlnet="SD3ControlNetModel",
     controlnet_copies=True,
-    arguments=_sd3_arguments,
     schedulers=FLOW,
     size_multiple_px=16,
     prompt_windows=(PromptWindow(), PromptWindow("tokenizer_3", T5_TOKENS)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import Task
 from models.catalogue.families.base import (
     Family,
     Part,
@@ -13,8 +13,6 @@ from models.catalogue.families.base import (
     Stage,
     TextTokens,
     Unguided,
-    control_arguments,
-    standard_arguments,
 )
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.stable_diffusion import VAE
@@ -60,10 +58,6 @@ CONTROLNET = Part(
 )
 
 
-def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    return standard_arguments(request) | control_arguments(request)
-
-
 Z_IMAGE = Family(
     name="z-image",
     pipelines={
@@ -82,7 +76,6 @@ Z_IMAGE = Family(
     controlled={Task.TEXT_TO_IMAGE: "ZImageControlNetPipeline"},
     controlnet="ZImageControlNetModel",
     controlnet_shares=True,
-    arguments=_arguments,
     schedulers=FLOW,
     size_multiple_px=16,
     guided_above=0.0,

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 
 
 def gib_beside(beside_gib: Mapping[str, float], device: str, there: Sequence[str]) -> float:
     """Return what is beside the models on a device; `there` are all devices, by the names that runners report."""
     return sum(gib for name, gib in beside_gib.items() if there and resolved(name, there) == device)
+
+
+def gib_for_models(size_gib: float, beside_gib: float, budget_gib: float | None) -> float:
+    """Return how much of a device's memory models may have: without what is beside them, and within the budget."""
+    return min(max(0.0, size_gib - beside_gib), inf if budget_gib is None else budget_gib)
 
 
 def resolved(device: str, there: Sequence[str]) -> str:

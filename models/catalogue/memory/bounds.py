@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from math import inf
 
+from models.catalogue.memory.beside import gib_for_models
 from models.catalogue.memory.needs import DIGITS
 
 
@@ -36,7 +37,7 @@ class MemoryBounds:
         what it needs.
         """
         others = [other[device] for other in self.others_gib if device in other]
-        for_models_gib = min(total_gib - self.beside_gib.get(device, 0.0), self.budget_gib or inf)
+        for_models_gib = gib_for_models(total_gib, self.beside_gib.get(device, 0.0), self.budget_gib)
         left_gib = for_models_gib - needed_gib - sum(others)
         share = needed_gib + max(0.0, left_gib) / (1 + len(others))
         return round(min(share, total_gib, self.fit_gib or inf), DIGITS)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from math import inf
-
 import psutil
 
 from core.errors import StartError
+from models.catalogue.memory.beside import gib_for_models
 from models.catalogue.placement.place import Place, Spot
 from processes.machine.cards import UsableCard, usable_cards
 from processes.machine.cores import own_cores
@@ -41,13 +39,8 @@ def _chosen(cards: list[UsableCard], numbers: tuple[int, ...]) -> list[UsableCar
 
 
 def _spot(card: UsableCard, budget_gib: float | None, beside_gib: float = 0.0) -> Spot:
-    total_gib, free_gib = _for_models((card.total_gib, card.free_gib), budget_gib, beside_gib)
+    total_gib, free_gib = (gib_for_models(gib, beside_gib, budget_gib) for gib in (card.total_gib, card.free_gib))
     return Spot(Place(card.device), total_gib, free_gib)
-
-
-def _for_models(sizes_gib: Iterable[float], budget_gib: float | None, beside_gib: float) -> Iterator[float]:
-    most_gib = inf if budget_gib is None else budget_gib
-    return (min(max(0.0, size_gib - beside_gib), most_gib) for size_gib in sizes_gib)
 
 
 def _slots(slots: int, budget_gib: float | None, beside_gib: float) -> list[Spot]:
@@ -55,5 +48,6 @@ def _slots(slots: int, budget_gib: float | None, beside_gib: float) -> list[Spot
     if slots > cores:
         raise StartError(f"JUBAKO_DEVICE: cpu:{slots} is more than this machine's {cores} cores")
     memory = psutil.virtual_memory()
-    total_gib, free_gib = _for_models((memory.total / 2**30, memory.available / 2**30), budget_gib, beside_gib)
+    sizes_gib = memory.total / 2**30, memory.available / 2**30
+    total_gib, free_gib = (gib_for_models(gib, beside_gib, budget_gib) for gib in sizes_gib)
     return [Spot(Place(CPU, slot, slots), total_gib, free_gib, crowded=True) for slot in range(slots)]

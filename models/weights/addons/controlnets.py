@@ -28,7 +28,7 @@ def load_controlnet(
 
 
 def check_mode(net: ModelMixin, kind: str, spec: ControlNetSpec) -> None:
-    """Raise LoadFailed if a union ControlNet is not told its kinds of control images apart, or another one is."""
+    """Raise LoadFailed if a union ControlNet lacks the number of its kind of control image, or another one has one."""
     modes = net.config.get("num_mode")
     field = f"controlnets.{kind}.mode"
     if modes is None and spec.mode is not None:

@@ -9,9 +9,8 @@ from typing import Any
 import torch
 
 from models.catalogue.entry import Entry
+from models.catalogue.families.ltx2 import TEXT_TOKENS
 
-TEXT_TOKENS = 1024
-"""Of which the pipeline keeps what all layers of its text encoder say."""
 SOUND_LATENTS_PER_S = 25
 
 
@@ -30,7 +29,9 @@ def sounding(entry: Entry, modules: Mapping[str, Any]) -> Iterator[tuple[str, Ca
 
 
 def kept_bytes(modules: Mapping[str, Any]) -> int:
-    """Return what a pipeline keeps of a sample's prompt while it denoises, beside what the denoiser is given."""
+    """Return what a pipeline keeps of a sample's prompt while it denoises, beside what the denoiser is given: what all
+    layers of its text encoder make of each token.
+    """
     if "connectors" not in modules:
         return 0
     config = modules["connectors"].config
