@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from itertools import count
 from typing import Any
 
 import pytest
@@ -60,7 +61,8 @@ def wanted(**fields: Any) -> GenerationRequest:
 
 
 def pool_of(*runners: Any) -> RunnerPool:
-    return RunnerPool("any", runners, local=True)
+    """On a clock of its own, so that no pause of this process counts as a runner's slowness."""
+    return RunnerPool("any", runners, local=True, now_s=map(float, count()).__next__)
 
 
 async def drawn(pool: RunnerPool, request: GenerationRequest | None = None) -> list[Event]:
@@ -120,7 +122,7 @@ async def test_of_eight_cards_three_are_lost_one_after_the_other_and_no_request_
         before = len(lost.drawn)
         assert isinstance([event async for event in pool.generate(wanted())][-1], Picture)
         assert len(lost.drawn) == before
-    assert min(len(card.drawn) for card in cards[3:]) >= 6
+    assert min(len(card.drawn) for card in cards[3:]) >= 4
     await pool.close()
 
 
