@@ -130,7 +130,7 @@ async def test_who_reads_slowly_but_steadily_gets_it_all() -> None:
     async def large(scope: Scope, receive: Receive, send: Send) -> None:
         await PlainTextResponse(whole)(scope, receive, send)
 
-    async with served(large) as port, asyncio.timeout(60):
+    async with served(large) as port, asyncio.timeout(200):
         reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=2**16)
         writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         await reader.readuntil(b"\r\n\r\n")
