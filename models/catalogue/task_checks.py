@@ -82,3 +82,5 @@ def _frame_mistakes(defaults: Defaults, limits: Limits, family: Family) -> Itera
         yield f"defaults.num_frames: {defaults.num_frames} is more than max_frames, {limits.max_frames}"
     if (defaults.num_frames - 1) % family.frames_multiple:
         yield f"defaults.num_frames: {defaults.num_frames} is not one more than a multiple of {family.frames_multiple}"
+    if defaults.num_frames < (least := family.least_frames(defaults.fps)):
+        yield f"defaults.num_frames: {defaults.num_frames} is less than {least}, the least of {family.name} at this fps"

@@ -97,7 +97,7 @@ def _frames(form: VideoForm, entry: Entry, task: Task) -> int | None:
     settings = entry.tasks[task]
     fps, most = form.fps or settings.defaults.fps, settings.limits.max_frames
     multiple = entry.family_spec.frames_multiple
-    frames = 1 + multiple * max(0, round((form.seconds * fps - 1) / multiple))
+    frames = max(1 + multiple * round((form.seconds * fps - 1) / multiple), entry.family_spec.least_frames(fps))
     if frames > most:
         raise InvalidRequest(
             "seconds",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
+from math import floor
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
@@ -197,6 +198,8 @@ class Family:
     """Whether its pipelines take one."""
     frames_multiple: int = 1
     """A video has one frame more than a multiple of this."""
+    longer_than_s: float = 0.0
+    """Seconds that a video must be longer than."""
     float32_components: frozenset[str] = frozenset()
     """Components that are kept in float32 whatever the rest is in; their parts cast."""
     max_images: int = 1
@@ -264,6 +267,11 @@ class Family:
     def text_varies(self) -> bool:
         """Whether its denoisers take prompts of any length, with a mask of what is padding."""
         return any(part.padded or part.ragged for part in self.parts if part.stage is Stage.DENOISE)
+
+    def least_frames(self, fps: int) -> int:
+        """Return how many frames its shortest video has at so many a second."""
+        beyond_first = self.longer_than_s * fps - 1
+        return 1 + self.frames_multiple * (floor(beyond_first / self.frames_multiple) + 1)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:
         """Return the request's sampler, with what the request says of its steps."""

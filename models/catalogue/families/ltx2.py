@@ -1,7 +1,7 @@
 """LTX-2: videos with their sound, from a prompt and from a prompt and their first frame.
 
 Its pipelines guide video and sound, each by scales of its own, away from what the model does without the prompt, in the
-same call; and from what it does when video and sound do not hear of each other, or without the attention of a block, in
+same call; and from what it does when video and sound do not see each other, or without the attention of a block, in
 further calls.
 """
 
@@ -12,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from core.errors import InvalidRequest
 from core.generation.request import GenerationRequest, Task
 from core.generation.upload import pixels_of
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
@@ -47,12 +46,6 @@ _TAKEN_BY_DISTILLED = _TAKEN_BY_2_0 - {"negative_prompt", "guidance_rescale", "a
 def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]:
     """`sees_other_time`: whether video and sound see each other's noise level, as 2.3 was trained."""
     arguments = standard_arguments(request)
-    assert request.fps is not None, "a video has one"
-    if request.num_frames <= LEAST_S * request.fps:
-        raise InvalidRequest(
-            "num_frames",
-            f"{request.num_frames} at {request.fps} a second are too short for sound; it takes more than {LEAST_S} s",
-        )
     if request.image is not None:
         # It is compressed as the videos were that the model was trained on, for which it must be an image.
         arguments["image"] = pixels_of(request.image)
@@ -93,6 +86,7 @@ LTX_2 = Family(
     arguments=partial(_arguments, guidance=GUIDANCE, sees_other_time=False),
     preview_latents=middle_frame,
     frames_multiple=FRAMES_MULTIPLE,
+    longer_than_s=LEAST_S,
     vocoder="vocoder",
     # For writing longer prompts, and for guessing how long a clip should be; the first needs torchvision.
     components=dict.fromkeys(

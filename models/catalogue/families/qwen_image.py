@@ -50,6 +50,8 @@ EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE)
 SIZE_MULTIPLE_PX = 16
 INPAINTED_PIXELS = 1024 * 1024
 INPAINTED_MULTIPLE_PX = 32
+INPAINTED_PROPORTION = 7.7
+"""Of more, rounding makes images of more than eight to one, which no request may have."""
 PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
 PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
@@ -78,7 +80,8 @@ def _inpainted_size(width: int, height: int) -> tuple[int, int]:
     It rounds (diffusers, calculate_dimensions), so that an image of the size that it makes may get yet another one;
     after at most four times it stays.
     """
-    exact = sqrt(INPAINTED_PIXELS * width / height), sqrt(INPAINTED_PIXELS * height / width)
+    proportion = min(max(width / height, 1 / INPAINTED_PROPORTION), INPAINTED_PROPORTION)
+    exact = sqrt(INPAINTED_PIXELS * proportion), sqrt(INPAINTED_PIXELS / proportion)
     own_width, own_height = (round(side / INPAINTED_MULTIPLE_PX) * INPAINTED_MULTIPLE_PX for side in exact)
     own = own_width, own_height
     return own if own == (width, height) else _inpainted_size(*own)

@@ -203,7 +203,10 @@ def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, 
     multiple = entry.family_spec.frames_multiple
     if (frames - 1) % multiple:
         raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
-    return {"num_frames": frames, "fps": draft.fps or settings.defaults.fps}
+    fps = draft.fps or settings.defaults.fps
+    if frames < (least := entry.family_spec.least_frames(fps)):
+        raise InvalidRequest("num_frames", f"{frames} at {fps} a second is too short for {entry.id}; at least {least}")
+    return {"num_frames": frames, "fps": fps}
 
 
 def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:

@@ -23,15 +23,12 @@ PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the oth
 def size_of(draft: Draft, entry: Entry, *, snaps: bool = False) -> Size:
     """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest.
 
-    If it `snaps`, a size that is not allowed becomes the nearest one that is.
+    If it `snaps`, a size that is not allowed becomes the nearest one that is. Of one that is, pipelines that ask only
+    their image for the size keep the proportions.
     """
-    size = width, height = _size_within_limits(draft, entry.tasks[draft.task], snaps)
+    size = _size_within_limits(draft, entry.tasks[draft.task], snaps)
     own = entry.family_spec.own_size.get(draft.task)
-    generated = size if own is None else own(width, height)
-    if generated != size and not snaps and (draft.width or draft.height):
-        fixed = f"{generated[0]} x {generated[1]}, the size at which {entry.id} does {draft.task} in these proportions"
-        raise InvalidRequest("width", f"{width} x {height} is not {fixed}; leave width and height out to have it")
-    return generated
+    return size if own is None else own(*size)
 
 
 def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Size:
@@ -79,7 +76,7 @@ def fit_for(draft: Draft, image: Pixels, size: Size, limits: Limits) -> Fit:
     """
     if draft.fit is not None:
         return draft.fit
-    follows = draft.masked_image is not None and None in (draft.width, draft.height)
+    follows = draft.masked_image is not None and size != (draft.width, draft.height)
     slack = limits.multiple_px / 2 if follows else 0.5
     lowest, highest = (
         [(side + sign * slack) / full for side, full in zip(size, image.size, strict=True)] for sign in (-1, 1)

@@ -17,10 +17,9 @@ from core.generation.upload import pixels_of
 from gateway.runner_load import tokens_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
-from models.catalogue.families import FAMILIES
 from models.catalogue.limits import Limits
 from models.catalogue.resolving.resolve import resolve
-from models.catalogue.resolving.sizes import fitted_size, looked_at, too_long
+from models.catalogue.resolving.sizes import check_size, fitted_size, looked_at, too_long
 from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.servers.serving import ENTRY_FIELDS, half_mask, photo
 
@@ -267,6 +266,7 @@ def test_proportions_are_kept_as_far_as_the_limits_allow(size: tuple[int, int], 
         ("qwen-image-edit", (512, 512), (1024, 1024)),
         ("qwen-image-edit", (1500, 1000), (1248, 832)),
         ("qwen-image-edit", (400, 2000), (448, 2336)),
+        ("qwen-image-edit", (2048, 256), (2752, 384)),
     ],
 )
 def test_a_pipeline_that_asks_only_its_image_gets_one_of_the_size_that_it_generates(
@@ -282,17 +282,31 @@ def test_a_pipeline_that_asks_only_its_image_gets_one_of_the_size_that_it_genera
     assert request.image is not None and request.image.size == generated  # noqa: PT018
     again = inpainting(width=generated[0], height=generated[1])
     assert (again.width, again.height) == generated
-    with pytest.raises(InvalidRequest, match=f"^width: 2048 x 1024 is not .* the size at which {model} does inpaint"):
-        inpainting(width=2048, height=1024)
-    assert "width: 2048x1024 became" in inpainting(snaps=True, width=2048, height=1024).hints[0]
+    # Whether sizes snap or not: of what is asked for, such a pipeline can have the proportions alone.
+    for snaps in (False, True):
+        other = inpainting(snaps, width=1536, height=1024)
+        assert (other.width, other.height) == (1248, 832)
+        assert other.hints[0].startswith("width: 1536x1024 became 1248x832")
 
 
-def test_sizes_that_pipelines_generate_by_themselves_stay() -> None:
-    sides = range(64, 2048, 48)
-    for family in FAMILIES.values():
-        for own in family.own_size.values():
-            found = {own(width, height) for width in sides for height in sides if not too_long(width, height)}
+def test_sizes_that_pipelines_generate_by_themselves_stay_and_may_be_asked_for() -> None:
+    sides = range(64, 2049, 32)
+    for entry in full_catalogue(None).entries.values():
+        for task, own in entry.family_spec.own_size.items():
+            limits = entry.tasks[task].limits
+            asked = ((width, height) for width in sides for height in sides if not too_long(width, height))
+            found = {own(*fitted_size(*size, limits)) for size in asked}
             assert all(own(*size) == size for size in found)
+            assert not any(too_long(*size) for size in found)
+            for size in found:
+                check_size(*size, limits)
+
+
+def test_an_image_of_the_proportions_asked_for_is_not_cropped_when_its_pipeline_rounds_them() -> None:
+    image, mask = Image.new("RGB", (1280, 720)), Image.new("L", (1280, 720), 255)
+    draft = Draft(prompt="an apple", task=Task.INPAINT, image=image, mask=mask, width=1280, height=720)
+    request = resolve(draft, Catalogue([entry_of("qwen-image-edit")]), LIMITS_OF_SERVER)
+    assert [hint.partition(":")[0] for hint in request.hints] == ["width"]
 
 
 def ending(**fields: Any) -> GenerationRequest:

@@ -6,7 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
+from api.openai.videos.drafting import _frames
+from api.openai.videos.forms import VideoForm
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
@@ -51,6 +54,12 @@ LTX_2 = entry_of("ltx-2", "flow_euler", **LTX_VIDEO)
 LTX_2_3 = entry_of("ltx-2.3", "flow_euler", **LTX_VIDEO)
 LTX_2_3_DISTILLED = entry_of("ltx-2.3-distilled", "flow_euler", **LTX_VIDEO)
 WAN_22 = entry_of("wan", "unipc", low_noise_expert=True, **VIDEO)
+
+
+def refusal_of(entry: Entry, **fields: Any) -> str:
+    with pytest.raises(InvalidRequest) as refused:
+        resolved(entry, **fields)
+    return refused.value.message
 
 
 def resolved(entry: Entry, **fields: Any) -> GenerationRequest:
@@ -216,3 +225,20 @@ def test_a_model_without_steps_can_do_without_a_cache() -> None:
         StepCache.OFF,
         (f"step_cache is ignored: {entry.id} generates in one piece",),
     )
+
+
+@pytest.mark.parametrize("family", ["ltx-2", "ltx-2.3-distilled"])
+def test_a_clip_too_short_for_its_sound_is_refused_with_the_fewest_frames(family: str) -> None:
+    entry = entry_of(family, "flow_euler", **LTX_VIDEO)
+    assert resolved(entry, num_frames=1, fps=49).num_frames == 1
+    assert (
+        refusal_of(entry, num_frames=1, fps=50) == f"num_frames: 1 at 50 a second is too short for {family}; at least 9"
+    )
+    form = VideoForm(prompt="an apple", seconds=0.01, fps=50)
+    assert _frames(form, entry, Task.TEXT_TO_VIDEO) == 9
+    assert _frames(form.model_copy(update={"fps": 24}), entry, Task.TEXT_TO_VIDEO) == 1
+
+
+def test_an_entry_whose_own_clips_are_too_short_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r"defaults\.num_frames: 1 is less than 9"):
+        entry_of("ltx-2", "flow_euler", **{**LTX_VIDEO, "defaults": {"num_frames": 1, "fps": 50}})
