@@ -190,6 +190,8 @@ def _hints(story: Story, mode: Mode, drawer: Entry | None, settings: Settings) -
         has_none = mode is Mode.EDIT
         reason = "edits have none" if has_none else "set use_ref_guided, or send a reference_image"
         yield ignored_hint("reference_scale", reason)
+    if story.use_ref_guided and (story.characters or story.references):
+        yield ignored_hint("use_ref_guided", "frames follow the references, not the first frame")
     if story.reference_model is not None and drawer is None:
         yield ignored_hint("reference_model", "no reference is drawn")
     if story.gpt_temperature != Story.model_fields["gpt_temperature"].default and not settings.asks_language_model:

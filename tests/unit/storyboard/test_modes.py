@@ -9,10 +9,13 @@ from PIL import Image
 
 from core.errors import InvalidRequest, UnknownModel
 from models.catalogue.catalogue import full_catalogue
+from settings import Settings
 from storyboard.characters import Mode, named_in
 from storyboard.modes import drawer_of, mode_of
 from storyboard.references import References
+from storyboard.resolved_story import resolve_story
 from storyboard.scenes import Scene
+from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
 
 CATALOGUE = full_catalogue(None)
@@ -24,6 +27,10 @@ PLAIN, ADAPTED, BOTH, ONLY_EDITS = "miniature-dit", "miniature", "flux2-klein-4b
 
 def story(**fields: Any) -> Story:
     return Story.model_validate({"prompt": STORY, **fields})
+
+
+async def uncompared(*_: object) -> float:
+    raise AssertionError("no frame is there yet")
 
 
 @pytest.mark.parametrize(
@@ -84,6 +91,28 @@ def test_references_are_drawn_by_the_model_itself_or_one_that_can() -> None:
         drawer_of(story(reference_model="nobody"), served.get(BOTH), served)
     with pytest.raises(InvalidRequest, match="images: flux-kontext only edits images"):
         drawer_of(story(), served.get(ONLY_EDITS), CATALOGUE.only([ONLY_EDITS]))
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "hints"),
+    [
+        (BOTH, FOX, ("use_ref_guided",)),
+        (BOTH, {"images": (IMAGE,)}, ("use_ref_guided",)),
+        (ADAPTED, {"reference_image": IMAGE}, ("use_ref_guided",)),
+        (BOTH, {}, ()),
+        (ADAPTED, {}, ()),
+    ],
+)
+def test_the_first_frame_is_no_reference_beside_others_and_the_story_says_so(
+    model: str, fields: dict[str, Any], hints: tuple[str, ...]
+) -> None:
+    settings = Settings()
+    scorers = Scorers(settings, uncompared)
+    resolved = resolve_story(
+        story(model=model, use_ref_guided=True, **fields), settings, CATALOGUE.only([model]), scorers
+    )
+    assert tuple(hint.partition(" is ignored")[0] for hint in resolved.hints) == hints
+    assert resolved.follows_first_frame is (not hints)
 
 
 @pytest.mark.parametrize(
