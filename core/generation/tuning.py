@@ -75,15 +75,15 @@ class Tuning(ClientFields):
         default=None,
         ge=0,
         le=100,
-        description="How far to go from what the model does without some of its attention; 0 spares a call in each "
-        "step (LTX-2). Default: the model's.",
+        description="Strength of spatio-temporal guidance: away from what the model generates without some of its "
+        "attention; 0 is off and saves a call in each step (LTX-2). Default: the model's.",
     )
     modality_scale: float | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="How far to go from video and sound that do not hear of each other; 1 spares a call in each step "
-        "(LTX-2). Default: the model's.",
+        description="How closely sound and video match each other; 1 is off and saves a call in each step (LTX-2). "
+        "Default: the model's.",
     )
     eta: float = Field(default=0, ge=0, le=1, description="How much noise ddim and tcd add at each step.")
     flow_shift: float | None = Field(
