@@ -12,9 +12,9 @@ from core.generation.request import GenerationRequest
 def parts_of(request: GenerationRequest, most: int) -> Iterator[tuple[int, GenerationRequest]]:
     """Yield requests of at most so many images, about equally many, and the index of the first image of each.
 
-    Their seeds go on, so the images are those of the whole request.
+    Their seeds go on, so the images are those of the whole request. Layers are made at once, whatever their number.
     """
-    parts = -(-request.num_images // most)
+    parts = 1 if request.layered else -(-request.num_images // most)
     for part in range(parts):
         first, end = (number * request.num_images // parts for number in (part, part + 1))
         yield first, request.model_copy(update={"num_images": end - first, "seed": request.seed + first})

@@ -46,9 +46,14 @@ class Upscaler:
         return NO_MODEL if self.upscale_tile is None else None
 
     async def upscaled(self, image: Image.Image, factor: UpscaleFactor) -> Image.Image:
-        """Return an RGB image so many times wider and higher. Raises Busy, LoadFailed or GenerationFailed."""
+        """Return an image so many times wider and higher. Raises Busy, LoadFailed or GenerationFailed."""
         if self.upscale_tile is None:
             return await in_image_thread(_by_lanczos, image, factor)
+        if image.mode == "RGBA":
+            # Upscaling models take RGB only.
+            opacity = await in_image_thread(_by_lanczos, image.getchannel("A"), factor)
+            colours = await self.upscaled(image.convert("RGB"), factor)
+            return Image.merge("RGBA", (*colours.split(), opacity))
         canvas = Image.new("RGB", (image.width * factor, image.height * factor))
         for row in rows(image.size):
             asked, upscaled = [AskedTile(tile, factor) for tile in row.of(image)], []

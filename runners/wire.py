@@ -48,7 +48,7 @@ _IMAGES = ("image", "mask", "last_image", "reference_image", "control_image", "i
 """The fields of requests that are images, or tuples of them."""
 _FOR_CALLERS = ("fit", "hints")
 """The fields of requests that no runner needs."""
-_PIXEL_BYTES = {"RGB": 3, "L": 1}
+_PIXEL_BYTES = {"RGB": 3, "RGBA": 4, "L": 1}
 
 
 class BadFrameError(ValueError):
@@ -116,8 +116,8 @@ def encode(event: Event) -> bytes:
     values = {f.name: _plain(getattr(event, f.name)) for f in fields(event) if f.name not in _RAW}
     header: dict[str, Any] = {"event": type(event).__name__, **values}
     if images:
-        header |= {"size": images[0].size, "count": len(images)}
-    pixels = (image.convert("RGB").tobytes() for image in images)
+        header |= {"mode": images[0].mode, "size": images[0].size, "count": len(images)}
+    pixels = (image.tobytes() for image in images)
     sound = event.sound if isinstance(event, Clip) else None
     if sound is not None:
         header["sound"] = {"bytes": len(sound.samples), "channels": sound.channels, "rate_hz": sound.rate_hz}
@@ -164,17 +164,17 @@ def _decode(buffer: bytearray) -> tuple[Event, int] | None:
     start = newline + 1
     if "size" not in header:
         return make(**header), start
-    (width, height), count = header.pop("size"), header.pop("count")
+    mode, (width, height), count = header.pop("mode"), header.pop("size"), header.pop("count")
     if "step_cache" in header:
         header["step_cache"] = StepCache(header["step_cache"])
-    sound, length = header.pop("sound", None), width * height * 3
+    sound, length = header.pop("sound", None), width * height * _PIXEL_BYTES[mode]
     pixels_end = start + count * length
     end = pixels_end + (sound["bytes"] if sound else 0)
     if len(buffer) < end:
         return None
     with memoryview(buffer) as pixels:
         images = tuple(
-            Image.frombytes("RGB", (width, height), bytes(pixels[at : at + length]))
+            Image.frombytes(mode, (width, height), bytes(pixels[at : at + length]))
             for at in range(start, pixels_end, length)
         )
         samples = bytes(pixels[pixels_end:end])

@@ -19,6 +19,7 @@ from core.generation.events import Event, Picture, Started, Step
 from core.generation.request import GenerationRequest
 from core.tasks import first_error
 from gateway.gateway import Gateway
+from gateway.media.decoded_kinds import opaque
 from storyboard.errors import NotInitialized
 from storyboard.frames import Frame, FrameDone, FrameStep, ReferenceDone, StoryEvent
 from storyboard.references import DrawnReference, References, Wanted
@@ -220,7 +221,8 @@ class Illustrator:
             async with aclosing(self._gateway.draw(request)) as events:
                 async for event in events:
                     if isinstance(event, Picture):
-                        return event
+                        # Frames are references of others, and parts of sheets and pages, which are opaque.
+                        return replace(event, image=opaque(event.image))
                     hear(event)
         except LoadFailed as error:
             if self._resolved.names_its_loras or request.model != self._resolved.entry.id:

@@ -58,5 +58,5 @@ def _reduced(file: bytes, side_px: int) -> bytes:
     buffer = BytesIO()
     with Image.open(BytesIO(file)) as image:
         image.thumbnail((side_px, side_px))
-        image.convert("RGB").save(buffer, "WEBP", quality=85)
+        image.save(buffer, "WEBP", quality=85)
     return buffer.getvalue()

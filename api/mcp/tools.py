@@ -38,6 +38,7 @@ LISTED_JOBS = 20
 ABOUT_MODELS = (
     *("id", "title", "state", "tasks", "negative_prompt", "schedulers", "loras", "lora_triggers"),
     *("controlnets", "ip_adapter", "last_image", "hires", "token_opt", "camera", "vocabulary", "sound"),
+    *("transparent", "layered"),
 )
 """Of what `GET /models` says: what an agent chooses by."""
 

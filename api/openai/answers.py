@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -16,8 +17,9 @@ from api.http.context import current_desk, current_storage
 from api.http.files import file_url
 from api.openai.drafting import AdmittedImages
 from api.openai.generating import Generation
-from core.generation.events import Result
+from core.generation.events import Picture, Result
 from gateway.gateway import Gateway
+from gateway.media.decoded_kinds import opaque
 from gateway.media.encoding import OutputFormat, encode_result
 from storage.file_keys import result_key
 
@@ -49,7 +51,7 @@ def common_fields(admitted: AdmittedImages) -> dict[str, Any]:
     form, (width, height) = admitted.form, admitted.request.result_size
     identified = {"safety_identifier": form.identifier} if form.identifier else {}
     return {
-        "background": "opaque",
+        "background": "transparent" if admitted.transparent else "opaque",
         "output_format": form.output_format,
         "quality": form.shown_quality,
         "size": f"{width}x{height}",
@@ -59,6 +61,8 @@ def common_fields(admitted: AdmittedImages) -> dict[str, Any]:
 
 def file_of(admitted: AdmittedImages, result: Result) -> bytes:
     form = admitted.form
+    if isinstance(result, Picture) and result.image.mode == "RGBA" and not admitted.transparent:
+        result = replace(result, image=opaque(result.image))
     return encode_result(admitted.request, result, OutputFormat(form.output_format), form.compression)
 
 

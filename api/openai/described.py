@@ -35,7 +35,7 @@ class OpenAIImage(Answer):
 
 
 class Common(Answer):
-    background: Literal["opaque"]
+    background: Literal["opaque", "transparent"]
     output_format: Literal["png", "jpeg", "webp"]
     quality: str
     size: str

@@ -52,6 +52,8 @@ class AdmittedImages:
     """Whether its images are stored, and answered with their URLs."""
     hint: str | None
     """Which of its parameters have no effect."""
+    transparent: bool = False
+    """Whether its files keep transparency, which other answers show on white."""
 
 
 async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> AdmittedImages:
@@ -59,6 +61,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     _check_together(form)
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else entry_for(catalogue, form.model, _possible_tasks(form))
+    check_background(form, entry)
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
     form = await _with_hole(form, entry, is_dall_e)
     task = _task_of(form, entry)
@@ -78,6 +81,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
         _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
         hint=joined(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
+        transparent=entry.family_spec.transparent and form.background != "opaque" and form.output_format != "jpeg",
     )
 
 
@@ -105,6 +109,14 @@ def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
     if form.partial_images and entry.preview is None:
         hints.append(f"partial_images are ignored: {entry.id} has no previews")
     return joined(*hints)
+
+
+def check_background(form: ImagesForm, entry: Entry) -> None:
+    """Raise InvalidRequest for transparency that a model or a file cannot have."""
+    if form.background == "transparent" and not entry.family_spec.transparent:
+        raise InvalidRequest("background", f"{entry.id} generates no transparency; choose auto or opaque")
+    if form.background == "transparent" and form.output_format == "jpeg":
+        raise InvalidRequest("background", "jpeg files have no transparency; choose the output_format png or webp")
 
 
 def _check_together(form: ImagesForm) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, PrivateAttr, model_validator
 
 from api.openai.sizes import AUTO, AspectRatio, SizeText
 from core.generation.client_fields import ClientFields, Seed
@@ -61,7 +60,9 @@ class ImagesForm(ClientFields):
         default=None, ge=0, le=100, description="Quality of jpeg and webp files; 100 is the default, and the best."
     )
     background: Literal["auto", "opaque", "transparent"] = Field(
-        default="auto", description="auto and opaque are the same; transparent is refused: no model here supports it."
+        default="auto",
+        description="auto is what the model generates, mostly opaque; opaque shows it on white; transparent needs a "
+        "model whose images may be transparent, and png or webp.",
     )
     moderation: Literal["auto", "low"] = Field(
         default="auto", description="Accepted and ignored; the operator decides what is checked."
@@ -96,13 +97,6 @@ class ImagesForm(ClientFields):
     def _without_nulls(cls, fields: Any) -> Any:
         """Drop nulls, which clients send for parameters that were left out."""
         return {name: value for name, value in fields.items() if value is not None}
-
-    @field_validator("background")
-    @classmethod
-    def _opaque(cls, background: str) -> str:
-        if background == "transparent":
-            raise PydanticCustomError("background", "no model here generates transparency; choose auto or opaque")
-        return background
 
     @property
     def hints(self) -> tuple[str, ...]:

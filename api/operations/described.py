@@ -43,6 +43,8 @@ class Capabilities(Answer):
     sigma_schedules: dict[str, list[str]]
     negative_prompt: bool
     sound: bool = Field(description="Whether its videos can be heard.")
+    transparent: bool = Field(description="Whether its images have an alpha channel.")
+    layered: bool = Field(description="Whether `num_images` are the layers of one image.")
     loras: dict[str, str] = Field(description="Their names, and what they do.")
     lora_triggers: dict[str, str]
     embeddings: dict[str, str] = Field(description="Tokens for prompts that embeddings define, and what they do.")

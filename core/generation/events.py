@@ -81,6 +81,7 @@ class Picture:
     index: int
     seed: int
     image: Image.Image
+    """RGB, or RGBA of models whose images may be transparent."""
     step_cache: StepCache = StepCache.OFF
     """How it was generated: never AUTO."""
     skipped_steps: int = 0

@@ -74,7 +74,7 @@ class GenerationRequest(Tuning):
     `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
     reference have `width` x `height` pixels. The `images` of an edit keep their own sizes; only one that has a mask is
     `image` too. Uploads stay compressed until a runner gets the request.
-    Image i of `num_images` has `seed + i`, so that it can be generated again alone.
+    Image i of `num_images` has `seed + i`, so that it can be generated again alone, unless they are layers.
     """
 
     # Deadlines may be infinite: nobody waits for what warms a model up.
@@ -92,6 +92,8 @@ class GenerationRequest(Tuning):
     guidance_scale: float
     seed: int
     num_images: int = 1
+    layered: bool = False
+    """Whether its images are the layers of one, from the lowest up: all have its seed, and belong together."""
     scheduler: str
     strength: float = 1.0
     fit: Fit | None = None

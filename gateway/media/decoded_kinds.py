@@ -34,13 +34,14 @@ def _flattened(image: Image.Image, background: str) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", layer.size, background), layer)
 
 
-def _in_colours(part: Image.Image) -> Image.Image:
-    return _flattened(part, "white").convert("RGB")
+def opaque(image: Image.Image) -> Image.Image:
+    """Return an image as it is seen on white, RGB."""
+    return _flattened(image, "white").convert("RGB")
 
 
-IMAGE = DecodedKind(_in_colours, "RGB", Image.Resampling.LANCZOS, "white")
+IMAGE = DecodedKind(opaque, "RGB", Image.Resampling.LANCZOS, "white")
 """RGB, transparency shown on white."""
-CONTROL = DecodedKind(_in_colours, "RGB", Image.Resampling.LANCZOS, "black")
+CONTROL = DecodedKind(opaque, "RGB", Image.Resampling.LANCZOS, "black")
 """The same for edges, depths and poses, of which black says nothing."""
 # A mask stays hard: what its author did not paint must not be repainted a little.
 MASK = DecodedKind(lambda part: _flattened(part, "black").convert("L"), "L", Image.Resampling.NEAREST, "black")

@@ -24,6 +24,7 @@ from core.generation.prompt_syntax import has_marks
 from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
+from gateway.media.decoded_kinds import opaque
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text
 from gateway.media.png import png_of
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
@@ -120,8 +121,9 @@ def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict
         "iterations": not diffuses,
     }
     unused = {name for name, is_used in used.items() if not is_used}
+    about_the_answer = _ABOUT_THE_ANSWER - {"num_images"} if request.layered else _ABOUT_THE_ANSWER
     unused |= set(TUNING) - request.tuned.keys()
-    kept_out = {"seed", "step_cache", *_ABOUT_THE_ANSWER, *_FOLLOWS, *_IMAGES, *unused}
+    kept_out = {"seed", "step_cache", "layered", *about_the_answer, *_FOLLOWS, *_IMAGES, *unused}
     fields: dict[str, Any] = request.model_dump(mode="json", exclude=kept_out)
     return {**fields, "step_cache": step_cache.value} if diffuses else fields
 
@@ -149,9 +151,11 @@ def _encode_picture(
 ) -> bytes:
     if output_format is OutputFormat.PNG:
         return png_of(picture.image, png_text(parameters, metadata))
-    buffer = BytesIO()
-    fitted = fitting(parameters, metadata) if output_format is OutputFormat.JPEG else parameters
-    picture.image.save(buffer, output_format.value.upper(), quality=quality, exif=exif_of(fitted, metadata))
+    buffer, image = BytesIO(), picture.image
+    if output_format is OutputFormat.JPEG:
+        # It has no alpha channel.
+        parameters, image = fitting(parameters, metadata), opaque(image)
+    image.save(buffer, output_format.value.upper(), quality=quality, exif=exif_of(parameters, metadata))
     return buffer.getvalue()
 
 

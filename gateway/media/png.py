@@ -23,7 +23,7 @@ COMPRESS_LEVEL = 1
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PART_BYTES = 192 * 1024
 """As large, and not as many as there are cores, so that all machines write the same bytes."""
-_EIGHT_BIT_RGB = (8, 2, 0, 0, 0)
+_EIGHT_BITS = {"RGB": (8, 2, 0, 0, 0), "RGBA": (8, 6, 0, 0, 0)}
 _ROW_ABOVE = 2
 """The filter of every row."""
 _ZLIB_HEADER = b"\x78\x01"
@@ -35,13 +35,13 @@ Rows = NDArray[np.uint8]
 
 
 def png_of(image: Image.Image, metadata: PngInfo) -> bytes:
-    """Write an RGB image. Blocks."""
+    """Write an RGB or RGBA image. Blocks."""
     rows = _rows(image)
     filtered = _filtered(rows, np.zeros_like(rows[0]))
     height = max(1, PART_BYTES // filtered.shape[1])
     parts = [filtered[top : top + height] for top in range(0, len(filtered), height)]
     compressed = map(_compressed, parts) if len(parts) == 1 else _threads().map(_compressed, parts)
-    return _file(image.size, [*compressed], zlib.adler32(filtered.data), metadata)
+    return _file(image.mode, image.size, [*compressed], zlib.adler32(filtered.data), metadata)
 
 
 def png_of_strips(size: tuple[int, int], strips: Iterable[Image.Image], metadata: PngInfo) -> bytes:
@@ -53,11 +53,11 @@ def png_of_strips(size: tuple[int, int], strips: Iterable[Image.Image], metadata
         filtered = _filtered(rows, above)
         parts.append(_compressed(filtered))
         checksum, above = zlib.adler32(filtered.data, checksum), rows[-1]
-    return _file(size, parts, checksum, metadata)
+    return _file("RGB", size, parts, checksum, metadata)
 
 
-def _file(size: tuple[int, int], parts: Iterable[bytes], checksum: int, metadata: PngInfo) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, *_EIGHT_BIT_RGB))
+def _file(mode: str, size: tuple[int, int], parts: Iterable[bytes], checksum: int, metadata: PngInfo) -> bytes:
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, *_EIGHT_BITS[mode]))
     texts = (_chunk(each[0], each[1]) for each in metadata.chunks)
     pixels = (_chunk(b"IDAT", part) for part in (_ZLIB_HEADER, *parts, _LAST_BLOCK + struct.pack(">I", checksum)))
     return b"".join((SIGNATURE, header, *texts, *pixels, _chunk(b"IEND", b"")))

@@ -21,7 +21,7 @@ from models.catalogue.addons import (
     PreviewSpec,
     TokenOptSpec,
 )
-from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family
+from models.catalogue.families import FAMILIES, TEXT_ENCODERS, Family, tokenizer_of
 from models.catalogue.families.generic import GENERIC, GenericPipeline
 from models.catalogue.limits import Defaults, Limits, TaskSettings
 from models.catalogue.memory.components import DevicePlace, component_mistakes
@@ -78,6 +78,7 @@ class Entry(Strict):
     text_encoder: Source | None = None
     text_encoder_2: Source | None = None
     text_encoder_3: Source | None = None
+    text_encoder_4: Source | None = None
     """Other text encoders, likewise."""
     dtype: Literal["float32", "float16", "bfloat16"]
     """On an accelerator; a CPU always uses float32."""
@@ -258,6 +259,11 @@ class Entry(Strict):
         """The components that come from elsewhere than its `source`."""
         given = {name: getattr(self, name) for name in ("vae", *TEXT_ENCODERS)}
         return {name: source for name, source in given.items() if source is not None}
+
+    @property
+    def given(self) -> frozenset[str]:
+        """What its source may lack: these components, and their tokenizers, which come with them if need be."""
+        return frozenset(self.overrides) | frozenset(map(tokenizer_of, self.overrides))
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import StrEnum
 from pathlib import Path
 
@@ -33,7 +33,8 @@ class Presence(StrEnum):
 
 def presence(entry: Entry) -> Presence:
     """Return whether the weights that loading needs are here; those that only some requests need are not looked for."""
-    absent = [source for source in _with_weights(entry) if not is_here(source)]
+    absent = [] if is_here(entry.source, given=entry.given) else [entry.source]
+    absent += [source for source in _beside(entry) if not is_here(source)]
     if entry.config is not None and not is_here(entry.config, needs_weights=False):
         absent.append(entry.config)
     if not absent:
@@ -43,8 +44,11 @@ def presence(entry: Entry) -> Presence:
     return Presence.GATED if entry.gated and get_token() is None else Presence.TO_DOWNLOAD
 
 
-def is_here(source: Source, *, needs_weights: bool = True) -> bool:
-    """Whether a source's files are on this machine: in their folder, in the hub's cache or in BentoML's store."""
+def is_here(source: Source, *, needs_weights: bool = True, given: Container[str] = ()) -> bool:
+    """Whether a source's files are on this machine: in their folder, in the hub's cache or in BentoML's store.
+
+    `given` are components of a pipeline that come from elsewhere.
+    """
     if source.path is not None:
         return source.path.joinpath(*filter(None, (source.subfolder, source.file))).exists()
     if source.repo is None:
@@ -56,11 +60,10 @@ def is_here(source: Source, *, needs_weights: bool = True) -> bool:
         folder = Path(snapshot_download(source.repo, revision=source.revision, local_files_only=True))
     except LocalEntryNotFoundError:
         return False
-    return not needs_weights or _is_complete(folder / (source.subfolder or ""))
+    return not needs_weights or _is_complete(folder / (source.subfolder or ""), given)
 
 
-def _with_weights(entry: Entry) -> Iterator[Source]:
-    yield entry.source
+def _beside(entry: Entry) -> Iterator[Source]:
     yield from entry.overrides.values()
     yield from (embedding.source for embedding in entry.embeddings.values())
     yield from (lora.source for lora in entry.loras.values() if lora.always)
@@ -95,15 +98,15 @@ def _parts(index: Path) -> dict[str, str]:
     return {name: str(part[1]) for name, part in named.items() if name not in NOT_LOADED}
 
 
-def _is_complete(folder: Path) -> bool:
-    """Whether a snapshot, whose download may have been interrupted, has all that its index names.
+def _is_complete(folder: Path, given: Container[str]) -> bool:
+    """Whether a snapshot, whose download may have been interrupted, has all that its index names and is not `given`.
 
     The cache links a file into a snapshot only when all of it has arrived.
     """
     index = folder / "model_index.json"
     if not index.is_file():
         return _has_weights(folder)
-    return all(_is_complete_part(folder / name) for name in _parts(index))
+    return all(_is_complete_part(folder / name) for name in _parts(index) if name not in given)
 
 
 def _is_complete_part(folder: Path) -> bool:

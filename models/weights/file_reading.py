@@ -19,7 +19,7 @@ from models.catalogue.memory.options import Memory
 from models.weights.addons.embeddings import embedding_files
 from models.weights.fetching.fetch import pipeline_path, refuse_incomplete, refuse_pickles
 from models.weights.files.completing import fetch_rest, read_file
-from models.weights.files.components import left_out
+from models.weights.files.components import left_out, pipeline_parts
 from models.weights.files.overrides import Override, fetch_overrides, read_overrides
 from models.weights.memory.quantizing import quantization_options
 
@@ -59,7 +59,7 @@ def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
         return Files(weights, fetch_rest(entry, weights, pipeline_class, options), overrides, embeddings)
     if not (weights / "model_index.json").is_file():
         raise LoadFailed(f"{entry.source} has no model_index.json: it is not a pipeline in diffusers layout")
-    refuse_incomplete(weights, entry.source, given=entry.overrides)
+    refuse_incomplete(weights, entry.source, given=entry.given)
     return Files(weights, None, overrides, embeddings)
 
 
@@ -88,6 +88,7 @@ def read_pipeline(  # noqa: PLR0913  # options by name
     if overrides:
         given |= read_overrides(overrides, path, {name: dtypes.get(name, dtype) for name in overrides})
     own = {name: resolve_name(load)(str(path)) for name, load in family.components.items()}
+    given |= _of_their_class(own, path)
     pipeline: DiffusionPipeline = pipeline_class.from_pretrained(
         str(path),
         dtype={"default": dtype, **dtypes},
@@ -95,12 +96,20 @@ def read_pipeline(  # noqa: PLR0913  # options by name
         variant=variant,
         **quantization_options(memory, path, dtype),
         # diffusers does without some of them only when this is passed again.
-        **_unused(pipeline_class, {**UNUSED, **dict.fromkeys([*left_out(path), *own])}),
+        **_unused(pipeline_class, {**UNUSED, **dict.fromkeys([*left_out(path), *(own.keys() - given.keys())])}),
         **given,
     )
-    # Afterwards, as diffusers takes no other class than the one in the index, which may need what is not installed.
+    # Others afterwards, as diffusers takes no other class than the one in the index, which may need what is not
+    # installed.
     pipeline.register_modules(**own)
     return pipeline
+
+
+def _of_their_class(components: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return those whose class is the one in a pipeline's index or made from it: some pipelines are made with them."""
+    parts = pipeline_parts(folder)
+    kinds = {name: {kind.__name__ for kind in type(each).__mro__} for name, each in components.items()}
+    return {name: each for name, each in components.items() if name in parts and parts[name][1] in kinds[name]}
 
 
 def _unused(pipeline_class: Any, options: dict[str, Any]) -> dict[str, Any]:

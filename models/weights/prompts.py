@@ -14,6 +14,9 @@ from core.generation.tuning import PROMPTS
 from models.catalogue.families.base import MAX_ENCODED_TOKENS, PromptWindow
 from models.weights.loading import LoadedModel
 
+PROCESSOR = "processor"
+"""The component that has the tokenizer of a language model which also sees images."""
+
 
 class PromptLimits:
     """The prompt windows of one model; usable from any thread."""
@@ -24,6 +27,8 @@ class PromptLimits:
         self._many_windows = bool(model.family.clip_encoders)
         self._text_tokens = model.family.text_tokens
         self._components = model.components
+        # Where there is a processor, a tokenizer beside it is the same, or reads a part of the prompt only.
+        self._usual = PROCESSOR if model.components.get(PROCESSOR) else "tokenizer"
         self._tokenizers: dict[str, Any] = {}
         self._lock = Lock()
 
@@ -34,7 +39,7 @@ class PromptLimits:
             windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
             hint = joined(*(self._hint(field, text, windows) for field, text in texts.items()))
             # Of a model that reads all of a prompt, the usual tokenizer counts.
-            widest = max(windows, key=windows.__getitem__, default="tokenizer")
+            widest = max(windows, key=windows.__getitem__, default=self._usual)
             return PromptReading(len(self._offsets(widest, texts["prompt"])), hint)
 
     def _hint(self, field: str, text: str, windows: Mapping[str, int]) -> str | None:
@@ -69,5 +74,6 @@ class PromptLimits:
     def _tokenizer(self, name: str) -> Any:
         """Return a copy: each call sets the limits of a tokenizer, and the engine's thread uses the pipeline's own."""
         if name not in self._tokenizers:
-            self._tokenizers[name] = copy.deepcopy(self._components[name])
+            own = self._components[name]
+            self._tokenizers[name] = copy.deepcopy(own.tokenizer if name == PROCESSOR else own)
         return self._tokenizers[name]

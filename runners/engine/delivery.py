@@ -60,7 +60,7 @@ class Drawn:
     pixels: Leaving
     """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
     fps: int | None
-    """Of a clip; an image has none, and one frame."""
+    """Of a clip; an image has none, and one frame, or one for each of its layers."""
     made: Made = Made()
     waveform: Waveform | None = None
     """Of a clip that can be heard."""
@@ -79,14 +79,15 @@ class Drawn:
         pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
         return cls(index, seed, pixels, fps, made or Made(), waveform)
 
-    def result(self) -> Result:
-        """Wait for the pixels."""
-        images = tuple(map(_image, self.pixels.read()))
+    def results(self) -> list[Result]:
+        """Wait for the pixels; return a clip, an image or the layers of one."""
+        images, made = tuple(map(_image, self.pixels.read())), self.made
         if self.fps is None:
-            return Picture(self.index, self.seed, images[0], *astuple(self.made))
+            numbered = enumerate(images, start=self.index)
+            return [Picture(index, self.seed, image, *astuple(made)) for index, image in numbered]
         sound = None if self.waveform is None else self.waveform.sound()
-        made = self.made
-        return Clip(self.index, self.seed, images, self.fps, made.step_cache, made.skipped_steps, made.tiled, sound)
+        clip = Clip(self.index, self.seed, images, self.fps, made.step_cache, made.skipped_steps, made.tiled, sound)
+        return [clip]
 
 
 def as_bytes(pixels: torch.Tensor) -> torch.Tensor:
@@ -103,7 +104,7 @@ def _image(frame: torch.Tensor) -> Image.Image:
     if pixels.flags.c_contiguous:
         return Image.fromarray(pixels)
     # Pillow interleaves them in a fifth of the time that numpy takes.
-    return Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+    return Image.merge("RGBA" if len(planes) == 4 else "RGB", [Image.fromarray(plane) for plane in planes])
 
 
 class Delivery:
@@ -117,10 +118,12 @@ class Delivery:
         self._thread.start()
 
     def deliver(self, ticket: Ticket, drawn: Drawn, *, last: bool) -> None:
-        """Emit a result; `last` says that the request then has all."""
+        """Emit the results; `last` says that the request then has all."""
 
         def work() -> None:
-            result = self._result_or_failure(drawn)
+            *others, result = self._results_or_failure(drawn)
+            for other in others:
+                ticket.emit(other)
             ticket.emit_last(result) if last else ticket.emit(result)
 
         self._work.put(work)
@@ -138,13 +141,13 @@ class Delivery:
         while (work := self._work.get()) is not None:
             work()
 
-    def _result_or_failure(self, drawn: Drawn) -> Result | Failed:
+    def _results_or_failure(self, drawn: Drawn) -> list[Result] | list[Failed]:
         try:
             # What the device takes before the copy is a pass's time.
             copied_s, arrived_at_s = drawn.pixels.copy_seconds, perf_counter()
-            result = drawn.result()
+            results = drawn.results()
         except Exception:
             log.exception("the pixels of a result could not be read")
-            return Failed.of(GenerationFailed("the result could not be read from the device"))
+            return [Failed.of(GenerationFailed("the result could not be read from the device"))]
         self._on_copied(copied_s + perf_counter() - arrived_at_s)
-        return result
+        return results

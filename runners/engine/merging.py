@@ -61,6 +61,8 @@ def _joined(part: Part, name: str, calls: Sequence[ModuleCall], text_buckets: Se
         return values[0]
     if name in part.listed or name in part.ragged:
         return list(chain.from_iterable(values))
+    if name in part.stacked:
+        return torch.cat(values, dim=1)
     if name in part.padded:
         return pytree.tree_map(lambda *texts: _joined_texts(texts, text_buckets), *values)
     return pytree.tree_map(_concatenated, *values)
@@ -111,6 +113,8 @@ def _of_samples(part: Part, name: str, value: Any, kept: slice) -> Any:
         return value
     if name in part.listed or name in part.ragged:
         return value[kept]
+    if name in part.stacked:
+        return value[:, kept]
     return pytree.tree_map_only(torch.Tensor, lambda tensor: tensor[kept], value)
 
 

@@ -20,6 +20,8 @@ from runners.engine.signatures import content_digest, shapes, signature
 
 FIXED_CALLS = 4
 """Of a pass whose size is fixed: enough that sharing pays, and few enough to be filled up for one request."""
+SEED = "seed of the call"
+"""Beside the arguments of methods that draw from PyTorch's own generator; no method has one of this name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +35,8 @@ class Operation:
 
     def run(self, **arguments: Any) -> Any:
         """Call the method, and bring what it takes and returns from one device to the other."""
+        if self.part.seeded:
+            torch.manual_seed(arguments.pop(SEED))
         if self.home is None:
             return self._method(**arguments)
         return _moved(self._method(**_moved(arguments, self.device)), self.home)
@@ -70,6 +74,9 @@ class Operation:
         """
         given = self._named(args, kwargs)
         arguments = {**given, **self.part.fixed, **added}
+        if self.part.seeded:
+            # Others may give theirs before the call is run.
+            arguments[SEED] = torch.initial_seed()
         samples, positions = _size(self.part, arguments)
         samples = 1 if self.part.apart else samples
         tokens = positions // self.part.pixels_per_token

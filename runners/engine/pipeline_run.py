@@ -1,4 +1,4 @@
-"""One image or clip being generated: an unmodified diffusers pipeline inside a greenlet, advanced call by call."""
+"""An image, a clip or the layers of an image being generated: an unmodified diffusers pipeline in a greenlet."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from runners.engine.second_pass import resized, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
 from runners.engine.ticket import Ticket
+from runners.engine.views.samplers import let_draw
 
 
 def park(call: ModuleCall) -> Any:
@@ -62,6 +63,11 @@ class PipelineRun:
         self._skipped = 0
         self._tiled = False
         self._greenlet = greenlet(self._generate)
+
+    @property
+    def images(self) -> int:
+        """How many of the request's it generates."""
+        return self.ticket.request.num_images if self.ticket.request.layered else 1
 
     @property
     def seed(self) -> int:
@@ -116,14 +122,16 @@ class PipelineRun:
         arguments = self._arguments(request, steps_before) | given
         try:
             view = self._make_view(request, self._steps)
+            let_draw(view.scheduler, self._family.sampler(request), arguments["generator"])
             output = view(**with_encodings(view, self._family, request, arguments))
         finally:
             if self._steps is not None:
                 self._skipped += self._steps.skipped
                 self._steps.close()
-        images = "images" if "images" in output else "image"
-        frames = _as_tensor(output.frames[0] if request.task.is_video else output[images])
-        return frames, waveform_of(self._family, view, output)
+        if request.task.is_video:
+            return _as_tensor(output.frames[0]), waveform_of(self._family, view, output)
+        images = output["images" if "images" in output else "image"]
+        return _as_tensor(images[0] if request.layered else images), None
 
     def _arguments(self, request: GenerationRequest, steps_before: int) -> dict[str, Any]:
         # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
@@ -153,7 +161,8 @@ class PipelineRun:
         step, steps = steps_before + ceil(calls / order), steps_before + ceil(timesteps / order) + steps_after
         if request.progress:
             skipped = self._steps is not None and self._steps.skipped_last
-            self.ticket.emit(Step(self.index, step, steps, skipped))
+            for index in range(self.index, self.index + self.images):
+                self.ticket.emit(Step(index, step, steps, skipped))
         if self._preview and request.preview_every and step % request.preview_every == 0:
             latents = self._family.preview_latents(tensors["latents"], request)  # (C, h, w)
             self.ticket.emit(Preview(self.index, step, self._preview.render(latents)))

@@ -50,6 +50,8 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
     if name in part.shared:
         leaves, structure = pytree.tree_flatten(value)
         return (str(structure), tuple(map(_shared_signature, leaves)))
+    if name in part.stacked:
+        return (value.shape[0], value.shape[2:], value.dtype, value.device)
     if name in part.padded:
         texts, structure = pytree.tree_flatten(value)
         return (str(structure), tuple(_leaf_signature(text, 2) for text in texts))

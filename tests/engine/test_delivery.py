@@ -23,23 +23,31 @@ def test_images_are_those_of_diffusers(layout: torch.memory_format) -> None:
     (theirs,) = VaeImageProcessor(do_normalize=False).postprocess(pixels, "pil")
     # As they leave a CPU, and a device that works by itself.
     for drawn in (Drawn.of(0, 7, pixels, None), Drawn(0, 7, Leaving(as_bytes(pixels)), None)):
-        result = drawn.result()
+        (result,) = drawn.results()
         assert isinstance(result, Picture)
         assert result.image.tobytes() == theirs.tobytes()
 
 
 def test_a_clip_has_all_frames() -> None:
-    result = Drawn.of(1, 7, torch.rand(5, 3, 8, 12), 16).result()
+    (result,) = Drawn.of(1, 7, torch.rand(5, 3, 8, 12), 16).results()
     assert isinstance(result, Clip)
     assert [frame.size for frame in result.frames] == [(12, 8)] * 5
     assert not np.array_equal(np.asarray(result.frames[0]), np.asarray(result.frames[1]))
+
+
+def test_layers_are_images_of_their_own() -> None:
+    results = Drawn.of(0, 7, torch.rand(3, 4, 8, 12), None).results()
+    images = [result.image for result in results if isinstance(result, Picture)]
+    assert [(result.index, result.seed) for result in results] == [(0, 7), (1, 7), (2, 7)]
+    assert [image.mode for image in images] == ["RGBA"] * 3
+    assert not np.array_equal(np.asarray(images[0]), np.asarray(images[1]))
 
 
 def test_it_computes_nothing_by_torch() -> None:
     """Else it would have a team of threads beside the engine's, which takes its cores by waiting."""
     drawn = Drawn.of(0, 7, torch.rand(1, 3, 8, 12), None)
     with Operations() as seen:
-        drawn.result()
+        drawn.results()
     assert set(seen.names) <= VIEWS
 
 

@@ -9,11 +9,12 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from models.catalogue.families import Part, Stage
-from runners.engine.merging import finite_samples, merge, split
+from runners.engine.merging import finite_samples, merge, samples_of, split
 from runners.engine.module_calls import ModuleCall, Operation
 
 PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
 SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))
+STACKED = Part("module", Stage.DENOISE, stacked=frozenset({"layers"}))
 LISTS = Part("module", Stage.DENOISE, listed=frozenset({"x", "shapes"}), ragged=frozenset({"texts"}))
 
 
@@ -49,6 +50,14 @@ def test_texts_of_different_lengths_are_padded_and_masked() -> None:
     merged = merge([short, long])
     assert merged["text"][:, :, 0].tolist() == [[2, 2, 0, 0], [4, 4, 4, 4]]
     assert merged["mask"].tolist() == [[True, True, False, False], [True, True, True, True]]
+
+
+def test_stacks_are_joined_along_their_second_axis() -> None:
+    stacks = [torch.full((4, samples, 3), float(samples)) for samples in (1, 2)]
+    one, two = calls(STACKED, *({"x": latents(stack.shape[1]), "layers": stack} for stack in stacks))
+    assert one.signature == two.signature
+    assert merge([one, two])["layers"][:, :, 0].tolist() == [[1, 2, 2]] * 4
+    assert samples_of(STACKED, two.arguments, slice(1))["layers"].shape == (4, 1, 3)
 
 
 def test_texts_of_one_length_need_no_mask() -> None:

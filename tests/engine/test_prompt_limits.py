@@ -41,7 +41,8 @@ def test_every_family_says_what_it_ignores(family: str, tmp_path: Path) -> None:
 def test_every_family_counts_a_prompts_tokens_as_its_own_tokenizer_does(family: str, tmp_path: Path) -> None:
     model = load_tiny(family, tmp_path)
     windows = FAMILIES[family].prompt_windows
-    own: Any = model.components[windows[-1].tokenizer if windows else "tokenizer"]
+    seeing = model.components.get("processor")
+    own: Any = model.components[windows[-1].tokenizer] if windows or seeing is None else seeing.tokenizer
     for prompt in ("a red apple", "", LONG):
         expected = len(own(prompt, add_special_tokens=False, verbose=False).input_ids)
         assert PromptLimits(model).read(request(prompt=prompt)).tokens == expected

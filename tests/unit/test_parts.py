@@ -20,6 +20,11 @@ def test_parts_are_about_equal_and_their_seeds_go_on(images: int, most: int, siz
     assert sum(sizes[:-1]) == parts[-1][0]
 
 
+def test_layers_are_made_at_once() -> None:
+    wanted = request(num_images=10, layered=True)
+    assert list(parts_of(wanted, 3)) == [(0, wanted)]
+
+
 def test_a_request_begins_once() -> None:
     for event in (Loading(0.5), Queued(1), Started(0.1)):
         assert in_whole(event, 0) == event

@@ -34,6 +34,7 @@ EVENTS: list[Event] = [
     Step(0, 1, 20),
     Preview(0, 1, Image.new("RGB", (4, 2), (10, 10, 10))),
     Picture(1, 2**62, Image.linear_gradient("L").convert("RGB")),
+    Picture(0, 5, Image.new("RGBA", (3, 2), (10, 20, 30, 40))),
     Clip(0, 7, tuple(Image.new("RGB", (6, 4), (number, 0, 10)) for number in range(5)), 16),
     Clip(1, 8, (Image.linear_gradient("L").convert("RGB"),), 24),
     Clip(2, 9, (Image.new("RGB", (6, 4)),) * 3, 24, sound=Sound(bytes(range(240)), channels=2, rate_hz=24000)),

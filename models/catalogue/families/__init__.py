@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from models.catalogue.families.base import IN_ONE_CALL, TEXT_ENCODERS, Family, Part, Stage, Unguided
+from models.catalogue.families.base import IN_ONE_CALL, TEXT_ENCODERS, Family, Part, Stage, Unguided, tokenizer_of
 from models.catalogue.families.chroma import CHROMA
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
@@ -21,7 +21,7 @@ from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_
 from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO, WAN_VACE
 from models.catalogue.families.z_image import Z_IMAGE
 
-__all__ = ["FAMILIES", "IN_ONE_CALL", "TEXT_ENCODERS", "Family", "Part", "Stage", "Unguided"]
+__all__ = ["FAMILIES", "IN_ONE_CALL", "TEXT_ENCODERS", "Family", "Part", "Stage", "Unguided", "tokenizer_of"]
 
 FAMILIES: Mapping[str, Family] = {
     family.name: family

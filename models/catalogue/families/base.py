@@ -14,8 +14,13 @@ from typing import Any
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
-TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3")
+TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
 """Components of pipelines, as diffusers names them."""
+
+
+def tokenizer_of(text_encoder: str) -> str:
+    """Return the component that is a text encoder's tokenizer."""
+    return text_encoder.replace("text_encoder", "tokenizer")
 
 
 class Stage(IntEnum):
@@ -62,6 +67,8 @@ class Part:
     """Lists with one entry per sample (Qwen-Image `img_shapes`, Z-Image `x`), joined end to end."""
     ragged: frozenset[str] = frozenset()
     """Lists of tensors whose shapes may differ, since the module pads them itself (Z-Image `cap_feats`)."""
+    stacked: frozenset[str] = frozenset()
+    """Tensors (layers, B, ...), whose batch axis is the second (HiDream `encoder_hidden_states_llama3`)."""
     padded: frozenset[str] = frozenset()
     """Tensors (B, length, ...), or several by name, that are padded with zeros to the longest of the batch."""
     padding_mask: str | None = None
@@ -78,6 +85,8 @@ class Part:
     """From a call's share of an output, and its arguments, to what it would have got alone, where the module pads."""
     apart: bool = False
     """Whether each call has a pass of its own, with its arguments as they are."""
+    seeded: bool = False
+    """Whether it draws from PyTorch's own generator, to which its caller has just given a seed. It is then `apart`."""
     memoised: bool = False
     """Whether equal inputs may share one result (text encoders)."""
     casts: bool = False
@@ -239,6 +248,10 @@ class Family:
     """Of pipelines that take encodings of any length: prompts of any length are read, and may have weights."""
     text_tokens: TextTokens | None = None
     """None for pipelines whose windows are fixed."""
+    transparent: bool = False
+    """Whether its images have an alpha channel."""
+    layered: bool = False
+    """Whether the images of a request are the layers of one, which its pipelines make at once."""
     inputs: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
     """By pipeline: the arguments of its call, where its signature is all that is known of it."""
     masks: bool = False

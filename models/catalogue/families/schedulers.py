@@ -63,6 +63,8 @@ class SchedulerSpec:
     """Settings that this class names differently: its own name, by the one in the checkpoint's configuration."""
     max_steps: int | None = None
     """Where the sampler itself is bounded."""
+    draws: bool = False
+    """Whether each step draws noise, from a generator that the pipelines which have it do not pass on."""
     labels: tuple[str, ...] = ()
     """What else people call it; case and punctuation do not matter."""
 

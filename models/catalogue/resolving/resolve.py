@@ -33,6 +33,7 @@ from models.catalogue.resolving.upscaling import upscale_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
+ONE_LAYER = "num_images: 1 is one layer, with all of the image; ask for as many as it is to be taken apart into"
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         guidance_scale=_guidance_scale(draft, settings),
         seed=_seed(draft),
         num_images=at_most("num_images", draft.num_images, server.max_num_images),
+        layered=entry.family_spec.layered,
         scheduler=scheduler,
         **tuning_of(draft, entry, settings, scheduler),
         prompt_syntax=draft.prompt_syntax,
@@ -105,9 +107,13 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         priority=draft.priority,
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits)),
+        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits), *_layer_hints(draft, entry)),
     )
     return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})
+
+
+def _layer_hints(draft: Draft, entry: Entry) -> tuple[str, ...]:
+    return (ONE_LAYER,) if entry.family_spec.layered and draft.num_images == 1 else ()
 
 
 def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:

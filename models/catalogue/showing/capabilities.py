@@ -27,6 +27,8 @@ def capabilities(entry: Entry) -> dict[str, Any]:
         "sigma_schedules": {name: list(taken) for name, taken in family.schedulers.schedules.items() if taken},
         "negative_prompt": entry.takes_negative_prompt,
         "sound": family.vocoder is not None,
+        "transparent": family.transparent,
+        "layered": family.layered,
         "step_cache": family.denoises_in_steps,
         "loras": {name: lora.description for name, lora in entry.choosable_loras.items()},
         "lora_triggers": {name: lora.trigger for name, lora in entry.choosable_loras.items() if lora.trigger},

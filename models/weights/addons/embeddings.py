@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from core.errors import LoadFailed
 from models.catalogue.addons import EmbeddingSpec
-from models.catalogue.families import TEXT_ENCODERS
+from models.catalogue.families import TEXT_ENCODERS, tokenizer_of
 from models.weights.fetching.explanations import named
 from models.weights.fetching.fetch import local_path, only_file
 
@@ -71,7 +71,7 @@ def _width(pipeline: DiffusionPipeline, encoder: str) -> int:
 
 
 def _teach(pipeline: DiffusionPipeline, token: str, encoder: str, vectors: torch.Tensor) -> None:
-    tokenizer = getattr(pipeline, encoder.replace("text_encoder", "tokenizer"))
+    tokenizer = getattr(pipeline, tokenizer_of(encoder))
     if token in tokenizer.get_vocab():
         raise LoadFailed("the model knows a word of this name already; give it another name")
     # Diffusers names the further vectors of a token, and writes them all into prompts that have it.

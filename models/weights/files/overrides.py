@@ -15,6 +15,7 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import load_single_file_checkpoint as read_checkpoint
 
 from core.errors import LoadFailed
+from models.catalogue.families import tokenizer_of
 from models.catalogue.sources import Source
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path, refuse_pickles
@@ -53,7 +54,10 @@ def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dic
 def read_overrides(
     overrides: Mapping[str, Override], folder: Path, dtypes: Mapping[str, torch.dtype]
 ) -> dict[str, Any]:
-    """Return the components, which replace those of the pipeline in `folder`. Raises LoadFailed with what to do."""
+    """Return the components, which replace those of the pipeline in `folder`, and their tokenizers, which it may lack.
+
+    Raises LoadFailed with what to do.
+    """
     parts = pipeline_parts(folder)
     if unknown := [name for name in overrides if name not in parts]:
         raise LoadFailed(f"{unknown[0]}: the pipeline has none; it has {', '.join(parts)}")
@@ -61,6 +65,9 @@ def read_overrides(
     for name, override in overrides.items():
         with explained(override.source):
             found[name] = _read(override, folder / name, *parts[name], dtypes[name])
+            tokenizer = tokenizer_of(name)
+            if tokenizer in parts and not (folder / tokenizer).is_dir():
+                found[tokenizer] = transformers.AutoTokenizer.from_pretrained(override.path)
     return found
 
 

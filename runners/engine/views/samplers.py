@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from typing import Any
 
 import diffusers
+import torch
 
 from models.catalogue.families.schedulers import SchedulerSpec
 
@@ -15,6 +16,12 @@ def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
     """Build a sampler with the model's noise schedule and prediction type."""
     renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
     return _scheduler_class(spec.class_name).from_config(config, **{**renamed, **spec.overrides})
+
+
+def let_draw(sampler: Any, spec: SchedulerSpec, generator: torch.Generator) -> None:
+    """Let a sampler draw its noise from an image's own generator, where its pipeline would leave it to PyTorch's."""
+    if spec.draws:
+        sampler.step = partial(sampler.step, generator=generator)
 
 
 @cache

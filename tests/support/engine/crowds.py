@@ -26,6 +26,7 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
             guidance_scale=guidance,
             prompt=prompt,
             seed=seed,
+            layered=FAMILIES[family].layered,
             **_inputs(task, family, tiny, seed),
         )
         for task in FAMILIES[family].pipelines

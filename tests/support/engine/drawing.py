@@ -21,7 +21,7 @@ from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments, waveform_of
 from runners.engine.second_pass import resized, second_request
 from runners.engine.text.encoding import with_encodings
-from runners.engine.views.samplers import make_scheduler
+from runners.engine.views.samplers import let_draw, make_scheduler
 from tests.support.engine.plain import plain_pipeline
 
 SIZE_PX = 64
@@ -81,7 +81,8 @@ def plain_clip(model: LoadedModel, wanted: GenerationRequest, index: int = 0) ->
     """Draw with the unmodified pipeline alone; return the frames, and what is heard with them."""
     output = _output(model, wanted, index)
     waveform = waveform_of(model.family, plain_pipeline(model, wanted), output)
-    frames = list(output.frames[0] if wanted.task.is_video else output.images[:1])
+    images = output.frames[0] if wanted.task.is_video else output.images[0] if wanted.layered else output.images[:1]
+    frames = list(images)
     return frames, None if waveform is None else waveform.sound()
 
 
@@ -91,6 +92,7 @@ def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others:
     pipeline.__dict__["scheduler"] = make_scheduler(model.family.sampler(wanted), pipeline.scheduler.config)
     pipeline.__dict__.update({name: make(getattr(pipeline, name), wanted) for name, make in model.family.own.items()})
     arguments = pipeline_arguments(model.family, wanted, index) | others
+    let_draw(pipeline.scheduler, model.family.sampler(wanted), arguments["generator"])
     return pipeline(**with_encodings(pipeline, model.family, wanted, arguments))
 
 

@@ -58,6 +58,15 @@ def test_it_may_tell_it_as_the_web_ui_does_with_ours_beside_it(output_format: Ou
     assert read_parameters(image)["prompt"] == "ein Äpfel 🍎"
 
 
+def test_what_is_transparent_stays_so_but_in_a_jpeg_which_shows_it_on_white() -> None:
+    glass = Picture(0, 7, Image.new("RGBA", (64, 64), (200, 0, 0, 0)))
+    for output_format in (OutputFormat.PNG, OutputFormat.WEBP):
+        image = opened(encode_result(request(), glass, output_format, quality=80))
+        assert (image.mode, image.getchannel("A").getextrema()) == ("RGBA", (0, 0))
+    image = opened(encode_result(request(), glass, OutputFormat.JPEG, quality=100))
+    assert (image.mode, image.getpixel((32, 32))) == ("RGB", (255, 255, 255))
+
+
 def test_an_operator_may_choose_the_web_uis_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metadata, "settings", lambda: Settings(image_metadata="a1111"))
     image = opened(encode_result(request(), PICTURE, OutputFormat.PNG, quality=80))
@@ -152,6 +161,13 @@ def test_the_step_cache_is_the_one_that_was_used(used: StepCache) -> None:
 def test_what_a_request_does_not_use_is_not_among_its_parameters(task: Task) -> None:
     unused = {"strength", "loras", "reference_scale", "control_type", "control_scale", "num_frames", "fps"}
     assert not unused & parameters_of(request(task), PICTURE).keys()
+
+
+def test_a_layer_says_how_many_there_are() -> None:
+    layer = request(Task.EDIT).model_copy(update={"layered": True, "num_images": 3})
+    assert parameters_of(layer, PICTURE)["num_images"] == 3
+    assert "layered" not in parameters_of(layer, PICTURE), "that follows from the model"
+    assert "num_images" not in parameters_of(request(), PICTURE)
 
 
 @pytest.mark.parametrize("task", list(Task))

@@ -38,6 +38,14 @@ def test_every_pixel_and_text_is_kept(size: tuple[int, int]) -> None:
         assert file.tobytes() == image.tobytes()
 
 
+@pytest.mark.usefixtures("_small_parts")
+def test_transparency_is_kept() -> None:
+    image = image_of(50, 40)
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    with Image.open(BytesIO(png_of(image, PngInfo()))) as file:
+        assert (file.mode, file.tobytes()) == ("RGBA", image.tobytes())
+
+
 @pytest.mark.parametrize("height", [1, 7, 20])
 def test_strips_of_any_height_are_the_image(height: int) -> None:
     image = image_of(30, 20)
