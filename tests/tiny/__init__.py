@@ -17,7 +17,13 @@ from tests.tiny.hunyuan_video import tiny_hunyuan_video
 from tests.tiny.kandinsky import tiny_kandinsky
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
-from tests.tiny.qwen_image import tiny_qwen_image, tiny_qwen_image_edit, tiny_qwen_image_edit_plus
+from tests.tiny.qwen_image import (
+    tiny_qwen_image,
+    tiny_qwen_image_edit,
+    tiny_qwen_image_edit_plus,
+    tiny_qwen_image_layered,
+)
+from tests.tiny.qwen_image_21 import tiny_qwen_image_21
 from tests.tiny.sana import tiny_sana, tiny_sana_sprint
 from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
 from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v, tiny_wan_vace
@@ -50,6 +56,8 @@ TINY: Mapping[str, Tiny] = {
     "qwen-image": Tiny(tiny_qwen_image),
     "qwen-image-edit": Tiny(tiny_qwen_image_edit),
     "qwen-image-edit-plus": Tiny(tiny_qwen_image_edit_plus),
+    "qwen-image-layered": Tiny(tiny_qwen_image_layered),
+    "qwen-image-2.1": Tiny(tiny_qwen_image_21),
     "z-image": Tiny(tiny_z_image),
     "sana": Tiny(tiny_sana, "dpmpp_2m"),
     "sana-sprint": Tiny(tiny_sana_sprint, "scm"),

@@ -15,7 +15,8 @@ from models.catalogue.families.hunyuan_video import HUNYUAN_VIDEO_1_5
 from models.catalogue.families.kandinsky import KANDINSKY_5
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.ltx2 import LTX_2, LTX_2_3, LTX_2_3_DISTILLED, LTX_2_DISTILLED
-from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS
+from models.catalogue.families.qwen_image import QWEN_IMAGE, QWEN_IMAGE_EDIT, QWEN_IMAGE_EDIT_PLUS, QWEN_IMAGE_LAYERED
+from models.catalogue.families.qwen_image_21 import QWEN_IMAGE_21
 from models.catalogue.families.sana import SANA, SANA_SPRINT
 from models.catalogue.families.stable_diffusion import STABLE_DIFFUSION, STABLE_DIFFUSION_3, STABLE_DIFFUSION_XL
 from models.catalogue.families.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO, WAN_VACE
@@ -39,6 +40,8 @@ FAMILIES: Mapping[str, Family] = {
         QWEN_IMAGE,
         QWEN_IMAGE_EDIT,
         QWEN_IMAGE_EDIT_PLUS,
+        QWEN_IMAGE_LAYERED,
+        QWEN_IMAGE_21,
         Z_IMAGE,
         SANA,
         SANA_SPRINT,

@@ -1,4 +1,4 @@
-"""Qwen-Image, and its editing models: one picture (Edit) and several (Edit-2509, Edit-2511)."""
+"""Qwen-Image, its editing models of one picture (Edit) and several (Edit-2509, Edit-2511), and its layers (Layered)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from dataclasses import replace
 from math import sqrt
 from typing import Any
 
+from PIL import Image
+
 from core.generation.request import GenerationRequest, Task
+from core.generation.upload import pixels_of
 from models.catalogue.families.base import (
     Family,
     Part,
@@ -52,11 +55,13 @@ INPAINTED_PIXELS = 1024 * 1024
 INPAINTED_MULTIPLE_PX = 32
 INPAINTED_PROPORTION = 7.7
 """Of more, rounding makes images of more than eight to one, which no request may have."""
+LAYER_SIDES_PX = (640, 1024)
+NO_PROMPT = "\n"
 PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
 PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
 
-def _arguments(request: GenerationRequest) -> dict[str, Any]:
+def guided_arguments(request: GenerationRequest) -> dict[str, Any]:
     """Name guidance as these pipelines do; they guide only where there is a negative prompt, if it is a space."""
     arguments = standard_arguments(request)
     arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
@@ -66,12 +71,30 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _edit_arguments(request: GenerationRequest) -> dict[str, Any]:
-    arguments = _arguments(request)
+    arguments = guided_arguments(request)
     return arguments if request.task is Task.INPAINT else arguments | {"image": request.images[0]}
 
 
 def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
-    return _arguments(request) | {"image": list(request.images)}
+    return guided_arguments(request) | {"image": list(request.images)}
+
+
+def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Give the image the proportions asked for: its layers have them, at one of two sizes.
+
+    Without a prompt, the pipeline would have its text encoder describe the image, apart from all batches.
+    """
+    arguments = guided_arguments(request)
+    width, height = arguments.pop("width"), arguments.pop("height")
+    image = pixels_of(request.images[0]).convert("RGBA").resize((width, height), Image.Resampling.LANCZOS)
+    return {
+        **arguments,
+        "prompt": request.prompt.strip() or NO_PROMPT,
+        "image": image,
+        "layers": request.num_images,
+        "resolution": min(LAYER_SIDES_PX, key=lambda side_px: abs(side_px**2 - width * height)),
+        "cfg_normalize": True,
+    }
 
 
 def _inpainted_size(width: int, height: int) -> tuple[int, int]:
@@ -101,7 +124,7 @@ QWEN_IMAGE = Family(
     parts=PARTS,
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
-    arguments=_arguments,
+    arguments=guided_arguments,
     preview_latents=packed_latents(vae_factor=8),
     prompt_windows=(PromptWindow(tokens=512),),
     text_tokens=TextTokens(512, 1024),
@@ -141,6 +164,25 @@ QWEN_IMAGE_EDIT_PLUS = Family(
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,
     prompt_windows=(),
+    text_tokens=TextTokens(512, 1024),
+    masks=True,
+    unguided=Unguided.SECOND_CALL,
+)
+
+QWEN_IMAGE_LAYERED = Family(
+    name="qwen-image-layered",
+    pipelines={Task.EDIT: "QwenImageLayeredPipeline"},
+    bases=("Qwen/Qwen-Image-Layered",),
+    parts=EDIT_PARTS,
+    schedulers=FLOW,
+    # Of the sizes that the pipeline chooses by the image's proportions.
+    size_multiple_px=32,
+    arguments=_layered_arguments,
+    components={"processor": PROCESSOR},
+    prepare=PLACE_IMAGES,
+    transparent=True,
+    layered=True,
+    prompt_windows=(PromptWindow(tokens=512),),
     text_tokens=TextTokens(512, 1024),
     masks=True,
     unguided=Unguided.SECOND_CALL,

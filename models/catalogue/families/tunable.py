@@ -62,6 +62,8 @@ TAKES: Mapping[str, frozenset[str]] = {
     "QwenImageEditPipeline": _ONE_ENCODER,
     "QwenImageEditInpaintPipeline": _ONE_ENCODER,
     "QwenImageEditPlusPipeline": _ONE_ENCODER,
+    "QwenImageLayeredPipeline": _ONE_ENCODER,
+    "QwenImage21Pipeline": frozenset({"sigmas"}),
     "ZImagePipeline": _ONE_ENCODER,
     "ZImageImg2ImgPipeline": _ONE_ENCODER,
     "ZImageInpaintPipeline": _ONE_ENCODER,

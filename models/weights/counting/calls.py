@@ -13,8 +13,11 @@ from models.catalogue.entry import Entry
 from models.catalogue.families.ltx2 import TEXT_TOKENS
 from models.weights.counting.hunyuan_video import hunyuan_video_pass
 from models.weights.counting.ltx2 import sound_latents
+from models.weights.counting.qwen_image_21 import qwen_image_21_pass
 
 Arguments = dict[str, Any]
+LAYERS = 4
+"""Of one image that is taken apart."""
 EDITED_TOKENS = 4096
 """Of one image that an edit sees, scaled to about a megapixel."""
 
@@ -27,14 +30,18 @@ def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
 
 def denoising_pass(denoiser: Any) -> Callable[..., Any]:
     """Return what these arguments are for: the denoiser itself, where its calls do not depend on values."""
-    passes = {"HunyuanVideo15Transformer3DModel": hunyuan_video_pass}
+    passes: dict[str, Callable[..., Any]] = {
+        "HunyuanVideo15Transformer3DModel": hunyuan_video_pass,
+        "QwenImage21Transformer2DModel": qwen_image_21_pass,
+    }
     made = passes.get(type(denoiser).__name__)
     return denoiser if made is None else partial(made, denoiser)
 
 
 def decoding(entry: Entry, vae: Any, samples: int) -> Arguments:
     """Return the arguments of one call of an entry's decoder."""
-    arguments: Arguments = {"z": latents(entry, vae, samples)}
+    images = LAYERS if entry.family_spec.layered else 1
+    arguments: Arguments = {"z": latents(entry, vae, samples * images)}
     if vae.config.get("timestep_conditioning"):
         arguments["temb"] = _times(samples)
     return arguments
@@ -59,13 +66,15 @@ def _factors(vae: Any) -> tuple[int, int | None]:
         return vae.config.scale_factor_spatial, vae.config.scale_factor_temporal
     if name.startswith("AutoencoderKLHunyuanVideo"):
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
+    if name == "AutoencoderKLQwenImage21":
+        return vae.spatial_compression_ratio, vae.config.scale_factor_temporal
     if name == "AutoencoderDC":
         return vae.spatial_compression_ratio, None
     return 8, 4 if name == "AutoencoderKLQwenImage" else None
 
 
 def _packed_tokens(entry: Entry) -> int:
-    """Of FLUX and Qwen-Image: 2x2 latents of 8x8 pixels each, and those of the image that an edit sees."""
+    """Of FLUX: 2x2 latents of 8x8 pixels each, and those of the image that an edit sees."""
     seen = EDITED_TOKENS if Task.EDIT in entry.tasks and not entry.family.startswith("flux2") else 0
     return entry.defaults.width * entry.defaults.height // 256 + seen
 
@@ -161,11 +170,24 @@ def _ltx2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Te
 def _qwen_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     side = (1, entry.defaults.height // 16, entry.defaults.width // 16)
     seen = [(1, 64, 64)] if Task.EDIT in entry.tasks else []
-    return {
-        "hidden_states": empty(samples, _packed_tokens(entry), config.in_channels),
+    # Of layers there is one with the whole image, which the pipeline drops, and the image itself.
+    shapes = [side] * (LAYERS + 2) if entry.family_spec.layered else [side, *seen]
+    arguments = {
+        "hidden_states": empty(samples, sum(h * w for _, h, w in shapes), config.in_channels),
         "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
         "timestep": _times(samples),
-        "img_shapes": [[side, *seen]] * samples,
+        "img_shapes": [shapes] * samples,
+    }
+    if config.use_additional_t_cond:
+        return {**arguments, "additional_t_cond": torch.zeros(samples, dtype=torch.long, device="meta")}
+    return arguments
+
+
+def _qwen_image_21(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    return {
+        "hidden_states": empty(samples, entry.defaults.width * entry.defaults.height // 256, config.in_channels),
+        "encoder_hidden_states": empty(samples, 512, config.context_in_dim),
+        "timestep": _times(samples),
     }
 
 
@@ -254,6 +276,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "LTXVideoTransformer3DModel": _ltx,
     "LTX2VideoTransformer3DModel": _ltx2,
     "QwenImageTransformer2DModel": _qwen_image,
+    "QwenImage21Transformer2DModel": _qwen_image_21,
     "ZImageTransformer2DModel": _z_image,
     "WanTransformer3DModel": _wan,
     "WanVACETransformer3DModel": _wan_vace,

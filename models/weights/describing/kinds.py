@@ -38,6 +38,7 @@ TYPES: Mapping[str, str] = {
     "wan-vace-1.3B": "wan-vace",
     "wan-vace-14B": "wan-vace",
     "z-image-turbo": "z-image",
+    "qwen-image-2.1": "qwen-image-2.1",
 }
 """The family of each type that diffusers infers; of others there is none."""
 UNKNOWN_TYPE = "v1"
@@ -175,6 +176,8 @@ def _within(family: str, denoiser: Tensors, name: str) -> str:
         return _wan(denoiser)
     if family.startswith("ltx") and "distilled" in name:
         return f"{family}-distilled"
+    if family == "qwen-image" and "time_text_embed.addition_t_embedding.weight" in denoiser:
+        return "qwen-image-layered"
     if family == "qwen-image" and "edit" in name:
         return "qwen-image-edit-plus" if any(each in name for each in EDIT_PLUS) else "qwen-image-edit"
     return family

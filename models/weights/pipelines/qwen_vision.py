@@ -1,30 +1,44 @@
-"""What Qwen's editing pipelines need beside diffusers, so that their text encoder sees the images of a prompt."""
+"""What Qwen's pipelines need beside diffusers, so that their text encoder sees the images of a prompt."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import Qwen2VLProcessor
+from transformers import Qwen2VLProcessor, Qwen3VLProcessor
 
 
-class TextAndImageProcessor(Qwen2VLProcessor):  # type: ignore[misc]
-    """Qwen2-VL's processor for text and images.
+class _WithoutVideos:
+    """The part of a processor that is for text and images.
 
-    The original is also for videos, which editing pipelines never give it; that part needs torchvision, and a
+    The originals are also for videos, which these pipelines never give them; that part needs torchvision, and a
     torchvision that does not match the build of torch cannot even be imported.
     """
 
     def __init__(
         self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_unused: Any
     ) -> None:
-        # The base class takes its parts from the names in this signature.
-        super().__init__(image_processor, tokenizer, chat_template=chat_template)
+        # The processors take their parts from the names in this signature.
+        super().__init__(image_processor, tokenizer, chat_template=chat_template)  # type: ignore[call-arg]
+
+
+class TextAndImageProcessor(_WithoutVideos, Qwen2VLProcessor):  # type: ignore[misc]
+    """Qwen2-VL's."""
+
+
+class TextAndImageProcessor3(_WithoutVideos, Qwen3VLProcessor):  # type: ignore[misc]
+    """Qwen3-VL's."""
 
 
 def load_processor(folder: str) -> TextAndImageProcessor:
     """Load the processor of a pipeline's folder."""
     processor: TextAndImageProcessor = TextAndImageProcessor.from_pretrained(folder, subfolder="processor")
+    return processor
+
+
+def load_processor_3(folder: str) -> TextAndImageProcessor3:
+    """Load the processor of a pipeline's folder that is Qwen3-VL's."""
+    processor: TextAndImageProcessor3 = TextAndImageProcessor3.from_pretrained(folder, subfolder="processor")
     return processor
 
 

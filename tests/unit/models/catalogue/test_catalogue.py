@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from core.generation.draft import Draft
 from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_catalogue, unknown_words
 from models.catalogue.resolving.resolve import ServerLimits, resolve
+from models.catalogue.showing.capabilities import capabilities
 from tests.support.engine.drawing import centre_mask, photo
 from tests.support.servers.serving import ENTRY_FIELDS
 
@@ -64,6 +66,20 @@ class TestShipped:
         self, catalogue: Catalogue, model: str, task: Task
     ) -> None:
         assert resolve(default_draft(model, task), catalogue, SERVER).task is task
+
+    def test_one_layer_is_all_of_an_image(self, catalogue: Catalogue) -> None:
+        one = default_draft("qwen-image-layered", Task.EDIT)
+        assert any(hint.startswith("num_images: 1 is one layer") for hint in resolve(one, catalogue, SERVER).hints)
+        three = resolve(one.model_copy(update={"num_images": 3}), catalogue, replace(SERVER, max_num_images=3))
+        assert (three.layered, three.hints) == (True, ())
+
+    def test_models_say_whether_their_images_are_layers_and_transparent(self, catalogue: Catalogue) -> None:
+        shown = [capabilities(catalogue.get(model)) for model in ("qwen-image-layered", "qwen-image-2.1", "sdxl")]
+        assert [(each["layered"], each["transparent"]) for each in shown] == [
+            (True, True),
+            (False, True),
+            (False, False),
+        ]
 
     def test_lightning_is_a_lora_that_nobody_chooses(self, catalogue: Catalogue) -> None:
         entry = catalogue.get("sdxl-lightning")

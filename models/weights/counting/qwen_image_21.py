@@ -1,0 +1,30 @@
+"""A pass of Qwen-Image 2.1 that can be followed without values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+
+def qwen_image_21_pass(
+    denoiser: Any, hidden_states: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
+) -> torch.Tensor:
+    """Do what `forward` does with an image, (B, S, C), behind its prompt, (B, T, D): it finds them by values."""
+    states = torch.cat([denoiser.txt_in(encoder_hidden_states), denoiser.img_in(hidden_states)], dim=1)
+    text, length = encoder_hidden_states.shape[1], states.shape[1]
+    of_image = torch.zeros(length, dtype=torch.bool)
+    rotary = torch.empty(length, denoiser.config.attention_head_dim // 2, dtype=torch.complex64)
+    # The last is of the prompt, which is always as at the end.
+    times = denoiser.time_text_embed(torch.cat([timestep, timestep[:1]]), states)
+    modulation = denoiser.modulation(times)
+    for block in denoiser.transformer_blocks:
+        states = block(
+            hidden_states=states,
+            modulation=modulation,
+            rotary_emb=rotary,
+            target_token_mask=of_image,
+            segments=[(0, text, True)],
+        )
+    output: torch.Tensor = denoiser.proj_out(denoiser.norm_out(states, times, of_image))
+    return output

@@ -1,0 +1,43 @@
+"""OpenAI's `background`: transparency where the model and the file have it, and white where it is not wanted."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from api.openai.answers import common_fields, file_of
+from api.openai.drafting import AdmittedImages, check_background
+from api.openai.forms import GenerationForm
+from core.errors import InvalidRequest
+from core.generation.events import Picture
+from models.catalogue.catalogue import SHIPPED, load_catalogue
+from tests.support.engine.drawing import request
+
+CATALOGUE = load_catalogue(*SHIPPED)
+GLASS = Picture(0, 7, Image.new("RGBA", (64, 64), (200, 0, 0, 0)))
+
+
+@pytest.mark.parametrize(("transparent", "mode", "shown"), [(True, "RGBA", "transparent"), (False, "RGB", "opaque")])
+def test_files_are_what_the_answer_says(transparent: bool, mode: str, shown: str) -> None:
+    admitted = AdmittedImages(GenerationForm(prompt="glass"), request(), False, None, transparent)
+    with Image.open(BytesIO(file_of(admitted, GLASS))) as file:
+        assert file.mode == mode
+    assert common_fields(admitted)["background"] == shown
+
+
+@pytest.mark.parametrize(
+    ("model", "fields", "said"),
+    [
+        ("sdxl", {}, "background: sdxl generates no transparency"),
+        ("qwen-image-2.1", {"output_format": "jpeg"}, "background: jpeg files have no transparency"),
+    ],
+)
+def test_transparency_that_cannot_be_is_refused(model: str, fields: dict[str, Any], said: str) -> None:
+    form = GenerationForm(prompt="glass", background="transparent", **fields)
+    with pytest.raises(InvalidRequest, match=said):
+        check_background(form, CATALOGUE.get(model))
+    check_background(GenerationForm(prompt="glass", background="transparent"), CATALOGUE.get("qwen-image-2.1"))
+    check_background(GenerationForm(prompt="glass", background="opaque", **fields), CATALOGUE.get(model))
