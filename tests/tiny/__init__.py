@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.tiny.chroma import tiny_chroma
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
+from tests.tiny.glm_image import tiny_glm_image
 from tests.tiny.hunyuan_video import tiny_hunyuan_video
 from tests.tiny.kandinsky import tiny_kandinsky
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
@@ -59,6 +60,7 @@ TINY: Mapping[str, Tiny] = {
     "qwen-image-layered": Tiny(tiny_qwen_image_layered),
     "qwen-image-2.1": Tiny(tiny_qwen_image_21),
     "z-image": Tiny(tiny_z_image),
+    "glm-image": Tiny(tiny_glm_image),
     "sana": Tiny(tiny_sana, "dpmpp_2m"),
     "sana-sprint": Tiny(tiny_sana_sprint, "scm"),
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),

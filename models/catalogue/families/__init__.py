@@ -11,6 +11,7 @@ from models.catalogue.families.base import IN_ONE_CALL, TEXT_ENCODERS, Family, P
 from models.catalogue.families.chroma import CHROMA
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
+from models.catalogue.families.glm_image import GLM_IMAGE
 from models.catalogue.families.hunyuan_video import HUNYUAN_VIDEO_1_5
 from models.catalogue.families.kandinsky import KANDINSKY_5
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
@@ -43,6 +44,7 @@ FAMILIES: Mapping[str, Family] = {
         QWEN_IMAGE_LAYERED,
         QWEN_IMAGE_21,
         Z_IMAGE,
+        GLM_IMAGE,
         SANA,
         SANA_SPRINT,
         WAN,

@@ -68,6 +68,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "ZImageImg2ImgPipeline": _ONE_ENCODER,
     "ZImageInpaintPipeline": _ONE_ENCODER,
     "ZImageControlNetPipeline": _ONE_ENCODER,
+    "GlmImagePipeline": _STEPS | _LENGTH,
     # Samplers that follow a flow's own times ignore others.
     "SanaPipeline": frozenset({"eta", "sigmas"}) | _LENGTH,
     "SanaSprintPipeline": frozenset({"eta"}) | _LENGTH,

@@ -200,6 +200,22 @@ def _z_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch
     }
 
 
+def _glm_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 8, entry.defaults.width // 8
+    image_tokens = h * w // config.patch_size**2
+    return {
+        "hidden_states": empty(samples, config.in_channels, h, w),
+        # Of a hundred words in quotes or so.
+        "encoder_hidden_states": empty(samples, 512, config.text_embed_dim),
+        "prior_token_id": torch.empty(samples, image_tokens, dtype=torch.long, device="meta"),
+        # Those that are dropped: none. Which a mask leaves are values.
+        "prior_token_drop": slice(0),
+        "timestep": _times(samples),
+        "target_size": empty(samples, 2),
+        "crop_coords": empty(samples, 2),
+    }
+
+
 def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     defaults, pixels = entry.defaults, 16 if entry.family == "wan-ti2v" else 8
     f = (defaults.num_frames - 1) // 4 + 1
@@ -278,6 +294,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImageTransformer2DModel": _qwen_image,
     "QwenImage21Transformer2DModel": _qwen_image_21,
     "ZImageTransformer2DModel": _z_image,
+    "GlmImageTransformer2DModel": _glm_image,
     "WanTransformer3DModel": _wan,
     "WanVACETransformer3DModel": _wan_vace,
     "Kandinsky5Transformer3DModel": _kandinsky,

@@ -60,6 +60,7 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("qwen-image", ("txt_norm.weight", "transformer_blocks.0.img_mod.1.weight")),
     ("sana-sprint", ("transformer_blocks.0.ff.conv_inverted.weight", "time_embed.guidance_embedder.linear_1.weight")),
     ("sana", ("transformer_blocks.0.ff.conv_inverted.weight", "caption_norm.weight")),
+    ("glm-image", ("prior_token_embedding.weight", "glyph_projector.net.0.proj.weight")),
     ("z-image", ("all_x_embedder.2-1.weight",)),
     ("wan", ("patch_embedding.weight", "condition_embedder.time_proj.weight")),
     ("hunyuan-video-1.5", ("context_embedder_2.linear_1.weight", "cond_type_embed.weight")),

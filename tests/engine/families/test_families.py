@@ -13,6 +13,7 @@ import pytest
 from models.catalogue.families import FAMILIES
 from tests.support.engine.parity import SOUND_TOLERANCE, TOLERANCE, compare
 from tests.tiny import TINY
+from tests.tiny.glm_image import shorten_previews
 from tests.tiny.hunyuan_video import shorten_texts
 from tests.tiny.qwen_image import shrink_inputs
 
@@ -21,6 +22,7 @@ from tests.tiny.qwen_image import shrink_inputs
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_inputs(monkeypatch)
     shorten_texts(monkeypatch)
+    shorten_previews(monkeypatch)
 
 
 @pytest.mark.parametrize("family", TINY)

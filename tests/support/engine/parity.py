@@ -35,6 +35,7 @@ from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY, Tiny
 from tests.tiny.conditions import tiny_ip_adapter
 from tests.tiny.controlnets import tiny_controlnets
+from tests.tiny.glm_image import shorten_previews
 from tests.tiny.hunyuan_video import shorten_texts
 from tests.tiny.qwen_image import shrink_inputs
 
@@ -137,8 +138,9 @@ def table(results: Sequence[Result]) -> str:
             "Tiny random-weight checkpoints of the real classes, on a CPU in float32. For each family, requests with",
             "different steps, guidance scales, prompts and tasks are batched together, and each is generated again",
             "by its plain pipeline alone. Qwen-Image's edits use images of 128x128 pixels instead of a megapixel,",
-            "which would take minutes, and HunyuanVideo reads a quarter of its tokens. SD 3's control images are",
-            "encoded without chance, also by the plain pipeline, which has no seed for that.",
+            "which would take minutes, HunyuanVideo reads a quarter of its tokens, and GLM-Image's language model",
+            "writes no small image before the large one. SD 3's control images are encoded without chance, also by",
+            "the plain pipeline, which has no seed for that.",
             f"The allowed difference is {TOLERANCE} of 255. `make parity` writes this page.",
             "",
             f"diffusers {diffusers.__version__}, torch {torch.__version__}",
@@ -162,6 +164,7 @@ def main(file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
         shrink_inputs(monkeypatch)
         shorten_texts(monkeypatch)
+        shorten_previews(monkeypatch)
         results = [r for family in TINY for r in asyncio.run(compare(family, Path(folder, family)))]
     file.write_text(table(results), encoding="utf-8")
     if any(result.difference > TOLERANCE for result in results):
