@@ -14,6 +14,7 @@ from tests.tiny.chroma import tiny_chroma
 from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
 from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
 from tests.tiny.glm_image import tiny_glm_image
+from tests.tiny.hidream import tiny_hidream
 from tests.tiny.hunyuan_video import tiny_hunyuan_video
 from tests.tiny.kandinsky import tiny_kandinsky
 from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
@@ -61,6 +62,7 @@ TINY: Mapping[str, Tiny] = {
     "qwen-image-2.1": Tiny(tiny_qwen_image_21),
     "z-image": Tiny(tiny_z_image),
     "glm-image": Tiny(tiny_glm_image),
+    "hidream": Tiny(tiny_hidream, "unipc"),
     "sana": Tiny(tiny_sana, "dpmpp_2m"),
     "sana-sprint": Tiny(tiny_sana_sprint, "scm"),
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),

@@ -144,6 +144,20 @@ def test_what_cannot_be_read_is_called_as_the_operator_does(
     assert str(tmp_path) not in str(failed.value)
 
 
+def test_the_language_model_comes_with_its_tokenizer_from_elsewhere(tmp_path: Path) -> None:
+    whole = TINY["hidream"].save(tmp_path / "whole")
+    llama = tmp_path / "llama"
+    shutil.copytree(whole / "text_encoder_4", llama)
+    shutil.copytree(whole / "tokenizer_4", llama, dirs_exist_ok=True)
+    lacking = shutil.copytree(whole, tmp_path / "lacking", ignore=shutil.ignore_patterns("*_4"))
+    wanted = request(scheduler="unipc", num_inference_steps=2)
+    model = load(entry_of("hidream", lacking, text_encoder_4={"path": llama}), "cpu")
+    expected = draw_plain(load(entry_of("hidream", whole), "cpu"), wanted)
+    assert largest_difference(draw_plain(model, wanted), expected) == 0
+    with pytest.raises(LoadFailed, match="lacks its text_encoder_4, tokenizer_4"):
+        load(entry_of("hidream", lacking), "cpu")
+
+
 EMBEDDED = {
     "a1111": ({"emb_params": 2}, ("text_encoder",)),
     "one vector": ({"<s0>": 1}, ("text_encoder",)),

@@ -12,6 +12,7 @@ from models.catalogue.families.chroma import CHROMA
 from models.catalogue.families.flux import FLUX, FLUX_FILL, FLUX_KONTEXT, FLUX_SCHNELL
 from models.catalogue.families.flux2 import FLUX_2, FLUX_2_KLEIN
 from models.catalogue.families.glm_image import GLM_IMAGE
+from models.catalogue.families.hidream import HIDREAM
 from models.catalogue.families.hunyuan_video import HUNYUAN_VIDEO_1_5
 from models.catalogue.families.kandinsky import KANDINSKY_5
 from models.catalogue.families.ltx import LTX, LTX_DISTILLED
@@ -45,6 +46,7 @@ FAMILIES: Mapping[str, Family] = {
         QWEN_IMAGE_21,
         Z_IMAGE,
         GLM_IMAGE,
+        HIDREAM,
         SANA,
         SANA_SPRINT,
         WAN,

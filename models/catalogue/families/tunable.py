@@ -69,6 +69,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "ZImageInpaintPipeline": _ONE_ENCODER,
     "ZImageControlNetPipeline": _ONE_ENCODER,
     "GlmImagePipeline": _STEPS | _LENGTH,
+    "HiDreamImagePipeline": _ONE_ENCODER | _PROMPTS,
     # Samplers that follow a flow's own times ignore others.
     "SanaPipeline": frozenset({"eta", "sigmas"}) | _LENGTH,
     "SanaSprintPipeline": frozenset({"eta"}) | _LENGTH,

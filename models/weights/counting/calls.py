@@ -11,6 +11,7 @@ import torch
 from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families.ltx2 import TEXT_TOKENS
+from models.weights.counting.hidream import hidream_pass
 from models.weights.counting.hunyuan_video import hunyuan_video_pass
 from models.weights.counting.ltx2 import sound_latents
 from models.weights.counting.qwen_image_21 import qwen_image_21_pass
@@ -31,6 +32,7 @@ def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
 def denoising_pass(denoiser: Any) -> Callable[..., Any]:
     """Return what these arguments are for: the denoiser itself, where its calls do not depend on values."""
     passes: dict[str, Callable[..., Any]] = {
+        "HiDreamImageTransformer2DModel": hidream_pass,
         "HunyuanVideo15Transformer3DModel": hunyuan_video_pass,
         "QwenImage21Transformer2DModel": qwen_image_21_pass,
     }
@@ -216,6 +218,18 @@ def _glm_image(entry: Entry, config: Any, samples: int, empty: Callable[..., tor
     }
 
 
+def _hidream(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    h, w = entry.defaults.height // 8, entry.defaults.width // 8
+    t5_width, llama_width = config.caption_channels
+    return {
+        "hidden_states": empty(samples, config.in_channels, h, w),
+        "timesteps": _times(samples),
+        "encoder_hidden_states_t5": empty(samples, 128, t5_width),
+        "encoder_hidden_states_llama3": empty(max(config.llama_layers) + 1, samples, 128, llama_width),
+        "pooled_embeds": empty(samples, config.text_emb_dim),
+    }
+
+
 def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     defaults, pixels = entry.defaults, 16 if entry.family == "wan-ti2v" else 8
     f = (defaults.num_frames - 1) // 4 + 1
@@ -295,6 +309,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "QwenImage21Transformer2DModel": _qwen_image_21,
     "ZImageTransformer2DModel": _z_image,
     "GlmImageTransformer2DModel": _glm_image,
+    "HiDreamImageTransformer2DModel": _hidream,
     "WanTransformer3DModel": _wan,
     "WanVACETransformer3DModel": _wan_vace,
     "Kandinsky5Transformer3DModel": _kandinsky,

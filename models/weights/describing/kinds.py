@@ -39,6 +39,7 @@ TYPES: Mapping[str, str] = {
     "wan-vace-14B": "wan-vace",
     "z-image-turbo": "z-image",
     "qwen-image-2.1": "qwen-image-2.1",
+    "hidream": "hidream",
 }
 """The family of each type that diffusers infers; of others there is none."""
 UNKNOWN_TYPE = "v1"

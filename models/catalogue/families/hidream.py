@@ -1,0 +1,69 @@
+"""HiDream-I1: a sparse transformer, prompted by two CLIPs, T5 and Llama."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import Any
+
+from core.generation.request import GenerationRequest, Task
+from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from models.catalogue.families.schedulers import Samplers, SchedulerSpec
+from models.catalogue.families.stable_diffusion import VAE
+
+VAE_FACTOR = 8
+TEXT_TOKENS = 128
+ABOVE = 1 + 1e-6
+"""Of a size that is rounded down to a multiple, so that it stays what it is."""
+
+
+def _sample_size(_loaded: Any, request: GenerationRequest) -> float:
+    """Return the size to which the pipeline scales every request: that of the request."""
+    return sqrt(request.width * request.height) / VAE_FACTOR * ABOVE
+
+
+HIDREAM = Family(
+    name="hidream",
+    pipelines={Task.TEXT_TO_IMAGE: "HiDreamImagePipeline"},
+    bases=("HiDream-ai/HiDream-I1-Full", "HiDream-ai/HiDream-I1-Dev"),
+    parts=(
+        Part("text_encoder", Stage.ENCODE, memoised=True),
+        Part("text_encoder_2", Stage.ENCODE, memoised=True),
+        Part("text_encoder_3", Stage.ENCODE, memoised=True),
+        # The pipeline asks for attention as well, and reads the hidden states only.
+        Part(
+            "text_encoder_4",
+            Stage.ENCODE,
+            memoised=True,
+            fixed={"output_attentions": False, "use_cache": False, "logits_to_keep": 1},
+        ),
+        *VAE,
+        Part(
+            "transformer",
+            Stage.DENOISE,
+            stacked=frozenset({"encoder_hidden_states_llama3"}),
+            # It looks at 2x2 latents at a time.
+            pixels_per_token=4,
+        ),
+    ),
+    # Its pipeline passes `mu` to every sampler but UniPC; other multistep samplers refuse it.
+    schedulers=Samplers(
+        {
+            "unipc": SchedulerSpec(
+                "UniPCMultistepScheduler",
+                {"use_flow_sigmas": True, "prediction_type": "flow_prediction"},
+                renamed={"shift": "flow_shift"},
+            ),
+            "flow_euler": SchedulerSpec(
+                "FlowMatchEulerDiscreteScheduler", renamed={"flow_shift": "shift"}, labels=("euler",)
+            ),
+            "lcm": SchedulerSpec("FlowMatchLCMScheduler", renamed={"flow_shift": "shift"}, draws=True),
+        }
+    ),
+    size_multiple_px=2 * VAE_FACTOR,
+    own={"default_sample_size": _sample_size},
+    # With the one that begins a text.
+    prompt_windows=(PromptWindow("tokenizer_4", TEXT_TOKENS - 1),),
+    text_tokens=TextTokens(TEXT_TOKENS, 4 * TEXT_TOKENS),
+    chooses_attention=False,
+    unguided=Unguided.FIRST_HALF,
+)
