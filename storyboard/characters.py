@@ -34,7 +34,7 @@ class Character(ClientFields):
     """Somebody, or something, that looks the same in all frames."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME_CHARS)] = Field(
-        description="What prompts and captions call it."
+        description="Its name in prompts and captions."
     )
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MOST_LOOKS_CHARS)] = Field(
         default="", description="What it looks like: drawn from this where it has no image. Default: its name."

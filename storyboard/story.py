@@ -121,7 +121,7 @@ class Story(ClientFields):
         description="Frames that score below it are generated again. Default: the operator's.",
     )
     max_tries: int | None = Field(
-        default=None, ge=1, le=10, description="Times that one frame is generated at most. Default: the operator's."
+        default=None, ge=1, le=10, description="How many times a frame is generated at most. Default: the operator's."
     )
     deadline_s: float | None = Field(
         default=None, gt=0, description="Seconds after which what is done is returned. Default and limit: the server's."

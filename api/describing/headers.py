@@ -13,7 +13,7 @@ DESCRIBED: dict[str, tuple[dict[str, str], str]] = {
     "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that it took from then on."),
     "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were predicted instead of computed, of all images."),
     "X-Jubako-Tiled": (_TRUTH, "Whether it was decoded in tiles for want of memory, so that pixels may differ."),
-    "X-Jubako-Sound": (_TRUTH, "Whether a video can be heard. Absent where there is an image."),
+    "X-Jubako-Sound": (_TRUTH, "Whether a video has sound. Absent for images."),
     "X-Jubako-Upscaler": (_TEXT, "What upscaled the image: a model, or Lanczos. Absent where nothing did."),
     "X-Jubako-Hint": (_TEXT, "What the model ignored of the request, such as words it does not know. Mostly absent."),
     "X-Jubako-Frames": (_NUMBER, "The frames of a storyboard that is answered as a file."),

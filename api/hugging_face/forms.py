@@ -33,7 +33,7 @@ class InferenceParameters(Parameters):
     )
     target_size: TargetSize | None = Field(default=None, description="In place of width and height.")
     mask_image: Pixels | None = Field(
-        default=None, description="Base64: white where to repaint, as large as the image."
+        default=None, description="Base64: white where to repaint. Same size as the image."
     )
     strength: Strength = None
     fit: FitChoice = None

@@ -68,7 +68,7 @@ class JobResult(Answer):
     seed: int
     skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")
     tiled: bool = Field(description="Whether it was decoded in tiles for want of memory, so that pixels may differ.")
-    sound: bool = Field(description="Whether it is a video that can be heard.")
+    sound: bool = Field(description="Whether it is a video with sound.")
 
 
 class JobStatus(Answer):

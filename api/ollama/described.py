@@ -17,7 +17,7 @@ class OllamaImage(Answer):
     done: bool
     done_reason: str
     total_duration: int = Field(description="Nanoseconds.")
-    load_duration: int = Field(description="Nanoseconds until it was begun.")
+    load_duration: int = Field(description="Nanoseconds until generation began.")
     hint: str | None = Field(default=None, description="What the model ignored of the request.")
 
 

@@ -27,7 +27,7 @@ class Usage(Answer):
 
 
 class OpenAIImage(Answer):
-    b64_json: str | None = Field(default=None, description="The file in base64, unless an URL was asked for.")
+    b64_json: str | None = Field(default=None, description="The file in base64, unless a URL was asked for.")
     url: str | None = None
     seed: int
     skipped_steps: int = Field(description="Denoising steps that were predicted instead of computed.")

@@ -145,7 +145,7 @@ class EditForm(Tuning, ImagesForm):
     image: tuple[Pixels, ...] = Field(min_length=1, description="The images to edit; repeat the field for several.")
     mask: Pixels | None = Field(
         default=None,
-        description="Where to repaint: where it is transparent. Same size as the first image, whose it is. Default: "
+        description="Transparent where to repaint. Same size as the first image, to which it belongs. Default: "
         "what is fully transparent in the first image, for models that repaint and do not edit by instruction.",
     )
     fit: FitChoice = None

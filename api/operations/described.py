@@ -37,12 +37,14 @@ class Capabilities(Answer):
     licence: str
     gated: bool
     memory_gib: float
-    memory: dict[str, Any] = Field(description="What is traded for memory or speed, where it is not the default.")
+    memory: dict[str, Any] = Field(
+        description="Options that trade speed for memory, or memory for speed, other than the defaults."
+    )
     tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults`, `limits`, and what else has an effect.")
     schedulers: list[str]
     sigma_schedules: dict[str, list[str]]
     negative_prompt: bool
-    sound: bool = Field(description="Whether its videos can be heard.")
+    sound: bool = Field(description="Whether its videos have sound.")
     transparent: bool = Field(description="Whether its images have an alpha channel.")
     layered: bool = Field(description="Whether `num_images` are the layers of one image.")
     loras: dict[str, str] = Field(description="Their names, and what they do.")

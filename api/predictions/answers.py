@@ -42,7 +42,7 @@ class Prediction(Answer):
     status: str = Field(description="starting, processing, succeeded, failed or canceled.")
     input: dict[str, Any]
     output: list[str] | None = Field(description="Addresses of the files; of Cog's predictions, data URLs.")
-    logs: str = Field(description="A bar of progress, which clients read.")
+    logs: str = Field(description="A progress bar, which clients read.")
     error: str | None
     metrics: dict[str, float] = Field(
         description="predict_time in seconds, and skipped_steps, of all images, once it has ended."

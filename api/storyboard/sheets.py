@@ -39,10 +39,10 @@ class SheetForm(ClientFields):
     )
     captions: Annotated[
         tuple[Annotated[str, Field(max_length=2 * MAX_CHARS)], ...],
-        Field(max_length=MAX_FRAMES, description="What stands under each frame; in forms as JSON."),
+        Field(max_length=MAX_FRAMES, description="The captions, one for each frame; in forms as JSON."),
         BeforeValidator(_texts),
     ] = ()
-    prompt: str = Field(default="", max_length=MAX_CHARS, description="The story: what stands above them.")
+    prompt: str = Field(default="", max_length=MAX_CHARS, description="The story, written above the frames.")
 
     @property
     def cells(self) -> list[Cell]:

@@ -76,7 +76,7 @@ class StreamImage(StreamFile):
 
 
 class StreamVideo(StreamFile):
-    sound: bool = Field(description="Whether it can be heard.")
+    sound: bool = Field(description="Whether it has sound.")
     video: str = Field(description="Base64.")
 
 

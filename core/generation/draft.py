@@ -68,9 +68,9 @@ Scheduler = Annotated[
 FitChoice = Annotated[
     Fit | None,
     Field(
-        description="How an image comes to a size of other proportions: crop fills it and cuts off both ends, pad "
-        "shows all of it between bars, stretch distorts it. Masks and control images follow. Default: crop, where more "
-        "than rounding differs."
+        description="How an image is fitted into a size of other proportions: crop fills it and cuts off both ends, "
+        "pad shows all of it between bars, stretch distorts it. Masks and control images follow. Default: crop, where "
+        "more than rounding differs."
     ),
 ]
 # For BentoML's forms, whose files are uploads all the same: it finds files in Optional[...] only, by this type.

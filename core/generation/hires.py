@@ -40,7 +40,7 @@ class Hires(ClientFields):
     num_inference_steps: int | None = Field(
         default=None,
         ge=1,
-        description="Denoising steps, of which strength says the share that is done. Default: the request's.",
+        description="Denoising steps; strength is the share of them that is computed. Default: the request's.",
     )
     upscaler: UpscaledBy | None = Field(
         default=None,

@@ -65,7 +65,7 @@ class Lora(ClientFields):
     """A LoRA of the catalogue and how strongly it acts."""
 
     name: str = Field(description="Its name in `GET /models`.")
-    scale: float = Field(default=1.0, ge=-4, le=4, description="0 is without, 1 as it was trained.")
+    scale: float = Field(default=1.0, ge=-4, le=4, description="0 is off, 1 is as trained.")
 
 
 class GenerationRequest(Tuning):

@@ -28,7 +28,7 @@ class UpscaleFactor(IntEnum):
 UpscaleChoice = Annotated[
     UpscaleFactor | None,
     Field(
-        description="How many times wider and higher than generated the result is: 2 or 4. It is upscaled by the "
+        description="How many times wider and higher the result is than generated: 2 or 4. It is upscaled by the "
         "server's upscaling model, or by Lanczos, as the hint then says. Default: as it was generated."
     ),
 ]

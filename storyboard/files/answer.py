@@ -17,7 +17,9 @@ class FrameAnswer(BaseModel):
     frame_number: int = Field(description="1 is the first.")
     image: str = Field(description="Base64; PNG, unless the story asked for another format.")
     prompt: str = Field(description="What the model was asked for.")
-    clip_score: float | None = Field(description="Cosine of picture and prompt by CLIP; null when none could look.")
+    clip_score: float | None = Field(
+        description="Cosine of image and prompt by CLIP; null if it could not be computed."
+    )
     caption: str = Field(description="The part of the story that it shows.")
     seed: int = Field(description="Of the try that was kept.")
     tries: int = Field(description="Times that it was generated.")

@@ -63,7 +63,7 @@ class DrawForm(ClientFields):
     height: int | None = Field(default=None, ge=1, description="Pixels. Default: the model's, or that of the image.")
     batch_size: int = Field(default=1, ge=1, le=MOST_IMAGES, description="Images that are generated together.")
     n_iter: int = Field(
-        default=1, ge=1, le=MOST_IMAGES, description="How often, one after the other, with seeds that go on."
+        default=1, ge=1, le=MOST_IMAGES, description="How many times, one after the other, with consecutive seeds."
     )
     eta: float | None = Field(default=None, ge=0, le=1, description="Noise that DDIM adds at each step.")
     clip_skip: ClipSkip = Field(default=None, description="As CLIP_stop_at_last_layers, as SD.Next calls it.")
@@ -88,10 +88,10 @@ class TextForm(DrawForm):
     )
     hr_scale: float = Field(default=2, ge=1, le=MOST_SCALE, description="How many times wider and higher it becomes.")
     hr_resize_x: int = Field(
-        default=0, ge=0, le=MOST_PX, description="Its width, in place of hr_scale. 0: after hr_resize_y."
+        default=0, ge=0, le=MOST_PX, description="Its width, in place of hr_scale. 0: in proportion to hr_resize_y."
     )
     hr_resize_y: int = Field(
-        default=0, ge=0, le=MOST_PX, description="Its height, in place of hr_scale. 0: after hr_resize_x."
+        default=0, ge=0, le=MOST_PX, description="Its height, in place of hr_scale. 0: in proportion to hr_resize_x."
     )
     hr_upscaler: str | None = Field(
         default=None, description="The server's upscaling model by its name, or Lanczos, also for what only resizes."
