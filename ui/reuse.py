@@ -6,11 +6,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import gradio as gr
+from typing import TYPE_CHECKING, Any
 
 from client.calls import FILES
+
+if TYPE_CHECKING:
+    import gradio as gr
 
 MOST_KEPT = 1000
 LISTED = "images"
@@ -58,9 +59,12 @@ class Requests:
             self._kept.popitem(last=False)
 
     def files_of(self, job_id: str | None) -> dict[str, Any]:
-        """Return the files of a job's request that are still here, by their fields."""
+        """Return the files of a job's request by their fields; none when one of them is no longer here.
+
+        What is left of them may be another request: a clip that ends anywhere.
+        """
         kept = self._kept.get(job_id or "", {})
-        return {name: value for name, value in kept.items() if all(Path(each).exists() for each in _listed(value))}
+        return kept if all(Path(each).exists() for value in kept.values() for each in _listed(value)) else {}
 
 
 def missing(parameters: Mapping[str, Any]) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ui.snippets.said import FILES, KEY, STORY, VIDEOS, Said
+from client.calls import FILES
+from ui.snippets.said import KEY, STORY, VIDEOS, Said
 
 
 def bentoml_client(said: Said) -> str:

@@ -6,7 +6,8 @@ import json
 import shlex
 from collections.abc import Iterator
 
-from ui.snippets.said import FILES, KEY, PLAN, STORY, Said
+from client.calls import FILES
+from ui.snippets.said import KEY, PLAN, STORY, Said
 
 ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
 """What is no typed API, or whose typed answer is made for programs: where it is, and the ending of its file."""

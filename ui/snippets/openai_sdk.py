@@ -6,7 +6,10 @@ from typing import Any
 
 from ui.snippets.said import KEY, STORY, VIDEOS, Said
 
-FOREIGN = ("reference_image", "control_image", "reference_scale", "control_scale", "control_type", "camera", "method")
+FOREIGN = (
+    *("reference_image", "control_image", "last_image"),
+    *("reference_scale", "control_scale", "control_type", "camera", "method"),
+)
 """What these routes do not take."""
 _MASK = """
 # OpenAI repaints what is transparent; here the mask's white part is.

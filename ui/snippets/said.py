@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FILES = ("image", "mask", "reference_image", "control_image")
+from client.calls import FILES
+
 KEY = "JUBAKO_CLIENT_KEY"
 """The variable that holds the caller's key, which no snippet shows; our client reads it by itself."""
 VIDEOS = ("text_to_video", "image_to_video")

@@ -1,4 +1,4 @@
-"""Video: a clip from a prompt, or from an image that it begins with."""
+"""Video: a clip from a prompt, or from an image that it begins with, and maybe one that it ends with."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class _Video:
                     elem_id="video-clip",
                 )
                 self._code = CodePanel("video", self.given, self.read)
-        following = [self.image, self.frames, self.fps]
+        following = [self.image, self.last_image, self.frames, self.fps]
         page.keep_states(self.model, *TASKS)
         page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
         self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
@@ -57,7 +57,9 @@ class _Video:
 
     def _lay_out_request(self) -> None:
         self.prompt = gr.Textbox(label="Prompt", lines=3, max_lines=8, placeholder="What happens?")
-        self.image = gr.Image(type="filepath", label="First image", height=200, sources=["upload"])
+        with gr.Row():
+            self.image = gr.Image(type="filepath", label="First image", height=200, sources=["upload"])
+            self.last_image = gr.Image(type="filepath", label="Last image", height=200, sources=["upload"])
         self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
@@ -69,17 +71,21 @@ class _Video:
 
     @property
     def given(self) -> set[Any]:
-        return {self.prompt, self.image, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
+        images = {self.image, self.last_image}
+        return {self.prompt, *images, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the API's name and its parameters. Raises NothingToDraw."""
         model = chosen(given[self._page.models], given[self.model])
         image, tasks = given[self.image], model.tasks if model else {}
+        last_image = given[self.last_image] if model and _takes_last(model) else None
         task = FROM_IMAGE if image else FROM_TEXT
         if task not in tasks:
             raise NothingToDraw(
                 "This model takes no image." if image else "This model begins with an image: choose one."
             )
+        if last_image and not image:
+            raise NothingToDraw("A last image needs a first one.")
         parameters = {
             "prompt": given[self.prompt],
             "model": given[self.model],
@@ -87,7 +93,8 @@ class _Video:
             "num_frames": int(given[self.frames]),
             "fps": int(given[self.fps]),
         }
-        return APIS[task], {**parameters, "image": image} if image else parameters
+        images = {"image": image, "last_image": last_image}
+        return APIS[task], {**parameters, **{name: file for name, file in images.items() if file}}
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         used: dict[str, Any] = {}
@@ -119,6 +126,7 @@ class _Video:
             self.prompt: parameters["prompt"],
             self.model: model.id,
             self.image: gr.Image(parameters.get("image"), visible=FROM_IMAGE in model.tasks),
+            self.last_image: gr.Image(parameters.get("last_image"), visible=_takes_last(model)),
             self.frames: gr.Slider(value=parameters["num_frames"], maximum=settings["limits"]["max_frames"]),
             self.fps: parameters.get("fps") or settings["defaults"]["fps"],
             **self.settings.filled(model, parameters, locked=locked),
@@ -138,10 +146,16 @@ def _followed(model: Model | None) -> list[Any]:
     """Return what the model makes of the controls."""
     task = next((each for each in TASKS if model is not None and each in model.tasks), None)
     if model is None or task is None:
-        return [gr.skip()] * 3
+        return [gr.skip()] * 4
     defaults, limits = (model.tasks[task][name] for name in ("defaults", "limits"))
     return [
         gr.Image(visible=FROM_IMAGE in model.tasks),
+        gr.Image(visible=_takes_last(model)),
         gr.Slider(value=defaults["num_frames"], maximum=limits["max_frames"]),
         gr.Slider(value=defaults["fps"]),
     ]
+
+
+def _takes_last(model: Model) -> bool:
+    takes: bool = model.fields["last_image"]
+    return takes

@@ -1,0 +1,32 @@
+"""What the page `/ui` keeps of a request with files, and how it writes one as code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ui.reuse import Requests, left_out, missing
+from ui.snippets import SNIPPETS
+from ui.snippets.said import Said
+
+
+def test_a_clip_is_made_again_with_the_image_that_it_ends_with_or_with_none_of_its_images(tmp_path: Path) -> None:
+    files = {name: str(tmp_path / f"{name}.png") for name in ("image", "last_image")}
+    for file in files.values():
+        Path(file).touch()
+    requests, fields = Requests(), {"task": "image-to-video", "prompt": "a red apple"}
+    requests.keep("job", {**fields, **files})
+    assert requests.files_of("job") == files
+    assert missing({**fields, **files}) == left_out({**fields, **files}, ["prompt"]) == []
+    Path(files["last_image"]).unlink()
+    assert requests.files_of("job") == {}
+    assert missing(fields) == ["image"]
+
+
+@pytest.mark.parametrize("way", SNIPPETS)
+def test_code_for_a_clip_says_what_it_ends_with(way: str) -> None:
+    given = {"prompt": "a red apple", "seed": 1, "image": "/tmp/first.png", "last_image": "/tmp/last.png"}
+    code = SNIPPETS[way](Said("http://localhost:3000", "image_to_video", given))
+    assert "/tmp" not in code
+    assert "last.png" in code or "last_image" in code
