@@ -59,12 +59,8 @@ class Replica(NamedTuple):
     place: Place
     before_gib: Needs = ()
     """What each replica before it, in the order of JUBAKO_MODELS, needs of each device."""
-    after_gib: Needs = ()
-    """Likewise of those after it."""
-
-    @property
-    def others_gib(self) -> Needs:
-        return self.before_gib + self.after_gib
+    others_gib: Needs = ()
+    """What each other replica may come to take, with its ControlNets and IP-Adapters."""
 
 
 class RequestFrame(bentoml.IODescriptor):
@@ -100,13 +96,15 @@ def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
     remote = remote_runners(settings, served)
     local = [entry for model, entry in served.entries.items() if model not in remote]
     places = placed(settings, served, local)
-    needed_gib = tuple(entry.gib_on(place.devices) for entry in local for place in places[entry.id])
+    replicas_there = [(entry, place) for entry in local for place in places[entry.id]]
+    needed_gib = tuple(entry.gib_on(place.devices) for entry, place in replicas_there)
+    full_gib = tuple(entry.full_gib_on(place.devices) for entry, place in replicas_there)
     services: dict[str, tuple[Any, ...]] = {}
     before = 0
     for entry in local:
         replicas = []
         for number, place in enumerate(places[entry.id], 1):
-            replica = Replica(number, place, needed_gib[:before], needed_gib[before + 1 :])
+            replica = Replica(number, place, needed_gib[:before], full_gib[:before] + full_gib[before + 1 :])
             replicas.append(runner_service(entry, settings, replica))
             before += 1
         services[entry.id] = tuple(replicas)

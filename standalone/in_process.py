@@ -78,7 +78,7 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
     """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
     catalogue = served_catalogue(settings)
     places = placed_once(settings, catalogue, list(catalogue.entries.values()))
-    needed_gib = {model: entry.gib_on(places[model].devices) for model, entry in catalogue.entries.items()}
+    needed_gib = {model: entry.full_gib_on(places[model].devices) for model, entry in catalogue.entries.items()}
     runners = {}
     for model, entry in catalogue.entries.items():
         others_gib = tuple(gib for other, gib in needed_gib.items() if other != model)

@@ -255,6 +255,19 @@ class Entry(Strict):
         return gib_by_device(devices, self.memory_gib, self.elsewhere_gib)
 
     @property
+    def addons_gib(self) -> float:
+        """What its ControlNets and its IP-Adapter take once requests have used each, as far as that is counted."""
+        if self.figures is None:
+            return 0.0
+        repos = {net.source.repo for net in self.controlnets.values()}
+        nets = sum(gib for repo, gib in self.figures.controlnets_gib.items() if repo in repos)
+        return nets + (self.figures.ip_adapters_gib.get(str(self.ip_adapter.source), 0.0) if self.ip_adapter else 0.0)
+
+    def full_gib_on(self, devices: Collection[str]) -> dict[str, float]:
+        """Return the same as `gib_on`, with all that requests may load beside the pipeline."""
+        return gib_by_device(devices, self.memory_gib + self.addons_gib, self.elsewhere_gib)
+
+    @property
     def overrides(self) -> Mapping[str, Source]:
         """The components that come from elsewhere than its `source`."""
         given = {name: getattr(self, name) for name in ("vae", *TEXT_ENCODERS)}

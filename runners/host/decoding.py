@@ -23,8 +23,10 @@ def within_memory(entry: Entry, model: LoadedModel, limits: EngineLimits, bounds
     if entry.figures is None or device == "cpu":
         return limits
     computing = in_a_row(str(model.device), entry.device_count, available_devices())
-    needed_gib = entry.gib_on(computing)[device]
-    share_gib = bounds.named(_resolved).share_gib(device, device_memory_gib(device), needed_gib)
+    needed_gib, full_gib = entry.gib_on(computing)[device], entry.full_gib_on(computing)[device]
+    share_gib = bounds.named(_resolved).share_gib(device, device_memory_gib(device), full_gib)
+    # ControlNets and an IP-Adapter, which come later, leave a default request what it needs.
+    share_gib = max(share_gib - (full_gib - needed_gib), min(share_gib, needed_gib))
     if entry.memory.offload == "none":
         held_gib = model.weights_on(device)
         # One of the model's other processes may be there too.

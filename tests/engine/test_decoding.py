@@ -116,7 +116,8 @@ def test_a_decoder_beside_a_helper_of_its_model_has_what_that_leaves(
     vae_gib = flux.figures.weights_gib["vae"]
     monkeypatch.setattr(LoadedModel, "weights_on", lambda _model, _device: vae_gib)
     model = replace(tiny_model, device=torch.device("cuda", 0), elsewhere={"vae": "cuda:1"})
-    entry = flux.model_copy(update={"components": {"vae": "cuda:1"}, "parallel": Parallel(ulysses=2)})
+    split = {"components": {"vae": "cuda:1"}, "parallel": Parallel(ulysses=2), "controlnets": {}, "ip_adapter": None}
+    entry = flux.model_copy(update=split)
     room_gib = 80 + ROUNDED_GIB - entry.memory_gib - vae_gib
     assert within_memory(entry, model, limits, MemoryBounds()).decode_tokens == flux.figures.decode_tokens(room_gib)
 
@@ -141,12 +142,14 @@ def test_models_on_one_card_decode_within_it_together(tiny_model: LoadedModel, m
     peaks_gib = []
     for entry, other in (entries, entries[::-1]):
         assert entry.figures is not None
-        beside = MemoryBounds((other.gib_on(["cuda:0"]), {"cuda:1": 40.0}))
+        beside = MemoryBounds((other.full_gib_on(["cuda:0"]), {"cuda:1": 40.0}))
         shared, alone = (
             decoded_at_once(entry, tiny_model, each, monkeypatch, 48.0) for each in (beside, MemoryBounds())
         )
         assert 1 <= shared < alone
-        peaks_gib.append(entry.figures.all_weights_gib + shared * entry.figures.decoding_gib + RESERVE_GIB)
+        assert entry.addons_gib > 2, "ControlNets at least"
+        weights_gib = entry.figures.all_weights_gib + entry.addons_gib
+        peaks_gib.append(weights_gib + shared * entry.figures.decoding_gib + RESERVE_GIB)
     assert 46 < sum(peaks_gib) < 48 + 2 * ROUNDED_GIB
 
 

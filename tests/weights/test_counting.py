@@ -17,7 +17,8 @@ from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.memory.figures import FILE
 from models.weights.counting import __main__ as counting
 from models.weights.counting.count import controlnets_gib, counted
-from models.weights.counting.modules import architectures, weights_bytes
+from models.weights.counting.ip_adapters import ip_adapter_bytes
+from models.weights.counting.modules import architectures, built, weights_bytes
 from models.weights.counting.peak import need_of
 from models.weights.counting.storing import quantized_bytes
 
@@ -47,7 +48,8 @@ def test_every_shipped_model_of_the_hub_has_an_architecture() -> None:
     known = architectures()
     assert {*known.models} == {model for model, entry in CATALOGUE.entries.items() if entry.source.repo}
     of_models = {name for parts in known.models.values() for name in parts.values()}
-    assert of_models | {*known.controlnets.values()} == {*known.components}
+    of_addons = {*known.controlnets.values(), *known.image_encoders.values()}
+    assert of_models | of_addons == {*known.components}
 
 
 def test_every_shipped_controlnet_is_counted() -> None:
@@ -57,6 +59,28 @@ def test_every_shipped_controlnet_is_counted() -> None:
         entry = CATALOGUE.get(model)
         assert entry.figures is not None
         assert entry.figures.controlnets_gib == controlnets_gib(entry)
+
+
+def test_every_shipped_ip_adapter_is_counted() -> None:
+    for model, millions_in_its_file in (("sd15", 22), ("flux-dev", 491)):
+        entry = CATALOGUE.get(model)
+        assert entry.figures is not None
+        assert entry.ip_adapter is not None
+        encoder = built(architectures().image_encoders[str(entry.ip_adapter.image_encoder)], torch.bfloat16)
+        ((source, counted_bytes),) = ip_adapter_bytes(entry).items()
+        assert (counted_bytes - weights_bytes(encoder)) / 2e6 == pytest.approx(millions_in_its_file, abs=1)
+        assert entry.figures.ip_adapters_gib == {source: round(counted_bytes / 2**30, 2)}
+
+
+def test_what_an_entry_has_not_is_not_counted_with_it() -> None:
+    entry = CATALOGUE.get("flux-dev")
+    assert entry.figures is not None
+    (adapter_gib,), nets_gib = entry.figures.ip_adapters_gib.values(), entry.figures.controlnets_gib.values()
+    assert entry.addons_gib == pytest.approx(adapter_gib + sum(nets_gib))
+    assert entry.model_copy(update={"controlnets": {}}).addons_gib == adapter_gib
+    assert entry.model_copy(update={"controlnets": {}, "ip_adapter": None}).addons_gib == 0
+    there = entry.full_gib_on(["cuda:0"])["cuda:0"]
+    assert there == pytest.approx(entry.gib_on(["cuda:0"])["cuda:0"] + entry.addons_gib)
 
 
 @pytest.mark.parametrize("model", ["sd15", "sdxl", "flux2-klein-4b", "ltx-video"])

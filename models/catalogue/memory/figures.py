@@ -41,6 +41,8 @@ class Figures(Strict):
     """The most of their weights that are on the device at once when these come in groups."""
     controlnets_gib: Mapping[str, float] = Field(default_factory=dict)
     """The weights of the ControlNets that requests may choose, by repository: on the device once one has chosen it."""
+    ip_adapters_gib: Mapping[str, float] = Field(default_factory=dict)
+    """Likewise of the IP-Adapter and its image encoder, by the adapter's source."""
 
     @property
     def all_weights_gib(self) -> float:

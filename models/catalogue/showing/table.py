@@ -127,7 +127,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "embeddings": ", ".join(sorted(entry.embeddings)),
         "replaced": ", ".join(f"{name} by {source}" for name, source in entry.overrides.items()),
         "ControlNets": ", ".join(_controlnets(entry)),
-        "IP-Adapter": str(entry.ip_adapter.source) if entry.ip_adapter else "",
+        "IP-Adapter": _ip_adapter(entry),
         "last frame": "requests may give one" if entry.last_image else "",
         "camera": ", ".join(capabilities(entry)["camera"]),
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
@@ -141,6 +141,14 @@ def _controlnets(entry: Entry) -> Iterator[str]:
     for kind, net in sorted(entry.controlnets.items()):
         gib = known.get(net.source.repo or "")
         yield kind if gib is None else f"{kind} (+{gib:g} GiB)"
+
+
+def _ip_adapter(entry: Entry) -> str:
+    if entry.ip_adapter is None:
+        return ""
+    source = str(entry.ip_adapter.source)
+    gib = None if entry.figures is None else entry.figures.ip_adapters_gib.get(source)
+    return source if gib is None else f"{source} (+{gib:g} GiB)"
 
 
 def _elsewhere(entry: Entry) -> str:

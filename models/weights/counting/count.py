@@ -13,6 +13,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.families import TEXT_ENCODERS
 from models.catalogue.memory.options import denoisers_of
 from models.weights.counting.calls import decoding, denoising, denoising_pass
+from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.ltx2 import kept_bytes, sounding
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 from models.weights.counting.peak import Need, need_of
@@ -46,6 +47,7 @@ def counted(entry: Entry) -> dict[str, Any]:
         "call_tflop": round(step.flop / 1e12, 2),
         **_under_options(entry, modules),
         "controlnets_gib": controlnets_gib(entry),
+        "ip_adapters_gib": {source: _gib(count) for source, count in ip_adapter_bytes(entry).items()},
     }
 
 

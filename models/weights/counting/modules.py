@@ -22,6 +22,8 @@ class Architectures(NamedTuple):
     models: dict[str, dict[str, str]]
     controlnets: dict[str, str]
     """By repository."""
+    image_encoders: dict[str, str]
+    """Of IP-Adapters, by source."""
 
 
 @cache

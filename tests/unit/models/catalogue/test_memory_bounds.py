@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from models.catalogue.catalogue import full_catalogue
 from models.catalogue.memory.bounds import MemoryBounds
 from models.catalogue.placement import spots
 from models.catalogue.placement.decided import KEPT
@@ -78,7 +79,9 @@ def test_each_replica_knows_what_is_placed_beside_it(monkeypatch: pytest.MonkeyP
     )
     made = runner_services(Settings())
     bounds = {(each.device, model): each.memory_bounds for model, replicas in made.items() for each in replicas}
-    sdxl, z_image = 10.6, 21.6
+    entries = map(full_catalogue(None).get, ("sdxl", "z-image-turbo"))
+    sdxl, z_image = (entry.full_gib_on(["cuda:0"])["cuda:0"] for entry in entries)
+    assert sdxl > 10.6 + 2 * 2.33, "its ControlNets too"
     assert bounds == {
         ("cuda:1", "sdxl"): MemoryBounds(({"cuda:0": sdxl}, {"cuda:0": z_image}), 40.0, 30.0),
         ("cuda:0", "sdxl"): MemoryBounds(({"cuda:1": sdxl}, {"cuda:0": z_image}), 40.0, 30.0),

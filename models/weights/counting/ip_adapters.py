@@ -1,0 +1,46 @@
+"""What an IP-Adapter takes beside its model: an image encoder, and what it adds to the denoiser's attention."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from diffusers.models.attention_processor import IPAdapterAttnProcessor2_0
+from diffusers.models.embeddings import ImageProjection
+from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProcessor
+from torch import nn
+
+from models.catalogue.entry import Entry
+from models.weights.counting.modules import architectures, built, dtype_of
+
+TOKENS = 4
+"""Of a reference image, in adapters that see its embedding alone, such as those of the catalogue."""
+
+
+def ip_adapter_bytes(entry: Entry) -> dict[str, int]:
+    """Return what the adapter of an entry takes in the precision of the denoiser, by its source, if it has one."""
+    if entry.ip_adapter is None:
+        return {}
+    name = entry.family_spec.denoiser
+    dtype = dtype_of(entry, name)
+    denoiser = built(architectures().models[entry.id][name], dtype)
+    encoder = built(architectures().image_encoders[str(entry.ip_adapter.image_encoder)], dtype)
+    with torch.device("meta"):
+        added = list(_added(denoiser, encoder.config.projection_dim))
+    parameters = sum(each.numel() for module in (encoder, *added) for each in module.parameters())
+    return {str(entry.ip_adapter.source): parameters * dtype.itemsize}
+
+
+def _added(denoiser: Any, embedding: int) -> Iterator[nn.Module]:
+    """Yield what diffusers adds (`_convert_ip_adapter_attn_to_diffusers`, `_convert_ip_adapter_image_proj_...`)."""
+    config = denoiser.config
+    of_flux = "joint_attention_dim" in config
+    width = config.joint_attention_dim if of_flux else config.cross_attention_dim
+    yield ImageProjection(embedding, width, TOKENS)
+    for name in denoiser.attn_processors:
+        # What does not attend to the prompt.
+        if name.startswith("single_transformer_blocks") or name.endswith("attn1.processor"):
+            continue
+        outputs = denoiser.get_submodule(name.removesuffix(".processor")).to_q.out_features
+        yield (FluxIPAdapterAttnProcessor if of_flux else IPAdapterAttnProcessor2_0)(outputs, width, (TOKENS,))
