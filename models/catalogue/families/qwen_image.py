@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from math import sqrt
 from typing import Any
 
@@ -51,11 +52,12 @@ PARTS = (TEXT_ENCODER, *VAE, CONTROLNET, TRANSFORMER)
 # The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
-INPAINTED_PIXELS = 1024 * 1024
-INPAINTED_MULTIPLE_PX = 32
-INPAINTED_PROPORTION = 7.7
-"""Of more, rounding makes images of more than eight to one, which no request may have."""
+INPAINTED_SIDE_PX = 1024
 LAYER_SIDES_PX = (640, 1024)
+OWN_MULTIPLE_PX = 32
+"""Of the sizes that pipelines choose by themselves."""
+OWN_PROPORTION = 7
+"""Of more, rounding goes on to images of more than eight to one, which no request may have."""
 NO_PROMPT = "\n"
 PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
 PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
@@ -80,7 +82,7 @@ def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Give the image the proportions asked for: its layers have them, at one of two sizes.
+    """Give the image the size that its layers get.
 
     Without a prompt, the pipeline would have its text encoder describe the image, apart from all batches.
     """
@@ -92,22 +94,31 @@ def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
         "prompt": request.prompt.strip() or NO_PROMPT,
         "image": image,
         "layers": request.num_images,
-        "resolution": min(LAYER_SIDES_PX, key=lambda side_px: abs(side_px**2 - width * height)),
+        "resolution": _layer_side_px(width, height),
         "cfg_normalize": True,
     }
 
 
-def _inpainted_size(width: int, height: int) -> tuple[int, int]:
-    """Return the size that the inpainting pipeline makes of an image's, whatever it is asked for: about a megapixel.
+def _own_size(side_px: int, width: int, height: int) -> tuple[int, int]:
+    """Return the size that a pipeline makes of an image's, whatever it is asked for: about that of a square.
 
     It rounds (diffusers, calculate_dimensions), so that an image of the size that it makes may get yet another one;
     after at most four times it stays.
     """
-    proportion = min(max(width / height, 1 / INPAINTED_PROPORTION), INPAINTED_PROPORTION)
-    exact = sqrt(INPAINTED_PIXELS * proportion), sqrt(INPAINTED_PIXELS / proportion)
-    own_width, own_height = (round(side / INPAINTED_MULTIPLE_PX) * INPAINTED_MULTIPLE_PX for side in exact)
+    proportion = min(max(width / height, 1 / OWN_PROPORTION), OWN_PROPORTION)
+    exact = side_px * sqrt(proportion), side_px / sqrt(proportion)
+    own_width, own_height = (round(side / OWN_MULTIPLE_PX) * OWN_MULTIPLE_PX for side in exact)
     own = own_width, own_height
-    return own if own == (width, height) else _inpainted_size(*own)
+    return own if own == (width, height) else _own_size(side_px, *own)
+
+
+def _layer_side_px(width: int, height: int) -> int:
+    """Return the side of the square, of the two for which the model was trained, that is nearest to a size."""
+    return min(LAYER_SIDES_PX, key=lambda side_px: abs(side_px**2 - width * height))
+
+
+def _layered_size(width: int, height: int) -> tuple[int, int]:
+    return _own_size(_layer_side_px(width, height), width, height)
 
 
 QWEN_IMAGE = Family(
@@ -135,7 +146,7 @@ QWEN_IMAGE = Family(
 QWEN_IMAGE_EDIT = Family(
     name="qwen-image-edit",
     pipelines={Task.EDIT: "QwenImageEditPipeline", Task.INPAINT: "QwenImageEditInpaintPipeline"},
-    own_size={Task.INPAINT: _inpainted_size},
+    own_size={Task.INPAINT: partial(_own_size, INPAINTED_SIDE_PX)},
     bases=("Qwen/Qwen-Image-Edit",),
     parts=EDIT_PARTS,
     schedulers=FLOW,
@@ -172,11 +183,11 @@ QWEN_IMAGE_EDIT_PLUS = Family(
 QWEN_IMAGE_LAYERED = Family(
     name="qwen-image-layered",
     pipelines={Task.EDIT: "QwenImageLayeredPipeline"},
+    own_size={Task.EDIT: _layered_size},
     bases=("Qwen/Qwen-Image-Layered",),
     parts=EDIT_PARTS,
     schedulers=FLOW,
-    # Of the sizes that the pipeline chooses by the image's proportions.
-    size_multiple_px=32,
+    size_multiple_px=OWN_MULTIPLE_PX,
     arguments=_layered_arguments,
     components={"processor": PROCESSOR},
     prepare=PLACE_IMAGES,

@@ -74,6 +74,15 @@ def test_images_to_inpaint_already_have_the_size_that_the_pipeline_makes_of_them
         assert calculate_dimensions(1024 * 1024, size[0] / size[1])[:2] == size
 
 
+def test_images_to_take_apart_already_have_the_size_that_their_layers_get() -> None:
+    family = FAMILIES["qwen-image-layered"]
+    for width, height in ((640, 640), (1500, 1000), (400, 2000), (2048, 256), (333, 500)):
+        size = family.own_size[Task.EDIT](width, height)
+        given = family.arguments(request(Task.EDIT, images=(photo(),), width=size[0], height=size[1], layered=True))
+        assert given["image"].size == size
+        assert calculate_dimensions(given["resolution"] ** 2, size[0] / size[1])[:2] == size
+
+
 @torch.no_grad()
 def test_prompts_that_show_pictures_are_encoded_together_as_alone(tmp_path: Path) -> None:
     model = load_tiny("qwen-image-edit-plus", tmp_path)
