@@ -79,7 +79,7 @@ async def test_the_budget_bounds_every_pass(tiny_model: LoadedModel) -> None:
 
 async def test_a_request_joins_one_that_is_running(tiny_model: LoadedModel) -> None:
     with running(tiny_model) as (engine, recorder):
-        first = engine.submit(request(num_inference_steps=200, progress=True)).events()
+        first = engine.submit(request(num_inference_steps=900, progress=True)).events()
         await until_step(first, 1)
         late = await draw(engine, request(seed=2))
         await first.aclose()
@@ -197,6 +197,9 @@ async def test_positions_follow_priority_then_order(tiny_model: LoadedModel) -> 
         async with asyncio.TaskGroup() as group:
             for name, priority in waiting:
                 group.create_task(watch(name, priority))
+            async with asyncio.timeout(60):
+                while engine.queued < len(waiting):  # noqa: ASYNC110, since engines tell nobody what waits
+                    await asyncio.sleep(0.01)
             await blocker.aclose()
     assert ended == ["high", "first", "second", "low"]
 

@@ -201,7 +201,8 @@ class TestS3:
         with pytest.raises(StorageUnavailable, match="reading failed"):
             await storage.get(KEY)
         assert not await storage.is_reachable()
-        assert time.monotonic() - start < 3 * TIMEOUT_S + 1
+        # By themselves, its clients would wait for minutes.
+        assert time.monotonic() - start < 3 * TIMEOUT_S + 15
         s3.start()
         assert await storage.get(KEY) == b"picture"
         assert await storage.is_reachable()

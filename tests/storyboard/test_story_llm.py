@@ -162,11 +162,11 @@ async def test_nobody_listens() -> None:
 
 
 async def test_it_takes_too_long(endpoint: ScriptedEndpoint) -> None:
-    endpoint.script, endpoint.delay_s = [free(6)] * 3, 5.0
+    endpoint.script, endpoint.delay_s = [free(6)] * 3, 30.0
     began = asyncio.get_running_loop().time()
     with pytest.raises(PlanningFailed, match=r"^the language model did not answer within 0\.3 s$"):
         await plan(endpoint.url, timeout_s=0.3)
-    assert asyncio.get_running_loop().time() - began < 2.0
+    assert asyncio.get_running_loop().time() - began < endpoint.delay_s
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def test_time_spent_waiting_for_the_model_counts_towards_the_deadline(entr
     async with hosting(entry) as host:
         loaded_s = await seconds(host.load())
         await host.unload()
-        failed = (await drawn(host, deadline_s=loaded_s + 2.0, num_inference_steps=900))[-1]
+        failed = (await drawn(host, deadline_s=loaded_s + 2.0, num_inference_steps=900, num_images=4))[-1]
         assert isinstance(failed, Failed)
         assert failed.code == "deadline_exceeded"
 
