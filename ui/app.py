@@ -136,7 +136,8 @@ def _blocks(server: Server) -> gr.Blocks:
                 found = await server.connection(request).send(models())
             except (Refused, Unreachable) as error:
                 return {trouble: gr.Markdown(str(error), visible=True)}
-            return {page.models: [model.fields for model in found], trouble: gr.Markdown(visible=False)}
+            known = [model.fields for model in found]
+            return {page.models: known, trouble: gr.Markdown(visible=False), **page.follow(known)}
 
         def signed_in(request: gr.Request) -> Any:
             return _header(SIGN_OUT) if "authorization" in request.headers else gr.skip()
@@ -152,9 +153,8 @@ def _blocks(server: Server) -> gr.Blocks:
         # that moment, this one or a click, waits until the next one opens the stream again.
         timer.tick(still_served, page.models, page.models, trigger_mode="multiple", **QUIET)
         blocks.load(signed_in, None, header, **QUIET)
-        opened = blocks.load(served, None, [page.models, trouble], **QUIET)
-        for act, outputs in page.opened:
-            opened.then(act, page.models, list(outputs), **QUIET)
+        # All in one event: what came later would take back what somebody has chosen meanwhile.
+        blocks.load(served, None, [page.models, trouble, *page.following], **QUIET)
     # Each handler only waits for the server, which has its own order and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
 

@@ -31,12 +31,25 @@ class Page:
     requests: Requests = field(default_factory=Requests)
     reuses: list[Reuse] = field(default_factory=list)
     """Where requests from the gallery go, as the tabs say that take them."""
-    opened: list[tuple[Callable[..., Any], Sequence[Any]]] = field(default_factory=list)
+    opened: list[tuple[Callable[..., Sequence[Any]], Sequence[Any]]] = field(default_factory=list)
     """What is done with the models once they are known: a function of them, and the components that it updates."""
 
-    def when_opened(self, act: Callable[..., Any], outputs: Sequence[Any]) -> None:
+    def when_opened(self, act: Callable[..., Sequence[Any]], outputs: Sequence[Any]) -> None:
         """Have components follow from the models that are served."""
         self.opened.append((act, outputs))
+
+    @property
+    def following(self) -> list[Any]:
+        """The components that follow from the models."""
+        return [each for _, outputs in self.opened for each in outputs]
+
+    def follow(self, models: list[dict[str, Any]]) -> dict[Any, Any]:
+        """Return what the models make of these components."""
+        return {
+            component: update
+            for act, outputs in self.opened
+            for component, update in zip(outputs, act(models), strict=True)
+        }
 
     def keep_states(self, model: gr.Dropdown, *tasks: str) -> None:
         """Have a menu of the models that do one of the tasks say their states as they change; its choice stays."""

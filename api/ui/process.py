@@ -20,7 +20,7 @@ log = logging.getLogger("jubako")
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(sys.prefix) / "jubako-ui"
 """Gradio and what it brings, apart from our own packages: it wants an older Pillow (`constraints-ui.txt`)."""
-START_S = 60.0
+START_S = 180.0
 _ASKED_AGAIN_S = 0.05
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
 """What the process needs of the environment. Keys and the rest of the settings are none of its business."""

@@ -35,6 +35,8 @@ PREFIXES = ("", "/openai", "/generator", "/text2image", "/inpainting", "/storybo
 
 @pytest.fixture(autouse=True)
 def undisturbed(browsed: Browsed) -> Iterator[None]:
+    # What a page that is left gives up is no fault of the next one.
+    browsed.page.goto("about:blank")
     browsed.elsewhere.clear()
     browsed.errors.clear()
     yield
@@ -96,6 +98,9 @@ def opened(page: Page, api: str) -> Locator:
     operation = page.locator(f"#operations-Images_and_videos-{api}")
     operation.locator(".opblock-summary-control").click()
     operation.locator(".try-out__btn").click()
+    # What its body is described by comes later than the rest.
+    body = operation.locator(".opblock-section-request-body").locator("tr.parameters, textarea")
+    expect(body.first).to_be_visible()
     return operation
 
 

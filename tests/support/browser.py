@@ -13,7 +13,7 @@ CHROMIUM = shutil.which("chromium")
 LOCAL = ("data:", "blob:")
 """Addresses of what a page has made itself."""
 UPLOAD_PROGRESS = "/upload_progress?"
-PATIENCE_MS = 60_000.0
+PATIENCE_MS = 90_000.0
 """For pages and images, on a machine that is busy."""
 
 

@@ -10,6 +10,12 @@ from playwright.sync_api import Page, expect
 
 from tests.support.browser import PATIENCE_MS, Browsed
 
+WATCH = """() => {
+    window.seen = false;
+    const look = () => { window.seen ||= Boolean(CONDITION); };
+    new MutationObserver(look).observe(document.body, {subtree: true, childList: true});
+}"""
+
 
 @contextmanager
 def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
@@ -29,6 +35,14 @@ def open_tab(browsed: Browsed, tab: str) -> Iterator[Page]:
     yield page
     assert browsed.elsewhere == []
     assert browsed.wrong == []
+
+
+@contextmanager
+def true_meanwhile(page: Page, condition: str) -> Iterator[None]:
+    """A condition in JavaScript must hold before the block ends, be it for a moment in which nobody looks."""
+    page.evaluate(WATCH.replace("CONDITION", condition))
+    yield
+    assert page.evaluate("window.seen"), condition
 
 
 def choose(page: Page, model: str) -> None:

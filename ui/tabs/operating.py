@@ -129,9 +129,9 @@ class _Operating:
         return hints(said)
 
 
-def _listed(models: list[dict[str, Any]]) -> Any:
+def _listed(models: list[dict[str, Any]]) -> list[Any]:
     ids = [each["id"] for each in models]
-    return gr.Dropdown(choices=ids, value=ids[0] if ids else None)
+    return [gr.Dropdown(choices=ids, value=ids[0] if ids else None)]
 
 
 def _is_shown(event: gr.SelectData) -> Any:

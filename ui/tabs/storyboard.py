@@ -63,8 +63,7 @@ class _Storyboard:
         self.frames.select(_frame_chosen, None, [self.chosen, self.redraw], **QUIET)
         self.redraw.click(self._redraw, [self.drawn, self.chosen], outputs, **QUIET)
         self.plan.click(self._plan, self.given, [self.scenes, self._studio.hints], **QUIET)
-        taken = self.example.click(lambda: EXAMPLE, None, self.story, **QUIET)
-        taken.then(_no_plan, None, self.scenes, **QUIET)
+        self.example.click(lambda: (EXAMPLE, _no_plan()), None, [self.story, self.scenes], **QUIET)
         gr.on([self.story.input, self.count.release], _no_plan, None, self.scenes, **QUIET)
 
     def _lay_out_request(self) -> None:

@@ -75,5 +75,7 @@ def test_nothing_moves_for_who_asks_for_that(browsed: Browsed) -> None:
 
 def test_none_with_an_image_either(browsed: Browsed) -> None:
     with open_tab(browsed, "Create") as page:
+        show_in(page, "light")
         draw(page)
+        expect(page.locator("#create-draw")).to_be_enabled()
         assert violations(page) == []

@@ -12,9 +12,15 @@ from playwright.sync_api import Page, Route, expect
 
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.servers.replica import Replica
-from tests.support.ui_page import choose, draw, open_tab, start_drawing
+from tests.support.ui_page import choose, draw, open_tab, start_drawing, true_meanwhile
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
+
+
+PREVIEWED = """
+    document.querySelector("#create-stage img[alt='Preview of image 1']") &&
+    !document.querySelector("#create-images img")
+"""
 
 
 @pytest.fixture
@@ -24,10 +30,9 @@ def page(browsed: Browsed) -> Iterator[Page]:
 
 
 def test_a_preview_is_seen_before_the_image(page: Page) -> None:
-    start_drawing(page, steps=40)
-    expect(page.locator("#create-stage img[alt='Preview of image 1']")).to_be_visible()
-    expect(page.locator("#create-images")).to_be_hidden()
-    expect(page.locator("#create-images img").first).to_be_visible()
+    with true_meanwhile(page, PREVIEWED):
+        start_drawing(page, steps=200)
+        expect(page.locator("#create-images img").first).to_be_visible()
 
 
 def test_what_is_drawn_can_be_cancelled(page: Page) -> None:
@@ -57,6 +62,7 @@ def test_a_mistake_is_said_under_the_prompt(page: Page) -> None:
 
 def test_a_word_that_the_model_does_not_know_is_said_there_too(page: Page) -> None:
     choose(page, "miniature")
+    expect(page.get_by_label("Width").first).to_have_value("128")
     draw(page, "a red zeppelin")
     expect(page.locator(".hints").first).to_contain_text("zeppelin")
 
@@ -101,7 +107,7 @@ def test_every_tab_fits_a_phone_in_light_and_dark(page: Page) -> None:
         expect(page.get_by_role("tabpanel").filter(visible=True)).to_have_count(1)
         for scheme in ("light", "dark"):
             page.emulate_media(color_scheme=scheme)
-            assert page.evaluate("document.documentElement.scrollWidth") <= 390, (tab.inner_text(), scheme)
+            page.wait_for_function("document.documentElement.scrollWidth <= 390")
     page.set_viewport_size({"width": 1280, "height": 900})
 
 

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from client.jubako import Jubako
-from tests.support.browser import CHROMIUM, chromium, visiting
+from tests.support.browser import CHROMIUM, PATIENCE_MS, chromium, visiting
+from tests.support.servers.process_tree import started_by
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import write_tiny_catalogue
 from tests.support.ui_page import draw, start_drawing
@@ -28,12 +29,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Replica]:
         assert page_processes(running) == [], "nobody has opened it yet"
         yield running
         opened = page_processes(running)
-    assert not any(process.is_running() for process in opened), "it ends with the server"
+    _, alive = psutil.wait_procs(opened, timeout=60)
+    assert alive == [], "it ends with the server"
 
 
 def page_processes(server: Replica) -> list[psutil.Process]:
-    children = psutil.Process(server.pid).children(recursive=True)
-    return [each for each in children if each.cmdline()[1:3] == ["-m", "ui"]]
+    return started_by(server.pid, lambda command: command[1:3] == ["-m", "ui"])
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,7 @@ def other_page(browser: Browser, server: Replica) -> Iterator[Page]:
 
 
 def sign_in(page: Page, key: str) -> None:
+    expect(page.get_by_label("Your key")).to_be_visible(timeout=3 * PATIENCE_MS)
     page.get_by_label("Your key").fill(key)
     page.get_by_role("button", name="Open").click()
 
@@ -65,7 +67,8 @@ def sign_in(page: Page, key: str) -> None:
 def open_as(page: Page, key: str) -> None:
     """Sign in, and wait until the page knows the models."""
     sign_in(page, key)
-    expect(page.get_by_label("Sampler").first).not_to_have_value("")
+    # The first visit starts the page's process.
+    expect(page.get_by_label("Sampler").first).not_to_have_value("", timeout=3 * PATIENCE_MS)
 
 
 def open_gallery(page: Page, count: int) -> list[str]:
@@ -158,6 +161,7 @@ def test_the_gallery_is_there_after_a_restart(page: Page, server: Replica) -> No
     server.start()
     # The cookie is still there, and the process of the page is another one, with no files yet.
     page.reload()
+    expect(page.get_by_label("Sampler").first).not_to_have_value("", timeout=3 * PATIENCE_MS)
     after = open_gallery(page, len(jobs))
     assert seeds_of(after) == seeds_of(before)
     assert set(after).isdisjoint(before)

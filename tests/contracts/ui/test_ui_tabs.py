@@ -16,11 +16,15 @@ from client.jubako import Jubako
 from tests.support.browser import CHROMIUM, Browsed
 from tests.support.servers.openai_server import MAX_LORA_BYTES
 from tests.support.servers.replica import Replica
-from tests.support.ui_page import open_tab, start_drawing
+from tests.support.ui_page import open_tab, start_drawing, true_meanwhile
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs chromium (tools/need-chromium)")
 
 
+APPEARING = """
+    document.querySelector(".story figcaption")?.textContent === "1. An apple" &&
+    document.querySelector(".story img") && !document.querySelector("#story-images img")
+"""
 IN_HAND = 32
 """Jobs of one priority that a server has in hand, by default: further ones wait."""
 
@@ -51,18 +55,20 @@ def test_frames_of_a_story_appear_and_can_be_kept(page: Page) -> None:
     tab.get_by_label("Model").click()
     page.get_by_role("option", name="miniature").click()
     tab.get_by_role("button", name="Use an example").click()
+    expect(tab.get_by_label("Story", exact=True)).not_to_have_value("")
     tab.get_by_text("Plan", exact=True).click()
     tab.get_by_role("button", name="Plan it").click()
     cell = tab.locator("#story-scenes").get_by_role("gridcell").first
     expect(cell).not_to_have_text("")
     cell.dblclick()
+    expect(tab.locator("#story-scenes textarea:focus")).to_be_visible()
     page.keyboard.press("Control+a")
     page.keyboard.type("An apple")
     page.keyboard.press("Enter")
-    tab.locator("#story-draw").click()
-    expect(tab.locator(".story figcaption").first).to_have_text("1. An apple")
-    expect(tab.locator(".story img").first).to_be_visible()
-    expect(tab.locator("#story-images img").first).to_be_visible()
+    expect(cell).to_contain_text("An apple")
+    with true_meanwhile(page, APPEARING):
+        tab.locator("#story-draw").click()
+        expect(tab.locator("#story-images img").first).to_be_visible()
     for name in ("story.zip", "story.pdf"):
         expect(tab.locator("#story-files")).to_contain_text(name.partition(".")[0])
     before = tab.locator("#story-images img").first.get_attribute("src")
@@ -132,7 +138,7 @@ def test_loras_may_be_larger_than_images_and_not_than_the_api_takes(
     expect(page.get_by_text("exceed the maximum allowed size")).to_be_visible()
     upload.set_input_files(tmp_path / "large.safetensors")
     expect(tab.get_by_text("Requests to tiny-edit may name it now.")).to_be_visible()
-    served = httpx.get(f"{openai_server.url}/models").json()["models"]
+    served = openai_server.get("/models").json()["models"]
     assert list(served[0]["loras"]) == ["large"]
 
 
@@ -150,13 +156,16 @@ def test_a_job_gets_another_priority_until_it_is_drawn(page: Page, openai_server
             jubako.cancel(job)
 
 
-def test_a_waiting_job_is_seen_and_cancelled(page: Page) -> None:
+def test_a_waiting_job_is_seen_and_cancelled(page: Page, openai_server: Replica) -> None:
     start_drawing(page, steps=900)
     expect(page.locator("#create-stage progress")).to_be_visible()
+    with Jubako(openai_server.url) as jubako:
+        job = jubako.jobs(limit=1)[0]
     page.get_by_role("tab", name="Jobs and models").click()
     tab = panel(page, "#jobs")
-    tab.get_by_role("gridcell", name="processing").first.click()
-    tab.get_by_role("button", name="Cancel").click()
+    row = tab.get_by_role("row").filter(has_text=job.id)
+    row.get_by_role("gridcell", name="processing").click()
+    tab.get_by_role("button", name=f"Cancel {job.id}").click()
     expect(tab.get_by_text("Cancelled.")).to_be_visible()
     expect(tab.locator("#models")).to_contain_text("ready")
     expect(tab.locator("#models")).to_contain_text(re.compile(r"[\d.]+ of [\d.]+"))
