@@ -48,9 +48,9 @@ def test_a_job_from_its_submission_to_its_result(server: str) -> None:
     job = f"{server}/api/{submitted['session_id']}"
 
     # Clients ask for its status, listen to `/events`, or have a webhook called.
-    wait_for(lambda: httpx.get(f"{job}/status").json()["status"] == "completed")
+    wait_for(lambda: httpx.get(f"{job}/status", timeout=60).json()["status"] == "completed")
 
-    done = httpx.get(f"{job}/status").json()
+    done = httpx.get(f"{job}/status", timeout=60).json()
     assert (done["progress"], done["error"]) == (100, None)
     result = httpx.get(httpx.URL(server).join(done["result_url"]), timeout=60)
     assert Image.open(BytesIO(result.content)).format == "PNG"

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -183,14 +184,14 @@ class TestStories:
 
     def test_figures_for_operators(self, http: httpx.Client) -> None:
         story(http)
-        told = http.get("/metrics").text
         for name in (
             "storyboards_total",
             "storyboard_seconds_sum",
             "storyboard_frames_sum",
             "storyboard_clip_score_sum",
         ):
-            assert f"jubako_{name}" in told
+            # They are counted a moment after the answer left.
+            wait_for(partial(is_told, http, f"jubako_{name}"))
 
 
 class TestShapes:
@@ -271,7 +272,7 @@ class TestShapes:
         wait_for(lambda: running(http) == 0)
 
     def test_the_typed_client_has_it_too(self, server: Replica) -> None:
-        with bentoml.SyncHTTPClient(server.url) as client:
+        with bentoml.SyncHTTPClient(server.url, timeout=120) as client:
             body: Any = client.storyboard(prompt=STORY, **FAST)
         assert (body["story_prompt"], len(body["frames"])) == (STORY, 6)
 
@@ -384,6 +385,10 @@ def ended(http: httpx.Client, session_id: str) -> dict[str, Any]:
 def events(http: httpx.Client, path: str, body: dict[str, Any] | None = None) -> list[ServerEvent]:
     with http.stream("GET" if body is None else "POST", path, json=body) as response:
         return parse_events(response.iter_text())
+
+
+def is_told(http: httpx.Client, figure: str) -> bool:
+    return figure in http.get("/metrics").text
 
 
 def running(http: httpx.Client) -> int:

@@ -167,8 +167,9 @@ def _is_drawn(server: Replica, session_id: str, attempt: int) -> bool:
 
 
 def test_high_priority_overtakes_a_backlog_and_low_still_advances(server: Replica) -> None:
-    low = [server.submit(priority="low", num_inference_steps=30) for _ in range(30)]
-    high = [server.submit(priority="high", num_inference_steps=30) for _ in range(5)]
+    with server.runner_stopped():
+        low = [server.submit(priority="low", num_inference_steps=30) for _ in range(30)]
+        high = [server.submit(priority="high", num_inference_steps=30) for _ in range(5)]
     done = {body["session_id"]: body["finished_at"] for body in assert_done(server, low + high)}
     overtaken = sum(done[each] > max(done[h] for h in high) for each in low)
     assert overtaken >= 20, "most of the backlog came after"
@@ -198,7 +199,7 @@ def test_redis_may_restart(cluster: Cluster) -> None:
     assert server.get("/api/health").json()["redis"] == "disconnected"
     cluster.redis.start()
     assert_done(server, ids)
-    assert server.get("/api/health").json()["status"] == "healthy"
+    wait_for(lambda: server.get("/api/health").json()["status"] == "healthy")
 
 
 def test_storage_may_be_away(cluster: Cluster) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from tests.support.servers.process_tree import started_by
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import wait_for
 from tests.support.web import WEB
@@ -41,7 +44,12 @@ def each_has_cores_and_threads_of_its_own(server: Replica) -> None:
 
 def cores_of_threads(process: psutil.Process) -> set[int]:
     """The cores that any of its threads may use, those that torch has started among them."""
-    return {core for thread in process.threads() for core in os.sched_getaffinity(thread.id)}
+    cores: set[int] = set()
+    for thread in process.threads():
+        # It may have ended since.
+        with suppress(ProcessLookupError):
+            cores |= os.sched_getaffinity(thread.id)
+    return cores
 
 
 def both_are_unloaded_and_loaded_and_neither_moves(server: Replica) -> None:
@@ -83,9 +91,17 @@ def what_both_have_in_hand_is_finished_at_the_end(server: Replica, threads: Thre
 
 
 def drawing_on_both(server: Replica, threads: ThreadPoolExecutor) -> list[Future[int]]:
-    going = [threads.submit(drawn, server, seed) for seed in range(2)]
-    wait_for(lambda: [one["running"] for one in replicas(server)] == [1, 1])
-    return going
+    while True:
+        going = [threads.submit(drawn, server, seed) for seed in range(2)]
+        wait_for(partial(both_are_busy_or_one_is_done, server, going))
+        if not any(each.done() for each in going):
+            return going
+        # One was done before the other had begun, or before anybody looked.
+        assert [each.result() for each in going] == [200] * len(going)
+
+
+def both_are_busy_or_one_is_done(server: Replica, going: list[Future[int]]) -> bool:
+    return [one["running"] for one in replicas(server)] == [1, 1] or any(each.done() for each in going)
 
 
 def drawn(server: Replica, seed: int) -> int:
@@ -103,5 +119,4 @@ def ready(server: Replica) -> list[int]:
 
 
 def processes(server: Replica) -> list[psutil.Process]:
-    started = psutil.Process(server.pid).children(recursive=True)
-    return [process for process in started if any(word.startswith("runner-miniature") for word in process.cmdline())]
+    return started_by(server.pid, lambda command: any(word.startswith("runner-miniature") for word in command))

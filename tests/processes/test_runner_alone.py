@@ -206,7 +206,7 @@ async def test_no_connection_is_used_that_its_server_may_be_closing() -> None:
 async def test_one_that_is_told_to_stop_finishes_its_picture_and_takes_no_other(
     runner: Replica, pool_of: Callable[..., RunnerPool]
 ) -> None:
-    with replica(runner.catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=KEY) as ending:
+    with replica(runner.catalogue, "runners.alone:service", JUBAKO_RUNNER_KEY=KEY, JUBAKO_DRAIN_S="300") as ending:
         pool = pool_of(ending.url)
         async with aclosing(pool.generate(request(num_inference_steps=900, progress=True))) as happenings:
             async for event in happenings:

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.support.servers.forked import preload
+from tests.support.servers.process_tree import started_by
 from tests.support.servers.replica import Replica
 from tests.support.servers.serving import wait_for, write_tiny_catalogue
 from tests.support.surroundings.network import Machine, missing, network, on
@@ -76,8 +76,7 @@ def _survives(servers: Mapping[str, Replica], threads: ThreadPoolExecutor) -> No
     wait_for(lambda: _runners_ready(kept) == _runners_ready(lost) == 2)
     for gateway in (kept, lost):
         assert [_drawn(gateway, seed) for seed in range(2)] == [200, 200]
-        started = psutil.Process(gateway.pid).children(recursive=True)
-        assert not any("runner-tiny" in process.cmdline() for process in started)
+        assert started_by(gateway.pid, lambda command: "runner-tiny" in command) == []
     submit = lambda n: (kept, lost)[n % 2].submit(seed=n, num_inference_steps=60)  # noqa: E731
     ids = list(threads.map(submit, range(JOBS)))
     wait_for(lambda: any(kept.status(i)["status"] == "completed" for i in ids), END_S)

@@ -25,6 +25,7 @@ from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
 from tests.support.engine.clips import MINIATURE, noise
 from tests.support.pickles import PICKLE, Attack
+from tests.support.servers.process_tree import started_by
 from tests.support.servers.serving import ROOT, free_port, photo, wait_for
 from tests.support.web import WEB
 
@@ -56,7 +57,7 @@ def scorer_server(folder: Path) -> Iterator[tuple[str, int]]:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     front = f"http://127.0.0.1:{port}"
     try:
-        wait_for(lambda: _is_ready(front), timeout_s=120)
+        wait_for(lambda: _is_ready(front), timeout_s=300)
         yield WEB.post(f"{front}/address", json={}).text.strip('"'), server.pid
     finally:
         server.send_signal(signal.SIGTERM)
@@ -71,8 +72,7 @@ def _is_ready(url: str) -> bool:
 
 
 def scorer_process(server_pid: int) -> psutil.Process:
-    processes = psutil.Process(server_pid).children(recursive=True)
-    return next(process for process in processes if "runner-scorer" in process.cmdline())
+    return next(iter(started_by(server_pid, lambda command: "runner-scorer" in command)))
 
 
 @asynccontextmanager
@@ -183,7 +183,7 @@ class TestTheServer:
                 await scorer.compare(tiny_clip_source, (photo(), "a"))
             # The next call waits for the new process, which has nothing loaded; it is busy if that takes too long.
             after = None
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(200):
                 while after is None:
                     with suppress(Busy):
                         after = await scorer.compare(tiny_clip_source, (photo(), "a"))

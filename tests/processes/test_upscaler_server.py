@@ -26,6 +26,7 @@ from tests.support.engine.clips import noise
 from tests.support.engine.drawing import largest_difference
 from tests.support.image_files import saved
 from tests.support.metadata import read_parameters
+from tests.support.servers.process_tree import started_by
 from tests.support.servers.serving import serving, wait_for, write_tiny_catalogue
 from tests.support.web import client_of
 from tests.tiny.upscalers import NEEDS_SPANDREL, compact
@@ -67,8 +68,7 @@ def model(http: httpx.Client, file: Path) -> UpscalingModel:
 
 
 def upscaler() -> psutil.Process:
-    everything = psutil.Process().children(recursive=True)
-    return next(each for each in everything if each.is_running() and "runner-upscaler" in each.cmdline())
+    return next(iter(started_by(None, lambda command: "runner-upscaler" in command)))
 
 
 def opened(response: httpx.Response) -> Image.Image:

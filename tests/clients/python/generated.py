@@ -25,10 +25,11 @@ def make() -> None:
     """Make the client. Whatever its maker cannot read of the description ends this."""
     program, config = Path(sys.executable).with_name("openapi-python-client"), FOLDER / "config.json"
     config.write_text(json.dumps(CONFIG))
-    description = f"{ADDRESS}/openapi.json"
-    # The maker waits for 5 seconds, and a busy machine may take longer for the first one.
-    urlopen(description, timeout=60).close()
-    options = ["--url", description, "--meta", "none", "--output-path", str(FOLDER / NAME)]
+    # Its maker waits for an address for 5 seconds, and a busy machine may take longer.
+    description = FOLDER / "openapi.json"
+    with urlopen(f"{ADDRESS}/openapi.json", timeout=60) as answer:
+        description.write_bytes(answer.read())
+    options = ["--path", description, "--meta", "none", "--output-path", str(FOLDER / NAME)]
     subprocess.run(
         [program, "generate", "--fail-on-warning", "--config", config, *options], check=True, stdout=sys.stderr
     )

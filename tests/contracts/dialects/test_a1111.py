@@ -339,7 +339,7 @@ class TestWhileItIsDrawn:
 
     def test_skip_goes_on_with_the_next(self, http: httpx.Client) -> None:
         with ThreadPoolExecutor(1) as pool:
-            waiting = pool.submit(http.post, "/sdapi/v1/txt2img", json={**LONG, "n_iter": 2})
+            waiting = pool.submit(http.post, "/sdapi/v1/txt2img", json={**LONG, "steps": 400, "n_iter": 2})
             wait_for(lambda: http.get("/sdapi/v1/progress").json()["state"]["sampling_step"] > 0)
             assert http.post("/sdapi/v1/skip").json() is None
             wait_for(lambda: http.get("/sdapi/v1/progress").json()["state"]["job_no"] == 1)

@@ -50,13 +50,17 @@ class TestBothEras:
         assert any(message.startswith("Step ") for message in told.messages)
 
     async def test_a_caller_who_leaves_cancels(self, era: Era, openai_server: Replica) -> None:
-        prompt = f"an apple that nobody waits for, {era}"
-        async with agent(openai_server.url, era) as client:
-            with anyio.move_on_after(1.5):
-                await client.call_tool("generate_image", {**ENDLESS, "prompt": prompt})
-        jobs = f"{openai_server.url}/api/jobs"
-        (job, *_) = WEB.get(jobs).json()["jobs"]
-        wait_for(lambda: WEB.get(f"{openai_server.url}/api/{job['session_id']}/status").json()["status"] == "cancelled")
+        def newest() -> list[str]:
+            jobs: list[dict[str, str]] = WEB.get(f"{openai_server.url}/api/jobs?limit=1").json()["jobs"]
+            return [job["session_id"] for job in jobs]
+
+        before = newest()
+        async with agent(openai_server.url, era) as client, anyio.create_task_group() as calling:
+            calling.start_soon(client.call_tool, "generate_image", ENDLESS)
+            await anyio.to_thread.run_sync(wait_for, lambda: newest() != before)
+            calling.cancel_scope.cancel()
+        address = f"{openai_server.url}/api/{newest()[0]}/status"
+        wait_for(lambda: WEB.get(address).json()["status"] == "cancelled")
 
     async def test_a_mistake_is_a_result_that_names_the_field(self, era: Era, openai_server: Replica) -> None:
         async with agent(openai_server.url, era) as client:

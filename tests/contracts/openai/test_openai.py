@@ -24,9 +24,10 @@ from api.openai.errors import openai_refusal
 from core.errors import Busy, Forbidden, JubakoError, OutOfMemory, RunnerLost, TooLarge, UnknownModel
 from jobs.errors import TooManyJobs
 from tests.support.metadata import read_parameters
+from tests.support.raw_sockets import asking
 from tests.support.servers.openai_server import MODELS, THEIR_NAMES
 from tests.support.servers.replica import Replica
-from tests.support.servers.serving import MAX_UPLOAD_BYTES, ROOT, photo, png, wait_for
+from tests.support.servers.serving import MAX_UPLOAD_BYTES, ROOT, cancelled, photo, png, wait_for
 from tests.support.web import WEB
 
 RED_APPLE: dict[str, Any] = {"model": "tiny", "prompt": "a red apple"}
@@ -288,18 +289,24 @@ class TestStreams:
             client.images.generate(**RED_APPLE, stream=True, size="7x7")
 
     def test_closing_it_cancels(self, server: Replica) -> None:
+        wait_for(lambda: running(server) == 0)
+        before = cancelled(server.url)
         body = {**RED_APPLE, "stream": True, "num_inference_steps": 900, "size": "128x64", "partial_images": 1}
         with httpx.stream("POST", f"{server.url}/v1/images/generations", json=body, timeout=60) as response:
             lines = response.iter_lines()
             next(lines)
-            wait_for(lambda: running(server) == 1, timeout_s=10)
-        wait_for(lambda: running(server) == 0, timeout_s=5)
+            wait_for(lambda: running(server) == 1)
+        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: running(server) == 0)
 
     def test_leaving_cancels(self, server: Replica) -> None:
+        wait_for(lambda: running(server) == 0)
+        before = cancelled(server.url)
         body = {**RED_APPLE, "num_inference_steps": 900, "size": "128x64"}
-        with pytest.raises(httpx.ReadTimeout):
-            WEB.post(f"{server.url}/v1/images/generations", json=body, timeout=1)
-        wait_for(lambda: running(server) == 0, timeout_s=5)
+        with asking(server.url, "/v1/images/generations", body):
+            wait_for(lambda: running(server) == 1)
+        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: running(server) == 0)
 
 
 class TestEdits:
@@ -592,12 +599,15 @@ class TestSocket:
         assert events[0]["error"]["type"] == "invalid_request_error"
 
     def test_closing_it_cancels(self, server: Replica) -> None:
+        wait_for(lambda: running(server) == 0)
+        before = cancelled(server.url)
         with self.opened(server) as socket:
             socket.send(json.dumps({**RED_APPLE, "num_inference_steps": 900, "size": "128x64"}))
             while json.loads(socket.recv())["type"] != "step":
                 pass
             assert running(server) == 1
-        wait_for(lambda: running(server) == 0, timeout_s=5)
+        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: running(server) == 0)
 
     def told(self, server: Replica, message: dict[str, Any] | str | bytes) -> list[dict[str, Any]]:
         with self.opened(server) as socket:

@@ -13,7 +13,7 @@ import httpx
 import psutil
 
 from tests.support.servers.forked import ServerProcess
-from tests.support.servers.serving import free_port, serving_environment, start_server, wait_for
+from tests.support.servers.serving import free_port, serving_environment, start_server, stopped, wait_for
 from tests.support.web import WEB
 
 READY_TIMEOUT_S = 240.0
@@ -88,6 +88,12 @@ class Replica:
         """The process of the model."""
         pid: int = self.get("/health").json()["models"][0]["pid"]
         return pid
+
+    @contextmanager
+    def runner_stopped(self) -> Iterator[None]:
+        """Have nothing drawn until the block ends; the model's process does not answer meanwhile."""
+        with stopped(self.runner_pid()):
+            yield
 
     def get(self, path: str) -> httpx.Response:
         return WEB.get(f"{self.url}{path}", timeout=60)

@@ -19,6 +19,7 @@ from typing import Any
 
 import av
 import httpx
+import psutil
 import yaml
 from PIL import Image
 
@@ -185,12 +186,30 @@ def _wait_until_ready(server: ServerProcess, url: str, log: Path) -> None:
     raise AssertionError("the server did not start:\n" + log.read_text()[-5000:])
 
 
-def wait_for(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout_s: float = 120.0) -> None:
     """Return as soon as a condition holds; fail when it does not in time."""
     end = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.1)
+
+
+@contextmanager
+def stopped(pid: int) -> Iterator[None]:
+    """Have a process do nothing, and answer nobody, until the block ends."""
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        yield
+    finally:
+        process.resume()
+
+
+def cancelled(url: str) -> float:
+    """Return how many requests the engines of a server have given up, since nobody waited for them any more."""
+    lines = WEB.get(f"{url}/metrics").text.splitlines()
+    ended = [line for line in lines if line.startswith("jubako_requests_total{") and 'outcome="cancelled"' in line]
+    return sum(float(line.rpartition(" ")[2]) for line in ended)
 
 
 @dataclass(frozen=True)
