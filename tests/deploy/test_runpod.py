@@ -87,7 +87,7 @@ def api(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     command = [*WORKER, "--rp_serve_api", "--rp_api_port", str(port)]
     url = f"http://localhost:{port}"
     with running(command, environment, tmp_path_factory.mktemp("api") / "log"):
-        wait_for(lambda: answers(f"{url}/"), 100)
+        wait_for(lambda: answers(f"{url}/"), 200)
         yield url
 
 
@@ -104,7 +104,7 @@ def running(command: list[str], environment: dict[str, str], log: Path) -> Itera
 
 def answers(url: str) -> bool:
     try:
-        return httpx.get(url).is_success
+        return httpx.get(url, timeout=60).is_success
     except httpx.TransportError:
         return False
 
@@ -191,7 +191,7 @@ def test_a_worker_takes_jobs_together_and_says_how_far_they_are(environment: dic
             "RUNPOD_POD_ID": "a-worker",
         }
         with running(WORKER, {**environment, **told}, tmp_path / "log"):
-            wait_for(lambda: len(queue.outputs()) == 3, 100)
+            wait_for(lambda: len(queue.outputs()) == 3, 250)
     for output in queue.outputs().values():
         check_results(output, 1)
     progress = [(job, body["output"]["steps"]) for job, body in queue.said if "step" in (body.get("output") or {})]

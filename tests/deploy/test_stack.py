@@ -21,7 +21,7 @@ from tests.support.surroundings.redis_server import PASSWORD, redis_server
 from tests.support.web import WEB
 
 Service = dict[str, Any]
-READY_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 240.0
 
 
 def _settings(service: Service, **own: str) -> dict[str, str]:
