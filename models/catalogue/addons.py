@@ -51,14 +51,18 @@ class ControlNetSpec(Strict):
 
 
 class IpAdapterSpec(Strict):
-    """An IP-Adapter, which follows a reference image."""
+    """An IP-Adapter, or FLUX.1 Redux, which follows a reference image."""
 
     source: Source
-    """Its weights, with `subfolder` and `file`."""
-    image_encoder: Source
-    """The folder of its CLIP vision model."""
+    """Its weights, with `subfolder` and `file`; of Redux the folder or repository, in diffusers layout."""
+    image_encoder: Source | None = None
+    """The folder of its CLIP vision model; None of Redux, which has its own."""
     scale: Scale = 0.6
     """The `reference_scale` of a request that gives none."""
+
+    @property
+    def is_redux(self) -> bool:
+        return self.image_encoder is None
 
 
 class TokenOptSpec(Strict):

@@ -172,17 +172,30 @@ class Entry(Strict):
 
     def _addon_mistakes(self, family: Family) -> Iterator[str]:
         yield from self._control_mistakes(family)
-        if self.ip_adapter and not family.ip_adapter:
-            yield f"ip_adapter: {family.name} has no pipelines that take one"
-        if self.ip_adapter and not str(self.ip_adapter.source).endswith(".safetensors"):
-            yield f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter"
+        yield from self._ip_adapter_mistakes(family)
         if self.last_image and not family.last_image:
             yield f"last_image: {family.name} has no pipelines that take one"
         if self.token_opt and (Task.INPAINT not in self.tasks or self.token_opt.clip.path is None):
             yield "token_opt: needs the task inpaint, and a CLIP in a folder of this machine"
-        if self.ip_adapter and (clashing := clashing_with_ip_adapters(self.memory, family)):
+
+    def _ip_adapter_mistakes(self, family: Family) -> Iterator[str]:
+        if self.ip_adapter is None:
+            return
+        is_file = str(self.ip_adapter.source).endswith(".safetensors")
+        if self.ip_adapter.is_redux:
+            # It leaves the denoiser as it is.
+            if is_file or not family.redux:
+                yield "ip_adapter.image_encoder: is missing; only FLUX.1 Redux, a folder or repository, has its own"
+            if self.parallel is not None:
+                yield "ip_adapter: cannot be combined with parallel: prompts with Redux have odd lengths"
+            return
+        if not family.ip_adapter:
+            yield f"ip_adapter: {family.name} has no pipelines that take one"
+        if not is_file:
+            yield f"ip_adapter.source: {self.ip_adapter.source} is not the safetensors file of an adapter"
+        if clashing := clashing_with_ip_adapters(self.memory, family):
             yield f"ip_adapter: cannot share weights with memory.{clashing}"
-        if self.ip_adapter and self.parallel is not None:
+        if self.parallel is not None:
             yield "ip_adapter: cannot be combined with parallel, whose helpers know the model's own denoiser alone"
 
     def _control_mistakes(self, family: Family) -> Iterator[str]:
@@ -325,8 +338,9 @@ class Entry(Strict):
         def moved(spec: Any) -> Any:
             return spec.model_copy(update={"source": spec.source.under(folder)})
 
+        encoder = self.ip_adapter and self.ip_adapter.image_encoder
         ip_adapter = self.ip_adapter and moved(self.ip_adapter).model_copy(
-            update={"image_encoder": self.ip_adapter.image_encoder.under(folder)}
+            update={"image_encoder": encoder and encoder.under(folder)}
         )
         token_opt = self.token_opt and self.token_opt.model_copy(update={"clip": self.token_opt.clip.under(folder)})
         changes = {

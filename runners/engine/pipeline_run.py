@@ -26,6 +26,7 @@ from runners.engine.module_calls import ModuleCall
 from runners.engine.second_pass import resized, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
+from runners.engine.text.redux import with_redux
 from runners.engine.ticket import Ticket
 from runners.engine.views.samplers import let_draw
 
@@ -123,7 +124,7 @@ class PipelineRun:
         try:
             view = self._make_view(request, self._steps)
             let_draw(view.scheduler, self._family.sampler(request), arguments["generator"])
-            output = view(**with_encodings(view, self._family, request, arguments))
+            output = view(**with_encodings(view, self._family, request, with_redux(view, request, arguments)))
         finally:
             if self._steps is not None:
                 self._skipped += self._steps.skipped

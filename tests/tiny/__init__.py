@@ -42,6 +42,8 @@ class Tiny:
     num_frames: int = 1
     last_image: bool = False
     """Whether its clips may be given the last frame beside the first."""
+    redux: bool = False
+    """Whether Redux follows reference images for it, and not an IP-Adapter."""
 
 
 TINY: Mapping[str, Tiny] = {
@@ -49,8 +51,8 @@ TINY: Mapping[str, Tiny] = {
     "stable-diffusion-xl": Tiny(tiny_stable_diffusion_xl, "euler"),
     "stable-diffusion-3": Tiny(tiny_stable_diffusion_3),
     "flux": Tiny(tiny_flux),
-    "flux-schnell": Tiny(tiny_flux_schnell),
-    "flux-fill": Tiny(tiny_flux_fill),
+    "flux-schnell": Tiny(tiny_flux_schnell, redux=True),
+    "flux-fill": Tiny(tiny_flux_fill, redux=True),
     "flux-kontext": Tiny(tiny_flux_kontext),
     "flux2": Tiny(tiny_flux2),
     "flux2-klein": Tiny(tiny_flux2_klein),

@@ -1,15 +1,22 @@
-"""Tiny IP-Adapters for the tiny Stable Diffusions and FLUX, and LoRAs."""
+"""Tiny IP-Adapters for the tiny Stable Diffusions and FLUX, Redux, and LoRAs."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from diffusers import FluxTransformer2DModel, UNet2DConditionModel
+from diffusers import FluxPriorReduxPipeline, FluxTransformer2DModel, UNet2DConditionModel
+from diffusers.pipelines.flux import ReduxImageEncoder
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict
 from safetensors.torch import save_file
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModelWithProjection,
+    SiglipImageProcessor,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from models.catalogue.addons import IpAdapterSpec, LoraSpec
 from models.catalogue.sources import Source
@@ -29,6 +36,27 @@ def tiny_ip_adapter(checkpoint: Path, folder: Path) -> IpAdapterSpec:
         source=Source(path=folder, file="ip_adapter.safetensors"),
         image_encoder=Source(path=folder, subfolder="image_encoder"),
     )
+
+
+def tiny_redux(checkpoint: Path, folder: Path) -> IpAdapterSpec:
+    """Save Redux for a FLUX checkpoint into `folder`, and return it as a catalogue names it."""
+    torch.manual_seed(0)
+    width = _transformer(checkpoint).config.joint_attention_dim
+    side_px, patch_px = 32, 8
+    vision = SiglipVisionConfig(
+        hidden_size=EMBEDDING,
+        intermediate_size=37,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        image_size=side_px,
+        patch_size=patch_px,
+    )
+    FluxPriorReduxPipeline(
+        image_encoder=SiglipVisionModel(vision),
+        feature_extractor=SiglipImageProcessor(size={"height": side_px, "width": side_px}),
+        image_embedder=ReduxImageEncoder(redux_dim=EMBEDDING, txt_in_features=width),
+    ).save_pretrained(folder / "redux")
+    return IpAdapterSpec(source=Source(path=folder / "redux"), scale=1.0)
 
 
 def tiny_lora(checkpoint: Path, file: Path) -> LoraSpec:

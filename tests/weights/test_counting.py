@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def test_every_shipped_model_of_the_hub_has_an_architecture() -> None:
     known = architectures()
     assert {*known.models} == {model for model, entry in CATALOGUE.entries.items() if entry.source.repo}
     of_models = {name for parts in known.models.values() for name in parts.values()}
-    of_addons = {*known.controlnets.values(), *known.image_encoders.values()}
+    of_addons = {*known.controlnets.values(), *known.image_encoders.values(), *chain(*known.redux.values())}
     assert of_models | of_addons == {*known.components}
 
 
@@ -83,7 +84,7 @@ def test_what_an_entry_has_not_is_not_counted_with_it() -> None:
     assert there == pytest.approx(entry.gib_on(["cuda:0"])["cuda:0"] + entry.addons_gib)
 
 
-@pytest.mark.parametrize("model", ["sd15", "sdxl", "flux2-klein-4b", "ltx-video"])
+@pytest.mark.parametrize("model", ["sd15", "sdxl", "flux-dev-redux", "flux2-klein-4b", "ltx-video"])
 def test_the_catalogue_says_what_is_counted(model: str) -> None:
     entry = CATALOGUE.get(model)
     assert entry.figures is not None

@@ -273,6 +273,7 @@ class TestFiles:
             ({"encoder.conv_in.weight": 4, "decoder.conv_in.weight": 4}, "a VAE alone; name it as `vae`"),
             ({"decoder.middle.0.residual.0.gamma": 1, "encoder.conv1.weight": 4}, "a VAE alone"),
             ({"image_proj.proj.weight": 2, "ip_adapter.1.to_k_ip.weight": 2}, "an IP-Adapter; name it in"),
+            ({"redux_up.weight": 2}, "FLUX.1 Redux; name its repository or folder in `ip_adapter`"),
             ({"emb_params": 2}, "an embedding of new words; name it in `embeddings`"),
             ({"body.0.rdb1.conv1.weight": 4}, "an upscaler"),
             (

@@ -229,6 +229,8 @@ class Family:
     """Whether some of them follow several kinds of control images, each given by a number."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
+    redux: bool = False
+    """Whether FLUX.1 Redux can put a reference image behind the prompts of its pipelines."""
     control_alone: frozenset[Task] = frozenset()
     """Tasks whose pipelines take none under a ControlNet."""
     components: Mapping[str, str] = field(default_factory=dict)

@@ -62,6 +62,7 @@ def _scaled(image: Image.Image, area_px: int) -> Image.Image:
 DEV_TEXT_TOKENS = 512
 # Positions have no batch axis: those of 512x1024 and 1024x512 have one shape and different contents.
 POSITIONS = frozenset({"img_ids", "txt_ids"})
+REDUX = Part("image_embedder", Stage.ENCODE, memoised=True)
 CONTROLNET = Part(
     "controlnet",
     Stage.CONTROL,
@@ -89,6 +90,7 @@ FLUX = Family(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
         IMAGE_ENCODER,
+        REDUX,
         *VAE,
         CONTROLNET,
         Part("transformer", Stage.DENOISE, shared=POSITIONS, numbers=frozenset({"ip_adapter_scale"})),
@@ -101,6 +103,7 @@ FLUX = Family(
     controlnet="FluxControlNetModel",
     control_modes=True,
     ip_adapter=True,
+    redux=True,
     control_alone=frozenset({Task.IMAGE_TO_IMAGE, Task.INPAINT}),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
@@ -134,6 +137,7 @@ FLUX_KONTEXT = replace(
     name="flux-kontext",
     pipelines={Task.EDIT: "FluxKontextPipeline", Task.INPAINT: "FluxKontextInpaintPipeline"},
     controlled={},
+    redux=False,
     bases=("black-forest-labs/FLUX.1-Kontext-dev",),
     arguments=_kontext_arguments,
 )

@@ -68,7 +68,7 @@ def _lost(entry: Entry, memory: Memory) -> dict[str, Any]:
     """Return what an entry cannot have any longer under these options, without it."""
     family = entry.family_spec
     lost: dict[str, Any] = {}
-    if clashing_with_ip_adapters(memory, family):
+    if entry.ip_adapter and not entry.ip_adapter.is_redux and clashing_with_ip_adapters(memory, family):
         lost["ip_adapter"] = None
     if clashing_with_controlnets(memory, family):
         lost["controlnets"] = {}

@@ -127,7 +127,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "embeddings": ", ".join(sorted(entry.embeddings)),
         "replaced": ", ".join(f"{name} by {source}" for name, source in entry.overrides.items()),
         "ControlNets": ", ".join(_controlnets(entry)),
-        "IP-Adapter": _ip_adapter(entry),
+        "Redux" if entry.ip_adapter and entry.ip_adapter.is_redux else "IP-Adapter": _ip_adapter(entry),
         "last frame": "requests may give one" if entry.last_image else "",
         "camera": ", ".join(capabilities(entry)["camera"]),
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",

@@ -40,6 +40,7 @@ def load_ip_adapter(
 
     Raises LoadFailed with what to do.
     """
+    assert spec.image_encoder is not None, "Redux adapts no denoiser"
     file, folder = local_path(spec.source), local_path(spec.image_encoder)
     with explained(spec.image_encoder), build_lock:
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=denoiser.dtype, use_safetensors=True)

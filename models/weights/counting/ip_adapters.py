@@ -1,4 +1,4 @@
-"""What an IP-Adapter takes beside its model: an image encoder, and what it adds to the denoiser's attention."""
+"""What an IP-Adapter takes beside its model: an image encoder, and what it adds to the denoiser; likewise Redux."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from diffusers.models.transformers.transformer_flux import FluxIPAdapterAttnProc
 from torch import nn
 
 from models.catalogue.entry import Entry
-from models.weights.counting.modules import architectures, built, dtype_of
+from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 
 TOKENS = 4
 """Of a reference image, in adapters that see its embedding alone, such as those of the catalogue."""
@@ -23,13 +23,15 @@ def ip_adapter_bytes(entry: Entry) -> dict[str, int]:
     if entry.ip_adapter is None:
         return {}
     name = entry.family_spec.denoiser
-    dtype = dtype_of(entry, name)
+    dtype, source = dtype_of(entry, name), str(entry.ip_adapter.source)
+    if entry.ip_adapter.is_redux:
+        return {source: sum(weights_bytes(built(each, dtype)) for each in architectures().redux[source])}
     denoiser = built(architectures().models[entry.id][name], dtype)
     encoder = built(architectures().image_encoders[str(entry.ip_adapter.image_encoder)], dtype)
     with torch.device("meta"):
         added = list(_added(denoiser, encoder.config.projection_dim))
     parameters = sum(each.numel() for module in (encoder, *added) for each in module.parameters())
-    return {str(entry.ip_adapter.source): parameters * dtype.itemsize}
+    return {source: parameters * dtype.itemsize}
 
 
 def _added(denoiser: Any, embedding: int) -> Iterator[nn.Module]:

@@ -10,7 +10,7 @@ import diffusers
 import torch
 import transformers
 import yaml
-from diffusers.pipelines import ltx2
+from diffusers.pipelines import flux, ltx2
 
 from models.catalogue.entry import Entry
 
@@ -24,6 +24,8 @@ class Architectures(NamedTuple):
     """By repository."""
     image_encoders: dict[str, str]
     """Of IP-Adapters, by source."""
+    redux: dict[str, list[str]]
+    """Its components, by repository."""
 
 
 @cache
@@ -36,7 +38,7 @@ def built(name: str, dtype: torch.dtype) -> Any:
     config = dict(architectures().components[name])
     class_name = config.pop("class")
     # Some are known to the pipelines of their family only.
-    library = next((each for each in (diffusers, ltx2) if hasattr(each, class_name)), None)
+    library = next((each for each in (diffusers, flux, ltx2) if hasattr(each, class_name)), None)
     with torch.device("meta"):
         if library is not None:
             module = getattr(library, class_name)(**config)

@@ -75,6 +75,7 @@ ALONE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_model.", "controlnet_", "input_hint_block.")),
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_layers.", "control_all_x_embedder.")),
     (f"an IP-Adapter; name it in `ip_adapter` {IN_AN_ENTRY}", ("image_proj.", "ip_adapter.")),
+    (f"FLUX.1 Redux; name its repository or folder in `ip_adapter` {IN_AN_ENTRY}", ("redux_up.",)),
     (f"an embedding of new words; name it in `embeddings` {IN_AN_ENTRY}", ("emb_params", "clip_l", "clip_g")),
     (
         f"a text encoder alone; name it as `text_encoder` {IN_AN_ENTRY}",

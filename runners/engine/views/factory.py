@@ -123,7 +123,8 @@ class ViewFactory:
         """Return a stand-in for one method of a module: a function that parks its caller."""
         home = self._model.device if part.component in self._model.elsewhere else None
         operation = self._operations.setdefault((part, id(module)), Operation(part, module, home))
-        adapted = part.component == self._model.family.denoiser and request.reference_image is not None
+        spec = self._model.ip_adapter if request.reference_image is not None else None
+        adapted = part.component == self._model.family.denoiser and spec is not None and not spec.is_redux
         added = {SCALE: request.reference_scale} if adapted else {}
         fixed_tokens = self._batch_tokens if request.reproducible else None
 

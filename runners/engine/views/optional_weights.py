@@ -14,6 +14,7 @@ from core.errors import OutOfMemory
 from core.generation.request import GenerationRequest
 from models.weights.addons.controlnets import check_mode, load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
+from models.weights.addons.redux import load_redux
 from models.weights.loading import LoadedModel
 
 if TYPE_CHECKING:
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
 
 
 class OptionalWeights:
-    """The ControlNets, the IP-Adapter and the upscaler of one model; usable from any thread."""
+    """The ControlNets, the IP-Adapter or Redux, and the upscaler of one model; usable from any thread."""
 
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
+        adapts = model.ip_adapter is not None and not model.ip_adapter.is_redux
         # Made now, since LoRAs may change the layers of the denoiser later.
-        self._twin = twin(model.components[model.family.denoiser]) if model.ip_adapter else None
+        self._twin = twin(model.components[model.family.denoiser]) if adapts else None
         self._loaded: dict[Hashable, Any] = {}
         self._lock = Lock()
 
@@ -62,7 +64,10 @@ class OptionalWeights:
     def ip_adapter(self) -> IpAdapter:
         spec, denoiser = self._model.ip_adapter, self._twin
         assert spec is not None, "requests with a reference are refused without one"
-        assert denoiser is not None
+        if denoiser is None:
+            dtype = self._model.components[self._model.family.denoiser].dtype
+            redux: IpAdapter = self._once("Redux", lambda: load_redux(spec, self._model.device, dtype))
+            return redux
         pipeline, name = next(iter(self._model.pipelines.values())), self._model.family.denoiser
         adapter: IpAdapter = self._once(
             "IP-Adapter", lambda: load_ip_adapter(spec, pipeline, name, denoiser, self._model.device)

@@ -35,7 +35,7 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
     wanted += [
         wanted[first + number % len(VARIATIONS)].model_copy(update=condition)
         for first in range(0, len(wanted), len(VARIATIONS))
-        for number, condition in enumerate(_conditions(FAMILIES[family], wanted[first].task))
+        for number, condition in enumerate(_conditions(FAMILIES[family], tiny, wanted[first].task))
     ]
     if tiny.last_image:
         clips = [each for each in wanted if each.task is Task.IMAGE_TO_VIDEO]
@@ -46,7 +46,7 @@ def crowd(family: str, tiny: Tiny) -> list[GenerationRequest]:
     return wanted
 
 
-def _conditions(family: Family, task: Task) -> list[dict[str, object]]:
+def _conditions(family: Family, tiny: Tiny, task: Task) -> list[dict[str, object]]:
     """What a task is drawn under, beside nothing."""
     mode: dict[str, object] = {"control_mode": DEPTH_MODE} if family.control_modes else {}
     controls: list[dict[str, object]] = [
@@ -61,7 +61,7 @@ def _conditions(family: Family, task: Task) -> list[dict[str, object]]:
     both = [{**control, **reference} for control, reference in zip(controls, references, strict=False)]
     return [
         *(controls if task in family.controlled else []),
-        *(references if family.ip_adapter else []),
+        *(references if family.ip_adapter or tiny.redux else []),
         *(both if _takes_both(family, task) else []),
     ]
 

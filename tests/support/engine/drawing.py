@@ -22,7 +22,7 @@ from runners.engine.pipeline_run import pipeline_arguments, waveform_of
 from runners.engine.second_pass import resized, second_request
 from runners.engine.text.encoding import with_encodings
 from runners.engine.views.samplers import let_draw, make_scheduler
-from tests.support.engine.plain import plain_pipeline
+from tests.support.engine.plain import plain_pipeline, with_plain_redux
 
 SIZE_PX = 64
 
@@ -91,7 +91,7 @@ def _output(model: LoadedModel, wanted: GenerationRequest, index: int, **others:
     # Past `DiffusionPipeline.__setattr__`, which would write them into the shared configuration.
     pipeline.__dict__["scheduler"] = make_scheduler(model.family.sampler(wanted), pipeline.scheduler.config)
     pipeline.__dict__.update({name: make(getattr(pipeline, name), wanted) for name, make in model.family.own.items()})
-    arguments = pipeline_arguments(model.family, wanted, index) | others
+    arguments = with_plain_redux(pipeline, model, wanted, pipeline_arguments(model.family, wanted, index) | others)
     let_draw(pipeline.scheduler, model.family.sampler(wanted), arguments["generator"])
     return pipeline(**with_encodings(pipeline, model.family, wanted, arguments))
 

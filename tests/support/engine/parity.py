@@ -33,7 +33,7 @@ from tests.support.engine.drawing import (
 )
 from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY, Tiny
-from tests.tiny.conditions import tiny_ip_adapter
+from tests.tiny.conditions import tiny_ip_adapter, tiny_redux
 from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.glm_image import shorten_previews
 from tests.tiny.hunyuan_video import shorten_texts
@@ -65,15 +65,16 @@ class Result:
 
 def load_tiny(family: str, folder: Path, tiny: Tiny | None = None) -> LoadedModel:
     """Save a tiny checkpoint, usually the family's, into a folder, and load it as a catalogue's would be."""
-    spec = FAMILIES[family]
-    checkpoint = (tiny or TINY[family]).save(folder)
+    spec, tiny = FAMILIES[family], tiny or TINY[family]
+    checkpoint = tiny.save(folder)
+    adapter = tiny_redux if tiny.redux else tiny_ip_adapter if spec.ip_adapter else None
     return LoadedModel(
         "tiny",
         spec,
         load_pipelines(spec, str(checkpoint)),
         torch.device("cpu"),
         controlnets=tiny_controlnets(checkpoint, folder, spec.controlnet) if spec.controlled else {},
-        ip_adapter=tiny_ip_adapter(checkpoint, folder) if spec.ip_adapter else None,
+        ip_adapter=adapter and adapter(checkpoint, folder),
     )
 
 
@@ -121,7 +122,8 @@ def _sound_difference(drawn: Picture | Clip, sound: Sound | None) -> int | None:
 
 def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
     pipelines = model.family.pipelines if wanted.control_image is None else model.family.controlled
-    given = {" + IP-Adapter": wanted.reference_image, " + last frame": wanted.last_image}
+    adapter = "Redux" if model.ip_adapter and model.ip_adapter.is_redux else "IP-Adapter"
+    given = {f" + {adapter}": wanted.reference_image, " + last frame": wanted.last_image}
     return pipelines[wanted.task] + "".join(name for name, image in given.items() if image is not None)
 
 

@@ -226,7 +226,8 @@ def test_defaults_limits_and_tasks_must_fit_each_other_and_the_family(
         ({"loras": {"../x": {"source": WEIGHTS}}}, r"loras.\.\./x: may have a-z, 0-9"),
         ({"controlnets": {"canny": {"source": WEIGHTS, "scale": 3}}}, "controlnets.canny.scale: should be less than"),
         ({"controlnets": {"canny": {"source": {"file": "x"}}}}, "controlnets.canny.source: give one of path, repo"),
-        ({"ip_adapter": {"source": WEIGHTS}}, "ip_adapter.image_encoder: is missing"),
+        ({"ip_adapter": {"source": WEIGHTS}}, "ip_adapter.image_encoder: is missing; only FLUX.1 Redux"),
+        ({"family": "flux", "ip_adapter": {"source": {"path": "a.safetensors"}}}, ".*ip_adapter.image_encoder: is m"),
         (
             {"family": "chroma", "controlnets": {"canny": {"source": WEIGHTS}}},
             ".*controlnets: chroma has no pipelines that take one",

@@ -153,6 +153,12 @@ def test_a_model_whose_denoiser_is_cast_or_offloaded_offers_no_ip_adapter() -> N
         assert (fits.ip_adapter, fits.memory.offload) == (None, offload)
 
 
+def test_redux_needs_nothing_of_the_denoiser() -> None:
+    fits = fitted(CATALOGUE.get("flux-dev-redux"), 16)
+    assert fits.memory.offload == "model"
+    assert fits.ip_adapter is not None
+
+
 def test_the_served_models_are_fitted_and_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     served = served_catalogue(settings_of(monkeypatch, JUBAKO_MODELS="flux-dev", JUBAKO_FIT="16"))
     assert served.default.memory.offload == "model"
