@@ -12,8 +12,10 @@ import math
 import os
 import struct
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +23,8 @@ from processes.machine.cores import own_cores
 
 LONGEST_TURN_S = 30.0
 """Nobody waits for the end of a longer one: the process may have been stopped in it."""
-PAUSE_S = 0.001
+LOOK_S = 1.0
+"""How often those who wait look whether that has happened."""
 BEGUN_AT_S = struct.Struct("d")
 """What the file holds: when the turn began, by the clock that all processes of a machine share."""
 
@@ -47,8 +50,7 @@ class CoreTurns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the cores, and have them inside."""
-        while not (own := self._take()) and not self._is_stuck():
-            time.sleep(PAUSE_S)
+        own = self._take() or self._wait()
         try:
             yield
         finally:
@@ -62,6 +64,31 @@ class CoreTurns:
             return False
         self._write(time.monotonic())
         return True
+
+    def _wait(self) -> bool:
+        """Wait until the cores are free, asleep: seven processes that looked each millisecond took a fifth of them.
+
+        Returns False where they are not to be waited for.
+        """
+        if self._is_stuck():
+            return False
+        taken = Future[None]()
+        threading.Thread(target=self._take_when_free, args=(taken,), name="core-turns", daemon=True).start()
+        while True:
+            try:
+                taken.result(LOOK_S)
+            except TimeoutError:
+                if self._is_stuck():
+                    taken.add_done_callback(lambda _: self._leave())
+                    return False
+            else:
+                return True
+
+    def _take_when_free(self, taken: Future[None]) -> None:
+        """Runs on a thread of its own, since nothing but a thread can give up a lock that it waits for."""
+        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._write(time.monotonic())
+        taken.set_result(None)
 
     def _leave(self) -> None:
         # The next one to take it says so a moment later, and is not to be thought stuck until then.

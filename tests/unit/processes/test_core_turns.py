@@ -72,3 +72,14 @@ def test_a_full_disk_ends_no_pass(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "pwrite", full)
     with turns.turn():
         pass
+
+
+def test_who_went_on_without_a_turn_leaves_it_to_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_turns, "LONGEST_TURN_S", 0.1)
+    monkeypatch.setattr(core_turns, "LOOK_S", 0.01)
+    first, second, third = (CoreTurns(tmp_path) for _ in range(3))
+    with first.turn(), second.turn():
+        # It is still waiting for it.
+        monkeypatch.undo()
+    assert third._take() or third._wait()
+    third._leave()
