@@ -17,7 +17,7 @@ from PIL import Image
 from tests.support.engine.shipped import write_shipped
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import FRESH, ROOT, half_mask, photo, wait_for
-from tests.tiny.flux import tiny_flux
+from tests.tiny.images.flux import tiny_flux
 
 PAGE = (ROOT / "docs" / "contracts.md").read_text("utf-8")
 SECTION = PAGE.partition("## The first commands\n")[2].partition("\n## ")[0]

@@ -23,7 +23,7 @@ from tests.support.servers.serving import parse_events, photo, png, wait_for
 from tests.support.surroundings.object_store import object_store
 from tests.support.surroundings.redis_server import PASSWORD, redis_server
 from tests.support.web import WEB, client_of
-from tests.tiny.flux import tiny_flux_schnell
+from tests.tiny.images.flux import tiny_flux_schnell
 
 SECRET = "a secret of at least sixteen"
 FINAL = ("completed", "failed", "cancelled")

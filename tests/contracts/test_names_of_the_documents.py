@@ -22,8 +22,8 @@ from standalone.in_process import HostRunner
 from tests.support.engine.shipped import write_shipped
 from tests.support.servers.service_here import client_here, ended, service_here
 from tests.support.servers.serving import photo, png
-from tests.tiny.flux import tiny_flux_schnell
-from tests.tiny.qwen_image import shrink_inputs, tiny_qwen_image, tiny_qwen_image_edit_plus
+from tests.tiny.images.flux import tiny_flux_schnell
+from tests.tiny.images.qwen_image import shrink_inputs, tiny_qwen_image, tiny_qwen_image_edit_plus
 
 MODELS = {
     "flux-schnell": tiny_flux_schnell,

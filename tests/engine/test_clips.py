@@ -14,7 +14,7 @@ from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import draw, request
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
 from tests.tiny import TINY, Tiny
-from tests.tiny.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
+from tests.tiny.videos.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.support.engine.drawing import draw, draw_plain, draw_together, larges
 from tests.support.engine.engines import running
 from tests.support.engine.parity import TOLERANCE, load_tiny
 from tests.tiny import TINY
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.qwen_image import shrink_inputs
 
 LARGER: dict[str, Any] = {"hires": SecondPass(width=128, height=96, strength=0.6, num_inference_steps=5)}
 ABLE = [name for name in TINY if {Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE} <= FAMILIES[name].pipelines.keys()]

@@ -44,7 +44,7 @@ from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.support.engine.recorder import Recorder
 from tests.support.servers.serving import ENTRY_FIELDS
 from tests.tiny import TINY
-from tests.tiny.flux import tiny_flux_schnell
+from tests.tiny.images.flux import tiny_flux_schnell
 
 DEFAULTS: Any = ENTRY_FIELDS["defaults"]
 

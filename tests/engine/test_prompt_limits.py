@@ -19,7 +19,7 @@ from tests.support.engine.hosts import drawn, hosting
 from tests.support.engine.parity import load_tiny
 from tests.support.servers.serving import ENTRY_FIELDS
 from tests.tiny import TINY
-from tests.tiny.flux import tiny_flux
+from tests.tiny.images.flux import tiny_flux
 
 LONG = " ".join(["apple"] * 700) + " pear"
 

@@ -39,8 +39,8 @@ from tests.support.engine.hosts import until
 from tests.support.engine.loras import loaded, wearing
 from tests.support.engine.parity import TOLERANCE, load_tiny
 from tests.tiny import TINY, Tiny
-from tests.tiny.qwen_image import shrink_inputs
-from tests.tiny.wan import tiny_wan_a14b
+from tests.tiny.images.qwen_image import shrink_inputs
+from tests.tiny.videos.wan import tiny_wan_a14b
 
 STEPS = 12
 SKIPPED = [4, 6, 8, 10]

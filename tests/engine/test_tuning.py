@@ -20,7 +20,7 @@ from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import draw_together, frames_of, largest_difference, plain_frames, request, results
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.tiny import TINY, Tiny
-from tests.tiny.wan import tiny_wan_a14b
+from tests.tiny.videos.wan import tiny_wan_a14b
 
 BROKEN = {
     "LTXPipeline": {"timesteps"},

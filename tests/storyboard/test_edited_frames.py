@@ -31,7 +31,7 @@ from tests.support.engine.stories import (
     story_studio,
     write_editing_catalogue,
 )
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.qwen_image import shrink_inputs
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

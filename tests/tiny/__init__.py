@@ -10,26 +10,26 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tiny.chroma import tiny_chroma
-from tests.tiny.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
-from tests.tiny.flux2 import tiny_flux2, tiny_flux2_klein
-from tests.tiny.glm_image import tiny_glm_image
-from tests.tiny.hidream import tiny_hidream
-from tests.tiny.hunyuan_video import tiny_hunyuan_video
-from tests.tiny.kandinsky import tiny_kandinsky
-from tests.tiny.ltx import tiny_ltx, tiny_ltx_distilled
-from tests.tiny.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
-from tests.tiny.qwen_image import (
+from tests.tiny.images.chroma import tiny_chroma
+from tests.tiny.images.flux import tiny_flux, tiny_flux_fill, tiny_flux_kontext, tiny_flux_schnell
+from tests.tiny.images.flux2 import tiny_flux2, tiny_flux2_klein
+from tests.tiny.images.glm_image import tiny_glm_image
+from tests.tiny.images.hidream import tiny_hidream
+from tests.tiny.images.qwen_image import (
     tiny_qwen_image,
     tiny_qwen_image_edit,
     tiny_qwen_image_edit_plus,
     tiny_qwen_image_layered,
 )
-from tests.tiny.qwen_image_21 import tiny_qwen_image_21
-from tests.tiny.sana import tiny_sana, tiny_sana_sprint
-from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
-from tests.tiny.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v, tiny_wan_vace
-from tests.tiny.z_image import tiny_z_image
+from tests.tiny.images.qwen_image_21 import tiny_qwen_image_21
+from tests.tiny.images.sana import tiny_sana, tiny_sana_sprint
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_3, tiny_stable_diffusion_xl
+from tests.tiny.images.z_image import tiny_z_image
+from tests.tiny.videos.hunyuan_video import tiny_hunyuan_video
+from tests.tiny.videos.kandinsky import tiny_kandinsky
+from tests.tiny.videos.ltx import tiny_ltx, tiny_ltx_distilled
+from tests.tiny.videos.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
+from tests.tiny.videos.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v, tiny_wan_vace
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel
 
-from tests.tiny.stable_diffusion import tiny_unet, tiny_vae
+from tests.tiny.images.stable_diffusion import tiny_unet, tiny_vae
 from tests.tiny.text import (
     tiny_gemma2,
     tiny_gemma_tokenizer,

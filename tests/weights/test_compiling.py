@@ -27,7 +27,7 @@ from tests.support.engine.drawing import draw_plain, draw_together, frames_of, l
 from tests.support.engine.engines import running
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny import TINY
-from tests.tiny.wan import tiny_wan, tiny_wan_a14b
+from tests.tiny.videos.wan import tiny_wan, tiny_wan_a14b
 
 TOKENS = 100_000
 TOLERANCE = 1

@@ -41,7 +41,7 @@ from tests.support.servers.serving import ROOT
 from tests.support.surroundings.small_hub import COMMIT, Repository, small_hub
 from tests.tiny import TINY
 from tests.tiny.files import COMFY, denoiser_file, prefixed, saved, saved_gguf, scaled_fp8, stable_diffusion_file
-from tests.tiny.stable_diffusion import tiny_refiner
+from tests.tiny.images.stable_diffusion import tiny_refiner
 from tests.tiny.undeclared import BUILDERS, tiny_undeclared
 
 SERVED = """

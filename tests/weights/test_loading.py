@@ -37,8 +37,8 @@ from tests.support.servers.forked import run_forked
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS, ROOT
 from tests.support.surroundings.hub import refusing_hub
 from tests.tiny import TINY
-from tests.tiny.qwen_image import shrink_inputs
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.images.qwen_image import shrink_inputs
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
 
 ONLY = Replica(1, Place("cpu"))
 LOAD = """
@@ -390,7 +390,7 @@ class TestPipelines:
         assert heard[-1] == 1.0
 
     def test_components_of_the_family_stay_in_float32(self, tmp_path: Path) -> None:
-        from tests.tiny.wan import tiny_wan_ti2v
+        from tests.tiny.videos.wan import tiny_wan_ti2v
 
         pipelines = load_pipelines(FAMILIES["wan-ti2v"], tiny_wan_ti2v(tmp_path), dtype=torch.bfloat16)
         pipeline = next(iter(pipelines.values()))

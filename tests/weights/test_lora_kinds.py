@@ -20,7 +20,7 @@ from models.weights.loading import load_pipelines
 from tests.support.engine.parity import load_tiny
 from tests.tiny.loras import KINDS, add, kohya_name, made, made_of_original, shapes_of
 from tests.tiny.original_names import flux_modules, original_unet, wan_name
-from tests.tiny.wan import tiny_wan_a14b
+from tests.tiny.videos.wan import tiny_wan_a14b
 
 CLOSE = 1e-4
 ALL_KINDS = list(KINDS)

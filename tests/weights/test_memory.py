@@ -27,7 +27,7 @@ from tests.support.engine.engines import running
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS
 from tests.tiny import TINY
 from tests.tiny.files import component, saved_gguf
-from tests.tiny.wan import tiny_wan_a14b
+from tests.tiny.videos.wan import tiny_wan_a14b
 
 FLUX = FAMILIES["flux"]
 

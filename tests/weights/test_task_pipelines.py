@@ -12,8 +12,8 @@ from models.catalogue.families import FAMILIES
 from models.weights.loading import load_pipelines
 from tests.support.engine.drawing import centre_mask, photo
 from tests.tiny import TINY
-from tests.tiny.flux2 import tiny_flux2_klein_distilled
-from tests.tiny.stable_diffusion import tiny_stable_diffusion_3
+from tests.tiny.images.flux2 import tiny_flux2_klein_distilled
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion_3
 
 
 @pytest.mark.parametrize("family", ["stable-diffusion", "stable-diffusion-3", "flux"])

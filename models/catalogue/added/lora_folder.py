@@ -15,7 +15,7 @@ from threading import Lock
 
 from models.catalogue.addons import LoraSpec
 from models.catalogue.entry import Entry
-from models.catalogue.families.wan import LOW_NOISE_TRANSFORMER
+from models.catalogue.families.videos.wan import LOW_NOISE_TRANSFORMER
 from models.catalogue.sources import Source
 
 UNCERTAIN_NS = 50_000_000

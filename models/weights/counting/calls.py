@@ -10,7 +10,7 @@ import torch
 
 from core.generation.request import Task
 from models.catalogue.entry import Entry
-from models.catalogue.families.ltx2 import TEXT_TOKENS
+from models.catalogue.families.videos.ltx2 import TEXT_TOKENS
 from models.weights.counting.hidream import hidream_pass
 from models.weights.counting.hunyuan_video import hunyuan_video_pass
 from models.weights.counting.ltx2 import sound_latents

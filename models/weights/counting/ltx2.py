@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from models.catalogue.entry import Entry
-from models.catalogue.families.ltx2 import TEXT_TOKENS
+from models.catalogue.families.videos.ltx2 import TEXT_TOKENS
 
 SOUND_LATENTS_PER_S = 25
 

@@ -13,9 +13,9 @@ import pytest
 from models.catalogue.families import FAMILIES
 from tests.support.engine.parity import SOUND_TOLERANCE, TOLERANCE, compare
 from tests.tiny import TINY
-from tests.tiny.glm_image import shorten_previews
-from tests.tiny.hunyuan_video import shorten_texts
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.glm_image import shorten_previews
+from tests.tiny.images.qwen_image import shrink_inputs
+from tests.tiny.videos.hunyuan_video import shorten_texts
 
 
 @pytest.fixture(autouse=True)

@@ -20,7 +20,7 @@ from tests.support.engine.drawing import draw_plain, draw_together, largest_diff
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
 from tests.support.engine.recorder import Recorder
-from tests.tiny.flux2 import tiny_flux2_klein_distilled
+from tests.tiny.images.flux2 import tiny_flux2_klein_distilled
 
 SIZES = ((64, 64), (100, 50), (40, 240), (30, 30), (10, 500))
 """Of images: as large as the picture, wide, tall, small, and more elongated than FLUX.2 takes."""

@@ -8,7 +8,7 @@ from tests.support.engine.drawing import draw_together, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
 from tests.tiny import Tiny
-from tests.tiny.hidream import tiny_hidream
+from tests.tiny.images.hidream import tiny_hidream
 
 
 async def test_a_sampler_that_draws_does_so_from_each_images_seed(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from models.catalogue.families import Stage
 from tests.support.engine.drawing import draw_together, largest_difference, photo, pictures, plain_frames, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.qwen_image import shrink_inputs
 
 
 async def test_layers_are_those_of_the_plain_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from tests.support.engine.drawing import SIZE_PX, draw_together, photo, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, load_tiny
 from tests.support.engine.recorder import Recorder
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.qwen_image import shrink_inputs
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,7 @@ from tests.support.engine.hosts import hosting
 from tests.support.servers.serving import ENTRY_FIELDS, parse_events
 from tests.support.surroundings.small_hub import Repository, SmallHub, small_hub
 from tests.tiny.controlnets import tiny_controlnets
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
 
 URL_PATH = "/{repo_id}/resolve/{revision}/{filename}"
 

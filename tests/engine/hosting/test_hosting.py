@@ -20,7 +20,7 @@ from runners.options import HostOptions
 from tests.support.engine.drawing import draw_plain, is_cancelled, largest_difference, pictures, request
 from tests.support.engine.hosts import LIMITS, drawn, hosting, until, until_step
 from tests.support.servers.serving import ENTRY_FIELDS
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ from tests.support.engine.hosts import drawn, hosting, until, until_step
 from tests.support.servers.forked import run_forked
 from tests.support.servers.serving import ENTRY_FIELDS, LIMITS, ROOT
 from tests.tiny.controlnets import tiny_controlnets
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
 
 CONTROL: dict[str, Any] = {"control_image": photo(seed=4), "control_type": "canny"}
 

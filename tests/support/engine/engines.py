@@ -18,7 +18,7 @@ from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import SIZE_PX
 from tests.support.engine.parity import load_tiny
 from tests.support.engine.recorder import Recorder
-from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 CALL_TOKENS = 2 * (SIZE_PX // 8) ** 2
 """Latent tokens of one guided denoiser call."""

@@ -35,9 +35,9 @@ from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY, Tiny
 from tests.tiny.conditions import tiny_ip_adapter, tiny_redux
 from tests.tiny.controlnets import tiny_controlnets
-from tests.tiny.glm_image import shorten_previews
-from tests.tiny.hunyuan_video import shorten_texts
-from tests.tiny.qwen_image import shrink_inputs
+from tests.tiny.images.glm_image import shorten_previews
+from tests.tiny.images.qwen_image import shrink_inputs
+from tests.tiny.videos.hunyuan_video import shorten_texts
 
 TOLERANCE = 1
 """Steps of 1/255 a pixel."""

@@ -30,9 +30,9 @@ from storyboard.story import Story
 from tests.support.engine.recorder import Recorder
 from tests.support.servers.serving import DEFAULTS, ENTRY_FIELDS, LIMITS
 from tests.tiny.conditions import tiny_ip_adapter, tiny_lora
-from tests.tiny.flux2 import tiny_flux2_klein
-from tests.tiny.qwen_image import tiny_qwen_image_edit_plus
-from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
+from tests.tiny.images.flux2 import tiny_flux2_klein
+from tests.tiny.images.qwen_image import tiny_qwen_image_edit_plus
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
 
 STORY = "a story of an apple"
 SCENES = ("a red apple", "a blue car", "a green tree", "a red car", "a blue apple", "a green car")

@@ -12,9 +12,9 @@ from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import EDITING_ENTRY, ENTRY_FIELDS, MAX_UPLOAD_BYTES, VIDEO_ENTRY
 from tests.tiny.conditions import tiny_lora
 from tests.tiny.controlnets import tiny_controlnets
-from tests.tiny.flux2 import tiny_flux2_klein
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
-from tests.tiny.wan import tiny_wan_ti2v
+from tests.tiny.images.flux2 import tiny_flux2_klein
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.videos.wan import tiny_wan_ti2v
 
 MODELS = ("tiny-edit", "tiny", "miniature", "tiny-video")
 THEIR_NAMES = ("gpt-image-2", "dall-e-2", "dall-e-3")

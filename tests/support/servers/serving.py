@@ -27,8 +27,8 @@ from tests.support.servers.forked import ServerProcess, forked_server
 from tests.support.web import WEB
 from tests.tiny.conditions import tiny_ip_adapter
 from tests.tiny.controlnets import tiny_controlnets
-from tests.tiny.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
-from tests.tiny.wan import tiny_wan_ti2v
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion, tiny_stable_diffusion_xl
+from tests.tiny.videos.wan import tiny_wan_ti2v
 
 ROOT = Path(__file__).parents[3]
 START_TIMEOUT_S = 300.0

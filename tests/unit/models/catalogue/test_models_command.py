@@ -27,7 +27,7 @@ from models.catalogue.showing.table import print_catalogue
 from models.catalogue.sources import Source
 from settings import settings
 from tests.support.servers.serving import ENTRY_FIELDS, ROOT
-from tests.tiny.stable_diffusion import tiny_stable_diffusion
+from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
 
 GATED = {**ENTRY_FIELDS, "family": "stable-diffusion-xl", "source": {"repo": "someone/gated"}, "gated": True}
 LOCAL = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}

@@ -7,8 +7,8 @@ from typing import Any
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
-from models.catalogue.families.stable_diffusion import VAE
 
 VAE_FACTOR = 8
 TEXT_TOKENS = 128

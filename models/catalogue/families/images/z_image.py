@@ -14,8 +14,8 @@ from models.catalogue.families.base import (
     TextTokens,
     Unguided,
 )
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
 
 TRANSFORMER = Part(
     "transformer",

@@ -14,7 +14,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel
 
-from tests.tiny.qwen_image import TEXT_WIDTH, tiny_qwen_vl
+from tests.tiny.images.qwen_image import TEXT_WIDTH, tiny_qwen_vl
 from tests.tiny.text import tiny_qwen_tokenizer, tiny_text_config, tiny_tokenizer
 from tests.tiny.weights import strengthen
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import ChromaPipeline, ChromaTransformer2DModel, FlowMatchEulerDiscreteScheduler
 
-from tests.tiny.stable_diffusion import tiny_vae
+from tests.tiny.images.stable_diffusion import tiny_vae
 from tests.tiny.text import tiny_t5, tiny_t5_tokenizer
 from tests.tiny.weights import strengthen
 

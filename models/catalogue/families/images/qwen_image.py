@@ -21,8 +21,8 @@ from models.catalogue.families.base import (
     packed_latents,
     standard_arguments,
 )
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
 
 TEXT_ENCODER = Part(
     "text_encoder",

@@ -15,7 +15,7 @@ from diffusers import (
 )
 from transformers import CLIPTextModel
 
-from tests.tiny.stable_diffusion import tiny_vae
+from tests.tiny.images.stable_diffusion import tiny_vae
 from tests.tiny.text import tiny_t5, tiny_t5_tokenizer, tiny_text_config, tiny_tokenizer
 from tests.tiny.weights import strengthen
 

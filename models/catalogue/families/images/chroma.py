@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from core.generation.request import Task
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, packed_latents
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
 
 CHROMA = Family(
     name="chroma",

@@ -6,7 +6,7 @@ from typing import Any
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, Stage, Unguided
-from models.catalogue.families.qwen_image import TEXT_ENCODER, guided_arguments
+from models.catalogue.families.images.qwen_image import TEXT_ENCODER, guided_arguments
 from models.catalogue.families.samplers import FLOW
 
 PIPELINE = "QwenImage21Pipeline"

@@ -19,8 +19,8 @@ from models.catalogue.families.base import (
     packed_latents,
     standard_arguments,
 )
+from models.catalogue.families.images.stable_diffusion import IMAGE_ENCODER, VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import IMAGE_ENCODER, VAE
 
 SIZE_MULTIPLE_PX = 16
 SCHNELL_TEXT_TOKENS = 256

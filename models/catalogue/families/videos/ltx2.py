@@ -15,8 +15,8 @@ from typing import Any
 from core.generation.request import GenerationRequest, Task
 from core.generation.upload import pixels_of
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
-from models.catalogue.families.ltx import FRAMES_MULTIPLE, VAE_FACTOR, middle_frame
 from models.catalogue.families.samplers import FLOW
+from models.catalogue.families.videos.ltx import FRAMES_MULTIPLE, VAE_FACTOR, middle_frame
 
 GUIDED_ABOVE = 1.0
 TEXT_TOKENS = 1024

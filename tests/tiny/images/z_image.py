@@ -8,7 +8,7 @@ import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, ZImagePipeline, ZImageTransformer2DModel
 from transformers import Qwen2Tokenizer, Qwen3Config, Qwen3Model
 
-from tests.tiny.stable_diffusion import tiny_vae
+from tests.tiny.images.stable_diffusion import tiny_vae
 from tests.tiny.text import tiny_qwen_tokenizer
 
 TEXT_WIDTH = 32

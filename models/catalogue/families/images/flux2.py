@@ -20,8 +20,8 @@ from models.catalogue.families.base import (
     packed_latents,
     standard_arguments,
 )
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
 
 SIZE_MULTIPLE_PX = 16
 MOST_PIXELS = 1024 * 1024

@@ -16,8 +16,8 @@ from diffusers import (
 from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder, LTX2VocoderWithBWE
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GemmaTokenizer
 
-from tests.tiny.ltx import stretched_scheduler
 from tests.tiny.text import tiny_gemma_tokenizer
+from tests.tiny.videos.ltx import stretched_scheduler
 from tests.tiny.weights import strengthen
 
 LATENT_CHANNELS = 8

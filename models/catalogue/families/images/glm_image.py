@@ -6,8 +6,8 @@ from typing import Any
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families.base import Family, Part, Stage, TextTokens, Unguided, standard_arguments
+from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
-from models.catalogue.families.stable_diffusion import VAE
 
 TEXT_TOKENS = 2048
 """Of the words in quotes, which are to be seen in the image; the language model reads all of a prompt."""
