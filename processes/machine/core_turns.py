@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,6 +38,9 @@ class CoreTurns:
         self._file = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         if os.fstat(self._file).st_uid != os.getuid():
             raise PermissionError(f"{file} is another user's")
+        self._state = threading.Condition()
+        self._waiting = self._wanted = False
+        """Whether a thread of ours waits for the lock, and whether anybody still waits for that thread."""
         # Where files cannot be locked, that shows here and not in each pass.
         if self._take():
             self._leave()
@@ -50,7 +52,9 @@ class CoreTurns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the cores, and have them inside."""
-        own = self._take() or self._wait()
+        with self._state:
+            own = not self._waiting and self._take()
+        own = own or self._wait()
         try:
             yield
         finally:
@@ -70,25 +74,31 @@ class CoreTurns:
 
         Returns False where they are not to be waited for.
         """
-        if self._is_stuck():
-            return False
-        taken = Future[None]()
-        threading.Thread(target=self._take_when_free, args=(taken,), name="core-turns", daemon=True).start()
-        while True:
-            try:
-                taken.result(LOOK_S)
-            except TimeoutError:
-                if self._is_stuck():
-                    taken.add_done_callback(lambda _: self._leave())
+        with self._state:
+            if self._is_stuck():
+                return False
+            self._wanted = True
+            if not self._waiting:
+                self._waiting = True
+                threading.Thread(target=self._lock_when_free, name="core-turns", daemon=True).start()
+            while self._waiting:
+                self._state.wait(LOOK_S)
+                if self._waiting and self._is_stuck():
+                    self._wanted = False
                     return False
-            else:
-                return True
+            return self._take()
 
-    def _take_when_free(self, taken: Future[None]) -> None:
-        """Runs on a thread of its own, since nothing but a thread can give up a lock that it waits for."""
-        fcntl.flock(self._file, fcntl.LOCK_EX)
-        self._write(time.monotonic())
-        taken.set_result(None)
+    def _lock_when_free(self) -> None:
+        """Runs on a thread of its own, since whoever waits for a lock in the kernel cannot give up."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX)
+        finally:
+            with self._state:
+                self._waiting = False
+                if self._wanted:
+                    self._state.notify()
+                else:
+                    self._leave()
 
     def _leave(self) -> None:
         # The next one to take it says so a moment later, and is not to be thought stuck until then.

@@ -83,3 +83,13 @@ def test_who_went_on_without_a_turn_leaves_it_to_others(tmp_path: Path, monkeypa
         monkeypatch.undo()
     assert third._take() or third._wait()
     third._leave()
+
+
+def test_who_went_on_without_a_turn_has_the_next_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(core_turns, "LONGEST_TURN_S", 0.1)
+    monkeypatch.setattr(core_turns, "LOOK_S", 0.01)
+    first, second, third = (CoreTurns(tmp_path) for _ in range(3))
+    with first.turn(), second.turn():
+        monkeypatch.undo()
+    with second.turn():
+        assert not third._take()
