@@ -25,6 +25,7 @@ from storyboard.scoring.scorers import ClipScorer, Scorers
 from storyboard.story import Story
 
 SEED_BYTES = 4
+IP_ADAPTER_SCALE = 0.2
 STAND_IN_PX = (64, 64)
 """Whatever the references' sizes, frames have one of their own."""
 
@@ -178,11 +179,21 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
         scorer=scorer,
         threshold=scorer.threshold if story.clip_threshold is None else story.clip_threshold,
         max_tries=story.max_tries or settings.story_max_tries,
-        reference_scale=settings.story_reference_scale if story.reference_scale is None else story.reference_scale,
+        reference_scale=default_reference_scale(settings, entry)
+        if story.reference_scale is None
+        else story.reference_scale,
         drawer=drawer,
         drawn_scorer=scorer if drawer is None or drawer is entry else scorers.of(drawer),
         hints=tuple(_hints(story, mode, drawer, settings)),
     )
+
+
+def default_reference_scale(settings: Settings, entry: Entry) -> float:
+    """Return how strongly frames follow the reference where neither the story nor the operator says it."""
+    if settings.story_reference_scale is not None:
+        return settings.story_reference_scale
+    # An IP-Adapter's usual scale leaves no room for scenes; Redux's reference is read beside the prompt.
+    return entry.ip_adapter.scale if entry.ip_adapter and entry.ip_adapter.is_redux else IP_ADAPTER_SCALE
 
 
 def _hints(story: Story, mode: Mode, drawer: Entry | None, settings: Settings) -> Iterator[str]:

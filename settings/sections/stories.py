@@ -41,11 +41,12 @@ class StoryOptions(BaseModel):
         "one that fits the CLIP model in use.",
     )
     story_max_tries: int = Field(default=3, ge=1, le=10, description="The most attempts at one frame.")
-    story_reference_scale: float = Field(
-        default=0.2,
+    story_reference_scale: float | None = Field(
+        default=None,
         ge=0,
         le=2,
-        description="How strongly the reference image influences frames in reference-guided mode, by default.",
+        description="How strongly the reference image influences frames in reference-guided mode, where a story does "
+        "not say it. Default: 0.2 with an IP-Adapter, with Redux its entry's own scale.",
     )
     llm_url: str | None = Field(
         default=None,

@@ -13,7 +13,7 @@ from settings import Settings
 from storyboard.characters import Mode, named_in
 from storyboard.modes import drawer_of, mode_of
 from storyboard.references import References
-from storyboard.resolved_story import resolve_story
+from storyboard.resolved_story import default_reference_scale, resolve_story
 from storyboard.scenes import Scene
 from storyboard.scoring.scorers import Scorers
 from storyboard.story import Story
@@ -155,3 +155,10 @@ def test_a_frame_follows_its_characters_as_far_as_the_model_takes_them() -> None
 )
 def test_a_word_that_several_names_have_names_nobody(text: str, names: tuple[str, ...], found: tuple[str, ...]) -> None:
     assert named_in(text, names) == found
+
+
+@pytest.mark.parametrize(
+    ("model", "operators", "scale"), [("sdxl", None, 0.2), ("flux-dev-redux", None, 1.0), ("flux-dev-redux", 0.4, 0.4)]
+)
+def test_redux_follows_its_reference_as_its_entry_says(model: str, operators: float | None, scale: float) -> None:
+    assert default_reference_scale(Settings(story_reference_scale=operators), CATALOGUE.get(model)) == scale
