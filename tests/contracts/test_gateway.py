@@ -501,6 +501,7 @@ class TestLeaving:
         wait_for(lambda: self.running(http) == 0)
 
     def test_from_a_stream(self, http: httpx.Client, server: str) -> None:
+        wait_for(lambda: self.running(http) == 0)
         before = cancelled(server)
         with http.stream("POST", "/stream", json=ENDLESS) as response:
             for line in response.iter_lines():

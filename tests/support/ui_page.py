@@ -13,7 +13,9 @@ from tests.support.browser import PATIENCE_MS, Browsed
 WATCH = """() => {
     window.seen = false;
     const look = () => { window.seen ||= Boolean(CONDITION); };
-    new MutationObserver(look).observe(document.body, {subtree: true, childList: true});
+    window.watching?.disconnect();
+    window.watching = new MutationObserver(look);
+    window.watching.observe(document.body, {subtree: true, childList: true});
 }"""
 
 
