@@ -497,7 +497,7 @@ class TestLeaving:
         before = cancelled(server)
         with asking(server, "/text_to_image", ENDLESS):
             wait_for(lambda: self.running(http) == 1)
-        wait_for(lambda: cancelled(server) == before + 1)
+        wait_for(lambda: cancelled(server) > before)
         wait_for(lambda: self.running(http) == 0)
 
     def test_from_a_stream(self, http: httpx.Client, server: str) -> None:
@@ -507,7 +507,7 @@ class TestLeaving:
             for line in response.iter_lines():
                 if line == "event: step":
                     break
-        wait_for(lambda: cancelled(server) == before + 1)
+        wait_for(lambda: cancelled(server) > before)
         wait_for(lambda: self.running(http) == 0)
 
 

@@ -296,7 +296,7 @@ class TestStreams:
             lines = response.iter_lines()
             next(lines)
             wait_for(lambda: running(server) == 1)
-        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: cancelled(server.url) > before)
         wait_for(lambda: running(server) == 0)
 
     def test_leaving_cancels(self, server: Replica) -> None:
@@ -305,7 +305,7 @@ class TestStreams:
         body = {**RED_APPLE, "num_inference_steps": 900, "size": "128x64"}
         with asking(server.url, "/v1/images/generations", body):
             wait_for(lambda: running(server) == 1)
-        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: cancelled(server.url) > before)
         wait_for(lambda: running(server) == 0)
 
 
@@ -606,7 +606,7 @@ class TestSocket:
             while json.loads(socket.recv())["type"] != "step":
                 pass
             assert running(server) == 1
-        wait_for(lambda: cancelled(server.url) == before + 1)
+        wait_for(lambda: cancelled(server.url) > before)
         wait_for(lambda: running(server) == 0)
 
     def told(self, server: Replica, message: dict[str, Any] | str | bytes) -> list[dict[str, Any]]:
