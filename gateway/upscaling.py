@@ -51,9 +51,10 @@ class Upscaler:
             return await in_image_thread(_by_lanczos, image, factor)
         if image.mode == "RGBA":
             # Upscaling models take RGB only.
-            opacity = await in_image_thread(_by_lanczos, image.getchannel("A"), factor)
-            colours = await self.upscaled(image.convert("RGB"), factor)
-            return Image.merge("RGBA", (*colours.split(), opacity))
+            colours, opacity = await in_image_thread(_apart, image, factor)
+            whole = await self.upscaled(colours, factor)
+            await in_image_thread(whole.putalpha, opacity)
+            return whole
         canvas = Image.new("RGB", (image.width * factor, image.height * factor))
         for row in rows(image.size):
             asked, upscaled = [AskedTile(tile, factor) for tile in row.of(image)], []
@@ -67,6 +68,11 @@ def upscaler_of(options: ModelOptions, upscale_tile: UpscaleTile | None) -> Upsc
     """Return what the settings ask for; `upscale_tile` is that of their model, if they name one."""
     found = pointer(options.upscaler) if options.upscaler else None
     return Upscaler() if found is None else Upscaler(without_ending(found.name), upscale_tile)
+
+
+def _apart(image: Image.Image, factor: int) -> tuple[Image.Image, Image.Image]:
+    """Return the colours of an RGBA image, and its opacity so many times as large."""
+    return image.convert("RGB"), _by_lanczos(image.getchannel("A"), factor)
 
 
 def _by_lanczos(image: Image.Image, factor: int) -> Image.Image:
