@@ -20,7 +20,7 @@ from core.generation.hints import joined, vocabulary_hint
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, idle_quality, idle_sound
-from gateway.media.inpainted import with_kept_pixels
+from gateway.media.inpainted import masked_result
 from gateway.media.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
@@ -133,8 +133,8 @@ class Gateway:
                     case Preview() if self.policy.hides_previews:
                         continue
                     case Picture() | Clip():
-                        if keep and request.mask is not None and isinstance(event, Picture):
-                            event = await in_image_thread(with_kept_pixels, request, event)  # noqa: PLW2901
+                        if request.mask is not None and isinstance(event, Picture):
+                            event = await in_image_thread(masked_result, request, event, keep)  # noqa: PLW2901
                         await self.policy.check_result(event)
                         event = await self._upscaled(request, event, deadline)  # noqa: PLW2901
                         results += 1

@@ -61,9 +61,9 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     _check_together(form)
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else entry_for(catalogue, form.model, _possible_tasks(form))
-    check_background(form, entry)
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
     form = await _with_hole(form, entry, is_dall_e)
+    check_background(form, entry)
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
@@ -81,7 +81,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
         _with_previews(request.model_copy(update={"hints": hints}), form, entry),
         stores_files=(form.response_format or default) == "url",
         hint=joined(stand_in_hint(catalogue, form.model, entry), *form.hints, _without_effect(form, entry, task)),
-        transparent=entry.family_spec.transparent and form.background != "opaque" and form.output_format != "jpeg",
+        transparent=_may_be_transparent(form, entry),
     )
 
 
@@ -111,12 +111,23 @@ def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
     return joined(*hints)
 
 
+def _may_be_transparent(form: ImagesForm, entry: Entry) -> bool:
+    wanted = form.background != "opaque" and form.output_format != "jpeg"
+    return entry.family_spec.transparent and wanted and not _has_mask(form)
+
+
+def _has_mask(form: ImagesForm) -> bool:
+    return isinstance(form, EditForm) and form.mask is not None
+
+
 def check_background(form: ImagesForm, entry: Entry) -> None:
-    """Raise InvalidRequest for transparency that a model or a file cannot have."""
+    """Raise InvalidRequest for transparency that a model, a file or what a mask keeps cannot have."""
     if form.background == "transparent" and not entry.family_spec.transparent:
         raise InvalidRequest("background", f"{entry.id} generates no transparency; choose auto or opaque")
     if form.background == "transparent" and form.output_format == "jpeg":
         raise InvalidRequest("background", "jpeg files have no transparency; choose the output_format png or webp")
+    if form.background == "transparent" and _has_mask(form):
+        raise InvalidRequest("background", "what a mask keeps is opaque; choose auto or opaque, or leave out the mask")
 
 
 def _check_together(form: ImagesForm) -> None:

@@ -62,7 +62,7 @@ class ImagesForm(ClientFields):
     background: Literal["auto", "opaque", "transparent"] = Field(
         default="auto",
         description="auto is what the model generates, mostly opaque; opaque shows it on white; transparent needs a "
-        "model whose images may be transparent, and png or webp.",
+        "model whose images may be transparent, no mask, and png or webp.",
     )
     moderation: Literal["auto", "low"] = Field(
         default="auto", description="Accepted and ignored; the operator decides what is checked."

@@ -11,7 +11,7 @@ from core.generation.events import Picture
 from core.generation.request import GenerationRequest
 from core.generation.upload import Upload, pixels_of
 from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoded_kinds import IMAGE
+from gateway.media.decoded_kinds import IMAGE, opaque
 from gateway.media.decoding import BUDGET, WHOLE_PX, loaded, opened
 from gateway.media.encoding import OutputFormat, encode_result, png_metadata
 from gateway.media.png import png_of_strips
@@ -21,12 +21,16 @@ _COPIES = 5
 """Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""
 
 
-def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
-    """Return a generated image with its input's pixels where the mask is black, blended where it is grey. Blocks."""
+def masked_result(request: GenerationRequest, picture: Picture, keep: bool) -> Picture:
+    """Return a generated image on white, as its input is, RGB; to `keep` the input's pixels, with those where the mask
+    is black, blended where it is grey. Blocks.
+    """
     assert request.image is not None
     assert request.mask is not None
-    kept, mask = pixels_of(request.image), pixels_of(request.mask)
-    return replace(picture, image=Image.composite(picture.image, kept, mask))
+    image = opaque(picture.image)
+    if keep:
+        image = Image.composite(image, pixels_of(request.image), pixels_of(request.mask))
+    return replace(picture, image=image)
 
 
 def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from PIL import Image
 
 from api.openai.answers import common_fields, file_of
-from api.openai.drafting import AdmittedImages, check_background
-from api.openai.forms import GenerationForm
+from api.openai.drafting import AdmittedImages, admit, check_background
+from api.openai.forms import EditForm, GenerationForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
+from gateway.gateway import Gateway
+from gateway.safety.policy import Policy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
+from standalone.in_process import Unmetered
 from tests.support.engine.drawing import request
+from tests.support.resolving import LIMITS_OF_SERVER
+from tests.support.servers.serving import half_mask, photo
 
 CATALOGUE = load_catalogue(*SHIPPED)
 GLASS = Picture(0, 7, Image.new("RGBA", (64, 64), (200, 0, 0, 0)))
@@ -41,3 +46,12 @@ def test_transparency_that_cannot_be_is_refused(model: str, fields: dict[str, An
         check_background(form, CATALOGUE.get(model))
     check_background(GenerationForm(prompt="glass", background="transparent"), CATALOGUE.get("qwen-image-2.1"))
     check_background(GenerationForm(prompt="glass", background="opaque", **fields), CATALOGUE.get(model))
+
+
+async def test_what_a_mask_keeps_is_opaque() -> None:
+    gateway = Gateway(CATALOGUE, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), Policy())
+    form = EditForm(prompt="glass", model="qwen-image-2.1", image=(photo(),), mask=half_mask(), size="1024x1024")
+    assert not (await admit(gateway, form)).transparent
+    assert (await admit(gateway, form.model_copy(update={"mask": None}))).transparent
+    with pytest.raises(InvalidRequest, match="background: what a mask keeps is opaque"):
+        await admit(gateway, form.model_copy(update={"background": "transparent"}))

@@ -31,20 +31,23 @@ MAX_PX = 64_000_000
 class Painter:
     """A runner that ignores masks."""
 
+    def __init__(self, paint: Image.Image | None = None) -> None:
+        self._paint = paint or Image.new("RGB", SIZE, (255, 0, 255))
+
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         yield Started(0.0, "read")
         for index in range(request.num_images):
-            yield Picture(index, index, Image.new("RGB", (request.width, request.height), (255, 0, 255)))
+            yield Picture(index, index, self._paint.resize((request.width, request.height)))
 
 
-def gateway() -> Gateway:
+def gateway(paint: Image.Image | None = None) -> Gateway:
     @asynccontextmanager
     async def using(*_: object) -> AsyncIterator[None]:
         yield
 
     residency: Any = SimpleNamespace(using=using)
     return Gateway(
-        Catalogue([TINY_ENTRY]), {"tiny": cast(Any, Painter())}, LIMITS_OF_SERVER, residency, Unmetered(), Policy()
+        Catalogue([TINY_ENTRY]), {"tiny": cast(Any, Painter(paint))}, LIMITS_OF_SERVER, residency, Unmetered(), Policy()
     )
 
 
@@ -95,6 +98,15 @@ async def test_a_caller_who_keeps_pixels_itself_gets_what_was_generated() -> Non
     request = await gateway().admit(Draft(prompt="an apple", task=Task.INPAINT, image=colours(*SIZE), mask=ramp()))
     events = [event async for event in gateway().draw(request, keep=False)]
     assert events[-1].image.getcolors() == [(64 * 48, (255, 0, 255))]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+async def test_what_is_transparent_is_seen_on_white_beside_what_is_kept(keep: bool) -> None:
+    glass = gateway(Image.new("RGBA", SIZE, (255, 0, 0, 0)))
+    whole = Image.new("L", SIZE, 255)
+    request = await glass.admit(Draft(prompt="an apple", task=Task.INPAINT, image=colours(*SIZE), mask=whole))
+    (result,) = [event.image async for event in glass.draw(request, keep=keep) if isinstance(event, Picture)]
+    assert (result.mode, result.getcolors()) == ("RGB", [(64 * 48, (255, 255, 255))])
 
 
 async def test_what_was_cut_off_is_told_first() -> None:
