@@ -77,7 +77,8 @@ class Gateway:
         A background request has no deadline unless its draft sets one. `uploaded_px` are those of all uploads, where
         the draft has only parts of them. `encoded_px` are those of each image of the answer, where that is larger than
         what is generated. `max_images` are allowed by the contract even if the
-        server makes fewer at once. Raises InvalidRequest, UnknownModel, RateExceeded or Forbidden.
+        server makes fewer at once, except of layers, which are not made in parts. Raises InvalidRequest, UnknownModel,
+        RateExceeded or Forbidden.
         """
         request = await self._resolve(draft, background, max_images)
         answered_px = max(encoded_px, prod(request.result_size))
@@ -156,6 +157,9 @@ class Gateway:
         )
 
     async def _resolve(self, draft: Draft, background: bool, max_images: int) -> GenerationRequest:
-        limits = replace(self.limits, max_num_images=max(max_images, self.limits.max_num_images))
+        entry = self.catalogue.default if draft.model is None else self.catalogue.get(draft.model)
+        limits = self.limits
+        if not entry.family_spec.layered:
+            limits = replace(limits, max_num_images=max(max_images, limits.max_num_images))
         # In a thread, since it may resize large images.
         return await asyncio.to_thread(resolve, draft, self.catalogue, limits, background=background)

@@ -36,15 +36,15 @@ class Results:
 
     async def draw(self, drawing: Drawing) -> None:
         """Draw until it is done or ended. Raises JubakoError."""
-        form, request = self._admitted.form, self._admitted.request
+        request, images = self._admitted.request, self._admitted.images_of_part
         deadline = Deadline(request.deadline_s)
         with RUNNING.holding(drawing):
-            for part in range(form.n_iter):
+            for part in range(self._admitted.parts):
                 if drawing.interrupted:
                     break
                 drawing.begin(part)
-                first = part * form.batch_size
-                changes = {"num_images": form.batch_size, "seed": request.seed + first}
+                first = part * images
+                changes = {"num_images": images, "seed": request.seed + first}
                 work = self._draw_part(deadline.remaining(request.model_copy(update=changes)), first, drawing)
                 await drawing.unless_stopped(work)
         self.pictures.sort(key=lambda picture: picture.index)
@@ -63,7 +63,7 @@ class Results:
 async def answer(gateway: Gateway, admitted: AdmittedDrawing, job: str) -> tuple[dict[str, Any], str | None]:
     """Generate all images; return the body and the hint. Raises JubakoError."""
     results = Results(gateway, admitted)
-    await results.draw(Drawing(job, admitted.form.n_iter, admitted.request.denoising_steps))
+    await results.draw(Drawing(job, admitted.parts, admitted.request.denoising_steps))
     files = await asyncio.gather(*(in_image_thread(_file, admitted, picture) for picture in results.pictures))
     shown = [base64.b64encode(file).decode() for file in files] if admitted.form.send_images else []
     info = json.dumps(_info(admitted, results.pictures), ensure_ascii=False)
@@ -103,7 +103,7 @@ def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, A
         "sampler_name": sampler_names(request.scheduler)[0],
         "cfg_scale": request.guidance_scale,
         "steps": request.num_inference_steps,
-        "batch_size": form.batch_size,
+        "batch_size": admitted.images_of_part,
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": request.model,

@@ -125,7 +125,7 @@ class Engine:
     @property
     def running(self) -> int:
         """Images in progress."""
-        return sum(len(request.calls) for request in list(self._running.values()))
+        return sum(run.images for request in list(self._running.values()) for run in list(request.calls))
 
     @property
     def queued(self) -> int:

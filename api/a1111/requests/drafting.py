@@ -62,6 +62,15 @@ class AdmittedDrawing:
     request: GenerationRequest
     repainting: Repainting | None
 
+    @property
+    def parts(self) -> int:
+        """How many follow one another; layers are made at once."""
+        return 1 if self.request.layered else self.form.n_iter
+
+    @property
+    def images_of_part(self) -> int:
+        return self.request.num_images // self.parts
+
 
 async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> AdmittedDrawing:
     """Check a form and charge its caller; `hints` are those that there are already.

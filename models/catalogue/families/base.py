@@ -213,7 +213,7 @@ class Family:
     """Components that are kept in float32 whatever the rest is in; their parts cast."""
     max_images: int = 1
     """Input images of one edit."""
-    own_size: Mapping[Task, Callable[[int, int], tuple[int, int]]] = field(default_factory=dict, hash=False)
+    own_size: Mapping[Task, Callable[[float, float], tuple[int, int]]] = field(default_factory=dict, hash=False)
     """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
     last_image: bool = False
     """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""

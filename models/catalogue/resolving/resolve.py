@@ -68,7 +68,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     entry = catalogue.default if draft.model is None else catalogue.get(draft.model)
     settings = _task_settings(draft, entry)
     limits = settings.limits
-    _check_inputs(draft, limits)
+    _check_inputs(draft, entry, limits)
     _check_prompts(draft, server)
     draft, syntax_hints = with_syntax(draft, entry, server.prompt_syntax)
     draft, ignored = without_idle(with_own_steps(draft), entry)
@@ -122,7 +122,7 @@ def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
     return entry.tasks[draft.task]
 
 
-def _check_inputs(draft: Draft, limits: Limits) -> None:
+def _check_inputs(draft: Draft, entry: Entry, limits: Limits) -> None:
     """Every image that the task needs is there, and none that it would not look at."""
     task = draft.task
     inputs: tuple[tuple[str, object, bool, bool], ...] = (
@@ -136,6 +136,8 @@ def _check_inputs(draft: Draft, limits: Limits) -> None:
             raise InvalidRequest(field, f"{task} needs one")
         if value is not None and not allowed:
             raise InvalidRequest(field, f"{task} takes none")
+    if draft.mask is not None and entry.family_spec.layered:
+        raise InvalidRequest("mask", f"{entry.id} takes none: it takes the whole image apart into layers")
     if len(draft.images) > limits.max_images:
         raise InvalidRequest("images", f"are {len(draft.images)}; at most {limits.max_images} are allowed")
     for field, image in draft.named_images:

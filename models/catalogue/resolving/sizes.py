@@ -24,11 +24,13 @@ def size_of(draft: Draft, entry: Entry, *, snaps: bool = False) -> Size:
     """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest.
 
     If it `snaps`, a size that is not allowed becomes the nearest one that is. Of one that is, pipelines that ask only
-    their image for the size keep the proportions.
+    their image for the size keep the proportions, and those of layers the area: layers have their image's proportions.
     """
     size = _size_within_limits(draft, entry.tasks[draft.task], snaps)
     own = entry.family_spec.own_size.get(draft.task)
-    return size if own is None else own(*size)
+    if own is None:
+        return size
+    return own(*(_in_proportions(draft.images[0], size) if entry.family_spec.layered else size))
 
 
 def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Size:
@@ -124,6 +126,15 @@ def size_hints(draft: Draft, size: Size, limits: Limits) -> tuple[str, ...]:
         if fit_for(draft, image, size, limits) is Fit.CROP
     )
     return tuple(filter(None, (snapped, *hints)))
+
+
+def _in_proportions(image: Pixels, size: Size) -> tuple[float, float]:
+    """Return the sides of an image that is scaled to the area of a size.
+
+    They are not rounded, so that the size that is generated leads to itself when it is asked for.
+    """
+    scale = math.sqrt(size[0] * size[1] / (image.width * image.height))
+    return image.width * scale, image.height * scale
 
 
 def _other_side(side: int | None, proportion: float, limits: Limits) -> int:

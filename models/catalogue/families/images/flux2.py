@@ -50,11 +50,11 @@ def _acceptable(image: Image.Image) -> Image.Image:
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
-def _inpainted_size(width: int, height: int) -> tuple[int, int]:
+def _inpainted_size(width: float, height: float) -> tuple[int, int]:
     """Return the size that the inpainting pipeline makes of an image's: it scales what is larger than a megapixel."""
     scale = min(1.0, sqrt(MOST_PIXELS / (width * height)))
-    width, height = (int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX for side in (width, height))
-    return width, height
+    across, down = (int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX for side in (width, height))
+    return across, down
 
 
 FLUX_2_KLEIN = Family(

@@ -99,7 +99,7 @@ def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
     }
 
 
-def _own_size(side_px: int, width: int, height: int) -> tuple[int, int]:
+def _own_size(side_px: int, width: float, height: float) -> tuple[int, int]:
     """Return the size that a pipeline makes of an image's, whatever it is asked for: about that of a square.
 
     It rounds (diffusers, calculate_dimensions), so that an image of the size that it makes may get yet another one;
@@ -112,12 +112,12 @@ def _own_size(side_px: int, width: int, height: int) -> tuple[int, int]:
     return own if own == (width, height) else _own_size(side_px, *own)
 
 
-def _layer_side_px(width: int, height: int) -> int:
+def _layer_side_px(width: float, height: float) -> int:
     """Return the side of the square, of the two for which the model was trained, that is nearest to a size."""
     return min(LAYER_SIDES_PX, key=lambda side_px: abs(side_px**2 - width * height))
 
 
-def _layered_size(width: int, height: int) -> tuple[int, int]:
+def _layered_size(width: float, height: float) -> tuple[int, int]:
     return _own_size(_layer_side_px(width, height), width, height)
 
 
