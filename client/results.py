@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -67,6 +68,17 @@ def result_of(data: bytes, media_type: str, **about: Any) -> Result:
     """Return a file as what it is; animations are videos."""
     is_video = media_type.startswith("video/") or media_type == "image/gif"
     return (Video if is_video else Image)(data, media_type, **about)
+
+
+def file_stems(results: Sequence[Result]) -> list[str]:
+    """Return names by which the results of a request are told apart: their seeds, and numbers where seeds repeat.
+
+    Layers of one image all have its seed.
+    """
+    times = Counter(each.seed for each in results)
+    return [
+        f"{each.seed}-{number}" if times[each.seed] > 1 else f"{each.seed}" for number, each in enumerate(results, 1)
+    ]
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,15 @@ class CodePanel:
         asked: Asked,
         ways: Sequence[str] = tuple(SNIPPETS),
         label: str = "Copy as code",
+        layered: Callable[[dict[Any, Any]], bool] = lambda _: False,
     ) -> None:
-        """Lay it out here; `name` begins the ids of its elements, `ways` are those that have such a request."""
+        """Lay it out here; `name` begins the ids of its elements, `ways` are those that have such a request.
+
+        `layered` says of what components say whether its images are the layers of one.
+        """
         self._asked = asked
         self._ways = ways
+        self._layered = layered
         with gr.Accordion(label, open=False, elem_id=f"{name}-code") as panel:
             gr.Markdown("Exactly this request. Files have the names that you gave them; servers with keys want yours.")
             with gr.Tabs():
@@ -42,12 +47,12 @@ class CodePanel:
             api, parameters = self._asked(given)
         except NothingToDraw as missing:
             return [f"# {missing}"] * len(self.outputs)
-        return self.texts(request, api, parameters)
+        return self.texts(request, api, parameters, self._layered(given))
 
-    def texts(self, request: gr.Request, api: str, parameters: Mapping[str, Any]) -> list[str]:
+    def texts(self, request: gr.Request, api: str, parameters: Mapping[str, Any], layered: bool = False) -> list[str]:
         """Return a request of which the parameters are known already, likewise."""
         known = {name: value for name, value in parameters.items() if value is not None}
-        said = Said(_address(request), api, known, keyed="authorization" in request.headers)
+        said = Said(_address(request), api, known, "authorization" in request.headers, layered)
         return [SNIPPETS[way](said) for way in self._ways]
 
 

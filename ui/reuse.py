@@ -79,5 +79,11 @@ def left_out(parameters: Mapping[str, Any], knows: Collection[str]) -> list[str]
     return sorted(name for name, value in parameters.items() if value and name not in taken)
 
 
+def made_together(parameters: Mapping[str, Any], layered: bool) -> int:
+    """Return how many images are to be made for one of them: layers need each other, all else is made again alone."""
+    count: int = parameters.get("num_images", 1) if layered else 1
+    return count
+
+
 def _listed(value: Any) -> Sequence[Any]:
     return value if isinstance(value, list | tuple) else (value,)

@@ -39,7 +39,9 @@ class ImagesForm(ClientFields):
     """The prefix of the names of streamed events."""
 
     model: str | None = Field(default=None, description="An id of GET /v1/models. Default: the first model served.")
-    n: int = Field(default=1, ge=1, le=MAX_N, description="Images to generate, with seed, seed + 1, ...")
+    n: int = Field(
+        default=1, ge=1, le=MAX_N, description="Images to generate, with seed, seed + 1, ...; layers share one seed."
+    )
     size: SizeText = AUTO
     aspect_ratio: AspectRatio = None
     quality: Literal["auto", "low", "medium", "high", "xhigh", "max", "standard", "hd"] = Field(

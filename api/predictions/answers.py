@@ -27,7 +27,7 @@ OWNER = "jubako"
 """Of all models here, where Replicate has an owner."""
 FOLDER = "/replicate/v1"
 BARS = 10
-_ABOUT_THE_JOB = ("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints")
+_ABOUT_THE_JOB = ("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints", "layered")
 
 
 class PredictionUrls(Answer):
@@ -45,7 +45,7 @@ class Prediction(Answer):
     logs: str = Field(description="A progress bar, which clients read.")
     error: str | None
     metrics: dict[str, float] = Field(
-        description="predict_time in seconds, and skipped_steps, of all images, once it has ended."
+        description="predict_time in seconds, and skipped_steps, of all images (layers count once), once it has ended."
     )
     created_at: str
     started_at: str | None
@@ -135,7 +135,9 @@ def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:
 
 
 def _metrics(job: Job, seconds: float) -> dict[str, float]:
-    return {"predict_time": seconds, "skipped_steps": sum(result.skipped_steps for result in job.results)}
+    # Layers are of one run, whose steps each of them has.
+    runs = job.results[:1] if job.request.get("layered") else job.results
+    return {"predict_time": seconds, "skipped_steps": sum(result.skipped_steps for result in runs)}
 
 
 def _bar(job: Job) -> str:

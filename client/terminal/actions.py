@@ -16,7 +16,7 @@ from ..calls import STREAM_TASKS, first_able
 from ..display.bars import bar
 from ..display.pictures import as_text
 from ..jubako import Jubako
-from ..results import Image, Model, Result, StoryFiles
+from ..results import Image, Model, Result, StoryFiles, file_stems
 
 Action = Callable[[Jubako, argparse.Namespace], None]
 
@@ -132,8 +132,9 @@ def _generate(jubako: Jubako, chosen: argparse.Namespace, api: str, **own: Any) 
     if chosen.background:
         _print(jubako.submit(chosen.prompt, api, **parameters).id)
         return
-    for number, result in enumerate(_results(jubako, chosen, api, parameters)):
-        _print(result.save(_path(chosen.output, result, number, chosen.count if "count" in chosen else 1)))
+    results = _results(jubako, chosen, api, parameters)
+    for path, result in zip(_paths(chosen.output, results), results, strict=True):
+        _print(result.save(path))
         if not chosen.quiet and isinstance(result, Image) and sys.stdout.isatty():
             Console().print(as_text(result.pillow))
 
@@ -173,12 +174,19 @@ def _format(output: str) -> str:
     return FORMATS[suffix]
 
 
-def _path(output: str | None, result: Result, number: int, count: int) -> Path:
+def _paths(output: str | None, results: list[Result]) -> list[Path]:
+    """Return where each result is saved: no two in one file."""
     if output is None:
-        kind = "image" if isinstance(result, Image) else "video"
-        return Path(f"{kind}-{result.seed}{_ending(result)}")
+        return [_named(result, stem) for result, stem in zip(results, file_stems(results), strict=True)]
     path = Path(output)
-    return path if count == 1 else path.with_stem(f"{path.stem}-{number + 1}")
+    if len(results) == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}-{number}") for number, _ in enumerate(results, start=1)]
+
+
+def _named(result: Result, stem: str) -> Path:
+    kind = "image" if isinstance(result, Image) else "video"
+    return Path(f"{kind}-{stem}{_ending(result)}")
 
 
 def _save_all(results: list[Result], folder: Path, name: str) -> None:

@@ -56,7 +56,7 @@ def _add_drawing(command: argparse.ArgumentParser, action: actions.Action, what:
     if what == "image":
         command.add_argument("--mask", help="white is repainted")
         command.add_argument("--upscale", type=int, choices=actions.FACTORS, help="times wider and higher")
-        command.add_argument("-n", "--count", type=int, default=1, help="images, with seed, seed + 1, ...")
+        command.add_argument("-n", "--count", type=int, default=1, help="images, with seed, seed + 1, ..., or layers")
     for name in ("width", "height", "steps"):
         command.add_argument(f"--{name}", type=int)
     command.add_argument("--guidance", type=float)

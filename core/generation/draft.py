@@ -133,7 +133,9 @@ class Basics(ClientFields):
         description="How closely to follow the prompt; 1 or less means no guidance.",
     )
     seed: Seed = None
-    num_images: int = Field(default=1, ge=1, description="Images to generate, with seed, seed + 1, ...")
+    num_images: int = Field(
+        default=1, ge=1, description="Images to generate, with seed, seed + 1, ...; layers share one seed."
+    )
     scheduler: Scheduler = None
     loras: Loras = ()
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")

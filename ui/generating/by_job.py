@@ -13,7 +13,7 @@ from typing import Any
 from client.asynchronous import AsyncJubako
 from client.calls import STREAM_TASKS
 from client.errors import Refused, Unreachable
-from client.results import Job, Result
+from client.results import Job, Result, file_stems
 from ui.files import new_folder
 from ui.generating.stage import Stage, ended
 from ui.generating.story_stage import StoryStage
@@ -78,7 +78,7 @@ def save(job: Job, results: list[Result]) -> list[Path]:
     folder = new_folder()
     endings = {"image/jpeg": "jpg"}
     return [
-        result.save(folder / f"{job.model}-{result.seed}.{endings.get(kind, kind.rpartition('/')[2])}")
-        for result in results
+        result.save(folder / f"{job.model}-{stem}.{endings.get(kind, kind.rpartition('/')[2])}")
+        for result, stem in zip(results, file_stems(results), strict=True)
         for kind in [result.media_type]
     ]

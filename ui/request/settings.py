@@ -11,6 +11,7 @@ import gradio as gr
 from client.results import Model
 from ui.page import QUIET, Page, able, chosen
 from ui.request.basics import Basics
+from ui.reuse import made_together
 
 MAX_SEED = 2**32 - 1
 """Of those that the page draws itself; the API takes larger ones too."""
@@ -87,7 +88,11 @@ class Settings:
     def filled(self, model: Model, parameters: Mapping[str, Any], *, locked: bool) -> dict[Any, Any]:
         """Return the controls as a request had them; without `locked`, the next seed is another one."""
         updates = dict(zip(self._limited, self._limits(model, parameters), strict=True))
-        own = {self.count: 1, self.upscale: parameters.get("upscale", 0)}
+        count = made_together(parameters, model.fields["layered"])
+        own = {
+            self.count: gr.Slider(maximum=max(MOST_IMAGES, count), value=count),
+            self.upscale: parameters.get("upscale", 0),
+        }
         return {**updates, **own, self.seed: parameters.get("seed", new_seed()), self.locked: locked}
 
     def _first(self, models: list[dict[str, Any]]) -> list[Any]:

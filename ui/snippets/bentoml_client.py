@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from client.calls import FILES
-from ui.snippets.said import KEY, STORY, VIDEOS, Said
+from ui.snippets.said import KEY, LAYERS, STORY, VIDEOS, Said
 
 
 def bentoml_client(said: Said) -> str:
-    """Return a program that saves one file for each seed, or for each frame of a story."""
+    """Return a program that saves one file for each seed, or for each frame of a story, or why there is none."""
+    if said.in_layers:
+        return LAYERS
     return _story(said) if said.api == STORY else _files(said)
 
 

@@ -31,8 +31,8 @@ def command(said: Said) -> str:
         option = {**known, "model": "-m"}.get(name)
         lines.append(f"{option} {shlex.quote(str(value))}" if option else f"--set {shlex.quote(_setting(name, value))}")
     lines.append(f"--seed {said.seeds[0]}")
-    if len(said.seeds) > 1:
-        lines.append(f"-n {len(said.seeds)}")
+    if said.count > 1:
+        lines.append(f"-n {said.count}")
     lines.append("-o story" if said.api == STORY else f"-o {said.api}.{said.ending}")
     return " \\\n    ".join(lines)
 

@@ -7,14 +7,16 @@ import shlex
 from collections.abc import Iterator
 
 from client.calls import FILES
-from ui.snippets.said import KEY, PLAN, STORY, Said
+from ui.snippets.said import KEY, LAYERS, PLAN, STORY, Said
 
 ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
 """What is no typed API, or whose typed answer is made for programs: where it is, and the ending of its file."""
 
 
 def curl(said: Said) -> str:
-    """Return a command, or a loop over the seeds of several images."""
+    """Return a command, or a loop over the seeds of several images, or why there is none."""
+    if said.in_layers:
+        return LAYERS
     if len(said.seeds) == 1:
         return _request(said, str(said.seeds[0]))
     seeds = " ".join(map(str, said.seeds))

@@ -34,11 +34,12 @@ def _images(said: Said) -> str:
     arguments: dict[str, Any] = {name: own.pop(name) for name in ("model", "prompt") if name in own}
     if "width" in own:
         arguments["size"] = f"{own.pop('width')}x{own.pop('height')}"
-    arguments["n"] = len(said.seeds)
+    arguments["n"] = said.count
     arguments |= {"response_format": "b64_json"}
     masked = "mask" in own
     files = _files(own)
     call = "images.edit" if files else "images.generate"
+    stem = "{image.seed}-{number}" if said.in_layers else "{image.seed}"
     lines = [
         "import base64",
         *(["import os"] if said.keyed else []),
@@ -53,8 +54,8 @@ def _images(said: Said) -> str:
         *(f"    {line}," for line in files),
         f"    extra_body={ {**own, 'seed': said.seeds[0]}!r},",
         ")",
-        "for image in answer.data:",
-        f'    Path(f"{said.api}-{{image.seed}}.{said.ending}").write_bytes(base64.b64decode(image.b64_json))',
+        f"for {'number, image in enumerate(answer.data, 1)' if said.in_layers else 'image in answer.data'}:",
+        f'    Path(f"{said.api}-{stem}.{said.ending}").write_bytes(base64.b64decode(image.b64_json))',
     ]
     return "\n".join(lines)
 

@@ -14,6 +14,7 @@ KEY = "JUBAKO_CLIENT_KEY"
 VIDEOS = ("text_to_video", "image_to_video")
 STORY, PLAN = "storyboard", "plan"
 """A story, and what its frames would show."""
+LAYERS = "# Typed APIs answer with one file, and layers are made together; OpenAI's API and jubako have all of them."
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,24 @@ class Said:
     """Without those that are None. Files are paths."""
     keyed: bool = False
     """Whether the server wants a key."""
+    layered: bool = False
+    """Whether its images are the layers of one."""
+
+    @property
+    def count(self) -> int:
+        """How many images it has."""
+        return int(self.parameters.get("num_images", 1))
+
+    @property
+    def in_layers(self) -> bool:
+        """Whether it has several images of one seed, which no other requests have one by one."""
+        return self.layered and self.count > 1
 
     @property
     def seeds(self) -> range:
-        """One for each image: those of a request have seeds that follow each other."""
+        """One for each image: those of a request have seeds that follow each other, unless they are layers."""
         first = self.parameters["seed"]
-        return range(first, first + self.parameters.get("num_images", 1))
+        return range(first, first + (1 if self.layered else self.count))
 
     @property
     def own(self) -> dict[str, Any]:

@@ -78,11 +78,11 @@ class _Edit:
         )
         self._images = gallery("edit")
         self._go_on = gr.Button("Go on with the first result", visible=False)
-        self._code = CodePanel("edit", self.given, self.read)
+        self._code = CodePanel("edit", self.given, self.read, layered=self._layered)
 
     @property
     def given(self) -> set[Any]:
-        own = {self.way, self.more, self.prompt, self.model, self.strength}
+        own = {self.way, self.more, self.prompt, self.model, self.strength, self._page.models}
         return {*own, *self.canvas.inputs, *self.settings.inputs}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
@@ -94,6 +94,10 @@ class _Edit:
             return APIS[way], {**shared, "images": [str(edited.image), *(path for path, _ in given[self.more] or ())]}
         mask = {"mask": str(edited.mask)} if edited.mask else {}
         return APIS[way], {**shared, "image": str(edited.image), **mask, "strength": float(given[self.strength])}
+
+    def _layered(self, given: dict[Any, Any]) -> bool:
+        model = chosen(given[self._page.models], given[self.model])
+        return model is not None and bool(model.fields["layered"])
 
     def _connect(self) -> None:
         vary = gr.State(0)
@@ -116,7 +120,7 @@ class _Edit:
 
         def show(files: tuple[Path, ...]) -> dict[Any, Any]:
             before = used.get("image") or used["images"][0]
-            code = self._code.texts(request, APIS[given[self.way]], used)
+            code = self._code.texts(request, APIS[given[self.way]], used, self._layered(given))
             return {
                 self._compared: gr.ImageSlider((before, str(files[0])), visible=True),
                 **shown_in(self._images, files),

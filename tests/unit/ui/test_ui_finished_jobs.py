@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
-from client.results import Job, Result
+import pytest
+
+from client.results import Image, Job, Result
+from ui.generating.by_job import save
 from ui.generating.finished_jobs import FETCHED_AT_ONCE, fetched_each
 
 
@@ -32,6 +36,15 @@ async def test_few_jobs_files_are_on_their_way_at_once() -> None:
         files = await fetched_each(client, jobs, {"0": ["here.png"]})
     assert files == [["here.png"], *[[]] * (len(jobs) - 1)]
     assert client.most == FETCHED_AT_ONCE
+
+
+def test_each_layer_has_a_file_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    files = save(_job(1), [Image(data, "image/png", seed=5) for data in (b"lower", b"upper")])
+    assert [(file.name, file.read_bytes()) for file in files] == [
+        ("tiny-5-1.png", b"lower"),
+        ("tiny-5-2.png", b"upper"),
+    ]
 
 
 def _job(number: int) -> Job:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ui.reuse import Requests, left_out, missing
+from ui.reuse import Requests, left_out, made_together, missing
 from ui.snippets import SNIPPETS
-from ui.snippets.said import Said
+from ui.snippets.said import LAYERS, Said
 
 
 def test_a_clip_is_made_again_with_the_image_that_it_ends_with_or_with_none_of_its_images(tmp_path: Path) -> None:
@@ -30,3 +30,21 @@ def test_code_for_a_clip_says_what_it_ends_with(way: str) -> None:
     code = SNIPPETS[way](Said("http://localhost:3000", "image_to_video", given))
     assert "/tmp" not in code
     assert "last.png" in code or "last_image" in code
+
+
+def test_layers_are_made_again_together() -> None:
+    assert (made_together({"num_images": 4}, layered=True), made_together({}, layered=True)) == (4, 1)
+    assert made_together({"num_images": 4}, layered=False) == 1
+
+
+@pytest.mark.parametrize("way", SNIPPETS)
+def test_code_for_layers_is_one_request_with_a_file_for_each(way: str) -> None:
+    given = {"prompt": "a red apple", "seed": 5, "images": ["/tmp/a.png"], "num_images": 4}
+    code = SNIPPETS[way](Said("http://localhost:3000", "edit", given, layered=True))
+    if way in ("curl", "BentoML"):
+        assert code == LAYERS
+    else:
+        assert {"OpenAI": "    n=4,", "jubako": "-n 4"}[way] in code
+        assert {"OpenAI": "edit-{image.seed}-{number}.png", "jubako": "--seed 5"}[way] in code
+    one = SNIPPETS[way](Said("http://localhost:3000", "edit", {**given, "num_images": 1}, layered=True))
+    assert one == SNIPPETS[way](Said("http://localhost:3000", "edit", {**given, "num_images": 1}))
