@@ -79,7 +79,7 @@ class Operation:
             arguments[SEED] = torch.initial_seed()
         samples, positions = _size(self.part, arguments)
         samples = 1 if self.part.apart else samples
-        tokens = positions // self.part.pixels_per_token
+        tokens = self._tokens(arguments, samples, positions)
         return ModuleCall(
             operation=self,
             arguments={name: self._normal(name, value, samples) for name, value in arguments.items()},
@@ -89,6 +89,11 @@ class Operation:
             calls_in_pass=self._calls_in_pass(tokens, fixed_tokens),
             given_dtype=_floating_dtype(arguments),
         )
+
+    def _tokens(self, arguments: Mapping[str, Any], samples: int, positions: int) -> int:
+        if self.part.sample_tokens is None:
+            return positions // self.part.pixels_per_token
+        return samples * self.part.sample_tokens(self.module, arguments)
 
     def _calls_in_pass(self, tokens: int, fixed_tokens: int | None) -> int | None:
         if fixed_tokens is None:

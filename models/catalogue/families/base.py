@@ -95,6 +95,8 @@ class Part:
     """
     pixels_per_token: int = 1
     """Input positions that count as one latent token of the batch budget."""
+    sample_tokens: Callable[[Any, Mapping[str, Any]], int] | None = None
+    """From the module and a call's arguments to the latent tokens of each sample, where the module pads them."""
 
 
 MAX_ENCODED_TOKENS = 10_000

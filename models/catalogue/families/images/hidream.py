@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import sqrt
 from typing import Any
 
@@ -19,6 +20,13 @@ ABOVE = 1 + 1e-6
 def _sample_size(_loaded: Any, request: GenerationRequest) -> float:
     """Return the size to which the pipeline scales every request: that of the request."""
     return sqrt(request.width * request.height) / VAE_FACTOR * ABOVE
+
+
+def _sample_tokens(denoiser: Any, arguments: Mapping[str, Any]) -> int:
+    """Return the tokens of one image, (B, C, h, w): one that is not square is padded to as many as any may have."""
+    height, width = arguments["hidden_states"].shape[-2:]
+    padded: int = denoiser.max_seq
+    return padded if height != width else height * width // denoiser.config.patch_size**2
 
 
 HIDREAM = Family(
@@ -41,8 +49,7 @@ HIDREAM = Family(
             "transformer",
             Stage.DENOISE,
             stacked=frozenset({"encoder_hidden_states_llama3"}),
-            # It looks at 2x2 latents at a time.
-            pixels_per_token=4,
+            sample_tokens=_sample_tokens,
         ),
     ),
     # Its pipeline passes `mu` to every sampler but UniPC; other multistep samplers refuse it.
