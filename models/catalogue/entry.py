@@ -288,8 +288,9 @@ class Entry(Strict):
 
     @property
     def given(self) -> frozenset[str]:
-        """What its source may lack: these components, and their tokenizers, which come with them if need be."""
-        return frozenset(self.overrides) | frozenset(map(tokenizer_of, self.overrides))
+        """What its source may lack: these components, and the tokenizers that are in their folders."""
+        folders = (name for name, source in self.overrides.items() if not source.is_one_file)
+        return frozenset(self.overrides) | frozenset(map(tokenizer_of, folders))
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:

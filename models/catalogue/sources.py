@@ -33,6 +33,11 @@ class Source(Strict):
             raise ValueError("a revision is that of a repo")
         return self
 
+    @property
+    def is_one_file(self) -> bool:
+        """Whether it is one file, and not a folder or repository, as far as it is on this machine."""
+        return self.file is not None or (self.path is not None and self.subfolder is None and self.path.is_file())
+
     def under(self, folder: Path) -> Source:
         """Return the source with its path, if it has one, starting at `folder`."""
         return self if self.path is None else self.model_copy(update={"path": folder / self.path})

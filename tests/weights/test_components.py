@@ -158,6 +158,15 @@ def test_the_language_model_comes_with_its_tokenizer_from_elsewhere(tmp_path: Pa
         load(entry_of("hidream", lacking), "cpu")
 
 
+def test_a_text_encoder_of_one_file_comes_without_its_tokenizer(folders: Mapping[str, Path], tmp_path: Path) -> None:
+    lacking = shutil.copytree(folders["flux"], tmp_path / "lacking", ignore=shutil.ignore_patterns("tokenizer_2"))
+    file = saved(other(T5EncoderModel.from_pretrained(lacking / "text_encoder_2")), tmp_path / "t5.safetensors")
+    entry = entry_of("flux", lacking, text_encoder_2={"path": file})
+    assert entry.given == {"text_encoder_2"}
+    with pytest.raises(LoadFailed, match="lacks its tokenizer_2"):
+        load(entry, "cpu")
+
+
 EMBEDDED = {
     "a1111": ({"emb_params": 2}, ("text_encoder",)),
     "one vector": ({"<s0>": 1}, ("text_encoder",)),

@@ -12,7 +12,7 @@ from models.weights.describing.not_pipelines import only_checkpoint
 from models.weights.describing.places import Place, place_of
 from models.weights.describing.undeclared.pipelines import undeclared_fields
 from models.weights.fetching.explanations import explained
-from models.weights.fetching.fetch import is_one_file, refuse_incomplete
+from models.weights.fetching.fetch import refuse_incomplete
 
 
 def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]:
@@ -21,7 +21,7 @@ def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]
     `name` is what people call it. Blocks while it downloads what it must see. Raises LoadFailed with what to do, or
     LoadInterrupted.
     """
-    if is_one_file(source):
+    if source.is_one_file:
         return entry_fields(look_at_file(source, name, allow_pickle=allow_pickle), source)
     place = place_of(source)
     if not place.has("model_index.json"):

@@ -17,7 +17,6 @@ from models.weights.describing.folders import OfNoFamily
 from models.weights.describing.looks import Look, Weights
 from models.weights.describing.sampling import sampler_of
 from models.weights.describing.templates import is_distilled, template
-from models.weights.fetching.fetch import is_one_file
 
 GIB = 2**30
 WORK_GIB = {False: 2.5, True: 11.4}
@@ -43,7 +42,7 @@ def entry_fields(look: Look, source: Source) -> dict[str, Any]:
         "title": look.name,
         "family": look.family,
         "source": source.model_dump(mode="json", exclude_none=True),
-        "config": _config(look, family, like) if is_one_file(source) else None,
+        "config": _config(look, family, like) if source.is_one_file else None,
         "dtype": _dtype(look.weights, like.dtype),
         "variant": look.variant,
         "licence": look.card.licence,

@@ -32,11 +32,6 @@ def local_path(source: Source, variant: str | None = None, *, configs_only: bool
         return _local_path(source, weights)
 
 
-def is_one_file(source: Source) -> bool:
-    """Whether a source is one file; a folder or repository is a pipeline in diffusers layout."""
-    return source.file is not None or (source.path is not None and source.subfolder is None and source.path.is_file())
-
-
 def only_file(path: Path) -> Path:
     """Return a file, or the one safetensors file in a folder. Raises LoadFailed."""
     if path.is_file():

@@ -54,9 +54,9 @@ def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dic
 def read_overrides(
     overrides: Mapping[str, Override], folder: Path, dtypes: Mapping[str, torch.dtype]
 ) -> dict[str, Any]:
-    """Return the components, which replace those of the pipeline in `folder`, and their tokenizers, which it may lack.
+    """Return the components, which replace those of the pipeline in `folder`, and the tokenizers that it lacks.
 
-    Raises LoadFailed with what to do.
+    These are in the components' own folders. Raises LoadFailed with what to do.
     """
     parts = pipeline_parts(folder)
     if unknown := [name for name in overrides if name not in parts]:
@@ -66,7 +66,7 @@ def read_overrides(
         with explained(override.source):
             found[name] = _read(override, folder / name, *parts[name], dtypes[name])
             tokenizer = tokenizer_of(name)
-            if tokenizer in parts and not (folder / tokenizer).is_dir():
+            if override.path.is_dir() and tokenizer in parts and not (folder / tokenizer).is_dir():
                 found[tokenizer] = transformers.AutoTokenizer.from_pretrained(override.path)
     return found
 
