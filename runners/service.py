@@ -153,7 +153,7 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 
 def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> HostOptions:
-    """Return how models are loaded, and where; `others_gib` is what the other replicas on this machine need."""
+    """Return how models are loaded, and where; `others_gib` is what the other replicas may come to take."""
     kept = shelf(settings.model_cache)
     return HostOptions(
         device,

@@ -78,10 +78,10 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
     """Return a gateway whose models are loaded in this process, on the loop that uses it. Raises StartError."""
     catalogue = served_catalogue(settings)
     places = placed_once(settings, catalogue, list(catalogue.entries.values()))
-    needed_gib = {model: entry.full_gib_on(places[model].devices) for model, entry in catalogue.entries.items()}
+    full_gib = {model: entry.full_gib_on(places[model].devices) for model, entry in catalogue.entries.items()}
     runners = {}
     for model, entry in catalogue.entries.items():
-        others_gib = tuple(gib for other, gib in needed_gib.items() if other != model)
+        others_gib = tuple(gib for other, gib in full_gib.items() if other != model)
         options = host_options(settings, places[model].device, others_gib)
         runners[model] = HostRunner(Host(entry, engine_limits(entry, settings), options))
     return assemble(settings, catalogue, runners, meter, policy_here(settings), upscaler_here(settings))

@@ -15,7 +15,7 @@ class MemoryBounds:
     """The other replicas, as they were placed at the start, and what the operator allows."""
 
     others_gib: tuple[Mapping[str, float], ...] = ()
-    """What each other replica needs, by device, whether it is loaded or not."""
+    """What each other replica may come to take, by device, with its ControlNets and IP-Adapter, loaded or not."""
     budget_gib: float | None = None
     """For all models on one device (JUBAKO_MEMORY_BUDGET_GIB); None: all that it has."""
     fit_gib: float | None = None
@@ -30,14 +30,14 @@ class MemoryBounds:
         )
         return replace(self, others_gib=tuple(others), beside_gib=beside)
 
-    def share_gib(self, device: str, total_gib: float, needed_gib: float) -> float:
-        """Return what a replica that needs so much of a device may count on there.
+    def share_gib(self, device: str, total_gib: float, full_gib: float) -> float:
+        """Return what a replica that may come to take so much of a device may count on there.
 
-        What nobody needs is divided evenly. Replicas without room for all make room for each other, so each has
-        what it needs.
+        What nobody comes to take is divided evenly. Replicas without room for all make room for each other, so each
+        has what it may come to take.
         """
         others = [other[device] for other in self.others_gib if device in other]
         for_models_gib = gib_for_models(total_gib, self.beside_gib.get(device, 0.0), self.budget_gib)
-        left_gib = for_models_gib - needed_gib - sum(others)
-        share = needed_gib + max(0.0, left_gib) / (1 + len(others))
+        left_gib = for_models_gib - full_gib - sum(others)
+        share = full_gib + max(0.0, left_gib) / (1 + len(others))
         return round(min(share, total_gib, self.fit_gib or inf), DIGITS)
