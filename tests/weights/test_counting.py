@@ -14,14 +14,18 @@ from torch import nn
 from torch.nn import functional
 from transformers import T5Config, T5EncoderModel
 
+from core.generation.request import Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
+from models.catalogue.families import Stage
 from models.catalogue.memory.figures import FILE
 from models.weights.counting import __main__ as counting
+from models.weights.counting.calls import decoding, denoising
 from models.weights.counting.count import controlnets_gib, counted
 from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.modules import architectures, built, weights_bytes
 from models.weights.counting.peak import need_of
 from models.weights.counting.storing import quantized_bytes
+from runners.engine.module_calls import Operation
 
 CATALOGUE = load_catalogue(*SHIPPED)
 FLOAT_BYTES = 4
@@ -82,6 +86,28 @@ def test_what_an_entry_has_not_is_not_counted_with_it() -> None:
     assert entry.model_copy(update={"controlnets": {}, "ip_adapter": None}).addons_gib == 0
     there = entry.full_gib_on(["cuda:0"])["cuda:0"]
     assert there == pytest.approx(entry.gib_on(["cuda:0"])["cuda:0"] + entry.addons_gib)
+
+
+def test_decoded_layers_are_counted_as_the_engine_does() -> None:
+    entry = CATALOGUE.get("qwen-image-layered")
+    assert entry.figures is not None
+    vae = built(architectures().models[entry.id]["vae"], torch.bfloat16)
+    part = next(part for part in entry.family_spec.parts if part.stage is Stage.DECODE)
+    call = Operation(part, vae).call((), decoding(entry, vae, 1), {})
+    assert call.samples == 4
+    assert entry.figures.decoder_latents == call.tokens
+
+
+def test_what_an_edit_or_redux_sees_is_counted_as_further_tokens() -> None:
+    edits, redux = CATALOGUE.get("qwen-image-2.1"), CATALOGUE.get("flux-dev-redux")
+    draws = edits.model_copy(update={"tasks": {Task.TEXT_TO_IMAGE: edits.tasks[Task.TEXT_TO_IMAGE]}})
+    denoiser = built(architectures().models[edits.id]["transformer"], torch.bfloat16)
+    edited, drawn = (denoising(entry, denoiser, 1)["hidden_states"] for entry in (edits, draws))
+    assert edited.shape[1] - drawn.shape[1] == 1024 * 1024 // 16**2
+    denoiser = built(architectures().models[redux.id]["transformer"], torch.bfloat16)
+    seen, unseen = (denoising(entry, denoiser, 1) for entry in (redux, CATALOGUE.get("flux-dev")))
+    for name, axis in (("encoder_hidden_states", 1), ("txt_ids", 0)):
+        assert seen[name].shape[axis] - unseen[name].shape[axis] == 27 * 27
 
 
 @pytest.mark.parametrize("model", ["sd15", "sdxl", "flux-dev-redux", "flux2-klein-4b", "ltx-video"])

@@ -21,6 +21,8 @@ LAYERS = 4
 """Of one image that is taken apart."""
 EDITED_TOKENS = 4096
 """Of one image that an edit sees, scaled to about a megapixel."""
+REDUX_TOKENS = 729
+"""Of a reference image, behind the prompt: 27x27 patches of SigLIP."""
 
 
 def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
@@ -109,14 +111,16 @@ def _sd3(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
 
 
 def _flux(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
-    tokens = _packed_tokens(entry)
+    tokens, text = _packed_tokens(entry), 512
+    if entry.ip_adapter is not None and entry.ip_adapter.is_redux:
+        text += REDUX_TOKENS
     arguments = {
         "hidden_states": empty(samples, tokens, config.in_channels),
-        "encoder_hidden_states": empty(samples, 512, config.joint_attention_dim),
+        "encoder_hidden_states": empty(samples, text, config.joint_attention_dim),
         "pooled_projections": empty(samples, config.pooled_projection_dim),
         "timestep": _times(samples),
         "img_ids": empty(tokens, 3),
-        "txt_ids": empty(512, 3),
+        "txt_ids": empty(text, 3),
     }
     return {**arguments, "guidance": _times(samples)} if config.guidance_embeds else arguments
 
@@ -186,10 +190,12 @@ def _qwen_image(entry: Entry, config: Any, samples: int, empty: Callable[..., to
 
 
 def _qwen_image_21(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    seen = EDITED_TOKENS if Task.EDIT in entry.tasks else 0
     return {
-        "hidden_states": empty(samples, entry.defaults.width * entry.defaults.height // 256, config.in_channels),
+        "hidden_states": empty(samples, seen + entry.defaults.width * entry.defaults.height // 256, config.in_channels),
         "encoder_hidden_states": empty(samples, 512, config.context_in_dim),
         "timestep": _times(samples),
+        "seen_tokens": seen,
     }
 
 

@@ -32,18 +32,19 @@ def counted(entry: Entry) -> dict[str, Any]:
     step = _need(
         built_from[entry.family_spec.denoiser], denoiser, denoising_pass(denoiser), denoising(entry, denoiser, 1)
     )
-    whole = _need(built_from["vae"], vae, vae.decode, decoding(entry, vae, 1))
+    decoded = decoding(entry, vae, 1)
+    whole = _need(built_from["vae"], vae, vae.decode, decoded)
     sounds = [
         _need(built_from[name], modules[name], call, arguments) for name, call, arguments in sounding(entry, modules)
     ]
-    tile = _need(f"{built_from['vae']} of a tile", vae, vae.decode, _of_one_tile(decoding(entry, vae, 1), vae))
+    tile = _need(f"{built_from['vae']} of a tile", vae, vae.decode, _of_one_tile(decoded, vae))
     weights = {name: _gib(weights_bytes(module)) for name, module in modules.items()}
     return {
         "weights_gib": weights,
         "denoising_gib": _gib(step.peak_bytes + kept_bytes(modules)),
         "decoding_gib": _gib(max([whole.peak_bytes, *(each.peak_bytes for each in sounds)])),
         "tiled_gib": _gib(_tiled_bytes(tile.peak_bytes, _output_bytes(entry, vae))),
-        "decoder_latents": decoding(entry, vae, 1)["z"].shape[2:].numel(),
+        "decoder_latents": _latent_positions(decoded["z"]),
         "call_tflop": round(step.flop / 1e12, 2),
         **_under_options(entry, modules),
         "controlnets_gib": controlnets_gib(entry),
@@ -71,6 +72,11 @@ def _under_options(entry: Entry, modules: Mapping[str, Any]) -> dict[str, Any]:
     grouped = {name: _gib(grouped_bytes(name, each)) for name, each in own.items()}
     cast = {name: _gib(cast_bytes(each)) for name, each in own.items()}
     return {"stored_gib": {"float8": cast, "8bit": in_8_bits, "4bit": in_4_bits}, "grouped_gib": grouped}
+
+
+def _latent_positions(latents: torch.Tensor) -> int:
+    """As the engine counts those of a call, (B, C, *spatial): of layers, of all that are decoded together."""
+    return latents.shape[0] * latents.shape[2:].numel()
 
 
 def _of_one_tile(arguments: Mapping[str, Any], vae: Any) -> dict[str, Any]:
