@@ -29,7 +29,7 @@ def make() -> None:
     description = FOLDER / "openapi.json"
     with urlopen(f"{ADDRESS}/openapi.json", timeout=60) as answer:
         description.write_bytes(answer.read())
-    options = ["--path", description, "--meta", "none", "--output-path", str(FOLDER / NAME)]
+    options = ["--path", str(description), "--meta", "none", "--output-path", str(FOLDER / NAME)]
     subprocess.run(
         [program, "generate", "--fail-on-warning", "--config", config, *options], check=True, stdout=sys.stderr
     )
