@@ -202,8 +202,9 @@ class Engine:
         if ticket.request.step_cache is not StepCache.AUTO:
             return ticket.request.step_cache
         request, family = ticket.request, self._model.family
-        running = Load.of([request, *(each.request for each in self._running)], family)
-        waiting = Load.of((each.request for each in self._waiting), family)
+        sample_tokens = self._automatic.sample_tokens
+        running = Load.of([request, *(each.request for each in self._running)], family, sample_tokens)
+        waiting = Load.of((each.request for each in self._waiting), family, sample_tokens)
         remaining_s = ticket.deadline.at_s - self._clock()
         return self._automatic.choose(denoiser_calls(request, family), remaining_s, running, waiting)
 
@@ -280,7 +281,7 @@ class Engine:
         # Two sizes are denoised with `hires`.
         if call.stage is Stage.DENOISE and request.hires is None:
             samples = call.samples if self._model.family.unguided in IN_ONE_CALL else 1
-            self._automatic.learn_size(call.tokens / samples, request.pixels)
+            self._automatic.learn_size(request, call.tokens / samples)
 
     def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
         ticket, request = run.ticket, self._running[run.ticket]

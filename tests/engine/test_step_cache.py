@@ -17,7 +17,7 @@ from torch.utils import _pytree as pytree
 from core.generation.events import Event, Failed, Picture, Preview, Result, Step
 from core.generation.request import GenerationRequest, Task
 from core.generation.step_cache import StepCache
-from models.catalogue.families import Unguided
+from models.catalogue.families import Stage, Unguided
 from models.weights.loading import LoadedModel
 from runners.engine.step_cache import denoising_steps, policy
 from runners.engine.step_cache.automatic import AutomaticStepCache
@@ -296,6 +296,34 @@ async def test_automatic_requests_count_their_own_size(tiny_model: LoadedModel) 
     with running(tiny_model, batch_tokens=4 * CALL_TOKENS) as (engine, _):
         chosen = [result(await draw(engine, wanted)).step_cache for wanted in (one, five, one)]
     assert chosen == [StepCache.OFF, StepCache.QUALITY, StepCache.OFF]
+
+
+async def test_automatic_requests_count_what_their_own_size_is_padded_to(tmp_path: Path) -> None:
+    """HiDream computes four times the tokens for half of the pixels, where these are not square."""
+    square, wide = (cached(scheduler="unipc", num_inference_steps=2, height=side) for side in (64, 32))
+    two = {"num_images": 2, "step_cache": StepCache.AUTO}
+    wanted = [square, wide, square.model_copy(update=two), wide.model_copy(update=two)]
+    with running(load_tiny("hidream", tmp_path), batch_tokens=128) as (engine, _):
+        chosen = [result(await draw(engine, each)).step_cache for each in wanted]
+    assert chosen[2:] == [StepCache.OFF, StepCache.QUALITY]
+
+
+@pytest.mark.usefixtures("_quick")
+async def test_automatic_requests_count_their_layers_together(tmp_path: Path) -> None:
+    three = request(
+        Task.EDIT,
+        images=(photo(),),
+        scheduler="flow_euler",
+        num_images=3,
+        layered=True,
+        num_inference_steps=2,
+        step_cache=StepCache.AUTO,
+    )
+    with running(load_tiny("qwen-image-layered", tmp_path), batch_tokens=80) as (engine, recorder):
+        chosen = [result(await draw(engine, three)).step_cache for _ in range(2)]
+    # Three layers, what they make together, and the image that is taken apart.
+    assert {each.tokens for each in recorder.passes if each.part.stage is Stage.DENOISE} == {5 * 16}
+    assert chosen == [StepCache.OFF, StepCache.OFF]
 
 
 async def test_automatic_requests_count_their_own_guidance(tiny_model: LoadedModel) -> None:

@@ -11,7 +11,7 @@ import torch
 
 from core.generation.step_cache import StepCache
 from models.catalogue.families import FAMILIES
-from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls, samples_in_call
+from runners.engine.step_cache.automatic import KNOWN_SIZES, AutomaticStepCache, Load, denoiser_calls, samples_in_call
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, POLICIES, Policy
 from runners.options import EngineLimits
@@ -122,19 +122,18 @@ def test_an_error_that_is_no_number_is_not_trusted() -> None:
     assert not learnt(lambda _: 0.0, steps=4).trusts(4, 100)
 
 
-TOKENS, PIXELS = 100, 6400
-"""Of the images of these tests."""
+TOKENS = 100
+"""Of an image of these tests."""
 NONE = Load(0, 0)
 
 
 def images(number: int) -> Load:
-    return Load(number, number * PIXELS)
+    return Load(number, number * TOKENS)
 
 
 def automatic(pass_s: float = 1.0) -> AutomaticStepCache:
     """Return one that has seen passes of two images, of which a third exceeds a pass."""
     cache = AutomaticStepCache(EngineLimits(batch_tokens=2 * TOKENS, max_running=8))
-    cache.learn_size(TOKENS, PIXELS)
     for _ in range(3):
         cache.learn_speed(pass_s, 2 * TOKENS)
     return cache
@@ -142,7 +141,8 @@ def automatic(pass_s: float = 1.0) -> AutomaticStepCache:
 
 def test_a_server_that_knows_nothing_yet_computes_everything() -> None:
     new = AutomaticStepCache(EngineLimits(batch_tokens=TOKENS))
-    assert new.choose(50, remaining_s=1.0, running=images(1), waiting=NONE) is StepCache.OFF
+    load = Load.of([request()], FAMILIES["stable-diffusion"], new.sample_tokens)
+    assert new.choose(50, remaining_s=1.0, running=load, waiting=load) is StepCache.OFF
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_a_server_that_knows_nothing_yet_computes_everything() -> None:
         (images(3), NONE, StepCache.QUALITY),
         (images(1), images(1), StepCache.OFF),
         (images(1), images(2), StepCache.QUALITY),
-        (Load(1, 3 * PIXELS), NONE, StepCache.QUALITY),
-        (Load(9, PIXELS), NONE, StepCache.QUALITY),
+        (Load(1, 3 * TOKENS), NONE, StepCache.QUALITY),
+        (Load(9, TOKENS), NONE, StepCache.QUALITY),
     ],
 )
 def test_steps_are_skipped_while_more_is_asked_for_than_one_pass_holds(
@@ -181,8 +181,37 @@ def test_what_guidance_takes(family: str, guidance: float, end: float, samples: 
     wanted = request(num_inference_steps=20, guidance_scale=guidance, guidance_end=end)
     assert samples_in_call(wanted, FAMILIES[family]) == samples
     assert denoiser_calls(wanted, FAMILIES[family]) == calls
-    load = Load.of([wanted, wanted.model_copy(update={"num_images": 3})], FAMILIES[family])
-    assert load == Load(4, 4 * wanted.pixels * samples)
+    load = Load.of([wanted, wanted.model_copy(update={"num_images": 3})], FAMILIES[family], lambda _: 64)
+    assert load == Load(4, 4 * 64 * samples)
+
+
+def test_a_size_has_the_tokens_that_it_had_last() -> None:
+    cache = AutomaticStepCache(EngineLimits(TOKENS))
+    wide, square = request(width=768, height=512), request(width=1024, height=1024)
+    cache.learn_size(square, 4000)
+    cache.learn_size(wide, 4096)
+    cache.learn_size(square, 4096)
+    assert (cache.sample_tokens(wide), cache.sample_tokens(square)) == (4096, 4096)
+    # Others have as many for each pixel as the last.
+    assert cache.sample_tokens(request(width=512, height=512)) == 1024
+    assert cache.sample_tokens(request(width=512, height=512, num_frames=5)) == 5 * 1024
+
+
+def test_layers_count_together() -> None:
+    cache = AutomaticStepCache(EngineLimits(TOKENS))
+    two, four = (request(layered=True, num_images=number) for number in (2, 4))
+    cache.learn_size(four, 6 * 16)
+    cache.learn_size(two, 4 * 16)
+    assert Load.of([two, four], FAMILIES["qwen-image-layered"], cache.sample_tokens) == Load(6, 10 * 16)
+
+
+def test_the_sizes_denoised_last_are_remembered() -> None:
+    cache = AutomaticStepCache(EngineLimits(TOKENS))
+    first, second, *others = (request(width=16 * number) for number in range(1, KNOWN_SIZES + 2))
+    for each in (first, second, first, *others):
+        cache.learn_size(each, 1.0)
+    cache.learn_size(others[-1], 0.0)
+    assert (cache.sample_tokens(first), cache.sample_tokens(second)) == (1.0, 0.0)
 
 
 def test_a_deadline_that_would_be_missed_skips_more() -> None:
@@ -190,7 +219,7 @@ def test_a_deadline_that_would_be_missed_skips_more() -> None:
     assert automatic().choose(20, remaining_s=21.0, running=images(2), waiting=NONE) is StepCache.OFF
     assert automatic().choose(20, remaining_s=19.0, running=images(2), waiting=NONE) is StepCache.FAST
     assert automatic().choose(20, remaining_s=19.0, running=images(1), waiting=NONE) is StepCache.OFF
-    assert automatic().choose(20, remaining_s=19.0, running=Load(1, 2 * PIXELS), waiting=NONE) is StepCache.FAST
+    assert automatic().choose(20, remaining_s=19.0, running=Load(1, 2 * TOKENS), waiting=NONE) is StepCache.FAST
 
 
 def test_encoding_and_decoding_take_their_share_of_the_time() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from core.generation.request import GenerationRequest
@@ -12,6 +13,8 @@ from runners.options import EngineLimits
 
 KEPT = 0.98
 """Of the passes so far, at each further one: what counts is about the last 50."""
+KNOWN_SIZES = 256
+"""Sizes whose tokens are remembered: those that were denoised last."""
 
 
 @dataclass(frozen=True)
@@ -19,16 +22,23 @@ class Load:
     """Images and clips that are asked for."""
 
     images: int
-    pixels: float
-    """Of all of their frames, and of each sample that a call of the denoiser has of them."""
+    tokens: float
+    """Of each sample that a call of the denoiser has of them."""
 
     @classmethod
-    def of(cls, requests: Iterable[GenerationRequest], family: Family) -> Load:
-        sizes = [(each.num_images, each.pixels * samples_in_call(each, family)) for each in requests]
-        return cls(sum(images for images, _ in sizes), sum(images * pixels for images, pixels in sizes))
+    def of(
+        cls, requests: Iterable[GenerationRequest], family: Family, sample_tokens: Callable[[GenerationRequest], float]
+    ) -> Load:
+        images, tokens = 0, 0.0
+        for each in requests:
+            images += each.num_images
+            # All layers are in the same calls.
+            runs = 1 if each.layered else each.num_images
+            tokens += runs * sample_tokens(each) * samples_in_call(each, family)
+        return cls(images, tokens)
 
     def __add__(self, other: Load) -> Load:
-        return Load(self.images + other.images, self.pixels + other.pixels)
+        return Load(self.images + other.images, self.tokens + other.tokens)
 
 
 def samples_in_call(request: GenerationRequest, family: Family) -> float:
@@ -51,18 +61,35 @@ def _halves(request: GenerationRequest, family: Family) -> float:
     return 1.0 + request.guidance_end if request.guidance_scale > family.guided_above else 1.0
 
 
+def _size(request: GenerationRequest) -> tuple[int, int, int, int]:
+    """Return the width, height and frames of the largest pass, and the layers in it; 1 of a request without any."""
+    (width, height), _ = max(request.passes, key=lambda each: each[0][0] * each[0][1])
+    return width, height, request.num_frames, request.num_images if request.layered else 1
+
+
 class AutomaticStepCache:
     """Belongs to the engine's thread; knows how many tokens images had lately, and how long passes took."""
 
     def __init__(self, limits: EngineLimits) -> None:
         self._limits = limits
+        self._sample_tokens: OrderedDict[tuple[int, int, int, int], float] = OrderedDict()
+        """By size, since denoisers pad some sizes and not others."""
         self._tokens_per_pixel = 0.0
-        """Of a sample, as the last call had it; none is known before it."""
+        """Of a sample of the last call, for sizes that none had yet; 0 before the first."""
         self._recent_s = self._recent_tokens = 0.0
 
-    def learn_size(self, tokens: float, pixels: int) -> None:
-        """Take in how many tokens a sample of an image had; calls without an unguided half have fewer samples."""
-        self._tokens_per_pixel = tokens / pixels
+    def learn_size(self, request: GenerationRequest, tokens: float) -> None:
+        """Take in how many tokens a sample of a call had; calls without an unguided half have fewer samples."""
+        size = _size(request)
+        self._sample_tokens[size] = tokens
+        self._sample_tokens.move_to_end(size)
+        if len(self._sample_tokens) > KNOWN_SIZES:
+            self._sample_tokens.popitem(last=False)
+        self._tokens_per_pixel = tokens / request.pixels
+
+    def sample_tokens(self, request: GenerationRequest) -> float:
+        """Return how many tokens a sample of the request's calls has: as its size had last, or by its pixels."""
+        return self._sample_tokens.get(_size(request), request.pixels * self._tokens_per_pixel)
 
     def learn_speed(self, seconds: float, denoised_tokens: int) -> None:
         """Take in a pass: predicted steps have none. Encoding and decoding denoise nothing, and take their time too."""
@@ -82,8 +109,7 @@ class AutomaticStepCache:
         """Return how long it takes until each image has had a call; 0 before anything is known."""
         if not self._recent_tokens:
             return 0.0
-        return running.pixels * self._tokens_per_pixel * self._recent_s / self._recent_tokens
+        return running.tokens * self._recent_s / self._recent_tokens
 
     def _exceeds_a_pass(self, load: Load) -> bool:
-        tokens = load.pixels * self._tokens_per_pixel
-        return load.images > self._limits.max_running or tokens > self._limits.batch_tokens
+        return load.images > self._limits.max_running or load.tokens > self._limits.batch_tokens
