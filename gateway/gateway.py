@@ -20,7 +20,7 @@ from core.generation.hints import joined, vocabulary_hint
 from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, idle_quality, idle_sound
-from gateway.media.inpainted import masked_result
+from gateway.media.inpainted import on_white, with_kept_pixels
 from gateway.media.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
@@ -98,8 +98,9 @@ class Gateway:
         """Generate an admitted request and yield its events, up to its last result; closing the generator cancels it.
 
         More images than the server makes at once are made one part after the other. Where a mask is black, results are
-        exactly as the request's image, unless `keep` is false: then the caller sees to it. Raises UnknownModel for a
-        model that is no longer served, or else the JubakoError that ended the request.
+        exactly as the request's image, unless `keep` is false: then the caller sees to it. Results of a mask are RGB,
+        transparency shown on white. Raises UnknownModel for a model that is no longer served, or else the JubakoError
+        that ended the request.
         """
         deadline = Deadline(request.deadline_s)
         for first, part in parts_of(request, self.limits.max_num_images):
@@ -135,7 +136,9 @@ class Gateway:
                         continue
                     case Picture() | Clip():
                         if request.mask is not None and isinstance(event, Picture):
-                            event = await in_image_thread(masked_result, request, event, keep)  # noqa: PLW2901
+                            event = await in_image_thread(on_white, event)  # noqa: PLW2901
+                            if keep:
+                                event = await in_image_thread(with_kept_pixels, request, event)  # noqa: PLW2901
                         await self.policy.check_result(event)
                         event = await self._upscaled(request, event, deadline)  # noqa: PLW2901
                         results += 1

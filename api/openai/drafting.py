@@ -62,8 +62,10 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
     catalogue = gateway.catalogue
     entry = catalogue.default if form.model is None else entry_for(catalogue, form.model, _possible_tasks(form))
     is_dall_e = not DALL_E.isdisjoint({entry.id, (form.model or "").lower()})
-    form = await _with_hole(form, entry, is_dall_e)
     check_background(form, entry)
+    sent_mask = _has_mask(form)
+    form = await _with_hole(form, entry, is_dall_e)
+    _check_kept(form, sent_mask)
     task = _task_of(form, entry)
     if task not in entry.tasks:
         raise CannotDo(entry, task, [other.id for other in catalogue.entries.values() if task in other.tasks])
@@ -121,13 +123,24 @@ def _has_mask(form: ImagesForm) -> bool:
 
 
 def check_background(form: ImagesForm, entry: Entry) -> None:
-    """Raise InvalidRequest for transparency that a model, a file or what a mask keeps cannot have."""
+    """Raise InvalidRequest for transparency that a model or a file cannot have."""
     if form.background == "transparent" and not entry.family_spec.transparent:
         raise InvalidRequest("background", f"{entry.id} generates no transparency; choose auto or opaque")
     if form.background == "transparent" and form.output_format == "jpeg":
         raise InvalidRequest("background", "jpeg files have no transparency; choose the output_format png or webp")
-    if form.background == "transparent" and _has_mask(form):
+
+
+def _check_kept(form: ImagesForm, sent_mask: bool) -> None:
+    """Raise InvalidRequest for transparency beside what a mask keeps, which its caller sent or which is a hole."""
+    if form.background != "transparent" or not _has_mask(form):
+        return
+    if sent_mask:
         raise InvalidRequest("background", "what a mask keeps is opaque; choose auto or opaque, or leave out the mask")
+    raise InvalidRequest(
+        "background",
+        "the image's transparent part is repainted as a mask's is, and what is kept beside it is opaque; choose auto "
+        "or opaque, or send an image without transparency",
+    )
 
 
 def _check_together(form: ImagesForm) -> None:

@@ -181,7 +181,7 @@ def _paths(output: str | None, results: list[Result]) -> list[Path]:
     path = Path(output)
     if len(results) == 1:
         return [path]
-    return [path.with_stem(f"{path.stem}-{number}") for number, _ in enumerate(results, start=1)]
+    return [path.with_stem(f"{path.stem}-{number}") for number in range(1, len(results) + 1)]
 
 
 def _named(result: Result, stem: str) -> Path:

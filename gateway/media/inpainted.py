@@ -21,16 +21,17 @@ _COPIES = 5
 """Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""
 
 
-def masked_result(request: GenerationRequest, picture: Picture, keep: bool) -> Picture:
-    """Return a generated image on white, as its input is, RGB; to `keep` the input's pixels, with those where the mask
-    is black, blended where it is grey. Blocks.
-    """
+def on_white(picture: Picture) -> Picture:
+    """Return a generated image as it is seen on white, RGB, as uploads are; itself if it is RGB. Blocks."""
+    return picture if picture.image.mode == "RGB" else replace(picture, image=opaque(picture.image))
+
+
+def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
+    """Return a generated RGB image with its input's pixels where the mask is black, blended where grey. Blocks."""
     assert request.image is not None
     assert request.mask is not None
-    image = opaque(picture.image)
-    if keep:
-        image = Image.composite(image, pixels_of(request.image), pixels_of(request.mask))
-    return replace(picture, image=image)
+    kept, mask = pixels_of(request.image), pixels_of(request.mask)
+    return replace(picture, image=Image.composite(picture.image, kept, mask))
 
 
 def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:

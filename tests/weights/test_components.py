@@ -163,7 +163,10 @@ def test_a_text_encoder_of_one_file_comes_without_its_tokenizer(folders: Mapping
     file = saved(other(T5EncoderModel.from_pretrained(lacking / "text_encoder_2")), tmp_path / "t5.safetensors")
     entry = entry_of("flux", lacking, text_encoder_2={"path": file})
     assert entry.given == {"text_encoder_2"}
-    with pytest.raises(LoadFailed, match="lacks its tokenizer_2"):
+    with pytest.raises(LoadFailed, match="text_encoder_2 is one file, which brings no tokenizer; give a folder"):
+        load(entry, "cpu")
+    shutil.rmtree(lacking / "vae")
+    with pytest.raises(LoadFailed, match="lacks its tokenizer_2, vae; get the whole"):
         load(entry, "cpu")
 
 

@@ -11,6 +11,8 @@ FOREIGN = (
     *("reference_scale", "control_scale", "control_type", "camera", "method"),
 )
 """What these routes do not take."""
+MOST_IMAGES = 10
+"""In one request: `n`."""
 _MASK = """
 # OpenAI repaints what is transparent; here the mask's white part is.
 alpha = ImageOps.invert(Image.open({mask!r}).convert("L"))
@@ -26,6 +28,8 @@ def openai_sdk(said: Said) -> str:
         return f"# OpenAI's API has no {', '.join(foreign)}; the other ways have."
     if said.api == STORY:
         return "# OpenAI's API has no storyboards; the other ways have."
+    if said.count > MOST_IMAGES:
+        return f"# OpenAI's API makes at most {MOST_IMAGES} images at once; jubako makes all {said.count}."
     return _video(said) if said.api in VIDEOS else _images(said)
 
 

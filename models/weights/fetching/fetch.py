@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from huggingface_hub import hf_hub_download
 
 from core.errors import LoadFailed
+from models.catalogue.families import tokenizer_of
 from models.catalogue.presence import missing_parts
 from models.catalogue.sources import Source
 from models.weights.fetching.downloads import bar_class, reported_snapshot
@@ -97,13 +98,16 @@ def _from_store(tag: str) -> Path:
         raise LoadFailed(f"{stored}; put it there with `python -m models save`") from error
 
 
-def refuse_incomplete(folder: Path, source: Source, given: Container[str] = ()) -> None:
+def refuse_incomplete(folder: Path, source: Source, given: Collection[str] = ()) -> None:
     """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways.
 
-    `given` are those that come from elsewhere.
+    `given` are those that come from elsewhere: a text encoder without its tokenizer is one file.
     """
     with explained(source):
         missing = [name for name in missing_parts(folder) if name not in given]
+    encoders = {tokenizer_of(name): name for name in given}
+    if missing and encoders.keys() >= set(missing):
+        raise LoadFailed(f"{encoders[missing[0]]} is one file, which brings no tokenizer; give a folder with both")
     if missing:
         raise LoadFailed(f"{source} lacks its {', '.join(missing)}; get the whole repository or folder again")
 

@@ -13,11 +13,14 @@ from api.openai.drafting import AdmittedImages, admit, check_background
 from api.openai.forms import EditForm, GenerationForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
+from core.generation.upload import Upload
 from gateway.gateway import Gateway
+from gateway.media.decoding import uploaded
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from standalone.in_process import Unmetered
 from tests.support.engine.drawing import request
+from tests.support.image_files import MAX_PX, saved
 from tests.support.resolving import LIMITS_OF_SERVER
 from tests.support.servers.serving import half_mask, photo
 
@@ -55,3 +58,15 @@ async def test_what_a_mask_keeps_is_opaque() -> None:
     assert (await admit(gateway, form.model_copy(update={"mask": None}))).transparent
     with pytest.raises(InvalidRequest, match="background: what a mask keeps is opaque"):
         await admit(gateway, form.model_copy(update={"background": "transparent"}))
+
+
+async def test_a_hole_that_is_the_mask_is_not_called_one_that_was_sent() -> None:
+    catalogue = CATALOGUE.only(["qwen-image-2.1"], {"dall-e-2": "qwen-image-2.1"})
+    gateway = Gateway(catalogue, {}, LIMITS_OF_SERVER, cast(Any, None), Unmetered(), Policy())
+    image = uploaded(saved(GLASS.image), "image", MAX_PX)
+    form = EditForm(prompt="glass", model="dall-e-2", image=(image,), background="transparent", size="1024x1024")
+    with pytest.raises(InvalidRequest, match="background: the image's transparent part is repainted"):
+        await admit(gateway, form)
+    unread = Upload(b"", image.size, cast(Any, None))
+    with pytest.raises(InvalidRequest, match="background: jpeg files have no transparency"):
+        await admit(gateway, form.model_copy(update={"image": (unread,), "output_format": "jpeg"}))

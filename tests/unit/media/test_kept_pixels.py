@@ -18,6 +18,7 @@ from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.decoded_kinds import MASK
 from gateway.media.decoding import uploaded
+from gateway.media.inpainted import on_white
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
 from standalone.in_process import Unmetered
@@ -107,6 +108,11 @@ async def test_what_is_transparent_is_seen_on_white_beside_what_is_kept(keep: bo
     request = await glass.admit(Draft(prompt="an apple", task=Task.INPAINT, image=colours(*SIZE), mask=whole))
     (result,) = [event.image async for event in glass.draw(request, keep=keep) if isinstance(event, Picture)]
     assert (result.mode, result.getcolors()) == ("RGB", [(64 * 48, (255, 255, 255))])
+
+
+def test_what_is_opaque_is_not_copied() -> None:
+    picture = Picture(0, 7, colours(*SIZE))
+    assert on_white(picture) is picture
 
 
 async def test_what_was_cut_off_is_told_first() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from api.openai.forms import MAX_N
 from ui.reuse import Requests, left_out, made_together, missing
 from ui.snippets import SNIPPETS
 from ui.snippets.said import LAYERS, Said
@@ -48,3 +49,10 @@ def test_code_for_layers_is_one_request_with_a_file_for_each(way: str) -> None:
         assert {"OpenAI": "edit-{image.seed}-{number}.png", "jubako": "--seed 5"}[way] in code
     one = SNIPPETS[way](Said("http://localhost:3000", "edit", {**given, "num_images": 1}, layered=True))
     assert one == SNIPPETS[way](Said("http://localhost:3000", "edit", {**given, "num_images": 1}))
+
+
+def test_code_for_more_images_than_openai_has_points_to_our_command() -> None:
+    given = {"prompt": "a red apple", "seed": 5, "num_images": MAX_N}
+    assert f"    n={MAX_N}," in SNIPPETS["OpenAI"](Said("http://localhost:3000", "text_to_image", given))
+    more = Said("http://localhost:3000", "text_to_image", {**given, "num_images": MAX_N + 1})
+    assert SNIPPETS["OpenAI"](more) == "# OpenAI's API makes at most 10 images at once; jubako makes all 11."
