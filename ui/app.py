@@ -130,19 +130,30 @@ def _blocks(server: Server) -> gr.Blocks:
                     lay_out(page)
 
         timer = gr.Timer(STATES_EVERY_S)
+        unopened = gr.Timer(STATES_EVERY_S)
+        opening = set[str | None]()
+        """Sessions that wait for their models."""
 
-        async def served(request: gr.Request) -> dict[Any, Any]:
+        async def served(known: list[dict[str, Any]], request: gr.Request) -> dict[Any, Any]:
+            if known:
+                return {unopened: gr.Timer(active=False)}
+            if request.session_hash in opening:
+                return gr.skip()
+            opening.add(request.session_hash)
             try:
-                found = await server.connection(request).send(models())
+                found = [model.fields for model in await server.connection(request).send(models())]
             except (Refused, Unreachable) as error:
                 return {trouble: gr.Markdown(str(error), visible=True)}
-            known = [model.fields for model in found]
-            return {page.models: known, trouble: gr.Markdown(visible=False), **page.follow(known)}
+            finally:
+                opening.discard(request.session_hash)
+            return {page.models: found, trouble: gr.Markdown(visible=False), **page.follow(found)}
 
         def signed_in(request: gr.Request) -> Any:
             return _header(SIGN_OUT) if "authorization" in request.headers else gr.skip()
 
         async def still_served(known: list[dict[str, Any]], request: gr.Request) -> Any:
+            if not known:
+                return gr.skip()
             try:
                 found = [model.fields for model in await server.connection(request).send(models())]
             except (Refused, Unreachable):
@@ -153,8 +164,16 @@ def _blocks(server: Server) -> gr.Blocks:
         # that moment, this one or a click, waits until the next one opens the stream again.
         timer.tick(still_served, page.models, page.models, trigger_mode="multiple", **QUIET)
         blocks.load(signed_in, None, header, **QUIET)
-        # All in one event: what came later would take back what somebody has chosen meanwhile.
-        blocks.load(served, None, [page.models, trouble, *page.following], **QUIET)
+        # All in one event: what came later would take back what somebody has chosen meanwhile. Gradio can lose that one
+        # in such a moment too, and the server may be away: it is tried until the models are known.
+        gr.on(
+            [blocks.load, unopened.tick],
+            served,
+            page.models,
+            [unopened, page.models, trouble, *page.following],
+            trigger_mode="multiple",
+            **QUIET,
+        )
     # Each handler only waits for the server, which has its own order and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
 
