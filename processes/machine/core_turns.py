@@ -77,10 +77,10 @@ class CoreTurns:
         with self._state:
             if self._is_stuck():
                 return False
-            self._wanted = True
             if not self._waiting:
-                self._waiting = True
                 threading.Thread(target=self._lock_when_free, name="core-turns", daemon=True).start()
+                self._waiting = True
+            self._wanted = True
             while self._waiting:
                 self._state.wait(LOOK_S)
                 if self._waiting and self._is_stuck():
@@ -111,5 +111,8 @@ class CoreTurns:
             os.pwrite(self._file, BEGUN_AT_S.pack(begun_at_s), 0)
 
     def _is_stuck(self) -> bool:
-        begun = os.pread(self._file, BEGUN_AT_S.size, 0)
+        try:
+            begun = os.pread(self._file, BEGUN_AT_S.size, 0)
+        except OSError:
+            return False
         return len(begun) == BEGUN_AT_S.size and time.monotonic() - BEGUN_AT_S.unpack(begun)[0] > LONGEST_TURN_S

@@ -41,6 +41,7 @@ def test_other_cores_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_a_turn_that_does_not_end_holds_nobody_up_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(core_turns, "LONGEST_TURN_S", 0.01)
+    monkeypatch.setattr(core_turns, "LOOK_S", 0.01)
     with CoreTurns(tmp_path).turn(), CoreTurns(tmp_path).turn():
         pass
 
