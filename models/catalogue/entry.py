@@ -289,8 +289,8 @@ class Entry(Strict):
     @property
     def given(self) -> frozenset[str]:
         """What its source may lack: these components, and the tokenizers that are in their folders."""
-        folders = (name for name, source in self.overrides.items() if not source.is_one_file)
-        return frozenset(self.overrides) | frozenset(map(tokenizer_of, folders))
+        encoders = (name for name, source in self.overrides.items() if name in TEXT_ENCODERS and not source.is_one_file)
+        return frozenset(self.overrides) | frozenset(map(tokenizer_of, encoders))
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:

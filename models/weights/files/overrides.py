@@ -15,7 +15,7 @@ from accelerate import init_empty_weights
 from diffusers.loaders.single_file_utils import load_single_file_checkpoint as read_checkpoint
 
 from core.errors import LoadFailed
-from models.catalogue.families import tokenizer_of
+from models.catalogue.families import TEXT_ENCODERS, tokenizer_of
 from models.catalogue.sources import Source
 from models.weights.fetching.explanations import explained
 from models.weights.fetching.fetch import local_path, refuse_pickles
@@ -66,7 +66,8 @@ def read_overrides(
         with explained(override.source):
             found[name] = _read(override, folder / name, *parts[name], dtypes[name])
             tokenizer = tokenizer_of(name)
-            if override.path.is_dir() and tokenizer in parts and not (folder / tokenizer).is_dir():
+            lacked = name in TEXT_ENCODERS and tokenizer in parts and not (folder / tokenizer).is_dir()
+            if lacked and override.path.is_dir():
                 found[tokenizer] = transformers.AutoTokenizer.from_pretrained(override.path)
     return found
 
