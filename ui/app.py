@@ -134,7 +134,7 @@ def _blocks(server: Server) -> gr.Blocks:
         opening = set[str | None]()
         """Sessions that wait for their models."""
 
-        async def served(known: list[dict[str, Any]], request: gr.Request) -> dict[Any, Any]:
+        async def served(known: list[dict[str, Any]], request: gr.Request) -> Any:
             if known:
                 return {unopened: gr.Timer(active=False)}
             if request.session_hash in opening:
