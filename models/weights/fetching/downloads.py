@@ -69,7 +69,8 @@ class Meter:
 
     def _log(self, download: Download) -> None:
         now_s, share = self._clock(), download.done_bytes / max(1, download.total_bytes)
-        if now_s - self._logged_at_s < LOG_EVERY_S and share - self._logged_share < LOG_EVERY_SHARE:
+        due = now_s - self._logged_at_s >= LOG_EVERY_S or share - self._logged_share >= LOG_EVERY_SHARE
+        if not due and not self._logged_share < share == 1:
             return
         self._logged_at_s, self._logged_share = now_s, share
         done, total, speed = (value / 1e6 for value in astuple(download))

@@ -122,7 +122,7 @@ def test_one_file_is_measured_too_and_what_is_here_is_not(hub: SmallHub, folder:
         assert [asdict(each) | {"bytes_per_s": 0} for each in heard[-1:]] == [asdict(each) for each in expected]
 
 
-def test_every_tenth_and_every_ten_seconds_are_logged_with_the_speed(caplog: pytest.LogCaptureFixture) -> None:
+def test_every_tenth_every_ten_seconds_and_the_end_are_logged_with_the_speed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "jubako.loading")
 
     class Counted:
@@ -141,6 +141,9 @@ def test_every_tenth_and_every_ten_seconds_are_logged_with_the_speed(caplog: pyt
     assert {each.bytes_per_s for each in heard} == {500_000}
     meter.move(bar, 10_000_000)  # type: ignore[arg-type]
     assert len(caplog.records) == 3
+    for count in (71_000_000, 7_000_000, 0):
+        meter.move(bar, count)  # type: ignore[arg-type]
+    assert ["(93%)" in caplog.messages[3], "(100%)" in caplog.messages[4], len(caplog.messages)] == [True, True, 5]
 
 
 def test_jobs_hear_of_a_download() -> None:
