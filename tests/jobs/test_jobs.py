@@ -29,6 +29,7 @@ from storage.client import Storage
 from storage.errors import NotStored
 from tests.support.engine.drawing import draw, largest_difference, pictures, request
 from tests.support.engine.engines import running
+from tests.support.engine.hosts import until
 from tests.support.engine.job_desk import EngineProducer, finished, job_desk, order
 from tests.support.surroundings.redis_server import RedisServer
 
@@ -85,13 +86,13 @@ async def test_several_pictures_of_one_job(desk: JobDesk) -> None:
 
 
 async def test_a_running_job_can_be_cancelled(desk: JobDesk, engine: Engine) -> None:
+    # Jobs of other tests may still be ending.
+    await until(lambda: not engine.running)
     job = await desk.submit(order(request(num_inference_steps=800, progress=True)))
     await _first_step(desk, job)
     assert (await desk.cancel(job.id)).state is JobState.CANCELLED
     assert (await finished(desk, job)).state is JobState.CANCELLED
-    async with asyncio.timeout(20):
-        while engine.running:  # noqa: ASYNC110, since the engine tells nobody that it is idle
-            await asyncio.sleep(0.01)
+    await until(lambda: not engine.running)
 
 
 async def test_the_end_cannot_be_cancelled(desk: JobDesk) -> None:
