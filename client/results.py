@@ -71,7 +71,7 @@ def result_of(data: bytes, media_type: str, **about: Any) -> Result:
 
 
 def file_stems(results: Sequence[Result]) -> list[str]:
-    """Return names by which the results of a request are told apart: their seeds, and numbers where seeds repeat.
+    """Return a different name for each result of a request: their seeds, and numbers where seeds repeat.
 
     Layers of one image all have its seed.
     """

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from math import prod
 from typing import Protocol
 
@@ -136,9 +137,8 @@ class Gateway:
                         continue
                     case Picture() | Clip():
                         if request.mask is not None and isinstance(event, Picture):
-                            event = await in_image_thread(on_white, event)  # noqa: PLW2901
-                            if keep:
-                                event = await in_image_thread(with_kept_pixels, request, event)  # noqa: PLW2901
+                            finished = partial(with_kept_pixels, request) if keep else on_white
+                            event = await in_image_thread(finished, event)  # noqa: PLW2901
                         await self.policy.check_result(event)
                         event = await self._upscaled(request, event, deadline)  # noqa: PLW2901
                         results += 1

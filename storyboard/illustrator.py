@@ -19,7 +19,7 @@ from core.generation.events import Event, Picture, Started, Step
 from core.generation.request import GenerationRequest
 from core.tasks import first_error
 from gateway.gateway import Gateway
-from gateway.media.decoded_kinds import opaque
+from gateway.media.inpainted import on_white
 from storyboard.errors import NotInitialized
 from storyboard.frames import Frame, FrameDone, FrameStep, ReferenceDone, StoryEvent
 from storyboard.references import DrawnReference, References, Wanted
@@ -222,7 +222,7 @@ class Illustrator:
                 async for event in events:
                     if isinstance(event, Picture):
                         # Frames are references of others, and parts of sheets and pages, which are opaque.
-                        return replace(event, image=opaque(event.image))
+                        return on_white(event)
                     hear(event)
         except LoadFailed as error:
             if self._resolved.names_its_loras or request.model != self._resolved.entry.id:

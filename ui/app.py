@@ -12,7 +12,6 @@ import safehttpx
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from client.calls import models
 from client.errors import Refused, Unreachable
 from ui.files import KEPT_S
 from ui.page import QUIET, Page
@@ -141,7 +140,7 @@ def _blocks(server: Server) -> gr.Blocks:
                 return gr.skip()
             opening.add(request.session_hash)
             try:
-                found = [model.fields for model in await server.connection(request).send(models())]
+                found = await server.models(request)
             except (Refused, Unreachable) as error:
                 return {trouble: gr.Markdown(str(error), visible=True)}
             finally:
@@ -155,7 +154,7 @@ def _blocks(server: Server) -> gr.Blocks:
             if not known:
                 return gr.skip()
             try:
-                found = [model.fields for model in await server.connection(request).send(models())]
+                found = await server.models(request)
             except (Refused, Unreachable):
                 return gr.skip()
             return gr.skip() if found == known else found

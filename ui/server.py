@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import gradio as gr
 
 from client.asynchronous import AsyncJubako
+from client.calls import models
 from client.connection import TIMEOUT_S, AsyncConnection
 from ui.reaching import InsideJubako
 
@@ -29,6 +31,10 @@ class Server:
     def connection(self, request: gr.Request) -> AsyncConnection:
         """Return the same caller's connection, for calls that the client has no method for (`client.calls.Call`)."""
         return self._connections(_key(request))
+
+    async def models(self, request: gr.Request) -> list[dict[str, Any]]:
+        """Return what `GET /models` says to the caller. Raises Refused or Unreachable."""
+        return [model.fields for model in await self.connection(request).send(models())]
 
 
 def _key(request: gr.Request) -> str | None:

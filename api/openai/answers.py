@@ -8,7 +8,6 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import aclosing
-from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
@@ -19,8 +18,8 @@ from api.openai.drafting import AdmittedImages
 from api.openai.generating import Generation
 from core.generation.events import Picture, Result
 from gateway.gateway import Gateway
-from gateway.media.decoded_kinds import opaque
 from gateway.media.encoding import OutputFormat, encode_result
+from gateway.media.inpainted import on_white
 from storage.file_keys import result_key
 
 T = TypeVar("T")
@@ -61,8 +60,8 @@ def common_fields(admitted: AdmittedImages) -> dict[str, Any]:
 
 def file_of(admitted: AdmittedImages, result: Result) -> bytes:
     form = admitted.form
-    if isinstance(result, Picture) and result.image.mode == "RGBA" and not admitted.transparent:
-        result = replace(result, image=opaque(result.image))
+    if isinstance(result, Picture) and not admitted.transparent:
+        result = on_white(result)
     return encode_result(admitted.request, result, OutputFormat(form.output_format), form.compression)
 
 

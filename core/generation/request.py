@@ -152,6 +152,11 @@ class GenerationRequest(Tuning):
         return sum(steps for _, steps in self.passes)
 
     @property
+    def runs(self) -> int:
+        """How many times its pipeline runs: once for each image, or for all layers of one."""
+        return 1 if self.layered else self.num_images
+
+    @property
     def passes(self) -> list[tuple[Size, int]]:
         """The size and the denoising steps of each pass over one image; there are two with `hires`."""
         steps = self.num_inference_steps

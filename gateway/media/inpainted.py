@@ -27,7 +27,8 @@ def on_white(picture: Picture) -> Picture:
 
 
 def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
-    """Return a generated RGB image with its input's pixels where the mask is black, blended where grey. Blocks."""
+    """Return a generated image, RGB, with its input's pixels where the mask is black, blended where grey. Blocks."""
+    picture = on_white(picture)
     assert request.image is not None
     assert request.mask is not None
     kept, mask = pixels_of(request.image), pixels_of(request.mask)

@@ -52,9 +52,7 @@ class CoreTurns:
     @contextmanager
     def turn(self) -> Iterator[None]:
         """Wait for the cores, and have them inside."""
-        with self._state:
-            own = not self._waiting and self._take()
-        own = own or self._wait()
+        own = self._wait()
         try:
             yield
         finally:
@@ -70,11 +68,14 @@ class CoreTurns:
         return True
 
     def _wait(self) -> bool:
-        """Wait until the cores are free, asleep: seven processes that looked each millisecond took a fifth of them.
+        """Take the cores, or wait until they are free, asleep.
 
+        Seven processes that looked each millisecond took a fifth of them.
         Returns False where they are not to be waited for.
         """
         with self._state:
+            if not self._waiting and self._take():
+                return True
             if self._is_stuck():
                 return False
             if not self._waiting:
@@ -89,7 +90,7 @@ class CoreTurns:
             return self._take()
 
     def _lock_when_free(self) -> None:
-        """Runs on a thread of its own, since whoever waits for a lock in the kernel cannot give up."""
+        """Runs on a thread of its own, since a thread that waits for a lock in the kernel cannot give up."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
         finally:

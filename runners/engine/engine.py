@@ -186,7 +186,7 @@ class Engine:
             self._running[ticket] = RunningRequest(self._clock(), self._step_cache_of(ticket))
             waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
             ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
-            for index in range(1 if ticket.request.layered else ticket.request.num_images):
+            for index in range(ticket.request.runs):
                 self._start(ticket, index)
         for position, ticket in enumerate(self._waiting, start=1):
             ticket.emit_position(position)

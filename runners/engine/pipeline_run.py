@@ -68,7 +68,7 @@ class PipelineRun:
     @property
     def images(self) -> int:
         """How many of the request's it generates."""
-        return self.ticket.request.num_images if self.ticket.request.layered else 1
+        return self.ticket.request.num_images // self.ticket.request.runs
 
     @property
     def seed(self) -> int:

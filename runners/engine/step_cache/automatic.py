@@ -32,9 +32,7 @@ class Load:
         images, tokens = 0, 0.0
         for each in requests:
             images += each.num_images
-            # All layers are in the same calls.
-            runs = 1 if each.layered else each.num_images
-            tokens += runs * sample_tokens(each) * samples_in_call(each, family)
+            tokens += each.runs * sample_tokens(each) * samples_in_call(each, family)
         return cls(images, tokens)
 
     def __add__(self, other: Load) -> Load:
@@ -64,7 +62,7 @@ def _halves(request: GenerationRequest, family: Family) -> float:
 def _size(request: GenerationRequest) -> tuple[int, int, int, int]:
     """Return the width, height and frames of the largest pass, and the layers in it; 1 of a request without any."""
     (width, height), _ = max(request.passes, key=lambda each: each[0][0] * each[0][1])
-    return width, height, request.num_frames, request.num_images if request.layered else 1
+    return width, height, request.num_frames, request.num_images // request.runs
 
 
 class AutomaticStepCache:

@@ -62,7 +62,7 @@ QWEN_IMAGE_21 = Family(
     transparent=True,
     prompt_windows=(),
     masks=True,
-    # Where it computes the prompt too, it attends by PyTorch's own whatever it is told (diffusers 0.42).
+    # Where it computes the prompt too, it always attends by PyTorch's own (diffusers 0.42).
     chooses_attention=False,
     unguided=Unguided.SECOND_CALL,
 )
