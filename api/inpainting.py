@@ -33,18 +33,18 @@ from core.errors import InvalidRequest, JubakoError
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import Draft, InpaintingMethod, Iterations, Strength
 from core.generation.events import Event, Picture, Started, Step
-from core.generation.fitting import Fit, Size
 from core.generation.hints import hint_header, joined, unknown_hint
 from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
-from core.generation.upload import Upload
 from core.generation.upscaling import UpscaleChoice, upscaled_size
+from core.pixels.fitting import Fit, Size
+from core.pixels.upload import Upload
 from gateway.gateway import Gateway
 from gateway.inpainted_files import Upscaling, inpainted_files
-from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded
 from gateway.media.encoding import encode_preview
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoded_kinds import MASK
+from gateway.media.reading.decoding import uploaded
+from gateway.media.reading.uploads import in_image_thread
 from gateway.metrics import measured
 from models.catalogue.entry import Entry
 from models.catalogue.serving.choosing import first_able

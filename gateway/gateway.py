@@ -22,7 +22,7 @@ from core.generation.prompt_syntax import plain_text
 from core.generation.request import GenerationRequest
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, idle_quality, idle_sound
 from gateway.media.inpainted import on_white, with_kept_pixels
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.parts import in_whole, parts_of
 from gateway.residency import Residency
 from gateway.runner import Runner

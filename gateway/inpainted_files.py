@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from core.deadline import Deadline
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
-from core.generation.upload import Upload
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.upload import Upload
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted, inpainted_png
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.upscaling import Upscaler
 
 

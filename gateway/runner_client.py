@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from core.errors import RESTART_S, Busy, DeadlineExceeded, GenerationFailed, InvalidRequest, RunnerLost
 from core.generation.events import Event
 from core.generation.request import GenerationRequest
-from gateway.media.uploads import with_pixels
+from gateway.media.reading.uploads import with_pixels
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
 from runners.state import ModelState, RunnerState

@@ -13,8 +13,8 @@ from typing import Any
 
 from PIL import Image
 
-from core.generation.upload import Pixels, Upload, pixels_of
-from gateway.media.uploads import in_image_thread
+from core.pixels.upload import Pixels, Upload, pixels_of
+from gateway.media.reading.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage
 from storage.file_keys import input_key

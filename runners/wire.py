@@ -30,7 +30,7 @@ from core.generation.events import (
 )
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
-from core.generation.upload import Pixels, pixels_of
+from core.pixels.upload import Pixels, pixels_of
 from core.validation import described
 
 

@@ -22,7 +22,7 @@ from core.generation.events import Event
 from core.generation.request import GenerationRequest
 from gateway.assembly import assemble
 from gateway.gateway import Gateway, Meter
-from gateway.media.uploads import with_pixels
+from gateway.media.reading.uploads import with_pixels
 from gateway.safety.local import policy_here
 from gateway.upscaling import Upscaler, upscaler_of
 from models.catalogue.placement.decided import placed_once

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from core.errors import Busy, GenerationFailed, LoadFailed
 from core.generation.upscaling import FIELD
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.upscaling import Upscaler
 from storyboard.files.answer import image_file
 from storyboard.frames import Frame

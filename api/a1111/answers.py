@@ -21,7 +21,7 @@ from core.version import VERSION
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result, parameters_of
 from gateway.media.metadata import Metadata
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.upscaling import LANCZOS
 
 

@@ -23,9 +23,9 @@ from api.http.requests.parsing import read_fields
 from api.http.responses.disconnects import unless_disconnected
 from core.generation.hints import hint_header
 from core.generation.request import Task
-from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded_files
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoded_kinds import MASK
+from gateway.media.reading.decoding import uploaded_files
+from gateway.media.reading.uploads import in_image_thread
 from gateway.metrics import measured
 from settings import settings
 

@@ -20,17 +20,17 @@ from api.http.responses.disconnects import unless_disconnected
 from core.deadline import Deadline
 from core.errors import InvalidRequest
 from core.generation.client_fields import ClientFields
-from core.generation.fitting import Fit, Size, placement
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.infotext import infotext, parsed_infotext
 from core.generation.request import Lora
-from core.generation.upload import Upload
 from core.generation.upscaling import UpscaleFactor, upscaled_size
-from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoding import BUDGET, MAX_SIDE_PX, uploaded
+from core.pixels.fitting import Fit, Size, placement
+from core.pixels.upload import Upload
 from gateway.media.encoding import encode_preview
-from gateway.media.texts import PARAMETERS, texts_of
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.costs import PIXEL_BYTES
+from gateway.media.reading.decoding import BUDGET, MAX_SIDE_PX, uploaded
+from gateway.media.reading.texts import PARAMETERS, texts_of
+from gateway.media.reading.uploads import in_image_thread
 from gateway.upscaling import LANCZOS, Upscaler
 from settings import settings
 

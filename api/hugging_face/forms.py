@@ -9,8 +9,8 @@ from pydantic import BaseModel, BeforeValidator, Field
 from core.generation.client_fields import ClientFields
 from core.generation.draft import FitChoice, FramesPerSecond, NumFrames, Parameters, Strength
 from core.generation.hires import HiresChoice
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
+from core.pixels.upload import Pixels
 from gateway.media.encoding import OutputFormat
 
 

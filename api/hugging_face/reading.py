@@ -10,10 +10,10 @@ from api.http.requests.base64_text import decoded_base64
 from api.http.requests.forms import validated
 from api.http.requests.parsing import body_type, plain_values, read_body
 from api.hugging_face.forms import InferenceForm, InferenceParameters
-from core.generation.upload import Upload
-from gateway.media.decoded_kinds import IMAGE, MASK, DecodedKind
-from gateway.media.decoding import uploaded
-from gateway.media.uploads import in_image_thread
+from core.pixels.upload import Upload
+from gateway.media.reading.decoded_kinds import IMAGE, MASK, DecodedKind
+from gateway.media.reading.decoding import uploaded
+from gateway.media.reading.uploads import in_image_thread
 from settings import settings
 
 WAIT_HEADER = "x-wait-for-model"

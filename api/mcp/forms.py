@@ -28,8 +28,8 @@ from core.generation.draft import (
 from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
+from core.pixels.upload import Pixels
 from gateway.media.encoding import OutputFormat, format_for
 from models.catalogue.entry import Entry
 from storyboard.characters import MOST_CHARACTERS

@@ -13,7 +13,7 @@ from typing import Any
 from api.http.context import current_desk, current_storage
 from api.http.requests.forms import FILES
 from core.errors import InvalidRequest
-from gateway.media.decoding import check_count, most_files
+from gateway.media.reading.decoding import check_count, most_files
 
 _RESULT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(\d{1,3}))?")
 

@@ -27,8 +27,8 @@ from core.errors import JubakoError
 from core.generation.hints import hint_header, unknown_hint
 from core.generation.request import Task
 from core.version import VERSION
-from gateway.media.decoding import uploaded_files
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoding import uploaded_files
+from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from settings import settings
 

@@ -8,8 +8,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.tuning import GuidanceEnd, StepCaching
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
+from core.pixels.upload import Pixels
 
 Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value or None)]
 """Ollama's clients write 0 for what is left out."""

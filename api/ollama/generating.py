@@ -24,7 +24,7 @@ from core.generation.hints import joined, renamed
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_result
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.metrics import measured
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry

@@ -16,10 +16,10 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, joined, renamed
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import Upload
+from core.pixels.upload import Upload
 from gateway.gateway import Gateway
-from gateway.media.decoding import hole_in
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoding import hole_in
+from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 from models.catalogue.serving.choosing import first_task

@@ -16,8 +16,8 @@ from core.generation.draft import FitChoice, Loras, Reproducible, Scheduler, Str
 from core.generation.hires import HiresChoice
 from core.generation.request import Priority
 from core.generation.tuning import Tuning
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
+from core.pixels.upload import Pixels
 
 MAX_N = 10
 """As in OpenAI's API, whatever the server makes at once."""

@@ -14,9 +14,9 @@ from api.openai.forms import UNSUPPORTED, EditForm, GenerationForm, ImagesForm
 from api.openai.others import translated
 from api.openai.references import without_references
 from core.errors import InvalidRequest
-from gateway.media.decoded_kinds import CUTOUT
-from gateway.media.decoding import uploaded, uploaded_files
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoded_kinds import CUTOUT
+from gateway.media.reading.decoding import uploaded, uploaded_files
+from gateway.media.reading.uploads import in_image_thread
 from settings import settings
 
 FormT = TypeVar("FormT", bound=ImagesForm)

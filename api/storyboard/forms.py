@@ -12,9 +12,9 @@ from starlette.requests import Request
 
 from api.http.requests.parsing import read_fields
 from core.errors import InvalidRequest
-from core.generation.upload import Upload, pixels_of
-from gateway.media.decoding import uploaded_field
-from gateway.media.uploads import in_image_thread
+from core.pixels.upload import Upload, pixels_of
+from gateway.media.reading.decoding import uploaded_field
+from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.resolving.conditioning import REFERENCE_PIXELS
 from models.catalogue.resolving.sizes import check_proportions, looked_at
 from settings import Settings

@@ -12,9 +12,9 @@ from api.describing.bodies import JSON, MULTIPART, described_body
 from api.http.requests.parsing import read_fields
 from api.storyboard.forms import WrongStory, story_images
 from core.generation.client_fields import ClientFields
-from core.generation.upload import Pixels, pixels_of
+from core.pixels.upload import Pixels, pixels_of
 from gateway.gateway import Meter
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from storyboard.files.bundle import png_file
 from storyboard.files.sheet import CELL_PX, Cell, picture_height_px, sheet_with
 from storyboard.scenes import MAX_FRAMES

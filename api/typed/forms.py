@@ -42,8 +42,8 @@ from core.generation.draft import (
 )
 from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
-from core.generation.upload import Upload
 from core.generation.upscaling import UpscaleChoice, UpscaleFactor
+from core.pixels.upload import Upload
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for
 
 FIRST_MASK = f"Of the first image. {MASK}"

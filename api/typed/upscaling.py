@@ -11,11 +11,11 @@ from api.typed.forms import Call, Upscale
 from core.deadline import Deadline
 from core.errors import JubakoError
 from core.generation.hints import hint_header, joined
-from core.generation.upload import Upload
 from core.generation.upscaling import FIELD, UpscaleFactor, upscaled_size
+from core.pixels.upload import Upload
 from gateway.gateway import Gateway
 from gateway.media.encoding import OutputFormat, encode_image, idle_quality
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.metrics import measured
 from gateway.upscaling import Upscaler
 from settings import settings

@@ -14,12 +14,12 @@ from pydantic import BaseModel, BeforeValidator, Field
 
 from core.generation.camera import CameraMove
 from core.generation.client_fields import ClientFields, Seed
-from core.generation.fitting import Fit
 from core.generation.hires import HiresChoice
 from core.generation.request import Lora, Method, Priority, Task
 from core.generation.tuning import Tuning
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleChoice
+from core.pixels.fitting import Fit
+from core.pixels.upload import Pixels
 
 Strength = Annotated[
     float | None,

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from core.generation.fitting import Box, Size
+from core.pixels.fitting import Box, Size
 
 
 @dataclass(frozen=True)

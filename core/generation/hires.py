@@ -12,7 +12,7 @@ from pydantic import BeforeValidator, Field, SerializerFunctionWrapHandler, mode
 from pydantic_core import PydanticCustomError, from_json
 
 from core.generation.client_fields import ClientFields
-from core.generation.fitting import Size
+from core.pixels.fitting import Size
 
 USUAL_SCALE = 2.0
 MOST_SCALE = 8

@@ -11,13 +11,13 @@ from enum import IntEnum, StrEnum
 from pydantic import ConfigDict, Field
 
 from core.generation.client_fields import ClientFields
-from core.generation.fitting import Fit, Size
 from core.generation.hires import SecondPass
 from core.generation.prompt_syntax import PromptSyntax
 from core.generation.step_cache import StepCache
 from core.generation.tuning import Tuning
-from core.generation.upload import Pixels
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.fitting import Fit, Size
+from core.pixels.upload import Pixels
 
 
 class Task(StrEnum):

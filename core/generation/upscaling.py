@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from core.errors import InvalidRequest
-from core.generation.fitting import Size
+from core.pixels.fitting import Size
 
 FIELD = "upscale"
 MOST_UPSCALED_PX = 2**25

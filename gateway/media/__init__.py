@@ -1,1 +1,1 @@
-"""Decode files to images; encode images and clips as files."""
+"""Encode images and clips as files; `reading` decodes what callers uploaded."""

@@ -24,9 +24,9 @@ from core.generation.prompt_syntax import has_marks
 from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
-from gateway.media.decoded_kinds import opaque
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text
 from gateway.media.png import png_of
+from gateway.media.reading.decoded_kinds import opaque
 from gateway.media.videos import MP4, WEBM, encode_gif, encode_video
 
 PNG_COMPRESS_LEVEL = 4

@@ -9,13 +9,13 @@ from PIL import Image
 
 from core.generation.events import Picture
 from core.generation.request import GenerationRequest
-from core.generation.upload import Upload, pixels_of
-from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoded_kinds import IMAGE, opaque
-from gateway.media.decoding import BUDGET, WHOLE_PX, loaded, opened
+from core.pixels.upload import Upload, pixels_of
 from gateway.media.encoding import OutputFormat, encode_result, png_metadata
 from gateway.media.png import png_of_strips
-from gateway.media.strips import strips
+from gateway.media.reading.costs import PIXEL_BYTES
+from gateway.media.reading.decoded_kinds import IMAGE, opaque
+from gateway.media.reading.decoding import BUDGET, WHOLE_PX, loaded, opened
+from gateway.media.reading.strips import strips
 
 _COPIES = 5
 """Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""

@@ -12,8 +12,8 @@ from core.errors import ContentPolicyViolation
 from core.generation.events import Picture, Result
 from core.generation.prompt_syntax import PromptSyntax, plain_text
 from core.generation.request import GenerationRequest
-from core.generation.upload import Pixels, pixels_of
-from gateway.media.uploads import in_image_thread
+from core.pixels.upload import Pixels, pixels_of
+from gateway.media.reading.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 
 _MARKS = re.compile(r"[()\[\]{}+-]+(\d*\.?\d+)?")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from core.errors import InvalidRequest
 from core.generation.request import Priority
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from jobs.desk.order import Order
 from jobs.desk.settings import DeskSettings
 from jobs.errors import KeyReused, TooManyJobs, TooManyResults

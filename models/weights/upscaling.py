@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from core.errors import LoadFailed
-from core.generation.tiles import TILE_PX, TILES_A_PASS
+from core.pixels.tiles import TILE_PX, TILES_A_PASS
 from models.catalogue.pointing.kept import shelf
 from models.catalogue.pointing.pointers import pointer
 from models.catalogue.sources import Source

@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from core.generation.fitting import Fit, Size, placement
 from core.generation.request import GenerationRequest, Task
-from core.generation.tiles import Stretch, rows
 from core.generation.tuning import Tuning
-from core.generation.upload import pixels_of
 from core.generation.upscaling import MOST_UPSCALED_PX
+from core.pixels.fitting import Fit, Size, placement
+from core.pixels.tiles import Stretch, rows
+from core.pixels.upload import pixels_of
 from models.catalogue.families import Family
 from models.catalogue.families.tunable import ARGUMENTS, taken_by
 

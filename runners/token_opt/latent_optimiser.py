@@ -23,7 +23,7 @@ from torch.nn import functional
 from transformers import CLIPModel
 
 from core.generation.request import GenerationRequest
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from models.catalogue.addons import TokenOptSpec
 from models.weights.build_lock import build_lock
 from models.weights.loading import LoadedModel

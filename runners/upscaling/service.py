@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from core.errors import StartError
-from core.generation.tiles import TILE_PX, TILES_A_PASS
+from core.pixels.tiles import TILE_PX, TILES_A_PASS
 from models.catalogue.pointing.pointers import pointer
 from processes.drain import Drain
 from processes.gateway_watch import gateway_ended

@@ -7,8 +7,8 @@ from typing import NamedTuple
 from PIL import Image
 from pydantic import BaseModel, Field
 
-from core.generation.tiles import TILE_PX
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.tiles import TILE_PX
 
 SERVICE = "runner-upscaler"
 """The name of the BentoML service."""

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from core.errors import LoadFailed
-from core.generation.fitting import Size
 from core.generation.hires import SecondPass
-from core.generation.tiles import TILE_PX
+from core.pixels.fitting import Size
+from core.pixels.tiles import TILE_PX
 from models.catalogue.sources import Source
 from models.weights import upscaling
 from models.weights.loading import LoadedModel

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from gateway.media.decoding import BUDGET
+from gateway.media.reading.decoding import BUDGET
 from tests.support.image_files import saved
 from tests.support.servers.serving import photo
 
@@ -20,7 +20,7 @@ import json, sys
 from concurrent.futures import ThreadPoolExecutor
 from processes.allocator import return_freed_memory
 return_freed_memory()
-from gateway.media.decoding import uploaded
+from gateway.media.reading.decoding import uploaded
 from tests.support.engine.own_memory import memory_mib
 data = open(sys.argv[1], "rb").read()
 uploaded(open(sys.argv[2], "rb").read(), "image", 64_000_000).open()

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
-from core.generation.tiles import TILE_PX
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.tiles import TILE_PX
 from gateway.upscaler_client import UpscalerClient
 from models.catalogue.sources import Source
 from models.weights.upscaling import UpscalingModel

@@ -11,7 +11,7 @@ from PIL import Image
 
 from core.errors import InvalidRequest, RateExceeded
 from core.generation.request import Task
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from jobs.inputs import plain_fields
 from settings import Settings
 from storyboard.characters import Mode

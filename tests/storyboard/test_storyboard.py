@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from core.errors import Busy, DeadlineExceeded, InvalidRequest, LoadFailed, PlanningFailed, RateExceeded
 from core.generation.events import Event
 from core.generation.request import GenerationRequest, Lora
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from gateway.upscaling import NO_MODEL, Upscaler
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.figures import Figures

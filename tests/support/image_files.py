@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from gateway.media.decoding import uploaded
+from gateway.media.reading.decoding import uploaded
 
 MAX_PX = 10_000
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)

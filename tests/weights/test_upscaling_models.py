@@ -13,8 +13,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from core.errors import Busy, LoadFailed
-from core.generation.tiles import TILE_PX, TILES_A_PASS
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.tiles import TILE_PX, TILES_A_PASS
 from gateway.upscaling import Upscaler
 from models.catalogue.sources import Source
 from models.weights.upscaling import UpscalingModel

@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from api.http.refusals import InvalidForm
 from api.http.requests.base64_text import decoded_base64
 from core.errors import InvalidRequest
-from core.generation.fitting import Fit
 from core.generation.hints import ignored_hint
-from core.generation.upload import Pixels
-from gateway.media.decoded_kinds import CONTROL, IMAGE
-from gateway.media.decoding import uploaded
+from core.pixels.fitting import Fit
+from core.pixels.upload import Pixels
+from gateway.media.reading.decoded_kinds import CONTROL, IMAGE
+from gateway.media.reading.decoding import uploaded
 from models.catalogue.entry import Entry
 from settings import settings
 

@@ -21,9 +21,9 @@ from core.generation.draft import Draft
 from core.generation.hints import header_text, ignored_hint, renamed
 from core.generation.prompt_syntax import PromptSyntax
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import Upload
+from core.pixels.upload import Upload
 from gateway.gateway import Gateway
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import size_of
 from models.catalogue.serving.choosing import first_task

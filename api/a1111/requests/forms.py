@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.hires import MOST_SCALE
 from core.generation.tuning import MOST_STEPS, GuidanceEnd, StepCaching
-from core.generation.upload import Pixels
+from core.pixels.upload import Pixels
 
 MOST_IMAGES = 16
 """Of one request, whatever the server makes at once."""

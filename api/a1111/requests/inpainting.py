@@ -9,12 +9,12 @@ from PIL import Image, ImageFilter, ImageOps
 from api.a1111.requests.forms import ImageForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
-from core.generation.fitting import Fit, Size
-from core.generation.upload import Upload
-from gateway.media.costs import PIXEL_BYTES
-from gateway.media.decoded_kinds import IMAGE, MASK
-from gateway.media.decoding import BUDGET, uploaded
+from core.pixels.fitting import Fit, Size
+from core.pixels.upload import Upload
 from gateway.media.encoding import encode_preview
+from gateway.media.reading.costs import PIXEL_BYTES
+from gateway.media.reading.decoded_kinds import IMAGE, MASK
+from gateway.media.reading.decoding import BUDGET, uploaded
 
 FITS = (Fit.STRETCH, Fit.CROP, Fit.PAD, Fit.STRETCH)
 """By `resize_mode`; the last resizes latents in the web UI."""

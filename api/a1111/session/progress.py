@@ -12,7 +12,7 @@ from PIL import Image
 from api.a1111.described import A1111Done, A1111Progress, Nothing
 from api.a1111.session.running import RUNNING, Drawing
 from gateway.media.encoding import encode_preview
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 
 ENLARGED = 8
 """A preview has a pixel for each of a latent, which stands for about so many each way."""

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.http.refusals import InvalidForm
-from gateway.media.decoding import uploaded_field
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.decoding import uploaded_field
+from gateway.media.reading.uploads import in_image_thread
 from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)

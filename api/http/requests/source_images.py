@@ -7,7 +7,7 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.generation.request import Task
-from core.generation.upload import Pixels
+from core.pixels.upload import Pixels
 
 
 def source_fields(images: Sequence[Pixels], task: Task, field: str) -> dict[str, Any]:

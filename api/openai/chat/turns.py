@@ -9,7 +9,7 @@ from typing import Any
 from api.openai.chat.forms import MAX_MESSAGES
 from api.openai.references import data_url
 from core.errors import InvalidRequest
-from gateway.media.decoding import MAX_IMAGES, check_count
+from gateway.media.reading.decoding import MAX_IMAGES, check_count
 
 _TEXTS = ("text", "input_text")
 _IMAGES = ("image_url", "input_image")

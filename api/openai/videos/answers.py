@@ -11,7 +11,7 @@ from core.errors import JubakoError
 from core.generation.hints import joined
 from core.generation.request import Task
 from gateway.media.clip_files import encode_still, first_frame, frame_sheet
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from jobs.job import Job, JobState
 from settings import settings
 from storage.client import Storage

@@ -18,7 +18,7 @@ from core.generation.hints import ignored_hint, renamed
 from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.clip_files import first_frame
-from gateway.media.uploads import in_image_thread
+from gateway.media.reading.uploads import in_image_thread
 from gateway.repeating import repeated
 from jobs.job import Job
 from models.catalogue.catalogue import Catalogue

@@ -12,7 +12,7 @@ from core.generation.client_fields import ClientFields, Seed
 from core.generation.draft import FitChoice, FramesPerSecond, Loras, NumFrames, Reproducible, Scheduler
 from core.generation.request import Priority
 from core.generation.tuning import Tuning
-from core.generation.upload import Pixels
+from core.pixels.upload import Pixels
 
 MAX_SECONDS = 600
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.generation.draft import MOST_LORAS, Draft
-from core.generation.fitting import Size
 from core.generation.request import Lora
+from core.pixels.fitting import Size
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
 from models.catalogue.resolving.checks import at_most, known

@@ -13,11 +13,11 @@ from typing import Any
 from core.errors import InvalidRequest
 from core.generation.client_fields import MAX_SEED, random_seed
 from core.generation.draft import Draft
-from core.generation.fitting import Size
 from core.generation.prompt_syntax import PromptSyntax
 from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS
+from core.pixels.fitting import Size
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings

@@ -8,9 +8,9 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.fitting import Size
 from core.generation.hires import USUAL_SCALE, Hires, SecondPass
 from core.generation.request import Task
+from core.pixels.fitting import Size
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits
 from models.catalogue.resolving.checks import within

@@ -8,9 +8,9 @@ from PIL import Image
 
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.fitting import Fit, Size, placed, placement
 from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
-from core.generation.upload import Pixels, Upload
+from core.pixels.fitting import Fit, Size, placed, placement
+from core.pixels.upload import Pixels, Upload
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within

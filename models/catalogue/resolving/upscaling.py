@@ -7,8 +7,8 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.fitting import Size
 from core.generation.upscaling import FIELD, upscaled_size
+from core.pixels.fitting import Size
 
 
 def upscale_of(draft: Draft, size: Size) -> Mapping[str, Any]:

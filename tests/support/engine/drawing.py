@@ -14,8 +14,8 @@ from PIL import Image
 
 from core.errors import Cancelled
 from core.generation.events import Clip, Event, Failed, Picture, Result, Sound
-from core.generation.fitting import Size
 from core.generation.request import GenerationRequest, Task
+from core.pixels.fitting import Size
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine
 from runners.engine.pipeline_run import pipeline_arguments, waveform_of

@@ -22,11 +22,11 @@ from api.a1111.session.running import Drawing, Running
 from core.caller import Caller, set_caller
 from core.errors import InvalidRequest, UnknownModel
 from core.generation.events import Picture, Step
-from core.generation.fitting import Fit
 from core.generation.infotext import SAMPLERS, infotext, parsed_infotext, sampler_names
-from core.generation.upload import Upload
-from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded
+from core.pixels.fitting import Fit
+from core.pixels.upload import Upload
+from gateway.media.reading.decoded_kinds import MASK
+from gateway.media.reading.decoding import uploaded
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP
 from models.catalogue.families.schedulers import Samplers

@@ -13,9 +13,9 @@ from api.openai.drafting import AdmittedImages, admit, check_background
 from api.openai.forms import EditForm, GenerationForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
-from core.generation.upload import Upload
+from core.pixels.upload import Upload
 from gateway.gateway import Gateway
-from gateway.media.decoding import uploaded
+from gateway.media.reading.decoding import uploaded
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from standalone.in_process import Unmetered

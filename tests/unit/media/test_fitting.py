@@ -9,11 +9,11 @@ from PIL import Image, ImageOps
 
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.fitting import Fit
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import Upload, pixels_of
-from gateway.media.decoded_kinds import CONTROL, IMAGE, MASK
-from gateway.media.decoding import uploaded
+from core.pixels.fitting import Fit
+from core.pixels.upload import Upload, pixels_of
+from gateway.media.reading.decoded_kinds import CONTROL, IMAGE, MASK
+from gateway.media.reading.decoding import uploaded
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.resolve import resolve
@@ -66,8 +66,8 @@ def test_bars_beside_a_mask_are_kept() -> None:
 
 
 def test_large_images_are_cropped_on_the_way(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.media.decoding.WHOLE_PX", 10_000)
-    monkeypatch.setattr("gateway.media.strips.STRIP_PX", 4000)
+    monkeypatch.setattr("gateway.media.reading.decoding.WHOLE_PX", 10_000)
+    monkeypatch.setattr("gateway.media.reading.strips.STRIP_PX", 4000)
     image = colours(600, 400)
     for file_format in ("PNG", "JPEG"):
         upload = uploaded(saved(image, file_format), "image", MAX_PX)

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
-from gateway.media.decoded_kinds import CUTOUT
-from gateway.media.decoding import hole_in, uploaded
 from gateway.media.png import SIGNATURE
+from gateway.media.reading.decoded_kinds import CUTOUT
+from gateway.media.reading.decoding import hole_in, uploaded
 from tests.support.image_files import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 
 BLACK = (0, 0, 0)
@@ -62,8 +62,8 @@ class TestColours:
         assert close(decoded(data).getpixel((1, 1)), RED, 12)
 
     def test_large_images_are_converted_as_small_ones(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("gateway.media.decoding.WHOLE_PX", 100)
-        monkeypatch.setattr("gateway.media.strips.STRIP_PX", 40)
+        monkeypatch.setattr("gateway.media.reading.decoding.WHOLE_PX", 100)
+        monkeypatch.setattr("gateway.media.reading.strips.STRIP_PX", 40)
         upload = uploaded(saved(Image.new("RGB", (64, 48), RED), icc_profile=swapped_profile()), "image", MAX_PX)
         assert close(upload.resized(8, 6).open().getpixel((4, 3)), BLUE)
 

@@ -10,8 +10,8 @@ import pytest
 from PIL import ExifTags, Image, ImageOps
 
 from core.errors import InvalidRequest
-from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded, uploaded_field, uploaded_files
+from gateway.media.reading.decoded_kinds import MASK
+from gateway.media.reading.decoding import uploaded, uploaded_field, uploaded_files
 from tests.support.image_files import BLUE, MAX_PX, RED, WHITE, close, colours, decoded, left_red_right_blue, saved
 
 
@@ -72,7 +72,7 @@ def test_grey_and_two_tone_pictures_keep_their_tone(mode: str) -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP"])
 def test_images_are_turned_upright(orientation: int, file_format: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateway.media.strips.STRIP_PX", 40)
+    monkeypatch.setattr("gateway.media.reading.strips.STRIP_PX", 40)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = orientation
     by_format: dict[str, dict[str, Any]] = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}

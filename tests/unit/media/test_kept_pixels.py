@@ -13,12 +13,12 @@ from PIL import Image
 
 from core.generation.draft import Draft
 from core.generation.events import Event, Picture, Started
-from core.generation.fitting import Fit
 from core.generation.request import GenerationRequest, Task
+from core.pixels.fitting import Fit
 from gateway.gateway import Gateway
-from gateway.media.decoded_kinds import MASK
-from gateway.media.decoding import uploaded
 from gateway.media.inpainted import on_white
+from gateway.media.reading.decoded_kinds import MASK
+from gateway.media.reading.decoding import uploaded
 from gateway.safety.policy import Policy
 from models.catalogue.catalogue import Catalogue
 from standalone.in_process import Unmetered

@@ -12,16 +12,16 @@ from PIL import Image, ImageChops, ImageFile, ImageStat
 
 from core.errors import InvalidRequest
 from core.generation.events import Picture
-from core.generation.fitting import Fit
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import Upload
-from gateway.media.budget import Budget
-from gateway.media.decoded_kinds import CUTOUT, MASK, DecodedKind
-from gateway.media.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
+from core.pixels.fitting import Fit
+from core.pixels.upload import Upload
 from gateway.media.encoding import OutputFormat, encode_result
 from gateway.media.inpainted import inpainted_png
-from gateway.media.kept import IN_MEMORY_BYTES, kept
-from gateway.media.uploads import with_pixels
+from gateway.media.reading.budget import Budget
+from gateway.media.reading.decoded_kinds import CUTOUT, MASK, DecodedKind
+from gateway.media.reading.decoding import BUDGET, WHOLE_PX, hole_in, uploaded
+from gateway.media.reading.kept import IN_MEMORY_BYTES, kept
+from gateway.media.reading.uploads import with_pixels
 from tests.support.image_files import colours, saved
 from tests.support.metadata import read_parameters
 from tests.support.servers.serving import photo
@@ -208,7 +208,7 @@ class TestKeptFiles:
         def full() -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("gateway.media.kept.TemporaryFile", full)
+        monkeypatch.setattr("gateway.media.reading.kept.TemporaryFile", full)
         large = b"a" * (IN_MEMORY_BYTES + 1)
         assert kept(large) is large
         assert "No space left on device" in caplog.text

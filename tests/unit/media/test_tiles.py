@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops, ImageDraw
 
-from core.generation.fitting import Size
-from core.generation.tiles import OVERLAP_PX, TILE_PX, rows
 from core.generation.upscaling import UpscaleFactor
+from core.pixels.fitting import Size
+from core.pixels.tiles import OVERLAP_PX, TILE_PX, rows
 from runners.upscaling.wire import AskedTile, decode_tile, decode_upscaled, encode_tile
 
 SIZES = [(1, 1), (64, 256), (257, 300), (1000, 480), (700, 256)]

@@ -13,7 +13,7 @@ from core.errors import InvalidRequest, UnknownModel
 from core.generation.client_fields import MAX_SEED, RANDOM_SEEDS
 from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from gateway.runner_load import tokens_of
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry

@@ -9,7 +9,7 @@ from typing import Any
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
     Family,
     Part,

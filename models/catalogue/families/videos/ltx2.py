@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from core.generation.request import GenerationRequest, Task
-from core.generation.upload import pixels_of
+from core.pixels.upload import pixels_of
 from models.catalogue.families.base import Family, Part, PromptWindow, Stage, Unguided, standard_arguments
 from models.catalogue.families.samplers import FLOW
 from models.catalogue.families.videos.ltx import FRAMES_MULTIPLE, VAE_FACTOR, middle_frame

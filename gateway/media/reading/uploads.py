@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from core.generation.request import GenerationRequest
-from core.generation.upload import Upload, pixels_of
+from core.pixels.upload import Upload, pixels_of
 
 P = ParamSpec("P")
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageOps
 
-from gateway.media.colours import Convert, to_srgb
+from gateway.media.reading.colours import Convert, to_srgb
 
 
 @dataclass(frozen=True)

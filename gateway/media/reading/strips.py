@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from PIL import ExifTags, Image
 
-from gateway.media.costs import STRIP_PX
+from gateway.media.reading.costs import STRIP_PX
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels."""

@@ -19,14 +19,14 @@ import pillow_heif
 from PIL import Image, UnidentifiedImageError
 
 from core.errors import InvalidRequest
-from core.generation.fitting import Fit, placed, placement
-from core.generation.upload import Upload
-from gateway.media.budget import Budget
-from gateway.media.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
-from gateway.media.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
-from gateway.media.kept import kept
-from gateway.media.png_files import scale_transparency, without_bad_metadata
-from gateway.media.strips import reduced, strips, upright_size
+from core.pixels.fitting import Fit, placed, placement
+from core.pixels.upload import Upload
+from gateway.media.reading.budget import Budget
+from gateway.media.reading.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
+from gateway.media.reading.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
+from gateway.media.reading.kept import kept
+from gateway.media.reading.png_files import scale_transparency, without_bad_metadata
+from gateway.media.reading.strips import reduced, strips, upright_size
 
 pillow_heif.register_heif_opener()
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "HEIF")

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from PIL import Image
 
-from core.generation.fitting import Size
+from core.pixels.fitting import Size
 
 TILE_PX = 256
 """Side of the tiles of all images that are larger, so that several callers' tiles share a pass."""

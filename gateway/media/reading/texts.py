@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from PIL import ExifTags, Image
 
-from gateway.media.decoding import check_header, opened
-from gateway.media.png_files import without_bad_metadata
+from gateway.media.reading.decoding import check_header, opened
+from gateway.media.reading.png_files import without_bad_metadata
 
 PARAMETERS = "parameters"
 _CODES = {b"UNICODE\x00": "utf-16-be", b"ASCII\x00\x00\x00": "ascii"}

@@ -10,7 +10,7 @@ from typing import Annotated
 from PIL import Image
 from pydantic import InstanceOf, WithJsonSchema
 
-from core.generation.fitting import Fit, Size
+from core.pixels.fitting import Fit, Size
 
 Decode = Callable[[bytes, Size, Fit], Image.Image]
 """Reads a file's pixels in a size. Blocks."""

@@ -1,0 +1,1 @@
+"""Images as requests carry them: how they are fitted to a size, and cut into tiles."""
