@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 import litserve
+import litserve.server
 from fastapi import Response
 from PIL import Image
 from starlette.datastructures import UploadFile
@@ -48,6 +49,8 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
+    # Its MCP endpoint, which nobody asks for here, does not know the version of `mcp` that this project uses.
+    litserve.server._MCP_AVAILABLE = False
     painter = Painter(max_batch_size=MAX_BATCH_SIZE, batch_timeout=BATCH_WAIT_S, api_path="/draw")
     server = litserve.LitServer(painter, accelerator="auto", workers_per_device=1, timeout=TIMEOUT_S)
     server.run(host=options.host, port=options.port, generate_client_file=False, log_level="warning")
