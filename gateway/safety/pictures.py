@@ -43,7 +43,7 @@ def as_seen(images: list[Image.Image]) -> npt.NDArray[np.uint8]:
     """Return images as the detector takes them: (N, 320, 320, 3), RGB, padded with black to squares.
 
     nudenet 3.4.2 means to show its model RGB, and swaps the channels twice; on the photograph in
-    tests/contracts/test_safety.py the model is surer of the face in RGB (0.81) than in BGR (0.68).
+    tests/contracts/rules/test_safety.py the model is surer of the face in RGB (0.81) than in BGR (0.68).
     """
     return np.stack([np.asarray(_square(image)) for image in images])
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from models.catalogue.serving.served import CHARACTER
-from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import half_mask, photo, png, wait_for
+from tests.support.storyboard.stories import write_story_catalogue
 from tests.support.web import WEB
 
 

@@ -20,9 +20,9 @@ import yaml
 from PIL import Image
 
 from deploy.packing import BASE_IMAGE, EXTRAS, UV, BuildArguments, image_of
-from tests.support.engine.judged import seen_in
 from tests.support.servers.forked import Forked, forked_server, run_forked
 from tests.support.servers.serving import ROOT, free_port, serving_environment, wait_for, write_tiny_catalogue
+from tests.support.storyboard.judged import seen_in
 from tests.support.web import WEB
 
 UPSCALE_LOCK = EXTRAS["upscale"]

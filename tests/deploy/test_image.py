@@ -20,8 +20,8 @@ from PIL import Image
 from playwright.sync_api import expect
 
 from tests.support.browser import CHROMIUM, browsing
-from tests.support.engine.judged import seen_in
 from tests.support.servers.serving import wait_for, write_tiny_catalogue
+from tests.support.storyboard.judged import seen_in
 from tests.support.surroundings.containers import USER, Container, ImageStore, can_build, container, image_store
 from tests.support.surroundings.package_sources import build_volumes
 from tests.support.ui_page import open_tab

@@ -18,9 +18,9 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import photo, png, wait_for
+from tests.support.storyboard.stories import write_story_catalogue
 from tests.support.surroundings.object_store import ObjectStore, object_store
 from tests.support.surroundings.redis_server import RedisServer, redis_server
 from tests.support.web import WEB

@@ -23,10 +23,10 @@ from processes.connection import open_session
 from storyboard.scoring.client import ScorerClient
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
-from tests.support.engine.clips import MINIATURE, noise
 from tests.support.pickles import PICKLE, Attack
 from tests.support.servers.process_tree import started_by
 from tests.support.servers.serving import ROOT, free_port, photo, wait_for
+from tests.support.storyboard.clips import MINIATURE, noise
 from tests.support.web import WEB
 
 SERVICE = """

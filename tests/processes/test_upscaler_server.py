@@ -22,12 +22,12 @@ from gateway.upscaler_client import UpscalerClient
 from models.catalogue.sources import Source
 from models.weights.upscaling import UpscalingModel
 from runners.upscaling.wire import AskedTile
-from tests.support.engine.clips import noise
 from tests.support.engine.drawing import largest_difference
 from tests.support.image_files import saved
 from tests.support.metadata import read_parameters
 from tests.support.servers.process_tree import started_by
 from tests.support.servers.serving import serving, wait_for, write_tiny_catalogue
+from tests.support.storyboard.clips import noise
 from tests.support.web import client_of
 from tests.tiny.upscalers import NEEDS_SPANDREL, compact
 

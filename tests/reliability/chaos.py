@@ -25,9 +25,9 @@ from tests.reliability.callers import ANSWERED, NO_ANSWER, Order, ask, orders, s
 from tests.reliability.disturbances import Disturbances
 from tests.reliability.footprint import Footprint
 from tests.reliability.verdict import end_with
-from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import FRESH, wait_for
+from tests.support.storyboard.stories import write_story_catalogue
 from tests.support.surroundings.object_store import object_store
 from tests.support.surroundings.redis_server import redis_server
 from tests.support.web import WEB

@@ -24,9 +24,9 @@ import numpy as np
 from tests.reliability.callers import ANSWERED, Order, ask, orders, shown, submit, wait_for_end
 from tests.reliability.footprint import Footprint
 from tests.reliability.verdict import end_with
-from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import FRESH
+from tests.support.storyboard.stories import write_story_catalogue
 
 CALLERS = 6
 JOB_OWNERS = 2

@@ -1,3 +1,3 @@
-from tests.support.engine.clips import tiny_clip_source
+from tests.support.storyboard.clips import tiny_clip_source
 
 __all__ = ["tiny_clip_source"]

@@ -19,7 +19,7 @@ from storyboard.files.bundle import files_of
 from storyboard.frames import FrameDone, FrameStep, Planned, ReferenceDone, Storyboard
 from storyboard.story import Story
 from tests.support.engine.drawing import photo
-from tests.support.engine.stories import (
+from tests.support.storyboard.stories import (
     SCENES,
     STORY,
     Purse,

@@ -23,8 +23,8 @@ from storyboard.scoring.clip_host import ClipHost
 from storyboard.scoring.clip_model import ClipScoringModel
 from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import OPENAI_CLIP, OPENAI_THRESHOLD, OWN_THRESHOLD, STRANGER_THRESHOLD, Scorers
-from tests.support.engine.clips import MINIATURE, noise
 from tests.support.servers.serving import photo
+from tests.support.storyboard.clips import MINIATURE, noise
 
 
 @torch.no_grad()

@@ -43,8 +43,9 @@ from storyboard.scoring.pairs import Pair
 from storyboard.scoring.scorers import OWN_THRESHOLD
 from storyboard.story import Story
 from tests.support.engine.drawing import largest_difference, photo
-from tests.support.engine.judged import seen_in
-from tests.support.engine.stories import (
+from tests.support.metadata import read_parameters
+from tests.support.storyboard.judged import seen_in
+from tests.support.storyboard.stories import (
     SCENES,
     STORY,
     Purse,
@@ -55,7 +56,6 @@ from tests.support.engine.stories import (
     story_studio,
     write_story_catalogue,
 )
-from tests.support.metadata import read_parameters
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 THRESHOLD = 0.5

@@ -19,9 +19,9 @@ from gateway.upscaling import Upscaler
 from models.catalogue.sources import Source
 from models.weights.upscaling import UpscalingModel
 from runners.upscaling.wire import AskedTile
-from tests.support.engine.clips import noise
 from tests.support.engine.drawing import largest_difference
 from tests.support.pickles import Attack
+from tests.support.storyboard.clips import noise
 from tests.tiny.upscalers import NEEDS_SPANDREL, compact
 
 pytestmark = NEEDS_SPANDREL

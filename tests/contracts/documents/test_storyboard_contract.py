@@ -22,9 +22,9 @@ from PIL import Image
 from api.storyboard.forms import Shape
 from storyboard.files.sheet import Cell, sheet_with
 from tests.support.engine.drawing import largest_difference
-from tests.support.engine.stories import write_story_catalogue
 from tests.support.servers.replica import Replica, replica
 from tests.support.servers.serving import ServerEvent, parse_events, photo, png, wait_for
+from tests.support.storyboard.stories import write_story_catalogue
 from tests.support.web import client_of
 
 STORY = "Aldar Kose tricks a merchant and steals his horse"
