@@ -40,7 +40,7 @@ def warmup_requests(entry: Entry, model: LoadedModel) -> list[GenerationRequest]
     _, settings = next(iter(entry.tasks.items()))
     smallest = settings.limits.smallest_px
     size = {"width": smallest, "height": smallest} if model.device.type == "cpu" else {}
-    return [_request(entry, **size, num_frames=1)]
+    return [_request(entry, **size, num_frames=entry.family_spec.least_frames(settings.defaults.fps))]
 
 
 def _compiled_for(entry: Entry, model: LoadedModel) -> Iterator[GenerationRequest]:

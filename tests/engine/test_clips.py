@@ -13,8 +13,8 @@ from models.weights.pipelines.previews import LatentPreview
 from runners.engine.engine import Engine, EngineLimits
 from tests.support.engine.drawing import draw, request
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny
-from tests.tiny import TINY, Tiny
-from tests.tiny.videos.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
+from tests.tiny import FURTHER, TINY, Tiny
+from tests.tiny.videos.wan import tiny_wan_a14b
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from tests.tiny.videos.wan import tiny_wan_a14b, tiny_wan_i2v_a14b
     [
         ("wan", Tiny(tiny_wan_a14b, "unipc", num_frames=5)),
         ("wan", Tiny(tiny_wan_a14b, "flow_euler", num_frames=5)),
-        ("wan-i2v", Tiny(tiny_wan_i2v_a14b, "dpmpp_2m", num_frames=5)),
+        FURTHER["wan-i2v of 2.2"],
     ],
 )
 async def test_checkpoints_with_two_transformers_are_drawn_as_alone(family: str, tiny: Tiny, tmp_path: Path) -> None:

@@ -29,7 +29,14 @@ from tests.tiny.videos.hunyuan_video import tiny_hunyuan_video
 from tests.tiny.videos.kandinsky import tiny_kandinsky
 from tests.tiny.videos.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.videos.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
-from tests.tiny.videos.wan import tiny_wan, tiny_wan_i2v, tiny_wan_ti2v, tiny_wan_vace
+from tests.tiny.videos.wan import (
+    tiny_wan,
+    tiny_wan_flf2v,
+    tiny_wan_i2v,
+    tiny_wan_i2v_a14b,
+    tiny_wan_ti2v,
+    tiny_wan_vace,
+)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ TINY: Mapping[str, Tiny] = {
     "sana-sprint": Tiny(tiny_sana_sprint, "scm"),
     "wan": Tiny(tiny_wan, "unipc", num_frames=5),
     "wan-i2v": Tiny(tiny_wan_i2v, "unipc", num_frames=5),
+    "wan-flf2v": Tiny(tiny_wan_flf2v, "unipc", num_frames=5, last_image=True),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
     "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5, last_image=True),
     "ltx": Tiny(tiny_ltx, num_frames=9),
@@ -81,3 +89,8 @@ TINY: Mapping[str, Tiny] = {
     "kandinsky-5": Tiny(tiny_kandinsky, num_frames=5),
 }
 """By the name of the family."""
+
+FURTHER: Mapping[str, tuple[str, Tiny]] = {
+    "wan-i2v of 2.2": ("wan-i2v", Tiny(tiny_wan_i2v_a14b, "dpmpp_2m", num_frames=5, last_image=True)),
+}
+"""Checkpoints that can do what those of their families above cannot."""

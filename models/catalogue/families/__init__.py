@@ -27,7 +27,13 @@ from models.catalogue.families.videos.hunyuan_video import HUNYUAN_VIDEO_1_5
 from models.catalogue.families.videos.kandinsky import KANDINSKY_5
 from models.catalogue.families.videos.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.videos.ltx2 import LTX_2, LTX_2_3, LTX_2_3_DISTILLED, LTX_2_DISTILLED
-from models.catalogue.families.videos.wan import WAN, WAN_IMAGE_TO_VIDEO, WAN_TEXT_AND_IMAGE_TO_VIDEO, WAN_VACE
+from models.catalogue.families.videos.wan import (
+    WAN,
+    WAN_FIRST_AND_LAST,
+    WAN_IMAGE_TO_VIDEO,
+    WAN_TEXT_AND_IMAGE_TO_VIDEO,
+    WAN_VACE,
+)
 
 __all__ = ["FAMILIES", "IN_ONE_CALL", "TEXT_ENCODERS", "Family", "Part", "Stage", "Unguided", "tokenizer_of"]
 
@@ -56,6 +62,7 @@ FAMILIES: Mapping[str, Family] = {
         SANA_SPRINT,
         WAN,
         WAN_IMAGE_TO_VIDEO,
+        WAN_FIRST_AND_LAST,
         WAN_TEXT_AND_IMAGE_TO_VIDEO,
         WAN_VACE,
         LTX,

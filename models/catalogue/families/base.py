@@ -219,6 +219,8 @@ class Family:
     """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
     last_image: bool = False
     """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""
+    loops: bool = False
+    """Whether a video ends with its first image unless it is given a last one, since its pipelines need both."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
     controlnet: str = "ControlNetModel"
@@ -287,7 +289,7 @@ class Family:
 
     def least_frames(self, fps: int) -> int:
         """Return how many frames its shortest video has at so many a second."""
-        beyond_first = self.longer_than_s * fps - 1
+        beyond_first = 0 if self.loops else self.longer_than_s * fps - 1
         return 1 + self.frames_multiple * (floor(beyond_first / self.frames_multiple) + 1)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:

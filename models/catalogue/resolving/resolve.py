@@ -6,7 +6,7 @@ Nothing that passes here can be refused by a pipeline for its parameters.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,6 +34,7 @@ from models.catalogue.resolving.upscaling import upscale_of
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
 ONE_LAYER = "num_images: 1 is one layer, with all of the image; ask for as many as it is to be taken apart into"
+LOOPS = "last_image: none was sent, so the video ends with the image that it starts with"
 
 
 @dataclass(frozen=True)
@@ -107,13 +108,16 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         priority=draft.priority,
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits), *_layer_hints(draft, entry)),
+        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits), *_family_hints(draft, entry)),
     )
     return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})
 
 
-def _layer_hints(draft: Draft, entry: Entry) -> tuple[str, ...]:
-    return (ONE_LAYER,) if entry.family_spec.layered and draft.num_images == 1 else ()
+def _family_hints(draft: Draft, entry: Entry) -> Iterator[str]:
+    if entry.family_spec.layered and draft.num_images == 1:
+        yield ONE_LAYER
+    if entry.family_spec.loops and draft.last_image is None:
+        yield LOOPS
 
 
 def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:

@@ -246,7 +246,8 @@ def _wan(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
     }
     if config.get("image_dim") is None:
         return arguments
-    return {**arguments, "encoder_hidden_states_image": empty(samples, 257, config.image_dim)}
+    images = 1 if config.pos_embed_seq_len is None else 2
+    return {**arguments, "encoder_hidden_states_image": empty(images * samples, 257, config.image_dim)}
 
 
 def _chroma(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:

@@ -50,6 +50,7 @@ def entry_fields(look: Look, source: Source) -> dict[str, Any]:
         "defaults": defaults,
         "limits": limits,
         "tasks": tasks if look.tasks or any(tasks.values()) else None,
+        "last_image": family.loops,
         "low_noise_expert": look.experts > 1,
         "memory_gib": _memory_gib(look, family, like, defaults),
         "download_gib": _download_gib(look.weights),

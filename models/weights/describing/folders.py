@@ -73,7 +73,10 @@ def _family(
     if "flux-schnell" in having:
         return "flux" if configs.get("transformer", {}).get("guidance_embeds") else "flux-schnell"
     if "wan-ti2v" in having:
-        return "wan-ti2v" if index.get("expand_timesteps") else next(each for each in having if each != "wan-ti2v")
+        if index.get("expand_timesteps"):
+            return "wan-ti2v"
+        both_ends = configs.get("transformer", {}).get("pos_embed_seq_len") is not None
+        return "wan-flf2v" if both_ends else next(each for each in having if each != "wan-ti2v")
     if "ltx-distilled" in having or "ltx-2" in having:
         stretched = sampler.get("use_dynamic_shifting") or sampler.get("shift_terminal")
         version = _ltx(configs.get("transformer", {})) if "ltx-2" in having else "ltx"

@@ -46,6 +46,8 @@ UNKNOWN_TYPE = "v1"
 """Diffusers' answer for what it does not know, and for Stable Diffusion 1.x."""
 LTX_2, ORIGINAL_LTX_2 = "audio_proj_in.weight", "audio_patchify_proj.weight"
 """What takes the latents of sound, by diffusers' name and by the original one."""
+FLF2V, ORIGINAL_FLF2V = "condition_embedder.image_embedder.pos_embed", "img_emb.emb_pos"
+"""What tells its two images apart, by diffusers' name and by the original one, which diffusers does not convert."""
 MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stable-diffusion-xl", ("input_blocks.0.0.weight", "label_emb.0.0.weight")),
     (
@@ -200,6 +202,10 @@ def _wan(denoiser: Tensors) -> str:
         return "wan-vace"
     if denoiser["patch_embedding.weight"].shape[1] == TI2V_CHANNELS:
         return "wan-ti2v"
+    if ORIGINAL_FLF2V in denoiser:
+        raise LoadFailed("it is Wan 2.1 FLF2V, which is read as a folder or repository in diffusers layout only")
+    if FLF2V in denoiser:
+        return "wan-flf2v"
     from_image = any(each.startswith(("img_emb.", "condition_embedder.image_embedder.")) for each in denoiser)
     return "wan-i2v" if from_image or denoiser["patch_embedding.weight"].shape[1] == I2V_CHANNELS else "wan"
 

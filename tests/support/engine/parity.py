@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import diffusers
@@ -32,7 +32,7 @@ from tests.support.engine.drawing import (
     results,
 )
 from tests.support.engine.recorder import Recorder
-from tests.tiny import TINY, Tiny
+from tests.tiny import FURTHER, TINY, Tiny
 from tests.tiny.conditions import tiny_ip_adapter, tiny_redux
 from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.images.glm_image import shorten_previews
@@ -168,6 +168,8 @@ def main(file: Path) -> None:
         shorten_texts(monkeypatch)
         shorten_previews(monkeypatch)
         results = [r for family in TINY for r in asyncio.run(compare(family, Path(folder, family)))]
+        for name, (family, tiny) in FURTHER.items():
+            results += [replace(r, family=name) for r in asyncio.run(compare(family, Path(folder, name), tiny))]
     file.write_text(table(results), encoding="utf-8")
     if any(result.difference > TOLERANCE for result in results):
         sys.exit(f"{file}: pictures differ by more than {TOLERANCE} of 255")

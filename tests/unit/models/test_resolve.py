@@ -27,6 +27,7 @@ ENTRY = Entry.model_validate(
     {**ENTRY_FIELDS, "id": "tiny", "family": "stable-diffusion", "source": {"path": "weights"}}
 )
 VACE = "wan21-vace-1.3b"
+FLF2V = "wan21-flf2v-14b-720p"
 
 
 def resolved(**fields: Any) -> GenerationRequest:
@@ -321,9 +322,16 @@ def test_the_last_frame_of_a_video_has_the_size_of_the_first() -> None:
     assert request.hints == ("last_image was cropped to 64x64 of 96x64 pixels; fit=pad keeps all of it",)
 
 
+def test_a_model_that_sees_two_images_says_what_it_takes_for_the_second() -> None:
+    with_one, without = (ending(model=FLF2V, last_image=last).hints for last in (photo(64, 64), None))
+    assert with_one == ()
+    assert without == ("last_image: none was sent, so the video ends with the image that it starts with",)
+
+
 @pytest.mark.parametrize(
     ("fields", "says"),
     [
+        ({"model": FLF2V, "num_frames": 1}, "^num_frames: 1 at 16 a second is too short for wan21-flf2v-14b-720p"),
         ({"model": "wan21-i2v-14b-480p"}, "^last_image: wan21-i2v-14b-480p takes none"),
         ({"task": Task.TEXT_TO_VIDEO, "image": None}, "^last_image: text-to-video takes none"),
         ({"image": None}, "^image: image-to-video needs one"),

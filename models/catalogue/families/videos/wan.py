@@ -1,4 +1,4 @@
-"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame; VACE does both, and ends them."""
+"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame, or also the last; VACE does all."""
 
 from __future__ import annotations
 
@@ -69,7 +69,24 @@ WAN_IMAGE_TO_VIDEO = Family(
     prompt_windows=(PromptWindow(tokens=511),),
     text_tokens=TextTokens(512, 512),
     unguided=Unguided.SECOND_CALL,
+    last_image=True,
 )
+
+
+def _both_ends(request: GenerationRequest) -> dict[str, Any]:
+    """Let a video end as it begins unless it is to end otherwise."""
+    arguments = standard_arguments(request)
+    return {"last_image": arguments["image"], **arguments}
+
+
+WAN_FIRST_AND_LAST = replace(
+    WAN_IMAGE_TO_VIDEO,
+    name="wan-flf2v",
+    bases=("Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers",),
+    arguments=_both_ends,
+    loops=True,
+)
+"""Wan 2.1 FLF2V: its transformer sees two images always."""
 
 WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
     name="wan-ti2v",
