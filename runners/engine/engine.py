@@ -272,16 +272,20 @@ class Engine:
             self._end(run.ticket, GenerationFailed("the pipeline failed"))
         else:
             if isinstance(reached, ModuleCall):
-                self._learn_size(run.ticket.request, reached)
-                self._running[run.ticket].calls[run] = reached
+                running = self._running[run.ticket]
+                running.calls[run] = reached
+                self._learn_size(run.ticket.request, running, reached)
             else:
                 self._deliver(run, reached)
 
-    def _learn_size(self, request: GenerationRequest, call: ModuleCall) -> None:
+    def _learn_size(self, request: GenerationRequest, running: RunningRequest, call: ModuleCall) -> None:
         # Two sizes are denoised with `hires`.
-        if call.stage is Stage.DENOISE and request.hires is None:
-            samples = call.samples if self._model.family.unguided in IN_ONE_CALL else 1
-            self._automatic.learn_size(request, call.tokens / samples)
+        if call.stage is not Stage.DENOISE or request.hires is not None:
+            return
+        tokens = call.tokens / (call.samples if self._model.family.unguided in IN_ONE_CALL else 1)
+        if tokens != running.sample_tokens:
+            running.sample_tokens = tokens
+            self._automatic.learn_size(request, tokens)
 
     def _deliver(self, run: PipelineRun, drawn: Drawn) -> None:
         ticket, request = run.ticket, self._running[run.ticket]

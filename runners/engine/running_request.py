@@ -32,6 +32,8 @@ class RunningRequest:
     """Never AUTO: how its images are generated is settled when it starts."""
     calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)
     images_done: int = 0
+    sample_tokens: float | None = None
+    """Of its last call of the denoiser."""
 
     def parked(self) -> Iterator[ParkedRun]:
         return (ParkedRun(run, call) for run, call in self.calls.items())

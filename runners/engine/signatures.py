@@ -57,6 +57,8 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
         return (str(structure), tuple(_leaf_signature(text, 2) for text in texts))
     if name in part.ragged:
         return (value[0].dtype, value[0].device)
+    if isinstance(value, torch.Tensor):
+        return _leaf_signature(value, 1)
     # The samples of one call are alike.
     leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
     first_axis = 0 if name in part.listed else 1

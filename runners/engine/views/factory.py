@@ -20,6 +20,7 @@ from runners.engine.module_calls import ModuleCall, Operation
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.views.optional_weights import OptionalWeights
+from runners.engine.views.samplers import SamplerMaker
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
 UPSCALING = Part("upscaler", Stage.DECODE, casts=True, pixels_per_token=64)
@@ -41,6 +42,7 @@ class ViewFactory:
         self._park = park
         self._batch_tokens = batch_tokens
         self._optional = OptionalWeights(model)
+        self._samplers = SamplerMaker()
         self._operations: dict[tuple[Part, int], Operation] = {}
         self._traits: dict[int, dict[str, Any]] = {}
         self._controlled: dict[tuple[Task, str], DiffusionPipeline] = {}
@@ -69,7 +71,8 @@ class ViewFactory:
         }
         own = {name: make(getattr(pipeline, name), request) for name, make in self._model.family.own.items()}
         components = {**adapted, **samplers, **own, **self._stand_ins(request, seen, run, steps)}
-        view = make_view(pipeline, components, self._model.family.sampler(request))
+        sampler = self._samplers.make(self._model.family.sampler(request), pipeline.scheduler.config)
+        view = make_view(pipeline, components, sampler)
         if steps is not None:
             steps.follow(view)
         return view

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from copy import copy
 from functools import cache, partial, wraps
 from typing import Any
 
@@ -11,11 +13,37 @@ import torch
 
 from models.catalogue.families.schedulers import SchedulerSpec
 
+KEPT_SAMPLERS = 32
+"""Of those that requests had last: their `flow_shift` may be any number."""
+
 
 def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
     """Build a sampler with the model's noise schedule and prediction type."""
     renamed = {own: config[theirs] for theirs, own in spec.renamed.items() if theirs in config}
     return _scheduler_class(spec.class_name).from_config(config, **{**renamed, **spec.overrides})
+
+
+class SamplerMaker:
+    """Makes the samplers of one model's images, each as `make_scheduler` would. That takes ten times as long, most of
+    it to find out by inspection what the settings of a class are called.
+    """
+
+    def __init__(self) -> None:
+        # With their configurations, so that no other can have the same identity meanwhile.
+        self._unused: OrderedDict[Hashable, tuple[Mapping[str, Any], Any]] = OrderedDict()
+
+    def make(self, spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
+        """Return a sampler that has made no step; its tensors, which no sampler changes in place, are others' too."""
+        key = (id(config), repr(spec))
+        if key not in self._unused:
+            self._unused[key] = config, make_scheduler(spec, config)
+        self._unused.move_to_end(key)
+        if len(self._unused) > KEPT_SAMPLERS:
+            self._unused.popitem(last=False)
+        made = copy(self._unused[key][1])
+        lists = {name: copy(value) for name, value in vars(made).items() if type(value) in (list, dict)}
+        vars(made).update(lists)
+        return made
 
 
 def let_draw(sampler: Any, spec: SchedulerSpec, generator: torch.Generator) -> None:

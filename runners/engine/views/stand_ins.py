@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from diffusers import DiffusionPipeline
 
-from models.catalogue.families.schedulers import SchedulerSpec
 from models.weights.memory.offloading import is_offloaded
-from runners.engine.views.samplers import make_scheduler
 
 
 class StandIn:
@@ -27,7 +25,7 @@ class StandIn:
     """
 
     def __init__(self, module: Any, attributes: Mapping[str, Any]) -> None:
-        """`attributes` are the batched methods, and what else is not to be asked of the module."""
+        """`attributes` are the batched methods, and the module's `traits`."""
         self._module = module
         self.__dict__.update(attributes)
 
@@ -42,7 +40,7 @@ class StandIn:
         """Yield what pipelines search for the hooks of offloading: only itself where there are none, as SDXL's UNet has
         1,900 layers.
         """
-        return self._module.modules() if is_offloaded(self._module) else iter([self])
+        return self._module.modules() if self._is_offloaded else iter([self])
 
     def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
         """Stay as it is: one image's pipeline must not move or cast weights that others share."""
@@ -57,15 +55,15 @@ def traits(module: Any, device: torch.device) -> dict[str, Any]:
 
     For a pipeline it is on the model's `device`, wherever it waits or computes: that is where its calls come from.
     """
-    return {"dtype": module.dtype, "device": device}
+    return {"dtype": module.dtype, "device": device, "_is_offloaded": is_offloaded(module)}
 
 
-def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], scheduler: SchedulerSpec) -> Any:
-    """Copy `pipeline` for one image, with `components` in place of its own.
+def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], sampler: Any) -> Any:
+    """Copy `pipeline` for one image, with `components` and a sampler in place of its own.
 
     Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
     """
     view = copy.copy(pipeline)
     view.__dict__.update(components)
-    view.__dict__["scheduler"] = make_scheduler(scheduler, pipeline.scheduler.config)
+    view.__dict__["scheduler"] = sampler
     return view

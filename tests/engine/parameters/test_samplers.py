@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from copy import deepcopy
+from functools import partial
 from typing import Any
 
 import diffusers
+import numpy as np
 import pytest
 import torch
 from diffusers import UniPCMultistepScheduler
+from torch.utils import _pytree as pytree
 
 from models.catalogue.families.samplers import DIFFUSION, FLOW, FLOW_MULTISTEP
 from models.catalogue.families.schedulers import (
@@ -21,7 +24,7 @@ from models.catalogue.families.schedulers import (
     Samplers,
     SchedulerSpec,
 )
-from runners.engine.views.samplers import make_scheduler
+from runners.engine.views.samplers import SamplerMaker, let_draw, make_scheduler
 
 MOST_STEPS = 900
 ENDS = 41
@@ -58,6 +61,35 @@ def of_diffusers(spec: SchedulerSpec) -> type[Any]:
 def test_every_allowed_number_of_steps_can_be_taken(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
     for steps in (1, 2, 50, MOST_STEPS):
         assert_steps(spec, config, steps)
+
+
+@pytest.mark.parametrize("name", sorted(DIFFUSION.schedules))
+def test_a_sampler_is_made_as_if_no_other_had_stepped(name: str) -> None:
+    samplers = SamplerMaker()
+    config = diffusers.DDIMScheduler(**STABLE_DIFFUSION).config
+    for _ in range(2):
+        made = samplers.make(DIFFUSION[name], config)
+        expected = make_scheduler(DIFFUSION[name], config)
+        assert_alike(made, expected)
+        generators = [torch.Generator().manual_seed(1) for _ in range(2)]
+        for each, generator in zip((made, expected), generators, strict=True):
+            let_draw(each, DIFFUSION[name], generator)
+            each.set_timesteps(4)
+            if "generator" in inspect.signature(each.step).parameters:
+                each.step = partial(each.step, generator=generator)
+            assert_finite(each, 0, len(each.timesteps))
+        assert_alike(made, expected)
+
+
+def assert_alike(made: Any, expected: Any) -> None:
+    assert vars(made).keys() == vars(expected).keys()
+    torch.testing.assert_close(_numbers(made), _numbers(expected), rtol=0, atol=0, equal_nan=True)
+
+
+def _numbers(sampler: Any) -> list[Any]:
+    """Return all that it holds that is a number or has numbers, in the order of names."""
+    held = pytree.tree_leaves([value for _, value in sorted(vars(sampler).items())])
+    return [leaf for leaf in held if isinstance(leaf, int | float | np.ndarray | torch.Tensor)]
 
 
 @pytest.mark.parametrize(("spec", "config"), SPREAD)
