@@ -11,11 +11,12 @@ import httpx
 
 from .errors import Refused
 from .files import read_image
-from .results import Frame, Image, Job, Model, Reference, Result, Storyboard, result_of
+from .results import Frame, Image, Job, Model, Reference, Result, Storyboard, Video, result_of
 
 T = TypeVar("T")
 
-FILES = ("image", "mask", "last_image", "reference_image", "control_image")
+VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
+FILES = ("image", "mask", "last_image", "reference_image", "control_image", *VIDEOS)
 STREAM_TASKS = {
     "text_to_image": "text-to-image",
     "image_to_image": "image-to-image",
@@ -132,8 +133,8 @@ def download(about: Mapping[str, Any], model: str) -> Call[Result]:
     return Call("GET", about["url"], read)
 
 
-def _base64(image: Any) -> str:
-    data = image.data if isinstance(image, Image) else read_image(image)
+def _base64(source: Any) -> str:
+    data = source.data if isinstance(source, Image | Video) else read_image(source)
     return base64.b64encode(data).decode()
 
 

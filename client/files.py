@@ -11,8 +11,10 @@ from typing import IO
 
 from PIL import Image
 
-ImageSource = str | os.PathLike[str] | bytes | IO[bytes] | Image.Image
-"""A file's path, its bytes, an open file (such as Django's), or a Pillow image."""
+FileSource = str | os.PathLike[str] | bytes | IO[bytes]
+"""A file's path, its bytes, or an open file (such as Django's)."""
+ImageSource = FileSource | Image.Image
+"""The same, or a Pillow image."""
 
 
 def read_image(source: ImageSource) -> bytes:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, TypedDict
 
-from .files import ImageSource
-from .results import Image
+from .files import FileSource, ImageSource
+from .results import Image, Video
 
 Source = ImageSource | Image
+VideoSource = FileSource | Video
 Camera = Literal[
     "forward", "left", "right", "down", "rotate-left-45", "rotate-right-45", "top-down", "wide-angle", "close-up"
 ]
@@ -130,12 +131,21 @@ class TextToVideo(Shared, total=False):
     fps: int | None
 
 
-class ImageToVideo(TextToVideo, total=False):
+class Followed(TypedDict, total=False):
+    """What moves the figure in an image."""
+
+    pose_video: VideoSource | None
+    face_video: VideoSource | None
+    background_video: VideoSource | None
+    mask_video: VideoSource | None
+
+
+class ImageToVideo(Followed, TextToVideo, total=False):
     last_image: Source | None
     fit: Literal["crop", "pad", "stretch"] | None
 
 
-class Stream(Inpaint, total=False):
+class Stream(Followed, Inpaint, total=False):
     """Those of the API that is streamed, and what to hear of meanwhile."""
 
     image: Source | None

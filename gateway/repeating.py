@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.generation.draft import Draft
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import VIDEOS, GenerationRequest, Task
 from gateway.media.encoding import repeatable_fields
 
 
@@ -25,5 +25,5 @@ def repeated(request: GenerationRequest, **changes: Any) -> Draft:
 def _images_of(request: GenerationRequest) -> dict[str, Any]:
     # Of an edit with a mask, the request has the first image in both fields.
     own = {"images": request.images} if request.task is Task.EDIT else {"image": request.image}
-    guides = {name: getattr(request, name) for name in ("last_image", "reference_image", "control_image")}
+    guides = {name: getattr(request, name) for name in ("last_image", "reference_image", "control_image", *VIDEOS)}
     return {**own, **guides, "mask": request.mask}

@@ -1,4 +1,4 @@
-"""A request as a job keeps it: its images as files in storage, the rest as JSON."""
+"""A request as a job keeps it: its images and videos as files in storage, the rest as JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import Any
 
 from PIL import Image
 
+from core.generation.request import VIDEOS
 from core.pixels.upload import Pixels, Upload, pixels_of
+from core.pixels.video import Video
 from gateway.media.reading.uploads import in_image_thread
 from jobs.kinds import JobRequest
 from storage.client import Storage
@@ -24,24 +26,32 @@ _LISTED = re.compile(r"(\w+)_(\d\d)")
 
 
 def plain_fields(request: JobRequest) -> dict[str, Any]:
-    """Return everything but the images, as JSON."""
-    return request.model_dump(mode="json", exclude={name for name, value in request if _is_images(value)})
+    """Return everything but the files, as JSON; of videos, what is known of them."""
+    files = {name for name, value in request if isinstance(value, Video) or _is_images(value)}
+    descriptions = {name: video.description for name, video in _videos(request).items()}
+    return {**request.model_dump(mode="json", exclude=files), **descriptions}
 
 
 async def store_inputs(request: JobRequest, job_id: str, storage: Storage) -> dict[str, str]:
-    """Write a request's images, losslessly; return their keys by field. Raises StorageUnavailable."""
+    """Write a request's images, losslessly, and its videos; return their keys by field. Raises StorageUnavailable."""
     keys: dict[str, str] = {}
     for name, image in _images(request).items():
         keys[name] = input_key(job_id, name, _PNG)
         await storage.put(keys[name], await in_image_thread(_png, image), _PNG)
+    for name, video in _videos(request).items():
+        keys[name] = input_key(job_id, name, video.media_type)
+        await storage.put(keys[name], video.file, video.media_type)
     return keys
 
 
 async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], storage: Storage) -> dict[str, Any]:
-    """Return a request's fields with its images. Raises StorageUnavailable, or NotStored when one is gone."""
+    """Return a request's fields with its files. Raises StorageUnavailable, or NotStored when one is gone."""
     images: dict[str, Any] = {}
     listed: defaultdict[str, list[Image.Image]] = defaultdict(list)
     for name in sorted(inputs):
+        if name in VIDEOS:
+            images[name] = Video.of(await storage.get(inputs[name]), fields[name])
+            continue
         image = await asyncio.to_thread(_opened, await storage.get(inputs[name]))
         if match := _LISTED.fullmatch(name):
             listed[match[1]].append(image)
@@ -58,6 +68,8 @@ def content_digest(owner: str, request: JobRequest, output_format: str, quality:
     for name, image in _images(request).items():
         pixels = pixels_of(image)
         digest.update(f"{name} {pixels.mode} {pixels.size}".encode() + pixels.tobytes())
+    for name, video in _videos(request).items():
+        digest.update(name.encode() + video.file)
     return digest.hexdigest()
 
 
@@ -70,6 +82,10 @@ def _images(request: JobRequest) -> dict[str, Pixels]:
             # Two digits keep the order of names that of the images.
             found |= {f"{name}_{number:02}": image for number, image in enumerate(value)}
     return found
+
+
+def _videos(request: JobRequest) -> dict[str, Video]:
+    return {name: value for name, value in request if isinstance(value, Video)}
 
 
 def _is_images(value: object) -> bool:

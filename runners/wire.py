@@ -1,8 +1,9 @@
 """Requests and events as bytes, for the hop between the gateway and a runner, which may be on another machine.
 
-A frame is a line of JSON and, where there are images, their raw pixels, and behind these a clip's sound; the line says
-how many. Raw pixels cost nothing to write or read, and the gateway encodes each image or clip only once, in the
-client's format. Nothing is pickled: reading a pickle runs code of the sender's choice.
+A frame is a line of JSON and, where there are images, their raw pixels; behind these comes a clip's sound, or come a
+request's videos, as the files that they are. The line says how many. Raw pixels cost nothing to write or read, and the
+gateway encodes each image or clip only once, in the client's format; but those of a video, which a runner's queue would
+have to hold, can be gigabytes. Nothing is pickled: reading a pickle runs code of the sender's choice.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import asdict, fields
 from typing import Any, Literal
 
 from PIL import Image
-from pydantic import BaseModel, PositiveInt, ValidationError
+from pydantic import BaseModel, NonNegativeFloat, PositiveInt, ValidationError
 
 from core.generation.events import (
     Clip,
@@ -28,9 +29,11 @@ from core.generation.events import (
     Started,
     Step,
 )
-from core.generation.request import GenerationRequest
+from core.generation.request import VIDEOS, GenerationRequest
 from core.generation.step_cache import StepCache
+from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels, pixels_of
+from core.pixels.video import Video
 from core.validation import described
 
 
@@ -55,6 +58,17 @@ class BadFrameError(ValueError):
     """Bytes that are no request; the message says why."""
 
 
+class _Video(BaseModel):
+    """`Video.description`."""
+
+    size: tuple[PositiveInt, PositiveInt]
+    num_frames: PositiveInt
+    fps: NonNegativeFloat
+    mode: Literal["RGB", "L"]
+    background: Literal["black", "white"]
+    fit: Fit
+
+
 class _Header(BaseModel):
     """The line of JSON before a request's pixels."""
 
@@ -67,19 +81,26 @@ class _Header(BaseModel):
         ]
     ]
 
+    videos: list[tuple[Literal["pose_video", "face_video", "background_video", "mask_video"], PositiveInt, _Video]] = []
+
     @property
-    def lengths_bytes(self) -> list[int]:
-        return [width * height * _PIXEL_BYTES[mode] for _, mode, (width, height) in self.images]
+    def length_bytes(self) -> int:
+        """Of what follows it."""
+        images = sum(_length_bytes(mode, size) for _, mode, size in self.images)
+        return images + sum(length for _, length, _ in self.videos)
 
 
 def encode_request(request: GenerationRequest) -> bytes:
     """Write a request as one frame."""
     images = [(field, pixels_of(image)) for field in _IMAGES for image in _images_in(getattr(request, field))]
+    videos = [(field, video, video.file) for field in VIDEOS if (video := getattr(request, field)) is not None]
     header = {
-        "request": request.model_dump(mode="json", exclude={*_IMAGES, *_FOR_CALLERS}),
+        "request": request.model_dump(mode="json", exclude={*_IMAGES, *VIDEOS, *_FOR_CALLERS}),
         "images": [(field, image.mode, image.size) for field, image in images],
+        "videos": [(field, len(file), video.description) for field, video, file in videos],
     }
-    return b"".join((json.dumps(header).encode(), b"\n", *(image.tobytes() for _, image in images)))
+    raw = (*(image.tobytes() for _, image in images), *(file for _, _, file in videos))
+    return b"".join((json.dumps(header).encode(), b"\n", *raw))
 
 
 def _images_in(value: Pixels | tuple[Pixels, ...] | None) -> tuple[Pixels, ...]:
@@ -93,21 +114,31 @@ def decode_request(frame: bytes) -> GenerationRequest:
     line, _, pixels = frame.partition(b"\n")
     try:
         header = _Header.model_validate_json(line)
-        fields = _read_images(header, memoryview(pixels))
+        fields = _read_files(header, memoryview(pixels))
         return GenerationRequest.model_validate({**header.request, **fields})
     except ValidationError as error:
         raise BadFrameError(f"the frame is not a request: {described(error)}") from error
 
 
-def _read_images(header: _Header, pixels: memoryview) -> dict[str, Any]:
-    claimed = sum(header.lengths_bytes)
+def _read_files(header: _Header, pixels: memoryview) -> dict[str, Any]:
+    claimed = header.length_bytes
     if claimed != len(pixels):
-        raise BadFrameError(f"the frame claims {claimed} bytes of pixels, and has {len(pixels)}")
+        raise BadFrameError(f"the frame claims {claimed} bytes of files, and has {len(pixels)}")
     images: dict[str, list[Image.Image]] = {}
-    for (field, mode, size), length in zip(header.images, header.lengths_bytes, strict=True):
-        images.setdefault(field, []).append(Image.frombytes(mode, size, bytes(pixels[:length])))
-        pixels = pixels[length:]
-    return {field: tuple(found) if field == "images" else found[0] for field, found in images.items()}
+    at = 0
+    for field, mode, size in header.images:
+        end = at + _length_bytes(mode, size)
+        images.setdefault(field, []).append(Image.frombytes(mode, size, bytes(pixels[at:end])))
+        at = end
+    videos: dict[str, Any] = {}
+    for name, length, description in header.videos:
+        videos[name] = Video.of(bytes(pixels[at : at + length]), description.model_dump())
+        at += length
+    return {**{field: tuple(found) if field == "images" else found[0] for field, found in images.items()}, **videos}
+
+
+def _length_bytes(mode: str, size: Size) -> int:
+    return size[0] * size[1] * _PIXEL_BYTES[mode]
 
 
 def encode(event: Event) -> bytes:

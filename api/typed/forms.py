@@ -7,11 +7,12 @@ BentoML derives an API's schema from its form. It would also parse the request a
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Generic, Literal, Self, TypeVar
+from pathlib import Path
+from typing import Annotated, ClassVar, Generic, Literal, Self, TypeVar
 
 import bentoml
 from PIL import Image
-from pydantic import Field
+from pydantic import Field, WithJsonSchema, WrapValidator
 from starlette.requests import Request
 
 from api.http.requests.forms import check_files, validated
@@ -19,10 +20,14 @@ from api.http.requests.parsing import read_fields
 from core.errors import JubakoError
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
+    BACKGROUND_VIDEO,
     CONTROL_IMAGE,
+    FACE_VIDEO,
     IMAGE,
     IMAGES,
     MASK,
+    MASK_VIDEO,
+    POSE_VIDEO,
     REFERENCE_IMAGE,
     Camera,
     ControlScale,
@@ -50,6 +55,11 @@ FIRST_MASK = f"Of the first image. {MASK}"
 FIRST_FRAME = "The image that the video starts with."
 LAST_FRAME = "The image that the video ends with, for models that take one (`last_image` in GET /models)."
 TO_UPSCALE = "The image to upscale: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEIC file."
+_VIDEO_SCHEMA = {"anyOf": [{"type": "file", "format": "video", "content_type": "video/*"}, {"type": "null"}]}
+OptionalVideo = Annotated[
+    Path | None, WrapValidator(lambda video, _as_path: video), WithJsonSchema(_VIDEO_SCHEMA, mode="validation")
+]
+"""A file for BentoML, which takes none that is optional and has a media type; what comes here is a `Video` already."""
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -144,7 +154,16 @@ class TextToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class ImageToVideo(PictureForm):
+class Followed(ClientFields):
+    """What moves the figure in an image."""
+
+    pose_video: OptionalVideo = Field(default=None, description=POSE_VIDEO)
+    face_video: OptionalVideo = Field(default=None, description=FACE_VIDEO)
+    background_video: OptionalVideo = Field(default=None, description=BACKGROUND_VIDEO)
+    mask_video: OptionalVideo = Field(default=None, description=MASK_VIDEO)
+
+
+class ImageToVideo(Followed, PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
     last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
@@ -153,7 +172,7 @@ class ImageToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(Upscaled, Conditioned, PictureForm):
+class Stream(Followed, Upscaled, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)

@@ -15,11 +15,12 @@ from pydantic import BaseModel, BeforeValidator, Field
 from core.generation.camera import CameraMove
 from core.generation.client_fields import ClientFields, Seed
 from core.generation.hires import HiresChoice
-from core.generation.request import Lora, Method, Priority, Task
+from core.generation.request import MOST_FPS, VIDEOS, Lora, Method, Priority, Task
 from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.fitting import Fit
 from core.pixels.upload import Pixels
+from core.pixels.video import UploadedVideo, Video
 
 Strength = Annotated[
     float | None,
@@ -48,8 +49,12 @@ ControlType = Annotated[
 ControlScale = Annotated[
     float | None, Field(ge=0, le=2, description="How strictly to follow the control image. Default: the model's.")
 ]
-NumFrames = Annotated[int | None, Field(ge=1, description="Number of frames of the video. Default: the model's.")]
-FramesPerSecond = Annotated[int | None, Field(ge=1, le=60, description="Default: the model's.")]
+NumFrames = Annotated[
+    int | None, Field(ge=1, description="Number of frames of the video. Default: that of the poses, or the model's.")
+]
+FramesPerSecond = Annotated[
+    int | None, Field(ge=1, le=MOST_FPS, description="Default: that of the poses, or the model's.")
+]
 Camera = Annotated[CameraMove | None, Field(description="Camera move, for models trained for it.")]
 InpaintingMethod = Annotated[
     Method,
@@ -81,6 +86,10 @@ IMAGE = "The image to start from: a PNG, JPEG, WebP, GIF, BMP, TIFF, AVIF or HEI
 IMAGES = "The images to edit, in the order in which the prompt numbers them; repeat the field for several."
 REFERENCE_IMAGE = "An image whose subject or style to follow, for models with an IP-Adapter."
 CONTROL_IMAGE = "An image that guides the composition, such as edges or a depth map, for models with ControlNets."
+POSE_VIDEO = "A video of poses that the figure in the image takes: an MP4, MOV, WebM or GIF file of drawn skeletons."
+FACE_VIDEO = "A video of a face whose expressions the figure takes, frame by frame with the poses."
+BACKGROUND_VIDEO = "The video in which a figure is replaced by that of the image; needs mask_video."
+MASK_VIDEO = "Where the background video is replaced, frame by frame: white is generated, black is kept."
 MASK = "Where to repaint: white is regenerated, black and transparent are kept. Same size as the image."
 
 
@@ -158,6 +167,10 @@ class Draft(Parameters):
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
     last_image: Pixels | None = None
+    pose_video: UploadedVideo | None = None
+    face_video: UploadedVideo | None = None
+    background_video: UploadedVideo | None = None
+    mask_video: UploadedVideo | None = None
     strength: Strength = None
     reference_image: Pixels | None = None
     reference_scale: ReferenceScale = None
@@ -187,9 +200,20 @@ class Draft(Parameters):
         return self.image or next(iter(self.images), None)
 
     @property
+    def named_videos(self) -> dict[str, Video]:
+        """All videos that came with the request, by their fields."""
+        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
+
+    @property
+    def leading(self) -> Pixels | Video | None:
+        """What gives the result its size, unless the request says one."""
+        return self.pose_video or self.masked_image
+
+    @property
     def decoded_px(self) -> int:
-        """Pixels of all images that came with the request."""
-        return sum(image.width * image.height for _, image in self.named_images)
+        """Pixels of all images, and of all frames, that came with the request."""
+        images = sum(image.width * image.height for _, image in self.named_images)
+        return images + sum(video.width * video.height * video.num_frames for video in self.named_videos.values())
 
     @classmethod
     def of(cls, form: BaseModel, **fields: Any) -> Draft:

@@ -7,6 +7,7 @@ twice gives the same picture. Knows nothing of HTTP and nothing of torch.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from math import ceil
 
 from pydantic import ConfigDict, Field
 
@@ -18,6 +19,14 @@ from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleFactor
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels
+from core.pixels.video import UploadedVideo
+
+VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
+"""The fields of drafts and requests that are videos."""
+MOST_FPS = 60
+"""Frames a second of a clip."""
+SEGMENT_OVERLAP = 1
+"""Frames with which a segment of a clip begins that are the last of the segment before."""
 
 
 class Task(StrEnum):
@@ -72,8 +81,9 @@ class GenerationRequest(Tuning):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
-    reference have `width` x `height` pixels. The `images` of an edit keep their own sizes; only one that has a mask is
-    `image` too. Uploads stay compressed until a runner gets the request.
+    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size too, but for the face's. The
+    `images` of an edit keep their own sizes; only one that has a mask is `image` too. Uploads stay compressed until a
+    runner gets the request, and videos until it starts.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone, unless they are layers.
     """
 
@@ -104,11 +114,19 @@ class GenerationRequest(Tuning):
     """What an edit works on, in the order in which its prompt counts them."""
     last_image: Pixels | None = None
     """What a video that starts from `image` ends with."""
+    pose_video: UploadedVideo | None = None
+    face_video: UploadedVideo | None = None
+    """How the figure in `image` moves, frame by frame, and how it looks then."""
+    background_video: UploadedVideo | None = None
+    mask_video: UploadedVideo | None = None
+    """What the figure is put into, and where (L, 255 = generated); both or none."""
     hires: SecondPass | None = None
     """What is done with each image once it has its size; the result then has another."""
     upscale: UpscaleFactor | None = None
     """How many times wider and higher each image becomes once it is generated."""
     num_frames: int = 1
+    segment_frames: int | None = None
+    """Frames that are generated at once of a clip that is made in segments, one after the other."""
     fps: int | None = None
     """Frames a second of a video; None for pictures."""
     loras: tuple[Lora, ...] = ()
@@ -142,9 +160,21 @@ class GenerationRequest(Tuning):
         return self.model_copy(update={"hints": (*self.hints, *hints)})
 
     @property
+    def segments(self) -> int:
+        """How many its clip is made in, each with all steps."""
+        if self.segment_frames is None:
+            return 1
+        return ceil((self.num_frames - SEGMENT_OVERLAP) / (self.segment_frames - SEGMENT_OVERLAP))
+
+    @property
+    def frames_a_pass(self) -> int:
+        """How many frames are denoised at once."""
+        return self.segment_frames or self.num_frames
+
+    @property
     def pixels(self) -> int:
         """Of all frames of one image or clip, as its largest pass makes it."""
-        return max(width * height for (width, height), _ in self.passes) * self.num_frames
+        return max(width * height for (width, height), _ in self.passes) * self.frames_a_pass
 
     @property
     def denoising_steps(self) -> int:
@@ -158,17 +188,21 @@ class GenerationRequest(Tuning):
 
     @property
     def passes(self) -> list[tuple[Size, int]]:
-        """The size and the denoising steps of each pass over one image; there are two with `hires`."""
+        """The size and the denoising steps of each pass over one image or clip; there are two with `hires`, and one
+        for each segment of a clip.
+        """
         steps = self.num_inference_steps
         if self.task.takes_strength:
             steps = max(1, min(int(steps * self.strength), steps))
         first = ((self.width, self.height), steps)
-        return [first] if self.hires is None else [first, (self.hires.size, self.hires.denoising_steps)]
+        if self.hires is not None:
+            return [first, (self.hires.size, self.hires.denoising_steps)]
+        return [first] * self.segments
 
     @property
     def generated_px(self) -> int:
         """Pixels of all images, at each size that they have."""
-        return sum(width * height for (width, height), _ in self.passes) * self.num_frames * self.num_images
+        return sum(width * height for (width, height), _ in self.passes) * self.frames_a_pass * self.num_images
 
     @property
     def generated_size(self) -> Size:

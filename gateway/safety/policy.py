@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Protocol
 
 from PIL import Image
@@ -13,11 +14,15 @@ from core.generation.events import Picture, Result
 from core.generation.prompt_syntax import PromptSyntax, plain_text
 from core.generation.request import GenerationRequest
 from core.pixels.upload import Pixels, pixels_of
+from core.pixels.video import Video
 from gateway.media.reading.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 
 _MARKS = re.compile(r"[()\[\]{}+-]+(\d*\.?\d+)?")
 """What compel reads as weights."""
+SEEN_VIDEOS = ("face_video", "background_video")
+"""Those that show what a camera saw; poses are drawn lines, and masks are areas."""
+FRAMES_AT_ONCE = 16
 REFUSED = "is refused by this server's content policy"
 
 
@@ -40,7 +45,7 @@ class Policy:
         return self._pictures is not None
 
     async def check_request(self, request: GenerationRequest) -> None:
-        """Raise ContentPolicyViolation for the prompt, or for an uploaded image.
+        """Raise ContentPolicyViolation for the prompt, or for an uploaded image or a frame of a video.
 
         What is in a negative prompt is kept out of the image, so any word may be there: no syntax can turn it round.
         """
@@ -51,6 +56,19 @@ class Policy:
             for field, images in _uploads(request):
                 if await self._pictures.refuses([await in_image_thread(pixels_of, image) for image in images]):
                     raise ContentPolicyViolation(field, REFUSED)
+            for field in SEEN_VIDEOS:
+                if await self._refuses_video(getattr(request, field)):
+                    raise ContentPolicyViolation(field, REFUSED)
+
+    async def _refuses_video(self, video: Video | None) -> bool:
+        if video is None or self._pictures is None:
+            return False
+        frames = video.frames()
+        # Few at once: all frames can be gigabytes.
+        while batch := await in_image_thread(list, islice(frames, FRAMES_AT_ONCE)):
+            if await self._pictures.refuses(batch):
+                return True
+        return False
 
     async def check_result(self, result: Result) -> None:
         """Raise ContentPolicyViolation for an image, or for any frame of a video."""

@@ -7,6 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from core.generation.request import MOST_FPS
 from core.generation.tuning import MOST_STEPS
 from core.validation import Strict, refuse
 
@@ -28,7 +29,7 @@ class Defaults(Strict):
     """Tokens of the prompt, of a model that was trained on another number than its pipeline's own."""
     num_frames: int = Field(default=1, ge=1)
     """Of a video."""
-    fps: int = Field(default=16, ge=1, le=60)
+    fps: int = Field(default=16, ge=1, le=MOST_FPS)
     """Frames a second of a video."""
 
 

@@ -41,16 +41,17 @@ def _probe(entry: Entry, task: Task, number: int, steps: int) -> GenerationReque
     limits, defaults = settings.limits, settings.defaults
     side = limits.smallest_px
     lowest, highest = limits.guidance_scale
+    frames = min(1 + entry.family_spec.frames_multiple, limits.max_frames)
     draft = Draft(
         prompt=PROMPTS[number],
         width=side,
         height=side,
         # The shorter one is a step ahead of the others, so that passes mix times.
         num_inference_steps=max(limits.min_steps, min(steps - (number == 1), limits.max_steps)),
-        num_frames=min(1 + entry.family_spec.frames_multiple, limits.max_frames) if task.is_video else None,
+        num_frames=frames if task.is_video else None,
         guidance_scale=min(max(defaults.guidance_scale * (1 + number / 4), lowest), highest),
         seed=number,
-        **task_inputs(task, _picture(side, number), _mask(side)),
+        **task_inputs(entry, task, _picture(side, number), _mask(side), frames),
     )
     return resolve(draft, Catalogue([entry]), SERVER)
 

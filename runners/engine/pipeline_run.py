@@ -62,6 +62,7 @@ class PipelineRun:
         self._preview = model.preview
         self._steps: DenoisingSteps | None = None
         self._skipped = 0
+        self._segments_done = 0
         self._tiled = False
         self._greenlet = greenlet(self._generate)
 
@@ -158,8 +159,12 @@ class PipelineRun:
         if calls % order and calls < timesteps:
             # Samplers of second order call the denoiser twice a step, but for the last.
             return {}
+        in_one = ceil(timesteps / order)
         steps_after = 0 if request.hires is None else request.hires.denoising_steps
-        step, steps = steps_before + ceil(calls / order), steps_before + ceil(timesteps / order) + steps_after
+        # The segments of a clip have the same steps, one after the other.
+        step = steps_before + self._segments_done * in_one + ceil(calls / order)
+        self._segments_done += calls == timesteps
+        steps = steps_before + request.segments * in_one + steps_after
         if request.progress:
             skipped = self._steps is not None and self._steps.skipped_last
             for index in range(self.index, self.index + self.images):

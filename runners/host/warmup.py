@@ -82,7 +82,7 @@ def _request(entry: Entry, **given: Any) -> GenerationRequest:
     draft = Draft(
         num_inference_steps=max(settings.limits.min_steps, min(steps, settings.defaults.num_inference_steps)),
         seed=0,
-        **task_inputs(task, image, image.convert("L")),
+        **task_inputs(entry, task, image, image.convert("L"), fields.get("num_frames", 1)),
         **fields,
     )
     return resolve(draft, Catalogue([entry]), LIMITS)

@@ -48,6 +48,12 @@ class RequestOptions(BaseModel):
         "their headers before decoding. WebP, AVIF and HEIC files, and some JPEG and TIFF files, have a lower limit: "
         "all that is being decoded shares 320 MiB.",
     )
+    max_video_px: int = Field(
+        default=600_000_000,
+        ge=64,
+        description="Largest width times height times frames of an uploaded video: the default has room for 20 seconds "
+        "of 1280x720 at 30 frames a second.",
+    )
     max_prompt_chars: int = Field(
         default=32_000,
         ge=1,

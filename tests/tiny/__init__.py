@@ -31,6 +31,7 @@ from tests.tiny.videos.ltx import tiny_ltx, tiny_ltx_distilled
 from tests.tiny.videos.ltx2 import tiny_ltx2, tiny_ltx2_3, tiny_ltx2_3_distilled, tiny_ltx2_distilled
 from tests.tiny.videos.wan import (
     tiny_wan,
+    tiny_wan_animate,
     tiny_wan_flf2v,
     tiny_wan_i2v,
     tiny_wan_i2v_a14b,
@@ -79,6 +80,7 @@ TINY: Mapping[str, Tiny] = {
     "wan-flf2v": Tiny(tiny_wan_flf2v, "unipc", num_frames=5, last_image=True),
     "wan-ti2v": Tiny(tiny_wan_ti2v, "unipc", num_frames=5),
     "wan-vace": Tiny(tiny_wan_vace, "unipc", num_frames=5, last_image=True),
+    "wan-animate": Tiny(tiny_wan_animate, "unipc", num_frames=5),
     "ltx": Tiny(tiny_ltx, num_frames=9),
     "ltx-distilled": Tiny(tiny_ltx_distilled, num_frames=9, last_image=True),
     "ltx-2": Tiny(tiny_ltx2, num_frames=9),

@@ -8,20 +8,25 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.http.refusals import InvalidForm
+from core.generation.request import VIDEOS
 from gateway.media.reading.decoding import uploaded_field
 from gateway.media.reading.uploads import in_image_thread
+from gateway.media.reading.videos import uploaded_video
 from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)
 
-FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image")
+FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
 """Of a request, by our names."""
 
 
 async def check_files(fields: dict[str, Any], names: Collection[str]) -> None:
     """Put uploads in place of the bytes of the fields named. Raises InvalidRequest."""
     for name in (name for name in names if name in fields):
-        fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
+        if name in VIDEOS:
+            fields[name] = await in_image_thread(uploaded_video, fields[name], name, settings().max_video_px)
+        else:
+            fields[name] = await in_image_thread(uploaded_field, name, fields[name], settings().max_image_px)
 
 
 def validated(fields: Mapping[str, Any], form: type[FormT]) -> FormT:

@@ -29,6 +29,7 @@ from models.catalogue.families.videos.ltx import LTX, LTX_DISTILLED
 from models.catalogue.families.videos.ltx2 import LTX_2, LTX_2_3, LTX_2_3_DISTILLED, LTX_2_DISTILLED
 from models.catalogue.families.videos.wan import (
     WAN,
+    WAN_ANIMATE,
     WAN_FIRST_AND_LAST,
     WAN_IMAGE_TO_VIDEO,
     WAN_TEXT_AND_IMAGE_TO_VIDEO,
@@ -65,6 +66,7 @@ FAMILIES: Mapping[str, Family] = {
         WAN_FIRST_AND_LAST,
         WAN_TEXT_AND_IMAGE_TO_VIDEO,
         WAN_VACE,
+        WAN_ANIMATE,
         LTX,
         LTX_DISTILLED,
         LTX_2,

@@ -138,6 +138,20 @@ class PromptWindow:
     """
 
 
+@dataclass(frozen=True)
+class Animation:
+    """How a figure is moved by videos of poses and of a face."""
+
+    face_px: int
+    """The side of the square in which the face is seen."""
+    segment_frames: int
+    """The most frames that are generated at once; one more than a multiple of the family's `frames_multiple`."""
+
+    def segment_of(self, num_frames: int, multiple: int) -> int:
+        """Return how many frames are generated at once of a clip of so many."""
+        return min(self.segment_frames, 1 + -(-(num_frames - 1) // multiple) * multiple)
+
+
 def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
     """The keyword arguments that most pipelines agree on, seed aside."""
     arguments: dict[str, Any] = {
@@ -221,6 +235,8 @@ class Family:
     """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""
     loops: bool = False
     """Whether a video ends with its first image unless it is given a last one, since its pipelines need both."""
+    animation: Animation | None = None
+    """What its pipelines move a figure by; None for those that take no videos."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
     controlnet: str = "ControlNetModel"

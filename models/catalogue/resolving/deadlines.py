@@ -7,6 +7,7 @@ sharing passes with others.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import ceil
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.entry import Entry
@@ -16,14 +17,14 @@ from settings import Settings
 
 def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
     """Return the seconds that denoising takes at so many 10^12 operations a second; 0 where none have been counted."""
-    passes = [(request.width * request.height, request.num_inference_steps)]
+    passes = [(request.width * request.height, request.num_inference_steps)] * request.segments
     if request.hires is not None:
         passes.append((request.hires.width * request.hires.height, request.hires.denoising_steps))
     spec = entry.family_spec
     # Some pipelines call the model twice though they take no negative prompt.
     guided = (entry.takes_negative_prompt or spec.unguided is not None) and request.guidance_scale > spec.guided_above
     calls = request.num_images * (_most_samples(entry) if guided else 1)
-    defaults, frames = entry.tasks[request.task].defaults, request.num_frames or 1
+    defaults, frames = entry.tasks[request.task].defaults, request.frames_a_pass
     return sum(_call_s(entry, defaults, pixels * frames, tflops) * steps * calls for pixels, steps in passes)
 
 
@@ -57,8 +58,10 @@ def _longest_s(entry: Entry, tflops: float) -> float:
 
 
 def _most_s(entry: Entry, task: TaskSettings, tflops: float) -> float:
-    size = task.limits.max_pixels * task.limits.max_frames
-    return _most_samples(entry) * task.limits.max_steps * _call_s(entry, task.defaults, size, tflops)
+    most, animation = task.limits.max_frames, entry.family_spec.animation
+    frames = most if animation is None else min(most, animation.segment_frames)
+    steps = task.limits.max_steps * ceil(most / frames)
+    return _most_samples(entry) * steps * _call_s(entry, task.defaults, task.limits.max_pixels * frames, tflops)
 
 
 def _most_samples(entry: Entry) -> int:

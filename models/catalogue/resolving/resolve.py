@@ -30,6 +30,7 @@ from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 from models.catalogue.resolving.upscaling import upscale_of
+from models.catalogue.resolving.videos import check_videos, frames_of, videos_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -77,7 +78,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
     reproducible = server.reproducible if draft.reproducible is None else draft.reproducible
     size = width, height = size_of(draft, entry, snaps=server.snaps_sizes)
     hires = hires_of(draft, entry, size, _steps(draft, settings), scheduler, upscales=server.upscales)
-    frames = _frames(draft, entry, settings)
+    frames = frames_of(draft, entry, settings)
     request = GenerationRequest(
         model=entry.id,
         task=draft.task,
@@ -101,6 +102,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         loras=loras_of(draft, entry),
         **frames,
         **last_image_of(draft, entry, frames.get("num_frames", 1), size, limits),
+        **videos_of(draft, entry, size, frames.get("num_frames", 1), limits),
         **reference_of(draft, entry),
         **control_of(draft, entry, size, limits),
         **_method(draft, entry),
@@ -108,7 +110,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         priority=draft.priority,
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=(*ignored, *syntax_hints, *size_hints(draft, size, limits), *_family_hints(draft, entry)),
+        hints=(*ignored, *syntax_hints, *size_hints(draft, entry, size, limits), *_family_hints(draft, entry)),
     )
     return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})
 
@@ -144,7 +146,8 @@ def _check_inputs(draft: Draft, entry: Entry, limits: Limits) -> None:
         raise InvalidRequest("mask", f"{entry.id} takes none: it takes the whole image apart into layers")
     if len(draft.images) > limits.max_images:
         raise InvalidRequest("images", f"are {len(draft.images)}; at most {limits.max_images} are allowed")
-    for field, image in draft.named_images:
+    check_videos(draft, entry)
+    for field, image in (*draft.named_images, *draft.named_videos.items()):
         check_proportions(field, image)
     masked = draft.masked_image
     if masked and draft.mask and masked.size != draft.mask.size:
@@ -206,19 +209,6 @@ def _strength(draft: Draft, settings: TaskSettings) -> float:
         least = math.ceil(1000 / steps) / 1000
         raise InvalidRequest("strength", f"{strength} of {steps} steps is no step at all; at least {least}")
     return strength
-
-
-def _frames(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
-    if not draft.task.is_video:
-        return {}
-    frames = within("num_frames", draft.num_frames or settings.defaults.num_frames, 1, settings.limits.max_frames)
-    multiple = entry.family_spec.frames_multiple
-    if (frames - 1) % multiple:
-        raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
-    fps = draft.fps or settings.defaults.fps
-    if frames < (least := entry.family_spec.least_frames(fps)):
-        raise InvalidRequest("num_frames", f"{frames} at {fps} a second is too short for {entry.id}; at least {least}")
-    return {"num_frames": frames, "fps": fps}
 
 
 def _method(draft: Draft, entry: Entry) -> Mapping[str, Any]:

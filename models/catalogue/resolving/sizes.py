@@ -11,6 +11,7 @@ from core.generation.draft import Draft
 from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
 from core.pixels.fitting import Fit, Size, placed, placement
 from core.pixels.upload import Pixels, Upload
+from core.pixels.video import Video
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
@@ -35,7 +36,7 @@ def size_of(draft: Draft, entry: Entry, *, snaps: bool = False) -> Size:
 
 def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Size:
     defaults, limits = settings.defaults, settings.limits
-    image = draft.image or next(iter(draft.images), None)
+    image = draft.leading
     if image is None:
         width, height = draft.width or defaults.width, draft.height or defaults.height
     elif draft.width is None and draft.height is None:
@@ -65,20 +66,20 @@ def fitted_size(width: int, height: int, limits: Limits) -> Size:
     return sides[0], sides[1]
 
 
-def check_proportions(field: str, image: Pixels) -> None:
+def check_proportions(field: str, image: Pixels | Video) -> None:
     """Raise InvalidRequest for an image so elongated that models' own scaling would make something huge of it."""
     if too_long(*image.size):
         raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {PROPORTION}")
 
 
-def fit_for(draft: Draft, image: Pixels, size: Size, limits: Limits) -> Fit:
+def fit_for(draft: Draft, image: Pixels | Video, size: Size, limits: Limits) -> Fit:
     """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs.
 
     A size that was asked for is taken at its word; one that follows an image was rounded to the model's multiple.
     """
     if draft.fit is not None:
         return draft.fit
-    follows = draft.masked_image is not None and size != (draft.width, draft.height)
+    follows = draft.leading is not None and size != (draft.width, draft.height)
     slack = limits.multiple_px / 2 if follows else 0.5
     lowest, highest = (
         [(side + sign * slack) / full for side, full in zip(size, image.size, strict=True)] for sign in (-1, 1)
@@ -108,24 +109,37 @@ def looked_at(image: Pixels, max_pixels: int) -> Pixels:
     return resized(image, width, height)
 
 
-def size_hints(draft: Draft, size: Size, limits: Limits) -> tuple[str, ...]:
-    """Return what a caller should know of how images came to the size."""
-    images = {"image": draft.image, "last_image": draft.last_image, "control_image": draft.control_image}
+def seen_size(field: str, entry: Entry, size: Size) -> Size:
+    """Return the size in which a model sees an image or a video beside results of a size."""
+    animation = entry.family_spec.animation
+    return (animation.face_px, animation.face_px) if animation and field == "face_video" else size
+
+
+def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[str, ...]:
+    """Return what a caller should know of how images and videos came to the size."""
+    given: dict[str, Pixels | Video | None] = {
+        "image": draft.image,
+        "last_image": draft.last_image,
+        "control_image": draft.control_image,
+        **draft.named_videos,
+    }
     if draft.mask is not None and draft.images:
-        images["images"] = draft.images[0]
-    fitted = {name: image for name, image in images.items() if image is not None}
+        given["images"] = draft.images[0]
+    fitted = {name: each for name, each in given.items() if each is not None}
     asked = draft.width or size[0], draft.height or size[1]
     snapped = None if asked == size else snapped_hint(asked, size)
     if draft.fit is not None and not fitted:
         return tuple(
             filter(None, (snapped, ignored_hint("fit", "only images that get the size of the result are fitted")))
         )
-    hints = (
-        cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)
-        for name, image in fitted.items()
-        if fit_for(draft, image, size, limits) is Fit.CROP
-    )
+    hints = (_cropped(name, each, draft, seen_size(name, entry, size), limits) for name, each in fitted.items())
     return tuple(filter(None, (snapped, *hints)))
+
+
+def _cropped(name: str, image: Pixels | Video, draft: Draft, size: Size, limits: Limits) -> str | None:
+    if fit_for(draft, image, size, limits) is not Fit.CROP:
+        return None
+    return cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)
 
 
 def _in_proportions(image: Pixels, size: Size) -> tuple[float, float]:

@@ -305,6 +305,19 @@ def _wan_vace(entry: Entry, config: Any, samples: int, empty: Callable[..., torc
     return {**arguments, "control_hidden_states": empty(samples, config.vace_in_channels, *size)}
 
 
+def _wan_animate(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
+    arguments = _wan(entry, config, samples, empty)
+    _, channels, f, h, w = arguments["hidden_states"].shape
+    side = config.motion_encoder_size
+    return {
+        **arguments,
+        # The first is the figure, which has no pose.
+        "hidden_states": empty(samples, channels, f + 1, h, w),
+        "pose_hidden_states": empty(samples, config.latent_channels, f, h, w),
+        "face_pixel_values": empty(samples, 3, entry.defaults.num_frames, side, side),
+    }
+
+
 _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "UNet2DConditionModel": _unet,
     "SD3Transformer2DModel": _sd3,
@@ -319,6 +332,7 @@ _DENOISERS: dict[str, Callable[..., Arguments]] = {
     "HiDreamImageTransformer2DModel": _hidream,
     "WanTransformer3DModel": _wan,
     "WanVACETransformer3DModel": _wan_vace,
+    "WanAnimateTransformer3DModel": _wan_animate,
     "Kandinsky5Transformer3DModel": _kandinsky,
     "HunyuanVideo15Transformer3DModel": _hunyuan_video,
     "SanaTransformer2DModel": _sana,

@@ -41,7 +41,7 @@ def counted(entry: Entry) -> dict[str, Any]:
     weights = {name: _gib(weights_bytes(module)) for name, module in modules.items()}
     return {
         "weights_gib": weights,
-        "denoising_gib": _gib(step.peak_bytes + kept_bytes(modules)),
+        "denoising_gib": _gib(step.peak_bytes + kept_bytes(modules) + _followed_bytes(entry)),
         "decoding_gib": _gib(max([whole.peak_bytes, *(each.peak_bytes for each in sounds)])),
         "tiled_gib": _gib(_tiled_bytes(tile.peak_bytes, _output_bytes(entry, vae))),
         "decoder_latents": _latent_positions(decoded["z"]),
@@ -50,6 +50,14 @@ def counted(entry: Entry) -> dict[str, Any]:
         "controlnets_gib": controlnets_gib(entry),
         "ip_adapters_gib": {source: _gib(count) for source, count in ip_adapter_bytes(entry).items()},
     }
+
+
+def _followed_bytes(entry: Entry) -> int:
+    """What a pipeline keeps of the videos that a clip follows: float32 frames, on the device."""
+    animation, defaults = entry.family_spec.animation, entry.defaults
+    if animation is None:
+        return 0
+    return 3 * 4 * defaults.num_frames * (defaults.width * defaults.height + animation.face_px**2)
 
 
 def controlnets_gib(entry: Entry) -> dict[str, float]:

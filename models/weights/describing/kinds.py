@@ -37,6 +37,7 @@ TYPES: Mapping[str, str] = {
     "wan-i2v-14B": "wan-i2v",
     "wan-vace-1.3B": "wan-vace",
     "wan-vace-14B": "wan-vace",
+    "wan-animate-14B": "wan-animate",
     "z-image-turbo": "z-image",
     "qwen-image-2.1": "qwen-image-2.1",
     "hidream": "hidream",
@@ -200,6 +201,8 @@ def _flux(denoiser: Tensors, name: str) -> str:
 def _wan(denoiser: Tensors) -> str:
     if any(each.startswith("vace_") for each in denoiser):
         return "wan-vace"
+    if any(each.startswith("motion_encoder.") for each in denoiser):
+        return "wan-animate"
     if denoiser["patch_embedding.weight"].shape[1] == TI2V_CHANNELS:
         return "wan-ti2v"
     if ORIGINAL_FLF2V in denoiser:

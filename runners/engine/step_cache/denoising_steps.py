@@ -136,6 +136,11 @@ class DenoisingSteps:
             self._end_step()
 
     def _begun_step(self) -> _Step:
+        if self._sampler_calls >= timesteps_of(self._view):
+            # The next segment of a clip has all steps again, and goes on from none of this one's outputs.
+            self._number = self._sampler_calls = 0
+            self._last = None
+            self._sites.clear()
         if self._step is None:
             # Samplers of second order step twice for all steps but the last.
             steps = ceil(timesteps_of(self._view) / self._view.scheduler.order)

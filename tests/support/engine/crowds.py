@@ -5,6 +5,7 @@ from __future__ import annotations
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Family
 from tests.support.engine.drawing import photo, request
+from tests.support.engine.followed import animated
 from tests.tiny import Tiny
 from tests.tiny.controlnets import DEPTH_MODE
 
@@ -73,8 +74,9 @@ def _takes_both(family: Family, task: Task) -> bool:
 def _inputs(task: Task, family: str, tiny: Tiny, seed: int) -> dict[str, object]:
     if task.is_video:
         # Only clips of one length share passes; half of them do.
-        longer = FAMILIES[family].frames_multiple * (seed % 2)
-        return {"num_frames": tiny.num_frames + longer, "fps": 8}
+        frames = tiny.num_frames + FAMILIES[family].frames_multiple * (seed % 2)
+        followed = {} if FAMILIES[family].animation is None else animated(frames, tiny.num_frames, seed)
+        return {"num_frames": frames, "fps": 8, **followed}
     if task is Task.EDIT:
         count = 1 + seed % FAMILIES[family].max_images
         return {"images": tuple(photo(seed=number) for number in range(count))}

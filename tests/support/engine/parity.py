@@ -123,7 +123,11 @@ def _sound_difference(drawn: Picture | Clip, sound: Sound | None) -> int | None:
 def _pipeline(model: LoadedModel, wanted: GenerationRequest) -> str:
     pipelines = model.family.pipelines if wanted.control_image is None else model.family.controlled
     adapter = "Redux" if model.ip_adapter and model.ip_adapter.is_redux else "IP-Adapter"
-    given = {f" + {adapter}": wanted.reference_image, " + last frame": wanted.last_image}
+    given = {
+        f" + {adapter}": wanted.reference_image,
+        " + last frame": wanted.last_image,
+        " in a background": wanted.background_video,
+    }
     return pipelines[wanted.task] + "".join(name for name, image in given.items() if image is not None)
 
 

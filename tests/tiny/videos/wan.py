@@ -9,6 +9,8 @@ import torch
 from diffusers import (
     AutoencoderKLWan,
     UniPCMultistepScheduler,
+    WanAnimatePipeline,
+    WanAnimateTransformer3DModel,
     WanImageToVideoPipeline,
     WanPipeline,
     WanTransformer3DModel,
@@ -24,6 +26,7 @@ LATENT_CHANNELS = 16
 IMAGE_TOKENS = 17
 """Of an image of 32x32 pixels in patches of 8, with one for all of it."""
 FLOW_SHIFT = 3.0
+TINY_FACE_PX = 16
 _TRANSFORMER: dict[str, Any] = {
     "patch_size": (1, 2, 2),
     "num_attention_heads": 2,
@@ -65,16 +68,10 @@ def tiny_wan_flf2v(folder: Path) -> Path:
 
 def _from_encoded_images(folder: Path, **config: Any) -> Path:
     torch.manual_seed(0)
-    encoder = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=8, num_hidden_layers=2, num_attention_heads=2, image_size=32, intermediate_size=16, patch_size=8
-        )
-    )
     WanImageToVideoPipeline(
         **_common(),
+        **_image_encoder(),
         transformer=_transformer(in_channels=2 * LATENT_CHANNELS + 4, image_dim=8, added_kv_proj_dim=24, **config),
-        image_encoder=encoder,
-        image_processor=CLIPImageProcessor(crop_size=32, size=32),
     ).save_pretrained(folder)
     return folder
 
@@ -121,6 +118,37 @@ def tiny_wan_vace(folder: Path) -> Path:
     )
     WanVACEPipeline(**_common(), transformer=strengthen(transformer)).save_pretrained(folder)
     return folder
+
+
+def tiny_wan_animate(folder: Path) -> Path:
+    """Save a WanAnimatePipeline, which sees faces of 16x16 pixels, into `folder` and return it."""
+    torch.manual_seed(0)
+    transformer = WanAnimateTransformer3DModel(
+        **{**_TRANSFORMER, "in_channels": 2 * LATENT_CHANNELS + 4},
+        num_layers=2,
+        image_dim=8,
+        added_kv_proj_dim=24,
+        motion_encoder_channel_sizes={"4": 16, "8": 16, "16": 16},
+        motion_encoder_size=TINY_FACE_PX,
+        motion_style_dim=8,
+        motion_dim=4,
+        motion_encoder_dim=16,
+        face_encoder_hidden_dim=16,
+        face_encoder_num_heads=2,
+        inject_face_latents_blocks=2,
+    )
+    WanAnimatePipeline(**_common(), **_image_encoder(), transformer=strengthen(transformer)).save_pretrained(folder)
+    return folder
+
+
+def _image_encoder() -> dict[str, Any]:
+    config = CLIPVisionConfig(
+        hidden_size=8, num_hidden_layers=2, num_attention_heads=2, image_size=32, intermediate_size=16, patch_size=8
+    )
+    return {
+        "image_encoder": CLIPVisionModel(config),
+        "image_processor": CLIPImageProcessor(crop_size=32, size=32),
+    }
 
 
 def _common(vae: AutoencoderKLWan | None = None) -> dict[str, Any]:

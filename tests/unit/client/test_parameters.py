@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from api.jobs.forms import JobForm
 from api.typed import forms
 from client import parameters
-from client.parameters import Source
+from client.parameters import Source, VideoSource
 from core.generation.hires import Hires
 from core.generation.request import Lora
 from storyboard.characters import Character
@@ -28,7 +28,8 @@ OWN = {
     "Story": {"prompt"},
 }
 """What a method has arguments of its own for, or sends by itself."""
-FILES = {"image", "mask", "images", "last_image", "reference_image", "control_image"}
+VIDEOS = {"pose_video", "face_video", "background_video", "mask_video"}
+FILES = {"image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS}
 
 
 def form_of(name: str) -> type[BaseModel]:
@@ -61,7 +62,8 @@ def test_names_and_types_are_those_of_the_form(name: str) -> None:
     assert set(hints) == set(fields) - OWN[name]
     plain = hints.keys() - FILES - {"loras", "hires", "scenes", "characters"}
     assert {each: kinds(hints[each]) for each in plain} == {each: kinds(fields[each].annotation) for each in plain}
-    assert all(set(get_args(Source)) <= set(get_args(hints[each])) for each in hints.keys() & FILES - {"images"})
+    sources = {name: VideoSource if name in VIDEOS else Source for name in FILES - {"images"}}
+    assert all(set(get_args(sources[each])) <= set(get_args(hints[each])) for each in hints.keys() & sources.keys())
 
 
 def test_jobs_have_those_of_their_form_and_of_stories() -> None:

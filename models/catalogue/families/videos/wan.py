@@ -1,4 +1,7 @@
-"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame, or also the last; VACE does all."""
+"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame, or also the last; VACE does all.
+
+Animate moves the figure of an image as videos of poses and of a face say.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +10,18 @@ from typing import Any
 
 from PIL import Image
 
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import SEGMENT_OVERLAP, VIDEOS, GenerationRequest, Task
 from core.pixels.upload import pixels_of
-from models.catalogue.families.base import Family, Part, PromptWindow, Stage, TextTokens, Unguided, standard_arguments
+from models.catalogue.families.base import (
+    Animation,
+    Family,
+    Part,
+    PromptWindow,
+    Stage,
+    TextTokens,
+    Unguided,
+    standard_arguments,
+)
 from models.catalogue.families.samplers import FLOW_MULTISTEP
 
 TEXT_TO_VIDEO = {Task.TEXT_TO_VIDEO: "WanPipeline"}
@@ -137,4 +149,30 @@ WAN_VACE = replace(
     ),
     last_image=True,
     arguments=_vace_arguments,
+)
+
+
+def _animate_arguments(request: GenerationRequest) -> dict[str, Any]:
+    """Open the videos. A figure replaces one in a background, where there is one."""
+    arguments = standard_arguments(request)
+    # As many as the poses.
+    del arguments["num_frames"]
+    videos = {name: video.open() for name in VIDEOS if (video := getattr(request, name)) is not None}
+    return {
+        **arguments,
+        **videos,
+        "mode": "animate" if request.background_video is None else "replace",
+        "segment_frame_length": request.segment_frames,
+        "prev_segment_conditioning_frames": SEGMENT_OVERLAP,
+    }
+
+
+WAN_ANIMATE = replace(
+    WAN_IMAGE_TO_VIDEO,
+    name="wan-animate",
+    pipelines={Task.IMAGE_TO_VIDEO: "WanAnimatePipeline"},
+    bases=("Wan-AI/Wan2.2-Animate-14B-Diffusers",),
+    parts=tuple(part for part in WAN_IMAGE_TO_VIDEO.parts if part is not LOW_NOISE_TRANSFORMER),
+    animation=Animation(face_px=512, segment_frames=77),
+    arguments=_animate_arguments,
 )

@@ -16,6 +16,7 @@ from models.catalogue.catalogue import SHIPPED, Catalogue, CatalogueError, load_
 from models.catalogue.resolving.resolve import ServerLimits, resolve
 from models.catalogue.showing.capabilities import capabilities
 from tests.support.engine.drawing import centre_mask, photo
+from tests.support.engine.followed import video
 from tests.support.servers.serving import ENTRY_FIELDS
 
 ENTRY: dict[str, Any] = {**ENTRY_FIELDS, "family": "stable-diffusion", "source": {"path": "weights"}}
@@ -39,6 +40,7 @@ def write_text(folder: Path, text: str) -> Path:
 
 def default_draft(model: str, task: Task) -> Draft:
     """A request that gives only what its task cannot do without."""
+    animation = CATALOGUE.get(model).family_spec.animation
     return Draft(
         model=model,
         task=task,
@@ -46,6 +48,7 @@ def default_draft(model: str, task: Task) -> Draft:
         image=photo() if task.takes_image else None,
         mask=centre_mask() if task is Task.INPAINT else None,
         images=(photo(),) if task is Task.EDIT else (),
+        **({"pose_video": video(9), "face_video": video(9)} if animation is not None else {}),
     )
 
 

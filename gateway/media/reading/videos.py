@@ -1,0 +1,39 @@
+"""Uploaded videos: decoded once when they come, to see that they are whole and how many frames they have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from core.errors import InvalidRequest
+from core.pixels.video import Video
+from core.pixels.video_frames import UnreadableVideo, examined, frame_px
+from gateway.media.reading.decoding import BUDGET, check_count
+from gateway.media.reading.kept import kept
+
+PIXEL_BYTES = 32
+"""Of one frame while a video is decoded: the decoder keeps up to 17 (H.264, annex A), of 1.5 bytes a pixel each, and
+there is the one that is converted."""
+_MASKS = ("mask_video",)
+_ON_BLACK = ("mask_video", "pose_video")
+"""Of masks and poses, black says nothing."""
+
+
+def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> Video:
+    """Check the one file of a field, of at most `max_px` pixels in all frames. Blocks. Raises InvalidRequest."""
+    if not files:
+        raise InvalidRequest(field, "is an empty list")
+    check_count(field, len(files), most=1)
+    data = files[0]
+    try:
+        with BUDGET.of(frame_px(data) * PIXEL_BYTES):
+            found = examined(data, max_px)
+    except UnreadableVideo as error:
+        raise InvalidRequest(field, str(error)) from error
+    return Video(
+        kept(data),
+        found.size,
+        found.num_frames,
+        found.fps,
+        mode="L" if field in _MASKS else "RGB",
+        background="black" if field in _ON_BLACK else "white",
+    )

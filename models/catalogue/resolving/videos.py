@@ -1,0 +1,77 @@
+"""The videos that a request's clip follows: which a model takes, how many of their frames, and in which size."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import InvalidRequest
+from core.generation.draft import Draft
+from core.generation.request import MOST_FPS, SEGMENT_OVERLAP
+from core.pixels.fitting import Size
+from core.pixels.video import Video
+from models.catalogue.entry import Entry
+from models.catalogue.limits import Limits, TaskSettings
+from models.catalogue.resolving.checks import within
+from models.catalogue.resolving.sizes import fit_for, seen_size
+
+FOLLOWED = ("pose_video", "face_video")
+REPLACED_IN = ("background_video", "mask_video")
+LEAST_FRAMES = SEGMENT_OVERLAP + 1
+
+
+def check_videos(draft: Draft, entry: Entry) -> None:
+    """Raise InvalidRequest for a video that the model does not take, and for one that it needs."""
+    given = draft.named_videos
+    if entry.family_spec.animation is None:
+        for field in given:
+            raise InvalidRequest(field, f"{entry.id} takes none")
+        return
+    for field in FOLLOWED:
+        if field not in given:
+            raise InvalidRequest(field, f"{entry.id} needs one")
+    for field, other in (REPLACED_IN, REPLACED_IN[::-1]):
+        if other in given and field not in given:
+            raise InvalidRequest(field, f"is needed beside {other}")
+
+
+def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
+    """Return the request's fields for how many frames a clip has, and how fast they follow. Raises InvalidRequest."""
+    if not draft.task.is_video:
+        return {}
+    poses, most = draft.pose_video, settings.limits.max_frames
+    if poses is not None and draft.num_frames is None and poses.num_frames > most:
+        raise InvalidRequest(
+            "pose_video", f"has {poses.num_frames} frames; at most {most} are allowed; num_frames takes the first ones"
+        )
+    usual = settings.defaults.num_frames if poses is None else poses.num_frames
+    frames = within("num_frames", draft.num_frames or usual, 1, most)
+    multiple = entry.family_spec.frames_multiple
+    # What is made in segments is cut to its length.
+    if (frames - 1) % multiple and entry.family_spec.animation is None:
+        raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
+    fps = draft.fps or _fps_of(poses) or settings.defaults.fps
+    if frames < (least := entry.family_spec.least_frames(fps)):
+        raise InvalidRequest("num_frames", f"{frames} at {fps} a second is too short for {entry.id}; at least {least}")
+    return {"num_frames": frames, "fps": fps}
+
+
+def _fps_of(video: Video | None) -> int | None:
+    """Return a video's own frames a second, as far as clips have them; None where they are unknown."""
+    return round(min(max(video.fps, 1), MOST_FPS)) if video and video.fps else None
+
+
+def videos_of(draft: Draft, entry: Entry, size: Size, num_frames: int, limits: Limits) -> Mapping[str, Any]:
+    """Return the request's fields for its videos, each in its size. Raises InvalidRequest."""
+    animation = entry.family_spec.animation
+    if animation is None:
+        return {}
+    if num_frames < LEAST_FRAMES:
+        raise InvalidRequest("num_frames", f"{num_frames} is less than {LEAST_FRAMES}")
+    fields: dict[str, Any] = {}
+    for field, video in draft.named_videos.items():
+        if video.num_frames < num_frames:
+            raise InvalidRequest(field, f"has {video.num_frames} frames; {num_frames} are needed, one for each pose")
+        seen = seen_size(field, entry, size)
+        fields[field] = video.resized(*seen, fit_for(draft, video, seen, limits)).first(num_frames)
+    return {**fields, "segment_frames": animation.segment_of(num_frames, entry.family_spec.frames_multiple)}
