@@ -37,7 +37,7 @@ from storyboard.job_kind import STORYBOARD
 LISTED_JOBS = 20
 ABOUT_MODELS = (
     *("id", "title", "state", "tasks", "negative_prompt", "schedulers", "loras", "lora_triggers"),
-    *("controlnets", "ip_adapter", "last_image", "hires", "token_opt", "camera", "vocabulary", "sound"),
+    *("controlnets", "ip_adapter", "last_image", "animation", "hires", "token_opt", "camera", "vocabulary", "sound"),
     *("transparent", "layered"),
 )
 """Of what `GET /models` says: what an agent chooses by."""

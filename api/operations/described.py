@@ -28,6 +28,14 @@ class Iterations(Answer):
     max_iterations: int
 
 
+class Animation(Answer):
+    """Which videos move the figure in an image."""
+
+    needed: list[str] = Field(description="Fields of image-to-video that every request has.")
+    together: list[str] = Field(description="Fields that a request may have too: all or none.")
+    max_frames: int
+
+
 class Capabilities(Answer):
     """What a model can do, and how far requests may go."""
 
@@ -54,6 +62,7 @@ class Capabilities(Answer):
     controlled_tasks: list[str]
     ip_adapter: bool
     last_image: bool = Field(description="Whether a video that starts with an image may end with one.")
+    animation: Animation | None = Field(description="Of a model that moves the figure in an image as videos say.")
     hires: bool = Field(description="Whether text-to-image may have a second pass at a larger size.")
     token_opt: Iterations | None
     camera: list[str]

@@ -9,6 +9,7 @@ from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.limits import TaskSettings
 from models.catalogue.resolving.tuning import tunable
+from models.catalogue.resolving.videos import FOLLOWED, REPLACED_IN
 
 _SHOWN = {"id", "title", "family", "licence", "gated", "memory_gib"}
 
@@ -37,11 +38,20 @@ def capabilities(entry: Entry) -> dict[str, Any]:
         "controlled_tasks": [task.value for task in family.controlled if task in entry.tasks and entry.controlnets],
         "ip_adapter": entry.ip_adapter is not None,
         "last_image": entry.last_image and Task.IMAGE_TO_VIDEO in entry.tasks,
+        "animation": _animation(entry),
         "hires": {Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE} <= entry.tasks.keys(),
         "token_opt": entry.token_opt and entry.token_opt.model_dump(include={"iterations", "max_iterations"}),
         "camera": [move.value for move in CameraMove] if entry.camera else [],
         "vocabulary": None if entry.words is None else sorted(entry.words),
     }
+
+
+def _animation(entry: Entry) -> dict[str, Any] | None:
+    """Return which videos a figure is moved by; None for a model that takes none."""
+    if entry.family_spec.animation is None:
+        return None
+    most = entry.tasks[Task.IMAGE_TO_VIDEO].limits.max_frames
+    return {"needed": list(FOLLOWED), "together": list(REPLACED_IN), "max_frames": most}
 
 
 def _task(task: Task, settings: TaskSettings) -> dict[str, Any]:

@@ -129,6 +129,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
         "ControlNets": ", ".join(_controlnets(entry)),
         "Redux" if entry.ip_adapter and entry.ip_adapter.is_redux else "IP-Adapter": _ip_adapter(entry),
         "last frame": "requests may give one" if entry.last_image else "",
+        "videos": _animation(entry),
         "camera": ", ".join(capabilities(entry)["camera"]),
         "vocabulary": f"{len(entry.words)} words" if entry.words else "",
     }
@@ -149,6 +150,13 @@ def _ip_adapter(entry: Entry) -> str:
     source = str(entry.ip_adapter.source)
     gib = None if entry.figures is None else entry.figures.ip_adapters_gib.get(source)
     return source if gib is None else f"{source} (+{gib:g} GiB)"
+
+
+def _animation(entry: Entry) -> str:
+    videos = capabilities(entry)["animation"]
+    if videos is None:
+        return ""
+    return f"{' and '.join(videos['needed'])}; also {' with '.join(videos['together'])}"
 
 
 def _elsewhere(entry: Entry) -> str:
