@@ -260,6 +260,10 @@ class Family:
     """
     own: Mapping[str, Callable[[Any, GenerationRequest], Any]] = field(default_factory=dict, hash=False)
     """Attributes that a pipeline gets new for each request: by name, the function that makes one of the loaded one."""
+    translated: Mapping[str, str] = field(default_factory=dict)
+    """Components whose pipelines call them otherwise than calls can be merged. Each with the function, as
+    `module:function`, that is given the methods of its parts, by name, and returns those that its pipeline gets.
+    """
     vocoder: str | None = None
     """The component that makes the sound of its clips, and says its `output_sampling_rate`. None: they are silent."""
     prepare: str | None = None

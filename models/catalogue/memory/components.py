@@ -17,7 +17,8 @@ DevicePlace = Annotated[str, Field(pattern=r"^(cpu|[a-z]+:[0-9]+)$")]
 def component_mistakes(components: Mapping[str, str], family: Family, memory: Memory) -> Iterator[str]:
     """Yield what is wrong with an entry's `components`."""
     stages = (Stage.ENCODE, Stage.DECODE)
-    movable = sorted({part.component for part in family.parts if part.stage in stages} | {*TEXT_ENCODERS, "vae"})
+    encoding = {part.component for part in family.parts if part.stage in stages}
+    movable = sorted(encoding - {family.denoiser} | {*TEXT_ENCODERS, "vae"})
     quantized = memory.quantization.components if memory.quantization else ()
     if components and not family.parts:
         yield f"components: cannot be moved in {family.name}, whose calls nobody has declared"

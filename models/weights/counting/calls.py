@@ -11,6 +11,7 @@ import torch
 from core.generation.request import Task
 from models.catalogue.entry import Entry
 from models.catalogue.families.videos.ltx2 import TEXT_TOKENS
+from models.weights.counting.glm_image import edited_image
 from models.weights.counting.hidream import hidream_pass
 from models.weights.counting.hunyuan_video import hunyuan_video_pass
 from models.weights.counting.ltx2 import sound_latents
@@ -221,6 +222,7 @@ def _glm_image(entry: Entry, config: Any, samples: int, empty: Callable[..., tor
         "timestep": _times(samples),
         "target_size": empty(samples, 2),
         "crop_coords": empty(samples, 2),
+        "kv_caches": edited_image(config, EDITED_TOKENS, empty),
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from pkgutil import resolve_name
 from typing import Any
 
 import diffusers
@@ -113,6 +114,8 @@ class ViewFactory:
         for part in self._model.family.parts:
             if (module := run.get(part.component)) is not None:
                 methods.setdefault(part.component, {})[part.method] = self._parking(request, part, module, steps)
+        for name, translate in self._model.family.translated.items():
+            methods[name] |= resolve_name(translate)(methods[name])
         return {name: StandIn(seen[name], self._traits_of(seen[name]) | methods[name]) for name in methods}
 
     def _traits_of(self, module: Any) -> dict[str, Any]:

@@ -45,7 +45,14 @@ def tiny_glm_image(folder: Path) -> Path:
     tokenizer = _tokenizer()
     GlmImagePipeline(
         tokenizer=ByT5Tokenizer(),
-        processor=GlmImageProcessor(GlmImageImageProcessorPil(), tokenizer, chat_template=tokenizer.chat_template),
+        processor=GlmImageProcessor(
+            # As that of the published checkpoint.
+            GlmImageImageProcessorPil(
+                min_pixels=512**2, max_pixels=2048**2, patch_size=16, merge_size=1, temporal_patch_size=1
+            ),
+            tokenizer,
+            chat_template=tokenizer.chat_template,
+        ),
         text_encoder=T5EncoderModel(
             T5Config(vocab_size=384, d_model=TEXT_WIDTH, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
         ).eval(),
@@ -70,7 +77,8 @@ def _tokenizer() -> Qwen2Tokenizer:
         },
     )
     tokenizer.chat_template = (
-        "{% for message in messages %}{% for part in message.content %}{{ part.text }}{% endfor %}{% endfor %}"
+        "{% for message in messages %}{% for part in message.content %}{% if part.type == 'image' %}"
+        "<|image_start|><|image|><|image_end|>{% else %}{{ part.text }}{% endif %}{% endfor %}{% endfor %}"
     )
     return tokenizer
 

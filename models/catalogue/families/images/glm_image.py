@@ -2,41 +2,80 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from math import sqrt
 from typing import Any
 
+from PIL import Image
+
 from core.generation.request import GenerationRequest, Task
+from core.pixels.upload import pixels_of
 from models.catalogue.families.base import Family, Part, Stage, TextTokens, Unguided, standard_arguments
 from models.catalogue.families.images.stable_diffusion import VAE
 from models.catalogue.families.samplers import FLOW
 
+PIPELINE = "GlmImagePipeline"
 TEXT_TOKENS = 2048
 """Of the words in quotes, which are to be seen in the image; the language model reads all of a prompt."""
+SIZE_MULTIPLE_PX = 32
+SEEN_SIDE_PX = (512, 2048)
+"""Of an image that is edited. The language model resizes others (transformers, smart_resize) and the denoiser does not,
+so that their tokens would not be as many.
+"""
+LATENTS_PER_TOKEN = 4
+HELPERS = "models.weights.pipelines.glm_image"
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
     """The pipeline guides by an empty prompt."""
     arguments = standard_arguments(request)
     del arguments["negative_prompt"]
+    if request.task is Task.EDIT:
+        most_pixels = request.width * request.height
+        arguments["image"] = [_acceptable(pixels_of(image).convert("RGB"), most_pixels) for image in request.images]
     return arguments
+
+
+def _acceptable(image: Image.Image, most_pixels: int) -> Image.Image:
+    """Scale an image that has more pixels than the result, or too few, and widen one of more than four to one."""
+    least, most = SEEN_SIDE_PX
+    scale = max(min(1.0, sqrt(most_pixels / (image.width * image.height))), least / min(image.size))
+    width, height = (
+        min(max(round(side * scale / SIZE_MULTIPLE_PX) * SIZE_MULTIPLE_PX, least), most) for side in image.size
+    )
+    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
+
+
+def _sample_tokens(_denoiser: Any, arguments: Mapping[str, Any]) -> int:
+    """Return the tokens of one image, (B, C, h, w), and of those that it is an edit of."""
+    own: int = arguments["hidden_states"].shape[-2:].numel() // LATENTS_PER_TOKEN
+    kept = arguments.get("kv_caches")
+    return own if kept is None else own + int(kept[0][0][0].shape[1])
 
 
 GLM_IMAGE = Family(
     name="glm-image",
-    # It edits as well, by calls of its transformer that fill an object of the request: such calls share no pass.
-    pipelines={Task.TEXT_TO_IMAGE: "GlmImagePipeline"},
+    pipelines={Task.TEXT_TO_IMAGE: PIPELINE, Task.EDIT: PIPELINE},
     bases=("zai-org/GLM-Image",),
     parts=(
         # One image after the other, each with its own seed: over a thousand tokens of one megapixel.
         Part("vision_language_encoder", Stage.ENCODE, "generate", apart=True, seeded=True),
+        Part("vision_language_encoder", Stage.ENCODE, "get_image_features", apart=True),
+        Part("vision_language_encoder", Stage.ENCODE, "get_image_tokens", apart=True),
         Part("text_encoder", Stage.ENCODE, memoised=True),
         *VAE,
-        # Nothing masks the quoted words, so only those of one length share, as all prompts without quotes do. It looks
-        # at 2x2 latents at a time.
-        Part("transformer", Stage.DENOISE, ignored=frozenset({"kv_caches"}), pixels_per_token=4),
+        # Nothing masks the quoted words, so only those of one length share, as all prompts without quotes do; and edits
+        # of images that have as many tokens.
+        Part("transformer", Stage.DENOISE, listed=frozenset({"kv_caches"}), sample_tokens=_sample_tokens),
+        Part("transformer", Stage.ENCODE, "seen", pixels_per_token=LATENTS_PER_TOKEN),
     ),
     schedulers=FLOW,
-    size_multiple_px=32,
+    size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
+    # The pipeline has no bound, but keeps all keys and values of each: 1.9 GiB of a megapixel.
+    max_images=3,
+    prepare=f"{HELPERS}:let_edit",
+    translated={"transformer": f"{HELPERS}:without_caches"},
     negative_prompt=False,
     prompt_windows=(),
     text_tokens=TextTokens(TEXT_TOKENS, TEXT_TOKENS),
