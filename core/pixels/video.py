@@ -41,6 +41,8 @@ class Video:
     """The colour of bars beside it."""
     fit: Fit = Fit.STRETCH
     """How its frames come to that size."""
+    _frames: tuple[Image.Image, ...] | None = field(default=None, repr=False, compare=False)
+    """What `open` returns, where it is there already."""
 
     @classmethod
     def of(cls, file: bytes, description: Mapping[str, Any]) -> Video:
@@ -87,8 +89,12 @@ class Video:
             yield placed(seen, place, self.size, _RESAMPLING[self.mode], self.background)
 
     def open(self) -> list[Image.Image]:
-        """Return its frames, as `mode` says. Blocks."""
-        return list(self.frames())
+        """Return its frames, as `mode` says. Blocks, unless it was opened before."""
+        return list(self.frames() if self._frames is None else self._frames)
+
+    def opened(self) -> Video:
+        """Return the same with its frames, which `open` then returns at once. Blocks."""
+        return replace(self, _frames=tuple(self.frames()))
 
 
 def _hard(shade: int) -> int:

@@ -5,7 +5,8 @@ denoiser, the VAE) it parks, and the engine goes on. The engine works in turns o
 
 1. `_receive` takes in new requests.
 2. `_drop_ended` ends the requests that were cancelled or whose deadlines have passed.
-3. `_admit` starts waiting requests while there is room: their pipelines run to their first calls.
+3. `_admit` starts waiting requests while there is room, once their videos are decoded: their pipelines run to their
+   first calls.
 4. `_step` picks parked calls that can be batched, runs them as one forward pass, and resumes each of their pipelines
    until its next call or its result.
 """
@@ -27,6 +28,7 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
+from core.pixels.video_frames import UnreadableVideo
 from models.catalogue.families import IN_ONE_CALL, Stage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
@@ -38,6 +40,7 @@ from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
 from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
+from runners.engine.opening import Opening
 from runners.engine.pipeline_run import PipelineRun, park
 from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls
@@ -82,6 +85,7 @@ class Engine:
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
         self._views = ViewFactory(model, self._loras, park, limits.batch_tokens)
+        self._opening = Opening(self._wake)
         self._thread = threading.Thread(target=self._run, name=f"engine-{model.id}", daemon=True)
         self._thread.start()
 
@@ -121,6 +125,7 @@ class Engine:
         self._end_all(Cancelled("the engine was closed"))
         self._loras.close()
         self._delivery.close()
+        self._opening.close()
 
     @property
     def running(self) -> int:
@@ -161,7 +166,7 @@ class Engine:
             self._check_answers()
 
     def _receive(self) -> None:
-        idle = not self._running and not self._waiting
+        idle = not self._running and self._next() is None
         if idle:
             self._executor.rest()
         while idle or not self._inbox.empty():
@@ -180,16 +185,27 @@ class Engine:
         return Cancelled("the engine was closed") if self._closing else ticket.reason_to_end(self._clock())
 
     def _admit(self) -> None:
-        while self._waiting and self._has_room_for(self._waiting.first):
-            ticket = self._waiting.pop()
+        while (ticket := self._next()) is not None and self._has_room_for(ticket):
+            self._waiting.remove(ticket)
             self._notify(self._observer.on_queue, len(self._waiting))
             self._running[ticket] = RunningRequest(self._clock(), self._step_cache_of(ticket))
+            try:
+                ticket.request = self._opening.request_of(ticket)
+            except UnreadableVideo:
+                self._end(ticket, GenerationFailed("a video of the request cannot be decoded"))
+                continue
             waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
             ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
             for index in range(ticket.request.runs):
                 self._start(ticket, index)
         for position, ticket in enumerate(self._waiting, start=1):
             ticket.emit_position(position)
+
+    def _next(self) -> Ticket | None:
+        """Return who starts next: the first in line whose videos are open, and those of the very first will be."""
+        if self._waiting:
+            self._opening.begin(self._waiting.first)
+        return next((ticket for ticket in self._waiting if self._opening.is_done(ticket)), None)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
         # A request for more images, or more LoRAs, than the limits allow at all runs alone.

@@ -1,0 +1,67 @@
+"""Videos are decoded beside the engine's thread, and only those of the request that is next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from threading import Event
+
+import pytest
+from PIL import Image
+
+from core.generation.events import Failed, Queued, Started
+from core.pixels.video import Video
+from models.weights.loading import LoadedModel
+from runners.engine.engine import Engine
+from tests.support.engine.drawing import draw, is_cancelled, pictures, request
+from tests.support.engine.engines import running
+from tests.support.engine.followed import video
+
+
+@pytest.fixture
+def lone_engine(tiny_model: LoadedModel) -> Iterator[Engine]:
+    """Has room for one request, so that those behind it wait."""
+    with running(tiny_model, batch_tokens=2**16, max_running=1) as (engine, _):
+        yield engine
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
+    """Keeps all videos from being decoded until it is set."""
+    released, decode = Event(), Video.frames
+
+    def frames(self: Video) -> Iterator[Image.Image]:
+        released.wait()
+        return decode(self)
+
+    monkeypatch.setattr(Video, "frames", frames)
+    yield released
+    released.set()
+
+
+async def test_others_go_on_until_a_video_is_open(tiny_model: LoadedModel, held: Event) -> None:
+    with running(tiny_model, batch_tokens=2**16) as (engine, _):
+        events = aiter(engine.submit(request(pose_video=video(3))).events())
+        # Though it came later.
+        assert pictures(await draw(engine, request()))
+        held.set()
+        seen = [event async for event in events]
+    assert next(type(event) for event in seen if not isinstance(event, Queued)) is Started
+    assert pictures(seen)
+
+
+async def test_who_is_cancelled_meanwhile_ends(lone_engine: Engine, held: Event) -> None:
+    ticket = lone_engine.submit(request(pose_video=video(3)))
+    ticket.cancel()
+    events = [event async for event in ticket.events()]
+    assert is_cancelled(events[-1])
+    held.set()
+    assert pictures(await draw(lone_engine, request()))
+
+
+async def test_a_video_that_is_not_one_ends_its_own_request(lone_engine: Engine) -> None:
+    broken = Video(b"none", (64, 64), 3, 8.0)
+    events, others = await asyncio.gather(draw(lone_engine, request(pose_video=broken)), draw(lone_engine, request()))
+    assert isinstance(events[-1], Failed)
+    assert "video" in events[-1].message
+    assert pictures(others)
