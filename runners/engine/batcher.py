@@ -100,8 +100,5 @@ class WaitingLine(Generic[U]):
     def add(self, ticket: U) -> None:
         insort(self._tickets, ticket, key=lambda each: each.urgency)
 
-    def pop(self) -> U:
-        return self._tickets.pop(0)
-
     def remove(self, ticket: U) -> None:
         self._tickets.remove(ticket)

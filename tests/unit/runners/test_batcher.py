@@ -98,5 +98,5 @@ def test_the_waiting_line_is_sorted_and_stable() -> None:
         line.add(ticket)
     assert list(line) == [urgent, first, second]
     line.remove(first)
-    assert line.pop() is urgent
-    assert len(line) == 1
+    assert line.first is urgent
+    assert len(line) == 2
