@@ -256,7 +256,7 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
     service: Any = RunnerService
     service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
     service.add_asgi_middleware(RequestMetrics)
-    put_in_front(service, settings, max_request_bytes(entry), settings.runner_key)
+    put_in_front(service, settings, max_request_bytes(entry, settings.max_upload_bytes), settings.runner_key)
     service.add_asgi_middleware(Draining, drain=drain, refusal_for=refusal, generates=_generates)
     service.models.extend(bentoml.models.BentoModel(tag) for tag in stored_tags(entry))
     return service
@@ -266,10 +266,11 @@ def _generates(scope: Scope) -> bool:
     return scope.get("method") == "POST"
 
 
-def max_request_bytes(entry: Entry) -> int:
-    """Return how large a request of this model can be."""
+def max_request_bytes(entry: Entry, max_upload_bytes: int) -> int:
+    """Return how large a request of this model can be: images come as pixels, and videos as they were uploaded."""
     pixels = max(entry.limits.max_pixels, EDITED_PIXELS, REFERENCE_PIXELS)
-    return (IMAGES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + OTHER_FIELDS_BYTES
+    videos_bytes = max_upload_bytes if entry.family_spec.animation else 0
+    return (IMAGES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + videos_bytes + OTHER_FIELDS_BYTES
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
