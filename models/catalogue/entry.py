@@ -227,6 +227,10 @@ class Entry(Strict):
     def family_spec(self) -> Family:
         return FAMILIES[self.family] if self.pipeline is None else self.pipeline.family
 
+    def refuses_both(self, task: Task) -> bool:
+        """Whether a task takes no control image beside a reference image, which to Redux is part of the prompt."""
+        return task in self.family_spec.control_alone and not (self.ip_adapter and self.ip_adapter.is_redux)
+
     @property
     def default_request(self) -> DefaultRequest:
         """What `memory_gib` is needed for, beside weights."""

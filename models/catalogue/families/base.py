@@ -252,7 +252,7 @@ class Family:
     redux: bool = False
     """Whether FLUX.1 Redux can put a reference image behind the prompts of its pipelines."""
     control_alone: frozenset[Task] = frozenset()
-    """Tasks whose pipelines take none under a ControlNet."""
+    """Tasks whose pipelines take no `ip_adapter_image` under a ControlNet."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Components that diffusers does not load itself, each with the function that loads it from the pipeline's folder.
 

@@ -72,7 +72,7 @@ def control_of(draft: Draft, entry: Entry, size: Size, limits: Limits) -> Mappin
         raise InvalidRequest(
             "control_image", f"{draft.task} of {entry.id} takes none; these tasks do: {able or 'none'}"
         )
-    if draft.reference_image is not None and draft.task in entry.family_spec.control_alone:
+    if draft.reference_image is not None and entry.refuses_both(draft.task):
         raise InvalidRequest("control_image", f"{draft.task} of {entry.id} takes none beside a reference_image")
     if draft.control_type is None and len(entry.controlnets) > 1:
         raise InvalidRequest("control_type", f"choose one of {', '.join(sorted(entry.controlnets))}")

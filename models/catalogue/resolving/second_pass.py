@@ -55,7 +55,7 @@ def _check_possible(draft: Draft, entry: Entry) -> None:
         return
     if _TASK not in entry.family_spec.controlled:
         raise InvalidRequest(FIELD, f"{entry.id} cannot do {_TASK} with a control_image")
-    if draft.reference_image is not None and _TASK in entry.family_spec.control_alone:
+    if draft.reference_image is not None and entry.refuses_both(_TASK):
         raise InvalidRequest(FIELD, f"{entry.id} cannot do {_TASK} with a control_image beside a reference_image")
 
 

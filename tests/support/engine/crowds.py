@@ -63,12 +63,12 @@ def _conditions(family: Family, tiny: Tiny, task: Task) -> list[dict[str, object
     return [
         *(controls if task in family.controlled else []),
         *(references if family.ip_adapter or tiny.redux else []),
-        *(both if _takes_both(family, task) else []),
+        *(both if _takes_both(family, tiny, task) else []),
     ]
 
 
-def _takes_both(family: Family, task: Task) -> bool:
-    return task in family.controlled and family.ip_adapter and task not in family.control_alone
+def _takes_both(family: Family, tiny: Tiny, task: Task) -> bool:
+    return task in family.controlled and (tiny.redux or (family.ip_adapter and task not in family.control_alone))
 
 
 def _inputs(task: Task, family: str, tiny: Tiny, seed: int) -> dict[str, object]:

@@ -134,6 +134,21 @@ def test_a_second_pass_takes_no_more_than_its_pipeline() -> None:
         resolve(draft, Catalogue([entry_of("flux-dev")]), LIMITS_OF_SERVER)
 
 
+def test_redux_follows_a_reference_beside_a_control_image_in_all_tasks() -> None:
+    draft = Draft(
+        prompt="x",
+        task=Task.IMAGE_TO_IMAGE,
+        image=IMAGE,
+        control_image=IMAGE,
+        control_type="canny",
+        reference_image=IMAGE,
+    )
+    request = resolve(draft, Catalogue([entry_of("flux-dev-redux")]), LIMITS_OF_SERVER)
+    assert None not in (request.control_image, request.reference_image)
+    with pytest.raises(InvalidRequest, match="image-to-image of flux-dev takes none beside a reference_image"):
+        resolve(draft, Catalogue([entry_of("flux-dev")]), LIMITS_OF_SERVER)
+
+
 def test_a_task_without_a_controlnet_names_those_with_one() -> None:
     draft = Draft(prompt="x", task=Task.IMAGE_TO_IMAGE, image=IMAGE, control_image=IMAGE, control_type="canny")
     with pytest.raises(InvalidRequest, match="image-to-image of qwen-image takes none; these tasks do: text-to-image"):
