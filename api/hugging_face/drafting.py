@@ -39,7 +39,10 @@ def draft_of(inference: Inference, catalogue: Catalogue, model: str | None) -> D
 def _possible_tasks(inference: Inference) -> tuple[Task, ...]:
     """Return the tasks that an inference may mean, the likeliest first."""
     tasks = OF_TEXT if inference.image is None else OF_MASK if inference.parameters.mask_image is not None else OF_IMAGE
-    if inference.parameters.num_frames is None and inference.parameters.fps is None:
+    parameters = inference.parameters
+    if parameters.named_videos:
+        return (Task.IMAGE_TO_VIDEO,)
+    if parameters.num_frames is None and parameters.fps is None:
         return tasks
     return tuple(task for task in tasks if task.is_video) or tasks
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, Field
 
 from core.generation.client_fields import ClientFields
-from core.generation.draft import FitChoice, FramesPerSecond, NumFrames, Parameters, Strength
+from core.generation.draft import FitChoice, Followed, FramesPerSecond, NumFrames, Parameters, Strength
 from core.generation.hires import HiresChoice
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
@@ -24,7 +24,7 @@ class TargetSize(ClientFields):
     height: int = Field(ge=1)
 
 
-class InferenceParameters(Parameters):
+class InferenceParameters(Followed, Parameters):
     """Of every task."""
 
     prompt: str = Field(default="", description="What to make of an image.")

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from api.http.requests.base64_text import decoded_base64
-from api.http.requests.forms import validated
+from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import body_type, plain_values, read_body
 from api.hugging_face.forms import InferenceForm, InferenceParameters
+from core.generation.request import VIDEOS
 from core.pixels.upload import Upload
 from gateway.media.reading.decoded_kinds import IMAGE, MASK, DecodedKind
 from gateway.media.reading.decoding import uploaded
@@ -44,7 +45,8 @@ async def read_inference(request: Request) -> Inference:
         image = await _image(await request.body(), "inputs", IMAGE)
         return Inference("", image, InferenceParameters(), waits)
     form = validated(await plain_values(await read_body(request), ()), InferenceForm)
-    fields = await plain_values(form.parameters or {}, ("mask_image",))
+    fields = await plain_values(form.parameters or {}, ("mask_image", *VIDEOS))
+    await check_files(fields, VIDEOS)
     if masks := fields.get("mask_image"):
         fields["mask_image"] = await _image(masks[0], "mask_image", MASK)
     parameters = validated(fields, InferenceParameters)

@@ -17,7 +17,7 @@ from api.jobs.orders import StoryOrder
 from api.jobs.task_names import TASKS
 from api.storyboard.described import EXAMPLE
 from core.generation.events import Download
-from core.generation.request import Task
+from core.generation.request import VIDEOS, Task
 from jobs.job import JobState
 from storyboard.job_kind import STORYBOARD
 
@@ -31,7 +31,7 @@ _ONLY: dict[Task, set[str]] = {
     Task.INPAINT: {"image", "mask", "strength", "method", "iterations"} | _OF_IMAGES,
     Task.EDIT: {"images", "mask", "fit", "camera", "upscale"},
     Task.TEXT_TO_VIDEO: _OF_VIDEOS,
-    Task.IMAGE_TO_VIDEO: {"image", "last_image", "fit"} | _OF_VIDEOS,
+    Task.IMAGE_TO_VIDEO: {"image", "last_image", "fit", *VIDEOS} | _OF_VIDEOS,
 }
 """The fields that not every task has."""
 _NEEDED = {

@@ -12,12 +12,17 @@ from api.http.requests.source_images import source_fields
 from api.typed.forms import Encoding
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
+    BACKGROUND_VIDEO,
+    FACE_VIDEO,
+    MASK_VIDEO,
+    POSE_VIDEO,
     Basics,
     Camera,
     ControlScale,
     ControlType,
     Draft,
     FitChoice,
+    Followed,
     FramesPerSecond,
     InpaintingMethod,
     Iterations,
@@ -30,12 +35,14 @@ from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
+from core.pixels.video import UploadedVideo
 from gateway.media.encoding import OutputFormat, format_for
 from models.catalogue.entry import Entry
 from storyboard.characters import MOST_CHARACTERS
 from storyboard.story import REFERENCES, Story
 
 SOURCE = "An image file in base64, or the id of an earlier job; ID/2 is its third result."
+OF_JOBS = "In base64, or the id of an earlier job with a video."
 
 
 class Tool(ClientFields):
@@ -119,20 +126,26 @@ class Inpaint(Guided, PictureTool):
     upscale: UpscaleChoice = None
 
 
-class GenerateVideo(PictureTool):
+class GenerateVideo(Followed, PictureTool):
     able = (Task.TEXT_TO_VIDEO,)
 
     image: Pixels | None = Field(default=None, description=f"What the video starts with. {SOURCE}")
     last_image: Pixels | None = Field(
         default=None, description=f"What it ends with, if it starts with an image and the model takes one. {SOURCE}"
     )
+    pose_video: UploadedVideo | None = Field(
+        default=None, description=f"For models with `animation` in list_models. {POSE_VIDEO} {OF_JOBS}"
+    )
+    face_video: UploadedVideo | None = Field(default=None, description=f"{FACE_VIDEO} {OF_JOBS}")
+    background_video: UploadedVideo | None = Field(default=None, description=f"{BACKGROUND_VIDEO} {OF_JOBS}")
+    mask_video: UploadedVideo | None = Field(default=None, description=f"{MASK_VIDEO} {OF_JOBS}")
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     fit: FitChoice = None
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        return self.able if self.image is None else (Task.IMAGE_TO_VIDEO,)
+        return self.able if self.image is None and not self.named_videos else (Task.IMAGE_TO_VIDEO,)
 
 
 class MakeStoryboard(Tool, Story):

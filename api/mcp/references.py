@@ -13,8 +13,11 @@ from typing import Any
 from api.http.context import current_desk, current_storage
 from api.http.requests.forms import FILES
 from core.errors import InvalidRequest
+from core.generation.request import VIDEOS
+from gateway.media.encoding import VIDEO_FORMATS
 from gateway.media.reading.decoding import check_count, most_files
 
+VIDEO_TYPES = tuple(each.media_type for each in VIDEO_FORMATS)
 _RESULT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(\d{1,3}))?")
 
 
@@ -49,8 +52,10 @@ class _Named:
                 field, f"job {job.id} is {job.state} and has {len(job.results)} results, none of them {index}"
             )
         result = job.results[index]
-        if not result.media_type.startswith("image/"):
-            raise InvalidRequest(field, f"result {index} of job {job.id} is {result.media_type}, and no image")
+        is_video = result.media_type in VIDEO_TYPES
+        if not (is_video if field in VIDEOS else result.media_type.startswith("image/")):
+            kind = "video" if field in VIDEOS else "image"
+            raise InvalidRequest(field, f"result {index} of job {job.id} is {result.media_type}, and no {kind}")
         file = await current_storage().get(result.key)
         self._left_bytes -= len(file)
         if self._left_bytes < 0:

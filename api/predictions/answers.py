@@ -13,6 +13,7 @@ from api.describing.answer import Answer
 from api.http.files import file_url
 from api.http.refusals import error_answer
 from core.errors import InvalidRequest, JubakoError
+from core.generation.request import VIDEOS
 from jobs.job import GENERATION, Job, JobState
 from storage.client import Storage
 
@@ -27,7 +28,11 @@ OWNER = "jubako"
 """Of all models here, where Replicate has an owner."""
 FOLDER = "/replicate/v1"
 BARS = 10
-_ABOUT_THE_JOB = ("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints", "layered")
+_NO_INPUT = (
+    *("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints", "layered"),
+    *("segment_frames", *VIDEOS),
+)
+"""Of a request: what is about its job, what the server says of other fields, and what is known of its files."""
 
 
 class PredictionUrls(Answer):
@@ -121,7 +126,7 @@ def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:
         "model": f"{OWNER}/{job.model}",
         "version": job.model,
         "status": STATUSES[job.state],
-        "input": {name: value for name, value in job.request.items() if name not in _ABOUT_THE_JOB},
+        "input": {name: value for name, value in job.request.items() if name not in _NO_INPUT},
         "output": files or None,
         "logs": _bar(job),
         "error": job.error,

@@ -15,7 +15,7 @@ from api.http.requests.parsing import plain_values
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, unknown_hint
-from core.generation.request import Task
+from core.generation.request import VIDEOS, Task
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.sizes import fitted_size
@@ -121,6 +121,8 @@ def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _task(fields: Mapping[str, Any], entry: Entry) -> Task:
     """Return what is meant: the files say it, and what the model can do."""
+    if not fields.keys().isdisjoint(VIDEOS):
+        return first_task(entry, Task.IMAGE_TO_VIDEO)
     if "mask" in fields:
         return first_task(entry, Task.INPAINT, Task.EDIT)
     if "image" not in fields and "images" not in fields:

@@ -158,7 +158,21 @@ class Parameters(Tuning, Basics):
     """The same, and what only some models have."""
 
 
-class Draft(Parameters):
+class Followed(ClientFields):
+    """Videos that move the figure in an image."""
+
+    pose_video: UploadedVideo | None = Field(default=None, description=POSE_VIDEO)
+    face_video: UploadedVideo | None = Field(default=None, description=FACE_VIDEO)
+    background_video: UploadedVideo | None = Field(default=None, description=BACKGROUND_VIDEO)
+    mask_video: UploadedVideo | None = Field(default=None, description=MASK_VIDEO)
+
+    @property
+    def named_videos(self) -> dict[str, Video]:
+        """All videos that came with the request, by their fields."""
+        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
+
+
+class Draft(Followed, Parameters):
     """A request as the client sent it; images are RGB, and L for the mask."""
 
     task: Task = Task.TEXT_TO_IMAGE
@@ -167,10 +181,6 @@ class Draft(Parameters):
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
     last_image: Pixels | None = None
-    pose_video: UploadedVideo | None = None
-    face_video: UploadedVideo | None = None
-    background_video: UploadedVideo | None = None
-    mask_video: UploadedVideo | None = None
     strength: Strength = None
     reference_image: Pixels | None = None
     reference_scale: ReferenceScale = None
@@ -198,11 +208,6 @@ class Draft(Parameters):
     def masked_image(self) -> Pixels | None:
         """The image that a mask belongs to: of several, the first."""
         return self.image or next(iter(self.images), None)
-
-    @property
-    def named_videos(self) -> dict[str, Video]:
-        """All videos that came with the request, by their fields."""
-        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
     @property
     def leading(self) -> Pixels | Video | None:

@@ -15,7 +15,7 @@ from api.openai.videos.reading import VideoBody
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import VIDEOS, GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.clip_files import first_frame
 from gateway.media.reading.uploads import in_image_thread
@@ -23,13 +23,15 @@ from gateway.repeating import repeated
 from jobs.job import Job
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.resolving.videos import fps_of
 
 
 async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) -> GenerationRequest:
     """Check a form and charge its caller. Raises InvalidRequest, UnknownModel or RateExceeded."""
     form = body.form
     check_size(form)
-    task = Task.TEXT_TO_VIDEO if form.input_reference is None else Task.IMAGE_TO_VIDEO
+    from_image = form.input_reference is not None or form.named_videos
+    task = Task.IMAGE_TO_VIDEO if from_image else Task.TEXT_TO_VIDEO
     entry = entry_for(gateway.catalogue, form.model, {task})
     _check_able(gateway.catalogue, entry, task)
     names = {**size_names(form), "image": "input_reference", "task": "model"}
@@ -58,6 +60,8 @@ async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> Generati
 
     Raises InvalidRequest, UnknownModel for a model that is served no longer, or RateExceeded.
     """
+    if not source.job.request.keys().isdisjoint(VIDEOS):
+        raise InvalidRequest("video_id", "follows other videos, which are kept no longer; send them again instead")
     earlier = GenerationRequest.model_validate({**source.job.request, "hints": ()})
     entry = gateway.catalogue.get(earlier.model)
     _check_able(gateway.catalogue, entry, Task.IMAGE_TO_VIDEO)
@@ -95,8 +99,8 @@ def _frames(form: VideoForm, entry: Entry, task: Task) -> int | None:
     if form.num_frames is not None or form.seconds is None:
         return form.num_frames
     settings = entry.tasks[task]
-    fps, most = form.fps or settings.defaults.fps, settings.limits.max_frames
-    multiple = entry.family_spec.frames_multiple
+    fps, most = fps_of(form.fps, form.pose_video, settings), settings.limits.max_frames
+    multiple = entry.family_spec.lengths_multiple
     frames = max(1 + multiple * round((form.seconds * fps - 1) / multiple), entry.family_spec.least_frames(fps))
     if frames > most:
         raise InvalidRequest(

@@ -15,8 +15,10 @@ from api.openai.reading import form_from, present, with_loras
 from api.openai.references import without_references
 from api.openai.videos.forms import VideoForm
 from core.generation.hints import ignored_hint
+from core.generation.request import VIDEOS
 
 REFERENCE = "input_reference"
+FILES = (REFERENCE, *VIDEOS)
 _OTHER_NAMES = {"image_reference": REFERENCE, "reference_url": REFERENCE}
 """Of vLLM-Omni and SGLang."""
 _OWNED = "videos belong to the key that asks for them"
@@ -38,8 +40,8 @@ async def read_video(request: Request) -> VideoBody:
     """Read a request's body. Raises InvalidRequest."""
     named = {_OTHER_NAMES.get(name, name): value for name, value in (await read_body(request)).items()}
     sent = translated(present(named))
-    fields = await with_loras(await plain_values(without_references(sent.fields), (REFERENCE,)), request)
+    fields = await with_loras(await plain_values(without_references(sent.fields), FILES), request)
     known = {name: value for name, value in fields.items() if name not in _IDLE}
-    await check_files(known, (REFERENCE,))
+    await check_files(known, FILES)
     hints = (*sent.hints, *(ignored_hint(name, _IDLE[name]) for name in _IDLE if name in fields))
     return VideoBody(form_from(known, VideoForm), hints, fields)

@@ -222,7 +222,7 @@ class Family:
     negative_prompt: bool = True
     """Whether its pipelines take one."""
     frames_multiple: int = 1
-    """A video has one frame more than a multiple of this."""
+    """Its pipelines make one frame more than a multiple of this."""
     longer_than_s: float = 0.0
     """Seconds that a video must be longer than."""
     float32_components: frozenset[str] = frozenset()
@@ -301,6 +301,12 @@ class Family:
     def denoises_in_steps(self) -> bool:
         """Whether the engine sees each step's calls of the denoiser."""
         return any(part.stage is Stage.DENOISE for part in self.parts)
+
+    @property
+    def lengths_multiple(self) -> int:
+        """A video that is asked for has one frame more than a multiple of this."""
+        # What is made in segments is cut to its length.
+        return self.frames_multiple if self.animation is None else 1
 
     @property
     def text_varies(self) -> bool:

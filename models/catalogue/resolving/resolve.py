@@ -30,7 +30,7 @@ from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 from models.catalogue.resolving.upscaling import upscale_of
-from models.catalogue.resolving.videos import check_videos, frames_of, videos_of
+from models.catalogue.resolving.videos import check_videos, frames_of, video_hints, videos_of
 
 EDITED_PIXELS = 2**20
 """Editing models see their inputs at about a megapixel, whatever size they generate."""
@@ -110,7 +110,10 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         priority=draft.priority,
         progress=draft.progress,
         preview_every=draft.preview_every,
-        hints=(*ignored, *syntax_hints, *size_hints(draft, entry, size, limits), *_family_hints(draft, entry)),
+        hints=(
+            *(*ignored, *syntax_hints, *size_hints(draft, entry, size, limits), *_family_hints(draft, entry)),
+            *video_hints(draft, frames.get("num_frames", 1)),
+        ),
     )
     return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})
 

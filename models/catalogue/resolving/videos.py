@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from core.errors import InvalidRequest
@@ -46,19 +46,26 @@ def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str
         )
     usual = settings.defaults.num_frames if poses is None else poses.num_frames
     frames = within("num_frames", draft.num_frames or usual, 1, most)
-    multiple = entry.family_spec.frames_multiple
-    # What is made in segments is cut to its length.
-    if (frames - 1) % multiple and entry.family_spec.animation is None:
+    multiple = entry.family_spec.lengths_multiple
+    if (frames - 1) % multiple:
         raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
-    fps = draft.fps or _fps_of(poses) or settings.defaults.fps
+    fps = fps_of(draft.fps, poses, settings)
     if frames < (least := entry.family_spec.least_frames(fps)):
         raise InvalidRequest("num_frames", f"{frames} at {fps} a second is too short for {entry.id}; at least {least}")
     return {"num_frames": frames, "fps": fps}
 
 
-def _fps_of(video: Video | None) -> int | None:
-    """Return a video's own frames a second, as far as clips have them; None where they are unknown."""
-    return round(min(max(video.fps, 1), MOST_FPS)) if video and video.fps else None
+def fps_of(asked: int | None, poses: Video | None, settings: TaskSettings) -> int:
+    """Return the frames a second of a clip: those that are asked for, or the poses' own, as far as clips have them."""
+    own = round(min(max(poses.fps, 1), MOST_FPS)) if poses and poses.fps else None
+    return asked or own or settings.defaults.fps
+
+
+def video_hints(draft: Draft, num_frames: int) -> Iterator[str]:
+    """Yield what a caller should know of how many frames are followed, unless the request says how many."""
+    for field, video in draft.named_videos.items():
+        if draft.num_frames is None and video.num_frames > num_frames:
+            yield f"{field}: the first {num_frames} of its {video.num_frames} frames are followed, as many as the poses"
 
 
 def videos_of(draft: Draft, entry: Entry, size: Size, num_frames: int, limits: Limits) -> Mapping[str, Any]:
@@ -71,7 +78,9 @@ def videos_of(draft: Draft, entry: Entry, size: Size, num_frames: int, limits: L
     fields: dict[str, Any] = {}
     for field, video in draft.named_videos.items():
         if video.num_frames < num_frames:
-            raise InvalidRequest(field, f"has {video.num_frames} frames; {num_frames} are needed, one for each pose")
+            raise InvalidRequest(
+                field, f"has {video.num_frames} frames; {num_frames} are needed, one for each of the clip"
+            )
         seen = seen_size(field, entry, size)
         fields[field] = video.resized(*seen, fit_for(draft, video, seen, limits)).first(num_frames)
     return {**fields, "segment_frames": animation.segment_of(num_frames, entry.family_spec.frames_multiple)}

@@ -27,9 +27,9 @@ def video(frames: int, size_px: int = 64, *, seed: int = 0, mode: str = "RGB") -
 
 
 def gif(frames: int, size_px: int = 64, *, seed: int = 0) -> bytes:
-    """Return a file of coarse noise, which GIF keeps as it is but for its palette."""
+    """Return a file of coarse noise, which GIF keeps as it is but for its palette, at ten frames a second."""
     shades = np.random.default_rng(seed).integers(0, 256, (frames, 4, 4, 3), dtype=np.uint8)
     first, *rest = (Image.fromarray(frame).resize((size_px, size_px), Image.Resampling.NEAREST) for frame in shades)
     file = BytesIO()
-    first.save(file, "GIF", save_all=True, append_images=rest)
+    first.save(file, "GIF", save_all=True, append_images=rest, duration=100)
     return file.getvalue()

@@ -44,7 +44,7 @@ from storyboard.job_kind import STORYBOARD
 from storyboard.maker import Maker
 from storyboard.planning.choice import planner_for
 from storyboard.scoring.scorers import Scorers
-from tests.support.servers.serving import EDITING_ENTRY, ENTRY_FIELDS, VIDEO_ENTRY
+from tests.support.servers.serving import ANIMATE_ENTRY, EDITING_ENTRY, ENTRY_FIELDS, VIDEO_ENTRY
 
 NAMES = ("alice", "bob", "carol", "dave", "boss", "nobody")
 ALICE, BOB, CAROL, DAVE, BOSS, WRONG = (f"jbk_{name}-0123456789abcdef" for name in NAMES)
@@ -60,6 +60,7 @@ ENTRIES = {
     },
     "tiny-edit": EDITING_ENTRY,
     "tiny-video": VIDEO_ENTRY,
+    "tiny-animate": ANIMATE_ENTRY,
 }
 
 RECORDED = {

@@ -86,6 +86,17 @@ VIDEO_ENTRY = {
 }
 
 
+ANIMATE_ENTRY = {
+    **ENTRY_FIELDS,
+    "family": "wan-animate",
+    "source": {"path": "animate"},
+    "defaults": {**DEFAULTS, "scheduler": "unipc", "num_inference_steps": 2, "guidance_scale": 1.0, "num_frames": 5},
+    "limits": {**LIMITS, "max_frames": 17},
+    "preview": {"weight": [[0.02, 0.02, 0.02]] * 16},
+}
+"""A model that moves a figure as videos say."""
+
+
 def write_tiny_catalogue(folder: Path) -> Path:
     """Write a catalogue of `tiny`, `tiny-xl` and `tiny-video`, with their checkpoints; return its file."""
     sd = tiny_stable_diffusion(folder / "sd")
