@@ -14,7 +14,9 @@ KEY = "JUBAKO_CLIENT_KEY"
 VIDEOS = ("text_to_video", "image_to_video")
 STORY, PLAN = "storyboard", "plan"
 """A story, and what its frames would show."""
-LAYERS = "# Typed APIs answer with one file, and layers are made together; OpenAI's API and jubako have all of them."
+LAYERS = (
+    "# Typed APIs answer with one file, and layers are made together; OpenAI's API has up to ten of them, jubako all."
+)
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,22 @@ from core.generation.tuning import PROMPTS
 from core.pixels.fitting import Size
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.entry import Entry
+from models.catalogue.families.images.qwen_image import OWN_PROPORTION
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import at_most, within
 from models.catalogue.resolving.conditioning import control_of, last_image_of, loras_of, prompt_of, reference_of
 from models.catalogue.resolving.deadlines import allowed_s
 from models.catalogue.resolving.idle import without_idle
 from models.catalogue.resolving.second_pass import hires_of
-from models.catalogue.resolving.sizes import check_proportions, fit_for, looked_at, resized, size_hints, size_of
+from models.catalogue.resolving.sizes import (
+    check_proportions,
+    fit_for,
+    looked_at,
+    resized,
+    size_hints,
+    size_of,
+    too_long,
+)
 from models.catalogue.resolving.syntax import with_syntax
 from models.catalogue.resolving.tuning import tuning_of, with_own_steps
 from models.catalogue.resolving.upscaling import upscale_of
@@ -121,6 +130,8 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
 def _family_hints(draft: Draft, entry: Entry) -> Iterator[str]:
     if entry.family_spec.layered and draft.num_images == 1:
         yield ONE_LAYER
+    if entry.family_spec.layered and too_long(*draft.images[0].size, OWN_PROPORTION):
+        yield f"images: the image is squeezed: layers are at most {OWN_PROPORTION} times as long as wide"
     if entry.family_spec.loops and draft.last_image is None:
         yield LOOPS
 

@@ -158,8 +158,8 @@ def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
     return _nearest_allowed(min(side * proportion, most), limits)
 
 
-def too_long(width: int, height: int) -> bool:
-    return max(width, height) > MAX_PROPORTION * min(width, height)
+def too_long(width: int, height: int, most: int = MAX_PROPORTION) -> bool:
+    return max(width, height) > most * min(width, height)
 
 
 def _nearest_allowed(side: float, limits: Limits) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from core.errors import UnknownModel
 from core.generation.draft import Draft
@@ -75,6 +76,16 @@ class TestShipped:
         assert any(hint.startswith("num_images: 1 is one layer") for hint in resolve(one, catalogue, SERVER).hints)
         three = resolve(one.model_copy(update={"num_images": 3}), catalogue, replace(SERVER, max_num_images=3))
         assert (three.layered, three.hints) == (True, ())
+
+    @pytest.mark.parametrize("size", [(700, 100), (100, 800)])
+    def test_an_image_that_is_too_long_for_its_layers_is_told(
+        self, catalogue: Catalogue, size: tuple[int, int]
+    ) -> None:
+        draft = default_draft("qwen-image-layered", Task.EDIT)
+        draft = draft.model_copy(update={"images": (Image.new("RGB", size),), "num_images": 2})
+        hints = resolve(draft, catalogue, replace(SERVER, max_num_images=2)).hints
+        squeezed = ("images: the image is squeezed: layers are at most 7 times as long as wide",)
+        assert hints == (squeezed if max(size) == 800 else ())
 
     def test_models_say_whether_their_images_are_layers_and_transparent(self, catalogue: Catalogue) -> None:
         shown = [capabilities(catalogue.get(model)) for model in ("qwen-image-layered", "qwen-image-2.1", "sdxl")]
