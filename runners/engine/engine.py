@@ -16,7 +16,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, TypeVar
@@ -41,8 +41,9 @@ from runners.engine.lost_device import end_if_lost
 from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.opening import Opening
-from runners.engine.pipeline_run import PipelineRun, park
+from runners.engine.pipeline_run import PipelineRun, Reached, park
 from runners.engine.running_request import ParkedRun, RunningRequest
+from runners.engine.sampler_steps import SamplerStep, step_together
 from runners.engine.step_cache.automatic import AutomaticStepCache, Load, denoiser_calls
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.ticket import Ticket
@@ -77,6 +78,9 @@ class Engine:
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
+        # The pipelines that wait for their samplers, until all that shared a pass do.
+        self._stepping: list[tuple[PipelineRun, SamplerStep]] = []
+        self._steps_are_shared = True
         # Of the last pass.
         self._unchecked: list[tuple[Ticket, Verdict]] = []
         self._delivery = Delivery(model.id, partial(self._notify, self._observer.on_copied))
@@ -238,6 +242,7 @@ class Engine:
         step_cache = self._running[ticket].step_cache
         run = PipelineRun(ticket, index, self._model, step_cache, self._view, self._views.upscaler, reason_to_end)
         self._advance(run, run.start)
+        self._step_samplers()
 
     def _view(self, request: GenerationRequest, steps: DenoisingSteps | None) -> Any:
         """Called inside the pipeline's greenlet, so that whatever is wrong ends its request and no other."""
@@ -257,6 +262,34 @@ class Engine:
             # Another image of the same request may have failed and ended it.
             if parked.run.ticket in self._running:
                 self._advance(parked.run, partial(parked.run.resume, outcome))
+        self._step_samplers()
+
+    def _step_samplers(self) -> None:
+        """Take the steps that pipelines wait for, equal ones together; predicted outputs lead to the next at once."""
+        while self._stepping:
+            groups: dict[Hashable, list[tuple[PipelineRun, SamplerStep]]] = {}
+            for run, step in self._stepping:
+                # Another image of the same request may have failed and ended it.
+                if run.ticket in self._running:
+                    groups.setdefault(step.key, []).append((run, step))
+            self._stepping = []
+            for group in groups.values():
+                for (run, _), sample in zip(group, self._stepped([step for _, step in group]), strict=True):
+                    if run.ticket in self._running:
+                        self._advance(run, partial(run.stepped, sample))
+
+    def _stepped(self, steps: Sequence[SamplerStep]) -> Sequence[torch.Tensor | None]:
+        """Return the next samples; none where each sampler is to step by itself, and what is wrong ends its request."""
+        if len(steps) > 1 and self._steps_are_shared:
+            try:
+                return step_together(steps)
+            except Exception:
+                # Each step would fail again.
+                self._steps_are_shared = False
+                log.exception(
+                    "samplers of %s cannot step together; they step one by one, which is slower", self._model.id
+                )
+        return [None] * len(steps)
 
     def _check_answers(self) -> None:
         """End the requests that got what is not finite, once a later pass has begun: asking at once would leave the
@@ -274,7 +307,7 @@ class Engine:
         most = self._limits.of_pass(parked.call.stage)
         return min(most, self._executor.token_limits.get(parked.call.part, most))
 
-    def _advance(self, run: PipelineRun, move: Callable[[], ModuleCall | Drawn]) -> None:
+    def _advance(self, run: PipelineRun, move: Callable[[], Reached]) -> None:
         """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
         try:
             reached = move()
@@ -291,6 +324,8 @@ class Engine:
                 running = self._running[run.ticket]
                 running.calls[run] = reached
                 self._learn_size(run.ticket.request, running, reached)
+            elif isinstance(reached, SamplerStep):
+                self._stepping.append((run, reached))
             else:
                 self._deliver(run, reached)
 

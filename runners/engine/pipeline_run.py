@@ -23,6 +23,7 @@ from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made, Waveform
 from runners.engine.executor import Answer, Outcome
 from runners.engine.module_calls import ModuleCall
+from runners.engine.sampler_steps import SamplerStep
 from runners.engine.second_pass import resized, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of
 from runners.engine.text.encoding import with_encodings
@@ -30,12 +31,15 @@ from runners.engine.text.redux import with_redux
 from runners.engine.ticket import Ticket
 from runners.engine.views.samplers import let_draw
 
+Reached = ModuleCall | SamplerStep | Drawn
+"""What a pipeline ran to: what it waits for, or its result."""
 
-def park(call: ModuleCall) -> Any:
-    """Leave the calling pipeline's greenlet with `call`; return the call's output once the engine has it."""
+
+def park(waits_for: ModuleCall | SamplerStep) -> Any:
+    """Leave the calling pipeline's greenlet; return the call's output, or the step's sample, once the engine has it."""
     engine = getcurrent().parent
     assert engine is not None, "a pipeline's greenlet is started by the engine's"
-    return engine.switch(call)
+    return engine.switch(waits_for)
 
 
 class PipelineRun:
@@ -75,17 +79,22 @@ class PipelineRun:
     def seed(self) -> int:
         return self.ticket.request.seed + self.index
 
-    def start(self) -> ModuleCall | Drawn:
+    def start(self) -> Reached:
         """Begin. Raises whatever the pipeline raises."""
-        reached: ModuleCall | Drawn = self._greenlet.switch()
+        reached: Reached = self._greenlet.switch()
         return reached
 
-    def resume(self, outcome: Outcome) -> ModuleCall | Drawn:
+    def resume(self, outcome: Outcome) -> Reached:
         """Give the pipeline what it waits for. Raises whatever the pipeline raises."""
         self._tiled |= isinstance(outcome, Answer) and outcome.tiled
-        reached: ModuleCall | Drawn = (
+        reached: Reached = (
             self._greenlet.switch(outcome.output) if isinstance(outcome, Answer) else self._greenlet.throw(outcome)
         )
+        return reached
+
+    def stepped(self, sample: torch.Tensor | None) -> Reached:
+        """Give the pipeline its next sample; None has its own sampler step. Raises whatever the pipeline raises."""
+        reached: Reached = self._greenlet.switch(sample)
         return reached
 
     def abandon(self) -> None:

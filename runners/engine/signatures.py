@@ -16,7 +16,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from models.catalogue.families import Part
 
 _digests = WeakTensorKeyDictionary()
-"""Digests of shared tensors, which pipelines make once and pass at every step."""
+"""Digests of tensors that pipelines make once and use at every step."""
 
 
 def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
@@ -46,6 +46,14 @@ def content_digest(arguments: Mapping[str, Any]) -> bytes:
     return content.digest()
 
 
+def tensor_digest(tensor: torch.Tensor) -> bytes:
+    """Digest the values of a tensor that is not going to change; the first time synchronises with its device."""
+    if tensor not in _digests:
+        _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
+    digest: bytes = _digests[tensor]
+    return digest
+
+
 def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
     if name in part.shared:
         leaves, structure = pytree.tree_flatten(value)
@@ -68,20 +76,13 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
 def _shared_signature(leaf: Any) -> Hashable:
     if not isinstance(leaf, torch.Tensor):
         return _leaf_signature(leaf, 0)
-    return (leaf.shape, leaf.dtype, _shared_digest(leaf))
+    return (leaf.shape, leaf.dtype, tensor_digest(leaf))
 
 
 def _leaf_signature(leaf: Any, first_axis: int) -> Hashable:
     if not isinstance(leaf, torch.Tensor):
         return leaf if isinstance(leaf, Hashable) else id(leaf)
     return (leaf.shape[first_axis:], leaf.dtype, leaf.device)
-
-
-def _shared_digest(tensor: torch.Tensor) -> bytes:
-    if tensor not in _digests:
-        _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
-    digest: bytes = _digests[tensor]
-    return digest
 
 
 def _bytes_of(tensor: torch.Tensor) -> bytes:

@@ -18,6 +18,7 @@ from models.weights.loading import LoadedModel
 from models.weights.pipelines.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
 from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.sampler_steps import SamplerStep, let_share
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.text.compel_syntax import parse_ahead
 from runners.engine.views.optional_weights import OptionalWeights
@@ -26,8 +27,8 @@ from runners.engine.views.stand_ins import StandIn, make_view, traits
 
 UPSCALING = Part("upscaler", Stage.DECODE, casts=True, pixels_per_token=64)
 """The model between two passes; a tile is counted as the latents of an image of its size."""
-Park = Callable[[ModuleCall], Any]
-"""Leaves the calling greenlet with a call, and returns the call's output."""
+Park = Callable[[ModuleCall | SamplerStep], Any]
+"""Leaves the calling greenlet with a call or a sampler's step, and returns what came of it."""
 
 
 class ViewFactory:
@@ -73,6 +74,8 @@ class ViewFactory:
         own = {name: make(getattr(pipeline, name), request) for name, make in self._model.family.own.items()}
         components = {**adapted, **samplers, **own, **self._stand_ins(request, seen, run, steps)}
         sampler = self._samplers.make(self._model.family.sampler(request), pipeline.scheduler.config)
+        if self._model.family.parts:
+            let_share(sampler, self._park)
         view = make_view(pipeline, components, sampler)
         if steps is not None:
             steps.follow(view)

@@ -1,0 +1,118 @@
+"""Steps of samplers that are alike, taken as one: where images share passes they are often at the same step of equal
+samplers, and a step is some fifty small operations, whose number costs more than their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from copy import copy, deepcopy
+from dataclasses import dataclass
+from functools import update_wrapper
+from types import MethodType
+from typing import Any
+from weakref import ref
+
+import torch
+
+from runners.engine.signatures import tensor_digest
+
+HISTORIES: Mapping[str, tuple[str, ...]] = {"DPMSolverMultistepScheduler": ("model_outputs",)}
+"""The classes whose steps can be shared, since they compute each value by itself from numbers that are the same for all
+samples; and the lists in which they keep what has samples.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class SamplerStep:
+    """A step that an image's pipeline waits for."""
+
+    sampler: Any
+    output: torch.Tensor
+    """Of the denoiser, with guidance; (B, ...), like the sample."""
+    timestep: Any
+    sample: torch.Tensor
+
+    @property
+    def key(self) -> Hashable:
+        """Equal for steps that can be taken as one."""
+        sampler = self.sampler
+        if sampler.step_index is None:
+            # As its step does first.
+            sampler._init_step_index(self.timestep)
+        return (
+            # Of one sampler that all were copied from.
+            id(sampler.config),
+            tensor_digest(sampler.sigmas),
+            len(sampler.timesteps),
+            sampler.step_index,
+            sampler.lower_order_nums,
+            *(each is None for name in _histories(sampler) for each in getattr(sampler, name)),
+            *((tensor.shape[1:], tensor.dtype, tensor.device) for tensor in (self.output, self.sample)),
+        )
+
+
+def let_share(sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) -> None:
+    """Let a sampler's steps be taken together with others, if its class can. `park` leaves the calling pipeline's
+    greenlet; it returns the next sample, or None if the sampler is to take its step by itself.
+    """
+    draws = sampler.config.get("algorithm_type", "").startswith("sde")
+    if _class_name(sampler) in HISTORIES and not draws and not sampler.config.thresholding:
+        sampler.step = _SharedStep(sampler, park)
+
+
+def step_together(steps: Sequence[SamplerStep]) -> list[torch.Tensor]:
+    """Take steps of one key; return the next samples, in order. The samplers are as they were if that fails."""
+    samplers = [step.sampler for step in steps]
+    sizes = [len(step.sample) for step in steps]
+    first, together = samplers[0], copy(samplers[0])
+    rows: dict[int, Sequence[Any]] = {}
+    for name in _histories(first):
+        entries = [tuple(each) for each in zip(*(getattr(sampler, name) for sampler in samplers), strict=True)]
+        joined = [None if each[0] is None else torch.cat(each) for each in entries]
+        rows |= {id(one): each for one, each in zip(joined, entries, strict=True)}
+        setattr(together, name, joined)
+    output, sample = torch.cat([step.output for step in steps]), torch.cat([step.sample for step in steps])
+    (following,) = type(first).step(together, output, steps[0].timestep, sample, return_dict=False)
+    changed = {name: value for name, value in vars(together).items() if value is not vars(first).get(name)}
+    for name in _histories(first):
+        # What has only moved on in the list is not cut again.
+        columns = [rows[id(one)] if id(one) in rows else one.split(sizes) for one in changed.pop(name)]
+        for number, sampler in enumerate(samplers):
+            setattr(sampler, name, [column[number] for column in columns])
+    for sampler in samplers:
+        vars(sampler).update(changed)
+    return list(following.split(sizes))
+
+
+class _SharedStep:
+    """In place of a sampler's own `step`, which a copy of the sampler has, such as pipelines make for sound."""
+
+    def __init__(self, sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) -> None:
+        # In a cycle tensors would live longer.
+        self._sampler = ref(sampler)
+        self._park = park
+        # Pipelines look at the parameters of samplers.
+        update_wrapper(self, sampler.step)
+
+    def __call__(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **others: Any) -> Any:
+        following = None
+        if not others.get("return_dict", True):
+            following = self._park(SamplerStep(self._sampler(), model_output, timestep, sample))
+        return self._own(model_output, timestep, sample, **others) if following is None else (following,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return deepcopy(self._own, memo)
+
+    @property
+    def _own(self) -> Callable[..., Any]:
+        sampler: Any = self._sampler()
+        return MethodType(type(sampler).step, sampler)
+
+
+def _histories(sampler: Any) -> tuple[str, ...]:
+    return HISTORIES[_class_name(sampler)]
+
+
+def _class_name(sampler: Any) -> str:
+    # As `views.samplers` makes them, they are of classes of the same name.
+    return type(sampler).__name__
