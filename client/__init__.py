@@ -14,9 +14,11 @@ from .events import Event
 from .files import ImageSource
 from .generating import Generated, GenerationError, Way, chosen_way, generate_inpainting
 from .jubako import Jubako
-from .results import Frame, Image, Job, Model, Reference, Storyboard, Video
+from .parameters import VideoSource
+from .results import Animation, Frame, Image, Job, Model, Reference, Storyboard, Video
 
 __all__ = [
+    "Animation",
     "AsyncJubako",
     "Event",
     "Frame",
@@ -32,6 +34,7 @@ __all__ = [
     "Storyboard",
     "Unreachable",
     "Video",
+    "VideoSource",
     "Way",
     "chosen_way",
     "generate_inpainting",

@@ -8,6 +8,7 @@ from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from . import calls
+from .calls import Body
 from .connection import TIMEOUT_S, AsyncConnection
 from .errors import Refused, Unreachable, refusal_from
 from .events import Event, EventReader
@@ -82,7 +83,7 @@ class AsyncJubako:
 
     async def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
         """Hand in a job, which outlives this program, and a restart of the server."""
-        model = parameters.get("model") or calls.first_able(await self.models(), api)
+        model = parameters.get("model") or calls.first_able(await self.models(), api, parameters)
         return await self.job(
             await self._connection.send(calls.submission(model, api, {"prompt": prompt, **parameters, "model": None}))
         )
@@ -162,7 +163,7 @@ class AsyncJubako:
         return job
 
     async def _events(
-        self, method: str, path: str, body: dict[str, Any] | None = None, silence_s: float | None = None
+        self, method: str, path: str, body: Body | None = None, silence_s: float | None = None
     ) -> AsyncGenerator[Event, None]:
         reader = EventReader()
         async with self._connection.lines(method, path, body, silence_s) as lines:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import httpx
+from PIL import Image as Pillow
 
 from .errors import Refused
-from .files import read_image
+from .files import FileSource, read_image
 from .results import Frame, Image, Job, Model, Reference, Result, Storyboard, Video, result_of
 
 T = TypeVar("T")
@@ -38,19 +39,39 @@ JOB_TASKS = {
 
 
 @dataclass(frozen=True)
+class Form:
+    """What goes as a form: fields as JSON, files as they are, piece by piece."""
+
+    fields: Mapping[str, Any]
+    files: Sequence[tuple[str, FileSource]]
+
+
+Body = Mapping[str, Any] | Form
+"""A mapping is JSON."""
+
+
+@dataclass(frozen=True)
 class Call(Generic[T]):
     """One request, and how its answer is read."""
 
     method: str
     path: str
     read: Callable[[httpx.Response], T]
-    body: Mapping[str, Any] | None = None
+    body: Body | None = None
     query: Mapping[str, Any] = field(default_factory=dict)
-    files: Mapping[str, str] = field(default_factory=dict)
-    """Paths of files here, by the fields of a form."""
 
 
-def body_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
+def body_of(parameters: Mapping[str, Any]) -> Body:
+    """Return what a request says, without what is None: as JSON, or with videos, which are large, as a form."""
+    said = {name: value for name, value in parameters.items() if value is not None}
+    if said.keys().isdisjoint(VIDEOS):
+        return json_of(said)
+    files = [(name, _data(said.pop(name))) for name in FILES if name in said]
+    files += [("images", _data(image)) for image in said.pop("images", ())]
+    return Form(said, files)
+
+
+def json_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return parameters as JSON has them: without those that are None, and files as base64."""
     body = {name: value for name, value in parameters.items() if value is not None}
     for name in FILES:
@@ -65,7 +86,7 @@ def generation(api: str, parameters: Mapping[str, Any]) -> Call[Result]:
     return Call("POST", f"/{api}", _file, body_of(parameters))
 
 
-def streamed(api: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
+def streamed(api: str, parameters: Mapping[str, Any]) -> Body:
     """Return the body with which `POST /stream` does what a typed API does."""
     return body_of({"task": STREAM_TASKS[api], **parameters})
 
@@ -90,7 +111,7 @@ def batch(requests: Sequence[Mapping[str, Any]]) -> Call[list[str]]:
     bodies = []
     for each in requests:
         fields = dict(each)
-        bodies.append({"task": JOB_TASKS[fields.pop("api", "text_to_image")], **body_of(fields)})
+        bodies.append({"task": JOB_TASKS[fields.pop("api", "text_to_image")], **json_of(fields)})
     return Call("POST", "/api/batch", lambda answer: list(answer.json()["session_ids"]), {"requests": bodies})
 
 
@@ -118,10 +139,16 @@ def completed(job: Job) -> Job:
     return job
 
 
-def first_able(served: Sequence[Model], api: str) -> str:
-    """Return the first model that does what an API does, or else the default, which the server then refuses."""
+def first_able(served: Sequence[Model], api: str, parameters: Mapping[str, Any]) -> str:
+    """Return the first model that does what an API does, and follows videos if there are any.
+
+    Where none is, it is one that the server refuses with the reason.
+    """
     task = STREAM_TASKS.get(api, "text-to-image")
-    return next((model.id for model in served if task in model.tasks), served[0].id)
+    able = [model for model in served if task in model.tasks]
+    follows = any(parameters.get(name) is not None for name in VIDEOS)
+    meant = [model for model in able if (model.animation is not None) == follows]
+    return next(iter((*meant, *able, *served))).id
 
 
 def download(about: Mapping[str, Any], model: str) -> Call[Result]:
@@ -133,9 +160,15 @@ def download(about: Mapping[str, Any], model: str) -> Call[Result]:
     return Call("GET", about["url"], read)
 
 
+def _data(source: Any) -> FileSource:
+    """Return what can be sent as a file; one that is a file already is not read yet."""
+    if isinstance(source, Image | Video):
+        return source.data
+    return read_image(source) if isinstance(source, Pillow.Image) else source
+
+
 def _base64(source: Any) -> str:
-    data = source.data if isinstance(source, Image | Video) else read_image(source)
-    return base64.b64encode(data).decode()
+    return base64.b64encode(read_image(_data(source))).decode()
 
 
 def _file(answer: httpx.Response) -> Result:

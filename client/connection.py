@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
 
-from .calls import Call
+from .calls import Body, Call, Form
 from .errors import Unreachable, refusal_of
+from .files import FileSource
 
 T = TypeVar("T")
 
@@ -59,21 +61,25 @@ class Connection:
 
     def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
-        with self._reaching(), sending(call) as options:
-            answer = self._http.request(call.method, call.path, **options)
+        with self._reaching(), sending(call.body) as said:
+            answer = self._http.request(call.method, call.path, params=call.query or None, **said)
         if not answer.is_success:
             raise refusal_of(answer)
         return call.read(answer)
 
     @contextmanager
     def lines(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, silence_s: float | None = None
+        self, method: str, path: str, body: Body | None = None, silence_s: float | None = None
     ) -> Iterator[Iterator[str]]:
         """Yield the lines of a stream while it is open; leaving the block cancels what it reports on.
 
         A stream that says nothing for `silence_s` is lost; by default, for the client's time limit.
         """
-        with self._reaching(), self._http.stream(method, path, json=body, **limited(silence_s)) as answer:
+        with (
+            self._reaching(),
+            sending(body) as said,
+            self._http.stream(method, path, **said, **limited(silence_s)) as answer,
+        ):
             if not answer.is_success:
                 answer.read()
                 raise refusal_of(answer)
@@ -97,8 +103,8 @@ class AsyncConnection:
     async def send(self, call: Call[T]) -> T:
         """Send a call and read its answer. Raises Refused and Unreachable."""
         try:
-            with sending(call) as options:
-                answer = await self._http.request(call.method, call.path, **options)
+            with sending(call.body) as said:
+                answer = await self._http.request(call.method, call.path, params=call.query or None, **said)
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
         if not answer.is_success:
@@ -107,15 +113,16 @@ class AsyncConnection:
 
     @asynccontextmanager
     async def lines(
-        self, method: str, path: str, body: Mapping[str, Any] | None = None, silence_s: float | None = None
+        self, method: str, path: str, body: Body | None = None, silence_s: float | None = None
     ) -> AsyncIterator[AsyncIterator[str]]:
         """Yield the lines of a stream while it is open, as `Connection.lines` does."""
         try:
-            async with self._http.stream(method, path, json=body, **limited(silence_s)) as answer:
-                if not answer.is_success:
-                    await answer.aread()
-                    raise refusal_of(answer)
-                yield answer.aiter_lines()
+            with sending(body) as said:
+                async with self._http.stream(method, path, **said, **limited(silence_s)) as answer:
+                    if not answer.is_success:
+                        await answer.aread()
+                        raise refusal_of(answer)
+                    yield answer.aiter_lines()
         except httpx.TransportError as error:
             raise unreachable(self._http.base_url, error) from error
 
@@ -124,13 +131,21 @@ class AsyncConnection:
 
 
 @contextmanager
-def sending(call: Call[Any]) -> Iterator[dict[str, Any]]:
-    """Yield what httpx sends of a call: files as open ones, which it reads piece by piece."""
+def sending(body: Body | None) -> Iterator[dict[str, Any]]:
+    """Yield a body as httpx takes it: files as open ones, which it reads piece by piece."""
+    if not isinstance(body, Form):
+        yield {"json": body}
+        return
     with ExitStack() as opened:
-        files = {
-            name: (Path(path).name, opened.enter_context(Path(path).open("rb"))) for name, path in call.files.items()
-        }
-        yield {"json": call.body, "params": call.query or None, "files": files or None}
+        files = [(name, _part(name, source, opened)) for name, source in body.files]
+        yield {"data": {name: json.dumps(value) for name, value in body.fields.items()}, "files": files}
+
+
+def _part(name: str, source: FileSource, opened: ExitStack) -> tuple[str, Any]:
+    """Return a file's name, without which the server would take it for text, and what is in it."""
+    if isinstance(source, str | os.PathLike):
+        return Path(source).name, opened.enter_context(Path(source).open("rb"))
+    return name, source
 
 
 def limited(silence_s: float | None) -> dict[str, Any]:

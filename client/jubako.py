@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from . import calls
+from .calls import Body
 from .connection import TIMEOUT_S, Connection
 from .display.bars import bar
 from .errors import Refused, Unreachable, refusal_from
@@ -96,7 +97,7 @@ class Jubako:
 
     def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
         """Hand in a job, which outlives this program, and a restart of the server."""
-        model = parameters.get("model") or calls.first_able(self.models(), api)
+        model = parameters.get("model") or calls.first_able(self.models(), api, parameters)
         call = calls.submission(model, api, {"prompt": prompt, **parameters, "model": None})
         return self.job(self._connection.send(call))
 
@@ -183,7 +184,7 @@ class Jubako:
         return job
 
     def _events(
-        self, method: str, path: str, body: dict[str, Any] | None = None, silence_s: float | None = None
+        self, method: str, path: str, body: Body | None = None, silence_s: float | None = None
     ) -> Iterator[Event]:
         reader = EventReader()
         with self._connection.lines(method, path, body, silence_s) as lines:

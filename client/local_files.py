@@ -1,7 +1,7 @@
 """Files of the machine that the MCP bridge runs on: which an agent may send, and where results are saved.
 
-An agent follows what it reads, so a path that it names proves nothing: only images are sent, and only from folders that
-JUBAKO_CLIENT_IMAGES or JUBAKO_CLIENT_FOLDER names.
+An agent follows what it reads, so a path that it names proves nothing: only images and videos are sent, and only from
+folders that JUBAKO_CLIENT_IMAGES or JUBAKO_CLIENT_FOLDER names.
 """
 
 from __future__ import annotations
@@ -16,28 +16,30 @@ from typing import Any
 
 from PIL import Image as Pillow
 
-from .calls import FILES, download
+from .calls import FILES, VIDEOS, download
 from .connection import AsyncConnection
 from .results import Job
 
 FOLDER = "JUBAKO_CLIENT_FOLDER"
 """Where results are saved."""
 IMAGES = "JUBAKO_CLIENT_IMAGES"
-"""Where images may be, besides: folders, separated as in PATH."""
+"""Where images and videos may be, besides: folders, separated as in PATH."""
 LONGEST_PATH = 4096
-"""Characters, of any system. Longer texts are base64 of an image."""
+"""Characters, of any system. Longer texts are base64 of a file."""
 SUFFIXES = {"image/jpeg": ".jpg"}
 NO_IMAGES = "application/json"
 UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
 """What Pillow raises for what is no image, or not a whole one."""
+VIDEO_MARKS = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"))
+"""Where MP4 and MOV, WebM and GIF say what they are, and how: those that the server reads."""
 
 
 class NotAllowed(Exception):
-    """A path that is not of an image in one of the folders."""
+    """A path that is not of an image or a video in one of the folders."""
 
 
 def with_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a call's arguments with the contents of the images that they name. Raises NotAllowed."""
+    """Return a call's arguments with the contents of the files that they name. Raises NotAllowed."""
     read = {name: _content(name, value) for name, value in arguments.items() if name in FILES}
     if isinstance(images := arguments.get("images"), list):
         read["images"] = [_content("images", each) for each in images]
@@ -67,11 +69,12 @@ async def _saved(job: Job, number: int, about: Mapping[str, Any], folder: Path, 
 def _content(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    if (path := _allowed_path(value)) is not None and (image := _image(path)) is not None:
-        return base64.b64encode(image).decode()
+    kind, read = ("a video", _video) if name in VIDEOS else ("an image", _image)
+    if (path := _allowed_path(value)) is not None and (data := read(path)) is not None:
+        return base64.b64encode(data).decode()
     if _means_a_path(value):
         # Whether there is such a file is not said.
-        raise NotAllowed(f"{name}: {value} is not an image in a folder that {IMAGES} or {FOLDER} names")
+        raise NotAllowed(f"{name}: {value} is not {kind} in a folder that {IMAGES} or {FOLDER} names")
     return value
 
 
@@ -102,6 +105,15 @@ def _image(path: Path) -> bytes | None:
     except UNREADABLE:
         return None
     return data
+
+
+def _video(path: Path) -> bytes | None:
+    """Return a file's bytes, if they begin as a video does: nothing here can decode one."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    return data if any(data.startswith(mark, at) for at, mark in VIDEO_MARKS) else None
 
 
 def _means_a_path(value: str) -> bool:

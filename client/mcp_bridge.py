@@ -1,7 +1,7 @@
 """A server of the Model Context Protocol on standard input and output, for programs that start their servers.
 
-It has the tools of a Jubako server and passes calls on. Since it runs where the files are, images may be given by
-their paths, and results are saved as well; see `local_files.py`.
+It has the tools of a Jubako server and passes calls on. Since it runs where the files are, images and videos may be
+given by their paths, and results are saved as well; see `local_files.py`.
 """
 
 from __future__ import annotations

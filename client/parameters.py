@@ -13,6 +13,7 @@ from .results import Image, Video
 
 Source = ImageSource | Image
 VideoSource = FileSource | Video
+"""A video file, or an earlier result."""
 Camera = Literal[
     "forward", "left", "right", "down", "rotate-left-45", "rotate-right-45", "top-down", "wide-angle", "close-up"
 ]

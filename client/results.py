@@ -178,6 +178,16 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Animation:
+    """The videos that a model moves the figure in an image by, as the fields of requests."""
+
+    needed: Sequence[str]
+    together: Sequence[str]
+    """All of them or none."""
+    max_frames: int
+
+
+@dataclass(frozen=True)
 class Model:
     id: str
     title: str
@@ -187,6 +197,13 @@ class Model:
     """Defaults and limits by task."""
     fields: dict[str, Any] = field(repr=False)
     """All that `GET /models` says."""
+
+    @property
+    def animation(self) -> Animation | None:
+        """None of a model that takes no videos."""
+        # Servers of earlier releases say nothing of it.
+        said = self.fields.get("animation")
+        return said and Animation(said["needed"], said["together"], said["max_frames"])
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Model:

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Column, Table
 
-from ..calls import STREAM_TASKS, first_able
+from ..calls import STREAM_TASKS, VIDEOS, first_able
 from ..display.bars import bar
 from ..display.pictures import as_text
 from ..jubako import Jubako
@@ -59,8 +59,11 @@ def draw(jubako: Jubako, chosen: argparse.Namespace) -> None:
 def video(jubako: Jubako, chosen: argparse.Namespace) -> None:
     if len(chosen.image) > 1:
         raise Mistake("a video starts with one --image")
+    followed = {name: getattr(chosen, name) for name in (*VIDEOS, "last_image") if getattr(chosen, name) is not None}
     if chosen.image:
-        _generate(jubako, chosen, "image_to_video", image=chosen.image[0])
+        _generate(jubako, chosen, "image_to_video", image=chosen.image[0], **followed)
+    elif followed:
+        raise Mistake(f"--{next(iter(followed)).replace('_', '-')} needs an --image, which the video starts with")
     else:
         _generate(jubako, chosen, "text_to_video")
 
@@ -117,8 +120,9 @@ def mcp(jubako: Jubako, chosen: argparse.Namespace) -> None:  # noqa: ARG001 - e
 
 
 def _generate(jubako: Jubako, chosen: argparse.Namespace, api: str, **own: Any) -> None:
+    settings = _settings(chosen)
     named = {
-        "model": chosen.model or first_able(jubako.models(), api),
+        "model": chosen.model or first_able(jubako.models(), api, {**own, **settings}),
         "seed": chosen.seed,
         "width": chosen.width,
         "height": chosen.height,
@@ -128,7 +132,7 @@ def _generate(jubako: Jubako, chosen: argparse.Namespace, api: str, **own: Any) 
         "output_format": None if chosen.output is None else _format(chosen.output),
         **own,
     }
-    parameters = {**named, **_settings(chosen)}
+    parameters = {**named, **settings}
     if chosen.background:
         _print(jubako.submit(chosen.prompt, api, **parameters).id)
         return

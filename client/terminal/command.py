@@ -57,6 +57,12 @@ def _add_drawing(command: argparse.ArgumentParser, action: actions.Action, what:
         command.add_argument("--mask", help="white is repainted")
         command.add_argument("--upscale", type=int, choices=actions.FACTORS, help="times wider and higher")
         command.add_argument("-n", "--count", type=int, default=1, help="images, with seed, seed + 1, ..., or layers")
+    else:
+        command.add_argument("--last-image", metavar="FILE", help="an image to end with")
+        command.add_argument("--pose-video", metavar="FILE", help="poses that the figure in the image takes")
+        command.add_argument("--face-video", metavar="FILE", help="a face whose expressions it takes")
+        command.add_argument("--background-video", metavar="FILE", help="a video in which it replaces a figure")
+        command.add_argument("--mask-video", metavar="FILE", help="where: white is generated")
     for name in ("width", "height", "steps"):
         command.add_argument(f"--{name}", type=int)
     command.add_argument("--guidance", type=float)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 import pandas as pd
 
-from client.calls import Call, cancelling, prioritizing
+from client.calls import Call, Form, cancelling, prioritizing
 from client.errors import Refused, Unreachable
 from ui.generating.stage import hints
 from ui.job_rows import COLUMNS, OPEN, in_order, listings
@@ -115,7 +115,7 @@ class _Operating:
 
     async def _add_lora(self, model: str | None, file: str, request: gr.Request) -> AsyncGenerator[list[Any], None]:
         yield [hints(f"It is being added to {model}."), gr.skip()]
-        call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, files={"file": file})
+        call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, Form({}, [("file", file)]))
         said = await self._done(request, call, f"Requests to {model} may name it now.")
         # It may be gigabytes.
         await asyncio.to_thread(Path(file).unlink, missing_ok=True)

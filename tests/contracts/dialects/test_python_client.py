@@ -133,6 +133,26 @@ class TestErrors:
                 refused()
             assert (caught.value.status, caught.value.code, caught.value.field) == (400, "invalid_request", "width")
 
+    async def test_videos_go_as_files(self, jubako: Jubako, openai_server: Replica) -> None:
+        """No video is as good as one that its model does not take: it was read as a file of its field."""
+        given: dict[str, Any] = {"image": photo(), "pose_video": b"no video", "model": "tiny-video"}
+        async with AsyncJubako(openai_server.url) as patient:
+            for refused in (
+                lambda: jubako.image_to_video("a fox", **given),
+                lambda: jubako.image_to_video("a fox", progress=True, **given),
+                lambda: jubako.submit("a fox", "image_to_video", **given),
+                lambda: jubako.batch([{"prompt": "a fox", "api": "image_to_video"}], **given),
+            ):
+                with pytest.raises(Refused, match="pose_video: is not a video"):
+                    refused()
+            for awaited in (
+                patient.image_to_video("a fox", **given),
+                anext(patient.stream("a fox", "image_to_video", **given)),
+                patient.submit("a fox", "image_to_video", **given),
+            ):
+                with pytest.raises(Refused, match="pose_video: is not a video"):
+                    await awaited
+
     def test_a_server_that_is_away_is_named(self) -> None:
         with pytest.raises(Unreachable, match="cannot be reached"), Jubako(f"http://127.0.0.1:{free_port()}") as away:
             away.models()
@@ -228,6 +248,8 @@ class TestTheCommand:
             (["draw", "a fox", "--mask", "mask.png"], "--mask needs one --image"),
             (["draw", "a fox", "--image", "nowhere.png"], "nowhere.png"),
             (["draw", "a fox", "--set", "strength"], "write NAME=VALUE"),
+            (["video", "a fox", "--pose-video", "poses.mp4"], "--pose-video needs an --image"),
+            (["video", "a fox", "-i", str(ROOT / "docs/story.jpg"), "--face-video", "face.mp4"], "face.mp4"),
             (["jobs", "nobodys"], "nobodys"),
         ],
     )

@@ -47,6 +47,19 @@ class TestReading:
         with pytest.raises(NotAllowed, match=r"image: .* JUBAKO_CLIENT_IMAGES"):
             with_files({"image": f"{folder}/{name}"})
 
+    @pytest.mark.parametrize("begins", [b"\0\0\0\x18ftypisom", b"\x1aE\xdf\xa3", b"GIF89a"])
+    def test_videos_of_a_folder_named_are_sent(self, folder: Path, begins: bytes) -> None:
+        (folder / "poses.mp4").write_bytes(begins + bytes(100))
+        read = with_files({"pose_video": str(folder / "poses.mp4"), "face_video": "AAAA"})
+        assert read == {"pose_video": base64.b64encode(begins + bytes(100)).decode(), "face_video": "AAAA"}
+        (folder / "link.mp4").symlink_to(folder.parent / "outside.mp4")
+        (folder.parent / "outside.mp4").write_bytes(begins + bytes(100))
+        for name in ("photo.png", "link.mp4", "../outside.mp4", "missing.mp4"):
+            with pytest.raises(
+                NotAllowed, match=r"mask_video: .* is not a video in a folder that JUBAKO_CLIENT_IMAGES"
+            ):
+                with_files({"mask_video": str(folder / name)})
+
     @pytest.mark.parametrize("path", ["~/.ssh/id_rsa", "~nobody-of-this-name/key", "relative/photo.png", "\0.png"])
     def test_so_are_paths_from_elsewhere(self, folder: Path, path: str) -> None:
         with pytest.raises(NotAllowed):
