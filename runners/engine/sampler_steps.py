@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from types import MethodType
 from typing import Any
 from weakref import ref
@@ -28,11 +28,11 @@ class SamplerStep:
 
     sampler: Any
     output: torch.Tensor
-    """Of the denoiser, with guidance; (B, ...), like the sample."""
+    """Of the denoiser, with guidance; of the sample's shape."""
     timestep: Any
     sample: torch.Tensor
 
-    @property
+    @cached_property
     def key(self) -> Hashable:
         """Equal for steps that can be taken as one."""
         sampler = self.sampler
@@ -47,7 +47,8 @@ class SamplerStep:
             sampler.step_index,
             sampler.lower_order_nums,
             *(each is None for name in _histories(sampler) for each in getattr(sampler, name)),
-            *((tensor.shape[1:], tensor.dtype, tensor.device) for tensor in (self.output, self.sample)),
+            self.sample.shape[1:],
+            *((tensor.dtype, tensor.device) for tensor in (self.output, self.sample)),
         )
 
 
@@ -96,8 +97,11 @@ class _SharedStep:
 
     def __call__(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **others: Any) -> Any:
         following = None
-        if not others.get("return_dict", True):
-            following = self._park(SamplerStep(self._sampler(), model_output, timestep, sample))
+        if model_output.shape == sample.shape and not others.get("return_dict", True):
+            step = SamplerStep(self._sampler(), model_output, timestep, sample)
+            # Made here, where what is wrong with it ends this image's request and no other.
+            _ = step.key
+            following = self._park(step)
         return self._own(model_output, timestep, sample, **others) if following is None else (following,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
