@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from core.deadline import Deadline
 from core.errors import Busy, InvalidRequest, LoadFailed
-from gateway.room import Room, rooms_of, wanted_device
+from gateway.room import Room, rooms_of, taken_by, wanted_device
 from gateway.runner import Runner
 from models.catalogue.catalogue import Catalogue
 from models.catalogue.memory.needs import DIGITS, summed
@@ -29,7 +29,8 @@ RECHECK_S = 0.5
 
 
 class Residency:
-    """Keeps the models on each device within the memory budget, by the catalogue's figures.
+    """Keeps the models on each device within the memory budget, by the catalogue's figures, and by what their runners
+    say that requests have loaded beside them.
 
     A model counts as resident as soon as it is admitted, before its runner starts to load it. One with several
     replicas is, while any of them is: only for the first one room is made, and then for all. A replica leaves by itself
@@ -232,7 +233,7 @@ class Residency:
         known = [replica for replica in state.each if replica.devices is not None]
         if known:
             entry = self._catalogue.get(model)
-            self._taken_gib[model] = summed(entry.gib_on(replica.computes_on) for replica in known)
+            self._taken_gib[model] = summed(taken for replica in known for taken in taken_by(replica, entry))
         return state
 
     def _sum_gib(self, models: Iterable[str], device: str) -> float:

@@ -38,6 +38,13 @@ def rooms_of(
             yield Room(device, needed_gib, gib_for_models(memory_gib, beside, budget_gib))
 
 
+def taken_by(state: RunnerState, entry: Entry) -> Iterator[Mapping[str, float]]:
+    """Yield what a runner's model takes of each device, and what has been loaded beside it."""
+    yield entry.gib_on(state.computes_on)
+    if state.device is not None:
+        yield {state.device: state.addons_gib}
+
+
 def wanted_device(state: RunnerState, moved_to: str | None) -> str | None:
     """Return where the next load puts the model."""
     return resolved(moved_to, state.devices) if moved_to and state.devices else state.wanted_device

@@ -92,6 +92,8 @@ class RunnerState(BaseModel):
     device_memory_gib: Mapping[str, float] | None = None
     memory_gib: float | None = None
     """The device memory that the loaded model uses."""
+    addons_gib: float = 0.0
+    """Of it, what requests have had loaded beside the model: ControlNets, an IP-Adapter or Redux, an upscaler."""
     cards: Mapping[str, Card] | None = None
     """By their names as devices, where there are any."""
     sharing: Mapping[str, str] | None = None
@@ -152,5 +154,7 @@ class RunnerState(BaseModel):
         return self.model_dump(mode="json", exclude_unset=True, exclude={"runners": {"__all__": _OF_ALL_RUNNERS}})
 
 
-_OF_ITS_PROCESS = {"model", "replica", "device_memory_gib", "memory_gib", "cards", "running", "queued", "pid"}
+_OF_ITS_PROCESS = {
+    *("model", "replica", "device_memory_gib", "memory_gib", "addons_gib", "cards", "running", "queued", "pid"),
+}
 _OF_ALL_RUNNERS = {"model", "wanted_device", "devices", "device_memory_gib"}

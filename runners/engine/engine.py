@@ -121,6 +121,11 @@ class Engine:
         with current_device(self._model.device):
             self._views.prepare(request)
 
+    @property
+    def addons_gib(self) -> float:
+        """What requests have had loaded beside the model takes of its device."""
+        return self._views.addons_gib
+
     def close(self) -> None:
         """Cancel unfinished requests, end the thread and leave the model as it was before."""
         self._closing = True

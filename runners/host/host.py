@@ -131,6 +131,7 @@ class Host:
             devices=tuple(available_devices()),
             device_memory_gib={device: round(device_memory_gib(device), 3) for device in available_devices()},
             memory_gib=model and round(allocated_gib(str(model.device)) or model.weights_gib, 3),
+            **({"addons_gib": round(engine.addons_gib, 3)} if engine and engine.addons_gib else {}),
             **({"cards": seen} if (seen := cards()) else {}),
             **({} if model is None or model.sharing is None else {"sharing": model.sharing}),
             running=engine.running if engine else 0,

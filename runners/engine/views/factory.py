@@ -55,6 +55,11 @@ class ViewFactory:
         self._loras.prepare(request.loras)
         parse_ahead(request)
 
+    @property
+    def addons_gib(self) -> float:
+        """What requests have had loaded beside the model takes of its device."""
+        return self._optional.gib
+
     def view(self, request: GenerationRequest, steps: DenoisingSteps | None = None) -> Any:
         """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it.
 

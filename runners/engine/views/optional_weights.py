@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,8 @@ class OptionalWeights:
         self._twin = twin(model.components[model.family.denoiser]) if adapts else None
         self._loaded: dict[Hashable, Any] = {}
         self._lock = Lock()
+        self.gib = 0.0
+        """What has been loaded takes of the model's device, without the weights that it shares with the model."""
 
     def prepare(self, request: GenerationRequest) -> None:
         """Load what a request needs, maybe after a download; blocks. Raises LoadFailed or OutOfMemory."""
@@ -81,8 +83,23 @@ class OptionalWeights:
         if key not in self._loaded:
             with self._lock:
                 if key not in self._loaded:
-                    self._loaded[key] = self._fitting(name, load)
+                    loaded = self._fitting(name, load)
+                    self.gib += self._own_gib(loaded)
+                    self._loaded[key] = loaded
         return self._loaded[key]
+
+    def _own_gib(self, loaded: Any) -> float:
+        components = loaded.values() if isinstance(loaded, Mapping) else [loaded]
+        weights, known = (
+            {
+                id(weight): weight
+                for each in modules
+                if isinstance(each, torch.nn.Module)
+                for weight in each.parameters()
+            }
+            for modules in (components, self._model.components.values())
+        )
+        return sum(weights[each].nbytes for each in weights.keys() - known.keys()) / 2**30
 
     def _fitting(self, name: str, load: Callable[[], Any]) -> Any:
         try:

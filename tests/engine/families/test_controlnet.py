@@ -13,6 +13,8 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+import pytest
+
 from core.generation.events import Failed
 from core.generation.request import Task
 from models.catalogue.addons import ControlNetSpec
@@ -109,6 +111,19 @@ def test_loaded_on_first_use_and_gone_with_its_model(conditioned_model: LoadedMo
     del optional
     gc.collect()
     assert net() is None
+
+
+def test_what_is_loaded_is_counted_without_what_it_shares_with_the_model(conditioned_model: LoadedModel) -> None:
+    optional = OptionalWeights(conditioned_model)
+    assert optional.gib == 0
+    optional.prepare(request(**CONTROL))
+    net = sum(weight.nbytes for weight in optional.controlnet("canny").parameters()) / 2**30
+    assert optional.gib == pytest.approx(net)
+    optional.prepare(request(**CONTROL, reference_image=photo(seed=6)))
+    adapted, denoiser = optional.ip_adapter(), conditioned_model.components[conditioned_model.family.denoiser]
+    encoder = sum(weight.nbytes for weight in adapted["image_encoder"].parameters()) / 2**30
+    shared = sum(weight.nbytes for weight in denoiser.parameters()) / 2**30
+    assert net + encoder < optional.gib < net + encoder + shared
 
 
 async def test_what_is_prepared_is_not_read_again(tmp_path: Path) -> None:

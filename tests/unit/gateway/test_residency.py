@@ -39,6 +39,7 @@ class FakeRunner:
     wanted_device: str | None = None
     also_on: tuple[str, ...] = ()
     components_on: tuple[str, ...] = ()
+    addons_gib: float = 0.0
     busy_unloads: int = 0
     """How many attempts to unload end as for a model that goes on loading."""
     asked: list[str] = field(default_factory=list)
@@ -53,6 +54,7 @@ class FakeRunner:
             wanted_device=self.wanted_device or self.device,
             also_on=self.also_on,
             components_on=self.components_on,
+            addons_gib=self.addons_gib,
             devices=tuple(MEMORY_GIB),
             device_memory_gib=MEMORY_GIB,
         )
@@ -128,6 +130,13 @@ async def draw(here: Residency, runner: FakeRunner, model: str, deadline_s: floa
 async def settle() -> None:
     """Let every task come to where it waits."""
     await asyncio.sleep(SOON_S / 2)
+
+
+@pytest.mark.parametrize(("addons_gib", "state"), [(1.0, "ready"), (1.1, "unloaded")])
+async def test_what_requests_have_loaded_beside_a_model_counts(addons_gib: float, state: str) -> None:
+    small, a = FakeRunner(ModelState.READY, addons_gib=addons_gib), FakeRunner()
+    await draw(residency_of(small=small, a=a), a, "a")
+    assert small.state_ == state
 
 
 async def test_a_model_has_its_place_from_its_admission_on() -> None:
