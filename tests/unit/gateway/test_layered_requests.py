@@ -56,7 +56,7 @@ def test_layers_have_the_proportions_of_their_image(
 def test_the_size_of_layers_leads_to_itself(image: tuple[int, int]) -> None:
     first = resolve(taking_apart(image), LAYERED, LIMITS_OF_SERVER)
     again = resolve(taking_apart(image, width=first.width, height=first.height), LAYERED, LIMITS_OF_SERVER)
-    assert (again.width, again.height, again.hints) == (first.width, first.height, ())
+    assert (again.width, again.height, again.hints) == (first.width, first.height, first.hints)
 
 
 def test_a_mask_is_refused() -> None:
