@@ -109,7 +109,7 @@ def load_catalogue(*files: Path) -> Catalogue:
 
     Raises CatalogueError with everything that is wrong in the first bad entry.
     """
-    return Catalogue(entry for file in files for entry in _read_file(file))
+    return Catalogue(entry for file in files for entry in (_shipped(file) if file in SHIPPED else _read_file(file)))
 
 
 def full_catalogue(
@@ -165,6 +165,12 @@ def _with_lora_folder(catalogue: Catalogue, folder: Path) -> Catalogue:
 def carried_models() -> tuple[str, ...]:
     """Return the ids of the models that this Bento carries, which it serves by default."""
     return tuple(load_catalogue(CARRIED).entries) if CARRIED.exists() else ()
+
+
+@cache
+def _shipped(file: Path) -> list[Entry]:
+    """Read a shipped file once: each process of a server needs them several times as it starts."""
+    return _read_file(file)
 
 
 def _read_file(file: Path) -> list[Entry]:
