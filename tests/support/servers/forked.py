@@ -21,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing import forkserver
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,8 @@ WORKER = "_bentoml_impl.worker.service"
 """What the supervisor runs for each service."""
 SPARES = 8
 """Processes that wait to become one: those of the tests' largest server, and some for runners that were killed."""
+LOOK_S = 2.0
+"""How often its supervisor looks for processes that have ended; by itself every ten seconds, and tests wait for it."""
 RUN_TIMEOUT_S = 120.0
 MESSAGE_BYTES = 2**17
 _EXECUTE: Any = subprocess.Popen._execute_child  # type: ignore[attr-defined]
@@ -201,10 +204,16 @@ def _serve(
     theirs.close()
     spares = Spares(ours, pids)
     spares.use()
+    _look_often()
     try:
         _run("bentoml", arguments, environment)
     finally:
         spares.close()
+
+
+def _look_often() -> None:
+    circus: Any = importlib.import_module("bentoml._internal.utils.circus")
+    circus.create_standalone_arbiter = partial(circus.create_standalone_arbiter, check_delay=LOOK_S)
 
 
 def _be_python(arguments: list[str], environment: dict[str, str], folder: str, *files: str) -> None:

@@ -14,8 +14,18 @@ from processes.starting import importing
 MODULES = (
     "_bentoml_impl.server.app",
     "_bentoml_impl.worker.service",
+    "access.exposure",
     "api.contracts",
+    "api.http.composing",
+    "api.http.docs",
     "api.jobs.assembly",
+    "api.middleware.addresses",
+    "api.middleware.front",
+    "api.typed.described",
+    "api.typed.file_answers",
+    "api.typed.storyboard",
+    "api.typed.streaming",
+    "api.typed.upscaling",
     "bentoml._internal.server.http.instruments",
     "bentoml._internal.server.http.traffic",
     "bentoml_cli.cli",
@@ -26,7 +36,9 @@ MODULES = (
     "diffusers.models.controlnets",
     "docket",
     "gateway.assembly",
+    "gateway.safety.picture_check",
     "gateway.safety.service",
+    "gateway.upscaler_client",
     "greenlet",
     "limits.aio.storage",
     "models.weights.addons.controlnets",
@@ -36,12 +48,18 @@ MODULES = (
     "processes.drain",
     "processes.http.protocol",
     "processes.http.request_metrics",
-    "processes.sockets",
     "processes.http.time_limit",
+    "processes.sockets",
+    "processes.supervisor",
     "runners.host.gauges",
     "runners.host.host",
     "runners.host.metrics",
+    "runners.service",
+    "runners.upscaling.service",
+    "settings.report",
     "storyboard.job_kind",
+    "storyboard.planning.choice",
+    "storyboard.scoring.client",
     "storyboard.scoring.service",
     "uvicorn.lifespan.on",
     "uvicorn.protocols.http.h11_impl",
@@ -52,12 +70,15 @@ FAMILIES = ("stable-diffusion", "stable-diffusion-xl", "wan-ti2v", "flux2-klein"
 
 
 def _import_all() -> None:
+    """Import them, and read the shipped catalogue, which each process has read otherwise."""
     for name in MODULES:
         importlib.import_module(name)
     import diffusers
 
+    from models.catalogue.catalogue import SHIPPED, load_catalogue
     from models.catalogue.families import FAMILIES as DECLARED
 
+    load_catalogue(*SHIPPED)
     for name in FAMILIES:
         for pipeline in DECLARED[name].pipelines.values():
             getattr(diffusers, pipeline)
