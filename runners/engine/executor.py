@@ -162,6 +162,7 @@ class Executor:
         self._model = model
         self._limits = limits
         self._memo: OrderedDict[Hashable, Answer] = OrderedDict()
+        self._memo_bytes = 0
         self._before: Stopwatch | None = None
         self._cores = _core_turns() if self._device.type == "cpu" else None
         self.token_limits: dict[Part, int] = {}
@@ -196,8 +197,11 @@ class Executor:
     def _remember(self, key: Hashable, answer: Answer) -> None:
         # Cloned, since a view would keep the whole batch it was cut from.
         self._memo[key] = replace(answer, output=pytree.tree_map_only(torch.Tensor, torch.clone, answer.output))
-        while sum(map(_bytes_in, self._memo.values())) > MEMO_BYTES:
-            self._memo.popitem(last=False)
+        # Counted as they come and go: thousands of small ones fit.
+        self._memo_bytes += _bytes_in(self._memo[key])
+        while self._memo_bytes > MEMO_BYTES:
+            _, oldest = self._memo.popitem(last=False)
+            self._memo_bytes -= _bytes_in(oldest)
 
     def _run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         out_of_memory = False
@@ -230,6 +234,7 @@ class Executor:
 
     def _run_halves(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
         self._memo.clear()
+        self._memo_bytes = 0
         free_memory()
         part = calls[0].operation.part
         if calls[0].calls_in_pass is not None:

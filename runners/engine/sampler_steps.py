@@ -5,7 +5,7 @@ samplers, and a step is some fifty small operations, whose number costs more tha
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from copy import copy, deepcopy
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property, update_wrapper
 from types import MethodType
@@ -105,7 +105,9 @@ class _SharedStep:
         return self._own(model_output, timestep, sample, **others) if following is None else (following,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        return deepcopy(self._own, memo)
+        # What only copies the state of the sampler, as pipelines do that keep several, goes on with the sampler.
+        copied = memo.get(id(self._sampler()))
+        return self if copied is None else MethodType(type(copied).step, copied)
 
     @property
     def _own(self) -> Callable[..., Any]:

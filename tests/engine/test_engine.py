@@ -10,12 +10,14 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
+import runners.engine.executor
 from core.errors import Busy
 from core.generation.events import Failed, Picture, Preview, Queued, Started, Step
 from core.generation.hints import UNREAD
 from core.generation.request import Priority, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
+from runners.engine.signatures import tensors_in
 from runners.engine.ticket import Ticket
 from runners.host.metrics import MetricsObserver
 from tests.support.engine.drawing import (
@@ -69,6 +71,20 @@ async def test_equal_prompts_share_their_encoding(tiny_model: LoadedModel) -> No
         await draw_together(engine, [request(seed=seed) for seed in range(4)])
         await draw(engine, request(seed=9))
     assert recorder.batch_sizes("text_encoder") == [1, 1], "the prompt once and the empty negative prompt once"
+
+
+async def test_encodings_that_fit_are_kept_the_last_longest(
+    tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokens = torch.zeros(1, tiny_model.components["tokenizer"].model_max_length, dtype=torch.long)
+    one = sum(tensor.nbytes for tensor in tensors_in(tiny_model.components["text_encoder"](tokens)))
+    monkeypatch.setattr(runners.engine.executor, "MEMO_BYTES", 2 * one)
+    with running(tiny_model) as (engine, recorder):
+        encoded = []
+        for prompt in ("a", "b", "a", "c", "a", "b", "c", "a"):
+            await draw(engine, request(prompt=prompt, guidance_scale=1.0, num_inference_steps=1))
+            encoded.append(len(recorder.of("text_encoder")))
+    assert encoded == [1, 2, 2, 3, 3, 4, 5, 6]
 
 
 async def test_the_budget_bounds_every_pass(tiny_model: LoadedModel) -> None:

@@ -105,6 +105,7 @@ def test_a_copy_of_a_sampler_steps_by_itself_and_shows_the_same_parameters() -> 
     (sample, *_) = outputs(0, torch.contiguous_format)
     copied.step(sample, copied.timesteps[0], sample, return_dict=False)
     assert (copied.step_index, sampler.step_index) == (1, None)
+    assert deepcopy(vars(sampler))["step"] is sampler.step
 
 
 def test_images_that_share_passes_share_steps(tmp_path: Path) -> None:
