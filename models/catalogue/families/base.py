@@ -11,7 +11,7 @@ from enum import IntEnum, StrEnum
 from math import floor
 from typing import Any
 
-from core.generation.request import GenerationRequest, Task
+from core.generation.request import SEGMENT_OVERLAP, GenerationRequest, Task
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
@@ -316,7 +316,8 @@ class Family:
     def least_frames(self, fps: int) -> int:
         """Return how many frames its shortest video has at so many a second."""
         beyond_first = 0 if self.loops else self.longer_than_s * fps - 1
-        return 1 + self.frames_multiple * (floor(beyond_first / self.frames_multiple) + 1)
+        least = 1 + self.frames_multiple * (floor(beyond_first / self.frames_multiple) + 1)
+        return least if self.animation is None else max(least, SEGMENT_OVERLAP + 1)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:
         """Return the request's sampler, with what the request says of its steps."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from core.errors import InvalidRequest
 from core.generation.draft import Draft
-from core.generation.request import MOST_FPS, SEGMENT_OVERLAP
+from core.generation.request import MOST_FPS
 from core.pixels.fitting import Size
 from core.pixels.video import Video
 from models.catalogue.entry import Entry
@@ -17,7 +17,6 @@ from models.catalogue.resolving.sizes import fit_for, seen_size
 
 FOLLOWED = ("pose_video", "face_video")
 REPLACED_IN = ("background_video", "mask_video")
-LEAST_FRAMES = SEGMENT_OVERLAP + 1
 
 
 def check_videos(draft: Draft, entry: Entry) -> None:
@@ -73,8 +72,6 @@ def videos_of(draft: Draft, entry: Entry, size: Size, num_frames: int, limits: L
     animation = entry.family_spec.animation
     if animation is None:
         return {}
-    if num_frames < LEAST_FRAMES:
-        raise InvalidRequest("num_frames", f"{num_frames} is less than {LEAST_FRAMES}")
     fields: dict[str, Any] = {}
     for field, video in draft.named_videos.items():
         if video.num_frames < num_frames:

@@ -152,7 +152,7 @@ class TestTools:
         async with agent(openai_server.url) as client:
             result = await client.call_tool("list_models", {})
         models = {model["id"]: model for model in result.structured_content["models"]}
-        assert list(models) == ["tiny-edit", "tiny", "miniature", "tiny-video"]
+        assert list(models) == ["tiny-edit", "tiny", "miniature", "tiny-video", "tiny-animate"]
         assert models["tiny"]["tasks"]["text-to-image"]["limits"]["max_px"] == 128
         assert (models["tiny"]["hires"], models["tiny-edit"]["hires"]) == (True, False)
 

@@ -9,14 +9,14 @@ from pathlib import Path
 import yaml
 
 from tests.support.servers.replica import Replica, replica
-from tests.support.servers.serving import EDITING_ENTRY, ENTRY_FIELDS, MAX_UPLOAD_BYTES, VIDEO_ENTRY
+from tests.support.servers.serving import ANIMATE_ENTRY, EDITING_ENTRY, ENTRY_FIELDS, MAX_UPLOAD_BYTES, VIDEO_ENTRY
 from tests.tiny.conditions import tiny_lora
 from tests.tiny.controlnets import tiny_controlnets
 from tests.tiny.images.flux2 import tiny_flux2_klein
 from tests.tiny.images.stable_diffusion import tiny_stable_diffusion
-from tests.tiny.videos.wan import tiny_wan_ti2v
+from tests.tiny.videos.wan import tiny_wan_animate, tiny_wan_ti2v
 
-MODELS = ("tiny-edit", "tiny", "miniature", "tiny-video")
+MODELS = ("tiny-edit", "tiny", "miniature", "tiny-video", "tiny-animate")
 THEIR_NAMES = ("gpt-image-2", "dall-e-2", "dall-e-3")
 """OpenAI's models, for which `tiny` stands in."""
 MAX_LORA_BYTES = 3 * MAX_UPLOAD_BYTES
@@ -35,12 +35,13 @@ def openai_replica(folder: Path) -> Iterator[Replica]:
 
 
 def _write_catalogue(folder: Path) -> Path:
-    """Write a catalogue of `tiny`; of `tiny-edit`, which edits several pictures and does nothing else; of a video."""
+    """Write a catalogue of `tiny`; of `tiny-edit`, which edits several pictures and does nothing else; of videos."""
     sd = tiny_stable_diffusion(folder / "sd")
     controlnets = {kind: net.model_dump(mode="json") for kind, net in tiny_controlnets(sd, folder).items()}
     loras = {"character": tiny_lora(sd, folder / "character.safetensors").model_dump(mode="json")}
     tiny_flux2_klein(folder / "klein")
     tiny_wan_ti2v(folder / "wan")
+    tiny_wan_animate(folder / "animate")
     entries = {
         "tiny": {
             **ENTRY_FIELDS,
@@ -51,6 +52,7 @@ def _write_catalogue(folder: Path) -> Path:
         },
         "tiny-edit": EDITING_ENTRY,
         "tiny-video": VIDEO_ENTRY,
+        "tiny-animate": ANIMATE_ENTRY,
     }
     file = folder / "catalogue.yaml"
     file.write_text(yaml.safe_dump(entries))

@@ -24,7 +24,9 @@ from core.generation.events import (
     Step,
 )
 from core.generation.request import GenerationRequest, Task
+from core.pixels.fitting import Fit
 from runners.wire import BadFrameError, decode_request, encode, encode_request, read_events
+from tests.support.engine.followed import video
 
 EVENTS: list[Event] = [
     Loading(0.5),
@@ -93,6 +95,31 @@ def test_a_request_survives_the_hop() -> None:
     assert decode_request(FRAME) == REQUEST
 
 
+FOLLOWING = REQUEST.model_copy(
+    update={
+        "pose_video": video(3).resized(32, 64, Fit.PAD).first(2),
+        "face_video": video(3, 16),
+        "mask_video": video(3, mode="L"),
+        "segment_frames": 5,
+    }
+)
+FOLLOWING_FRAME = encode_request(FOLLOWING)
+
+
+def test_a_request_with_videos_survives_the_hop() -> None:
+    received = decode_request(FOLLOWING_FRAME)
+    assert received == FOLLOWING
+    assert received.pose_video is not None
+    assert [each.size for each in received.pose_video.open()] == [(32, 64)] * 2
+
+
+def with_video(*description: Any, **changes: Any) -> bytes:
+    """Return a frame whose one video, of three bytes, is described so."""
+    header = json.loads(FOLLOWING_FRAME.partition(b"\n")[0])
+    described = [*description, {**header["videos"][0][2], **changes}][:3]
+    return json.dumps({**header, "images": [], "videos": [described]}).encode() + b"\nabc"
+
+
 def frame(images: Any, pixels: bytes = b"") -> bytes:
     header = json.loads(FRAME.partition(b"\n")[0])
     return json.dumps({**header, "images": images}).encode() + b"\n" + pixels
@@ -118,6 +145,18 @@ def frame(images: Any, pixels: bytes = b"") -> bytes:
         frame([("image", "RGB")]),
         frame({"image": 1}),
         frame(None),
+        FOLLOWING_FRAME[:-1],
+        FOLLOWING_FRAME + b"\0",
+        with_video("pose_video", 2),
+        with_video("pose_video", 0),
+        with_video("pose_video", -3),
+        with_video("image", 3),
+        with_video("pose_video", 3, size=(0, 4)),
+        with_video("pose_video", 3, num_frames=0),
+        with_video("pose_video", 3, fps=-1),
+        with_video("pose_video", 3, mode="RGBA"),
+        with_video("pose_video", 3, fit="none"),
+        with_video("pose_video", 3, None),
     ],
     ids=lambda data: repr(data[-40:]),
 )

@@ -1,0 +1,186 @@
+"""Uploaded videos: which files are read, what of them is known, and how their frames come to a size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from struct import pack
+from typing import cast
+
+import av
+import numpy as np
+import pytest
+from av.video.stream import VideoStream
+from PIL import Image
+
+from core.errors import InvalidRequest
+from core.generation.events import Clip
+from core.pixels import video_frames
+from core.pixels.fitting import Fit
+from core.pixels.video import Video
+from gateway.media.reading import videos
+from gateway.media.reading.videos import PIXEL_BYTES, uploaded_video
+from gateway.media.videos import MP4, WEBM, encode_video
+from tests.support.engine.followed import gif
+from tests.support.servers.serving import photo, png
+
+SIZE = WIDTH, HEIGHT = 64, 48
+COLOURS = tuple((30 * number, 255 - 30 * number, 120) for number in range(8))
+"""Of each frame."""
+CLIP = Clip(0, 7, tuple(Image.new("RGB", SIZE, colour) for colour in COLOURS), 12)
+MP4_FILE, WEBM_FILE = (encode_video(CLIP, codec, 100, "") for codec in (MP4, WEBM))
+MATRIX = 44
+"""Bytes from the name of an MP4's track header (tkhd, version 0) to its display matrix (ISO 14496-12)."""
+MAX_PX = 10**7
+
+
+def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> Video:
+    return uploaded_video([file], field, max_px)
+
+
+def encoded(codec: str, container: str, *frames: Image.Image) -> bytes:
+    """Return a file of an encoder that clips here have not."""
+    file = BytesIO()
+    with av.open(file, "w", container) as output:
+        stream = cast(VideoStream, output.add_stream(codec, rate=8))
+        stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
+        for frame in frames:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), "rgb24")))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def only_sound() -> bytes:
+    file = BytesIO()
+    with av.open(file, "w", "mp4") as output:
+        stream = output.add_stream("aac", rate=48_000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 4800), np.float32), "fltp", "mono")
+        frame.sample_rate = 48_000
+        output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+    return file.getvalue()
+
+
+def lying(file: bytes) -> bytes:
+    """Return an MP4 whose frames are to be shown a quarter turn clockwise."""
+    at = file.index(b"tkhd") + MATRIX
+    return file[:at] + pack(">9i", 0, 2**16, 0, -(2**16), 0, 0, 0, 0, 2**30) + file[at + 36 :]
+
+
+@pytest.mark.parametrize(
+    ("file", "media_type"), [(MP4_FILE, "video/mp4"), (WEBM_FILE, "video/webm")], ids=["mp4", "webm"]
+)
+def test_frames_come_in_their_order_and_colours(file: bytes, media_type: str) -> None:
+    video = read(file)
+    assert (video.size, video.num_frames, video.fps, video.media_type) == (SIZE, 8, 12, media_type)
+    means = [np.asarray(frame).mean((0, 1)) for frame in video.open()]
+    assert np.abs(np.array(means) - COLOURS).max() < 4
+
+
+def test_animated_gifs_are_videos() -> None:
+    video = read(gif(9))
+    assert (video.size, video.num_frames, video.fps, video.media_type) == ((64, 64), 9, 10, "image/gif")
+    first, *_, last = video.open()
+    with Image.open(BytesIO(gif(9))) as shown:
+        assert np.array_equal(np.asarray(first), np.asarray(shown.convert("RGB")))
+        shown.seek(8)
+        assert np.array_equal(np.asarray(last), np.asarray(shown.convert("RGB")))
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.97])
+@pytest.mark.parametrize("file", [MP4_FILE, WEBM_FILE, gif(9)], ids=["mp4", "webm", "gif"])
+def test_what_was_cut_off_is_refused(file: bytes, share: float) -> None:
+    with pytest.raises(InvalidRequest, match=r"^face_video: .*incomplete"):
+        read(file[: int(len(file) * share)])
+
+
+def test_what_is_damaged_is_refused() -> None:
+    noise = encode_video(Clip(0, 7, tuple(photo(64, 64) for _ in range(8)), 12), MP4, 100, "")
+    at = noise.index(b"mdat") + 100
+    with pytest.raises(InvalidRequest, match=r"^pose_video: is damaged or incomplete"):
+        read(noise[:at] + bytes(2000) + noise[at + 2000 :], "pose_video")
+
+
+@pytest.mark.parametrize(
+    ("file", "says"),
+    [
+        (b"", "is not a video; readable are MP4, MOV, WebM, GIF"),
+        (b"#EXTM3U\nfile:///etc/passwd", "is not a video"),
+        (png(photo()), "is not a video"),
+        (only_sound(), "has no pictures"),
+        (encoded("ffv1", "matroska", photo(64, 64)), "is encoded as ffv1; readable are av1, gif, h264"),
+    ],
+    ids=["empty", "playlist", "image", "sound", "codec"],
+)
+def test_what_is_no_video_is_refused(file: bytes, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=f"^face_video: {says}"):
+        read(file)
+
+
+def test_one_field_has_one_video() -> None:
+    with pytest.raises(InvalidRequest, match=r"^face_video: 2 were given; only one is allowed"):
+        uploaded_video([MP4_FILE, MP4_FILE], "face_video", MAX_PX)
+    with pytest.raises(InvalidRequest, match=r"^face_video: is an empty list"):
+        uploaded_video([], "face_video", MAX_PX)
+
+
+def test_large_frames_are_refused_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_frames, "MAX_FRAME_PX", 1000)
+    for file in (MP4_FILE, WEBM_FILE, gif(3)):
+        with pytest.raises(InvalidRequest, match=r"^face_video: has .* pixels; at most 1000 in each"):
+            read(file)
+
+
+def test_many_frames_are_refused_once_they_are_too_many() -> None:
+    most = 5 * WIDTH * HEIGHT
+    with pytest.raises(InvalidRequest, match=f"^face_video: has more than {most} pixels in all: 64 x 48 in each of 8"):
+        read(MP4_FILE, max_px=most)
+    assert read(MP4_FILE, max_px=8 * WIDTH * HEIGHT).num_frames == 8
+
+
+def test_what_lies_on_its_side_is_turned_upright() -> None:
+    half = Image.new("RGB", SIZE, "blue")
+    half.paste("red", (0, 0, WIDTH // 2, HEIGHT))
+    video = read(lying(encode_video(Clip(0, 7, (half,) * 3, 12), MP4, 100, "")))
+    assert video.size == (HEIGHT, WIDTH)
+    for frame in video.open():
+        (top_red, _, top_blue), (low_red, _, low_blue) = np.asarray(frame)[[10, 54], 24]
+        assert top_red > 200 > 50 > top_blue
+        assert low_blue > 200 > 50 > low_red
+
+
+def test_masks_are_black_or_white() -> None:
+    video = read(MP4_FILE, "mask_video")
+    frames = video.resized(32, 24).open()
+    assert {frame.mode for frame in frames} == {"L"}
+    assert {shade for frame in frames for _, shade in frame.getcolors() or ()} == {0, 255}
+
+
+@pytest.mark.parametrize(("field", "bars"), [("pose_video", "black"), ("face_video", "white")])
+def test_frames_are_padded_in_the_colour_of_nothing(field: str, bars: str) -> None:
+    frames = read(MP4_FILE, field).resized(64, 64, Fit.PAD).first(2).open()
+    assert [frame.size for frame in frames] == [(64, 64)] * 2
+    assert frames[0].getpixel((32, 0)) == Image.new("RGB", (1, 1), bars).getpixel((0, 0))
+    assert frames[0].getpixel((32, 32)) != frames[0].getpixel((32, 0))
+
+
+def test_frames_are_cropped_to_their_middle() -> None:
+    striped = Image.new("RGB", SIZE, "red")
+    striped.paste("blue", (WIDTH // 4, 0, 3 * WIDTH // 4, HEIGHT))
+    frames = read(encode_video(Clip(0, 7, (striped,) * 2, 12), MP4, 100, "")).resized(16, 48, Fit.CROP).open()
+    assert np.asarray(frames[0])[:, :, 2].min() > 200
+
+
+def test_decoding_is_within_the_budget_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[int] = []
+
+    class Recorded:
+        @contextmanager
+        def of(self, size: int) -> Iterator[None]:
+            held.append(size)
+            yield
+
+    monkeypatch.setattr(videos, "BUDGET", Recorded())
+    read(MP4_FILE)
+    assert held == [WIDTH * HEIGHT * PIXEL_BYTES]
