@@ -6,6 +6,7 @@ import json
 import shlex
 from typing import Any
 
+from client import calls
 from ui.snippets.said import STORY, VIDEOS, Said
 
 OPTIONS = {
@@ -17,6 +18,7 @@ OPTIONS = {
     "negative_prompt": "--negative",
     "image": "-i",
     "mask": "--mask",
+    **{name: f"--{name.replace('_', '-')}" for name in ("last_image", *calls.VIDEOS)},
 }
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from client import calls
 from ui.snippets.said import KEY, STORY, VIDEOS, Said
 
 FOREIGN = (
-    *("reference_image", "control_image", "last_image"),
+    *("reference_image", "control_image", "last_image", *calls.VIDEOS),
     *("reference_scale", "control_scale", "control_type", "camera", "method"),
 )
 """What these routes do not take."""

@@ -24,7 +24,7 @@ EMPTY = '<p class="empty">Choose an image to see how it was drawn.</p>'
 NO_PARAMETERS = (
     "This image does not say how it was drawn: it was not drawn here, or another program has saved it since."
 )
-OWN_IMAGES = "The images that it began with are no longer here: choose them again."
+OWN_FILES = "The files that it began with are no longer here: choose them again."
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ class _Gallery:
             return {self.hint: hints(f"No model that is served here does {parameters['task']}.", error=True)}
         others = left_out(parameters, reuse.knows)
         lost = f"On the page there is no control for {', '.join(others)}." if others else None
-        said = hints(OWN_IMAGES if missing(parameters) else None, lost)
+        said = hints(OWN_FILES if missing(parameters) else None, lost)
         shown = {reuse.said: said, self.hint: said, self._page.tabs: gr.Tabs(selected=reuse.tab)}
         return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 

@@ -1,4 +1,6 @@
-"""Video: a clip from a prompt, or from an image that it begins with, and maybe one that it ends with."""
+"""Video: a clip from a prompt, or from an image that it begins with, and maybe one that it ends with, or from videos
+that move its figure.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,14 @@ from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import NothingToDraw, Studio
 from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.request.figure import Figure
 from ui.request.settings import KNOWN, Settings
 from ui.reuse import Reuse
 
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
 APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}
+AS_THE_POSES = 0
+"""Of the sliders, where a model follows videos."""
 
 
 def video_tab(page: Page) -> None:
@@ -44,13 +49,13 @@ class _Video:
                     elem_id="video-clip",
                 )
                 self._code = CodePanel("video", self.given, self.read)
-        following = [self.image, self.last_image, self.frames, self.fps]
+        following = [self.image, self.last_image, self.figure.part, self.frames, self.fps]
         page.keep_states(self.model, *TASKS)
         page.when_opened(self._models_known, [self.model, self.none, self.part, *following])
         self.model.input(self._model_chosen, [page.models, self.model], following, **QUIET)
         outputs = self._studio.outputs(self.settings.seed, self.clip, *self._code.outputs)
         vary = gr.State(0)
-        filled = [self.prompt, self.model, *following, *self.settings.outputs]
+        filled = [self.prompt, self.model, *following, *self.figure.files.values(), *self.settings.outputs]
         knows = ("prompt", "num_frames", "fps", *KNOWN)
         page.reuses.append(Reuse("Video", TASKS, filled, self._filled, knows, self._studio.hints, vary))
         gr.on([self._studio.start.click, self.prompt.submit, vary.change], self._draw, self.given, outputs, **QUIET)
@@ -60,6 +65,7 @@ class _Video:
         with gr.Row():
             self.image = gr.Image(type="filepath", label="First image", height=200, sources=["upload"])
             self.last_image = gr.Image(type="filepath", label="Last image", height=200, sources=["upload"])
+        self.figure = Figure()
         self._studio.lay_out_buttons()
         with gr.Column(elem_classes="choices"):
             self.model = gr.Dropdown([], label="Model", filterable=False)
@@ -71,8 +77,8 @@ class _Video:
 
     @property
     def given(self) -> set[Any]:
-        images = {self.image, self.last_image}
-        return {self.prompt, *images, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
+        files = {self.image, self.last_image, *self.figure.files.values()}
+        return {self.prompt, *files, self.model, self.frames, self.fps, *self.settings.inputs, self._page.models}
 
     def read(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
         """Return the API's name and its parameters. Raises NothingToDraw."""
@@ -90,11 +96,11 @@ class _Video:
             "prompt": given[self.prompt],
             "model": given[self.model],
             **self.settings.read(given),
-            "num_frames": int(given[self.frames]),
-            "fps": int(given[self.fps]),
+            "num_frames": int(given[self.frames]) or None,
+            "fps": int(given[self.fps]) or None,
         }
-        images = {"image": image, "last_image": last_image}
-        return APIS[task], {**parameters, **{name: file for name, file in images.items() if file}}
+        files = {"image": image, "last_image": last_image, **self.figure.read(given, model)}
+        return APIS[task], {**parameters, **{name: file for name, file in files.items() if file}}
 
     async def _draw(self, given: dict[Any, Any], request: gr.Request) -> AsyncGenerator[dict[Any, Any], None]:
         used: dict[str, Any] = {}
@@ -121,14 +127,18 @@ class _Video:
         model = first_of(able(models, parameters["task"]), parameters.get("model"))
         if model is None:
             return {}
-        settings = model.tasks[parameters["task"]]
+        # Without the poses that it had, it is as long as those that somebody chooses.
+        is_whole = model.animation is None or parameters.get("pose_video")
+        length = parameters if is_whole else {}
+        frames, fps = _length(model, parameters["task"], length.get("num_frames"), length.get("fps"))
         return {
             self.prompt: parameters["prompt"],
             self.model: model.id,
             self.image: gr.Image(parameters.get("image"), visible=FROM_IMAGE in model.tasks),
             self.last_image: gr.Image(parameters.get("last_image"), visible=_takes_last(model)),
-            self.frames: gr.Slider(value=parameters["num_frames"], maximum=settings["limits"]["max_frames"]),
-            self.fps: parameters.get("fps") or settings["defaults"]["fps"],
+            **self.figure.filled(model, parameters),
+            self.frames: frames,
+            self.fps: fps,
             **self.settings.filled(model, parameters, locked=locked),
         }
 
@@ -136,24 +146,33 @@ class _Video:
         found = able(models, *TASKS)
         first = found[0] if found else None
         model = gr.Dropdown(choices=choices(found), value=first and first.id)
-        return [model, gr.Markdown(visible=first is None), gr.Row(visible=first is not None), *_followed(first)]
+        return [model, gr.Markdown(visible=first is None), gr.Row(visible=first is not None), *self._followed(first)]
 
     def _model_chosen(self, models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
-        return _followed(chosen(models, model_id))
+        return self._followed(chosen(models, model_id))
+
+    def _followed(self, model: Model | None) -> list[Any]:
+        """Return what the model makes of the controls."""
+        task = next((each for each in TASKS if model is not None and each in model.tasks), None)
+        if model is None or task is None:
+            return [gr.skip()] * 5
+        return [
+            gr.Image(visible=FROM_IMAGE in model.tasks),
+            gr.Image(visible=_takes_last(model)),
+            self.figure.followed(model),
+            *_length(model, task),
+        ]
 
 
-def _followed(model: Model | None) -> list[Any]:
-    """Return what the model makes of the controls."""
-    task = next((each for each in TASKS if model is not None and each in model.tasks), None)
-    if model is None or task is None:
-        return [gr.skip()] * 4
+def _length(model: Model, task: str, num_frames: int | None = None, fps: int | None = None) -> tuple[Any, Any]:
+    """Return the sliders of how long and how fast a clip is; with nothing said, as the model or the poses have it."""
     defaults, limits = (model.tasks[task][name] for name in ("defaults", "limits"))
-    return [
-        gr.Image(visible=FROM_IMAGE in model.tasks),
-        gr.Image(visible=_takes_last(model)),
-        gr.Slider(value=defaults["num_frames"], maximum=limits["max_frames"]),
-        gr.Slider(value=defaults["fps"]),
-    ]
+    if model.animation is None:
+        least, usual, info = 1, defaults, ""
+    else:
+        least, usual, info = AS_THE_POSES, {"num_frames": AS_THE_POSES, "fps": AS_THE_POSES}, "0: as the poses"
+    frames = gr.Slider(minimum=least, maximum=limits["max_frames"], value=num_frames or usual["num_frames"], info=info)
+    return frames, gr.Slider(minimum=least, value=fps or usual["fps"], info=info)
 
 
 def _takes_last(model: Model) -> bool:
