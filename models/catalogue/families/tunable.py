@@ -77,6 +77,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "WanPipeline": _WAN,
     "WanImageToVideoPipeline": _WAN,
     "WanVACEPipeline": _WAN,
+    "WanAnimatePipeline": _LENGTH,
     "LTXPipeline": _LTX,
     "LTXImageToVideoPipeline": _LTX,
     "LTXConditionPipeline": _LTX | {"timesteps"},
