@@ -18,6 +18,8 @@ FETCHED_AT_ONCE = 4
 VIDEOS = (".mp4", ".webm", ".gif")
 DEFAULTS = {"method", "iterations", "num_images", "strength", "prompt_syntax", "control_scale", "reference_scale"}
 """What the server lists for all requests, and videos never have."""
+UNCHOSEN = {"guidance_end": 1}
+"""What it lists where nobody chose anything else."""
 
 
 def is_video(file: Path) -> bool:
@@ -72,7 +74,8 @@ def request_of(job: Job) -> Call[dict[str, Any]]:
     """Return the call that says what a video was asked for; its file says so where only players look."""
 
     def read(answer: Any) -> dict[str, Any]:
-        fields = {name: value for name, value in answer.json()["input"].items() if value and name not in DEFAULTS}
+        said = answer.json()["input"].items()
+        fields = {name: value for name, value in said if value and name not in DEFAULTS and value != UNCHOSEN.get(name)}
         return {**fields, "task": job.task, "model": job.model}
 
     return Call("GET", f"/predictions/{job.id}", read)

@@ -6,11 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from client.results import Image, Job, Result
 from ui.generating.by_job import save
-from ui.generating.finished_jobs import FETCHED_AT_ONCE, fetched_each
+from ui.generating.finished_jobs import FETCHED_AT_ONCE, fetched_each, request_of
 
 
 class CountingClient:
@@ -27,6 +28,13 @@ class CountingClient:
         await self._full.wait()
         self.asked -= 1
         return []
+
+
+@pytest.mark.parametrize(("end", "said"), [(1, {}), (0.5, {"guidance_end": 0.5})])
+def test_a_clip_is_said_to_be_what_somebody_chose(end: float, said: dict[str, float]) -> None:
+    listed = {"prompt": "a boat", "guidance_end": end, "strength": 1.0, "num_frames": 9}
+    fields = request_of(_job(1)).read(httpx.Response(200, json={"input": listed}))
+    assert fields == {"prompt": "a boat", "num_frames": 9, **said, "task": _job(1).task, "model": _job(1).model}
 
 
 async def test_few_jobs_files_are_on_their_way_at_once() -> None:
