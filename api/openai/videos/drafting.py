@@ -60,7 +60,7 @@ async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> Generati
 
     Raises InvalidRequest, UnknownModel for a model that is served no longer, or RateExceeded.
     """
-    if not source.job.request.keys().isdisjoint(VIDEOS):
+    if any(source.job.request.get(name) for name in VIDEOS):
         raise InvalidRequest("video_id", "follows other videos, which are kept no longer; send them again instead")
     earlier = GenerationRequest.model_validate({**source.job.request, "hints": ()})
     entry = gateway.catalogue.get(earlier.model)

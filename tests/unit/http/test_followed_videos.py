@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from core.generation.request import Task
+from jobs.job import Job
 from tests.support.engine.followed import gif
 from tests.support.servers.guarded_server import ALICE, GuardedServer, guarded_server
 from tests.support.servers.serving import photo, png
@@ -119,11 +120,14 @@ async def test_forms_have_them_as_files(server: GuardedServer) -> None:
 
 
 async def test_a_clip_that_follows_videos_has_no_remix(server: GuardedServer) -> None:
-    videos = {"pose_video": {"size": [64, 64]}}
-    job = await server.done(Task.IMAGE_TO_VIDEO, gif(5), media_type="image/gif", model=MODEL)
-    await server.desk._ledger.change(job, lambda kept: kept.changed(request={**kept.request, **videos}))
+    plain = await server.done(Task.TEXT_TO_VIDEO, gif(5), media_type="image/gif")
+    request = (await server.desk._ledger.get(plain)).request
+    followed = {**request, "model": MODEL, "task": Task.IMAGE_TO_VIDEO, "pose_video": {"size": [64, 64]}}
+    job = await server._kept(Job(request=followed, output_format="gif", owner="alice"), (gif(5),), "image/gif")
     answer = await answered(server, f"/v1/videos/{job}/remix", json={"prompt": "in winter"})
     assert answer.json()["error"]["param"] == "video_id"
+    answer = await answered(server, f"/v1/videos/{plain}/remix", json={"prompt": "in winter"})
+    assert answer.is_success, answer.text
 
 
 class TestResultsOfEarlierJobs:
