@@ -18,8 +18,8 @@ from pydantic import ValidationError
 
 from core.errors import RESTART_S, Busy, DeadlineExceeded, GenerationFailed, InvalidRequest, RunnerLost
 from core.generation.events import Event
-from core.generation.request import GenerationRequest
-from gateway.media.reading.uploads import with_pixels
+from core.generation.request import VIDEOS, GenerationRequest
+from gateway.media.reading.uploads import in_image_thread, with_pixels
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
 from runners.state import ModelState, RunnerState
@@ -72,7 +72,7 @@ class RunnerClient:
                 self._session.post(
                     # The frame goes with this expression: what waits in a runner's queue must not wait here too.
                     "/generate",
-                    data=encode_request(await with_pixels(request)),
+                    data=await _frame_of(request),
                     headers=_FRAME,
                     timeout=timeout,
                     raise_for_status=True,
@@ -167,3 +167,11 @@ class RunnerClient:
         if self._opened is None:
             self._opened = open_session(self._url, self._service, self._key)
         return self._opened
+
+
+async def _frame_of(request: GenerationRequest) -> bytes:
+    with_images = await with_pixels(request)
+    if all(getattr(request, name) is None for name in VIDEOS):
+        return encode_request(with_images)
+    # Tens of megabytes, of which some are on disk.
+    return await in_image_thread(encode_request, with_images)

@@ -40,7 +40,7 @@ async def store_inputs(request: JobRequest, job_id: str, storage: Storage) -> di
         await storage.put(keys[name], await in_image_thread(_png, image), _PNG)
     for name, video in _videos(request).items():
         keys[name] = input_key(job_id, name, video.media_type)
-        await storage.put(keys[name], video.file, video.media_type)
+        await storage.put(keys[name], await in_image_thread(_file_of, video), video.media_type)
     return keys
 
 
@@ -69,7 +69,8 @@ def content_digest(owner: str, request: JobRequest, output_format: str, quality:
         pixels = pixels_of(image)
         digest.update(f"{name} {pixels.mode} {pixels.size}".encode() + pixels.tobytes())
     for name, video in _videos(request).items():
-        digest.update(name.encode() + video.file)
+        digest.update(name.encode())
+        digest.update(video.file)
     return digest.hexdigest()
 
 
@@ -82,6 +83,10 @@ def _images(request: JobRequest) -> dict[str, Pixels]:
             # Two digits keep the order of names that of the images.
             found |= {f"{name}_{number:02}": image for number, image in enumerate(value)}
     return found
+
+
+def _file_of(video: Video) -> bytes:
+    return video.file
 
 
 def _videos(request: JobRequest) -> dict[str, Video]:

@@ -267,9 +267,11 @@ def _generates(scope: Scope) -> bool:
 
 
 def max_request_bytes(entry: Entry, max_upload_bytes: int) -> int:
-    """Return how large a request of this model can be: images come as pixels, and videos as they were uploaded."""
+    """Return how large a request of this model can be: images come as pixels, and videos as they were uploaded, or as
+    results that an MCP client names beside what it uploads.
+    """
     pixels = max(entry.limits.max_pixels, EDITED_PIXELS, REFERENCE_PIXELS)
-    videos_bytes = max_upload_bytes if entry.family_spec.animation else 0
+    videos_bytes = 2 * max_upload_bytes if entry.family_spec.animation else 0
     return (IMAGES_OF_REQUEST + entry.limits.max_images) * pixels * 3 + videos_bytes + OTHER_FIELDS_BYTES
 
 

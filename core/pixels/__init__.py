@@ -1,1 +1,1 @@
-"""Images as requests carry them: how they are fitted to a size, and cut into tiles."""
+"""Images and videos as requests carry them: how they are read, fitted to a size, and cut into tiles."""

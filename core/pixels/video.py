@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from mmap import mmap
@@ -83,7 +83,7 @@ class Video:
 
     def frames(self) -> Iterator[Image.Image]:
         """Decode its frames one by one. Blocks. Raises UnreadableVideo, which a checked file does not."""
-        for image in islice(upright_frames(self.file), self.num_frames):
+        for image in islice(upright_frames(self.file, self.background), self.num_frames):
             seen = image.convert("L").point(_hard) if self.mode == "L" else image
             place = placement(seen.size, self.size, self.fit)
             yield placed(seen, place, self.size, _RESAMPLING[self.mode], self.background)
@@ -92,9 +92,9 @@ class Video:
         """Return its frames, as `mode` says. Blocks, unless it was opened before."""
         return list(self.frames() if self._frames is None else self._frames)
 
-    def opened(self) -> Video:
-        """Return the same with its frames, which `open` then returns at once. Blocks."""
-        return replace(self, _frames=tuple(self.frames()))
+    def opened(self, frames: Iterable[Image.Image]) -> Video:
+        """Return the same with its frames, which `open` then returns at once."""
+        return replace(self, _frames=tuple(frames))
 
 
 def _hard(shade: int) -> int:

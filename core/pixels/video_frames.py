@@ -10,10 +10,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from io import BytesIO
+from math import inf
 from mmap import mmap
 
 import av
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
@@ -22,8 +24,15 @@ from core.pixels.fitting import Size
 
 FORMATS = ("MP4", "MOV", "WebM", "GIF")
 CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif"})
+_DECODERS = ("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "libvpx", "libvpx-vp9", "mpeg4", "gif")
+"""FFmpeg's names of what decodes them."""
 MAX_FRAME_PX = 4096 * 2304
 """Of one frame: a little more than 4K has."""
+MAX_STREAMS = 8
+_FRAMES_KEPT = 17
+"""The most that a decoder keeps, with the one that it makes (H.264, annex A)."""
+_CONVERTED_BYTES = 8
+"""A pixel of a frame as it comes, as RGB with transparency, and as Pillow has it."""
 _EBML, _GIF = b"\x1aE\xdf\xa3", b"GIF8"
 _CONTAINERS = (
     (4, b"ftyp", "mp4", "video/mp4"),
@@ -35,8 +44,11 @@ _GIF_END = b";"
 _SEGMENT = b"\x18\x53\x80\x67"
 """What all frames of a WebM file are in."""
 DAMAGED = "is damaged or incomplete and cannot be decoded"
+INCOMPLETE = "is incomplete: its end is missing"
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
 """By degrees counter-clockwise."""
+_WIDEST = 4
+"""How many times as wide as high a pixel may be, or as high as wide; other values are taken for mistakes."""
 
 
 class UnreadableVideo(ValueError):
@@ -46,7 +58,7 @@ class UnreadableVideo(ValueError):
 @dataclass(frozen=True)
 class Examined:
     size: Size
-    """Of the frames, upright."""
+    """Of the frames as they are to be seen."""
     num_frames: int
     fps: float
     """Frames a second on average; 0 where the file does not say."""
@@ -57,10 +69,13 @@ def media_type_of(file: bytes | mmap) -> str:
     return _container_of(file)[1]
 
 
-def frame_px(file: bytes) -> int:
-    """Return how many pixels each frame has, as the file says. Raises UnreadableVideo."""
+def decoding_bytes(file: bytes) -> int:
+    """Return what decoding a file takes at most, as it says what its frames are. Raises UnreadableVideo."""
     with _opened(file) as (_, stream):
-        return stream.width * stream.height
+        frame_px, pixels = stream.width * stream.height, stream.codec_context.format
+        # Unknown: as many as there can be, of three planes of 16 bits.
+        bits = 48 if pixels is None else pixels.padded_bits_per_pixel
+        return frame_px * (_FRAMES_KEPT * bits // 8 + _CONVERTED_BYTES)
 
 
 def examined(file: bytes, max_px: int) -> Examined:
@@ -69,37 +84,37 @@ def examined(file: bytes, max_px: int) -> Examined:
     Raises UnreadableVideo, also for more than `max_px` pixels in all frames.
     """
     size, count, fps = (0, 0), 0, 0.0
-    for frame, stream in _decoded(file):
+    for frame, stream in _decoded(file, max_px):
         count += 1
         if count == 1:
-            size, fps = _upright_size(frame), _frames_a_second(stream)
-        if count * frame.width * frame.height > max_px:
-            raise UnreadableVideo(
-                f"has more than {max_px} pixels in all: {frame.width} x {frame.height} in each of "
-                f"{max(count, stream.frames)} frames or more"
-            )
+            size, fps = _upright(frame, stream, "black").size, _frames_a_second(stream)
     if not count:
         raise UnreadableVideo("has no frames")
     return Examined(size, count, fps)
 
 
-def upright_frames(file: bytes) -> Iterator[Image.Image]:
-    """Decode frames one by one, RGB, as they are to be seen. Blocks. Raises UnreadableVideo."""
-    for frame, _ in _decoded(file):
-        image = Image.fromarray(frame.to_ndarray(format="rgb24"))
-        turn = _TURNS.get(frame.rotation % 360)
-        yield image if turn is None else image.transpose(turn)
+def upright_frames(file: bytes, background: str) -> Iterator[Image.Image]:
+    """Decode frames one by one, RGB, as they are to be seen on a background. Blocks. Raises UnreadableVideo."""
+    for frame, stream in _decoded(file):
+        yield _upright(frame, stream, background)
 
 
-def _decoded(file: bytes) -> Iterator[tuple[VideoFrame, VideoStream]]:
+def _decoded(file: bytes, max_px: float = inf) -> Iterator[tuple[VideoFrame, VideoStream]]:
     with _opened(file) as (container, stream):
         # What is decoded at once is then a few frames, and no file keeps all cores busy.
         stream.codec_context.thread_count = 1
         first: VideoFrame | None = None
-        packets = 0
+        packets = frames = 0
         for packet in container.demux(stream):
             packets += packet.size > 0
+            # Not all that is decoded is shown.
+            if max(packets, frames) * stream.width * stream.height > max_px:
+                raise UnreadableVideo(
+                    f"has more than {max_px} pixels in all: {stream.width} x {stream.height} in each of "
+                    f"{max(packets, stream.frames)} frames or more"
+                )
             for frame in packet.decode():
+                frames += 1
                 first = first or frame
                 if packet.is_corrupt or frame.is_corrupt:
                     raise UnreadableVideo(DAMAGED)
@@ -109,9 +124,6 @@ def _decoded(file: bytes) -> Iterator[tuple[VideoFrame, VideoStream]]:
                         "all must be equal"
                     )
                 yield frame, stream
-        # Where a file was cut off, FFmpeg just ends; but an MP4 says how many frames there are.
-        if packets < stream.frames or not _has_end(file):
-            raise UnreadableVideo("is incomplete: its end is missing")
 
 
 def _container_of(file: bytes | mmap) -> tuple[str, str]:
@@ -124,10 +136,14 @@ def _container_of(file: bytes | mmap) -> tuple[str, str]:
 @contextmanager
 def _opened(file: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     demuxer, _ = _container_of(file)
-    limits = {"max_pixels": str(MAX_FRAME_PX)}
+    if not _has_end(file, demuxer):
+        # There, FFmpeg just ends.
+        raise UnreadableVideo(INCOMPLETE)
+    limits = {"max_pixels": str(MAX_FRAME_PX), "codec_whitelist": ",".join(_DECODERS)}
+    options = {**limits, "max_streams": str(MAX_STREAMS)}
     with (
         _readable(),
-        av.open(BytesIO(file), "r", demuxer, metadata_errors="ignore", options=limits) as container,
+        av.open(BytesIO(file), "r", demuxer, metadata_errors="ignore", options=options) as container,
     ):
         stream = _checked(container.streams.video)
         # Those above are for the look at the file that FFmpeg takes first.
@@ -135,24 +151,41 @@ def _opened(file: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
         yield container, stream
 
 
-def _has_end(file: bytes) -> bool:
-    if file.startswith(_GIF):
+def _has_end(file: bytes, demuxer: str) -> bool:
+    """Whether a file is as long as its outermost parts say."""
+    if demuxer == "gif":
         return file.rstrip(b"\0").endswith(_GIF_END)
-    if file.startswith(_EBML) and (at := file.find(_SEGMENT)) >= 0:
-        # The length of what follows, EBML's own way (RFC 8794): leading zeros of the first byte say how many bytes it
-        # has; all ones stand for a stream of unknown length.
-        start = at + len(_SEGMENT)
-        size = 9 - file[start].bit_length()
-        unknown = (1 << 7 * size) - 1
-        length = int.from_bytes(file[start : start + size]) & unknown
-        return length == unknown or start + size + length <= len(file)
-    return True
+    if demuxer == "mp4":
+        return _boxes_end(file) <= len(file)
+    if (at := file.find(_SEGMENT)) < 0:
+        return False
+    # The length of what follows, EBML's own way (RFC 8794): leading zeros of the first byte say how many bytes it has;
+    # all ones stand for a stream of unknown length.
+    start = at + len(_SEGMENT)
+    size = 9 - file[start : start + 1].ljust(1, b"\1")[0].bit_length()
+    unknown = (1 << 7 * size) - 1
+    length = int.from_bytes(file[start : start + size]) & unknown
+    return length == unknown or start + size + length <= len(file)
+
+
+def _boxes_end(file: bytes) -> int:
+    """Return where the last of an MP4's outermost boxes ends: each begins with its length (ISO/IEC 14496-12, 4.2)."""
+    at = 0
+    while at + 8 <= len(file):
+        length = int.from_bytes(file[at : at + 4])
+        if length == 1:
+            length = int.from_bytes(file[at + 8 : at + 16])
+        # 0 stands for all that is left; anything else below 8 is none.
+        at = len(file) if length < 8 else at + length
+    # A few bytes more are the beginning of another.
+    return at if at >= len(file) else at + 8
 
 
 def _checked(streams: tuple[VideoStream, ...]) -> VideoStream:
-    if not streams:
+    moving = [each for each in streams if not each.disposition & Disposition.attached_pic]
+    if not moving:
         raise UnreadableVideo("has no pictures")
-    stream = streams[0]
+    stream = moving[0]
     codec = stream.codec_context.codec.canonical_name
     if codec not in CODECS:
         raise UnreadableVideo(f"is encoded as {codec}; readable are {', '.join(sorted(CODECS))}")
@@ -164,9 +197,26 @@ def _checked(streams: tuple[VideoStream, ...]) -> VideoStream:
     return stream
 
 
-def _upright_size(frame: VideoFrame) -> Size:
-    lies = frame.rotation % 180 != 0
-    return (frame.height, frame.width) if lies else (frame.width, frame.height)
+def _upright(frame: VideoFrame, stream: VideoStream, background: str) -> Image.Image:
+    """Return a frame as it is to be seen, RGB: of square pixels, turned, and without transparency."""
+    with _readable():
+        pixels = Image.fromarray(frame.to_ndarray(format="rgba" if _has_transparency(frame) else "rgb24"))
+    if pixels.mode == "RGBA":
+        pixels = Image.alpha_composite(Image.new("RGBA", pixels.size, background), pixels).convert("RGB")
+    pixels = pixels.resize(_square_pixels(stream, pixels.size))
+    turn = _TURNS.get(frame.rotation % 360)
+    return pixels if turn is None else pixels.transpose(turn)
+
+
+def _has_transparency(frame: VideoFrame) -> bool:
+    return any(component.is_alpha for component in frame.format.components)
+
+
+def _square_pixels(stream: VideoStream, size: Size) -> Size:
+    proportion = stream.sample_aspect_ratio or Fraction(1)
+    width = round(size[0] * proportion)
+    usual = Fraction(1, _WIDEST) <= proportion <= _WIDEST and 0 < width * size[1] <= MAX_FRAME_PX
+    return (width, size[1]) if usual else size
 
 
 def _frames_a_second(stream: VideoStream) -> float:
@@ -177,8 +227,8 @@ def _frames_a_second(stream: VideoStream) -> float:
 def _readable() -> Iterator[None]:
     try:
         yield
-    except (UnreadableVideo, MemoryError):
+    except UnreadableVideo:
         raise
-    # FFmpeg's errors are those of many types, among them OSError and ValueError.
+    # FFmpeg's errors are those of many types, among them OSError, ValueError and MemoryError.
     except (av.FFmpegError, ValueError) as error:
         raise UnreadableVideo(DAMAGED) from error

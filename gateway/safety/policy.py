@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -38,6 +39,7 @@ class Policy:
     def __init__(self, words: BlockedWords | None = None, pictures: ImageCheck | None = None) -> None:
         self._words = words
         self._pictures = pictures
+        self._one_video = asyncio.Lock()
 
     @property
     def hides_previews(self) -> bool:
@@ -63,11 +65,12 @@ class Policy:
     async def _refuses_video(self, video: Video | None) -> bool:
         if video is None or self._pictures is None:
             return False
-        frames = video.frames()
-        # Few at once: all frames can be gigabytes.
-        while batch := await in_image_thread(list, islice(frames, FRAMES_AT_ONCE)):
-            if await self._pictures.refuses(batch):
-                return True
+        # Few frames of one video at once: all can be gigabytes, and what decodes them hundreds of megabytes.
+        async with self._one_video:
+            frames = video.frames()
+            while batch := await in_image_thread(list, islice(frames, FRAMES_AT_ONCE)):
+                if await self._pictures.refuses(batch):
+                    return True
         return False
 
     async def check_result(self, result: Result) -> None:

@@ -18,7 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
-from queue import SimpleQueue
+from math import inf
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import torch
@@ -28,7 +29,6 @@ from core.generation import events
 from core.generation.hints import UNREAD, PromptReading
 from core.generation.request import GenerationRequest, Lora
 from core.generation.step_cache import StepCache
-from core.pixels.video_frames import UnreadableVideo
 from models.catalogue.families import IN_ONE_CALL, Stage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
@@ -179,11 +179,19 @@ class Engine:
         if idle:
             self._executor.rest()
         while idle or not self._inbox.empty():
-            ticket = self._inbox.get()
+            try:
+                ticket = self._inbox.get(timeout=self._until_a_deadline_s() if idle else None)
+            except Empty:
+                return
             idle = False
             if ticket is not None:
                 self._waiting.add(ticket)
                 self._notify(self._observer.on_queue, len(self._waiting))
+
+    def _until_a_deadline_s(self) -> float | None:
+        """Return how long nobody's deadline passes, of those that wait for their videos; None: for ever."""
+        at_s = min((ticket.deadline.at_s for ticket in self._waiting), default=inf)
+        return None if at_s == inf else max(0.0, at_s - self._clock())
 
     def _drop_ended(self) -> None:
         for ticket in self._open_tickets():
@@ -200,8 +208,8 @@ class Engine:
             self._running[ticket] = RunningRequest(self._clock(), self._step_cache_of(ticket))
             try:
                 ticket.request = self._opening.request_of(ticket)
-            except UnreadableVideo:
-                self._end(ticket, GenerationFailed("a video of the request cannot be decoded"))
+            except GenerationFailed as error:
+                self._end(ticket, error)
                 continue
             waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
             ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
@@ -220,6 +228,7 @@ class Engine:
         # A request for more images, or more LoRAs, than the limits allow at all runs alone.
         return not self._running or (
             self.running + ticket.request.num_images <= self._limits.max_running
+            and self._opening.has_room_for(ticket, self._running)
             and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
 
@@ -358,6 +367,7 @@ class Engine:
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:
         """Unwind everything that belongs to the request and emit why."""
+        self._opening.drop(ticket)
         if ticket in self._running:
             request = self._running.pop(ticket)
             request.abandon()

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from threading import Event
 from weakref import WeakKeyDictionary
 
+from core.errors import GenerationFailed
 from core.generation.request import VIDEOS, GenerationRequest
+from core.pixels.video import Video
 from runners.engine.ticket import Ticket
+
+MOST_PX = 2**28
+"""Pixels of all videos of the requests that run, unless one alone has more. Pipelines keep them as floats, 12 bytes a
+pixel, from their start to their end; two default clips of Wan Animate have 180 million."""
+log = logging.getLogger("jubako.engine")
 
 
 class Opening:
@@ -20,30 +29,61 @@ class Opening:
         """`wake` is called, from another thread, when something was opened."""
         self._wake = wake
         self._thread = ThreadPoolExecutor(1, "videos")
-        self._opened: WeakKeyDictionary[Ticket, Future[GenerationRequest]] = WeakKeyDictionary()
+        self._opened: WeakKeyDictionary[Ticket, tuple[Future[GenerationRequest], Event]] = WeakKeyDictionary()
 
     def begin(self, ticket: Ticket) -> None:
         """Open the videos of a request, unless that has begun."""
-        if _has_videos(ticket) and ticket not in self._opened:
-            self._opened[ticket] = self._thread.submit(_opened, ticket.request)
-            self._opened[ticket].add_done_callback(lambda _: self._wake())
+        if _videos(ticket.request) and ticket not in self._opened:
+            dropped = Event()
+            future = self._thread.submit(_opened, ticket.request, dropped)
+            self._opened[ticket] = future, dropped
+            future.add_done_callback(lambda _: self._wake())
 
     def is_done(self, ticket: Ticket) -> bool:
-        """Whether all videos of a request are open."""
-        return self._opened[ticket].done() if ticket in self._opened else not _has_videos(ticket)
+        """Whether all videos of a request are open, or cannot be."""
+        return self._opened[ticket][0].done() if ticket in self._opened else not _videos(ticket.request)
 
     def request_of(self, ticket: Ticket) -> GenerationRequest:
-        """Return a request with its videos open, once that is done. Raises UnreadableVideo."""
-        return self._opened.pop(ticket).result() if ticket in self._opened else ticket.request
+        """Return a request with its videos open, once that is done. Raises GenerationFailed."""
+        return self._opened.pop(ticket)[0].result() if ticket in self._opened else ticket.request
+
+    def drop(self, ticket: Ticket) -> None:
+        """Open no further frame for a request that has ended."""
+        if ticket in self._opened:
+            future, dropped = self._opened.pop(ticket)
+            future.cancel()
+            dropped.set()
+
+    def has_room_for(self, ticket: Ticket, running: Iterable[Ticket]) -> bool:
+        """Whether a request's videos fit beside those of the requests that run."""
+        taken_px = sum(_pixels(each.request) for each in running)
+        return not taken_px or taken_px + _pixels(ticket.request) <= MOST_PX
 
     def close(self) -> None:
+        for ticket in list(self._opened):
+            self.drop(ticket)
         self._thread.shutdown(cancel_futures=True)
 
 
-def _has_videos(ticket: Ticket) -> bool:
-    return any(getattr(ticket.request, name) is not None for name in VIDEOS)
+def _videos(request: GenerationRequest) -> dict[str, Video]:
+    return {name: video for name in VIDEOS if (video := getattr(request, name)) is not None}
 
 
-def _opened(request: GenerationRequest) -> GenerationRequest:
-    videos = {name: video.opened() for name in VIDEOS if (video := getattr(request, name)) is not None}
-    return request.model_copy(update=videos)
+def _pixels(request: GenerationRequest) -> int:
+    return sum(video.width * video.height * video.num_frames for video in _videos(request).values())
+
+
+def _opened(request: GenerationRequest, dropped: Event) -> GenerationRequest:
+    opened = {}
+    for name, video in _videos(request).items():
+        frames = []
+        try:
+            for frame in video.frames():
+                if dropped.is_set():
+                    break
+                frames.append(frame)
+        except Exception as error:
+            log.exception("a video cannot be decoded")
+            raise GenerationFailed(f"{name} cannot be decoded") from error
+        opened[name] = video.opened(frames)
+    return request.model_copy(update=opened)

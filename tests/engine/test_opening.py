@@ -12,8 +12,9 @@ from PIL import Image
 from core.generation.events import Failed, Queued, Started
 from core.pixels.video import Video
 from models.weights.loading import LoadedModel
+from runners.engine import opening
 from runners.engine.engine import Engine
-from tests.support.engine.drawing import draw, is_cancelled, pictures, request
+from tests.support.engine.drawing import draw, draw_together, is_cancelled, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.followed import video
 
@@ -59,9 +60,38 @@ async def test_who_is_cancelled_meanwhile_ends(lone_engine: Engine, held: Event)
     assert pictures(await draw(lone_engine, request()))
 
 
+async def test_frames_of_who_has_ended_are_not_decoded(
+    lone_engine: Engine, held: Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[int] = []
+    frames = Video.frames
+
+    def counted(self: Video) -> Iterator[Image.Image]:
+        for image in frames(self):
+            decoded.append(self.num_frames)
+            yield image
+
+    monkeypatch.setattr(Video, "frames", counted)
+    ticket = lone_engine.submit(request(pose_video=video(3), face_video=video(4)))
+    ticket.cancel()
+    assert is_cancelled([event async for event in ticket.events()][-1])
+    held.set()
+    # Its turn is behind that one's.
+    assert pictures(await draw(lone_engine, request(pose_video=video(5))))
+    assert [count for count in decoded if count != 5] in ([], [3])
+
+
+async def test_large_videos_run_one_after_the_other(tiny_model: LoadedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "MOST_PX", 5 * 64 * 64)
+    with running(tiny_model, batch_tokens=2**16) as (engine, recorder):
+        drawn = await draw_together(engine, [request(pose_video=video(3), seed=seed) for seed in range(2)])
+        assert all(map(pictures, drawn))
+        assert set(recorder.batch_sizes("unet")) == {1}
+
+
 async def test_a_video_that_is_not_one_ends_its_own_request(lone_engine: Engine) -> None:
     broken = Video(b"none", (64, 64), 3, 8.0)
     events, others = await asyncio.gather(draw(lone_engine, request(pose_video=broken)), draw(lone_engine, request()))
     assert isinstance(events[-1], Failed)
-    assert "video" in events[-1].message
+    assert events[-1].message == "pose_video cannot be decoded"
     assert pictures(others)

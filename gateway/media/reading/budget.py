@@ -1,4 +1,4 @@
-"""How much memory all images that are being decoded may take together."""
+"""How much memory all images and videos that are being decoded may take together."""
 
 from __future__ import annotations
 

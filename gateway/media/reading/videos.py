@@ -6,13 +6,12 @@ from collections.abc import Sequence
 
 from core.errors import InvalidRequest
 from core.pixels.video import Video
-from core.pixels.video_frames import UnreadableVideo, examined, frame_px
+from core.pixels.video_frames import UnreadableVideo, decoding_bytes, examined
 from gateway.media.reading.decoding import BUDGET, check_count
 from gateway.media.reading.kept import kept
 
-PIXEL_BYTES = 32
-"""Of one frame while a video is decoded: the decoder keeps up to 17 (H.264, annex A), of 1.5 bytes a pixel each, and
-there is the one that is converted."""
+PROBED_BYTES = 64 * 2**20
+"""What FFmpeg's first look at a file may take, for which it decodes a frame or two of each stream."""
 _MASKS = ("mask_video",)
 _ON_BLACK = ("mask_video", "pose_video")
 """Of masks and poses, black says nothing."""
@@ -25,7 +24,9 @@ def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> Video:
     check_count(field, len(files), most=1)
     data = files[0]
     try:
-        with BUDGET.of(frame_px(data) * PIXEL_BYTES):
+        with BUDGET.of(PROBED_BYTES):
+            needed_bytes = decoding_bytes(data)
+        with BUDGET.of(needed_bytes):
             found = examined(data, max_px)
     except UnreadableVideo as error:
         raise InvalidRequest(field, str(error)) from error

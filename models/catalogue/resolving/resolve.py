@@ -121,7 +121,7 @@ def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, backgro
         preview_every=draft.preview_every,
         hints=(
             *(*ignored, *syntax_hints, *size_hints(draft, entry, size, limits), *_family_hints(draft, entry)),
-            *video_hints(draft, frames.get("num_frames", 1)),
+            *video_hints(draft, frames.get("num_frames", 1), frames.get("fps", 0)),
         ),
     )
     return request.model_copy(update={"deadline_s": _deadline_s(draft, request, entry, server, background)})

@@ -17,6 +17,8 @@ from models.catalogue.resolving.sizes import fit_for, seen_size
 
 FOLLOWED = ("pose_video", "face_video")
 REPLACED_IN = ("background_video", "mask_video")
+FPS_SLACK = 0.02
+"""Rates that differ by less, as 29.97 does from 30, are alike."""
 
 
 def check_videos(draft: Draft, entry: Entry) -> None:
@@ -50,6 +52,8 @@ def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str
         raise InvalidRequest("num_frames", f"{frames} is not one more than a multiple of {multiple}")
     fps = fps_of(draft.fps, poses, settings)
     if frames < (least := entry.family_spec.least_frames(fps)):
+        if poses is not None and draft.num_frames is None:
+            raise InvalidRequest("pose_video", f"has {frames} frames; at least {least} are needed")
         raise InvalidRequest("num_frames", f"{frames} at {fps} a second is too short for {entry.id}; at least {least}")
     return {"num_frames": frames, "fps": fps}
 
@@ -60,11 +64,21 @@ def fps_of(asked: int | None, poses: Video | None, settings: TaskSettings) -> in
     return asked or own or settings.defaults.fps
 
 
-def video_hints(draft: Draft, num_frames: int) -> Iterator[str]:
-    """Yield what a caller should know of how many frames are followed, unless the request says how many."""
+def video_hints(draft: Draft, num_frames: int, fps: int) -> Iterator[str]:
+    """Yield what a caller should know of which frames are followed, and when, unless the request says it."""
+    own = draft.pose_video.fps if draft.pose_video else 0
     for field, video in draft.named_videos.items():
         if draft.num_frames is None and video.num_frames > num_frames:
             yield f"{field}: the first {num_frames} of its {video.num_frames} frames are followed, as many as the poses"
+        if _differ(video.fps, own):
+            yield f"{field}: it has {video.fps:g} frames a second, the poses {own:g}; each frame belongs to one pose"
+    if draft.fps is None and _differ(fps, own):
+        yield f"fps: the poses have {own:g} frames a second, the clip {fps}"
+
+
+def _differ(fps: float, poses_fps: float) -> bool:
+    """Whether two rates that are known differ."""
+    return bool(fps and poses_fps) and abs(fps - poses_fps) > FPS_SLACK * poses_fps
 
 
 def videos_of(draft: Draft, entry: Entry, size: Size, num_frames: int, limits: Limits) -> Mapping[str, Any]:

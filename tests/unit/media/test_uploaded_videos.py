@@ -11,6 +11,7 @@ from typing import cast
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image
 
@@ -20,7 +21,7 @@ from core.pixels import video_frames
 from core.pixels.fitting import Fit
 from core.pixels.video import Video
 from gateway.media.reading import videos
-from gateway.media.reading.videos import PIXEL_BYTES, uploaded_video
+from gateway.media.reading.videos import PROBED_BYTES, uploaded_video
 from gateway.media.videos import MP4, WEBM, encode_video
 from tests.support.engine.followed import gif
 from tests.support.servers.serving import photo, png
@@ -39,12 +40,20 @@ def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> Video:
     return uploaded_video([file], field, max_px)
 
 
-def encoded(codec: str, container: str, *frames: Image.Image) -> bytes:
-    """Return a file of an encoder that clips here have not."""
+def encoded(
+    codec: str, container: str, *frames: Image.Image, pixels: str = "yuv420p", cover: bool = False, **options: str
+) -> bytes:
+    """Return a file of an encoder, or with options, that clips here have not; a `cover` is a stream before it."""
     file = BytesIO()
     with av.open(file, "w", container) as output:
-        stream = cast(VideoStream, output.add_stream(codec, rate=8))
-        stream.width, stream.height, stream.pix_fmt = *frames[0].size, "yuv420p"
+        if cover:
+            picture = cast(VideoStream, output.add_stream("mjpeg", rate=8))
+            picture.width, picture.height, picture.pix_fmt = *frames[0].size, "yuvj420p"
+            picture.disposition = Disposition.attached_pic
+        stream = cast(VideoStream, output.add_stream(codec, rate=8, options=options))
+        stream.width, stream.height, stream.pix_fmt = *frames[0].size, pixels
+        if cover:
+            output.mux(picture.encode(av.VideoFrame.from_ndarray(np.asarray(frames[0]), "rgb24")))
         for frame in frames:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(frame), "rgb24")))
         output.mux(stream.encode(None))
@@ -150,6 +159,44 @@ def test_what_lies_on_its_side_is_turned_upright() -> None:
         assert low_blue > 200 > 50 > low_red
 
 
+def test_pixels_that_are_not_square_are_made_square() -> None:
+    wide = encoded("libx264", "mp4", photo(WIDTH, HEIGHT), **{"x264-params": "sar=2/1"})
+    video = read(wide)
+    assert video.size == (2 * WIDTH, HEIGHT)
+    assert video.open()[0].size == (2 * WIDTH, HEIGHT)
+
+
+def test_what_is_clear_is_the_colour_of_nothing() -> None:
+    clear = [Image.new("RGBA", SIZE, (255, 0, 0, 255 * (number % 2))) for number in range(4)]
+    file = BytesIO()
+    clear[0].save(file, "GIF", save_all=True, append_images=clear[1:], disposal=2)
+    shades = [frame.getpixel((5, 5)) for frame in read(file.getvalue(), "mask_video").open()]
+    assert shades == [0, 0, 0, 0], "red is dark too"
+    assert read(file.getvalue(), "face_video").open()[0].getpixel((5, 5)) == (255, 255, 255)
+
+
+def test_the_picture_of_a_cover_is_no_video() -> None:
+    assert read(encoded("libx264", "mp4", *(photo(WIDTH, HEIGHT) for _ in range(4)), cover=True)).num_frames == 4
+
+
+def test_colours_that_nobody_converts_are_refused() -> None:
+    with pytest.raises(InvalidRequest, match=r"^face_video: is damaged"):
+        read(encoded("libx264", "mp4", photo(WIDTH, HEIGHT), **{"x264-params": "colormatrix=YCgCo"}))
+
+
+def test_many_streams_are_refused() -> None:
+    file = BytesIO()
+    with av.open(file, "w", "mp4") as output:
+        for _ in range(video_frames.MAX_STREAMS + 1):
+            stream = cast(VideoStream, output.add_stream("libx264", rate=8))
+            stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
+        for stream in output.streams.video:
+            output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
+            output.mux(stream.encode(None))
+    with pytest.raises(InvalidRequest, match=r"^face_video: is damaged"):
+        read(file.getvalue())
+
+
 def test_masks_are_black_or_white() -> None:
     video = read(MP4_FILE, "mask_video")
     frames = video.resized(32, 24).open()
@@ -180,7 +227,25 @@ def test_decoding_is_within_the_budget_of_all(monkeypatch: pytest.MonkeyPatch) -
         def of(self, size: int) -> Iterator[None]:
             held.append(size)
             yield
+            held.append(-size)
+
+    def within(file: bytes, max_px: int) -> video_frames.Examined:
+        assert held[-1] > 0
+        return video_frames.examined(file, max_px)
 
     monkeypatch.setattr(videos, "BUDGET", Recorded())
-    read(MP4_FILE)
-    assert held == [WIDTH * HEIGHT * PIXEL_BYTES]
+    monkeypatch.setattr(videos, "examined", within)
+    for file in (MP4_FILE, encoded("libx264", "mp4", photo(WIDTH, HEIGHT), pixels="yuv444p")):
+        read(file)
+    # Seventeen frames as they are kept, 1.5 or 3 bytes a pixel, and one that is converted.
+    needed = [WIDTH * HEIGHT * (17 * bits // 8 + 8) for bits in (12, 24)]
+    assert held == [
+        PROBED_BYTES,
+        -PROBED_BYTES,
+        needed[0],
+        -needed[0],
+        PROBED_BYTES,
+        -PROBED_BYTES,
+        needed[1],
+        -needed[1],
+    ]

@@ -66,7 +66,7 @@ def long(frames: int, size_px: int = 256) -> Video:
             {"pose_video": video(18), "face_video": video(18)},
             "^pose_video: has 18 frames; at most 17 are allowed; num_f",
         ),
-        ({"pose_video": video(1)}, "^num_frames: 1 at 10 a second is too short for tiny-animate; at least 2"),
+        ({"pose_video": video(1)}, "^pose_video: has 1 frames; at least 2 are needed"),
         ({"face_video": replace(video(9), size=(90, 10))}, "^face_video: is 90 x 10 pixels"),
     ],
 )
@@ -88,6 +88,14 @@ def test_a_clip_is_as_long_and_as_fast_as_its_poses() -> None:
 def test_what_of_a_longer_video_is_not_followed_is_in_a_hint() -> None:
     hint = "face_video: the first 9 of its 12 frames are followed, as many as the poses"
     assert following(face_video=video(12)).hints == (hint,)
+
+
+def test_other_rates_are_in_a_hint() -> None:
+    fast = {"pose_video": replace(video(9), fps=120.0), "face_video": replace(video(9), fps=119.88)}
+    assert following(**fast).hints == ("fps: the poses have 120 frames a second, the clip 60",)
+    assert following(**fast, fps=30).hints == ()
+    slower = following(face_video=replace(video(9), fps=5.0))
+    assert slower.hints == ("face_video: it has 5 frames a second, the poses 10; each frame belongs to one pose",)
 
 
 def test_a_clip_has_the_size_of_the_poses() -> None:
