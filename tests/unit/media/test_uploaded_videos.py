@@ -41,16 +41,18 @@ def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> Video:
 
 
 def encoded(
-    codec: str, container: str, *frames: Image.Image, pixels: str = "yuv420p", cover: bool = False, **options: str
+    codec: str, container: str, *frames: Image.Image, pixels: str = "yuv420p", cover: bool = False, parameters: str = ""
 ) -> bytes:
-    """Return a file of an encoder, or with options, that clips here have not; a `cover` is a stream before it."""
+    """Return a file of an encoder that clips here have not, or of x264 with `parameters`; a `cover` stands before it."""
     file = BytesIO()
     with av.open(file, "w", container) as output:
         if cover:
-            picture = cast(VideoStream, output.add_stream("mjpeg", rate=8))
+            picture = output.add_stream("mjpeg", rate=8)
             picture.width, picture.height, picture.pix_fmt = *frames[0].size, "yuvj420p"
             picture.disposition = Disposition.attached_pic
-        stream = cast(VideoStream, output.add_stream(codec, rate=8, options=options))
+        stream = cast(
+            VideoStream, output.add_stream(codec, rate=8, options={"x264-params": parameters} if parameters else {})
+        )
         stream.width, stream.height, stream.pix_fmt = *frames[0].size, pixels
         if cover:
             output.mux(picture.encode(av.VideoFrame.from_ndarray(np.asarray(frames[0]), "rgb24")))
@@ -160,7 +162,7 @@ def test_what_lies_on_its_side_is_turned_upright() -> None:
 
 
 def test_pixels_that_are_not_square_are_made_square() -> None:
-    wide = encoded("libx264", "mp4", photo(WIDTH, HEIGHT), **{"x264-params": "sar=2/1"})
+    wide = encoded("libx264", "mp4", photo(WIDTH, HEIGHT), parameters="sar=2/1")
     video = read(wide)
     assert video.size == (2 * WIDTH, HEIGHT)
     assert video.open()[0].size == (2 * WIDTH, HEIGHT)
@@ -181,14 +183,14 @@ def test_the_picture_of_a_cover_is_no_video() -> None:
 
 def test_colours_that_nobody_converts_are_refused() -> None:
     with pytest.raises(InvalidRequest, match=r"^face_video: is damaged"):
-        read(encoded("libx264", "mp4", photo(WIDTH, HEIGHT), **{"x264-params": "colormatrix=YCgCo"}))
+        read(encoded("libx264", "mp4", photo(WIDTH, HEIGHT), parameters="colormatrix=YCgCo"))
 
 
 def test_many_streams_are_refused() -> None:
     file = BytesIO()
     with av.open(file, "w", "mp4") as output:
         for _ in range(video_frames.MAX_STREAMS + 1):
-            stream = cast(VideoStream, output.add_stream("libx264", rate=8))
+            stream = output.add_stream("libx264", rate=8)
             stream.width, stream.height, stream.pix_fmt = 16, 16, "yuv420p"
         for stream in output.streams.video:
             output.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((16, 16, 3), np.uint8), "rgb24")))
