@@ -43,7 +43,7 @@ def read(file: bytes, field: str = "face_video", max_px: int = MAX_PX) -> Video:
 def encoded(
     codec: str, container: str, *frames: Image.Image, pixels: str = "yuv420p", cover: bool = False, parameters: str = ""
 ) -> bytes:
-    """Return a file of an encoder that clips here have not, or of x264 with `parameters`; a `cover` stands before it."""
+    """Return a file of an encoder that clips here have not, or of x264 with `parameters`; a `cover` comes first."""
     file = BytesIO()
     with av.open(file, "w", container) as output:
         if cover:
