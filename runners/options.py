@@ -17,6 +17,10 @@ class EngineLimits:
     """Latent positions that may be decoded at once, where memory sets a bound; what is larger is decoded in tiles."""
     max_running: int = 64
     """Images in progress; each holds its latents and encodings."""
+    max_kept_gib: float = 4.0
+    """What images in progress may keep beside these, in families that say so (`kept_gib`): as much as two edits by
+    GLM-Image of a megapixel each. One alone may keep more.
+    """
     max_queue: int = 256
     """Requests that may wait, besides those in progress."""
     max_loras: int = 16

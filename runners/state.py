@@ -93,7 +93,9 @@ class RunnerState(BaseModel):
     memory_gib: float | None = None
     """The device memory that the loaded model uses."""
     addons_gib: float = 0.0
-    """Of it, what requests have had loaded beside the model: ControlNets, an IP-Adapter or Redux, an upscaler."""
+    """What requests have had loaded beside the model: ControlNets, an IP-Adapter or Redux, an upscaler. On other
+    devices than a CPU, `memory_gib` has it too.
+    """
     cards: Mapping[str, Card] | None = None
     """By their names as devices, where there are any."""
     sharing: Mapping[str, str] | None = None

@@ -1,14 +1,16 @@
 """The step engine: many unmodified diffusers pipelines on one thread, sharing forward passes.
 
 Each image has a pipeline of its own, which runs in a greenlet. Where it calls a batched module (a text encoder, the
-denoiser, the VAE) it parks, and the engine goes on. The engine works in turns of four phases:
+denoiser, the VAE) or comes to a step of its sampler, it parks, and the engine goes on. The engine works in turns of
+four phases:
 
 1. `_receive` takes in new requests.
 2. `_drop_ended` ends the requests that were cancelled or whose deadlines have passed.
 3. `_admit` starts waiting requests while there is room, once their videos are decoded: their pipelines run to their
    first calls.
 4. `_step` picks parked calls that can be batched, runs them as one forward pass, and resumes each of their pipelines
-   until its next call or its result.
+   until its next call, a step of its sampler or its result. Steps that are alike are then taken together, and their
+   pipelines go on.
 """
 
 from __future__ import annotations
@@ -78,7 +80,7 @@ class Engine:
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
-        # The pipelines that wait for their samplers, until all that shared a pass do.
+        # Pipelines parked at a sampler's step until all images of the pass have got there.
         self._stepping: list[tuple[PipelineRun, SamplerStep]] = []
         self._steps_are_shared = True
         # Of the last pass.
@@ -202,6 +204,8 @@ class Engine:
         return Cancelled("the engine was closed") if self._closing else ticket.reason_to_end(self._clock())
 
     def _admit(self) -> None:
+        for started in list(self._running):
+            self._start_images(started)
         while (ticket := self._next()) is not None and self._has_room_for(ticket):
             self._waiting.remove(ticket)
             self._notify(self._observer.on_queue, len(self._waiting))
@@ -213,8 +217,7 @@ class Engine:
                 continue
             waited_s = self._running[ticket].started_at_s - ticket.accepted_at_s
             ticket.emit(events.Started(waited_s, ticket.reading.hint, ticket.reading.tokens))
-            for index in range(ticket.request.runs):
-                self._start(ticket, index)
+            self._start_images(ticket)
         for position, ticket in enumerate(self._waiting, start=1):
             ticket.emit_position(position)
 
@@ -229,8 +232,17 @@ class Engine:
         return not self._running or (
             self.running + ticket.request.num_images <= self._limits.max_running
             and self._opening.has_room_for(ticket, self._running)
+            and self._can_keep(ticket.request)
             and self._loras.fits(ticket.request.loras, self._loras_in_use())
         )
+
+    def _can_keep(self, request: GenerationRequest) -> bool:
+        """Whether there is room for what one more image of the request keeps beside its latents."""
+        keeps_gib = self._model.family.kept_gib
+        if not (own_gib := keeps_gib(request)):
+            return True
+        kept_gib = sum(keeps_gib(ticket.request) * len(running.calls) for ticket, running in self._running.items())
+        return kept_gib + own_gib <= self._limits.max_kept_gib
 
     def _step_cache_of(self, ticket: Ticket) -> StepCache:
         if ticket.request.step_cache is not StepCache.AUTO:
@@ -245,10 +257,17 @@ class Engine:
     def _loras_in_use(self) -> set[tuple[Lora, ...]]:
         return {ticket.request.loras for ticket in self._running}
 
+    def _start_images(self, ticket: Ticket) -> None:
+        """Start the images of a request that have not begun: one at least, and others while what they keep has room."""
+        # An image may fail at once, which ends the request.
+        while (request := self._running.get(ticket)) is not None and request.begun < ticket.request.runs:
+            if request.calls and not self._can_keep(ticket.request):
+                return
+            request.begun += 1
+            self._start(ticket, request.begun - 1)
+
     def _start(self, ticket: Ticket, index: int) -> None:
-        # An earlier image of the request may have failed at once, or without parts to batch have taken its whole time.
-        if ticket not in self._running:
-            return
+        # Without parts to batch, an earlier image of the request may have taken its whole time.
         if (why := self._reason_to_end(ticket)) is not None:
             self._end(ticket, why)
             return
@@ -297,6 +316,9 @@ class Engine:
         if len(steps) > 1 and self._steps_are_shared:
             try:
                 return step_together(steps)
+            except torch.OutOfMemoryError:
+                # Others may be done by the next step.
+                pass
             except Exception:
                 # Each step would fail again.
                 self._steps_are_shared = False
@@ -322,7 +344,7 @@ class Engine:
         return min(most, self._executor.token_limits.get(parked.call.part, most))
 
     def _advance(self, run: PipelineRun, move: Callable[[], Reached]) -> None:
-        """Let one pipeline run to its next call; whatever it raises ends its request and no other."""
+        """Let one pipeline run to what it waits for next; whatever it raises ends its request and no other."""
         try:
             reached = move()
         except JubakoError as error:
@@ -348,7 +370,8 @@ class Engine:
         if call.stage is not Stage.DENOISE or request.hires is not None:
             return
         tokens = call.tokens / (call.samples if self._model.family.unguided in IN_ONE_CALL else 1)
-        if tokens != running.sample_tokens:
+        # Edits may see their images in every other call only.
+        if tokens > running.sample_tokens:
             running.sample_tokens = tokens
             self._automatic.learn_size(request, tokens)
 

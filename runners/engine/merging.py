@@ -168,10 +168,10 @@ def finite_samples(part: Part, output: Any, samples: int) -> torch.Tensor:
 
 
 def _finite(leaf: Any, samples: int) -> torch.Tensor | None:
-    """(samples,) of bool, or None for what is no floating tensor."""
+    """(samples,) of bool, or None for what has no floating numbers."""
     if isinstance(leaf, list):
         return torch.stack([torch.isfinite(entry).all() for entry in leaf])
-    if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
+    if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
         # By the largest, which NaN is larger than: `isfinite` of each value takes ten to forty times as long on a CPU,
         # and making rows of what is channels-last copies it.
         rows = leaf if leaf.ndim > 1 and len(leaf) == samples else leaf.reshape(samples, -1)

@@ -43,7 +43,9 @@ def park(waits_for: ModuleCall | SamplerStep) -> Any:
 
 
 class PipelineRun:
-    """Each move, `start` or `resume`, runs the pipeline to its next batched call, or to its result."""
+    """Each move, `start`, `resume` or `stepped`, runs the pipeline to what it waits for next, a batched call or a step
+    of its sampler, or to its result.
+    """
 
     def __init__(
         self,

@@ -31,9 +31,11 @@ class RunningRequest:
     step_cache: StepCache = StepCache.OFF
     """Never AUTO: how its images are generated is settled when it starts."""
     calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)
+    begun: int = 0
+    """How many of its pipelines have been started."""
     images_done: int = 0
-    sample_tokens: float | None = None
-    """Of its last call of the denoiser."""
+    sample_tokens: float = 0.0
+    """The most that a call of the denoiser had of it so far."""
 
     def parked(self) -> Iterator[ParkedRun]:
         return (ParkedRun(run, call) for run, call in self.calls.items())

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import cached_property, update_wrapper
+from functools import cached_property
+from inspect import signature
 from types import MethodType
 from typing import Any
 from weakref import ref
@@ -86,14 +87,14 @@ def step_together(steps: Sequence[SamplerStep]) -> list[torch.Tensor]:
 
 
 class _SharedStep:
-    """In place of a sampler's own `step`, which a copy of the sampler has, such as pipelines make for sound."""
+    """Stands in for a sampler's `step`; deep copies of the sampler, as are made for sound, get the class's own."""
 
     def __init__(self, sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) -> None:
-        # In a cycle tensors would live longer.
+        # In a cycle its tensors would live longer.
         self._sampler = ref(sampler)
         self._park = park
         # Pipelines look at the parameters of samplers.
-        update_wrapper(self, sampler.step)
+        self.__signature__ = signature(sampler.step)
 
     def __call__(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **others: Any) -> Any:
         following = None

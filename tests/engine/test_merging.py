@@ -216,6 +216,10 @@ def test_only_the_samples_with_nan_or_infinity_are_blamed() -> None:
     assert finite_samples(PADDED, {"sample": output, "count": torch.arange(3)}, 3).tolist() == [True, False, True]
 
 
+def test_what_has_no_numbers_is_finite() -> None:
+    assert finite_samples(PADDED, (torch.zeros(2, 0, 3), torch.tensor([[torch.inf], [0]])), 2).tolist() == [False, True]
+
+
 def test_entries_of_lists_are_judged_one_by_one() -> None:
     output = [torch.zeros(4), torch.full((2, 2), torch.inf), torch.zeros(3)]
     assert finite_samples(LISTS, (output,), 3).tolist() == [True, False, True]

@@ -9,6 +9,7 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 import diffusers
 import pytest
@@ -39,13 +40,17 @@ def spec_of(name: str) -> SchedulerSpec:
     return {"diffusion": DIFFUSION, "flow": FLOW_MULTISTEP}[table][sampler]
 
 
-def begun(spec: SchedulerSpec, number: int, steps: int = STEPS) -> list[Any]:
-    """Return samplers as the images of one model have them."""
-    samplers, config = SamplerMaker(), diffusers.DPMSolverMultistepScheduler(prediction_type="v_prediction").config
-    made = [samplers.make(spec, config) for _ in range(number)]
-    for each in made:
-        each.set_timesteps(steps)
-    return made
+class Images:
+    """Begins samplers as the images of one model have them."""
+
+    def __init__(self) -> None:
+        self._samplers = SamplerMaker()
+        self._config = diffusers.DPMSolverMultistepScheduler(prediction_type="v_prediction").config
+
+    def sampler(self, spec: SchedulerSpec, steps: int | None = STEPS, timesteps: Sequence[int] | None = None) -> Any:
+        made = self._samplers.make(spec, self._config)
+        made.set_timesteps(steps, **({} if timesteps is None else {"timesteps": list(timesteps)}))
+        return made
 
 
 def outputs(seed: int, layout: torch.memory_format) -> list[torch.Tensor]:
@@ -56,7 +61,8 @@ def outputs(seed: int, layout: torch.memory_format) -> list[torch.Tensor]:
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("name", SHARING)
 def test_steps_taken_together_are_those_taken_alone(name: str, layout: torch.memory_format) -> None:
-    together, alone = begun(spec_of(name), len(BATCHES)), begun(spec_of(name), len(BATCHES))
+    images = Images()
+    together, alone = ([images.sampler(spec_of(name)) for _ in BATCHES] for _ in range(2))
     samples = expected = outputs(0, torch.contiguous_format)
     for number, time in enumerate(together[0].timesteps):
         denoised = outputs(1 + number, layout)
@@ -74,13 +80,18 @@ def test_steps_taken_together_are_those_taken_alone(name: str, layout: torch.mem
 
 
 def test_only_steps_that_are_alike_are_taken_together() -> None:
-    first, ahead = begun(DIFFUSION["dpmpp_2m"], 2)
-    (longer,) = begun(DIFFUSION["dpmpp_2m"], 1, steps=9)
-    (other,) = begun(DIFFUSION["dpmpp_2m_karras"], 1)
-    sample, wider, time = torch.ones(1, 4, 5, 7), torch.ones(1, 4, 5, 8), first.timesteps[0]
+    images, spec = Images(), DIFFUSION["dpmpp_2m"]
+    first, same, ahead = (images.sampler(spec) for _ in range(3))
+    longer, other = images.sampler(spec, steps=9), images.sampler(DIFFUSION["dpmpp_2m_karras"])
+    time = first.timesteps[0]
+    uneven = images.sampler(spec, steps=None, timesteps=(int(time), 800, 500, 300, 200, 50))
+    sample, wider = torch.ones(1, 4, 5, 7), torch.ones(1, 4, 5, 8)
     ahead.step(sample, time, sample)
-    steps = [SamplerStep(each, sample, time, sample) for each in (first, ahead, longer, other)]
-    assert len({step.key for step in [*steps, SamplerStep(first, wider, time, wider)]}) == 5
+    steps = [SamplerStep(each, sample, time, sample) for each in (first, ahead, longer, other, uneven)]
+    shaped = [SamplerStep(first, each, time, each) for each in (wider, sample.half())]
+    assert len({step.key for step in [*steps, *shaped]}) == 7
+    assert SamplerStep(same, sample, time, sample).key == steps[0].key
+    assert len(uneven.timesteps) == len(first.timesteps)
 
 
 def refuse(step: SamplerStep) -> None:
@@ -89,7 +100,7 @@ def refuse(step: SamplerStep) -> None:
 
 @pytest.mark.parametrize("name", ["dpmpp_2m_sde", "euler_a", "ddim"])
 def test_samplers_that_draw_or_are_not_known_step_by_themselves(name: str) -> None:
-    (sampler,) = begun(DIFFUSION[name], 1)
+    sampler = Images().sampler(DIFFUSION[name])
     let_share(sampler, refuse)
     (sample, *_) = outputs(0, torch.contiguous_format)
     sampler.scale_model_input(sample, sampler.timesteps[0])
@@ -97,7 +108,7 @@ def test_samplers_that_draw_or_are_not_known_step_by_themselves(name: str) -> No
 
 
 def test_a_copy_of_a_sampler_steps_by_itself_and_shows_the_same_parameters() -> None:
-    (sampler,) = begun(DIFFUSION["dpmpp_2m"], 1)
+    sampler = Images().sampler(DIFFUSION["dpmpp_2m"])
     parameters = inspect.signature(sampler.step)
     let_share(sampler, refuse)
     assert inspect.signature(sampler.step) == parameters
@@ -106,6 +117,14 @@ def test_a_copy_of_a_sampler_steps_by_itself_and_shows_the_same_parameters() -> 
     copied.step(sample, copied.timesteps[0], sample, return_dict=False)
     assert (copied.step_index, sampler.step_index) == (1, None)
     assert deepcopy(vars(sampler))["step"] is sampler.step
+
+
+def test_a_sampler_goes_with_its_image() -> None:
+    sampler = Images().sampler(DIFFUSION["dpmpp_2m"])
+    let_share(sampler, refuse)
+    left = ref(sampler)
+    del sampler
+    assert left() is None, "no cycle has to be found first"
 
 
 def test_images_that_share_passes_share_steps(tmp_path: Path) -> None:

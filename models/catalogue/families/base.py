@@ -182,6 +182,11 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
     return arguments
 
 
+def keeps_little(_request: GenerationRequest) -> float:
+    """GiB of latents and encodings, as good as none."""
+    return 0.0
+
+
 def first_latents(latents: Any, _request: GenerationRequest) -> Any:
     """Latents of one picture as (C, h, w), from (1, C, h, w)."""
     return latents[0]
@@ -229,6 +234,8 @@ class Family:
     """Components that are kept in float32 whatever the rest is in; their parts cast."""
     max_images: int = 1
     """Input images of one edit."""
+    kept_gib: Callable[[GenerationRequest], float] = keeps_little
+    """Of a device's memory: what each image of a request keeps for as long as it denoises, beside what calls take."""
     own_size: Mapping[Task, Callable[[float, float], tuple[int, int]]] = field(default_factory=dict, hash=False)
     """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
     last_image: bool = False

@@ -15,6 +15,7 @@ from core.generation.request import GenerationRequest
 from models.weights.addons.controlnets import check_mode, load_controlnet
 from models.weights.addons.ip_adapters import IpAdapter, load_ip_adapter, twin
 from models.weights.addons.redux import load_redux
+from models.weights.build_lock import build_lock
 from models.weights.loading import LoadedModel
 
 if TYPE_CHECKING:
@@ -84,8 +85,10 @@ class OptionalWeights:
             with self._lock:
                 if key not in self._loaded:
                     loaded = self._fitting(name, load)
-                    self.gib += self._own_gib(loaded)
                     self._loaded[key] = loaded
+                    # LoRAs that are injected meanwhile would change what is walked through.
+                    with build_lock:
+                        self.gib += self._own_gib(loaded)
         return self._loaded[key]
 
     def _own_gib(self, loaded: Any) -> float:

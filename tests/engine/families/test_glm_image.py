@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import pytest
-import torch
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel
-from runners.engine.merging import merge, split
-from runners.engine.module_calls import Operation
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny
-from tests.tiny.images.glm_image import IMAGE_TOKENS, LATENT_CHANNELS, TEXT_WIDTH
 
 
 @pytest.fixture(scope="module")
@@ -32,35 +28,20 @@ async def test_edits_of_images_of_one_size_share_passes(model: LoadedModel) -> N
     wanted = [edit(photo(seed=seed), prompt=prompt) for seed, prompt in ((1, "a red apple"), (2, "a blue boat"))]
     with running(model, batch_tokens=BATCH_TOKENS) as (engine, passes):
         drawn = [pictures(events)[0].image for events in await draw_together(engine, wanted)]
-    assert max(passes.batch_sizes("transformer")) == 2
+    assert max(passes.denoising) == 2
     for one, each in zip(wanted, drawn, strict=True):
         assert largest_difference(each, draw_plain(model, one)) <= TOLERANCE
     other = draw_plain(model, wanted[0].model_copy(update={"images": wanted[1].images}))
     assert largest_difference(drawn[0], other) > TOLERANCE, "the image that is edited is seen"
 
 
-def test_images_that_are_edited_are_seen_together_as_alone(model: LoadedModel) -> None:
-    (part,) = (part for part in FAMILIES["glm-image"].parts if part.method == "seen")
-    operation = Operation(part, model.components["transformer"])
-    calls = [operation.call((), image(seed), {}) for seed in (1, 2)]
-    with torch.no_grad():
-        together = split(operation.run(**merge(calls)), calls)
-        alone = [operation.run(**call.arguments) for call in calls]
-    torch.testing.assert_close(together, alone)
-
-
-def image(seed: int) -> dict[str, torch.Tensor]:
-    """What the denoiser is given of one of 64x64 pixels."""
-    numbers = torch.Generator().manual_seed(seed)
-    return {
-        "hidden_states": torch.randn(1, LATENT_CHANNELS, 8, 8, generator=numbers),
-        "encoder_hidden_states": torch.zeros(1, 0, TEXT_WIDTH),
-        "prior_token_id": torch.randint(IMAGE_TOKENS, (1, 16), generator=numbers),
-        "prior_token_drop": torch.zeros(1, 16, dtype=torch.bool),
-        "timestep": torch.zeros(1),
-        "target_size": torch.tensor([[64, 64]]),
-        "crop_coords": torch.zeros(1, 2),
-    }
+async def test_no_more_edits_run_than_may_keep_what_they_see(model: LoadedModel) -> None:
+    wanted = [edit(photo(), num_images=2), edit(photo())]
+    kept_gib = model.family.kept_gib(wanted[0])
+    assert kept_gib == pytest.approx(1.9 / 4), "the image is seen in 512x512 pixels"
+    with running(model, batch_tokens=BATCH_TOKENS, max_kept_gib=1.5 * kept_gib) as (engine, passes):
+        drawn = [len(pictures(events)) for events in await draw_together(engine, wanted)]
+    assert (drawn, set(passes.denoising)) == ([2, 1], {1})
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,11 @@ SPREAD = [
     for checkpoint, table, config in (CHECKPOINTS[0], *CHECKPOINTS[3:5])
     for name in table.keys() - table.schedules.keys()
 ]
+MADE = [
+    pytest.param(table[name], config, id=f"{checkpoint}-{name}")
+    for checkpoint, table, config in (CHECKPOINTS[0], CHECKPOINTS[3], CHECKPOINTS[5])
+    for name in table.schedules
+]
 DISTILLED = {"LCMScheduler", "TCDScheduler"}
 
 
@@ -63,22 +68,30 @@ def test_every_allowed_number_of_steps_can_be_taken(spec: SchedulerSpec, config:
         assert_steps(spec, config, steps)
 
 
-@pytest.mark.parametrize("name", sorted(DIFFUSION.schedules))
-def test_a_sampler_is_made_as_if_no_other_had_stepped(name: str) -> None:
+@pytest.mark.parametrize(("spec", "config"), MADE)
+def test_a_sampler_is_made_as_if_no_other_had_stepped(spec: SchedulerSpec, config: Mapping[str, Any]) -> None:
     samplers = SamplerMaker()
-    config = diffusers.DDIMScheduler(**STABLE_DIFFUSION).config
     for _ in range(2):
-        made = samplers.make(DIFFUSION[name], config)
-        expected = make_scheduler(DIFFUSION[name], config)
+        made = samplers.make(spec, config)
+        expected = make_scheduler(spec, config)
         assert_alike(made, expected)
         generators = [torch.Generator().manual_seed(1) for _ in range(2)]
         for each, generator in zip((made, expected), generators, strict=True):
-            let_draw(each, DIFFUSION[name], generator)
+            let_draw(each, spec, generator)
             each.set_timesteps(4)
             if "generator" in inspect.signature(each.step).parameters:
                 each.step = partial(each.step, generator=generator)
             assert_finite(each, 0, len(each.timesteps))
         assert_alike(made, expected)
+
+
+def test_samplers_are_made_for_each_shift() -> None:
+    samplers, config = SamplerMaker(), {"flow_shift": 3.0}
+    made = [samplers.make(FLOW_MULTISTEP["unipc"].shifted(shift), config) for shift in (2.0, 7.0, 2.0)]
+    for each in made:
+        each.set_timesteps(4)
+    assert torch.equal(made[0].sigmas, made[2].sigmas)
+    assert not torch.equal(made[0].sigmas, made[1].sigmas)
 
 
 def assert_alike(made: Any, expected: Any) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from PIL import Image
 
 from core.generation.request import GenerationRequest, Task
+from core.pixels.fitting import Size
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import Family, Part, Stage, TextTokens, Unguided, standard_arguments
 from models.catalogue.families.images.stable_diffusion import VAE
@@ -22,6 +23,8 @@ SEEN_SIDE_PX = (512, 2048)
 """Of an image that is edited. The language model resizes others (transformers, smart_resize) and the denoiser does not,
 so that their tokens would not be as many.
 """
+SEEN_GIB = 1.9
+"""Keys and values of an image of 1024x1024 pixels, in all layers of the denoiser, in half precision."""
 LATENTS_PER_TOKEN = 4
 HELPERS = "models.weights.pipelines.glm_image"
 
@@ -38,12 +41,21 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
 
 def _acceptable(image: Image.Image, most_pixels: int) -> Image.Image:
     """Scale an image that has more pixels than the result, or too few, and widen one of more than four to one."""
+    size = _acceptable_size(image.size, most_pixels)
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _acceptable_size(size: Size, most_pixels: int) -> Size:
     least, most = SEEN_SIDE_PX
-    scale = max(min(1.0, sqrt(most_pixels / (image.width * image.height))), least / min(image.size))
-    width, height = (
-        min(max(round(side * scale / SIZE_MULTIPLE_PX) * SIZE_MULTIPLE_PX, least), most) for side in image.size
-    )
-    return image if (width, height) == image.size else image.resize((width, height), Image.Resampling.LANCZOS)
+    scale = max(min(1.0, sqrt(most_pixels / (size[0] * size[1]))), least / min(size))
+    width, height = (min(max(round(side * scale / SIZE_MULTIPLE_PX) * SIZE_MULTIPLE_PX, least), most) for side in size)
+    return width, height
+
+
+def _kept_gib(request: GenerationRequest) -> float:
+    """Return what the keys and values of the images take that a request edits."""
+    sizes = [_acceptable_size(image.size, request.width * request.height) for image in request.images]
+    return SEEN_GIB * sum(width * height for width, height in sizes) / 2**20
 
 
 def _sample_tokens(_denoiser: Any, arguments: Mapping[str, Any]) -> int:
@@ -67,13 +79,15 @@ GLM_IMAGE = Family(
         # Nothing masks the quoted words, so only those of one length share, as all prompts without quotes do; and edits
         # of images that have as many tokens.
         Part("transformer", Stage.DENOISE, listed=frozenset({"kv_caches"}), sample_tokens=_sample_tokens),
-        Part("transformer", Stage.ENCODE, "seen", pixels_per_token=LATENTS_PER_TOKEN),
+        # Joined, the images of others would stay in memory with each one's own, of which what it gets would be views.
+        Part("transformer", Stage.ENCODE, "seen", apart=True, pixels_per_token=LATENTS_PER_TOKEN),
     ),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
-    # The pipeline has no bound, but keeps all keys and values of each: 1.9 GiB of a megapixel.
+    # The pipeline has no bound, but keeps all keys and values of each.
     max_images=3,
+    kept_gib=_kept_gib,
     prepare=f"{HELPERS}:let_edit",
     translated={"transformer": f"{HELPERS}:without_caches"},
     negative_prompt=False,

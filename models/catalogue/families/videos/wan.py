@@ -173,6 +173,7 @@ WAN_ANIMATE = replace(
     pipelines={Task.IMAGE_TO_VIDEO: "WanAnimatePipeline"},
     bases=("Wan-AI/Wan2.2-Animate-14B-Diffusers",),
     parts=tuple(part for part in WAN_IMAGE_TO_VIDEO.parts if part is not LOW_NOISE_TRANSFORMER),
+    last_image=False,
     animation=Animation(face_px=512, segment_frames=77),
     arguments=_animate_arguments,
 )

@@ -262,6 +262,7 @@ def test_defaults_limits_and_tasks_must_fit_each_other_and_the_family(
             {"family": "chroma", "ip_adapter": {"source": WEIGHTS, "image_encoder": WEIGHTS}},
             ".*ip_adapter: chroma has no pipelines that take one",
         ),
+        ({"family": "wan-animate", "last_image": True}, ".*last_image: wan-animate has no pipelines that take one"),
     ],
 )
 def test_what_is_added_to_a_model_is_checked(change: dict[str, Any], message: str, tmp_path: Path) -> None:
