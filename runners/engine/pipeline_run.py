@@ -130,7 +130,7 @@ class PipelineRun:
 
         An `image`, (1, C, H, W), was made by a pass of `steps_before`.
         """
-        self._steps = self._steps_to_follow(request)
+        self._steps, self._segments_done = self._steps_to_follow(request), 0
         given = {} if image is None else {"image": image}
         arguments = self._arguments(request, steps_before) | given
         try:
