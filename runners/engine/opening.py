@@ -80,7 +80,8 @@ def _opened(request: GenerationRequest, dropped: Event) -> GenerationRequest:
         try:
             for frame in video.frames():
                 if dropped.is_set():
-                    break
+                    # Nobody asks for it any more.
+                    return request
                 frames.append(frame)
         except Exception as error:
             log.exception("a video cannot be decoded")
