@@ -12,7 +12,6 @@ from PIL import Image
 from pydantic import InstanceOf, WithJsonSchema
 
 from core.pixels.fitting import Fit, Size, placed, placement
-from core.pixels.video_frames import media_type_of, upright_frames
 
 Mode = Literal["RGB", "L"]
 _RESAMPLING = {"RGB": Image.Resampling.LANCZOS, "L": Image.Resampling.NEAREST}
@@ -63,6 +62,8 @@ class Video:
 
     @property
     def media_type(self) -> str:
+        from core.pixels.video_frames import media_type_of
+
         return media_type_of(self._file)
 
     @property
@@ -83,6 +84,9 @@ class Video:
 
     def frames(self) -> Iterator[Image.Image]:
         """Decode its frames one by one. Blocks. Raises UnreadableVideo, which a checked file does not."""
+        # Most requests have no videos, and not every machine that runs one has FFmpeg.
+        from core.pixels.video_frames import upright_frames
+
         for image in islice(upright_frames(self.file, self.background), self.num_frames):
             seen = image.convert("L").point(_hard) if self.mode == "L" else image
             place = placement(seen.size, self.size, self.fit)
