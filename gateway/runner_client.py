@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from core.errors import RESTART_S, Busy, DeadlineExceeded, GenerationFailed, InvalidRequest, RunnerLost
 from core.generation.events import Event
-from core.generation.request import VIDEOS, GenerationRequest
+from core.generation.request import GenerationRequest
 from gateway.media.reading.uploads import in_image_thread, with_pixels
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 from processes.gateway_watch import DEPENDENCY
@@ -171,7 +171,7 @@ class RunnerClient:
 
 async def _frame_of(request: GenerationRequest) -> bytes:
     with_images = await with_pixels(request)
-    if all(getattr(request, name) is None for name in VIDEOS):
+    if not request.named_videos:
         return encode_request(with_images)
     # Tens of megabytes, of which some are on disk.
     return await in_image_thread(encode_request, with_images)

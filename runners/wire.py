@@ -93,7 +93,7 @@ class _Header(BaseModel):
 def encode_request(request: GenerationRequest) -> bytes:
     """Write a request as one frame."""
     images = [(field, pixels_of(image)) for field in _IMAGES for image in _images_in(getattr(request, field))]
-    videos = [(field, video, video.file) for field in VIDEOS if (video := getattr(request, field)) is not None]
+    videos = [(field, video, video.file) for field, video in request.named_videos.items()]
     header = {
         "request": request.model_dump(mode="json", exclude={*_IMAGES, *VIDEOS, *_FOR_CALLERS}),
         "images": [(field, image.mode, image.size) for field, image in images],

@@ -19,7 +19,7 @@ from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleFactor
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo
+from core.pixels.video import UploadedVideo, Video
 
 VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
 """The fields of drafts and requests that are videos."""
@@ -158,6 +158,11 @@ class GenerationRequest(Tuning):
     def hinted(self, *hints: str) -> GenerationRequest:
         """Return the request with further hints."""
         return self.model_copy(update={"hints": (*self.hints, *hints)})
+
+    @property
+    def named_videos(self) -> dict[str, Video]:
+        """All videos that it has, by their fields."""
+        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
     @property
     def segments(self) -> int:

@@ -9,8 +9,7 @@ from threading import Event
 from weakref import WeakKeyDictionary
 
 from core.errors import GenerationFailed
-from core.generation.request import VIDEOS, GenerationRequest
-from core.pixels.video import Video
+from core.generation.request import GenerationRequest
 from runners.engine.ticket import Ticket
 
 MOST_PX = 2**28
@@ -33,7 +32,7 @@ class Opening:
 
     def begin(self, ticket: Ticket) -> None:
         """Open the videos of a request, unless that has begun."""
-        if _videos(ticket.request) and ticket not in self._opened:
+        if ticket.request.named_videos and ticket not in self._opened:
             dropped = Event()
             future = self._thread.submit(_opened, ticket.request, dropped)
             self._opened[ticket] = future, dropped
@@ -41,7 +40,7 @@ class Opening:
 
     def is_done(self, ticket: Ticket) -> bool:
         """Whether all videos of a request are open, or cannot be."""
-        return self._opened[ticket][0].done() if ticket in self._opened else not _videos(ticket.request)
+        return self._opened[ticket][0].done() if ticket in self._opened else not ticket.request.named_videos
 
     def request_of(self, ticket: Ticket) -> GenerationRequest:
         """Return a request with its videos open, once that is done. Raises GenerationFailed."""
@@ -65,17 +64,13 @@ class Opening:
         self._thread.shutdown(cancel_futures=True)
 
 
-def _videos(request: GenerationRequest) -> dict[str, Video]:
-    return {name: video for name in VIDEOS if (video := getattr(request, name)) is not None}
-
-
 def _pixels(request: GenerationRequest) -> int:
-    return sum(video.width * video.height * video.num_frames for video in _videos(request).values())
+    return sum(video.width * video.height * video.num_frames for video in request.named_videos.values())
 
 
 def _opened(request: GenerationRequest, dropped: Event) -> GenerationRequest:
     opened = {}
-    for name, video in _videos(request).items():
+    for name, video in request.named_videos.items():
         frames = []
         try:
             for frame in video.frames():

@@ -23,7 +23,7 @@ class Figure:
     def __init__(self) -> None:
         with gr.Column(visible=False) as self.part:
             gr.Markdown(ABOUT)
-            # Not Gradio's own component for videos, which has FFmpeg write anew what a browser cannot play.
+            # Not Gradio's own component for videos, which has FFmpeg re-encode what a browser cannot play.
             with gr.Row():
                 poses, face = _file("pose_video"), _file("face_video")
             with gr.Row():

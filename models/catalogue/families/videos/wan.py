@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.generation.request import SEGMENT_OVERLAP, VIDEOS, GenerationRequest, Task
+from core.generation.request import SEGMENT_OVERLAP, GenerationRequest, Task
 from core.pixels.upload import pixels_of
 from models.catalogue.families.base import (
     Animation,
@@ -157,7 +157,7 @@ def _animate_arguments(request: GenerationRequest) -> dict[str, Any]:
     arguments = standard_arguments(request)
     # As many as the poses.
     del arguments["num_frames"]
-    videos = {name: video.open() for name in VIDEOS if (video := getattr(request, name)) is not None}
+    videos = {name: video.open() for name, video in request.named_videos.items()}
     return {
         **arguments,
         **videos,
