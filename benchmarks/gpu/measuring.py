@@ -19,8 +19,8 @@ from core.generation.request import GenerationRequest
 from models.catalogue.families import Stage
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.executor import Pass
 from runners.engine.observer import EngineObserver
+from runners.engine.passes.executor import Pass
 
 BATCH_TOKENS = 2**18
 FPS = 16

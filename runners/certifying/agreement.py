@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from runners.engine.signatures import tensors_in
+from runners.engine.passes.signatures import tensors_in
 
 ROUNDING = {torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 6e-2}
 """How far a batch of another size may be off by rounding alone, as a share of an output's largest value."""

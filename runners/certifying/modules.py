@@ -13,9 +13,9 @@ from models.catalogue.families import Part, Stage
 from models.catalogue.sharing import ModuleSharing
 from runners.certifying.agreement import NOISE, difference, rounding
 from runners.certifying.recording import CODING, Call
-from runners.engine.merging import merge, split
-from runners.engine.module_calls import ModuleCall, Operation
-from runners.engine.signatures import tensors_in
+from runners.engine.passes.merging import merge, split
+from runners.engine.passes.module_calls import ModuleCall, Operation
+from runners.engine.passes.signatures import tensors_in
 
 NEVER_ALIKE = "no two calls of different requests were alike enough"
 Alone = tuple[ModuleCall, Call]

@@ -35,14 +35,14 @@ from models.catalogue.families import IN_ONE_CALL, Stage
 from models.weights.devices import current_device, use_device
 from models.weights.loading import LoadedModel
 from runners.engine.batcher import WaitingLine, choose
-from runners.engine.buckets import fitting
 from runners.engine.delivery import Delivery, Drawn
-from runners.engine.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass, Verdict
 from runners.engine.loras.sets import LoraSets
 from runners.engine.lost_device import end_if_lost
-from runners.engine.module_calls import ModuleCall
 from runners.engine.observer import EngineObserver, Report
 from runners.engine.opening import Opening
+from runners.engine.passes.buckets import fitting
+from runners.engine.passes.executor import TOO_LARGE, Answer, Executor, FailedPass, Pass, Verdict
+from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.pipeline_run import PipelineRun, Reached, park
 from runners.engine.running_request import ParkedRun, RunningRequest
 from runners.engine.sampler_steps import SamplerStep, step_together

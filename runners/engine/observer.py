@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.generation.request import Task
-from runners.engine.executor import FailedPass, Pass
+from runners.engine.passes.executor import FailedPass, Pass
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from models.catalogue.families import Family
 from models.catalogue.families.tunable import tuning_arguments
 from models.weights.loading import LoadedModel
 from runners.engine.delivery import Drawn, Made, Waveform
-from runners.engine.executor import Answer, Outcome
-from runners.engine.module_calls import ModuleCall
+from runners.engine.passes.executor import Answer, Outcome
+from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.sampler_steps import SamplerStep
 from runners.engine.second_pass import resized, second_request, upscaled
 from runners.engine.step_cache.denoising_steps import DenoisingSteps, timesteps_of

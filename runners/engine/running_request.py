@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from core.generation.step_cache import StepCache
-from runners.engine.module_calls import ModuleCall
+from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.pipeline_run import PipelineRun
 
 

@@ -15,7 +15,7 @@ from weakref import ref
 
 import torch
 
-from runners.engine.signatures import tensor_digest
+from runners.engine.passes.signatures import tensor_digest
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {"DPMSolverMultistepScheduler": ("model_outputs",)}
 """The classes whose steps can be shared, since they compute each value by itself from numbers that are the same for all

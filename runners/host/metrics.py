@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus_client import Counter, Gauge, Histogram
 
 from models.catalogue.families import Stage
-from runners.engine.executor import FAILURES, FailedPass, Pass
 from runners.engine.observer import EngineObserver, Report
+from runners.engine.passes.executor import FAILURES, FailedPass, Pass
 
 OF_REPLICA = ("model", "replica")
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)

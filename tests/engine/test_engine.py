@@ -10,14 +10,14 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-import runners.engine.executor
+import runners.engine.passes.executor
 from core.errors import Busy
 from core.generation.events import Failed, Picture, Preview, Queued, Started, Step
 from core.generation.hints import UNREAD
 from core.generation.request import Priority, Task
 from models.weights.loading import LoadedModel
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.signatures import tensors_in
+from runners.engine.passes.signatures import tensors_in
 from runners.engine.ticket import Ticket
 from runners.host.metrics import MetricsObserver
 from tests.support.engine.drawing import (
@@ -78,7 +78,7 @@ async def test_encodings_that_fit_are_kept_the_last_longest(
 ) -> None:
     tokens = torch.zeros(1, tiny_model.components["tokenizer"].model_max_length, dtype=torch.long)
     one = sum(tensor.nbytes for tensor in tensors_in(tiny_model.components["text_encoder"](tokens)))
-    monkeypatch.setattr(runners.engine.executor, "MEMO_BYTES", 2 * one)
+    monkeypatch.setattr(runners.engine.passes.executor, "MEMO_BYTES", 2 * one)
     with running(tiny_model) as (engine, recorder):
         encoded = []
         for prompt in ("a", "b", "a", "c", "a", "b", "c", "a"):

@@ -9,8 +9,8 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from torch import Tensor
 
 from models.catalogue.families import Part, Stage
-from runners.engine.merging import finite_samples, merge, samples_of, split
-from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.passes.merging import finite_samples, merge, samples_of, split
+from runners.engine.passes.module_calls import ModuleCall, Operation
 
 PADDED = Part("module", Stage.DENOISE, padded=frozenset({"text"}), padding_mask="mask")
 SHARED = Part("module", Stage.DENOISE, shared=frozenset({"ids"}))

@@ -13,7 +13,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES
 from models.weights.loading import LoadedModel, load_pipelines
 from runners.engine.engine import Engine, EngineLimits
-from runners.engine.module_calls import FIXED_CALLS
+from runners.engine.passes.module_calls import FIXED_CALLS
 from tests.support.engine.drawing import draw_together, frames_of, largest_difference, request, results
 from tests.support.engine.recorder import Recorder
 from tests.tiny import TINY

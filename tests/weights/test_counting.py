@@ -25,7 +25,7 @@ from models.weights.counting.ip_adapters import ip_adapter_bytes
 from models.weights.counting.modules import architectures, built, weights_bytes
 from models.weights.counting.peak import need_of
 from models.weights.counting.storing import quantized_bytes
-from runners.engine.module_calls import Operation
+from runners.engine.passes.module_calls import Operation
 
 CATALOGUE = load_catalogue(*SHIPPED)
 FLOAT_BYTES = 4

@@ -15,8 +15,8 @@ from torch.utils import _pytree as pytree
 from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from models.catalogue.families import Family, Part, Stage, Unguided
-from runners.engine.merging import repeated, samples_of
-from runners.engine.module_calls import ModuleCall
+from runners.engine.passes.merging import repeated, samples_of
+from runners.engine.passes.module_calls import ModuleCall
 from runners.engine.step_cache.call_site import CallSite
 from runners.engine.step_cache.policy import POLICIES
 

@@ -17,7 +17,7 @@ from models.weights.addons.ip_adapters import SCALE
 from models.weights.loading import LoadedModel
 from models.weights.pipelines.sibling_pipelines import sibling
 from runners.engine.loras.sets import LoraSets
-from runners.engine.module_calls import ModuleCall, Operation
+from runners.engine.passes.module_calls import ModuleCall, Operation
 from runners.engine.sampler_steps import SamplerStep, let_share
 from runners.engine.step_cache.denoising_steps import DenoisingSteps
 from runners.engine.text.compel_syntax import parse_ahead

@@ -15,7 +15,7 @@ from core.generation.request import GenerationRequest, Task
 from models.catalogue.catalogue import SHIPPED, load_catalogue
 from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel, load_pipelines
-from runners.engine.module_calls import Operation
+from runners.engine.passes.module_calls import Operation
 from tests.support.engine.drawing import draw_plain, draw_together, largest_difference, photo, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, load_tiny

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models.catalogue.families import Stage
-from runners.engine.module_calls import Operation
+from runners.engine.passes.module_calls import Operation
 from tests.support.engine.drawing import draw_together, pictures, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, TOLERANCE, compare, load_tiny

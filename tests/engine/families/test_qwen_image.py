@@ -14,8 +14,8 @@ from PIL import Image
 from core.generation.request import GenerationRequest, Task
 from models.catalogue.families import FAMILIES, Stage
 from models.weights.loading import LoadedModel
-from runners.engine.merging import merge, split
-from runners.engine.module_calls import Operation
+from runners.engine.passes.merging import merge, split
+from runners.engine.passes.module_calls import Operation
 from tests.support.engine.drawing import SIZE_PX, draw_together, photo, request
 from tests.support.engine.engines import running
 from tests.support.engine.parity import BATCH_TOKENS, load_tiny

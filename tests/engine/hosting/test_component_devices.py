@@ -16,9 +16,9 @@ from models.catalogue.families import Part, Stage
 from models.weights.loading import LoadedModel
 from models.weights.memory import placing
 from models.weights.memory.placing import devices_of
-from runners.engine import module_calls
-from runners.engine.module_calls import Operation
-from runners.engine.signatures import tensors_in
+from runners.engine.passes import module_calls
+from runners.engine.passes.module_calls import Operation
+from runners.engine.passes.signatures import tensors_in
 from runners.engine.views.stand_ins import StandIn, traits
 from tests.support.engine.drawing import draw_together, largest_difference, pictures, request
 from tests.support.engine.engines import running

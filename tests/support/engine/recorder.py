@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from models.catalogue.families import Stage
-from runners.engine.executor import FailedPass, Pass
 from runners.engine.observer import EngineObserver, Report
+from runners.engine.passes.executor import FailedPass, Pass
 
 
 class Recorder(EngineObserver):

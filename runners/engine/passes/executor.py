@@ -26,13 +26,13 @@ from models.weights.devices import free_memory
 from models.weights.loading import LoadedModel
 from models.weights.memory.tiles import can_tile, tiled
 from processes.machine.core_turns import CoreTurns
-from runners.engine.buckets import compiled_shape, filled
 from runners.engine.leaving import Leaving, Stopwatch
 from runners.engine.loras.hooks import Adapter, NotBySample
 from runners.engine.lost_device import end_if_lost
-from runners.engine.merging import finite_samples, merge, split
-from runners.engine.module_calls import ModuleCall, Operation
-from runners.engine.signatures import tensors_in
+from runners.engine.passes.buckets import compiled_shape, filled
+from runners.engine.passes.merging import finite_samples, merge, split
+from runners.engine.passes.module_calls import ModuleCall, Operation
+from runners.engine.passes.signatures import tensors_in
 from runners.options import EngineLimits
 
 log = logging.getLogger("jubako.engine")

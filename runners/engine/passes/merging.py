@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from models.weights.compiling.shapes import bucket_of
-from runners.engine.module_calls import ModuleCall
+from runners.engine.passes.module_calls import ModuleCall
 
 
 class SeededDistribution(DiagonalGaussianDistribution):  # type: ignore[misc]

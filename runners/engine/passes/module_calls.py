@@ -1,6 +1,6 @@
 """Parked module calls: what a pipeline asked of a module, with names for all arguments.
 
-Calls with equal signatures can be run as one (`runners.engine.merging`).
+Calls with equal signatures can be run as one (`runners.engine.passes.merging`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from runners.engine.loras.hooks import NONE, Adapter
-from runners.engine.signatures import content_digest, shapes, signature
+from runners.engine.passes.signatures import content_digest, shapes, signature
 
 FIXED_CALLS = 4
 """Of a pass whose size is fixed: enough that sharing pays, and few enough to be filled up for one request."""

@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 
 from models.catalogue.families import Part, Stage
 from models.weights.compiling.shapes import bucket_of
-from runners.engine.merging import samples_of
-from runners.engine.module_calls import ModuleCall
+from runners.engine.passes.merging import samples_of
+from runners.engine.passes.module_calls import ModuleCall
 
 
 def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
