@@ -98,7 +98,8 @@ def _start(server: Server, environment: Mapping[str, str], port: int) -> psutil.
         return psutil.Popen(
             [*server.command, "--port", str(port), "--host", "127.0.0.1"],
             cwd=REPOSITORY,
-            env={**environment, **server.environment},
+            # BentoML empties the folder of metrics in its home when it starts.
+            env={**environment, **server.environment, "BENTOML_HOME": str(SCRATCH / "bentoml" / server.name)},
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,

@@ -58,7 +58,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=SECTIONS, help="sections to run; default: all")
     parser.add_argument("--servers", nargs="+", choices=SERVERS, help="servers to run; default: all")
     parser.add_argument("--checkpoint", type=Path, help="other weights of the stable-diffusion family")
-    parser.add_argument("--repeats", type=int, help="starts of each server; default: 2")
+    parser.add_argument("--repeats", type=int, help="rounds over all servers; default: 4")
     parser.add_argument("--device", default="auto", help="as JUBAKO_DEVICE")
     parser.add_argument("--threads", type=int, default=_cores(), help="torch's threads, everywhere; default: the cores")
     parser.add_argument("--strict", action="store_true", help="exit with 1 when a bar is missed")

@@ -1,10 +1,16 @@
-"""Apply every load to every server: one server at a time, in the other order at every second repeat."""
+"""Apply every load to every server.
+
+All of them run all the time, and are measured in turns: a machine that others share is half as fast in one minute as in
+another, so only what was measured within the same minute is compared. Who goes first changes with every repeat.
+"""
 
 from __future__ import annotations
 
 import sys
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
 from itertools import islice
 
 from benchmarks.client import Client
@@ -15,6 +21,8 @@ from benchmarks.workloads import Wanted, mixed, uniform
 
 Points = dict[str, dict[str, list[Point]]]
 """By workload, then by server; one for each repeat."""
+Load = Callable[[Client], Awaitable[Mapping[str, Point]]]
+"""What it measures is by workload."""
 
 REQUESTS: Mapping[str, Callable[[], Iterator[Wanted]]] = {ALONE: uniform, UNIFORM: uniform, MIXED: mixed}
 
@@ -27,21 +35,28 @@ async def compare(
     size: tuple[int, int],
 ) -> Points:
     points: Points = defaultdict(lambda: {server.name: [] for server in servers})
-    for repeat in range(plan.repeats):
-        for server in servers if repeat % 2 == 0 else reversed(servers):
-            async with serving(server, environment, size) as client:
-                async for workload, point in _measure(client, workloads, plan):
-                    points[workload][server.name].append(point)
-                    print(f"{repeat + 1}: {workload}, {server.title}: {point}", file=sys.stderr, flush=True)
+    async with AsyncExitStack() as running:
+        clients = [(each, await running.enter_async_context(serving(each, environment, size))) for each in servers]
+        for repeat in range(plan.repeats):
+            first = repeat % len(clients)
+            for load in _loads(workloads, plan):
+                for server, client in clients[first:] + clients[:first]:
+                    for workload, point in (await load(client)).items():
+                        points[workload][server.name].append(point)
+                        print(f"{repeat + 1}: {workload}, {server.title}: {point}", file=sys.stderr, flush=True)
     return dict(points)
 
 
-async def _measure(client: Client, workloads: Container[str], plan: Plan) -> AsyncGenerator[tuple[str, Point]]:
-    for workload, requests in plan.requests.items():
-        if workload in workloads:
-            samples = await closed_loop(client, islice(REQUESTS[workload](), requests), CALLERS[workload])
-            yield workload, summarise(samples)
-    if SHORT in workloads:
-        shorts, longs = await short_among_long(client, plan.shorts, plan.shorts_per_s)
-        yield SHORT, summarise(shorts)
-        yield LONG, summarise(longs)
+def _loads(workloads: Container[str], plan: Plan) -> list[Load]:
+    loads: list[Load] = [partial(_callers, workload, plan) for workload in plan.requests if workload in workloads]
+    return [*loads, partial(_short_and_long, plan)] if SHORT in workloads else loads
+
+
+async def _callers(workload: str, plan: Plan, client: Client) -> Mapping[str, Point]:
+    wanted = islice(REQUESTS[workload](), plan.requests[workload])
+    return {workload: summarise(await closed_loop(client, wanted, CALLERS[workload]))}
+
+
+async def _short_and_long(plan: Plan, client: Client) -> Mapping[str, Point]:
+    shorts, longs = await short_among_long(client, plan.shorts, plan.shorts_per_s)
+    return {SHORT: summarise(shorts), LONG: summarise(longs)}

@@ -47,15 +47,21 @@ MEASURES = (
 
 @dataclass(frozen=True)
 class Figure:
-    """A server's figure over the repeats."""
+    """A server's figure, for each repeat."""
 
-    median: float
-    lowest: float
-    highest: float
+    values: Sequence[float]
 
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Figure:
-        return cls(median(values), min(values), max(values))
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def lowest(self) -> float:
+        return min(self.values)
+
+    @property
+    def highest(self) -> float:
+        return max(self.values)
 
 
 @dataclass(frozen=True)
@@ -68,7 +74,9 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        return self.figures[JUBAKO.name].median / self.figures[self.best].median
+        """The median of the repeats' ratios, since both servers were measured within the same minute in each."""
+        pairs = zip(self.figures[JUBAKO.name].values, self.figures[self.best].values, strict=True)
+        return median(ours / theirs for ours, theirs in pairs)
 
     @property
     def target(self) -> Target:
@@ -79,7 +87,7 @@ def comparisons(results: ServingResults) -> Iterator[Comparison]:
     """Compare Jubako with the best of the others in each workload that was measured."""
     for measure in MEASURES:
         points = results.points.get(measure.workload, {})
-        figures = {server: Figure.of([measure.value(each) for each in own]) for server, own in points.items()}
+        figures = {server: Figure([measure.value(each) for each in own]) for server, own in points.items()}
         others = {server: figure for server, figure in figures.items() if server != JUBAKO.name}
         if others and JUBAKO.name in figures:
             yield Comparison(measure, figures, measure.best(others))

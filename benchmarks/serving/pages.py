@@ -76,8 +76,8 @@ def page_block(results: ServingResults) -> str:
 def _introduction(results: ServingResults) -> str:
     others = [SERVERS[name].title for name in next(iter(results.points.values())) if name != JUBAKO.name]
     machine = results.machine
-    starts = machine["repeats"]
-    repeats = "one start of each server" if starts == 1 else f"medians of {starts} starts of each server"
+    rounds = machine["repeats"]
+    repeats = "one round over all servers" if rounds == 1 else f"medians of {rounds} rounds over all servers"
     return (
         f"One run on {machine['title']} with the model `{machine['model']}` (torch {machine['torch']}), {repeats}. "
         f"The others are {_listed(others)}."

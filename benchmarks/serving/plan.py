@@ -15,7 +15,7 @@ CALLERS: Mapping[str, int] = {ALONE: 1, UNIFORM: MOST_CALLERS, MIXED: MOST_CALLE
 @dataclass(frozen=True)
 class Plan:
     repeats: int
-    """Starts of every server; results are medians over them."""
+    """Rounds over all servers; results are medians over them."""
     requests: Mapping[str, int]
     """By workload."""
     shorts: int
@@ -27,7 +27,7 @@ class Plan:
 
 
 FULL = Plan(
-    repeats=2,
+    repeats=4,
     requests={ALONE: 10, UNIFORM: 32, MIXED: 48},
     shorts=20,
     shorts_per_s=1.6,
