@@ -46,7 +46,7 @@ class Upscaler:
         return NO_MODEL if self.upscale_tile is None else None
 
     async def upscaled(self, image: Image.Image, factor: UpscaleFactor) -> Image.Image:
-        """Return an image so many times wider and higher. Raises Busy, LoadFailed or GenerationFailed."""
+        """Return an image `factor` times as wide and high. Raises Busy, LoadFailed or GenerationFailed."""
         if self.upscale_tile is None:
             return await in_image_thread(_by_lanczos, image, factor)
         if image.mode == "RGBA":

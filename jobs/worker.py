@@ -1,4 +1,4 @@
-"""Doing one job: from its record to files in storage, through whatever breaks on the way.
+"""Does one job, from its record to files in storage, despite failures on the way.
 
 Temporary failures (a busy or dead runner, storage or Redis away) are waited out; any other ends the job with its
 reason. A worker that dies leaves the record unchanged, and the queue gives the job to another.

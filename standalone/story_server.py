@@ -1,4 +1,4 @@
-"""The storyboard contract alone, in one process that generates and scores by itself: what `api/server.py` serves.
+"""The storyboard contract alone, in one process that generates and scores itself: what `api/server.py` serves.
 
 Each of its processes loads the models; to serve many clients with one GPU, serve the Bento instead.
 """

@@ -1,6 +1,6 @@
 """One HTTP contract as an application of its own: its routes, its shape of errors, its documentation.
 
-It is mounted at the root, beside the others, and again by itself under a prefix.
+It is mounted at the root, beside the others, and again, alone, under a prefix.
 """
 
 from __future__ import annotations

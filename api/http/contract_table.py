@@ -38,7 +38,7 @@ class Contract:
     app_alone: ASGIApp | None = None
     """The application mounted there, which adds the addresses that all contracts share at the root. Default: `app`."""
     open_paths: tuple[str, ...] = ()
-    """Addresses besides PAGES that anyone may read."""
+    """Addresses beside PAGES that anyone may read."""
     admin_paths: tuple[str, ...] = ()
     """Patterns of the addresses that load, unload, move or change models."""
     large_paths: tuple[str, ...] = ()

@@ -287,6 +287,6 @@ desk_app = Starlette(lifespan=_open_desk)
 
 jobs_app = contract_app("Jobs", "jobs", router, job_refusal, JobRefused)
 generator_app = contract_app("Image/Video Generation Server", "jobs", router, job_refusal, JobRefused)
-"""For its prefix, with the addresses that all contracts share at the root."""
+"""Mounted under the contract's prefix, with the addresses that all contracts share at the root."""
 for path in ("/", "/health"):
     generator_app.add_api_route(path, health, response_model=ServerStatus)

@@ -1,4 +1,4 @@
-"""The tools: what each is called, what it takes, and what it does with the job desk and the gateway."""
+"""The tools: names, arguments, and what each does with the job desk and the gateway."""
 
 from __future__ import annotations
 

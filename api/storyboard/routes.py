@@ -87,5 +87,5 @@ async def health(request: Request) -> JSONResponse:
 
 storyboard_app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 storyboard_alone = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
-"""For its prefix, with the addresses that all contracts share at the root."""
+"""Mounted under the contract's prefix, with the addresses that all contracts share at the root."""
 storyboard_alone.include_router(prefixed_router)

@@ -200,4 +200,4 @@ def _router() -> APIRouter:
 
 
 tasks_app = contract_app("BentoML's tasks", "tasks", _router(), refusal, Refused)
-"""For `/text_to_image/submit` and the like; the typed APIs themselves are BentoML's own routes."""
+"""Serves `/text_to_image/submit` and the like; the typed APIs themselves are BentoML's own routes."""

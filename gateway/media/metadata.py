@@ -22,7 +22,7 @@ _MAX_COMMENT_BYTES = 65_000
 
 
 class Metadata(StrEnum):
-    """Whose text images carry where programs look for it."""
+    """Whose format images' metadata has where programs look for it."""
 
     JUBAKO = "jubako"
     A1111 = "a1111"

@@ -1,4 +1,4 @@
-"""What a language model is asked for, and what its answer must be. Knows no client."""
+"""What a language model is asked for, and the form of its answer. Knows no client."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _OTHER_NAMES = {"image_reference": REFERENCE, "reference_url": REFERENCE}
 """Names that vLLM-Omni and SGLang use."""
 _OWNED = "videos belong to the key that asks for them"
 _IDLE = {"user": _OWNED, "safety_identifier": _OWNED, "output_path": "videos are kept where the operator says"}
-"""Why fields are ignored that have no effect on videos, besides those that have none on images."""
+"""Why fields are ignored that have no effect on videos, beside those that have none on images."""
 
 
 @dataclass(frozen=True)
