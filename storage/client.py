@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class Storage:
     """Files by key. Each method raises StorageUnavailable when storage fails for longer than `timeout`."""
 
-    def __init__(  # how its addresses are made
+    def __init__(
         self,
         store: Store,
         timeout: timedelta,
