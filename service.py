@@ -94,7 +94,7 @@ REPLICAS = {service.name: service for replicas in RUNNERS.values() for service i
 LIMITER = RateLimiter(SETTINGS.redis)
 DRAIN = Drain(SETTINGS.drain_s)
 ANSWER_MARGIN_S = 30.0
-"""Runners end a request at its deadline and say so; the gateway's own timeout only comes after that."""
+"""Added to the gateway's own timeout, so that runners, which end a request at its deadline, are the first to say so."""
 
 
 @bentoml.service(

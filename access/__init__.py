@@ -1,1 +1,1 @@
-"""Who may call this server, and how much: keys, roles, rates. Knows nothing of any contract."""
+"""Who may call this server, and how much: keys, roles, rates. Does not depend on any contract."""

@@ -25,7 +25,7 @@ def bearer_key(scope: Scope) -> str:
 
 
 def _password(text: str) -> str:
-    """Return what is behind the colon; all of it where there is none, as some clients of A1111 have one field only."""
+    """Return what follows the colon, or all of it if there is none: some of A1111's clients have only one field."""
     try:
         user, colon, password = b64decode(text, validate=True).decode().partition(":")
     except ValueError:

@@ -1,4 +1,4 @@
-"""The warning that everybody may use a server."""
+"""The warning that anyone can use a server."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from ipaddress import ip_address
 log = logging.getLogger("jubako.access")
 
 SOCKET_OPTION = "--fd"
-"""How BentoML's supervisor names the socket that it opened, in the command line of a process that serves."""
+"""The option by which BentoML's supervisor passes a socket that it has opened to a serving process."""
 
 
 def warn_if_exposed(host: str | None, closed: bool) -> None:
-    """Log it when a server listens on `host` for other machines too, and needs no keys."""
+    """Log a warning if a server without keys listens on a `host` that other machines can reach."""
     if host is not None and not closed and not _is_loopback(host):
         log.warning("this server listens on %s without API keys: all who reach it may use it (docs/access.md)", host)
 

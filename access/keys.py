@@ -21,14 +21,14 @@ from settings.sections.access import ADMIN, NAME, AccessOptions
 
 SCHEME = "sha256:"
 PREFIX = "jbk_"
-"""Lets scanners for leaked secrets find keys of this server."""
+"""Lets scanners for leaked secrets recognize keys of this server."""
 
 
 def hash_of(key: str) -> str:
-    """Return what a file keeps of a key.
+    """Return the hash of a key, for the file.
 
-    A plain hash serves, since keys are long and random: a slow one protects guessable passwords, and would be
-    computed for every request.
+    A fast hash is safe, since keys are long and random: slow ones protect guessable passwords, and this one is computed
+    for every request.
     """
     return SCHEME + sha256(key.encode()).hexdigest()
 
@@ -39,7 +39,7 @@ def new_key() -> str:
 
 
 class _Line(Rates):
-    """One key of the file: its hash alone, or with rates of its own (null is no limit) and a limit of its priority."""
+    """One key in the file: just its hash, or also its own rates (null is no limit) and its best priority."""
 
     hash: str = Field(pattern=f"^{SCHEME}[0-9a-f]{{64}}$", repr=False)
     admin: bool = False
@@ -62,11 +62,11 @@ _FILE: TypeAdapter[dict[str, _Line]] = TypeAdapter(dict[_Name, Annotated[_Line, 
 @dataclass(frozen=True)
 class Keyring:
     callers: Mapping[str, Caller]
-    """By the hashes of their keys."""
+    """Callers by the hashes of their keys."""
     rates: Rates
-    """Of callers that have none of their own."""
+    """The rates of callers without rates of their own."""
     closed: bool
-    """Whether every caller needs a key; an admin key by itself closes only what needs it."""
+    """Whether every caller needs a key; a lone admin key closes only what needs an admin."""
 
     @classmethod
     def of(cls, options: AccessOptions) -> Keyring:
@@ -82,18 +82,18 @@ class Keyring:
         return Caller(address, rates=self.rates, anonymous=True)
 
     def manages(self, caller: Caller) -> bool:
-        """Whether a caller may load, unload, move and change models: all may, where there are no keys."""
+        """Whether a caller may load, unload, move and change models; without any keys, all may."""
         return caller.admin or not self.callers
 
     def named(self, name: str, anonymous: bool) -> Caller:
-        """Return a caller who asked for something earlier, with what their key allows today."""
+        """Return the caller of an earlier request, with what their key allows now."""
         if anonymous:
             return self.anonymous(name)
         known = (caller for caller in self.callers.values() if caller.name == name)
         return next(known, Caller(name, rates=self.rates))
 
     def owner(self, key: str) -> Caller | None:
-        """Return whose key it is; takes as long for a wrong key as for a right one."""
+        """Return the owner of a key; takes equally long for wrong and right keys."""
         wanted, found = hash_of(key), None
         for known, caller in self.callers.items():
             if hmac.compare_digest(known, wanted):
@@ -123,7 +123,7 @@ def _read(file: Path) -> dict[str, _Line]:
 
 
 def _mistakes(error: ValidationError) -> str:
-    """A key that was written in place of its hash must not be shown."""
+    """Describe the mistakes without showing values: one may be a key, written where its hash belongs."""
     if any(each["loc"][-1] == "hash" and each["type"] != "missing" for each in error.errors()):
         names = sorted({str(each["loc"][0]) for each in error.errors()})
         return f"a hash is {SCHEME} and 64 hexadecimal digits; look at {', '.join(names)}"

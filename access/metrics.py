@@ -12,7 +12,7 @@ from access.keys import Keyring
 
 
 def may_read_gateway(metrics_key: str | None, keyring: Keyring) -> Callable[[Scope], bool]:
-    """Return whether a request may read a gateway's: by its own key or an admin's, or where nobody needs a key."""
+    """Whether a request may read a gateway's metrics: by their own key or an admin's, or if nobody needs a key."""
     if metrics_key is None and not keyring.closed:
         return _anyone
 
@@ -24,7 +24,7 @@ def may_read_gateway(metrics_key: str | None, keyring: Keyring) -> Callable[[Sco
 
 
 def may_read_runner(metrics_key: str | None, runner_key: str | None) -> Callable[[Scope], bool]:
-    """Return whether a request may read a runner's: by the metrics' key or the runners', or where there is neither."""
+    """Whether a request may read a runner's metrics: by their own key or the runners', or if there is neither."""
     if metrics_key is None and runner_key is None:
         return _anyone
     return lambda scope: _is_one_of(bearer_key(scope), metrics_key, runner_key)

@@ -1,4 +1,4 @@
-"""Rate limits: what each caller requested in the last minute, counted here or, for all replicas, in Redis."""
+"""Rate limits on what each caller requested in the last minute, counted here or, across replicas, in Redis."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PX_PER_UNIT = 10_000
 UNITS_PER_MEGAPIXEL = 1_000_000 // PX_PER_UNIT
 
 _FIELDS = {"requests": "requests", "megapixels": "width", "steps": "num_inference_steps"}
-"""What to make smaller when a request alone exceeds a limit."""
+"""The field to reduce when a single request exceeds a limit."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Limit:
     """`requests`, `megapixels` or `steps`, as in the headers."""
     item: RateLimitItemPerMinute
     units: int
-    """How many make 1 of what the header says."""
+    """How many units make 1 in the headers."""
 
     def shown(self, amount: int) -> str:
         return f"{amount / self.units:g}"
@@ -58,7 +58,7 @@ class RateLimiter:
     """Counts in moving windows. While Redis is unreachable, nobody is limited."""
 
     def __init__(self, redis: str | None) -> None:
-        """`redis` is its URL; without one, this process counts alone."""
+        """`redis` is the URL of a Redis; without one, this process counts on its own."""
         self._window = MovingWindowRateLimiter(_storage(redis))
 
     async def count_request(self, caller: Caller) -> None:
@@ -71,10 +71,10 @@ class RateLimiter:
             await self._count(current_caller(), requests=requests)
 
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
-        """Count the pixels and steps that a request will take of the current caller's.
+        """Count a request's pixels and steps against the current caller's limits.
 
-        `other_px` are decoded or encoded besides. Raises RateExceeded, InvalidRequest when the request alone exceeds
-        the limit of a minute, or Forbidden when the caller may not have its priority.
+        `other_px` are pixels decoded or encoded in addition. Raises RateExceeded, InvalidRequest when the request alone
+        exceeds a minute's limit, or Forbidden when the caller may not have its priority.
         """
         caller = current_caller()
         caller.check_priority(request.priority)
@@ -85,12 +85,12 @@ class RateLimiter:
     async def charge_pixels(self, field: str, pixels: int) -> None:
         """Count pixels that are decoded and encoded for the current caller without a model.
 
-        Raises RateExceeded, or InvalidRequest for the field when they alone exceed the limit of a minute.
+        Raises RateExceeded, or InvalidRequest for the field when they alone exceed a minute's limit.
         """
         await self._count(current_caller(), {**_FIELDS, "megapixels": field}, megapixels=ceil(pixels / PX_PER_UNIT))
 
     async def headers(self, caller: Caller) -> dict[str, str]:
-        """Return a caller's limits as headers, under the names that OpenAI's API has for them."""
+        """Return a caller's limits as headers, named as in OpenAI's API."""
         headers = {}
         for limit in limits_of(caller.rates):
             left, reset_s = await self._left(caller, limit)
@@ -100,7 +100,7 @@ class RateLimiter:
         return headers
 
     async def _count(self, caller: Caller, fields: Mapping[str, str] = _FIELDS, **costs: int) -> None:
-        """Count all of these or none: what one limit refuses must not use up another."""
+        """Count all of these or none: a request that one limit refuses must not use up another."""
         limits = [limit for limit in limits_of(caller.rates) if limit.what in costs]
         for limit in limits:
             cost, most = costs[limit.what], limit.item.amount

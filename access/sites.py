@@ -1,8 +1,8 @@
-"""Which names a server answers to and which web pages may use it.
+"""Which host names a server answers to, and which web pages may use it.
 
-A browser sends requests for any page that it shows, to any server that it reaches, its user's own machine included. But
-no page can hide itself: writes and WebSockets carry `Origin` or `Sec-Fetch-Site`, and a page whose name was pointed at
-this server (DNS rebinding) has that name in `Host`.
+A browser sends requests on behalf of any page to any server it can reach, including its user's own machine. But no page
+can hide itself: writes and WebSockets carry `Origin` or `Sec-Fetch-Site`, and a page whose name was pointed at this
+server (DNS rebinding) has that name in `Host`.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from settings import Settings
 from settings.sections.network import EVERY
 
 PRIVATE_DOMAINS = ("localhost", "local", "internal", "home.arpa", "svc")
-"""Domains that are never delegated (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29, RFC 8375), and what ends the
-short names of Kubernetes' services, which is no top-level domain."""
+"""Domains that are never delegated (RFC 6761, RFC 6762, ICANN's resolution of 2024-07-29, RFC 8375), and `svc`, which
+ends short names of Kubernetes services and is no top-level domain."""
 OWN_PAGES = ("same-origin", "none")
-"""Values of Sec-Fetch-Site: a page of this server, and an address that a person typed."""
+"""Values of Sec-Fetch-Site for a page of this server, and for an address typed by a person."""
 MAX_SHOWN_CHARS = 100
 
 
 @dataclass(frozen=True)
 class Sites:
     origins: frozenset[str]
-    """Whose pages may do everything."""
+    """Sites whose pages may do everything."""
     hosts: frozenset[str]
-    """Names beside those that no stranger can point at this server; `*.example.com` stands for all below it."""
+    """Allowed names, beside those that no stranger can point at this server; `*.example.com` means all below it."""
 
     @classmethod
     def of(cls, settings: Settings, closed: bool) -> Sites:
-        """Return what the settings allow. A `closed` server has any name: a page needs a key, whatever it is called."""
+        """Return what the settings allow. A `closed` server answers to any name, since every page needs a key."""
         hosts, origins = set(settings.allowed_hosts), set(settings.cors_origins)
         if settings.public_url is not None:
             public = urlsplit(settings.public_url.lower())
@@ -43,7 +43,7 @@ class Sites:
         return cls(frozenset(origins), frozenset({EVERY} if closed else hosts))
 
     def check_host(self, headers: Mapping[str, str]) -> None:
-        """Raise Forbidden when the name in `Host` may be a stranger's."""
+        """Raise Forbidden when the name in `Host` may belong to a stranger."""
         host = headers.get("host", "")
         if not (EVERY in self.hosts or self._is_own(host)):
             raise Forbidden(f"this server has no name {_shown(host)}; JUBAKO_ALLOWED_HOSTS can allow it")
@@ -56,7 +56,7 @@ class Sites:
         if "sec-fetch-site" in headers:
             foreign = headers["sec-fetch-site"] not in OWN_PAGES
         else:
-            # Programs send neither; browsers send the first to https:// and to localhost only.
+            # Programs send neither header; browsers send Sec-Fetch-Site to https:// and localhost only.
             foreign = bool(origin) and not origin.endswith(f"://{headers.get('host', '').lower()}")
         if foreign:
             raise Forbidden(f"pages of {_shown(origin)} may not do this; JUBAKO_CORS_ORIGINS can allow it")
@@ -70,12 +70,12 @@ class Sites:
 
 
 def trust_proxies(proxies: Collection[str]) -> None:
-    """Let uvicorn believe these, and nobody else, who the client is. Has no effect once uvicorn is configured."""
+    """Have uvicorn take the client's address from these proxies only. Has no effect once uvicorn is configured."""
     os.environ["FORWARDED_ALLOW_IPS"] = ",".join(proxies)
 
 
 def _name(host: str) -> str | None:
-    """Return the name in a `Host`; HTTP/1.0 has none, and what is no host has none either."""
+    """Return the name in a `Host`: empty if there is none, as in HTTP/1.0, and None if it is malformed."""
     try:
         return (urlsplit(f"//{host}").hostname or "").removesuffix(".")
     except ValueError:
@@ -83,7 +83,7 @@ def _name(host: str) -> str | None:
 
 
 def _is_private(name: str) -> bool:
-    """Whether only this machine, its network or its operator gives this name: no public domain is one."""
+    """Whether only this machine, its network or its operator can define this name, so that it is no public domain."""
     if "." not in name or name.endswith(tuple(f".{domain}" for domain in PRIVATE_DOMAINS)):
         return True
     try:

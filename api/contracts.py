@@ -1,5 +1,5 @@
-"""The table of contracts, read by all that must know them: the service that mounts them, the door, the drain, the
-upload limit and the joint documentation.
+"""The table of contracts, read by the service that mounts them, the door, the drain, the upload limit and the joint
+documentation.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ CONTRACTS = ContractTable(
         idle_paths=(r"^/[a-z_]+/cancel/?$",),
     ),
     Contract("Model Context Protocol", mcp_app, mcp_refusal, paths=("/mcp",), counts_itself=True),
-    # What its process asks of the other contracts is counted there; only files that it is sent are counted here.
+    # Its process calls other contracts, which count those requests; only uploads to the page are counted here.
     Contract(
         "Page to play with",
         ui_app,

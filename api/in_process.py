@@ -1,4 +1,4 @@
-"""Where installed releases of `client/` look for `inpaint`."""
+"""Re-exports `inpaint` where installed releases of `client/` look for it."""
 
 from __future__ import annotations
 

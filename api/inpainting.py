@@ -1,8 +1,8 @@
 """The contract of the inpainting server: an image, a mask and a prompt in a form; base64 images in the answer.
 
 Pixels outside the mask are exactly those of the upload: the image is generated at a size that fits the model, resized
-to the upload's, and copied where the mask is white; only then it is upscaled, if it is to be. `generate` serves all who
-have a gateway: this contract, the RunPod handler, and sites that generate in their own process.
+to the upload's size, and copied where the mask is white; any upscaling comes after that. `generate` is shared by this
+contract, the RunPod handler, and sites that generate in their own process.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from settings import settings
 UNPROCESSABLE = 422
 """FastAPI's status for a wrong field."""
 FIELDS = {"num_images": "num_generations", "image": "input_image", "mask": "mask_image"}
-"""The contract's names of fields, by ours."""
+"""The contract's names for fields, by ours."""
 FILES = ("input_image", "mask_image")
 
 
@@ -115,7 +115,7 @@ class InpaintingForm(ClientFields):
 
 @dataclass
 class Hearing:
-    """Listens for what an answer says beside its images; an `on_event` of `generate`."""
+    """Collects what an answer says beside its images; passed to `generate` as `on_event`."""
 
     hint: str | None = None
     skipped_steps: int = 0
@@ -129,7 +129,7 @@ class Hearing:
 
     @property
     def field(self) -> dict[str, str]:
-        """The field of an answer, where there is a hint."""
+        """The answer's `hint` field, if there is a hint."""
         return {} if self.hint is None else {"hint": self.hint}
 
 
@@ -223,9 +223,9 @@ def _draft(form: InpaintingForm, gateway: Gateway) -> Draft:
             image=uploaded(form.input_image, "input_image", max_px, whole=True),
             mask=uploaded(form.mask_image, "mask_image", max_px, MASK, whole=True),
             num_images=form.num_generations,
-            # What is generated is a part of what is upscaled.
+            # The upload is upscaled as a whole, after the generated part was put into it.
             upscale=None,
-            # The whole image comes back, in its own size.
+            # Results have the upload's size.
             fit=Fit.STRETCH,
             progress=True,
         )
@@ -238,7 +238,7 @@ def _inpaints(entry: Entry, method: Method) -> bool:
 
 
 def _result_size(form: InpaintingForm, size: Size) -> Size:
-    """Return the size of the results of an upload of some size. Raises InvalidRequest for one that is too large."""
+    """Return the size of results for an upload of this size. Raises InvalidRequest if it is too large."""
     return size if form.upscale is None else upscaled_size(size, form.upscale)
 
 

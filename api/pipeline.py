@@ -1,8 +1,8 @@
 """The contract of the text-to-image microservice: select a device, start one run in the background, fetch its image.
 
-A run is a job, so it survives a restart of the server. Where the contract's document is silent, mistakes are answered
-400, and what is not possible now 409. A model that is loaded at the start or on demand counts as initialized: no
-device need be selected first.
+A run is a job, so it survives a restart of the server. Where the contract's document is silent, mistakes get 400, and
+what is not possible at the moment 409. A model that is loaded at the start or on demand counts as initialized, so no
+device needs to be selected first.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from runners.state import ModelState, RunnerState
 from settings import settings
 
 RUNS = "text2image"
-"""The batch that all runs of one owner are jobs of; the contract is about the latest of them."""
+"""The batch that all of an owner's runs belong to; the contract always means the latest run."""
 POLL_S = 0.1
 RETRY_S = 5
 CPU = "cpu"
@@ -45,7 +45,7 @@ _HINT: dict[str, Any] = {"headers": header_references(["X-Jubako-Hint"])}
 
 router = APIRouter()
 _start_lock = asyncio.Lock()
-"""Two simultaneous requests to run must not both find that nothing is running."""
+"""Keeps two simultaneous requests from both finding that nothing is running."""
 
 
 class NotNow(JubakoError):
@@ -128,7 +128,7 @@ async def run(request: Request) -> JSONResponse:
 
 @router.get("/pipeline/status", response_model=RunStatus, responses={200: _HINT})
 async def status() -> JSONResponse:
-    """Report the latest run. One that failed is completed too, since clients poll until it is, and says why."""
+    """Report the latest run. A failed run counts as completed, since clients poll for that, and says why it failed."""
     job = await _latest_run()
     if job is None:
         return JSONResponse({"running": False, "completed": False})
@@ -195,7 +195,7 @@ async def _prepare(gateway: Gateway, model: str, name: str) -> None:
 
 
 def device_named(name: str, state: RunnerState) -> str:
-    """Return the runner's device of this name. Raises InvalidRequest when there is none, Busy while it starts."""
+    """Return the runner's device of this name. Raises InvalidRequest if there is none, Busy while the runner starts."""
     if state.devices is None:
         raise Busy("the model's process is starting; try again later", RETRY_S)
     devices = state.devices
@@ -218,7 +218,7 @@ async def _latest_run() -> Job | None:
 
 
 def _runs() -> str:
-    """Return the batch of the caller's runs: those of other keys are none of theirs."""
+    """Return the batch of the caller's runs, separate for each key."""
     owner = current_caller().owner
     return f"{RUNS}:{owner}" if owner else RUNS
 

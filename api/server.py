@@ -16,8 +16,8 @@ PORT = 8000
 
 
 def main() -> None:
-    """Serve until a signal comes. Options are passed on in the environment, so that all workers see them."""
-    # A script's own folder comes first on the path, and its `jobs` and `openai` would hide the packages of those names.
+    """Serve until a signal comes. Options are passed in environment variables, so that all workers see them."""
+    # Python puts the script's folder first on the path, where its `jobs` and `openai` would hide the real packages.
     sys.path[0] = str(ROOT)
     import uvicorn
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _prepare(host: str) -> None:
-    """Check the settings, and use those of them that the server of the application has to know."""
+    """Check the settings, and apply those that concern uvicorn."""
     from access.exposure import warn_if_exposed
     from access.keys import Keyring
     from access.sites import trust_proxies
@@ -67,5 +67,5 @@ def _arguments() -> argparse.Namespace:
 if __name__ == "__main__":
     main()
 elif __name__ == "api.server":
-    # Not while a worker starts, which imports this script under another name first.
+    # Not in a starting worker, which first imports this script under another name.
     from standalone.story_server import app as app

@@ -3,9 +3,9 @@
     jubako = Jubako("http://127.0.0.1:3000")
     jubako.text_to_image("a fox", seed=7, progress=True).save("fox.png")
 
-`generate_inpainting` is for web sites: it generates on a server, in this process, or returns dummy images. Installed as
-`jubako_client`, with the command `jubako`; it needs httpx, Pillow and rich, and imports neither torch nor BentoML by
-itself.
+`generate_inpainting` is for web sites: it generates on a server or in this process, or returns dummy images. Installed
+as `jubako_client`, with the command `jubako`; it needs httpx, Pillow and rich, and does not itself import torch or
+BentoML.
 """
 
 from .asynchronous import AsyncJubako

@@ -69,7 +69,7 @@ class AsyncJubako:
     async def stream(
         self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Stream]
     ) -> AsyncGenerator[Event, None]:
-        """Yield what happens, down to `done`; closing the iterator cancels it."""
+        """Yield events up to `done`; closing the iterator cancels the request."""
         body = calls.streamed(api, {"prompt": prompt, **parameters})
         async with aclosing(self._events("POST", "/stream", body)) as events:
             async for event in events:
@@ -82,14 +82,14 @@ class AsyncJubako:
         return await self._connection.send(calls.models())
 
     async def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
-        """Hand in a job, which outlives this program, and a restart of the server."""
+        """Submit a job, which outlives this program and a restart of the server."""
         model = parameters.get("model") or calls.first_able(await self.models(), api, parameters)
         return await self.job(
             await self._connection.send(calls.submission(model, api, {"prompt": prompt, **parameters, "model": None}))
         )
 
     async def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Unpack[Background]) -> list[Job]:
-        """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
+        """Submit many jobs, all or none: each is a prompt or a dictionary of parameters; `parameters` apply to all."""
         requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
         ids = await self._connection.send(calls.batch([{**parameters, **each} for each in requests]))
         return list(await asyncio.gather(*(self.job(each) for each in ids)))
@@ -112,7 +112,7 @@ class AsyncJubako:
         return list(await asyncio.gather(*(self._connection.send(calls.download(each, job.model)) for each in wanted)))
 
     async def events(self, job: Job) -> AsyncGenerator[Event, None]:
-        """Yield what happened to a job and what happens, down to its end: `completed`, `failed` or `cancelled`."""
+        """Yield a job's past and coming events, up to its end: `completed`, `failed` or `cancelled`."""
         async with aclosing(self._events("GET", f"/api/{job.id}/events", silence_s=SILENCE_S)) as events:
             async for event in events:
                 yield event
@@ -145,14 +145,14 @@ class AsyncJubako:
         return calls.completed(job)
 
     async def _follow(self, job: Job, patience: Patience) -> None:
-        """Wait until a job ends, or its events can be had no longer: its status then says what is."""
+        """Wait until a job ends, or its events break off; ask for its status then."""
         with suppress(Refused, Unreachable):
             async with aclosing(self.events(job)) as events:
                 async for _ in events:
                     patience.heard()
 
     async def _asked(self, job: Job, patience: Patience) -> Job:
-        """Return a job as it is now, or after a pause as it was. Raises what no patience helps against."""
+        """Ask for a job's state, and pause if it has not ended. Raises errors that are not temporary."""
         try:
             job = await self.job(job.id)
             patience.answered()

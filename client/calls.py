@@ -1,4 +1,4 @@
-"""Requests and what their answers mean, without sending anything: both clients share them."""
+"""Requests, and how to read their answers, without sending anything: both clients share them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STREAM_TASKS = {
     "text_to_video": "text-to-video",
     "image_to_video": "image-to-video",
 }
-"""The typed APIs, and the tasks that `/stream` calls them by."""
+"""The typed APIs, and the tasks as which `/stream` knows them."""
 JOB_TASKS = {
     "text_to_image": "t2i",
     "image_to_image": "i2i",
@@ -40,7 +40,7 @@ JOB_TASKS = {
 
 @dataclass(frozen=True)
 class Form:
-    """What goes as a form: fields as JSON, files as they are, piece by piece."""
+    """A body sent as a form: fields as JSON, files unchanged, piece by piece."""
 
     fields: Mapping[str, Any]
     files: Sequence[tuple[str, FileSource]]
@@ -52,7 +52,7 @@ Body = Mapping[str, Any] | Form
 
 @dataclass(frozen=True)
 class Call(Generic[T]):
-    """One request, and how its answer is read."""
+    """One request, and how to read its answer."""
 
     method: str
     path: str
@@ -62,7 +62,7 @@ class Call(Generic[T]):
 
 
 def body_of(parameters: Mapping[str, Any]) -> Body:
-    """Return what a request says, without what is None: as JSON, or with videos, which are large, as a form."""
+    """Return a request's body, without values of None: as JSON or, if it has videos, which are large, as a form."""
     said = {name: value for name, value in parameters.items() if value is not None}
     if said.keys().isdisjoint(VIDEOS):
         return json_of(said)
@@ -72,7 +72,7 @@ def body_of(parameters: Mapping[str, Any]) -> Body:
 
 
 def json_of(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Return parameters as JSON has them: without those that are None, and files as base64."""
+    """Return parameters as JSON, without those that are None, and with files as base64."""
     body = {name: value for name, value in parameters.items() if value is not None}
     for name in FILES:
         if name in body:
@@ -100,14 +100,14 @@ def models() -> Call[list[Model]]:
 
 
 def submission(model: str, api: str, parameters: Mapping[str, Any]) -> Call[str]:
-    """Return the call that hands in a job; it answers with its id."""
+    """Return the call that submits a job; the answer is its id."""
     return Call(
         "POST", f"/api/{model}/{JOB_TASKS[api]}", lambda answer: answer.json()["session_id"], body_of(parameters)
     )
 
 
 def batch(requests: Sequence[Mapping[str, Any]]) -> Call[list[str]]:
-    """Return the call that hands in many jobs; each request may have `api` and `model`."""
+    """Return the call that submits many jobs; each request may have `api` and `model`."""
     bodies = []
     for each in requests:
         fields = dict(each)
@@ -133,16 +133,16 @@ def prioritizing(job_id: str, priority: str) -> Call[Job]:
 
 
 def completed(job: Job) -> Job:
-    """Return a job that has ended well. Raises Refused for any other."""
+    """Return the job if it has completed. Raises Refused if not."""
     if job.status != "completed":
         raise Refused(f"job {job.id}: {job.error or job.message}", code=job.status)
     return job
 
 
 def first_able(served: Sequence[Model], api: str, parameters: Mapping[str, Any]) -> str:
-    """Return the first model that does what an API does, and follows videos if there are any.
+    """Return the first model that can do what an API does, and takes videos if there are any.
 
-    Where none is, it is one that the server refuses with the reason.
+    If there is none, return one for which the server says why it refuses.
     """
     task = STREAM_TASKS.get(api, "text-to-image")
     able = [model for model in served if task in model.tasks]
@@ -161,7 +161,7 @@ def download(about: Mapping[str, Any], model: str) -> Call[Result]:
 
 
 def _data(source: Any) -> FileSource:
-    """Return what can be sent as a file; one that is a file already is not read yet."""
+    """Return a source as httpx can send it; a source that is a file is not read yet."""
     if isinstance(source, Image | Video):
         return source.data
     return read_image(source) if isinstance(source, Pillow.Image) else source
@@ -190,7 +190,7 @@ def _job(answer: httpx.Response) -> Job:
 def _storyboard(answer: httpx.Response) -> Storyboard:
     fields = answer.json()
     frames = [_frame(each, fields["model"]) for each in fields["frames"]]
-    # Servers of earlier releases drew none.
+    # Servers of earlier releases return none.
     references = [_reference(each) for each in fields.get("references", ())]
     about = (fields["seed"], fields["model"], fields["error"], fields["warnings"], fields["mode"])
     return Storyboard(frames, *about, references)

@@ -20,12 +20,11 @@ T = TypeVar("T")
 URL, KEY = "JUBAKO_CLIENT_URL", "JUBAKO_CLIENT_KEY"
 DEFAULT_URL = "http://127.0.0.1:3000"
 TIMEOUT_S = 660.0
-"""More than the server by itself takes for an image, so that the error to read is its own. Long videos take longer:
-they are for jobs."""
+"""More than the server's own time limit for an image, so that its error arrives. Long videos take longer: use jobs."""
 
 
 def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any]:
-    """Return an httpx client's options; what is None comes from the environment."""
+    """Return an httpx client's options; a `url` or `key` of None comes from the environment."""
     key, address = key or os.environ.get(KEY), (url or os.environ.get(URL) or DEFAULT_URL).rstrip("/")
     return {
         "base_url": address,
@@ -36,10 +35,10 @@ def options(url: str | None, key: str | None, timeout_s: float) -> dict[str, Any
 
 
 def signing(address: str, key: str) -> Callable[[Any], Any]:
-    """Return what adds the key to requests of httpx or httpx2: to those to the server itself, and to no other.
+    """Return an auth function for httpx or httpx2 that adds the key, but only to requests to the server itself.
 
-    Results may lie in a bucket, which is not to learn the key, and which refuses a signed address that has one too. In
-    redirects httpx itself leaves the header out as soon as the origin is another.
+    Results may be in a bucket, which must not learn the key, and which refuses signed addresses with a key. In
+    redirects, httpx itself drops the header as soon as the origin differs.
     """
     own = _origin(httpx.URL(address))
 
@@ -71,9 +70,9 @@ class Connection:
     def lines(
         self, method: str, path: str, body: Body | None = None, silence_s: float | None = None
     ) -> Iterator[Iterator[str]]:
-        """Yield the lines of a stream while it is open; leaving the block cancels what it reports on.
+        """Yield the lines of a stream while it is open; leaving the block closes it, which cancels a generation.
 
-        A stream that says nothing for `silence_s` is lost; by default, for the client's time limit.
+        A stream that is silent for `silence_s`, by default the client's time limit, counts as lost.
         """
         with (
             self._reaching(),
@@ -132,7 +131,7 @@ class AsyncConnection:
 
 @contextmanager
 def sending(body: Body | None) -> Iterator[dict[str, Any]]:
-    """Yield a body as httpx takes it: files as open ones, which it reads piece by piece."""
+    """Yield a body as arguments for httpx, with files opened, so that it reads them piece by piece."""
     if not isinstance(body, Form):
         yield {"json": body}
         return
@@ -142,14 +141,14 @@ def sending(body: Body | None) -> Iterator[dict[str, Any]]:
 
 
 def _part(name: str, source: FileSource, opened: ExitStack) -> tuple[str, Any]:
-    """Return a file's name, without which the server would take it for text, and what is in it."""
+    """Return a file's name, without which the server would take it for text, and its contents."""
     if isinstance(source, str | os.PathLike):
         return Path(source).name, opened.enter_context(Path(source).open("rb"))
     return name, source
 
 
 def limited(silence_s: float | None) -> dict[str, Any]:
-    """Return the options of a request that waits so long for each part of its answer."""
+    """Return the options of a request that waits `silence_s` for each part of its answer."""
     return {} if silence_s is None else {"timeout": httpx.Timeout(silence_s, connect=10.0)}
 
 

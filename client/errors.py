@@ -12,7 +12,7 @@ import httpx
 
 
 class Refused(Exception):
-    """The server's own words, with what programs need of them."""
+    """A server's refusal or failure, in its own words, with fields for programs."""
 
     def __init__(
         self,
@@ -24,13 +24,13 @@ class Refused(Exception):
     ) -> None:
         super().__init__(message)
         self.status = status
-        """Of the HTTP answer; None for an error within a stream, or of a job."""
+        """Status of the HTTP answer; None for an error within a stream, or of a job."""
         self.code = code
         """Never changes, such as `invalid_request`."""
         self.field = field
         """The parameter that is wrong."""
         self.retry_after_s = retry_after_s
-        """Set where trying again may help."""
+        """Set if trying again may help."""
 
 
 class Unreachable(Exception):
@@ -48,7 +48,7 @@ def refusal_of(answer: httpx.Response) -> Refused:
 
 
 def retry_after_s_of(header: str | None) -> float | None:
-    """Return the seconds that a Retry-After asks for, as a number or, as proxies say it, as a date."""
+    """Return the seconds in a Retry-After, which is a number or, from proxies, a date."""
     if header is None:
         return None
     try:
@@ -64,7 +64,7 @@ def _seconds_until(date: str) -> float | None:
     except ValueError:
         return None
     if moment.tzinfo is None:
-        # "-0000": of no zone in particular, and HTTP has but one.
+        # "-0000" names no zone, and HTTP has only one.
         moment = moment.replace(tzinfo=timezone.utc)  # noqa: UP017 - Python 3.10 has no other name for it
     return max(0.0, (moment - datetime.now(moment.tzinfo)).total_seconds())
 

@@ -23,15 +23,15 @@ class Event:
 
     @property
     def preview(self) -> Pillow.Image | None:
-        """A small image of what there is so far."""
+        """A small image of the state so far."""
         if self.name != "preview":
             return None
-        # Of jobs it is a data URL.
+        # In a job's events it is a data URL.
         return Pillow.open(BytesIO(base64.b64decode(self.data["image"].rpartition(",")[2])))
 
     @property
     def result(self) -> Result | None:
-        """The image or video that a stream has brought."""
+        """The image or video in a stream's event, if any."""
         if self.name not in ("image", "video"):
             return None
         about = {"seed": self.data["seed"], "model": self.data["parameters"]["model"]}
@@ -39,7 +39,7 @@ class Event:
 
     @property
     def share(self) -> float | None:
-        """How much is done, 0 to 1, where the event says so. `index` counts the images of one request."""
+        """How much is done, 0 to 1, if the event says so. `index` counts the images of one request."""
         if "progress" in self.data and self.name != "loading":
             return float(self.data["progress"]) / 100
         if self.name == "step":

@@ -1,4 +1,4 @@
-"""Reads images, in any form a site may have them, and writes results where the site looks for them."""
+"""Reads images from whatever form a site has them in, and writes results where the site expects them."""
 
 from __future__ import annotations
 

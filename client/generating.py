@@ -26,7 +26,7 @@ Result = Mapping[str, str]
 
 
 class GenerationError(Exception):
-    """Nothing was generated; the message says why. `status` is that of the server's answer, if it was a server."""
+    """Nothing was generated; the message says why. `status` is that of the server's answer, if there was one."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -45,7 +45,7 @@ class Generated:
     content_type: str
     data: bytes
     path: Path | None
-    """Where it was saved, if there is a job."""
+    """Where the image was saved, if there is a job."""
 
 
 def chosen_way(environment: Mapping[str, str] = os.environ) -> Way:
@@ -67,8 +67,8 @@ def generate_inpainting(
 ) -> list[Generated]:
     """Repaint the white part of the mask, and save the images if they belong to a job.
 
-    With a `job_id` they are saved to `job_<id>/outputs` under `jobs_root`, or TTO_JOBS_ROOT_ABSOLUTE of the
-    environment. `options` are those of `POST /generate-inpainting`: seed, model, method, iterations,
+    With a `job_id` they are saved to `job_<id>/outputs` under `jobs_root`, by default the environment variable
+    TTO_JOBS_ROOT_ABSOLUTE. `options` are those of `POST /generate-inpainting`: seed, model, method, iterations,
     num_inference_steps, guidance_scale, strength, upscale. Blocks. Raises GenerationError, and ValueError for a job
     without a root or with an impossible id.
     """
@@ -121,7 +121,7 @@ def _local(fields: Mapping[str, Any], image: bytes, mask: bytes) -> list[Result]
         ) from error
     try:
         return list(inpaint({**fields, "input_image": image, "mask_image": mask}))
-    # The site sees any failure as one kind of error.
+    # The site gets every failure as one kind of error.
     except Exception as error:
         raise GenerationError(str(error)) from error
 

@@ -30,7 +30,7 @@ from .results import FINAL, Image, Job, Model, Result, Storyboard, Video
 from .waiting import SILENCE_S, Patience
 
 if TYPE_CHECKING:
-    # Python 3.10 has none of its own.
+    # Python 3.10's typing lacks it.
     from typing_extensions import Unpack
 
 OnEvent = Callable[[Event], None]
@@ -39,9 +39,9 @@ OnEvent = Callable[[Event], None]
 class Jubako:
     """One server. `url` and `key` default to JUBAKO_CLIENT_URL and JUBAKO_CLIENT_KEY.
 
-    `parameters` are those of the API, as the server's page `docs` lists them: model, seed, width, height,
-    num_inference_steps, guidance_scale, negative_prompt, loras, output_format, ... With `progress=True` a bar shows how
-    far it is. Methods raise Refused, with the server's words, and Unreachable.
+    `parameters` are those of the API, which the server's page `/docs` lists: model, seed, width, height,
+    num_inference_steps, guidance_scale, negative_prompt, loras, output_format, ... `progress=True` shows a bar. Methods
+    raise Refused, with the server's words, and Unreachable.
     """
 
     def __init__(self, url: str | None = None, key: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
@@ -81,7 +81,7 @@ class Jubako:
         return self._connection.send(calls.storyboard({"prompt": prompt, **parameters}))
 
     def stream(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Stream]) -> Iterator[Event]:
-        """Yield what happens, down to `done`; closing the iterator cancels it.
+        """Yield events up to `done`; closing the iterator cancels the request.
 
         `num_images` may be more than 1, and `preview_every=4` asks for previews.
         """
@@ -96,13 +96,13 @@ class Jubako:
         return self._connection.send(calls.models())
 
     def submit(self, prompt: str, api: str = "text_to_image", **parameters: Unpack[Background]) -> Job:
-        """Hand in a job, which outlives this program, and a restart of the server."""
+        """Submit a job, which outlives this program and a restart of the server."""
         model = parameters.get("model") or calls.first_able(self.models(), api, parameters)
         call = calls.submission(model, api, {"prompt": prompt, **parameters, "model": None})
         return self.job(self._connection.send(call))
 
     def batch(self, prompts: Sequence[str | dict[str, Any]], **parameters: Unpack[Background]) -> list[Job]:
-        """Hand in many jobs, all or none: prompts, or parameters of each, and those that all share."""
+        """Submit many jobs, all or none: each is a prompt or a dictionary of parameters; `parameters` apply to all."""
         requests = [{"prompt": each} if isinstance(each, str) else each for each in prompts]
         ids = self._connection.send(calls.batch([{**parameters, **each} for each in requests]))
         return [self.job(each) for each in ids]
@@ -117,7 +117,7 @@ class Jubako:
     def wait(self, *jobs: Job, progress: bool = False, on_event: OnEvent | None = None) -> list[Result]:
         """Wait for jobs; return all their images and videos. Raises Refused for one that failed or was cancelled.
 
-        A server that restarts meanwhile is waited for too, up to ten minutes.
+        If the server restarts meanwhile, this waits for it, up to ten minutes.
         """
         return [result for job in jobs for result in self.results(self._ended(job, progress, on_event))]
 
@@ -130,7 +130,7 @@ class Jubako:
         return self._connection.send(calls.cancelling(job.id))
 
     def prioritize(self, job: Job, priority: str) -> Job:
-        """Have a job of which nothing is drawn yet go to the end of another line: `high`, `normal` or `low`."""
+        """Move a job of which nothing is drawn yet to the end of another line: `high`, `normal` or `low`."""
         return self._connection.send(calls.prioritizing(job.id, priority))
 
     def close(self) -> None:
@@ -165,7 +165,7 @@ class Jubako:
         return calls.completed(job)
 
     def _events_of(self, job: Job) -> Iterator[Event]:
-        """Yield a job's events until it ends, or until they can be had no longer: its status then says what is."""
+        """Yield a job's events until it ends, or until they break off; ask for its status then."""
         with suppress(Refused, Unreachable):
             for event in self._events("GET", f"/api/{job.id}/events", silence_s=SILENCE_S):
                 yield event
@@ -173,7 +173,7 @@ class Jubako:
                     return
 
     def _asked(self, job: Job, patience: Patience) -> Job:
-        """Return a job as it is now, or after a pause as it was. Raises what no patience helps against."""
+        """Ask for a job's state, and pause if it has not ended. Raises errors that are not temporary."""
         try:
             job = self.job(job.id)
             patience.answered()

@@ -1,7 +1,7 @@
-"""Files of the machine that the MCP bridge runs on: which an agent may send, and where results are saved.
+"""Files on the MCP bridge's machine: which of them an agent may send, and where results are saved.
 
-An agent follows what it reads, so a path that it names proves nothing: only images and videos are sent, and only from
-folders that JUBAKO_CLIENT_IMAGES or JUBAKO_CLIENT_FOLDER names.
+An agent may follow instructions in what it reads, so the paths that it names are not trusted: only images and videos
+are sent, and only from folders in JUBAKO_CLIENT_IMAGES or JUBAKO_CLIENT_FOLDER.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from .results import Job
 FOLDER = "JUBAKO_CLIENT_FOLDER"
 """Where results are saved."""
 IMAGES = "JUBAKO_CLIENT_IMAGES"
-"""Where images and videos may be, besides: folders, separated as in PATH."""
+"""Further folders with images and videos, separated as in PATH."""
 LONGEST_PATH = 4096
-"""Characters, of any system. Longer texts are base64 of a file."""
+"""The longest path, in characters, of any system. Longer texts are a file's base64."""
 SUFFIXES = {"image/jpeg": ".jpg"}
 NO_IMAGES = "application/json"
 UNREADABLE = (OSError, SyntaxError, ValueError, Pillow.DecompressionBombError)
-"""What Pillow raises for what is no image, or not a whole one."""
+"""What Pillow raises for a file that is not an image, or an incomplete one."""
 VIDEO_MARKS = ((4, b"ftyp"), (0, b"\x1aE\xdf\xa3"), (0, b"GIF8"))
-"""Where MP4 and MOV, WebM and GIF say what they are, and how: those that the server reads."""
+"""Offsets and signatures of the formats that the server reads: MP4 and MOV, WebM, GIF."""
 
 
 class NotAllowed(Exception):
-    """A path that is not of an image or a video in one of the folders."""
+    """A path that is not an image or a video in one of the folders."""
 
 
 def with_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def with_files(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def saved(fields: Mapping[str, Any], files: AsyncConnection) -> list[Path]:
-    """Save the results of a job, whole as the server has them; return their paths.
+    """Save the full-size results of a job; return their paths.
 
     Raises OSError, Refused and Unreachable.
     """
@@ -73,7 +73,7 @@ def _content(name: str, value: Any) -> Any:
     if (path := _allowed_path(value)) is not None and (data := read(path)) is not None:
         return base64.b64encode(data).decode()
     if _means_a_path(value):
-        # Whether there is such a file is not said.
+        # Does not reveal whether there is such a file.
         raise NotAllowed(f"{name}: {value} is not {kind} in a folder that {IMAGES} or {FOLDER} names")
     return value
 
@@ -86,7 +86,7 @@ def _allowed_path(value: str) -> Path | None:
         path = Path(value).expanduser().resolve()
         is_file = any(path.is_relative_to(folder) for folder in _folders()) and path.is_file()
     except (OSError, RuntimeError, ValueError):
-        # Too long for the name of a file, as base64 is; the home of nobody; a NUL.
+        # Too long for a file name, as base64 is; an unknown user's home; a NUL.
         return None
     return path if is_file else None
 
@@ -108,7 +108,7 @@ def _image(path: Path) -> bytes | None:
 
 
 def _video(path: Path) -> bytes | None:
-    """Return a file's bytes, if they begin as a video does: nothing here can decode one."""
+    """Return a file's bytes, if they begin like a video: nothing here can decode one."""
     try:
         data = path.read_bytes()
     except OSError:
@@ -117,5 +117,5 @@ def _video(path: Path) -> bytes | None:
 
 
 def _means_a_path(value: str) -> bool:
-    """Whether a text is neither base64, nor a data URL, nor the id of a job."""
+    """Whether a text must be a path: neither base64, nor a data URL, nor the id of a job."""
     return len(value) <= LONGEST_PATH and not value.startswith("data:") and ("." in value or value.startswith("~"))

@@ -1,7 +1,7 @@
-"""A server of the Model Context Protocol on standard input and output, for programs that start their servers.
+"""A Model Context Protocol server on standard input and output, for programs that start their servers themselves.
 
-It has the tools of a Jubako server and passes calls on. Since it runs where the files are, images and videos may be
-given by their paths, and results are saved as well; see `local_files.py`.
+It offers the tools of a Jubako server and forwards calls. Since it runs where the files are, images and videos can be
+given by path, and results are saved too; see `local_files.py`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .errors import Refused, Unreachable
 from .local_files import NotAllowed, saved, with_files
 
 TIMEOUT_S = 3600.0
-"""A call's: the program at the other end has one of its own."""
+"""Time limit of a call; long, since the calling program has its own."""
 Context = ServerRequestContext[Any, Any]
 
 
@@ -65,11 +65,11 @@ def _server(jubako: Client, files: AsyncConnection) -> Server[Any]:
 
 
 async def _with_saved(result: CallToolResult, files: AsyncConnection) -> CallToolResult:
-    """Save the whole files that a result names, and add their paths."""
+    """Save the full-size files that a result names, and add their paths to the result."""
     try:
         paths = await saved(_fields(result), files)
     except (OSError, Refused, Unreachable) as error:
-        # What was made is there all the same.
+        # The results exist nonetheless.
         note = f"not saved: {error}"
     else:
         note = f"saved: {', '.join(map(str, paths))}" if paths else ""
@@ -77,7 +77,7 @@ async def _with_saved(result: CallToolResult, files: AsyncConnection) -> CallToo
 
 
 def _fields(result: CallToolResult) -> dict[str, Any]:
-    """Return what a result says as JSON, which is its last text."""
+    """Return the JSON in a result's last text."""
     texts = [each.text for each in result.content if isinstance(each, TextContent)]
     fields = json.loads(texts[-1]) if texts else {}
     return fields if isinstance(fields, dict) else {}

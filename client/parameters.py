@@ -1,6 +1,6 @@
 """Names and types of the typed APIs' parameters, for editors and type checkers; the server knows the limits.
 
-They are those of the server's own forms, and a test of the server keeps them so. None is as good as leaving one out.
+They match the server's own forms, which a test of the server checks. None is the same as leaving one out.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Scene(TypedDict):
 
 
 class Scene(_Scene, total=False):
-    """Of a story, as `POST /storyboard/plan` returns them."""
+    """A scene of a story, as returned by `POST /storyboard/plan`."""
 
     caption: str
     characters: Sequence[str] | None
@@ -54,13 +54,13 @@ class _Character(TypedDict):
 
 
 class Character(_Character, total=False):
-    """Of a story, and what it looks like."""
+    """A character of a story."""
 
     prompt: str
 
 
 class Shared(TypedDict, total=False):
-    """What all APIs but the storyboard have."""
+    """Parameters of all APIs but the storyboard."""
 
     negative_prompt: str | None
     model: str | None
@@ -133,7 +133,7 @@ class TextToVideo(Shared, total=False):
 
 
 class Followed(TypedDict, total=False):
-    """What moves the figure in an image."""
+    """Videos that move the figure in an image."""
 
     pose_video: VideoSource | None
     face_video: VideoSource | None
@@ -147,7 +147,7 @@ class ImageToVideo(Followed, TextToVideo, total=False):
 
 
 class Stream(Followed, Inpaint, total=False):
-    """Those of the API that is streamed, and what to hear of meanwhile."""
+    """Parameters of the API that is streamed, and which events to send meanwhile."""
 
     image: Source | None
     mask: Source | None
@@ -162,7 +162,7 @@ class Stream(Followed, Inpaint, total=False):
 
 
 class Background(Stream, total=False):
-    """Those of all jobs, stories included."""
+    """Parameters of all jobs, stories included."""
 
     webhook_url: str | None
     use_ref_guided: bool | None

@@ -1,6 +1,6 @@
-"""What the Bento is packed as: one bentofile for CPU and CUDA images, chosen by `bentoml build --arg variant=...`.
+"""How the Bento is packed: one bentofile for CPU and CUDA images, selected by `bentoml build --arg variant=...`.
 
-The image of both is a slim Python that gets our locked dependencies and nothing that could build or install more.
+Both images are a slim Python with our locked dependencies, and nothing that could build or install more.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 BASE_IMAGE = "python:3.11.17-slim-trixie@sha256:45037981b62b34b44602584fccbc4d884d5f7dc92c7ee86bb38a698a79fe1e51"
 """Docker's official image, by the digest of its index.
 
-`docker buildx imagetools inspect python:3.11-slim-trixie` prints a newer one's.
+`docker buildx imagetools inspect python:3.11-slim-trixie` prints the current digest.
 """
 UV = "uv==0.13.9"
-"""BentoML installs packages with it; unpinned, it would be the latest release."""
+"""Used by BentoML to install packages; unpinned, it would be the latest release."""
 DATA = "/data"
-"""The home in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
+"""The home folder in the image (bentofile.yaml): weights, results and jobs, all below `~`, are in this one volume."""
 BENTOML_FOLDERS = tuple(f"/home/bentoml/{name}" for name in ("bentos", "models", "envs", "tmp"))
-"""BentoML makes them at its start where they are missing, which a read-only root filesystem does not allow."""
+"""BentoML creates them at its start if they are missing, which a read-only root filesystem does not allow."""
 EXTRAS = {"upscale": "constraints-upscale.txt"}
-"""Optional dependencies that an image may have, and their locks, each complete beside constraints.txt."""
+"""Optional dependencies of images, with their locks, each complete together with constraints.txt."""
 
 
 class BuildArguments(BaseModel):
-    """What `bentoml build --arg NAME=VALUE` understands."""
+    """The arguments of `bentoml build --arg NAME=VALUE`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     variant: Literal["cpu", "cuda"] = "cuda"
     """PyPI's torch brings CUDA's libraries and also runs on CPUs; the CPU build is a tenth of its size."""
     base: str = BASE_IMAGE
-    """An image with Python 3.11 and pip in /usr/local, as Docker's official ones have them."""
+    """An image with Python 3.11 and pip in /usr/local, like Docker's official ones."""
     extras: str = ""
     """Names of EXTRAS, separated by commas."""
 
@@ -56,7 +56,7 @@ class BuildArguments(BaseModel):
 
 def image_of(arguments: BuildArguments) -> Image:
     """Return the image that `bentoml containerize` builds."""
-    # A distribution that BentoML knows would get a compiler and git.
+    # "none", since BentoML adds a compiler and git to the distributions it knows.
     image = Image(base_image=arguments.base, distro="none", python_version="3.11", lock_python_packages=False)
     # For deploy/image/setup.
     locks = [EXTRAS[extra] for extra in arguments.extra_names]
@@ -77,7 +77,7 @@ def _lines(names: Iterable[str]) -> str:
 
 
 def _uv_settings(arguments: BuildArguments) -> str:
-    """The lock names no build of torch; for CPUs it comes from PyTorch's own index, all else from PyPI."""
+    """The lock does not name torch's build; the CPU build comes from PyTorch's own index, all else from PyPI."""
     return '[pip]\\ntorch-backend = "cpu"\\n' if arguments.variant == "cpu" else ""
 
 
@@ -87,9 +87,9 @@ def _on_load_bento(self: Service[Any], bento: Bento) -> None:
 
 
 def allow_other_models() -> None:
-    """Let a Bento be served with other models than those it was built with: the services follow from the settings.
+    """Let a Bento be served with other models than those it was built with: the settings decide on the services.
 
-    BentoML 1.4.39 looks each service up in the Bento, only to fix versions of hub models that none of ours declares,
-    and ends with StopIteration where it finds none.
+    BentoML 1.4.39 looks up each service in the Bento, only to pin versions of hub models, which none of ours declares,
+    and ends with StopIteration if it finds none.
     """
     cast(Any, Service).on_load_bento = _on_load_bento

@@ -22,9 +22,7 @@ from settings import Settings
 def runner_clients(
     settings: Settings, catalogue: Catalogue, local: Mapping[str, Mapping[str, str]]
 ) -> dict[str, RunnerClient | RunnerPool]:
-    """Return a client for each model's runners, which are at `local` URLs, by the names of their services, or at
-    those of JUBAKO_RUNNERS.
-    """
+    """Return a client for each model's runners: at `local` URLs, by service name, or at those of JUBAKO_RUNNERS."""
     key, remote = settings.runner_key, remote_runners(settings, catalogue)
     found: dict[str, RunnerClient | RunnerPool] = {}
     for model in catalogue.entries:

@@ -39,14 +39,15 @@ class Meter(Protocol):
         """Count requests that the door did not, such as those of a batch. Raises RateExceeded or InvalidRequest."""
 
     async def charge(self, request: GenerationRequest, other_px: int = 0) -> None:
-        """Count a request for the caller being served; `other_px` are decoded or encoded besides.
+        """Count a request for the caller being served; `other_px` are pixels decoded or encoded in addition.
 
         Raises RateExceeded, InvalidRequest, or Forbidden for a priority that the caller may not have.
         """
 
     async def charge_pixels(self, field: str, pixels: int) -> None:
-        """Count pixels that are decoded and encoded without a model. Raises RateExceeded, or InvalidRequest for the
-        field that a request has too many by.
+        """Count pixels that are decoded and encoded without a model.
+
+        Raises RateExceeded, or InvalidRequest for the `field` that makes them too many.
         """
 
 
@@ -75,11 +76,11 @@ class Gateway:
     ) -> GenerationRequest:
         """Complete a draft, check it and charge its caller; `draw` takes the result, in this process or another.
 
-        A background request has no deadline unless its draft sets one. `uploaded_px` are those of all uploads, where
-        the draft has only parts of them. `encoded_px` are those of each image of the answer, where that is larger than
-        what is generated. `max_images` are allowed by the contract even if the
-        server makes fewer at once, except of layers, which are not made in parts. Raises InvalidRequest, UnknownModel,
-        RateExceeded or Forbidden.
+        A background request has no deadline unless its draft sets one. `uploaded_px` counts the pixels of all uploads,
+        if the draft has only parts of them. `encoded_px` counts those of each image in the answer, if it is larger than
+        the generated one. `max_images` is how many the contract allows, even if the server makes fewer at once; it
+        does not apply to layers, which must be made together. Raises InvalidRequest, UnknownModel, RateExceeded or
+        Forbidden.
         """
         request = await self._resolve(draft, background, max_images)
         answered_px = max(encoded_px, prod(request.result_size))
@@ -98,10 +99,10 @@ class Gateway:
     async def draw(self, request: GenerationRequest, *, keep: bool = True) -> AsyncGenerator[Event, None]:
         """Generate an admitted request and yield its events, up to its last result; closing the generator cancels it.
 
-        More images than the server makes at once are made one part after the other. Where a mask is black, results are
-        exactly as the request's image, unless `keep` is false: then the caller sees to it. Results of a mask are RGB,
-        transparency shown on white. Raises UnknownModel for a model that is no longer served, or else the JubakoError
-        that ended the request.
+        More images than the server makes at once are made in consecutive parts. Where a mask is black, results have
+        exactly the pixels of the request's image, unless `keep` is false: then the caller restores them. With a mask,
+        results are RGB, transparency shown on white. Raises UnknownModel for a model that is no longer served, or else
+        the JubakoError that ended the request.
         """
         deadline = Deadline(request.deadline_s)
         for first, part in parts_of(request, self.limits.max_num_images):
@@ -113,7 +114,7 @@ class Gateway:
     def with_file_hints(
         self, request: GenerationRequest, output_format: OutputFormat, quality: int = DEFAULT_QUALITY
     ) -> GenerationRequest:
-        """Return an admitted request with hints about what its files cannot have."""
+        """Return an admitted request with hints about options that its file format ignores."""
         sounds = request.task.is_video and self.catalogue.get(request.model).family_spec.vocoder is not None
         return request.hinted(*idle_quality(output_format, quality), *(idle_sound(output_format) if sounds else ()))
 

@@ -1,4 +1,4 @@
-"""Files of inpaintings in the size of their upload, upscaled where that is asked for."""
+"""Files of inpainted images at the size of their upload, upscaled if requested."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gateway.upscaling import Upscaler
 
 @dataclass(frozen=True)
 class Upscaling:
-    """By what results are upscaled, how much, and until when."""
+    """How to upscale results: by what, how much, and until when."""
 
     upscaler: Upscaler
     factor: UpscaleFactor
     deadline: Deadline
 
     async def file(self, request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
-        """Return the PNG of a generated image, upscaled within its upload: so what the mask keeps is upscaled too."""
+        """Put a generated image into its upload and upscale the whole, kept pixels included; return it as a PNG."""
         async with self.deadline.limiting("while the image was upscaled"), self.upscaler.places:
             whole = await in_image_thread(inpainted, picture, upload, mask)
             larger = replace(whole, image=await self.upscaler.upscaled(whole.image, self.factor))
@@ -40,7 +40,7 @@ async def inpainted_files(
     mask: Upload,
     upscaling: Upscaling | None = None,
 ) -> list[bytes]:
-    """Return the PNG of each generated image within its upload; one after the other, since they may be large.
+    """Put each generated image into its upload and return the PNGs; one after the other, since they may be large.
 
     Raises what `Upscaler.upscaled` raises, and DeadlineExceeded.
     """

@@ -35,7 +35,7 @@ class Measure:
 
 @contextmanager
 def measured() -> Iterator[Measure]:
-    """Count one request by how the block ends; the block sets the labels."""
+    """Count one request, by how the block ends; the block sets the labels."""
     measure, started, outcome = Measure(), time.perf_counter(), "error"
     try:
         yield measure

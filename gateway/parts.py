@@ -1,4 +1,4 @@
-"""A request for more images than the server makes at once, as several that follow each other."""
+"""Splits a request for more images than the server makes at once into consecutive parts."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from core.generation.request import GenerationRequest
 
 
 def parts_of(request: GenerationRequest, most: int) -> Iterator[tuple[int, GenerationRequest]]:
-    """Yield requests of at most so many images, about equally many, and the index of the first image of each.
+    """Yield parts of at most `most` images, about equal in size, each after the index of its first image.
 
-    Their seeds go on, so the images are those of the whole request. Layers are made at once, whatever their number.
+    Seeds continue from part to part, so the images are those of the whole request. Layers are never split.
     """
     parts = 1 if request.layered else -(-request.num_images // most)
     for part in range(parts):
@@ -21,7 +21,7 @@ def parts_of(request: GenerationRequest, most: int) -> Iterator[tuple[int, Gener
 
 
 def in_whole(event: Event, first: int) -> Event | None:
-    """Return a part's event as the whole request has it: None for the further starts of one that has begun."""
+    """Return a part's event as one of the whole request, or None if it would repeat that the request has begun."""
     if isinstance(event, Step | Preview | Picture | Clip):
         return replace(event, index=event.index + first)
     return None if first and isinstance(event, Loading | Queued | Started) else event

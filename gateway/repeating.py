@@ -1,4 +1,4 @@
-"""The same again: an admitted request as a draft for `Gateway.admit`, which judges it by today's rules."""
+"""Turns an admitted request back into a draft, for `Gateway.admit` to check by the current rules."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.media.encoding import repeatable_fields
 
 
 def repeated(request: GenerationRequest, **changes: Any) -> Draft:
-    """Return a draft of what a request asked for, with its seed and its images, but for `changes`."""
+    """Return a draft that repeats a request, with its seed and images, except for `changes`."""
     fields = {
         **repeatable_fields(request, request.step_cache),
         **_images_of(request),
@@ -23,7 +23,7 @@ def repeated(request: GenerationRequest, **changes: Any) -> Draft:
 
 
 def _images_of(request: GenerationRequest) -> dict[str, Any]:
-    # Of an edit with a mask, the request has the first image in both fields.
+    # For an edit with a mask, the request has its first image in both fields.
     own = {"images": request.images} if request.task is Task.EDIT else {"image": request.image}
     guides = {name: getattr(request, name) for name in ("last_image", "reference_image", "control_image", *VIDEOS)}
     return {**own, **guides, "mask": request.mask}

@@ -29,12 +29,12 @@ RECHECK_S = 0.5
 
 
 class Residency:
-    """Keeps the models on each device within the memory budget, by the catalogue's figures, and by what their runners
-    say that requests have loaded beside them.
+    """Keeps the models on each device within the memory budget, by the catalogue's figures and what runners report as
+    loaded in addition, for requests.
 
-    A model counts as resident as soon as it is admitted, before its runner starts to load it. One with several
-    replicas is, while any of them is: only for the first one room is made, and then for all. A replica leaves by itself
-    while another one can serve.
+    A model counts as resident as soon as it is admitted, before its runner starts to load it. A model with several
+    replicas counts as resident while any of them is: room is made, for all of them, only when the first one loads. A
+    single replica may be unloaded while another one can serve.
     """
 
     def __init__(
@@ -45,8 +45,8 @@ class Residency:
         remote: frozenset[str] = frozenset(),
         beside_gib: Mapping[str, float] | None = None,
     ) -> None:
-        """`budget_gib` applies to each device; None means the device's own memory, as the runners report it, but for
-        what is `beside` models there.
+        """`budget_gib` applies to each device; None means the device's own memory, as the runners report it, less
+        `beside_gib`.
 
         Models whose runners are `remote` use none of this machine's memory.
         """
@@ -59,16 +59,16 @@ class Residency:
         self._users: Counter[str] = Counter()
         self._last_used_s: dict[str, float] = {}
         self._taken_gib: dict[str, Mapping[str, float]] = {}
-        """What all replicas of each model take of the devices that they are on and will be, those of their components
-        among them, as its runners last reported."""
+        """Memory by model and device, as last reported: on all devices that replicas and their components are on or are
+        moving to."""
         self._seen: dict[str, RunnerState] = {}
         """Each model's last state."""
         self._leaving: set[tuple[str, str]] = set()
-        """Replicas that are being unloaded while others of their models serve, by model and device."""
+        """Replicas, by model and device, that are being unloaded while other replicas of their models serve."""
         self._evicted: set[str] = set()
-        """Models to unload for one that waits; their new users wait behind it, or it would wait forever."""
+        """Models to unload for one that waits; new requests for them queue behind it, or it would wait forever."""
         self._admissions: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        """By device; locks are fair."""
+        """Locks by device; they are fair."""
         self._user_left = asyncio.Event()
 
     @asynccontextmanager
@@ -79,7 +79,7 @@ class Residency:
         use.
         """
         self._check_budget(model)
-        # Only around this wait: the block may run on in another task.
+        # The deadline is only for this wait, since the block may go on in another task.
         async with deadline.limiting("while other models were using the memory"):
             await self._admit(model)
         try:
@@ -132,14 +132,14 @@ class Residency:
 
     @asynccontextmanager
     async def _room(self, model: str, device: str | None = None, every: bool = False) -> AsyncIterator[None]:
-        """Make room for a model, which must be in use or loading at the end of the block to keep that room.
+        """Make room for a model; to keep it, the model must be in use or loading when the block ends.
 
-        `every`: also for further replicas of a model that has one in memory.
+        `every` makes room for all replicas, even if one is in memory already.
         """
         shares = model in self._here and len(self._here) > 1
         wanted = await self._missing(model, device, every) if shares else {}
         async with AsyncExitStack() as admitted:
-            # All who need several take them in the same order.
+            # In a fixed order, so that no two wait for each other's locks.
             for name in sorted(wanted):
                 await admitted.enter_async_context(self._admissions[name])
             # Another request may have loaded it meanwhile.
@@ -149,7 +149,7 @@ class Residency:
             yield
 
     async def _missing(self, model: str, device: str | None, every: bool) -> dict[str, Room]:
-        """Return where a model needs room, by device; nothing when it has it."""
+        """Return the room that a model still needs, by device."""
         replicas = (await self._state(model)).each
         if not every and any(self._has_room(model, replica, device) for replica in replicas):
             return {}
@@ -165,9 +165,9 @@ class Residency:
         return state.state.in_memory and there and model not in self._evicted
 
     async def _make_room(self, model: str, room: Room) -> None:
-        """Unload others until this one fits, or is alone: alone, it may load though the catalogue's figures say no."""
+        """Unload others until this one fits, or is alone: then it may load even if the catalogue's figures say no."""
         device = room.device
-        # Of its replicas, some may be on their way there.
+        # Other replicas of the model may be moving to this device.
         room_gib = round(room.budget_gib - max(room.needed_gib, self._sum_gib([model], device)), DIGITS)
         evicted: set[str] = set()
         try:
@@ -177,7 +177,7 @@ class Residency:
                 evicted.update(whole)
                 self._evicted.update(whole)
                 if any(self._users[name] for name in whole):
-                    # Before none is in use, the request may still give up waiting for the others.
+                    # Unload nothing while one of them is in use: until then, the request may still give up.
                     self._user_left.clear()
                     await self._user_left.wait()
                 else:
@@ -186,8 +186,8 @@ class Residency:
             self._evicted -= evicted
 
     def _to_evict(self, loaded: list[str], device: str, room_gib: float) -> list[str]:
-        """Choose the models to unload: those left over once models in use, then recently used ones, have room."""
-        # A model chosen before comes last: its new requests are waiting already, so the choice is kept.
+        """Choose the models to unload: those that do not fit after the models in use, then the recently used ones."""
+        # Keep to models chosen before (they sort last), since their new requests are already waiting.
         by_priority = sorted(
             loaded,
             key=lambda model: (model in self._evicted, not self._users[model], -self._last_used_s.get(model, 0.0)),
@@ -199,19 +199,19 @@ class Residency:
         return [model for model in loaded if model not in staying]
 
     async def _unload(self, model: str, device: str) -> None:
-        """Unload a model, of its replicas those on the device, each once its own requests are done."""
+        """Unload a model's replicas on the device, each once its own requests are done."""
         replica = (model, device)
         self._leaving.add(replica)
         try:
             await self._runners[model].unload(device=device)
         except Busy:
-            # It is still loading, or restarting; the request's deadline limits how long to wait for that.
+            # It is still loading or restarting; the request's deadline limits the wait.
             await asyncio.sleep(RECHECK_S)
         finally:
             self._leaving.discard(replica)
 
     def _serves_elsewhere(self, model: str, device: str) -> bool:
-        """Whether another replica generates, and stays, so that nobody has to wait for those on the device."""
+        """Whether another replica is ready and not being unloaded, so that requests need not wait for this device."""
         leaving = {device, *(there for name, there in self._leaving if name == model)}
         replicas = self._seen[model].each if model in self._seen else ()
         return any(each.state is ModelState.READY and leaving.isdisjoint(each.occupied) for each in replicas)
@@ -222,7 +222,7 @@ class Residency:
         return [name for name, state in zip(others, states, strict=True) if self._is_on(device, name, state)]
 
     def _is_on(self, device: str, model: str, state: RunnerState) -> bool:
-        """Whether a model is on a device, or will be for those that use it."""
+        """Whether a model is on a device, or will be there for requests that wait for it."""
         waited_for = self._users[model] and device in self._taken_gib.get(model, ())
         if waited_for and not self._serves_elsewhere(model, device):
             return True
@@ -237,5 +237,5 @@ class Residency:
         return state
 
     def _sum_gib(self, models: Iterable[str], device: str) -> float:
-        """Return what all replicas of these models take of a device."""
+        """Return how much of a device's memory all replicas of these models take."""
         return round(sum(self._taken_gib.get(model, {}).get(device, 0.0) for model in models), DIGITS)

@@ -1,4 +1,4 @@
-"""Where a model's runner needs memory, by what it says of itself."""
+"""Where a model's runner needs memory, by the state that it reports."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Room(NamedTuple):
 def rooms_of(
     state: RunnerState, moved_to: str | None, entry: Entry, budget_gib: float | None, beside_gib: Mapping[str, float]
 ) -> Iterator[Room]:
-    """Yield where a runner's model goes, maybe `moved_to` another device, and where its components do; nothing when
+    """Yield the room needed by a runner's model, perhaps `moved_to` another device, and by its components; nothing when
     the runner will report an error.
 
-    `budget_gib` is the operator's; never more than the device's own memory, but for what is `beside` models there.
+    `budget_gib` is the operator's, capped at the device's own memory less `beside_gib`.
     """
     wanted = wanted_device(state, moved_to)
     if wanted is None or wanted not in (state.devices or ()):
@@ -39,7 +39,7 @@ def rooms_of(
 
 
 def taken_by(state: RunnerState, entry: Entry) -> Iterator[Mapping[str, float]]:
-    """Yield what a runner's model takes of each device, and what has been loaded beside it."""
+    """Yield how much of each device's memory a runner's model takes, and what has been loaded beside it."""
     yield entry.gib_on(state.computes_on)
     if state.device is not None:
         yield {state.device: state.addons_gib}

@@ -30,10 +30,10 @@ log = logging.getLogger("jubako")
 STATE_TIMEOUT_S = 2.0
 """A status request should not wait for a runner that restarts."""
 DEADLINE_MARGIN_S = 5.0
-"""Runners end a request at its deadline themselves; only one that hangs exceeds it by this much."""
+"""Runners end a request at its deadline; only a runner that hangs exceeds it by this much."""
 UNLOAD_MARGIN_S = 60.0
 AWAY = (SERVICE_UNAVAILABLE, UNAUTHORIZED)
-"""Statuses of a runner that is stopping, and of one with another key: another runner, or a retry, may help."""
+"""Statuses of a runner that is stopping, and of one with a different key: another runner, or a retry, may help."""
 _FRAME = {"Content-Type": "application/octet-stream"}
 
 
@@ -54,7 +54,7 @@ class RunnerClient:
 
     @property
     def broken(self) -> bool:
-        """Whether the runner broke off or could not be reached, and has not answered since."""
+        """Whether the connection to the runner broke or failed, and it has not answered since."""
         return self._broken
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
@@ -70,7 +70,7 @@ class RunnerClient:
         try:
             async with (
                 self._session.post(
-                    # The frame goes with this expression: what waits in a runner's queue must not wait here too.
+                    # No variable holds the frame, so it is freed once sent and not kept while the runner queues it.
                     "/generate",
                     data=await _frame_of(request),
                     headers=_FRAME,
@@ -89,7 +89,7 @@ class RunnerClient:
             if error.status in AWAY:
                 raise self._restarting() from error
             if error.status < INTERNAL_SERVER_ERROR:
-                # It would refuse the same again.
+                # A retry would be refused too.
                 raise GenerationFailed(f"the runner of {self._model} refuses the request") from error
             raise RunnerLost from error
         except TimeoutError as error:
@@ -173,5 +173,5 @@ async def _frame_of(request: GenerationRequest) -> bytes:
     with_images = await with_pixels(request)
     if not request.named_videos:
         return encode_request(with_images)
-    # Tens of megabytes, of which some are on disk.
+    # In a thread: tens of megabytes, partly on disk.
     return await in_image_thread(encode_request, with_images)

@@ -1,4 +1,4 @@
-"""What the gateway knows of one runner's work, to tell which one will finish a request first."""
+"""What the gateway knows about a runner's work, to estimate which runner will finish a request first."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from core.generation.request import GenerationRequest
 
 LATENT_PX = 8
 LOAD_REQUESTS = 8.0
-"""A runner without the model in memory counts as one with so many more requests like this one."""
+"""A runner without the model in memory counts as having this many more requests like the one in question."""
 LORA_REQUESTS = 0.5
-"""Likewise for each LoRA that it has not used lately."""
+"""The same for each LoRA that the runner has not used lately."""
 KEPT_LORAS = 16
 TRY_AGAIN_S = 60.0
-"""How long one that could not load the model, or what a request adds to it, gets no such requests while others can."""
+"""How long a runner that could not load the model, or a request's additions, gets no such requests if others can."""
 MEASURED_S = 30.0
-"""After so long at most the speed is measured again, even if the runner has always had work."""
+"""The speed is measured at least this often, even if the runner is never idle."""
 FORGET = 0.9
-"""How much of what was measured before counts beside the last measurement."""
+"""The weight of earlier measurements, relative to the last one."""
 
 
 def tokens_of(request: GenerationRequest) -> float:
@@ -31,7 +31,7 @@ def tokens_of(request: GenerationRequest) -> float:
 
 
 def additions_to(request: GenerationRequest) -> frozenset[str]:
-    """Return what a request needs beside the model, which a runner may lack."""
+    """Return what a request needs beside the model; a runner may lack it."""
     added = {f"lora {lora.name}" for lora in request.loras}
     if request.control_type is not None:
         added.add(f"controlnet {request.control_type}")
@@ -41,39 +41,39 @@ def additions_to(request: GenerationRequest) -> frozenset[str]:
 
 
 class RunnerLoad:
-    """Of one runner; lives on one event loop."""
+    """One runner's load; lives on one event loop."""
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
         self.in_hand = 0.0
-        """Tokens of the requests that it has."""
+        """Tokens of the requests that the runner has."""
         self.in_memory: bool | None = None
-        """Whether it has the model, when last asked; None: never asked."""
+        """Whether it had the model when last asked; None if never asked."""
         self._may_load_at_s = 0.0
         self._may_add_at_s: dict[frozenset[str], float] = {}
-        """By what could not be loaded beside the model."""
+        """When to try again, by the additions that could not be loaded."""
         self._now_s = now_s
         self._generating = 0
-        """Requests that have started: until then, a runner loads or has others first, which is not its speed."""
+        """Requests that have started; loading and queueing before that do not count towards the speed."""
         self._since_s = 0.0
         self._done = self._measured_tokens = self._measured_s = 0.0
         self._loras: OrderedDict[str, None] = OrderedDict()
 
     @property
     def tokens_per_s(self) -> float | None:
-        """How fast it generates; None before it has ended any work."""
+        """How fast it generates; None until it has finished some work."""
         return self._measured_tokens / self._measured_s if self._measured_s else None
 
     def unable_to(self, request: GenerationRequest) -> bool:
-        """Whether it could not load the model, or what the request adds to it, just now."""
+        """Whether it has recently failed to load the model, or the request's additions."""
         return self._now_s() < max(self._may_load_at_s, self._may_add_at_s.get(additions_to(request), 0.0))
 
     def could_not_load(self) -> None:
-        """Remember that; after a while it may try again."""
+        """Note that the model could not be loaded; after a while it may be tried again."""
         self.in_memory = False
         self._may_load_at_s = self._now_s() + TRY_AGAIN_S
 
     def could_not_add(self, request: GenerationRequest) -> None:
-        """Remember that of what the request adds to the model; after a while it may try again."""
+        """Note that the request's additions could not be loaded; after a while they may be tried again."""
         now_s = self._now_s()
         self._may_add_at_s = {added: at_s for added, at_s in self._may_add_at_s.items() if at_s > now_s}
         self._may_add_at_s[additions_to(request)] = now_s + TRY_AGAIN_S
@@ -81,14 +81,14 @@ class RunnerLoad:
             self._loras.pop(lora.name, None)
 
     def finish_s(self, request: GenerationRequest, usual_per_s: float) -> float:
-        """Estimate in how many seconds it would have done a request; `usual_per_s` is the speed of one unknown."""
+        """Estimate in how many seconds it would finish a request; `usual_per_s` is used while its speed is unknown."""
         unknown = sum(lora.name not in self._loras for lora in request.loras)
         requests = 1 + LORA_REQUESTS * unknown + (LOAD_REQUESTS if self.in_memory is False else 0)
         return (self.in_hand + requests * tokens_of(request)) / (self.tokens_per_s or usual_per_s)
 
     @contextmanager
     def doing(self, request: GenerationRequest) -> Iterator[Callable[[Event], None]]:
-        """Count a request until the block ends; yields the function that is to be called with its events."""
+        """Count a request until the block ends; yields the function to call with its events."""
         left, share = tokens_of(request), tokens_of(request) / request.num_images
         started = False
         self.in_hand += left
@@ -112,7 +112,7 @@ class RunnerLoad:
         try:
             yield on_event
         finally:
-            # Sums of shares need not come out even.
+            # Rounding of the shares could make this slightly negative.
             self.in_hand = max(0.0, self.in_hand - left)
             if started:
                 self._end_generating()

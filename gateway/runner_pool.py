@@ -28,13 +28,13 @@ log = logging.getLogger("jubako")
 PROBE_S = 2.0
 """How often runners that are gone are probed."""
 BEGINNINGS = 2
-"""How often a request is begun: one that ends its runner's process must not end all of them."""
+"""How many times a request is begun: one that kills its runner's process must not kill all of them."""
 _BEFORE = events.Loading | events.Queued
 _DELIVERED = events.Preview | events.Picture | events.Clip
 
 
 class Rank(NamedTuple):
-    """How good a runner is for a request; the least is the best."""
+    """How suitable a runner is for a request; the lowest rank is best."""
 
     broken: bool
     unable: bool
@@ -57,19 +57,19 @@ class RunnerPool:
         self._model = model
         self._numbered = list(runners)
         self._runners = list(runners)
-        """The least recently used first."""
+        """Least recently used first."""
         self._local = local
         self._loads = {runner: RunnerLoad(now_s) for runner in runners}
         self._resting: set[RunnerClient] = set()
-        """Those that made room for another model, until they are loaded again."""
+        """Runners unloaded to make room for another model, until they are loaded again."""
         self._probing: asyncio.Task[None] | None = None
 
     async def generate(self, request: GenerationRequest) -> AsyncGenerator[Event, None]:
         """Generate a request and yield its events; closing the generator cancels it.
 
-        A request that has not started is retried on the next runner when one is gone, full or without what it needs.
-        One that had, but of which nothing has been delivered, is begun again once. Where none can, raises the error
-        of one that may be able to later, or else the last one's.
+        A request that has not started is retried on the next runner when one is gone, full, or lacks what it needs.
+        A request that has started, but delivered nothing, is begun again once. If no runner can do it, raises the error
+        of one that may be able to later, or else the last error.
         """
         deadline = Deadline(request.deadline_s)
         problem: JubakoError | None = None
@@ -94,7 +94,7 @@ class RunnerPool:
         raise problem or Busy(f"no runner of {self._model} can be reached; try again later", RESTART_S)
 
     def _in_order(self, request: GenerationRequest) -> list[RunnerClient]:
-        """Return all runners, the one to be asked first ahead: the others are for when those before them fail."""
+        """Return all runners, best first; each is tried if those before it fail."""
         speeds = [speed for load in self._loads.values() if (speed := load.tokens_per_s)]
         usual = sum(speeds) / len(speeds) if speeds else 1.0
 
@@ -106,7 +106,7 @@ class RunnerPool:
         return sorted(self._runners, key=rank)
 
     async def _generate(self, runner: RunnerClient, request: GenerationRequest) -> AsyncGenerator[Event, None]:
-        """Raises Busy also when the runner is full, and LoadFailed when it cannot load the model."""
+        """Generate on one runner. Raises Busy also when it is full, and LoadFailed when it cannot load the model."""
         # Among equally good runners, the least recently used goes first.
         self._runners.remove(runner)
         self._runners.append(runner)
@@ -126,7 +126,7 @@ class RunnerPool:
                 self._probe()
 
     async def _another_may(self, runner: RunnerClient, request: GenerationRequest, error: JubakoError) -> bool:
-        """Whether another runner may do without this error, which counts against this one's load."""
+        """Whether another runner might succeed; if this one could not load something, its load remembers that."""
         if not isinstance(error, (Busy, LoadFailed)):
             return False
         load = self._loads[runner]
@@ -134,7 +134,7 @@ class RunnerPool:
             load.could_not_load()
         elif isinstance(error, LoadFailed) and additions_to(request):
             load.could_not_add(request)
-            # Runners elsewhere may have other files.
+            # Runners on other machines may have different files.
             return not self._local
         return True
 
@@ -192,7 +192,7 @@ class RunnerPool:
 
 
 async def _done_by_any(calls: Iterable[Coroutine[Any, Any, RunnerState]]) -> None:
-    """Wait for what all of these runners do. Raises the first error if none succeeds."""
+    """Wait for all of these runners. Raises the first error if none succeeds."""
     answers = await asyncio.gather(*calls, return_exceptions=True)
     errors = [answer for answer in answers if isinstance(answer, BaseException)]
     if errors and len(errors) == len(answers):

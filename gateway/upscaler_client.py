@@ -11,7 +11,7 @@ from runners.upscaling.wire import SERVICE, AskedTile, decode_upscaled, encode_t
 LONGEST_S = 1800.0
 """Callers have deadlines of their own."""
 _MODEL = "model"
-"""The only one that it has."""
+"""The service's only API."""
 _MESSAGES = Messages(
     away="images cannot be upscaled now; try again later",
     not_loaded=f"{FIELD}: the upscaling model cannot be loaded",
@@ -27,7 +27,7 @@ class UpscalerClient:
         self._service = LoadingService(url, SERVICE, _MESSAGES)
 
     async def upscaled(self, tile: AskedTile) -> Image.Image:
-        """Return what a tile becomes.
+        """Return a tile, upscaled.
 
         Raises Busy when the upscaler does not answer, LoadInterrupted where its model cannot be fetched now,
         LoadFailed, which says what the operator can do, and GenerationFailed when the model fails on a tile.

@@ -1,4 +1,4 @@
-"""Images made larger, without a model that generates them again."""
+"""Makes images larger without generating them again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NO_MODEL = f"{FIELD}: the server has no upscaling model (JUBAKO_UPSCALER), so th
 MOST_AT_ONCE = 4
 """An upscaled image takes up to 128 MiB."""
 TILES_AT_ONCE = 4
-"""Of one image: they may share a pass, and other callers' need not wait for many."""
+"""Tiles of one image: enough to share a pass, and few enough that other callers' tiles need not wait long."""
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,19 @@ class Upscaler:
     """What makes images larger on this server; usable on one event loop."""
 
     name: str = LANCZOS
-    """What answers call it by."""
+    """The name in answers."""
     upscale_tile: UpscaleTile | None = None
-    """The model's; without one, it is Lanczos."""
+    """Upscales by the model; None for Lanczos."""
     places: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
-    """Held while an image is upscaled; of an upload, until its file is made."""
+    """Held while an image is upscaled; for an upload, until its file is written."""
 
     @property
     def hint(self) -> str | None:
-        """What callers should know of it."""
+        """A hint for callers if there is no model."""
         return NO_MODEL if self.upscale_tile is None else None
 
     async def upscaled(self, image: Image.Image, factor: UpscaleFactor) -> Image.Image:
-        """Return an image so many times wider and higher. Raises Busy, LoadFailed or GenerationFailed."""
+        """Return an image `factor` times as wide and high. Raises Busy, LoadFailed or GenerationFailed."""
         if self.upscale_tile is None:
             return await in_image_thread(_by_lanczos, image, factor)
         if image.mode == "RGBA":
@@ -65,13 +65,13 @@ class Upscaler:
 
 
 def upscaler_of(options: ModelOptions, upscale_tile: UpscaleTile | None) -> Upscaler:
-    """Return what the settings ask for; `upscale_tile` is that of their model, if they name one."""
+    """Return the upscaler that the settings ask for; `upscale_tile` is for the model, if they name one."""
     found = pointer(options.upscaler) if options.upscaler else None
     return Upscaler() if found is None else Upscaler(without_ending(found.name), upscale_tile)
 
 
 def _apart(image: Image.Image, factor: int) -> tuple[Image.Image, Image.Image]:
-    """Return the colours of an RGBA image, and its opacity so many times as large."""
+    """Return the colours of an RGBA image, and its alpha channel upscaled by `factor`."""
     return image.convert("RGB"), _by_lanczos(image.getchannel("A"), factor)
 
 

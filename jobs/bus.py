@@ -1,6 +1,6 @@
 """The events of a job for its watchers: steps, previews, its end.
 
-Events are dictionaries with an `event` name. A watcher first gets those that are still kept, then new ones. They may
+Events are dictionaries with an `event` name. A watcher first gets those that are still kept, then new ones. Events may
 be lost; what must not be lost is in the ledger.
 """
 
@@ -19,11 +19,11 @@ from jobs.redis_connection import connect, connect_alone, reachable
 JobEvent = Mapping[str, Any]
 
 KEPT_EVENTS = 300
-"""Per job: all steps of most requests, and their previews."""
+"""Events kept per job: enough for the steps and previews of most requests."""
 AFTER_END_S = 60
-"""How long events are kept once their job has ended: for those who are just reading them."""
+"""How long events are kept once their job has ended, for watchers that are still reading."""
 _BLOCK_MS = 1000
-"""Shorter than a connection's own patience, which would end the watching."""
+"""Shorter than the connection's own timeout, which would end the watch."""
 
 
 class Bus(Protocol):
@@ -31,7 +31,7 @@ class Bus(Protocol):
         """Publish an event to the watchers of a job; nothing follows the `last` event."""
 
     def watch(self, job_id: str) -> AsyncIterator[JobEvent]:
-        """Yield what happened and what happens, without end; the caller knows which event is the last."""
+        """Yield kept and new events, without end; the caller knows which event is the last."""
 
     async def latest(self, job_id: str) -> JobEvent | None:
         """Return the last event, or None when none is kept."""
@@ -40,7 +40,7 @@ class Bus(Protocol):
 
 
 class LocalBus:
-    """Within one process. `ttl` is how long a silent job's events are kept."""
+    """A bus within one process. `ttl` is how long a silent job's events are kept."""
 
     def __init__(self, ttl: timedelta) -> None:
         self._ttl_s = ttl.total_seconds()
@@ -81,7 +81,7 @@ class LocalBus:
 
 
 class RedisBus:
-    """Between all replicas, in one Redis stream per job."""
+    """A bus between all replicas: one Redis stream per job."""
 
     def __init__(self, url: str, ttl: timedelta) -> None:
         self._url, self._redis = url, connect(url)

@@ -1,4 +1,4 @@
-"""Errors of jobs, besides those of generation."""
+"""Errors of jobs, beside those of generation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TooManyJobs(JubakoError):
 
 
 class TooManyResults(JubakoError):
-    """The caller keeps as many results as one may."""
+    """The caller has reached the limit of stored results."""
 
     code = "too_many_results"
     status = 429
@@ -52,7 +52,7 @@ class KeyReused(JubakoError):
 
 
 class NotWaiting(JubakoError):
-    """Only a job that waits, for a worker or in an engine, has a place in a line."""
+    """The job is not waiting, for a worker or in an engine, so it has no place in line to change."""
 
     code = "not_waiting"
     status = 409

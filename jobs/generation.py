@@ -1,4 +1,4 @@
-"""The kind of job that is one generation request: its events as a job reports them, its results as files."""
+"""The kind of job that is one generation request: turns its events into job updates, and its results into files."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _LISTED = re.compile(r"(\w+)_(\d\d)")
 
 
 def plain_fields(request: JobRequest) -> dict[str, Any]:
-    """Return everything but the files, as JSON; of videos, what is known of them."""
+    """Return a request as JSON, without images, and with descriptions in place of videos."""
     files = {name for name, value in request if isinstance(value, Video) or _is_images(value)}
     descriptions = {name: video.description for name, video in _videos(request).items()}
     return {**request.model_dump(mode="json", exclude=files), **descriptions}
@@ -61,7 +61,7 @@ async def restored_fields(fields: Mapping[str, Any], inputs: Mapping[str, str], 
 
 
 def content_digest(owner: str, request: JobRequest, output_format: str, quality: int) -> str:
-    """Return what is equal for requests of one owner that must give the same files, images included."""
+    """Return a digest that is equal for requests of one owner that must give the same files; input images count too."""
     ignored = {"progress", "preview_every", "priority", "deadline_s"}
     fields = {name: value for name, value in plain_fields(request).items() if name not in ignored}
     digest = hashlib.sha256(json.dumps([owner, fields, output_format, quality], sort_keys=True).encode())
@@ -80,7 +80,7 @@ def _images(request: JobRequest) -> dict[str, Pixels]:
         if isinstance(value, Image.Image | Upload):
             found[name] = value
         elif _is_images(value):
-            # Two digits keep the order of names that of the images.
+            # Two digits, so that names sort in the order of the images.
             found |= {f"{name}_{number:02}": image for number, image in enumerate(value)}
     return found
 

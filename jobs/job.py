@@ -1,8 +1,9 @@
 """A job: one request, for images or a storyboard, and its state.
 
-A job moves forward: pending -> processing -> completed | failed | cancelled. A worker that died leaves it processing,
-and the next one takes it up again (`attempts` counts); only one that moves to another line before it has progressed is
-pending again. `turn` says which worker has it, should two think so. Knows nothing of queues, ledgers or HTTP.
+A job moves forward: pending -> processing -> completed | failed | cancelled. A worker that dies leaves it processing,
+and another one takes it up again (`attempts` counts that). Only a job that is moved to another line before it has made
+progress becomes pending again. `turn` says which worker has it if two think they do. Knows nothing of queues, ledgers
+or HTTP.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from core.deadline import Deadline
 from core.generation.request import Priority
 
 GENERATION = "pictures"
-"""The kind of job that is one generation request, by the name that records have."""
+"""The name, in records, of the kind of job that is one generation request."""
 
 WAITING = "Waiting to start"
 
@@ -40,7 +41,7 @@ class JobState(StrEnum):
 OPEN = (JobState.PENDING, JobState.PROCESSING)
 
 MAX_FORGIVEN = 20
-"""Attempts that moves to another line may take back: a job that ends its worker would else have them without end."""
+"""How many attempts do not count because of a move to another line; bounded, since a job may kill its workers."""
 
 
 class _Data(BaseModel):
@@ -73,54 +74,54 @@ class Job(_Data):
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     kind: str = GENERATION
-    """What is to be done with the request; records of releases that drew nothing else say nothing."""
+    """What to do with the request. Old records lack it: those releases had only this kind."""
     request: Mapping[str, Any]
-    """The request of its kind, without its images, as JSON."""
+    """The request, as JSON without its images; its fields depend on the kind."""
     inputs: Mapping[str, str] = Field(default_factory=dict)
     """Storage keys of the request's images by field; `images_00`, `images_01` for lists."""
     keeps_inputs: bool = False
-    """Whether its images stay when it has ended, since the same may be asked for again by its id."""
+    """Whether its input images are kept after it has ended, so that it can be repeated by its id."""
     output_format: str
     quality: int = 90
     priority: Priority = Priority.NORMAL
     caller: str = ""
-    """Whose limit it counts against."""
+    """The caller whose limits it counts against."""
     owner: str = ""
-    """Whose job it is: nobody else finds it; without keys all are one user's, whose name is empty."""
+    """Its owner; nobody else finds it. Empty without keys, when all jobs are one user's."""
     fingerprint: str | None = None
-    """Of the request that asked for it, if that had an idempotency key."""
+    """Fingerprint of the submitting request, if that had an idempotency key."""
     base_url: str = ""
     """This server's address as the caller knew it, for results in its own folder."""
     webhook_url: str | None = None
     webhook_shape: str = ""
-    """The contract whose shape its webhook has; empty: that of jobs."""
+    """The contract whose shape its webhook has; empty for that of jobs."""
     batch_id: str | None = None
-    """What it shares with the jobs that were asked for together."""
+    """Shared by jobs that were submitted together."""
     remixed_from: str | None = None
-    """The job whose result it starts from."""
+    """The job from whose result it starts."""
     state: JobState = JobState.PENDING
     progress: int = Field(default=0, ge=0, le=100)
     message: str = WAITING
     error: str | None = None
     hint: str | None = None
-    """What the caller should know of the prompt."""
+    """What the caller should know about the result, such as what was ignored."""
     results: tuple[Result, ...] = ()
     turn: int = 0
-    """How often a worker has taken it up, and so which of them has it: the last."""
+    """How often a worker has taken it up; the last one has it."""
     attempts: int = 0
-    """How often it was begun and not moved; more than one after a crash or a restart."""
+    """How often it was begun, except when it was then moved; more than one after a crash or a restart."""
     runners_lost: int = 0
-    """How many of its attempts ended with the model's process."""
+    """How many of its attempts ended because the model's process did."""
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     moved_s: float | None = None
-    """When it was moved to the line of its class, in Unix time; None: it has been there since it was created."""
+    """When it was moved to its priority's line, in Unix time; None if it has always been in it."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     deliveries: tuple[Delivery, ...] = ()
     told: bool = False
     """Whether its webhook needs no further attempt."""
     deleted: bool = False
-    """Whether its owner deleted it, and nobody finds it any more."""
+    """Whether its owner has deleted it, so that nobody finds it any more."""
 
     @property
     def model(self) -> str:
@@ -128,18 +129,18 @@ class Job(_Data):
 
     @property
     def deadline(self) -> Deadline:
-        """Its request's, which began with the job, maybe in another process."""
+        """The request's deadline, which runs since the job was created, perhaps in another process."""
         age_s = (datetime.now(UTC) - self.created_at).total_seconds()
         return Deadline(self.request.get("deadline_s"), time.monotonic() - age_s)
 
     @property
     def in_line_s(self) -> float:
-        """Since when it is in its class's line, in Unix time."""
+        """Since when it has been in its priority's line, in Unix time."""
         return self.created_at.timestamp() if self.moved_s is None else self.moved_s
 
     @property
     def task(self) -> str:
-        """What is done; a kind without tasks is its own."""
+        """The request's task; for a kind without tasks, the kind."""
         return str(self.request.get("task", self.kind))
 
     def changed(self, **changes: Any) -> Job:
@@ -150,7 +151,7 @@ class Job(_Data):
         return self._attempted(turn=self.turn + 1, message="Generation started")
 
     def begun_again(self) -> Job:
-        """Return the job after the model's process ended under it; the worker is the same."""
+        """Return the job as the same worker begins it again after the model's process has ended."""
         message = "The model's process ended; waiting to start again"
         return self._attempted(runners_lost=self.runners_lost + 1, message=message)
 
@@ -160,23 +161,23 @@ class Job(_Data):
 
     @property
     def waits(self) -> bool:
-        """Whether nothing is drawn of it yet, and it has not ended."""
+        """Whether nothing of it is drawn yet, and it has not ended."""
         return not self.state.final and not self.progress
 
     def has_turn(self, turn: int) -> bool:
-        """Whether the worker that took it up in this turn has it still: no end, move or later turn since."""
+        """Whether the worker of this turn still has it: it has not ended, moved or been taken up again since."""
         return self.state is JobState.PROCESSING and self.turn == turn
 
     def advanced(self, progress: int, message: str) -> Job:
-        """Return the job further on; progress never goes back, even if an attempt starts over."""
+        """Return the job with new progress, which never goes back, even if an attempt starts over."""
         return self.changed(progress=max(progress, self.progress), message=message)
 
     def prioritized(self, priority: Priority) -> Job:
-        """Return the job at the end of another class's line, also if a worker has it, which is to leave it."""
+        """Return the job at the end of another priority's line, even if a worker has it, which will then leave it."""
         if self.priority is priority:
             return self
         request = {**self.request, "priority": int(priority)}
-        # An attempt that is broken off for this is none.
+        # An attempt that is broken off for this does not count.
         forgiven = self.state is JobState.PROCESSING and self.turn - self.attempts < MAX_FORGIVEN
         attempts = self.attempts - forgiven
         waiting = {"state": JobState.PENDING, "attempts": attempts, "message": WAITING}
@@ -213,7 +214,7 @@ class Job(_Data):
 
     @property
     def kept_from(self) -> datetime | None:
-        """When the time of its record begins to run; None while there is still something to do about it."""
+        """The time from which its record's lifetime counts; None while there is still something to do."""
         if not self.state.final or self.unnotified:
             return None
         return self.deliveries[-1].at if self.deliveries else self.finished_at
@@ -226,7 +227,7 @@ class Job(_Data):
 
 
 class Ending:
-    """A change to a job's end that knows whether it took effect: another process may have ended the job first."""
+    """A change that ends a job and knows whether it took effect: another process may have ended the job first."""
 
     def __init__(self, change: Callable[[Job], Job]) -> None:
         self._change = change
@@ -237,5 +238,5 @@ class Ending:
         return self._made
 
     def made(self, kept: Job) -> bool:
-        """Whether what the ledger keeps is what this made."""
+        """Whether the job in the ledger is the one that this change made."""
         return kept == self._made

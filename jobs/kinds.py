@@ -1,4 +1,4 @@
-"""What a job may be: a generation, a storyboard. A kind restores its requests, carries them out and reports on them."""
+"""What a job can be: a generation, a storyboard. A kind restores requests, carries them out and reports on them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.job import Job
 
 
 class JobRequest(Protocol):
-    """What jobs need of a request: a pydantic model whose pictures are decoded, alone or in tuples."""
+    """What jobs need of a request: a pydantic model with decoded images, alone or in tuples."""
 
     @property
     def priority(self) -> Priority: ...
@@ -37,11 +37,11 @@ class File:
     media_type: str
     seed: int
     skipped_steps: int = 0
-    """Of denoising, predicted instead of computed."""
+    """Denoising steps that were predicted instead of computed."""
     tiled: bool = False
-    """Decoded in tiles for want of memory."""
+    """Whether it was decoded in tiles for want of memory."""
     sound: bool = False
-    """A video that can be heard."""
+    """Whether it is a video with sound."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +54,13 @@ class Made:
 
 @dataclass(frozen=True)
 class JobUpdate:
-    """What happened to a job, for those who watch it."""
+    """What has happened to a job, for its watchers."""
 
     name: str
     share: float = 0.0
-    """How much of the job is made, 0 to 1; progress never goes back, so 0 leaves it as it is."""
+    """How much of the job is done, 0 to 1; progress never goes back, so 0 leaves it unchanged."""
     message: str | None = None
-    """The job's message from now on; None leaves it as it is."""
+    """The job's new message; None leaves it unchanged."""
     details: Mapping[str, Any] = field(default_factory=dict)
     hint: str | None = None
     """For the job's record."""
@@ -68,11 +68,11 @@ class JobUpdate:
 
 class Kind(Protocol[R]):
     def restore(self, fields: Mapping[str, Any]) -> R:
-        """Make a request of the fields of a job's record and its pictures."""
+        """Make a request from the fields of a job's record, with its images decoded."""
 
     def carry_out(self, request: R, job: Job) -> AsyncGenerator[JobUpdate | Made, None]:
-        """Yield what happens, down to the last result; raise the JubakoError that ended it."""
+        """Yield updates and results, up to the last result; raise the JubakoError that ended it."""
 
 
 Kinds = Mapping[str, Kind[Any]]
-"""By the names that records have."""
+"""Kinds by their names in records."""

@@ -1,8 +1,8 @@
 """Which process runs which job, and when: docket's queues, one for each class of priority, over Redis or in memory.
 
-Every gateway process takes jobs from all queues at once, so a backlog of one class holds up no other; among the jobs
-it has taken, the engines choose. A job is in a queue under its own id, so adding it twice is adding it once. When one
-moves to another class, it may be taken from its first queue at that moment, and is then left (`jobs.worker`).
+Every gateway process takes jobs from all queues at once, so a backlog of one priority does not hold up the others; the
+engines choose among the jobs that were taken. A job is queued under its own id, so adding it twice has no effect. A job
+that moves to another priority may be taken from its old queue at that moment; the worker then drops it (`jobs.worker`).
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ MEMORY = "memory://"
 RESTART_S = 1.0
 _RECORD_TTL = timedelta(minutes=5)
 _JOBS_DUE, _WEBHOOKS_DUE = timedelta(minutes=1), timedelta(milliseconds=250)
-"""How often docket looks for what was queued for later. Only webhooks are, and each look is a script."""
+"""How often docket looks for tasks that were scheduled for later: only webhooks are, and each look runs a script."""
 
 
 @dataclass(frozen=True)
 class QueueSettings:
     url: str
     concurrency: int
-    """Jobs of one class that a process has in hand: generating, or waiting for a place in an engine."""
+    """How many jobs of one priority a process has in hand: generating, or waiting for a place in an engine."""
     redelivery: timedelta
     """How long a worker may be silent before its jobs are given to others."""
 
 
 class JobQueue:
-    """`run` does a job by its id, from the queue of a class; `notify` makes one attempt, by its number, to notify a
-    job's webhook.
+    """`run` does a job, given its id and the priority of its queue; `notify` makes one attempt, of the given number, to
+    notify a job's webhook.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class JobQueue:
         self._run, self._notify = run, notify
         self._in_hand: set[asyncio.Task[None]] = set()
         self._jobs: set[tuple[str, Priority]] = set()
-        """The ids of those in hand, with the classes of the queues that they came from."""
+        """Ids of jobs in hand, with the priorities of the queues that they came from."""
         self._workers: list[Worker] = []
         self._closing = False
         self._stack = AsyncExitStack()
@@ -92,9 +92,9 @@ class JobQueue:
             self._working.append(asyncio.create_task(self._work(worker)))
 
     async def finished(self) -> None:
-        """Take no new jobs from now on, and return once none is in hand."""
+        """Stop taking jobs, and return once none is in hand."""
         for worker in self._workers:
-            # A cancelled worker would no longer renew its jobs' leases in Redis, and they would be given to others.
+            # Not cancelled: then it would stop renewing its jobs' leases in Redis, and others would get them.
             worker.concurrency = 0
         while self._in_hand:
             await asyncio.wait(set(self._in_hand))
@@ -103,7 +103,7 @@ class JobQueue:
         """Stop taking jobs; those in hand go back to their queues, for the next worker."""
         self._closing = True
         unfinished = set(self._jobs)
-        # By itself, docket would wait for the jobs in hand, which may be minutes of work.
+        # Otherwise docket would wait for the jobs in hand, perhaps for minutes.
         await end((*self._in_hand, *self._working))
         with suppress(RedisError):
             for job_id, priority in unfinished:
@@ -126,7 +126,7 @@ class JobQueue:
         with reachable():
             await self._dockets[job.priority].cancel(job.id)
 
-    # Docket knows tasks by name and reads their signatures.
+    # Docket knows tasks by their names and reads their signatures.
 
     def _job_task(self, priority: Priority) -> Callable[..., Awaitable[None]]:
         async def run_job(job_id: str) -> None:
@@ -148,7 +148,7 @@ class JobQueue:
 
     @contextmanager
     def _held(self) -> Iterator[None]:
-        """Docket keeps what a task raises, and may fail over it: nothing leaves here but being cancelled."""
+        """Let no error but cancellation out: docket would store it, and may fail over it."""
         task = asyncio.current_task()
         assert task is not None
         self._in_hand.add(task)
@@ -160,8 +160,8 @@ class JobQueue:
             self._in_hand.discard(task)
 
     async def _work(self, worker: Worker) -> None:
-        """Begin again whatever ends a worker: without it, a whole class of jobs would wait for ever."""
-        # Docket takes being cancelled for an end like any other.
+        """Restart a worker whatever has ended it: without one, all jobs of a priority would wait for ever."""
+        # Docket returns normally when it is cancelled.
         while not self._closing:
             try:
                 await worker.run_forever()

@@ -15,15 +15,15 @@ from redis.exceptions import RedisError
 from jobs.errors import LedgerUnavailable
 
 MAX_CONNECTIONS = 32
-"""Of one client. Redis does a command after the other, so more would only wait there; and the pool never closes any,
-so after a stall in which everything waits there would be as many as there were commands."""
+"""Connections of one client. Redis runs one command at a time, so more would only wait there; and since the pool never
+closes any, a stall would leave one behind for every waiting command."""
 FREE_CONNECTION_S = 5.0
-"""How long a command waits for one of them."""
+"""How long a command waits for a free connection."""
 HEALTH_CHECK_S = 15
 
 
 def connect(url: str) -> Any:
-    """Return a client, untyped, as redis-py types its answers for every way in which it may be configured.
+    """Return a client. It is untyped, since redis-py's types cover every way in which it may be configured.
 
     A connection that went stale while idle is replaced without an error.
     """
@@ -34,7 +34,7 @@ def connect(url: str) -> Any:
 
 
 def connect_alone(url: str) -> Any:
-    """Return a client of one connection of its own, for commands that wait in Redis; closing it closes that."""
+    """Return a client with a single connection, for commands that wait in Redis; closing the client closes that."""
     return Redis.from_url(url, single_connection_client=True, **_options())
 
 
@@ -49,7 +49,7 @@ def _options() -> dict[str, Any]:
 
 @contextmanager
 def reachable() -> Iterator[None]:
-    """Raise LedgerUnavailable for whatever goes wrong between us and Redis."""
+    """Turn any error in talking to Redis into LedgerUnavailable."""
     try:
         yield
     except (RedisError, OSError) as error:

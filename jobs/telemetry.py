@@ -1,4 +1,4 @@
-"""Jobs in the log, in traces and in `/metrics`: a line and a span for each change of state, and figures."""
+"""Jobs in the log, in traces and in `/metrics`: a line and a span for each change of state, and counts."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ IN_HAND = Gauge(
     "jubako_jobs_in_hand",
     "Jobs that this replica has begun and not ended: they generate, or wait for their model",
     labelnames=["model"],
-    # A process that was killed leaves its figure behind; the next one's replaces it.
+    # A process that was killed leaves its value behind; the next one's replaces it.
     multiprocess_mode="mostrecent",
 )
 WEBHOOKS = Counter("jubako_webhooks_total", "Attempts to notify webhooks", labelnames=["outcome"])
@@ -60,7 +60,7 @@ def in_hand(model: str) -> Iterator[None]:
 
 
 def changed(job: Job) -> None:
-    """Note that a job has come into the state that it has now."""
+    """Log, trace and count that a job has entered its current state."""
     model, task = job.model, job.task
     now = datetime.now(UTC)
     with tracer.start_as_current_span(f"job {job.state}") as span:

@@ -1,7 +1,7 @@
-"""Doing one job: from its record to files in storage, through whatever breaks on the way.
+"""Does one job, from its record to files in storage, despite failures on the way.
 
-What passes by itself (a busy or dead runner, storage or Redis away) is waited for. What does not ends the job with
-its reason. A worker that dies leaves the record as it is, and the queue gives the job to another.
+Temporary failures (a busy or dead runner, storage or Redis away) are waited out; any other ends the job with its
+reason. A worker that dies leaves the record unchanged, and the queue gives the job to another.
 """
 
 from __future__ import annotations
@@ -35,17 +35,17 @@ log = logging.getLogger("jubako.jobs")
 T = TypeVar("T")
 
 DRAWN_PROGRESS = 95
-"""Per cent of a job that is generated and not yet stored."""
+"""Progress, in per cent, of a job whose results are generated but not yet stored."""
 MAX_ATTEMPTS = 20
-"""A job may also end the gateway, and so never report a lost runner; restarts for other reasons are fewer."""
+"""Bounds jobs that kill the gateway itself, and so never report a lost runner; other restarts are fewer than this."""
 LOOK_S = 2.0
-"""How often a job in hand is looked up."""
+"""How often the record of a job in hand is looked up."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 15.0
 
 
 class _TurnOverError(Exception):
-    """The job that is running has ended, moved to another line, or is another worker's by now."""
+    """The running job has ended, moved to another line, or been taken up by another worker."""
 
 
 @dataclass(frozen=True)
@@ -55,20 +55,20 @@ class Worker:
     storage: Storage
     kinds: Kinds
     max_runners_lost: int
-    """How many times a job may end the model's process before it is the job's fault."""
+    """How many times the model's process may end during a job before the job is blamed."""
     result_ttl: timedelta | None
-    """How long results are kept; None is without end."""
+    """How long results are kept; None is for ever."""
     on_end: Callable[[Job], Awaitable[None]]
     """Called once a job has ended, for whatever reason."""
     caller_of: Callable[[Job], Caller]
-    """Whose rates pay for what a job needs beyond what it was accepted for."""
+    """The caller whose rates are charged for what a job needs beyond its acceptance."""
     suspects: defaultdict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
-    """By model."""
+    """Locks by model."""
 
     async def run(self, job_id: str, line: Priority) -> None:
-        """Do a job that has come from the line of a class; one that has moved to another line is done from there.
+        """Do a job taken from a priority's line; a job that has moved to another line is left to that line's worker.
 
-        Cancelling the task stops generation and leaves the record as it is.
+        Cancelling the task stops generation and leaves the record unchanged.
         """
         job = await self._begin(job_id, line)
         if job.state.final or job.priority is not line:
@@ -85,11 +85,11 @@ class Worker:
             log.exception("job %s failed", job_id)
             await self._fail(job, "an internal error; the server's log has the cause")
         else:
-            # Even if another worker has it by now, who would make the same files.
+            # Even if another worker has the job by now: it would make the same files.
             await self._end(job_id, partial(Job.completed, results=results))
 
     async def give_up_waiting(self, job_id: str) -> Job:
-        """End a job that no worker has begun, if its deadline has passed; return what is kept. Raises UnknownJob."""
+        """End a job that no worker has begun, if its deadline has passed; return the job. Raises UnknownJob."""
         return await self._end(job_id, _given_up)
 
     async def _end(self, job_id: str, change: Change) -> Job:
@@ -100,15 +100,15 @@ class Worker:
         return job
 
     async def _fail(self, job: Job, reason: str) -> None:
-        """End a job with a reason, unless another worker has it by now, who may do better."""
+        """End a job with a reason, unless another worker has it by now, which may succeed."""
         await self._end(job.id, lambda kept: kept.failed(reason) if kept.has_turn(job.turn) else kept)
 
     async def _in_its_turn(self, job: Job, work: Coroutine[Any, Any, T]) -> T:
-        """Do the work for as long as the job's turn lasts; a cancellation may not reach its queue."""
+        """Do the work while the job's turn lasts, by its record, since a cancellation may not reach the queue."""
         return await first_of(work, self._turn_over(job), _TurnOverError())
 
     async def _turn_over(self, job: Job) -> None:
-        """Return once the record says that the turn is over, or is gone."""
+        """Return once the record is gone, or says that the turn is over."""
         while True:
             await asyncio.sleep(LOOK_S)
             with suppress(LedgerUnavailable):
@@ -120,7 +120,7 @@ class Worker:
                     return
 
     async def announce_end(self, job: Job) -> None:
-        """Publish and log that a job has ended, notify its webhook, and delete the inputs that it need not keep."""
+        """Publish and log that a job has ended, notify its webhook, and delete its inputs unless they are kept."""
         changed(job)
         await self.publish(job, str(job.state), error=job.error, last=True)
         await self.on_end(job)
@@ -128,7 +128,7 @@ class Worker:
             await _patiently(lambda: self.storage.delete(list(job.inputs.values())), StorageUnavailable)
 
     async def publish(self, job: Job, name: str, last: bool = False, **details: Any) -> None:
-        """Publish an event; a bus that is away loses it."""
+        """Publish an event; it is lost if the bus is away."""
         event = {"event": name, "progress": job.progress, "message": job.message, **details}
         try:
             await self.bus.publish(job.id, event, last)
@@ -156,7 +156,7 @@ class Worker:
         return tuple([await self._stored(job, index, len(files), file) for index, file in enumerate(files)])
 
     async def _generate(self, job: Job, request: JobRequest) -> list[File]:
-        """Draw until it succeeds, or fails for a reason of the request's own."""
+        """Draw, again and again until it succeeds or fails for a reason in the request itself."""
         for pause_s in _pauses():
             try:
                 async with AsyncExitStack() as turn:
@@ -175,14 +175,14 @@ class Worker:
         raise AssertionError("pauses have no end")
 
     async def _begun_again(self, job: Job) -> Job:
-        """Return a job after the model's process ended under it. Raises _TurnOverError."""
+        """Record that the model's process has ended during a job, and return it. Raises _TurnOverError."""
         again = await self._keep(job.id, lambda kept: kept.begun_again() if kept.has_turn(job.turn) else kept)
         if not again.has_turn(job.turn):
             raise _TurnOverError
         return again
 
     def _alone(self, job: Job) -> AbstractAsyncContextManager[Any]:
-        """One at a time, those under which the model's process ended: only one of them is to blame."""
+        """Let jobs during which the model's process ended run one at a time, since only one of them is to blame."""
         return self.suspects[job.model] if job.runners_lost else nullcontext()
 
     async def _draw_once(self, job: Job, request: JobRequest) -> list[File]:
@@ -221,7 +221,7 @@ def _given_up(job: Job) -> Job:
 
 
 def _further(job: Job, event: JobUpdate) -> Job:
-    """The job as it is once this has happened."""
+    """Return the job with the progress of an event."""
     return job.advanced(int(DRAWN_PROGRESS * event.share), event.message or job.message)
 
 

@@ -1,1 +1,1 @@
-"""What the processes of a server have in common: how they end, and how they reach each other."""
+"""What a server's processes share: how they end, and how they reach each other."""

@@ -1,4 +1,4 @@
-"""What glibc's allocator does with memory that is freed; other C libraries are left as they are."""
+"""Settings of glibc's allocator for freed memory; with other C libraries they do nothing."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ import ctypes
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_THRESHOLD = -1, -2, -3
 LARGE_BYTES = 2**20
 LARGEST_OF_HEAP_BYTES = 2**25
-"""glibc maps what is larger, whatever the setting."""
+"""glibc allocates larger blocks by mmap, whatever the setting."""
 KEPT_BYTES = 2**30
 PAD_BYTES = 2**26
 
 
 def return_freed_memory() -> None:
-    """Make this process return large blocks when they are freed.
+    """Make this process return large blocks to the system when they are freed.
 
-    glibc takes blocks of up to 32 MiB from its heap once some of that size were freed, and a heap shrinks only from its
-    end: after a few large images, a process kept more than a gigabyte.
+    Once a few have been freed, glibc takes blocks of up to 32 MiB from its heap, which shrinks only from its end: after
+    a few large images, a process kept more than a gigabyte.
     """
     _set(M_MMAP_THRESHOLD, LARGE_BYTES)
 
 
 def keep_freed_memory() -> None:
-    """Make this process keep freed blocks for the next ones, until `trim`.
+    """Make this process keep freed blocks for reuse, until `trim`.
 
-    Each pass on a CPU allocates what the last one freed. Pages that went back meanwhile have to be cleared again.
+    Each pass on a CPU allocates what the last one freed; pages returned in between would have to be cleared again.
     """
     _set(M_MMAP_THRESHOLD, LARGEST_OF_HEAP_BYTES)
     _set(M_TRIM_THRESHOLD, KEPT_BYTES)
@@ -33,7 +33,7 @@ def keep_freed_memory() -> None:
 
 
 def trim() -> None:
-    """Return what is free now."""
+    """Return all free memory to the system."""
     malloc_trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if malloc_trim is not None:
         malloc_trim(0)

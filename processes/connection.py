@@ -10,21 +10,21 @@ from aiohttp import AddrInfoType
 
 CONNECT_TIMEOUT_S = 10.0
 SILENCE_S = 10
-"""After this much silence on a connection the other machine is asked whether it is there."""
+"""Silence on a connection after which keep-alive probes ask whether the other machine is there."""
 ASK_EVERY_S = 5
 ASK_TIMES = 3
 IDLE_S = 3.0
-"""How long a connection without a request is kept: less than the 5 s after which BentoML's workers close theirs, since
-a request that is sent at that moment is lost."""
+"""How long an idle connection is kept: less than the 5 s after which BentoML's workers close theirs, since a request
+sent at that moment is lost."""
 
 
 def open_session(url: str, service: str, key: str | None = None) -> aiohttp.ClientSession:
-    """Return a session of the running event loop; `url` is `http://host:port` or `file:///path`.
+    """Return a session for the running event loop; `url` is `http://host:port` or `file:///path`.
 
-    On BentoCloud, all services of a Bento have one address, and the name in this header says which is meant.
+    On BentoCloud, all services of a Bento share one address, and the header `Runner-Name` selects one.
     """
     parts = urlsplit(url)
-    # A runner bounds its waiting line and each request has its deadline; no limit of ours adds to that.
+    # No limit here: runners bound their own queues, and each request has its deadline.
     connector: aiohttp.BaseConnector = (
         aiohttp.UnixConnector(parts.path, limit=0, keepalive_timeout=IDLE_S)
         if parts.scheme == "file"
@@ -37,7 +37,7 @@ def open_session(url: str, service: str, key: str | None = None) -> aiohttp.Clie
 
 
 def _kept_alive(address: AddrInfoType) -> socket.socket:
-    """Make a socket that notices when the other machine is gone, as after a power cut, though a stream is silent."""
+    """Make a socket that notices even on a silent stream when the other machine is gone, as after a power cut."""
     family, kind, protocol, _, _ = address
     made = socket.socket(family, kind, protocol)
     made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

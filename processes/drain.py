@@ -1,4 +1,4 @@
-"""An orderly end of a process: once it is asked to stop, it finishes what it has in hand, within a bound.
+"""Orderly shutdown of a process: once asked to stop, it finishes what it has in hand, within a time limit.
 
 BentoML's supervisor passes SIGTERM on to all processes of a server at once, and waits until they have ended. A
 gateway then finishes requests and jobs; what it depends on outlives it (`processes.gateway_watch`).
@@ -22,7 +22,7 @@ from processes.in_hand import InHand
 log = logging.getLogger("jubako")
 
 ENDING_S = 5.0
-"""What is left of the time for putting things in order once nothing more is waited for."""
+"""The part of the time that is reserved for cleaning up, when nothing more is waited for."""
 
 
 Wait = Callable[[], Coroutine[Any, Any, None]]
@@ -36,7 +36,7 @@ class Drain:
     """The end of this process, from SIGTERM on; SIGINT ends it without waiting."""
 
     def __init__(self, seconds: float) -> None:
-        """Within `seconds` the process has ended, whatever hangs."""
+        """The process ends within `seconds`, whatever hangs."""
         self.in_hand = InHand()
         self.refusing = False
         """Whether new requests are refused."""
@@ -51,8 +51,8 @@ class Drain:
     def install(self, *others: Wait, serve_until: Wait | None = None) -> None:
         """Take SIGTERM and SIGINT over from the running server, which handled them until now.
 
-        New requests are refused from the moment when `serve_until` has returned, and the server ends once no request
-        is in hand and `others` have returned. All of these are called then, and cancelled when the time is over.
+        After a signal, new requests are refused once `serve_until` has returned, and the server ends once no request is
+        in hand and all `others` have returned. Each is called when its turn comes, and cancelled when the time is up.
         """
         loop = asyncio.get_running_loop()
         end: Any = signal.getsignal(signal.SIGTERM)
@@ -79,7 +79,7 @@ class Drain:
         self._watch_over_end()
         work_ends_at_s = time.monotonic() + self._seconds - ENDING_S
         if serve_until is not None:
-            # Even in a hurry: callers of what depends on this process hear of its own end, and not of a lost runner.
+            # Even in a hurry, so that callers get the gateway's own answer about its end, not the loss of this runner.
             await self._unless_hurried(serve_until(), self._seconds, grace_s=ENDING_S)
         self.refusing = True
         left_s = max(0.0, work_ends_at_s - time.monotonic())
@@ -90,7 +90,7 @@ class Drain:
         await asyncio.gather(self.in_hand.finished(), *(other() for other in others))
 
     async def _unless_hurried(self, work: Coroutine[Any, Any, None], timeout_s: float, grace_s: float = 0.0) -> bool:
-        """Wait until the work is done, its time is over, or SIGINT arrived `grace_s` ago; return whether it is done."""
+        """Wait until the work is done, its time is up, or SIGINT came `grace_s` ago; return whether it is done."""
 
         async def hurry() -> None:
             await self._hurried.wait()
@@ -102,12 +102,12 @@ class Drain:
         except (TimeoutError, _Hurried):
             return False
         except Exception:
-            # Whatever it was, the process must still end in order.
+            # Whatever went wrong, the process must still shut down in order.
             log.exception("what the end waits for failed")
         return True
 
     def _watch_over_end(self) -> None:
-        """End the process when all its time is over and something hangs."""
+        """Kill the process if something hangs until all its time is up."""
         last = threading.Timer(max(self._seconds, ENDING_S), os._exit, (1,))
         last.daemon = True
         last.start()

@@ -1,4 +1,4 @@
-"""What callers meet while a server is being stopped: new work is refused, what is in hand is finished."""
+"""How a server that is being stopped answers: new work is refused, work in hand is finished."""
 
 from __future__ import annotations
 
@@ -14,16 +14,15 @@ from processes.in_hand import Held
 
 RETRY_S = 5
 RESTARTING = 1012
-"""The code with which a WebSocket is closed because its server restarts."""
+"""The close code of a WebSocket whose server restarts."""
 STOPPING = "this server is being stopped; try again later, or another one"
 
 
 class Draining:
     """ASGI middleware: counts requests in hand, and answers 503 to new ones once the server is stopping.
 
-    Reading (health, the state of a job, a result) is answered to the end. Those who only watch a job, by a stream that
-    is read with GET or by a WebSocket, are cut off when the server ends, and may watch it elsewhere; so are WebSockets
-    that have asked for nothing yet.
+    Reads (health, a job's state, a result) are answered to the end. Watchers of a job, by a GET stream or a WebSocket,
+    are cut off when the server ends, and may watch elsewhere; so are WebSockets that have not sent a request yet.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class Draining:
         refusal_for: Callable[[str, JubakoError], ASGIApp],
         generates: Callable[[Scope], bool],
     ) -> None:
-        """`refusal_for` returns the answer to an error in the shape that belongs to a path; `generates` says whether a
+        """`refusal_for` returns the answer to an error, in the shape of a path's contract; `generates` says whether a
         request starts work.
         """
         self._generates = generates
@@ -64,7 +63,7 @@ class Draining:
                     await self._refuse(scope, receive, answer)
 
     def _until_asked(self, receive: Receive, held: Held) -> Receive:
-        """Return a `receive` that has the end wait for the WebSocket once its request has come."""
+        """Return a `receive` after whose first message the shutdown waits for the WebSocket."""
         asked = False
 
         async def receive_request() -> Message:
@@ -85,7 +84,7 @@ class Draining:
 
 
 class _Answer:
-    """Sends an answer on, and looks at its beginning."""
+    """Forwards an answer; its start shows whether it is a stream that only watches."""
 
     def __init__(self, scope: Scope, send: Send, drain: Drain, held: Held) -> None:
         self.begun = False
@@ -100,6 +99,6 @@ class _Answer:
             if self._reads and Headers(raw=message["headers"]).get("content-type", "").startswith("text/event-stream"):
                 self._held.only_watches()
             if self._drain.begun:
-                # The next request on this connection is for another server.
+                # The client should send its next request to another server.
                 MutableHeaders(scope=message)["Connection"] = "close"
         await self._send(message)

@@ -7,7 +7,7 @@ import asyncio
 import psutil
 
 DEPENDENCY = "runner-"
-"""What the names of all services begin with that the gateway depends on."""
+"""The prefix of the names of all services on which the gateway depends."""
 LOOK_S = 0.2
 
 
@@ -36,5 +36,5 @@ def _is_gateway(process: psutil.Process) -> bool:
         words = process.cmdline()
     except psutil.Error:
         return False
-    # As `bentoml serve` starts its processes.
+    # The command line with which `bentoml serve` starts its processes.
     return "--service-name" in words and not words[words.index("--service-name") + 1].startswith(DEPENDENCY)

@@ -1,4 +1,4 @@
-"""The requests that a process has in hand: what an orderly end waits for, and what it refuses and cuts."""
+"""The requests that a process has in hand: those that an orderly shutdown waits for, and those that it cuts off."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Held:
         self._watching = watching
 
     def only_watches(self) -> None:
-        """An orderly end need not wait for it."""
+        """Mark it as one that an orderly shutdown need not wait for."""
         self._working.discard(self._task)
         self._watching.add(self._task)
 
     def works(self) -> None:
-        """An orderly end waits for it."""
+        """Mark it as one that an orderly shutdown waits for."""
         self._watching.discard(self._task)
         self._working.add(self._task)
 
 
 class InHand:
-    """Requests by the tasks that answer them."""
+    """The requests in hand, by the tasks that answer them."""
 
     def __init__(self) -> None:
         self.over = False
-        """Whether what was still in hand has been cut."""
+        """Whether the requests still in hand have been cut off."""
         self._tasks: set[Task] = set()
         self._watching: set[Task] = set()
-        """Those who only look on, and might do so for ever."""
+        """Requests that only watch, and might do so for ever."""
 
     @property
     def count(self) -> int:
@@ -54,12 +54,12 @@ class InHand:
             self._watching.discard(task)
 
     async def finished(self) -> None:
-        """Return once none is in hand, but for those who only look on."""
+        """Return once no request is in hand, except those that only watch."""
         while self._tasks:
             await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
 
     def cut(self) -> None:
-        """End all that is left."""
+        """Cancel all remaining requests."""
         self.over = True
         for task in (*self._tasks, *self._watching):
             task.cancel()

@@ -1,4 +1,4 @@
-"""The hop to a BentoML service that loads what it needs when it is first asked for it."""
+"""The hop to a BentoML service that loads what it needs on first use."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from core.errors import Busy, GenerationFailed, JubakoError, LoadFailed, LoadInt
 from processes.connection import CONNECT_TIMEOUT_S, open_session
 
 ALIVE_TIMEOUT_S = 10.0
-"""Connections are accepted also while the process restarts, which takes some seconds."""
+"""Connections are accepted even while the process restarts, which takes some seconds."""
 LOAD_TIMEOUT_S = 1800.0
 """OpenAI's CLIP is 1.7 GB to fetch."""
 RETRY_S = 5
 PASSING = (TOO_MANY_REQUESTS, SERVICE_UNAVAILABLE)
 REFUSED, INTERRUPTED = "refused", "interrupted"
-"""Of an answer to `load`: why something cannot be loaded, or cannot be now."""
+"""Fields of an answer to `load`: why something cannot be loaded, or cannot be loaded now."""
 JSON, FRAME = {"Content-Type": "application/json"}, {"Content-Type": "application/octet-stream"}
 
 
 @dataclass(frozen=True)
 class Messages:
-    """Those that callers see."""
+    """Error messages for callers."""
 
     away: str
-    """While the service does not answer."""
+    """When the service does not answer."""
     not_loaded: str
-    """Before the service's own reason."""
+    """When it cannot load; the service's own reason follows."""
     failed: str | None = None
-    """When it answers that it failed; by default that is taken for being away."""
+    """When it answers that it has failed; None treats that like no answer."""
 
 
 async def answer_to_load(loading: Awaitable[object]) -> dict[str, str]:
-    """Return what the service answers to `load` when it has loaded something, or has tried."""
+    """Await `loading`; return the service's answer to `load`, which says why it failed, if it did."""
     try:
         await loading
     except LoadInterrupted as error:
@@ -58,23 +58,22 @@ class LoadingService:
         self._session: aiohttp.ClientSession | None = None
         self._loading = asyncio.Lock()
         self._loaded: set[Hashable] = set()
-        """What the service has, as far as it was heard of."""
+        """What the service is known to have loaded."""
         self._failed: dict[Hashable, tuple[float, Callable[[], JubakoError]]] = {}
-        """When something could not be loaded, and why: other requests need not see it fail again."""
+        """When and why something could not be loaded, so that other requests need not wait for it to fail again."""
 
     async def load(self, what: Hashable, body: bytes = b"{}") -> None:
-        """See to it that something is loaded, which `body` asks for in JSON.
+        """Make sure that something is loaded; `body` asks the service for it in JSON.
 
-        Loading takes longer than any request, so none has to wait for it within its own time. Raises Busy when the
-        service does not answer, LoadInterrupted where it cannot load now, and LoadFailed, which says what the operator
-        can do.
+        Loading has a time limit of its own, longer than any request's. Raises Busy when the service does not answer,
+        LoadInterrupted when it cannot load now, and LoadFailed, which says what the operator can do.
         """
         async with self._loading:
             if what not in self._loaded:
                 await self._load(what, body)
 
     async def ask(self, api: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> bytes:
-        """Return the answer of one of its APIs. Raises Busy, or GenerationFailed where there is a message for that."""
+        """Return an answer of one of the service's APIs. Raises Busy, or GenerationFailed if that has a message."""
         if self._session is None:
             self._session = open_session(self._url, self._name)
         timeout = aiohttp.ClientTimeout(timeout_s, sock_connect=CONNECT_TIMEOUT_S)
@@ -88,7 +87,7 @@ class LoadingService:
         except (aiohttp.ClientError, TimeoutError) as error:
             answered = isinstance(error, aiohttp.ClientResponseError) and error.status not in PASSING
             if answered and self._messages.failed is not None:
-                # It would fail again, after all that led to it had been done again.
+                # A retry would repeat all the work before this, only to fail again.
                 raise GenerationFailed(self._messages.failed) from error
             self._loaded.clear()
             raise Busy(self._messages.away, RETRY_S) from error

@@ -14,13 +14,13 @@ log = logging.getLogger("jubako")
 
 FOLDERS = "bentoml-uds-*"
 ANSWER_S = 1.0
-"""A connection to a socket is made at once, or its server's queue is full: then it is alive."""
+"""A connection takes no longer, unless the server's queue is full, which also means that it is alive."""
 STARTING_S = 60.0
-"""A folder without sockets may be that of a server that is just starting."""
+"""A younger folder without sockets may belong to a server that is just starting."""
 
 
 def remove_dead_sockets() -> None:
-    """Remove the folders of this user's servers of which no process listens any more."""
+    """Remove the folders of this user's servers that no longer have a listening process."""
     for folder in Path(tempfile.gettempdir()).glob(FOLDERS):
         if _is_dead(folder):
             shutil.rmtree(folder, ignore_errors=True)
@@ -46,6 +46,6 @@ def _listens(path: Path) -> bool:
         except ConnectionRefusedError:
             return False
         except OSError:
-            # Whatever it is, it is not ours to remove.
+            # Unknown, so not ours to remove.
             return True
     return True

@@ -1,4 +1,4 @@
-"""The start of a process: what an operator set wrong is one line on the terminal, and large libraries come sooner."""
+"""The start of a process: shows an operator's mistake as one line, and imports large libraries faster."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def starting() -> Iterator[None]:
 
 @contextmanager
 def importing() -> Iterator[None]:
-    """Import large libraries without looking for garbage among what they make, then or ever.
+    """Import large libraries with garbage collection off, and exempt their objects from it for good.
 
-    With torch and diffusers that saves an eighth of the time (docs/log.md), and their 700,000 objects are not
-    walked by each full collection while requests wait.
+    With torch and diffusers that saves an eighth of the time (docs/log.md), and later full collections need not walk
+    their 700,000 objects while requests wait.
     """
     gc.disable()
     try:

@@ -11,14 +11,14 @@ from typing import Any
 STARTED_BY_SUPERVISOR = "BENTOML_RUNNER_MAP"
 """BentoML's supervisor sets it in every process that it starts, with the addresses of the others."""
 SUPERVISOR = "_JUBAKO_SUPERVISOR"
-"""The supervisor's process id, for the processes that it starts: it may be gone before they can look who it is."""
+"""The supervisor's process id, for the processes that it starts: it may be gone before they can look it up."""
 LOOK_S = 1.0
 
 
 def end_with_supervisor() -> None:
-    """Have this process end as on SIGTERM once the supervisor is gone; the supervisor itself only says who it is.
+    """End this process as on SIGTERM once the supervisor is gone; in the supervisor itself, only note its process id.
 
-    One that is killed cannot pass a signal on, and the processes that it started would serve for ever.
+    A supervisor that is killed cannot pass a signal on, and its processes would serve for ever.
     """
     if STARTED_BY_SUPERVISOR not in os.environ:
         os.environ[SUPERVISOR] = str(os.getpid())
@@ -28,7 +28,7 @@ def end_with_supervisor() -> None:
 
 
 def _end_after(parent: int) -> None:
-    """Orphans get another parent."""
+    """Wait until this process has a new parent, as orphans get, then end it."""
     while os.getppid() == parent:
         time.sleep(LOOK_S)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -37,7 +37,7 @@ def _end_after(parent: int) -> None:
 def end_at_second_signal() -> None:
     """Have a second Ctrl-C or SIGTERM end the server without waiting; does nothing in the processes it starts.
 
-    Circus takes note of the first only, and would then wait for a day.
+    Circus only heeds the first signal, and would then wait for a day.
     """
     if STARTED_BY_SUPERVISOR in os.environ:
         return
@@ -57,7 +57,7 @@ def end_at_second_signal() -> None:
 
 
 def _hurry(arbiter: Any) -> None:
-    """Send SIGINT to all processes, which makes `processes.drain` wait no longer."""
+    """Send SIGINT to all processes, so that `processes.drain` stops waiting."""
     for watcher in arbiter.iter_watchers():
         for process in watcher.processes.values():
             process.send_signal(signal.SIGINT)

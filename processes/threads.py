@@ -1,4 +1,4 @@
-"""Work that blocks, beside an event loop."""
+"""Blocking work beside an event loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 async def in_thread(work: Callable[[], T]) -> T:
-    """Run what blocks in a thread of its own, which does not keep the process from ending.
+    """Run blocking work in a thread of its own, which does not keep the process from ending.
 
     A caller that is cancelled leaves at once; the work continues, and its result is dropped.
     """

@@ -1,7 +1,7 @@
 """The served models in this process, without a server: for the RunPod handler, and for sites that generate themselves.
 
-It is the server's own gateway over hosts on one event loop, which has its own thread. So simultaneous requests, from
-any thread or loop, share batches as on the server.
+It is the server's own gateway with hosts on one event loop, in a thread of its own. So simultaneous requests, from any
+thread or loop, share batches as on the server.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def gateway_here(settings: Settings, meter: Meter) -> Gateway:
 
 
 def upscaler_here(settings: Settings) -> Upscaler:
-    """Return what the settings ask for, in this process. Raises StartError."""
+    """Return the upscaler that the settings ask for, in this process. Raises StartError."""
     if settings.upscaler is None:
         return Upscaler()
     refuse_unusable(settings)
@@ -102,7 +102,7 @@ def upscaler_here(settings: Settings) -> Upscaler:
 
 
 class InProcess:
-    """The gateway, and the event loop it runs on. Models are loaded when they are first needed."""
+    """The gateway, and the event loop on which it runs. Models are loaded when first needed."""
 
     def __init__(self, settings: Settings) -> None:
         self._gateway = gateway_here(settings, Unmetered())
@@ -133,9 +133,9 @@ async def unload_all(gateway: Gateway) -> None:
 
 @cache
 def in_process() -> InProcess:
-    """Return the one of this process, created by the first call and closed at exit. Raises StartError."""
+    """Return this process's instance, created by the first call and closed at exit. Raises StartError."""
     instance = InProcess(settings())
-    # An interpreter that exits while threads compute is aborted.
+    # An interpreter that exits while threads are computing would abort.
     atexit.register(instance.close)
     return instance
 

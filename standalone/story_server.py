@@ -1,4 +1,4 @@
-"""The storyboard contract alone, in one process that generates and scores by itself: what `api/server.py` serves.
+"""The storyboard contract alone, in one process that generates and scores itself: what `api/server.py` serves.
 
 Each of its processes loads the models; to serve many clients with one GPU, serve the Bento instead.
 """
@@ -42,7 +42,7 @@ show_log()
 
 @asynccontextmanager
 async def _models_open(app: FastAPI) -> AsyncGenerator[None, None]:
-    """Keep the models on the server's event loop; the one that generates stories is loaded at once."""
+    """Run the models on the server's event loop; the model for stories is loaded at once."""
     return_freed_memory()
     log_settings(SETTINGS)
     log_ignored(SETTINGS, CATALOGUE)

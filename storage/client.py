@@ -1,4 +1,4 @@
-"""Reading and writing files in storage, whichever it is, within a bounded time and with one error for all outages."""
+"""Reads and writes files in any storage, within a bounded time and with one error for all outages."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 class Storage:
     """Files by key. Each method raises StorageUnavailable when storage fails for longer than `timeout`."""
 
-    def __init__(  # how its addresses are made
+    def __init__(
         self,
         store: Store,
         timeout: timedelta,
@@ -48,8 +48,8 @@ class Storage:
         base: str | None,
         tokens: Tokens | None = None,
     ) -> None:
-        """`base` is the public address of the storage, if it is not the cloud's own; `tokens` are those of results
-        that this server serves to anyone who has their whole addresses.
+        """`base` is the storage's public address, if it is not the cloud's own. With `tokens`, this server serves
+        results only at addresses that include a token.
         """
         self._tokens = tokens
         self._store = store
@@ -64,7 +64,7 @@ class Storage:
 
     async def put(self, key: str, data: bytes, media_type: str) -> None:
         """Write a file, or replace it; readers see all of it or nothing."""
-        # A folder has no place for attributes: there the extension says what a file is.
+        # A folder cannot store attributes: there the extension gives the media type.
         attributes: Attributes | None = {"Content-Type": media_type, "Cache-Control": CACHE_CONTROL}
         async with _bounded("writing", self._timeout_s):
             await self._store.put_async(key, data, attributes=None if self.is_local else attributes)
@@ -88,9 +88,9 @@ class Storage:
         return True
 
     async def copy(self, key: str, copy: str) -> None:
-        """Write a file once more under another name. Raises NotStored when there is none of that name."""
+        """Copy a file to another name. Raises NotStored when there is none of the first name."""
         if self.is_local:
-            # What obstore makes there are hard links, which mounted buckets do not have.
+            # In folders, obstore makes hard links, which mounted buckets do not support.
             await self.put(copy, await self.get(key), media_type_of(key))
             return
         async with _bounded("copying", self._timeout_s):
@@ -105,15 +105,15 @@ class Storage:
             try:
                 await self._store.delete_async(keys)
             except FileNotFoundError:
-                # All stores but S3 stop at the first that is missing.
+                # All stores but S3 stop at the first missing file.
                 for key in keys:
                     with suppress(FileNotFoundError):
                         await self._store.delete_async(key)
 
     async def url(self, key: str) -> str:
-        """Return where a result can be fetched without credentials.
+        """Return the address at which a result can be fetched without credentials.
 
-        For a local folder that is a path on this server. Signed addresses expire: get a new one for each response.
+        For a local folder it is a path on this server. Signed addresses expire: get a new one for each response.
         """
         assert key.startswith(f"{RESULTS}/"), key
         if self._base is not None:
@@ -121,15 +121,15 @@ class Storage:
             return f"{self._base}/{quote(key)}{token}"
         async with _bounded("signing", self._timeout_s):
             address: str = await sign_async(self._cloud, "GET", key, self._url_ttl)
-        # Everything that makes an address a signed one is in its query.
+        # The signature is in the query.
         return address if self._signed else address.partition("?")[0]
 
     def is_open(self, key: str, token: str) -> bool:
-        """Whether who asks this server for a result with this token may have it."""
+        """Whether this server serves a result to requests with this token."""
         return self._tokens is None or self._tokens.fits(key, token)
 
     async def is_reachable(self) -> bool:
-        """Try to read a small file, which the first call writes."""
+        """Whether storage answers: reads a small file, which the first call writes."""
         try:
             async with asyncio.timeout(PROBE_TIMEOUT_S):
                 await self._probe()
@@ -138,7 +138,7 @@ class Storage:
         return True
 
     async def sweep(self, prefix: str, older_than: timedelta) -> int:
-        """Delete files under a prefix such as `generations` that were written longer ago; return how many."""
+        """Delete files under a prefix such as `generations` that are older than `older_than`; return how many."""
         limit = datetime.now(UTC) - older_than
         async with _bounded("listing"):
             files = await self._store.list_async(prefix).collect_async()
@@ -152,7 +152,7 @@ class Storage:
         return self._store
 
     async def _probe(self) -> None:
-        # Without permission to list a bucket, a missing file is "forbidden" as well: only a write shows the difference.
+        # Without permission to list a bucket, a missing file also gives "forbidden": only a write shows the difference.
         with suppress(NotStored, StorageUnavailable):
             await self.get(PROBE_KEY)
             return
@@ -161,7 +161,7 @@ class Storage:
 
 @asynccontextmanager
 async def _bounded(doing: str, timeout_s: float | None = None) -> AsyncIterator[None]:
-    """Turn every outage into StorageUnavailable; without a timeout, obstore bounds single requests only."""
+    """Turn every outage into StorageUnavailable. Without `timeout_s`, only single requests are bounded, by obstore."""
     try:
         async with asyncio.timeout(timeout_s):
             yield
@@ -180,7 +180,7 @@ def _log(doing: str, error: Exception) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Leave out the dump of its own structures that obstore adds."""
+    """Drop the dump of internal structures that obstore appends."""
     return str(error).partition("\n")[0]
 
 

@@ -8,7 +8,7 @@ RETRY_S = 5
 
 
 class StorageUnavailable(JubakoError):
-    """Storage cannot be reached, or refuses, now; the same may succeed later. The cause is in the server's log."""
+    """Storage is unreachable or refuses; a retry may succeed later. The cause is in the server's log."""
 
     code = "storage_unavailable"
     status = 503
@@ -18,7 +18,7 @@ class StorageUnavailable(JubakoError):
 
 
 class NotStored(JubakoError):
-    """Storage answers, and has nothing of that name: it was never written, or has been deleted."""
+    """Storage answers, but has no such file: it was never written, or has been deleted."""
 
     code = "not_stored"
     status = 404

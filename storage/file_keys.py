@@ -1,7 +1,7 @@
 """Names of files in storage: `generations/` is for anyone who knows a name, `inputs/` for the server alone.
 
-A name is as hard to guess as the session id in it (uuid4), and follows from the job, so that a repeated job
-overwrites its own results.
+A name is as hard to guess as the session id in it (uuid4). It follows from the job, so a repeated job overwrites its
+own results.
 """
 
 from __future__ import annotations

@@ -12,19 +12,19 @@ from storage.file_keys import INPUTS, RESULTS
 
 
 def make_private(path: Path) -> None:
-    """Take everybody else's permissions from a file or folder, where the file system has any and it is ours."""
+    """Remove group's and others' permissions from a file or folder; does nothing if it is not ours to change."""
     with suppress(OSError):
         path.chmod(path.stat().st_mode & 0o700)
 
 
 def write_privately(options: StorageOptions) -> None:
-    """Let nobody else read what this process writes from now on, unless a web server serves the results."""
+    """Make files that this process writes from now on private, unless a web server serves the results."""
     if not _published(options):
         os.umask(0o077)
 
 
 def make_private_folders(options: StorageOptions) -> None:
-    """Make the folders of a local storage, or take permissions from those that are there. Raises OSError."""
+    """Create a local storage's folders as private, or make existing ones private. Raises OSError."""
     if (folder := local_folder(options.storage_location)) is None:
         return
     for name in (INPUTS,) if _published(options) else (INPUTS, RESULTS):
@@ -33,5 +33,5 @@ def make_private_folders(options: StorageOptions) -> None:
 
 
 def _published(options: StorageOptions) -> bool:
-    """Whether a web server, which may be another user's, reads the results in a local folder."""
+    """Whether a web server, perhaps of another user, reads the results in a local folder."""
     return options.storage_public_url is not None and local_folder(options.storage_location) is not None

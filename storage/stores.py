@@ -1,4 +1,4 @@
-"""From a location to a store of `obstore`.
+"""Makes an `obstore` store for a location.
 
 Credentials, regions and endpoints come from the clouds' own variables, which obstore reads itself:
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION or AWS_DEFAULT_REGION, AWS_ENDPOINT_URL,
@@ -26,7 +26,7 @@ Store = LocalStore | CloudStore
 
 
 def store_at(url: str, environment: Mapping[str, str], timeout: timedelta) -> Store:
-    """Return the store at a location; a local folder is made, a cloud is not contacted yet.
+    """Return the store at a location; a local folder is created, a cloud is not contacted yet.
 
     `timeout` bounds a single request; retries end at half of it, so that a failure is reported with its cause
     rather than as a timeout.
@@ -49,12 +49,12 @@ def store_at(url: str, environment: Mapping[str, str], timeout: timedelta) -> St
 
 
 def _client_options(endpoint: str | None, timeout: timedelta) -> ClientConfig:
-    # An endpoint with http:// is deliberate; obstore wants a second setting for it (AWS_ALLOW_HTTP).
+    # An http:// endpoint is deliberate, so spare the operator obstore's second setting for it (AWS_ALLOW_HTTP).
     return {"timeout": timeout, "allow_http": endpoint is not None and endpoint.startswith("http://")}
 
 
 def _s3(url: str, environment: Mapping[str, str]) -> tuple[str | None, S3Config]:
-    """Return the endpoint if it is not Amazon's, and what obstore cannot know.
+    """Return the endpoint, if it is not Amazon's, and the options that obstore cannot find itself.
 
     At Amazon, ask for `https://bucket.s3.region.amazonaws.com/...` where its certificates allow it: they cover one
     label before `s3`. Other vendors take the bucket as first part of the path.
@@ -67,7 +67,7 @@ def _s3(url: str, environment: Mapping[str, str]) -> tuple[str | None, S3Config]
 
 
 def _azure(environment: Mapping[str, str]) -> tuple[str | None, AzureConfig]:
-    """Return the endpoint if it is not Azure's, and what a connection string says."""
+    """Return the endpoint, if it is not Azure's, and the options in a connection string."""
     text = environment.get("AZURE_STORAGE_CONNECTION_STRING", "")
     parts = dict(part.split("=", 1) for part in text.split(";") if part)
     config: AzureConfig = {}

@@ -1,7 +1,7 @@
-"""What makes the address of a result in a local folder one that only those who were given it can use.
+"""Tokens in addresses of results in a local folder, so that only those who were given an address can use it.
 
-The name of a result has its session id in it, which logs and metrics may show: where keys are needed, the address
-also has a token, as the addresses of clouds have signatures. It lasts as long as the file.
+A result's name contains its session id, which logs and metrics may show. So where keys are needed, the address also has
+a token, like the signature of a cloud's address. It is valid as long as the file exists.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 SECRET_FILE = "address-secret"
-"""In the folder of results, beside what is served: all processes that serve the folder make the same tokens."""
+"""In the storage folder but not served, so that all processes that serve the folder make the same tokens."""
 SECRET_BYTES = 32
 TOKEN_CHARS = 32
 
@@ -25,9 +25,9 @@ class Tokens:
 
     @classmethod
     def of(cls, folder: Path) -> Tokens:
-        """Return the tokens of a folder, whose secret the first call writes.
+        """Return the tokens of a folder; the first call writes its secret.
 
-        Raises OSError, or ValueError when it is damaged.
+        Raises OSError, or ValueError when the secret is damaged.
         """
         file = folder / SECRET_FILE
         if not file.exists():
@@ -38,16 +38,16 @@ class Tokens:
         return cls(secret)
 
     def token(self, key: str) -> str:
-        """Return the token of a file's name."""
+        """Return the token for a file's name."""
         return hmac.digest(self.secret, key.encode(), "sha256").hex()[:TOKEN_CHARS]
 
     def fits(self, key: str, token: str) -> bool:
-        """Whether a token is that of a file's name."""
+        """Whether a token belongs to a file's name."""
         return hmac.compare_digest(self.token(key).encode(), token.encode())
 
 
 def _write_once(file: Path, data: bytes) -> None:
-    """Write a file that nobody sees before it is whole; another process may be faster."""
+    """Write a file atomically, unless another process has written it first."""
     with NamedTemporaryFile(dir=file.parent) as whole:
         whole.write(data)
         whole.flush()

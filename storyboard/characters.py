@@ -1,4 +1,4 @@
-"""How frames are kept alike, and who is in them. Knows no model."""
+"""How frames are kept consistent, and who is in them. Knows no model."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ MOST_NAME_CHARS, MOST_LOOKS_CHARS = 60, 500
 
 
 class Mode(StrEnum):
-    """What frames follow besides their prompts."""
+    """What frames follow beside their prompts."""
 
     AUTO = "auto"
-    """What the story's other fields, and the model, say."""
+    """Decided by the story's other fields and the model."""
     SIMPLE = "simple"
     REF_GUIDED = "ref_guided"
-    """A reference image, through an IP-Adapter."""
+    """Frames follow a reference image, through an IP-Adapter."""
     EDIT = "edit"
     """Each frame is an edit of its characters' reference images."""
 
 
 class Character(ClientFields):
-    """Somebody, or something, that looks the same in all frames."""
+    """Somebody or something that looks the same in all frames."""
 
     name: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=MOST_NAME_CHARS)] = Field(
         description="Its name in prompts and captions."
     )
     prompt: Annotated[str, StringConstraints(strip_whitespace=True, max_length=MOST_LOOKS_CHARS)] = Field(
-        default="", description="What it looks like: drawn from this where it has no image. Default: its name."
+        default="", description="What it looks like; its reference is drawn from this, if needed. Default: its name."
     )
 
     @property
@@ -46,7 +46,7 @@ class Character(ClientFields):
 
 
 def named_in(text: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Return the names that a text has: as they are, or a capitalised word that one of them alone has (Aldar, of Aldar
+    """Return the names that occur in a text, in full or by a capitalised word that no other name has (Aldar for Aldar
     Kose).
     """
     words, parts = _bare(text), {name: _parts(name) for name in names}
@@ -60,7 +60,7 @@ def named_in(text: str, names: Sequence[str]) -> tuple[str, ...]:
 
 def _is_whole(name: str, words: Sequence[str], text: str) -> bool:
     if any(east_asian_width(letter) in "WF" for letter in name):
-        # Written without spaces between words.
+        # A script without spaces between words.
         return name in text
     whole = _bare(name)
     return bool(whole) and any(list(words[at : at + len(whole)]) == whole for at in range(len(words)))

@@ -1,4 +1,4 @@
-"""Errors of storyboards beside `core.errors.PlanningFailed`."""
+"""Errors of storyboards, beside `core.errors.PlanningFailed`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of a story, event by event: Planned, ReferenceDone*, (FrameStep | FrameDone)* in any order, Finished."""
+"""A story's events: Planned, ReferenceDone*, (FrameStep | FrameDone)* in any order, Finished."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class Frame:
     """Cosine of picture and prompt; None when nothing could score it."""
     tries: int
     follows: tuple[str, ...] = ()
-    """Names of the characters whose references it is an edit of."""
+    """Names of the characters from whose references it was edited."""
     upscaled: bytes | None = None
-    """The file of the larger image, if there is one: of a whole story, pixels of that size would be too many."""
+    """The file of the upscaled image, if there is one; the pixels of a whole story would take too much memory."""
 
     @property
     def worth(self) -> float:

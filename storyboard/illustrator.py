@@ -1,7 +1,7 @@
-"""Plans into frames: all generated at once through the gateway, poor ones again, each after what it follows.
+"""Turns plans into frames: generates them all at once through the gateway, after what they follow, poor ones again.
 
-Frames of one story share the engine's batches with each other and with everybody else's, because each is an ordinary
-request of its own. Seeds follow from the story's (`resolved_story.seed_of`), so an equal story gives equal frames.
+Each frame is an ordinary request, so frames share the engine's batches with each other and with other callers. Seeds
+follow from the story's (`resolved_story.seed_of`), so equal stories give equal frames.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Illustrator:
         self._unscored = False
         self._upscaler = FrameUpscaler(gateway.upscaler, resolved.story)
         self._hints: dict[int, str] = {}
-        """By the number of the scene."""
+        """Hints by scene number."""
         self._follows: dict[int, tuple[str, ...]] = {}
         self._reference_hints: dict[int, str] = {}
         self._gateway = gateway
@@ -49,10 +49,10 @@ class Illustrator:
         self._plan = plan
         self._emit = emit
         self._best: dict[int, Frame] = {}
-        """By the number of the scene; a frame may be here that is being generated again."""
+        """Frames by scene number; a frame stays here while it is generated again."""
         self._delivered: set[int] = set()
         self._references: dict[int, DrawnReference] = {}
-        """Those that were drawn, by their numbers."""
+        """The references that were drawn, by number."""
 
     @property
     def best(self) -> tuple[Frame, ...]:
@@ -73,9 +73,9 @@ class Illustrator:
         return (*common, *hints)
 
     async def generate(self, deadline: Deadline) -> str | None:
-        """Generate the frames of all scenes; return what went wrong if the deadline passes before all are there.
+        """Generate the frames of all scenes; return an error message if the deadline passes before all are done.
 
-        Raises DeadlineExceeded when there is nothing to show, and the JubakoError that ended the story otherwise.
+        Raises DeadlineExceeded when there is nothing to show, or else the JubakoError that ended the story.
         """
         try:
             async with asyncio.timeout(deadline.left_s) as limit:
@@ -89,7 +89,7 @@ class Illustrator:
         return None
 
     def _late(self, deadline: Deadline) -> str | None:
-        """Deliver the frames that are there."""
+        """Deliver the frames that are done; return what the deadline prevented, or None if all frames are there."""
         if not self._best:
             raise deadline.exceeded(TOO_EARLY)
         for number in sorted(self._best.keys() - self._delivered):
@@ -107,21 +107,21 @@ class Illustrator:
             references = References((("", frame.picture.image),))
         else:
             references = await self._all_references()
-        # All are checked before any is generated.
+        # Check all before any is generated.
         requests = [await self._checked(scene, 1, references) for scene in scenes]
         async with asyncio.TaskGroup() as group:
             for scene, request in zip(scenes, requests, strict=True):
                 group.create_task(self._frame(scene, request, references))
 
     async def _all_references(self) -> References:
-        """Draw the references that are missing, all at once; return all."""
+        """Draw the missing references, all at once; return all references."""
         wanted = self._resolved.wanted(self._plan.scenes[0].prompt)
         async with asyncio.TaskGroup() as group:
             drawing = [group.create_task(self._reference(number, each)) for number, each in enumerate(wanted, 1)]
         return References(tuple((each.name, task.result()) for each, task in zip(wanted, drawing, strict=True)))
 
     async def _reference(self, number: int, wanted: Wanted) -> Image.Image:
-        """Return the caller's image, or draw one as frames are: again where it scores poorly; the best is kept."""
+        """Return the caller's image, or draw one; as with frames, poor ones are drawn again and the best is kept."""
         if wanted.image is not None:
             return wanted.image
         tries: list[DrawnReference] = []
@@ -136,14 +136,14 @@ class Illustrator:
         return best.picture.image
 
     async def _until_good(self, draw: Callable[[int], Awaitable[float | None]], threshold: float) -> None:
-        """Draw, 1 first, until a score is not poor, or the tries are used up; only the first must succeed."""
+        """Call `draw` with attempts from 1 until a score is good or tries are used up; only the first must succeed."""
         score, attempt = await draw(1), 1
         while score is not None and score < threshold and attempt < self._resolved.max_tries:
             attempt += 1
             try:
                 score = await draw(attempt)
             except JubakoError:
-                # A used-up rate, a full line, a picture that is not to be shown: there is one already.
+                # A rate or a queue is exhausted, or the picture was refused: the earlier one will do.
                 break
 
     async def _drawn_reference(self, number: int, wanted: Wanted, attempt: int) -> DrawnReference:
@@ -165,14 +165,14 @@ class Illustrator:
         return self._resolved.drawn_scorer.threshold if wanted is None else wanted
 
     async def _checked(self, scene: Scene, attempt: int, references: References) -> GenerationRequest:
-        """Return the request of a try; only the frame that is kept is upscaled."""
+        """Return a try's request, without upscaling: only the frame that is kept is upscaled."""
         followed = self._resolved.followed(scene, references)
         self._follows[scene.number] = followed.names
         request = await self._gateway.check(self._resolved.draft(scene, attempt, followed))
         return request.model_copy(update={"upscale": None}).hinted(*followed.hints)
 
     async def _frame(self, scene: Scene, request: GenerationRequest, references: References) -> Frame:
-        """Generate until a frame scores well enough, or the tries are used up; the best is kept."""
+        """Generate a frame until it scores well enough or the tries are used up; deliver the best."""
 
         async def draw(attempt: int) -> float | None:
             if attempt == 1:
@@ -189,7 +189,7 @@ class Illustrator:
         """Generate a frame once and keep it if it is the best; return its score."""
         picture = await self._generate(scene, request, attempt)
         frame = Frame(scene, request, picture, None, attempt, self._follows[scene.number])
-        # Before there is a score, for the deadline may pass meanwhile.
+        # Kept even before it is scored, since the deadline may pass meanwhile.
         self._keep(frame)
         score = await self._score(frame.picture, scene.prompt, self._resolved.scorer)
         self._keep(replace(frame, clip_score=score))
@@ -202,7 +202,7 @@ class Illustrator:
         return frame
 
     def _keep(self, frame: Frame) -> None:
-        """Keep the better one of this frame and what was there; `tries` counts all."""
+        """Keep the better of this frame and the one so far; `tries` counts all."""
         before = self._best.get(frame.scene.number)
         best = frame if before is None or frame.worth > before.worth else before
         self._best[frame.scene.number] = replace(best, tries=frame.tries)
@@ -221,7 +221,7 @@ class Illustrator:
             async with aclosing(self._gateway.draw(request)) as events:
                 async for event in events:
                     if isinstance(event, Picture):
-                        # Frames are references of others, and parts of sheets and pages, which are opaque.
+                        # Frames serve as references and go on sheets and pages, which are all opaque.
                         return on_white(event)
                     hear(event)
         except LoadFailed as error:
@@ -231,7 +231,7 @@ class Illustrator:
         raise GenerationFailed("the model ended without an image")
 
     async def _score(self, picture: Picture, prompt: str, scorer: ClipScorer) -> float | None:
-        """The CLIP score; without a scorer that answers, a story is worth more than none."""
+        """Return the CLIP score, or None if the scorer does not answer: an unscored story is better than none."""
         if self._unscored:
             return None
         try:

@@ -24,7 +24,7 @@ from storyboard.story import Story
 STORYBOARD = "storyboard"
 """The kind of job, and its name in addresses."""
 SHOWN_PX = 384
-"""The longer side of images in events, which are kept for as long as the job runs."""
+"""The longer side of images in events; small, since events are kept as long as the job runs."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +50,16 @@ class StoryboardJobs:
 
 
 class _StoryProgress:
-    """How far a story is, by the steps of its frames."""
+    """A story's progress, by the steps of its frames."""
 
     def __init__(self) -> None:
         self._frames: dict[int, float] = {}
-        """How much of each is generated."""
+        """The share of each frame that is generated, by number."""
         self._done = 0
         self._per_cent = -1
 
     def after(self, event: StoryEvent) -> JobUpdate | None:
-        """Return what to report; nothing for a step of less than one per cent."""
+        """Return what to report, or None for a step of less than one per cent."""
         if isinstance(event, Planned):
             self._frames = {scene.number: 0.0 for scene in event.plan.scenes}
         elif isinstance(event, FrameDone):
@@ -72,7 +72,7 @@ class _StoryProgress:
         self._per_cent = int(100 * share)
         name, details = render_event(event, _small)
         message = f"{self._done} of {len(self._frames)} frames generated"
-        # Of an event of a job, `progress` is a figure.
+        # In a job's events, `progress` is a number, so the event of this name is renamed.
         return JobUpdate("step" if name == "progress" else name, share, message, details)
 
 

@@ -1,4 +1,4 @@
-"""Stories into storyboards: checked, planned, charged and illustrated (`illustrator.py`)."""
+"""Turns stories into storyboards: checks, plans, charges and illustrates (`illustrator.py`) them."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Maker:
     settings: Settings
 
     async def check(self, story: Story) -> GenerationRequest:
-        """Return a request like those that the frames will be.
+        """Return a request like those of the frames to come.
 
-        Raises whatever would refuse a story before anything is planned: UnknownModel, InvalidRequest, NotInitialized.
+        Raises the errors that refuse a story before it is planned: UnknownModel, InvalidRequest, NotInitialized.
         """
         return await self._first_frame(self._resolved(story))
 
     async def plan(self, story: Story) -> Planned:
-        """Return what would be drawn, without drawing it: `Story.scenes` takes it back, changed or not.
+        """Return a story's plan without drawing it; `Story.scenes` accepts the scenes, changed or not.
 
         Raises what `check` raises, PlanningFailed, and DeadlineExceeded.
         """
@@ -52,8 +52,8 @@ class Maker:
         return Planned(resolved.entry.id, resolved.story.mode, await self._planned(resolved, deadline))
 
     async def take_in(self, story: Story) -> Story:
-        """Return a story that is to be made later, by whatever process: checked, counted, and what the operator chose
-        for its model, mode, threshold, tries, reference and time named, so that it stays what it is.
+        """Check and charge a story that any process will make later; return it with the operator's current choices of
+        model, mode, threshold, tries, reference and deadline written into it, so that they stay.
 
         Raises what `check` raises, and RateExceeded.
         """
@@ -76,13 +76,13 @@ class Maker:
         return story.model_copy(update=settled)
 
     async def make(self, story: Story, frames_charged: int = 0) -> AsyncGenerator[StoryEvent, None]:
-        """Yield what happens, down to Finished; closing the generator stops all generation.
+        """Yield a story's events, up to Finished; closing the generator stops all generation.
 
-        The current caller is charged for all planned frames at once, but for so many as were charged before, and for
-        each further try. A story charged before is a job, which waits where a rate is exceeded.
+        The current caller is charged for all planned frames at once, less the `frames_charged` before, and for each
+        further try. A story that was charged before is a job, which waits if a rate is exceeded.
 
-        A deadline that passes ends the story with the frames that are there; a job has the one that it was taken in
-        with. Raises the JubakoError that ended it otherwise; DeadlineExceeded when no frame is done.
+        When its deadline passes, a story ends with the frames that are done; a job has the deadline with which it was
+        taken in. Raises DeadlineExceeded when no frame is done, or else the JubakoError that ended it.
         """
         resolved, events = self._resolved(story), asyncio.Queue[StoryEvent | None]()
         with recorded(resolved.story, resolved.entry.id) as record:
@@ -90,7 +90,7 @@ class Maker:
             deadline = Deadline(story.deadline_s if frames_charged else self._deadline_s(resolved, request))
             charge = partial(self._charge, resolved, request, charged=frames_charged)
             if frames_charged:
-                # A job's plan, which a language model may have made, is worth waiting with.
+                # Wait rather than lose a job's plan, which a language model may have made.
                 charge = partial(_once_there_is_room, charge)
             work = asyncio.create_task(self._run(resolved, deadline, events.put_nowait, charge))
             work.add_done_callback(lambda _: events.put_nowait(None))
@@ -107,7 +107,7 @@ class Maker:
     ) -> None:
         started = time.perf_counter()
         plan, model = await self._planned(resolved, deadline), resolved.entry.id
-        # Before any is generated: a caller's rate refuses a story as a whole.
+        # Before any frame is generated: a rate refuses a story as a whole.
         async with deadline.limiting(TOO_EARLY):
             await charge(len(plan.scenes))
         emit(Planned(model, resolved.story.mode, plan))
@@ -127,7 +127,7 @@ class Maker:
             return resolved.with_cast(await self.planner.plan(resolved.plan_request))
 
     async def _charge(self, resolved: ResolvedStory, request: GenerationRequest, frames: int, charged: int = 0) -> None:
-        """Count frames like the request's, and once the images that they follow: as frames where they are drawn."""
+        """Charge for frames like the request's, and once for their references: those to be drawn count as frames."""
         if frames <= charged:
             return
         given_px, drawn = 0, 0
@@ -139,7 +139,7 @@ class Maker:
         await self.gateway.meter.charge(all_frames, given_px + upscaled_px)
 
     async def _first_frame(self, resolved: ResolvedStory) -> GenerationRequest:
-        """Check what is known of the frames and their references; return the request of a frame like most."""
+        """Check what is known about the frames and references; return a typical frame's request."""
         plan, references = resolved.given_plan, resolved.stand_ins()
         scenes = plan.scenes if plan else (Scene(1, resolved.story.prompt, ""),)
         for number, wanted in enumerate(resolved.wanted(scenes[0].prompt), 1):
@@ -153,11 +153,11 @@ class Maker:
         return first
 
     def _deadline_s(self, resolved: ResolvedStory, request: GenerationRequest) -> float:
-        """Return how long a story may take, or its own deadline. Raises InvalidRequest where that is longer."""
+        """Return a story's own deadline, or how long it may take. Raises InvalidRequest if its own is longer."""
         images = ((resolved.story.frames_wanted or MAX_FRAMES) + resolved.references_drawn) * resolved.max_tries
         limits, all_frames = self.gateway.limits, request.model_copy(update={"num_images": images})
         allowed = allowed_s(resolved.entry, all_frames, limits.max_deadline_s, limits.tflops)
-        # What waits for the answer does so for as long as one request may take.
+        # Whatever waits for the answer waits no longer than a single request may take.
         limit_s = min(allowed, longest_deadline_s([resolved.entry], self.settings))
         return at_most("deadline_s", resolved.story.deadline_s or limit_s, limit_s)
 
@@ -174,5 +174,5 @@ async def _once_there_is_room(charge: Callable[[int], Awaitable[None]], frames: 
 
 
 def frames_charged_at_acceptance(story: Story) -> int:
-    """Return how many frames a story that is made later is charged for before it is planned."""
+    """Return how many frames are charged when a job is accepted, before its story is planned."""
     return story.frames_wanted or MIN_FRAMES

@@ -1,4 +1,4 @@
-"""Which mode a story has: its own where the model can do that, or what its other fields mean."""
+"""Which mode a story has: the one it names, if the model can do that, or else what its other fields mean."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storyboard.story import Story
 
 
 def mode_of(story: Story, entry: Entry) -> Mode:
-    """Return the mode of a story on a model, never AUTO. Raises InvalidRequest where the two do not fit."""
+    """Return the mode of a story on a model, never AUTO. Raises InvalidRequest if story and model do not fit."""
     mode = _meant(story, entry) if story.mode is Mode.AUTO else story.mode
     for field, reason in _mistakes(story, entry, mode):
         raise InvalidRequest(field, reason)
@@ -21,7 +21,7 @@ def mode_of(story: Story, entry: Entry) -> Mode:
 
 
 def drawer_of(story: Story, entry: Entry, catalogue: Catalogue) -> Entry:
-    """Return the model that draws references: the story's choice or own, that which it was made from, or the first.
+    """Return the model that draws references: the story's choice or own, the one that was made from, or the first.
 
     Raises UnknownModel, or InvalidRequest where no model draws from text.
     """
@@ -76,9 +76,9 @@ def _mistakes(story: Story, entry: Entry, mode: Mode) -> Iterator[tuple[str, str
 def _wrong_references(story: Story) -> Iterator[tuple[str, str]]:
     names = [character.name for character in story.characters]
     if story.reference_image is not None and story.images:
-        yield "reference_image", "is one of images, or those are left out"
+        yield "reference_image", "cannot be combined with images; make it one of them"
     if story.characters and len(story.references) > len(names):
-        yield "images", f"are {len(story.references)}, of {len(names)} characters"
+        yield "images", f"are {len(story.references)}, for {len(names)} characters"
     for name in names:
         if names.count(name) > 1:
             yield "characters", f"{name!r} is given {names.count(name)} times"

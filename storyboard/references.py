@@ -1,4 +1,4 @@
-"""The images that frames follow: which there are, and which of them a frame gets. Knows no gateway."""
+"""The reference images of a story, and which of them a frame follows. Knows no gateway."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ class Wanted:
     """A reference that a story needs."""
 
     name: str
-    """Of the character; empty where the story names none: then it is for all frames."""
+    """The character's name; empty if the story has no characters, so that it is for all frames."""
     prompt: str
-    """What it is drawn from where there is no image."""
+    """The prompt to draw it from if there is no image."""
     image: Image.Image | None = None
     """The caller's own."""
 
 
 def worth_of(clip_score: float | None) -> float:
-    """Return what tries are compared by: any that was scored is better than one that was not."""
+    """Return the value by which tries are compared: any scored try is better than an unscored one."""
     return -2.0 if clip_score is None else clip_score
 
 
@@ -50,15 +50,15 @@ class Followed:
 
     images: tuple[Image.Image, ...]
     names: tuple[str, ...] = ()
-    """Of the characters whom they show."""
+    """Names of the characters that they show."""
     legend: str = ""
-    """Says before the prompt which image shows whom, where there are several."""
+    """Text before the prompt that says which image shows whom, if there are several."""
     hints: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class References:
-    """All references of a story, each with its character's name; without any, frames are drawn from text alone."""
+    """All references of a story, each with its character's name; without any, frames are drawn from text only."""
 
     named: tuple[tuple[str, Image.Image], ...] = ()
 
@@ -70,9 +70,9 @@ class References:
         return tuple(image for _, image in self.named)
 
     def followed_in(self, scene: Scene, most: int) -> Followed:
-        """Return what a frame is an edit of: its characters' images, as many as the model takes.
+        """Return what a frame follows: its characters' images, as many as the model takes.
 
-        A frame that names nobody follows the first character. Without names, all images are for all frames.
+        A frame without characters follows the first character. Without names, all frames follow all images.
         """
         if not any(name for name, _ in self.named):
             return Followed(self.images)

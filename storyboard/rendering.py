@@ -1,4 +1,4 @@
-"""The events of a story as callers read them, in streams and in jobs alike."""
+"""A story's events as callers read them, in streams and jobs."""
 
 from __future__ import annotations
 

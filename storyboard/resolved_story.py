@@ -1,4 +1,4 @@
-"""A story together with everything that its frames have in common, decided once."""
+"""A story together with everything that its frames share, decided once."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from storyboard.story import Story
 SEED_BYTES = 4
 IP_ADAPTER_SCALE = 0.2
 STAND_IN_PX = (64, 64)
-"""Whatever the references' sizes, frames have one of their own."""
+"""Any size will do, since the frames' size does not depend on their references."""
 
 
 @dataclass(frozen=True)
 class ResolvedStory:
     story: Story
-    """Its mode is never AUTO."""
+    """The story; its mode is never AUTO."""
     entry: Entry
     """The model that generates the frames."""
     loras: tuple[Lora, ...]
@@ -44,9 +44,9 @@ class ResolvedStory:
     max_tries: int
     reference_scale: float
     drawer: Entry | None
-    """The model that draws the references, or the first frame that is one; None where nothing is to be drawn."""
+    """The model that draws the references, or a first frame that serves as one; None if none are drawn."""
     drawn_scorer: ClipScorer
-    """Of what that draws."""
+    """Scores what the drawer draws."""
     hints: tuple[str, ...]
     """Which parameters of the story are ignored, and why."""
 
@@ -62,7 +62,7 @@ class ResolvedStory:
 
     @property
     def given_plan(self) -> Plan | None:
-        """The caller's own."""
+        """The caller's own plan, if any."""
         scenes = self.story.scenes
         if scenes is None:
             return None
@@ -75,7 +75,7 @@ class ResolvedStory:
         return replace(plan, scenes=tuple(own))
 
     def with_cast(self, plan: Plan) -> Plan:
-        """Return a plan whose scenes say which of the characters are in them: whom their texts name."""
+        """Return a plan with the characters of each scene, by the names in its texts."""
         cast = (
             replace(scene, characters=named_in(f"{scene.prompt} {scene.caption}", self._names)) for scene in plan.scenes
         )
@@ -83,13 +83,13 @@ class ResolvedStory:
 
     @property
     def follows_first_frame(self) -> bool:
-        """Whether the first frame, drawn from text alone, is what all others follow."""
+        """Whether all other frames follow the first one, which is drawn from text alone."""
         if self.story.mode is Mode.SIMPLE or self.story.references or self.story.characters:
             return False
         return self.drawer is self.entry or self.story.mode is Mode.REF_GUIDED
 
     def wanted(self, first_prompt: str) -> tuple[Wanted, ...]:
-        """Return the references that there must be before the first frame; `first_prompt` is of the first scene."""
+        """Return the references needed before the first frame; `first_prompt` is the first scene's prompt."""
         given, characters = self.story.references, self.story.characters
         if self.story.mode is Mode.SIMPLE or self.follows_first_frame:
             return ()
@@ -100,23 +100,23 @@ class ResolvedStory:
 
     @property
     def references_drawn(self) -> int:
-        """How many references are drawn besides the frames."""
+        """How many references are drawn in addition to the frames."""
         return sum(each.image is None for each in self.wanted(self.story.prompt))
 
     def stand_ins(self) -> References:
-        """Return the references with blank images for those that are not drawn yet."""
+        """Return the references, with blank images for those not drawn yet."""
         blank = Image.new("RGB", STAND_IN_PX)
         return References(tuple((each.name, each.image or blank) for each in self.wanted(self.story.prompt)))
 
     def followed(self, scene: Scene, references: References) -> Followed:
-        """Return which of the references a frame follows, and what its caller should know of that."""
+        """Return which of the references a frame follows, with hints about it."""
         edits = self.story.mode is Mode.EDIT
         most = self.entry.tasks[Task.EDIT].limits.max_images if edits else 1
         return references.followed_in(scene, most)
 
     @property
     def names_its_loras(self) -> bool:
-        """Whether the caller, and not the operator, chose them."""
+        """Whether the caller, rather than the operator, chose the LoRAs."""
         return bool(self.story.loras)
 
     @property
@@ -124,7 +124,7 @@ class ResolvedStory:
         return tuple(character.name for character in self.story.characters)
 
     def draft(self, scene: Scene, attempt: int, followed: Followed) -> Draft:
-        """Return what is asked of the model for one try of one frame; what follows nothing is drawn from text."""
+        """Return the draft for one try of a frame; a frame that follows nothing is drawn from text."""
         seed = seed_of(self.story.seed, scene.number, attempt)
         if not followed.images:
             return self._draft(scene.prompt, seed)
@@ -134,11 +134,10 @@ class ResolvedStory:
         return self._draft(f"{followed.legend}{scene.prompt}", seed, task=Task.EDIT, images=followed.images)
 
     def reference_draft(self, number: int, wanted: Wanted, attempt: int) -> Draft:
-        """Return what is asked of the drawer for one try of a reference; 1 is the first.
-
-        Another model than the story's has its own defaults.
+        """Return the draft for one try of a reference, from 1; a drawer other than the story's model uses its own
+        defaults.
         """
-        # Below zero, where no frame has a number.
+        # Negative, so that it is not the seed of a frame.
         seed = seed_of(self.story.seed, -number, attempt)
         if self.drawer is self.entry:
             return self._draft(", ".join(filter(None, (self.trigger, wanted.prompt))), seed, upscale=None)
@@ -147,14 +146,14 @@ class ResolvedStory:
 
     @property
     def _size(self) -> dict[str, int]:
-        """Of an edit, the size would be that of its first image; frames, and what is drawn for them, have one size."""
+        """The size if the story edits: otherwise each edit would have the size of its first image."""
         if self.story.mode is not Mode.EDIT:
             return {}
         defaults = self.entry.tasks[Task.EDIT].defaults
         return {"width": self.story.width or defaults.width, "height": self.story.height or defaults.height}
 
     def _draft(self, prompt: str, seed: int, **fields: Any) -> Draft:
-        # A story's frames are images, and its deadline is for all of them.
+        # Frames are images, and the story's deadline is for all of them together.
         common = {"num_frames": None, "deadline_s": None, "progress": True, **self._size}
         none = {"reference_image": None, "reference_scale": None, "images": ()}
         own = {"prompt": prompt, "model": self.entry.id, "seed": seed, "loras": self.loras}
@@ -189,10 +188,10 @@ def resolve_story(story: Story, settings: Settings, catalogue: Catalogue, scorer
 
 
 def default_reference_scale(settings: Settings, entry: Entry) -> float:
-    """Return how strongly frames follow the reference where neither the story nor the operator says it."""
+    """Return how strongly frames follow the reference by default: the operator's choice, or ours."""
     if settings.story_reference_scale is not None:
         return settings.story_reference_scale
-    # An IP-Adapter's usual scale leaves no room for scenes; Redux's reference is read beside the prompt.
+    # An IP-Adapter's usual scale leaves no room for scenes; Redux reads its reference beside the prompt.
     return entry.ip_adapter.scale if entry.ip_adapter and entry.ip_adapter.is_redux else IP_ADAPTER_SCALE
 
 
@@ -210,7 +209,7 @@ def _hints(story: Story, mode: Mode, drawer: Entry | None, settings: Settings) -
 
 
 def seed_of(seed: int, number: int, attempt: int) -> int:
-    """Return the seed of one try of one frame: unrelated for all of them, and always the same."""
+    """Return the seed for one try of one frame: reproducible, and unrelated to all others."""
     digest = hashlib.sha256(f"{seed} {number} {attempt}".encode()).digest()
     return int.from_bytes(digest[:SEED_BYTES], "big")
 

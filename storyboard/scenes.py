@@ -1,4 +1,4 @@
-"""What a story is broken into, and what does so. Knows no HTTP, torch or language model."""
+"""Scenes, and the planners that break stories into them. Knows no HTTP, torch or language model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from models.catalogue.entry import Entry
 
 MIN_FRAMES, MAX_FRAMES = 6, 10
 GIVEN = "given"
-"""The planner's name where the caller has planned."""
+"""The planner's name if the caller has planned."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +19,11 @@ class Scene:
     number: int
     """1 is the first."""
     prompt: str
-    """What the model is asked for, in words it knows, and what the picture is compared with."""
+    """The prompt, in words that the model knows; the picture is compared with it."""
     caption: str
-    """The part of the story that it shows."""
+    """The part of the story that the scene shows."""
     characters: tuple[str, ...] = ()
-    """Those of the story's characters who are in it."""
+    """Names of the story's characters in the scene."""
 
 
 @dataclass(frozen=True)
@@ -42,16 +42,16 @@ class PlanRequest:
     """0 to 1; planners that do not sample ignore it."""
     seed: int
     entry: Entry
-    """The model that will generate: its vocabulary, if it has one, bounds what prompts may say."""
+    """The model that will generate; prompts may only use its vocabulary, if it has one."""
     trigger: str = ""
-    """Words that call the character's LoRA up; every prompt begins with them."""
+    """Words that trigger the character's LoRA; every prompt begins with them."""
     characters: tuple[str, ...] = ()
     """Names by which prompts should call the characters."""
 
 
 class Planner(Protocol):
     async def plan(self, request: PlanRequest) -> Plan:
-        """Return as many scenes as were wanted; equal requests to a planner that does not sample give equal plans.
+        """Return as many scenes as requested; a planner that does not sample gives equal plans for equal requests.
 
         Raises PlanningFailed.
         """

@@ -18,8 +18,8 @@ from storyboard.scenes import MAX_FRAMES, MIN_FRAMES
 
 MIN_CHARS, MAX_CHARS = 10, 500
 REFERENCES = (
-    "The references of frames that are edits: the first image is the first character's, and so on; characters beyond "
-    "them are drawn. Without `characters`, all are for every frame. Repeat the field for several."
+    "References for mode edit: the first image is the first character's, and so on; references of further characters "
+    "are drawn. Without `characters`, every frame follows all images. Repeat the field for several."
 )
 
 
@@ -28,7 +28,7 @@ def _random_if_asked(seed: int) -> int:
 
 
 class GivenScene(BaseModel):
-    """A scene that the caller has planned, or has changed."""
+    """A scene that the caller has planned or changed."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
@@ -41,7 +41,7 @@ class GivenScene(BaseModel):
     characters: tuple[str, ...] | None = Field(
         default=None,
         max_length=MOST_CHARACTERS,
-        description="Those of the story's `characters` who are in it. Default: whom the prompt or the caption names.",
+        description="The story's `characters` in this scene. Default: those whom the prompt or the caption names.",
     )
 
 
@@ -70,8 +70,8 @@ class Story(ClientFields):
         Field(
             min_length=MIN_FRAMES,
             max_length=MAX_FRAMES,
-            description="What to draw, in place of a plan: for each frame its `prompt` and `caption`, such as "
-            "POST /storyboard/plan returns them; in forms as JSON.",
+            description="What to draw, in place of a plan: each frame's `prompt` and `caption`, such as "
+            "POST /storyboard/plan returns; in forms as JSON.",
         ),
         BeforeValidator(from_json),
     ] = None
@@ -95,16 +95,16 @@ class Story(ClientFields):
         tuple[Character, ...],
         Field(
             max_length=MOST_CHARACTERS,
-            description="Who stays the same in frames that are edits, the main character first; a frame follows those "
-            "whom it names. In forms as JSON, or just one name.",
+            description="Characters to keep consistent in mode edit, the main one first; a frame follows those whom "
+            "it names. In forms as JSON, or just one name.",
         ),
         BeforeValidator(from_json),
     ] = ()
     images: tuple[Image.Image, ...] = Field(default=(), max_length=MOST_CHARACTERS, description=REFERENCES)
     reference_model: str | None = Field(
         default=None,
-        description="Catalogue id of the model that draws the references of characters without images. Default: the "
-        "story's where it draws from text, else the one that it was made from, else the first that does.",
+        description="Catalogue id of the model that draws references of characters without images. Default: the "
+        "story's model if it draws from text, else the model it was made from, else the first that does.",
     )
     num_inference_steps: int | None = Field(default=None, ge=1, description="Of each frame. Default: the model's.")
     guidance_scale: float | None = Field(default=None, ge=0, description="Of each frame. Default: the model's.")
@@ -124,7 +124,9 @@ class Story(ClientFields):
         default=None, ge=1, le=10, description="How many times a frame is generated at most. Default: the operator's."
     )
     deadline_s: float | None = Field(
-        default=None, gt=0, description="Seconds after which what is done is returned. Default and limit: the server's."
+        default=None,
+        gt=0,
+        description="Seconds after which the finished frames are returned. Default and limit: the server's.",
     )
     output_format: Literal["png", "jpeg", "webp"] = Field(default="png", description="Of the frames.")
     priority: Priority = Field(default=Priority.NORMAL, description="0 is served first, 1 is normal, 2 last.")

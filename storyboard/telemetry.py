@@ -91,7 +91,7 @@ def recorded(story: Story, model: str) -> Iterator[StoryRecord]:
         log.warning("storyboard: failed: %s", error)
         raise
     except (asyncio.CancelledError, GeneratorExit):
-        # A caller that has what it wanted closes the generator too.
+        # A caller that has all it wanted also closes the generator.
         if record.outcome is None:
             record.outcome = "cancelled"
             log.info("storyboard: cancelled")

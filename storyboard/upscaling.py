@@ -1,4 +1,4 @@
-"""Frames made larger, once each: tries, references, scores and sheets are of the size that is generated."""
+"""Upscales each frame once: tries, references, scores and sheets keep the generated size."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FrameUpscaler:
         self._upscaler = upscaler
         self._story = story
         self._trouble: str | None = None
-        """Why no more frames are upscaled."""
+        """Why no further frames are upscaled, if so."""
 
     async def upscaled(self, frame: Frame) -> Frame:
-        """Return a frame with the file that the story asks for; as it is, which is worth more than none, on failure."""
+        """Return a frame with an upscaled file, if the story asks for that; if it fails, return the frame unchanged."""
         factor = self._story.upscale
         if factor is None or self._trouble is not None:
             return frame
@@ -42,10 +42,10 @@ class FrameUpscaler:
         return replace(frame, upscaled=file)
 
     def warnings(self, frames: Sequence[Frame]) -> Iterator[str]:
-        """Yield what the caller should know of a story's frames."""
+        """Yield warnings about a story's frames."""
         if self._story.upscale is None:
             return
         if self._upscaler.hint is not None:
             yield self._upscaler.hint
         if plain := [str(frame.scene.number) for frame in frames if frame.upscaled is None]:
-            yield f"{FIELD}: not of frames {', '.join(plain)}: {self._trouble or NO_TIME}"
+            yield f"{FIELD}: frames {', '.join(plain)} are not upscaled: {self._trouble or NO_TIME}"

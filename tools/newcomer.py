@@ -35,7 +35,7 @@ class Watch:
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        # Of a developer's settings, nothing.
+        # None of the developer's own settings.
         own = ("JUBAKO_", "DIFFUSER_", "OMP_", "VIRTUAL_ENV")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         watch = Watch()

@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _end_with_gateway() -> None:
-    """Wait until the gateway closes its end of our standard input, or is gone."""
+    """Wait until the gateway closes our standard input, or is gone."""
     sys.stdin.buffer.read()
     os.kill(os.getpid(), signal.SIGTERM)
 

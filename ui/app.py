@@ -1,4 +1,4 @@
-"""The page as an application: its tabs, its look, and its place under the address that a proxy shows."""
+"""The page as an application: its tabs, its theme, and its place under a proxy's prefix."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ LACQUER = gr.themes.Color(
     c950="#34100a",
     name="lacquer",
 )
-"""Shades of the colour that our other pages have."""
+"""Shades of our other pages' colour."""
 THEME = gr.themes.Base(
     primary_hue=LACQUER,
     neutral_hue=gr.themes.colors.stone,
@@ -62,13 +62,13 @@ TABS: tuple[tuple[str, Callable[[Page], None]], ...] = (
     ("Gallery", gallery_tab),
     (operating.NAME, operating.operating_tab),
 )
-"""In their order, with what lays each out."""
+"""The tabs in order, each with the function that lays it out."""
 
 
 def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
     """Return the application that serves the page; `address` is that of our API.
 
-    `max_file_bytes` is the most that the API takes in one file, a LoRA's: browsers say so instead of uploading more.
+    `max_file_bytes` is the API's limit for one file, a LoRA: browsers refuse larger ones instead of uploading them.
     """
     _fetch_nothing()
     _leave_limits_to_the_api()
@@ -88,7 +88,7 @@ def ui_app(address: str, max_file_bytes: int) -> ASGIApp:
         mcp_server=False,
         show_error=True,
     )
-    # Only `launch` says so by itself, and without it Gradio takes any file's path for one that a visitor has uploaded.
+    # Only `launch` sets this. Without it, Gradio accepts the path of any file as one that a visitor has uploaded.
     blocks.has_launched = True
     return _UnderPrefix(app)
 
@@ -105,8 +105,8 @@ def _fetch_nothing() -> None:
 def _leave_limits_to_the_api() -> None:
     """Keep Gradio from checking menus and sliders.
 
-    Their choices and limits follow from the model, and a click on "Draw" right after another one was chosen sends what
-    was shown before. The API says what is wrong with that, if anything; Gradio would refuse menus that nobody uses.
+    Their choices and limits depend on the model, and a click on "Draw" right after the model was changed still sends
+    the old values. The API says if one of them is wrong; Gradio would also refuse menus that do not matter.
     """
     for control in (gr.Dropdown, gr.Radio, gr.Slider):
         control.preprocess = _as_sent
@@ -121,7 +121,7 @@ def _blocks(server: Server) -> gr.Blocks:
         header = gr.HTML(_header(), elem_id="header")
         trouble = gr.Markdown(visible=False, elem_classes="trouble")
         models_served = gr.State([])
-        # The menu that they would have on a phone cannot be reached by their names.
+        # Wrapped: on a phone, tabs in the overflow menu cannot be found by their names.
         with gr.Tabs(overflow_behavior="wrap") as tabs:
             page = Page(server, models_served, tabs)
             for name, lay_out in TABS:
@@ -159,12 +159,12 @@ def _blocks(server: Server) -> gr.Blocks:
                 return gr.skip()
             return gr.skip() if found == known else found
 
-        # Not only once the last has ended: Gradio ends its stream of answers between events, and an event that comes in
-        # that moment, this one or a click, waits until the next one opens the stream again.
+        # "multiple" does not wait for the last tick: Gradio closes its stream of answers between events, and an event
+        # at that moment, a tick or a click, waits until the next one reopens the stream.
         timer.tick(still_served, page.models, page.models, trigger_mode="multiple", **QUIET)
         blocks.load(signed_in, None, header, **QUIET)
-        # All in one event: what came later would take back what somebody has chosen meanwhile. Gradio can lose that one
-        # in such a moment too, and the server may be away: it is tried until the models are known.
+        # All in one event: later updates would undo what the visitor has chosen meanwhile. This event can get lost at
+        # such a moment too, and the server may be away, so it is repeated until the models are known.
         gr.on(
             [blocks.load, unopened.tick],
             served,
@@ -173,7 +173,7 @@ def _blocks(server: Server) -> gr.Blocks:
             trigger_mode="multiple",
             **QUIET,
         )
-    # Each handler only waits for the server, which has its own order and limits.
+    # No limit: handlers only wait for the server, which has its own queue and limits.
     return blocks.queue(default_concurrency_limit=None, api_open=False)
 
 
@@ -182,7 +182,7 @@ def _header(sign_out: str = "") -> str:
 
 
 class _UnderPrefix:
-    """ASGI middleware: the path under which a proxy shows the server, and its scheme, as the gateway passes them on."""
+    """ASGI middleware: applies the proxy's prefix and scheme, which the gateway passes on in headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

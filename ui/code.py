@@ -13,11 +13,11 @@ from ui.snippets import SNIPPETS
 from ui.snippets.said import Said
 
 Asked = Callable[[dict[Any, Any]], tuple[str, dict[str, Any]]]
-"""Makes an API's name, and its parameters, of what components say. May raise NothingToDraw."""
+"""Makes an API's name and parameters from components' values. May raise NothingToDraw."""
 
 
 class CodePanel:
-    """A folded panel; it is written when it is unfolded, and again after each drawing."""
+    """A folded panel; its text is written when it is unfolded, and again after each drawing."""
 
     def __init__(
         self,
@@ -28,9 +28,9 @@ class CodePanel:
         label: str = "Copy as code",
         layered: Callable[[dict[Any, Any]], bool] = lambda _: False,
     ) -> None:
-        """Lay it out here; `name` begins the ids of its elements, `ways` are those that have such a request.
+        """Lay it out here; `name` is the prefix of its elements' ids, `ways` are the snippets to offer.
 
-        `layered` says of what components say whether its images are the layers of one.
+        `layered` says, from components' values, whether the images are layers of one.
         """
         self._asked = asked
         self._ways = ways
@@ -42,7 +42,7 @@ class CodePanel:
         panel.expand(self.written, given, self.outputs, **QUIET)
 
     def written(self, given: dict[Any, Any], request: gr.Request) -> list[str]:
-        """Return the request in each way."""
+        """Return the request as each of the snippets."""
         try:
             api, parameters = self._asked(given)
         except NothingToDraw as missing:
@@ -50,7 +50,7 @@ class CodePanel:
         return self.texts(request, api, parameters, self._layered(given))
 
     def texts(self, request: gr.Request, api: str, parameters: Mapping[str, Any], layered: bool = False) -> list[str]:
-        """Return a request of which the parameters are known already, likewise."""
+        """Return a request with known parameters as each of the snippets."""
         known = {name: value for name, value in parameters.items() if value is not None}
         said = Said(_address(request), api, known, "authorization" in request.headers, layered)
         return [SNIPPETS[way](said) for way in self._ways]
@@ -58,7 +58,7 @@ class CodePanel:
 
 def _snippet(way: str) -> gr.Textbox:
     with gr.Tab(way):
-        # Not Gradio's own component for code, whose colours are too faint to read.
+        # Not Gradio's component for code: its colours are too faint to read.
         return gr.Textbox(
             label=f"The request for {way}",
             lines=6,
@@ -70,7 +70,7 @@ def _snippet(way: str) -> gr.Textbox:
 
 
 def _address(request: gr.Request) -> str:
-    """Return the server's address as this browser has it."""
+    """Return the server's address as the browser knows it."""
     scheme = request.headers.get("x-forwarded-proto", "http")
     prefix = request.headers.get("x-forwarded-prefix", "")
     return f"{scheme}://{request.headers['host']}{prefix}"

@@ -13,7 +13,7 @@ from pathlib import Path
 KEPT_S = 24 * 3600
 PREFIX = "drawing-"
 _NAME_BYTES = 16
-"""Of folders' names: who does not know one cannot guess it, so neither the address of what is in it."""
+"""Random bytes in folders' names, so that nobody can guess the addresses of files in them."""
 
 
 def new_folder() -> Path:

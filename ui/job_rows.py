@@ -1,4 +1,4 @@
-"""The table of jobs: what runs, what waits, and the newest of what has ended."""
+"""The table of jobs: those that wait, those that run, and the newest that have ended."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from client.results import Job
 COLUMNS = ("id", "task", "model", "priority", "status", "progress", "message")
 STATUS = COLUMNS.index("status")
 OPEN = ("pending", "processing")
-"""They come first: what has ended since would push them off the list. Those that wait can be moved, so they lead."""
+"""Open jobs are asked for first, or newer jobs would push them off the list. Pending ones, which can be moved, lead."""
 LIMIT = 50
-"""So many are listed of those that run, of those that wait, and of the newest."""
+"""How many are listed of each: pending jobs, processing jobs, and the newest."""
 Row = list[Any]
 
 
 def listings() -> Iterator[Call[list[Row]]]:
-    """Yield the calls whose answers are the table, in an order in which no job that goes on meanwhile is missed."""
+    """Yield the calls whose answers make the table, in an order that misses no job that changes state in between."""
     for status in (*OPEN, None):
         query = {"limit": LIMIT, **({} if status is None else {"status": status})}
         yield Call("GET", "/api/jobs", _rows, query=query)
 
 
 def in_order(rows: Iterable[Row]) -> list[Row]:
-    """Return what the calls have answered, one after the other, as the table has it: of a job the last row."""
+    """Return the table's rows, from the calls' answers in order: each job's last row counts."""
     last = {row[0]: row for row in rows}
     return sorted(last.values(), key=lambda row: (*OPEN, row[STATUS]).index(row[STATUS]))
 

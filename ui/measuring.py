@@ -1,4 +1,4 @@
-"""What the server's metrics say of how busy it is."""
+"""How busy the server is, by its metrics."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Reading:
 
     at_s: float
     images: float
-    """Since the server has started."""
+    """Images since the server started."""
     queued: float
     batched: float
     passes: float
 
     @classmethod
     def of(cls, metrics: str) -> Reading:
-        """Read what `GET /metrics` says."""
+        """Parse the answer of `GET /metrics`."""
         batched, passes = _sum(metrics, f"{BATCH}_sum"), _sum(metrics, f"{BATCH}_count")
         return cls(time.time(), _sum(metrics, IMAGES), _sum(metrics, QUEUE), batched, passes)
 
@@ -37,7 +37,7 @@ class Load:
 
     @classmethod
     def between(cls, before: Reading, after: Reading) -> Load:
-        """A server that has started again in between has made what it says."""
+        """If the server has restarted in between, its counters began again at zero."""
         again = after.passes < before.passes
         images, batched, passes = (
             now - (0 if again else then)

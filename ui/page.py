@@ -13,9 +13,9 @@ from ui.reuse import Requests, Reuse
 from ui.server import Server
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-"""Of all events: the stage says how far it is, and programs have the API."""
+"""Options of all events: the stage shows progress, and programs use the API instead."""
 STATES = {"ready": "ready", "unloaded": "loaded on demand"}
-"""How the states of models are said; all others are plain enough."""
+"""Texts for the states of models; others are shown unchanged."""
 
 
 @dataclass
@@ -24,27 +24,27 @@ class Page:
 
     server: Server
     models: gr.State
-    """What `GET /models` says, as a list of dictionaries; changes when the page is opened, and with them."""
+    """The answer of `GET /models`, a list of dictionaries; set when the page is opened, and whenever it changes."""
     tabs: gr.Tabs
     tab: gr.Tab = field(init=False)
-    """The one that is being laid out."""
+    """The tab that is being laid out."""
     requests: Requests = field(default_factory=Requests)
     reuses: list[Reuse] = field(default_factory=list)
-    """Where requests from the gallery go, as the tabs say that take them."""
+    """How tabs take requests from the gallery; each tab adds its own."""
     opened: list[tuple[Callable[..., Sequence[Any]], Sequence[Any]]] = field(default_factory=list)
-    """What is done with the models once they are known: a function of them, and the components that it updates."""
+    """Functions of the models, called once they are known, each with the components that it updates."""
 
     def when_opened(self, act: Callable[..., Sequence[Any]], outputs: Sequence[Any]) -> None:
-        """Have components follow from the models that are served."""
+        """Have `act` update components once the served models are known."""
         self.opened.append((act, outputs))
 
     @property
     def following(self) -> list[Any]:
-        """The components that follow from the models."""
+        """The components that depend on the served models."""
         return [each for _, outputs in self.opened for each in outputs]
 
     def follow(self, models: list[dict[str, Any]]) -> dict[Any, Any]:
-        """Return what the models make of these components."""
+        """Return the updates of these components for the models."""
         return {
             component: update
             for act, outputs in self.opened
@@ -52,7 +52,7 @@ class Page:
         }
 
     def keep_states(self, model: gr.Dropdown, *tasks: str) -> None:
-        """Have a menu of the models that do one of the tasks say their states as they change; its choice stays."""
+        """Keep the states in a menu of models, those that do one of the tasks, up to date; its choice stays."""
         self.models.change(
             lambda models: gr.Dropdown(choices=choices(able(models, *tasks))), self.models, model, **QUIET
         )
@@ -64,7 +64,7 @@ def able(models: Sequence[dict[str, Any]], *tasks: str) -> list[Model]:
 
 
 def choices(models: Sequence[Model]) -> list[tuple[str, str]]:
-    """Return models as the choices of a dropdown: with their states, by their ids."""
+    """Return models as choices of a dropdown: shown with their states, identified by their ids."""
     return [(f"{model.id} ({_state_of(model)})", model.id) for model in models]
 
 
@@ -80,5 +80,5 @@ def chosen(models: Sequence[dict[str, Any]], model_id: str | None) -> Model | No
 
 
 def first_of(models: Sequence[Model], model_id: str | None) -> Model | None:
-    """Return the model that an earlier request had, or the first where it is not among them."""
+    """Return an earlier request's model, or the first if it is not among these."""
     return next((model for model in models if model.id == model_id), models[0] if models else None)

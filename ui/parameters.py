@@ -1,4 +1,4 @@
-"""The parameters that a file carries, by which it can be drawn again."""
+"""The parameters in a file, from which it can be drawn again."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any
 from PIL import ExifTags, Image
 
 NAMES = ("jubako", "parameters")
-"""Of the texts that may have them; the first is there where A1111's text has the other's place."""
+"""The texts that may have our parameters; the first exists only if A1111's text has the other's place."""
 UNICODE = b"UNICODE\x00"
 HIDDEN = {"output_format", "quality", "fit"}
 
 
 def parameters_of(file: Path) -> dict[str, Any] | None:
-    """Return what an image of ours was drawn with; None of any other file."""
+    """Return the parameters of an image of ours; None for any other file."""
     try:
         with Image.open(file) as image:
             exif = image.getexif()
@@ -38,7 +38,7 @@ def _parsed(text: str) -> dict[str, Any] | None:
 
 
 def table(parameters: dict[str, Any]) -> str:
-    """Return them as HTML, the prompt first."""
+    """Return parameters as HTML, the prompt first."""
     rows = "".join(
         f"<dt>{escape(name.replace('_', ' '))}</dt><dd>{escape(_said(value))}</dd>"
         for name, value in sorted(parameters.items(), key=lambda item: item[0] != "prompt")

@@ -1,4 +1,4 @@
-"""Requests that were made before, to be made again: what is known of them, and which tab takes them."""
+"""Reuse of earlier requests: what is known about them, and which tab takes them."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
 MOST_KEPT = 1000
 LISTED = "images"
 NEEDED = {"image-to-image": ("image",), "inpaint": ("image", "mask"), "edit": (LISTED,), "image-to-video": ("image",)}
-"""The files without which a task is none, by task."""
+"""The files that each task cannot do without."""
 GUIDES = {"control_type": "control_image", "control_scale": "control_image", "reference_scale": "reference_image"}
-"""What is said of a file that guides, and the file."""
+"""The parameters of guiding files, with the file that each belongs to."""
 ABOUT_THE_ANSWER = {"task", "model", "seed", "num_images", "output_format", "quality", "fit", "method", "iterations"}
-"""What no tab has to take: it has its own, or the task says it."""
+"""Parameters that tabs need not take: they have their own, or the task implies it."""
 
 
 @dataclass(frozen=True)
 class Reuse:
-    """How a tab takes a request that was made before."""
+    """How a tab takes an earlier request."""
 
     tab: str
     tasks: Collection[str]
     outputs: Sequence[Any]
     """The components that `fill` fills."""
     fill: Callable[[Sequence[dict[str, Any]], dict[str, Any], bool], dict[Any, Any]]
-    """Of the models, the request's parameters, and whether its seed is kept."""
+    """Given the models, the request's parameters, and whether its seed is kept, returns updates of the tab."""
     knows: Collection[str]
-    """The parameters that it has controls for."""
+    """The parameters for which the tab has controls."""
     said: gr.HTML
-    """Where it says what it has none for."""
+    """Where the tab lists parameters for which it has none."""
     vary: gr.State
-    """Whose change has it draw."""
+    """A state whose change makes the tab draw."""
 
 
 class Requests:
-    """The latest requests with files that came from this page: the server keeps no files of requests that are done.
+    """The files of this page's latest requests, since the server keeps none once a request is done.
 
-    Who asks for a request's files has seen its job, which only its owner does.
+    No permission is checked: a request's files are found by its job's id, which only its owner sees.
     """
 
     def __init__(self) -> None:
         self._kept: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
     def keep(self, job_id: str, parameters: Mapping[str, Any]) -> None:
-        """Remember the files of a job's request, in place of those of the oldest."""
+        """Remember the files of a job's request; the oldest are forgotten."""
         files = {name: parameters[name] for name in (*FILES, LISTED) if parameters.get(name)}
         if files:
             self._kept[job_id] = files
@@ -59,28 +59,28 @@ class Requests:
             self._kept.popitem(last=False)
 
     def files_of(self, job_id: str | None) -> dict[str, Any]:
-        """Return the files of a job's request by their fields; none when one of them is no longer here.
+        """Return the files of a job's request by field; empty if one of them no longer exists.
 
-        What is left of them may be another request: a clip that ends anywhere.
+        Without it, the rest might make a different request, such as a clip without its last image.
         """
         kept = self._kept.get(job_id or "", {})
         return kept if all(Path(each).exists() for value in kept.values() for each in _listed(value)) else {}
 
 
 def missing(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the files that a request had and that are no longer here."""
+    """Return the fields of files that a request needs and that no longer exist."""
     needed = {*NEEDED.get(parameters.get("task", ""), ()), *(GUIDES[name] for name in GUIDES if parameters.get(name))}
     return sorted(name for name in needed if not parameters.get(name))
 
 
 def left_out(parameters: Mapping[str, Any], knows: Collection[str]) -> list[str]:
-    """Return what a request says and a tab has no control for."""
+    """Return the request's parameters for which a tab has no control."""
     taken = {*knows, *ABOUT_THE_ANSWER, *FILES, LISTED}
     return sorted(name for name, value in parameters.items() if value and name not in taken)
 
 
 def made_together(parameters: Mapping[str, Any], layered: bool) -> int:
-    """Return how many images are to be made for one of them: layers need each other, all else is made again alone."""
+    """Return how many images to make to get one of them again: all layers, or else just this one."""
     count: int = parameters.get("num_images", 1) if layered else 1
     return count
 

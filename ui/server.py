@@ -1,4 +1,4 @@
-"""The server as the caller of this page sees it: every call has the key that came with the browser's request."""
+"""The server, as seen by this page's visitor: every call has the key that came with the browser's request."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from client.connection import TIMEOUT_S, AsyncConnection
 from ui.reaching import InsideJubako
 
 KEPT_CLIENTS = 64
-"""Clients of so many callers stay connected."""
+"""How many callers' clients stay connected."""
 
 
 class Server:
-    """Makes clients of one address, for each caller its own."""
+    """Makes clients for one address, a separate one for each caller."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -29,11 +29,11 @@ class Server:
         return self._clients(_key(request))
 
     def connection(self, request: gr.Request) -> AsyncConnection:
-        """Return the same caller's connection, for calls that the client has no method for (`client.calls.Call`)."""
+        """Return the same caller's connection, for calls without a method in the client (`client.calls.Call`)."""
         return self._connections(_key(request))
 
     async def models(self, request: gr.Request) -> list[dict[str, Any]]:
-        """Return what `GET /models` says to the caller. Raises Refused or Unreachable."""
+        """Return the answer of `GET /models` to the caller. Raises Refused or Unreachable."""
         return [model.fields for model in await self.connection(request).send(models())]
 
 

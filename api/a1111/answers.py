@@ -26,7 +26,7 @@ from gateway.upscaling import LANCZOS
 
 
 class Results:
-    """Draws an admitted request, part after part; has what is done, also of one that its caller ends."""
+    """Draws an admitted request part by part; keeps the finished images even if the caller ends it early."""
 
     def __init__(self, gateway: Gateway, admitted: AdmittedDrawing) -> None:
         self._gateway = gateway
@@ -83,7 +83,7 @@ def _parameters(admitted: AdmittedDrawing) -> dict[str, Any]:
 
 
 def _info(admitted: AdmittedDrawing, pictures: Sequence[Picture]) -> dict[str, Any]:
-    """Return the fields of `Processed.js` in the web UI's `modules/processing.py`, of images that there are."""
+    """Return the fields of `Processed.js` in the web UI's `modules/processing.py`, for the finished images."""
     form, request = admitted.form, admitted.request
     texts = [infotext(parameters_of(request, picture)) for picture in pictures]
     seeds = [picture.seed for picture in pictures]

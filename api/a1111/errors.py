@@ -1,4 +1,4 @@
-"""Errors as A1111's API has them: `{"error", "detail", "body", "errors"}`; of a wrong field, `detail` is a list."""
+"""Errors as A1111's API has them: `{"error", "detail", "body", "errors"}`; `detail` is a list for a wrong field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`/sdapi/v1/png-info`, which reads what an image says of itself, and `/extra-single-image`, which upscales it."""
+"""`/sdapi/v1/png-info`, which reads an image's parameters, and `/extra-single-image`, which upscales an image."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from gateway.upscaling import LANCZOS, Upscaler
 from settings import settings
 
 RESIZERS = {"None": None, LANCZOS: Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
-"""What is there without an upscaling model."""
+"""The upscalers that need no model."""
 MOST_EXTRA_PX = 2**24
 _COPIES = 3
 _OFF = ("gfpgan_visibility", "codeformer_visibility", "extras_upscaler_2_visibility")
@@ -51,7 +51,7 @@ class InfoForm(ClientFields):
 
 
 class ExtraForm(ClientFields):
-    """`POST /sdapi/v1/extra-single-image`, as far as there is something that acts."""
+    """`POST /sdapi/v1/extra-single-image`: the fields that have an effect here."""
 
     image: bytes = Field(repr=False, description="A file in base64.")
     upscaler_1: str = Field(
@@ -65,12 +65,12 @@ class ExtraForm(ClientFields):
 
     @property
     def size_field(self) -> str:
-        """The name of the field that says how large it becomes."""
+        """The name of the field that sets the target size."""
         return "upscaling_resize" if self.resize_mode == 0 else "upscaling_resize_w"
 
 
 class _OurText(BaseModel):
-    """What the web UI's text has of the JSON that images carry here otherwise."""
+    """Those of our JSON parameters that the web UI's text has too."""
 
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
 
@@ -156,18 +156,18 @@ async def _upscaled(work: _Resizing, upscaler: Upscaler) -> bytes:
 
 @dataclass(frozen=True)
 class _Resizing:
-    """A checked upload, and what becomes of it."""
+    """A checked upload, and how to resize it."""
 
     upload: Upload
     size: Size
     resampling: Image.Resampling | None
     fit: Fit
     factor: UpscaleFactor | None = None
-    """What a model does before the rest is resized."""
+    """The model's part of the scaling; resampling does the rest."""
 
     @property
     def pixels(self) -> int:
-        """Those that are decoded, those that a model makes, and those that are encoded."""
+        """Pixels decoded, made by the model and encoded, together."""
         decoded_px = self.upload.width * self.upload.height
         upscaled_px = 0 if self.factor is None else decoded_px * self.factor**2
         return decoded_px + upscaled_px + self.size[0] * self.size[1]
@@ -178,7 +178,7 @@ class _Resizing:
             return self.written(self.upload.open())
 
     def written(self, image: Image.Image) -> bytes:
-        """Return an image in the size that is wanted, as a PNG. Blocks."""
+        """Resize an image to the target size and return it as a PNG. Blocks."""
         if self.resampling is None:
             return encode_preview(image)
         box = placement(image.size, self.size, self.fit).box
@@ -186,7 +186,7 @@ class _Resizing:
 
 
 def _resizing(form: ExtraForm, upscaler: Upscaler) -> _Resizing:
-    """Check the upload and the size that is wanted of it. Blocks. Raises InvalidRequest."""
+    """Check the upload and its target size. Blocks. Raises InvalidRequest."""
     if form.upscaler_1 not in upscaler_names(upscaler):
         known = ", ".join(upscaler_names(upscaler))
         raise InvalidRequest("upscaler_1", f"{form.upscaler_1[:60]!r} is not here; known: {known}")
@@ -202,9 +202,9 @@ def _resizing(form: ExtraForm, upscaler: Upscaler) -> _Resizing:
 
 
 def _factor(full: Size, wanted: Size, field: str) -> UpscaleFactor:
-    """Return the factor of the model that makes an image large enough, or else most nearly so.
+    """Return the smallest of the model's factors that makes an image large enough, or else the largest.
 
-    Raises InvalidRequest for the field where that is too large.
+    Raises InvalidRequest, which names the field, when the upscaled image would be too large.
     """
     times = max(wanted[0] / full[0], wanted[1] / full[1])
     factor = UpscaleFactor.TWO if times <= UpscaleFactor.TWO else UpscaleFactor.FOUR

@@ -1,4 +1,4 @@
-"""The base of what answers and events are described by."""
+"""The base class of models that describe answers and events."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ JSON = "application/json"
 MULTIPART = "multipart/form-data"
 REF = "#/components/schemas/{model}"
 TASK = "x-task"
-"""What an operation does, until the description is finished (`api.describing.served`)."""
+"""Where an operation keeps its task until the description is finished (`api.describing.served`)."""
 FILE = {"type": "string", "format": "binary"}
 _NULL = {"type": "null"}
 _BASE64 = {"type": "string", "contentEncoding": "base64"}
@@ -28,7 +28,7 @@ class _Schema(GenerateJsonSchema):
 
 
 def json_schema(form: type[BaseModel]) -> dict[str, Any]:
-    """Return the schema of a JSON body by itself: what it refers to is in it, and files are base64."""
+    """Return the self-contained schema of a JSON body; files are base64."""
     schema = form.model_json_schema(schema_generator=_Schema)
     return {**schema, "properties": _with_files(schema["properties"], _BASE64)}
 
@@ -41,9 +41,9 @@ def described_body(
     required: bool = True,
     **example: Any,
 ) -> dict[str, Any]:
-    """Return the part of an operation's description that describes its body; `example` has fields of a JSON body.
+    """Return the part of an operation's description that is about its body; `example` has fields of a JSON body.
 
-    The schemas have titles, `NAMERequest` of JSON and `NAMEForm` of a form, by which they become components.
+    The schemas are titled `NAMERequest` for JSON and `NAMEForm` for forms, and become components of these names.
     """
     schema = form.model_json_schema(schema_generator=_Schema, ref_template=REF)
     content = {media: _media(schema, media, name, example) for media in media_types}
@@ -66,7 +66,7 @@ def _untitled(field: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_default(field: dict[str, Any]) -> dict[str, Any]:
-    """Give a default as an example and in words: openapi-typescript, for one, demands fields that have one."""
+    """Move a default to the example and description: openapi-typescript, for one, makes fields with one required."""
     if "default" not in field:
         return field
     field = {"example": field.pop("default"), **field}
@@ -77,7 +77,7 @@ def _without_default(field: dict[str, Any]) -> dict[str, Any]:
 
 
 def _form_field(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe a field that may be null by types and values of its own: pages offer none for a choice of schemas."""
+    """Describe a field that may be null without `anyOf`, for which the pages offer no input."""
     if "anyOf" not in field:
         return dict(field)
     (known,) = (each for each in field["anyOf"] if each != _NULL)
@@ -91,7 +91,7 @@ def _form_field(field: Mapping[str, Any], definitions: Mapping[str, Any]) -> dic
 
 
 def _is_file(part: Mapping[str, Any]) -> bool:
-    # The first is how BentoML says it.
+    # BentoML writes `file`.
     return part.get("type") == "file" or part.get("format") == "binary"
 
 

@@ -12,9 +12,9 @@ from api.describing.bodies import JSON, REF
 from core.errors import Cancelled, InvalidRequest, JubakoError
 
 ALWAYS = (400, 401, 403, 404, 408, 413, 414, 429, 500, 503)
-"""What any operation may answer."""
+"""Error statuses of any operation."""
 GENERATING = (502, 504, 507)
-"""What it may answer besides if it has models generate."""
+"""Further error statuses of operations that generate."""
 _RETRIED = (429, 503)
 _HEADERS = ("X-Request-ID",)
 

@@ -13,7 +13,7 @@ EVENTS = "x-events"
 
 
 def described_events(**events: type[BaseModel]) -> dict[str, Any]:
-    """Return the content of a response that is a stream; `events` are the models of their data, by their names."""
+    """Return the content of a response that is a stream; `events` has the model of each event's data, by its name."""
     schemas = {name: model.model_json_schema(ref_template=REF) for name, model in events.items()}
     listed = "\n".join(f"- `{name}`: {model.__name__}" for name, model in events.items())
     return {

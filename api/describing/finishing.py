@@ -1,4 +1,4 @@
-"""From what FastAPI derives of a contract's routes to its description: errors, headers, keys, ids, named schemas."""
+"""Completes what FastAPI derives from a contract's routes: errors, headers, keys, ids, named schemas."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from settings import Settings
 
 KEY = "key"
 VARIANTS = "x-variants"
-"""Of an operation: what replaces it for each value of a path parameter, `{parameter: {value: fields}}`."""
+"""Where an operation says what replaces it for each value of a path parameter: `{parameter: {value: fields}}`."""
 _OPEN = ("", "health")
 """The last segments of addresses that anyone may read."""
 _FASTAPIS = ("HTTPValidationError", "ValidationError")
@@ -97,7 +97,7 @@ def _add_errors(operation: dict[str, Any], method: str, refused: type[BaseModel]
 
 def _add_headers(operation: dict[str, Any], method: str) -> None:
     if method == "post":
-        # openapi-python-client, too, needs one parameter that may be left out where there are two kinds of bodies.
+        # openapi-python-client also needs an optional parameter where there are two kinds of bodies.
         operation["parameters"] = [*operation.get("parameters", []), REQUEST_ID]
     names = ("X-Request-ID", *(RATE_HEADERS if method == "post" else ()))
     for status, response in operation["responses"].items():
@@ -125,7 +125,7 @@ def _named(schema: dict[str, Any], schemas: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tidy(part: Any, title: str | None = None) -> Any:
-    """Return a schema without what says nothing: fields' titles, and that what is left out is null."""
+    """Return a schema without its noise: titles of fields, and defaults of null."""
     if isinstance(part, list):
         return [_tidy(each) for each in part]
     if not isinstance(part, dict):
@@ -150,7 +150,7 @@ def _add_keys(description: dict[str, Any], settings: Settings) -> None:
 
 
 def _number_ids(description: dict[str, Any]) -> None:
-    """Tell apart the operations of one function at several addresses."""
+    """Make ids unique where one function serves several addresses."""
     seen: set[str] = set()
     for path, _, operation in operations(description):
         if operation["operationId"] in seen:

@@ -10,7 +10,7 @@ DESCRIBED: dict[str, tuple[dict[str, str], str]] = {
     "X-Jubako-Model": (_TEXT, "The model that generated the file."),
     "X-Jubako-Seed": (_NUMBER, "The seed that was used: the same request with it gives the same file."),
     "X-Jubako-Queue-Ms": (_NUMBER, "Milliseconds that the request waited."),
-    "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that it took from then on."),
+    "X-Jubako-Run-Ms": (_NUMBER, "Milliseconds that generating took after that."),
     "X-Jubako-Skipped-Steps": (_NUMBER, "Denoising steps that were predicted instead of computed, of all images."),
     "X-Jubako-Tiled": (_TRUTH, "Whether it was decoded in tiles for want of memory, so that pixels may differ."),
     "X-Jubako-Sound": (_TRUTH, "Whether a video has sound. Absent for images."),
@@ -33,7 +33,7 @@ REQUEST_ID = {
     "name": "X-Request-ID",
     "in": "header",
     "required": False,
-    "description": "A name for this request, which its answer and the server's log then have too.",
+    "description": "A name for this request, repeated in its answer and in the server's log.",
     "schema": {"type": "string", "pattern": r"^[A-Za-z0-9._:-]{1,128}$"},
 }
 FILE_HEADERS = tuple(

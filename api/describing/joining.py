@@ -10,13 +10,13 @@ from core.version import VERSION
 ABOUT = """\
 Image and video generation with diffusers models. `GET /models` lists those of this server, with the limits of each.
 
-Errors say which field is wrong and what is allowed; their `code` never changes. Errors that may pass by themselves
+Errors say which field is wrong and what is allowed; their `code` never changes. Errors after which retrying may help
 have the header `Retry-After`.
 """
 
 
 def joined(title: str, descriptions: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """Return one OpenAPI description, its operations tagged with their contract's title; of equal paths, the first."""
+    """Join OpenAPI descriptions, tagging operations with their contract's title; the first of equal paths wins."""
     paths: dict[str, Any] = {}
     components: dict[str, dict[str, Any]] = {}
     tags: list[dict[str, str]] = []

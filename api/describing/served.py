@@ -1,4 +1,4 @@
-"""What this server's models allow, in its description: the largest values, and a model that does the task."""
+"""Put what this server's models allow into its description: the largest values, and a model that does the task."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from models.catalogue.serving.served import served_catalogue
 from settings import Settings
 
 _KEYWORDS = {"integer": "maximum", "number": "maximum", "array": "maxItems", "string": "maxLength"}
-"""Which bound a type can have."""
+"""Which upper bound a type can have."""
 
 
 class Served:
-    """The models of a server, as its description speaks of them."""
+    """What a server's description says about its models."""
 
     def __init__(self, settings: Settings) -> None:
         catalogue = served_catalogue(settings)
         self._bounds = dict(_bounds(settings, catalogue))
-        # The first that can do it.
+        # The first that can do the task.
         self._able = {task: entry.id for entry in reversed(list(catalogue.entries.values())) for task in entry.tasks}
         self._default = catalogue.default
 

@@ -1,4 +1,4 @@
-"""Class decorators that compose a BentoML service: what it depends on, and what is mounted beside its own routes."""
+"""Class decorators that give a BentoML service its dependencies, and the applications mounted beside its own routes."""
 
 from __future__ import annotations
 

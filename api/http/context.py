@@ -24,7 +24,7 @@ def current_gateway() -> Gateway:
 
 
 def current_desk(shows: Shows | None = None) -> CallerDesk:
-    """Return the job desk as the current caller has it; with only such jobs as a contract `shows`, or with all."""
+    """Return the job desk for the current caller, limited to the jobs that a contract `shows`, if it is given."""
     return CallerDesk(running_desk(), current_caller(), shows)
 
 

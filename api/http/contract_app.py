@@ -1,6 +1,6 @@
 """One HTTP contract as an application of its own: its routes, its shape of errors, its documentation.
 
-It is mounted at the root, beside the others, and again by itself under a prefix.
+It is mounted at the root, beside the others, and again, alone, under a prefix.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Refusal = Callable[[JubakoError], Response]
 
 
 class ContractApp(FastAPI):
-    """Describes itself completely, errors included, and shows that on pages that need no other server."""
+    """Describes itself completely, errors included, on pages that load nothing from other servers."""
 
     def __init__(
         self, title: str, name: str, refused: type[BaseModel], lifespan: Lifespan[FastAPI] | None = None
@@ -43,7 +43,7 @@ class ContractApp(FastAPI):
         self.router.routes.extend(page_routes(title, self.openapi))
 
     def openapi(self) -> dict[str, Any]:
-        """Return the description, which is made once."""
+        """Return the description; it is made once."""
         if self._described is None:
             self._described = finished(super().openapi(), self._refused, settings())
         return self._described
@@ -59,7 +59,7 @@ def contract_app(
 ) -> FastAPI:
     """Return a contract's application; `refusal` answers every error, FastAPI's and Starlette's own included.
 
-    `name` begins the names of its operations, and `refused` is the body of the errors. `lifespan` is for what must be
+    `name` is the prefix of its operation ids, `refused` the model of error bodies. `lifespan` is for what must be
     closed with the server.
     """
     app = ContractApp(title, name, refused, lifespan)
@@ -86,7 +86,7 @@ def _protocol_handler(refusal: Refusal) -> Callable[[Request, Exception], Awaita
 
 
 def _protocol_error(request: Request, error: HTTPException) -> JubakoError:
-    """Return what no route sees, such as a wrong method, as an error of ours."""
+    """Turn what no route sees, such as a wrong method, into an error of ours."""
     match error.status_code:
         case 404:
             return UnknownAddress()

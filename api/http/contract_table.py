@@ -1,4 +1,4 @@
-"""What the server must know about a contract before its routes are reached: paths, permissions, shape of errors."""
+"""What the server must know about a contract before a request reaches its routes: paths, permissions, error shape."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from core.errors import JubakoError
 PAGES = ("", "/", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json")
 """Pages of every contract, at the root and under its prefix, that anyone may read."""
 PROBES = ("/livez", "/readyz", "/healthz", "/metrics", "/docs.json")
-"""Open because Kubernetes has no keys. The metrics check a key of their own."""
+"""Open because Kubernetes sends no keys. The metrics check a key of their own."""
 OPEN_FOLDERS = ("/files/", "/assets/")
-"""Results, whose names cannot be guessed and which browsers load without headers; and what our pages load."""
+"""Results, which have names that nobody can guess and which browsers load without headers, and our pages' assets."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,27 @@ class Contract:
     app: ASGIApp
     """Mounted at the root, beside the others."""
     refusal: Refusal
-    """Turns an error into a response, also one that is raised before the routes are reached."""
+    """Turns an error into a response, including errors raised before the routes are reached."""
     paths: tuple[str, ...]
     """The first segment of each of its addresses at the root."""
     prefix: str | None = None
-    """Where it is mounted again, by itself."""
+    """Where it is mounted a second time, alone."""
     app_alone: ASGIApp | None = None
-    """What is mounted there: with the addresses that all contracts share at the root. Default: `app`."""
+    """The application mounted there, which adds the addresses that all contracts share at the root. Default: `app`."""
     open_paths: tuple[str, ...] = ()
-    """Addresses besides PAGES that anyone may read."""
+    """Addresses beside PAGES that anyone may read."""
     admin_paths: tuple[str, ...] = ()
     """Patterns of the addresses that load, unload, move or change models."""
     large_paths: tuple[str, ...] = ()
-    """Patterns of the addresses that take files of models, which have a limit of their own."""
+    """Patterns of the addresses that take model files, which have a size limit of their own."""
     idle_paths: tuple[str, ...] = ()
-    """Patterns of the addresses that are written to and start no work: they choose, describe or cancel. Like reading,
-    they count against no rate, and are answered while the server is being stopped.
+    """Patterns of the addresses whose writes start no work: they choose, describe or cancel. Like reading, they count
+    against no rate and are answered while the server is being stopped.
     """
     counts_itself: bool = False
-    """Whether it counts requests against the callers' rates by itself, since most of its messages only talk."""
+    """Whether the contract counts requests against rates itself, since most of its messages start no work."""
     watching_sockets: tuple[str, ...] = ()
-    """Endings of the addresses of WebSockets that only watch. All others generate, and so do POSTs, if not idle."""
+    """Endings of the addresses of WebSockets that only watch. All others generate, as do POSTs that are not idle."""
 
     @property
     def mounts(self) -> Iterator[tuple[ASGIApp, str]]:
@@ -61,7 +61,7 @@ class Contract:
 
 
 class ContractTable:
-    """All contracts of a server. `other` answers errors at addresses that belong to none of them."""
+    """All contracts of a server. `other` answers errors at addresses of none of them."""
 
     def __init__(self, *contracts: Contract, other: Refusal = refusal) -> None:
         self.contracts = contracts
@@ -90,7 +90,7 @@ class ContractTable:
         return [mount for contract in self.contracts for mount in contract.mounts]
 
     def owns(self, path: str) -> bool:
-        """Whether a path begins like those of a contract."""
+        """Whether a path's first segment belongs to a contract."""
         return _first_folder(path) in self._refusals
 
     @property
@@ -115,12 +115,12 @@ class ContractTable:
         return any(path.search(scope["path"]) for path in self._admin)
 
     def takes_models(self, scope: Scope) -> bool:
-        """Whether a request may bring a file of a model, which is larger than images are."""
+        """Whether a request may upload a model file, which is larger than images."""
         return any(path.search(scope["path"]) for path in self._large)
 
     def counts(self, scope: Scope) -> bool:
-        """Whether a request counts against the rate when it comes: reading, such as polling a job, does not; a
-        WebSocket counts once; some contracts count by themselves.
+        """Whether a request counts against the rate on arrival: reading, such as polling a job, does not; a WebSocket
+        counts once; some contracts count for themselves.
         """
         path: str = scope["path"]
         writes = scope["type"] == "websocket" or scope["method"] not in ("GET", "HEAD", "DELETE")

@@ -14,11 +14,11 @@ from api.http.pages import ASSETS, page_routes
 
 TITLE = "Jubako"
 BENTOMLS = "/docs.json"
-"""Where BentoML has its own description, which knows the typed APIs only."""
+"""Where BentoML serves its own description, which has the typed APIs only."""
 
 
 def docs_app(contracts: ContractTable, typed: Callable[[], dict[str, Any]]) -> Starlette:
-    """Return the application that documents these contracts together, after what `typed` returns."""
+    """Return the application that documents the typed APIs (`typed`) and these contracts together."""
 
     @cache
     def describe() -> dict[str, Any]:

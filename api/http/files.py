@@ -1,5 +1,5 @@
-"""`/files/generations/...`: results stored in a local folder, for anyone who was given their addresses; their owners
-can delete them there.
+"""`/files/generations/...`: results in a local folder, for anyone who has their addresses; their owners can delete them
+there.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Results(StaticFiles):
 
 
 def files_app(folder: Path | None) -> Starlette:
-    """Return an application that serves the results in a folder; without one, they are in a cloud, and not served."""
+    """Return an application that serves the results in a folder; without one, they are in a cloud and not served."""
     delete: BaseRoute = Route(f"/files/{RESULTS}/{{path:path}}", _delete, methods=["DELETE"])
     handlers: Mapping[Any, ExceptionHandler] = {404: _not_stored, JubakoError: _refused}
     if folder is None:

@@ -1,4 +1,4 @@
-"""`/docs`, `/redoc` and `/openapi.json` of one application, with nothing that another server would have to send."""
+"""`/docs`, `/redoc` and `/openapi.json` of one application; they load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from api.pages.assets import ADDRESS, Assets
 from api.pages.documentation import redoc_page, swagger_page
 
 PREFIX = "jubako.prefix"
-"""In a request's scope: the path under which a proxy shows the server (`api.middleware.addresses`)."""
+"""The scope's key for the path under which a proxy shows the server (`api.middleware.addresses`)."""
 DESCRIPTION = "/openapi.json"
 ASSETS = Mount(ADDRESS, Assets())
-"""What all pages of a server share, at its root."""
+"""Assets that all pages share, at the server's root."""
 
 
 def page_routes(title: str, describe: Callable[[], dict[str, Any]], *more: str) -> list[Route]:
-    """Return the routes of an application's pages; `describe` builds its description, and `more` have it too."""
+    """Return the routes of an application's pages; `describe` builds its description, also served at `more`."""
 
     async def description(request: Request) -> JSONResponse:
-        # The first time, this takes a while.
+        # In a thread: the first time, this takes a while.
         described = await asyncio.to_thread(describe)
         return JSONResponse({**described, "servers": [{"url": _root(request) or "/"}]})
 
@@ -39,12 +39,12 @@ def page_routes(title: str, describe: Callable[[], dict[str, Any]], *more: str) 
 
 
 def shown_prefix(request: Request) -> str:
-    """Return the path under which a proxy shows the server; mostly none."""
+    """Return the path under which a proxy shows the server; usually empty."""
     prefix: str = request.scope.get(PREFIX, "")
     return prefix
 
 
 def _root(request: Request) -> str:
-    """Return the same for the application, which may itself be mounted under a prefix."""
+    """Return the path of the application, which may be mounted under a prefix of its own."""
     root: str = request.scope["root_path"]
     return root

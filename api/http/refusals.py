@@ -20,7 +20,7 @@ class Refused(BaseModel):
     """An error. `field` and `detail` are there where a field of the request is wrong."""
 
     error: str = Field(description="What is wrong, for people.")
-    code: str = Field(description="The same for programs: never changes.")
+    code: str = Field(description="What is wrong, for programs: never changes.")
     field: str | None = Field(default=None, description="The field that is wrong.")
     detail: list[Mistake] | None = Field(default=None, description="All wrong fields.")
 
@@ -51,7 +51,7 @@ def refusal(error: JubakoError) -> JSONResponse:
 def error_answer(
     error: JubakoError, body: Mapping[str, Any], status: int | None = None, headers: Mapping[str, str] | None = None
 ) -> JSONResponse:
-    """Return an error response with a contract's own body, and headers that say whether retrying may help."""
+    """Return an error response with a contract's own body, and headers that say when to retry, if that may help."""
     allowed = {"Allow": error.allowed} if isinstance(error, WrongMethod) else {}
     return JSONResponse(body, status or error.status, {**retry_headers(error), **allowed, **(headers or {})})
 

@@ -22,12 +22,12 @@ OF_MASK = (Task.INPAINT, Task.EDIT)
 
 
 def draft_of(inference: Inference, catalogue: Catalogue, model: str | None) -> Draft:
-    """Return the draft of an inference; without a model, of the first that can do it. Raises InvalidRequest."""
+    """Return the draft of an inference; without a `model`, for the first that can do it. Raises InvalidRequest."""
     parameters = inference.parameters
     if parameters.num_images != 1:
         raise InvalidRequest("num_images", f"{parameters.num_images}, but the answer is one file")
     if parameters.mask_image is not None and inference.image is None:
-        raise InvalidRequest("mask_image", "belongs to an image, and inputs is none")
+        raise InvalidRequest("mask_image", "belongs to an image, but inputs is not an image")
     entry, task = meant(catalogue, model or parameters.model or None, _possible_tasks(inference))
     fields = {"prompt": inference.prompt, **_size(parameters), **_images(inference, task)}
     try:

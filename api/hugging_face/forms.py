@@ -15,7 +15,7 @@ from gateway.media.encoding import OutputFormat
 
 
 def _joined(value: object) -> object:
-    """Hugging Face's tasks of videos have a list of negative prompts."""
+    """Hugging Face's video tasks have a list of negative prompts."""
     return ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
@@ -60,12 +60,12 @@ class Inputs(ClientFields):
 
 
 class InferenceForm(Inputs):
-    """`POST /models/{model}`, before its parameters are checked."""
+    """The body of `POST /models/{model}`, before its parameters are checked."""
 
     parameters: dict[str, Any] | None = None
 
 
 class InferenceBody(Inputs):
-    """The same, as it is described."""
+    """The same body, as OpenAPI describes it."""
 
     parameters: InferenceParameters | None = None

@@ -21,7 +21,7 @@ WAIT_HEADER = "x-wait-for-model"
 _NO = ("false", "0", "no")
 _JSON = "application/json"
 _SHORTEST_IMAGE_CHARS = 64
-"""No image has less base64, and few words are as long without a space."""
+"""Every image is longer than this in base64, and hardly any prompt is without a space for so long."""
 _BEGINNINGS = (b"\x89PNG", b"\xff\xd8\xff", b"RIFF", b"GIF8", b"BM", b"II*\0", b"MM\0*")
 _BOX = slice(4, 8)
 """AVIF and HEIC begin with a box of this name."""
@@ -66,7 +66,7 @@ async def _image(file: bytes, field: str, kind: DecodedKind) -> Upload:
 
 
 def _image_bytes(inputs: str) -> bytes | None:
-    """Return the image that a text is, or None for a prompt: the same field has either."""
+    """Return the image that a text encodes, or None for a prompt: one field takes both."""
     if len(inputs) < _SHORTEST_IMAGE_CHARS:
         return None
     try:

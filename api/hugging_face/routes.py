@@ -27,7 +27,7 @@ from runners.state import ModelState
 
 router = APIRouter()
 LOAD_S = 20
-"""What the answer says of a model that is not loaded, as Hugging Face's does; nobody knows it exactly."""
+"""The `estimated_time` until a model is loaded. Clients expect the field, though nobody knows the time."""
 _FORMATS = (*PICTURE_FORMATS, *VIDEO_FORMATS)
 _BODY = described_body(
     InferenceBody,
@@ -70,7 +70,7 @@ async def infer_with_model(request: Request, model: str) -> Response:
 
 
 def inference_refusal(error: JubakoError) -> JSONResponse:
-    """Return the response to an error: what all of this server have, and how long a model is still to be loaded."""
+    """Return the response to an error: this server's usual fields, and how long a model will take to load."""
     estimate = {"estimated_time": float(LOAD_S)} if isinstance(error, NotLoaded) else {}
     return error_answer(error, {**refusal_body(error), **estimate})
 
@@ -100,7 +100,7 @@ async def _file(inference: Inference, model: str | None, accepted: str) -> Respo
 
 
 _NAMES = {"image": "inputs", "images": "inputs", "mask": "mask_image", "task": "model"}
-"""What the fields of a draft are called here."""
+"""This API's names for a draft's fields."""
 
 
 def _output_format(inference: Inference, draft: Draft, accepted: str) -> OutputFormat:

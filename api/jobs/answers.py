@@ -18,7 +18,7 @@ SUBMITTED = "Task submitted. Use /api/{session_id}/status to check progress."
 
 
 def submitted(job: Job) -> dict[str, Any]:
-    """Return the answer to a submission, as the contract has it; an equal job may have been done before."""
+    """Return the contract's answer to a submission; the job may be done already if its results are reused."""
     return {"session_id": job.id, "status": JobState.PENDING, "message": SUBMITTED}
 
 

@@ -35,7 +35,7 @@ def make_desk(
     keyring: Keyring,
     webhook_bodies: Mapping[str, WebhookBody] | None = None,
 ) -> JobDesk:
-    """Return the desk, not yet open; `webhook_bodies` are named by `Job.webhook_shape`."""
+    """Return the desk, not yet open; the keys of `webhook_bodies` are those in `Job.webhook_shape`."""
     ttl = timedelta(seconds=settings.task_ttl_s)
     url = settings.redis
     ledger = RedisLedger(url, ttl) if url else SqliteLedger(settings.jobs_file.expanduser(), ttl)

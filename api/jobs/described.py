@@ -33,7 +33,7 @@ _ONLY: dict[Task, set[str]] = {
     Task.TEXT_TO_VIDEO: _OF_VIDEOS,
     Task.IMAGE_TO_VIDEO: {"image", "last_image", "fit", *VIDEOS} | _OF_VIDEOS,
 }
-"""The fields that not every task has."""
+"""The fields that only some tasks have."""
 _NEEDED = {
     Task.IMAGE_TO_IMAGE: {"image"},
     Task.INPAINT: {"image", "mask"},
@@ -152,7 +152,7 @@ class JobLoading(JobEvent):
 class JobStep(JobEvent):
     step: int
     steps: int
-    index: int | None = Field(default=None, description="Which of several images it is about; of a story it is absent.")
+    index: int | None = Field(default=None, description="Which of several images it is about; absent for stories.")
     skipped: bool = Field(default=False, description="Whether it was predicted instead of computed.")
 
 

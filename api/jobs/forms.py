@@ -1,5 +1,5 @@
-"""What a client may send to the job routes: the parameters and defaults of the contract, and all other parameters of
-the typed APIs.
+"""What a client may send to the job routes: the contract's parameters and defaults, and all parameters of the typed
+APIs.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ async def job_form(fields: dict[str, Any], entry: Entry, task: Task) -> JobForm:
     """Decode the files of one job and complete it with the contract's defaults. Raises InvalidRequest."""
     await check_files(fields, FILES)
     if task is Task.EDIT and "image" in fields and "images" not in fields:
-        # `i2i` has one image, whatever task it means.
+        # `i2i` sends one `image` even where it means an edit.
         fields["images"] = (fields.pop("image"),)
     if fields.get("task") not in (None, task):
         raise InvalidRequest("task", f"{fields['task']} is not what this address does; leave it out")

@@ -65,7 +65,7 @@ async def _story(request: Request, entry: Entry, fields: dict[str, Any], common:
         output_format=form.output_format,
         kind=STORYBOARD,
         webhook_url=form.webhook_url,
-        # With a deadline it may end with only some of its frames.
+        # With a deadline, a story may end with only some of its frames.
         repeatable="seed" in form.model_fields_set and form.deadline_s is None,
         **common,
     )

@@ -51,7 +51,7 @@ PING: Mapping[str, Any] = {"event": "ping"}
 MAX_BATCH = 100
 """Requests in one batch."""
 IDEMPOTENT: dict[int | str, dict[str, Any]] = {409: {}, 422: {}}
-"""What an idempotency key may be answered with."""
+"""Error statuses that an idempotency key can cause."""
 
 
 class Batch(BaseModel):
@@ -67,12 +67,12 @@ class Batch(BaseModel):
 
 
 class JobChange(BaseModel):
-    """What may be changed of a job until it is drawn."""
+    """What may be changed about a job until it is drawn."""
 
     model_config = ConfigDict(extra="forbid")
 
     priority: Annotated[Priority, BeforeValidator(by_name)] = Field(
-        description="`high`, `normal` or `low`: it goes to the end of that line."
+        description="`high`, `normal` or `low`: the job moves to the end of that line."
     )
 
 
@@ -205,7 +205,7 @@ async def cancel(request: Request, session_id: str) -> JSONResponse:
     openapi_extra=described_body(JobChange, JSON, name="JobChange", priority="high"),
 )
 async def change(request: Request, session_id: str) -> JSONResponse:
-    """Give a job of which nothing is drawn yet another priority, or those of a batch; answer with the status then."""
+    """Change the priority of a job, or of a batch's jobs, of which nothing is drawn yet; answer with the new status."""
     priority = (await read_model(request, JobChange)).priority
     try:
         job = await current_desk().prioritize(session_id, priority)
@@ -220,7 +220,7 @@ async def change(request: Request, session_id: str) -> JSONResponse:
 @router.get("/api/{session_id}/events", response_class=Response, responses={200: {"content": EVENTS}})
 async def events(session_id: str) -> Response:
     """Follow a job as server-sent events, until it ends."""
-    # Before the stream begins, so that an unknown job is an ordinary 404.
+    # Looked up before the stream begins, so that an unknown job is an ordinary 404.
     await current_desk().get(session_id)
     return stream(_event_texts(session_id), _error_text)
 
@@ -252,7 +252,7 @@ def _error_text(error: JubakoError) -> str:
 
 
 async def _submit_batch(request: Request, batch: Batch, key: Idempotency) -> list[Job]:
-    # The batch itself is counted already.
+    # The door has counted the batch as one request.
     await current_gateway().meter.count_further(len(batch.requests) - 1)
     batch_id = str(uuid.uuid4())
     members = enumerate(batch.requests)
@@ -263,13 +263,13 @@ async def _submit_batch(request: Request, batch: Batch, key: Idempotency) -> lis
 async def _member_order(
     request: Request, fields: Mapping[str, Any], number: int, batch_id: str, key: Idempotency
 ) -> Order:
-    """Return the order of one request in a batch. Raises InvalidRequest, which names the request that is wrong."""
+    """Return the order for one request of a batch. Raises InvalidRequest, which names that request."""
     try:
         own = await plain_values({n: v for n, v in fields.items() if n not in ("model", "task")}, FILES)
         entry = current_gateway().catalogue.get(str(fields.get("model", current_gateway().catalogue.default.id)))
         return await order_of(request, entry, str(fields.get("task", "t2i")), own, batch_id=batch_id, **asdict(key))
     except (InvalidRequest, UnknownModel) as error:
-        # All others are limits, or faults of the server, and no mistakes in the request.
+        # All other errors are limits or faults of the server, not mistakes in the request.
         raise InvalidRequest(f"requests.{number}", error.message) from error
 
 
@@ -287,6 +287,6 @@ desk_app = Starlette(lifespan=_open_desk)
 
 jobs_app = contract_app("Jobs", "jobs", router, job_refusal, JobRefused)
 generator_app = contract_app("Image/Video Generation Server", "jobs", router, job_refusal, JobRefused)
-"""For its prefix, with the addresses that all contracts share at the root."""
+"""Mounted under the contract's prefix, with the addresses that all contracts share at the root."""
 for path in ("/", "/health"):
     generator_app.add_api_route(path, health, response_model=ServerStatus)

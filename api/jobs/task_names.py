@@ -1,4 +1,4 @@
-"""Which model and which task an address of the job contract means."""
+"""Which model and task an address of the jobs contract means."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TASKS = {
 def meant(catalogue: Catalogue, entry: Entry, kind: str) -> tuple[Entry, Task]:
     """Return the model and the task of an address; `kind` is one of TASKS.
 
-    `i2i` is an edit where that is what a model does. What a model cannot do, the model that it was made from does.
-    Raises InvalidRequest if that one is not served.
+    `i2i` is an edit on models that edit. A task that the model cannot do goes to the model it was made from. Raises
+    InvalidRequest if that model is not served.
     """
     task = TASKS[kind]
     if task is Task.IMAGE_TO_IMAGE and task not in entry.tasks and Task.EDIT in entry.tasks:

@@ -1,4 +1,4 @@
-"""What tools answer: a description, and the images of a job small enough for the programs that show them."""
+"""Tools' answers: a description, and a job's images, made small enough for the programs that show them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from api.jobs.answers import status_of
 from jobs.job import Job
 
 SHOWN_BYTES = 700_000
-"""Of all images of an answer: hosts take a megabyte, which base64 makes of this. The whole files have addresses."""
+"""Limit for all images of an answer: hosts take a megabyte of base64. The whole files can be fetched by address."""
 SIDES_PX = (1568, 1024, 768, 512, 256, 128)
 
 
@@ -28,7 +28,7 @@ class Shown:
 @dataclass(frozen=True)
 class Answer:
     fields: Mapping[str, Any]
-    """For programs and models, as JSON."""
+    """The description, for programs and models, as JSON."""
     images: tuple[Shown, ...] = ()
 
 
@@ -47,7 +47,7 @@ async def answer_of(job: Job, base_url: str) -> Answer:
 
 
 def _shown(file: bytes, media_type: str, most_bytes: int) -> Shown:
-    """Return a file, or of a larger one a copy in WebP, as large as fits."""
+    """Return a file, or a WebP copy that fits if the file is too large."""
     sides = iter(SIDES_PX)
     while len(file) > most_bytes and (side := next(sides, None)) is not None:
         file, media_type = _reduced(file, side), "image/webp"

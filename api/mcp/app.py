@@ -28,10 +28,10 @@ Id = Annotated[int, Field(ge=0, le=2**53)] | Annotated[str, Field(max_length=200
 
 
 class Message(BaseModel):
-    """A message of JSON-RPC, as the protocol's SDKs make it."""
+    """A JSON-RPC message, as the protocol's SDKs write it."""
 
     jsonrpc: Literal["2.0"]
-    id: Id | None = Field(default=None, description="Of a request; notifications have none.")
+    id: Id | None = Field(default=None, description="Identifies a request; notifications have none.")
     method: str = Field(description="Such as tools/list and tools/call.")
     params: dict[str, Any] | None = None
 
@@ -78,7 +78,7 @@ class Endpoint:
 
     async def _start(self) -> ASGIApp:
         manager, started = await asyncio.to_thread(_manager), asyncio.Event()
-        # Its tasks must be begun and ended by one and the same task, which no request is.
+        # The manager must be entered and left in the same asyncio task, which outlives any request.
         self._running = asyncio.create_task(_run(manager, started))
         await started.wait()
         return manager.asgi_app

@@ -1,4 +1,4 @@
-"""What the tools take. Images are base64, or name results of the caller's own earlier jobs (`references.py`)."""
+"""The tools' arguments. Images are base64, or name results of the caller's own earlier jobs (`references.py`)."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ class Tool(ClientFields):
 
 
 class PictureTool(Tool, Encoding, Basics):
-    """A tool that makes images or videos with one model. Of what can be tuned, it has what makes it quicker."""
+    """A tool that makes images or videos with one model. Its only tuning parameters are those that save time."""
 
     able: ClassVar[tuple[Task, ...]]
-    """What it may mean, the preferred first."""
+    """The tasks it may mean, the preferred one first."""
     step_cache: StepCaching = None
     guidance_end: GuidanceEnd = 1
 
@@ -65,15 +65,15 @@ class PictureTool(Tool, Encoding, Basics):
         return self.able
 
     def draft(self, entry: Entry, task: Task) -> Draft:
-        """Return what the gateway admits. Raises InvalidRequest."""
+        """Return the draft for the gateway to admit. Raises InvalidRequest."""
         return Draft.of(self, model=entry.id, task=task, progress=True, **self.inputs(task))
 
     def inputs(self, task: Task) -> Mapping[str, Any]:  # noqa: ARG002  # of subclasses
-        """Return the draft's fields that the task has by other names."""
+        """Return the draft's fields whose names differ by task."""
         return {}
 
     def file_format(self, task: Task) -> OutputFormat:
-        """Return the format of the files. Raises InvalidRequest for one that the task has not."""
+        """Return the format of the files. Raises InvalidRequest for one that does not fit the task."""
         return format_for(task, self.output_format)
 
 

@@ -1,4 +1,4 @@
-"""Tools as jobs: handed in, followed with progress until they end or take too long, or left to go on."""
+"""Tool calls as jobs: followed, with progress, until they end or take too long, or left to run in the background."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from jobs.job import Job, JobState
 from settings import settings
 
 Report = Callable[[int, str], Awaitable[None]]
-"""Says how far a call is: a percentage that rises with each report, and a message."""
+"""Reports a call's progress: a percentage that rises with each report, and a message."""
 
 
 async def done(order: Order, task: str, background: bool, report: Report, deadline_s: float | None) -> Answer:
-    """Submit an order; answer with its results, or in the background with its status. Raises JubakoError.
+    """Submit an order; answer with its results, or, if in the `background`, with its status. Raises JubakoError.
 
-    The call waits for `deadline_s`, or for as long as any request may: a story that names none has that of jobs.
+    The call waits for `deadline_s`, by default the time limit of requests; a story without a deadline of its own still
+    has that of jobs.
     """
     with measured() as measure:
         measure.task = task
@@ -35,9 +36,9 @@ async def done(order: Order, task: str, background: bool, report: Report, deadli
 
 
 async def _ended(job: Job, limit_s: float, report: Report) -> Job:
-    """Return a job once it has ended, or as it is when the time is over: then it goes on, and `job_status` shows it.
+    """Return a job once it has ended, or as it is when the time is up: it goes on, and `job_status` shows it.
 
-    A caller who leaves cancels it, since nobody would see the results.
+    The job is cancelled if the caller leaves, since nobody would see the results.
     """
     try:
         with suppress(TimeoutError):

@@ -1,7 +1,7 @@
 """Results of earlier jobs as inputs: `ID`, or `ID/2` for the third result of a job of the caller's own.
 
-An agent cannot repeat the base64 of an image that it was shown, and no address is ever followed. What is named so is
-bounded as what is uploaded: in number and bytes here, in pixels where it is decoded.
+An agent cannot repeat the base64 of an image that it was shown, and no address is ever followed. Named files have the
+limits of uploads: number and bytes are checked here, pixels where they are decoded.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _RESULT = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})(?:/(\d{1,3}
 
 
 async def with_results(arguments: Mapping[str, Any], max_bytes: int) -> dict[str, Any]:
-    """Return a call's arguments with the files that they name, of `max_bytes` together.
+    """Return a call's arguments with the files that they name, `max_bytes` in all.
 
     Raises UnknownJob and InvalidRequest.
     """
@@ -42,20 +42,20 @@ class _Named:
         self._max_bytes = self._left_bytes = max_bytes
 
     async def resolved(self, field: str, value: Any) -> Any:
-        """Return the file that a value names; what names none as it is. Raises UnknownJob and InvalidRequest."""
+        """Return the file that a value names, or the value if it names none. Raises UnknownJob and InvalidRequest."""
         named = _RESULT.fullmatch(value.strip()) if isinstance(value, str) else None
         if named is None:
             return value
         job, index = await current_desk().get(named[1]), int(named[2] or 0)
         if index >= len(job.results):
             raise InvalidRequest(
-                field, f"job {job.id} is {job.state} and has {len(job.results)} results, none of them {index}"
+                field, f"job {job.id} is {job.state} and has {len(job.results)} results, so there is no result {index}"
             )
         result = job.results[index]
         is_video = result.media_type in VIDEO_TYPES
         if not (is_video if field in VIDEOS else result.media_type.startswith("image/")):
             kind = "video" if field in VIDEOS else "image"
-            raise InvalidRequest(field, f"result {index} of job {job.id} is {result.media_type}, and no {kind}")
+            raise InvalidRequest(field, f"result {index} of job {job.id} is {result.media_type}, not {kind}")
         file = await current_storage().get(result.key)
         self._left_bytes -= len(file)
         if self._left_bytes < 0:

@@ -1,4 +1,4 @@
-"""The tools as a server of the official SDK, which speaks both of the protocol's eras: with and without a handshake.
+"""The tools as a server of the official SDK, which speaks both generations of the protocol, with and without handshake.
 
 Imported at the first request.
 """
@@ -45,8 +45,8 @@ Context = ServerRequestContext[Any, Any]
 
 
 def session_manager() -> StreamableHTTPSessionManager:
-    """Return what answers requests over HTTP: nothing is kept between them, so any process may get any of them."""
-    # Hosts and origins are checked before any contract is reached, and so are sizes.
+    """Return what answers requests over HTTP; it is stateless, so any process can answer any request."""
+    # Hosts, origins and sizes are checked before any contract is reached.
     return StreamableHTTPSessionManager(_server(), stateless=True, max_request_body_size=settings().max_upload_bytes)
 
 
@@ -79,7 +79,7 @@ async def _call_tool(context: Context, params: CallToolRequestParams) -> CallToo
         return _result(await call(spec, context.request, params.arguments or {}, report))
     except JubakoError as error:
         return _failure(error)
-    # Of all others, the SDK would send the text to clients of the older era.
+    # The SDK would send other exceptions' text to clients of the older protocol.
     except Exception:
         log.exception("the tool %s failed", spec.name)
         return _failure(GenerationFailed("the server failed; its log says why"))
@@ -100,12 +100,12 @@ def _result(answer: Answer) -> CallToolResult:
         ImageContent(data=base64.b64encode(image.data).decode(), mime_type=image.media_type) for image in answer.images
     ]
     fields = dict(answer.fields)
-    # Programs that show structured content show nothing else, so images come without.
+    # Programs that show structured content show nothing else, so answers with images have none.
     return CallToolResult(content=[*images, _text(fields)], structured_content=None if images else fields)
 
 
 def _failure(error: JubakoError) -> CallToolResult:
-    """Return an error as the protocol wants those of tools: as a result, which the model reads and may mend."""
+    """Return a tool's error as the protocol wants it: as a result, which the model can read to correct its call."""
     fields = {**refusal_body(error), **retry_fields(error)}
     return CallToolResult(content=[_text(fields)], structured_content=fields, is_error=True)
 

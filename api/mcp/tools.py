@@ -1,4 +1,4 @@
-"""The tools: what each is called, what it takes, and what it does with the job desk and the gateway."""
+"""The tools: names, arguments, and what each does with the job desk and the gateway."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ABOUT_MODELS = (
     *("controlnets", "ip_adapter", "last_image", "animation", "hires", "token_opt", "camera", "vocabulary", "sound"),
     *("transparent", "layered"),
 )
-"""Of what `GET /models` says: what an agent chooses by."""
+"""The fields of `GET /models` by which an agent chooses."""
 
 Fields = dict[str, Any]
 FormT = TypeVar("FormT", bound=ClientFields)
@@ -62,7 +62,7 @@ class ToolSpec:
 
 
 async def call(spec: ToolSpec, request: Request, arguments: Mapping[str, Any], report: Report) -> Answer:
-    """Do what a tool does, in a request whose caller is known. Raises JubakoError."""
+    """Run a tool, within a request whose caller is known. Raises JubakoError."""
     if not spec.reads_only:
         await current_gateway().meter.count_further(1)
     named = await with_results(arguments, settings().max_upload_bytes)

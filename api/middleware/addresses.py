@@ -1,8 +1,8 @@
-"""One form for each address, whatever clients and proxies make of it, and an answer at those that nobody has.
+"""Normalizes paths, whatever clients and proxies make of them, and answers at addresses that have no route.
 
-Doubled slashes and a needless last one are removed inside the server: clients may repeat a redirected POST without
-its body. A proxy that shows the server under a path of its own says so in `X-Forwarded-Prefix`, or the operator does,
-by the path of `JUBAKO_PUBLIC_URL`; links and redirects then begin with it.
+Double and trailing slashes are removed here rather than by a redirect, since clients may repeat a redirected POST
+without its body. If a proxy shows the server under a path, `X-Forwarded-Prefix` or the path of `JUBAKO_PUBLIC_URL`
+says so; links and redirects then begin with it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _READS = ("GET", "HEAD")
 
 
 class Addresses:
-    """ASGI middleware, outside of all others that look at paths: brings them into the form that the routes have."""
+    """ASGI middleware in front of all others that look at paths: normalizes them to the form of the routes."""
 
     def __init__(
         self, app: ASGIApp, contracts: ContractTable, public_url: str | None, trusted_proxies: Sequence[str]
@@ -49,7 +49,7 @@ class Addresses:
         await self._app({**scope, "path": path, PREFIX: prefix}, receive, send)
 
     def _removed_prefix(self, scope: Scope) -> str | None:
-        """Return what a trusted proxy says that it has removed from the path, if it says so."""
+        """Return the prefix that a trusted proxy says it has removed from the path, if it says so."""
         prefix = Headers(scope=scope).get("x-forwarded-prefix", "").rstrip("/")
         return prefix if _FOLDERS.fullmatch(prefix) and self._is_trusted(peer_of(scope)) else None
 
@@ -59,20 +59,20 @@ class Addresses:
         return any(ip_address(peer) in network for network in self._proxies)
 
     def _without_public_prefix(self, path: str) -> str:
-        """Some proxies leave the prefix in the path. One that is called like a contract is taken for the contract."""
+        """Remove a prefix that the proxy has left in the path, unless the prefix is also a contract's address."""
         prefix = self._public_prefix
         if not path.startswith(f"{prefix}/") or self._contracts.owns(prefix):
             return path
         return path.removeprefix(prefix)
 
     def _without_last_slash(self, scope: Scope, path: str) -> str:
-        """A last slash has a meaning only in the addresses of pages: their own links are relative to it."""
+        """Remove a trailing slash, except from pages' addresses: their links are relative to it."""
         is_page = scope.get("method") in _READS and not (self._contracts.owns(path) and path.count("/") > 2)
         return path if is_page else path.rstrip("/") or "/"
 
 
 class UnderPrefix:
-    """ASGI middleware, inside of all others: passes the prefix to the routes, and answers where there is no route."""
+    """ASGI middleware behind all others: passes the prefix to the routes, and answers where there is no route."""
 
     def __init__(self, app: ASGIApp, contracts: ContractTable) -> None:
         self._app = app
@@ -99,10 +99,10 @@ class UnderPrefix:
 
 
 def _router_error(routed: Scope, start: Message) -> JubakoError | None:
-    """Return what a router has answered in its own words: that there is no route, or none for this method.
+    """Return our error for a router's own answer that there is no route, or none for this method.
 
-    Routers write into the scope what they have found. They redirect to the same address with a slash, which for writes
-    is removed again.
+    Routers record the route that they find in the scope. Where there is none, they may redirect to the address with a
+    slash, which is of no use to writes: it would be removed again.
     """
     status, headers = start["status"], Headers(raw=start.get("headers", []))
     if status == HTTPStatus.METHOD_NOT_ALLOWED and headers.get("content-type", "").startswith("text/plain"):

@@ -48,7 +48,7 @@ class Door:
         return owner or self._keyring.anonymous(_address(scope))
 
     def _with_limits(self, caller: Caller, send: Send) -> Send:
-        """Return a `send` that adds the caller's limits to response headers."""
+        """Return a `send` that adds the caller's rate limits to response headers."""
 
         async def send_with_limits(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -1,4 +1,4 @@
-"""What stands in front of every address of a server, in one order: whatever refuses a request is answered alike."""
+"""The middlewares in front of every address of a server, in their order, so that all refusals have the same shape."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Middleware = tuple[Any, dict[str, Any]]
 
 
 def entrance(settings: Settings, contracts: ContractTable) -> Iterator[Middleware]:
-    """Yield what is outside of all others, also of those that count requests by their addresses."""
+    """Yield the outermost middlewares, which also precede the metrics that count requests by address."""
     yield RequestIds, {}
     proxies = {"public_url": settings.public_url, "trusted_proxies": settings.trusted_proxies}
     yield Addresses, {"contracts": contracts, **proxies}
@@ -37,9 +37,9 @@ def entrance(settings: Settings, contracts: ContractTable) -> Iterator[Middlewar
 def front(
     settings: Settings, keyring: Keyring, limiter: RateLimiter, contracts: ContractTable, drain: Drain | None = None
 ) -> Iterator[Middleware]:
-    """Yield the middlewares, the outermost first; servers that end orderly have a `drain`."""
+    """Yield the middlewares, outermost first; servers that finish their requests before they end pass a `drain`."""
     if settings.cors_origins:
-        # Outside of all that refuse, so that an allowed page can read why.
+        # Before all that refuse, so that an allowed page can read why.
         yield cors(settings.cors_origins)
     yield Guard, {"refusal_for": contracts.refusal_for, "client_timeout_s": settings.client_timeout_s}
     yield SiteGuard, {"sites": Sites.of(settings, keyring.closed), "contracts": contracts}

@@ -10,7 +10,7 @@ NOT_ALLOWED = 405
 
 
 class HeadLikeGet:
-    """ASGI middleware: answers HEAD as the route does, or else with the head of its answer to GET."""
+    """ASGI middleware: answers HEAD as the route does, or with the headers of its answer to GET if it takes no HEAD."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -38,7 +38,7 @@ class HeadLikeGet:
         async def receive() -> Message:
             if (message := next(messages, None)) is not None:
                 return message
-            # A stream of events would go on as long as somebody reads it.
+            # Disconnect, or a stream of events would never end.
             await begun.wait()
             return {"type": "http.disconnect"}
 
@@ -47,7 +47,7 @@ class HeadLikeGet:
                 await send(message)
                 await send({"type": "http.response.body", "body": b""})
                 begun.set()
-            # Lets a source that never waits find out that nobody reads.
+            # Yield to the event loop, so that a source that never waits notices the disconnect.
             await asyncio.sleep(0)
 
         await self._app({**scope, "method": "GET"}, receive, only_head)

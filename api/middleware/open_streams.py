@@ -1,4 +1,4 @@
-"""How many event streams and WebSockets one client has open; each takes memory and sockets for as long as it likes."""
+"""Limits how many event streams and WebSockets one client has open: each holds memory and a socket without end."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class OpenStreams:
                 await self._app(scope, receive, self._counting(scope, receive, send, held))
 
     def _counting(self, scope: Scope, receive: Receive, send: Send, held: ExitStack) -> Send:
-        """Return a `send` that counts an answer which turns out to be a stream, or replaces it and interrupts it."""
+        """Return a `send` that counts an answer if it is a stream, or refuses and interrupts it as one too many."""
 
         async def send_counted(message: Message) -> None:
             if message["type"] == "http.response.start" and _is_stream(message):

@@ -1,7 +1,7 @@
 """The caller's key on the page `/ui`: asked for once, then kept by the browser in a cookie that no script can read.
 
-Browsers load a page without headers of ours. Below `/ui` alone, and nowhere else, the cookie is as good as a header:
-it is `SameSite=Strict`, so that no other site can use it.
+Browsers cannot be made to send a header when they load a page, so below `/ui`, and nowhere else, the cookie stands for
+it. The cookie is `SameSite=Strict`, so that no other site can use it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ MAX_FORM_BYTES = 4096
 
 
 class PageKey:
-    """ASGI middleware in front of the door."""
+    """ASGI middleware in front of the door: turns the cookie into a key, or asks for one."""
 
     def __init__(self, app: ASGIApp, keyring: Keyring, contracts: ContractTable) -> None:
         self._app = app
@@ -51,7 +51,7 @@ class PageKey:
         await answer(scope, receive, send)
 
     def _asked_for_key(self, request: Request) -> Response | None:
-        """Return the form, if a person opens the page without a key that is needed."""
+        """Return the sign-in form if a person opens the page without the key it needs."""
         key = _key(request)
         is_page = request.method == "GET" and "text/html" in request.headers.get("accept", "")
         if not self._keyring.closed or not is_page or (key and self._keyring.owner(key)):
@@ -59,7 +59,7 @@ class PageKey:
         return sign_in_page(request, "This key is wrong, or no longer valid." if key else "")
 
     def _opened(self, request: Request) -> ASGIApp:
-        """Return the application, which gets the key as programs send it."""
+        """Return the application, with the key put into the header that programs use."""
         key = _key(request)
         if key and not bearer_key(request.scope):
             headers = [each for each in request.scope["headers"] if each[0] != b"authorization"]
@@ -70,7 +70,7 @@ class PageKey:
 def sign_in_page(request: Request, problem: str = "") -> Response:
     """Return the form that asks for the key."""
     answer = page("sign_in", prefix=shown_prefix(request), problem=problem)
-    # A form's own page must say where it is, or it is refused as another site's.
+    # Without its origin, the form's POST would be refused as another site's.
     answer.headers["Referrer-Policy"] = "same-origin"
     if problem:
         answer.status_code = HTTPStatus.UNAUTHORIZED
@@ -78,7 +78,7 @@ def sign_in_page(request: Request, problem: str = "") -> Response:
 
 
 async def _signed_in(request: Request) -> Response:
-    """Keep the key, right or wrong: the page that follows says so."""
+    """Store the key, right or wrong; the page that follows says if it is wrong."""
     form = b""
     async for piece in request.stream():
         form += piece
@@ -103,13 +103,13 @@ def _signed_out(request: Request) -> Response:
 
 
 def _only_posted() -> Response:
-    """A link or an image of another site must sign nobody out."""
+    """Refuse GET: a link or an image on another site must not sign anybody out."""
     status = HTTPStatus.METHOD_NOT_ALLOWED
     return PlainTextResponse("POST signs out", status, headers={"Allow": "POST"})
 
 
 def _key(request: Request) -> str:
-    """Return the key of the header, or else of the cookie."""
+    """Return the key from the header, or else from the cookie."""
     return bearer_key(request.scope) or unquote(request.cookies.get(COOKIE, ""))
 
 

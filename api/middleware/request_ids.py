@@ -14,7 +14,7 @@ _NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestIds:
-    """ASGI middleware: every answer, errors included, has the id that a proxy gave its request, or that of the log."""
+    """ASGI middleware: gives every answer, errors included, the id that a proxy sent, or else the log's id."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

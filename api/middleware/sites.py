@@ -25,12 +25,12 @@ EXPOSED_HEADERS = (
     *("Content-Disposition", "Retry-After", "WWW-Authenticate", "X-Should-Retry"),
     *("X-Request-ID", "X-BentoML-Request-ID"),
 )
-"""What scripts of allowed pages may read, beside the headers that CORS always shows."""
+"""Headers that scripts of allowed pages may read, beside those that CORS always shows."""
 READS = ("GET", "HEAD", "OPTIONS")
 
 
 class SiteGuard:
-    """ASGI middleware: refuses names that may be a stranger's, and writes of other sites' pages."""
+    """ASGI middleware: refuses host names that may be a stranger's, and writes from other sites' pages."""
 
     def __init__(self, app: ASGIApp, sites: Sites, contracts: ContractTable) -> None:
         self._app = app
@@ -56,13 +56,13 @@ class SiteGuard:
 def cors(origins: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
     """Return the middleware that lets pages of these origins read answers, and its options.
 
-    Keys travel in a header that scripts set, so browsers need send no credentials of their own.
+    Scripts set the key's header themselves, so browsers need not send credentials.
     """
     return CORSMiddleware, {
         "allow_origins": origins,
         "allow_methods": ["*"],
         "allow_headers": ["*"],
         "expose_headers": EXPOSED_HEADERS,
-        # Pages of public sites may reach a server on localhost too, once they are allowed.
+        # Allowed pages of public sites may also reach a server on localhost.
         "allow_private_network": True,
     }

@@ -1,4 +1,4 @@
-"""Compressed request bodies: gzip is unpacked piece by piece, and anything else is refused as what it is."""
+"""Compressed request bodies: gzip is unpacked piece by piece, any other encoding is refused."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from core.interrupted import Interrupted
 
 _GZIP = ("gzip", "x-gzip")
 _GZIP_WINDOW = 31
-"""For zlib: the largest window, behind gzip's header."""
+"""zlib's `wbits` for gzip with the largest window."""
 PIECE_BYTES = 2**20
-"""Unpacked at a time, so that the limit of uploads ends a bomb before it is large."""
+"""Unpacked at a time, so that the upload limit stops a zip bomb early."""
 
 
 class Unpacking:
@@ -34,7 +34,7 @@ class Unpacking:
 
 
 class _GzipBody:
-    """A `receive` of what another one's body is, unpacked."""
+    """A `receive` that unpacks another one's body."""
 
     def __init__(self, receive: Receive) -> None:
         self._receive = receive
@@ -63,7 +63,7 @@ class _GzipBody:
             raise Interrupted(InvalidRequest("body", "is not gzip, though Content-Encoding says so")) from error
         self._packed = self._inflate.unconsumed_tail
         if self._inflate.eof and self._inflate.unused_data:
-            # One file may follow another.
+            # gzip files may be concatenated.
             self._packed, self._inflate = self._inflate.unused_data, zlib.decompressobj(_GZIP_WINDOW)
         elif not self._inflate.eof and not self._packed and not self._more and len(piece) < PIECE_BYTES:
             raise Interrupted(InvalidRequest("body", "ends in the middle of its gzip"))
@@ -77,6 +77,6 @@ def _encoding(scope: Scope) -> str:
 
 
 def _unpacked(scope: Scope) -> Scope:
-    """Return the scope without what its headers say of the packed body."""
+    """Return the scope without the headers that describe the packed body."""
     headers = [each for each in scope["headers"] if each[0] not in (b"content-encoding", b"content-length")]
     return {**scope, "headers": headers}

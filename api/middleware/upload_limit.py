@@ -15,7 +15,7 @@ from core.errors import TooLarge
 from core.interrupted import Interrupted
 
 FORM_BYTES = 4096
-"""What a form may have around its file."""
+"""Allowance for what a form has around its file."""
 
 
 class UploadLimit:
@@ -29,7 +29,7 @@ class UploadLimit:
         contracts: ContractTable,
         manages: Callable[[Caller], bool],
     ) -> None:
-        """`max_model_bytes` is the limit at addresses that take files of models, for callers who manage them."""
+        """`max_model_bytes` is the limit at addresses that take model files, for callers who may manage models."""
         self._app = app
         self._max_bytes = max_bytes
         self._max_model_bytes = max_model_bytes + FORM_BYTES
@@ -41,7 +41,7 @@ class UploadLimit:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        # Only a form brings a file.
+        # Only forms contain files.
         is_form = self._contracts.takes_models(scope) and body_type(headers) == MULTIPART
         is_large = is_form and self._manages(current_caller())
         max_bytes = self._max_model_bytes if is_large else self._max_bytes

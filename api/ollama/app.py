@@ -1,4 +1,4 @@
-"""The routes of Ollama's API that images need, under `/ollama/api`; its others are about texts."""
+"""The routes of Ollama's API that images need, under `/ollama/api`; its other routes are about text."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from settings import settings
 
 LINES = "application/x-ndjson"
 PING = line({"done": False})
-"""A line that says no more than that it goes on: clients read every line as JSON."""
+"""A line without content that keeps the stream alive: clients parse every line as JSON."""
 QUIET = frozenset({"keep_alive", "raw", "think"})
-"""What clients send for models of texts, and what no image depends on."""
+"""Fields that clients send for text models; they do not affect images."""
 PICTURES = (Task.TEXT_TO_IMAGE, Task.EDIT, Task.IMAGE_TO_IMAGE)
 STARTED_AT = datetime.now(UTC).isoformat()
 
@@ -102,7 +102,7 @@ ollama_app = contract_app("Ollama's image generation", "ollama", router, ollama_
 
 
 async def _read(request: Request) -> tuple[OllamaForm, str | None]:
-    """Return the form, and a hint about fields that it has not. Raises InvalidRequest."""
+    """Return the form, and a hint about unknown fields. Raises InvalidRequest."""
     fields = await read_fields(request, ("images",))
     known = {name: fields[name] for name in fields if name in OllamaForm.model_fields}
     form = await in_image_thread(_form, known)

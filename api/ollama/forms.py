@@ -1,4 +1,4 @@
-"""What a client may send to Ollama's routes, as far as it acts on images."""
+"""What a client may send to Ollama's routes: the fields that affect images."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
 
 Sizes = Annotated[int | None, Field(ge=1), BeforeValidator(lambda value: value or None)]
-"""Ollama's clients write 0 for what is left out."""
+"""Ollama's clients send 0 for an omitted value."""
 
 
 class OllamaOptions(BaseModel):
-    """Those of Ollama's options that act, and ours; the others are about texts."""
+    """Ollama's options that affect images, and ours; its other options are about text."""
 
     model_config = ConfigDict(frozen=True, extra="allow")
 

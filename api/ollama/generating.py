@@ -1,8 +1,8 @@
-"""A request as the lines of an answer: JSON, one for each step, then one with the image.
+"""A request's events as the answer's lines of JSON: one for each step, then one with the image.
 
-{"model", "created_at", "completed", "total", "done": false}   while it is generated;
-{"model", "created_at", "response": "", "image", "seed", "done": true, "done_reason": "stop", ...}   comes last;
-{"error"}, and "retry_after_s" where trying again may help   or this.
+{"model", "created_at", "completed", "total", "done": false}   while it is generated; last comes
+{"model", "created_at", "response": "", "image", "seed", "done": true, "done_reason": "stop", ...}   or
+{"error"}, and "retry_after_s" where trying again may help.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from models.catalogue.entry import Entry
 from models.catalogue.serving.choosing import entry_named, first_task
 
 LATEST = ":latest"
-"""What Ollama's names of models end in unless they say more."""
+"""The tag that Ollama adds to model names without one."""
 NAMES = {"num_inference_steps": "steps", "image": "images", "task": "model"}
-"""Its names of a draft's fields, where they differ."""
+"""Ollama's names for a draft's fields, where they differ."""
 SECOND_NS = 10**9
 
 
@@ -56,7 +56,7 @@ async def generated_lines(gateway: Gateway, form: OllamaForm, unknown: str | Non
 
 
 def model_named(catalogue: Catalogue, name: str) -> Entry:
-    """Return a model by its name here, or with Ollama's ending. Raises UnknownModel."""
+    """Return a model by its name here, with or without Ollama's tag. Raises UnknownModel."""
     return entry_named(catalogue, name, name.removesuffix(LATEST))
 
 
@@ -69,7 +69,7 @@ def error_line(error: JubakoError) -> str:
 
 
 def message_of(error: JubakoError) -> str:
-    """Return what is wrong, with the name that the field has here."""
+    """Return an error's message, which begins with the field's name if one is wrong."""
     return f"{error.field}: {error.reason}" if isinstance(error, InvalidRequest) else error.message
 
 

@@ -66,9 +66,9 @@ def file_of(admitted: AdmittedImages, result: Result) -> bytes:
 
 
 async def made_of(generation: Generation, make: Callable[[Result], T]) -> list[T]:
-    """Return, in the order of the images, what `make` makes of each, which takes time.
+    """Apply `make`, which takes time, to each image; return what it made, in the order of the images.
 
-    Images that were upscaled are large: the next is upscaled once that is made of the one before.
+    Upscaled images are large, so each is made into its result before the next is upscaled.
     """
     async with aclosing(generation.events()) as events:
         results = (event async for event in events if isinstance(event, Result))
@@ -82,7 +82,7 @@ async def made_of(generation: Generation, make: Callable[[Result], T]) -> list[T
 
 
 def _made(admitted: AdmittedImages, result: Result) -> tuple[bytes, dict[str, Any]]:
-    """Return an image's file, and what the answer says of it."""
+    """Return an image's file, and the answer's fields about it."""
     fields = {"seed": result.seed, "skipped_steps": result.skipped_steps, "tiled": result.tiled}
     return file_of(admitted, result), fields
 

@@ -130,9 +130,9 @@ for each in (images, models_router):
 alone.include_router(images, prefix="/deployments/{deployment:path}", include_in_schema=False)
 """Azure's addresses: `/openai/deployments/MODEL/images/generations`."""
 openai_app = contract_app(TITLE, "openai", at_root, openai_refusal, OpenAIRefused)
-"""At the root, beside the other contracts."""
+"""Mounted at the root, beside the other contracts."""
 openai_alone = contract_app(TITLE, "openai", alone, openai_refusal, OpenAIRefused)
-"""Under its prefix, with the addresses that all contracts share at the root."""
+"""Mounted under the contract's prefix, with the addresses that all contracts share at the root."""
 
 
 async def _answer(request: Request, form_type: type[ImagesForm]) -> Response:

@@ -1,4 +1,4 @@
-"""From a form to an admitted request: which task is meant, which model serves it, with how many steps."""
+"""From a form to an admitted request: which task it means, which model does it, in how many steps."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from models.catalogue.limits import TaskSettings
 from models.catalogue.serving.choosing import first_task
 
 STEPS = {"low": 0.5, "medium": 1.0, "high": 1.5, "xhigh": 2.0, "max": 3.0}
-"""Denoising steps of a quality, as a share of the model's default."""
+"""Denoising steps for each quality, as a share of the model's default."""
 DALL_E = frozenset({"dall-e-2", "dall-e-3"})
-"""Models of OpenAI's whose answers were URLs."""
+"""OpenAI's models that answer with URLs by default."""
 HIGH_FIDELITY = 0.6
-"""Share of the usual strength with which image-to-image stays close to the image."""
+"""With high `input_fidelity`, image-to-image has this share of the default strength, to stay close to the image."""
 
 
 class Guided(Protocol):
-    """A form that has Qwen's name for guidance too."""
+    """A form that also takes guidance by Qwen's name."""
 
     @property
     def guidance_scale(self) -> float | None: ...
@@ -49,11 +49,11 @@ class AdmittedImages:
     form: ImagesForm
     request: GenerationRequest
     stores_files: bool
-    """Whether its images are stored, and answered with their URLs."""
+    """Whether to store the images and answer with their URLs."""
     hint: str | None
-    """Which of its parameters have no effect."""
+    """Which parameters have no effect."""
     transparent: bool = False
-    """Whether its files keep transparency, which other answers show on white."""
+    """Whether files keep transparency; else it is shown on white."""
 
 
 async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> AdmittedImages:
@@ -88,7 +88,7 @@ async def admit(gateway: Gateway, form: ImagesForm, progress: bool = False) -> A
 
 
 def _names_in(form: ImagesForm) -> dict[str, str]:
-    """Return what the fields of a draft, where they differ, are called in its form."""
+    """Return the form's names for the draft's fields, where they differ."""
     return {
         **size_names(form),
         "num_images": "n",
@@ -100,7 +100,7 @@ def _names_in(form: ImagesForm) -> dict[str, str]:
 
 
 def _without_effect(form: ImagesForm, entry: Entry, task: Task) -> str | None:
-    """Return a hint about parameters that are right, and do nothing here."""
+    """Return a hint about valid parameters that have no effect here."""
     hints = []
     if form.style is not None:
         hints.append(ignored_hint("style", "describe the style in the prompt"))
@@ -131,7 +131,7 @@ def check_background(form: ImagesForm, entry: Entry) -> None:
 
 
 def _check_kept(form: ImagesForm, sent_mask: bool) -> None:
-    """Raise InvalidRequest for transparency beside what a mask keeps, which its caller sent or which is a hole."""
+    """Raise InvalidRequest for a transparent background with a mask, sent or made of the image's transparent part."""
     if form.background != "transparent" or not _has_mask(form):
         return
     if sent_mask:
@@ -154,9 +154,9 @@ def _check_together(form: ImagesForm) -> None:
 
 
 async def _with_hole(form: ImagesForm, entry: Entry, is_dall_e: bool) -> ImagesForm:
-    """Return the form with the transparent part of its image as the mask, as dall-e-2 has it.
+    """Return the form with the transparent part of its image as the mask, as with dall-e-2.
 
-    Other models that edit by instruction see an image without its background: it is no hole to them.
+    To other models that edit by instruction, transparency is just a missing background, not a hole to fill.
     """
     if not isinstance(form, EditForm) or form.mask is not None:
         return form
@@ -181,10 +181,10 @@ def _possible_tasks(form: ImagesForm) -> set[Task]:
 def _task_of(form: ImagesForm, entry: Entry) -> Task:
     match form:
         case EditForm(mask=None):
-            # A model that does not follow instructions may still start from an image.
+            # A model that cannot follow instructions may still start from an image.
             return first_task(entry, Task.EDIT, Task.IMAGE_TO_IMAGE)
         case EditForm():
-            # An edit looks at all images, and what the mask keeps is kept all the same.
+            # An edit looks at all images, and still keeps what the mask keeps.
             edits = Task.EDIT in entry.tasks and (len(form.image) > 1 or Task.INPAINT not in entry.tasks)
             return Task.EDIT if edits else Task.INPAINT
         case VariationForm():
@@ -223,7 +223,7 @@ def _steps(form: ImagesForm, settings: TaskSettings) -> int | None:
 
 
 def guidance_scale_of(form: Guided) -> float | None:
-    """Return what a form says by either name. Raises InvalidRequest if it uses both."""
+    """Return a form's guidance, by either name. Raises InvalidRequest if it uses both."""
     if form.true_cfg_scale is None:
         return form.guidance_scale
     if form.guidance_scale is not None:
@@ -244,13 +244,13 @@ def _images(form: ImagesForm, task: Task) -> dict[str, Any]:
     if not isinstance(form, EditForm | VariationForm):
         return {}
     mask = form.mask if isinstance(form, EditForm) else None
-    # Of several, the first is the one that a mask belongs to.
+    # A mask belongs to the first image.
     images = form.image[:1] if task is Task.INPAINT else form.image
     return {**source_fields(images, task, "image"), "mask": mask}
 
 
 def _uploaded_px(form: ImagesForm) -> int | None:
-    """Return the pixels of all images that came, of which some tasks use the first; None where none came."""
+    """Return the pixels of all uploads, even if the task uses only the first; None for a form without uploads."""
     if not isinstance(form, EditForm | VariationForm):
         return None
     mask = form.mask if isinstance(form, EditForm) else None

@@ -17,12 +17,12 @@ from core.generation.request import Task
 from models.catalogue.entry import Entry
 
 _PARAMS = {"body": None}
-"""What errors call fields whose names in a body are another way of writing the same."""
+"""The `param` of errors, where it is not our name for the field."""
 _WRONG_CODES = {
     "missing": "missing_required_parameter",
     "extra_forbidden": "unknown_parameter",
 }
-"""By the type of pydantic's error."""
+"""OpenAI's codes by pydantic's type of error."""
 _CODES = {
     "unauthorized": "invalid_api_key",
     "unknown_address": "unknown_url",

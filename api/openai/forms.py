@@ -20,7 +20,7 @@ from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
 
 MAX_N = 10
-"""As in OpenAI's API, whatever the server makes at once."""
+"""The limit of OpenAI's API, however many images the server makes at once."""
 UNSUPPORTED = {
     "extra_body": "is an argument of OpenAI's Python client; in a body, its fields stand beside the others",
     "markup": "is not supported; describe the change in the prompt, or mark its place with a mask",
@@ -71,7 +71,7 @@ class ImagesForm(ClientFields):
     )
     stream: bool = Field(default=False, description="Answer with server-sent events.")
     partial_images: int = Field(
-        default=0, ge=0, le=3, description="Previews of each image, when streaming; in the size that is generated."
+        default=0, ge=0, le=3, description="Previews of each image, when streaming, at the size before any upscaling."
     )
     user: str | None = Field(default=None, max_length=512, description="As safety_identifier, which takes precedence.")
     safety_identifier: str | None = Field(
@@ -102,7 +102,7 @@ class ImagesForm(ClientFields):
 
     @property
     def hints(self) -> tuple[str, ...]:
-        """About what of the body has no effect, or another one."""
+        """Hints about fields that have no effect, or a different one."""
         return self._hints
 
     def hinted(self, *hints: str) -> Self:
@@ -147,7 +147,7 @@ class EditForm(Tuning, ImagesForm):
     image: tuple[Pixels, ...] = Field(min_length=1, description="The images to edit; repeat the field for several.")
     mask: Pixels | None = Field(
         default=None,
-        description="Transparent where to repaint. Same size as the first image, to which it belongs. Default: "
+        description="Transparent where to repaint. Same size as the first image, which it masks. Default: "
         "what is fully transparent in the first image, for models that repaint and do not edit by instruction.",
     )
     fit: FitChoice = None

@@ -1,4 +1,4 @@
-"""The events of an admitted request, with what its answer says of the whole of it."""
+"""The events of an admitted request, and the answer's fields about the request as a whole."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from core.generation.request import GenerationRequest
 from gateway.gateway import Gateway
 
 PATCH_PX = 16
-"""Side of the square of pixels that counts as one token; OpenAI's images are about as many tokens."""
+"""Side of the square that counts as one token; about as many tokens as OpenAI counts."""
 
 
 class Generation:
-    """Generates once; knows the request's start as soon as it was there."""
+    """One run of a request; after its `Started` event it also knows the hint and the prompt's tokens."""
 
     def __init__(self, gateway: Gateway, admitted: AdmittedImages) -> None:
         self._gateway = gateway
@@ -26,7 +26,7 @@ class Generation:
         self._started = Started(0.0)
 
     async def events(self) -> AsyncGenerator[Event, None]:
-        """Yield the events, hints about ignored parameters among those about the prompt. Raises JubakoError."""
+        """Yield the events; `Started` also has the hint about ignored parameters. Raises JubakoError."""
         async with aclosing(self._gateway.draw(self._admitted.request)) as events:
             async for event in events:
                 if isinstance(event, Started):
@@ -37,12 +37,12 @@ class Generation:
 
     @property
     def upscales(self) -> bool:
-        """Whether images are larger than what is generated."""
+        """Whether images are upscaled after they are generated."""
         return self._admitted.request.upscale is not None
 
     @property
     def hint_field(self) -> dict[str, str]:
-        """The field of answers and events that OpenAI's API does not have."""
+        """The `hint` field, if there is one; OpenAI's API has no such field."""
         return {} if self._started.hint is None else {"hint": self._started.hint}
 
     def usage(self, num_images: int) -> dict[str, Any]:

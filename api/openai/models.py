@@ -10,7 +10,7 @@ from models.catalogue.entry import Entry
 from models.catalogue.showing.capabilities import capabilities
 
 STARTED_AT = int(time.time())
-"""The value of `created`, since weights do not say when they were made."""
+"""Our value for `created`: weights do not say when they were made."""
 
 
 def model_list(catalogue: Catalogue) -> dict[str, Any]:

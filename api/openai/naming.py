@@ -1,4 +1,4 @@
-"""Which served model a client means, also one whose makers wrote the name of OpenAI's model into it."""
+"""Which served model a client means, including clients that always ask for one of OpenAI's models."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from models.catalogue.entry import Entry
 from models.catalogue.serving.choosing import first_able
 
 _THEIRS = re.compile(r"(openai/)?(dall-e|gpt|chatgpt|sora|o[0-9])\b.*|dummy|tgi", re.IGNORECASE)
-"""Names of OpenAI's models, and what Hugging Face's clients say for none. No model here is the one, so nobody who asks
-for it expects its images.
+"""Names of OpenAI's models, and placeholders of Hugging Face's clients. None is served here, so another model may stand
+in.
 """
 
 
 def entry_for(catalogue: Catalogue, name: str | None, tasks: Collection[Task]) -> Entry:
-    """Return the model of a name: of OpenAI's that are no aliases here, and of none, the first that does such a task.
+    """Return the model that a name means: without a name, or for one of OpenAI's that is no alias here, the first that
+    does one of the tasks.
 
     Raises UnknownModel.
     """
@@ -28,7 +29,7 @@ def entry_for(catalogue: Catalogue, name: str | None, tasks: Collection[Task]) -
 
 
 def stand_in_hint(catalogue: Catalogue, name: str | None, entry: Entry) -> str | None:
-    """Return a hint about a name of OpenAI's, for which a model stands in."""
+    """Return a hint that a model stands in for one of OpenAI's."""
     if name is None or not _stands_in(catalogue, name):
         return None
     return f"model: {header_text(name)} is not here; {entry.id} stands in for it"

@@ -1,4 +1,4 @@
-"""What clients of similar servers send to OpenAI's routes: other names, and what has no meaning here."""
+"""What clients of similar servers send to OpenAI's routes: other names for our fields, and fields without effect."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = {
     "samplerName": "scheduler",
     "aspectRatio": "aspect_ratio",
 }
-"""As LobeHub, LocalAI and others call parameters of ours."""
+"""Our parameters by the names that LobeHub, LocalAI and others use."""
 IDLE = {
     "generator_device": "noise does not depend on the device",
     "enable_teacache": "step_cache is what this server has",
@@ -30,15 +30,15 @@ IDLE = {
     "annotations": "answers have no events beside the result",
     "boundary_ratio": "a model changes experts where it was trained to",
 }
-"""What clients of SGLang and Dynamo send even if nobody asked for it."""
+"""Why fields are ignored that clients of SGLang and Dynamo send unasked."""
 EXTENSIONS = ("nvext", "video_params")
-"""The objects in which clients of NVIDIA Dynamo and of vLLM-Omni have what OpenAI's API has not."""
+"""The objects in which clients of NVIDIA Dynamo and vLLM-Omni send parameters that OpenAI's API lacks."""
 _NUMBER = re.compile(r"\s*[-+]?\d+(\.\d*)?\s*")
 
 
 @dataclass(frozen=True)
 class Translated:
-    """The fields of a body by our names, and hints about those that have no effect or another one."""
+    """A body's fields by our names, and hints about those that have no effect or a different one."""
 
     fields: Mapping[str, Any]
     hints: tuple[str, ...] = ()
@@ -61,7 +61,7 @@ def translated(fields: Mapping[str, Any], deployment: str | None = None) -> Tran
 
 
 def _unwrapped(fields: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a body whose extensions' fields stand beside the others."""
+    """Return a body with the extensions' fields moved to the top level."""
     for extension in EXTENSIONS:
         if fields.get(extension) is not None:
             fields = _joined(fields, extension)
@@ -89,5 +89,5 @@ def _named(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seed_of(text: str) -> int:
-    """Return a seed that is always the same for a text: Dify makes up ids of letters and digits."""
+    """Return the seed that a text always stands for: Dify sends ids of letters and digits as seeds."""
     return int.from_bytes(hashlib.sha256(text.encode(errors="replace")).digest()[:8]) % RANDOM_SEEDS

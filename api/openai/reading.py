@@ -23,7 +23,7 @@ FormT = TypeVar("FormT", bound=ImagesForm)
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 IMAGES = ("image", "images")
-"""What clients call the images of an edit: OpenAI's forms `image`, its JSON `images`."""
+"""Names for the images of an edit: `image` in OpenAI's forms, `images` in its JSON."""
 FILES = (*IMAGES, "mask", "markup")
 _MAY_BE_EMPTY = ("prompt", "negative_prompt")
 _LORAS = "loras[]"
@@ -43,12 +43,12 @@ async def form_of(fields: Mapping[str, Any], form: type[FormT]) -> FormT:
 
 
 def form_for(fields: Mapping[str, Any]) -> type[GenerationForm | EditForm]:
-    """Return the form of a request that does not say by its address which it is."""
+    """Return which form a request is, where its address does not tell."""
     return EditForm if not gathered(fields, IMAGES).keys().isdisjoint(IMAGES) else GenerationForm
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is empty: many clients send all fields that they know."""
+    """Drop empty fields: many clients send all fields they know."""
     return {name: value for name, value in fields.items() if value != "" or name in _MAY_BE_EMPTY}
 
 
@@ -87,11 +87,11 @@ async def _decoded(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def with_loras(fields: dict[str, Any], request: Request) -> dict[str, Any]:
-    """Rebuild the list of LoRAs, which clients write in a form as repeated `loras[][name]` and `loras[][scale]`."""
+    """Rebuild the list of LoRAs, which clients send in a form as repeated `loras[][name]` and `loras[][scale]`."""
     keys = [name for name in fields if name.startswith(_LORAS)]
     if not keys:
         return fields
-    # Parsed already; this returns the same form.
+    # Starlette has parsed it already and returns the same form.
     form = await request.form()
     columns = {name.removeprefix(_LORAS).strip("[]") or "name": form.getlist(name) for name in keys}
     if len({len(column) for column in columns.values()}) > 1:

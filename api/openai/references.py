@@ -1,4 +1,4 @@
-"""Images as OpenAI's JSON refers to them: `{"image_url": "data:..."}`, or by names that lead nowhere here."""
+"""Images as OpenAI's JSON refers to them: `{"image_url": "data:..."}`, or by file ids, which are not supported."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def without_references(fields: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _gathered(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """Return fields with the parts of each reference in a form as one object."""
+    """Return fields with the parts of each reference, which forms send separately, joined to one object."""
     parts = {name: match for name in fields if (match := _IN_A_FORM.fullmatch(name)) and match[1] in FIELDS}
     whole = {name: value for name, value in fields.items() if name not in parts}
     return whole | {match[1]: {match[2]: fields[name]} for name, match in parts.items()}
@@ -32,7 +32,7 @@ def _resolved(name: str, value: Any) -> Any:
 
 
 def data_url(place: str, value: Any) -> Any:
-    """Return the data URL of a reference; what is none as it is. Raises InvalidRequest."""
+    """Return the data URL of a reference, or the value if it is no reference. Raises InvalidRequest."""
     if not isinstance(value, dict):
         return value
     if value.get("file_id") is not None:

@@ -25,7 +25,7 @@ def _known_ratio(ratio: str) -> str:
 
 
 class Sized(Protocol):
-    """A form that has its size by any of these names."""
+    """A form that takes a size by any of these names."""
 
     @property
     def size(self) -> str: ...
@@ -71,7 +71,7 @@ def check_size(form: Sized) -> None:
 
 
 def sides_of(form: Sized, settings: TaskSettings) -> tuple[int | None, int | None]:
-    """Return width and height; None where the model or the image says it. Raises InvalidRequest."""
+    """Return width and height; None leaves a side to the model or the image. Raises InvalidRequest."""
     match = _SIZE.fullmatch(form.size)
     sides = (int(match[1]), int(match[2])) if match else (form.width, form.height)
     if form.aspect_ratio is None:
@@ -82,7 +82,7 @@ def sides_of(form: Sized, settings: TaskSettings) -> tuple[int | None, int | Non
 
 
 def size_names(form: Sized) -> dict[str, str]:
-    """Return what a form calls the sides of what it asks for."""
+    """Return the form's names for width and height."""
     if form.aspect_ratio is not None:
         return dict.fromkeys(("width", "height"), "aspect_ratio")
     return {name: "size" if form.size != AUTO or getattr(form, name) is None else name for name in ("width", "height")}

@@ -29,10 +29,10 @@ class Iterations(Answer):
 
 
 class Animation(Answer):
-    """Which videos move the figure in an image."""
+    """Which videos the model takes to move the figure in an image."""
 
-    needed: list[str] = Field(description="Fields of image-to-video that every request has.")
-    together: list[str] = Field(description="Fields that a request may have too: all or none.")
+    needed: list[str] = Field(description="Fields of image-to-video that every request must have.")
+    together: list[str] = Field(description="Optional fields that go together: all or none.")
     max_frames: int
 
 
@@ -46,7 +46,7 @@ class Capabilities(Answer):
     gated: bool
     memory_gib: float
     memory: dict[str, Any] = Field(
-        description="Options that trade speed for memory, or memory for speed, other than the defaults."
+        description="Options that trade speed for memory, or memory for speed, where they differ from the defaults."
     )
     tasks: dict[str, dict[str, Any]] = Field(description="By task: `defaults`, `limits`, and what else has an effect.")
     schedulers: list[str]
@@ -62,8 +62,8 @@ class Capabilities(Answer):
     controlled_tasks: list[str]
     ip_adapter: bool
     last_image: bool = Field(description="Whether a video that starts with an image may end with one.")
-    animation: Animation | None = Field(description="Of a model that moves the figure in an image as videos say.")
-    hires: bool = Field(description="Whether text-to-image may have a second pass at a larger size.")
+    animation: Animation | None = Field(description="For models that move the figure in an image as videos show.")
+    hires: bool = Field(description="Whether text-to-image can have a second pass at a larger size.")
     token_opt: Iterations | None
     camera: list[str]
     vocabulary: list[str] | None = Field(description="All words that the model knows; null if it knows any.")
@@ -71,9 +71,9 @@ class Capabilities(Answer):
 
 class ServedModel(Capabilities):
     state: ModelState
-    progress: float | None = Field(description="Of loading, 0 to 1.")
+    progress: float | None = Field(description="Progress of loading, 0 to 1.")
     sharing: dict[str, str] | None = Field(
-        description="Of a loaded model that no family declares: which modules share passes, and why others do not."
+        description="For a loaded model that no family declares: which modules share passes, and why others do not."
     )
 
 
@@ -82,4 +82,4 @@ class Models(Answer):
 
 
 UNHEALTHY: dict[int | str, dict[str, Any]] = {503: {"model": Health}}
-"""What health answers while no model can generate."""
+"""The answer of `/health` while no model can generate."""

@@ -26,7 +26,7 @@ router = APIRouter()
 
 @router.get("/", include_in_schema=False)
 async def root(request: Request) -> Response:
-    """Show the front page to who asks for HTML, and the status to all others."""
+    """Answer requests for HTML with the front page, all others with the status."""
     if "text/html" not in request.headers.get("accept", ""):
         return JSONResponse(await server_status(), headers={"Vary": "Accept"})
     gateway = current_gateway()
@@ -48,7 +48,7 @@ def _ui_link(prefix: str) -> str:
 
 
 def _example(catalogue: Catalogue) -> dict[str, Any]:
-    """Return a request that this server can answer, if any of its models makes images from nothing."""
+    """Return an example request; the server can answer it if any of its models makes images from text."""
     able = [entry for entry in catalogue.entries.values() if Task.TEXT_TO_IMAGE in entry.tasks]
     named = {"model": able[0].id} if able and able[0] is not catalogue.default else {}
     return {**named, "prompt": "a red apple on a blue background", "seed": 1}

@@ -25,7 +25,7 @@ class Options(BaseModel):
 
 class LoadOptions(Options):
     device: Annotated[str, Field(pattern=DEVICE_PATTERN)] | None = Field(
-        default=None, description="Where to load it, such as cpu or cuda:1. Default: where it was last."
+        default=None, description="Where to load it, such as cpu or cuda:1. Default: where it was before."
     )
 
 

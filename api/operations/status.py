@@ -25,7 +25,7 @@ router = APIRouter()
 
 @router.get("/health", response_model=Health, responses=UNHEALTHY)
 async def health(request: Request) -> JSONResponse:
-    """Answer 200 when at least one model can generate, or would be loaded for a request; else 503."""
+    """Answer 200 if at least one model can generate, or would be loaded on request; else 503."""
     models = await asyncio.gather(*(runner.state() for runner in current_gateway().runners.values()))
     states = [model.state for model in models]
     if any(state.becoming_ready for state in states):
@@ -72,7 +72,7 @@ async def server_status() -> dict[str, Any]:
 
 
 def story_status(maker: Maker, states: Mapping[str, ModelState]) -> dict[str, Any]:
-    """Return the storyboard document's fields of `/health`; `states` are those of the models, by id."""
+    """Return the fields that the storyboard document wants in `/health`; `states` has the models' states by id."""
     entry = story_entry(maker.settings, maker.gateway.catalogue)
     path = maker.settings.lora_path
     return {

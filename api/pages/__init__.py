@@ -1,1 +1,1 @@
-"""Pages for browsers: what they show, and the files that they load. All of it comes from this server."""
+"""Pages for browsers, and the files that they load, all from this server."""

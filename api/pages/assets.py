@@ -12,13 +12,13 @@ from starlette.types import Scope
 ADDRESS = "/assets"
 REDOC = "redoc.standalone.js"
 LOGO = "https://cdn.redoc.ly/redoc/logo-mini.svg"
-"""ReDoc would have browsers load it from its makers; without it, it shows none."""
+"""ReDoc would load this logo from its maker's server; we replace it by nothing."""
 KEPT_S = 3600
-"""How long browsers use them without asking; a newer release may have others."""
+"""How long browsers may cache assets; a newer release may have others."""
 
 
 class Assets(StaticFiles):
-    """Starlette's files (ETags, nothing outside the folders), kept for a while."""
+    """Starlette's static files (ETags, nothing outside the folders), cached for a while."""
 
     def __init__(self) -> None:
         super().__init__(directory=Path(__file__).parent / "assets", packages=[("fastapi_offline", "static")])

@@ -8,10 +8,10 @@ from api.pages.html import page
 
 
 def swagger_page(title: str, prefix: str, root: str) -> HTMLResponse:
-    """Return the page; the server's own pages are under `prefix`, and those of the application under `root`."""
+    """Return Swagger UI; the server's pages are under `prefix`, the application's under `root`."""
     return page("documentation", title=title, prefix=prefix, root=root, viewer="swagger", bundle="swagger-ui-bundle.js")
 
 
 def redoc_page(title: str, prefix: str, root: str) -> HTMLResponse:
-    """Return the page, as `swagger_page` does."""
+    """Return ReDoc, with the arguments of `swagger_page`."""
     return page("documentation", title=title, prefix=prefix, root=root, viewer="redoc", bundle="redoc.standalone.js")

@@ -1,4 +1,4 @@
-"""HTML that may load nothing from elsewhere."""
+"""HTML that may load nothing from other servers."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from starlette.responses import HTMLResponse
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        # Swagger UI shows what APIs answer as blobs, and ReDoc searches in a worker that is one.
+        # Swagger UI shows answers as blobs, and ReDoc runs its search in a worker loaded from one.
         "img-src 'self' data: blob:",
         "media-src 'self' blob:",
         "worker-src 'self' blob:",
-        # Both write styles into their elements.
+        # Both set inline styles.
         "style-src 'self' 'unsafe-inline'",
         "base-uri 'none'",
         "form-action 'self'",
         "object-src 'none'",
     )
 )
-"""Browsers refuse whatever else a page asks for."""
+"""Browsers block everything else that a page tries to load."""
 _HEADERS = {
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
-    # At `/`, programs are answered in JSON.
+    # `/` answers programs with JSON.
     "Vary": "Accept",
 }
 
 
 def page(name: str, *, prefix: str, **texts: str) -> HTMLResponse:
-    """Return the page of a template, behind the head that all share; `prefix` is the path under which a proxy shows us.
+    """Return a template's page with the head that all share; `prefix` is the path under which a proxy shows the server.
 
     `texts` are escaped, except those whose names end in `_html`.
     """

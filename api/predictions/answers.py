@@ -1,4 +1,4 @@
-"""Jobs as predictions, errors as Replicate's clients read them."""
+"""Jobs as predictions, and errors as Replicate's clients read them."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ STATUSES = {
     JobState.CANCELLED: "canceled",
 }
 OWNER = "jubako"
-"""Of all models here, where Replicate has an owner."""
+"""The owner of all models here, since names on Replicate begin with one."""
 FOLDER = "/replicate/v1"
 BARS = 10
 _NO_INPUT = (
     *("model", "task", "priority", "deadline_s", "progress", "preview_every", "hints", "layered"),
     *("segment_frames", *VIDEOS),
 )
-"""Of a request: what is about its job, what the server says of other fields, and what is known of its files."""
+"""Fields of a request that are not shown as `input`: about its job, set by the server, or about its files."""
 
 
 class PredictionUrls(Answer):
@@ -46,11 +46,11 @@ class Prediction(Answer):
     version: str
     status: str = Field(description="starting, processing, succeeded, failed or canceled.")
     input: dict[str, Any]
-    output: list[str] | None = Field(description="Addresses of the files; of Cog's predictions, data URLs.")
+    output: list[str] | None = Field(description="Addresses of the files; in Cog's predictions, data URLs.")
     logs: str = Field(description="A progress bar, which clients read.")
     error: str | None
     metrics: dict[str, float] = Field(
-        description="predict_time in seconds, and skipped_steps, of all images (layers count once), once it has ended."
+        description="Once it has ended: predict_time in seconds, and skipped_steps of all images (layers count once)."
     )
     created_at: str
     started_at: str | None
@@ -84,12 +84,12 @@ def prediction_refusal(error: JubakoError) -> JSONResponse:
 
 
 def is_prediction(job: Job) -> bool:
-    """Whether a job is for images or videos, whichever contract it came by; a story has no such fields."""
+    """Whether a job is for images or videos, from whichever contract; stories do not have a prediction's fields."""
     return job.kind == GENERATION
 
 
 async def prediction_of(job: Job, storage: Storage, base_url: str, folder: str) -> dict[str, Any]:
-    """Return a job as a prediction, its files as addresses; `folder` is that of its own addresses."""
+    """Return a job as a prediction, its files as addresses; `folder` is the path before `/predictions`."""
     files = await asyncio.gather(*(file_url(result.key, storage, base_url) for result in job.results))
     return _prediction(job, list(files), f"{base_url}{folder}/predictions/{job.id}")
 
@@ -140,7 +140,7 @@ def _prediction(job: Job, files: list[str], address: str) -> dict[str, Any]:
 
 
 def _metrics(job: Job, seconds: float) -> dict[str, float]:
-    # Layers are of one run, whose steps each of them has.
+    # Layers come from one run, and each has that run's steps.
     runs = job.results[:1] if job.request.get("layered") else job.results
     return {"predict_time": seconds, "skipped_steps": sum(result.skipped_steps for result in runs)}
 

@@ -39,10 +39,10 @@ from models.catalogue.entry import Entry
 from models.catalogue.serving.choosing import entry_named
 
 PAGE = 100
-"""Predictions of one page, as on Replicate."""
+"""Predictions on one page, as on Replicate."""
 LONGEST_WAIT_S = 60
 NAMES = {"webhook_url": "webhook"}
-"""Names of predictions for what jobs call otherwise."""
+"""A prediction's names for a job's fields, where they differ."""
 _WAIT = re.compile(r"wait(?:=(\d{1,4}))?")
 PreferHeader = Annotated[
     str | None, Header(description="`wait` or `wait=SECONDS`, at most 60, holds the answer until it is done.")
@@ -129,7 +129,7 @@ async def _created(request: Request, model: str | None, prefer: str | None) -> J
     if wait is None:
         return JSONResponse(await _shown(request, job), 201)
     job = await ended_or_late(request, _desk(), job, min(LONGEST_WAIT_S, int(wait[1] or LONGEST_WAIT_S)))
-    # What is not done must not look begun: clients would take it for the end, and not ask again.
+    # Show an unfinished job as not begun: clients would take any other state for the end and stop polling.
     seen = job if job.state.final else job.changed(state=JobState.PENDING)
     return JSONResponse(await _shown(request, seen), 201)
 

@@ -32,12 +32,12 @@ SYNONYMS = {
     "prompt_strength": "strength",
     "steps": "num_inference_steps",
 }
-"""Our names, by those of FLUX, SDXL and others on Replicate."""
+"""Our names for parameters, by the names that FLUX, SDXL and others have on Replicate."""
 ASPECT = "aspect_ratio"
 FREE = ("custom", "match_input_image")
-"""Values of it that leave the size to other fields."""
+"""Values of `aspect_ratio` that leave the size to other fields."""
 FIXED = ("task", "model", "progress", "preview_every")
-"""What the address says, and what is not for jobs."""
+"""Fields that the address decides, or that do not apply to jobs."""
 
 
 WebhookEvent = Literal["start", "output", "logs", "completed"]
@@ -55,7 +55,7 @@ class PredictionBody(BaseModel):
         examples=[{"prompt": "a red apple on a blue background"}],
     )
     version: str | None = Field(
-        default=None, description="A model of this server. Default: the first, or the address's."
+        default=None, description="A model of this server. Default: the one in the address, or the first."
     )
     webhook: str | None = Field(
         default=None, max_length=2000, description="Called with the prediction once it has ended."
@@ -73,7 +73,7 @@ class PredictionBody(BaseModel):
 
     @property
     def webhook_hint(self) -> str | None:
-        """What a caller with a webhook waits for in vain."""
+        """A hint about events that the caller's webhook will not get."""
         if self.webhook is None or self.webhook_events_filter == (END,):
             return None
         return ignored_hint("webhook_events_filter", "webhooks are called with completed alone")
@@ -91,7 +91,7 @@ class PredictionInput(Draft):
 class ReadInput:
     form: PredictionInput
     hint: str | None
-    """Which of its fields nobody knows."""
+    """Which of the input's fields are unknown."""
 
     @property
     def draft(self) -> Draft:
@@ -120,7 +120,7 @@ def _renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _task(fields: Mapping[str, Any], entry: Entry) -> Task:
-    """Return what is meant: the files say it, and what the model can do."""
+    """Return the task that is meant, by the files and what the model can do."""
     if not fields.keys().isdisjoint(VIDEOS):
         return first_task(entry, Task.IMAGE_TO_VIDEO)
     if "mask" in fields:
@@ -132,7 +132,7 @@ def _task(fields: Mapping[str, Any], entry: Entry) -> Task:
 
 
 def _size(aspect: object, entry: Entry, task: Task) -> dict[str, int]:
-    """Return the size of about the model's own number of pixels that has these proportions, such as `16:9`."""
+    """Return the size of these proportions, such as `16:9`, with about as many pixels as the model's own size."""
     if aspect is None or aspect in FREE or task not in entry.tasks:
         return {}
     numbers = str(aspect).split(":")

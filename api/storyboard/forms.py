@@ -96,7 +96,7 @@ async def story_images(fields: dict[str, Any], names: Collection[str], max_image
 
 
 def _references(field: str, files: list[bytes], max_image_px: int) -> Image.Image | tuple[Image.Image, ...]:
-    """Return the references' pixels, as many as models look at: all frames share them."""
+    """Return the references' pixels, reduced to what models look at; all frames share them."""
     uploads = uploaded_field(field, files, max_image_px)
     if isinstance(uploads, Upload):
         return _seen(field, uploads)

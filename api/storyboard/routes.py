@@ -40,7 +40,7 @@ _SHEET: dict[int | str, dict[str, Any]] = {200: {"content": {Shape.SHEET.media_t
 
 router = APIRouter()
 prefixed_router = APIRouter()
-"""What other contracts have addresses for too, so that ours only exist below /storyboard."""
+"""Routes whose addresses other contracts also use, so they exist only below /storyboard."""
 
 
 @router.post("/generate", response_model=StoryboardAnswer, responses=_SHAPES, openapi_extra=STORY)
@@ -60,7 +60,7 @@ async def generate(
 
 @prefixed_router.post("/plan", response_model=StoryPlanned, openapi_extra=PLAN)
 async def plan(request: Request) -> JSONResponse:
-    """Break a story into scenes and draw none of them; `scenes` of the same story draws them as they are then."""
+    """Break a story into scenes without drawing them; to draw them, send them back, changed or not, as its `scenes`."""
     maker = current_maker(request)
     story, _ = await read_story(request, maker.settings)
     planned = await unless_disconnected(request, maker.plan(story))
@@ -69,7 +69,7 @@ async def plan(request: Request) -> JSONResponse:
 
 @prefixed_router.post("/sheet", response_class=Response, responses=_SHEET, openapi_extra=SHEET)
 async def sheet(request: Request) -> Response:
-    """Draw one image of frames, numbered and captioned, such as those of a story of which one was drawn again."""
+    """Draw a sheet: one image of all the frames sent, numbered and captioned, such as after one was drawn again."""
     maker = current_maker(request)
     data = await drawn_sheet(request, maker.gateway.meter, maker.settings.max_image_px)
     return Response(data, media_type=Shape.SHEET.media_type)
@@ -87,5 +87,5 @@ async def health(request: Request) -> JSONResponse:
 
 storyboard_app = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
 storyboard_alone = contract_app("Storyboard generation", "storyboard", router, story_refusal, StoryRefused)
-"""For its prefix, with the addresses that all contracts share at the root."""
+"""Mounted under the contract's prefix, with the addresses that all contracts share at the root."""
 storyboard_alone.include_router(prefixed_router)

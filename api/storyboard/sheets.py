@@ -1,4 +1,4 @@
-"""A sheet of frames that the caller has, such as those of a story of which one was drawn again."""
+"""A sheet of frames that the caller sends, such as a story's frames after one was drawn again."""
 
 from __future__ import annotations
 

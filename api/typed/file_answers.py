@@ -28,7 +28,7 @@ class VideoFile(IORootModel[Annotated[Path, ContentType("video/*")]]):
 
 
 async def answer_with_file(gateway: Gateway, call: Call[PictureForm]) -> Response:
-    """Generate what a call asks for; answer with the file, or with the error."""
+    """Generate what a call asks for and answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
     except JubakoError as error:

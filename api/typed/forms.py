@@ -1,7 +1,7 @@
 """The typed APIs' inputs: the shared parameters of `core.generation.draft`, plus those that only HTTP clients send.
 
-BentoML derives an API's schema from its form. It would also parse the request and answer mistakes in its own way;
-`Form.from_http_request` replaces that step, and passes the method a `Call`, which may hold the mistake.
+BentoML derives an API's schema from its form. It would also parse requests and answer mistakes in its own way, but
+`Form.from_http_request` replaces that step and passes the method a `Call`, which may hold the mistake.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _VIDEO_SCHEMA = {"anyOf": [{"type": "file", "format": "video", "content_type": "
 OptionalVideo = Annotated[
     Path | None, WrapValidator(lambda video, _as_path: video), WithJsonSchema(_VIDEO_SCHEMA, mode="validation")
 ]
-"""A file for BentoML, which takes none that is optional and has a media type; what comes here is a `Video` already."""
+"""Typed as BentoML needs it, which supports no optional file with a media type; the value is a `Video` by then."""
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -104,7 +104,7 @@ class PictureForm(Form, Encoding, Parameters):
 
 
 class Conditioned(ClientFields):
-    """What guides an image besides its prompt."""
+    """What guides an image beside its prompt."""
 
     reference_image: OptionalImage = Field(default=None, description=REFERENCE_IMAGE)
     reference_scale: ReferenceScale = None
@@ -155,7 +155,7 @@ class TextToVideo(PictureForm):
 
 
 class Followed(ClientFields):
-    """What moves the figure in an image."""
+    """Videos that move the figure in an image."""
 
     pose_video: OptionalVideo = Field(default=None, description=POSE_VIDEO)
     face_video: OptionalVideo = Field(default=None, description=FACE_VIDEO)
@@ -190,7 +190,7 @@ class Stream(Followed, Upscaled, Conditioned, PictureForm):
 
 
 class Upscale(Form):
-    """An image that becomes larger without being generated again."""
+    """An image to enlarge without generating it again."""
 
     image: Image.Image = Field(description=TO_UPSCALE)
     upscale: UpscaleFactor = Field(
@@ -201,7 +201,7 @@ class Upscale(Form):
 
     @property
     def upload(self) -> Upload:
-        """The image as the file that it came as."""
+        """The uploaded file."""
         image: object = self.image
         assert isinstance(image, Upload)
         return image
@@ -215,7 +215,7 @@ class Call(Generic[FormT]):
     """One HTTP request to a typed API."""
 
     model_fields: ClassVar[tuple[str, ...]] = ("call",)
-    """BentoML passes the API's method these attributes of what `from_http_request` returns."""
+    """The attributes of `from_http_request`'s result that BentoML passes to the API's method."""
 
     request: Request
     _read: FormT | JubakoError
@@ -226,7 +226,7 @@ class Call(Generic[FormT]):
 
     @property
     def form(self) -> FormT:
-        """The form. Raises the JubakoError that reading it ended in."""
+        """The form. Raises the JubakoError with which reading it ended."""
         if isinstance(self._read, JubakoError):
             raise self._read
         return self._read

@@ -10,8 +10,8 @@
     event: error     {"error", "code", "status"}, and "retry_after_s" where trying again may help
     event: done      {"images" or "videos", "seconds"}
 
-Images and videos are base64. An error before the first event is an ordinary error response and no stream. A stream that
-would be silent has comments.
+Images and videos are base64. An error before the first event is an ordinary error response, not a stream. Comments keep
+a silent stream open.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from gateway.metrics import measured
 
 
 class EventStream(IORootModel[str]):
-    """Text that BentoML's clients iterate; an error before the first event is an HTTP error."""
+    """Text that BentoML's clients iterate over; an error before the first event is an HTTP error."""
 
     @classmethod
     async def to_http_response(cls, obj: AsyncGenerator[str, None], serde: object) -> Response:  # noqa: ARG003  # BentoML's signature

@@ -1,7 +1,7 @@
 """The typed APIs that answer with a file as BentoML's tasks: `client.text_to_image.submit(...)`, then `get`.
 
 BentoML would keep tasks in a database of its own, within one process, and could not cancel them. Here a task is a job,
-like every other work that outlives its connection; these routes have BentoML's addresses and fields.
+like all work that outlives its connection; these routes have BentoML's addresses and fields.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ FORMS: dict[str, type[PictureForm]] = {
     "text_to_video": TextToVideo,
     "image_to_video": ImageToVideo,
 }
-"""By the names of the APIs."""
+"""The forms by the names of their APIs."""
 STATUSES = {
     JobState.PENDING: "pending",
     JobState.PROCESSING: "in_progress",
@@ -62,7 +62,7 @@ class TaskMethod(APIMethod):
 def task_api(
     input_spec: type[IODescriptor], output_spec: type[IODescriptor]
 ) -> Callable[[Callable[..., Any]], TaskMethod]:
-    """Return the decorator of such an API's method, in place of `bentoml.api`."""
+    """Return the decorator for a typed API that also takes tasks, in place of `bentoml.api`."""
 
     def decorated(method: Callable[..., Any]) -> TaskMethod:
         return TaskMethod(method, input_spec=input_spec, output_spec=output_spec)
@@ -83,7 +83,7 @@ _MEDIA = {each.media_type: {"schema": FILE} for each in (*PICTURE_FORMATS, *VIDE
 
 @dataclass(frozen=True)
 class TaskRoutes:
-    """The routes of the tasks of one typed API; those of the others are unknown there."""
+    """The task routes of one typed API; tasks of the other APIs are unknown there."""
 
     form: type[PictureForm]
 
@@ -128,7 +128,7 @@ class TaskRoutes:
         return _state(*(await current_desk().submit(order)))
 
     async def submit(self, request: Request) -> JSONResponse:
-        """Hand a request in, as a job that outlives its connection."""
+        """Submit a request as a job, which outlives its connection."""
         call = (await self.form.from_http_request(request, None)).form
         if call.num_images != 1:
             raise InvalidRequest("num_images", f"{call.num_images}, but a task returns only 1; a job returns several")
@@ -155,12 +155,12 @@ class TaskRoutes:
         return current_desk(self._is_own)
 
     def _is_own(self, job: Job) -> bool:
-        """Whether a job has the one image or video that these tasks have."""
+        """Whether a job could be one of these tasks: this API's task, and a single result."""
         return job.kind == GENERATION and job.task == self.task and job.request["num_images"] == 1
 
 
 async def _earlier_request(job: Job) -> GenerationRequest:
-    """Return what was asked for, with its images. Raises InvalidRequest when they are there no more."""
+    """Return the request of an earlier task, with its images. Raises InvalidRequest when they are gone."""
     if job.inputs and not job.keeps_inputs:
         raise _no_inputs(job)
     try:
@@ -200,4 +200,4 @@ def _router() -> APIRouter:
 
 
 tasks_app = contract_app("BentoML's tasks", "tasks", _router(), refusal, Refused)
-"""For `/text_to_image/submit` and the like; the typed APIs themselves are BentoML's own routes."""
+"""Serves `/text_to_image/submit` and the like; the typed APIs themselves are BentoML's own routes."""

@@ -22,7 +22,7 @@ from settings import settings
 
 
 async def answer_with_upscaled(gateway: Gateway, call: Call[Upscale]) -> Response:
-    """Upscale what a call has; answer with the file, or with the error."""
+    """Upscale a call's image and answer with the file, or with the error."""
     try:
         return await unless_disconnected(call.request, _file(gateway, call))
     except JubakoError as error:

@@ -1,1 +1,1 @@
-"""`/ui`, the page to play with: a process of its own (`ui/`), started at the first visit, and the way to it."""
+"""`/ui`, the page to play with: starts its process (`ui/`) at the first visit and forwards requests to it."""

@@ -1,4 +1,4 @@
-"""The routes of the page: everything below `/ui` is its process's."""
+"""The routes of the page: its process answers everything below `/ui`."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ async def _process(app: Starlette) -> AsyncGenerator[None, None]:
 
 
 async def front(request: Request) -> Response:
-    """The page's own links are relative to its last slash."""
+    """Redirect to the address with a slash, to which the page's links are relative."""
     _refuse_if_off()
     return RedirectResponse(f"{shown_prefix(request)}{ADDRESS}/")
 
 
 async def inside(request: Request) -> Response:
-    """Let the process answer. The first request starts it, and people are shown a page that says so."""
+    """Let the process answer. The first request starts it; meanwhile, browsers are shown a page that says so."""
     _refuse_if_off()
     process: UiProcess = request.app.state.process
     server = _own_address(request)
@@ -51,7 +51,7 @@ async def inside(request: Request) -> Response:
 
 
 def _own_address(request: Request) -> str:
-    """Return where this connection has come in, without whatever is in front of it."""
+    """Return the address on which this connection arrived, ignoring proxies."""
     host, port = request.scope["server"]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 

@@ -15,11 +15,11 @@ from core.errors import Busy
 
 HOP_BY_HOP = {"connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 OWN = {*HOP_BY_HOP, "cookie", "forwarded", "content-length", "accept-encoding"}
-"""What is not passed on: the key comes as a header (`api.middleware.page_key`), not as a cookie."""
+"""Headers that are not passed on: the key arrives in a header (`api.middleware.page_key`), not in the cookie."""
 POLICY = "; ".join(
     (
         "default-src 'self'",
-        # Gradio starts with a script in its page, and makes functions of the listeners' texts.
+        # Gradio starts from an inline script, and compiles its listeners' code from text.
         "script-src 'self' 'unsafe-inline' 'unsafe-eval'",
         "style-src 'self' 'unsafe-inline'",
         "font-src 'self' data:",
@@ -33,7 +33,7 @@ POLICY = "; ".join(
         "object-src 'none'",
     )
 )
-"""Browsers refuse whatever else the page asks for: nothing comes from other servers."""
+"""Browsers block everything else: nothing comes from other servers."""
 RETRY_S = 2
 _CHUNK_BYTES = 2**16
 
@@ -67,7 +67,7 @@ async def forwarded(request: Request, socket: str) -> Response:
 
 
 def _address(request: Request) -> URL:
-    """Return where the process has what is asked for; the proxy's prefix is not part of that."""
+    """Return the process's address for a request, without the proxy's prefix."""
     path = request.scope["path"].removeprefix(shown_prefix(request))
     return URL(f"http://ui{quote(path)}?{request.scope['query_string'].decode('latin-1')}", encoded=True)
 

@@ -1,6 +1,6 @@
-"""A temporary folder that is one process's, and goes with it; after a process that was killed, the next one removes it.
+"""A temporary folder that belongs to one process and is removed with it, or by the next process if it was killed.
 
-Its lock shows whether its process lives: the operating system gives that up, however the process ends.
+A lock on the folder shows whether its process lives: the operating system releases it, however the process ends.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ class OwnFolder:
         """Make it."""
         lock = None
         while lock is None:
-            # Again, if another process has just taken it for one that was left.
+            # Try again if another process has just taken it for an abandoned one.
             self.path = Path(tempfile.mkdtemp(prefix=PREFIX))
             lock = _lock(self.path)
         self._lock = lock
 
     def remove(self) -> None:
-        """Remove it with all that is in it."""
+        """Remove the folder with its contents."""
         shutil.rmtree(self.path, ignore_errors=True)
         os.close(self._lock)
 
 
 def remove_left() -> None:
-    """Remove the folders of this user's processes that have ended without doing so."""
+    """Remove the folders that this user's processes have left behind."""
     for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         if (lock := _lock(path)) is not None:
             shutil.rmtree(path, ignore_errors=True)
@@ -49,7 +49,7 @@ def _lock(path: Path) -> int | None:
     except OSError:
         os.close(folder)
         return None
-    # Before it was locked, it may have been removed.
+    # It may have been removed before it was locked.
     if os.fstat(folder).st_uid != os.getuid() or not path.exists():
         os.close(folder)
         return None

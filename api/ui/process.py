@@ -19,17 +19,17 @@ log = logging.getLogger("jubako")
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = Path(sys.prefix) / "jubako-ui"
-"""Gradio and what it brings, apart from our own packages: it wants an older Pillow (`constraints-ui.txt`)."""
+"""Gradio and its dependencies, kept apart from our own packages: it needs an older Pillow (`constraints-ui.txt`)."""
 START_S = 180.0
 _ASKED_AGAIN_S = 0.05
 _PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "PYTHONUNBUFFERED", "PYTHONDONTWRITEBYTECODE")
-"""What the process needs of the environment. Keys and the rest of the settings are none of its business."""
+"""The environment variables that the process needs. It must not get keys or other settings."""
 _GRADIO = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "GRADIO_MCP_SERVER": "False"}
-"""Nothing is sent to or asked of other servers."""
+"""Keeps Gradio from contacting other servers."""
 
 
 class UiProcess:
-    """Runs at most once, and again after it has ended by itself."""
+    """Runs at most one process at a time; if it has ended by itself, the next request starts it again."""
 
     def __init__(self) -> None:
         self._starting: asyncio.Task[None] | None = None
@@ -41,7 +41,7 @@ class UiProcess:
         return self._starting is None and self._process is not None and self._process.returncode is None
 
     def start(self, server: str) -> asyncio.Task[None]:
-        """Have it start, unless it is starting; `server` is the address of our API."""
+        """Start it, unless it is already starting; `server` is the address of our API."""
         if self._starting is None:
             self._starting = asyncio.create_task(self._start(server))
         return self._starting
@@ -58,7 +58,7 @@ class UiProcess:
         return str(self._listening_at)
 
     async def close(self) -> None:
-        """End it, and remove what it has kept."""
+        """End the process and remove its files."""
         if self._starting is not None:
             self._starting.cancel()
             await asyncio.wait([self._starting])
@@ -87,7 +87,7 @@ class UiProcess:
         await self._end()
         self._folder = await asyncio.to_thread(OwnFolder)
         passed_on = {name: value for name, value in os.environ.items() if name in _PASSED_ON}
-        # Gradio serves what it finds in its temporary and its current folder: they hold nothing but what is the page's.
+        # Gradio serves files from its temporary and current folders, so both hold only the page's own.
         own = {
             "PYTHONPATH": os.pathsep.join(map(str, (ROOT, PACKAGES))),
             "PYTHONSAFEPATH": "1",
@@ -101,7 +101,7 @@ class UiProcess:
             "--largest-file": settings().max_lora_bytes,
         }
         command = [sys.executable, "-m", "ui", *(str(text) for option in options.items() for text in option)]
-        # It ends when its standard input does, so also with a gateway that is killed.
+        # It ends when its standard input closes, so also when the gateway is killed.
         self._process = await asyncio.create_subprocess_exec(
             *command, cwd=self._folder.path, env=passed_on | own, stdin=PIPE
         )

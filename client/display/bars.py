@@ -25,7 +25,7 @@ class Bar:
         )
         self._progress = Progress(*columns)
         shown = title if len(title) <= TITLE_CHARS else title[: TITLE_CHARS - 1] + "…"
-        # Square brackets in a prompt are no mark-up.
+        # Square brackets in a prompt are not mark-up.
         self._task = self._progress.add_task(shown.replace("[", r"\["), total=1.0, doing="waiting")
         self._preview: RenderableType | None = None
         self._live = live
@@ -49,7 +49,7 @@ class Bar:
 
 @contextmanager
 def bar(title: str, shown: bool = True, console: Console | None = None) -> Iterator[Bar]:
-    """Yield a bar on the standard error, which is left as it was in the end."""
+    """Yield a bar on the standard error; it disappears at the end."""
     if not shown:
         yield Bar(title)
         return

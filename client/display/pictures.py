@@ -1,4 +1,4 @@
-"""Images as text: two pixels for each character, in the 24-bit colours of any terminal of today."""
+"""Images as text: two pixels for each character, in the 24-bit colours of modern terminals."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.segment import Segment, Segments
 from rich.style import Style
 
 UPPER_HALF = "▀"
-"""Its foreground is the upper pixel, its background the lower."""
+"""The character's foreground is the upper pixel, its background the lower one."""
 WIDTH = 32
 """Characters."""
 

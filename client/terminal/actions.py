@@ -23,7 +23,7 @@ Action = Callable[[Jubako, argparse.Namespace], None]
 PREVIEW_EVERY = 4
 """Steps."""
 FILE_WIDTH = 200
-"""Characters of a table that is not shown in a terminal."""
+"""Width of a table, in characters, if the output is not a terminal."""
 FORMATS = {
     ".png": "png",
     ".jpg": "jpeg",
@@ -179,7 +179,7 @@ def _format(output: str) -> str:
 
 
 def _paths(output: str | None, results: list[Result]) -> list[Path]:
-    """Return where each result is saved: no two in one file."""
+    """Return a path for each result, all different."""
     if output is None:
         return [_named(result, stem) for result, stem in zip(results, file_stems(results), strict=True)]
     path = Path(output)
@@ -204,7 +204,7 @@ def _ending(result: Result) -> str:
 
 
 def _edits(served: list[Model], name: str | None) -> bool:
-    """Whether a model, by default the first that can change images, edits rather than starts from an image."""
+    """Whether a model, by default the first that takes images, edits them rather than starts from them."""
     wanted = (STREAM_TASKS["edit"], STREAM_TASKS["image_to_image"])
     able = [model for model in served if (name is None or model.id == name) and not set(wanted).isdisjoint(model.tasks)]
     return bool(able) and STREAM_TASKS["edit"] in able[0].tasks
@@ -213,7 +213,7 @@ def _edits(served: list[Model], name: str | None) -> bool:
 def _print_table(table: Table) -> None:
     console = Console()
     if not console.is_terminal:
-        # Whatever reads it wants whole lines.
+        # Programs that read it want unbroken lines.
         console.width = FILE_WIDTH
     console.print(table)
 

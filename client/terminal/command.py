@@ -1,4 +1,4 @@
-"""`jubako`: draw, edit, follow jobs, and look at models, from a shell."""
+"""`jubako`: draw, edit, follow jobs and list models, from a shell."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     models = commands.add_parser("models", help="list the models and what they do")
     models.set_defaults(action=actions.models)
     _add_jobs(commands.add_parser("jobs", help="list, follow, fetch and cancel jobs"))
-    bridge = commands.add_parser("mcp", help="be an MCP server on standard input and output, for agents")
+    bridge = commands.add_parser("mcp", help="run an MCP server on standard input and output, for agents")
     bridge.set_defaults(action=actions.mcp)
     return whole
 
@@ -67,7 +67,7 @@ def _add_drawing(command: argparse.ArgumentParser, action: actions.Action, what:
         command.add_argument(f"--{name}", type=int)
     command.add_argument("--guidance", type=float)
     command.add_argument("--negative", metavar="PROMPT")
-    command.add_argument("--background", action="store_true", help="hand in a job and print its id")
+    command.add_argument("--background", action="store_true", help="submit a job and print its id")
     _add_common(command, action, f"the file; default: {what}-SEED; its ending chooses the format")
 
 

@@ -1,4 +1,4 @@
-"""`python -m deploy.image`: build the Bento, and its image where that is asked for."""
+"""`python -m deploy.image`: build the Bento and, on request, its container image."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def _extras(given: str) -> list[str]:
-    """Return the names of extras. Raises StartError for one that images cannot have."""
+    """Return the extras' names. Raises StartError for one that images cannot have."""
     names = _names(given)
     if unknown := [name for name in names if name not in EXTRAS]:
         raise StartError(f"--extras: {unknown[0]} is not one of {', '.join(EXTRAS)}")

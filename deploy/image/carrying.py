@@ -1,4 +1,4 @@
-"""How a Bento carries models: their weights in BentoML's model store, their entries in a file beside its code."""
+"""How a Bento carries models: their weights in BentoML's model store, their entries in a file with its code."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from models.weights.store import save_to_store
 def write_carried(catalogue: Path, entries: Iterable[Entry]) -> None:
     """Write the entries into a copy of the folder `models/catalogue/`, with the store as the source of their weights.
 
-    Weights that the store has under an entry's name are taken from there, others fetched first. Raises StartError for
-    an entry that needs more than the Bento would bring along, and LoadFailed with what to do.
+    Weights that are in the store under an entry's name are used; others are fetched into it first. Raises StartError
+    for an entry that needs files which the Bento would not contain, and LoadFailed with what to do.
     """
     fields = {entry.id: {**_portable(entry), "source": _stored(entry)} for entry in entries}
     (catalogue / CARRIED.name).write_text(yaml.safe_dump(fields, sort_keys=False), encoding="utf-8")
@@ -39,12 +39,12 @@ def _stored(entry: Entry) -> dict[str, str]:
     except NotFound:
         model = bentoml.models.get(save_to_store(entry))
     files = list(Path(model.path).glob("*.safetensors")) + list(Path(model.path).glob("*.gguf"))
-    # A pipeline has a folder for each component; a single file was stored alone.
+    # Pipelines have their files in a folder for each component; a file at the top is a single-file model.
     return {"bento": str(model.tag), **({"file": files[0].name} if files else {})}
 
 
 def _local_files(fields: Mapping[str, Any], place: str = "") -> Iterable[str]:
-    """Name the fields that are files of this machine."""
+    """Yield the names of fields that are files of this machine."""
     for name, value in fields.items():
         if name in ("path", "vocabulary") and value is not None:
             yield place + name

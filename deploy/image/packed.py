@@ -1,4 +1,4 @@
-"""The Bento: built from the bentofile, with models' weights in it or without."""
+"""The Bento: built from the bentofile, with or without models' weights."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ BENTOFILE = "bentofile.yaml"
 
 
 def build_bento(arguments: dict[str, str], carried: Sequence[str] = ()) -> bentoml.Bento:
-    """Build the Bento of these `bentoml build --arg`uments, which carries the catalogue's models of these names.
+    """Build a Bento with these arguments (`bentoml build --arg`) that carries these models of the catalogue.
 
-    Raises StartError and LoadFailed where a model cannot be carried, and CalledProcessError where BentoML fails, which
-    has printed the reason.
+    Raises StartError and LoadFailed if a model cannot be carried, and CalledProcessError if BentoML fails, having
+    printed the reason.
     """
     with _context(carried) as folder:
         named = [f"--arg={name}={value}" for name, value in arguments.items()]
         command = [sys.executable, "-m", "bentoml", "build", "--output", "tag", *named]
-        # What an operator set for serving does not shape what is packed.
+        # An operator's settings for serving must not affect what is packed.
         environment = {name: value for name, value in os.environ.items() if not name.upper().startswith(PREFIX)}
         done = subprocess.run(command, cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    # The last line; the service may have logged something at its import.
+    # The tag comes last; the service may have logged something when it was imported.
     return bentoml.bentos.get(done.stdout.split("__tag__:")[-1].strip())
 
 
 def report(bento: bentoml.Bento) -> str:
-    """Say what a Bento holds, and how large that is."""
+    """Describe a Bento's contents, with sizes."""
     embedded = _size(Path(bento.path, "src", "models", "miniature"))
     parts = [f"the embedded models {_mb(embedded)}", f"code and the rest {_mb(_size(Path(bento.path)) - embedded)}"]
     models = [bentoml.models.get(model.tag) for model in bento.info.all_models]
@@ -51,9 +51,9 @@ def report(bento: bentoml.Bento) -> str:
 
 @contextmanager
 def _context(carried: Sequence[str]) -> Iterator[Path]:
-    """The folder to build from: a copy of the sources, with the carried models' entries.
+    """Yield the folder to build from: a copy of the sources, with the carried models' entries.
 
-    Of the repository itself, BentoML would look at every file, those of the virtual environment too.
+    In the repository itself, BentoML would look at every file, including the virtual environment's.
     """
     with tempfile.TemporaryDirectory(prefix="jubako-bento-") as folder:
         _copy_sources(Path(folder))
@@ -64,7 +64,7 @@ def _context(carried: Sequence[str]) -> Iterator[Path]:
 
 
 def _copy_sources(folder: Path) -> None:
-    """Copy what the bentofile names, and itself."""
+    """Copy the bentofile and the files that it names."""
     bentofile = yaml.safe_load((ROOT / BENTOFILE).read_text(encoding="utf-8"))
     for name in (
         BENTOFILE,

@@ -27,7 +27,7 @@ from settings.report import log_settings
 from standalone.in_process import in_process
 
 REPORT_EVERY_S = 1.0
-"""Each report is a request to RunPod."""
+"""Not more often, since each report is a request to RunPod."""
 REPORT_URL = "RUNPOD_WEBHOOK_POST_OUTPUT"
 """RunPod sets this variable in its workers; it is missing in local tests."""
 
@@ -60,7 +60,7 @@ class _ProgressReporter:
 
 
 def _jobs_at_a_time(_current: int) -> int:
-    """Return how many jobs fill a batch of the default model; more would wait here while other workers are idle."""
+    """Return how many jobs fill a batch of the default model; more would wait here while other workers idle."""
     entry = served_catalogue(settings()).default
     return requests_per_batch(entry, engine_limits(entry, settings()))
 

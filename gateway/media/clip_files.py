@@ -1,4 +1,4 @@
-"""Stills of clips that were encoded before: the first frame, and a sheet of small frames."""
+"""Stills from encoded clips: the first frame, and a sheet of small frames."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Encode images and clips as files that carry the parameters to generate them again.
 
 PNG keeps them in a text chunk named `parameters`, JPEG and WebP in the EXIF UserComment, MP4, WebM and GIF in
-their comment: JSON with the fields of `POST /stream`, so that it can be posted back as it is (with its images,
-where there were any). Where images have A1111's text in those places, PNG keeps ours in the chunk `jubako`, JPEG and
-WebP in the EXIF ImageDescription.
+their comment: JSON with the fields of `POST /stream`, which can be posted back as it is (with its images, if there
+were any). If images carry A1111's text there, PNG keeps ours in the chunk `jubako`, JPEG and WebP in the EXIF
+ImageDescription.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PNG_COMPRESS_LEVEL = 4
 DEFAULT_QUALITY = 90
 _ABOUT_THE_ANSWER = {"num_images", "priority", "deadline_s", "progress", "preview_every", "hints"}
 _FOLLOWS = {"control_mode", "segment_frames"}
-"""What the server says of other fields."""
+"""Fields that the server derives from others."""
 _FILES = {"image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS}
 
 
@@ -58,7 +58,7 @@ _WITHOUT_QUALITY = (OutputFormat.PNG, OutputFormat.GIF)
 
 
 def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
-    """Return the file format of a task's results; None stands for its first. Raises InvalidRequest."""
+    """Return the file format of a task's results, by default its first. Raises InvalidRequest."""
     formats = VIDEO_FORMATS if task.is_video else PICTURE_FORMATS
     if wanted is None:
         return formats[0]
@@ -70,18 +70,18 @@ def format_for(task: Task, wanted: OutputFormat | None) -> OutputFormat:
 
 
 def idle_quality(output_format: OutputFormat, quality: int) -> tuple[str, ...]:
-    """Return a hint about a quality that was chosen for a format that has none."""
+    """Return a hint if a quality was chosen for a format that has none."""
     is_idle = output_format in _WITHOUT_QUALITY and quality != DEFAULT_QUALITY
     return (ignored_hint("quality", f"{output_format.value} has none"),) if is_idle else ()
 
 
 def has_sound(result: Result, output_format: OutputFormat) -> bool:
-    """Whether a result's file can be heard."""
+    """Whether a result's file has sound."""
     return isinstance(result, Clip) and result.sound is not None and output_format in SOUND_FORMATS
 
 
 def idle_sound(output_format: OutputFormat) -> tuple[str, ...]:
-    """Return a hint about the sound of a clip that a format leaves out."""
+    """Return a hint if a format drops a clip's sound."""
     if output_format in SOUND_FORMATS:
         return ()
     choice = " or ".join(SOUND_FORMATS)
@@ -89,17 +89,17 @@ def idle_sound(output_format: OutputFormat) -> tuple[str, ...]:
 
 
 def parameters_of(request: GenerationRequest, result: Result) -> dict[str, Any]:
-    """Return the fields of a request that generates this one result again, given the same input images."""
+    """Return the fields of a request that generates this one result again, with the same input images."""
     return {**repeatable_fields(request, result.step_cache), "seed": result.seed}
 
 
 def repeatable_fields(request: GenerationRequest, step_cache: StepCache) -> dict[str, Any]:
-    """Return the fields that a request used, without its seed, its images and what is about its answer.
+    """Return the fields that a request used, without its seed, its images and what only concerns its answer.
 
-    An automatic choice of `step_cache` depended on the moment, and the server's default may change, so a result says
-    what it was.
+    An automatic `step_cache` depends on the moment, and the server's default may change, so the fields have the value
+    that was used.
     """
-    # A field that the request does not use would be refused.
+    # Fields that the task does not use would be refused.
     diffuses = request.method is Method.DIFFUSION
     used = {
         "num_inference_steps": diffuses,

@@ -1,4 +1,4 @@
-"""What is not repainted stays as it is: results in the size that was generated, or in the upload's own."""
+"""Restores the pixels that a mask keeps, in results of the generated size or of the upload's own."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from gateway.media.reading.decoding import BUDGET, WHOLE_PX, loaded, opened
 from gateway.media.reading.strips import strips
 
 _COPIES = 5
-"""Upload, mask, generated image in the upload's size, composed image, and one more while one becomes another."""
+"""Upload, mask, generated image at the upload's size, composed image, and one more during conversions."""
 
 
 def on_white(picture: Picture) -> Picture:
-    """Return a generated image as it is seen on white, RGB, as uploads are; itself if it is RGB. Blocks."""
+    """Return a generated image as RGB, transparency shown on white, as uploads are; itself if it is RGB. Blocks."""
     return picture if picture.image.mode == "RGB" else replace(picture, image=opaque(picture.image))
 
 
 def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
-    """Return a generated image, RGB, with its input's pixels where the mask is black, blended where grey. Blocks."""
+    """Return a generated image as RGB, with its input's pixels where the mask is black, blended where grey. Blocks."""
     picture = on_white(picture)
     assert request.image is not None
     assert request.mask is not None
@@ -36,10 +36,10 @@ def with_kept_pixels(request: GenerationRequest, picture: Picture) -> Picture:
 
 
 def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, mask: Upload) -> bytes:
-    """Return the PNG of a generated image within its upload. Blocks."""
+    """Put a generated image into its upload; return the PNG. Blocks."""
     px = upload.width * upload.height
     if px > WHOLE_PX:
-        # Nothing else is decoded meanwhile: the mask and the upload are there in full size.
+        # The whole budget, so nothing else is decoded meanwhile: mask and upload are in memory at full size.
         with BUDGET.of(BUDGET.total_bytes):
             return png_of_strips(
                 upload.size, _composed_strips(picture.image, upload, mask), png_metadata(request, picture)
@@ -49,7 +49,7 @@ def inpainted_png(request: GenerationRequest, picture: Picture, upload: Upload, 
 
 
 def inpainted(picture: Picture, upload: Upload, mask: Upload) -> Picture:
-    """Return a generated image within its upload, which may be upscaled, and so is not too large. Blocks."""
+    """Put a generated image into its upload, which is of a size that may be upscaled. Blocks."""
     with BUDGET.of(upload.width * upload.height * PIXEL_BYTES * _COPIES):
         return _composed(picture, upload, mask)
 
@@ -65,7 +65,7 @@ def _composed_strips(generated: Image.Image, upload: Upload, mask: Upload) -> It
         convert = IMAGE.converter(file)
         for top, part in strips(file):
             bottom = top + part.height
-            # The rows of the generated image that become these.
+            # The matching rows of the generated image.
             rows = (0, top * scale, generated.width, min(bottom * scale, generated.height))
             new = generated.resize(part.size, Image.Resampling.LANCZOS, rows)
             yield Image.composite(new, convert(part), repainted.crop((0, top, part.width, bottom)))

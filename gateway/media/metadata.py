@@ -1,4 +1,4 @@
-"""What image files say of themselves: our parameters, or A1111's text in that place, and ours beside it."""
+"""Metadata of image files: our parameters, or A1111's text in that place and ours beside it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from core.generation.tuning import PROMPTS
 from settings import settings
 
 OWN_CHUNK = "jubako"
-"""What a PNG keeps our parameters in where `parameters` has A1111's text."""
+"""The PNG chunk for our parameters when `parameters` has A1111's text."""
 _COMMENT_PREFIX = b"UNICODE\x00"
 _MAX_COMMENT_BYTES = 65_000
 """JPEG has 64 KB for its EXIF block."""
 
 
 class Metadata(StrEnum):
-    """Whose text images carry where programs look for one."""
+    """Whose format images' metadata has where programs look for it."""
 
     JUBAKO = "jubako"
     A1111 = "a1111"
@@ -45,7 +45,7 @@ def png_text(parameters: Mapping[str, Any], metadata: Metadata) -> PngInfo:
 
 
 def fitting(parameters: Mapping[str, Any], metadata: Metadata) -> Mapping[str, Any]:
-    """Return the parameters with the beginnings of prompts that are too long for an EXIF block."""
+    """Return the parameters with prompts cut off where they are too long for an EXIF block."""
     cut = dict(parameters)
     while sum(map(len, _exif_texts(cut, metadata))) > _MAX_COMMENT_BYTES:
         longest = max(PROMPTS, key=lambda name: len(cut.get(name, "")))
@@ -54,7 +54,7 @@ def fitting(parameters: Mapping[str, Any], metadata: Metadata) -> Mapping[str, A
 
 
 def _exif_texts(parameters: Mapping[str, Any], metadata: Metadata) -> tuple[bytes, bytes]:
-    """Return the comment, and the description, which is ASCII."""
+    """Return the EXIF comment, and the description, which must be ASCII."""
     if metadata is Metadata.A1111:
         return infotext(parameters).encode("utf-16-be"), json.dumps(parameters).encode()
     return json.dumps(parameters, ensure_ascii=False).encode("utf-16-be"), b""

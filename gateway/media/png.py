@@ -1,7 +1,7 @@
-"""PNG files, written in a third of the time that Pillow takes, in parts that are compressed at once.
+"""PNG files, written in a third of the time that Pillow takes, in parts that are compressed in parallel.
 
-Pillow tries all five filters on each row. Here every row is stored as its difference to the one above, and what is left
-is compressed by zlib's run-length strategy: images are a tenth larger at most, mostly less.
+Pillow tries all five filters on each row. Here every row is stored as its difference from the one above, compressed by
+zlib's run-length strategy: files are at most a tenth larger, usually less.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 COMPRESS_LEVEL = 1
-"""Of the run-length strategy, which finds nothing more at higher ones."""
+"""Higher levels gain nothing with the run-length strategy."""
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PART_BYTES = 192 * 1024
-"""As large, and not as many as there are cores, so that all machines write the same bytes."""
+"""A fixed size, rather than one part for each core, so that all machines write the same bytes."""
 _EIGHT_BITS = {"RGB": (8, 2, 0, 0, 0), "RGBA": (8, 6, 0, 0, 0)}
 _ROW_ABOVE = 2
 """The filter of every row."""
@@ -45,7 +45,7 @@ def png_of(image: Image.Image, metadata: PngInfo) -> bytes:
 
 
 def png_of_strips(size: tuple[int, int], strips: Iterable[Image.Image], metadata: PngInfo) -> bytes:
-    """Write an RGB image that comes as strips from top to bottom, and is never there as a whole. Blocks."""
+    """Write an RGB image that comes in strips from top to bottom and is never in memory as a whole. Blocks."""
     above: Rows = np.zeros(3 * size[0], np.uint8)
     checksum, parts = 1, []
     for strip in strips:
@@ -68,7 +68,7 @@ def _rows(image: Image.Image) -> Rows:
 
 
 def _filtered(rows: Rows, above: Rows) -> Rows:
-    """Return rows as they are stored, each after the number of its filter; `above` is the row before them."""
+    """Return rows as a PNG stores them, each after its filter's number; `above` is the row before the first."""
     filtered = np.empty((len(rows), rows.shape[1] + 1), np.uint8)
     filtered[:, 0] = _ROW_ABOVE
     np.subtract(rows[0], above, out=filtered[0, 1:])
@@ -77,7 +77,7 @@ def _filtered(rows: Rows, above: Rows) -> Rows:
 
 
 def _compressed(part: Rows) -> bytes:
-    """Return blocks that others may follow."""
+    """Return deflate blocks, none of them marked as the last."""
     compressor = zlib.compressobj(COMPRESS_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_RLE)
     return compressor.compress(part.data) + compressor.flush(zlib.Z_SYNC_FLUSH)
 

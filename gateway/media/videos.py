@@ -22,10 +22,10 @@ from core.generation.events import Clip, Sound
 
 GIF_TICKS_PER_S = 100
 GIF_MIN_TICKS = 2
-"""Browsers take a frame of one tick for a mistake and show it for ten."""
+"""Browsers treat a frame of one tick as a mistake and show it for ten."""
 SOUND_BITS_PER_S = 160_000
 RESAMPLED_HZ = 48_000
-"""For encoders that do not take a sound's own rate."""
+"""The rate for encoders that do not support a sound's own."""
 LAYOUTS = {1: "mono", 2: "stereo"}
 
 
@@ -50,7 +50,7 @@ MP4 = Codec(
     encoder="libx264",
     sound_encoder="aac",
     crf=(48, 14),
-    # With frames that lean on later ones (B-frames), x264 gives other bytes for the same frames now and then.
+    # With frames that depend on later ones (B-frames), x264 sometimes writes different bytes for the same input.
     options={"bf": "0"},
     container_options={"movflags": "+faststart", "fflags": "+bitexact"},
 )
@@ -59,7 +59,7 @@ WEBM = Codec(
     encoder="libvpx-vp9",
     sound_encoder="libopus",
     crf=(60, 16),
-    # A bit rate of 0 leaves the size to the rate factor; `cpu-used` trades a little of it for speed.
+    # A bit rate of 0 leaves the size to the rate factor; `cpu-used` trades a little size for speed.
     options={"b": "0", "deadline": "good", "cpu-used": "4"},
     container_options={"fflags": "+bitexact"},
 )
@@ -68,10 +68,10 @@ WEBM = Codec(
 def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
     """Write a clip of even width and height as BT.709 with halved colour resolution, and its sound, if it has one.
 
-    `quality`, of the pictures, is 1 to 100.
+    `quality` is that of the frames, 1 to 100.
     """
     with TemporaryDirectory() as folder:
-        # A file, since the index of an MP4 is put before its pictures by reading it once more.
+        # A file, since FFmpeg rereads an MP4 to put its index in front.
         file = Path(folder, "clip")
         with av.open(file, "w", format=codec.container, options=dict(codec.container_options)) as container:
             container.metadata["comment"] = comment
@@ -95,7 +95,7 @@ def encode_video(clip: Clip, codec: Codec, quality: int, comment: str) -> bytes:
 
 
 class _SoundTrack:
-    """Writes a clip's sound in pieces between its pictures, since players look for both in one place of the file."""
+    """Writes a clip's sound in pieces between its frames, since players look for both in one place of the file."""
 
     def __init__(self, container: OutputContainer, encoder: str, sound: Sound) -> None:
         self._container = container
@@ -126,7 +126,7 @@ class _SoundTrack:
 
 
 def _describe(context: VideoCodecContext) -> None:
-    """Say how colours are written, so that no player guesses; and work in one thread, for equal bytes anywhere."""
+    """Declare the colour space, so that players need not guess, and use one thread, for equal bytes on all machines."""
     context.thread_count = 1
     context.colorspace = Colorspace.ITU709
     context.color_range = ColorRange.MPEG
@@ -135,7 +135,7 @@ def _describe(context: VideoCodecContext) -> None:
 
 
 def encode_gif(clip: Clip, comment: str) -> bytes:
-    """Write a clip as a GIF that repeats for ever; equal frames in a row become one that is shown for longer."""
+    """Write a clip as a GIF that loops for ever; consecutive equal frames become one that is shown longer."""
     buffer = BytesIO()
     first, *rest = clip.frames
     durations = gif_durations_ms(len(clip.frames), clip.fps)
@@ -144,6 +144,6 @@ def encode_gif(clip: Clip, comment: str) -> bytes:
 
 
 def gif_durations_ms(frames: int, fps: int) -> list[int]:
-    """Return how long each frame is shown, in whole ticks that keep step with the clip's own time."""
+    """Return how long each frame is shown, rounded to ticks without drifting from the clip's time."""
     ticks = [round(number * GIF_TICKS_PER_S / fps) for number in range(frames + 1)]
     return [max(GIF_MIN_TICKS, end - start) * (1000 // GIF_TICKS_PER_S) for start, end in pairwise(ticks)]

@@ -11,14 +11,14 @@ from pathlib import Path
 from core.errors import StartError
 
 _SCRIPTS_WITHOUT_SPACES = re.compile("[\u0e00-\u0eff\u1000-\u109f\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-"""Thai, Lao, Burmese, Japanese and Chinese: a word may stand anywhere in a text."""
+"""Thai, Lao, Burmese, Japanese and Chinese, where no spaces mark the words."""
 _UNSEEN = ("Mn", "Cf")
-"""Accents, and characters of no width that would part a word."""
+"""Accents, and zero-width characters that would split a word."""
 
 
 @dataclass(frozen=True)
 class BlockedWords:
-    """Compares whole words, whatever their case, accents and what stands between them."""
+    """Compares whole words, ignoring case, accents and what stands between the words."""
 
     _phrases: tuple[str, ...]
 
@@ -52,7 +52,7 @@ def _phrase(line: str) -> str:
 
 
 def _words(text: str) -> str:
-    """Return the words alone, one space between them, without case and accents: 'creme brulee'."""
+    """Return only the words, separated by single spaces, without case and accents: 'creme brulee'."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     letters = (char for char in decomposed if unicodedata.category(char) not in _UNSEEN)
     return " ".join("".join(char if char.isalnum() else " " for char in letters).split())

@@ -14,7 +14,7 @@ from settings.sections.safety import SafetyOptions
 
 
 def policy_here(options: SafetyOptions) -> Policy:
-    """Return what the settings ask for. Raises StartError when its words or the detector are missing."""
+    """Return the policy that the settings ask for. Raises StartError when the word list or the detector is missing."""
     words = read_blocked_words(options.blocked_words) if options.checks_prompts else None
     return Policy(words, LocalCheck(options.safety_threshold) if options.checks_images else None)
 

@@ -20,9 +20,9 @@ from gateway.media.reading.uploads import in_image_thread
 from gateway.safety.blocked_words import BlockedWords
 
 _MARKS = re.compile(r"[()\[\]{}+-]+(\d*\.?\d+)?")
-"""What compel reads as weights."""
+"""Compel's syntax for weights."""
 SEEN_VIDEOS = ("face_video", "background_video")
-"""Those that show what a camera saw; poses are drawn lines, and masks are areas."""
+"""Videos that show what a camera saw; poses are drawn lines, and masks are areas."""
 FRAMES_AT_ONCE = 16
 REFUSED = "is refused by this server's content policy"
 
@@ -34,7 +34,7 @@ class ImageCheck(Protocol):
 
 
 class Policy:
-    """Checks what it is given the means to check; without any, it allows everything."""
+    """Checks prompts if it is given words, and images if it is given a check; without either, it allows everything."""
 
     def __init__(self, words: BlockedWords | None = None, pictures: ImageCheck | None = None) -> None:
         self._words = words
@@ -43,13 +43,13 @@ class Policy:
 
     @property
     def hides_previews(self) -> bool:
-        """Whether previews are withheld: they are not checked."""
+        """Whether to withhold previews, since they are not checked."""
         return self._pictures is not None
 
     async def check_request(self, request: GenerationRequest) -> None:
         """Raise ContentPolicyViolation for the prompt, or for an uploaded image or a frame of a video.
 
-        What is in a negative prompt is kept out of the image, so any word may be there: no syntax can turn it round.
+        Negative prompts may have any word: it is kept out of the image, and no syntax can reverse that.
         """
         for field in ("prompt", "prompt_2"):
             if self._words is not None and any(map(self._words.are_in, _readings(getattr(request, field)))):
@@ -65,7 +65,7 @@ class Policy:
     async def _refuses_video(self, video: Video | None) -> bool:
         if video is None or self._pictures is None:
             return False
-        # Few frames of one video at once: all can be gigabytes, and what decodes them hundreds of megabytes.
+        # One video and a few frames at a time: all frames can be gigabytes, a decoder hundreds of megabytes.
         async with self._one_video:
             frames = video.frames()
             while batch := await in_image_thread(list, islice(frames, FRAMES_AT_ONCE)):
@@ -81,10 +81,10 @@ class Policy:
 
 
 def _readings(prompt: str) -> Iterator[str]:
-    """Yield a prompt as it is written, and the words that are left by what reads weights of it."""
+    """Yield a prompt as written, and as it reads once the syntaxes for weights are removed."""
     yield prompt
     yield plain_text(prompt, PromptSyntax.A1111)
-    # Marks may stand within a word, or between two.
+    # Marks may be within a word, or between two.
     yield _MARKS.sub("", prompt)
     yield _MARKS.sub(" ", prompt)
 

@@ -21,13 +21,13 @@ from settings.sections.safety import SafetyOptions
 
 MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
-"""BentoML gives up requests that it expects to take longer; a check takes milliseconds, and none may be given up."""
+"""BentoML drops requests that it expects to take longer; a check takes milliseconds, and none may be dropped."""
 NAME = "_safety"
-"""Not a model's id: those begin with a letter or a digit."""
+"""Cannot be a model's id, which begins with a letter or a digit."""
 
 
 def safety_services(options: SafetyOptions) -> dict[str, Any]:
-    """Make the service if images are checked. Raises StartError when the detector is not installed."""
+    """Make the service if the settings ask for image checks. Raises StartError when the detector is not installed."""
     if not options.checks_images:
         return {}
     refuse_missing_detector()
@@ -69,7 +69,7 @@ def _service() -> Any:
 
         @bentoml.api(input_spec=PicturesFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         def scores(self, images: np.ndarray) -> list[list[float]]:
-            """Say how sure the detector is of each label: (N, 320, 320, 3) RGB to (N, labels)."""
+            """Return how sure the detector is of each label: (N, 320, 320, 3) RGB to (N, labels)."""
             rows: list[list[float]] = label_scores(self._session, self._input, images).tolist()
             return rows
 

@@ -1,4 +1,4 @@
-"""Orders into jobs on record: limits, webhooks, stored results of equal requests; of several orders all or none."""
+"""Turns orders into jobs on record, all or none: checks limits and webhooks, and reuses results of equal requests."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Accepted:
 
     jobs: list[Job]
     digests: list[str | None] | None
-    """What equal requests have in common, for those that may share results; None for jobs that were accepted before,
-    when their idempotency key was used first.
+    """The jobs' content digests, with None for those that may not share results; None instead of a list if the jobs
+    were accepted before, with the same idempotency key.
     """
 
 
@@ -42,14 +42,14 @@ class Acceptance:
     storage: Storage
 
     async def earlier(self, owner: str, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
-        """Return the jobs for which an owner used a key before; none when it is new. Raises KeyReused."""
+        """Return the jobs that an owner submitted with this key before; empty for a new key. Raises KeyReused."""
         if idempotency_key is None:
             return []
         first = await self.ledger.by_key(owner, idempotency_key)
         return [] if first is None else await self._together(first, fingerprint)
 
     async def accept(self, orders: Sequence[Order]) -> Accepted:
-        """Put the jobs of orders of one caller on record, all or none; the key of the first stands for all.
+        """Put one caller's orders on record as jobs, all or none; the first order's key counts for all.
 
         Raises TooManyJobs, TooManyResults, KeyReused, InvalidRequest for a webhook, StorageUnavailable and
         LedgerUnavailable.
@@ -63,13 +63,13 @@ class Acceptance:
         kept, may_be_kept = None, False
         try:
             for order, digest in zip(orders, digests, strict=True):
-                # Not in one expression: when one fails, the files of those before are deleted.
+                # One by one: if one fails, the files of those before it are deleted.
                 jobs.append(await self._job(order, digest))
             may_be_kept = True
             kept = await self.ledger.add_all(jobs, first.idempotency_key)
             may_be_kept = kept.id == jobs[0].id
         finally:
-            # Writing may fail once the record is there, which then needs its files; else the sweep takes them.
+            # Keep the files if `add_all` failed: it may have written the records. If not, the sweep deletes the files.
             if not may_be_kept:
                 await self._discard(jobs)
         if kept.id != jobs[0].id:
@@ -82,18 +82,18 @@ class Acceptance:
         return await in_image_thread(content_digest, order.owner, order.request, order.output_format, order.quality)
 
     async def check_line(self, priority: Priority, number: int) -> None:
-        """Raise TooManyJobs unless so many more jobs may wait in the line of a class."""
+        """Raise TooManyJobs unless `number` more jobs may wait in a priority's line."""
         if await self.ledger.waiting(priority) + number > self.settings.max_waiting:
             raise TooManyJobs(
                 f"{self.settings.max_waiting} jobs of {priority.name.lower()} priority are waiting", RETRY_LATER_S
             )
 
     async def check_room(self, owner: str) -> None:
-        """Raise TooManyResults for an owner who keeps as many results as one may."""
+        """Raise TooManyResults for an owner who has reached the limit of stored results."""
         most = self.settings.max_results_per_owner
         if await self.ledger.count_files(owner) >= most:
             raise TooManyResults(
-                f"you keep {most} results, as many as one may; delete some with DELETE /api/{{session_id}}/result, or "
+                f"you keep {most} results, which is the limit; delete some with DELETE /api/{{session_id}}/result, or "
                 "wait until they expire"
             )
 
@@ -126,12 +126,12 @@ class Acceptance:
         try:
             return job.changed(inputs=await store_inputs(order.request, job.id, self.storage))
         except StorageUnavailable:
-            # Copied for a job that is not accepted.
+            # These were copied for a job that is now not accepted.
             await self._delete([result.key for result in job.results])
             raise
 
     async def _copied(self, earlier: Job, job: Job) -> tuple[Result, ...] | None:
-        """Give a job the results of an earlier one as files of its own; None when they are gone."""
+        """Copy an earlier job's results for a new job; None when they are gone."""
         copies: list[Result] = []
         for number, result in enumerate(earlier.results):
             index = number if len(earlier.results) > 1 else None

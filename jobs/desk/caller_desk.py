@@ -1,4 +1,4 @@
-"""The job desk as one caller has it, by one contract: others' jobs are unknown to them, and an admin has all."""
+"""The job desk for one caller of one contract, who finds only their own jobs; an admin finds all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.job import Job, JobState
 from jobs.ledger.ledger import Page
 
 Shows = Callable[[Job], bool]
-"""Whether a contract has such jobs at all; by its addresses, nobody finds others."""
+"""Whether a contract shows a job at all; other jobs cannot be found at its addresses."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class CallerDesk:
     """Default: all."""
 
     async def earlier(self, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
-        """Return the jobs for which the caller used a key before; none when it is new. Raises KeyReused."""
+        """Return the jobs that the caller submitted with this key before; empty for a new key. Raises KeyReused."""
         return await self.desk.earlier(self.caller.owner, idempotency_key, fingerprint)
 
     async def submit(self, *orders: Order) -> list[Job]:
@@ -37,7 +37,7 @@ class CallerDesk:
         return await self.desk.submit_all(own)
 
     async def get(self, job_id: str) -> Job:
-        """Return a job, as far as it is at this moment. Raises UnknownJob."""
+        """Return a job in its current state. Raises UnknownJob."""
         job = await self.desk.get(job_id)
         if not self._finds(job):
             raise UnknownJob(job_id)
@@ -56,14 +56,14 @@ class CallerDesk:
         return replace(page, jobs=[job for job in page.jobs if self._finds(job)])
 
     async def cancel(self, job_id: str) -> Job:
-        """End a job that has not ended; one that has stays as it is. Raises UnknownJob."""
+        """Cancel a job, unless it has ended. Raises UnknownJob."""
         await self.get(job_id)
         return await self.desk.cancel(job_id)
 
     async def prioritize(self, job_id: str, priority: Priority) -> Job:
-        """Move a job of which nothing is drawn yet to the line of another class.
+        """Move a job of which nothing is drawn yet to another priority's line.
 
-        Raises Forbidden for one that the caller may not ask for, UnknownJob, NotWaiting and TooManyJobs.
+        Raises Forbidden for a priority that the caller may not have, UnknownJob, NotWaiting and TooManyJobs.
         """
         self.caller.check_priority(priority)
         await self.get(job_id)
@@ -80,12 +80,12 @@ class CallerDesk:
         return await self.desk.delete_results(job_id)
 
     async def delete(self, job_id: str) -> None:
-        """End a job, delete its files, and let nobody find it any more. Raises UnknownJob and StorageUnavailable."""
+        """Cancel a job, delete its files, and hide it for good. Raises UnknownJob and StorageUnavailable."""
         await self.get(job_id)
         await self.desk.delete(job_id)
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
+        """Yield a job's events, up to the one that ends it. Raises UnknownJob."""
         await self.get(job_id)
         async with aclosing(self.desk.watch(job_id)) as events:
             async for event in events:
@@ -96,12 +96,12 @@ class CallerDesk:
         return await self.desk.position(job)
 
     async def check_room(self) -> None:
-        """Raise TooManyResults when the caller keeps as many results as one may; without records none are counted."""
+        """Raise TooManyResults when the caller has reached the limit of results; passes while the ledger is away."""
         with suppress(LedgerUnavailable):
             await self.desk.check_room(self.caller.owner)
 
     async def keep_files(self, keys: Sequence[str]) -> None:
-        """Count stored results that belong to no job as the caller's."""
+        """Count stored results without a job as the caller's."""
         with suppress(LedgerUnavailable):
             await self.desk.keep_files(self.caller.owner, keys)
 

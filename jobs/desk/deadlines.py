@@ -1,4 +1,4 @@
-"""Ends jobs whose deadlines pass while they wait in line: a queue does not look at them."""
+"""Ends jobs whose deadlines pass while they wait in line, which queues do not watch."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from core.tasks import end
 from jobs.job import Job, JobState
 
 SOON_S = 60.0
-"""Deadlines that are further away are left to a later look at all that waits."""
+"""Later deadlines are left for the next check of all waiting jobs."""
 
 
 class Deadlines:
-    """Of the jobs in line; lives on one event loop."""
+    """Deadlines of the jobs in line; lives on one event loop."""
 
     def __init__(self, on_passed: Callable[[str], Awaitable[None]]) -> None:
         """`on_passed` ends a job, by its id, if it still waits."""
@@ -22,7 +22,7 @@ class Deadlines:
         self._passing: set[asyncio.Task[None]] = set()
 
     def watch(self, job: Job) -> None:
-        """Have a job that waits be ended at its deadline."""
+        """See to it that a waiting job is ended at its deadline."""
         left_s = job.deadline.left_s
         if job.state is JobState.PENDING and left_s < SOON_S and job.id not in self._timers:
             self._timers[job.id] = asyncio.get_running_loop().call_later(left_s, self._pass, job.id)

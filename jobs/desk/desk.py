@@ -1,4 +1,4 @@
-"""The jobs of one gateway process: takes them in, has them done, and answers questions about any of them."""
+"""The jobs of one gateway process: accepts them, has them done, and answers questions about any job."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from storage.file_keys import INPUTS, RESULTS
 log = logging.getLogger("jubako.jobs")
 
 RECONCILE_S = 30.0
-"""How often what is accepted is compared with what is queued: a job between the two is found after that time."""
+"""How often the ledger is compared with the queue, to find jobs that were accepted but not queued."""
 MEASURE_S = 5.0
 SWEEP = timedelta(minutes=10)
 FINAL_EVENTS = frozenset(str(state) for state in JobState if state.final)
 LOOK_AGAIN_S = 15.0
-"""Watchers get an event at least so often, since an end may be lost in a crash."""
+"""How often watchers get at least one event, since a job's last event may be lost in a crash."""
 POSITION_S = 2.0
 """How often the position in the queue is sent."""
 
@@ -55,7 +55,7 @@ class JobDesk:
         sender: WebhookSender,
         caller_of: Callable[[Job], Caller],
     ) -> None:
-        """`caller_of` returns who asked for a job, with what they may use today."""
+        """`caller_of` returns a job's caller, with their current limits."""
         self._settings = settings
         self._ledger = ledger
         self._bus = bus
@@ -77,16 +77,16 @@ class JobDesk:
         self._chores: list[asyncio.Task[None]] = []
 
     async def open(self) -> None:
-        """Connect to everything, take up what was left unfinished, and begin to work.
+        """Connect to everything, take up unfinished jobs, and begin to work.
 
-        Redis may still be on its way: all else goes on meanwhile.
+        Redis may not be up yet: everything else starts meanwhile.
         """
         await self._ledger.open()
         await self._queue.open()
         try:
             await self._reconcile()
         except LedgerUnavailable as error:
-            log.warning("%s; jobs are taken up once it does", error)
+            log.warning("%s; jobs are taken up once it answers", error)
         self._chores = [
             asyncio.create_task(self._regularly(RECONCILE_S, self._reconcile)),
             asyncio.create_task(self._regularly(MEASURE_S, lambda: measure_queue(self._ledger))),
@@ -94,11 +94,11 @@ class JobDesk:
         ]
 
     async def finished(self) -> None:
-        """Take no new jobs from now on, and return once none is in hand."""
+        """Stop taking jobs, and return once none is in hand."""
         await self._queue.finished()
 
     async def close(self) -> None:
-        """Stop working; nothing that was accepted is lost by it."""
+        """Stop working; no accepted job is lost."""
         await end(self._chores)
         await self._deadlines.close()
         await self._queue.close()
@@ -112,8 +112,8 @@ class JobDesk:
     async def submit_all(self, orders: Sequence[Order]) -> list[Job]:
         """Accept orders of one caller, all or none: once this returns, the jobs are on record.
 
-        With an idempotency key that was used before, these are the jobs of that time. Raises TooManyJobs,
-        TooManyResults, KeyReused, InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
+        An idempotency key that was used before returns the earlier jobs. Raises TooManyJobs, TooManyResults, KeyReused,
+        InvalidRequest for a webhook, StorageUnavailable and LedgerUnavailable.
         """
         accepted = await self._acceptance.accept(orders)
         if accepted.digests is not None:
@@ -122,11 +122,11 @@ class JobDesk:
         return accepted.jobs
 
     async def earlier(self, owner: str, idempotency_key: str | None, fingerprint: str | None) -> list[Job]:
-        """Return the jobs for which an owner used a key before; none when it is new. Raises KeyReused."""
+        """Return the jobs that an owner submitted with this key before; empty for a new key. Raises KeyReused."""
         return await self._acceptance.earlier(owner, idempotency_key, fingerprint)
 
     async def _begin(self, job: Job, digest: str | None) -> None:
-        """Queue a job that is on record; what fails here is made up for by `_reconcile`."""
+        """Queue a job that is on record; if that fails, `_reconcile` repeats it."""
         if job.state.final:
             with suppress(LedgerUnavailable):
                 await self.keep_files(job.owner, [result.key for result in job.results])
@@ -140,7 +140,7 @@ class JobDesk:
                 await self._ledger.remember_result(digest, job.id)
 
     async def check_room(self, owner: str) -> None:
-        """Raise TooManyResults for an owner who keeps as many results as one may."""
+        """Raise TooManyResults for an owner who has reached the limit of stored results."""
         await self._acceptance.check_room(owner)
 
     async def keep_files(self, owner: str, keys: Sequence[str]) -> None:
@@ -148,7 +148,7 @@ class JobDesk:
         await self._ledger.keep_files(owner, keys, self._settings.result_ttl)
 
     async def delete_file(self, key: str, caller: Caller) -> None:
-        """Delete a stored result that is the caller's. Raises NotStored when there is none of that name."""
+        """Delete one of the caller's stored results. Raises NotStored when they have none of that name."""
         owner = await self._ledger.file_owner(key)
         if owner is None or not caller.sees(owner):
             raise NotStored
@@ -168,39 +168,39 @@ class JobDesk:
         return await self._ledger.note(job_id, Job.without_results)
 
     async def delete(self, job_id: str) -> None:
-        """End a job, delete its files, and let nobody find it any more. Raises UnknownJob and StorageUnavailable."""
+        """Cancel a job, delete its files, and hide it for good. Raises UnknownJob and StorageUnavailable."""
         await self.cancel(job_id)
         await self.delete_results(job_id)
         await self._ledger.note(job_id, Job.removed)
 
     async def get(self, job_id: str) -> Job:
-        """Return a job, as far as it is at this moment. Raises UnknownJob."""
+        """Return a job in its current state. Raises UnknownJob."""
         return await self._as_it_is(await self._ledger.get(job_id))
 
     async def _as_it_is(self, job: Job) -> Job:
-        """What is between two changes of the record, the bus knows."""
+        """Return a job with the progress from the bus, which is newer than the record's."""
         if job.state is JobState.PROCESSING and (latest := await self._bus.latest(job.id)):
             return job.advanced(latest["progress"], latest["message"])
         return job
 
     async def batch(self, batch_id: str) -> list[Job]:
-        """Return the jobs of a batch, as far as they are. Raises UnknownJob when there are none."""
+        """Return the jobs of a batch in their current state. Raises UnknownJob when there are none."""
         jobs = await self._ledger.members(batch_id)
         if not jobs:
             raise UnknownJob(batch_id)
         return [await self._as_it_is(job) for job in jobs]
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
-        """Return a page of jobs, newest first, of one owner or all, as far as they are."""
+        """Return a page of jobs in their current state, newest first, of one owner or all."""
         page = await self._ledger.page(state, before, limit, owner)
         return replace(page, jobs=await asyncio.gather(*map(self._as_it_is, page.jobs)))
 
     async def cancel(self, job_id: str) -> Job:
-        """End a job that has not ended; one that has stays as it is, which the answer shows. Raises UnknownJob."""
+        """Cancel a job, unless it has ended; return it. Raises UnknownJob."""
         ending = Ending(Job.cancelled)
         job = await self._ledger.change(job_id, ending)
         if job.state is JobState.CANCELLED:
-            # Again for one that was cancelled before: the process that runs it may not know.
+            # Also if it was cancelled before: the process that runs it may not have noticed.
             with suppress(LedgerUnavailable):
                 await self._queue.cancel(job)
         if ending.made(job):
@@ -208,7 +208,7 @@ class JobDesk:
         return job
 
     async def prioritize(self, job_id: str, priority: Priority) -> Job:
-        """Move a job of which nothing is drawn yet to the line of another class.
+        """Move a job of which nothing is drawn yet to another priority's line.
 
         Raises UnknownJob, NotWaiting and TooManyJobs.
         """
@@ -216,9 +216,9 @@ class JobDesk:
         return moved
 
     async def prioritize_all(self, jobs: Sequence[Job], priority: Priority) -> list[Job]:
-        """Move those of which nothing is drawn yet to the line of another class; return them.
+        """Move those jobs of which nothing is drawn yet to another priority's line; return them.
 
-        Raises NotWaiting where there are none, and TooManyJobs, before any has moved, where not all of them may.
+        Raises NotWaiting if there are none, and TooManyJobs, before any has moved, if the line has no room for all.
         """
         waiting = [job for job in jobs if job.waits]
         if further := sum(job.priority is not priority for job in waiting):
@@ -229,9 +229,9 @@ class JobDesk:
         raise NotWaiting
 
     async def _move(self, known: Job, priority: Priority) -> Job | None:
-        """Move a job to the end of a class's line, unless it is in that line; None if it no longer waits."""
+        """Move a job to the end of a priority's line, unless it is in that line; None if it no longer waits."""
         try:
-            # Those of a batch that were moved before it took a while.
+            # Looked up again, since moving the jobs before it in a batch took a while.
             before = await self.get(known.id)
             if not before.waits:
                 return None
@@ -242,14 +242,14 @@ class JobDesk:
             return None
         if job.state.final:
             return None
-        # What fails here is made up for: by `_reconcile`, and by the worker, whose turn is over.
+        # If this fails, `_reconcile` queues the job, and its worker notices that its turn is over.
         with suppress(LedgerUnavailable):
             await self._queue.cancel(before)
             await self._queue.add(job)
         return job
 
     async def watch(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield a job's events, down to the one that ends it. Raises UnknownJob."""
+        """Yield a job's events, up to the one that ends it. Raises UnknownJob."""
         job = await self.get(job_id)
         if job.state.final:
             yield _event(job, str(job.state))
@@ -259,9 +259,9 @@ class JobDesk:
                 yield event
 
     async def _events(self, job_id: str) -> AsyncGenerator[JobEvent, None]:
-        """Yield what the bus has, from the first event on; while it is silent, report what the record says.
+        """Yield all events on the bus; while it is silent, report the job's state from the record.
 
-        Such a report is never ahead of the events, which are still to come, nor behind those that have been.
+        Such a report is never ahead of events still to come, nor behind those already yielded.
         """
         events = self._bus.watch(job_id)
         upcoming = asyncio.ensure_future(anext(events))
@@ -306,14 +306,14 @@ class JobDesk:
             await self._queue.add_webhook(await self._ledger.get(job_id), attempt + 1, pause)
 
     async def _give_up(self, job_id: str) -> None:
-        """End a job that has waited until its deadline; what fails here, `_reconcile` tries again."""
+        """End a job that has waited until its deadline; if that fails, `_reconcile` tries again."""
         with suppress(LedgerUnavailable, UnknownJob):
             job = await self._worker.give_up_waiting(job_id)
             if job.state.final:
                 await self._queue.cancel(job)
 
     async def _reconcile(self) -> None:
-        """Queue whatever is accepted and not queued: after a crash between the two, or of an in-memory queue."""
+        """Queue every accepted job that is not queued, after a crash in between or the loss of an in-memory queue."""
         async for job in self._ledger.unfinished():
             self._deadlines.watch(job)
             await self._queue.add(job)
@@ -333,7 +333,7 @@ class JobDesk:
                 await chore()
             except JubakoError as error:
                 log.warning("%s; again in %g s", error, pause_s)
-            # One chore's mistake must not be its last.
+            # One error must not stop a chore for good.
             except Exception:
                 log.exception("a chore of the job desk failed; again in %g s", pause_s)
 

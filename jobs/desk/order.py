@@ -26,8 +26,8 @@ class Order:
     """What requests with the same key must have in common: method, path and body."""
     batch_id: str | None = None
     keeps_inputs: bool = False
-    """Whether its images stay when it has ended, for a contract by which the same may be asked for again."""
+    """Whether its input images are kept after it has ended, for contracts that can repeat a job."""
     remixed_from: str | None = None
-    """The job whose result the request starts from."""
+    """The job from whose result the request starts."""
     repeatable: bool = False
-    """Whether the caller gave the seed, so that an earlier result is what they expect."""
+    """Whether the caller gave the seed, so that an equal request's earlier result will do."""

@@ -1,4 +1,4 @@
-"""How much work a desk takes on, and how long it keeps what it made."""
+"""How much work a desk accepts, and how long it keeps results."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from jobs.queue import QueueSettings
 class DeskSettings:
     queue: QueueSettings
     max_waiting: int
-    """Pending jobs of one class."""
+    """Limit of pending jobs of one priority."""
     max_per_caller: int
-    """Jobs of one caller that have not ended."""
+    """Limit of one caller's jobs that have not ended."""
     max_results_per_owner: int
-    """Stored results of one owner."""
+    """Limit of one owner's stored results."""
     max_runners_lost: int
     reuse_results: bool
-    """Whether a request with a given seed is answered with the results of an equal one."""
+    """Whether a request with a seed may be answered with the results of an equal one."""
     result_ttl: timedelta | None
     """Age at which local results are deleted; None keeps them."""
     webhook_secret: str | None

@@ -25,37 +25,37 @@ class Ledger(Protocol):
     """Every method raises LedgerUnavailable when the records cannot be reached."""
 
     async def open(self) -> None:
-        """Connect, and make what is missing."""
+        """Connect, and create what is missing."""
 
     async def close(self) -> None: ...
 
     async def add(self, job: Job, idempotency_key: str | None = None) -> Job:
-        """Keep a new job; with a key that its owner used before, return that earlier job instead."""
+        """Keep a new job and return it; or return the earlier job if its owner used the key before."""
 
     async def add_all(self, jobs: Sequence[Job], idempotency_key: str | None = None) -> Job:
-        """Keep new jobs, all or none, and return the first, for which the key stands; or the earlier one of the key."""
+        """Keep new jobs, all or none, and return the first; or the first earlier job if the key was used before."""
 
     async def by_key(self, owner: str, idempotency_key: str) -> Job | None:
-        """Return the job, of several the first, for which an owner used a key before."""
+        """Return the job that an owner submitted with this key before; if several, the first."""
 
     async def get(self, job_id: str) -> Job:
-        """Return a job, or raise UnknownJob when there is none, or its time is over."""
+        """Return a job. Raises UnknownJob when there is none, or its record has expired."""
 
     async def change(self, job_id: str, change: Change) -> Job:
-        """Replace a job that is not final by what `change` makes of it, atomically; return what is kept then.
+        """Apply `change` to a job that is not final, atomically; return the job that is kept then.
 
-        A final job stays as it is: a late caller sees that in the return value. `change` may be called again when
-        another process was faster. Raises UnknownJob.
+        A final job is returned unchanged. `change` may be called again when another process was faster. Raises
+        UnknownJob.
         """
 
     async def note(self, job_id: str, change: Change) -> Job:
-        """Change what may change after the end, such as webhook deliveries. Raises UnknownJob."""
+        """Apply a change that is also allowed to a final job, such as a webhook delivery. Raises UnknownJob."""
 
     async def page(self, state: JobState | None, before: datetime | None, limit: int, owner: str | None = None) -> Page:
         """Return a page of jobs, newest first, of one state or all, of one owner or all."""
 
     def unfinished(self) -> AsyncIterator[Job]:
-        """Yield all jobs that are not final, as they are in their lines."""
+        """Yield all jobs that are not final, in the order of their lines."""
 
     def unnotified(self) -> AsyncIterator[Job]:
         """Yield ended jobs whose webhook has not been notified."""
@@ -67,7 +67,7 @@ class Ledger(Protocol):
         """Count the pending jobs of a class."""
 
     async def ahead_of(self, job: Job) -> int:
-        """Count the pending jobs before a job: those in its class's line for longer, and all of higher classes."""
+        """Count the pending jobs ahead of a job: those longer in its line, and all of higher priority."""
 
     async def oldest(self) -> datetime | None:
         """Return when the oldest job that is not final was created."""
@@ -76,24 +76,24 @@ class Ledger(Protocol):
         """Count the caller's jobs that are not final."""
 
     async def remember_result(self, digest: str, job_id: str) -> None:
-        """Let requests of this content be answered with the job's results, as long as its record lives."""
+        """Let requests of this digest be answered with the job's results, as long as its record lives."""
 
     async def recall_result(self, digest: str) -> Job | None:
-        """Return the completed job of this content, if there is one."""
+        """Return the completed job of this digest, if there is one."""
 
     async def keep_files(self, owner: str, keys: Sequence[str], ttl: timedelta | None) -> None:
-        """Count stored results as their owner's, for as long as they are kept; None is without end."""
+        """Count stored results as their owner's until they expire; never, if `ttl` is None."""
 
     async def file_owner(self, key: str) -> str | None:
-        """Return whose result a file is."""
+        """Return the owner of a result."""
 
     async def forget_files(self, owner: str, keys: Sequence[str]) -> None:
-        """Count results no longer, as they were deleted."""
+        """Stop counting results that were deleted."""
 
     async def count_files(self, owner: str) -> int:
         """Count an owner's stored results."""
 
     async def sweep(self) -> int:
-        """Delete records whose time is over; return how many."""
+        """Delete expired records; return how many."""
 
     async def is_reachable(self) -> bool: ...

@@ -2,7 +2,7 @@
 
     {prefix}job:{id}             the record as JSON; expires after the job has ended
     {prefix}state:{state}        job ids of one state, by time of creation
-    {prefix}waiting:{priority}   pending job ids of one class, by since when they are in its line
+    {prefix}waiting:{priority}   pending job ids of one priority, by when they joined its line
     {prefix}owned:{state}:{owner}  job ids of one state and owner, by time of creation
     {prefix}open:{caller}        job ids of one caller that are not final
     {prefix}untold               ids of jobs whose webhook has not been notified
@@ -12,7 +12,7 @@
     {prefix}file:{key}           the owner of a stored result
     {prefix}content:{digest}     the job whose results answer requests of this content
 
-Every change of a record and of its places in the indices is one transaction.
+Every change of a record and of its index entries is one transaction.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class RedisLedger:
             return int(await self._redis.zcard(name))
 
     async def sweep(self) -> int:
-        """Records expire by themselves; what is left of them in the lists of ended jobs goes here."""
+        """Remove expired records from the lists of ended jobs; the records themselves are gone already."""
         with reachable():
             async for name in self._redis.scan_iter(match=f"{PREFIX}owned:*"):
                 await self._sweep(name)
@@ -186,7 +186,7 @@ class RedisLedger:
                 if earlier is not None and (kept := await self._find(earlier)) is not None:
                     return kept
                 steps.multi()
-                # Beyond the record's own time, which only begins when the job has ended.
+                # Longer than the record's lifetime, which only begins when the job has ended.
                 steps.set(name, first.id, ex=self._ttl_s + KEY_EXTRA_S)
             for job in jobs:
                 self._write(steps, job, None)
@@ -219,7 +219,7 @@ class RedisLedger:
             return job
 
     def _write(self, steps: Any, job: Job, before: Job | None) -> None:
-        """Append to a transaction what keeps the record and moves it in the indices."""
+        """Append the commands that write the record and update the indices to a transaction."""
         created = job.created_at.timestamp()
         ttl = {} if job.kept_from is None else {"ex": self._ttl_s}
         steps.set(f"{PREFIX}job:{job.id}", job.model_dump_json(), **ttl)
@@ -268,5 +268,5 @@ class RedisLedger:
 
 
 def _states(state: JobState, owner: str | None = None) -> str:
-    """Return the name of the list of jobs of a state, of one owner or all."""
+    """Return the name of the list of jobs in a state, of one owner or all."""
     return f"{PREFIX}state:{state}" if owner is None else f"{PREFIX}owned:{state}:{owner}"

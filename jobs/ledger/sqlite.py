@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS contents (digest TEXT PRIMARY KEY, job_id TEXT NOT NU
 _OPEN = "state IN ('{}', '{}')".format(*OPEN)
 _ALIVE = "(expires_at IS NULL OR expires_at > ?)"
 _OWNER = "IFNULL(json_extract(record, '$.owner'), '')"
-"""Columns would be missing in the files of earlier releases."""
+"""Read from the record: files of earlier releases have no such columns."""
 
 _BY_KEY = f"SELECT record FROM jobs JOIN keys ON job_id = id WHERE keys.caller = ? AND key = ? AND {_ALIVE}"
 

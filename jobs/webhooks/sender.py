@@ -33,22 +33,22 @@ from jobs.webhooks.public_addresses import is_public
 log = logging.getLogger("jubako.webhooks")
 
 SECRET_PREFIX = "whsec_"
-"""Of secrets that are base64 of their bytes, by the specification; the operator's may be any text."""
+"""By the specification, the prefix of secrets written in base64; the operator's secret may be any text."""
 TIMEOUT_S = 10.0
 MAX_ATTEMPTS = 8
 BACKOFF = 3
-"""Each pause is so many times the one before: with 5 s first, the last attempt comes an hour and a half later."""
+"""Factor between consecutive pauses: starting with 5 s, the last attempt comes after an hour and a half."""
 GONE = 410
-"""A receiver's way to say that it wants no more."""
+"""The status by which a receiver says that it wants no more attempts."""
 
 
 class PrivateAddressError(OSError):
-    """A name leads to an address that is not on the public internet."""
+    """A host name resolves to an address that is not on the public internet."""
 
 
 class PublicResolver(AbstractResolver):
-    """Resolves names, and refuses those that lead into private networks, at the moment of connecting: a name that was
-    checked before may lead elsewhere by then.
+    """Resolves names when connecting and refuses those that lead into private networks: a name that was checked before
+    may lead elsewhere by then.
     """
 
     def __init__(self) -> None:
@@ -86,7 +86,7 @@ async def check_webhook_url(url: str, allow_private: bool) -> None:
                 found = [parts.hostname]
             else:
                 found = [a["host"] for a in await ThreadedResolver().resolve(parts.hostname, 0, socket.AF_UNSPEC)]
-    # ValueError: names that no name server could have, such as those with an empty part.
+    # ValueError: impossible names, such as those with an empty part.
     except (OSError, TimeoutError, ValueError) as error:
         raise InvalidRequest("webhook_url", f"{parts.hostname!r} cannot be found") from error
     if not all(map(is_public, found)):
@@ -102,9 +102,9 @@ def _is_literal(host: str) -> bool:
 
 
 def secret_of(owner: str, secret: str) -> str:
-    """Return what an owner's receivers check signatures with, so that none of them can sign for another owner.
+    """Return the secret of an owner, so that no receiver can sign for another owner.
 
-    Without keys all are one user, who has the server's own.
+    Without keys, there is one user, who has the server's own secret.
     """
     if not owner:
         return secret
@@ -128,14 +128,14 @@ def _bytes_of(secret: str) -> bytes:
 class WebhookSender:
     ledger: Ledger
     secret: str
-    """Empty when the operator has taken it away: what is owed then waits for another."""
+    """Empty if the operator has removed it: notifications then wait until there is one again."""
     allow_private: bool
     first_pause: timedelta
     body: Callable[[Job], Awaitable[Mapping[str, Any]]]
-    """What a receiver gets about a job."""
+    """Makes the body that a receiver gets about a job."""
 
     async def attempt(self, job_id: str, number: int) -> timedelta | None:
-        """Notify a job's webhook; return the pause before the next attempt, or None when there is none."""
+        """Notify a job's webhook; return the pause before the next attempt, or None if no further one is needed."""
         job = await self.ledger.get(job_id)
         if not job.unnotified or not self.secret:
             return None
@@ -166,7 +166,7 @@ class WebhookSender:
         except TimeoutError:
             detail = f"no answer within {TIMEOUT_S:g} s"
         except (aiohttp.ClientError, OSError) as error:
-            # The receiver's owner reads this; what our network says about itself is not for them.
+            # The receiver's owner reads this, and must not learn about our network.
             private = isinstance(error, PrivateAddressError) or isinstance(error.__cause__, PrivateAddressError)
             detail = "leads to a private address" if private else "could not be reached"
         return Delivery(at=datetime.now(UTC), status=None, detail=detail)

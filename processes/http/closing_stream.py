@@ -10,8 +10,8 @@ from starlette.types import Receive, Scope, Send
 
 
 class ClosingResponse(StreamingResponse):
-    """Closes its source as soon as the reader is gone; by itself, starlette leaves that to the garbage collector,
-    and the source would keep running without a reader.
+    """Closes its source as soon as the reader is gone. Starlette leaves that to the garbage collector, so the source
+    would keep running without a reader.
     """
 
     def __init__(self, source: AsyncGenerator[str | bytes, None], media_type: str) -> None:

@@ -1,7 +1,7 @@
-"""In front of all but the counting of requests: whatever happens behind it is answered, and the log says why.
+"""Makes sure that every request is answered, whatever happens behind it, and that the log says why.
 
-BentoML's limit of time, in front of it, waits for the beginning of an answer; an exception before that would leave the
-client waiting until the time is over.
+It is in front of everything but the counting of requests. BentoML's time limit, in front of it, waits for an answer to
+begin, so after an exception before that the client would wait until the time is up.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from core.interrupted import Interrupted
 log = logging.getLogger("jubako.http")
 
 MAX_TARGET_BYTES = 2048
-"""Longest path and query of a request. The longest of ours are ids and names of results."""
+"""The longest path and query together. Our longest have ids and names of results."""
 SLOWEST_UPLOAD_BYTES_PER_S = 1024
-"""A tenth of what a phone has where it has hardly anything; clients that send a byte now and then keep nothing busy."""
+"""A tenth of a phone's speed with hardly any reception; clients that trickle bytes cannot hold a connection."""
 UNEXPECTED = "an unexpected error has occurred; it is in the server's log"
 _CLOSED_BY_ERROR = 1011
 
 
 class Guard:
-    """ASGI middleware: refuses bad request targets, ends uploads that stall, and answers whatever exception comes."""
+    """ASGI middleware: refuses bad request targets, ends stalled uploads, and answers after any exception."""
 
     def __init__(
         self, app: ASGIApp, refusal_for: Callable[[str, JubakoError], ASGIApp], client_timeout_s: float
     ) -> None:
-        """`refusal_for` returns the answer to an error in the shape that belongs to a path."""
+        """`refusal_for` returns the answer to an error, in the shape of a path's contract."""
         self._app = app
         self._refusal_for = refusal_for
         self._client_timeout_s = client_timeout_s
@@ -50,10 +50,10 @@ class Guard:
             await self._refusal_for(scope["path"], error)(scope, receive, exchange.send)
         elif scope["type"] == "websocket" and not exchange.gone:
             await exchange.send({"type": "websocket.close", "code": _CLOSED_BY_ERROR})
-        # What is left is an answer that breaks off: the server closes its connection.
+        # Otherwise the answer breaks off, and the server closes its connection.
 
     async def _error_of(self, scope: Scope, exchange: _Exchange) -> JubakoError | None:
-        """Let the application answer; return what must be answered in its place."""
+        """Let the application answer; return the error to answer with if it has failed."""
         try:
             refuse_bad_target(scope)
             await self._app(scope, exchange.receive, exchange.send)
@@ -83,21 +83,21 @@ def refuse_bad_target(scope: Scope) -> None:
 
 
 class _Exchange:
-    """One request and its answer, as messages; knows how far each is."""
+    """One request and its answer, as messages; tracks how far each has come."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, timeout_s: float) -> None:
         self.begun = False
-        """Whether an answer has begun, or a WebSocket been accepted."""
+        """Whether an answer has begun, or a WebSocket has been accepted."""
         self.ended = False
         """Whether a WebSocket is closed or refused."""
         self.gone = False
-        """Whether the client is."""
+        """Whether the client has disconnected."""
         self._uploading = scope["type"] == "http"
         self._receive = receive
         self._send = send
         self._timeout_s = timeout_s
         self._time_left_s = timeout_s
-        """For the rest of the upload; each part that arrives gives it more."""
+        """Time for the rest of the upload; each part that arrives adds to it."""
 
     async def receive(self) -> Message:
         message = await self._next_part() if self._uploading else await self._receive()

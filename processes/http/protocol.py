@@ -1,7 +1,7 @@
 """Connections that end when their client stalls; uvicorn itself bounds only the pause between two requests.
 
-`bentoml serve` has no option for this, so the protocols are entered in uvicorn's tables of them before BentoML makes
-its server. Clients on a Unix socket are processes of this server, and are trusted.
+`bentoml serve` has no option for this, so the protocols are put into uvicorn's tables before BentoML makes its server.
+Clients on a Unix socket are processes of this server, and are trusted.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from settings import settings
 
 _PEER = "jubako.peer"
 FLUSH_S = 2.0
-"""How long a server that ends waits for clients to read some of what was sent to them."""
+"""How long a server that shuts down waits for clients to read more of what was sent to them."""
 
 
 def peer_of(scope: Scope) -> str | None:
-    """Return the address that a connection comes from, even where a proxy says whose client it is."""
+    """Return the address that a connection comes from, even if a proxy forwards another client's."""
     peer: str | None = scope.get("state", {}).get(_PEER)
     return peer
 
@@ -70,9 +70,9 @@ class HeadInTime(H11Protocol):
 
 
 class _ReadInTime(asyncio.Protocol):
-    """Part of a protocol: aborts a connection whose client reads nothing of what is sent to it for too long.
+    """Protocol mixin: aborts a connection whose client reads nothing for too long.
 
-    It also keeps the address that a connection comes from: uvicorn replaces it by what a trusted proxy says.
+    It also keeps the address that a connection comes from, since uvicorn replaces it by what a trusted proxy says.
     """
 
     transport: asyncio.Transport
@@ -103,7 +103,7 @@ class _ReadInTime(asyncio.Protocol):
         self._watch_reading(FLUSH_S)
 
     def _watch_reading(self, seconds: float) -> None:
-        """Abort the connection unless less is left to read in so many seconds, and so on."""
+        """Abort the connection if nothing has been read after so many seconds; else check again."""
         self._stop_reading_timer()
         unread_bytes = self.transport.get_write_buffer_size()
         self._read_timer = self.loop.call_later(seconds, self._abort_if_stalled, seconds, unread_bytes)
@@ -129,13 +129,13 @@ class BoundedWebSocket(_ReadInTime, WebSocketsSansIOProtocol):
 
 
 def bound_clients() -> None:
-    """Have servers that are started by this process bound what clients send and read."""
+    """Have servers in this process end connections of clients that stall in sending or reading."""
     _enter(BoundedHttp)
     WS_PROTOCOLS["auto"] = f"{__name__}:{BoundedWebSocket.__name__}"
 
 
 def bound_gateways() -> None:
-    """The same for a runner, whose gateways may pause while they encode what they have read."""
+    """The same for a runner, but for sending only: gateways may stop reading while they encode what they have read."""
     _enter(HeadInTime)
 
 

@@ -1,7 +1,7 @@
-"""BentoML's metrics of requests, labelled by routes.
+"""BentoML's request metrics, labelled by route.
 
-BentoML's own label is the path as it came, so anyone who reads the metrics would learn the ids of jobs and the names
-of results, and anyone who asks for odd paths would fill the memory and the disk with time series.
+BentoML's own label is the path as requested, so readers of the metrics would learn ids of jobs and names of results,
+and anyone could fill memory and disk with time series by requesting odd paths.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from processes.http.route_templates import RouteTemplates
 
 NAMESPACE = "bentoml_service"
 INSTEAD = {"enabled": False, "namespace": NAMESPACE}
-"""The option `metrics` of a BentoML service that uses these metrics in place of BentoML's."""
+"""The `metrics` option of a BentoML service that uses these metrics instead of BentoML's."""
 PATH = "/metrics"
 _PROBES = ("/livez", "/readyz", "/healthz")
 _AS_IT_CAME = "jubako.scope"

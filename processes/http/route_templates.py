@@ -9,14 +9,14 @@ from fastapi.routing import iter_route_contexts
 from starlette.routing import BaseRoute, Mount, compile_path
 
 OTHER = "other"
-"""What all paths without a route are called."""
+"""The template of all paths without a route."""
 
 
 class RouteTemplates:
     """Finds the template that a path belongs to, whatever its method."""
 
     def __init__(self, routes: Sequence[BaseRoute]) -> None:
-        # Of two that match, the one with fewer parameters says more: /api/{session_id}/status, not /api/{model}/{kind}.
+        # If two match, prefer the one with fewer parameters: /api/{session_id}/status, not /api/{model}/{kind}.
         templates = sorted(dict.fromkeys(_templates(routes, "")), key=lambda template: template.count("{"))
         self._patterns: list[tuple[re.Pattern[str], str]] = [(compile_path(text)[0], text) for text in templates]
 

@@ -1,7 +1,7 @@
 """BentoML's limit on the time until an answer begins, with a timer that ends with its request.
 
-BentoML leaves the timer in the event loop until the limit is over, and with it the request's context: what was asked in
-the last ten minutes stays in memory, some 10 KB a request.
+BentoML leaves the timer in the event loop until the limit has passed, and with it the request's context: the requests
+of the last ten minutes stay in memory, at some 10 KB each.
 """
 
 from __future__ import annotations
@@ -40,5 +40,5 @@ class TimeLimit:
 
 
 def limit_time() -> None:
-    """Have the servers of this process use it; before BentoML makes them."""
+    """Have this process's servers use it; call this before BentoML makes them."""
     traffic.TimeoutMiddleware = TimeLimit  # type: ignore[misc, assignment]  # the same interface

@@ -16,7 +16,7 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 @dataclass(frozen=True)
 class UsableCard:
     device: str
-    """As torch names it in a process that counts cards as NVML does (`count_as_nvml`)."""
+    """Torch's name for it in a process that numbers cards as NVML does (`count_as_nvml`)."""
     total_gib: float
     free_gib: float
 
@@ -30,7 +30,7 @@ def usable_cards() -> list[UsableCard]:
 
 
 def count_as_nvml() -> None:
-    """Have torch number the cards as NVML does, here and in child processes; by itself it has the fastest first."""
+    """Have torch number cards as NVML does, here and in child processes; its default is fastest first."""
     os.environ.setdefault(ORDER, "PCI_BUS_ID")
 
 

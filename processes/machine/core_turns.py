@@ -1,7 +1,7 @@
-"""Turns of the runners that share a CPU's cores.
+"""Takes turns between runners that share a CPU's cores.
 
-A pass uses all cores. Two at once get far less than half of them each: at every operation, the threads of one wait for
-cores that the other's have. On two cores, two models together were a fifth as fast as one (`docs/growth.md`).
+A pass uses all cores. Two at once each get far less than half: at every operation, the threads of one wait for cores
+that the other's occupy. On two cores, two models together were a fifth as fast as one (`docs/growth.md`).
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pathlib import Path
 from processes.machine.cores import own_cores
 
 LONGEST_TURN_S = 30.0
-"""Nobody waits for the end of a longer one: the process may have been stopped in it."""
+"""Others stop waiting for a turn after this long: its process may have been suspended."""
 LOOK_S = 1.0
-"""How often those who wait look whether that has happened."""
+"""How often waiting processes check for that."""
 BEGUN_AT_S = struct.Struct("d")
-"""What the file holds: when the turn began, by the clock that all processes of a machine share."""
+"""The file's content: when the turn began, by the clock that all processes of a machine share."""
 
 
 class CoreTurns:
-    """Lets one pass at a time use the cores of this process, of all processes of this user that have the same cores."""
+    """Lets one pass at a time use this process's cores, among all of this user's processes with the same cores."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """The file that is locked is in `folder`, by default that for temporary ones. Raises OSError."""
+        """The lock file is in `folder`, by default the one for temporary files. Raises OSError."""
         cores = hashlib.sha256(repr(own_cores()).encode()).hexdigest()[:12]
         file = (folder or Path(tempfile.gettempdir())) / f"jubako-{os.getuid()}-cores-{cores}.lock"
         self._file = os.open(file, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -41,7 +41,7 @@ class CoreTurns:
         self._state = threading.Condition()
         self._waiting = self._wanted = False
         """Whether a thread of ours waits for the lock, and whether anybody still waits for that thread."""
-        # Where files cannot be locked, that shows here and not in each pass.
+        # If files cannot be locked, fail here and not in every pass.
         if self._take():
             self._leave()
 
@@ -51,7 +51,7 @@ class CoreTurns:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait for the cores, and have them inside."""
+        """Wait for the cores, and hold them during the block."""
         own = self._wait()
         try:
             yield
@@ -68,10 +68,10 @@ class CoreTurns:
         return True
 
     def _wait(self) -> bool:
-        """Take the cores, or wait until they are free, asleep.
+        """Take the cores, or sleep until they are free.
 
-        Seven processes that looked each millisecond took a fifth of them.
-        Returns False where they are not to be waited for.
+        Polling each millisecond, seven processes used a fifth of them. Returns False if the current turn is stuck: then
+        go on without the cores.
         """
         with self._state:
             if not self._waiting and self._take():
@@ -90,7 +90,7 @@ class CoreTurns:
             return self._take()
 
     def _lock_when_free(self) -> None:
-        """Runs on a thread of its own, since a thread that waits for a lock in the kernel cannot give up."""
+        """Wait for the lock. On a thread of its own, since waiting for a lock in the kernel cannot be abandoned."""
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX)
         finally:
@@ -102,12 +102,12 @@ class CoreTurns:
                     self._leave()
 
     def _leave(self) -> None:
-        # The next one to take it says so a moment later, and is not to be thought stuck until then.
+        # The next holder writes its time only after taking the lock; until then it must not be thought stuck.
         self._write(math.inf)
         fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _write(self, begun_at_s: float) -> None:
-        # A full disk must not end a pass.
+        # A full disk must not fail a pass.
         with suppress(OSError):
             os.pwrite(self._file, BEGUN_AT_S.pack(begun_at_s), 0)
 

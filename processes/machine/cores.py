@@ -1,4 +1,4 @@
-"""Cores of one process's own, where several share a CPU."""
+"""Divides a CPU's cores between processes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TASKS = Path("/proc/self/task")
 
 
 def cores_of(slot: int, slots: int, cores: Sequence[int]) -> list[int]:
-    """Return the cores of one of so many parts; the parts differ by one core at most."""
+    """Return the cores of slot `slot` of `slots`; slots differ by one core at most."""
     first, end = (number * len(cores) // slots for number in (slot, slot + 1))
     return list(cores[first:end])
 
@@ -24,12 +24,12 @@ def own_cores() -> list[int]:
 
 
 def keep_to_cores(slot: int, slots: int) -> int:
-    """Keep this process, with the threads that it has and will have, to its part of the cores; return how many."""
+    """Restrict this process, with its present and future threads, to its part of the cores; return how many."""
     if not hasattr(os, "sched_setaffinity"):
         return max(1, len(own_cores()) // slots)
     own = cores_of(slot, slots, own_cores())
     for thread in TASKS.iterdir():
-        # It may have ended meanwhile.
+        # The thread may have ended meanwhile.
         with suppress(ProcessLookupError):
             os.sched_setaffinity(int(thread.name), own)
     return len(own)

@@ -1,6 +1,6 @@
-"""NVIDIA's cards as NVML knows them, the library of their driver that `nvidia-smi` asks too.
+"""Data on NVIDIA's cards from NVML, the driver's library that `nvidia-smi` uses too.
 
-It needs no context on a card, which would take memory of it in every process that asks.
+It needs no context on a card, which would take card memory in every process that asks.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Reading:
-    """None is what a card, or a machine without the library, does not say."""
+    """A value is None if the card does not report it, or the library is missing."""
 
     utilisation: float | None = None
-    """The share of the last moments in which something ran, 0 to 1."""
+    """The share of recent time in which something ran, 0 to 1."""
     temperature_c: int | None = None
     used_gib: float | None = None
-    """Of its memory, by whatever process."""
+    """Memory used by all processes together."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class CardMemory:
 
 
 def reading(uuid: str) -> Reading:
-    """Ask for a card by its UUID, which is the same whatever CUDA_VISIBLE_DEVICES says: `GPU-1b2c...`."""
+    """Read a card, given its UUID, such as `GPU-1b2c...`, which does not depend on CUDA_VISIBLE_DEVICES."""
     if not _started():
         return Reading()
     return Reading(
@@ -51,9 +51,9 @@ def _used_gib(memory: Any) -> float:
 
 
 def card_memories() -> list[CardMemory]:
-    """Return those of all cards in NVML's order.
+    """Return the memory of all cards, in NVML's order.
 
-    None where one is divided (MIG), since CUDA counts the parts instead.
+    Empty if one is divided (MIG), since CUDA counts the parts instead.
     """
     if not _started():
         return []
@@ -77,7 +77,7 @@ def _lost(number: int) -> CardMemory:
 
 
 def _divided(number: int) -> bool:
-    # Most cards cannot be, and answer with an error.
+    # Most cards do not support MIG, and answer with an error.
     return bool(_said(lambda: pynvml.nvmlDeviceGetMigMode(pynvml.nvmlDeviceGetHandleByIndex(number))[0]))
 
 
@@ -99,5 +99,5 @@ def _said(ask: Callable[[], T]) -> T | None:
     try:
         return ask()
     except pynvml.NVMLError:
-        # Parts of a card (MIG) do not say how busy they are; one that has failed says nothing.
+        # Parts of a card (MIG) do not report how busy they are; a failed card reports nothing.
         return None

@@ -21,18 +21,18 @@ class FrameAnswer(BaseModel):
         description="Cosine of image and prompt by CLIP; null if it could not be computed."
     )
     caption: str = Field(description="The part of the story that it shows.")
-    seed: int = Field(description="Of the try that was kept.")
-    tries: int = Field(description="Times that it was generated.")
+    seed: int = Field(description="The seed of the try that was kept.")
+    tries: int = Field(description="How many times it was generated.")
     skipped_steps: int = Field(description="Denoising steps of that try that were predicted instead of computed.")
-    follows: list[str] = Field(description="Those of the story's characters whose references it is an edit of.")
+    follows: list[str] = Field(description="The characters from whose references it was edited.")
 
 
 class ReferenceAnswer(BaseModel):
-    character: str = Field(description="Its name; empty where the story names none.")
+    character: str = Field(description="Its character's name; empty if the story has no characters.")
     image: str = Field(description="Base64, in the format of the frames.")
     prompt: str = Field(description="What the model was asked for.")
     model: str = Field(description="The model that drew it.")
-    clip_score: float | None = Field(description="As of frames.")
+    clip_score: float | None = Field(description="As for frames.")
     seed: int
 
 
@@ -45,18 +45,18 @@ class StoryboardAnswer(BaseModel):
     frames: list[FrameAnswer]
     generation_time_seconds: float
     mode: str = Field(description="simple, ref_guided or edit.")
-    planner: str = Field(description="What made the scenes: builtin, a language model, or `given`, by the caller.")
+    planner: str = Field(description="What planned the scenes: builtin, a language model, or `given` (the caller).")
     model: str
     seed: int
     error: str | None = None
     warnings: list[str] = []
     references: list[ReferenceAnswer] = Field(
-        default=[], description="What frames that are edits follow, where it was drawn for the story."
+        default=[], description="The references that were drawn for the story, which its frames follow."
     )
 
 
 def answer_of(board: Storyboard) -> StoryboardAnswer:
-    """Encode a storyboard, which keeps a thread busy for a while."""
+    """Encode a storyboard; takes a while, so run it in a thread."""
 
     def encoded(drawn: Frame | DrawnReference) -> str:
         return b64encode(image_file(drawn, board.story.output_format)).decode()
@@ -65,7 +65,7 @@ def answer_of(board: Storyboard) -> StoryboardAnswer:
 
 
 def answer_with(board: Storyboard, images: list[str], references: list[str]) -> StoryboardAnswer:
-    """Describe a storyboard; strings stand for its frames' and references' images, in base64 or as names of files."""
+    """Describe a storyboard, with the given strings, base64 or file names, as images of its frames and references."""
     return StoryboardAnswer(
         success=board.error is None,
         story_prompt=board.story.prompt,
@@ -110,7 +110,7 @@ def reference_answer(reference: DrawnReference, image: str) -> ReferenceAnswer:
 
 
 def image_file(drawn: Frame | DrawnReference, output_format: str) -> bytes:
-    """Write a frame or a reference as a file that carries the parameters that it was generated with."""
+    """Write a frame or a reference as a file that contains its generation parameters."""
     if isinstance(drawn, Frame) and drawn.upscaled is not None:
         return drawn.upscaled
     return encode_result(drawn.request, drawn.picture, OutputFormat(output_format), QUALITY)

@@ -20,14 +20,14 @@ class BundledFile:
     data: bytes
     media_type: str
     seed: int
-    """Of the frame or reference, or of the story."""
+    """The seed of the frame or reference, or of the story."""
     skipped_steps: int = 0
-    """Of the frame."""
+    """The frame's predicted denoising steps."""
 
 
 def files_of(board: Storyboard) -> Iterator[BundledFile]:
-    """Make `story.json`, whose `image` fields name the files of the frames and references; the frames; `sheet.png`; the
-    references that were drawn. Takes time.
+    """Yield `story.json`, in which `image` fields are file names; the frames; `sheet.png`; and the references that were
+    drawn. Takes time.
     """
     output_format, seed = board.story.output_format, board.story.seed
     media_type = f"image/{output_format}"
@@ -60,6 +60,6 @@ def zipped(board: Storyboard) -> bytes:
     buffer = BytesIO()
     with ZipFile(buffer, "w", ZIP_STORED) as archive:
         for file in files_of(board):
-            # A date of its own would make equal stories unequal files.
+            # With the current date, equal stories would give different files.
             archive.writestr(ZipInfo(file.name), file.data)
     return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""Text on sheets and pages: a font that knows the letters, lines that fit.
+"""Text on sheets and pages: finds a font with the letters, and breaks lines.
 
-Pillow brings one font, for the letters of English. Others are taken from the system where it has them; a text that
-no font here can show is left out, since boxes in place of letters say nothing.
+Pillow comes with one font, for English. Others are taken from the system if it has them. A text that no font can show
+is left out, since boxes in place of letters say nothing.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ SYSTEM_FONTS = (
     "Arial Unicode.ttf",
     "arial.ttf",
 )
-"""Looked for where the system keeps its fonts, in this order."""
+"""Fonts to look for in the system's folders, in this order."""
 NO_LETTER = "\U0010fffd"
-"""For private use, and in no font: drawn as what stands for letters that are missing."""
+"""A private-use character that no font has, so it is drawn as the font's mark for missing letters."""
 
 
 def font_for(text: str, size_px: int) -> Font | None:
@@ -31,7 +31,7 @@ def font_for(text: str, size_px: int) -> Font | None:
 
 
 def lines_of(text: str, font: Font, width_px: int, most: int) -> list[str]:
-    """Break a text into at most so many lines of this width; what is left over ends in an ellipsis."""
+    """Break a text into at most `most` lines of this width; a text that is cut off ends in an ellipsis."""
     lines: list[str] = []
     words = text.split()
     while words and len(lines) < most:
@@ -44,7 +44,7 @@ def lines_of(text: str, font: Font, width_px: int, most: int) -> list[str]:
 
 
 def _fitting(words: list[str], font: Font, width_px: int) -> int:
-    """How many of the words are a line; one at least."""
+    """Return how many of the words fit on a line, at least one."""
     count = 1
     while count < len(words) and font.getlength(" ".join(words[: count + 1])) <= width_px:
         count += 1
@@ -52,7 +52,7 @@ def _fitting(words: list[str], font: Font, width_px: int) -> int:
 
 
 def _shortened(line: str, font: Font, width_px: int) -> str:
-    # No letter is narrower than a pixel.
+    # A shortcut for long lines: no letter is narrower than a pixel.
     line = line[:width_px]
     while line and font.getlength(f"{line}…") > width_px:
         line = line[:-1].rstrip()

@@ -15,7 +15,7 @@ PAGE_PX = (1684, 1190)
 DPI = 144
 MARGIN_PX = 72
 PICTURE_PX = (1540, 860)
-"""The most that a frame takes of its page."""
+"""The largest part of its page that a frame takes."""
 CAPTION_PX, CAPTION_LEADING_PX, CAPTION_LINES = 34, 46, 2
 NUMBER_PX = 22
 
@@ -47,7 +47,7 @@ def _frame_page(frame: Frame, count: int) -> Image.Image:
 
 
 def _page_with(picture: Image.Image, room: tuple[int, int], top: int) -> Image.Image:
-    """A page with a picture as large as the room allows, in the middle."""
+    """A page with a picture in the middle, as large as fits."""
     scale = min(room[0] / picture.width, room[1] / picture.height)
     size = (round(picture.width * scale), round(picture.height * scale))
     page = Image.new("RGB", PAGE_PX, PAPER)

@@ -56,7 +56,7 @@ def sheet_with(text: str, cells: Sequence[Cell]) -> Image.Image:
 
 
 def columns_for(frames: int) -> int:
-    """Return the columns of a grid with two rows, or three where two would be too wide."""
+    """Return the number of columns for two rows, or three where two rows would be too wide."""
     rows = 3 if frames == 9 else 2
     return max(1, min(MOST_COLUMNS, ceil(frames / rows)))
 
@@ -80,7 +80,7 @@ def _cell(frame: Frame) -> Cell:
 
 
 def picture_height_px(width: int, height: int) -> int:
-    """Return how high all frames are on a sheet whose first one has this size."""
+    """Return the height of all frames on a sheet, given the size of the first one."""
     return round(CELL_PX * height / width)
 
 

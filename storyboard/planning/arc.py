@@ -1,4 +1,4 @@
-"""What every scene shows: the story's beats, and where it has too few, the moments around them."""
+"""What every scene shows: the story's beats and, if there are too few, the moments around them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from storyboard.planning.cast import Cast
 from storyboard.planning.words import PRONOUNS, SAD
 
 ADDED = ("intro", "ending", "approach", "reaction", "setting", "plan", "turning", "aftermath")
-"""Moments that a story with few beats gets besides, the most needed first."""
+"""Moments that are added to stories with few beats, the most needed first."""
 BEFORE, AFTER = ("intro", "setting", "approach", "plan"), ("reaction", "aftermath", "ending")
 
 _ACTIONS: dict[str, tuple[str, ...]] = {
@@ -29,7 +29,7 @@ _TOWARDS: dict[str, tuple[str, ...]] = {
     "approach": ("{hero} approaching {other}", "{hero} greeting {other}"),
     "turning": ("{hero} facing {other}", "{hero} face to face with {other}"),
 }
-"""When there is somebody else."""
+"""Actions when there is another character."""
 _SAD_REACTIONS = ("{hero} in tears", "{hero} with bowed head")
 _SHOTS = {
     "intro": "establishing shot",
@@ -55,13 +55,13 @@ _BEING = re.compile(r"(?:was|were|is|are|lived|lives)\s+", re.IGNORECASE)
 @dataclass(frozen=True)
 class Moment:
     action: str
-    """Who does what; the story's own words where nobody could be found in it."""
+    """Who does what; the story's own words if no character could be found."""
     place: str
-    """In the forest; empty when the action says it, or nothing does."""
+    """Such as "in the forest"; empty when the action says it, or nothing does."""
     caption: str
     shot: str
     beat: str
-    """The part of the story that it belongs to."""
+    """The part of the story to which it belongs."""
     is_beat: bool
 
 
@@ -94,7 +94,7 @@ def _kinds(beats: int, count: int) -> Iterator[str]:
 
 
 def _places(beats: Sequence[str], cast: Cast) -> list[str]:
-    """Return where each beat happens: where the story was last, and at first where it goes first."""
+    """Return where each beat happens: at the last place named so far, or else at the first place of the story."""
     current, found = next(iter(cast.places), ""), []
     for beat in beats:
         current = cast.place_in(beat) or current

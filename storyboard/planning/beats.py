@@ -1,4 +1,4 @@
-"""Cutting a story into what happens in it, one thing after the other."""
+"""Cuts a story into beats: the things that happen in it, one after the other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from storyboard.planning.words import DETERMINERS, OPENERS, PREPOSITIONS, PRONOU
 Span = tuple[int, int]
 
 MIN_WORDS = 3
-"""Fewer, without a verb, are no beat of their own."""
+"""Fewer words without a verb are not a beat of their own."""
 MAX_WORDS, MAX_CHARS = 16, 80
-"""Longer beats are halved: languages without spaces, and stories without marks."""
+"""Longer beats are halved, as in languages without spaces and stories without punctuation."""
 
 _TITLES = r"(?<!\bMr\.)(?<!\bDr\.)(?<!\bMs\.)(?<!\bSt\.)(?<!\bMrs\.)"
 _SENTENCE_END = re.compile(rf"(?:[.!?…;:]+[\"'”’»)]*{_TITLES}(?:\s+|$))|[。！？；।؟۔]+\s*")
@@ -21,17 +21,17 @@ _CLAUSE_END = re.compile(r"[,，、،]\s*|\s+[-–—]+\s+")
 _JOINER = re.compile(r"\s+(?:and then|then|and|but|while|when|until|before|after|because|so|who)\s+", re.IGNORECASE)
 _EDGES = ' ,，、-–—"“”«»'
 _JOINED = frozenset("\u200d\ufe0e\ufe0f\u20e3")
-"""Characters that belong to the one before: joiner, variation selectors, keycap."""
+"""Characters that modify the one before: joiner, variation selectors, keycap."""
 
 
 def cleaned(story: str) -> str:
-    """Return the story with single spaces, and without characters that nobody can see or send."""
+    """Return the story with single spaces, and without characters that are invisible or cannot be encoded."""
     spaced = " ".join(story.split())
     return "".join(char for char in spaced if unicodedata.category(char) not in ("Cc", "Cs", "Co", "Cn"))
 
 
 def words_of(text: str) -> list[str]:
-    """Return a text's words in lower case, without the marks around them."""
+    """Return a text's words in lower case, without punctuation around them."""
     return [word for part in text.lower().split() if (word := bare(part))]
 
 
@@ -44,7 +44,7 @@ def is_verb(word: str) -> bool:
 
 
 def beats_of(story: str) -> list[str]:
-    """Return the beats of a cleaned story, in its order and its own words; at least one if there are any."""
+    """Return the beats of a cleaned story, in its order and its own words; at least one if the story has words."""
     sentences = _cut(story, (0, len(story)), _SENTENCE_END)
     parts = [part for sentence in sentences for part in _joined(story, _cut(story, sentence, _CLAUSE_END))]
     clauses = [clause for part in parts for clause in _at_joiners(story, part)]
@@ -53,7 +53,7 @@ def beats_of(story: str) -> list[str]:
 
 
 def merged(beats: list[str], count: int) -> list[str]:
-    """Return at most `count` beats: neighbours that are short together become one."""
+    """Return at most `count` beats, by joining the shortest neighbours."""
     beats = list(beats)
     while len(beats) > count:
         first = min(range(len(beats) - 1), key=lambda at: len(beats[at]) + len(beats[at + 1]))
@@ -72,7 +72,7 @@ def _cut(text: str, span: Span, mark: re.Pattern[str]) -> Iterator[Span]:
 
 
 def _joined(text: str, parts: Iterator[Span]) -> list[Span]:
-    """Join what is too short to be a beat to what stands before it, as members of a list, or else to what follows."""
+    """Join parts too short to be a beat, such as items of a list, to the part before, or else the one after."""
     done: list[Span] = []
     for start, end in parts:
         alone = done and _stands(text[slice(*done[-1])]) and _stands(text[start:end])
@@ -85,13 +85,13 @@ def _joined(text: str, parts: Iterator[Span]) -> list[Span]:
 
 def _stands(part: str) -> bool:
     words = [word for word in words_of(part) if word not in OPENERS]
-    # One such character is about a word.
+    # One wide (East Asian) character counts as about a word.
     wide = sum(unicodedata.east_asian_width(char) in "WF" for char in part)
     return any(map(is_verb, words)) or max(len(words), wide - 1) >= MIN_WORDS
 
 
 def _at_joiners(text: str, span: Span) -> Iterator[Span]:
-    """Cut before a conjunction when something is done on both of its sides."""
+    """Cut before a conjunction if both sides have a verb."""
     start, end = span
     for found in _JOINER.finditer(text, start, end):
         before, behind = words_of(text[start : found.start()]), words_of(text[found.end() : end])
@@ -108,7 +108,7 @@ def _begins_clause(words: list[str]) -> bool:
 
 
 def begins_with_verb(words: list[str]) -> bool:
-    """Whether words say what somebody does without saying who; unknown verbs are guessed by their ending."""
+    """Whether words begin with a verb, so lack a subject; unknown verbs are guessed by their ending."""
     if not words or is_verb(words[0]):
         return bool(words)
     guessed = words[0].endswith(("s", "ed")) and words[0] not in PRONOUNS | DETERMINERS | PREPOSITIONS
@@ -127,7 +127,7 @@ def _halved(text: str, span: Span) -> Iterator[Span]:
 
 
 def _middle(part: str) -> int:
-    """Return where to cut: at the preposition or else the space nearest to the middle, or between two characters."""
+    """Return where to cut: near the middle, before a preposition, else at a space, else between two characters."""
     half = len(part) // 2
     spaces = [at for at, char in enumerate(part) if char == " " and len(part) // 4 < at < 3 * len(part) // 4]
     openings = [at for at in spaces if bare(part[at + 1 :].split(" ", 1)[0].lower()) in PREPOSITIONS]
@@ -139,7 +139,7 @@ def _middle(part: str) -> int:
 
 
 def _belongs_to_last(part: str, at: int) -> bool:
-    """Whether a cut would go through what is seen as one character."""
+    """Whether a cut here would split what is displayed as one character."""
     char, last = part[at], part[at - 1]
     joined = unicodedata.category(char).startswith("M") or char in _JOINED or last == "\u200d"
     return joined or unicodedata.category(char) == "Sk"

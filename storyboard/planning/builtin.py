@@ -1,7 +1,7 @@
-"""The planner that needs no help: deterministic, without a network, in no time.
+"""The planner that needs no language model: deterministic, offline and fast.
 
-It finds beats, cast and places (`beats`, `cast`), arranges them (`arc`), and says them in free words, or in those of a
-model that knows only a few (`casting`).
+It finds beats, cast and places (`beats`, `cast`), arranges them (`arc`), and writes prompts in free words, or for a
+model with a small vocabulary in its words (`casting`).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, Plan, PlanRequest, Scene
 NAME = "builtin"
 VIEWS = ("front-facing", "from the side", "three-quarter view", "from behind", "low angle", "high angle")
 NOTHING_SAID = "an untold story"
-"""For stories without a visible character."""
+"""Planned in place of stories whose text has no visible character."""
 
 
 class BuiltinPlanner:
@@ -49,12 +49,12 @@ def scenes_of(request: PlanRequest) -> list[Scene]:
 
 
 def _in_free_words(moments: Sequence[Moment], trigger: str, rng: random.Random) -> list[str]:
-    """Return a prompt for each moment: who does what and where, how far, from which side."""
+    """Return a prompt for each moment: who does what and where, the shot, and the view."""
     views = [VIEWS[0], *rng.sample(VIEWS[1:], len(VIEWS) - 1)]
     seen: set[tuple[str, str]] = set()
     prompts = []
     for at, moment in enumerate(moments):
-        # All shots together have more views than there are frames.
+        # There are more pairs of shot and view than frames.
         view = next(view for view in views[at % len(views) :] + views if (moment.shot, view) not in seen)
         seen.add((moment.shot, view))
         what = f"{moment.action} {moment.place}".strip()

@@ -29,28 +29,28 @@ _MAX_PHRASE = 5
 @dataclass(frozen=True)
 class Cast:
     hero: str
-    """As every scene names them; empty when nobody could be found."""
+    """The hero's name in every scene; empty when nobody could be found."""
     others: tuple[str, ...]
     places: tuple[str, ...]
-    """Each with the word that says so before it: in the forest."""
+    """Each with its preposition, such as "in the forest"."""
 
     def is_hero_in(self, text: str) -> bool:
-        """Whether a text names them, perhaps by a part of the name."""
+        """Whether a text names the hero, perhaps by a part of the name."""
         names = [word for word in words_of(self.hero) if word not in DETERMINERS]
         shown = {word.removesuffix("'s").removesuffix("’s") for word in words_of(text)}
         return bool(shown.intersection(names[-1:] if self.hero.islower() else names))
 
     def other_in(self, text: str) -> str:
-        """Return the first of the others that a text names; empty if it names none."""
+        """Return the first of the others whom a text names, or an empty string."""
         return next((other for other in self.others if other.lower() in text.lower()), "")
 
     def place_in(self, text: str) -> str:
-        """Return the last place that a text names; empty if it names none."""
+        """Return the last place that a text names, or an empty string."""
         return next((place for place in reversed(places_in(text)) if place), "")
 
 
 def cast_of(story: str) -> Cast:
-    """Look for the cast of a cleaned story."""
+    """Find the cast of a cleaned story."""
     names, phrases = _names(story), _phrases(story)
     living = [phrase for phrase in phrases if _head(phrase) in PEOPLE | ANIMALS]
     figures = [*names, *living] or phrases
@@ -65,13 +65,13 @@ def cast_of(story: str) -> Cast:
 
 
 def definite(phrase: str) -> str:
-    """Return a figure as it is spoken of again: a boy is then the boy."""
+    """Return a figure as it is mentioned again: "a boy" becomes "the boy"."""
     first, _, rest = phrase.partition(" ")
     return f"the {rest}" if rest and first.lower() in ("a", "an") else phrase
 
 
 def places_in(text: str) -> list[str]:
-    """Return where a text happens, in its order, each with the word that says so before it."""
+    """Return the places of a text, in order, each with its preposition."""
     tokens = (text.lower() if text.isupper() else text).split()
     found = []
     for at, token in enumerate(tokens):
@@ -111,7 +111,7 @@ def _name_at(tokens: list[str], at: int) -> str:
 
 
 def _names(story: str) -> list[str]:
-    """Return the proper names of a story that are no places, in its order."""
+    """Return a story's proper names that are not places, in order."""
     if story.isupper():
         return []
     tokens = story.split()
@@ -159,7 +159,7 @@ def _walk(tokens: list[str]) -> Iterator[str]:
 
 
 def _phrase_after(tokens: list[str], at: int) -> str:
-    """Return an article and its noun: what follows up to a verb, a preposition or a mark."""
+    """Return an article and its noun phrase, which ends at a verb, a preposition or punctuation."""
     words = [tokens[at]]
     for token in tokens[at + 1 : at + _MAX_PHRASE]:
         word = bare(token)
@@ -173,7 +173,7 @@ def _phrase_after(tokens: list[str], at: int) -> str:
 
 
 def _is_guessed_verb(article: str, word: str) -> bool:
-    """After a noun in the singular, whatever ends in s is most likely what it does."""
+    """Guess that a word in s after a singular noun is its verb."""
     return article in ("a", "an") and word.endswith("s") and not word.endswith(("ss", "us", "is"))
 
 
@@ -182,5 +182,5 @@ def _head(phrase: str) -> str:
 
 
 def _home(story: str) -> tuple[str, ...]:
-    """Return where the people and animals of a story are met."""
+    """Return a typical place for the people and animals of a story."""
     return tuple(dict.fromkeys(HOMES[word] for word in words_of(story) if word in HOMES))[:1]

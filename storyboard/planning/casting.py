@@ -1,7 +1,7 @@
-"""Scenes in the words of a model that can draw one thing on a coloured background, such as the miniature.
+"""Scenes in the words of a model that can only draw one thing on a coloured background, such as the miniature.
 
-The hero is played by one of the things it can draw, the same in all frames but those whose beat names another thing;
-places and moods become colours. A trigger takes the hero's part: it calls up a character that the model was taught.
+One of the things it can draw plays the hero, in all frames except those whose beat names another thing; places and
+moods become colours. A LoRA's trigger plays the hero itself: it calls up a character that the model was taught.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from storyboard.planning.beats import words_of
 from storyboard.planning.vocabulary import Vocabulary
 
 FREE_TEMPLATE, TRIGGER_TEMPLATE = 0, 1
-"""Of the miniature's captions; the second begins with what it shows."""
+"""Indices of the miniature's caption templates; the second begins with the thing it shows."""
 
 _ACTORS = ("fox", "cat", "panda", "penguin", "owl", "frog", "dog", "robot", "snowman", "pig")
-"""Who may play somebody that cannot be drawn."""
+"""Things that may play a hero who cannot be drawn."""
 
 
 def _by_word(**meanings: str) -> dict[str, str]:
@@ -45,7 +45,7 @@ _PLAYED_BY = _by_word(
     butterfly="butterflies moth fairy",
     crown="king queen emperor sultan",
 )
-"""Who plays whom, when it is the hero."""
+"""What plays a hero who is called by one of these words."""
 _SHOWN_AS = _by_word(
     apple="apples fruit",
     banana="bananas",
@@ -76,7 +76,7 @@ _SHOWN_AS = _by_word(
     tulip="tulips flower flowers rose roses",
     umbrella="umbrellas rain storm",
 )
-"""Which thing stands for what a beat names."""
+"""What stands for one of these words in a beat."""
 _COLOURED = _by_word(
     black="night midnight dark darkness space cave stars",
     white="snow snowy winter ice cold frozen arctic clouds",
@@ -115,7 +115,7 @@ class Casting:
 
     @property
     def actor(self) -> str:
-        """What plays the hero: itself if it can be drawn, else what is most like it, else always the same."""
+        """What plays the hero: itself if it can be drawn, else something like it, else a fixed random choice."""
         if self.trigger:
             return self.trigger
         hero = words_of(self.hero)
@@ -138,7 +138,7 @@ class Casting:
         return prompts
 
     def _shown(self, moments: Sequence[Moment]) -> Iterator[str]:
-        """Never two frames without the hero in a row, and the hero first."""
+        """Yield what each moment shows: the hero first, and never two frames in a row without the hero."""
         actor, last = self.actor, ""
         for moment in moments:
             others = self._drawable(words_of(moment.beat), _SHOWN_AS) if moment.is_beat and last == actor else iter(())
@@ -146,7 +146,7 @@ class Casting:
             yield last
 
     def _colours(self, moments: Sequence[Moment], rng: random.Random) -> Iterator[str]:
-        """Yield the colour that each moment's words call for, or the next one in turn; neighbours differ."""
+        """Yield the colour that each moment's words suggest, or the next one in turn; neighbours differ."""
         colours = rng.sample(self.vocabulary.colours, len(self.vocabulary.colours))
         last, own = "", set(words_of(self.hero))
         for at, moment in enumerate(moments):
@@ -158,7 +158,7 @@ class Casting:
             yield last
 
     def _ways(self, scene: Pictured) -> Iterator[str]:
-        """Yield ways to say it, the best first: as the scene ends, plainly, and then with anything besides."""
+        """Yield prompts for a scene, the best first: with an ending that fits, without one, then with any ending."""
         template = TRIGGER_TEMPLATE if scene.concept == self.trigger else FREE_TEMPLATE
         plain = plain_caption(scene.concept, scene.colour, template)
         known = [ending for ending in ENDINGS if self.vocabulary.knows(ending)]

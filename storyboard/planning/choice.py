@@ -1,4 +1,4 @@
-"""Which planner a server has."""
+"""Which planner a server uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def planner_for(options: StoryOptions) -> Planner:
     """Return the language model when the operator named an endpoint or a key, else the built-in planner."""
     if not options.asks_language_model:
         return BuiltinPlanner()
-    # Here, because the client takes a second to import.
+    # Imported here, since the client takes a second to import.
     from storyboard.planning.llm import LanguageModelPlanner
 
     return LanguageModelPlanner(options)

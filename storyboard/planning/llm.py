@@ -19,17 +19,17 @@ from storyboard.scenes import Plan, PlanRequest
 
 OPENAI_URL = "https://api.openai.com/v1"
 MAX_RETRIES = 1
-"""By the client itself, when an endpoint is away or busy; within the time for one answer."""
+"""Retries by the client itself when an endpoint is away or busy, within the time for one answer."""
 RETRY_S = 5
-"""When to try again while an endpoint is away or busy."""
+"""When our callers may retry while an endpoint is away or busy."""
 OPTIONAL = ("temperature", "seed", "response_format")
-"""What some endpoints and models refuse, and stories can be planned without."""
+"""Parameters that some endpoints and models refuse, and that planning can do without."""
 
 log = logging.getLogger("jubako.storyboard")
 
 
 class LanguageModelPlanner:
-    """A `storyboard.scenes.Planner`. An answer that cannot be used is sent back once, with what is wrong with it."""
+    """A `storyboard.scenes.Planner`. An unusable answer is sent back once, with what is wrong with it."""
 
     def __init__(self, options: StoryOptions) -> None:
         self._options = options
@@ -39,7 +39,7 @@ class LanguageModelPlanner:
         outline = outline_of(request)
         messages = outline.messages()
         wanted = {"temperature": request.temperature, "seed": request.seed, "response_format": _format(outline)}
-        # A client of its own for every story: its connections belong to the loop that it is first used on.
+        # A new client for every story: its connections belong to the event loop on which it is first used.
         async with self._client() as client:
             answer = await self._answer(client, messages, wanted)
             try:
@@ -88,7 +88,7 @@ class LanguageModelPlanner:
 
     @contextmanager
     def _failures(self) -> Iterator[None]:
-        """Explain it in our words: the client's own may name the key."""
+        """Explain failures in our words, since the client's may contain the key."""
         try:
             yield
         except (TimeoutError, openai.APITimeoutError) as error:
@@ -122,8 +122,8 @@ def _format(outline: Outline) -> dict[str, Any]:
 
 
 def _text_of(completion: Any) -> str:
-    """Return the first choice's text; empty for whatever else an endpoint sends with status 200."""
-    # The client takes any JSON for a completion, and checks none of its types.
+    """Return the first choice's text; empty for anything else that an endpoint sends with status 200."""
+    # The client accepts any JSON as a completion, without checking types.
     try:
         text = completion.choices[0].message.content
     except (AttributeError, LookupError, TypeError):

@@ -1,4 +1,4 @@
-"""What a language model is asked for, and what its answer must be. Knows no client."""
+"""What a language model is asked for, and the form of its answer. Knows no client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storyboard.planning.vocabulary import Vocabulary, vocabulary_of
 from storyboard.scenes import MAX_FRAMES, MIN_FRAMES, PlanRequest, Scene
 
 MAX_TEXT_CHARS = 300
-"""Of a prompt or a caption; the text encoders of most models read 77 tokens."""
+"""Limit for prompts and captions; the text encoders of most models read 77 tokens."""
 
 _TASK = """\
 You break a story into the scenes of a storyboard: {count} scenes that tell it from beginning to end.
@@ -35,7 +35,7 @@ _REPAIR = "That cannot be used. {mistakes}. Answer again with the whole JSON, co
 
 
 class Unusable(Exception):
-    """An answer is no outline; says why, to the language model and to the client."""
+    """An answer is not an outline; the message tells the language model and the client why."""
 
 
 def _written(text: str) -> str:
@@ -54,7 +54,7 @@ def _all_different(scenes: Sequence[FreeScene]) -> Sequence[FreeScene]:
     return scenes
 
 
-# Not `max_length`: strict structured output knows no lengths of texts.
+# Not `max_length`: strict structured output does not support lengths of texts.
 Text = Annotated[str, AfterValidator(_written)]
 
 
@@ -78,7 +78,7 @@ class Outline(Protocol):
 
 
 class _Outline:
-    """What both kinds have in common: the wish, the schema, and the reading of JSON."""
+    """What both kinds have in common: the task, the schema, and the parsing of JSON."""
 
     def __init__(self, request: PlanRequest, scenes: Any, manner: str) -> None:
         few, many = (request.num_frames,) * 2 if request.num_frames else (MIN_FRAMES, MAX_FRAMES)
@@ -120,10 +120,10 @@ class FreeOutline(_Outline):
 
 
 class CastOutline(_Outline):
-    """For models that can draw one thing on one colour; the language model may name no others."""
+    """For models that can draw one thing on one colour; the language model may only name those."""
 
     def __init__(self, request: PlanRequest, vocabulary: Vocabulary) -> None:
-        # A trigger is a character of its own, and in all pictures.
+        # With a trigger, every picture shows its character.
         concepts = (request.trigger,) if request.trigger else vocabulary.concepts
         one_of: Any = Literal
         scene: Any = create_model(
@@ -151,7 +151,7 @@ def outline_of(request: PlanRequest) -> Outline:
 
 
 def repair_of(answer: str, wrong: Unusable) -> list[dict[str, str]]:
-    """Return what to say after an answer that cannot be used."""
+    """Return the messages that follow an unusable answer."""
     return [
         {"role": "assistant", "content": answer},
         {"role": "user", "content": _REPAIR.format(mistakes=wrong)},
@@ -159,7 +159,7 @@ def repair_of(answer: str, wrong: Unusable) -> list[dict[str, str]]:
 
 
 def json_in(answer: str) -> str:
-    """Return the JSON of an answer, without the thoughts before it, and the fence or the courtesies around it."""
+    """Return the JSON in an answer, without the reasoning before it and any fence or pleasantries around it."""
     answer = re.sub(r"<think>.*?</think>", "", answer, flags=re.DOTALL)
     return answer[answer.find("{") : answer.rfind("}") + 1] or answer
 

@@ -1,4 +1,4 @@
-"""What a model can draw that knows only a few words: things, and the colours behind them."""
+"""What a model with a small vocabulary can draw: things, and the colours behind them."""
 
 from __future__ import annotations
 

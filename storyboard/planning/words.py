@@ -1,4 +1,4 @@
-"""What the built-in planner knows of English. Stories in other languages do without: they are cut by their marks."""
+"""What the built-in planner knows of English. Stories in other languages are only cut at punctuation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OPENERS = listed("""
 once upon one day morning evening night time long ago later soon finally suddenly meanwhile next afterwards
 eventually at last a an the and then but so while when until because there now first in the end
 """)
-"""Words that may stand before what a clause says, and say nothing to a painter."""
+"""Words that may begin a clause and mean nothing to a painter."""
 
 _VERBS = listed("""
 answer appear approach arrive ask attack bake become beg begin believe bite borrow break bring build burn buy call
@@ -91,7 +91,7 @@ road roof sea ship shore square stage steppe street train tundra
     **dict.fromkeys(listed("campfire crossroads well waterfall fire gate door window"), "at"),
     "space": "in",
 }
-"""Where a story may happen, each with the word that says so before it."""
+"""Places of stories, each with its preposition."""
 
 HOMES: dict[str, str] = {
     **dict.fromkeys(listed("merchant trader thief beggar tailor"), "in the marketplace"),
@@ -106,7 +106,7 @@ HOMES: dict[str, str] = {
     **dict.fromkeys(listed("teacher student"), "in a school"),
     **dict.fromkeys(listed("frog duck swan turtle"), "by a pond"),
 }
-"""Where these are met, when a story says nowhere."""
+"""Typical places of these characters, for stories that name none."""
 
 SAD = listed("""
 alone cries cried crying dead death dies died grief hungry loses lonely lost poor sad tears weeps

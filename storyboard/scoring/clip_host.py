@@ -1,4 +1,4 @@
-"""CLIPs in this process: nothing of them, and no torch, is there before they are first needed."""
+"""CLIPs in this process; neither they nor torch are loaded before they are first needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ClipHost:
         self._thread = ThreadPoolExecutor(1, "clip", initializer=_compute_on_one_core)
 
     async def load(self, source: Source) -> None:
-        """Load a CLIP if it is not there. Raises LoadFailed with what to do, or InvalidRequest for the device."""
+        """Load a CLIP, unless it is loaded. Raises LoadFailed with what to do, or InvalidRequest for the device."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._clip, source)
 
     async def compare(self, source: Source, pair: Pair) -> float:
@@ -31,7 +31,7 @@ class ClipHost:
         return (await self.cosines([(source, pair)]))[0]
 
     async def cosines(self, asked: Sequence[Asked]) -> list[float]:
-        """Return the cosine of each pair, -1 to 1, those of one CLIP together. Raises as `load` does."""
+        """Return the cosine of each pair, -1 to 1, computing those of one CLIP together. Raises as `load` does."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._cosines, asked)
 
     def close(self) -> None:
@@ -54,7 +54,7 @@ class ClipHost:
 
 
 def _compute_on_one_core() -> None:
-    """Frames are scored while others are generated; two teams of threads on the same cores wait for each other."""
+    """Use one thread: frames are scored while others are generated, and two pools would contend for the cores."""
     import torch
 
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""A CLIP that says how alike pictures and texts are."""
+"""A CLIP that measures how alike pictures and texts are."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from storyboard.scoring.pairs import Pair
 
 
 class ClipScoringModel:
-    """Computes in single precision on every device, so that a score does not hang on what shares its batch."""
+    """Computes in single precision on every device, so that a score does not depend on the rest of its batch."""
 
     def __init__(self, model: CLIPModel, tokenizer: CLIPTokenizer, pixels: CLIPImageProcessorPil) -> None:
         self._model: Any = model.eval().requires_grad_(False)
@@ -62,7 +62,7 @@ class ClipScoringModel:
         return embedded  # (images, C)
 
     def _embed_texts(self, texts: list[str]) -> Tensor | list[Tensor]:
-        """Cut what is longer than the model reads."""
+        """Return the texts' vectors; texts longer than the model's limit are cut off."""
         if not texts:
             return []
         # No mask: the tower is causal, so what follows a text's end does not change it.
@@ -74,5 +74,5 @@ class ClipScoringModel:
 
 
 def _tokenizer_folder(clip: Path) -> Path:
-    """A CLIP that shares a pipeline's tokenizer lies beside it."""
+    """Return the tokenizer's folder: the CLIP's own, or that of the pipeline beside it."""
     return clip if (clip / "tokenizer_config.json").exists() else clip.parent / "tokenizer"

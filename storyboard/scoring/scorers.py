@@ -1,4 +1,4 @@
-"""Which CLIP looks at the frames of which model, and how good a frame must be for it. Knows no torch."""
+"""Which CLIP scores the frames of which model, and what score a frame must reach. Knows no torch."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from storyboard.scoring.pairs import Pair
 
 OPENAI_CLIP = Source(repo="openai/clip-vit-large-patch14")
 OWN_THRESHOLD = 0.7
-"""Of the miniatures' one CLIP, on 120 images that `miniature` generated, 72 of them of held-out pairs, of
-which its judge calls all but one right. Scores for the right prompt: mean 0.86, 5 % below 0.69; 94 % reach 0.7. For
-another concept on the same background: mean 0.28, 2.5 % reach it; for another background: 0.45, 4.2 %; for both: -0.02,
-none.
+"""Measured for the miniatures' CLIP on 120 images that `miniature` generated (72 of held-out pairs; its judge calls all
+but one right). Scores for the right prompt: mean 0.86, 5 % below 0.69; 94 % reach 0.7. For another concept on the same
+background: mean 0.28, 2.5 % reach 0.7; for another background: 0.45, 4.2 %; for both: -0.02, none.
 """
 STRANGER_THRESHOLD = 0.2
-"""For characters that only a LoRA knows, and that CLIP does not: the rest of the prompt is what it can see. Pictures of
+"""For characters that a LoRA knows but CLIP does not, so that it can only judge the rest of the prompt. Pictures of
 `kumo` score 0.28 to 0.64 for their prompts, and -0.34 to -0.03 for Kumo on another background.
 """
 OPENAI_THRESHOLD = 0.2
 """Pictures of Stable Diffusion models score 0.20 to 0.35 (eval-learn's documentation, "CLIP Score"; logits are 100
-times cosines: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/), so what is below shows little of its
+times cosines: https://eval-learn.readthedocs.io/en/latest/metrics/clip-score/), so lower ones show little of their
 prompt. Filters of training data are stricter: LAION-400M kept captions that reach 0.3 with the smaller ViT-B/32.
 """
 
@@ -41,7 +40,7 @@ class ClipScorer:
 
     clip: Source
     threshold: float
-    """The score below which a frame is generated again, unless its story says another."""
+    """The score below which a frame is generated again, unless its story sets another threshold."""
     _compare: Compare
 
     async def score(self, image: Image.Image, text: str) -> float:
@@ -55,7 +54,7 @@ class ClipScorer:
 
 @dataclass(frozen=True)
 class Scorers:
-    """`compare` is that of `scoring.client` on a server, or of `scoring.clip_host` in this process."""
+    """`compare` is from `scoring.client` on a server, or from `scoring.clip_host` in this process."""
 
     options: StoryOptions
     compare: Compare
@@ -63,7 +62,7 @@ class Scorers:
     def of(self, entry: Entry, trigger: str = "") -> ClipScorer:
         """Return the scorer of a model's frames: the operator's CLIP, else the model's own, else OpenAI's.
 
-        `trigger` is what calls a character up that the model itself may not know.
+        `trigger` calls up a character that the model itself may not know.
         """
         named = self.options.story_clip_model
         if named is None and entry.token_opt is not None:

@@ -19,15 +19,15 @@ from storyboard.scoring.wire import decode_asked
 
 MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
-"""BentoML gives up requests that it expects to take longer; a comparison takes milliseconds, and none may be."""
+"""BentoML drops requests that it expects to take longer; a comparison takes milliseconds, and none may be dropped."""
 MAX_FRAME_BYTES = 2**26
-"""Two images of more pixels than any model generates."""
+"""Room for two images, each with more pixels than any model generates."""
 NAME = "_scorer"
-"""Not a model's id: those begin with a letter or a digit."""
+"""Cannot be a model's id, which begins with a letter or a digit."""
 
 
 class AskedFrame(bentoml.IODescriptor):
-    """A comparison as `storyboard.scoring.wire` writes it, as a batch of one."""
+    """A comparison in the format of `storyboard.scoring.wire`, as a batch of one."""
 
     asked: list[Any]
 
@@ -40,7 +40,7 @@ class AskedFrame(bentoml.IODescriptor):
 
 
 def scorer_service(device: str) -> Any:
-    """Make the service. Its process stays small until the first story: only then it imports torch, and loads."""
+    """Make the service. Its process stays small until the first story: only then does it import torch and a CLIP."""
 
     @bentoml.service(name="runner-scorer", workers=1, logging={"access": {"enabled": False}})
     class Scorer:
@@ -53,12 +53,12 @@ def scorer_service(device: str) -> Any:
 
         @bentoml.api
         async def load(self, source: Source) -> dict[str, str]:
-            """Load a CLIP, fetching it where needed; answer with why it cannot be, if so."""
+            """Load a CLIP, fetching it if needed; if that fails, the answer says why."""
             return await answer_to_load(self._host.load(source))
 
         @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:
-            """Say how alike the two of each pair are, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
+            """Return how alike each pair is, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
             return await self._host.cosines(asked)
 
         @bentoml.on_shutdown

@@ -16,7 +16,7 @@ Size = tuple[PositiveInt, PositiveInt]
 class _Header(BaseModel):
     source: Source
     sides: tuple[Size, Size | str]
-    """Of each side the size of the image, or the text."""
+    """Each side's image size, or its text."""
 
     @property
     def sizes(self) -> list[Size]:
@@ -32,7 +32,7 @@ def encode_asked(source: Source, pair: Pair) -> bytes:
 
 
 def decode_asked(frame: bytes) -> Asked:
-    """Read a pair and its CLIP. Raises ValueError for other bytes, before anything of a claimed size is allocated."""
+    """Read a pair and its CLIP. Raises ValueError for invalid bytes, before memory of a claimed size is allocated."""
     line, _, pixels = frame.partition(b"\n")
     header = _Header.model_validate_json(line)
     lengths = [3 * width * height for width, height in header.sizes]

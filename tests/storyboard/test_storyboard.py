@@ -372,7 +372,7 @@ class TestUpscaling:
         larger = [frame.upscaled is not None for frame in board.frames]
         assert (sorted(larger), board.error) == ([False] * 5 + [True], None)
         others = ", ".join(str(number) for number, is_larger in enumerate(larger, 1) if not is_larger)
-        assert board.warnings == (f"upscale: not of frames {others}: away for now",)
+        assert board.warnings == (f"upscale: frames {others} are not upscaled: away for now",)
 
 
 class TestEnds:

@@ -33,13 +33,13 @@ CELLS = (
 )
 PROMPT = "a red apple on a blue background"
 OPEN_WEBUI_STARTS_S = 300.0
-"""It imports torch and more, and fills its database."""
+"""Time to start: it imports torch and more, and fills its database."""
 ASK_FOR_IMAGE = """prompt => fetch("/api/v1/images/generations", {
     method: "POST",
     headers: {Authorization: `Bearer ${localStorage.token}`, "Content-Type": "application/json"},
     body: JSON.stringify({prompt}),
 }).then(answer => answer.status)"""
-"""Of Open WebUI's own server, which asks for it as its settings say."""
+"""A request to Open WebUI's own server, which forwards it as its settings say."""
 
 
 def main(programs: Path) -> None:
@@ -118,13 +118,13 @@ def _chat(page: Page, url: str) -> None:
     page.keyboard.type(PROMPT)
     page.keyboard.press("Enter")
     expect(page.get_by_alt_text("Generated Image")).to_be_visible()
-    # Below an answer that is complete.
+    # Shown below a complete answer.
     expect(page.get_by_role("button", name="Regenerate")).to_be_visible()
     keep(page, "client-open-webui")
 
 
 def _settings(page: Page, url: str) -> None:
-    """Look at the settings of images, and have it ask for one by them."""
+    """Picture the image settings, and generate an image with them."""
     _resize(page, SETTINGS_PX)
     page.goto(f"{url}/admin/settings/images")
     expect(page.get_by_title("Select Engine").first).to_have_value("automatic1111")

@@ -25,7 +25,7 @@ QUALITY = 85
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        # Only what every server has.
+        # Only models that every server has.
         plain = {"JUBAKO_MODELS": "miniature", "JUBAKO_CATALOGUE": ""}
         with replica(Path(folder, "none"), **plain) as server, browsing(server.url) as browsed:
             browsed.page.set_viewport_size({"width": WIDTH_PX, "height": HEIGHT_PX})
@@ -50,7 +50,7 @@ def _draw_example(page: Page) -> None:
 
 
 def _edit(page: Page, file: Path) -> None:
-    """Have what an image shows repainted, and its edge kept."""
+    """Have an image's subject repainted and its border kept."""
     open_image(page, file)
     for height in (0.28, 0.42, 0.57, 0.7):
         paint(page, 0.36, 0.61, height)
@@ -61,7 +61,7 @@ def _edit(page: Page, file: Path) -> None:
 
 
 def keep(page: Page, name: str) -> None:
-    """Write what is seen as docs/NAME.jpg."""
+    """Write what the page shows as docs/NAME.jpg."""
     page.evaluate("window.scrollTo(0, 0)")
     page.mouse.move(0, 0)
     picture = Image.open(BytesIO(page.screenshot(animations="disabled"))).convert("RGB")

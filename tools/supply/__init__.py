@@ -1,1 +1,1 @@
-"""The supply chain: licences of what is locked, known vulnerabilities of it, and what is in an image."""
+"""The supply chain: licences and known vulnerabilities of locked packages, and the contents of images."""

@@ -1,7 +1,7 @@
-"""`python -m tools.supply.audit` asks pip-audit for known vulnerabilities of what is locked; finding some is a failure.
+"""`python -m tools.supply.audit` asks pip-audit for known vulnerabilities of locked packages; any is a failure.
 
-Where no advisory can be had, offline or behind a mirror of PyPI without them, it says so and lets the check pass: the
-gate must not depend on the network.
+If no advisories are available, offline or behind a mirror of PyPI without them, it says so and passes: the gate must
+not depend on the network.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 from tools.supply.lock import LOCK, UI_LOCK, UPSCALE_LOCK
 
 TIMEOUT_S = 120
-"""For all of it; a single question has `CONNECT_S`."""
+"""Time limit for the whole audit; a single query has `CONNECT_S`."""
 CONNECT_S = 10
 _UNREACHABLE = ("ConnectionError", "Timeout", "Max retries exceeded", "HTTPError")
 
 
 def main(lock: Path, options: Sequence[str]) -> int:
     """Audit a lock file with pip-audit's further options; returns the exit status."""
-    # The lock names each release without its build (torch==2.13.0, not 2.13.0+cpu), as advisories do.
+    # The lock names releases without builds (torch==2.13.0, not 2.13.0+cpu), as advisories do.
     program = [str(Path(sys.executable).with_name("pip-audit")), "--requirement", str(lock)]
     quiet = ["--no-deps", "--disable-pip", "--progress-spinner=off", "--format=json", f"--timeout={CONNECT_S}"]
     try:

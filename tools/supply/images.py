@@ -13,7 +13,7 @@ from deploy.image.containers import backend_of
 
 @contextmanager
 def unpacked(image: str, backend: str | None) -> Iterator[Path]:
-    """Show an image's files below a folder until the block ends; with buildah that needs root."""
+    """Yield a folder with an image's files until the block ends; with buildah this needs root."""
     found = backend_of(backend)
     if found == "buildah":
         container = _output_of(found, "from", "--pull-never", image)

@@ -1,7 +1,7 @@
-"""`python -m tools.supply.licences` writes the table of docs/licences.md: what is locked, under which licence.
+"""`python -m tools.supply.licences` writes the table in docs/licences.md: locked packages and their licences.
 
-The licences are those of the installed packages' metadata, as pip-licenses finds them. What is not plainly permissive
-needs a note here, or the command fails.
+The licences come from the installed packages' metadata, by pip-licenses. Any that is not plainly permissive needs a
+note here, or the command fails.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def main() -> None:
 
 
 def table() -> str:
-    """Return a table of the locked packages. Raises ValueError for what needs a note and has none."""
+    """Return a table of the locked packages. Raises ValueError for packages that lack a needed note."""
     licences = installed_licences()
     locked = sorted([*pins().items(), *pins(UI_LOCK).items()], key="==".join)
     if strange := [name for name, _ in locked if not is_permissive(licences[name]) and name not in NOTES]:
@@ -69,7 +69,7 @@ def table() -> str:
 
 
 def installed_licences() -> dict[str, str]:
-    """Return the licence of each package in this environment and of the page, as its metadata says it."""
+    """Return the licence in the metadata of each package of this environment and of the page's."""
     command = [str(Path(sys.executable).with_name("pip-licenses")), "--with-system", "--format=json", "--from=mixed"]
     with_page = {**os.environ, "PYTHONPATH": str(Path(sys.prefix) / UI_FOLDER)}
     found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=with_page).stdout)
@@ -77,7 +77,7 @@ def installed_licences() -> dict[str, str]:
 
 
 def is_permissive(licence: str) -> bool:
-    """Whether every part of a licence's name or SPDX expression is known and asks for no more than a mention."""
+    """Whether every part of a licence's name or SPDX expression is known to require no more than a mention."""
     return all(PERMISSIVE.match(part) for part in re.split(r" AND | WITH |; ", licence))
 
 

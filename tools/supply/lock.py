@@ -8,11 +8,11 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "constraints.txt"
 UI_LOCK = ROOT / "constraints-ui.txt"
-"""What the page has apart from the rest, one package (Pillow) in another version."""
+"""The page's packages, which are installed apart: one (Pillow) has another version."""
 UPSCALE_LOCK = ROOT / "constraints-upscale.txt"
 """The extra of that name."""
 UI_FOLDER = "jubako-ui"
-"""Where that is installed, below the prefix of the environment."""
+"""Where the page's packages are installed, below the environment's prefix."""
 
 
 def pins(lock: Path = LOCK) -> dict[str, str]:

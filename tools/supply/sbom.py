@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def bill_of(root: Path, image: str) -> str:
-    """Return the bill of all that is installed below a folder, as JSON."""
+    """Return the bill of everything installed below a folder, as JSON."""
     bom = _python_packages(root)
     bom.metadata.component = Component(name=image, type=ComponentType.CONTAINER, bom_ref="image")
     bom.components.update(_debian_packages(root))
@@ -53,7 +53,7 @@ def bill_of(root: Path, image: str) -> str:
 
 
 def _python_packages(root: Path) -> Bom:
-    """The service's packages, and those of the page, which has some in other versions."""
+    """Return the service's packages and the page's, which has some in other versions."""
     bom = _packages_in(_folders(root, *FOLDERS_OF_PACKAGES))
     if of_page := _folders(root, UI_FOLDER):
         page = _packages_in(of_page)
@@ -80,9 +80,9 @@ def _packages_in(folders: Sequence[str]) -> Bom:
 
 
 def _bill_of_folders(folders: Sequence[str]) -> Bom:
-    """Ask cyclonedx-py about a Python that cannot be run here, since it is another system's.
+    """Ask cyclonedx-py about a Python that cannot run here, since it belongs to another system.
 
-    It only asks an interpreter for its package folders, which a script can print as well.
+    It only asks an interpreter for its package folders, which a script can print too.
     """
     with tempfile.TemporaryDirectory() as scratch:
         python = Path(scratch, "python")
@@ -96,7 +96,7 @@ def _bill_of_folders(folders: Sequence[str]) -> Bom:
 
 
 def _carried(file: Path, package: Component) -> Iterator[Component]:
-    """What a wheel's own bill names: libraries, and crates that are part of its binaries."""
+    """Yield what a wheel's own bill names: libraries, and crates in its binaries."""
     for part in json.loads(file.read_text("utf-8")).get("components", ()):
         purl = part.get("purl")
         if purl is None or canonicalize_name(part["name"]) == canonicalize_name(package.name):
@@ -110,13 +110,13 @@ def _carried(file: Path, package: Component) -> Iterator[Component]:
 
 
 def _libraries(folder: Path, package: Component) -> Iterator[Component]:
-    """What auditwheel put beside a package; the names of those files end in hashes."""
+    """Yield the libraries that auditwheel put beside a package; their file names end in hashes."""
     for file in sorted(folder.iterdir()):
         yield Component(name=file.name, type=ComponentType.FILE, bom_ref=f"{package.bom_ref.value} carries {file.name}")
 
 
 def _debian_packages(root: Path) -> Iterator[Component]:
-    """Read dpkg's list; images without a shell have a file for each package instead."""
+    """Yield dpkg's packages; images without a shell have a file for each package in place of its list."""
     distribution = _release(root)
     for package in _stanzas(root):
         if package.get("Status", "install ok installed").endswith(" installed"):
@@ -139,7 +139,7 @@ def _stanzas(root: Path) -> Iterator[dict[str, str]]:
 
 
 def _system(root: Path) -> Iterator[Component]:
-    """The distribution, and the Python that Docker's official images have compiled, which no package owns."""
+    """Yield the distribution, and the Python that Docker's official images compile, which no package owns."""
     if release := _release(root):
         version = release.get("VERSION_ID")
         yield Component(name=release["ID"], version=version, type=ComponentType.OPERATING_SYSTEM, bom_ref="system")

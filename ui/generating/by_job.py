@@ -1,4 +1,4 @@
-"""Draws by a job, so that what was drawn is kept, and is found again in the gallery."""
+"""Draws by jobs, so that results are kept and appear in the gallery."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ui.generating.stage import Stage, ended
 from ui.generating.story_stage import StoryStage
 
 SHOWN_EVERY_S = 0.1
-"""Steps come faster than anybody sees; previews are shown at once."""
+"""How often steps are shown, since they come faster than anybody sees; previews are shown at once."""
 LOST = "The connection was lost. The job goes on, and what it draws will be in the gallery."
 PREVIEWS = 10
 """Of each image, about."""
@@ -27,22 +27,22 @@ PREVIEWS = 10
 
 @dataclass(frozen=True)
 class Drawing:
-    """How far a job is."""
+    """The state of a job."""
 
     job: Job
     stage: str
     """HTML."""
     hint: str | None = None
     files: tuple[Path, ...] = ()
-    """Its results, once it has ended well."""
+    """The job's results, once it has completed."""
 
 
 async def draw(
     jubako: AsyncJubako, api: str, parameters: Mapping[str, Any], stage: Stage | StoryStage
 ) -> AsyncGenerator[Drawing, None]:
-    """Yield what is to be shown, until the job has ended. Raises Refused and Unreachable.
+    """Yield what to show, until the job has ended. Raises Refused and Unreachable.
 
-    To stop listening leaves the job as it is.
+    Closing the generator does not stop the job.
     """
     wanted = dict(parameters)
     if api in STREAM_TASKS:

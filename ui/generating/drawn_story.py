@@ -1,4 +1,4 @@
-"""A story that is drawn: its files, and how each of its frames is drawn again."""
+"""A story that has been drawn: its files, and how to draw one of its frames again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KEPT = (
     "loras",
     "step_cache",
 )
-"""Of a frame's parameters, when it is drawn again."""
+"""Parameters of a frame that are kept when it is drawn again."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class DrawnStory:
     frames: list[Path]
     captions: list[str]
     follows: Mapping[int, Sequence[str]]
-    """By the place of a frame among these, from 1: the characters whose references it is an edit of."""
+    """By a frame's place among these, from 1: the characters whose references it follows."""
     named: Mapping[str, Path] = field(default_factory=dict)
-    """References by the names of characters."""
+    """References by their characters' names."""
     common: Sequence[Path] = ()
-    """References of every frame."""
+    """References that every frame follows."""
 
     @classmethod
     def of(cls, asked: Mapping[str, Any], files: Sequence[Path], stage: StoryStage) -> tuple[Self, Path]:
@@ -49,7 +49,7 @@ class DrawnStory:
         frames, sheet, drawn = list(files[:at]), files[at], files[at + 1 :]
         names = [each["name"] for each in asked.get("characters") or ()]
         references = [*map(Path, asked.get("images") or ()), *drawn]
-        # After a deadline, some may be missing.
+        # Some frames may be missing after a deadline.
         numbers = sorted(stage.frames) if len(stage.frames) == len(frames) else list(range(1, len(frames) + 1))
         said = {scene["frame_number"]: scene["caption"] for scene in stage.scenes}
         captions = [said.get(number, "") for number in numbers]
@@ -73,7 +73,7 @@ class DrawnStory:
         return replace(self, frames=frames)
 
     def to_keep(self, sheet: Path | None) -> list[Path]:
-        """Write a zip of all files, and a PDF with a page for each; a sheet comes first, and by itself too."""
+        """Write a zip of all files, and a PDF with a page for each, the sheet first; return both, after the sheet."""
         folder = new_folder()
         archive, document = folder / "story.zip", folder / "story.pdf"
         named = {f"frame_{number:03d}{file.suffix}": file for number, file in enumerate(self.frames, 1)}
@@ -88,5 +88,5 @@ class DrawnStory:
     def _followed(self, number: int) -> list[Path]:
         if not self.named:
             return list(self.common)
-        # Who is in it is lost with the connection; the first is the main character.
+        # If the connection was lost, who is in the frame is unknown; the first is the main character.
         return [self.named[name] for name in self.follows.get(number) or list(self.named)[:1]]

@@ -1,4 +1,4 @@
-"""What was drawn before: the server's jobs that are done, their files, and what they were asked for."""
+"""Earlier results: the server's completed jobs, their files, and their requests."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from client.results import Job
 from ui.generating.by_job import save
 
 FETCHED_AT_ONCE = 4
-"""Jobs whose files are on their way for one visitor: they are in memory whole, and the server has others to serve."""
+"""Jobs whose files are fetched at once for one visitor: whole files are in memory, and other visitors wait too."""
 VIDEOS = (".mp4", ".webm", ".gif")
 DEFAULTS = {"method", "iterations", "num_images", "strength", "prompt_syntax", "control_scale", "reference_scale"}
-"""What the server lists for all requests, and videos never have."""
+"""Parameters that the server lists for all requests, though videos do not use them."""
 UNCHOSEN = {"guidance_end": 1}
-"""What it lists where nobody chose anything else."""
+"""Parameters that the server lists even if nobody chose them, with their defaults."""
 
 
 def is_video(file: Path) -> bool:
@@ -27,7 +27,7 @@ def is_video(file: Path) -> bool:
 
 
 def still_here(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    """Return those of the files that there still are, by the ids of their jobs."""
+    """Return the files that still exist, by the ids of their jobs."""
     here: dict[str, list[str]] = {}
     for file, job_id in files:
         if Path(file).exists():
@@ -36,7 +36,7 @@ def still_here(files: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
 
 
 async def fetched_each(client: AsyncJubako, jobs: Sequence[Job], here: Mapping[str, list[str]]) -> list[list[str]]:
-    """Return the files of each job, a few jobs at a time; those in `here`, by the ids of their jobs, are there."""
+    """Return the files of each job, fetching a few jobs at a time; files in `here`, by job id, need no fetching."""
     places = asyncio.Semaphore(FETCHED_AT_ONCE)
 
     async def files_of(job: Job) -> list[str]:
@@ -55,12 +55,12 @@ async def _fetched(client: AsyncJubako, job: Job) -> list[str]:
     try:
         return list(map(str, await asyncio.to_thread(save, job, await client.results(job))))
     except Refused:
-        # Its files have expired, or somebody has deleted one of them.
+        # The files have expired, or one was deleted.
         return []
 
 
 def completed(before: str | None, limit: int) -> Call[tuple[list[Job], str | None]]:
-    """Return the call that lists finished jobs, and where the next page begins."""
+    """Return the call that lists completed jobs; it answers with them and the cursor of the next page."""
     query = {"status": "completed", "limit": limit, **({"before": before} if before else {})}
     return Call(
         "GET",
@@ -71,7 +71,7 @@ def completed(before: str | None, limit: int) -> Call[tuple[list[Job], str | Non
 
 
 def request_of(job: Job) -> Call[dict[str, Any]]:
-    """Return the call that says what a video was asked for; its file says so where only players look."""
+    """Return the call that asks for a video's request, since reading it from the file would take a video library."""
 
     def read(answer: Any) -> dict[str, Any]:
         said = answer.json()["input"].items()

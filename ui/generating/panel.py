@@ -1,4 +1,4 @@
-"""What every way of drawing has on the page: the two buttons, what is shown meanwhile, and what the server says."""
+"""What all tabs that draw share: the two buttons, the stage, and the server's messages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from ui.page import QUIET, Page
 
 
 class NothingToDraw(Exception):
-    """What the request lacks, as it is said under the prompt."""
+    """The request lacks something; the message is shown under the prompt."""
 
 
 class Studio:
-    """The parts of one tab; `name` begins the ids of its elements."""
+    """The shared parts of one tab; `name` is the prefix of its elements' ids."""
 
     def __init__(self, page: Page, name: str) -> None:
         self._page = page
@@ -41,7 +41,7 @@ class Studio:
         self.stage = gr.HTML(EMPTY, elem_id=f"{self._name}-stage")
 
     def outputs(self, *own: Any) -> list[Any]:
-        """Return what `drawn` updates, with the tab's own components: the seed, and those that show results."""
+        """Return the components that `drawn` updates; `own` are the tab's seed and results."""
         return [self.stage, self.hints, self.job, self.start, self.cancel, *own]
 
     async def drawn(
@@ -54,11 +54,11 @@ class Studio:
     ) -> AsyncGenerator[dict[Any, Any], None]:
         """Draw what `asked` returns, an API's name and parameters, and yield updates.
 
-        `asked` may raise NothingToDraw. `show` returns the updates that show the results; both have a thread. `seed` is
-        where the request's is shown.
+        `asked` may raise NothingToDraw. `show` returns the updates that show the results. Both run in threads. `seed`
+        is the component that shows the request's seed.
         """
         try:
-            # It may have to prepare large images.
+            # In a thread, since it may prepare large images.
             api, parameters = await asyncio.to_thread(asked)
             yield {
                 self.hints: hints(),
@@ -94,7 +94,7 @@ class Studio:
 
 
 def gallery(name: str, label: str = "Images", columns: int = 2) -> gr.Gallery:
-    """Lay out where results are shown, in their order."""
+    """Lay out the gallery of results."""
     return gr.Gallery(
         label=label,
         columns=columns,

@@ -1,4 +1,4 @@
-"""What is shown while something is being drawn: previews, how far it is, and what it waits for."""
+"""What is shown while something is being drawn: previews, progress, and what it waits for."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Stage:
     started_s: float | None = None
     waiting: str = "Waiting for the server."
     steps: dict[int, tuple[int, int]] = field(default_factory=dict)
-    """By image: the steps that are done, and all of them."""
+    """By image: the steps done, and their total."""
     previews: dict[int, str] = field(default_factory=dict)
-    """By image: a data URL."""
+    """By image: its preview as a data URL."""
     hint: str | None = None
 
     def handle(self, event: Event) -> bool:
@@ -46,7 +46,7 @@ class Stage:
         return event.name == "preview"
 
     def said_of(self, job: Job, seconds: float) -> str:
-        """Return what is said of a job that has ended well."""
+        """Return the message about a completed job."""
         seeds = ", ".join(str(each["seed"]) for each in job.results)
         return f"Drawn in {seconds:.1f} s, with seed {seeds}."
 
@@ -58,7 +58,7 @@ class Stage:
         )
         bar = f'<progress aria-label="Progress" max="1" value="{self._share():.3f}"></progress>' if self.steps else ""
         previews = f'<div class="previews">{images}</div>' if images else ""
-        # While there are steps, the bar speaks: a status that changes ten times a second is never read out.
+        # Not a status during steps: a text that changes ten times a second is never read out, unlike the bar.
         role = "" if self.steps else ' role="status"'
         return f'<div class="stage">{previews}{bar}<p{role}>{escape(self._said())}</p></div>'
 
@@ -83,11 +83,11 @@ class Stage:
 
 
 def ended(text: str) -> str:
-    """Return what is shown in its place afterwards."""
+    """Return what replaces the stage afterwards."""
     return f'<div class="stage done"><p role="status">{escape(text)}</p></div>'
 
 
 def hints(*texts: str | None, error: bool = False) -> str:
-    """Return what is shown under the prompt: what the server said of the request."""
+    """Return the messages under the prompt: what the server says about the request."""
     kind = ' class="error" role="alert"' if error else ' role="status"'
     return f'<div class="hints">{"".join(f"<p{kind}>{escape(each)}</p>" for each in texts if each)}</div>'

@@ -1,4 +1,4 @@
-"""What is shown while a story is being drawn: its frames, each as soon as it is there."""
+"""What is shown while a story is being drawn: its frames, each as soon as it is done."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ class StoryStage:
     waiting: str = "Waiting for the server."
     scenes: list[dict[str, Any]] = field(default_factory=list)
     frames: dict[int, str] = field(default_factory=dict)
-    """By number: a data URL."""
+    """Frames by number, as data URLs."""
     follows: dict[int, list[str]] = field(default_factory=dict)
-    """By number: the characters whose references it is an edit of."""
+    """By frame number: the characters whose references it follows."""
     message: str = ""
     hint: str | None = None
 
@@ -40,7 +40,7 @@ class StoryStage:
         return event.name in ("planned", "frame")
 
     def said_of(self, job: Job, seconds: float) -> str:
-        """Return what is said of a story that is drawn."""
+        """Return the message about a story that is drawn."""
         return f"{len(self.scenes) or len(job.results)} frames in {seconds:.1f} s. Choose one to see it whole."
 
     def html(self) -> str:

@@ -1,4 +1,4 @@
-"""How the characters of a story are kept alike: by words, by the first frame, or in edits of their references."""
+"""How a story's characters are kept consistent: by words, by the first frame, or in edits of their references."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ WAYS = {
     "ref_guided": "By the first frame, as the reference of all others",
     "edit": "Each frame is an edit of their references",
 }
-"""By mode: how it is said."""
+"""The label of each mode."""
 
 
 class Alike:
-    """A menu of the modes that the model has, and who the characters are where it edits; laid out here."""
+    """A menu of the model's modes and, if it edits, the characters; laid out here."""
 
     def __init__(self) -> None:
         self.mode = gr.Dropdown([], label="Keep the characters alike", filterable=False, elem_id="story-mode")
@@ -49,11 +49,11 @@ class Alike:
 
     @property
     def following(self) -> list[Any]:
-        """What follows the model."""
+        """The components that depend on the model."""
         return [self.mode, self.cast]
 
     def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the API's parameters; None for those that are not said."""
+        """Return the API's parameters; None for those not given."""
         mode = given[self.mode]
         if mode != "edit":
             return {"mode": mode}
@@ -61,7 +61,7 @@ class Alike:
         return {"mode": mode, "characters": _characters(given[self.characters]) or None, "images": images or None}
 
     def followed(self, model: Model | None) -> list[Any]:
-        """Return what the model makes of the controls."""
+        """Return the updates of `following` for a model."""
         able = {
             "simple": model is not None and "text-to-image" in model.tasks,
             "ref_guided": model is not None and model.fields["ip_adapter"],

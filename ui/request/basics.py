@@ -11,7 +11,7 @@ from client.results import Model
 
 
 class Basics:
-    """Four sliders, laid out here; `sized` is whether the size is chosen, rather than that of an image."""
+    """Four sliders, laid out here; `sized` is whether the size is chosen, rather than taken from an image."""
 
     def __init__(self, sized: bool = True) -> None:
         self._sized = sized
@@ -30,7 +30,7 @@ class Basics:
         return {**size, "num_inference_steps": steps, "guidance_scale": guidance}
 
     def limited(self, model: Model, task: str, given: Mapping[str, Any] | None = None) -> list[gr.Slider]:
-        """Return what a model's task makes of the components, with its defaults where nothing is given."""
+        """Return the components with a task's limits, and its defaults where nothing is given."""
         limits = model.tasks[task]["limits"]
         values = {**model.tasks[task]["defaults"], **(given or {})}
         multiple, smallest = limits["multiple_px"], -(-limits["min_px"] // limits["multiple_px"])

@@ -1,4 +1,4 @@
-"""The image that is edited: painted over with a brush for a mask, and extended at its sides."""
+"""The image to edit: painted over with a brush to make a mask, and extended at its sides."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Canvas:
         return [self.editor, self.inverted, *self.sides]
 
     def filled(self, image: str | None, mask: str | None) -> dict[Any, Any]:
-        """Return it with an image, painted over as the mask says; without an image it is empty."""
+        """Return the canvas with an image, painted over where the mask is white; empty without an image."""
         value: dict[str, Any] | None = None
         if image:
             layers = [painting(Image.open(mask), COLOUR)] if mask else []
@@ -68,7 +68,7 @@ class Canvas:
         return {self.editor: value, self.inverted: False, **dict.fromkeys(self.sides, 0)}
 
     def read(self, given: Mapping[Any, Any], masked: bool) -> Edited:
-        """Write the files; `masked` is whether there must be a mask. Raises NothingToDraw."""
+        """Write the files; `masked` is whether a mask is required. Raises NothingToDraw."""
         drawn = given[self.editor]
         if drawn is None or drawn["background"] is None:
             raise NothingToDraw("Choose an image first.")

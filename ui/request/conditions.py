@@ -1,4 +1,4 @@
-"""What else guides an image, where the chosen model takes it: LoRAs, a control image, a reference."""
+"""What else guides an image, if the chosen model takes it: LoRAs, a control image, a reference."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ui.page import QUIET, Page, chosen
 
 KNOWN = ("loras", "control_type", "control_scale", "reference_scale")
 MOST_LORAS = 3
-"""The API takes more; these are what fits."""
+"""The API takes more; these fit on the page."""
 
 
 class Conditions:
     def __init__(self, page: Page, model: gr.Dropdown, task: str) -> None:
-        """Lay them out here, folded; each is only shown for models that have it."""
+        """Lay the controls out here, folded; each is only shown for models that support it."""
         self._task = task
         with gr.Accordion("LoRAs", open=False, visible=False) as self.lora_part:
             self.loras = [self._lora(number + 1) for number in range(MOST_LORAS)]
@@ -47,7 +47,7 @@ class Conditions:
         return {*loras, *control, self.reference_image, self.reference_scale}
 
     def read(self, given: Mapping[Any, Any]) -> dict[str, Any]:
-        """Return the API's parameters: those of what is not used are None."""
+        """Return the API's parameters; those not used are None."""
         loras = [{"name": given[name], "scale": given[scale]} for name, scale in self.loras if given[name]]
         control, reference = given[self.control_image], given[self.reference_image]
         return {
@@ -105,12 +105,12 @@ class Conditions:
 
 
 def _still_offered(models: list[dict[str, Any]], model_id: str | None) -> list[Any]:
-    """Return the LoRAs as they are by now, since they may be added at any time; what is chosen stays."""
+    """Return the current LoRAs, since some may be added at any time; the choice stays."""
     model = chosen(models, model_id)
     loras = model.fields["loras"] if model else {}
     return [gr.Accordion(visible=bool(loras)), *[gr.Dropdown(choices=_lora_names(loras))] * MOST_LORAS]
 
 
 def _lora_names(loras: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Return a model's LoRAs as the choices of a menu."""
+    """Return a model's LoRAs as choices of a menu."""
     return [("none", ""), *((f"{name}: {what}" if what else name, name) for name, what in loras.items())]

@@ -1,4 +1,4 @@
-"""What moves the figure in an image, where the chosen model takes videos: poses, a face, and what it is put into."""
+"""The videos that move the figure in an image, for models that take them: poses, a face, and a background."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Figure:
     def __init__(self) -> None:
         with gr.Column(visible=False) as self.part:
             gr.Markdown(ABOUT)
-            # Not Gradio's own component for videos, which has FFmpeg re-encode what a browser cannot play.
+            # Not Gradio's component for videos: it has FFmpeg re-encode what a browser cannot play.
             with gr.Row():
                 poses, face = _file("pose_video"), _file("face_video")
             with gr.Row():
@@ -31,7 +31,7 @@ class Figure:
         self.files = dict(zip(LABELS, (poses, face, background, mask), strict=True))
 
     def read(self, given: Mapping[Any, Any], model: Model | None) -> dict[str, str]:
-        """Return the API's parameters. Raises NothingToDraw for a video that the model needs beside them."""
+        """Return the API's parameters. Raises NothingToDraw if a video that the model needs is missing."""
         if model is None or model.animation is None:
             return {}
         files = {name: given[file] for name, file in self.files.items() if given[file]}
@@ -40,11 +40,11 @@ class Figure:
         return files
 
     def followed(self, model: Model) -> gr.Column:
-        """Return what the model makes of them."""
+        """Show the controls only for a model that takes videos."""
         return gr.Column(visible=model.animation is not None)
 
     def filled(self, model: Model, parameters: Mapping[str, Any]) -> dict[Any, Any]:
-        """Return them as a request had them."""
+        """Return the controls as a request had them."""
         return {self.part: self.followed(model), **{file: parameters.get(name) for name, file in self.files.items()}}
 
 

@@ -1,4 +1,4 @@
-"""The videos that move the figure in an image: how the page calls them, and which a model needs."""
+"""The videos that move the figure in an image: their labels, and which of them a model needs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LABELS = {
 
 
 def lacking(animation: Animation, given: Collection[str]) -> str | None:
-    """Return what is to be said of videos that a model needs beside those given; None if it has all."""
+    """Return a message about videos that a model needs beside those given; None if none is missing."""
     needed = [name for name in animation.needed if name not in given]
     if needed:
         return f"This model moves a figure as videos say. Still to be chosen: {_named(needed)}."

@@ -1,4 +1,4 @@
-"""Masks of what is painted over, and images with more around them. White is repainted."""
+"""Masks from painting, and images extended at their sides. White is repainted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageChops, ImageFilter
 
 PAINTED_FROM = 128
-"""Opacity of what counts as painted: the brush's edges are soft, and a mask says yes or no."""
+"""The opacity from which a pixel counts as painted: the brush's edges are soft, masks are not."""
 BLUR_PX = 24
 
 
@@ -21,16 +21,16 @@ def painted(layers: Sequence[Image.Image], size: tuple[int, int]) -> Image.Image
 
 
 def painting(mask: Image.Image, colour: str) -> Image.Image:
-    """Return the layer that is painted where a mask is white."""
+    """Return a layer that is painted where a mask is white."""
     layer = Image.new("RGBA", mask.size, colour)
     layer.putalpha(mask.convert("L"))
     return layer
 
 
 def extended(image: Image.Image, mask: Image.Image, borders: tuple[int, ...]) -> tuple[Image.Image, Image.Image]:
-    """Return both with borders (left, top, right, bottom, in pixels) that are to be painted.
+    """Return image and mask with borders (left, top, right, bottom, in pixels) that are to be painted.
 
-    What the model starts from there is the image itself, stretched and blurred.
+    In the borders, the model starts from the image itself, stretched and blurred.
     """
     left, top, right, bottom = borders
     if not any(borders):

@@ -1,4 +1,4 @@
-"""The controls that every way of drawing has: size, steps, guidance, sampler, seed, as the chosen model allows them."""
+"""The controls that all tabs share: size, steps, guidance, sampler, seed, within the chosen model's limits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ui.request.basics import Basics
 from ui.reuse import made_together
 
 MAX_SEED = 2**32 - 1
-"""Of those that the page draws itself; the API takes larger ones too."""
+"""The largest seed that the page chooses; the API takes larger ones too."""
 CACHES = [
     ("as the server is set", ""),
     ("off", "off"),
@@ -25,7 +25,7 @@ CACHES = [
 UPSCALES = [("as it is drawn", 0), ("2 times as large", 2), ("4 times as large", 4)]
 MOST_IMAGES = 8
 KNOWN = ("width", "height", "num_inference_steps", "guidance_scale", "scheduler", "step_cache", "upscale")
-"""The parameters that they take from an earlier request."""
+"""The parameters that these controls take from an earlier request."""
 
 
 def new_seed() -> int:
@@ -33,16 +33,17 @@ def new_seed() -> int:
 
 
 class Settings:
-    """Sliders, menus and the seed. `tasks` are what they are for, such as `text-to-image`; the first that a model does
-    gives its limits.
+    """Sliders, menus and the seed, for these `tasks`, such as `text-to-image`; the first that a model does sets the
+    limits.
     """
 
     def __init__(
         self, page: Page, model: gr.Dropdown, tasks: Sequence[str], sized: bool = True, upscaled: bool = True
     ) -> None:
-        """Lay them out here.
+        """Lay the controls out here.
 
-        `sized` is whether the size is chosen, rather than that of an image; `upscaled` whether results may be larger.
+        `sized` is whether the size is chosen, rather than taken from an image; `upscaled` whether results may be
+        upscaled.
         """
         self._tasks = tasks
         self._basics = Basics(sized)
@@ -77,7 +78,7 @@ class Settings:
         }
 
     def next_seed(self, given: Mapping[Any, Any]) -> int:
-        """Return the seed to draw with: a new one, unless it is to be kept."""
+        """Return the seed to draw with: a new one, unless the seed is locked."""
         return int(given[self.seed] or 0) if given[self.locked] else new_seed()
 
     @property
@@ -86,7 +87,7 @@ class Settings:
         return [*self._limited, self.seed, self.locked, self.count, self.upscale]
 
     def filled(self, model: Model, parameters: Mapping[str, Any], *, locked: bool) -> dict[Any, Any]:
-        """Return the controls as a request had them; without `locked`, the next seed is another one."""
+        """Return the controls as a request had them; unless `locked`, the next drawing has a new seed."""
         updates = dict(zip(self._limited, self._limits(model, parameters), strict=True))
         count = made_together(parameters, model.fields["layered"])
         own = {
@@ -103,7 +104,7 @@ class Settings:
         return self._limits(chosen(models, model_id))
 
     def _limits(self, model: Model | None, given: Mapping[str, Any] | None = None) -> list[Any]:
-        """Return what the model's task makes of each control, with its defaults where nothing is given."""
+        """Return the controls with the limits of the model's task, and its defaults where nothing is given."""
         tasks = [each for each in self._tasks if model is not None and each in model.tasks]
         if model is None or not tasks:
             return [gr.skip()] * len(self._limited)

@@ -16,4 +16,4 @@ SNIPPETS: Mapping[str, Callable[[Said], str]] = {
     "OpenAI": openai_sdk,
     "jubako": command,
 }
-"""In their order, by the names of their tabs."""
+"""The snippets, in order, by the names of their tabs."""

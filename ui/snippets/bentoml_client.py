@@ -9,7 +9,7 @@ from ui.snippets.said import KEY, LAYERS, STORY, VIDEOS, Said
 
 
 def bentoml_client(said: Said) -> str:
-    """Return a program that saves one file for each seed, or for each frame of a story, or why there is none."""
+    """Return a program that saves one file for each seed, or for each frame of a story; or a comment why not."""
     if said.in_layers:
         return LAYERS
     return _story(said) if said.api == STORY else _files(said)

@@ -1,4 +1,4 @@
-"""Our own command, `jubako`; it reads the key from its variable."""
+"""Our own command, `jubako`, which reads the key from its environment variable."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def command(said: Said) -> str:
 
 
 def _setting(name: str, value: Any) -> str:
-    """Return NAME=VALUE, where the command takes for JSON whatever is."""
+    """Return NAME=VALUE, quoted where the command would parse a text as JSON."""
     if not isinstance(value, str):
         return f"{name}={json.dumps(value)}"
     try:

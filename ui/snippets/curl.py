@@ -10,11 +10,11 @@ from client.calls import FILES
 from ui.snippets.said import KEY, LAYERS, PLAN, STORY, Said
 
 ROUTES = {STORY: ("'{}/generate?format=zip'", "zip"), PLAN: ("{}/storyboard/plan", "json")}
-"""What is no typed API, or whose typed answer is made for programs: where it is, and the ending of its file."""
+"""Address and file extension of what has no typed API, or one whose answer suits programs only."""
 
 
 def curl(said: Said) -> str:
-    """Return a command, or a loop over the seeds of several images, or why there is none."""
+    """Return a command, or a loop over the seeds of several images; or a comment why not."""
     if said.in_layers:
         return LAYERS
     if len(said.seeds) == 1:
@@ -50,7 +50,7 @@ def _form(said: Said, seed: str) -> Iterator[str]:
         elif name == "images":
             yield from (f"-F {shlex.quote(f'images=@{each}')}" for each in value)
         else:
-            # What is taken as it is, whatever it begins with.
+            # --form-string takes the text literally, whatever it begins with.
             text = value if isinstance(value, str) else json.dumps(value)
             yield f"--form-string {shlex.quote(f'{name}={text}')}"
     yield f"--form-string seed={seed}"

@@ -1,4 +1,4 @@
-"""OpenAI's Python client; what OpenAI has no argument for goes into `extra_body`."""
+"""OpenAI's Python client; parameters that OpenAI does not have go into `extra_body`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FOREIGN = (
     *("reference_image", "control_image", "last_image", *calls.VIDEOS),
     *("reference_scale", "control_scale", "control_type", "camera", "method"),
 )
-"""What these routes do not take."""
+"""Parameters that these routes do not take."""
 MOST_IMAGES = 10
 """In one request: `n`."""
 _MASK = """
@@ -24,7 +24,7 @@ mask.save("transparent.png")
 
 
 def openai_sdk(said: Said) -> str:
-    """Return a program, or why there is none."""
+    """Return a program; or a comment why there is none."""
     if foreign := [name for name in FOREIGN if name in said.parameters]:
         return f"# OpenAI's API has no {', '.join(foreign)}; the other ways have."
     if said.api == STORY:
@@ -66,7 +66,7 @@ def _images(said: Said) -> str:
 
 
 def _files(own: dict[str, Any]) -> list[str]:
-    """Take the files out of the parameters; return the arguments that they are."""
+    """Remove the files from the parameters and return them as arguments."""
     found = []
     if "image" in own:
         found.append(f'image=open({own.pop("image")!r}, "rb")')

@@ -10,10 +10,10 @@ from typing import Any
 from client.calls import FILES
 
 KEY = "JUBAKO_CLIENT_KEY"
-"""The variable that holds the caller's key, which no snippet shows; our client reads it by itself."""
+"""The environment variable for the caller's key, which snippets never show; our client reads it by itself."""
 VIDEOS = ("text_to_video", "image_to_video")
 STORY, PLAN = "storyboard", "plan"
-"""A story, and what its frames would show."""
+"""The API of stories, and our name for that of plans."""
 LAYERS = (
     "# Typed APIs answer with one file, and layers are made together; OpenAI's API has up to ten of them, jubako all."
 )
@@ -22,35 +22,35 @@ LAYERS = (
 @dataclass(frozen=True)
 class Said:
     address: str
-    """Of the server, as the reader's browser has it."""
+    """The server's address, as the reader's browser knows it."""
     api: str
-    """A typed API, such as `text_to_image`, or PLAN, which is none."""
+    """A typed API, such as `text_to_image`, or PLAN, which is not one."""
     parameters: Mapping[str, Any]
-    """Without those that are None. Files are paths."""
+    """Parameters, without those that are None. Files are paths."""
     keyed: bool = False
-    """Whether the server wants a key."""
+    """Whether the server requires a key."""
     layered: bool = False
-    """Whether its images are the layers of one."""
+    """Whether the images are layers of one."""
 
     @property
     def count(self) -> int:
-        """How many images it has."""
+        """How many images the request makes."""
         return int(self.parameters.get("num_images", 1))
 
     @property
     def in_layers(self) -> bool:
-        """Whether it has several images of one seed, which no other requests have one by one."""
+        """Whether the request makes several layers, which cannot be requested one by one."""
         return self.layered and self.count > 1
 
     @property
     def seeds(self) -> range:
-        """One for each image: those of a request have seeds that follow each other, unless they are layers."""
+        """A seed for each image: consecutive ones, or a single one for layers."""
         first = self.parameters["seed"]
         return range(first, first + (1 if self.layered else self.count))
 
     @property
     def own(self) -> dict[str, Any]:
-        """What one image needs beside its seed; files are names."""
+        """The parameters of a single image, without its seed; files as names."""
         rest = {name: value for name, value in self.parameters.items() if name not in ("num_images", "seed")}
         return {name: _named(name, value) for name, value in rest.items()}
 
@@ -60,7 +60,7 @@ class Said:
 
     @property
     def ending(self) -> str:
-        """Of the file that comes back."""
+        """The extension of the returned file."""
         return str(self.parameters.get("output_format", "mp4" if self.api in VIDEOS else "png"))
 
 

@@ -118,7 +118,7 @@ class _Create:
         ]
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
-        """Return the tab as a request had it, with the first model where its own is not served here."""
+        """Return the tab as a request had it, with the first model if its own is not served here."""
         model = first_of(able(models, TASK), parameters.get("model"))
         if model is None:
             return {}
@@ -141,6 +141,6 @@ def _negative_of(model: Model | None) -> Any:
 
 
 def _knows_examples(models: Sequence[Model]) -> bool:
-    """Whether the first model knows few words, and all of the examples'."""
+    """Whether the models have vocabularies that include all of the examples' words."""
     words = {word for prompt, _ in EXAMPLES for word in prompt.split()}
     return bool(models) and all(words <= set(model.fields["vocabulary"] or ()) for model in models)

@@ -21,7 +21,7 @@ WAYS = {
     "image-to-image": "Change all of it",
     "edit": "Follow an instruction",
 }
-"""By task: how it is said."""
+"""The label of each task."""
 APIS = {"inpaint": "inpaint", "image-to-image": "image_to_image", "edit": "edit"}
 
 
@@ -133,7 +133,7 @@ class _Edit:
             yield update
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
-        """Return the tab as a request had it, with the first model where its own is not served here."""
+        """Return the tab as a request had it, with the first model if its own is not served here."""
         way = parameters["task"]
         model = first_of(able(models, way), parameters.get("model"))
         if model is None:
@@ -164,7 +164,7 @@ class _Edit:
 
 
 def _followed(model: Model | None, way: str | None = None) -> list[Any]:
-    """Return what the model, and the way that is chosen, make of the controls."""
+    """Return the controls for the chosen model and task."""
     ways = [task for task in WAYS if model is not None and task in model.tasks]
     way = way if way in ways else next(iter(ways), None)
     defaults = model.tasks[way]["defaults"] if model is not None and way is not None else {}

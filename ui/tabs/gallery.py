@@ -1,4 +1,4 @@
-"""Gallery: what this user has drawn, from the server's jobs, and what any image of ours was drawn with."""
+"""Gallery: what this user has drawn, from the server's jobs, and the parameters of any image of ours."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ui.request.settings import new_seed
 from ui.reuse import LISTED, Reuse, left_out, missing
 
 JOBS = 24
-"""On a page of the gallery."""
+"""How many jobs a page of the gallery has."""
 EMPTY = '<p class="empty">Choose an image to see how it was drawn.</p>'
 NO_PARAMETERS = (
     "This image does not say how it was drawn: it was not drawn here, or another program has saved it since."
@@ -29,7 +29,7 @@ OWN_FILES = "The files that it began with are no longer here: choose them again.
 
 @dataclass(frozen=True)
 class Shown:
-    """A file, and the job that it is a result of."""
+    """A file, and the job whose result it is."""
 
     file: str
     job: Job
@@ -44,10 +44,10 @@ class _Gallery:
     def __init__(self, page: Page) -> None:
         self._page = page
         self.shown = gr.State([])
-        """What the gallery has, in its order."""
+        """The gallery's contents, in order."""
         self.before = gr.State(None)
         self.parameters = gr.State(None)
-        """Of the image that is chosen."""
+        """Parameters of the chosen image."""
         self.job_id = gr.State(None)
         with gr.Row():
             with gr.Column(scale=6, min_width=300):
@@ -130,7 +130,7 @@ class _Gallery:
     async def _listed(
         self, shown: list[Shown], before: str | None, known: list[Shown], request: gr.Request
     ) -> list[Any]:
-        """Return the gallery with the next page of completed jobs behind `shown`; those in `known` need no fetching."""
+        """Return the gallery with the next page of completed jobs after `shown`; files in `known` are not fetched."""
         here = still_here((each.file, each.job.id) for each in known)
         try:
             jobs, following = await self._page.server.connection(request).send(completed(before, JOBS))
@@ -142,7 +142,7 @@ class _Gallery:
         return [[each.file for each in shown], shown, following, gr.Button(interactive=following is not None), said]
 
     async def _selected(self, shown: list[Shown], event: gr.SelectData, request: gr.Request) -> list[Any]:
-        """Show a file, and what it was drawn with: an image says so itself, of a video the server does."""
+        """Show a file and its parameters: an image contains them, a video's are asked of the server."""
         file, job = Path(shown[event.index].file), shown[event.index].job
         if not is_video(file):
             return self._chosen(file, parameters_of(file), job.id)
@@ -157,7 +157,7 @@ class _Gallery:
 
     def _chosen(self, file: Path, parameters: dict[str, Any] | None, job_id: str | None) -> list[Any]:
         video = is_video(file)
-        # What a dropped file calls its images would be paths of this machine; only those that this page has kept are.
+        # A dropped file must not name paths on this machine as its images; only files that this page has kept are used.
         fields = parameters and {name: value for name, value in parameters.items() if name not in {*FILES, LISTED}}
         whole = fields and {**fields, **self._page.requests.files_of(job_id)}
         usable = whole is not None and self._taking(whole) is not None
@@ -174,7 +174,7 @@ class _Gallery:
         ]
 
     def _taking(self, parameters: dict[str, Any]) -> Reuse | None:
-        """Return how a request is taken again, if a tab does."""
+        """Return how to reuse a request, if a tab takes it."""
         return next((reuse for reuse in self._page.reuses if parameters.get("task") in reuse.tasks), None)
 
     async def _delete(self, job_id: str, request: gr.Request) -> list[Any]:
@@ -187,11 +187,11 @@ class _Gallery:
         return [hints(), image, video, EMPTY, None, None, off, off, off, hidden]
 
     def _fill(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
-        """Open the tab that takes it, as the request was; say what is not in it."""
+        """Open the tab that takes the request, filled from it; say what could not be filled."""
         return self._filled(models, parameters, locked=True)
 
     def _vary(self, models: list[dict[str, Any]], parameters: dict[str, Any]) -> dict[Any, Any]:
-        """Have it drawn with another seed."""
+        """Draw the request again with another seed."""
         return self._filled(models, parameters, locked=False)
 
     def _filled(self, models: list[dict[str, Any]], parameters: dict[str, Any], *, locked: bool) -> dict[Any, Any]:
@@ -201,17 +201,17 @@ class _Gallery:
         if not filled:
             return {self.hint: hints(f"No model that is served here does {parameters['task']}.", error=True)}
         others = left_out(parameters, reuse.knows)
-        lost = f"On the page there is no control for {', '.join(others)}." if others else None
+        lost = f"The page has no control for {', '.join(others)}." if others else None
         said = hints(OWN_FILES if missing(parameters) else None, lost)
         shown = {reuse.said: said, self.hint: said, self._page.tabs: gr.Tabs(selected=reuse.tab)}
         return {**filled, **shown, **({} if locked else {reuse.vary: new_seed()})}
 
 
 def _sure(shown: list[Shown], job_id: str) -> list[Any]:
-    """Ask before a job's results are deleted, of which only one is shown large."""
+    """Ask before deleting a job's results, since only one of them is shown large."""
     count = sum(each.job.id == job_id for each in shown)
     if count == 1:
-        asked, button = "Nobody can bring it back.", "Delete it for good"
+        asked, button = "It cannot be restored.", "Delete it for good"
     else:
-        asked, button = f"It is one of {count} that were drawn together, which go together.", f"Delete all {count}"
+        asked, button = f"It is one of {count} that were drawn together; all will go.", f"Delete all {count}"
     return [gr.Row(visible=True), asked, gr.Button(button)]

@@ -1,4 +1,4 @@
-"""Jobs and models: what waits and runs, and what is loaded where."""
+"""Jobs and models: which jobs wait and run, and which models are loaded where."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ui.page import QUIET, Page
 NAME = "Jobs and models"
 EVERY_S = 2
 READINGS = 90
-"""So many are kept: three minutes."""
+"""How many readings are kept: three minutes."""
 PRIORITIES = ("high", "normal", "low")
 MODEL_COLUMNS = ("model", "state", "device", "GiB, of the device's", "running", "waiting")
 PLOTS = {"images/s": "images_per_s", "samples a pass": "batch_size", "waiting": "queued"}
@@ -40,7 +40,7 @@ class _Operating:
         self.timer = gr.Timer(EVERY_S, active=False)
         self.hints = gr.HTML(hints())
         self.trouble = gr.HTML(hints())
-        """What looking at the server has come to; it is written again every time."""
+        """The last problem in reading the server's state; written anew at every reading."""
         gr.Markdown("### Jobs")
         self.jobs = gr.Dataframe(headers=list(COLUMNS), interactive=False, wrap=True, elem_id="jobs")
         with gr.Row(equal_height=True):
@@ -96,7 +96,7 @@ class _Operating:
             readings = [*readings, Reading.of(await connection.send(_metrics()))][-READINGS:]
             said = hints()
         except (Refused, Unreachable):
-            said = hints("How busy the server is, is for an administrator's key.")
+            said = hints("Only an administrator's key can see how busy the server is.")
         return [jobs, models, said, readings, *_plotted(readings)]
 
     async def _cancel(self, job_id: str, request: gr.Request) -> list[Any]:
@@ -117,7 +117,7 @@ class _Operating:
         yield [hints(f"It is being added to {model}."), gr.skip()]
         call: Call[None] = Call("POST", f"/models/{model}/loras", lambda _: None, Form({}, [("file", file)]))
         said = await self._done(request, call, f"Requests to {model} may name it now.")
-        # It may be gigabytes.
+        # Deleted at once, since it may be gigabytes.
         await asyncio.to_thread(Path(file).unlink, missing_ok=True)
         yield [said, None]
 
@@ -135,7 +135,7 @@ def _listed(models: list[dict[str, Any]]) -> list[Any]:
 
 
 def _is_shown(event: gr.SelectData) -> Any:
-    """Look at the server only while somebody looks at this tab."""
+    """Poll the server only while this tab is shown."""
     return gr.Timer(active=event.value == NAME)
 
 
@@ -169,7 +169,7 @@ def _row(state: dict[str, Any]) -> list[Any]:
 
 
 def _memory(state: dict[str, Any]) -> str:
-    """Return what a loaded model takes, and what its device has."""
+    """Return how much memory a loaded model takes, and how much its device has."""
     taken, total = state.get("memory_gib"), (state.get("device_memory_gib") or {}).get(state.get("device"))
     return " of ".join(f"{gib:.3g}" for gib in (taken, total) if gib is not None) if taken is not None else ""
 

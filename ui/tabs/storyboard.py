@@ -27,7 +27,7 @@ from ui.snippets.said import PLAN, STORY
 EXAMPLE = "A fox finds a red apple, sails to a castle and gives it to a friendly dragon"
 MOST_FRAMES, FEWEST_FRAMES = 10, 6
 TASKS = ("text-to-image", "edit")
-"""Of which a model must do one."""
+"""A model must do one of these."""
 
 
 def storyboard_tab(page: Page) -> None:
@@ -41,7 +41,7 @@ class _Storyboard:
         self._studio = Studio(page, "story")
         self.drawn = gr.State(None)
         self.chosen = gr.State(None)
-        """The number of the frame that is to be drawn again."""
+        """The number of the frame to draw again."""
         with gr.Row():
             with gr.Column(scale=5, min_width=300, elem_classes="request"):
                 self._lay_out_request()
@@ -106,7 +106,7 @@ class _Storyboard:
         return STORY, {**self._shared(given), **frames, "seed": int(given[self.seed] or 0)}
 
     def _read_plan(self, given: dict[Any, Any]) -> tuple[str, dict[str, Any]]:
-        """Return the request of a plan; with a seed, since a language model may plan."""
+        """Return the request for a plan; it has a seed, which a language model may use."""
         return PLAN, {**self._shared(given), "num_frames": int(given[self.count]), "seed": int(given[self.seed] or 0)}
 
     def _shared(self, given: dict[Any, Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class _Storyboard:
             yield update
 
     async def _plan(self, given: dict[Any, Any], request: gr.Request) -> list[Any]:
-        """Return the server's plan as a table, of which each row can be changed."""
+        """Return the server's plan as an editable table."""
         _, parameters = self._read_plan(given)
         call: Call[list[list[str]]] = Call("POST", "/storyboard/plan", _rows, body_of(parameters))
         try:
@@ -147,7 +147,7 @@ class _Storyboard:
     async def _redraw(
         self, drawn: DrawnStory, number: int, request: gr.Request
     ) -> AsyncGenerator[dict[Any, Any], None]:
-        """Draw one frame with another seed, in place of what it was; then a sheet that shows it."""
+        """Draw one frame again with another seed, in place of the old one; then a new sheet."""
         story = drawn
 
         def asked() -> tuple[str, dict[str, Any]]:
@@ -208,7 +208,7 @@ def _frame_chosen(event: gr.SelectData) -> list[Any]:
 
 
 def _no_plan() -> list[list[str]]:
-    """A plan is of one story."""
+    """Clear the plan, which belongs to another story."""
     return []
 
 

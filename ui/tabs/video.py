@@ -1,5 +1,5 @@
-"""Video: a clip from a prompt, or from an image that it begins with, and maybe one that it ends with, or from videos
-that move its figure.
+"""Video: a clip from a prompt, or from its first and perhaps its last image, or from an image and videos that move its
+figure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ui.reuse import Reuse
 FROM_TEXT, FROM_IMAGE = TASKS = ("text-to-video", "image-to-video")
 APIS = {FROM_TEXT: "text_to_video", FROM_IMAGE: "image_to_video"}
 AS_THE_POSES = 0
-"""Of the sliders, where a model follows videos."""
+"""The sliders' value that means: as the pose video, for models that follow videos."""
 
 
 def video_tab(page: Page) -> None:
@@ -123,11 +123,11 @@ class _Video:
             yield update
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
-        """Return the tab as a request had it, with the first model where its own is not served here."""
+        """Return the tab as a request had it, with the first model if its own is not served here."""
         model = first_of(able(models, parameters["task"]), parameters.get("model"))
         if model is None:
             return {}
-        # Without the poses that it had, it is as long as those that somebody chooses.
+        # Without its pose video, the clip will be as long as the one that is chosen next.
         is_whole = model.animation is None or parameters.get("pose_video")
         length = parameters if is_whole else {}
         frames, fps = _length(model, parameters["task"], length.get("num_frames"), length.get("fps"))
@@ -152,7 +152,7 @@ class _Video:
         return self._followed(chosen(models, model_id))
 
     def _followed(self, model: Model | None) -> list[Any]:
-        """Return what the model makes of the controls."""
+        """Return the controls for a model."""
         task = next((each for each in TASKS if model is not None and each in model.tasks), None)
         if model is None or task is None:
             return [gr.skip()] * 5
@@ -165,7 +165,7 @@ class _Video:
 
 
 def _length(model: Model, task: str, num_frames: int | None = None, fps: int | None = None) -> tuple[Any, Any]:
-    """Return the sliders of how long and how fast a clip is; with nothing said, as the model or the poses have it."""
+    """Return the sliders for length and frame rate; values that are not given come from the model or the poses."""
     defaults, limits = (model.tasks[task][name] for name in ("defaults", "limits"))
     if model.animation is None:
         least, usual, info = 1, defaults, ""

@@ -1,1 +1,1 @@
-"""What clients send to draw: the web UI's forms, its extensions' units, and what they are called here."""
+"""Requests to draw: the web UI's forms and its extensions' units, translated into our fields."""

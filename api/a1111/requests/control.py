@@ -1,4 +1,4 @@
-"""Units of the web UI's ControlNet extension, as far as they map: one ControlNet, and one IP-Adapter."""
+"""Units of the web UI's ControlNet extension, as far as we support them: one ControlNet and one IP-Adapter."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _BALANCED = ("0", "balanced")
 
 
 class Unit(BaseModel):
-    """One of the extension's units (`internal_controlnet/args.py`); what else it has is for preprocessors."""
+    """One of the extension's units (`internal_controlnet/args.py`), without its fields for preprocessors."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
 
@@ -54,7 +54,7 @@ class Unit(BaseModel):
 
     @property
     def file(self) -> str | None:
-        """Its image in base64, as the versions of the extension have it."""
+        """Its image in base64, from whichever field this version of the extension uses."""
         image = self.image.get("image") if isinstance(self.image, Mapping) else self.image
         return image or self.input_image or None
 
@@ -82,7 +82,7 @@ def _units(scripts: Mapping[str, Any]) -> Iterator[Unit]:
             if any(map(_is_on, arguments)):
                 raise InvalidRequest(SCRIPTS, f"there is no script {name[:40]!r} here, only ControlNet")
             continue
-        # The extension takes its switches before its units, too.
+        # The extension also accepts its on/off switches in front of the units.
         yield from (_unit(each) for each in arguments if isinstance(each, Mapping))
 
 
@@ -119,7 +119,7 @@ def _control(unit: Unit, entry: Entry, init_image: Pixels | None) -> dict[str, A
 
 
 def _kind(model: str, entry: Entry) -> str | None:
-    """Return the ControlNet that a name such as `control_v11p_sd15_canny [d14c016b]` is of; None for the only one."""
+    """Return the ControlNet that a name such as `control_v11p_sd15_canny [d14c016b]` means; None for the only one."""
     if model.lower() in ("none", ""):
         return None
     found = [kind for kind in entry.controlnets if kind.lower() in model.lower()]

@@ -1,4 +1,4 @@
-"""From a form to an admitted request: which model and task are meant, and what our fields are called there."""
+"""From a form to an admitted request: which model and task it means, and A1111's names for our fields."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from models.catalogue.resolving.sizes import size_of
 from models.catalogue.serving.choosing import first_task
 
 PREVIEWS = 10
-"""Of an image while it is drawn, at most."""
+"""The most previews of one image."""
 OVERRIDES = "override_settings"
 VAES = ("", "automatic", "none")
-"""What chooses no other VAE."""
+"""Values that keep the model's own VAE."""
 NAMES = {
     "num_inference_steps": "steps",
     "guidance_scale": "cfg_scale",
@@ -51,7 +51,7 @@ NAMES = {
     "reference_scale": SCRIPTS,
     "loras": "prompt",
 }
-"""A1111's names of a draft's fields, where they differ."""
+"""A1111's names for a draft's fields, where they differ."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class AdmittedDrawing:
 
     @property
     def parts(self) -> int:
-        """How many follow one another; layers are made at once."""
+        """How many parts are drawn one after the other; layers are drawn together."""
         return 1 if self.request.layered else self.form.n_iter
 
     @property
@@ -73,7 +73,7 @@ class AdmittedDrawing:
 
 
 async def admit(gateway: Gateway, form: DrawForm, hints: tuple[str, ...]) -> AdmittedDrawing:
-    """Check a form and charge its caller; `hints` are those that there are already.
+    """Check a form and charge its caller; `hints` are the hints collected so far.
 
     Raises InvalidRequest, with A1111's names of fields, UnknownModel or RateExceeded.
     """
@@ -135,7 +135,7 @@ def _draft(gateway: Gateway, form: DrawForm, entry: Entry) -> tuple[Draft, Repai
 
 
 def _task(form: DrawForm, entry: Entry) -> Task:
-    """Return what is meant; a model that only edits by instruction does that with an image."""
+    """Return the task that a form means; with an image, a model that only edits by instruction edits it."""
     if not isinstance(form, ImageForm):
         return Task.TEXT_TO_IMAGE
     return first_task(entry, Task.IMAGE_TO_IMAGE if form.mask is None else Task.INPAINT, Task.EDIT)
@@ -152,14 +152,14 @@ def _clip_skip(form: DrawForm) -> int:
 
 
 def _fewer_steps(form: DrawForm) -> dict[str, Any]:
-    """Return what is ours: some clients can send no fields but the web UI's, of which settings are open to others."""
+    """Return our own fields; clients limited to the web UI's fields send them in `override_settings`."""
     overrides = form.override_settings
     guidance_end = form.guidance_end if overrides.guidance_end is None else overrides.guidance_end
     return {"step_cache": overrides.step_cache or form.step_cache, "guidance_end": guidance_end}
 
 
 def _eta(form: DrawForm, entry: Entry, task: Task, sampler: str | None) -> float:
-    """Return the noise that is added; 1 is what the web UI's ancestral samplers add anyway, and clients send it."""
+    """Return the noise to add. Clients send 1 for ancestral samplers, which add that anyway."""
     schedulers = entry.family_spec.schedulers
     name = sampler or schedulers.find(entry.tasks[task].defaults.scheduler)
     takes_eta = name is not None and schedulers[name].takes_eta
@@ -187,9 +187,9 @@ def _images(gateway: Gateway, form: ImageForm, entry: Entry, task: Task) -> tupl
 
 
 def _uploaded_px(form: DrawForm, draft: Draft) -> int:
-    """Return the pixels of all files that came, of which the draft may have only the part around a mask."""
+    """Return the pixels of all uploads; the draft may have only the part around a mask."""
     own = (*form.init_images, form.mask) if isinstance(form, ImageForm) else ()
-    # A unit without a file follows the image itself.
+    # A unit without a file uses the image itself.
     control = None if draft.control_image is draft.image else draft.control_image
     files = (image for image in (*own, control, draft.reference_image) if image is not None)
     return sum(image.width * image.height for image in files)

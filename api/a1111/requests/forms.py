@@ -1,4 +1,4 @@
-"""What a client may send to `/sdapi/v1/txt2img` and `/img2img`, in A1111's names, as far as it acts.
+"""What a client may send to `/sdapi/v1/txt2img` and `/img2img`: A1111's fields that have an effect here.
 
 The fields are those of `modules/processing.py` and `modules/api/models.py` of the web UI 1.10; `unsupported.py` has
 the others.
@@ -17,15 +17,15 @@ from core.generation.tuning import MOST_STEPS, GuidanceEnd, StepCaching
 from core.pixels.upload import Pixels
 
 MOST_IMAGES = 16
-"""Of one request, whatever the server makes at once."""
+"""Images of one request, however many the server makes at once."""
 MOST_PX = 16_384
-"""Of a side, whatever the model, which has a limit of its own."""
+"""Pixels a side, for any model; each model has its own limit too."""
 MOST_BLUR_PX = 64
 Switch = Annotated[bool, BeforeValidator(lambda value: bool(value) if value in (0, 1) else value)]
 
 
 def _skipped(value: object) -> object:
-    """The web UI takes 0 for its default."""
+    """In the web UI, 0 means the default."""
     return value or None
 
 
@@ -33,7 +33,7 @@ ClipSkip = Annotated[int | None, Field(ge=1, le=12), BeforeValidator(_skipped)]
 
 
 class Overrides(BaseModel):
-    """The settings that act for one request; others are ignored, with a hint."""
+    """The settings that affect one request; others are ignored, with a hint."""
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
 

@@ -15,10 +15,10 @@ from gateway.upscaling import LANCZOS, Upscaler
 from models.catalogue.entry import Entry
 
 USUAL_STRENGTH = 0.75
-"""Of the web UI's API."""
+"""The default of the web UI's API."""
 LATENT = "latent"
 _SAME = ("", "use same sampler", "use same scheduler", "use same checkpoint", "automatic", "none")
-"""What clients send to say that the second pass is as the first."""
+"""Values that mean: as in the first pass."""
 
 
 def hires_of(form: TextForm, entry: Entry, upscaler: Upscaler) -> dict[str, Any] | None:
@@ -35,7 +35,7 @@ def hires_of(form: TextForm, entry: Entry, upscaler: Upscaler) -> dict[str, Any]
 
 
 def hires_hints(form: TextForm, entry: Entry, upscaler: Upscaler) -> Iterator[str]:
-    """Yield what a caller should know of the second pass."""
+    """Yield hints about the second pass."""
     if not form.enable_hr:
         return
     named = form.hr_upscaler
@@ -47,7 +47,7 @@ def hires_hints(form: TextForm, entry: Entry, upscaler: Upscaler) -> Iterator[st
 
 
 def hires_names(form: TextForm) -> dict[str, str]:
-    """Return what the second pass's fields are called here, by the names in errors of ours."""
+    """Return A1111's names for the second pass's fields, by our names in errors."""
     by_size = form.hr_resize_x or form.hr_resize_y
     return {
         "hires": "enable_hr",
@@ -65,13 +65,13 @@ def _strength(form: TextForm) -> float:
 
 
 def _steps(form: TextForm, entry: Entry) -> int:
-    """Return how many steps the second pass does: here it does all of them, whatever its strength."""
+    """Return how many steps the web UI's second pass does: all of them, whatever its strength."""
     usual = form.steps or entry.tasks[Task.TEXT_TO_IMAGE].defaults.num_inference_steps
     return form.hr_second_pass_steps or usual
 
 
 def _whole_steps(form: TextForm, entry: Entry) -> int:
-    """Return the steps of which the strength leaves so many, within what the model does."""
+    """Return how many steps to ask for so that the strength leaves `_steps`, within the model's limits."""
     steps = math.ceil(_steps(form, entry) / (_strength(form) or 1))
     settings = entry.tasks.get(Task.IMAGE_TO_IMAGE)
     return steps if settings is None else min(steps, settings.limits.max_steps)

@@ -1,4 +1,4 @@
-"""Masks as the web UI has them: soft edges, what to start from, and only the part around a mask in full resolution."""
+"""Masks as in the web UI: soft edges, a choice of what to start from, and only the masked part in full resolution."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from gateway.media.reading.decoded_kinds import IMAGE, MASK
 from gateway.media.reading.decoding import BUDGET, uploaded
 
 FITS = (Fit.STRETCH, Fit.CROP, Fit.PAD, Fit.STRETCH)
-"""By `resize_mode`; the last resizes latents in the web UI."""
+"""Indexed by `resize_mode`; in the web UI, the last resizes latents."""
 MOST_REGION_PX = 2**24
-"""Of an image of which only a part is generated: it is there as a whole, with its mask and the result."""
+"""The largest image of which a part can be generated: the whole of it, its mask and the result are in memory."""
 _COPIES = 5
 AROUND, ITSELF = 0, 1
-"""What the repainted part starts from: the values of `inpainting_fill` that say the image's own colours."""
+"""Values of `inpainting_fill` that start from the image's own colours: those around the mask, or those under it."""
 GREY = (128, 128, 128)
-"""What empty latents are decoded to, about."""
+"""About what empty latents decode to."""
 _SPREADS = ((256, 1), (64, 1), (16, 2), (4, 4), (2, 2))
-"""Radii in pixels, and how often each is laid over the larger ones, as in the web UI's `modules/masking.py`."""
+"""Blur radii in pixels, and how often each is laid over the larger ones, as in the web UI's `modules/masking.py`."""
 Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
 class Repainting:
-    """An image, a soft mask of its size, and which part of them is generated; None is all."""
+    """An image, a soft mask of its size, and the box that is generated; None for all of it."""
 
     image: Upload
     mask: Upload
@@ -41,12 +41,12 @@ class Repainting:
 
     @property
     def answered_px(self) -> int:
-        """Pixels of each result, where that is not what is generated."""
+        """Pixels of each result, where results are larger than what is generated; else 0."""
         return 0 if self.box is None else self.image.width * self.image.height
 
     @property
     def part(self) -> tuple[Upload, Upload]:
-        """The image and mask of what is generated. Blocks."""
+        """The part of image and mask that is generated. Blocks."""
         if self.box is None:
             return self.image, self.mask
         with BUDGET.of(_bytes(self.image)):
@@ -78,7 +78,7 @@ def repainting_of(form: ImageForm, image: Upload, mask: Upload, fit: Fit) -> Rep
 
 
 def filled(image: Upload, mask: Upload, size: Size, fit: Fit, fill: int) -> Upload:
-    """Return the image in the size that is generated, with what its masked part starts from. Blocks."""
+    """Return the image at the generated size, its masked part filled with what it starts from. Blocks."""
     with BUDGET.of(size[0] * size[1] * PIXEL_BYTES * _COPIES):
         pixels, where = image.resized(*size, fit).open(), mask.resized(*size, fit).open()
         start = _spread(pixels, where) if fill == AROUND else Image.new("RGB", size, GREY)
@@ -90,7 +90,7 @@ def _soft(mask: Image.Image, blurs: list[float]) -> Image.Image:
 
 
 def _box_around(mask: Image.Image, form: ImageForm) -> Box | None:
-    """Return the box around a mask, in the proportions that are generated; None for an empty mask."""
+    """Return the box around a mask, in the proportions of the generated size; None for an empty mask."""
     box = mask.getbbox()
     if box is None:
         return None
@@ -124,6 +124,6 @@ def _bytes(image: Upload) -> int:
 
 
 def _again(image: Image.Image) -> Upload:
-    """Return an image of ours as an upload, which waits compressed."""
+    """Return an image as an upload, which is kept compressed while it waits."""
     field, kind = ("mask", MASK) if image.mode == "L" else ("init_images", IMAGE)
     return uploaded(encode_preview(image), field, image.width * image.height, kind)

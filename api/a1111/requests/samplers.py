@@ -1,4 +1,4 @@
-"""Samplers and schedules by the web UI's names: two fields there, one here."""
+"""Samplers and schedules by the web UI's names: it has two fields, we have one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ AUTOMATIC_SCHEDULES = {
 }
 """What the web UI uses for these samplers by default (`modules/sd_samplers_kdiffusion.py`)."""
 OWN = frozenset({"uniform", "normal", "simple"})
-"""Schedules that are as even as the one that a model comes with."""
+"""Schedules for which we use the model's own."""
 
 
 def sampler_of(
@@ -25,7 +25,7 @@ def sampler_of(
 ) -> tuple[str | None, tuple[str, ...]]:
     """Return the sampler that is meant, or None for the model's own, which is `usual`; and hints.
 
-    Raises InvalidRequest for a sampler or schedule that the model has not.
+    Raises InvalidRequest for a sampler or schedule that the model does not have.
     """
     wanted = _schedule(schedule)
     if name is None and (wanted is None or wanted in OWN):
@@ -61,7 +61,7 @@ def _schedule(name: str | None) -> str | None:
 
 
 def _automatic(samplers: Samplers, sampler: str) -> str:
-    """Return a sampler with the web UI's schedule for it; older clients name a schedule together with it."""
+    """Return a sampler with the web UI's default schedule, unless its name has one, as older clients write it."""
     usual = AUTOMATIC_SCHEDULES.get(sampler)
     return f"{sampler}_{usual}" if sampler in samplers.bases and usual in samplers.bases[sampler].schedules else sampler
 

@@ -1,6 +1,6 @@
-"""Which model each caller has chosen by `POST /sdapi/v1/options`, where the web UI has one choice for everybody.
+"""Which model each caller has chosen by `POST /sdapi/v1/options`; the web UI has one choice for everybody.
 
-Kept by this process: after a restart, and in another gateway, it is the default again. Callers without keys are one.
+Kept in this process: after a restart, or in another gateway, it is the default again. Callers without keys share one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from models.catalogue.serving.choosing import entry_named, first_able
 
 PICTURES = (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.EDIT)
 _DECORATION = re.compile(r"\.(safetensors|ckpt)$|( \[[0-9a-f]+\])$")
-"""What the web UI's names of models have besides: the ending of their file, and its hash."""
+"""What the web UI appends to a model's name: the file's extension, and its hash."""
 
 
 class Choices:

@@ -1,4 +1,4 @@
-"""What there is to choose from, in the web UI's shapes: models, and samplers, LoRAs and words of the caller's model."""
+"""Lists in the web UI's shapes: models, and the samplers, LoRAs and embeddings of the caller's model."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ EMPTY = (
     *("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "latent-upscale-modes"),
     *("script-info", "extensions"),
 )
-"""Lists of what there is not here."""
+"""Lists that are always empty here."""
 REFRESHED = ("refresh-checkpoints", "refresh-vae", "refresh-loras", "refresh-embeddings")
-"""Commands that have nothing to do."""
+"""Commands that do nothing here."""
 
 router = APIRouter(prefix="/sdapi/v1")
 extension = APIRouter(prefix="/controlnet")
@@ -75,7 +75,7 @@ async def loras() -> JSONResponse:
 async def embeddings() -> JSONResponse:
     """List the words that embeddings define for the caller's model."""
     entry = _entry()
-    # Their files are the runner's to read.
+    # Only the runner reads their files.
     unknown = {"step": None, "sd_checkpoint": None, "sd_checkpoint_name": entry.id, "shape": 0, "vectors": 1}
     return JSONResponse({"loaded": dict.fromkeys(entry.embeddings, unknown), "skipped": {}})
 

@@ -1,4 +1,4 @@
-"""`/sdapi/v1/options`: the caller's choice of a model; what else the web UI has there is fixed here."""
+"""`/sdapi/v1/options`: the caller's choice of a model; all other options are fixed."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class A1111Options(BaseModel):
 
 @router.get("/options", response_model=A1111Values)
 async def options() -> JSONResponse:
-    """Return the caller's model, and what is fixed."""
+    """Return the caller's model, and the fixed options."""
     return JSONResponse({"sd_model_checkpoint": CHOICES.entry(current_gateway().catalogue).id, **FIXED})
 
 

@@ -1,4 +1,4 @@
-"""`GET /sdapi/v1/progress`, `POST /interrupt` and `/skip`: of the first of the caller's own requests."""
+"""`GET /sdapi/v1/progress`, `POST /interrupt` and `/skip`; they act on the first of the caller's own requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gateway.media.encoding import encode_preview
 from gateway.media.reading.uploads import in_image_thread
 
 ENLARGED = 8
-"""A preview has a pixel for each of a latent, which stands for about so many each way."""
+"""A preview has one pixel per latent position, which stands for about this many pixels each way."""
 
 IDLE: dict[str, Any] = {
     "progress": 0.0,

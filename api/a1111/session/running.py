@@ -1,7 +1,8 @@
-"""Requests while they are drawn: what `/progress` reports of them, and what `/interrupt` and `/skip` end.
+"""Requests that are being drawn, for `/progress`, `/interrupt` and `/skip`.
 
-A caller sees and ends their own alone, by their key; without keys, all callers are one. Of several, the first is meant,
-as in the web UI, which draws one after the other. It is known by the process that draws it.
+Callers, told apart by their keys, see and end only their own requests; without keys, all callers are one. If a caller
+has several, the first is meant, as in the web UI, which draws one at a time. Only the process that draws a request
+knows it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from core.generation.events import Event, Picture, Preview, Step
 from core.tasks import first_of
 
 LEAST_PROGRESS = 0.01
-"""Of a request that has not begun, as the web UI has it."""
+"""The progress of a request that has not begun, as in the web UI."""
 
 
 class Stopped(Exception):
@@ -26,7 +27,7 @@ class Stopped(Exception):
 
 
 class Drawing:
-    """One request: `parts` follow one another, and each denoises its images together."""
+    """One request: its `parts` are drawn one after the other, the images of a part together."""
 
     def __init__(self, job: str, parts: int, steps: int) -> None:
         self.job, self.parts, self.steps = job, parts, steps
@@ -37,12 +38,12 @@ class Drawing:
         self._stop = asyncio.Event()
 
     def interrupt(self) -> None:
-        """End it; what is done is its answer."""
+        """End the request; its answer has the finished images."""
         self.interrupted = True
         self._stop.set()
 
     def skip(self) -> None:
-        """End its present part, and go on with the next."""
+        """End the current part and go on with the next."""
         self.skipped = True
         self._stop.set()
 
@@ -52,7 +53,7 @@ class Drawing:
             self._stop.clear()
 
     def watch(self, event: Event) -> None:
-        """Take notice of an event of the present part."""
+        """Note an event of the current part."""
         match event:
             case Step():
                 self.step = event.step
@@ -62,7 +63,7 @@ class Drawing:
                 self.step = self.steps
 
     async def unless_stopped(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do what draws the present part, until its caller ends it."""
+        """Await `work`, which draws the current part, until it is done or the caller ends it."""
         try:
             await first_of(work, self._stop.wait(), Stopped())
         except Stopped:
@@ -70,26 +71,26 @@ class Drawing:
 
     @property
     def progress(self) -> float:
-        """0 to 1, as the web UI reckons it."""
+        """0 to 1, as the web UI computes it."""
         done = self.part + self.step / max(1, self.steps)
         return min(1.0, LEAST_PROGRESS + done / self.parts)
 
     @property
     def left_s(self) -> float:
-        """Seconds that it will take if it goes on as before."""
+        """Seconds left at the speed so far."""
         elapsed_s = time.monotonic() - self.started_s
         return elapsed_s / self.progress - elapsed_s
 
 
 class Running:
-    """All that is drawn, by its callers, in the order in which it came."""
+    """All requests being drawn, with their callers, in order of arrival."""
 
     def __init__(self) -> None:
         self._drawings: list[tuple[str, Drawing]] = []
 
     @contextmanager
     def holding(self, drawing: Drawing) -> Iterator[Drawing]:
-        """Let its caller find a drawing while the block lasts."""
+        """Let the current caller find a drawing while the block runs."""
         held = current_caller().owner, drawing
         self._drawings.append(held)
         try:
@@ -98,7 +99,7 @@ class Running:
             self._drawings.remove(held)
 
     def own(self) -> Drawing | None:
-        """Return the first of the caller's."""
+        """Return the current caller's first drawing."""
         owner = current_caller().owner
         return next((drawing for whose, drawing in self._drawings if whose == owner), None)
 

@@ -1,1 +1,1 @@
-"""Bodies of requests, as all contracts read them."""
+"""Reading of request bodies, shared by all contracts."""

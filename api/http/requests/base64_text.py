@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from urllib.parse import unquote
 
-# A space is a plus that a form did not escape.
+# A space stands for a plus that a form did not escape.
 _PLAIN = str.maketrans("-_ ", "+/+", "\r\n\t")
 
 

@@ -1,4 +1,4 @@
-"""The fields of a body as a form, for all contracts: first its files are checked, then everything."""
+"""From a body's fields to a form, for all contracts: files are checked first, then everything else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settings import settings
 FormT = TypeVar("FormT", bound=BaseModel)
 
 FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
-"""Of a request, by our names."""
+"""Fields of a request that have files, by our names."""
 
 
 async def check_files(fields: dict[str, Any], names: Collection[str]) -> None:

@@ -16,7 +16,7 @@ IdempotencyHeader = Annotated[str | None, Header(alias="Idempotency-Key", max_le
 
 @dataclass(frozen=True)
 class Idempotency:
-    """An empty key, which a client's unset variable sends, is none."""
+    """An empty key counts as none: clients send one from an unset variable."""
 
     idempotency_key: str | None
     fingerprint: str | None
@@ -26,7 +26,7 @@ class Idempotency:
         """Return the key of a request with its fingerprint; `fields` are those of its body, files as bytes."""
         if key is None or not key.strip():
             return cls(None, None)
-        # Of the fields and not of the body, whose spelling differs between two tries: boundaries, order.
+        # Of the fields, not the body: boundaries and order of the body differ between two tries.
         same = json.dumps([request.method, request.url.path, fields], sort_keys=True, default=_digest)
         return cls(key.strip(), hashlib.sha256(same.encode()).hexdigest())
 

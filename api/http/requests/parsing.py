@@ -30,11 +30,11 @@ _ONE_OF_SEVERAL = re.compile(r"(\w+)\[(\d{0,4})\]")
 
 
 class _Repeated(list[Any]):
-    """The values of a field that a form has several times."""
+    """The values of a field that occurs several times in a form."""
 
 
 def body_type(headers: Headers) -> str:
-    """Return the media type of a body, such as `multipart/form-data`; empty if none is said."""
+    """Return the media type of a body, such as `multipart/form-data`; empty if there is none."""
     return headers.get("content-type", "").split(";")[0].strip().lower()
 
 
@@ -62,7 +62,7 @@ async def read_model(request: Request, kind: type[ModelT]) -> ModelT:
 
 
 async def _is_json_in_disguise(request: Request, media_type: str) -> bool:
-    """Whether a body is JSON that `curl -d`, without a content type, sends as a form."""
+    """Whether a body is JSON labelled as a form, which is what `curl -d` sends without a content type."""
     return media_type == _FORM_TYPES[1] and (await request.body()).lstrip().startswith(b"{")
 
 
@@ -90,7 +90,7 @@ def gathered(fields: Mapping[str, Any], files: Collection[str]) -> dict[str, Any
 
 async def _read_form(request: Request) -> dict[str, Any]:
     try:
-        # Of text, too, the limit is that of the whole body: images come as base64.
+        # Text gets the limit of the whole body too, since images come as base64.
         form = await request.form(max_part_size=settings().max_upload_bytes)
     except HTTPException as error:
         raise InvalidRequest("body", f"is not a readable form: {error.detail}") from error
@@ -99,7 +99,7 @@ async def _read_form(request: Request) -> dict[str, Any]:
 
 def _form_field(values: list[Any]) -> Any:
     present = [value for value in values if not _is_absent(value)]
-    # A list of objects, as clients made from our description send it.
+    # Clients generated from our description send a list of objects like this.
     if len(present) > 1 and all(isinstance(value, str) and value.startswith("{") for value in present):
         return f"[{','.join(present)}]"
     return _Repeated(present) if len(present) > 1 else next(iter(present), None)
@@ -108,7 +108,7 @@ def _form_field(values: list[Any]) -> Any:
 async def _form_value(name: str, value: str | UploadFile) -> Any:
     if isinstance(value, str):
         return _unquoted(value)
-    # Pages that try an API out send text like a file, as JSON.
+    # Swagger UI and the like send text as a JSON file.
     return _unquoted(await _text_of(name, value)) if _is_json(value) else value
 
 
@@ -172,7 +172,7 @@ async def _as_bytes(name: str, value: Any) -> bytes:
 
 
 def _as_sent(text: str) -> bytes | None:
-    """Return the bytes of a part without a file name, which Starlette reads as text, by Latin-1 where it is none."""
+    """Return the bytes of a part without a file name, which Starlette decoded as Latin-1 if it was not text."""
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError:
@@ -190,7 +190,7 @@ def _holds_uploads(value: Any) -> bool:
 
 
 def _check_encodable(fields: Mapping[str, Any]) -> None:
-    """Refuse lone surrogates, which JSON can contain, but which no tokenizer and no response can encode."""
+    """Refuse lone surrogates: JSON can contain them, but no tokenizer and no response can encode them."""
     unchecked: list[Any] = [fields]
     while unchecked:
         value = unchecked.pop()
@@ -203,7 +203,7 @@ def _check_encodable(fields: Mapping[str, Any]) -> None:
 
 
 def _is_encodable(text: str) -> bool:
-    # At once for base64, of which a copy would be large.
+    # A shortcut for base64, of which an encoded copy would be large.
     if text.isascii():
         return True
     try:

@@ -1,4 +1,4 @@
-"""The images that a request works on, which contracts take as one list, and tasks by two fields."""
+"""The images that a request works on: one list in the contracts, two fields in a draft."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from core.pixels.upload import Pixels
 
 
 def source_fields(images: Sequence[Pixels], task: Task, field: str) -> dict[str, Any]:
-    """Return a draft's fields for at least one image: an edit sees all of them, and other tasks start from one.
+    """Return a draft's fields for at least one image: an edit sees all of them, other tasks start from one.
 
-    Raises InvalidRequest, with the contract's name of the field, for several where there may be one.
+    Raises InvalidRequest for `field`, the contract's name, where only one image is allowed.
     """
     if task is Task.EDIT:
         return {"image": None, "images": tuple(images)}

@@ -1,4 +1,4 @@
-"""What the receivers of a caller's webhooks check signatures with."""
+"""The secret with which the receivers of a caller's webhooks check signatures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from settings import settings
 
 
 def own_webhook_secret() -> str:
-    """Return the caller's; each key has its own. Raises Forbidden."""
+    """Return the current caller's secret; each key has its own. Raises Forbidden."""
     secret, owner = settings().webhook_secret, current_caller().owner
     if secret is None:
         raise Forbidden("webhooks are off: the operator has set no JUBAKO_WEBHOOK_SECRET")

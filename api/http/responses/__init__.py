@@ -1,1 +1,1 @@
-"""Answers that take their time or their size: files, streams, waiting, and clients that leave."""
+"""Answers that are long or large: files, streams, waiting, and clients that leave."""

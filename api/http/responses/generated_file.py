@@ -19,7 +19,7 @@ _VIDEOS = frozenset(task for task in Task if task.is_video)
 
 
 def sound_header(task: str, sound: bool) -> dict[str, str]:
-    """Return the header that says whether a video can be heard; images have none."""
+    """Return the header that says whether a video has sound; images have none."""
     return {"X-Jubako-Sound": str(sound).lower()} if task in _VIDEOS else {}
 
 

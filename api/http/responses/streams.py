@@ -1,4 +1,4 @@
-"""Server-sent events, and how a response with them begins, goes on in silence and ends."""
+"""Server-sent events: how a response of them begins, survives silence and ends."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ T = TypeVar("T")
 
 EVENT_STREAM = "text/event-stream"
 SILENCE_S = 10.0
-"""After this, a ping is sent: proxies close streams that are silent for a minute, and some after 15 s."""
+"""Silence after which a ping is sent: proxies close streams that are silent for a minute, some after 15 s."""
 PING = ": ping\n\n"
 """A comment, which clients skip."""
 
 RenderError = Callable[[JubakoError], str]
-"""Returns the event with which a contract says that a stream has failed."""
+"""Returns a contract's event for a failed stream."""
 
 
 def event_text(name: str, data: Mapping[str, Any]) -> str:
-    """Return one event as it is sent; JSON has no line breaks, which would end it early."""
+    """Return one event as text; JSON has no line breaks, which would end the event early."""
     return f"event: {name}\ndata: {json.dumps(data)}\n\n"
 
 
 async def started_stream(
     events: AsyncGenerator[str, None], render_error: RenderError, ping: str = PING, media_type: str = EVENT_STREAM
 ) -> Response:
-    """Return the response once the first event is there, or it is time for a ping.
+    """Return the response once there is a first event, or it is time for a ping.
 
-    An error before that is raised, for an ordinary response; a later one is the last event.
+    An error before that is raised, so it can become an ordinary response; a later one becomes the last event.
     """
     with_pings = pinged(events, ping)
     first = await anext(with_pings)

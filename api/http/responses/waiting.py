@@ -15,7 +15,7 @@ from jobs.job import Job
 
 
 async def ended_or_late(request: Request, desk: CallerDesk, job: Job, limit_s: float) -> Job:
-    """Return a job once it has ended, or as it is when the time is over.
+    """Return a job once it has ended, or as it is when the time is up.
 
     The request's body must have been read. Raises Cancelled if the client disconnects first; the job goes on.
     """

@@ -1,5 +1,5 @@
-"""Chat completions and responses whose answer is always an image: what the user's last message asks for.
+"""Chat completions and responses that answer the user's last message with an image, always.
 
-A conversation becomes a turn (`turns`), that a form of the Images API (`reading`), and its result a completion
-(`completions`) or a response (`responses`), at once or as events.
+A conversation becomes a turn (`turns`), which becomes a form of the Images API (`reading`); its result becomes a
+completion (`completions`) or a response (`responses`), at once or as events.
 """

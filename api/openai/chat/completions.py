@@ -48,7 +48,10 @@ async def complete(gateway: Gateway, asked: Asked) -> dict[str, Any]:
 
 
 async def chunks(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:
-    """Generate, and yield a chunk for each image, and those around them. Raises the JubakoError that ended it."""
+    """Generate, and yield the opening chunk, one for each image, and the closing ones.
+
+    Raises the JubakoError that ended it.
+    """
     with measured() as measure:
         admitted = await admit(gateway, asked.form)
         measure.model, measure.task = admitted.request.model, admitted.request.task

@@ -17,7 +17,7 @@ Conversation = Annotated[list[dict[str, Any]], Field(max_length=MAX_MESSAGES)]
 
 
 class Parameters(Tuning, ImagesForm):
-    """What images of both have; never used by itself."""
+    """The image parameters of chats and responses; never used by itself."""
 
     fit: FitChoice = None
     response_format: Any = Field(default=None, description="Ignored: it is about text.")
@@ -37,8 +37,8 @@ class ChatForm(Parameters):
     """`POST /v1/chat/completions`; fields that are about text are ignored."""
 
     messages: Conversation = Field(
-        description="The last message of the user is the prompt, with the images to edit. An image of the assistant's "
-        "before it is edited, where the message has none and the model edits.",
+        description="The user's last message is the prompt, with the images to edit. If it has no image and the model "
+        "can edit, the last images before it are edited.",
     )
     modalities: list[str] | None = Field(default=None, max_length=MAX_MODALITIES, description="With `image`, if given.")
     image_config: ImageConfig | None = None

@@ -30,12 +30,12 @@ _OF_CHAT = {"messages", "model", "stream", "modalities", "image_config", "stream
 _OF_RESPONSES = {"input", "model", "stream", "tools", "tool_choice"}
 _OF_TOOLS = {"type", "action", "input_image_mask", "partial_images", "input_fidelity", "markup"}
 _REPLAYED = ("previous_response_id", "conversation", "prompt")
-"""What responses refer to, and what is not kept here."""
+"""Fields that refer to earlier responses, which are not kept here."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """An image that a conversation asks for, and how its answer is to come."""
+    """The image that a conversation asks for, and how to answer."""
 
     form: GenerationForm | EditForm
     stream: bool
@@ -70,7 +70,7 @@ async def read_response(request: Request, catalogue: Catalogue) -> Asked:
     fields = known | {name: value for name, value in tool.items() if name in _OF_IMAGES | {"input_fidelity", "markup"}}
     if not stream:
         fields.pop("partial_images", None)
-    # The conversation's model is one that writes, where a tool names another.
+    # If the tool names a model, the conversation's own model is one that writes text.
     fields["model"] = tool.get("model") or body.get("model")
     ignored = (body.keys() - known.keys() - _OF_RESPONSES) | (tool.keys() - _OF_IMAGES - _OF_TOOLS)
     turn = _by_action(turn, tool.get("action"))
@@ -102,7 +102,7 @@ async def _form(
 
 
 def _given(body: Mapping[str, Any], name: str, kind: type[KindT]) -> KindT:
-    """Return a field that must be of a kind; an empty one for none. Raises InvalidRequest."""
+    """Return a field of the given type, or an empty value if it is missing. Raises InvalidRequest for another type."""
     value = body.get(name)
     if value is None:
         return kind()

@@ -1,4 +1,4 @@
-"""Images as responses with one `image_generation_call`: at once, or as the events that OpenAI's clients type."""
+"""Images as responses with one `image_generation_call`: at once, or as events for which OpenAI's clients have types."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _SHOWN = ("background", "output_format", "quality", "size")
 
 @dataclass(frozen=True)
 class Responding:
-    """One response, and its only item, while they come about."""
+    """One response and its only item, while they are being generated."""
 
     admitted: AdmittedImages
     generation: Generation
@@ -101,9 +101,9 @@ async def respond(gateway: Gateway, asked: Asked) -> dict[str, Any]:
 
 
 async def response_events(gateway: Gateway, asked: Asked) -> AsyncGenerator[str, None]:
-    """Generate, and yield the events of a response, the last of which says if it failed.
+    """Generate, and yield the events of a response; the last one says if it failed.
 
-    Raises a JubakoError only before the first.
+    Raises a JubakoError only before the first event.
     """
     with measured() as measure:
         response = await Responding.to(gateway, asked)

@@ -55,7 +55,7 @@ async def responses(request: Request) -> Response:
     gateway = current_gateway()
     asked = await read_response(request, gateway.catalogue)
     if asked.stream:
-        # A failed response has said so in an event of its own.
+        # A failed response has already said so in an event.
         return await unless_disconnected(request, started_stream(response_events(gateway, asked), lambda _: PING))
     return _answer(await unless_disconnected(request, respond(gateway, asked)))
 

@@ -20,11 +20,11 @@ _CALL = "image_generation_call"
 class Turn:
     prompt: str
     images: tuple[str, ...]
-    """Those of the message, as data URLs or base64."""
+    """The message's images, as data URLs or base64."""
     earlier: tuple[str, ...]
-    """Those of the last answer before it that had any: what the user may want to have changed."""
+    """The images of the last answer before it that has any, which the user may want to change."""
     is_alone: bool
-    """Whether nothing else was said."""
+    """Whether the conversation has no other message."""
 
 
 def turn_of(items: Any, field: str, max_chars: int) -> Turn:
@@ -54,7 +54,7 @@ def turn_of(items: Any, field: str, max_chars: int) -> Turn:
 
 
 def _parts(content: Any, place: str) -> Iterator[tuple[str | None, str | None]]:
-    """Yield the texts and images of a message, one of both each time."""
+    """Yield a message's parts as pairs (text, image), one of which is None."""
     if isinstance(content, str):
         yield content, None
         return

@@ -1,5 +1,5 @@
 """The OpenAI Videos API: jobs whose result is a video.
 
-A body becomes a form (`reading`, `forms`), the form a request (`drafting`), and that an order for the job desk; a job
-is shown as OpenAI's clients know videos (`answers`), and its file as itself or as stills (`content`).
+A body becomes a form (`reading`, `forms`), the form a request (`drafting`), and the request an order for the job desk.
+A job is shown as one of OpenAI's videos, and its file as it is or as stills (`answers`).
 """

@@ -1,4 +1,4 @@
-"""Videos as OpenAI's clients know them: what a job has become, and its file as a video or as stills."""
+"""Videos as OpenAI's clients know them: a job's state, and its file as a video or as stills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STATES = {
 
 
 class NotReady(JubakoError):
-    """The video has no file, or not yet."""
+    """The video has no file yet, or never will."""
 
     code = "video_not_ready"
     status = 409

@@ -18,17 +18,17 @@ class VideoError(Answer):
 
 
 class Video(Answer):
-    id: str = Field(description="Of its job too: /api/{session_id}/events has its events.")
+    id: str = Field(description="Also the id of its job: /api/{session_id}/events has its events.")
     object: Literal["video"]
     model: str
     status: Literal["queued", "in_progress", "completed", "failed"]
     progress: int = Field(ge=0, le=100)
     created_at: int
     completed_at: int | None
-    expires_at: int | None = Field(description="When it will be gone.")
+    expires_at: int | None = Field(description="When it will be deleted.")
     prompt: str
     size: str
-    seconds: str = Field(description="Of what is generated: its frames, divided by those of a second.")
+    seconds: str = Field(description="The actual length: frames divided by frames a second.")
     remixed_from_video_id: str | None
     error: VideoError | None
     seed: int

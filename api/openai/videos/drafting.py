@@ -1,4 +1,4 @@
-"""From a form to an admitted request: which model, which task, and how many frames the seconds are."""
+"""From a form to an admitted request: which model and task it means, and how many frames its seconds are."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) ->
 
 @dataclass(frozen=True)
 class Source:
-    """A video that another starts from: its job, and its file."""
+    """The video that a remix starts from: its job, and its file."""
 
     job: Job
     file: bytes
 
 
 async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> GenerationRequest:
-    """Check and charge for a video like another, by another prompt, which starts with the same frame.
+    """Check and charge for a remix: a video like another, with the same first frame and a new prompt.
 
-    Raises InvalidRequest, UnknownModel for a model that is served no longer, or RateExceeded.
+    Raises InvalidRequest, UnknownModel for a model that is no longer served, or RateExceeded.
     """
     if any(source.job.request.get(name) for name in VIDEOS):
         raise InvalidRequest("video_id", "follows other videos, which are kept no longer; send them again instead")
@@ -95,7 +95,7 @@ def _draft(form: VideoForm, entry: Entry, task: Task) -> Draft:
 
 
 def _frames(form: VideoForm, entry: Entry, task: Task) -> int | None:
-    """Return the number of frames that a model can generate and that comes nearest to the seconds."""
+    """Return the number of frames, among those the model can generate, that comes nearest to the seconds."""
     if form.num_frames is not None or form.seconds is None:
         return form.num_frames
     settings = entry.tasks[task]

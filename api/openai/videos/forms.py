@@ -28,7 +28,7 @@ class VideoForm(Followed, Tuning, ClientFields):
         default=None,
         gt=0,
         le=MAX_SECONDS,
-        description="Length of the video, as near as the model's frames come to it. Default: the model's.",
+        description="Length of the video, rounded to what the model can generate. Default: the model's.",
     )
     size: SizeText = AUTO
     aspect_ratio: AspectRatio = None

@@ -1,4 +1,4 @@
-"""A caller's videos, page by page: their jobs among all of that caller's."""
+"""A caller's videos, page by page, picked from all of the caller's jobs."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _PAGE = 100
 
 
 async def video_page(desk: CallerDesk, after: str | None, limit: int, order: Order) -> dict[str, Any]:
-    """Return a page of the videos that a desk shows; `after` is the last one of the page before.
+    """Return a page of the videos that a desk shows; `after` is the id of the previous page's last video.
 
-    Raises UnknownJob when that is gone.
+    Raises UnknownJob when that video is gone.
     """
     following = await (_older if order == "desc" else _newer)(desk, after, limit + 1)
     shown = [video_of(job) for job in following[:limit]]

@@ -20,10 +20,10 @@ from core.generation.request import VIDEOS
 REFERENCE = "input_reference"
 FILES = (REFERENCE, *VIDEOS)
 _OTHER_NAMES = {"image_reference": REFERENCE, "reference_url": REFERENCE}
-"""Of vLLM-Omni and SGLang."""
+"""Names that vLLM-Omni and SGLang use."""
 _OWNED = "videos belong to the key that asks for them"
 _IDLE = {"user": _OWNED, "safety_identifier": _OWNED, "output_path": "videos are kept where the operator says"}
-"""What changes nothing of a video here, besides what changes no image."""
+"""Why fields are ignored that have no effect on videos, beside those that have none on images."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class VideoBody:
     form: VideoForm
     hints: tuple[str, ...]
     fields: Mapping[str, Any]
-    """As they came, files as bytes."""
+    """The fields as sent, files as bytes."""
 
 
 async def read_video(request: Request) -> VideoBody:

@@ -1,1 +1,1 @@
-"""Images as they are uploaded: checked, decoded within a budget of memory, reduced to what a request takes."""
+"""Uploaded images: checked, decoded within a memory budget, reduced to the size that a request needs."""

@@ -1,4 +1,4 @@
-"""How much memory all images and videos that are being decoded may take together."""
+"""Bounds the memory that all images and videos being decoded may take together."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Budget:
 
     @contextmanager
     def of(self, needed_bytes: int) -> Iterator[None]:
-        """Wait until so much is free, and hold it until the block ends; never more than there is.
+        """Wait until so much is free and hold it until the block ends; more than the whole budget counts as all of it.
 
-        Within the block its thread needs nothing more: two that wait for each other's memory would wait for ever.
+        Blocks within it, in the same thread, take nothing: two threads could wait for each other's memory for ever.
         """
         if getattr(self._thread, "holds", False):
             yield

@@ -1,4 +1,4 @@
-"""Colours as screens show them: what a file's profile describes, in sRGB."""
+"""Converts colours from a file's profile to sRGB, as screens show them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Convert = Callable[[Image.Image], Image.Image]
 
 _GREY = ("1", "L", "LA", "I")
 _WORKING_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
-"""By what a profile is for."""
+"""Pillow's modes by a profile's colour space."""
 _INVISIBLE = 2
-"""Of 255. A profile that changes colours by no more is sRGB itself, and its images stay as they are."""
+"""A profile that changes colours by at most this much of 255 counts as sRGB, and its images are not converted."""
 
 
 def to_srgb(file: Image.Image) -> Convert:
-    """Return what converts parts of a file, of 8 bits a channel; without a usable profile, nothing."""
+    """Return what converts parts of a file, of 8 bits a channel; without a usable profile it changes nothing."""
     profile = file.info.get("icc_profile")
     if not profile:
         return _unchanged
@@ -38,7 +38,7 @@ def _unchanged(part: Image.Image) -> Image.Image:
 
 
 def _fits(mode: str, file_mode: str) -> bool:
-    """Whether a profile for a mode can belong to a file; grey ones may have a profile for colours."""
+    """Whether a profile for a mode can belong to a file; grey files may have an RGB profile."""
     if file_mode in _GREY or file_mode.startswith("I;16"):
         return mode in ("L", "RGB")
     return mode == ("CMYK" if file_mode == "CMYK" else "RGB")

@@ -12,17 +12,17 @@ from gateway.media.reading.colours import Convert, to_srgb
 
 @dataclass(frozen=True)
 class DecodedKind:
-    """What a file is decoded to."""
+    """How to decode a file."""
 
     _convert: Convert
     mode: str
     resampling: Image.Resampling
     background: str
-    """The colour of bars beside it."""
+    """The colour of bars when the image is padded."""
     needs_transparency: bool = False
 
     def converter(self, file: Image.Image) -> Convert:
-        """Return what converts any strip of a file."""
+        """Return a function that converts any strip of a file."""
         colours = to_srgb(file) if self.mode == "RGB" else None
         return lambda part: self._convert(_eight_bits(part) if colours is None else colours(_eight_bits(part)))
 
@@ -35,17 +35,17 @@ def _flattened(image: Image.Image, background: str) -> Image.Image:
 
 
 def opaque(image: Image.Image) -> Image.Image:
-    """Return an image as it is seen on white, RGB."""
+    """Return an image as RGB, transparency shown on white."""
     return _flattened(image, "white").convert("RGB")
 
 
 IMAGE = DecodedKind(opaque, "RGB", Image.Resampling.LANCZOS, "white")
 """RGB, transparency shown on white."""
 CONTROL = DecodedKind(opaque, "RGB", Image.Resampling.LANCZOS, "black")
-"""The same for edges, depths and poses, of which black says nothing."""
-# A mask stays hard: what its author did not paint must not be repainted a little.
+"""As IMAGE, but padded with black, which means nothing in edges, depths and poses."""
+# No smoothing: a mask's edges stay hard, so that nothing outside of it is slightly repainted.
 MASK = DecodedKind(lambda part: _flattened(part, "black").convert("L"), "L", Image.Resampling.NEAREST, "black")
-"""L, 255 = repaint; what is transparent is kept, as in a painting program's layer."""
+"""L, 255 = repaint; transparent parts are kept, as in a painting program's layer."""
 CUTOUT = DecodedKind(
     lambda part: ImageOps.invert(part.convert("RGBA").getchannel("A")),
     "L",
@@ -53,7 +53,7 @@ CUTOUT = DecodedKind(
     "black",
     needs_transparency=True,
 )
-"""An image with holes, to L, 255 = repaint: what is transparent is repainted."""
+"""A mask from an image's transparency: L, 255 = repaint where the image is transparent."""
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

@@ -1,11 +1,10 @@
 """Decode uploaded files to the two forms that the rest of the system uses: RGB images and L masks.
 
-Whatever a file claims, nothing is decoded before its header has been checked against the limits, and all that is being
-decoded at once shares one budget of memory. A file is decoded twice: when it comes, to see that it is whole, and when
-its pixels are needed. Of large files the pixels are never there in colour and full size: they are converted and reduced
-strip by strip.
+Nothing is decoded before its header has been checked against the limits, and all files being decoded share one memory
+budget. A file is decoded twice: on arrival, to see that it is whole, and when its pixels are needed. Large files are
+converted and reduced strip by strip, so they are never in memory in colour at full size.
 
-Of an animation, the first frame is taken.
+Only the first frame of an animation is used.
 """
 
 from __future__ import annotations
@@ -35,13 +34,13 @@ MAX_SIDE_PX = 32768
 MAX_IMAGES = 16
 """Files in one field, whatever the model allows."""
 REPAINTED = 255
-"""What a mask has where all is repainted."""
+"""A mask's value for pixels that are fully repainted."""
 WHOLE_PX = 2**23
-"""Up to so many pixels, twice what any model takes, an image is resized in one step; a larger one is reduced first."""
+"""Up to so many pixels, twice what any model takes, images are resized in one step; larger ones are reduced first."""
 BUDGET = Budget(320 * 2**20)
-"""Enough for one PNG of 64 megapixels in full size, and for many of a few."""
+"""Enough for one PNG of 64 megapixels at full size, or for many small ones."""
 _KINDS = {"mask": MASK, "control_image": CONTROL}
-"""By field; all others are IMAGE."""
+"""How to decode a field's files; all others are IMAGE."""
 
 
 def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list[Upload]:
@@ -76,7 +75,7 @@ def uploaded_files(
     most: int = MAX_IMAGES,
     whole: bool = False,
 ) -> tuple[Upload, ...]:
-    """Check files that come together, of `max_px` pixels in all, as `uploaded` does each. Blocks.
+    """Check files that belong together, `max_px` pixels in all, each as in `uploaded`. Blocks.
 
     Raises InvalidRequest, also for more than `most`.
     """
@@ -89,7 +88,7 @@ def uploaded_files(
 
 
 def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> Upload:
-    """Check that a file can be decoded, upright as its EXIF orientation says; `whole`, in its full size. Blocks.
+    """Check that a file can be decoded; `whole` checks it at full size. The upload is upright by its EXIF data. Blocks.
 
     Raises InvalidRequest when it is no image, damaged, has more than `max_px` pixels, or would take too much memory.
     """
@@ -102,7 +101,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
                 raise InvalidRequest(field, "has floating-point pixels, of unknown range; save it with 8 or 16 bits")
             if kind.needs_transparency and not file.has_transparency_data:
                 raise InvalidRequest(field, "has no transparency; what is to be repainted must be transparent")
-            # Some decoders read what nothing can convert.
+            # Some decoders read modes that cannot be converted.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
             upright = upright_size(file, full_size)
         return Upload(kept(data), upright, partial(_decoded, kind, field))
@@ -110,14 +109,14 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
 
 @contextmanager
 def loaded(file: Image.Image, field: str, wanted: tuple[int, int], extra_bytes: int = 0) -> Iterator[None]:
-    """Load a file's pixels as they are stored, and hold the memory for them, and for `extra_bytes`, in the block.
+    """Load a file's pixels as stored; hold the budget for them and for `extra_bytes` during the block.
 
-    A large JPEG is loaded smaller, but with at least twice the pixels `wanted`. Raises InvalidRequest when one file
-    needs more than there is for all.
+    A large JPEG is loaded at a reduced size, at least twice the one `wanted`. Raises InvalidRequest when the file needs
+    more than the whole budget.
     """
     full_size = file.size
     if full_size[0] * full_size[1] > WHOLE_PX:
-        # The longer side both times, since the file may lie on its side.
+        # The longer side for both, since the file may be stored rotated.
         file.draft(None, (2 * max(wanted), 2 * max(wanted)))
     needed = decoding_bytes(file, full_size)
     if needed > BUDGET.total_bytes:
@@ -133,9 +132,9 @@ def loaded(file: Image.Image, field: str, wanted: tuple[int, int], extra_bytes: 
 
 
 def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
-    """Return the mask that the fully transparent places of an image that was checked before are, if there are any.
+    """Return a mask of the fully transparent parts of an image, or None if it has none. Blocks.
 
-    Blocks.
+    The image must have been checked already.
     """
     with opened(data, field) as file:
         if not file.has_transparency_data:
@@ -158,7 +157,7 @@ def check_header(file: Image.Image, field: str, max_px: int) -> None:
 
 def _decoded(kind: DecodedKind, field: str, data: bytes, size: tuple[int, int], fit: Fit) -> Image.Image:
     with opened(data, field) as file:
-        # Whether it lies on its side is known only when it is loaded: to ask would load a PNG.
+        # Its orientation is only known once it is loaded (asking would load a PNG), so allow for both.
         longest = max(max(placement(full, size, fit).whole(full)) for full in (file.size, file.size[::-1]))
         with loaded(file, field, (longest, longest), _converted_bytes(kind, file)):
             upright = upright_size(file, file.size)
@@ -174,7 +173,7 @@ def _converted_bytes(kind: DecodedKind, file: Image.Image) -> int:
 
 
 def _factors(full: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
-    """Return what to divide the sides of a large image by: enough is left for good resizing, but never too much."""
+    """Return by what to divide a large image's sides: enough pixels remain for good resizing, but a bounded number."""
     if full[0] * full[1] <= WHOLE_PX:
         return 1, 1
     across, down = (max(1, side // (2 * small)) for side, small in zip(full, wanted, strict=True))
@@ -185,7 +184,7 @@ def _factors(full: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int]:
 
 @contextmanager
 def opened(data: bytes, field: str, max_px: int = 0) -> Iterator[Image.Image]:
-    """Open a file; whatever then goes wrong in the block is an InvalidRequest."""
+    """Open a file; any error within the block becomes an InvalidRequest."""
     with _readable(field, max_px), Image.open(BytesIO(data), formats=FORMATS) as file:
         scale_transparency(file, data)
         yield file

@@ -1,4 +1,4 @@
-"""Where the files of uploads are while their requests wait: small ones in memory, large ones on disk."""
+"""Where uploaded files are kept while their requests wait: small ones in memory, large ones on disk."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tempfile import TemporaryFile
 log = logging.getLogger("jubako.http")
 
 IN_MEMORY_BYTES = 4 * 2**20
-"""Hundreds of requests may wait, and an image may have 50 MB; most have less than this."""
+"""Hundreds of requests may wait, and an image may have 50 MB; most are smaller than this."""
 
 
 def kept(data: bytes) -> bytes | mmap:
-    """Return a file's contents, of a large one as the system reads them from disk. Blocks.
+    """Return a file's contents; those of a large file are mapped from disk. Blocks.
 
-    The temporary file has no name, and is gone with the last who has its contents.
+    The temporary file has no name and disappears with the last reference to its contents.
     """
     if len(data) <= IN_MEMORY_BYTES:
         return data

@@ -1,4 +1,4 @@
-"""PNG files as Pillow takes them: it refuses some metadata that browsers ignore, and mistakes some transparency."""
+"""Adjusts PNG files for Pillow, which refuses some metadata that browsers ignore and misreads some transparency."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from PIL import Image
 from gateway.media.png import SIGNATURE
 
 MAX_METADATA_BYTES = 2**20
-"""Of texts and a profile together, unpacked: as much as Pillow reads of one. Further ones are left out."""
+"""Limit for texts and profile together, unpacked, which is Pillow's for a single one. Further ones are dropped."""
 _METADATA = (b"tEXt", b"zTXt", b"iTXt", b"iCCP")
 _FRAME_BYTES = 12
-"""Of a chunk around its content: length, name and checksum."""
+"""What surrounds a chunk's content: length, name and checksum."""
 _HEADER_DEPTH_AT = 24
 _EIGHT_BITS = 255
 
@@ -38,7 +38,7 @@ def without_bad_metadata(data: bytes) -> bytes:
 
 
 def _unpacked_bytes(name: bytes, chunk: bytes, most_bytes: int) -> int | None:
-    """Return how much a chunk of metadata is, unpacked; None when it is damaged, or more than `most_bytes`.
+    """Return the unpacked size of a chunk of metadata; None when it is damaged or has more than `most_bytes`.
 
     `chunk` is its name, content and checksum.
     """
@@ -61,7 +61,7 @@ def _packed_part(name: bytes, content: bytes) -> bytes | None:
     if name == b"iTXt":
         packed, rest = rest[:1] != b"\0", rest[1:]
         if packed:
-            # Behind the method: the language, the translated name, and the text.
+            # After the method come the language, the translated name, and the text.
             _, _, text = rest[1:].split(b"\0", 2)
             return text
         return None
@@ -71,9 +71,9 @@ def _packed_part(name: bytes, content: bytes) -> bytes | None:
 
 
 def scale_transparency(file: Image.Image, data: bytes) -> None:
-    """Give the transparent colour of an opened PNG in the 8 bits that its pixels are read with.
+    """Scale the transparent colour of an opened PNG to the 8 bits of its pixels.
 
-    Pillow leaves it in those of the file, except for grey of 16 bits, whose pixels it leaves too.
+    Pillow leaves it at the file's depth, which is only right for 16-bit grey, where it leaves the pixels too.
     """
     clear, depth = file.info.get("transparency"), data[_HEADER_DEPTH_AT]
     if file.format != "PNG" or clear is None:

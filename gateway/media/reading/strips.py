@@ -1,4 +1,4 @@
-"""Large images strip by strip: each strip is turned upright and converted by itself."""
+"""Large images strip by strip: each strip is turned upright and converted on its own."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""By EXIF orientation, as in Pillow's `exif_transpose`."""
+"""Transposition by EXIF orientation, as in Pillow's `exif_transpose`."""
 _ON_ITS_SIDE = (5, 6, 7, 8)
 
 
 def upright_size(file: Image.Image, size: tuple[int, int]) -> tuple[int, int]:
-    """Return what the stored size of a loaded file is upright; some formats turn themselves while they are loaded."""
+    """Return the stored size turned upright, for a loaded file: some formats are turned while they load."""
     return size[::-1] if _orientation(file) in _ON_ITS_SIDE else size
 
 
 def strips(file: Image.Image, multiple_px: int = 1) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the strips of a loaded file, upright, each with its top; heights are multiples of `multiple_px`."""
+    """Yield the upright strips of a loaded file, each after its top row; heights are multiples of `multiple_px`."""
     width, height = upright_size(file, file.size)
     rows = max(multiple_px, STRIP_PX // width // multiple_px * multiple_px)
     turn = _UPRIGHT.get(_orientation(file))
@@ -44,7 +44,7 @@ def reduced(
 ) -> Image.Image:
     """Return a loaded file upright and converted to `mode`, its sides divided by `factors`.
 
-    Where the factors do not divide the sides, the last pixels stand for less of the file than the others.
+    Where a factor does not divide a side, the last pixels cover less of the file than the others.
     """
     (width, height), (across, down) = upright_size(file, file.size), factors
     image = Image.new(mode, (-(-width // across), -(-height // down)))
@@ -57,7 +57,7 @@ def reduced(
 def _orientation(file: Image.Image) -> int:
     try:
         orientation: int = file.getexif().get(ExifTags.Base.Orientation, 1)
-    # Damaged metadata raises errors of any type, and hides no image.
+    # Damaged metadata can raise any error, and must not keep the image from being read.
     except Exception:  # noqa: BLE001
         return 1
     return orientation

@@ -1,4 +1,4 @@
-"""Texts that image files carry: the chunks of PNG, the EXIF comment and description of JPEG and WebP."""
+"""Texts in image files: the chunks of PNG, the EXIF comment and description of JPEG and WebP."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CODES = {b"UNICODE\x00": "utf-16-be", b"ASCII\x00\x00\x00": "ascii"}
 
 
 def texts_of(data: bytes, field: str, max_px: int) -> dict[str, str]:
-    """Return the texts of a file by their names, the EXIF comment as `parameters`. Blocks.
+    """Return the texts of a file by name, with the EXIF comment as `parameters`. Blocks.
 
     Raises InvalidRequest when it is no image, or has more than `max_px` pixels.
     """

@@ -1,4 +1,4 @@
-"""Uploads in requests: checked and opened in a few threads of their own, where they may wait for memory."""
+"""Checks and opens uploads in a few threads of their own, where they may wait for memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _THREADS = ThreadPoolExecutor(4, "images")
-"""The default ones do everything else, and must not all wait for memory."""
+"""Separate from the default threads, which do everything else and must not all wait for memory."""
 
 
 async def in_image_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -24,7 +24,7 @@ async def in_image_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwarg
 
 
 async def with_pixels(request: GenerationRequest) -> GenerationRequest:
-    """Return the request with the pixels of its uploads, for the moment in which a runner gets them."""
+    """Return the request with its uploads' pixels decoded, just before it goes to a runner."""
     if not any(_holds_upload(value) for _, value in request):
         return request
     return await in_image_thread(_opened, request)

@@ -11,10 +11,10 @@ from gateway.media.reading.decoding import BUDGET, check_count
 from gateway.media.reading.kept import kept
 
 PROBED_BYTES = 64 * 2**20
-"""What FFmpeg's first look at a file may take, for which it decodes a frame or two of each stream."""
+"""Memory for FFmpeg's first look at a file, for which it decodes a frame or two of each stream."""
 _MASKS = ("mask_video",)
 _ON_BLACK = ("mask_video", "pose_video")
-"""Of masks and poses, black says nothing."""
+"""In masks and poses, black means nothing."""
 
 
 def uploaded_video(files: Sequence[bytes], field: str, max_px: int) -> Video:

@@ -350,7 +350,7 @@ class TestReferences:
         job = await server.done(Task.TEXT_TO_VIDEO, b"a video", media_type="video/mp4")
         call = tool_call("edit_image", **APPLE, images=[job])
         error = (await answered(server, ALICE, "/mcp", call)).body["result"]["structuredContent"]
-        assert error["error"] == f"images: result 0 of job {job} is video/mp4, and no image"
+        assert error["error"] == f"images: result 0 of job {job} is video/mp4, not image"
 
 
 class TestRetriedTasks:

@@ -140,7 +140,7 @@ class TestResultsOfEarlierJobs:
         clip = await server.done(Task.TEXT_TO_VIDEO, gif(9), media_type="image/gif")
         picture = await server.done(Task.TEXT_TO_IMAGE, png(photo()))
         assert f"face_video: {MODEL} needs one" in await self.call(server, pose_video=clip)
-        says = f"face_video: result 0 of job {picture} is image/png, and no video"
+        says = f"face_video: result 0 of job {picture} is image/png, not video"
         assert says in await self.call(server, pose_video=clip, face_video=picture)
 
 

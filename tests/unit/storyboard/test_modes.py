@@ -65,8 +65,8 @@ def test_the_mode_follows_from_the_story_and_the_model(model: str, fields: dict[
         (ADAPTED, {"mode": "ref_guided", **FOX}, "characters: only mode edit"),
         (BOTH, {"mode": "simple", **FOX}, "characters: mode simple follows no reference"),
         (BOTH, {"mode": "simple", "use_ref_guided": True}, "use_ref_guided: mode simple follows no reference"),
-        (BOTH, {"images": (IMAGE,), "reference_image": IMAGE}, "reference_image: is one of images"),
-        (BOTH, {"images": (IMAGE, IMAGE), **FOX}, "images: are 2, of 1 characters"),
+        (BOTH, {"images": (IMAGE,), "reference_image": IMAGE}, "reference_image: cannot be combined with images"),
+        (BOTH, {"images": (IMAGE, IMAGE), **FOX}, "images: are 2, for 1 characters"),
         (BOTH, {"characters": [{"name": "fox"}, {"name": "fox"}]}, "characters: 'fox' is given 2 times"),
         (
             BOTH,
