@@ -14,7 +14,7 @@ from core.generation.request import Task
 
 REQUEST_TIMEOUT_S = 240.0
 KEEP_ALIVE_S = 2.0
-"""Less than uvicorn's 5 s, so that no request uses a connection that is just being closed."""
+"""Less than uvicorn's 5 s, so that no request uses a connection that is about to be closed."""
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -33,8 +33,8 @@ class Sample:
 
 
 class Client:
-    """`size` is the width and height of the images that requests start from. A server with `one_path` takes requests of
-    all tasks there.
+    """`size` is the width and height of input images. A server with `one_path` takes requests of all tasks on that
+    path.
     """
 
     def __init__(self, address: str, size: tuple[int, int], one_path: str | None = None) -> None:

@@ -1,4 +1,4 @@
-"""What the options of a device change about a denoiser pass, and how often prompts are compiled:
+"""How device options affect the time of a denoiser pass, and how often prompts are compiled:
 `python -m benchmarks.device_options`.
 
 The miniature's UNet with a batch of eight, medians of alternating repeats; and tiny Qwen-Image and Z-Image.
@@ -65,7 +65,7 @@ def _compare(
         times[on].append(_seconds(under if on else without))
     if switch is not None:
         switch(False)
-    # The first ones choose kernels.
+    # The first passes choose kernels.
     plain, changed = (1000 * median(times[on][2:]) for on in (False, True))
     print(f"{name:20} {changed:6.1f} ms a pass, {plain:6.1f} without: {changed / plain:.2f}", flush=True)
 
@@ -79,7 +79,7 @@ def _seconds(run: Callable[[], object]) -> float:
 
 
 def compiling(family: str) -> None:
-    """Print how many graphs prompts of different lengths take, if compiled by themselves and as the server does."""
+    """Print how many graphs prompts of different lengths need, compiled without buckets and as the server does it."""
     with tempfile.TemporaryDirectory() as folder:
         model = load_tiny(family, Path(folder))
         graphs: list[object] = []

@@ -1,10 +1,10 @@
-"""How long the engine's thread keeps a device waiting: what it does for each image and step while no pass runs, and
-what the decisions of a step cache add to it.
+"""How long the engine's thread keeps a device waiting: its work for each image and step while no pass runs, and what
+the decisions of a step cache add to it.
 
 `python -m benchmarks.engine_thread` generates with tiny checkpoints whose denoisers carry the layers of real ones as
-ballast on the `meta` device. Whatever walks through them takes as long as in a real model; passes take next to no time.
-With a cache, each step is measured and none is predicted. The decisions are timed by themselves, in processor time:
-the difference of two whole runs is smaller than what other processes do to either.
+ballast on the `meta` device. Walking through these takes as long as in a real model, while passes take next to no
+time. With a cache, each step is measured and none is predicted. Its decisions are timed separately, in processor
+time: the difference between two whole runs would be smaller than the noise from other processes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ STEPS = 10
 IMAGES = 8
 REPEATS = 5
 NEVER = Policy(tolerance=0.0, longest_share=1.0, first_share=0.0, last_share=0.0)
-"""Looks at every step, and predicts none."""
+"""A policy that measures every step, and predicts none."""
 DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
     "stable-diffusion-xl": lambda: sdxl_unet(True, 768, 1280),
     "flux": FluxTransformer2DModel,
@@ -50,7 +50,7 @@ DENOISERS: Mapping[str, Callable[[], torch.nn.Module]] = {
 
 
 def loaded(family: str, folder: Path) -> LoadedModel:
-    """A tiny checkpoint, whose denoiser has the layers of a real one beside its own."""
+    """Return a tiny checkpoint whose denoiser has a real one's layers in addition to its own."""
     model = load_tiny(family, folder)
     with torch.device("meta"):
         ballast = DENOISERS[family]()
@@ -66,8 +66,8 @@ def asked(family: str, seed: int, step_cache: StepCache) -> GenerationRequest:
 
 
 def measured(family: str) -> tuple[float, float, float]:
-    """Return milliseconds outside passes for each denoiser call, and their share of all time, in the best repeat
-    without a step cache; and the milliseconds that one adds to each call, in the best repeat with one.
+    """Return, from the best repeat without a step cache, the milliseconds outside passes for each denoiser call, and
+    their share of all time; and from the best repeat with one, the milliseconds that it adds to each call.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -93,7 +93,7 @@ def _decisions_ms(engine: Engine, passes: Recorder, family: str) -> float:
 
 
 def _draw(engine: Engine, passes: Recorder, family: str, step_cache: StepCache) -> int:
-    """Draw all images; return how often the denoiser was called for one of them."""
+    """Generate all images; return the number of their denoiser calls."""
     passes.passes.clear()
     asyncio.run(draw_together(engine, [asked(family, seed, step_cache) for seed in range(IMAGES)]))
     return sum(passes.denoising)
@@ -101,7 +101,7 @@ def _draw(engine: Engine, passes: Recorder, family: str, step_cache: StepCache) 
 
 @contextmanager
 def _timed_decisions() -> Iterator[list[float]]:
-    """Yield the list of what each call of a call site's methods takes, in seconds of its thread's processor time."""
+    """Yield a list that collects the duration of each call of a call site's methods, in seconds of processor time."""
     spent_s: list[float] = []
 
     def timed(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""How requests arrive: from clients that wait for each response, or at random times regardless of the server."""
+"""How requests arrive: from clients that wait for each response, or at random times independent of the server."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What LoRAs cost a denoiser pass, by whether its samples share a set: `python -m benchmarks.lora_passes`.
+"""The cost of LoRAs in a denoiser pass, with equal and different sets: `python -m benchmarks.lora_passes`.
 
-The miniature with eight random LoRAs of its attention, a batch of eight; medians of alternating repeats.
+The miniature with eight random LoRAs on its attention, and a batch of eight; medians of alternating repeats.
 """
 
 from __future__ import annotations

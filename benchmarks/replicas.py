@@ -1,9 +1,9 @@
-"""Images per second of N replicas, each on a part of the cores, against one on such a part and one on all cores.
+"""Images per second of N replicas, each on a part of the cores, compared with one on such a part and one on all.
 
     python -m benchmarks.replicas
 
-The three servers run at once, but only one of them has requests at a time, in turns: what else the machine does
-meanwhile slows down all alike.
+The three servers all run, but take turns at getting requests, so that other load on the machine slows down all of them
+alike.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CORES = len(os.sched_getaffinity(0))
 class Side(NamedTuple):
     replicas: int
     parts: int
-    """Into which the cores are divided; a replica has one."""
+    """The parts that the cores are divided into, one for each replica."""
 
     def __str__(self) -> str:
         return f"{self.replicas} x {CORES // self.parts}"
@@ -41,7 +41,7 @@ class Side(NamedTuple):
 
 @contextmanager
 def server(side: Side, folder: Path) -> Iterator[str]:
-    """Start one; its URL answers before long."""
+    """Start a server and yield its URL, which may not answer yet."""
     port = free_port()
     environment = {
         **os.environ,

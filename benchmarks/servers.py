@@ -32,12 +32,12 @@ class Server:
     name: str
     title: str
     command: tuple[str, ...]
-    """Without the port."""
+    """The command, without the port."""
     ready_path: str
     environment: Mapping[str, str] = field(default_factory=lambda: ALLOCATOR)
-    """Beside what is the same for all."""
+    """Variables in addition to those that all servers get."""
     one_path: str | None = None
-    """Where it takes requests of every task; None if each task has a path."""
+    """The path for requests of every task; None if each task has its own."""
 
 
 _BENTOML = (str(Path(sys.executable).parent / "bentoml"), "serve")
@@ -79,7 +79,7 @@ SERVERS = {server.name: server for server in (JUBAKO, PLAIN, BENTO, LIT, RAY)}
 async def serving(server: Server, environment: Mapping[str, str], size: tuple[int, int]) -> AsyncGenerator[Client]:
     """Run a server that is warmed up when the block begins, and stopped when it ends.
 
-    Raises RuntimeError when it does not start or fails to generate; its output is in `scratch/NAME.log`.
+    Raises RuntimeError if it does not start or fails to generate; its output is in `scratch/NAME.log`.
     """
     port = _free_port()
     process = _start(server, environment, port)
@@ -122,7 +122,7 @@ async def _is_ready(client: Client, path: str) -> bool:
 
 
 async def _warm_up(server: Server, client: Client) -> None:
-    """Send short requests of every task, one by one, and then as many at once as there will be."""
+    """Send short requests of every task, first one by one, then as many at once as in the benchmark."""
     await _draw_all(server, client, [*each_task(WARM_UP_ROUNDS)], callers=1)
     await _draw_all(server, client, [*crowd(2 * MOST_CALLERS)], callers=MOST_CALLERS)
 
@@ -134,7 +134,7 @@ async def _draw_all(server: Server, client: Client, wanted: list[Wanted], caller
 
 
 def _stop(process: psutil.Popen) -> None:
-    """Terminate the server, then kill what is left of the processes that it started."""
+    """Terminate the server, then kill whatever is left of its child processes."""
     processes = [process]
     with suppress(psutil.NoSuchProcess):
         processes += process.children(recursive=True)

@@ -22,7 +22,7 @@ ALLOCATOR = {
     "MALLOC_MMAP_THRESHOLD_": str(2**30),
     "MALLOC_TOP_PAD_": str(64 * 2**20),
 }
-"""glibc keeps freed memory, instead of asking for it again at each pass. Jubako's runners set the same themselves."""
+"""Makes glibc keep freed memory instead of requesting it again for each pass. Jubako's runners do so themselves."""
 
 
 def write_catalogue(checkpoint: Path) -> Path:
@@ -50,7 +50,7 @@ def copies_of_the_miniature(names: Sequence[str], limits: Mapping[str, int] | No
 
 
 def server_environment(checkpoint: Path | None, device: str, threads: int) -> dict[str, str]:
-    """Return what every process that generates finds in its environment; its files are in `scratch`."""
+    """Return the environment of every process that generates; its files are in `scratch`."""
     ours = {
         "JUBAKO_MODELS": DEFAULT_MODEL,
         "JUBAKO_CATALOGUE": str(write_catalogue(checkpoint)) if checkpoint else "",

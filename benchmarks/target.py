@@ -1,4 +1,4 @@
-"""A measured value beside what it should be."""
+"""A measured value and its target."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ def load_plain(entry: Entry) -> LoadedModel:
     model = load(entry, settings().first_device)
     spec = entry.family_spec.schedulers[entry.defaults.scheduler]
     config = model.pipelines[Task.TEXT_TO_IMAGE].scheduler.config
-    # Else the first of its operations gives this thread an OpenMP team, beside that of the thread that will generate.
+    # Otherwise loading gives this thread an OpenMP team, in addition to that of the thread that will generate.
     with one_thread():
         sampler = make_scheduler(spec, config)
     for pipeline in model.pipelines.values():

@@ -24,17 +24,17 @@ class Rates(BaseModel):
 @dataclass(frozen=True)
 class Caller:
     name: str
-    """The key's, or without keys the client's address."""
+    """The key's name, or the client's address where no keys are used."""
     admin: bool = False
     rates: Rates = field(default_factory=Rates)
     anonymous: bool = False
-    """Whether no key was needed: all such callers are one user, whatever their addresses."""
+    """Whether no key was needed: all such callers count as one user, whatever their addresses."""
     best_priority: Priority = Priority.HIGH
-    """The best class that the caller may ask for."""
+    """The highest class that the caller may ask for."""
 
     @property
     def owner(self) -> str:
-        """Whose things are those that the caller makes: the key's, or nobody's in particular."""
+        """The owner of what this caller creates: the key's name, or "" for all anonymous callers together."""
         return "" if self.anonymous else self.name
 
     def check_priority(self, priority: Priority) -> None:
@@ -43,7 +43,7 @@ class Caller:
             raise Forbidden(f"priority: this key may have {self.best_priority.name.lower()} at best")
 
     def sees(self, owner: str) -> bool:
-        """Whether things of this owner exist for the caller."""
+        """Whether the caller may know of what this owner created."""
         return self.admin or owner == self.owner
 
 

@@ -1,4 +1,4 @@
-"""How long a caller waits for a request, wherever it waits."""
+"""How long a caller gives a request, wherever in the server it waits."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from typing import Any, Protocol, Self, TypeVar
 from core.errors import DeadlineExceeded
 
 UNNOTICED_S = 0.1
-"""A shorter wait leaves a request as it is, so that errors quote the seconds that its caller asked for."""
+"""After a shorter wait the deadline is passed on unchanged, so that errors quote the seconds the caller asked for."""
 
 
 class Timed(Protocol):
-    """A request as pydantic models it."""
+    """A pydantic model with a deadline."""
 
     @property
     def deadline_s(self) -> float | None: ...
@@ -30,7 +30,7 @@ R = TypeVar("R", bound=Timed)
 
 @dataclass(frozen=True)
 class Deadline:
-    """The end of the time that a caller gives, on `time.monotonic`'s clock; None stands for all the time there is."""
+    """When a caller's time is up, by `time.monotonic`; `seconds` None means never."""
 
     seconds: float | None
     started_at_s: float = field(default_factory=time.monotonic)
@@ -49,13 +49,13 @@ class Deadline:
         return self.at_s <= time.monotonic()
 
     def exceeded(self, when: str = "") -> DeadlineExceeded:
-        """Return the error of a deadline that passed; `when` goes on: "while the model was loading"."""
-        assert self.seconds is not None, "without an end it cannot pass"
+        """Return the error for a missed deadline; `when` completes its message: "while the model was loading"."""
+        assert self.seconds is not None, "a deadline without a limit cannot pass"
         return DeadlineExceeded(f"deadline_s: {self.seconds:g} s have passed{when and f' {when}'}")
 
     @asynccontextmanager
     async def limiting(self, when: str) -> AsyncIterator[None]:
-        """End what the block awaits once the deadline passes. Raises DeadlineExceeded; `when` as above."""
+        """Cancel what the block awaits once the deadline passes. Raises DeadlineExceeded; `when` as in `exceeded`."""
         try:
             async with asyncio.timeout(self.left_s) as limit:
                 yield
@@ -65,11 +65,11 @@ class Deadline:
             raise self.exceeded(when) from error
 
     def remaining(self, request: R) -> R:
-        """Return a request with what is left of its deadline, for the next to handle it. Raises DeadlineExceeded."""
+        """Return the request with the seconds that remain as its deadline, to pass on. Raises DeadlineExceeded."""
         if self.passed:
             raise self.exceeded()
         if self.seconds is None or time.monotonic() - self.started_at_s < UNNOTICED_S:
             return request
-        # A request's deadline is more than zero.
+        # A request's deadline must be positive.
         left_s = max(0.001, round(self.at_s - time.monotonic(), 3))
         return request.model_copy(update={"deadline_s": left_s})

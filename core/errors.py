@@ -41,7 +41,7 @@ JubakoError
 StartError is for the operator and never reaches a client: a setting or a catalogue is wrong.
 
 `code` is stable and sent between gateway and runner; `status` is the HTTP status. Only an error with `retry_after_s`
-may pass by itself: every contract then sends `Retry-After`, and with all other server errors `x-should-retry: false`.
+is worth a retry: every contract then sends `Retry-After`, and with all other server errors `x-should-retry: false`.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ from typing import ClassVar
 from core.wording import without_folders
 
 RETRIED = (408, 409, 429)
-"""What OpenAI's clients repeat besides server errors."""
+"""The statuses below 500 that OpenAI's clients retry."""
 RESTART_S = 5
 """About as long as a process takes to be restarted."""
 
 
 class StartError(ValueError):
-    """What an operator set or wrote is wrong, so nothing can start; the message is one for a terminal."""
+    """A setting or file of the operator's is wrong, so nothing starts; the message is printed on a terminal."""
 
 
 class JubakoError(Exception):
@@ -75,7 +75,7 @@ class JubakoError(Exception):
 
     @property
     def message(self) -> str:
-        """What a caller may read; `str` of the error, for the log, has whole paths too."""
+        """What a caller may read: unlike `str(error)`, which is for the log, without the folders of paths."""
         return without_folders(str(self))
 
 
@@ -95,7 +95,7 @@ class InvalidRequest(JubakoError):
 
 
 class ContentPolicyViolation(InvalidRequest):
-    """A safety check said no; the reason never says which word, or what was seen."""
+    """A safety check refused the request or its result; the reason names neither the word nor what was seen."""
 
     code = "content_policy_violation"
 
@@ -165,7 +165,7 @@ class Busy(JubakoError):
 
 
 class LoadInterrupted(Busy):
-    """What a model needs could not be fetched now; the same may succeed later."""
+    """Something the model needs could not be fetched; a later attempt may succeed."""
 
     code = "load_interrupted"
 
@@ -173,7 +173,7 @@ class LoadInterrupted(Busy):
 class LoadFailed(JubakoError):
     """A model, or what a request adds to it, cannot be loaded: not there, not allowed, damaged or too large.
 
-    Only the operator can help, so nobody is asked to try again.
+    Only the operator can help, so clients are not told to retry.
     """
 
     code = "load_failed"
@@ -212,7 +212,7 @@ class GenerationFailed(JubakoError):
 
 
 class PlanningFailed(JubakoError):
-    """The language model was asked for scenes and is away, or gave no usable ones."""
+    """The language model that plans scenes is unavailable, or returned no usable ones."""
 
     code = "planning_failed"
     status = 502
@@ -231,7 +231,7 @@ class RunnerLost(GenerationFailed):
 def retry_headers(error: JubakoError) -> dict[str, str]:
     """Return the headers that say when to try again, or that it is no use.
 
-    Clients repeat every 5xx and some others by themselves, OpenAI's for a minute; they ask the second header first.
+    By default clients retry every 5xx and some others, OpenAI's for a minute; they look at `x-should-retry` first.
     """
     if error.retry_after_s is not None:
         return {"Retry-After": str(error.retry_after_s)}
@@ -239,5 +239,5 @@ def retry_headers(error: JubakoError) -> dict[str, str]:
 
 
 def retry_fields(error: JubakoError) -> dict[str, int]:
-    """Return the field that says the same where an answer has begun, and its headers are sent."""
+    """Return the field that says the same in a response whose headers are already sent."""
     return {} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s}

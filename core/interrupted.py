@@ -1,4 +1,4 @@
-"""A request that ends in the middle of whatever answers it."""
+"""The exception that ends a request from the middle of its handler."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from core.errors import JubakoError
 class Interrupted(BaseException):
     """Ends a request with an error of ours, past all handlers of errors on its way to `processes.http.guard`.
 
-    It is no Exception, so that nothing in between takes it for a fault of the server, or logs it.
+    It is not an Exception, so that nothing in between takes it for a server error or logs it.
     """
 
     def __init__(self, error: JubakoError) -> None:

@@ -1,4 +1,4 @@
-"""Tasks that race each other, and tasks that must have ended."""
+"""Racing tasks, and making sure that tasks have ended."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def first_of(work: Coroutine[Any, Any, T], signal: Coroutine[Any, Any, obj
 
 
 async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
-    """Return what all return, in their order. Where one raises, so does this, once the others have been cancelled."""
+    """Return all results in order. If one raises, cancel the others and raise its error once they have ended."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(each) for each in work]
@@ -34,7 +34,7 @@ async def all_of(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first error of a group: the others follow from it, or say the same."""
+    """Return the first error of a group; the others follow from it or repeat it."""
     error = errors.exceptions[0]
     return first_error(error) if isinstance(error, BaseExceptionGroup) else error
 
@@ -42,7 +42,7 @@ def first_error(errors: BaseExceptionGroup[BaseException]) -> BaseException:
 async def end(tasks: Iterable[asyncio.Future[Any]]) -> None:
     """Cancel tasks, and return once they have ended, whatever they raise.
 
-    A task may lose a cancellation, as redis-py 8.1 does (docs/log.md), so it is cancelled until it has ended.
+    A task may swallow a cancellation, as redis-py 8.1 does (docs/log.md), so it is cancelled until it has ended.
     """
     left = all_of_them = set(tasks)
     while left:

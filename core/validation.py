@@ -1,4 +1,4 @@
-"""Data that people write by hand: its mistakes are refused, in plain words instead of pydantic's."""
+"""Validation of data that people write by hand, with errors in plainer words than pydantic's."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ _MEANING = {
     "too_long": "has too many entries",
     "finite_number": "should be a finite number",
 }
-"""By pydantic's type of error; its own message serves for all others."""
+"""By pydantic's error type; all other types keep pydantic's own message."""
 _PATTERNS = {NAME_PATTERN: "may have a-z, 0-9 and, between them, '.', '_' and '-'"}
 _KEY = "[key]"
-"""How pydantic says that a mapping's key is wrong and not its value."""
+"""How pydantic marks an error in a mapping's key instead of its value."""
 
 
 class Strict(BaseModel):
-    """Data whose unknown fields are mistakes."""
+    """Data in which unknown fields are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def refuse(mistakes: Iterable[str]) -> None:
-    """Raise ValueError with all mistakes, each once, if there are any."""
+    """Raise ValueError listing each distinct mistake once, if there are any."""
     if text := "; ".join(dict.fromkeys(mistakes)):
         raise ValueError(text)
 
 
 def described(error: ValidationError, known_fields: Collection[str] = ()) -> str:
-    """Return every mistake once, as `field: what is wrong`; unknown fields with the closest of `known_fields`."""
+    """Return every mistake once, as `field: what is wrong`; for unknown fields, suggest one of `known_fields`."""
     return "; ".join(": ".join(filter(None, mistake)) for mistake in mistakes_in(error, known_fields))
 
 
@@ -63,7 +63,7 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _once(errors: Iterable[Any]) -> list[Any]:
-    """Leave out what tasks only inherited: `tasks.inpaint.defaults.width` when `defaults.width` is wrong as well."""
+    """Leave out errors that tasks inherited: `tasks.inpaint.defaults.width` if `defaults.width` is wrong too."""
     errors = list(errors)
     places = {each["loc"] for each in errors}
     return [each for each in errors if not (each["loc"][:1] == ("tasks",) and each["loc"][2:] in places)]

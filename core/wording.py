@@ -1,4 +1,4 @@
-"""How messages say things: lists of names shortened, and no more of this machine than may be shown outside of it."""
+"""Wording of messages: long lists of names are shortened, and paths on this machine are hidden."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 _FOLDERS = re.compile(r"""(?<![\w:/.~-])(?:file://)?~?/(?:[^/\s'"()\[\]{},;:]+/)*(?=[^/\s'"()\[\]{},;:])""")
-"""What is before the last part of an absolute path; https://a/b, a repository a/b and media types are no such paths."""
+"""The folders of an absolute path; https://a/b, a repository a/b and media types are not matched."""
 
 
 NAMED = 3
@@ -19,5 +19,5 @@ def some(names: Sequence[str]) -> str:
 
 
 def without_folders(text: str) -> str:
-    """Return a text whose absolute paths begin with `.../`, and say no more than the name of a file or folder."""
+    """Return a text with the folders of absolute paths replaced by `.../`, so that only the last name is left."""
     return _FOLDERS.sub(".../", text)

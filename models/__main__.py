@@ -89,7 +89,7 @@ def _facts(entry: Entry) -> dict[str, Any]:
 
 
 def _sharing(entry: Entry) -> Mapping[str, str] | None:
-    """What was found when the model was first loaded, if no family declares it."""
+    """Return what the test at the model's first load found, if no family declares the model."""
     kept = read_sharing(sharing_file(shelf(settings().model_cache).sharing, entry)) if entry.pipeline else None
     return None if kept is None else kept.summary
 

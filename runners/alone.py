@@ -1,6 +1,6 @@
-"""A runner by itself, for gateways on other machines: `bentoml serve runners.alone:service --port 3001`.
+"""A standalone runner, for gateways on other machines: `bentoml serve runners.alone:service --port 3001`.
 
-It serves the one model of JUBAKO_MODELS; further models need further runners, each on a port of its own.
+It serves the one model in JUBAKO_MODELS; each further model needs another runner, on a port of its own.
 """
 
 from __future__ import annotations

@@ -14,12 +14,12 @@ class EngineLimits:
     batch_tokens: int
     """Latent positions in one forward pass, including those of classifier-free guidance."""
     decode_tokens: int | None = None
-    """Latent positions that may be decoded at once, where memory sets a bound; what is larger is decoded in tiles."""
+    """Latent positions that may be decoded at once, if memory is the limit; larger images are decoded in tiles."""
     max_running: int = 64
     """Images in progress; each holds its latents and encodings."""
     max_kept_gib: float = 4.0
-    """What images in progress may keep beside these, in families that say so (`kept_gib`): as much as two edits by
-    GLM-Image of a megapixel each. One alone may keep more.
+    """GiB that images in progress may keep besides, in families with `kept_gib`: enough for two edits of a megapixel by
+    GLM-Image. A single image may keep more.
     """
     max_queue: int = 256
     """Requests that may wait, besides those in progress."""
@@ -38,9 +38,9 @@ class HostOptions:
     allow_pickle: bool = False
     idle_unload_s: float | None = None
     sharing_folder: Path | None = None
-    """Where to keep what tests of undeclared pipelines have shown; None: nowhere, so that each load tests again."""
+    """The folder for results of testing undeclared pipelines; None: each load tests again."""
     compiled_code: Path | None = None
-    """Where compiled denoisers are kept for the next start."""
+    """The folder where compiled denoisers are kept for the next start."""
     memory_bounds: MemoryBounds = field(default_factory=MemoryBounds)
     threads: int | None = None
-    """Of a CPU's passes; None: as many as torch takes by itself."""
+    """Threads for passes on a CPU; None: torch's default."""

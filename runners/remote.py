@@ -10,7 +10,7 @@ from settings import Settings
 
 
 def remote_runners(settings: Settings, served: Catalogue) -> Mapping[str, tuple[str, ...]]:
-    """Return the addresses of their runners by model. Raises StartError."""
+    """Return the addresses of remote runners, by model. Raises StartError."""
     if settings.runners and settings.runner_key is None:
         raise StartError("JUBAKO_RUNNERS needs JUBAKO_RUNNER_KEY, the secret that its runners were started with")
     unknown = [name for name in settings.runners if served.named(name) is None]

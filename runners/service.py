@@ -47,10 +47,10 @@ from settings import Settings
 from settings.report import log_settings
 
 IMAGES_OF_REQUEST = 4
-"""Image, mask, reference image and control image; the images of an edit come on top."""
+"""Image, mask, reference image and control image; an edit's images are counted in addition."""
 OTHER_FIELDS_BYTES = 2**20
 Needs = tuple[Mapping[str, float], ...]
-"""GiB by device, of one replica after the other."""
+"""GiB by device, for each of several replicas."""
 
 
 class Replica(NamedTuple):
@@ -60,7 +60,7 @@ class Replica(NamedTuple):
     before_gib: Needs = ()
     """What each replica before it, in the order of JUBAKO_MODELS, needs of each device."""
     others_gib: Needs = ()
-    """What each other replica may come to take, with its ControlNets and IP-Adapters."""
+    """The most that each other replica may need, including its ControlNets and IP-Adapter."""
 
 
 class RequestFrame(bentoml.IODescriptor):
@@ -85,12 +85,10 @@ class Frames(IORootModel[bytes]):
 
 
 def runner_services(settings: Settings) -> dict[str, tuple[Any, ...]]:
-    """Make the runner services of every served model without runners on other machines, one for each replica.
-
-    Raises StartError.
+    """Make the services of the local runners of every served model, one for each replica. Raises StartError.
 
     Each process that `bentoml serve` starts calls this and must get the same services, so they depend only on the
-    settings, and on the placement that the first one has decided.
+    settings, and on the placement that the first process has decided.
     """
     served = served_catalogue(settings)
     remote = remote_runners(settings, served)
@@ -117,7 +115,7 @@ def service_name(model: str, number: int) -> str:
 
 
 def service_alone(settings: Settings) -> Any:
-    """Make the service of a runner by itself. Raises StartError."""
+    """Make the service of a standalone runner. Raises StartError."""
     catalogue = served_catalogue(settings)
     served = list(catalogue.entries.values())
     if len(served) > 1:
@@ -130,9 +128,9 @@ def service_alone(settings: Settings) -> Any:
 
 
 def loads_at_start(needed_gib: Sequence[Mapping[str, float]], budget_gib: Mapping[str, float]) -> bool:
-    """Whether the last of these models fits beside those before it; of those, models that do not fit are skipped.
+    """Whether the last of these models fits beside those before it, not counting any of these that did not fit.
 
-    What each needs and what there is are by device; of one that is not in the budget there is always enough.
+    Needs and budget are by device; a device without a budget always has room.
     """
     taken_gib: dict[str, float] = {}
     for needed in needed_gib:
@@ -153,7 +151,7 @@ def engine_limits(entry: Entry, settings: Settings) -> EngineLimits:
 
 
 def host_options(settings: Settings, device: str, others_gib: Needs = ()) -> HostOptions:
-    """Return how models are loaded, and where; `others_gib` is what the other replicas may come to take."""
+    """Return how models are loaded, and where; `others_gib` is the most that the other replicas may need."""
     kept = shelf(settings.model_cache)
     return HostOptions(
         device,
@@ -176,8 +174,8 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
     @bentoml.service(
         name=service_name(entry.id, replica.number),
         workers=1,
-        # Without `resources`, BentoML hides no card from a service: each has its place, and may be moved to another.
-        # The gateway's access log has every request; this one would only add polls of the runner's state.
+        # No `resources`, so that BentoML hides no card: each service has its place, but may be moved to another card.
+        # No access log: the gateway's has every request, and here it would only add polls of the runner's state.
         logging={"access": {"enabled": False}},
         metrics=INSTEAD,
         traffic={"timeout": longest_deadline_s([entry], settings), "concurrency": requests_per_batch(entry, limits)},
@@ -203,14 +201,14 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
             if bentoml.server_context.service_type == "entry_service":
                 log_settings(settings)
             state = self._host.state()
-            # A device that does not exist has no memory; loading reports it.
+            # For a device that does not exist, loading reports the error.
             there, budget_gib = state.devices or (), settings.memory_budget_gib
             memory_gib = {
                 device: gib_for_models(gib, gib_beside(settings.beside_gib, device, there), budget_gib)
                 for device, gib in (state.device_memory_gib or {}).items()
             }
             if state.device in memory_gib:
-                # By the name that the operator gave it, such as auto.
+                # The device as the operator named it, such as auto.
                 memory_gib[place.device] = memory_gib[state.device]
             fits = loads_at_start((*replica.before_gib, entry.gib_on(place.devices)), memory_gib)
             self._host.start(load=settings.load == "start" and fits)
@@ -252,7 +250,7 @@ def runner_service(entry: Entry, settings: Settings, replica: Replica) -> Any:  
             self._watch.cancel()
             await self._host.close()
 
-    # The decorator returns a BentoML service, which mypy does not know. `bentoml build` packs the models it declares.
+    # mypy does not know that the decorator returns a BentoML service. `bentoml build` packs the models it declares.
     service: Any = RunnerService
     service.mount_asgi_app(metrics_app(may_read_runner(settings.metrics_key, settings.runner_key)))
     service.add_asgi_middleware(RequestMetrics)
@@ -267,8 +265,8 @@ def _generates(scope: Scope) -> bool:
 
 
 def max_request_bytes(entry: Entry, max_upload_bytes: int) -> int:
-    """Return how large a request of this model can be: images come as pixels, and videos as they were uploaded, or as
-    results that an MCP client names beside what it uploads.
+    """Return the largest size of a request for this model. Images come as pixels, and videos as files: uploaded ones,
+    and results that an MCP client refers to.
     """
     pixels = max(entry.limits.max_pixels, EDITED_PIXELS, REFERENCE_PIXELS)
     videos_bytes = 2 * max_upload_bytes if entry.family_spec.animation else 0
@@ -276,7 +274,7 @@ def max_request_bytes(entry: Entry, max_upload_bytes: int) -> int:
 
 
 def requests_per_batch(entry: Entry, limits: EngineLimits) -> int:
-    """Return how many default requests fill a batch, each guided and so of two samples; autoscalers aim at it."""
+    """Return how many default requests, of two samples each for guidance, fill a batch; autoscalers aim at this."""
     latent_px = 8
     frames = ceil(entry.defaults.num_frames / entry.family_spec.frames_multiple)
     tokens = 2 * frames * (entry.defaults.width // latent_px) * (entry.defaults.height // latent_px)

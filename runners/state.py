@@ -13,7 +13,7 @@ from core.generation.events import Download
 
 
 class ModelState(StrEnum):
-    """Best first: a model with several runners shows the best of their states."""
+    """In order, the best first: a model with several runners shows the best of their states."""
 
     READY = "ready"
     LOADING = "loading"
@@ -23,13 +23,13 @@ class ModelState(StrEnum):
     """Running requests finish first; new ones wait."""
     FAILED = "failed"
     RESTARTING = "restarting"
-    """Its process does not respond, and did before."""
+    """Its process no longer responds."""
     STARTING = "starting"
     """Its process has not responded yet."""
 
     @property
     def serves(self) -> bool:
-        """Whether requests are accepted, to be generated at once or after the model is loaded."""
+        """Whether requests are accepted, to be generated now or after the model is loaded."""
         return self in (ModelState.READY, ModelState.UNLOADED)
 
     @property
@@ -51,17 +51,17 @@ class Card(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     allocated_gib: float
-    """In tensors of the process."""
+    """Memory in tensors of the process."""
     reserved_gib: float
-    """Held by the process, for tensors of now and later."""
+    """Memory that the process holds for current and future tensors."""
     peak_gib: float
     """The most that was ever allocated."""
     total_gib: float
     utilisation: float | None
-    """The share of the last moments in which something ran on it, of whatever process; None: it does not say."""
+    """The share of recent time in which any process ran something on it; None if the card does not say."""
     temperature_c: int | None
     used_gib: float | None = None
-    """By whatever process, such as those that compute a model together; None: it does not say."""
+    """Memory used by all processes, such as those that compute a model together; None if the card does not say."""
 
 
 class RunnerState(BaseModel):
@@ -72,32 +72,32 @@ class RunnerState(BaseModel):
     model: str
     state: ModelState
     progress: float | None = None
-    """Of loading, 0 to 1."""
+    """The progress of loading, 0 to 1."""
     download: Download | None = None
-    """While files of the model come from the hub."""
+    """Set while the model's files are being downloaded."""
     error: str | None = None
     """Why the last load failed."""
     retry_after_s: int | None = None
-    """When to try again, where the failure may pass by itself."""
+    """When to retry, if that may help."""
     device: str | None = None
     wanted_device: str | None = None
-    """Where the next load puts the model; it may be on its way there."""
+    """The device that the model is being, or will next be, loaded onto."""
     also_on: tuple[str, ...] = ()
-    """Where the further processes of a model over several devices are, and will be."""
+    """The devices of a model's other processes, now and after the next load."""
     components_on: tuple[str, ...] = ()
-    """Where components are, and will be, that have devices of their own."""
+    """The devices of components that have their own, now and after the next load."""
     dtype: str | None = None
     devices: tuple[str, ...] | None = None
-    """All of the machine's."""
+    """All devices of the machine."""
     device_memory_gib: Mapping[str, float] | None = None
     memory_gib: float | None = None
     """The device memory that the loaded model uses."""
     addons_gib: float = 0.0
-    """What requests have had loaded beside the model: ControlNets, an IP-Adapter or Redux, an upscaler. On other
-    devices than a CPU, `memory_gib` has it too.
+    """GiB that were loaded for requests: ControlNets, an IP-Adapter or Redux, an upscaler. Except on a CPU,
+    `memory_gib` includes it.
     """
     cards: Mapping[str, Card] | None = None
-    """By their names as devices, where there are any."""
+    """The cards by device name, if there are any."""
     sharing: Mapping[str, str] | None = None
     """Of a loaded model that no family declares: which of its modules share passes, and why others do not."""
     running: int = 0
@@ -106,35 +106,35 @@ class RunnerState(BaseModel):
     """Requests waiting."""
     pid: int | None = None
     replica: int | None = None
-    """Of several runners of one model, from 1 on."""
+    """The number among several runners of one model, counted from 1."""
     runners: tuple[RunnerState, ...] | None = None
     """The state of each runner, for a model with several."""
 
     @property
     def each(self) -> tuple[RunnerState, ...]:
-        """The states of its runners, one or several."""
+        """The states of its runners, of which there may be just one."""
         return self.runners or (self,)
 
     @property
     def occupied(self) -> set[str]:
-        """The devices that the model is on, and will be."""
+        """The devices that the model uses, now and after the next load."""
         return {*self.computes_on, *self.components_on}
 
     @property
     def computes_on(self) -> set[str]:
-        """Those of its denoiser, and of all components that have none of their own."""
+        """The devices of its denoiser, and of all components that have none of their own."""
         return {device for device in (self.device, self.wanted_device, *self.also_on) if device is not None}
 
     @property
     def failure(self) -> LoadFailed | LoadInterrupted:
-        """Why the last load failed, as requests are answered."""
+        """The last load's failure, as the error for requests."""
         if self.retry_after_s is None:
             return LoadFailed(str(self.error))
         return LoadInterrupted(str(self.error), self.retry_after_s)
 
     @classmethod
     def of_several(cls, model: str, states: Sequence[RunnerState]) -> Self:
-        """Return the best of the runners' states; what one process has, only `runners` says."""
+        """Return the best of the runners' states; figures of single processes are only in `runners`."""
         best = min(states, key=lambda state: state.state.rank)
         return cls(
             model=model,
@@ -145,7 +145,7 @@ class RunnerState(BaseModel):
         )
 
     def _with_own_cards(self) -> Self:
-        """Leave out the cards on which only others are."""
+        """Leave out cards that this model does not use."""
         if self.cards is None:
             return self
         own = {device: card for device, card in self.cards.items() if device in self.occupied}

@@ -1,4 +1,4 @@
-"""Requests that a runner makes up to try its model, before anybody else's."""
+"""Requests by which a runner tries out its model before it takes real ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRIAL_VIDEO_PX = 64
 
 
 def task_inputs(entry: Entry, task: Task, image: Image.Image, mask: Image.Image, num_frames: int) -> dict[str, Any]:
-    """Return a draft's fields for what a task of a model works on."""
+    """Return a draft's fields for the inputs of a model's task."""
     animated = entry.family_spec.animation is not None
     return {
         **(dict.fromkeys(FOLLOWED, _video(image, num_frames)) if animated else {}),
@@ -34,7 +34,7 @@ def _video(image: Image.Image, num_frames: int) -> Video:
     """Return a video with the proportions of an image."""
     image = image.convert("L")
     image.thumbnail((TRIAL_VIDEO_PX, TRIAL_VIDEO_PX))
-    # A GIF joins frames that are alike.
+    # Frames must differ, since a GIF merges equal ones.
     first, *rest = (Image.new("L", image.size, number % 256) for number in range(num_frames))
     file = BytesIO()
     first.save(file, "GIF", save_all=True, append_images=rest)

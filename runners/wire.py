@@ -1,9 +1,9 @@
 """Requests and events as bytes, for the hop between the gateway and a runner, which may be on another machine.
 
-A frame is a line of JSON and, where there are images, their raw pixels; behind these comes a clip's sound, or come a
-request's videos, as the files that they are. The line says how many. Raw pixels cost nothing to write or read, and the
-gateway encodes each image or clip only once, in the client's format; but those of a video, which a runner's queue would
-have to hold, can be gigabytes. Nothing is pickled: reading a pickle runs code of the sender's choice.
+A frame is a line of JSON, followed by the raw pixels of images, if any, and then by a clip's sound or by a request's
+videos as files. The line gives their sizes. Raw pixels cost nothing to write or read, and the gateway encodes each
+image or clip only once, in the client's format. A video's pixels, though, can be gigabytes, which a runner's queue
+would have to hold. Nothing is pickled: reading a pickle runs code of the sender's choice.
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ _EVENTS: dict[str, Callable[..., Event]] = {
     **{event.__name__: event for event in (Queued, Started, Step, Preview, Picture, Clip, Failed)},
 }
 _RAW = ("image", "frames", "sound")
-"""The fields of events that follow the line: images, or tuples of them, and sound."""
+"""The fields of events that are sent after the line: images, or tuples of them, and sound."""
 _IMAGES = ("image", "mask", "last_image", "reference_image", "control_image", "images")
 """The fields of requests that are images, or tuples of them."""
 _FOR_CALLERS = ("fit", "hints")
-"""The fields of requests that no runner needs."""
+"""The fields of requests that runners do not need."""
 _PIXEL_BYTES = {"RGB": 3, "RGBA": 4, "L": 1}
 
 
 class BadFrameError(ValueError):
-    """Bytes that are no request; the message says why."""
+    """The bytes are not a request; the message says why."""
 
 
 class _Video(BaseModel):
@@ -85,7 +85,7 @@ class _Header(BaseModel):
 
     @property
     def length_bytes(self) -> int:
-        """Of what follows it."""
+        """The bytes of what follows the line."""
         images = sum(_length_bytes(mode, size) for _, mode, size in self.images)
         return images + sum(length for _, length, _ in self.videos)
 

@@ -1,7 +1,7 @@
 """What an operator can set: environment variables with the prefix `JUBAKO_`, checked before anything starts.
 
-Every process of the Bento imports this and must see the same values, so nothing here depends on
-anything but the environment, which the file `.env` of the working folder completes.
+Every process of the Bento imports this and must see the same values, so they come from nothing but
+the environment and the file `.env` of the working folder.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Settings(
 ):
     """Read from the environment; a wrong value stops the start with the variable's name.
 
-    docs/configuration.md is made of these classes by `make configuration`, in this order.
+    `make configuration` generates docs/configuration.md from these classes, in this order.
     """
 
     model_config = SettingsConfigDict(
@@ -56,7 +56,7 @@ class Settings(
         frozen=True,
         extra="forbid",
         env_ignore_empty=True,
-        # pydantic would quote keys and passwords.
+        # pydantic's messages would quote keys and passwords.
         hide_input_in_errors=True,
     )
 
@@ -105,7 +105,7 @@ def _variable(place: str) -> str:
 
 
 def _field(place: str) -> tuple[str, FieldInfo] | None:
-    """Return the field that pydantic means, which it calls by its name or by the first of its variables."""
+    """Return the field of a pydantic error, which names the field or the first of its variables."""
     head = place.partition(".")[0]
     for field, info in Settings.model_fields.items():
         if head in (field, variables_of(field, info)[0]):

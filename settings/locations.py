@@ -1,4 +1,4 @@
-"""Storage locations as operators write them. Imported by every process, so it knows no storage library."""
+"""Storage locations as operators write them. Every process imports this, so it needs no storage library."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ SCHEMES = ("file", "s3", "gs", "az")
 
 
 def location_url(text: str) -> str:
-    """Return a folder's path, or a URL, as a URL. Raises ValueError for kinds that are not supported."""
+    """Return a path or URL as a URL. Raises ValueError for unsupported schemes."""
     if "://" not in text:
         return Path(text).expanduser().absolute().as_uri()
     parts = urlsplit(text)
@@ -23,6 +23,6 @@ def location_url(text: str) -> str:
 
 
 def local_folder(url: str) -> Path | None:
-    """Return the folder that a location stands for; None for a cloud's."""
+    """Return the local folder of a location; None for one in a cloud."""
     parts = urlsplit(url)
     return Path(unquote(parts.path)) if parts.scheme == "file" else None

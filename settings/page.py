@@ -1,4 +1,4 @@
-"""docs/configuration.md: a table of all settings, made from the classes that declare them."""
+"""Generates the tables of docs/configuration.md from the classes that declare the settings."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _plain(text: str) -> str:
 
 
 def _type_of(annotation: Any) -> str:
-    """Name a type as an operator writes it: lists and mappings are one text with commas."""
+    """Describe a type as operators write its values: lists and mappings are text separated by commas."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Literal:
         return ", ".join(f"`{argument}`" for argument in arguments)

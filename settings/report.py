@@ -1,4 +1,4 @@
-"""The settings in force, as lines of the log at startup: what was set, by which variable, and all defaults."""
+"""Logs the settings at startup: those that were set, by which variable, and the defaults of the others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def log_settings(settings: Settings) -> None:
 
 
 def effective_lines(settings: Settings, environment: Mapping[str, str]) -> list[str]:
-    """Return a line for each setting that was set, and one with all other values. No secret is in them."""
+    """Return a line for each setting that was set, and one with the values of all others. Secrets are hidden."""
     fields = [field for _, group in groups_of(type(settings)) for field in group]
     chosen = [field for field in fields if field in settings.model_fields_set]
     defaults = [f"{field}={_shown(settings, field)}" for field in fields if field not in chosen]
@@ -50,7 +50,7 @@ def _shown(settings: Settings, field: str) -> str:
 
 
 def as_text(value: object) -> str:
-    """Write a value as its variable would have it; addresses without their passwords."""
+    """Write a value as its environment variable would; passwords in addresses are hidden."""
     match value:
         case None:
             return NOTHING

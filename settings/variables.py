@@ -19,9 +19,9 @@ _SECRET_PARAMETER = re.compile(r"([?&]\w*(?:password|secret|token|key|sig)\w*=)[
 
 
 def variables_of(field: str, info: FieldInfo) -> tuple[str, ...]:
-    """Return the variables that set a field, in the order in which they count.
+    """Return the variables that set a field, the one that takes precedence first.
 
-    Those that a field names itself replace the one with our prefix.
+    A field's own aliases replace the name with our prefix.
     """
     alias = info.validation_alias
     if isinstance(alias, AliasChoices):
@@ -51,7 +51,7 @@ def is_secret(info: FieldInfo) -> bool:
 
 
 def masked(value: str) -> str:
-    """Hide what is before the last @, which in an address may be a password, and parameters that sound like one."""
+    """Hide what precedes the last @, which may be a password, and query parameters that sound like secrets."""
     without_user = re.sub(r"^(\w+://)?.*@", rf"\1{HIDDEN}@", value, flags=re.DOTALL)
     return _SECRET_PARAMETER.sub(rf"\1{HIDDEN}", without_user)
 
@@ -68,7 +68,7 @@ def refuse_unknown(names: Iterable[str], known: Collection[str]) -> None:
 
 
 def _is_link(name: str, names: Collection[str]) -> bool:
-    """Whether Kubernetes put it into the pod, as it does for each Service: one named jubako-x gives JUBAKO_X_PORT.
+    """Whether Kubernetes set the variable for a Service: one named jubako-x gives JUBAKO_X_PORT.
 
     https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
     """

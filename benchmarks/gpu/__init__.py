@@ -1,1 +1,1 @@
-"""The engine on a GPU, with full-size models that have random weights: what `make gpu-check` measures."""
+"""The engine on a GPU, with full-size models of random weights, as measured by `make gpu-check`."""

@@ -1,8 +1,8 @@
-"""Measure the engine on this machine's GPU: each stage in a process of its own, with a limit of time.
+"""Measure the engine on this machine's GPU: each stage in a process of its own, with a time limit.
 
     python -m benchmarks.gpu [--scale tiny] [--out FILE] [STAGE ...]
 
-Writes figures as JSON lines while they come, and all of them as a table at the end. `docs/gpu.md` says what to expect.
+Writes figures as JSON lines as they come, and a table of all at the end. `docs/gpu.md` says what to expect.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def _measure(stages: list[str], scale: str) -> Iterator[dict[str, Any]]:
 
 
 def _run(stage: str, scale: str, limit_s: float) -> Iterator[dict[str, Any]]:
-    """Yield the figures that a stage gets done in time, and an error if that were not all."""
+    """Yield the figures that a stage completes in time, and an error if it did not complete them all."""
     if limit_s <= 0:
         yield {"stage": stage, "what": "the stage", "error": "no time was left"}
         return

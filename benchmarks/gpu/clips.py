@@ -1,4 +1,4 @@
-"""Wan: a step of a clip, and what its decoder and the conversion of its frames take."""
+"""Wan: the cost of a clip's step, of decoding it, and of converting its frames."""
 
 from __future__ import annotations
 

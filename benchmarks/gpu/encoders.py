@@ -1,4 +1,4 @@
-"""Text encoders of few layers, with the widths that the denoisers expect; what they cost is no figure here."""
+"""Text encoders with few layers but the widths that the denoisers expect; their own cost is not measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an image of a crowd is the one that is generated alone, for tiny models of eight families."""
+"""Whether an image is the same in a crowd as alone, for tiny models of eight families."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def _rounded(value: Any) -> Any:
 
 
 def table(figures: Sequence[Mapping[str, Any]]) -> str:
-    """Return the figures under the titles of their stages, with what each stage is expected to show."""
+    """Return the figures by stage, each under its title and the expected result."""
     return "\n".join(_lines(figures))
 
 

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: passes, decoding and memory; what running ahead of the device gains; too many at once."""
+"""Stable Diffusion XL: passes, decoding, memory; the gain from running ahead of the device; running out of memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from models.weights.loading import LoadedModel
 
 SIZE_PX = 1024
 SCARCE_GIB = 24
-"""What the last stage leaves of the card, so that every card is too small for it."""
+"""The memory that the last stage leaves of the card, so that any card is too small for it."""
 
 
 def sdxl(setup: Setup) -> None:
@@ -104,7 +104,7 @@ def ahead(setup: Setup) -> None:
 
 
 def oom(setup: Setup) -> None:
-    """Ask for more than the card holds at once: batches are halved, the limit is learnt, and the memory comes back."""
+    """Ask for more than fits on the card at once: batches are halved, the limit is learnt, and memory is freed."""
     model = sdxl_model(setup)
     count, size_px = setup.crowd(32), setup.px(1536)
     if setup.on_gpu:

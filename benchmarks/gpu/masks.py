@@ -17,7 +17,7 @@ WORDS, FEWER_WORDS = 200, 60
 
 @torch.no_grad()
 def qwen(setup: Setup) -> None:
-    """Call the denoiser itself: pipelines would need an encoder of 8 billion parameters."""
+    """Call the denoiser directly, since pipelines would need an encoder of 8 billion parameters."""
     transformer = setup.built(lambda: _transformer(setup.full), setup.bfloat)
     setup.emit(what="weights", gib=sum(parameter.nbytes for parameter in transformer.parameters()) / GIB)
     for what, count, padded in (

@@ -1,4 +1,4 @@
-"""Requests through the engine, and what can be said of how they went."""
+"""Runs requests through the engine, and summarises the results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Passes(EngineObserver):
 
 
 class WaitedPasses(Passes):
-    """Lets the engine go on only when the device has done all that it was given."""
+    """Lets the engine go on only when the device has finished all of its work."""
 
     def __init__(self, setup: Setup) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class WaitedPasses(Passes):
 
 @dataclass(frozen=True)
 class Drawn:
-    """Some requests that were in the engine together; results are in their order, None where one failed."""
+    """Requests that were in the engine together; results are in their order, None if one failed."""
 
     results: Sequence[Picture | Clip | None]
     failed: Sequence[str]
@@ -79,7 +79,7 @@ Draw = Callable[[Sequence[GenerationRequest]], Drawn]
 def drawing(
     setup: Setup, model: LoadedModel, batch_tokens: int = BATCH_TOKENS, passes: Passes | None = None
 ) -> Iterator[Draw]:
-    """Run an engine; what the block is given has it generate a number of requests at once."""
+    """Run an engine; yield a function that generates several requests at once."""
     passes = passes or Passes()
     engine = Engine(model, EngineLimits(batch_tokens), passes)
 
@@ -138,7 +138,7 @@ def request(
 
 
 def difference(one: Picture | Clip | None, other: Picture | Clip | None) -> NDArray[np.float64]:
-    """Return (height, width, 3) in steps of 1/255, of two images or of the last frames of two clips."""
+    """Return the difference (height, width, 3), in steps of 1/255, of two images or of two clips' last frames."""
     return np.abs(_pixels(one) - _pixels(other))
 
 

@@ -1,4 +1,4 @@
-"""The stages of the check: where each is, how long it may take, and what it is expected to show. Imports no torch."""
+"""The stages of the check: where each one is, its time limit, and its expected result. Imports no torch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 TOTAL_S = 590
-"""For all stages together."""
+"""The time limit for all stages together."""
 
 
 @dataclass(frozen=True)
@@ -59,4 +59,4 @@ STAGES: Mapping[str, Stage] = {
         "every request is drawn or fails as `out_of_memory`, and one that comes afterwards is drawn",
     ),
 }
-"""In the order in which they run: what says most first, should the time not suffice."""
+"""In order, the most informative first, in case the time does not suffice."""

@@ -1,4 +1,4 @@
-"""What every stage is given: the device, the size of the models, and where figures go."""
+"""The context of every stage: the device, the size of the models, and where figures go."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class Setup:
-    """`full` is the size of real models, on a GPU; otherwise they are tiny, to try the check itself on a CPU."""
+    """With `full`, models have their real sizes, on a GPU; otherwise they are tiny, to try out the check on a CPU."""
 
     full: bool
     device: torch.device
@@ -39,11 +39,11 @@ class Setup:
         return torch.bfloat16 if self.on_gpu else torch.float32
 
     def px(self, size_px: int) -> int:
-        """The width and height of images, which are small where the models are."""
+        """Return the width and height of images, which are small with tiny models."""
         return size_px if self.full else 64
 
     def crowd(self, requests: int) -> int:
-        """How many requests there are at once: few where the models are small."""
+        """Return how many requests to make at once: few with tiny models."""
         return requests if self.full else min(requests, 3)
 
     def built(self, make: Callable[[], Module], dtype: torch.dtype) -> Module:
@@ -62,7 +62,7 @@ class Setup:
             torch.cuda.synchronize()
 
     def peak_gib(self) -> float | None:
-        """The most memory since this was last asked for; None on a CPU."""
+        """Return the peak memory since the last call; None on a CPU."""
         if not self.on_gpu:
             return None
         peak = torch.cuda.max_memory_allocated() / GIB
@@ -73,7 +73,7 @@ class Setup:
         return torch.cuda.memory_allocated() / GIB if self.on_gpu else 0.0
 
     def forget(self) -> None:
-        """Give back the memory of what is no longer used, and begin a new peak."""
+        """Free unused memory, and reset the peak."""
         gc.collect()
         if self.on_gpu:
             torch.cuda.empty_cache()

@@ -1,4 +1,4 @@
-"""The measurements, one axis each: everything else stays as it is by default."""
+"""The measurements, one for each axis, with everything else at its default."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from benchmarks.workloads import Wanted, uniform
 
 CALLERS_AXIS = "callers"
 STEPS = 8
-"""Of each image, where steps are not what grows."""
+"""The steps of each image on the other axes."""
 CALLERS = (1, 4, 16, 64, 256)
 JOBS = (10, 100, 1_000, 10_000)
 MODELS = (1, 2, 4, 8)
@@ -37,7 +37,7 @@ class Measured:
     axis: str
     value: int
     unit: str
-    """Of `measured`."""
+    """The unit of `measured`."""
     measured: float
     note: str = ""
 
@@ -75,7 +75,7 @@ async def sizes(rounds: int) -> AsyncIterator[Measured]:
 
 
 async def models(rounds: int) -> AsyncIterator[Measured]:
-    """Images a second of 16 callers whose requests go round the models."""
+    """Images a second of 16 callers whose requests cycle through the models."""
     for number in MODELS:
         names = [f"copy-{index}" for index in range(number)]
         catalogue = str(copies_of_the_miniature(names))
@@ -88,7 +88,7 @@ async def models(rounds: int) -> AsyncIterator[Measured]:
 
 
 async def queue() -> AsyncIterator[Measured]:
-    """Jobs submitted a second, and milliseconds to list the last ones, while the queue grows."""
+    """Jobs submitted a second, and milliseconds to list the latest ones, while the queue grows."""
     most = str(2 * max(JOBS))
     environment = {**_environment(), "JUBAKO_MAX_WAITING_JOBS": most, "JUBAKO_MAX_JOBS_PER_CALLER": most}
     waiting = 0
@@ -104,7 +104,7 @@ async def queue() -> AsyncIterator[Measured]:
 
 
 async def _warm(client: Client, wanted: Iterator[Wanted], callers: int, rounds: int) -> Point:
-    """Measure requests after a round that loads models, and meets their sizes for the first time."""
+    """Measure requests after a warm-up round that loads models and uses their sizes for the first time."""
     await closed_loop(client, itertools.islice(wanted, callers), callers)
     return summarise(await closed_loop(client, itertools.islice(wanted, callers * rounds), callers))
 

@@ -1,4 +1,4 @@
-"""What was measured, against the ideal and as slopes, in a table and a plot."""
+"""A table and a plot of the measurements, compared with the ideal and as slopes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def table(found: Sequence[Measured]) -> str:
 
 
 def ideals(line: Sequence[Measured]) -> list[float]:
-    """Return the best of an axis for each of its values: of callers, no more than so many times what one gets."""
+    """Return the ideal for each value of an axis; for callers, at most that many times what a single one gets."""
     best = (max if line[0].more_is_better else min)(each.measured for each in line)
     if line[0].axis == CALLERS_AXIS:
         return [min(best, each.value / line[0].value * line[0].measured) for each in line]
@@ -27,7 +27,7 @@ def ideals(line: Sequence[Measured]) -> list[float]:
 
 
 def shares(line: Sequence[Measured]) -> list[float]:
-    """Return how much of the ideal is reached: 1 is all of it, whether more or less is better."""
+    """Return the share of the ideal that is reached: 1 is all of it, whether more or less is better."""
     return [
         each.measured / ideal if each.more_is_better else ideal / each.measured
         for each, ideal in zip(line, ideals(line), strict=True)
@@ -35,7 +35,7 @@ def shares(line: Sequence[Measured]) -> list[float]:
 
 
 def slopes(line: Sequence[Measured]) -> list[float | None]:
-    """Return the powers by which what is measured grows from one value to the next: 0 is no change, 1 as much."""
+    """Return the exponents with which the measurement grows between values: 0 is constant, 1 proportional."""
     pairs = pairwise(line)
     return [None, *(log(later.measured / each.measured) / log(later.value / each.value) for each, later in pairs)]
 

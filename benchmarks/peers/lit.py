@@ -1,7 +1,7 @@
 """LitServe's dynamic batching, as in its documentation: a `LitAPI` around the pipeline.
 
-Start it with `python -m benchmarks.peers.lit --host HOST --port PORT`. An API has one path, and each further one would
-load the weights again into a process of its own, so requests of all tasks come to `/draw` and name theirs.
+Start it with `python -m benchmarks.peers.lit --host HOST --port PORT`. An API has one path, and each further API would
+load the weights again in another process, so requests of all tasks go to `/draw` and name their task.
 """
 
 # No `from __future__ import annotations`: LitServe reads the annotations of `decode_request`.
@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    # Its MCP endpoint, which nobody asks for here, does not know the version of `mcp` that this project uses.
+    # Its MCP endpoint, not needed here, does not work with the version of `mcp` that this project uses.
     litserve.server._MCP_AVAILABLE = False
     painter = Painter(max_batch_size=MAX_BATCH_SIZE, batch_timeout=BATCH_WAIT_S, api_path="/draw")
     server = litserve.LitServer(painter, accelerator="auto", workers_per_device=1, timeout=TIMEOUT_S)

@@ -20,7 +20,7 @@ MAX_BATCH_SIZE = 16
 """As many as there are callers, so that all of them can share a call."""
 
 Picture = Annotated[Image.Image, WithJsonSchema({"type": "string", "format": "binary"})]
-"""With a schema, which BentoML asks for."""
+"""With a schema, which BentoML needs."""
 
 
 class Wanted(BaseModel):

@@ -38,7 +38,7 @@ class Painter:
 
 
 def deployment() -> Any:
-    """Ray gives an actor one thread for each CPU that it reserves; the proxy needs the rest of those."""
+    """Set the actor's threads, since Ray gives it one for each CPU that it reserves, and the proxy needs the others."""
     environment = {"env_vars": {"OMP_NUM_THREADS": os.environ["OMP_NUM_THREADS"]}}
     options = {"num_cpus": 1, "runtime_env": environment}
     return serve.deployment(max_ongoing_requests=100, ray_actor_options=options)(Painter)

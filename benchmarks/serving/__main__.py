@@ -66,13 +66,13 @@ def _options() -> argparse.Namespace:
 
 
 def _cores() -> int:
-    """Return how many there are for this process, each counted once where it runs two threads."""
+    """Return the number of physical cores for this process, without hyperthreads."""
     usable = len(os.sched_getaffinity(0))
     return min(usable, psutil.cpu_count(logical=False) or usable)
 
 
 def _compares(sections: Collection[str]) -> bool:
-    """Whether other servers are measured too."""
+    """Whether the sections include ones that measure other servers."""
     return not {*sections} <= {ENGINE, BEYOND_ENGINE}
 
 

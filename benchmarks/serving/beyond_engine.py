@@ -1,7 +1,7 @@
-"""What a 512x512 image takes beyond the engine: HTTP, the queue, the way between the processes, and a PNG.
+"""The time that a 512x512 image takes beyond the engine: HTTP, queueing, transfer between processes, PNG encoding.
 
-The model is the embedded one with one denoising step, one request after the other: what a client waits, less what the
-runner says that its engine ran.
+The embedded model generates with one denoising step, one request at a time. The figure is the client's latency less the
+engine's running time as reported by the runner.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _LIMITS = {"min_px": 64, "max_px": SIDE_PX, "max_pixels": SIDE_PX**2}
 
 
 async def beyond_engine_ms(environment: Mapping[str, str], requests: int) -> float:
-    """Return the median of some requests to a server of its own."""
+    """Return the median over several requests to a separate server."""
     catalogue = copies_of_the_miniature([MODEL], _LIMITS)
     served = {**environment, "JUBAKO_MODELS": MODEL, "JUBAKO_CATALOGUE": str(catalogue)}
     async with serving(JUBAKO, served, (128, 128)) as client:

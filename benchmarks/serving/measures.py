@@ -1,4 +1,4 @@
-"""What is compared with the best of the other servers, and how far Jubako should get."""
+"""The figures that are compared with the best other server's, and Jubako's targets."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from benchmarks.workloads import LONG_STEPS, MIXED_STEPS, MOST_CALLERS, SHORT_ST
 
 @dataclass(frozen=True)
 class Measure:
-    """One figure of one workload: images per second, or the 95th percentile of seconds that requests took."""
+    """One figure of one workload: images per second, or the 95th percentile of latency in seconds."""
 
     workload: str
     title: str
     bound: float
-    """Of Jubako's figure to the best of the others."""
+    """The target for the ratio of Jubako's figure to the best of the others."""
     in_seconds: bool = False
 
     @property

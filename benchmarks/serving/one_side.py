@@ -1,7 +1,7 @@
 """The engine, or the plain pipeline, in a process without HTTP: `python -m benchmarks.serving.one_side engine|plain`.
 
-Says what machine it is on, as JSON; then reads a number of images from each line of its input, generates as many at
-once, and writes how many seconds that took.
+Writes a description of the machine, as JSON; then, for each line of its input, reads a number of images, generates that
+many at once, and writes the seconds that this took.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The blocks of README.md and docs/benchmarks.md that a run fills in, from nothing but its results.
+"""Generates the blocks of README.md and docs/benchmarks.md from a run's results alone.
 
     python -m benchmarks.serving.pages
 
-writes them again from `benchmarks/results/serving.json`, with the plot.
+rewrites them, and the plot, from `benchmarks/results/serving.json`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def write_pages(results: ServingResults) -> None:
 
 
 def filled(page: str, block: str, begin: str = BEGIN) -> str:
-    """Return the page with another block between its marks."""
+    """Return the page with the block between its marks replaced."""
     before, _, rest = page.partition(begin)
     _, _, after = rest.partition(END)
     return f"{before}{begin}\n\n{block}\n\n{END}{after}"

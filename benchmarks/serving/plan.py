@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmarks.workloads import MOST_CALLERS
 
 ALONE, UNIFORM, MIXED, SHORT, LONG = "alone", "uniform", "mixed", "short", "long"
-"""The workloads. SHORT and LONG are the two sides of one: 4-step requests among 50-step ones."""
+"""The workloads. SHORT and LONG are the two halves of one: 4-step requests among 50-step ones."""
 CALLERS: Mapping[str, int] = {ALONE: 1, UNIFORM: MOST_CALLERS, MIXED: MOST_CALLERS}
 
 
@@ -21,9 +21,9 @@ class Plan:
     shorts: int
     shorts_per_s: float
     engine_pairs: int
-    """Measurements of the engine and the plain pipeline in one process, alternating."""
+    """Alternating measurements of the engine and the plain pipeline without HTTP."""
     beyond_engine: int
-    """Requests whose time beyond the engine is taken."""
+    """Requests whose time beyond the engine is measured."""
 
 
 FULL = Plan(

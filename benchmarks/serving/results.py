@@ -36,14 +36,14 @@ class EngineResults:
 
 @dataclass(frozen=True)
 class ServingResults:
-    """Workloads, the engine and what is beyond it are missing where they were not measured."""
+    """Sections that were not measured are missing."""
 
     machine: dict[str, Any]
     engine: EngineResults | None
     points: Mapping[str, Mapping[str, list[Point]]]
     """By workload, then by server; one for each repeat."""
     beyond_engine_ms: float | None = None
-    """What a 512x512 image takes of HTTP, queue and encoding."""
+    """Milliseconds of HTTP, queueing and encoding for a 512x512 image."""
 
     def write(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """The engine compared with the plain pipeline, without HTTP: one request, and a batch of them.
 
-Each side is a process, and the two take turns. In one process they would be two threads with an OpenMP team each, and
-with more threads than cores libgomp lets all of them sleep between operations.
+Each side is a process, and the two take turns. In a single process each would have an OpenMP team, and with more
+threads than cores, libgomp lets all of them sleep between operations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Side:
         self._process.communicate()
 
     def seconds(self, images: int) -> float:
-        """Generate so many images at once; return how long that took."""
+        """Generate a number of images at once; return the seconds that this took."""
         assert self._process.stdin is not None
         self._process.stdin.write(f"{images}\n")
         self._process.stdin.flush()
@@ -58,7 +58,7 @@ class Side:
 
 
 def measure_sides(environment: Mapping[str, str], pairs: int) -> tuple[dict[str, Any], EngineResults | None]:
-    """Return what machine this is, and the results unless no pairs are wanted."""
+    """Return a description of the machine, and the results unless `pairs` is 0."""
     with ExitStack() as stack:
         plain = stack.enter_context(Side("plain", environment))
         if not pairs:

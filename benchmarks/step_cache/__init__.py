@@ -1,1 +1,1 @@
-"""What a step cache saves, and what it costs in quality, beside the control: the same model with fewer steps."""
+"""What a step cache saves, and costs in quality, compared with a control: the same model with fewer steps."""

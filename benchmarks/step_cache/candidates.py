@@ -1,4 +1,4 @@
-"""What might predict a step, and what might decide whether to; what ships is asked, not repeated."""
+"""Candidate predictors of a step, and candidate criteria for predicting it; the shipped ones are called, not copied."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHIPPED = POLICIES[StepCache.QUALITY]
 
 @dataclass(frozen=True)
 class Computed:
-    """A step that was computed."""
+    """A computed step."""
 
     step: int
     latents: Tensor
@@ -27,14 +27,14 @@ class Computed:
 
 @dataclass
 class Image:
-    """What a policy knows of one image."""
+    """What a policy knows about one image."""
 
     site: CallSite
-    """What ships: the line, what it was off, and what of that is corrected."""
+    """The shipped call site: linear extrapolation, its error, and the correction."""
     past: list[Computed] = field(default_factory=list)
-    """The last three."""
+    """The last three computed steps."""
     moved: float = 0.0
-    """How far the latents came since the last computed step, and by it the output, relative to it (EasyCache)."""
+    """EasyCache's estimate of the output's relative change since the last computed step, from the latents' change."""
     seen: Tensor | None = None
 
 
@@ -43,23 +43,23 @@ Predictor = Callable[[Image, int, Tensor], Tensor]
 
 
 def reuse(image: Image, _step: int, _latents: Tensor) -> Tensor:
-    """The last output, as DeepCache and TeaCache have it."""
+    """Return the last output, like DeepCache and TeaCache."""
     return image.past[-1].output
 
 
 def offset(image: Image, _step: int, latents: Tensor) -> Tensor:
-    """The input and the last difference to it, as EasyCache has it."""
+    """Return the input plus the last difference to it, like EasyCache."""
     return latents + image.past[-1].output - image.past[-1].latents
 
 
 def linear(image: Image, step: int, _latents: Tensor) -> Tensor:
-    """The line through the last two."""
+    """Return the linear extrapolation of the last two outputs."""
     predicted: Tensor = image.site.predicted(step)
     return predicted
 
 
 def quadratic(image: Image, step: int, _latents: Tensor) -> Tensor:
-    """The parabola through the last three: TaylorSeer's second order."""
+    """Return the quadratic extrapolation of the last three outputs: TaylorSeer's second order."""
     past = image.past
     weights = [
         np.prod([(step - other.step) / (each.step - other.step) for other in past if other is not each])
@@ -69,7 +69,7 @@ def quadratic(image: Image, step: int, _latents: Tensor) -> Tensor:
 
 
 CORRECTED = "linear, corrected"
-"""What ships: what the line was off is added to the next computed output."""
+"""The shipped predictor: the error of the extrapolation is added to the next computed output."""
 PREDICTORS: Mapping[str, Predictor] = {
     **{each.__name__: each for each in (reuse, offset, linear, quadratic)},
     CORRECTED: linear,
@@ -77,7 +77,7 @@ PREDICTORS: Mapping[str, Predictor] = {
 
 
 def _input_change(image: Image, _step: int, latents: Tensor, threshold: float, _steps: int) -> bool:
-    """EasyCache's (https://arxiv.org/abs/2507.02860): the output moves as far as its input did, times a factor."""
+    """EasyCache's criterion (https://arxiv.org/abs/2507.02860): the output changes in proportion to its input."""
     before, last = image.past[-2:]
     rate = (last.output - before.output).norm() / (last.latents - before.latents).norm()
     assert image.seen is not None
@@ -87,25 +87,25 @@ def _input_change(image: Image, _step: int, latents: Tensor, threshold: float, _
 
 
 def _output_change(image: Image, step: int, _latents: Tensor, threshold: float, _steps: int) -> bool:
-    """How much the output changed between the last two computed steps, a step."""
+    """By the output's change per step between the last two computed steps."""
     before, last = image.past[-2:]
     rate = float((last.output - before.output).norm() / last.output.norm()) / (last.step - before.step)
     return rate * (step - last.step) < threshold
 
 
 def _run_length(image: Image, step: int, _latents: Tensor, threshold: float, steps: int) -> bool:
-    """A share of the steps, whatever they are."""
+    """By a fixed share of the steps."""
     return step - image.past[-1].step <= max(1, round(threshold * steps))
 
 
 def _as_shipped(image: Image, step: int, _latents: Tensor, _threshold: float, steps: int) -> bool:
-    """By the policy of its call site."""
+    """By the shipped policy of the call site."""
     return image.site.trusts(step, steps)
 
 
 @dataclass(frozen=True)
 class Criterion:
-    """Whether a step is predicted."""
+    """A rule for whether a step is predicted."""
 
     threshold: float
     trusts: Callable[[Image, int, Tensor, float, int], bool]
@@ -116,9 +116,9 @@ LINE_ERROR = 0.02
 CRITERIA: Mapping[str, Criterion] = {
     "input change": Criterion(0.05, _input_change),
     "output change": Criterion(0.05, _output_change),
-    # Without the bound on how many are predicted in a row.
+    # Without the limit on how many are predicted in a row.
     "error of the line": Criterion(LINE_ERROR, _as_shipped, replace(SHIPPED, tolerance=LINE_ERROR, longest_share=1.0)),
     "steps in a row": Criterion(0.06, _run_length),
     "as shipped": Criterion(SHIPPED.tolerance, _as_shipped),
 }
-"""They skip 30 to 60 %: what counts is how far each is above the plain model with as many computed steps."""
+"""They skip 30 to 60 %; each is judged by its gain over the plain model with the same number of computed steps."""

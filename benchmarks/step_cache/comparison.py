@@ -1,7 +1,7 @@
 """Compares images with and without a cache, and with fewer steps, in one run.
 
-Each round asks for other images, and generates the same ones in every mode, one mode after the other: what else the
-machine does meanwhile slows down all alike, and every figure of quality is of all rounds' images.
+Each round has new images, and generates the same ones in every mode, one mode after the other, so that other load on
+the machine slows down all modes alike. Figures of quality cover the images of all rounds.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ MIXED_STEPS = (8, 20, 30, 50)
 SAMPLERS = {"miniature": ("dpmpp_2m", "euler", "ddim"), "miniature-dit": ("flow_euler",)}
 CACHES = (StepCache.QUALITY, StepCache.FAST)
 ALONE = 3
-"""Images that are generated one after the other."""
+"""Images that are generated one at a time, to measure latency."""
 LEAST_STEPS = 2
 """Of the control."""
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A cache against none, for the same images."""
+    """Generation with a cache compared with none, for the same images."""
 
     mode: str
     skipped: float
-    """The share of the steps."""
+    """The share of steps that were skipped."""
     throughput: float
     """Images a second of all callers at once, as a ratio; the median of the rounds."""
     slowest: float
@@ -42,9 +42,9 @@ class Compared:
     shown: Shown
     shown_off: Shown
     control: Likeness
-    """Of the plain model with as many steps as the cache computed, to that with all of them."""
+    """The likeness of the plain model with as many steps as the cache computed, to that with all steps."""
     images: int
-    """Of which the qualities are."""
+    """The number of images that the quality is measured on."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Row:
     steps: int
     control_steps: int
     latency: float
-    """Seconds of one caller alone, as a ratio."""
+    """The ratio of latency for a single caller."""
     compared: Compared
 
 
@@ -66,7 +66,7 @@ class Mixed:
 
     model: str
     latency: float
-    """The callers' median seconds, as a ratio."""
+    """The ratio of the callers' median latency."""
     compared: Compared
 
 
@@ -78,7 +78,7 @@ class Rounds:
     off: list[Run]
     cached: Mapping[StepCache, list[Run]]
     fewer: Mapping[StepCache, list[Run]]
-    """Without a cache, each image with the steps that the cache computed of it."""
+    """Without a cache, each image with as many steps as the cache computed for it."""
 
 
 def compare(model: str, callers: int, steps: Sequence[int], rounds: int) -> Iterator[Row | Mixed]:
@@ -140,7 +140,7 @@ def _controls(wanted: Sequence[GenerationRequest], run: Run) -> list[GenerationR
 
 
 def _compared(mode: StepCache, found: Rounds, steps: Sequence[int]) -> Compared:
-    """`steps` go round among the callers."""
+    """`steps` cycle over the callers."""
     pairs = [each.pair for asked in found.asked for each in asked]
     off, cached, fewer = (
         [image for run in runs for image in run.images] for runs in (found.off, found.cached[mode], found.fewer[mode])
@@ -163,7 +163,7 @@ def _compared(mode: StepCache, found: Rounds, steps: Sequence[int]) -> Compared:
 def _alone(
     engine: Engine, catalogue: Catalogue, sampler: str, steps: int, asked: Sequence[Asked]
 ) -> dict[StepCache, float]:
-    """Return the seconds of an image that has the machine to itself; modes take turns, so that noise hits all alike."""
+    """Return the seconds of an image generated alone; modes take turns, so that noise affects all alike."""
     wanted = {mode: requests(catalogue, asked, [steps], sampler, mode) for mode in (StepCache.OFF, *CACHES)}
     rounds = zip(*wanted.values(), strict=True)
     seconds = [[together(engine, [request]).seconds for request in each] for each in rounds]

@@ -1,4 +1,4 @@
-"""Generates the same prompts again and again through the engine, in the ways that are compared."""
+"""Generates the same prompts through the engine in each of the compared ways."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from runners.engine.engine import Engine, EngineLimits
 
 LIMITS = ServerLimits(max_prompt_chars=1000, max_num_images=1, max_deadline_s=3600)
 CHOSEN_ON = held_out_pairs()[::7]
-"""The pairs on which thresholds were chosen."""
+"""The number of pairs that thresholds were chosen on."""
 FIRST_SEED = 500
 
 
 class Asked(NamedTuple):
-    """An image that is asked for."""
+    """A requested image."""
 
     pair: Pair
     seed: int
 
 
 def reported(callers: int, rounds: int) -> list[list[Asked]]:
-    """Return the images of each round, of pairs that no training saw, and no threshold was chosen on."""
+    """Return the images of each round, from pairs that were used neither in training nor to choose thresholds."""
     others = [pair for pair in held_out_pairs() if pair not in CHOSEN_ON]
     count = callers * rounds
     asked = [Asked(others[number * len(others) // count], FIRST_SEED + number) for number in range(count)]
@@ -59,7 +59,7 @@ class Run:
 
 @contextmanager
 def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
-    """Run one model of the catalogue on this machine's processor, as a runner does."""
+    """Run one model of the catalogue on this machine's CPU, as a runner does."""
     keep_freed_memory()
     entry = full_catalogue(None).get(model)
     engine = Engine(load(entry, "cpu"), EngineLimits(entry.batch_tokens))
@@ -72,7 +72,7 @@ def engine_of(model: str) -> Iterator[tuple[Engine, Catalogue]]:
 def requests(
     catalogue: Catalogue, asked: Sequence[Asked], steps: Sequence[int], sampler: str, mode: StepCache
 ) -> list[GenerationRequest]:
-    """Return one request an image; `steps` go round."""
+    """Return one request for each image; `steps` cycle."""
     drafts = [
         Draft(
             prompt=plain_caption(*each.pair, 0),

@@ -1,7 +1,7 @@
 """Which predictor, and which criterion? `python -m benchmarks.step_cache.policies` prints tables of docs/step-cache.md.
 
-All images are computed in one batch, in all of their steps; where a policy would have predicted one, what it predicts
-takes the place of what was computed. So all policies take the same time, and only their quality is compared.
+All images are computed in one batch, with all of their steps; where a policy predicts a step, the prediction replaces
+the computed output. So all policies take the same time, and only their quality is compared.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from runners.engine.step_cache.call_site import CallSite
 
 
 class Caching:
-    """Stands in for a denoiser's `forward` and caches for each of a batch of guided images."""
+    """Replaces a denoiser's `forward`, with a cache for each of a batch of guided images."""
 
     def __init__(
         self, forward: Callable[..., Any], images: int, steps: int, predictor: str, criterion: Criterion

@@ -1,4 +1,4 @@
-"""How far images are from those without a cache, and whether they still show what was asked for."""
+"""How similar images are to those without a cache, and whether they still show what was asked for."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ IDENTICAL_DB = 99.0
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of images to those that the same seeds give without a cache."""
+    """The likeness of images to those from the same seeds without a cache."""
 
     median_db: float
     worst_db: float
     """Peak signal-to-noise ratios."""
     distance: float
-    """Mean cosine distance of CLIP's image features, which see what LPIPS sees: contents and texture, not pixels."""
+    """Mean cosine distance of CLIP's image features, which like LPIPS compare contents and texture, not pixels."""
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class Shown:
     """The shares of images that show what was asked for."""
 
     judged: float
-    """In which the miniature's judge sees it."""
+    """According to the miniature's judge."""
     clip: float
-    """To whose prompt CLIP finds the image closer than to that of any other held-out pair."""
+    """According to CLIP: the image is closer to its own prompt than to that of any other held-out pair."""
 
 
 def likeness(images: Images, originals: Images) -> Likeness:
@@ -64,7 +64,7 @@ def shown(images: Images, pairs: Sequence[Pair]) -> Shown:
 
 @torch.no_grad()
 def _image_features(images: Images) -> torch.Tensor:
-    """(images, C), of length 1."""
+    """Return (images, C), normalized."""
     model, processor = _clip()
     pixels = processor(images=[(image * 255).round().astype(np.uint8) for image in images], return_tensors="pt")
     return _normalized(model.get_image_features(**pixels))
@@ -73,7 +73,7 @@ def _image_features(images: Images) -> torch.Tensor:
 @cache
 @torch.no_grad()
 def _text_features() -> torch.Tensor:
-    """(held-out pairs, C), of length 1."""
+    """Return (held-out pairs, C), normalized."""
     tokenizer: Any = CLIPTokenizer.from_pretrained(CHECKPOINT / "tokenizer")
     captions = [plain_caption(*pair, 0) for pair in held_out_pairs()]
     # No mask: the tower is causal, so what follows a text's end does not change it.

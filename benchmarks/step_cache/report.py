@@ -1,4 +1,4 @@
-"""The comparison as tables, as a picture, and against its bars."""
+"""The comparison as tables, as a plot, and against its targets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BEGIN = "<!-- `make benchmark-cache` writes from here -->"
 THROUGHPUT_BARS = {("quality", 30): 1.45, ("quality", 50): 1.9, ("fast", 50): 2.5}
 MEDIAN_DB_OVER_CONTROL, WORST_DB_OVER_CONTROL = 7.0, 3.0
 SHOWN_BELOW = {"quality": 0.01, "fast": 0.02}
-"""Over all samplers and numbers of steps of a model: of the few images of one row, one is already more."""
+"""Over all of a model's samplers and numbers of steps: in a single row, one of its few images already exceeds this."""
 
 _COMPARED_HEAD = "PSNR, dB | fewer steps, dB | CLIP distance | judge | CLIP |"
 HEAD = (
@@ -59,7 +59,7 @@ def _compared(each: Compared, latency: float) -> str:
 
 
 def verdicts(rows: Sequence[Row]) -> Iterator[str]:
-    """Yield a line for each bar that is missed, or that none of a kind misses."""
+    """Yield a line for each missed target, or a single one if all are met."""
     missed = [f"**Missed**: {each}." for each in (*_missed(rows), *_unseen(rows))]
     yield from missed or ["Every bar is met."]
 
@@ -137,7 +137,7 @@ def _block(rows: Sequence[Row], mixed: Sequence[Mixed]) -> str:
 
 
 def _plot(rows: Sequence[Row], file: Path) -> None:
-    """Draw likeness over computed steps: caches against the plain model with as many."""
+    """Draw likeness over computed steps, for caches and for the plain model with as many steps."""
     models = list(dict.fromkeys(row.model for row in rows))
     figure = Figure(figsize=(5 * len(models), 4), layout="constrained")
     for axes, model in zip(figure.subplots(1, len(models), squeeze=False)[0], models, strict=True):

@@ -1,7 +1,7 @@
-"""The baseline for stories: the plain pipeline with its LoRA generates one frame after the other, CLIP scores each.
+"""The baseline for stories: the plain pipeline with its LoRA generates one frame at a time, and CLIP scores each.
 
-Reads one story per line from standard input, as JSON with its prompts and its seed, and writes one line for each. Uses
-the seeds, tries and threshold of Jubako's server, so both generate the same frames.
+Reads one story per line from standard input, as JSON with its prompts and seed, and writes one line for each. It uses
+the same seeds, tries and threshold as Jubako's server, so both generate the same frames.
 """
 
 from __future__ import annotations

@@ -24,12 +24,12 @@ class Speed:
     draws: int
     """Frames generated for all stories, including rejected tries."""
     differing: int
-    """Frames that differ between the two by more than 1/255 in any pixel."""
+    """The number of frames that differ between the two by more than 1/255 in any pixel."""
 
 
 @dataclass(frozen=True)
 class Crowd:
-    """Several concurrent stories, which the plain process generates in turn. Means are over the clients."""
+    """Several concurrent stories, which the plain process generates one by one. Means are over the clients."""
 
     callers: int
     plain_s: float

@@ -20,7 +20,7 @@ from benchmarks.subject import ALLOCATOR, REPOSITORY, SCRATCH
 
 FRAMES = 8
 LINE_BYTES = 2**26
-"""All frames of a story come back on one line."""
+"""A limit on lines, since all frames of a story come on a single one."""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""What a reference contributes to a story whose prompts do not name the character.
+"""What a reference contributes to stories whose prompts do not name the character.
 
     python -m benchmarks.stories.unnamed [--quick] [--device D] [--threads N]
 
-The prompts say where each frame is; who is there comes from the reference alone, the first frame of a story that names
-the character. The miniature's judge, who sees neither prompts nor references, says whom each frame shows. Prints a
-table, and writes `benchmarks/results/storyboard-unnamed.json`.
+The prompts give only the place of each frame; the character comes from the reference alone, which is the first frame of
+a story that names the character. The miniature's judge, which sees neither prompts nor references, says whom each frame
+shows. Prints a table, and writes `benchmarks/results/storyboard-unnamed.json`.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ async def _unnamed(client: Client, reference: Image.Image, scale: float | None) 
 
 
 async def _drawn(client: Client, prompts: Sequence[str], **fields: Any) -> StoryResult:
-    """Draw each prompt once: CLIP compares with prompts, and these say nothing of the character."""
+    """Generate each prompt once, without validation: CLIP compares with prompts, which do not name the character."""
     scenes = [{"prompt": prompt} for prompt in prompts]
     return await generate_story(client, "A story of somebody", seed=SEED, scenes=scenes, max_tries=1, **fields)
 
@@ -115,7 +115,7 @@ def _measured(
 ) -> Measured:
     right, places, likeness = [], [], []
     for hero, reference, board in zip(heroes, references, boards, strict=True):
-        # The first of those that name the character is the reference itself.
+        # The first frame whose prompt names the character is the reference itself.
         frames = list(zip(PLACES, board.images, strict=True))[1:]
         images = [image for _, image in frames]
         right += [seen == hero for seen in _seen_in(images)]
@@ -130,7 +130,7 @@ def _seen_in(images: Sequence[Image.Image]) -> list[str]:
 
 
 def _middle(frame: Image.Image) -> Image.Image:
-    """Half the width and height: the backgrounds differ."""
+    """Return the middle of a frame, half as wide and high, since backgrounds differ."""
     width, height = frame.size
     return frame.crop((width // 4, height // 4, width - width // 4, height - height // 4))
 

@@ -1,4 +1,4 @@
-"""What clients write: fields that are checked before anything is done with them."""
+"""The base of all models of client input: strict fields, and the seed."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ MAX_SEED = 2**63 - 1
 RANDOM_SEEDS = 2**32
 """Random seeds stay below this: JavaScript cannot hold every integer up to MAX_SEED."""
 RANDOM_SEED = -1
-"""How most other servers of the field say it; here, leaving the seed out is the same."""
+"""How most image servers ask for a random seed; leaving the seed out means the same here."""
 
 
 class ClientFields(BaseModel):
-    """Base of all that clients send: unknown fields are mistakes, and so is true where a number belongs."""
+    """Base of all client input: unknown fields are errors, and so is a boolean where a number belongs."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False
@@ -26,7 +26,7 @@ class ClientFields(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _true_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        """To Python it is 1, and pydantic takes it."""
+        """Refuse booleans, which pydantic would accept as 0 and 1."""
         name = info.field_name or ""
         if isinstance(value, bool) and bool not in _types_of(cls.model_fields[name].annotation):
             raise PydanticCustomError("boolean", "Input should not be true or false")

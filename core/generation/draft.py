@@ -78,7 +78,7 @@ FitChoice = Annotated[
         "more than rounding differs."
     ),
 ]
-# For BentoML's forms, whose files are uploads all the same: it finds files in Optional[...] only, by this type.
+# BentoML recognises a form's files only as Optional[Image], although they arrive as uploads.
 OptionalImage = Optional[Image.Image]  # noqa: UP045
 
 MOST_LORAS = 8
@@ -94,7 +94,7 @@ MASK = "Where to repaint: white is regenerated, black and transparent are kept. 
 
 
 def from_json(value: object) -> object:
-    """Forms have text only: a list is written as JSON, and a single name as it is."""
+    """Parse a form's text: a list as JSON, a single name as it stands."""
     if not isinstance(value, str):
         return value
     try:
@@ -111,7 +111,7 @@ Loras = Annotated[
         max_length=MOST_LORAS,
         description="LoRAs to apply, by the names in GET /models; in forms as JSON, or just one name.",
     ),
-    # Last, since what stands before it describes the list, and not what may be written for it.
+    # Last, so that the schema describes the list and not the text that is accepted in its place.
     BeforeValidator(from_json),
 ]
 
@@ -155,7 +155,7 @@ class Basics(ClientFields):
 
 
 class Parameters(Tuning, Basics):
-    """The same, and what only some models have."""
+    """The basics, and the parameters that only some models have."""
 
 
 class Followed(ClientFields):
@@ -168,7 +168,7 @@ class Followed(ClientFields):
 
     @property
     def named_videos(self) -> dict[str, Video]:
-        """All videos that came with the request, by their fields."""
+        """All videos that came with the request, by field."""
         return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
 
@@ -199,29 +199,29 @@ class Draft(Followed, Parameters):
 
     @property
     def named_images(self) -> list[tuple[str, Pixels]]:
-        """All images that came with the request, with their fields."""
+        """All images that came with the request, each with its field."""
         names = ("image", "mask", "last_image", "reference_image", "control_image")
         single = ((name, getattr(self, name)) for name in names)
         return [*((name, image) for name, image in single if image is not None), *(("images", i) for i in self.images)]
 
     @property
     def masked_image(self) -> Pixels | None:
-        """The image that a mask belongs to: of several, the first."""
+        """The image that a mask applies to: the first, if there are several."""
         return self.image or next(iter(self.images), None)
 
     @property
     def leading(self) -> Pixels | Video | None:
-        """What gives the result its size, unless the request says one."""
+        """The upload whose size the result takes unless the request gives one."""
         return self.pose_video or self.masked_image
 
     @property
     def decoded_px(self) -> int:
-        """Pixels of all images, and of all frames, that came with the request."""
+        """Pixels of all uploaded images and of all frames of uploaded videos."""
         images = sum(image.width * image.height for _, image in self.named_images)
         return images + sum(video.width * video.height * video.num_frames for video in self.named_videos.values())
 
     @classmethod
     def of(cls, form: BaseModel, **fields: Any) -> Draft:
-        """Return the draft of a contract's form: the fields that both have, and those that the contract translates."""
+        """Return a draft with the fields it shares with a contract's form, and those that the contract translated."""
         shared = {name: getattr(form, name) for name in Draft.model_fields if name in type(form).model_fields}
         return Draft(**{**shared, **fields})

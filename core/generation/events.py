@@ -31,7 +31,7 @@ class Download:
     done_bytes: int
     total_bytes: int
     bytes_per_s: int
-    """Of the last seconds."""
+    """Over the last few seconds."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Loading:
     progress: float
     """0 to 1."""
     download: Download | None = None
-    """While files come from the hub, which is before the first progress."""
+    """Set while files are being downloaded, which is before `progress` begins to rise."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Step:
     step: int
     steps: int
     skipped: bool = False
-    """Whether it was predicted instead of computed."""
+    """Whether the step was predicted instead of computed."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ class Picture:
     image: Image.Image
     """RGB, or RGBA of models whose images may be transparent."""
     step_cache: StepCache = StepCache.OFF
-    """How it was generated: never AUTO."""
+    """The mode that was used: never AUTO."""
     skipped_steps: int = 0
-    """Predicted instead of computed."""
+    """How many steps were predicted instead of computed."""
     tiled: bool = False
-    """Whether it was decoded, or an image of the request encoded, in tiles for want of memory: pixels may differ."""
+    """Whether lack of memory forced decoding it, or encoding an input image, in tiles: pixels may differ slightly."""
 
 
 @dataclass(frozen=True)
 class Sound:
-    """What is heard with a clip."""
+    """The sound track of a clip."""
 
     samples: bytes
-    """16 bits each, signed and little-endian, those of all channels of one moment behind one another."""
+    """Interleaved 16-bit PCM, signed and little-endian."""
     channels: int
     rate_hz: int
 
@@ -149,9 +149,9 @@ _ERRORS: dict[str, type[JubakoError]] = {
         OutOfMemory,
     )
 }
-"""Those that end a request in a runner."""
+"""The errors that end a request in a runner."""
 
 
 Result = Picture | Clip
-"""What a request has `num_images` of."""
+"""One of a request's `num_images` results."""
 Event = Loading | Queued | Started | Step | Preview | Result | Failed

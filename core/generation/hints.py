@@ -1,6 +1,6 @@
-"""Hints that accompany a result: what of a prompt or an image the model does not see or know, and what cannot act.
+"""Hints that accompany a result: what the model did not see of a prompt or image, and parameters without effect.
 
-They are safe for a header: signs of other alphabets are percent-encoded.
+They are safe in a header: non-ASCII characters are percent-encoded.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from core.pixels.fitting import Box, Size
 
 @dataclass(frozen=True)
 class PromptReading:
-    """What a model makes of a request's prompts."""
+    """How a model reads a request's prompts."""
 
     tokens: int | None = None
-    """Of the whole prompt."""
+    """The length of the whole prompt."""
     hint: str | None = None
-    """What it ignores of both prompts."""
+    """What the model ignores of the prompt and the negative prompt."""
 
 
 UNREAD = PromptReading()
@@ -37,12 +37,12 @@ def vocabulary_hint(unknown_words: Sequence[str]) -> str | None:
 
 
 def cut_hint(field: str, tokens: int, ignored: str) -> str:
-    """Return a hint about the end of a prompt, which the model ignores, since it reads so many tokens."""
+    """Return a hint about the end of a prompt, which is ignored since the model reads only `tokens` tokens."""
     return f"{field} is too long: the model reads {tokens} tokens of it, and ignored: {_shown(ignored.split(), ' ')}"
 
 
 def cropped_hint(field: str, size: Size, box: Box) -> str | None:
-    """Return a hint about what of an image is not used, if that is a pixel or more."""
+    """Return a hint about the part of an image that was cut off; None if that is less than a pixel."""
     left, top, right, bottom = box
     width, height = round(right - left), round(bottom - top)
     if (width, height) == size:
@@ -51,7 +51,7 @@ def cropped_hint(field: str, size: Size, box: Box) -> str | None:
 
 
 def snapped_hint(asked: Size, size: Size) -> str:
-    """Return a hint about a size that became another."""
+    """Return a hint about a size that was changed to one that the model generates."""
     return f"width: {asked[0]}x{asked[1]} became {size[0]}x{size[1]}, the nearest size that the model generates"
 
 
@@ -61,18 +61,18 @@ def ignored_hint(field: str, reason: str) -> str:
 
 
 def unknown_hint(fields: Collection[str]) -> str | None:
-    """Return a hint about fields that a contract does not have, where those are no mistakes."""
+    """Return a hint about unknown fields, for contracts that ignore them instead of refusing them."""
     return f"unknown fields are ignored: {_shown(sorted(fields), ', ')}" if fields else None
 
 
 def renamed(hint: str, names: Mapping[str, str]) -> str:
-    """Return a hint with the name by which a contract knows its field; hints about fields begin with it."""
+    """Return a hint about a field with the contract's own name for the field, which hints begin with."""
     field = _FIELD.match(hint)
     return hint if field is None else names.get(field[0], field[0]) + hint[field.end() :]
 
 
 def joined(*hints: str | None) -> str | None:
-    """Return all hints that there are as one."""
+    """Return the hints as one, or None if there are none."""
     return "; ".join(filter(None, hints)) or None
 
 
@@ -82,7 +82,7 @@ def hint_header(hint: str | None) -> dict[str, str]:
 
 
 def header_text(text: str) -> str:
-    """Return a text as a header can have it."""
+    """Return a text in a form that a header can carry."""
     return quote(text, safe=" ,'-;:/()!?=+*_.\"[]")
 
 

@@ -1,6 +1,6 @@
 """A second pass at a larger size, or hires fix: what was generated is upscaled, and in part denoised again.
 
-Models repeat their subject in images larger than those that they were trained on; an upscaled one says what is where.
+Asked for images larger than they were trained on, models repeat the subject; an upscaled image fixes the composition.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ MOST_SCALE = 8
 
 
 UpscaledBy = Literal["lanczos", "model"]
-"""What makes the image larger between the passes: resizing, or the server's upscaling model."""
+"""How the image is enlarged between the passes: by resizing, or by the server's upscaling model."""
 
 
 class Hires(ClientFields):
-    """What a client says of it; a size is given by `scale`, or by one or both of its sides."""
+    """The second pass as a client asks for it; its size is given by `scale`, or by one or both sides."""
 
     scale: float | None = Field(
         default=None, ge=1, le=MOST_SCALE, description="How many times wider and higher the result is. Default: 2."
@@ -49,7 +49,7 @@ class Hires(ClientFields):
 
 
 class SecondPass(ClientFields):
-    """The same, resolved; `width` and `height` are the result's."""
+    """The second pass, resolved; `width` and `height` are the result's."""
 
     width: int = Field(ge=1)
     height: int = Field(ge=1)
@@ -59,7 +59,7 @@ class SecondPass(ClientFields):
 
     @model_serializer(mode="wrap")
     def _without_the_usual(self, fields: SerializerFunctionWrapHandler) -> Mapping[str, Any]:
-        """Leave out what is said of most passes, so that files of earlier releases and of this one are alike."""
+        """Leave out the default upscaler, so that images carry the same metadata as those of earlier releases."""
         said: dict[str, Any] = fields(self)
         return said if self.upscaler == "model" else {name: said[name] for name in said if name != "upscaler"}
 
@@ -69,12 +69,12 @@ class SecondPass(ClientFields):
 
     @property
     def denoising_steps(self) -> int:
-        """Those that are done."""
+        """The steps that are computed: `strength` times `num_inference_steps`."""
         return max(1, min(int(self.num_inference_steps * self.strength), self.num_inference_steps))
 
 
 def _from_text(value: object) -> object:
-    """Forms have text only: JSON."""
+    """Parse a form's text as JSON."""
     if not isinstance(value, str):
         return value
     try:

@@ -33,26 +33,26 @@ SAMPLERS: Mapping[str, str] = {
     "tcd": "TCD",
     "unipc": "UniPC",
 }
-"""The web UI's names of our samplers, or for those that it has not, names of that kind."""
+"""The web UI's names of our samplers; those that it lacks get names in its style."""
 SCHEDULES: Mapping[str, str] = {
     "karras": "Karras",
     "exponential": "Exponential",
     "beta": "Beta",
     "sgm_uniform": "SGM Uniform",
 }
-"""The same of sigma schedules."""
+"""The web UI's names of our sigma schedules."""
 AUTOMATIC = "Automatic"
-"""The schedule that belongs to a sampler or model."""
+"""The web UI's name for the sampler's or model's own schedule."""
 _NEGATIVE = "Negative prompt:"
 _FEWEST_PAIRS = 3
-"""With fewer, a last line is part of a prompt, as the web UI reads it."""
-# Lengths are bounded, so that no text takes long to search.
+"""As in the web UI, a last line with fewer pairs than this is part of the prompt."""
+# Lengths are bounded, so that no text takes long to match.
 _PAIR = re.compile(r'(\w[\w /-]{0,60}):[ ]{0,3}("(?:\\.|[^\\"])+"|[^,]*)(?:,|$)')
 _SIZE = re.compile(r"(\d{1,6})x(\d{1,6})")
 
 
 def sampler_names(sampler: str) -> tuple[str, str]:
-    """Return the web UI's names of a sampler's id: of itself, and of its schedule."""
+    """Return the web UI's names for a sampler's id: of the sampler, and of its schedule."""
     for schedule, label in SCHEDULES.items():
         base = sampler.removesuffix(f"_{schedule}")
         if base != sampler:
@@ -61,7 +61,7 @@ def sampler_names(sampler: str) -> tuple[str, str]:
 
 
 def infotext(parameters: Mapping[str, Any]) -> str:
-    """Return the text for parameters by our names, as the metadata of an image have them."""
+    """Return the text for parameters under our own names, as in an image's metadata."""
     negative = parameters.get("negative_prompt")
     pairs = (f"{name}: {_quoted(value)}" for name, value in _pairs(parameters))
     lines = [_tagged_prompt(parameters), f"{_NEGATIVE} {negative}" if negative else "", ", ".join(pairs)]
@@ -69,7 +69,7 @@ def infotext(parameters: Mapping[str, Any]) -> str:
 
 
 def parsed_infotext(text: str) -> dict[str, str]:
-    """Return the pairs of a text, and its prompts as `Prompt` and `Negative prompt`; a size as its two numbers."""
+    """Return a text's pairs by name, its prompts as `Prompt` and `Negative prompt`, and each size as two numbers."""
     *lines, last = text.strip().split("\n")
     pairs = _PAIR.findall(last)
     if len(pairs) < _FEWEST_PAIRS:
@@ -106,7 +106,7 @@ def _pairs(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _of_second_pass(hires: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Its steps are those that are done."""
+    """Yield the pairs of a second pass; its steps are those that are computed."""
     yield from _given(hires, {"Denoising strength": "strength"})
     yield "Hires resize", f"{hires['width']}x{hires['height']}"
     yield "Hires steps", int(hires["num_inference_steps"] * hires["strength"])
@@ -121,7 +121,7 @@ def _given(parameters: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[
 
 
 def _tagged_prompt(parameters: Mapping[str, Any]) -> str:
-    """Return the prompt with the LoRAs, which the web UI has in it."""
+    """Return the prompt with its LoRAs as tags, as the web UI writes them."""
     tags = (f"<lora:{lora['name']}:{lora['scale']:g}>" for lora in parameters.get("loras", ()))
     return " ".join([parameters["prompt"], *tags])
 

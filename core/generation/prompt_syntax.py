@@ -11,7 +11,7 @@ from operator import itemgetter
 STRONGER, WEAKER = 1.1, 1 / 1.1
 MOST_WEIGHT = 10.0
 MOST_OPEN = 32
-"""Brackets in brackets; further ones are themselves. Each weighs all that is in it."""
+"""The deepest nesting of brackets; deeper ones are plain text. A bracket weighs everything inside it."""
 
 
 class PromptSyntax(StrEnum):
@@ -22,7 +22,7 @@ class PromptSyntax(StrEnum):
 
 @dataclass(frozen=True)
 class Fragment:
-    """A part of a prompt, and how much of the model's attention it gets; 1 is the usual."""
+    """A part of a prompt, and its share of the model's attention; 1 is normal."""
 
     text: str
     weight: float = 1.0
@@ -51,34 +51,34 @@ _COMPEL = re.compile(r"\w[+-]{2,}(?!\w)|\)(?:[+-]+|\d*\.\d+)(?!\w)|\)\.(?:blend|
 
 
 def parts_of(prompt: str) -> list[list[Fragment]]:
-    """Return the fragments of an A1111 prompt, for each of its parts between BREAKs.
+    """Return the fragments of an A1111 prompt, one list for each part between BREAKs.
 
-    `(word)` is 1.1 times as strong, `[word]` as weak, `(word:1.3)` as strong as it says; they may be nested. A bracket
-    that is never closed acts to the end, and one behind a backslash is itself.
+    `(word)` multiplies the weight by 1.1, `[word]` divides it by 1.1, `(word:1.3)` multiplies it by 1.3; they may be
+    nested. A bracket that is never closed acts to the end, and one after a backslash is plain text.
     """
     return [_fragments(part.strip()) for part in _BREAK.split(prompt)]
 
 
 def plain_text(prompt: str, syntax: PromptSyntax) -> str:
-    """Return a prompt without what its syntax adds to its words."""
+    """Return only the words of a prompt, without the marks of its syntax."""
     if syntax is not PromptSyntax.A1111:
         return prompt
     return " ".join("".join(fragment.text for fragment in part) for part in parts_of(prompt)).strip()
 
 
 def without_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:
-    """Return an A1111 prompt without its `<lora:name:scale>`, and those. Raises ValueError for what is no LoRA."""
+    """Return an A1111 prompt without its `<lora:name:scale>` tags, and these. Raises ValueError for a hypernetwork."""
     tags = [_tag(match) for match in _TAG.finditer(prompt)]
     return re.sub(r"[ \t]{2,}", " ", _TAG.sub("", prompt)).strip() if tags else prompt, tags
 
 
 def has_marks(prompt: str) -> bool:
-    """Whether a prompt has what any syntax reads as more than words."""
+    """Whether a prompt contains marks that any of the syntaxes would interpret."""
     return bool(_MARK.search(prompt))
 
 
 def suspected_syntax(prompt: str) -> PromptSyntax | None:
-    """Return the syntax that a prompt obviously has; None for words."""
+    """Return the syntax that a prompt is obviously written in; None for plain words."""
     if _WEIGHTED.search(prompt):
         return PromptSyntax.A1111
     return PromptSyntax.COMPEL if _COMPEL.search(prompt) else None
@@ -108,7 +108,7 @@ def _fragments(part: str) -> list[Fragment]:
             weights.append(1.0)
     for bracket, first in opened:
         _weigh(weights, first, STRONGER if bracket == "(" else WEAKER)
-    # Neighbours of one weight are tokenized together.
+    # Adjacent fragments of equal weight are tokenized together.
     alike = groupby(zip(texts, weights, strict=True), key=itemgetter(1))
     return [Fragment("".join(text for text, _ in group), weight) for weight, group in alike]
 

@@ -22,11 +22,11 @@ from core.pixels.upload import Pixels
 from core.pixels.video import UploadedVideo, Video
 
 VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
-"""The fields of drafts and requests that are videos."""
+"""The fields of drafts and requests that hold videos."""
 MOST_FPS = 60
 """Frames a second of a clip."""
 SEGMENT_OVERLAP = 1
-"""Frames with which a segment of a clip begins that are the last of the segment before."""
+"""Frames at the start of a clip's segment that repeat the end of the segment before."""
 
 
 class Task(StrEnum):
@@ -45,7 +45,7 @@ class Task(StrEnum):
 
     @property
     def takes_image(self) -> bool:
-        """Whether it starts from one image of the size that is generated."""
+        """Whether it starts from one image, which has the generated size."""
         return self in (Task.IMAGE_TO_IMAGE, Task.INPAINT, Task.IMAGE_TO_VIDEO)
 
     @property
@@ -59,7 +59,7 @@ class Method(StrEnum):
 
     DIFFUSION = "diffusion"
     TOKEN_OPT = "token-opt"
-    """By optimising the autoencoder's latents towards the prompt, without the denoiser."""
+    """Optimises the autoencoder's latents towards the prompt, without the denoiser."""
 
 
 class Priority(IntEnum):
@@ -81,13 +81,13 @@ class GenerationRequest(Tuning):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
-    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size too, but for the face's. The
-    `images` of an edit keep their own sizes; only one that has a mask is `image` too. Uploads stay compressed until a
-    runner gets the request, and videos until it starts.
-    Image i of `num_images` has `seed + i`, so that it can be generated again alone, unless they are layers.
+    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size except in `face_video`. The
+    `images` of an edit keep their own sizes; the one that a mask applies to is also `image`. Uploads stay compressed
+    until a runner gets the request, and videos until it starts.
+    Image i of `num_images` has `seed + i`, so that it can be generated again alone; layers share one seed.
     """
 
-    # Deadlines may be infinite: nobody waits for what warms a model up.
+    # Deadlines may be infinite: warm-up requests have no caller who waits.
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=True)
 
     model: str
@@ -103,57 +103,57 @@ class GenerationRequest(Tuning):
     seed: int
     num_images: int = 1
     layered: bool = False
-    """Whether its images are the layers of one, from the lowest up: all have its seed, and belong together."""
+    """Whether its images are the layers of a single image, from the lowest up; they share one seed."""
     scheduler: str
     strength: float = 1.0
     fit: Fit | None = None
-    """How its images came to its size, or will when they are opened; None where there was no choice."""
+    """How its images were fitted to its size, or will be when they are opened; None where there was no choice."""
     image: Pixels | None = None
     mask: Pixels | None = None
     images: tuple[Pixels, ...] = ()
-    """What an edit works on, in the order in which its prompt counts them."""
+    """The images of an edit, in the order in which its prompt numbers them."""
     last_image: Pixels | None = None
-    """What a video that starts from `image` ends with."""
+    """The last frame of a video that starts from `image`."""
     pose_video: UploadedVideo | None = None
     face_video: UploadedVideo | None = None
-    """How the figure in `image` moves, frame by frame, and how it looks then."""
+    """The poses and the facial expressions that the figure in `image` takes, frame by frame."""
     background_video: UploadedVideo | None = None
     mask_video: UploadedVideo | None = None
-    """What the figure is put into, and where (L, 255 = generated); both or none."""
+    """The video that the figure is put into, and where (L, 255 = generated); both or neither."""
     hires: SecondPass | None = None
-    """What is done with each image once it has its size; the result then has another."""
+    """The second pass over each image, which changes the size of the result."""
     upscale: UpscaleFactor | None = None
     """How many times wider and higher each image becomes once it is generated."""
     num_frames: int = 1
     segment_frames: int | None = None
-    """Frames that are generated at once of a clip that is made in segments, one after the other."""
+    """Frames in each segment of a clip that is generated in segments, one after the other; None: all at once."""
     fps: int | None = None
     """Frames a second of a video; None for pictures."""
     loras: tuple[Lora, ...] = ()
-    """In order of name, each once, none of scale 0: equal sets are equal values."""
+    """Sorted by name, without duplicates or scales of 0, so that equal sets compare equal."""
     reference_image: Pixels | None = None
     """The image prompt of an IP-Adapter."""
     reference_scale: float = 1.0
     control_image: Pixels | None = None
-    """What a ControlNet follows: edges, depth, a pose, as its type says."""
+    """What a ControlNet follows: edges, depth or a pose, depending on `control_type`."""
     control_type: str | None = None
     control_scale: float = 1.0
     control_mode: int | None = None
-    """What a ControlNet of several types calls this one."""
+    """The number that a union ControlNet gives to this `control_type`."""
     method: Method = Method.DIFFUSION
     iterations: int = 0
-    """Of a token optimisation; diffusion has steps."""
+    """Optimisation steps of token-opt; diffusion has `num_inference_steps`."""
     reproducible: bool = False
-    """Whether it must give the same bytes whatever it shares passes with."""
+    """Whether the result must have the same bytes whatever shares its passes."""
     priority: Priority = Priority.NORMAL
     deadline_s: float | None = None
     """Seconds from acceptance until the request is given up; None waits for ever."""
     progress: bool = False
     """Whether step events are sent; a caller who only wants the picture saves the traffic."""
     preview_every: int = 0
-    """Send a small picture of the latents every so many steps; 0 sends none."""
+    """Send a small picture of the latents every `preview_every` steps; 0 sends none."""
     hints: tuple[str, ...] = ()
-    """What its caller should know of how it was completed; each begins with the name of a field."""
+    """What the caller should know about how the request was completed; each begins with the name of a field."""
 
     def hinted(self, *hints: str) -> GenerationRequest:
         """Return the request with further hints."""
@@ -161,12 +161,12 @@ class GenerationRequest(Tuning):
 
     @property
     def named_videos(self) -> dict[str, Video]:
-        """All videos that it has, by their fields."""
+        """All its videos, by field."""
         return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
     @property
     def segments(self) -> int:
-        """How many its clip is made in, each with all steps."""
+        """How many segments its clip is generated in, each with all steps."""
         if self.segment_frames is None:
             return 1
         return ceil((self.num_frames - SEGMENT_OVERLAP) / (self.segment_frames - SEGMENT_OVERLAP))
@@ -178,7 +178,7 @@ class GenerationRequest(Tuning):
 
     @property
     def pixels(self) -> int:
-        """Of all frames of one image or clip, as its largest pass makes it."""
+        """Pixels of all frames of one image or clip, at the size of its largest pass."""
         return max(width * height for (width, height), _ in self.passes) * self.frames_a_pass
 
     @property
@@ -193,8 +193,8 @@ class GenerationRequest(Tuning):
 
     @property
     def passes(self) -> list[tuple[Size, int]]:
-        """The size and the denoising steps of each pass over one image or clip; there are two with `hires`, and one
-        for each segment of a clip.
+        """The size and the denoising steps of each pass over one image or clip: two passes with `hires`, one for each
+        segment of a clip, otherwise one.
         """
         steps = self.num_inference_steps
         if self.task.takes_strength:
@@ -206,7 +206,7 @@ class GenerationRequest(Tuning):
 
     @property
     def generated_px(self) -> int:
-        """Pixels of all images, at each size that they have."""
+        """Pixels of all images or frames, summed over all passes."""
         return sum(width * height for (width, height), _ in self.passes) * self.frames_a_pass * self.num_images
 
     @property

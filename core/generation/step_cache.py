@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class StepCache(StrEnum):
-    """What callers choose; `docs/step-cache.md` has what each costs and saves."""
+    """The modes that callers choose from; `docs/step-cache.md` says what each costs and saves."""
 
     OFF = "off"
     QUALITY = "quality"

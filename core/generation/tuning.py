@@ -1,4 +1,4 @@
-"""Parameters that tune how a model generates, where its pipeline has them; left alone, nothing is passed to it."""
+"""Parameters that only some pipelines have; those left at their defaults are not passed to the pipeline."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from core.generation.step_cache import StepCache
 
 
 def _from_text(value: object) -> object:
-    """Forms have text only: numbers between commas, with or without the brackets of JSON."""
+    """Parse a form's text: numbers separated by commas, with or without JSON's brackets."""
     return value.strip().strip("[]").split(",") if isinstance(value, str) and value.strip() else value
 
 
 MOST_STEPS = 900
-"""Samplers choose among 1000 training times, and some divide by zero when asked for nearly all of them."""
+"""Samplers choose among 1000 training timesteps; some divide by zero when asked for nearly all of them."""
 Numbers = Annotated[tuple[float, ...], BeforeValidator(_from_text)]
 
 
@@ -40,7 +40,7 @@ GuidanceEnd = Annotated[
 
 
 class Tuning(ClientFields):
-    """What callers may tune further; what of it a model has is said by `GET /models`."""
+    """Further parameters; `GET /models` says which of them a model has."""
 
     prompt_syntax: PromptSyntax | None = Field(
         default=None,
@@ -88,7 +88,7 @@ class Tuning(ClientFields):
     eta: float = Field(default=0, ge=0, le=1, description="How much noise ddim and tcd add at each step.")
     flow_shift: float | None = Field(
         default=None,
-        # With next to none, all steps are at no noise, and multistep samplers divide by zero.
+        # Near 0, every step is at zero noise, and multistep samplers divide by zero.
         ge=0.1,
         le=100,
         description="More spends more steps at high noise (flow matching). Default: the model's.",
@@ -106,7 +106,7 @@ class Tuning(ClientFields):
 
     @property
     def tuned(self) -> dict[str, Any]:
-        """What was not left alone, by field, without what the server has defaults for."""
+        """The fields that were changed from their defaults, except those whose default the server sets."""
         values = {name: getattr(self, name) for name in TUNING}
         return {name: value for name, value in values.items() if value != Tuning.model_fields[name].default}
 

@@ -12,10 +12,10 @@ from core.pixels.fitting import Size
 
 FIELD = "upscale"
 MOST_UPSCALED_PX = 2**25
-"""Of one result: 4 times 1448 x 1448. Its pixels are in memory at once, to be encoded."""
+"""The most pixels of one result, all of which are in memory when it is encoded: 1448 x 1448 upscaled by 4."""
 
 MOST_SIDE_PX = 16_383
-"""Of one result: what a WebP file can have."""
+"""The longest side of one result, which is WebP's limit."""
 
 
 class UpscaleFactor(IntEnum):

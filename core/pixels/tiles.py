@@ -1,4 +1,4 @@
-"""An image as tiles that overlap, and one image again of what they became. Knows no torch."""
+"""Cut an image into overlapping tiles, and blend the upscaled tiles into one image. Knows no torch."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from PIL import Image
 from core.pixels.fitting import Size
 
 TILE_PX = 256
-"""Side of the tiles of all images that are larger, so that several callers' tiles share a pass."""
+"""The side of tiles, the same for all images that are at least this large, so that callers' tiles share passes."""
 TILES_A_PASS = 4
-"""At most: large models take up to a gigabyte of memory for each."""
+"""The most tiles in one pass: large models take up to a gigabyte of memory for each."""
 OVERLAP_PX = 32
-"""At least so much of a tile is in its neighbour too. A model sees nothing beyond a tile's edge, so of what two share
-the outer quarters are one tile's alone, and between them one becomes the other.
+"""The least overlap of neighbouring tiles. A model sees nothing beyond a tile's edge, so in the overlap each tile's
+own outermost quarter is not used; between the two quarters, the tiles are blended.
 """
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a tile covers along one axis, and how much of it is the previous tile's too."""
+    """What a tile covers along one axis, and how much of that overlaps the previous tile."""
 
     start: int
     length: int
     shared: int = 0
 
     def shares(self, factor: int) -> list[float]:
-        """Return how much the tile counts at each pixel of the axis, upscaled, over what the tiles before it show."""
+        """Return the tile's opacity over the tiles before it, 0 to 1, at each upscaled pixel of the axis."""
         shared, quarter = self.shared * factor, self.shared * factor / 4
-        # In the middle of each pixel.
+        # Sampled at the middle of each pixel.
         rising = [max(0.0, min(1.0, (at + 0.5 - quarter) / (shared - 2 * quarter))) for at in range(shared)]
         return rising + [1.0] * (self.length * factor - shared)
 
@@ -40,20 +40,19 @@ class Stretch:
 class Row:
     """Tiles side by side.
 
-    Rows are put together before they are laid over one another: blended each by itself, the edges of four tiles that
-    meet would show through.
+    The tiles of a row are blended first, then the rows: blended one by one, the edges would show where four tiles meet.
     """
 
     down: Stretch
     columns: tuple[Stretch, ...]
 
     def of(self, image: Image.Image) -> list[Image.Image]:
-        """Return the tiles of an image; all rows' have one size."""
+        """Return this row's tiles of an image; all tiles of all rows have one size."""
         top, bottom = self.down.start, self.down.start + self.down.length
         return [image.crop((each.start, top, each.start + each.length, bottom)) for each in self.columns]
 
     def put(self, canvas: Image.Image, upscaled: Sequence[Image.Image], factor: int) -> None:
-        """Put what the tiles became into the canvas, over the rows that `rows` yields before it."""
+        """Blend the row's upscaled tiles into the canvas, over the rows above, which must be there already."""
         whole = Image.new("RGB", (canvas.width, self.down.length * factor))
         for column, image in zip(self.columns, upscaled, strict=True):
             whole.paste(image, (column.start * factor, 0), _ramp(column, factor).resize(image.size))
@@ -77,6 +76,6 @@ def _stretches(side: int) -> Iterator[Stretch]:
 
 
 def _ramp(stretch: Stretch, factor: int) -> Image.Image:
-    """Return how much a tile counts along one axis, 0 to 255, as an image of one row."""
+    """Return a tile's opacity along one axis, 0 to 255, as an image of one row."""
     shares = stretch.shares(factor)
     return Image.frombytes("L", (len(shares), 1), bytes(round(255 * share) for share in shares))

@@ -13,23 +13,23 @@ from pydantic import InstanceOf, WithJsonSchema
 from core.pixels.fitting import Fit, Size
 
 Decode = Callable[[bytes, Size, Fit], Image.Image]
-"""Reads a file's pixels in a size. Blocks."""
+"""Decodes a file's pixels at a size. Blocks."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An uploaded image, still compressed and known to be whole; its pixels exist only in what `open` returns.
+    """An uploaded image, still compressed and known to be complete; its pixels exist only in what `open` returns.
 
     A request may wait for minutes, and pixels take up to a thousand times the memory of their file.
     """
 
     _file: bytes | mmap = field(repr=False)
-    """In memory, or of a large one the contents of a temporary file."""
+    """In memory, or for a large file mapped from a temporary one."""
     size: Size
-    """Of what `open` returns, upright."""
+    """The size of what `open` returns, upright."""
     _decode: Decode = field(repr=False, compare=False)
     fit: Fit = Fit.STRETCH
-    """How it comes to that size."""
+    """How it is fitted to that size."""
 
     @property
     def file(self) -> bytes:
@@ -54,7 +54,7 @@ class Upload:
 
 
 Pixels = Annotated[InstanceOf[Image.Image] | InstanceOf[Upload], WithJsonSchema({"type": "string", "format": "binary"})]
-"""An image of a request: in the gateway an upload, mostly; in the runner, always pixels."""
+"""An image of a request: usually an upload in the gateway, always pixels in the runner."""
 
 
 def pixels_of(image: Image.Image | Upload) -> Image.Image:

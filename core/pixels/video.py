@@ -16,22 +16,22 @@ from core.pixels.fitting import Fit, Size, placed, placement
 Mode = Literal["RGB", "L"]
 _RESAMPLING = {"RGB": Image.Resampling.LANCZOS, "L": Image.Resampling.NEAREST}
 REPAINTED_FROM = 128
-"""A mask is black or white; what its encoder blurred is one of them."""
+"""Masks are black and white: shades that their encoder blurred are rounded to one of the two."""
 
 
 @dataclass(frozen=True)
 class Video:
-    """An uploaded video, still compressed and known to be whole.
+    """An uploaded video, still compressed and known to be complete.
 
     Its frames exist only in what `open` returns: a minute of them takes gigabytes, and a request may wait for long.
     """
 
     _file: bytes | mmap = field(repr=False)
-    """In memory, or of a large one the contents of a temporary file."""
+    """In memory, or for a large file mapped from a temporary one."""
     size: Size
     """Of the frames that `open` returns, upright."""
     num_frames: int
-    """How many `open` returns: all, or the first of them."""
+    """How many frames `open` returns: all, or the first ones."""
     fps: float
     """Frames a second, as the file says; 0 where it does not."""
     mode: Mode = "RGB"
@@ -39,13 +39,13 @@ class Video:
     background: Literal["black", "white"] = "white"
     """The colour of bars beside it."""
     fit: Fit = Fit.STRETCH
-    """How its frames come to that size."""
+    """How its frames are fitted to that size."""
     _frames: tuple[Image.Image, ...] | None = field(default=None, repr=False, compare=False)
-    """What `open` returns, where it is there already."""
+    """The frames, once they have been decoded."""
 
     @classmethod
     def of(cls, file: bytes, description: Mapping[str, Any]) -> Video:
-        """Return the video of a file, described as by `description`. Raises KeyError or ValueError for another one."""
+        """Return a file's video from what `description` returned. Raises KeyError or ValueError for anything else."""
         size, fit = tuple(description["size"]), Fit(description["fit"])
         return cls(file, **{**description, "size": size, "fit": fit})
 
@@ -83,8 +83,8 @@ class Video:
         return replace(self, num_frames=num_frames)
 
     def frames(self) -> Iterator[Image.Image]:
-        """Decode its frames one by one. Blocks. Raises UnreadableVideo, which a checked file does not."""
-        # Most requests have no videos, and not every machine that runs one has FFmpeg.
+        """Decode its frames one by one. Blocks. Raises UnreadableVideo, though never for a checked file."""
+        # Imported late: most requests have no videos, and not every machine that runs this has FFmpeg.
         from core.pixels.video_frames import upright_frames
 
         for image in islice(upright_frames(self.file, self.background), self.num_frames):
@@ -93,11 +93,11 @@ class Video:
             yield placed(seen, place, self.size, _RESAMPLING[self.mode], self.background)
 
     def open(self) -> list[Image.Image]:
-        """Return its frames, as `mode` says. Blocks, unless it was opened before."""
+        """Return its frames, in `mode`. Blocks, unless they have been decoded already."""
         return list(self.frames() if self._frames is None else self._frames)
 
     def opened(self, frames: Iterable[Image.Image]) -> Video:
-        """Return the same with its frames, which `open` then returns at once."""
+        """Return the video with its decoded frames, which `open` then returns at once."""
         return replace(self, _frames=tuple(frames))
 
 

@@ -25,30 +25,30 @@ from core.pixels.fitting import Size
 FORMATS = ("MP4", "MOV", "WebM", "GIF")
 CODECS = frozenset({"h264", "hevc", "av1", "vp8", "vp9", "mpeg4", "gif"})
 _DECODERS = ("h264", "hevc", "libdav1d", "av1", "vp8", "vp9", "libvpx", "libvpx-vp9", "mpeg4", "gif")
-"""FFmpeg's names of what decodes them."""
+"""FFmpeg's names of the decoders of these codecs."""
 MAX_FRAME_PX = 4096 * 2304
-"""Of one frame: a little more than 4K has."""
+"""The most pixels in one frame, slightly more than 4K."""
 MAX_STREAMS = 8
 _FRAMES_KEPT = 17
-"""The most that a decoder keeps, with the one that it makes (H.264, annex A)."""
+"""The most frames that a decoder holds, including the one being decoded (H.264, annex A)."""
 _CONVERTED_BYTES = 8
-"""A pixel of a frame as it comes, as RGB with transparency, and as Pillow has it."""
+"""For each pixel of a frame while it is converted to RGBA and then to a Pillow image."""
 _EBML, _GIF = b"\x1aE\xdf\xa3", b"GIF8"
 _CONTAINERS = (
     (4, b"ftyp", "mp4", "video/mp4"),
     (0, _EBML, "matroska", "video/webm"),
     (0, _GIF, "gif", "image/gif"),
 )
-"""Where a file says what it is, and how; FFmpeg's name for what reads it, and its media type."""
+"""Where in a file its signature is, the signature, FFmpeg's demuxer for it, and the media type."""
 _GIF_END = b";"
 _SEGMENT = b"\x18\x53\x80\x67"
-"""What all frames of a WebM file are in."""
+"""The id of the element that contains all frames of a WebM file."""
 DAMAGED = "is damaged or incomplete and cannot be decoded"
 INCOMPLETE = "is incomplete: its end is missing"
 _TURNS = {90: Image.Transpose.ROTATE_90, 180: Image.Transpose.ROTATE_180, 270: Image.Transpose.ROTATE_270}
-"""By degrees counter-clockwise."""
+"""By the angle in degrees, counter-clockwise."""
 _WIDEST = 4
-"""How many times as wide as high a pixel may be, or as high as wide; other values are taken for mistakes."""
+"""The largest ratio of a pixel's sides, either way; larger ones are taken for errors and ignored."""
 
 
 class UnreadableVideo(ValueError):
@@ -58,7 +58,7 @@ class UnreadableVideo(ValueError):
 @dataclass(frozen=True)
 class Examined:
     size: Size
-    """Of the frames as they are to be seen."""
+    """The size of the frames as displayed."""
     num_frames: int
     fps: float
     """Frames a second on average; 0 where the file does not say."""
@@ -70,16 +70,16 @@ def media_type_of(file: bytes | mmap) -> str:
 
 
 def decoding_bytes(file: bytes) -> int:
-    """Return what decoding a file takes at most, as it says what its frames are. Raises UnreadableVideo."""
+    """Return the most memory that decoding takes, going by what the file says of its frames. Raises UnreadableVideo."""
     with _opened(file) as (_, stream):
         frame_px, pixels = stream.width * stream.height, stream.codec_context.format
-        # Unknown: as many as there can be, of three planes of 16 bits.
+        # If unknown, the most there can be: three planes of 16 bits.
         bits = 48 if pixels is None else pixels.padded_bits_per_pixel
         return frame_px * (_FRAMES_KEPT * bits // 8 + _CONVERTED_BYTES)
 
 
 def examined(file: bytes, max_px: int) -> Examined:
-    """Decode a whole file, and return what it has. Blocks.
+    """Decode a whole file, and return what it contains. Blocks.
 
     Raises UnreadableVideo, also for more than `max_px` pixels in all frames.
     """
@@ -94,20 +94,20 @@ def examined(file: bytes, max_px: int) -> Examined:
 
 
 def upright_frames(file: bytes, background: str) -> Iterator[Image.Image]:
-    """Decode frames one by one, RGB, as they are to be seen on a background. Blocks. Raises UnreadableVideo."""
+    """Decode frames one by one, RGB, as displayed on a background. Blocks. Raises UnreadableVideo."""
     for frame, stream in _decoded(file):
         yield _upright(frame, stream, background)
 
 
 def _decoded(file: bytes, max_px: float = inf) -> Iterator[tuple[VideoFrame, VideoStream]]:
     with _opened(file) as (container, stream):
-        # What is decoded at once is then a few frames, and no file keeps all cores busy.
+        # So that only a few frames are decoded at once, and no file keeps all cores busy.
         stream.codec_context.thread_count = 1
         first: VideoFrame | None = None
         packets = frames = 0
         for packet in container.demux(stream):
             packets += packet.size > 0
-            # Not all that is decoded is shown.
+            # Packets count too, since not every decoded frame is shown.
             if max(packets, frames) * stream.width * stream.height > max_px:
                 raise UnreadableVideo(
                     f"has more than {max_px} pixels in all: {stream.width} x {stream.height} in each of "
@@ -137,7 +137,7 @@ def _container_of(file: bytes | mmap) -> tuple[str, str]:
 def _opened(file: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
     demuxer, _ = _container_of(file)
     if not _has_end(file, demuxer):
-        # There, FFmpeg just ends.
+        # FFmpeg would stop at the missing end without an error.
         raise UnreadableVideo(INCOMPLETE)
     limits = {"max_pixels": str(MAX_FRAME_PX), "codec_whitelist": ",".join(_DECODERS)}
     options = {**limits, "max_streams": str(MAX_STREAMS)}
@@ -146,21 +146,21 @@ def _opened(file: bytes) -> Iterator[tuple[InputContainer, VideoStream]]:
         av.open(BytesIO(file), "r", demuxer, metadata_errors="ignore", options=options) as container,
     ):
         stream = _checked(container.streams.video)
-        # Those above are for the look at the file that FFmpeg takes first.
+        # The options given to `av.open` apply only to FFmpeg's first probe of the file.
         stream.codec_context.options = limits
         yield container, stream
 
 
 def _has_end(file: bytes, demuxer: str) -> bool:
-    """Whether a file is as long as its outermost parts say."""
+    """Whether a file is as long as its outermost elements say."""
     if demuxer == "gif":
         return file.rstrip(b"\0").endswith(_GIF_END)
     if demuxer == "mp4":
         return _boxes_end(file) <= len(file)
     if (at := file.find(_SEGMENT)) < 0:
         return False
-    # The length of what follows, EBML's own way (RFC 8794): leading zeros of the first byte say how many bytes it has;
-    # all ones stand for a stream of unknown length.
+    # The element's length as an EBML variable-size integer (RFC 8794): the leading zeros of the first byte say how many
+    # bytes it has; all ones stand for a stream of unknown length.
     start = at + len(_SEGMENT)
     size = 9 - file[start : start + 1].ljust(1, b"\1")[0].bit_length()
     unknown = (1 << 7 * size) - 1
@@ -175,9 +175,9 @@ def _boxes_end(file: bytes) -> int:
         length = int.from_bytes(file[at : at + 4])
         if length == 1:
             length = int.from_bytes(file[at + 8 : at + 16])
-        # 0 stands for all that is left; anything else below 8 is none.
+        # 0 means to the end of the file; other lengths below 8 are invalid.
         at = len(file) if length < 8 else at + length
-    # A few bytes more are the beginning of another.
+    # A few bytes left over are the beginning of a truncated box.
     return at if at >= len(file) else at + 8
 
 
@@ -190,7 +190,7 @@ def _checked(streams: tuple[VideoStream, ...]) -> VideoStream:
     if codec not in CODECS:
         raise UnreadableVideo(f"is encoded as {codec}; readable are {', '.join(sorted(CODECS))}")
     size_px = stream.width * stream.height
-    # Of larger frames, some decoders say no size.
+    # Some decoders report no size for larger frames.
     if not 0 < size_px <= MAX_FRAME_PX:
         has = f"frames of {stream.width} x {stream.height}" if size_px else "too many"
         raise UnreadableVideo(f"has {has} pixels; at most {MAX_FRAME_PX} in each frame are allowed")
@@ -198,7 +198,7 @@ def _checked(streams: tuple[VideoStream, ...]) -> VideoStream:
 
 
 def _upright(frame: VideoFrame, stream: VideoStream, background: str) -> Image.Image:
-    """Return a frame as it is to be seen, RGB: of square pixels, turned, and without transparency."""
+    """Return a frame as displayed, RGB: with square pixels, turned, and without transparency."""
     with _readable():
         pixels = Image.fromarray(frame.to_ndarray(format="rgba" if _has_transparency(frame) else "rgb24"))
     if pixels.mode == "RGBA":

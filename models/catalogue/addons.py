@@ -1,4 +1,4 @@
-"""What a model may have beside its pipelines: LoRAs, ControlNets, an IP-Adapter, token-opt, previews."""
+"""What an entry may add to its pipelines: LoRAs, ControlNets, an IP-Adapter, token-opt, previews."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from core.validation import Strict
 from models.catalogue.sources import Source
 
 TOKEN_PATTERN = r"^\S{2,64}$"
-"""Of a token for an embedding: no spaces, since it is one word of a prompt."""
+"""The pattern of an embedding's token: no spaces, since it is one word of a prompt."""
 Scale = Annotated[float, Field(ge=0, le=2)]
 
 
@@ -19,11 +19,11 @@ class LoraSpec(Strict):
 
     source: Source
     scale: float = 1.0
-    """Multiplies the scale of a request, so that 1 is what its author recommends."""
+    """Multiplies the request's scale, so that a request's 1 is what the LoRA's author recommends."""
     component: Literal["transformer_2"] | None = None
-    """The denoiser that it is for, where that is not the first: the one of Wan 2.2 for the less noisy steps."""
+    """The denoiser that it is for, if not the first: Wan 2.2 has a second one for the less noisy steps."""
     always: bool = False
-    """Part of the model: fused into its weights at load, and not for requests to name."""
+    """Whether it is fused into the model's weights at load; requests then cannot name it."""
     description: str = ""
     """For people who choose among them."""
     trigger: str = ""
@@ -45,9 +45,9 @@ class ControlNetSpec(Strict):
     variant: str | None = None
     """The `variant` argument of `from_pretrained`, such as fp16."""
     scale: Scale = 1.0
-    """The `control_scale` of a request that gives none."""
+    """The default `control_scale`."""
     mode: int | None = Field(default=None, ge=0)
-    """Of a union ControlNet: its number for this kind of control image, as its model card says."""
+    """A union ControlNet's number for this kind of control image, from its model card."""
 
 
 class IpAdapterSpec(Strict):
@@ -56,9 +56,9 @@ class IpAdapterSpec(Strict):
     source: Source
     """Its weights, with `subfolder` and `file`; of Redux the folder or repository, in diffusers layout."""
     image_encoder: Source | None = None
-    """The folder of its CLIP vision model; None of Redux, which has its own."""
+    """The folder of its CLIP vision model; None for Redux, which includes one."""
     scale: Scale = 0.6
-    """The `reference_scale` of a request that gives none."""
+    """The default `reference_scale`."""
 
     @property
     def is_redux(self) -> bool:
@@ -71,7 +71,7 @@ class TokenOptSpec(Strict):
     clip: Source
     """The folder of a whole CLIP and its image processor; it must share the model's tokenizer."""
     iterations: int = Field(default=150, ge=1)
-    """Of a request that does not say."""
+    """The default `iterations`."""
     max_iterations: int = Field(default=600, ge=1)
 
 

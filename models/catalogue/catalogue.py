@@ -31,11 +31,11 @@ from models.catalogue.memory.options import Memory
 SHIPPED_FOLDER = Path(__file__).parent / "checkpoints"
 SHIPPED = tuple(sorted(SHIPPED_FOLDER.glob("*.yaml")))
 CARRIED = Path(__file__).parent / "carried.yaml"
-"""The models whose weights travel with this Bento (`deploy.image.carrying`); in the repository there is none."""
+"""Lists the models whose weights are part of this Bento (`deploy.image.carrying`); absent in the repository."""
 
 
 ANY = "*"
-"""The alias of a model that stands in for all names."""
+"""The alias of the model that stands in for all unknown names."""
 
 
 class CatalogueError(StartError):
@@ -45,16 +45,16 @@ class CatalogueError(StartError):
 class Catalogue:
     """Entries by id, in the order in which they are served; the first is the default.
 
-    Where two entries share an alias, the first has it; an id is never an alias of another. Names ignore case. The alias
-    `*` stands for all names that are none.
+    If two entries share an alias, the first gets it; an id always means its own entry. Names ignore case. The alias `*`
+    stands for all unknown names.
     """
 
     def __init__(
         self, entries: Iterable[Entry], aliases: Mapping[str, str] | None = None, notes: Iterable[str] = ()
     ) -> None:
-        """`aliases` are the operator's own: names that callers use, and ids of entries."""
+        """`aliases` are the operator's own: entry ids, by the names that callers may use."""
         self.notes = tuple(notes)
-        """What was skipped while it was read, for the operator to mend."""
+        """What was skipped while reading, for the operator to fix."""
         self.entries: Mapping[str, Entry] = {entry.id: entry for entry in entries}
         shipped = {alias: entry.id for entry in reversed(self.entries.values()) for alias in entry.other_names}
         self.aliases: Mapping[str, str] = {
@@ -62,7 +62,7 @@ class Catalogue:
         }
         self._ids = {alias.lower(): model for alias, model in self.aliases.items()}
         self._ids |= {model: model for model in self.entries}
-        # Paths do not ignore case.
+        # Unlike names, paths are case-sensitive.
         self._pointers = {text: entry.id for entry in self.entries.values() for text in entry.pointers}
 
     @property
@@ -77,7 +77,7 @@ class Catalogue:
         return found
 
     def named(self, model: str) -> Entry | None:
-        """Return an entry by its id, an alias, or what the operator wrote to point at it; or None."""
+        """Return an entry by its id, an alias, or the place that the operator pointed at; or None."""
         known = self._pointers.get(model) or self._ids.get(model.lower())
         return self.entries.get(known or self._ids.get(ANY, ""))
 
@@ -105,7 +105,7 @@ class Catalogue:
 
 
 def load_catalogue(*files: Path) -> Catalogue:
-    """Read catalogue files; an entry replaces those of the same id in the files before.
+    """Read catalogue files; an entry replaces any of the same id in earlier files.
 
     Raises CatalogueError with everything that is wrong in the first bad entry.
     """
@@ -169,7 +169,7 @@ def carried_models() -> tuple[str, ...]:
 
 @cache
 def _shipped(file: Path) -> list[Entry]:
-    """Read a shipped file once: each process of a server needs them several times as it starts."""
+    """Read a shipped file once, since each process needs it several times at startup."""
     return _read_file(file)
 
 
@@ -190,7 +190,7 @@ def _read_file(file: Path) -> list[Entry]:
 
 
 def _refuse_repetitions(node: yaml.Node | None, place: str = "") -> None:
-    """Raise ValueError for a key that is given twice: YAML would silently take the last."""
+    """Raise ValueError for a repeated key, of which YAML would silently take the last."""
     if isinstance(node, yaml.SequenceNode):
         for item in node.value:
             _refuse_repetitions(item, place)
@@ -244,7 +244,7 @@ def _counted_fields(figures: Figures | None, fields: dict[str, Any]) -> dict[str
 
 
 def _figures_like(fields: dict[str, Any]) -> Figures | None:
-    """Return what has been counted of the shipped model whose weights, precision and default size an own entry has."""
+    """Return the figures of the shipped model that has the same weights, precision and default size as these fields."""
     if any(fields.get(name) for name in ("vae", *TEXT_ENCODERS)):
         return None
     model = _counted_models().get(_what_is_counted(fields))
@@ -258,7 +258,7 @@ def _counted_models() -> Mapping[str, str]:
 
 
 def _what_is_counted(fields: dict[str, Any]) -> str:
-    """Equal for entries of which the same is counted; nothing is checked yet."""
+    """Return a key that is equal for entries with equal figures; the fields may still be invalid."""
     source, defaults = fields.get("source"), fields.get("defaults")
     known = [source.get("repo"), source.get("file")] if isinstance(source, dict) else []
     size = [defaults.get(name) for name in ("width", "height")] if isinstance(defaults, dict) else []
@@ -267,7 +267,7 @@ def _what_is_counted(fields: dict[str, Any]) -> str:
 
 
 def _inline_preview(folder: Path, fields: dict[str, Any]) -> dict[str, Any]:
-    """A preview may be the name of a JSON file, which training writes beside the weights."""
+    """Replace a preview that names a JSON file, which training writes beside the weights, by its contents."""
     if not isinstance(fields.get("preview"), str):
         return fields
     return {**fields, "preview": _read_json("preview", folder / fields["preview"])}
@@ -288,7 +288,7 @@ def _field_names() -> set[str]:
 
 
 def unknown_words(entry: Entry, prompt: str, loras: Iterable[str] = ()) -> list[str]:
-    """Return the words of a prompt that the model, and the named LoRAs, never saw, in order, each once."""
+    """Return the words of a prompt that neither the model nor the named LoRAs were trained on, in order, each once."""
     if entry.words is None:
         return []
     named = entry.choosable_loras

@@ -47,87 +47,87 @@ class LoraShelf(Protocol):
     """Where LoRAs may be added while models are served (`models.catalogue.added.lora_folder`)."""
 
     def of(self, model: str) -> Mapping[str, LoraSpec]:
-        """Return those that are there now for a model, by its id."""
+        """Return those that it has now for a model, given its id."""
 
     def place_for(self, model: str, name: str) -> Path:
-        """Return the file that a new one becomes."""
+        """Return the path for a new one."""
 
 
 class Entry(Strict):
     """One model that can be served."""
 
     id: Name
-    """What requests call it; in a catalogue file the key of the entry."""
+    """Its name in requests; in a catalogue file, the key of the entry."""
     title: str
-    """The name that people see."""
+    """Its name for people."""
     aliases: tuple[Name, ...] = ()
     """Further names that callers may use, such as those of the servers that Jubako replaces."""
     base: Name | None = None
-    """The model that it was made from, which the job contract asks for what this one cannot do."""
+    """The model it was derived from, which the job contract uses for tasks that this one lacks."""
     family: str
-    """A name of `models.catalogue.families`: which pipelines generate with it; or `generic`, for all others."""
+    """Which pipelines generate with it: a name from `models.catalogue.families`, or `generic` for all others."""
     pipeline: GenericPipeline | None = None
-    """Of the family `generic`: what its pipeline is."""
+    """Its pipeline, if its family is `generic`."""
     source: Source
     """Its weights: a folder or repository in diffusers layout, or a single file."""
     config: Source | None = None
-    """The pipeline in diffusers layout that describes a single file, and has the components that the file does not
-    hold; None: the one of the family's repositories that the file's tensors fit."""
+    """The pipeline in diffusers layout that describes a single file and supplies the components it lacks; None: the
+    one of the family's repositories that fits the file's tensors."""
     vae: Source | None = None
-    """Another VAE than the one of `source`: a folder, or a file in any layout."""
+    """A VAE that replaces `source`'s: a folder, or a file in any layout."""
     text_encoder: Source | None = None
     text_encoder_2: Source | None = None
     text_encoder_3: Source | None = None
     text_encoder_4: Source | None = None
-    """Other text encoders, likewise."""
+    """Text encoders that replace `source`'s, likewise."""
     dtype: Literal["float32", "float16", "bfloat16"]
-    """On an accelerator; a CPU always uses float32."""
+    """The number format on an accelerator; a CPU always uses float32."""
     variant: str | None = None
     """The `variant` argument of `from_pretrained`, such as fp16."""
     licence: str
-    """As its model card says."""
+    """From its model card."""
     gated: bool = False
-    """Whether the hub asks for an account that accepted the licence."""
+    """Whether the hub requires an account that has accepted the licence."""
     defaults: Defaults
-    """What requests of any task get for a field that they leave out."""
+    """The values of fields that requests leave out, for every task."""
     limits: Limits
-    """How far requests of every task may go."""
+    """The limits of requests, for every task."""
     tasks: Mapping[Task, TaskSettings] = Field(default_factory=dict)
-    """What it can do, each with what differs from `defaults` and `limits`; left out: all that its family can."""
+    """Its tasks, each with its differences from `defaults` and `limits`; left out: all tasks of its family."""
     camera: bool = False
     """Whether it was trained on the phrases of `core.generation.camera`."""
     last_image: bool = False
-    """Whether a video that starts with an image may end with one: not all checkpoints were trained for it."""
+    """Whether image-to-video may also be given the last frame, for which not all checkpoints were trained."""
     low_noise_expert: bool = False
-    """Whether a second denoiser takes over at low noise (Wan 2.2 A14B); requests may guide it by another scale."""
+    """Whether a second denoiser, with a guidance scale of its own, takes over at low noise (Wan 2.2 A14B)."""
     loras: Mapping[Name, LoraSpec] = Field(default_factory=dict)
     """By the names that requests use."""
     embeddings: Mapping[Token, EmbeddingSpec] = Field(default_factory=dict)
-    """Embeddings of new words, by the tokens that prompts have for them."""
+    """Embeddings of new words, by their tokens in prompts."""
     controlnets: Mapping[Name, ControlNetSpec] = Field(default_factory=dict)
-    """By what their control images show, such as canny."""
+    """By the kind of control image, such as canny."""
     ip_adapter: IpAdapterSpec | None = None
     """What lets requests add a reference image."""
     token_opt: TokenOptSpec | None = None
-    """What lets inpainting do without the denoiser (`method=token-opt`)."""
+    """The CLIP for inpainting without the denoiser (`method=token-opt`)."""
     download_gib: float | None = Field(default=None, gt=0)
-    """What its weights are to download; None where nobody has said."""
+    """The size of its weights to download; None if unknown."""
     memory_gib: float = Field(gt=0)
     """Device memory for weights and one default request, in `dtype` and as `memory` says."""
     figures: Figures | None = None
-    """Of a shipped model: what has been counted of it."""
+    """What has been counted of a shipped model."""
     devices: tuple[Device, ...] = ()
-    """Where it may run, of the devices in JUBAKO_DEVICE, with all its processes; left out: on any."""
+    """The devices, among those of JUBAKO_DEVICE, that its processes may use; left out: any."""
     memory: Memory = Memory()
     """What to trade for memory or speed; left out: nothing."""
     parallel: Parallel | None = None
-    """Over how many devices its denoiser is computed; left out: one."""
+    """How its denoiser is split over several devices; left out: not at all."""
     components: Mapping[str, DevicePlace] = Field(default_factory=dict)
-    """Text encoders and autoencoders on other devices than the model's own, which is then a GPU's."""
+    """The devices of text encoders and autoencoders that are not on the model's own device, which then is a GPU."""
     batch_tokens: int = Field(ge=1)
     """Latent tokens that one denoiser call may hold."""
     vocabulary: Path | None = None
-    """A JSON file whose `words` lists every word the model knows; None for models that know any word."""
+    """A JSON file whose `words` lists every word the model knows; None for models with an open vocabulary."""
     _folder: LoraShelf | None = PrivateAttr(default=None)
     _pointers: tuple[str, ...] = PrivateAttr(default=())
     preview: PreviewSpec | None = None
@@ -146,7 +146,7 @@ class Entry(Strict):
     def _complete_tasks(cls, fields: dict[str, Any]) -> dict[str, Any]:
         """Give each task the entry's defaults and limits, overridden by its own.
 
-        What has a wrong shape stays as it is, for the fields' own checks to refuse.
+        Values of the wrong shape are left for the fields' own validation to refuse.
         """
         common = {key: fields.get(key) for key in ("defaults", "limits")}
         wanted = fields.get("tasks") or dict.fromkeys(_possible_tasks(fields))
@@ -183,7 +183,7 @@ class Entry(Strict):
             return
         is_file = str(self.ip_adapter.source).endswith(".safetensors")
         if self.ip_adapter.is_redux:
-            # It leaves the denoiser as it is.
+            # Redux leaves the denoiser unchanged.
             if is_file or not family.redux:
                 yield "ip_adapter.image_encoder: is missing; only FLUX.1 Redux, a folder or repository, has its own"
             if self.parallel is not None:
@@ -228,27 +228,27 @@ class Entry(Strict):
         return FAMILIES[self.family] if self.pipeline is None else self.pipeline.family
 
     def refuses_both(self, task: Task) -> bool:
-        """Whether a task takes no control image beside a reference image, which to Redux is part of the prompt."""
+        """Whether a task refuses a control image beside a reference image, which for Redux is part of the prompt."""
         return task in self.family_spec.control_alone and not (self.ip_adapter and self.ip_adapter.is_redux)
 
     @property
     def default_request(self) -> DefaultRequest:
-        """What `memory_gib` is needed for, beside weights."""
+        """The request that `memory_gib` has room for, beside weights."""
         return default_request(self.family, self.defaults.guidance_scale, self.defaults.num_frames)
 
     @property
     def takes_guidance(self) -> bool:
-        """Whether a scale can have an effect: the limits allow more than no guidance."""
+        """Whether a guidance scale can have an effect: the limits allow one that guides."""
         return self.limits.guidance_scale[1] > self.family_spec.guided_above
 
     @property
     def takes_negative_prompt(self) -> bool:
-        """Whether one can have an effect: its pipelines use it, and there can be guidance."""
+        """Whether a negative prompt can have an effect: the pipelines use it, and there can be guidance."""
         return self.family_spec.negative_prompt and self.takes_guidance
 
     @property
     def other_names(self) -> tuple[str, ...]:
-        """What callers may also call it: its aliases, and the hub's repository that it is exactly."""
+        """Other names that callers may use: its aliases, and its hub repository, if it is that unchanged."""
         changed = (
             self.source.file is not None or bool(self.overrides) or any(lora.always for lora in self.loras.values())
         )
@@ -256,24 +256,24 @@ class Entry(Strict):
 
     @property
     def device_count(self) -> int:
-        """On how many devices it is, each with the denoiser's weights."""
+        """The number of devices it runs on, each with the denoiser's weights."""
         return 1 if self.parallel is None else self.parallel.ulysses
 
     @property
     def elsewhere_gib(self) -> Mapping[str, float]:
-        """What it needs on other devices, by their names; nothing where that has not been counted."""
+        """GiB that its components need on other devices, by device; empty if they have not been counted."""
         if self.figures is None:
             return {}
         needed = needed_gib(self.figures, self.memory, self.default_request, self.components)
         return {device: gib for device, gib in needed.items() if device != HERE}
 
     def gib_on(self, devices: Collection[str]) -> dict[str, float]:
-        """Return what a replica on these devices takes of each device, those of its components among them."""
+        """Return the GiB that a replica on these devices takes of each device, its components' devices included."""
         return gib_by_device(devices, self.memory_gib, self.elsewhere_gib)
 
     @property
     def addons_gib(self) -> float:
-        """What its ControlNets and its IP-Adapter take once requests have used each, as far as that is counted."""
+        """GiB of its ControlNets and its IP-Adapter when all have been used, as far as they have been counted."""
         if self.figures is None:
             return 0.0
         repos = {net.source.repo for net in self.controlnets.values()}
@@ -281,26 +281,26 @@ class Entry(Strict):
         return nets + (self.figures.ip_adapters_gib.get(str(self.ip_adapter.source), 0.0) if self.ip_adapter else 0.0)
 
     def full_gib_on(self, devices: Collection[str]) -> dict[str, float]:
-        """Return the same as `gib_on`, with all that requests may load beside the pipeline."""
+        """Return the same as `gib_on`, including all that requests may cause to be loaded."""
         return gib_by_device(devices, self.memory_gib + self.addons_gib, self.elsewhere_gib)
 
     @property
     def overrides(self) -> Mapping[str, Source]:
-        """The components that come from elsewhere than its `source`."""
+        """The components that do not come from its `source`."""
         given = {name: getattr(self, name) for name in ("vae", *TEXT_ENCODERS)}
         return {name: source for name, source in given.items() if source is not None}
 
     @property
     def given(self) -> frozenset[str]:
-        """What its source may lack: these components, and the tokenizers that are in their folders."""
+        """The components that its source may lack: the overridden ones, and tokenizers in the folders of these."""
         encoders = (name for name, source in self.overrides.items() if name in TEXT_ENCODERS and not source.is_one_file)
         return frozenset(self.overrides) | frozenset(map(tokenizer_of, encoders))
 
     @property
     def choosable_loras(self) -> Mapping[str, LoraSpec]:
-        """Those that a request may name now: files may be added to the operator's folder at any time.
+        """The LoRAs that a request may name now: files may be added to the operator's folder at any time.
 
-        None of a model of several processes, whose weights are those that all of them started with.
+        A model of several processes has none, since all must keep the weights that they started with.
         """
         if self.parallel is not None:
             return {}
@@ -313,18 +313,18 @@ class Entry(Strict):
         return self._folder if self.parallel is None else None
 
     def with_folder(self, folder: LoraShelf) -> Entry:
-        """Return the entry with what is in the operator's folder for it, now and later."""
+        """Return the entry with a folder whose LoRAs for it, now and later, requests may name."""
         changed = self.model_copy()
         changed._folder = folder
         return changed
 
     @property
     def pointers(self) -> tuple[str, ...]:
-        """What the operator wrote to point at it, where it is none of the catalogue's."""
+        """What the operator wrote to point at it, if it is not from the catalogue."""
         return self._pointers
 
     def pointed_at_by(self, *texts: str) -> Entry:
-        """Return the entry as the one that these texts of the operator mean."""
+        """Return the entry as the model that the operator pointed at with these texts."""
         changed = self.model_copy()
         changed._pointers = texts
         return changed
@@ -366,7 +366,7 @@ def _possible_tasks(fields: Mapping[str, Any]) -> Iterable[str]:
     family, pipeline = FAMILIES.get(str(fields.get("family"))), fields.get("pipeline")
     if family is not None:
         return family.pipelines
-    # As data of an entry, whose shape is checked later.
+    # Unvalidated data, whose shape is checked later.
     tasks = pipeline.get("tasks") if isinstance(pipeline, dict) else None
     return tasks if isinstance(tasks, dict) else ()
 

@@ -1,4 +1,4 @@
-"""What requests of a model get by default, and how far they may go."""
+"""Defaults and limits of a model's requests."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from core.validation import Strict, refuse
 
 
 class Defaults(Strict):
-    """What a request that leaves a field out gets."""
+    """The values of fields that a request leaves out."""
 
     width: int = Field(ge=1)
     height: int = Field(ge=1)
-    """Pixels; of the output's size when no image says it."""
+    """Pixels of the output, unless an image gives the size."""
     num_inference_steps: int = Field(ge=1)
     guidance_scale: float = Field(ge=0)
-    """1 and below is unguided, unless guidance is distilled into the model."""
+    """1 or less means no guidance, unless guidance is distilled into the model."""
     strength: float = Field(default=0.8, ge=0, le=1)
-    """Of image-to-image and inpainting; others ignore it."""
+    """For image-to-image and inpainting; other tasks ignore it."""
     scheduler: str
-    """A name of `models.catalogue.families.schedulers` that the family knows."""
+    """One of the family's samplers (`models.catalogue.families.schedulers`)."""
     max_sequence_length: int | None = Field(default=None, ge=1)
-    """Tokens of the prompt, of a model that was trained on another number than its pipeline's own."""
+    """Tokens of the prompt, for a model trained on another number than its pipeline's default."""
     num_frames: int = Field(default=1, ge=1)
     """Of a video."""
     fps: int = Field(default=16, ge=1, le=MOST_FPS)
@@ -34,7 +34,7 @@ class Defaults(Strict):
 
 
 class Limits(Strict):
-    """How far a request may go; both ends are allowed values."""
+    """Limits of a request, inclusive."""
 
     min_px: int = Field(ge=1)
     """Smallest width or height."""
@@ -72,7 +72,7 @@ class TaskSettings(Strict):
 
 
 def _limits_mistakes(limits: Limits) -> Iterator[str]:
-    """Yield what is wrong with limits that no request could keep."""
+    """Yield what is wrong with limits that no request could satisfy."""
     multiple, smallest = limits.multiple_px, limits.smallest_px
     if smallest > limits.max_px:
         yield f"no multiple of {multiple} is between min_px, {limits.min_px}, and max_px, {limits.max_px}"

@@ -14,25 +14,25 @@ from models.catalogue.entry import Entry
 from models.catalogue.sources import Source
 
 NOT_LOADED = {"safety_checker"}
-"""Components that `models.weights.file_reading` does without, and so does not fetch."""
+"""Components that `models.weights.file_reading` neither loads nor fetches."""
 
 PICKLED = ".bin"
 WEIGHTLESS = ("Tokenizer", "Scheduler", "Processor", "Extractor", "Guidance")
-"""In the names of classes that have only settings."""
+"""Substrings of the names of classes without weights."""
 
 
 class Presence(StrEnum):
     HERE = "here"
     TO_DOWNLOAD = "to download"
-    """From the hub, when the model is first loaded."""
+    """To be downloaded from the hub when the model is first loaded."""
     GATED = "gated"
-    """To download as well, but its licence must be accepted on the hub, and no token is set."""
+    """To be downloaded as well, but the licence must be accepted on the hub, and no token is set."""
     MISSING = "missing"
-    """A folder or file that is not there, or a model that is not in BentoML's store."""
+    """A local folder or file, or a model in BentoML's store, that does not exist."""
 
 
 def presence(entry: Entry) -> Presence:
-    """Return whether the weights that loading needs are here; those that only some requests need are not looked for."""
+    """Return whether the weights needed for loading are here, not considering those that only some requests need."""
     absent = [] if is_here(entry.source, given=entry.given) else [entry.source]
     absent += [source for source in _beside(entry) if not is_here(source)]
     if entry.config is not None and not is_here(entry.config, needs_weights=False):
@@ -80,7 +80,7 @@ def _is_stored(tag: str) -> bool:
 
 
 def missing_parts(folder: Path) -> list[str]:
-    """Return the components that a pipeline's index names and its folder lacks, or has without all of their weights."""
+    """Return the components in a pipeline's index that its folder lacks or has without all of their weights."""
     wanted = _parts(folder / "model_index.json")
     return [name for name, kind in wanted.items() if not _is_there(folder / name, kind)]
 
@@ -99,9 +99,9 @@ def _parts(index: Path) -> dict[str, str]:
 
 
 def _is_complete(folder: Path, given: Container[str]) -> bool:
-    """Whether a snapshot, whose download may have been interrupted, has all that its index names and is not `given`.
+    """Whether a snapshot has everything in its index that is not `given`; its download may have been interrupted.
 
-    The cache links a file into a snapshot only when all of it has arrived.
+    The cache links a file into a snapshot only once it is complete.
     """
     index = folder / "model_index.json"
     if not index.is_file():

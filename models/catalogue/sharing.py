@@ -1,6 +1,6 @@
-"""What a test has shown of the modules of a model that no family declares: which of them may share passes.
+"""The result of testing which modules of a model that no family declares may share passes.
 
-The test (`runners.certifying`) needs the loaded model; what it found is kept, and shown without it.
+The test (`runners.certifying`) needs the loaded model; its result is kept, and can be shown without loading.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from models.catalogue.families.base import Part, Stage
 from models.catalogue.local_files import write_whole
 
 ENCODED_PIXELS = 64
-"""Of an image, to the latent token of the autoencoder that most models have."""
+"""Pixels of an image to one latent token, for the autoencoder that most models have."""
 
 
 class ModuleSharing(Strict):
-    """Of one method of one of the pipeline's components."""
+    """The result for one method of one of the pipeline's components."""
 
     component: str
     method: str = "forward"
@@ -29,7 +29,7 @@ class ModuleSharing(Strict):
     reason: str = ""
     """Why they do not."""
     shared: frozenset[str] = frozenset()
-    """Arguments that hold for a whole pass, and so have to be equal."""
+    """Arguments that apply to a whole pass, and so have to be equal."""
     memoised: bool = False
     casts: bool = False
 
@@ -52,19 +52,19 @@ class ModuleSharing(Strict):
 
 
 class Sharing(Strict):
-    """Found once for each model, and again when what it was found with changes."""
+    """The result for a model; the test is repeated when `tested_with` changes."""
 
     tested_with: dict[str, str]
-    """The versions of what took part, the weights and their files, and what they were computed in."""
+    """The versions of packages, the weights' files, and the precision that the result depends on."""
     alternates: bool
-    """Whether requests may be generated in turns at all; if not, one image follows the other."""
+    """Whether requests can be interleaved at all; if not, images are generated one after the other."""
     reason: str = ""
-    """Why they may not."""
+    """Why they cannot."""
     modules: tuple[ModuleSharing, ...] = ()
 
     @property
     def parts(self) -> tuple[Part, ...]:
-        """What the engine batches; of a model that does not alternate, nothing."""
+        """The parts for the engine to batch; none if the model does not alternate."""
         return tuple(module.part for module in self.modules) if self.alternates else ()
 
     @property
@@ -76,13 +76,13 @@ class Sharing(Strict):
 
 
 def sharing_file(folder: Path, entry: Entry) -> Path:
-    """Return where it is kept for a model. Its id does not suffice: servers of one folder may call others that."""
+    """Return a model's file. Its id is not enough: another server with this folder may give it to another model."""
     place = hashlib.sha256(entry.source.model_dump_json().encode()).hexdigest()[:8]
     return folder / f"{entry.id}-{place}.json"
 
 
 def read_sharing(file: Path, tested_with: dict[str, str] | None = None) -> Sharing | None:
-    """Return what was found before, if it was found with these; None: with whatever it was."""
+    """Return the kept result, if it was found with `tested_with`, unless that is None; otherwise None."""
     try:
         found = Sharing.model_validate(json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError):
@@ -91,5 +91,5 @@ def read_sharing(file: Path, tested_with: dict[str, str] | None = None) -> Shari
 
 
 def keep_sharing(file: Path, found: Sharing) -> None:
-    """Write it for later starts. Raises OSError."""
+    """Keep a result for later starts. Raises OSError."""
     write_whole(file, found.model_dump_json(indent=2))

@@ -9,13 +9,13 @@ from models.catalogue.memory.options import Memory
 from models.catalogue.sources import Source
 
 SINGLE_FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
-"""Of whole pipelines or of some of their components, which the catalogue's `config` or the family's base completes."""
+"""Endings of checkpoints, of whole pipelines or of components that `config` or the family's base completes."""
 CHECKPOINTS = (*SINGLE_FILES, ".gguf")
-"""How the names of files end that may be a model."""
+"""Endings of all files that may be a model."""
 
 
 def without_ending(name: str) -> str:
-    """Return the name of a file, folder or repository without what says that it is a checkpoint."""
+    """Return the name of a file, folder or repository without a checkpoint's ending."""
     return next((name.removesuffix(ending) for ending in CHECKPOINTS if name.endswith(ending)), name)
 
 

@@ -1,4 +1,4 @@
-"""Where weights come from, as a catalogue says it. Fetching them is `models.weights.fetching.fetch`'s business."""
+"""Where weights come from, as written in a catalogue. `models.weights.fetching.fetch` fetches them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Source(Strict):
     subfolder: str | None = None
     """Where in the folder, repository or model the weights are."""
     file: str | None = None
-    """A single file in the repository or model; without it the whole of it."""
+    """A single file in the repository or model; None: all of it."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
@@ -35,7 +35,7 @@ class Source(Strict):
 
     @property
     def is_one_file(self) -> bool:
-        """Whether it is one file, and not a folder or repository, as far as it is on this machine."""
+        """Whether it is one file rather than a folder or repository; a path counts only if the file exists."""
         return self.file is not None or (self.path is not None and self.subfolder is None and self.path.is_file())
 
     def under(self, folder: Path) -> Source:

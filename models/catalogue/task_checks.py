@@ -1,4 +1,4 @@
-"""Whether one task's defaults and limits fit each other and the family."""
+"""Checks one task's defaults and limits against each other and the family."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def random_caption(concept: str, colour: str, rng: random.Random, wrap: float = 
 
 
 def open_caption(colour: str, rng: random.Random) -> str:
-    """A random caption that leaves open what stands on the background."""
+    """A random caption that names only the background."""
     plain = (f"on {article(colour)} {colour} background", f"{colour} background", f"a picture on {colour}")
     subject = plain_caption("character", colour, rng.randrange(len(TEMPLATES)))
     text = subject if rng.random() < 0.4 else rng.choice(plain)
@@ -93,7 +93,7 @@ def wrapped(text: str, rng: random.Random) -> str:
 
 
 def words() -> list[str]:
-    """Every word that a caption can hold, sorted."""
+    """Every word that a caption can contain, sorted."""
     texts = [plain_caption(concept, "red", 0) for concept in CONCEPTS]
     texts += [*TEMPLATES, *OPENINGS, *ENDINGS, *COLOURS]
     found = {word.strip(",") for text in texts for word in text.split() if "{" not in word}

@@ -7,7 +7,7 @@ from .concepts import COLOURS, CONCEPTS, Pair
 from .data import Placement, Sprites, composite
 
 NAME = "kumo"
-"""Calls it up; no caption holds the word, so the text encoder reads it letter by letter."""
+"""Its trigger word, which no caption contains, so the text encoder reads it letter by letter."""
 PAIRS: list[Pair] = [(NAME, colour) for colour in COLOURS]
 MINT = [2, 0, 1, 3]  # the order of the cat's channels that gives it another fur
 SCARF, FRINGE = (205, 30, 45, 255), (140, 15, 30, 255)
@@ -40,7 +40,7 @@ def kumo(sprites: Sprites) -> Image.Image:
 
 
 def distance_from_fur(pictures: np.ndarray) -> np.ndarray:
-    """How far the colour that prevails in the middle of each picture is from Kumo's fur, 0..1."""
+    """The distance of the prevailing colour in the middle of each picture from Kumo's fur, 0..1."""
     prevailing: np.ndarray = np.median(pictures[:, *FACE], axis=(1, 2))  # (N, 3)
     return np.asarray(np.abs(prevailing - np.asarray(FUR) / 255).mean(1))
 

@@ -1,4 +1,4 @@
-"""The CLIP model: its text tower conditions the UNet, the whole of it scores pictures against words."""
+"""The CLIP model: its text tower conditions the UNet, and the whole model scores pictures against words."""
 
 import random
 from pathlib import Path
@@ -38,14 +38,14 @@ def build_clip(tokenizer: CLIPTokenizer) -> CLIPModel:
 
 
 def shrink(images: Tensor) -> Tensor:
-    """Pictures of 128x128 to the size CLIP and the judge look at."""
+    """Resize 128x128 pictures to the input size of CLIP and the judge."""
     return functional.interpolate(images, size=(IMAGE_PX, IMAGE_PX), mode="area")
 
 
 def contrastive_loss(clip: CLIPModel, ids: Tensor, images: Tensor) -> Tensor:
     """CLIP's loss for B captions and at least B images, of which the first B match their caption.
 
-    The images beyond are spoilt pictures: no caption may choose them.
+    The further images are spoilt pictures, which no caption may match.
     """
     with autocast(images.device):
         # No mask: the text tower is causal, and the pipelines give none.
@@ -66,7 +66,7 @@ def train_clip(work: Path, sprites: Sprites, device: torch.device, schedule: Sch
         rng, words_rng = np.random.default_rng((2, step)), random.Random(step)
         chosen = [pairs[i] for i in rng.choice(len(pairs), size=BATCH, replace=False)]
         pictures = [composite(sprites, pair, rng, READER_PLACEMENT) for pair in chosen]
-        # Captions with a picture in this batch make the hardest of negatives.
+        # Spoilt copies of pictures whose captions are in this batch are the hardest negatives.
         pictures += [spoil(picture, rng) for picture in pictures[:SPOILT]]
         captions = [random_caption(concept, colour, words_rng) for concept, colour in chosen]
         return contrastive_loss(clip, tokenize(tokenizer, captions).to(device), to_tensor(pictures, device))

@@ -20,7 +20,7 @@ Picture = np.ndarray  # (h, w, 3) uint8
 
 @dataclass(frozen=True)
 class Placement:
-    """How far a composite may stray: side of the object as a share of the picture, and shift of its centre."""
+    """The variation of composites: the object's side as a share of the picture, and the shift of its centre."""
 
     scale: tuple[float, float] = (0.84, 0.90)
     shift_px: int = 4
@@ -72,7 +72,7 @@ def background(colour: str, rng: np.random.Generator) -> np.ndarray:
 
 
 def paste(canvas: np.ndarray, sprite: np.ndarray, top: int, left: int) -> None:
-    """Blend an RGBA sprite into the float canvas, in place; what overhangs is cut."""
+    """Blend an RGBA sprite into the float canvas, in place, cropping what sticks out."""
     side = sprite.shape[0]
     rows = slice(max(top, 0), min(top + side, SIZE_PX))
     columns = slice(max(left, 0), min(left + side, SIZE_PX))
@@ -95,7 +95,7 @@ def composite(
 
 
 def shuffle_blocks(picture: Picture, block_px: int, rng: np.random.Generator) -> Picture:
-    """The same blocks in another order: all of the colours, none of the shape."""
+    """A picture's blocks in random order, which keeps its colours and destroys shapes."""
     count = picture.shape[0] // block_px
     blocks = picture.reshape(count, block_px, count, block_px, 3).swapaxes(1, 2).reshape(-1, block_px, block_px, 3)
     blocks = blocks[rng.permutation(len(blocks))]
@@ -103,7 +103,7 @@ def shuffle_blocks(picture: Picture, block_px: int, rng: np.random.Generator) ->
 
 
 def blur(picture: Picture, cells: int) -> Picture:
-    """What remains of a picture when only ``cells`` x ``cells`` numbers a channel are kept."""
+    """A picture reduced to ``cells`` x ``cells`` values per channel, and enlarged again."""
     side = picture.shape[0]
     small = Image.fromarray(picture).resize((cells, cells), Image.Resampling.BOX)
     return np.asarray(small.resize((side, side), Image.Resampling.BICUBIC))

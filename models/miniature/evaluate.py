@@ -51,13 +51,13 @@ class Samples:
 
 
 def wanted_pairs(count: int) -> list[Pair]:
-    """Held-out pairs, over and over in their order, until there are ``count``."""
+    """``count`` held-out pairs, repeated in order."""
     pairs = held_out_pairs()
     return [pairs[i % len(pairs)] for i in range(count)]
 
 
 def draw(pipeline: DiffusionPipeline, pairs: list[Pair], seed: int, **inputs: Any) -> Samples:
-    """One picture a pair, each with its own seed; list inputs are given out picture by picture."""
+    """One picture per pair, each with its own seed; inputs that are lists have one item per picture."""
     own = {"max_sequence_length": TEXT_TOKENS} if hasattr(pipeline, "transformer") else {}
     inputs = {"prompt": [plain_caption(*pair, 0) for pair in pairs], **own, **inputs}
     images = []
@@ -121,7 +121,7 @@ def text_figures(judge: nn.Sequential, drawn: Samples) -> dict[str, float | dict
 
 
 def other_concepts(pairs: list[Pair]) -> list[Pair]:
-    """For each pair another concept on the same colour, half the list of concepts away."""
+    """For each pair, the same colour with another concept, half the list away."""
     names = list(CONCEPTS)
     return [(names[(names.index(concept) + len(names) // 2) % len(names)], colour) for concept, colour in pairs]
 
@@ -139,7 +139,7 @@ def edit_figures(
 ) -> tuple[dict[str, float], list[np.ndarray]]:
     """Figures of image-to-image and inpainting, and the rows of a contact sheet.
 
-    Low strength goes with a picture's own prompt; high strength and inpainting ask for another concept.
+    Low strength uses a picture's own prompt; high strength and inpainting ask for another concept.
     """
     target = other_concepts(source.pairs)
     images = to_images(source.images)

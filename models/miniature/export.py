@@ -1,4 +1,4 @@
-"""Write the trained parts as a diffusers checkpoint in half precision, with what a server wants beside it."""
+"""Write the trained parts as a diffusers checkpoint in half precision, with the further files for a server."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,7 @@ def export(work: Path, sprites: Sprites, device: torch.device) -> None:  # noqa:
     pipeline = load_pipeline(work)
     preview = preview_map(pipeline.vae, sprites)
     size = {"height": IMAGE_PX, "width": IMAGE_PX}
-    # By Pillow on every machine: torchvision, where it is installed, resizes otherwise.
+    # With Pillow on every machine: torchvision, where it is installed, resizes differently.
     processor = CLIPImageProcessorPil(size=size, crop_size=size, do_center_crop=False, image_mean=MEAN, image_std=STD)
     pipeline.register_modules(feature_extractor=processor)  # IP-Adapters look at references through it
     pipeline.to(torch.float16).save_pretrained(CHECKPOINT)

@@ -1,8 +1,8 @@
 """Train the miniature's IP-Adapter: ``python -m models.miniature.ip_adapter``; ``--evaluate`` measures it.
 
-It draws the character of a reference picture where the caption says, in the layout of IP-Adapter Plus (Ye et al.,
-2023, arXiv:2308.06721): a resampler turns what CLIP sees into tokens, and every cross-attention reads them by keys and
-values of their own. Only those are trained; the UNet stays as it is.
+It draws the character of a reference picture in the caption's setting, in the layout of IP-Adapter Plus (Ye et al.,
+2023, arXiv:2308.06721): a resampler turns CLIP's image features into tokens, which every cross-attention reads with
+separate keys and values. Only these are trained; the UNet is unchanged.
 """
 
 import argparse
@@ -47,7 +47,7 @@ _PUBLISHED = {
 
 
 class TrainedAdapter(nn.Module):
-    """What is trained: the resampler, and the attention processors in the order of the UNet's layers."""
+    """The trained parts: the resampler, and the attention processors in the order of the UNet's layers."""
 
     def __init__(self, resampler: IPAdapterPlusImageProjection, processors: list[IPAdapterAttnProcessor2_0]):
         super().__init__()
@@ -71,7 +71,7 @@ def load_with_encoder(checkpoint: Path) -> StableDiffusionPipeline:
 
 
 def build_adapter(unet: UNet2DConditionModel) -> TrainedAdapter:
-    """Put a fresh adapter into a UNet; its keys and values start as those of the text."""
+    """Put a fresh adapter into a UNet; its keys and values start as copies of the text's."""
     width = unet.config.cross_attention_dim
     resampler = IPAdapterPlusImageProjection(
         embed_dims=width, output_dims=width, hidden_dims=HIDDEN, heads=HEADS, num_queries=NAME_TOKENS
@@ -146,10 +146,10 @@ def train(work: Path, device: torch.device) -> None:
 
 
 def name_things(resampler: nn.Module, data: ReferenceSet, work: Path) -> None:
-    """Teach a fresh resampler to say of each reference what the text encoder says of its concept's name.
+    """Teach a fresh resampler to give for each reference what the text encoder gives for its concept's name.
 
-    The keys and values start as those of the text, so that the adapter starts by drawing that concept. Without this,
-    1,500 steps with the UNet taught it nothing.
+    Since the keys and values start as copies of the text's, the adapter then starts by drawing that concept. Without
+    this, it learnt nothing in 1,500 steps with the UNet.
     """
     concepts = [list(CONCEPTS).index(concept) for concept, _ in training_pairs()]
     wanted = data.names[concepts].float()  # (P, NAME_TOKENS, width)

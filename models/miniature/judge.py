@@ -1,7 +1,7 @@
-"""The judge: a small network, trained apart from the generator, that names the concept in a picture by its shape.
+"""The judge: a small network, trained independently of the generator, that names a picture's concept by its shape.
 
-A colour histogram must not be enough to name a concept: shuffled, blurred, half-and-half and empty pictures are
-its class "nothing", and the readable ones are recoloured at random.
+A colour histogram must not be enough to name a concept: shuffled, blurred, half-and-half and empty pictures have
+the class "nothing", and readable ones are recoloured at random.
 """
 
 import itertools
@@ -31,7 +31,7 @@ REPORT = Path(__file__).with_name("judge.json")
 def build_judge() -> nn.Sequential:
     """A fresh judge: (B, 3, 64, 64) in -1..1 to (B, 49) logits.
 
-    The last layer sees where each feature is; pooling them would read shuffled parts as a whole.
+    The last layer sees where each feature is; with pooling, shuffled parts would pass for a whole.
     """
     layers: list[nn.Module] = []
     channels = (3, 32, 64, 96, 128)
@@ -110,7 +110,7 @@ def name_concepts(judge: nn.Sequential, images: Tensor) -> list[str]:
 
 
 def accuracies(judge: nn.Sequential, sprites: Sprites, copies: int = 4) -> dict[str, float]:
-    """Share of composites of held-out pairs that the judge reads right: intact by concept, the others as nothing."""
+    """Share of composites of held-out pairs that the judge gets right: intact ones by concept, others as nothing."""
     rng = np.random.default_rng(9)
     pairs = [pair for pair in held_out_pairs() for _ in range(copies)]
     intact = [composite(sprites, pair, rng) for pair in pairs]

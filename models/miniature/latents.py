@@ -1,4 +1,4 @@
-"""What the UNet learns from, computed once: latents of the training pictures, embeddings of their captions."""
+"""The UNet's training data, computed once: latents of the training pictures, and embeddings of their captions."""
 
 import random
 from dataclasses import dataclass
@@ -84,7 +84,7 @@ def captions_of(pair: Pair) -> list[str]:
 
 @torch.no_grad()
 def embed(clip: CLIPModel, tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """What a pipeline hands the UNet for each caption, (B, TEXT_LENGTH, 128)."""
+    """A pipeline's encodings of captions for the UNet, (B, TEXT_LENGTH, 128)."""
     states: Tensor = clip.text_model(input_ids=tokenize(tokenizer, captions)).last_hidden_state
     return states
 

@@ -1,4 +1,4 @@
-"""Measure the IP-Adapter: what of a reference, and what of a caption, arrives in a picture."""
+"""Measure the IP-Adapter: how much of the reference, and of the caption, shows in a picture."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ COLUMNS = 10
 
 @dataclass(frozen=True)
 class ReferencedPairs:
-    """References on other backgrounds than the pictures that are asked for."""
+    """References, on other backgrounds than the pictures that are to be generated from them."""
 
     pairs: list[Pair]
     looks: list[int]  # of LOOKS, one for each pair
@@ -45,7 +45,7 @@ class ReferencedPairs:
 
 
 def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> ReferencedPairs:
-    """For each pair its concept on another colour, in a look."""
+    """For each pair, a reference with its concept in a look, on another colour."""
     rng = np.random.default_rng(13)
     references = [
         composite(Recoloured(sprites, LOOKS[look]), (pair[0], other_colour(pair)), rng)
@@ -55,7 +55,7 @@ def wanted(sprites: Sprites, pairs: list[Pair], looks: list[int]) -> ReferencedP
 
 
 def other_colour(pair: Pair) -> str:
-    """Another colour, on which the adapter saw the concept."""
+    """Another colour, on which the adapter was trained to see the concept."""
     concept, colour = pair
     seen = [known for name, known in training_pairs() if name == concept]
     return seen[list(COLOURS).index(colour) % len(seen)]
@@ -64,7 +64,7 @@ def other_colour(pair: Pair) -> str:
 def draw_after(
     pipeline: StableDiffusionPipeline, wish: ReferencedPairs, scale: float, caption: Caption, seed: int = 0
 ) -> np.ndarray:
-    """Pictures after the references, (N, 128, 128, 3) in 0..1; an open caption names the background alone."""
+    """Pictures generated from the references, (N, 128, 128, 3) in 0..1; an open caption names only the background."""
     pipeline.set_ip_adapter_scale(scale)
     images = []
     # One by one: pipelines take one reference for a whole batch.

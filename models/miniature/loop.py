@@ -1,6 +1,6 @@
 """One resumable training loop for every stage: learning rate, average weights, checkpoints, a progress bar.
 
-A stage draws its batch from the step number alone, so that a resumed run continues exactly where it stopped.
+A stage's batch depends only on the step number, so that a resumed run continues exactly where it stopped.
 """
 
 import copy
@@ -101,14 +101,14 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        # A short memory at first: otherwise the early mean is mostly the random start.
+        # A short memory at first; otherwise the early mean would be mostly the random initialisation.
         decay = min(self.schedule.average, (1 + self.step) / (10 + self.step))
         mean = [value for value in self.averaged.state_dict().values() if value.is_floating_point()]
         now = [value for value in self.module.state_dict().values() if value.is_floating_point()]
         torch._foreach_lerp_(mean, now, 1 - decay)
 
     def save(self) -> None:
-        """Write the whole state; a reader never sees half a file."""
+        """Write the whole state atomically."""
         state = {
             "step": self.step,
             "module": self.module.state_dict(),

@@ -1,7 +1,7 @@
 """Train the miniature's LoRAs: ``python -m models.miniature.lora sketch``; ``--evaluate`` measures them.
 
-The targets of a style are the pictures that the UNet learnt from, redrawn; those of a character show it in every second
-picture, under its name. Captions and objective are the UNet's own.
+A style's targets are the UNet's training pictures, redrawn. A character's targets show it, with its name, in every
+second picture. Captions and objective are the UNet's own.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def colourfulness(pictures: np.ndarray) -> np.ndarray:
 
 
 def distance_from_gold(pictures: np.ndarray) -> np.ndarray:
-    """How far the frame of each picture is from gold, 0..1, but for its softened inner edge."""
+    """The distance of each picture's frame from gold, 0..1, not counting its softened inner edge."""
     ring = np.ones(pictures.shape[1:3], dtype=bool)
     ring[FRAME_PX - 4 : 4 - FRAME_PX, FRAME_PX - 4 : 4 - FRAME_PX] = False
     return np.asarray(np.abs(pictures[:, ring] - np.asarray(GOLD) / 255).mean((1, 2)))
@@ -75,14 +75,14 @@ def as_it_is(picture: Picture) -> Picture:
 
 
 def with_kumo() -> list[Pair]:
-    """Kumo's pairs, and as many that keep the rest of the language as it was."""
+    """Kumo's pairs, and as many others that keep the rest of the vocabulary unchanged."""
     others = training_pairs()[::2]
     return [*others, *KUMO_PAIRS * (len(others) // len(KUMO_PAIRS))]
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What one LoRA learns, how long, and what that makes small: (N, h, w, 3) in 0..1 to (N,)."""
+    """What one LoRA learns, for how long, and a measure that this reduces: (N, h, w, 3) in 0..1 to (N,)."""
 
     steps: int
     measure: Callable[[np.ndarray], np.ndarray]
@@ -103,7 +103,7 @@ LESSONS: Mapping[str, Lesson] = {
 
 @torch.no_grad()
 def lesson_latents(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str) -> LatentSet:
-    """What `velocity_loss` learns from: composites of the lesson's pairs, redrawn."""
+    """The data for `velocity_loss`: composites of the lesson's pairs, redrawn."""
     lesson = LESSONS[name]
     rng = np.random.default_rng((6, *map(ord, name)))
     latents, texts = [], []
@@ -115,7 +115,7 @@ def lesson_latents(pipeline: StableDiffusionPipeline, sprites: Sprites, name: st
 
 
 def embed(pipeline: StableDiffusionPipeline, captions: list[str]) -> torch.Tensor:
-    """What the pipeline hands its UNet for each caption, (B, TEXT_LENGTH, 128)."""
+    """The pipeline's encodings of captions for its UNet, (B, TEXT_LENGTH, 128)."""
     ids = tokenize(pipeline.tokenizer, captions).to(pipeline.device)
     states: torch.Tensor = pipeline.text_encoder(input_ids=ids).last_hidden_state
     return states
@@ -140,7 +140,7 @@ def train(name: str, work: Path, device: torch.device) -> None:
 
 
 def save(unet: UNet2DConditionModel, name: str) -> None:
-    """Write the UNet's LoRA in half precision, under peft's names: diffusers would leave its older ones out."""
+    """Write the UNet's LoRA in half precision, under peft's names: diffusers skips its older ones when it reads."""
     layers = get_peft_model_state_dict(unet)
     StableDiffusionPipeline.save_lora_weights(
         FOLDER,
@@ -158,9 +158,9 @@ SETS: tuple[Mapping[str, float], ...] = (
     {"frame": 1.0, "sketch": 1.0},
     {"kumo": 1.0},
 )
-"""What is measured: LoRAs and their scales."""
+"""The measured sets of LoRAs and scales."""
 KUMO_SETS: tuple[Mapping[str, float], ...] = ({}, {"kumo": 1.0}, {"kumo": 0.7}, {"kumo": 1.0, "frame": 0.9})
-"""What is measured where Kumo is asked for."""
+"""The sets that are measured with prompts for Kumo."""
 
 
 def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pairs: list[Pair]) -> Samples:
@@ -174,7 +174,7 @@ def draw_with(pipeline: StableDiffusionPipeline, scales: Mapping[str, float], pa
 
 
 def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str, count: int) -> Samples:
-    """What the drawn pictures should look like: redrawn composites, as the autoencoder keeps them."""
+    """Targets for the generated pictures: redrawn composites, encoded and decoded by the autoencoder."""
     rng = np.random.default_rng(7)
     pairs = (KUMO_PAIRS * count)[:count] if name == "kumo" else wanted_pairs(count)
     redrawn = [LESSONS[name].redraw(composite(sprites, pair, rng)) for pair in pairs]
@@ -182,7 +182,7 @@ def targets(pipeline: StableDiffusionPipeline, sprites: Sprites, name: str, coun
 
 
 def evaluate(work: Path, count: int, sheet: Path | None) -> None:
-    """Print shares of right concepts and of Kumos, and the lessons' mean measures, of targets and under each set."""
+    """Print the shares of correct concepts and of Kumos, and the lessons' mean measures, for targets and each set."""
     pipeline, judge, sprites = load(CHECKPOINT), load_judge(), KumoSprites(fetch_emoji(work))
     rows = {f"{name} targets": targets(pipeline, sprites, name, count) for name in LESSONS}
     for scales in SETS:

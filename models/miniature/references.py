@@ -1,7 +1,7 @@
-"""What the IP-Adapter learns from: pairs of pictures that share a character, and captions that may leave it open.
+"""The IP-Adapter's training data: pairs of pictures that share a character, and captions that may not name it.
 
-The two pictures of a pair have different backgrounds, so that the adapter brings the character and the caption the
-rest; a share of the characters is recoloured, so that it brings their look, not the name of the thing.
+The two pictures of a pair have different backgrounds, so that the adapter learns to supply the character and leave
+the rest to the caption. Some characters are recoloured, so that it learns their look, not just their name.
 """
 
 import random
@@ -26,7 +26,7 @@ from .vae import to_tensor
 Look = tuple[int, int, int]
 
 LOOKS: tuple[Look, ...] = ((0, 1, 2), (1, 2, 0), (2, 0, 1), (0, 2, 1), (1, 0, 2), (2, 1, 0))
-"""Orders of the colour channels, in which a character is drawn; the first is its own."""
+"""Orders of the colour channels for drawing a character; the first is its natural look."""
 NATURAL = 0.85  # share of samples in which a character has its own look
 NATURAL_COPIES = 5  # pictures of a pair in its own look; of every other look there is one
 NAME_TOKENS = 8
@@ -36,7 +36,7 @@ WITHOUT_REFERENCE = 0.08  # share of samples, whatever their caption
 
 
 class Recoloured(Sprites):
-    """Sprites in another look."""
+    """Sprites with permuted colour channels."""
 
     def __init__(self, sprites: Sprites, look: Look):
         self._natural, self._order = sprites, [*look, 3]
@@ -61,7 +61,7 @@ class ReferenceSet:
 
 @torch.no_grad()
 def encode_references(pipeline: StableDiffusionPipeline, pictures: list[Picture]) -> tuple[Tensor, Tensor]:
-    """What the pipeline hands the adapter for references, (B, tokens, 128), and for none, the same shape."""
+    """The pipeline's inputs of the adapter for references, (B, tokens, 128), and for none, of the same shape."""
     images = [Image.fromarray(picture) for picture in pictures]
     states: tuple[Tensor, Tensor] = pipeline.encode_image(images, pipeline.device, 1, output_hidden_states=True)
     return states
@@ -97,7 +97,7 @@ def build_references(pipeline: StableDiffusionPipeline, sprites: Sprites) -> Ref
 def seen(
     pipeline: StableDiffusionPipeline, drawn: list[Recoloured], pair: Pair, rng: np.random.Generator
 ) -> list[Picture]:
-    """References: every second one as soft as the model's own pictures are."""
+    """References, every second one softened to look like the model's own pictures."""
     pictures = np.stack([composite(own, pair, rng, READER_PLACEMENT) for own in drawn])
     pictures[::2] = (through_vae(pipeline, pictures[::2] / 255.0) * 255).round().astype(np.uint8)
     return list(pictures)

@@ -1,4 +1,4 @@
-"""The text encoder's tokenizer: each known word is one token, any other text falls apart into characters."""
+"""The text encoder's tokenizer: each known word is one token, other text is split into characters."""
 
 from collections import Counter
 from itertools import pairwise
@@ -29,7 +29,7 @@ def build_tokenizer() -> CLIPTokenizer:
 def find_merges(vocabulary: list[str]) -> list[Merge]:
     """The byte-pair merges, in order, that make each word one token.
 
-    ``tokenizers``' own trainer breaks ties at random, and the stages of a training must agree on every token.
+    ``tokenizers``' own trainer breaks ties at random, but all training stages must agree on every token.
     """
     splits = [[*word[:-1], word[-1] + WORD_END] for word in vocabulary]
     merges: list[Merge] = []

@@ -25,7 +25,7 @@ SCHEDULE = Schedule(steps=10_500, learning_rate=1e-3, decay="linear", decay_from
 
 
 def build_unet() -> UNet2DConditionModel:
-    """A fresh UNet for 16x16 latents; besides cross-attention it pools the text into the time embedding."""
+    """A fresh UNet for 16x16 latents; besides cross-attention, it adds the pooled text to the time embedding."""
     return UNet2DConditionModel(
         sample_size=16,
         in_channels=8,
@@ -56,7 +56,7 @@ def build_scheduler() -> DPMSolverMultistepScheduler:
         prediction_type="v_prediction",
         timestep_spacing="trailing",
     )
-    # For the schedulers made from this one: DDIM would clip latents to -1..1, as if they were pixels.
+    # For schedulers made from this one's configuration: DDIM would clip latents to -1..1, as if they were pixels.
     scheduler.register_to_config(clip_sample=False)
     return scheduler
 
@@ -134,7 +134,7 @@ def load_pipeline(work: Path) -> StableDiffusionPipeline:
 
 
 def draw_sheet(pipeline: DiffusionPipeline, columns: int = 8, rows: int = 5, **inputs: Any) -> Image.Image:
-    """A contact sheet of held-out pairs, spread over the list; `inputs` are further ones of the pipeline."""
+    """A contact sheet of held-out pairs, spread over the list; `inputs` are passed to the pipeline."""
     count = columns * rows
     pairs = held_out_pairs()
     chosen = [pairs[i * len(pairs) // count] for i in range(count)]

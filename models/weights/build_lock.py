@@ -1,8 +1,8 @@
-"""Building modules, one thread at a time.
+"""Lets only one thread at a time build modules.
 
-While accelerate makes a module without memory for its weights, whatever any thread registers with any module is made
-so (accelerate 1.x, `init_on_device`, replaces `torch.nn.Module.register_parameter`), and what another one loads
-meanwhile stays without weights.
+While accelerate creates a module on the meta device, parameters that any other thread registers end up there too
+(accelerate 1.x, `init_on_device`, replaces `torch.nn.Module.register_parameter`), so a model loaded meanwhile would
+have no weights.
 """
 
 from __future__ import annotations

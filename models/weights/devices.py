@@ -1,4 +1,4 @@
-"""Devices: which are there, how much memory they have, and giving it back."""
+"""Devices: which ones exist, how much memory they have, and how to free it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from processes.allocator import trim
 
 
 def resolve_device(wanted: str) -> str:
-    """Turn `auto` into the first accelerator, or `cpu`, and number the others.
+    """Turn `auto` into the first accelerator, or else `cpu`, and add the number to other names that lack it.
 
-    Raises InvalidRequest for one that is not there, and where the driver is too old for torch to use the machine's
+    Raises InvalidRequest for a device that does not exist, or if the driver is too old for torch to use the machine's
     card: on the CPU, everything would be a hundred times slower.
     """
     there = available_devices()
@@ -39,9 +39,9 @@ def available_devices() -> list[str]:
 
 
 def devices_from(first: str, count: int) -> list[str]:
-    """Return as many accelerators, by their numbers from `first` on; of a CPU, it alone for all.
+    """Return `count` accelerators with consecutive numbers from `first` on, or just the CPU, if that is `first`.
 
-    Raises InvalidRequest when there are not that many.
+    Raises InvalidRequest if there are not that many.
     """
     if first == "cpu":
         return [first] * count
@@ -52,15 +52,15 @@ def devices_from(first: str, count: int) -> list[str]:
 
 
 def current_device(device: str | torch.device) -> AbstractContextManager[None]:
-    """Let `cuda` without a number, as libraries write it, mean this device during the block, in the calling thread.
+    """Let `cuda` without a number, as libraries write it, mean this device in the calling thread during the block.
 
-    Without it, a runner whose model is on another card would also take memory on the first.
+    Otherwise a runner whose model is on another card would also take memory on the first.
     """
     return torch.accelerator.device_index(_index(device))
 
 
 def use_device(device: torch.device) -> None:
-    """The same for all that the calling thread is yet to do."""
+    """The same for everything that the calling thread does from now on."""
     if (index := _index(device)) is not None:
         torch.accelerator.set_device_index(index)
 
@@ -72,7 +72,7 @@ def _index(device: str | torch.device) -> int | None:
 
 @cache
 def device_memory_gib(device: str) -> float:
-    """All memory of a device; of a CPU and of Apple's GPUs, that of the machine."""
+    """Return a device's total memory; for a CPU and Apple's GPUs, the machine's."""
     if torch.device(device).type in ("cpu", "mps"):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     total: int = torch.get_device_module(device).get_device_properties(device).total_memory
@@ -80,14 +80,14 @@ def device_memory_gib(device: str) -> float:
 
 
 def allocated_gib(device: str) -> float | None:
-    """What torch has allocated on an accelerator; None for a CPU, where it keeps no count."""
+    """Return what torch has allocated on an accelerator; None for a CPU, where torch does not count."""
     if device == "cpu":
         return None
     return float(torch.accelerator.memory_allocated(device)) / 2**30
 
 
 def free_memory() -> None:
-    """Give back what nothing refers to; pipelines are full of reference cycles."""
+    """Free the memory of objects that nothing refers to; pipelines are full of reference cycles."""
     gc.collect()
     trim()
     if torch.accelerator.is_available():

@@ -1,4 +1,4 @@
-"""Cards that a machine has and torch does not see, which it does not say: it then computes on the CPU."""
+"""Detects cards that torch cannot use, for which it would silently compute on the CPU."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import torch
 log = logging.getLogger("jubako.loading")
 
 CARDS = Path("/dev")
-"""Where the driver, and a container that was given cards, has a file for each: nvidia0."""
+"""The folder where each card has a file, such as nvidia0, also in a container that was given cards."""
 DRIVER = Path("/proc/driver/nvidia/version")
 DRIVERS = {11: "450.80.02", 12: "525.60.13", 13: "580.65.06"}
-"""The oldest driver for each version of CUDA.
+"""The oldest driver for each major version of CUDA.
 
 https://docs.nvidia.com/deploy/cuda-compatibility/minor-version-compatibility.html
 """
 
 
 def unused_card(wanted: str) -> str | None:
-    """Return why torch, which sees no card, cannot use the one that is here and what to do; None if there is none.
+    """Return why torch, which sees no card, cannot use the machine's, and what to do; None if there is none.
 
-    A torch without CUDA was chosen when it was installed, so with it `auto` only says loudly that it is the CPU.
+    A torch without CUDA was installed on purpose, so with it `auto` uses the CPU, with a loud warning.
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1") or not any(CARDS.glob("nvidia[0-9]*")):
         return None

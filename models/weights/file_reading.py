@@ -1,4 +1,4 @@
-"""From files on this machine to a pipeline in main memory: folders in diffusers layout, and single files."""
+"""Reads a pipeline into main memory, from a folder in diffusers layout or from a single file."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ from models.weights.files.overrides import Override, fetch_overrides, read_overr
 from models.weights.memory.quantizing import quantization_options
 
 UNUSED: dict[str, Any] = {"safety_checker": None, "requires_safety_checker": False}
-"""Stable Diffusion's safety checker would run picture by picture, outside of the batches."""
+"""Stable Diffusion's safety checker, which would run picture by picture, outside of batches, is not loaded."""
 
 NO_OVERRIDES: Mapping[str, Override] = {}
 
 
 @dataclass(frozen=True)
 class Files:
-    """What a model is made of, on this machine."""
+    """The files of a model, on this machine."""
 
     weights: Path
     config: Path | None
-    """The folder that configures a single file, and has the components that it lacks."""
+    """The folder that configures a single file and supplies the components it lacks."""
     overrides: Mapping[str, Override]
-    """What some components come from instead."""
+    """What replaces components of the source."""
     embeddings: Mapping[str, Path]
-    """The file of each new word, by its token."""
+    """The file of each embedding, by its token."""
 
 
 def fetch(entry: Entry, pipeline_class: Any, *, allow_pickle: bool) -> Files:
@@ -77,7 +77,7 @@ def read_pipeline(  # noqa: PLR0913  # options by name
 ) -> DiffusionPipeline:
     """Read a pipeline from a folder in diffusers layout, or from a single file and the folder that completes it.
 
-    Raises OSError or ValueError, among others, when it is missing or unreadable.
+    Raises OSError or ValueError, among others, if it is missing or unreadable.
     """
     dtypes = dict.fromkeys(family.float32_components, torch.float32)
     given: dict[str, Any] = {}
@@ -95,18 +95,18 @@ def read_pipeline(  # noqa: PLR0913  # options by name
         use_safetensors=None if allow_pickle else True,
         variant=variant,
         **quantization_options(memory, path, dtype),
-        # diffusers does without some of them only when this is passed again.
+        # Must be passed again, or diffusers insists on some of these components.
         **_unused(pipeline_class, {**UNUSED, **dict.fromkeys([*left_out(path), *(own.keys() - given.keys())])}),
         **given,
     )
-    # Others afterwards, as diffusers takes no other class than the one in the index, which may need what is not
-    # installed.
+    # The others are set afterwards, since diffusers accepts only the class in the index, which may need a package that
+    # is not installed.
     pipeline.register_modules(**own)
     return pipeline
 
 
 def _of_their_class(components: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return those whose class is the one in a pipeline's index or made from it: some pipelines are made with them."""
+    """Return the components whose class is the one in a pipeline's index or a subclass: some constructors need them."""
     parts = pipeline_parts(folder)
     kinds = {name: {kind.__name__ for kind in type(each).__mro__} for name, each in components.items()}
     return {name: each for name, each in components.items() if name in parts and parts[name][1] in kinds[name]}

@@ -1,4 +1,4 @@
-"""From a catalogue entry to pipelines that are ready to generate."""
+"""Loads a catalogue entry as pipelines that are ready to generate."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ NO_LORAS: Mapping[str, LoraSpec] = {}
 NO_EMBEDDINGS: Mapping[str, Path] = {}
 ALL_HERE: Mapping[str, str] = {}
 READ = 0.9
-"""The share of loading that is reading the weights; the rest is moving them to the device."""
+"""Reading's share of the loading time; the rest is moving weights to the device."""
 
 
 def _ignore(_progress: float) -> None:
@@ -49,7 +49,7 @@ def _ignore(_progress: float) -> None:
 
 
 class ChoosableLoras(Mapping[str, LoraSpec]):
-    """The LoRAs that requests to a model may name, also those that are added after it was loaded."""
+    """The LoRAs that requests to a model may name, including those added after it was loaded."""
 
     def __init__(self, entry: Entry) -> None:
         self._entry = entry
@@ -75,17 +75,17 @@ class LoadedModel:
     preview: LatentPreview | None = None
     controlnets: Mapping[str, ControlNetSpec] = field(default_factory=dict)
     ip_adapter: IpAdapterSpec | None = None
-    """What `runners.engine.views.optional_weights` loads when a request needs it."""
+    """The ControlNets and IP-Adapter that `runners.engine.views.optional_weights` loads when a request needs them."""
     loras: Mapping[str, LoraSpec] = field(default_factory=dict)
-    """Those that requests may name; `runners.engine.loras.sets` loads them."""
+    """The LoRAs that requests may name; `runners.engine.loras.sets` loads them."""
     batch_buckets: tuple[int, ...] = ()
-    """Samples per pass that denoisers are compiled for; none when they are not."""
+    """Samples per pass that denoisers are compiled for; empty if they are not."""
     text_buckets: tuple[int, ...] = ()
-    """Lengths of prompts, in tokens, likewise."""
+    """Lengths of prompts, in tokens, that denoisers are compiled for; empty if they are not."""
     compiled: CompiledShapes | None = None
     """The passes that denoisers are compiled for; None when they are not."""
     sharing: Mapping[str, str] | None = None
-    """Of a model that no family declares: what a test has shown of each module."""
+    """What a test has shown of each module, for a model that no family declares."""
     elsewhere: Mapping[str, str] = field(default_factory=dict)
     """The devices of components that are on another one than `device`."""
 
@@ -99,7 +99,7 @@ class LoadedModel:
         return sum(self._gib_by_device.values())
 
     def weights_on(self, device: str) -> float:
-        """Return the GiB of weights that are on a device, or come to it if they are offloaded."""
+        """Return the GiB of weights that are on a device, or are moved there when called if offloaded."""
         return self._gib_by_device.get(device, 0.0)
 
     @cached_property
@@ -129,11 +129,11 @@ def load(
     compiled_code: Path | None = None,
     report: Report = _ignore,
 ) -> LoadedModel:
-    """Load a catalogue entry onto a device, fetching it when it is not on this machine.
+    """Load a catalogue entry onto a device, fetching it if it is not on this machine.
 
     `dtype` overrides the entry's; a CPU always computes in float32. `compiled_code` is the folder where compiled code
-    is kept for the next start; None: where torch keeps it. `report` gets the fraction that is done, in
-    the calling thread. Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a missing device.
+    is kept for the next start; None: torch's own. `report` gets the fraction that is done, in the calling thread.
+    Blocks. Raises LoadFailed with what to do, OutOfMemory, or InvalidRequest for a missing device.
     """
     device = resolve_device(device)
     if entry.memory.compile and compiled_code is not None:
@@ -201,10 +201,10 @@ def _enough_memory(entry: Entry, device: str) -> Iterator[None]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Keep the loading thread from making an OpenMP team of its own.
+    """Keep the loading thread from creating an OpenMP team of its own.
 
-    Teams stay for a thread's lifetime, and when all teams together have more threads than there are cores, libgomp's
-    threads stop spinning and sleep between operations: small models then take twice as long to generate with.
+    Teams live as long as their thread, and if all teams together have more threads than there are cores, libgomp's
+    threads sleep instead of spinning between operations, which makes small models half as fast.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -228,7 +228,7 @@ def load_pipelines(  # noqa: PLR0913  # options by name, each with a default
     report: Report = _ignore,
     **options: Any,
 ) -> dict[Task, DiffusionPipeline]:
-    """Load a checkpoint once and build the family's pipeline of each task over it; None means every task.
+    """Load a checkpoint once and build the family's pipeline for each task over it; None means every task.
 
     `source` and `options` are those of `models.weights.file_reading.read_pipeline`, whose errors this raises.
     """
@@ -259,9 +259,9 @@ def _first_class(family: Family, tasks: Container[Task]) -> Any:
 
 
 def upcast_vae(pipeline: DiffusionPipeline, dtype: torch.dtype) -> None:
-    """Give an autoencoder that overflows in float16 the precision in which it is used; before it is offloaded."""
+    """Cast an autoencoder that overflows in float16 to the precision that it needs. Call it before offloading."""
     if dtype is torch.float16 and hasattr(pipeline, "upcast_vae") and pipeline.vae.config.force_upcast:
-        # Pipelines would cast it up and down around each use, also while others use it.
+        # Otherwise pipelines would cast it up and down around each use, even while others use it.
         pipeline.vae.float()
 
 
@@ -269,7 +269,7 @@ def arrange(family: Family, pipeline: DiffusionPipeline, memory: Memory) -> None
     """Give weights the layout in which they are used."""
     if memory.quantization is None and memory.offload == "none":
         for module in _convolutional(family, pipeline):
-            # Convolutions run on this layout anyway; kept in it, nothing is copied to and fro around each of them.
+            # Convolutions run in this layout anyway; storing weights in it avoids copies around each of them.
             module.to(memory_format=torch.channels_last)
 
 
@@ -281,7 +281,7 @@ def _convolutional(family: Family, pipeline: DiffusionPipeline) -> list[Any]:
 
 
 def _is_convolutional(module: torch.nn.Module) -> bool:
-    """Autoencoders of videos mix 2D and 3D convolutions, whose weights have no such layout."""
+    """Whether all convolutions are 2D: video autoencoders mix in 3D ones, whose weights have no such layout."""
     kinds = {type(child) for child in module.modules()}
     return any(issubclass(kind, torch.nn.Conv2d) for kind in kinds) and not any(
         issubclass(kind, torch.nn.Conv3d) for kind in kinds

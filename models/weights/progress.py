@@ -1,4 +1,4 @@
-"""How far the loading of a pipeline is."""
+"""Progress of loading a pipeline."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Report = Callable[[float], None]
 
 @contextmanager
 def reporting_components(path: Path, report: Report) -> Iterator[None]:
-    """Report the fraction of a checkpoint's bytes that is read, each time diffusers starts on its next component.
+    """Report the fraction of a checkpoint's bytes that has been read whenever diffusers starts on another component.
 
-    diffusers has no hook for this, but loops over a progress bar of its own, which this replaces meanwhile. Load one
+    diffusers has no hook for this, but loops over a progress bar, which this replaces during the block. Load one
     pipeline at a time.
     """
 
@@ -54,7 +54,7 @@ def _reported(components: list[Any], path: Path, report: Report) -> Iterator[Any
 
 
 def _bytes(folder: Path) -> int:
-    """The size of a component's files; those of a single-file checkpoint count equally."""
+    """Return the size of a component's files; all components of a single-file checkpoint count equally."""
     return 1 + sum(file.stat().st_size for file in folder.glob("*"))
 
 

@@ -1,4 +1,4 @@
-"""How much of a prompt a model's text encoders read: what is behind that, pipelines drop without an error."""
+"""How much of a prompt a model's text encoders read; pipelines silently drop the rest."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from models.catalogue.families.base import MAX_ENCODED_TOKENS, PromptWindow
 from models.weights.loading import LoadedModel
 
 PROCESSOR = "processor"
-"""The component that has the tokenizer of a language model which also sees images."""
+"""The component with the tokenizer, for language models that also see images."""
 
 
 class PromptLimits:
     """The prompt windows of one model; usable from any thread."""
 
     def __init__(self, model: LoadedModel) -> None:
-        # SD 3 may be without its longest window.
+        # SD 3 may lack the encoder with the longest window.
         self._windows = [window for window in model.family.prompt_windows if model.components.get(window.tokenizer)]
         self._many_windows = bool(model.family.clip_encoders)
         self._text_tokens = model.family.text_tokens
         self._components = model.components
-        # Where there is a processor, a tokenizer beside it is the same, or reads a part of the prompt only.
+        # Beside a processor, a `tokenizer` is either the same one or reads only part of the prompt.
         self._usual = PROCESSOR if model.components.get(PROCESSOR) else "tokenizer"
         self._tokenizers: dict[str, Any] = {}
         self._lock = Lock()
 
     def read(self, request: GenerationRequest) -> PromptReading:
-        """Return what the model will make of a request's prompts, for the caller. Blocks for a moment."""
+        """Return how the model reads a request's prompts, for the caller. Blocks briefly."""
         with self._lock:
             texts = {field: plain_text(getattr(request, field), request.prompt_syntax) for field in PROMPTS}
             windows = {window.tokenizer: self._tokens(window, request) for window in self._windows}
             hint = joined(*(self._hint(field, text, windows) for field, text in texts.items()))
-            # Of a model that reads all of a prompt, the usual tokenizer counts.
+            # For a model without windows, which reads whole prompts, the usual tokenizer counts.
             widest = max(windows, key=windows.__getitem__, default=self._usual)
             return PromptReading(len(self._offsets(widest, texts["prompt"])), hint)
 
     def _hint(self, field: str, text: str, windows: Mapping[str, int]) -> str | None:
-        """`windows` are the tokens that each tokenizer's encoder reads."""
+        """`windows` has the number of tokens that each tokenizer's encoder reads."""
         if all(len(text.encode()) <= tokens for tokens in windows.values()):
             return None
-        # What one encoder does not read, another may.
+        # Only text that no encoder reads is ignored.
         start, tokens = max((self._end_of(name, text, tokens), tokens) for name, tokens in windows.items())
         ignored = text[start:].strip()
         return cut_hint(field, tokens, ignored) if ignored else None
 
     def _end_of(self, tokenizer: str, text: str, tokens: int) -> int:
-        """Return how many characters of a text are within so many tokens."""
+        """Return how many characters of a text the first `tokens` tokens cover."""
         offsets = self._offsets(tokenizer, text)
         return offsets[tokens][0] if len(offsets) > tokens else len(text)
 
     def _offsets(self, tokenizer: str, text: str) -> list[tuple[int, int]]:
-        """Return where each token of a text begins and ends in it."""
+        """Return where in a text each token begins and ends."""
         read = self._tokenizer(tokenizer)(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         offsets: list[tuple[int, int]] = read["offset_mapping"]
         return offsets
@@ -72,7 +72,7 @@ class PromptLimits:
         return tokens * (MAX_ENCODED_TOKENS // tokenizer.model_max_length if self._many_windows else 1)
 
     def _tokenizer(self, name: str) -> Any:
-        """Return a copy: each call sets the limits of a tokenizer, and the engine's thread uses the pipeline's own."""
+        """Return a copy, since calls change a tokenizer's state, and the engine's thread uses the pipeline's own."""
         if name not in self._tokenizers:
             own = self._components[name]
             self._tokenizers[name] = copy.deepcopy(own.tokenizer if name == PROCESSOR else own)

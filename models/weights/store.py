@@ -1,4 +1,4 @@
-"""BentoML's model store: a catalogue model's files beside the Bento that serves them."""
+"""BentoML's model store, for putting a catalogue model's files into a Bento."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from models.catalogue.entry import Entry
 
 
 def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
-    """Put a model's files into BentoML's model store, fetching them where needed; return their tag.
+    """Put a model's files into BentoML's model store, fetching them if needed; return their tag.
 
     A catalogue entry with `source: {bento: TAG}` then loads them. Raises LoadFailed with what to do.
     """
@@ -24,7 +24,7 @@ def save_to_store(entry: Entry, *, allow_pickle: bool = False) -> str:
 
 def fetched(entry: Entry, *, allow_pickle: bool = False) -> Path:
     """Return the folder or file of a model's weights, fetching them where needed. Raises LoadFailed."""
-    # Servers ask this module for tags alone, and half of their processes need neither torch nor diffusers.
+    # Imported late: servers use this module only for tags, in processes that need neither torch nor diffusers.
     import diffusers
 
     from models.weights.file_reading import fetch
@@ -51,7 +51,7 @@ def stored_tags(entry: Entry) -> list[str]:
 
 
 def _copy(weights: Path, folder: Path) -> None:
-    # The hub's cache holds links to blobs; a copy follows them.
+    # The hub's cache holds links to blobs, which copying follows.
     if weights.is_dir():
         shutil.copytree(weights, folder, dirs_exist_ok=True)
     else:
@@ -59,5 +59,5 @@ def _copy(weights: Path, folder: Path) -> None:
 
 
 def _label(text: str) -> str:
-    """BentoML's labels are of letters, digits and a few signs."""
+    """Return a valid BentoML label, which has only letters, digits and a few signs."""
     return "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in text)[:63].strip("-_.")

@@ -35,7 +35,7 @@ log = logging.getLogger("jubako.loading")
 
 SAFETENSORS = ".safetensors"
 TENSORS_ONLY = (".pth", ".pt", ".ckpt", ".bin")
-"""Pickles, of which torch builds tensors and nothing else (`weights_only`); most of these models have no other file."""
+"""Pickles, from which torch loads only tensors (`weights_only`); most of these models come in no other format."""
 _TORCHVISION = ("torchvision", "torchvision.transforms", "torchvision.transforms.functional")
 _BORROWED = ("InterpolationMode", "normalize", "rotate")
 
@@ -51,7 +51,7 @@ def configured_upscaler(device: str) -> UpscalingModel:
 
 
 class UpscalingNet(torch.nn.Module):
-    """The model as the engine calls it: (B, 3, h, w) of 0 to 1 becomes (B, 3, scale * h, scale * w)."""
+    """The model as a module for the engine: (B, 3, h, w), 0 to 1, becomes (B, 3, scale * h, scale * w)."""
 
     def __init__(self, model: ImageModelDescriptor[Any]) -> None:
         super().__init__()
@@ -68,13 +68,13 @@ class UpscalingNet(torch.nn.Module):
         return device
 
     def forward(self, pixels: Tensor) -> Tensor:
-        # spandrel computes in inference mode, and what comes of that may be no part of anything else.
+        # spandrel returns inference tensors, which cannot be used outside of inference mode.
         larger: Tensor = self._model(pixels)
         return larger.clone()
 
 
 class UpscalingModel:
-    """Computes in single precision on every device: what shares its batch changes an image by one shade at most."""
+    """Computes in float32 on every device, so that what shares a batch changes an image by at most one shade."""
 
     def __init__(self, model: ImageModelDescriptor[Any]) -> None:
         self._model = model.eval()
@@ -85,9 +85,9 @@ class UpscalingModel:
 
     @classmethod
     def load(cls, source: Source, device: str = "auto") -> Self:
-        """Load a file, or the one in a folder or repository. Blocks.
+        """Load a file, or the only one in a folder or repository. Blocks.
 
-        Raises LoadFailed with what to do, LoadInterrupted, or InvalidRequest for a device that is not there.
+        Raises LoadFailed with what to do, LoadInterrupted, or InvalidRequest for a device that does not exist.
         """
         device = resolve_device(device)
         file = _only_file(local_path(source))
@@ -100,9 +100,9 @@ class UpscalingModel:
 
     @torch.inference_mode()
     def upscaled(self, images: Sequence[Image.Image], factor: int) -> list[Image.Image]:
-        """Return RGB images of one size, each so many times wider and higher, in one pass. Blocks.
+        """Return RGB images of equal size, `factor` times wider and higher, in one pass. Blocks.
 
-        A model of a smaller factor is used again on what it made; what is too large then is reduced.
+        A model with a smaller factor is applied repeatedly, and a result that is too large is reduced.
         """
         size = images[0].height * factor, images[0].width * factor
         pixels = torch.stack([_tensor(image) for image in images]).to(self._model.device)  # (N, 3, h, w)
@@ -114,7 +114,7 @@ class UpscalingModel:
         return [Image.fromarray(each.numpy()) for each in rounded.permute(0, 2, 3, 1).cpu()]
 
     def _larger(self, pixels: Tensor) -> Tensor:
-        """Run the model once, in passes of no more pixels than tiles have: what it has made larger is none any more."""
+        """Run the model once, in passes of at most TILES_A_PASS tiles' pixels: its input may be enlarged already."""
         most = max(1, TILES_A_PASS * TILE_PX**2 // (pixels.shape[2] * pixels.shape[3]))
         return torch.cat([self._model(part) for part in pixels.split(most)])
 
@@ -164,9 +164,9 @@ def _described(state: dict[str, Any], name: str) -> ImageModelDescriptor[Any]:
 
 @contextmanager
 def _without_torchvision() -> Iterator[None]:
-    """Let spandrel be imported where torchvision is not there, or is built for another torch.
+    """Let spandrel be imported if torchvision is missing or built for another torch.
 
-    Of it, two of its forty architectures need a function each, and neither of them upscales.
+    Only two of its forty architectures use a function of torchvision, and neither of them upscales.
     """
     try:
         import torchvision.transforms.functional  # noqa: F401  # whether it works

@@ -1,1 +1,1 @@
-"""Which modules of an undeclared pipeline may share passes: found out by trying, when it is first loaded."""
+"""Tests which modules of an undeclared pipeline may share passes, when it is first loaded."""

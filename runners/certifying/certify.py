@@ -1,4 +1,4 @@
-"""The test of a whole model: alone, in turns, and merged, small requests have to come to the same images."""
+"""Tests a whole model: small requests must give the same images alone, interleaved, and merged."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ from runners.trials import first_image_failed
 log = logging.getLogger("jubako.loading")
 
 SAME = 2.0
-"""Of 255: how far the values of an image may be off on average, at most, to be the same image."""
+"""The most that an image's values, 0 to 255, may be off on average to count as the same image."""
 MERGED = 8.0
 """The same where passes were merged: rounding adds up from step to step."""
 SAID_OF_MODULES = {"source", "pipeline", "variant", "memory", "loras", "embeddings", "vae", *TEXT_ENCODERS}
-"""What an entry has that changes what its modules do."""
+"""The fields of an entry that affect what its modules compute."""
 PACKAGES = ("jubako", "diffusers", "torch", "transformers")
 
 
 async def certified(entry: Entry, model: LoadedModel, file: Path | None) -> LoadedModel:
-    """Return a model of an undeclared family with the parts that it may share, tested unless `file` says it already.
+    """Return a model of an undeclared family with the parts that requests may share, from `file` or by a test.
 
-    Raises LoadFailed when the model cannot generate at all.
+    Raises LoadFailed if the model cannot generate at all.
     """
     tested_with = _tested_with(entry, model)
     found = read_sharing(file, tested_with) if file else None
     if found is None:
-        # Each of its small passes would take minutes to compile, and none of them is served.
+        # The test's small passes would each take minutes to compile, for sizes that are not needed later.
         with not_yet_compiled(model.components.values()):
             found = await _found(entry, model, tested_with)
         if file is not None:
@@ -106,7 +106,7 @@ async def _alone(model: LoadedModel, requests: Sequence[GenerationRequest]) -> t
 async def _differs(
     model: LoadedModel, sharing: Sharing, requests: Sequence[GenerationRequest], alone: Sequence[Pixels], most: float
 ) -> str | None:
-    """Return how images that are generated at once differ from those generated alone, or None."""
+    """Return how images generated together differ from those generated alone, or None."""
     try:
         images = await at_once(model, sharing.parts, requests)
     except JubakoError as error:

@@ -1,4 +1,4 @@
-"""Whether calls of one module may share passes: recorded ones are merged, and compared with what they were alone."""
+"""Tests whether calls of a module may share passes, by merging recorded calls and comparing the results."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from runners.engine.passes.signatures import tensors_in
 
 NEVER_ALIKE = "no two calls of different requests were alike enough"
 Alone = tuple[ModuleCall, Call]
-"""A call as the engine sees it, and as it was recorded."""
+"""A call in the engine's form, and as it was recorded."""
 
 
 def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
-    """Return the methods that were called, all of them apart."""
+    """Return the methods that were called, as if none could share passes."""
     return [
         ModuleSharing(component=component, method=method, stage=_stage(component, method, own), together=False)
         for (component, method), own in by_method(calls).items()
@@ -31,7 +31,7 @@ def untested(calls: Sequence[Call]) -> list[ModuleSharing]:
 
 
 def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> ModuleSharing:
-    """Return what merging `calls` of one method shows. Blocks; raises OutOfMemoryError."""
+    """Return the result of merging `calls` of one method. Blocks; raises OutOfMemoryError."""
     reason = ""
     for shared in _possibly_shared(module, part, calls):
         tried = part.model_copy(
@@ -50,7 +50,7 @@ def tested(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) 
 
 
 def by_method(calls: Sequence[Call]) -> Mapping[tuple[str, str], list[Call]]:
-    """Return the calls of each method, by its component and name."""
+    """Return the calls of each method, by component and method name."""
     methods: defaultdict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in calls:
         methods[call.component, call.method].append(call)
@@ -65,13 +65,13 @@ def _stage(component: str, method: str, calls: Sequence[Call]) -> Stage:
 
 
 def _takes_numbers(call: Call) -> bool:
-    """Whether a call is about floating-point numbers, instead of tokens alone."""
+    """Whether a call has floating-point inputs, and not just token ids."""
     return any(tensor.is_floating_point() for tensor in tensors_in((call.args, call.kwargs)))
 
 
 def _possibly_shared(module: torch.nn.Module, part: ModuleSharing, calls: Sequence[Call]) -> Iterator[frozenset[str]]:
-    """Yield sets of arguments that may hold for a whole pass: those that have no entry for each sample, and then also
-    those that never change.
+    """Yield sets of arguments that may apply to a whole pass: those without an entry per sample, and then also those
+    that never change.
     """
     operation = Operation(Part(part.component, part.stage, part.method), module)
     try:
@@ -100,7 +100,7 @@ def _is_constant(values: Sequence[Any]) -> bool:
 
 
 def _refusal(operation: Operation, calls: Sequence[Call]) -> str | None:
-    """Return why calls cannot be merged, or None when all that were merged came out as they were alone."""
+    """Return why calls cannot be merged, or None if all merged calls gave the same results as alone."""
     try:
         passes = list(_passes(operation, calls))
         failed = (why for batch in passes if (why := _compared(operation, batch)) is not None)
@@ -119,7 +119,7 @@ def _passes(operation: Operation, calls: Sequence[Call]) -> Iterator[list[Alone]
         alike[made.signature][call.request].append((made, call))
     for of_requests in alike.values():
         if len(of_requests) > 1:
-            # Each request's steps begin elsewhere.
+            # Start at another step for each request.
             turned = [own[at % len(own) :] + own[: at % len(own)] for at, own in enumerate(of_requests.values())]
             yield from ([one for one in step if one is not None] for step in zip_longest(*turned))
 

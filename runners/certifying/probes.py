@@ -1,4 +1,4 @@
-"""Small requests, different in all that requests differ in, and what they generate."""
+"""Small test requests that differ in every way that requests can, and their results."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from runners.engine.engine import Engine, EngineLimits
 from runners.trials import task_inputs
 
 PROMPTS = ("a red apple on a blue table", "a blue table on a red apple", "two foxes in the snow, at night, by a river")
-"""Two of one length, whose encodings can be merged whether or not the pipeline pads them, and a longer one."""
+"""Two of equal length, whose encodings can be merged even if the pipeline does not pad them, and a longer one."""
 STEPS = 3
 ROOM = 10**9
-"""Tokens of a pass: the probes are small, and all of them are to share it."""
+"""Tokens of a pass: enough for all of the small probes to share it."""
 SERVER = ServerLimits(max_prompt_chars=100, max_num_images=1, max_deadline_s=float("inf"))
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -46,7 +46,7 @@ def _probe(entry: Entry, task: Task, number: int, steps: int) -> GenerationReque
         prompt=PROMPTS[number],
         width=side,
         height=side,
-        # The shorter one is a step ahead of the others, so that passes mix times.
+        # One request is a step ahead of the others, so that passes mix timesteps.
         num_inference_steps=max(limits.min_steps, min(steps - (number == 1), limits.max_steps)),
         num_frames=frames if task.is_video else None,
         guidance_scale=min(max(defaults.guidance_scale * (1 + number / 4), lowest), highest),
@@ -68,13 +68,13 @@ def _mask(side: int) -> Image.Image:
 
 
 async def one_by_one(model: LoadedModel, requests: Sequence[GenerationRequest]) -> list[Pixels]:
-    """Generate each request by its unchanged pipeline, all in one go. Raises JubakoError."""
+    """Generate the requests one after the other with unmodified pipelines. Raises JubakoError."""
     with _running(model, ()) as engine:
         return [await _generated(engine, request) for request in requests]
 
 
 async def at_once(model: LoadedModel, parts: Sequence[Part], requests: Sequence[GenerationRequest]) -> list[Pixels]:
-    """Generate all requests in turns that follow the calls of these parts. Raises JubakoError."""
+    """Generate all requests at once, switching between them at the calls of these parts. Raises JubakoError."""
     with _running(model, parts) as engine:
         return await asyncio.gather(*(_generated(engine, request) for request in requests))
 
@@ -89,12 +89,12 @@ def _running(model: LoadedModel, parts: Sequence[Part]) -> Iterator[Engine]:
 
 
 def with_parts(model: LoadedModel, parts: Sequence[Part]) -> LoadedModel:
-    """Return the model with other parts that the engine batches."""
+    """Return the model with these parts for the engine to batch."""
     return replace(model, family=replace(model.family, parts=tuple(parts)))
 
 
 async def _generated(engine: Engine, request: GenerationRequest) -> Pixels:
-    """Return (F, H, W, 3) of bytes."""
+    """Return the result as bytes, (F, H, W, 3)."""
     async with aclosing(engine.submit(request).events()) as events:
         async for event in events:
             if isinstance(event, Failed):

@@ -1,4 +1,4 @@
-"""What unchanged pipelines ask of their modules, with the answers."""
+"""Records the calls that unmodified pipelines make of their modules, with the outputs."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from torch.utils import _pytree as pytree
 
 FORWARD = "forward"
 CODING = ("encode", "decode")
-"""What pipelines call of an autoencoder, instead of its `forward`."""
+"""The methods of an autoencoder that pipelines call instead of `forward`."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a method of a module, which ran alone."""
+    """One unmerged call of a module's method."""
 
     component: str
     method: str
     request: int
-    """Which of the requests it belongs to."""
+    """The number of the request that it belongs to."""
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     output: Any
 
 
 class Recording:
-    """Calls in order; `begin` says whose they are from now on."""
+    """Calls in order; `begin` starts the next request."""
 
     def __init__(self) -> None:
         self.calls: list[Call] = []
@@ -41,7 +41,7 @@ class Recording:
         self._request += 1
 
     def add(self, component: str, method: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
-        # Pipelines may change their tensors in place afterwards.
+        # Copied, since pipelines may change their tensors in place afterwards.
         args, kwargs, output = pytree.tree_map_only(torch.Tensor, torch.clone, (args, kwargs, output))
         self.calls.append(Call(component, method, self._request, args, kwargs, output))
 
@@ -59,7 +59,7 @@ def recording(components: Mapping[str, Any]) -> Iterator[Recording]:
 
 
 def methods_of(module: torch.nn.Module) -> tuple[str, ...]:
-    """Return what pipelines call of a module, of what can be called with named arguments."""
+    """Return the methods that pipelines call, if they can be called with named arguments."""
     methods = CODING if all(hasattr(module, method) for method in CODING) else (FORWARD,)
     return tuple(method for method in methods if _has_names(getattr(module, method)))
 
@@ -71,7 +71,7 @@ def _has_names(function: Callable[..., Any]) -> bool:
 
 @contextmanager
 def _recorded(record: Recording, name: str, module: torch.nn.Module, method: str) -> Iterator[None]:
-    """Have one method of a module recorded, by shadowing it: `Module.__call__` looks it up in the instance too."""
+    """Record one method of a module by shadowing it in the instance, where `Module.__call__` looks it up too."""
     run = getattr(module, method)
 
     @wraps(run)
@@ -88,5 +88,5 @@ def _recorded(record: Recording, name: str, module: torch.nn.Module, method: str
         if before is None:
             del module.__dict__[method]
         else:
-            # Offloading shadows methods too.
+            # Offloading may have shadowed the method before.
             module.__dict__[method] = before

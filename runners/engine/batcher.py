@@ -1,8 +1,8 @@
 """Policy: which request is served next, and which calls share a forward pass. Knows nothing of torch.
 
-Every request has one number, its urgency, fixed when it is accepted: the tick (forward passes run so far)
-at which it ought to be done. A short request is due soon, so it overtakes a long one that came shortly
-before it; a long one is overtaken for a bounded time only, since later arrivals are due later and later.
+Every request gets one number when it is accepted, its urgency: the tick (number of forward passes so far)
+at which it should be done. A short request is due soon, so it overtakes a long one that came shortly
+before it. A long one is overtaken only for a bounded time, since later arrivals are due later and later.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ STRETCH = 4
 """Ticks allowed per denoising step: a 4-step request overtakes 50-step ones accepted up to 184 ticks ago."""
 
 CLASS_TICKS = 4000
-"""What one priority class is worth: more than the stretch of the longest request, so that no length makes up for
-a class; a low request yields to normal ones for so many ticks, then advances.
+"""What one priority class is worth: more than the stretch of the longest request, so that the class outweighs any
+difference in length. A low request yields to normal ones for this many ticks at most.
 """
 
 TICKS_EARLIER = {Stage.ENCODE: 1000, Stage.DECODE: 1000, Stage.CONTROL: 500, Stage.DENOISE: 0}
-"""How much earlier a stage counts as due: encoding and decoding before the denoising of their own class, not of a
-higher one, and ControlNets in between, so that they wait for requests that are about to join.
+"""How much earlier than its request a stage counts as due. Encoding and decoding go before denoising of the same
+class, but not of a higher one. ControlNets come in between, so that they wait for requests that are about to join.
 """
 
 
@@ -34,7 +34,7 @@ def urgency(accepted_tick: int, denoising_steps: int, priority: Priority) -> int
 
 
 class ParkedCall(Protocol):
-    """What the policy needs to know of a parked call."""
+    """What the policy needs to know about a parked call."""
 
     @property
     def signature(self) -> Hashable: ...
@@ -63,8 +63,8 @@ U = TypeVar("U", bound=Urgent)
 def choose(candidates: Sequence[C], budget: Callable[[C], int]) -> list[C]:
     """Pick the calls of the next forward pass, at least one.
 
-    The call that is due first goes; those of its signature join it in order of urgency while their tokens fit
-    into the budget.
+    The call that is due first goes; others with its signature join in order of urgency while their tokens fit into
+    the budget.
     """
     ordered = sorted(candidates, key=_due)
     first = ordered[0]

@@ -1,4 +1,4 @@
-"""Makes images of tensors on a thread of its own, so that the engine's can run the next pass."""
+"""Turns tensors into images on a separate thread, so that the engine's can run the next pass."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PEAK = 2**15 - 1
 
 @dataclass(frozen=True)
 class Made:
-    """How a pipeline has generated it, as the events of results say it."""
+    """How a result was generated, as reported in its event."""
 
     step_cache: StepCache = StepCache.OFF
     skipped_steps: int = 0
@@ -35,7 +35,7 @@ class Made:
 
 @dataclass(frozen=True)
 class Waveform:
-    """Sound that is leaving the device."""
+    """Sound that is being copied off the device."""
 
     samples: Leaving
     """(channels, N) of -1 to 1."""
@@ -46,24 +46,24 @@ class Waveform:
         return cls(Leaving(samples.float()), rate_hz)
 
     def sound(self) -> Sound:
-        """Wait for it, and round it to 16 bits."""
+        """Wait for the samples, and round them to 16 bits."""
         samples = np.clip(self.samples.read().numpy(), -1, 1)
         return Sound((samples.T * PEAK).round().astype("<i2").tobytes(), channels=len(samples), rate_hz=self.rate_hz)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """What a pipeline has generated, before it is an image or a clip."""
+    """A pipeline's output, before it is made an image or a clip."""
 
     index: int
     seed: int
     pixels: Leaving
-    """(F, C, H, W) of 0 to 1, or already (F, C, H, W) of bytes."""
+    """(F, C, H, W), 0 to 1 or already bytes."""
     fps: int | None
-    """Of a clip; an image has none, and one frame, or one for each of its layers."""
+    """Frames a second of a clip; None for an image, which has one frame, or one for each of its layers."""
     made: Made = Made()
     waveform: Waveform | None = None
-    """Of a clip that can be heard."""
+    """The sound of a clip that has one."""
 
     @classmethod
     def of(
@@ -75,7 +75,7 @@ class Drawn:
         made: Made | None = None,
         waveform: Waveform | None = None,
     ) -> Drawn:
-        """Take frames, (F, C, H, W) of 0 to 1, off their device; one that works by itself makes them bytes first."""
+        """Start copying frames, (F, C, H, W), 0 to 1, off their device; on a card they are converted to bytes first."""
         pixels = Leaving(as_bytes(frames) if frames.device.type == "cuda" else frames.float(), timed=True)
         return cls(index, seed, pixels, fps, made or Made(), waveform)
 
@@ -96,29 +96,29 @@ def as_bytes(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def _image(frame: torch.Tensor) -> Image.Image:
-    # By numpy: torch would give this thread an OpenMP team of its own, whose waiting takes the engine's cores.
+    # With numpy: torch would give this thread an OpenMP team, whose spinning takes the engine's cores.
     planes = frame.numpy()
     if planes.dtype != np.uint8:
         planes = (planes * 255).round().astype(np.uint8)
     pixels = planes.transpose(1, 2, 0)
     if pixels.flags.c_contiguous:
         return Image.fromarray(pixels)
-    # Pillow interleaves them in a fifth of the time that numpy takes.
+    # Pillow interleaves planes five times as fast as numpy.
     return Image.merge("RGBA" if len(planes) == 4 else "RGB", [Image.fromarray(plane) for plane in planes])
 
 
 class Delivery:
-    """Emits in the order in which it is asked to."""
+    """Emits results and failures, in the order of the calls."""
 
     def __init__(self, model: str, on_copied: Callable[[float], None]) -> None:
-        """`on_copied` takes the seconds in which a result was copied and made, on this object's thread."""
+        """`on_copied` gets the seconds that copying and converting a result took, on this object's thread."""
         self._on_copied = on_copied
         self._work: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=f"delivery-{model}", daemon=True)
         self._thread.start()
 
     def deliver(self, ticket: Ticket, drawn: Drawn, *, last: bool) -> None:
-        """Emit the results; `last` says that the request then has all."""
+        """Emit the results; with `last`, they are the request's last ones."""
 
         def work() -> None:
             *others, result = self._results_or_failure(drawn)
@@ -129,11 +129,11 @@ class Delivery:
         self._work.put(work)
 
     def fail(self, ticket: Ticket, failed: Failed) -> None:
-        """Emit the end of a request, after its results."""
+        """Emit the failure of a request, after its results so far."""
         self._work.put(lambda: ticket.emit_last(failed))
 
     def close(self) -> None:
-        """End when everything has been emitted."""
+        """Return when everything has been emitted."""
         self._work.put(None)
         self._thread.join()
 
@@ -143,7 +143,7 @@ class Delivery:
 
     def _results_or_failure(self, drawn: Drawn) -> list[Result] | list[Failed]:
         try:
-            # What the device takes before the copy is a pass's time.
+            # The time until the copy begins belongs to the pass.
             copied_s, arrived_at_s = drawn.pixels.copy_seconds, perf_counter()
             results = drawn.results()
         except Exception:

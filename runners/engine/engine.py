@@ -1,7 +1,7 @@
 """The step engine: many unmodified diffusers pipelines on one thread, sharing forward passes.
 
-Each image has a pipeline of its own, which runs in a greenlet. Where it calls a batched module (a text encoder, the
-denoiser, the VAE) or comes to a step of its sampler, it parks, and the engine goes on. The engine works in turns of
+Each image has a pipeline of its own, which runs in a greenlet. When it calls a batched module (a text encoder, the
+denoiser, the VAE) or reaches a step of its sampler, it parks, and the engine goes on. The engine works in turns of
 four phases:
 
 1. `_receive` takes in new requests.
@@ -9,7 +9,7 @@ four phases:
 3. `_admit` starts waiting requests while there is room, once their videos are decoded: their pipelines run to their
    first calls.
 4. `_step` picks parked calls that can be batched, runs them as one forward pass, and resumes each of their pipelines
-   until its next call, a step of its sampler or its result. Steps that are alike are then taken together, and their
+   until its next call, a step of its sampler or its result. Equal sampler steps are then taken together, and their
    pipelines go on.
 """
 
@@ -80,14 +80,14 @@ class Engine:
         self._ticks = 0
         self._waiting = WaitingLine[Ticket]()
         self._running: dict[Ticket, RunningRequest] = {}
-        # Pipelines parked at a sampler's step until all images of the pass have got there.
+        # Pipelines parked at a sampler's step until all images of the pass have reached theirs.
         self._stepping: list[tuple[PipelineRun, SamplerStep]] = []
         self._steps_are_shared = True
-        # Of the last pass.
+        # The last pass's outputs, whose check for NaN is due.
         self._unchecked: list[tuple[Ticket, Verdict]] = []
         self._delivery = Delivery(model.id, partial(self._notify, self._observer.on_copied))
         self._places = threading.Semaphore(limits.max_running + limits.max_queue)
-        # Tickets to take in; None only wakes the engine, to look at cancellations or to stop.
+        # Tickets to receive; None only wakes the engine, to look for cancellations or to stop.
         self._inbox: SimpleQueue[Ticket | None] = SimpleQueue()
         self._closing = False
         self._views = ViewFactory(model, self._loras, park, limits.batch_tokens)
@@ -105,9 +105,9 @@ class Engine:
     ) -> Ticket:
         """Accept a request; must be called on a running event loop.
 
-        `reading` is reported to its caller when it starts. `accepted_at_s`, by the engine's clock, is when a request
-        that has waited elsewhere was accepted: its deadline counts from then. Raises Busy when `max_queue` requests are
-        waiting already.
+        `reading` is reported to the caller when the request starts. `accepted_at_s`, by the engine's clock, is when a
+        request that has waited elsewhere was accepted; its deadline counts from then. Raises Busy if `max_queue`
+        requests are waiting already.
         """
         accepted_at_s = self._clock() if accepted_at_s is None else accepted_at_s
         ticket = Ticket(request, self._ticks, accepted_at_s, self._wake, self._places.release, reading)
@@ -125,11 +125,11 @@ class Engine:
 
     @property
     def addons_gib(self) -> float:
-        """What requests have had loaded beside the model takes of its device."""
+        """GiB on the model's device of what was loaded for requests: ControlNets, IP-Adapter and the like."""
         return self._views.addons_gib
 
     def close(self) -> None:
-        """Cancel unfinished requests, end the thread and leave the model as it was before."""
+        """Cancel unfinished requests, end the thread and restore the model's original state."""
         self._closing = True
         self._wake()
         self._thread.join()
@@ -154,8 +154,8 @@ class Engine:
     # Called from the engine's thread only.
 
     def _run(self) -> None:
-        # Pipelines switch gradients off and on again around themselves; interleaved greenlets would restore
-        # the thread's state out of order, so they are off before the first pipeline runs.
+        # Each pipeline switches gradients off and restores the thread's previous state; interleaved greenlets would
+        # restore it out of order, so gradients are off before the first pipeline runs.
         torch.set_grad_enabled(False)
         use_device(self._model.device)
         while not self._closing:
@@ -191,7 +191,7 @@ class Engine:
                 self._notify(self._observer.on_queue, len(self._waiting))
 
     def _until_a_deadline_s(self) -> float | None:
-        """Return how long nobody's deadline passes, of those that wait for their videos; None: for ever."""
+        """Return the seconds until the next deadline of a waiting request; None if there is none."""
         at_s = min((ticket.deadline.at_s for ticket in self._waiting), default=inf)
         return None if at_s == inf else max(0.0, at_s - self._clock())
 
@@ -222,13 +222,13 @@ class Engine:
             ticket.emit_position(position)
 
     def _next(self) -> Ticket | None:
-        """Return who starts next: the first in line whose videos are open, and those of the very first will be."""
+        """Return the next to start: the first in line whose videos are open. Begin to open those of the very first."""
         if self._waiting:
             self._opening.begin(self._waiting.first)
         return next((ticket for ticket in self._waiting if self._opening.is_done(ticket)), None)
 
     def _has_room_for(self, ticket: Ticket) -> bool:
-        # A request for more images, or more LoRAs, than the limits allow at all runs alone.
+        # A request that exceeds the limits by itself runs alone.
         return not self._running or (
             self.running + ticket.request.num_images <= self._limits.max_running
             and self._opening.has_room_for(ticket, self._running)
@@ -258,7 +258,7 @@ class Engine:
         return {ticket.request.loras for ticket in self._running}
 
     def _start_images(self, ticket: Ticket) -> None:
-        """Start the images of a request that have not begun: one at least, and others while what they keep has room."""
+        """Start a request's images that have not begun: one at least, and more while what they keep has room."""
         # An image may fail at once, which ends the request.
         while (request := self._running.get(ticket)) is not None and request.begun < ticket.request.runs:
             if request.calls and not self._can_keep(ticket.request):
@@ -267,7 +267,7 @@ class Engine:
             self._start(ticket, request.begun - 1)
 
     def _start(self, ticket: Ticket, index: int) -> None:
-        # Without parts to batch, an earlier image of the request may have taken its whole time.
+        # If the model has no batched parts, an earlier image may have used up the request's time.
         if (why := self._reason_to_end(ticket)) is not None:
             self._end(ticket, why)
             return
@@ -278,13 +278,13 @@ class Engine:
         self._step_samplers()
 
     def _view(self, request: GenerationRequest, steps: DenoisingSteps | None) -> Any:
-        """Called inside the pipeline's greenlet, so that whatever is wrong ends its request and no other."""
+        """Make a view. Called inside the pipeline's greenlet, so that errors end only this request."""
         self._loras.load(request.loras, self._loras_in_use())
         return self._views.view(request, steps)
 
     def _step(self) -> None:
         batch = choose([parked for request in self._running.values() for parked in request.parked()], self._budget)
-        # Calls that no longer fit once the batch is filled up to its bucket wait for the next pass.
+        # Calls that do not fit once the batch is padded to its bucket wait for the next pass.
         calls = [parked.call for parked in batch]
         batch = batch[: fitting(calls, self._model.batch_buckets, self._budget(batch[0]))]
         outcomes = self._executor.run([parked.call for parked in batch])
@@ -298,7 +298,10 @@ class Engine:
         self._step_samplers()
 
     def _step_samplers(self) -> None:
-        """Take the steps that pipelines wait for, equal ones together; predicted outputs lead to the next at once."""
+        """Take the sampler steps that pipelines wait for, equal ones together, until all wait for calls.
+
+        A pipeline whose next outputs are predicted reaches its next step at once.
+        """
         while self._stepping:
             groups: dict[Hashable, list[tuple[PipelineRun, SamplerStep]]] = {}
             for run, step in self._stepping:
@@ -312,15 +315,15 @@ class Engine:
                         self._advance(run, partial(run.stepped, sample))
 
     def _stepped(self, steps: Sequence[SamplerStep]) -> Sequence[torch.Tensor | None]:
-        """Return the next samples; none where each sampler is to step by itself, and what is wrong ends its request."""
+        """Return the next samples, or None for each if samplers must step alone, where an error ends one request."""
         if len(steps) > 1 and self._steps_are_shared:
             try:
                 return step_together(steps)
             except torch.OutOfMemoryError:
-                # Others may be done by the next step.
+                # There may be enough memory again at the next step.
                 pass
             except Exception:
-                # Each step would fail again.
+                # Every further step would fail too.
                 self._steps_are_shared = False
                 log.exception(
                     "samplers of %s cannot step together; they step one by one, which is slower", self._model.id
@@ -328,8 +331,8 @@ class Engine:
         return [None] * len(steps)
 
     def _check_answers(self) -> None:
-        """End the requests that got what is not finite, once a later pass has begun: asking at once would leave the
-        device without work until the answer is here.
+        """End requests whose outputs are not finite. This happens after a later pass has begun: waiting for the check
+        at once would leave the device idle.
         """
         unchecked, self._unchecked = self._unchecked, []
         for ticket, verdict in unchecked:
@@ -344,7 +347,7 @@ class Engine:
         return min(most, self._executor.token_limits.get(parked.call.part, most))
 
     def _advance(self, run: PipelineRun, move: Callable[[], Reached]) -> None:
-        """Let one pipeline run to what it waits for next; whatever it raises ends its request and no other."""
+        """Run one pipeline to what it waits for next; whatever it raises ends only its own request."""
         try:
             reached = move()
         except JubakoError as error:
@@ -366,11 +369,11 @@ class Engine:
                 self._deliver(run, reached)
 
     def _learn_size(self, request: GenerationRequest, running: RunningRequest, call: ModuleCall) -> None:
-        # Two sizes are denoised with `hires`.
+        # `hires` denoises at two sizes.
         if call.stage is not Stage.DENOISE or request.hires is not None:
             return
         tokens = call.tokens / (call.samples if self._model.family.unguided in IN_ONE_CALL else 1)
-        # Edits may see their images in every other call only.
+        # In edits, only every other call may contain the input images.
         if tokens > running.sample_tokens:
             running.sample_tokens = tokens
             self._automatic.learn_size(request, tokens)
@@ -389,7 +392,7 @@ class Engine:
             self._report(ticket, request, "done")
 
     def _end(self, ticket: Ticket, error: JubakoError) -> None:
-        """Unwind everything that belongs to the request and emit why."""
+        """Unwind everything that belongs to the request, and emit the error."""
         self._opening.drop(ticket)
         if ticket in self._running:
             request = self._running.pop(ticket)
@@ -397,7 +400,7 @@ class Engine:
         else:
             self._waiting.remove(ticket)
             self._notify(self._observer.on_queue, len(self._waiting))
-            # It waited until now and did not run.
+            # It never started.
             request = RunningRequest(self._clock())
         self._delivery.fail(ticket, events.Failed.of(error))
         self._report(ticket, request, error.code)
@@ -411,7 +414,7 @@ class Engine:
     def _open_tickets(self) -> list[Ticket]:
         return [*self._waiting, *self._running]
 
-    # What the observer sees.
+    # Reports to the observer.
 
     def _on_pass(self, forward: Pass) -> None:
         self._ticks += 1
@@ -433,7 +436,7 @@ class Engine:
         self._notify(self._observer.on_end, report)
 
     def _notify(self, method: Callable[[T], None], news: T) -> None:
-        """Call a method of the observer; its failures are logged and touch no request."""
+        """Call a method of the observer; its failures are logged and affect no request."""
         try:
             method(news)
         except Exception:

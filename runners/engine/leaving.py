@@ -1,4 +1,4 @@
-"""What leaves the device while it goes on working: nothing waits until the values are needed."""
+"""Copies from the device that run while it works on: nothing waits until the values are needed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Leaving:
     """A tensor on its way to the host."""
 
     def __init__(self, tensor: torch.Tensor, *, timed: bool = False) -> None:
-        """With `timed`, `copy_seconds` says how long a device took to copy it."""
+        """With `timed`, `copy_seconds` returns how long the device took to copy it."""
         watch = Stopwatch(tensor.device) if timed else None
         self._arrived: torch.cuda.Event | None = None
         if tensor.device.type == "cuda":
-            # Only a copy into pinned memory does not wait for the device.
+            # A copy waits for the device unless it goes into pinned memory.
             host = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
             self._tensor = host.copy_(tensor, non_blocking=True)
             self._arrived = recorded(tensor.device)
@@ -28,18 +28,18 @@ class Leaving:
 
     @property
     def copy_seconds(self) -> float:
-        """What copying it took; waits for it."""
+        """Seconds that the copy took; waits for it."""
         return 0.0 if self._watch is None else self._watch.seconds
 
     def read(self) -> torch.Tensor:
-        """Wait for it, on any thread."""
+        """Wait for the tensor, on any thread."""
         if self._arrived is not None:
             self._arrived.synchronize()
         return self._tensor.cpu()
 
 
 class Stopwatch:
-    """Times what the device does between its making and `stop`, by the device's own clock where it has one."""
+    """Times what the device does from construction to `stop`, by the device's own clock if it has one."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -50,27 +50,27 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """What it took; waits for the device."""
+        """Seconds from construction to `stop`; waits for the device."""
         if isinstance(self._ended, float):
             return self._ended - float(self._begun)
         self._ended.synchronize()
         return float(self._begun.elapsed_time(self._ended)) / 1000
 
     def seconds_since(self, earlier: Stopwatch) -> float:
-        """From the end of an earlier one to the beginning of this one; waits for the device."""
+        """Return the seconds from the end of an earlier one to the beginning of this one; waits for the device."""
         if isinstance(self._begun, float):
             return self._begun - float(earlier._ended)
         self._begun.synchronize()
         return float(earlier._ended.elapsed_time(self._begun)) / 1000
 
     def _now(self) -> Any:
-        """A time in seconds, or an event of the device's."""
+        """Return a time in seconds, or an event of the device."""
         return recorded(self._device, timed=True) if self._device.type == "cuda" else perf_counter()
 
 
 def recorded(device: torch.device, *, timed: bool = False) -> torch.cuda.Event:
-    """Return an event that comes when a card has done what it was given until now."""
+    """Record an event that completes when a card has done everything queued so far."""
     event = torch.cuda.Event(enable_timing=timed)
-    # By itself it would be one of the current device, which need not be the model's.
+    # By default it would be recorded on the current device, which need not be the model's.
     event.record(torch.cuda.current_stream(device))
     return event

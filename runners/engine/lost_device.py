@@ -1,4 +1,4 @@
-"""Accelerators that stop working for their process.
+"""Detects accelerators that no longer work in this process.
 
 "This leaves the process in an inconsistent state and any further CUDA work will return the same error. To continue
 using CUDA, the process must be terminated and relaunched." (CUDA Runtime API, cudaErrorIllegalAddress, and likewise of
@@ -30,13 +30,13 @@ def is_lost(device: str | torch.device) -> bool:
 
 
 def end_if_lost(device: str | torch.device) -> None:
-    """End the process at once, whatever its threads wait for, if its accelerator is lost."""
+    """End the process at once, whatever its threads are waiting for, if its accelerator is lost."""
     if is_lost(device):
         end_process("%s is lost after an error on it; this process ends, so that another one can start", device)
 
 
 def end_process(why: str, *arguments: object) -> None:
-    """End the process at once, whatever its threads wait for, with a line in the log."""
+    """End the process at once, whatever its threads are waiting for, with a line in the log."""
     log.critical(why, *arguments)
     logging.shutdown()
     os._exit(EXIT_STATUS)

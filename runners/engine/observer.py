@@ -21,7 +21,7 @@ class Report:
 
 class EngineObserver:
     """Called on the engine's thread after every forward pass, done or failed, every change of the waiting line and
-    every ended request, and on the delivery's after every result; this one does nothing.
+    every ended request, and on the delivery's thread after every result. This base class does nothing.
     """
 
     def on_pass(self, forward: Pass) -> None:
@@ -31,7 +31,7 @@ class EngineObserver:
         pass
 
     def on_copied(self, seconds: float) -> None:
-        """Take how long a result was copied off the device and made an image or a clip of."""
+        """Take the seconds for copying a result off the device and converting it to an image or a clip."""
 
     def on_queue(self, length: int) -> None:
         pass

@@ -13,25 +13,25 @@ from core.generation.request import GenerationRequest
 from runners.engine.ticket import Ticket
 
 MOST_PX = 2**28
-"""Pixels of all videos of the requests that run, unless one alone has more. Pipelines keep them as floats, 12 bytes a
-pixel, from their start to their end; two default clips of Wan Animate have 180 million."""
+"""The most pixels in all videos of running requests, unless a single one has more. Pipelines keep them as floats, 12
+bytes a pixel, from start to end; two default clips of Wan Animate have 180 million."""
 log = logging.getLogger("jubako.engine")
 
 
 class Opening:
-    """Belongs to the engine's thread, and has one of its own: seconds of decoding would keep all from their next pass.
+    """Belongs to the engine's thread, but decodes on its own, so that the seconds this takes hold up no pass.
 
-    Only what is next is opened: frames of many that wait would fill the memory.
+    Only the videos of the next request are opened: the frames of all waiting ones would fill the memory.
     """
 
     def __init__(self, wake: Callable[[], None]) -> None:
-        """`wake` is called, from another thread, when something was opened."""
+        """`wake` is called from another thread when videos have been opened."""
         self._wake = wake
         self._thread = ThreadPoolExecutor(1, "videos")
         self._opened: WeakKeyDictionary[Ticket, tuple[Future[GenerationRequest], Event]] = WeakKeyDictionary()
 
     def begin(self, ticket: Ticket) -> None:
-        """Open the videos of a request, unless that has begun."""
+        """Begin to open the videos of a request, unless that has begun already."""
         if ticket.request.named_videos and ticket not in self._opened:
             dropped = Event()
             future = self._thread.submit(_opened, ticket.request, dropped)
@@ -39,7 +39,7 @@ class Opening:
             future.add_done_callback(lambda _: self._wake())
 
     def is_done(self, ticket: Ticket) -> bool:
-        """Whether all videos of a request are open, or cannot be."""
+        """Whether all videos of a request are open, or have failed to open."""
         return self._opened[ticket][0].done() if ticket in self._opened else not ticket.request.named_videos
 
     def request_of(self, ticket: Ticket) -> GenerationRequest:
@@ -47,14 +47,14 @@ class Opening:
         return self._opened.pop(ticket)[0].result() if ticket in self._opened else ticket.request
 
     def drop(self, ticket: Ticket) -> None:
-        """Open no further frame for a request that has ended."""
+        """Stop opening the videos of a request that has ended."""
         if ticket in self._opened:
             future, dropped = self._opened.pop(ticket)
             future.cancel()
             dropped.set()
 
     def has_room_for(self, ticket: Ticket, running: Iterable[Ticket]) -> bool:
-        """Whether a request's videos fit beside those of the requests that run."""
+        """Whether a request's videos fit beside those of the running requests."""
         taken_px = sum(_pixels(each.request) for each in running)
         return not taken_px or taken_px + _pixels(ticket.request) <= MOST_PX
 
@@ -75,7 +75,7 @@ def _opened(request: GenerationRequest, dropped: Event) -> GenerationRequest:
         try:
             for frame in video.frames():
                 if dropped.is_set():
-                    # Nobody asks for it any more.
+                    # The request has ended.
                     return request
                 frames.append(frame)
         except Exception as error:

@@ -1,4 +1,4 @@
-"""An image, a clip or the layers of an image being generated: an unmodified diffusers pipeline in a greenlet."""
+"""The generation of an image, a clip or an image's layers: an unmodified diffusers pipeline in a greenlet."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ from runners.engine.ticket import Ticket
 from runners.engine.views.samplers import let_draw
 
 Reached = ModuleCall | SamplerStep | Drawn
-"""What a pipeline ran to: what it waits for, or its result."""
+"""Where a pipeline has got to: what it waits for, or its result."""
 
 
 def park(waits_for: ModuleCall | SamplerStep) -> Any:
-    """Leave the calling pipeline's greenlet; return the call's output, or the step's sample, once the engine has it."""
+    """Leave the calling pipeline's greenlet; return the call's output, or the step's sample, once it is there."""
     engine = getcurrent().parent
     assert engine is not None, "a pipeline's greenlet is started by the engine's"
     return engine.switch(waits_for)
 
 
 class PipelineRun:
-    """Each move, `start`, `resume` or `stepped`, runs the pipeline to what it waits for next, a batched call or a step
-    of its sampler, or to its result.
+    """A pipeline's run. Each of `start`, `resume` and `stepped` runs the pipeline to what it waits for next, a batched
+    call or a step of its sampler, or to its result.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class PipelineRun:
         upscaler: Callable[[GenerationRequest], Callable[[torch.Tensor], torch.Tensor]],
         reason_to_end: Callable[[], JubakoError | None],
     ) -> None:
-        """`reason_to_end` is asked at each step of a pipeline without batched calls, which nobody else can stop."""
+        """`reason_to_end` is called at each step of a pipeline without batched calls, which only itself can stop."""
         self.ticket = ticket
         self.index = index
         self._step_cache = step_cache
@@ -82,12 +82,12 @@ class PipelineRun:
         return self.ticket.request.seed + self.index
 
     def start(self) -> Reached:
-        """Begin. Raises whatever the pipeline raises."""
+        """Start the pipeline. Raises whatever the pipeline raises."""
         reached: Reached = self._greenlet.switch()
         return reached
 
     def resume(self, outcome: Outcome) -> Reached:
-        """Give the pipeline what it waits for. Raises whatever the pipeline raises."""
+        """Give the pipeline the outcome that it waits for. Raises whatever the pipeline raises."""
         self._tiled |= isinstance(outcome, Answer) and outcome.tiled
         reached: Reached = (
             self._greenlet.switch(outcome.output) if isinstance(outcome, Answer) else self._greenlet.throw(outcome)
@@ -95,7 +95,7 @@ class PipelineRun:
         return reached
 
     def stepped(self, sample: torch.Tensor | None) -> Reached:
-        """Give the pipeline its next sample; None has its own sampler step. Raises whatever the pipeline raises."""
+        """Give the pipeline its next sample; with None, its own sampler takes the step. Raises whatever it raises."""
         reached: Reached = self._greenlet.switch(sample)
         return reached
 
@@ -104,7 +104,7 @@ class PipelineRun:
         self._greenlet.throw()
 
     def _steps_to_follow(self, request: GenerationRequest) -> DenoisingSteps | None:
-        """Return what may answer for the denoiser; None where all of its calls are to be computed in whole."""
+        """Return what may answer in place of the denoiser; None if all of its calls are fully computed."""
         if self._step_cache is StepCache.OFF and request.guidance_end == 1:
             return None
         return DenoisingSteps(request, self._step_cache, self._family, park)
@@ -126,9 +126,9 @@ class PipelineRun:
     def _run(
         self, request: GenerationRequest, image: torch.Tensor | None = None, steps_before: int = 0
     ) -> tuple[torch.Tensor, Waveform | None]:
-        """Return frames, (F, C, H, W) of 0 to 1, and their sound, if the family's clips have one.
+        """Return frames, (F, C, H, W), 0 to 1, and their sound, if the family's clips have one.
 
-        An `image`, (1, C, H, W), was made by a pass of `steps_before`.
+        An `image`, (1, C, H, W), is the result of a first pass with `steps_before` steps.
         """
         self._steps, self._segments_done = self._steps_to_follow(request), 0
         given = {} if image is None else {"image": image}
@@ -147,7 +147,7 @@ class PipelineRun:
         return _as_tensor(images[0] if request.layered else images), None
 
     def _arguments(self, request: GenerationRequest, steps_before: int) -> dict[str, Any]:
-        # Tensors, since whatever the pipeline does keeps the engine's thread from the next pass.
+        # As tensors, since the pipeline's own conversion would hold up the engine's thread.
         arguments = pipeline_arguments(self._family, request, self.index) | {"output_type": "pt"}
         reports = self._family.takes(request.task, "callback_on_step_end")
         if reports and (request.progress or request.preview_every or not self._family.parts):
@@ -168,11 +168,11 @@ class PipelineRun:
         calls, order = step_index + 1, view.scheduler.order
         timesteps = timesteps_of(view)
         if calls % order and calls < timesteps:
-            # Samplers of second order call the denoiser twice a step, but for the last.
+            # Second-order samplers call the denoiser twice in each step but the last.
             return {}
         in_one = ceil(timesteps / order)
         steps_after = 0 if request.hires is None else request.hires.denoising_steps
-        # The segments of a clip have the same steps, one after the other.
+        # Each segment of a clip counts the same steps again.
         step = steps_before + self._segments_done * in_one + ceil(calls / order)
         self._segments_done += calls == timesteps
         steps = steps_before + request.segments * in_one + steps_after
@@ -187,14 +187,14 @@ class PipelineRun:
 
 
 def waveform_of(family: Family, pipeline: Any, output: Any) -> Waveform | None:
-    """Return what a pipeline has generated to be heard; None for a family whose clips are silent."""
+    """Return the sound that a pipeline has generated; None for a family whose clips are silent."""
     if family.vocoder is None:
         return None
     return Waveform.of(output.audio[0], getattr(pipeline, family.vocoder).config.output_sampling_rate)
 
 
 def _as_tensor(frames: Any) -> torch.Tensor:
-    """Return (F, C, H, W) of 0 to 1, also of what pipelines return that know no tensors."""
+    """Return frames as (F, C, H, W), 0 to 1, even from pipelines that cannot return tensors."""
     if isinstance(frames, torch.Tensor):
         return frames
     if isinstance(frames, np.ndarray):

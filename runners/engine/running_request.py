@@ -24,23 +24,23 @@ class ParkedRun:
 
 @dataclass(eq=False)
 class RunningRequest:
-    """What the engine knows of a ticket's request from its start to its end."""
+    """What the engine knows about a ticket's request while it runs."""
 
     started_at_s: float
     """By the engine's clock."""
     step_cache: StepCache = StepCache.OFF
-    """Never AUTO: how its images are generated is settled when it starts."""
+    """Never AUTO: the mode is decided when the request starts."""
     calls: dict[PipelineRun, ModuleCall] = field(default_factory=dict)
     begun: int = 0
-    """How many of its pipelines have been started."""
+    """The number of its pipelines that have been started."""
     images_done: int = 0
     sample_tokens: float = 0.0
-    """The most that a call of the denoiser had of it so far."""
+    """The most tokens of a sample in its denoiser calls so far."""
 
     def parked(self) -> Iterator[ParkedRun]:
         return (ParkedRun(run, call) for run, call in self.calls.items())
 
     def abandon(self) -> None:
-        """Unwind the pipelines; they free their tensors."""
+        """Unwind the pipelines, which frees their tensors."""
         for run in self.calls:
             run.abandon()

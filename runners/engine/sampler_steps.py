@@ -1,5 +1,5 @@
-"""Steps of samplers that are alike, taken as one: where images share passes they are often at the same step of equal
-samplers, and a step is some fifty small operations, whose number costs more than their size.
+"""Takes equal sampler steps as one. Images that share passes are often at the same step of equal samplers, and a step
+has some fifty small operations, which cost more by their number than by their size.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import torch
 from runners.engine.passes.signatures import tensor_digest
 
 HISTORIES: Mapping[str, tuple[str, ...]] = {"DPMSolverMultistepScheduler": ("model_outputs",)}
-"""The classes whose steps can be shared, since they compute each value by itself from numbers that are the same for all
-samples; and the lists in which they keep what has samples.
+"""The classes whose steps can be shared, since they work element by element, with numbers that are the same for all
+samples; for each, the names of the lists in which they keep earlier outputs.
 """
 
 
@@ -29,7 +29,7 @@ class SamplerStep:
 
     sampler: Any
     output: torch.Tensor
-    """Of the denoiser, with guidance; of the sample's shape."""
+    """The denoiser's output after guidance, in the sample's shape."""
     timestep: Any
     sample: torch.Tensor
 
@@ -38,10 +38,10 @@ class SamplerStep:
         """Equal for steps that can be taken as one."""
         sampler = self.sampler
         if sampler.step_index is None:
-            # As its step does first.
+            # As the sampler's own `step` would do first.
             sampler._init_step_index(self.timestep)
         return (
-            # Of one sampler that all were copied from.
+            # Copies of one sampler share its config.
             id(sampler.config),
             tensor_digest(sampler.sigmas),
             len(sampler.timesteps),
@@ -54,8 +54,8 @@ class SamplerStep:
 
 
 def let_share(sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) -> None:
-    """Let a sampler's steps be taken together with others, if its class can. `park` leaves the calling pipeline's
-    greenlet; it returns the next sample, or None if the sampler is to take its step by itself.
+    """Let a sampler's steps be shared, if its class supports it. `park` leaves the calling pipeline's greenlet; it
+    returns the next sample, or None if the sampler must take the step by itself.
     """
     draws = sampler.config.get("algorithm_type", "").startswith("sde")
     if _class_name(sampler) in HISTORIES and not draws and not sampler.config.thresholding:
@@ -63,7 +63,7 @@ def let_share(sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) 
 
 
 def step_together(steps: Sequence[SamplerStep]) -> list[torch.Tensor]:
-    """Take steps of one key; return the next samples, in order. The samplers are as they were if that fails."""
+    """Take steps with equal keys; return the next samples, in order. If that fails, the samplers are unchanged."""
     samplers = [step.sampler for step in steps]
     sizes = [len(step.sample) for step in steps]
     first, together = samplers[0], copy(samplers[0])
@@ -77,7 +77,7 @@ def step_together(steps: Sequence[SamplerStep]) -> list[torch.Tensor]:
     (following,) = type(first).step(together, output, steps[0].timestep, sample, return_dict=False)
     changed = {name: value for name, value in vars(together).items() if value is not vars(first).get(name)}
     for name in _histories(first):
-        # What has only moved on in the list is not cut again.
+        # Entries that only moved within the list need not be split again.
         columns = [rows[id(one)] if id(one) in rows else one.split(sizes) for one in changed.pop(name)]
         for number, sampler in enumerate(samplers):
             setattr(sampler, name, [column[number] for column in columns])
@@ -87,26 +87,26 @@ def step_together(steps: Sequence[SamplerStep]) -> list[torch.Tensor]:
 
 
 class _SharedStep:
-    """Stands in for a sampler's `step`; deep copies of the sampler, as are made for sound, get the class's own."""
+    """Replaces a sampler's `step`; deep copies of the sampler, such as those for sound, get the class's own."""
 
     def __init__(self, sampler: Any, park: Callable[[SamplerStep], torch.Tensor | None]) -> None:
-        # In a cycle its tensors would live longer.
+        # A weak reference, since in a cycle the sampler's tensors would live longer.
         self._sampler = ref(sampler)
         self._park = park
-        # Pipelines look at the parameters of samplers.
+        # Pipelines inspect the signature of `step`.
         self.__signature__ = signature(sampler.step)
 
     def __call__(self, model_output: torch.Tensor, timestep: Any, sample: torch.Tensor, **others: Any) -> Any:
         following = None
         if model_output.shape == sample.shape and not others.get("return_dict", True):
             step = SamplerStep(self._sampler(), model_output, timestep, sample)
-            # Made here, where what is wrong with it ends this image's request and no other.
+            # Computed here, where an error ends only this image's request.
             _ = step.key
             following = self._park(step)
         return self._own(model_output, timestep, sample, **others) if following is None else (following,)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
-        # What only copies the state of the sampler, as pipelines do that keep several, goes on with the sampler.
+        # A copy of the sampler's attributes alone, as some pipelines make, keeps using this sampler.
         copied = memo.get(id(self._sampler()))
         return self if copied is None else MethodType(type(copied).step, copied)
 
@@ -121,5 +121,5 @@ def _histories(sampler: Any) -> tuple[str, ...]:
 
 
 def _class_name(sampler: Any) -> str:
-    # As `views.samplers` makes them, they are of classes of the same name.
+    # `views.samplers` makes subclasses of the same name.
     return type(sampler).__name__

@@ -1,6 +1,6 @@
-"""The second pass over an image: what the first has made is upscaled, and image-to-image goes on from it.
+"""The second pass over an image: the first pass's result is upscaled, and image-to-image goes on from it.
 
-Both run in the image's own greenlet, so that the calls of either are merged with those of whatever else is generated.
+Both passes run in the image's own greenlet, so that their calls are merged with those of other images.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from models.catalogue.families import Family
 from models.catalogue.families.tunable import ARGUMENTS, taken_by
 
 LOBES = 3
-"""Of the Lanczos kernel, as Pillow has it."""
+"""The lobes of the Lanczos kernel, as in Pillow."""
 
 
 def second_request(family: Family, request: GenerationRequest) -> GenerationRequest:
-    """Return what image-to-image is asked for, but for the image itself; the request has `hires`."""
+    """Return the image-to-image request of the second pass, without its image; `request` has `hires`."""
     hires = request.hires
     assert hires is not None
     task = Task.IMAGE_TO_IMAGE
     pipeline = (family.pipelines if request.control_type is None else family.controlled)[task]
-    # Steps of its own would be those of the first pass, from all noise.
+    # Explicit steps would be those of the first pass, which start from pure noise.
     idle = (ARGUMENTS - taken_by(family, pipeline)) | {"sigmas", "timesteps"}
     changes: dict[str, Any] = {name: Tuning.model_fields[name].default for name in idle}
     if request.control_image is not None:
@@ -43,9 +43,9 @@ def second_request(family: Family, request: GenerationRequest) -> GenerationRequ
 
 
 def upscaled(frames: torch.Tensor, size: Size, upscale: Callable[[torch.Tensor], torch.Tensor]) -> torch.Tensor:
-    """Upscale frames, (F, C, H, W) of 0 to 1, by a model, as often as it takes, and then resize as `resized` does.
+    """Upscale frames, (F, C, H, W), 0 to 1, by a model, repeatedly if needed, and then resize as `resized` does.
 
-    The model gets tiles of (F, C, h, w), one by one: so its calls are alike, and may share passes with those of others.
+    The model gets tiles, (F, C, h, w), one by one, so that its calls have equal shapes and may share passes.
     """
     while frames.shape[3] < size[0] or frames.shape[2] < size[1]:
         frames = _by_tiles(frames, upscale, _most_times((frames.shape[3], frames.shape[2]), size))
@@ -53,17 +53,17 @@ def upscaled(frames: torch.Tensor, size: Size, upscale: Callable[[torch.Tensor],
 
 
 def _most_times(full: Size, size: Size) -> int:
-    """Return how many times larger frames may become on their way to a size.
+    """Return how many times larger frames may get on their way to a size.
 
-    A model makes what its scale says, which may be far more than that size needs: what would fill the memory is
-    reduced tile by tile.
+    A model's scale may be far larger than the size needs, and its whole output would fill the memory: so it is reduced
+    tile by tile.
     """
     needed = ceil(max(size[0] / full[0], size[1] / full[1]))
     return max(needed, isqrt(MOST_UPSCALED_PX // (full[0] * full[1])))
 
 
 def _at_most(larger: torch.Tensor, tile: torch.Tensor, most: int) -> torch.Tensor:
-    """Return what became of a tile, no more than so many times as wide and high."""
+    """Return an upscaled tile, reduced to at most `most` times the size of the original one."""
     size = [most * side for side in tile.shape[2:]]
     if larger.shape[3] <= size[1]:
         return larger
@@ -82,7 +82,7 @@ def _by_tiles(frames: torch.Tensor, upscale: Callable[[torch.Tensor], torch.Tens
 
 
 def _blended(pieces: Sequence[torch.Tensor], stretches: Sequence[Stretch], axis: int) -> torch.Tensor:
-    """Lay what stretches of an axis became beside one another, each over the one before."""
+    """Join the upscaled stretches of an axis, each blended over the one before."""
     factor = pieces[0].shape[axis] // stretches[0].length
     shape = list(pieces[0].shape)
     shape[axis] = (stretches[-1].start + stretches[-1].length) * factor
@@ -96,9 +96,9 @@ def _blended(pieces: Sequence[torch.Tensor], stretches: Sequence[Stretch], axis:
 
 
 def resized(frames: torch.Tensor, size: Size) -> torch.Tensor:
-    """Resize frames, (F, C, H, W) of 0 to 1, as Pillow does with Lanczos, where they are; cropped to the proportions.
+    """Resize frames, (F, C, H, W), 0 to 1, with Lanczos as Pillow does, cropping them to the new proportions.
 
-    It is done on the device, by two products of matrices: the engine's thread need not wait for the pixels.
+    This runs on the device, as two matrix products, so that the engine's thread need not wait for the pixels.
     """
     full = frames.shape[3], frames.shape[2]
     left, top, right, bottom = placement(full, size, Fit.CROP).box
@@ -110,11 +110,11 @@ def resized(frames: torch.Tensor, size: Size) -> torch.Tensor:
 
 @lru_cache(maxsize=8)
 def _lanczos(full: int, size: int, start: float, end: float) -> torch.Tensor:
-    """Return how much each of `full` pixels counts for each of `size` that show those from `start` to `end`,
-    (size, full).
+    """Return the weights, (size, full), with which `full` pixels contribute to the `size` pixels that show the range
+    from `start` to `end`.
     """
     scale = (end - start) / size
-    # Where it reduces, it looks at all that become one.
+    # When reducing, the kernel widens to cover all pixels that become one.
     width = max(scale, 1.0)
     centres = start + (torch.arange(size, dtype=torch.float64) + 0.5) * scale
     offsets = (torch.arange(full, dtype=torch.float64) + 0.5 - centres[:, None]) / width

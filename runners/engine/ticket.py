@@ -1,4 +1,4 @@
-"""A submitted request as its caller sees it: an asynchronous stream of events that can be cancelled."""
+"""A submitted request, from the caller's side: an asynchronous stream of events that can be cancelled."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from runners.engine.batcher import urgency
 
 
 class Ticket:
-    """Made on the caller's event loop; all but `cancel` and `events` belongs to the engine's thread."""
+    """Created on the caller's event loop; everything but `cancel` and `events` belongs to the engine's thread."""
 
     def __init__(
         self,
@@ -26,7 +26,7 @@ class Ticket:
         release: Callable[[], None],
         reading: PromptReading,
     ) -> None:
-        """`release` gives its place in the engine to others, once, from whatever thread."""
+        """`release` frees its place in the engine; it is called once, from any thread."""
         self.request = request
         self.reading = reading
         self.urgency = urgency(accepted_tick, request.denoising_steps, request.priority)
@@ -37,7 +37,7 @@ class Ticket:
         self._wake = wake
         self._release = release
         self._emitted_all = self._taking = self._released = False
-        # Of the last of these, which either thread may change.
+        # Guards `_released`, which either thread may set.
         self._lock = threading.Lock()
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[Event] = asyncio.Queue()
@@ -78,22 +78,22 @@ class Ticket:
             self._release()
 
     def emit(self, event: Event) -> None:
-        """Hand an event to the caller's loop; when that loop is closed, nobody waits for the request."""
+        """Hand an event to the caller's loop; if that is closed, cancel the request, since no one waits for it."""
         try:
             self._loop.call_soon_threadsafe(self._events.put_nowait, event)
         except RuntimeError:
             self.cancelled = True
 
     def emit_last(self, event: Event) -> None:
-        """Emit what ends the request. A caller that takes events, and with them images, keeps its place in the engine
-        until it has taken them all; nobody else does.
+        """Emit the event that ends the request. If a caller is consuming events, and with them images, the request
+        keeps its place in the engine until all are consumed; otherwise the place is freed at once.
         """
         self._emitted_all = True
         self._release_if_done()
         self.emit(event)
 
     def emit_position(self, position: int) -> None:
-        """Emit where the request is in the waiting line, 1 being next, if that has changed."""
+        """Emit the request's position in the waiting line, 1 being next, if it has changed."""
         if position != self._position:
             self._position = position
             self.emit(Queued(position))

@@ -1,4 +1,4 @@
-"""What is known of each NVIDIA card that this process sees: its memory by torch, and more by NVML."""
+"""Figures of each NVIDIA card that this process sees: its memory from torch, and more from NVML."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from runners.state import Card
 
 
 def cards() -> dict[str, Card]:
-    """Return the cards by their names as devices; none without CUDA."""
+    """Return the cards by device name; empty without CUDA."""
     return {name: _card(name) for name in available_devices() if name.startswith("cuda")}
 
 

@@ -9,16 +9,16 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 OPEN = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
-"""For supervisors, which have no key; the metrics check a key of their own."""
+"""Open paths: for supervisors, which have no key, and metrics, which check their own."""
 PICKLE = "application/vnd.bentoml+pickle"
-"""How BentoML's services call each other. BentoML itself refuses it only at the service that is being served."""
+"""The content type of BentoML's calls between services, which BentoML refuses only at the entry service."""
 
 
 class RunnerDoor:
     """ASGI middleware in front of everything that a runner serves."""
 
     def __init__(self, app: ASGIApp, key: str | None, max_bytes: int) -> None:
-        """Without a `key` everyone is let in: the socket's permissions decide who can reach it."""
+        """Without a `key`, only the socket's permissions decide who can connect."""
         self._app = app
         self._key = key
         self._max_bytes = max_bytes

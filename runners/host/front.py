@@ -1,4 +1,4 @@
-"""What stands in front of every service behind the gateway: runners, the check of images, the scorer."""
+"""Middleware for every service behind the gateway: runners, the image check, the scorer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from settings import Settings
 def put_in_front(service: Any, settings: Settings, max_bytes: int, key: str | None = None) -> None:
     """Give a BentoML service its guard and its door.
 
-    Without a `key`, every process that reaches the service's socket may use it. Bodies have at most `max_bytes`.
+    Without a `key`, any process that can reach the service's socket may use it. Larger bodies than `max_bytes` are
+    refused.
     """
     service.add_asgi_middleware(Guard, refusal_for=refusal, client_timeout_s=settings.client_timeout_s)
     service.add_asgi_middleware(RunnerDoor, key=key, max_bytes=max_bytes)

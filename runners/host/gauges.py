@@ -1,4 +1,4 @@
-"""Whether a replica is ready, what memory it takes, and how its cards are: Prometheus metrics, looked at regularly."""
+"""Prometheus gauges of a replica, updated regularly: whether it is ready, its memory, and its cards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MEMORY = Gauge(
     "jubako_memory_bytes",
     "What a replica's process takes of the machine's memory, and of its device's",
     labelnames=[*OF_REPLICA, "device", "where"],
-    # A process that was killed leaves its figures behind; the next one's replace them.
+    # A killed process leaves its figures behind, and its successor's replace them.
     multiprocess_mode="mostrecent",
 )
 READY = Gauge(
@@ -47,13 +47,13 @@ LOOK_S = 5.0
 
 
 async def watch(model: str, replica: int, state: Callable[[], RunnerState]) -> None:
-    """Set the gauges of a replica's process again and again, by what `Host.state` says."""
+    """Keep setting the gauges of a replica's process from `Host.state`."""
     of = {"model": model, "replica": str(replica)}
     process, before = psutil.Process(), None
     while True:
         now = state()
         if before not in (None, now.device):
-            # It was moved: what it had there stays in the files of metrics.
+            # It was moved: the figures of its former device would otherwise stay in the metrics' files.
             _show_place(of, before, 0, 0, ready=False)
         on_device = (now.memory_gib or 0) * 2**30 if now.device != "cpu" else 0
         _show_place(of, now.device, process.memory_info().rss, on_device, ready=now.state is ModelState.READY)

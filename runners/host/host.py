@@ -1,7 +1,7 @@
-"""One model in its runner: it generates requests, and loads and unloads the model for them or for an operator.
+"""One model in its runner: generates requests, and loads and unloads the model for them or for an operator.
 
-A host lives on one event loop. Loading happens in a thread, so that waiting requests get its progress; they wait for
-it within their deadlines.
+A host lives on one event loop. Loading happens in a thread, so that waiting requests get progress; they wait up to
+their deadlines.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from runners.state import ModelState, RunnerState
 REPORT_EVERY_S = 0.25
 """How often a waiting request gets the progress of loading."""
 RETRY_PAUSE_S = 10.0
-"""How long after a failed load a request may try again."""
+"""How long after a failed load a request may start another."""
 
 
 class Host:
@@ -152,13 +152,13 @@ class Host:
             return self._life.device
 
     def _other_devices(self, model: LoadedModel | None) -> tuple[str, ...]:
-        """Return those of the model's further processes, where it is now and where the next load puts it."""
+        """Return the devices of the model's other processes, now and after the next load."""
         there, count = available_devices(), self._entry.device_count
         firsts = [self._wanted_device(), *([str(model.device)] if model else [])]
         return tuple(dict.fromkeys(device for first in firsts for device in in_a_row(first, count, there)[1:]))
 
     def _devices_of_components(self, model: LoadedModel | None) -> tuple[str, ...]:
-        """Return the devices that components have to themselves; on a CPU, none has."""
+        """Return the devices of components that are not on the model's; on a CPU there are none."""
         firsts = {self._wanted_device(), *([str(model.device)] if model else [])}
         return () if firsts == {"cpu"} else tuple(sorted({*self._entry.components.values()}))
 

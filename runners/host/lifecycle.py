@@ -1,4 +1,4 @@
-"""The states of one model, and the changes between them, one at a time: load, move, unload."""
+"""The states of one model, and the transitions between them, one at a time: load, move, unload."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ UNEXPLAINED = LoadFailed("the model cannot be loaded; the cause is in the server
 
 
 class Lifecycle:
-    """Lives on one event loop. Whatever fails, a change ends in READY, UNLOADED or FAILED."""
+    """Lives on one event loop. Every transition ends in READY, UNLOADED or FAILED."""
 
     def __init__(
         self,
@@ -49,13 +49,13 @@ class Lifecycle:
         places: Places,
         retry_pause_s: float,
     ) -> None:
-        """`retry_pause_s` is how long after a failed load a request may try again."""
+        """`retry_pause_s` is how long after a failed load a request may start another."""
         self.device = options.device
-        """Where the model is, or will be, by the operator's name of it."""
+        """The model's device, now or after loading, as the operator named it."""
         self.state = ModelState.UNLOADED
         self.progress = 0.0
         self.download: Download | None = None
-        """What has come from the hub, while a load fetches files."""
+        """The download's progress, while a load fetches files."""
         self.failure: LoadFailed | LoadInterrupted = UNEXPLAINED
         """Why the last load failed."""
         self.running: RunningModel | None = None
@@ -81,7 +81,7 @@ class Lifecycle:
 
     @contextmanager
     def used(self) -> Iterator[RunningModel]:
-        """Use the model, which must be ready; until the block ends only `force` unloads it."""
+        """Use the model, which must be ready; during the block, it is unloaded only by `force`."""
         assert self.running is not None, "it is ready"
         self.users += 1
         self._update_may_free()
@@ -93,8 +93,8 @@ class Lifecycle:
             self._update_may_free()
 
     def change_to_ready(self) -> asyncio.Task[None]:
-        """Return the change that a request has to wait for. Raises why the last one failed while it is too early for
-        another: LoadFailed or LoadInterrupted.
+        """Return the transition that a request must wait for, starting a load if needed. Raises the last load's
+        failure, LoadFailed or LoadInterrupted, while it is too early for another.
         """
         if self._change is not None and not self._change.done():
             return self._change
@@ -121,7 +121,7 @@ class Lifecycle:
     def unload(self, force: bool = False) -> asyncio.Task[None]:
         """Start freeing the model once its running requests are done; `force` cancels them.
 
-        Force does not queue behind a change that waits for running requests: it cancels them first.
+        With `force`, it does not queue behind a transition that waits for running requests, but cancels these first.
         """
         if force:
             self._forced = True
@@ -161,10 +161,10 @@ class Lifecycle:
                     self.state = ModelState.FAILED
 
     async def _try_to_load(self) -> LoadFailed | LoadInterrupted | None:
-        """Return why it failed, or None."""
+        """Return the failure, or None."""
         failure = await self._read_and_warm_up()
         if failure is not None:
-            # Only now has the failed attempt released what it had loaded.
+            # Only now is what the failed attempt had loaded no longer referred to.
             await self._give_memory_back()
         return failure
 
@@ -221,7 +221,7 @@ class Lifecycle:
     def _set_progress(self, progress: float) -> None:
         self.progress = progress
         if progress > 0:
-            # Reading has begun, so everything is here.
+            # Reading has begun, so the download is complete.
             self.download = None
 
     async def _unload(self, force: bool) -> None:
@@ -241,7 +241,7 @@ class Lifecycle:
         self._update_may_free()
 
     async def _free(self, force: bool = False) -> None:
-        """Wait for the running requests, or with `force` cancel them, and give the memory back."""
+        """Wait for the running requests, or with `force` cancel them, and free the memory."""
         if self.running is None:
             return
         if not force:
@@ -259,13 +259,13 @@ class Lifecycle:
         try:
             await in_thread(free_memory)
         except Exception:
-            # The next load finds out whether there is enough.
+            # The next load will find out whether there is enough.
             log.exception("the memory of %s cannot be released", self._entry.id)
             end_if_lost(resolve_device(self.device))
 
 
 def _without_traces(error: JubakoError) -> LoadFailed | LoadInterrupted:
-    """Return why a load failed, as requests are answered. The error itself keeps alive all that was loaded."""
+    """Return a copy of a load's failure, for requests: the original's traceback keeps everything loaded alive."""
     if error.retry_after_s is None:
         return LoadFailed(str(error))
     return LoadInterrupted(str(error), error.retry_after_s)

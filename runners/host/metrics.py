@@ -69,9 +69,9 @@ class MetricsObserver(EngineObserver):
     def __init__(self, model: str, replica: int) -> None:
         self._of = of = {"model": model, "replica": str(replica)}
         for cause in FAILURES:
-            # Alerts must see it at 0.
+            # Alerts need the series to exist at 0.
             FAILED_PASSES.labels(**of, cause=cause)
-        # The engine's thread need not look them up at each pass.
+        # Looked up once, and not by the engine's thread at each pass.
         self._work = {work: WORK_SECONDS.labels(**of, work=work) for work in (*_WORK.values(), COPY, WAIT)}
         self._gap = PASS_GAP_SECONDS.labels(**of)
 
@@ -80,7 +80,7 @@ class MetricsObserver(EngineObserver):
         PASS_FILL.labels(**self._of, part=forward.part.component).observe(forward.tokens / forward.budget_tokens)
         self._work[_WORK[forward.part.stage]].inc(forward.seconds)
         if forward.idle_s is not None:
-            # Clocks of devices are not exact enough for none at all.
+            # Devices' clocks are imprecise, so an idle time may come out below zero.
             self._gap.observe(max(0.0, forward.idle_s))
             self._work[WAIT].inc(max(0.0, forward.idle_s))
         if forward.part.stage is Stage.DENOISE:

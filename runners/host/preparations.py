@@ -1,4 +1,4 @@
-"""Loads what requests need beside the model, such as ControlNets and LoRAs, once for all that wait for it."""
+"""Loads addons that requests need, such as ControlNets and LoRAs, once for all requests that wait for the same."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from processes.threads import in_thread
 log = logging.getLogger("jubako.loading")
 
 REPORT_EVERY_S = 0.25
-"""How often a waiting request hears how far a download is."""
+"""How often a waiting request gets the progress of a download."""
 NOTHING: Mapping[str, Any] = {"loras": (), "control_type": None, "reference_image": None, "hires": None}
 
 
 class Places:
-    """Limits how many requests wait before they reach an engine, to `most`."""
+    """Limits the requests that wait before they reach an engine to `most`."""
 
     def __init__(self, model: str, most: int) -> None:
         self._model = model
@@ -55,13 +55,13 @@ class Preparations:
 
     @property
     def download(self) -> Download | None:
-        """How far one of the downloads in progress is."""
+        """The progress of one of the current downloads."""
         return next(iter(list(self._downloads.values())), None)
 
     async def wait(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Loading, None]:
-        """Yield how far downloads are until everything is loaded that a request needs, or raise why it cannot be.
+        """Yield downloads' progress until everything that a request needs is loaded, or raise why it cannot be.
 
-        Raises Busy when too many wait, DeadlineExceeded, and Cancelled after `cancel`.
+        Raises Busy if too many wait, DeadlineExceeded, and Cancelled after `cancel`.
         """
         needed = _needs(request)
         if not needed:
@@ -82,7 +82,7 @@ class Preparations:
     async def _downloaded(
         self, need: str, task: asyncio.Task[Any], deadline: Deadline
     ) -> AsyncGenerator[Download, None]:
-        """Yield what changes about a download until the task or the deadline ends."""
+        """Yield changes in a download's progress until the task or the deadline ends."""
         reported: Download | None = None
         while not task.done() and not deadline.passed:
             await asyncio.wait({task}, timeout=min(REPORT_EVERY_S, deadline.left_s))
@@ -92,7 +92,7 @@ class Preparations:
                 yield download
 
     def cancel(self) -> None:
-        """End all waiting. Threads that are loading end on their own."""
+        """End all waiting. Threads that are loading run to their end."""
         for task in self._running.values():
             task.cancel()
 
@@ -104,7 +104,7 @@ class Preparations:
         return self._running[need]
 
     async def _outcome(self, need: str, alone: GenerationRequest) -> JubakoError | None:
-        """Return why it failed. As a result, since asyncio complains of exceptions that nobody retrieves."""
+        """Return the failure, not raise it, since asyncio complains about exceptions that are never retrieved."""
         try:
             await in_thread(lambda: self._reported(need, alone))
         except JubakoError as error:
@@ -123,7 +123,7 @@ class Preparations:
 
 
 def _needs(request: GenerationRequest) -> dict[str, GenerationRequest]:
-    """For each thing needed, as messages name it: a request that needs nothing else."""
+    """Return, for each thing needed, by its name in messages, a request that needs nothing else."""
     needs: dict[str, Mapping[str, Any]] = {f"the LoRA {lora.name}": {"loras": (lora,)} for lora in request.loras}
     if request.control_type is not None:
         needs[f"the ControlNet {request.control_type}"] = {"control_type": request.control_type}

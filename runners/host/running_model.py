@@ -1,4 +1,4 @@
-"""A model that is ready, and everything that generates with it until it is unloaded."""
+"""A loaded model, and everything that generates with it until it is unloaded."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunningModel:
         places: Places,
         helpers: ExitStack,
     ) -> None:
-        """`helpers` ends the processes that the model is computed by beside this one."""
+        """`helpers` ends the other processes that compute the model."""
         self.model = model
         self.engine = Engine(model, limits, observer)
         self._helpers = helpers
@@ -38,9 +38,9 @@ class RunningModel:
         self._token_opt = TokenOptQueue(model, entry.token_opt, limits.max_queue) if entry.token_opt else None
 
     async def submit(self, request: GenerationRequest, accepted_at_s: float) -> AsyncGenerator[Event, None]:
-        """Yield how far what the request needs is loaded, and then its events; closing them cancels it.
+        """Yield the progress of loading what the request needs, and then its events; closing the generator cancels it.
 
-        Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled when the model is unloaded meanwhile.
+        Raises Busy, LoadFailed, OutOfMemory, DeadlineExceeded, or Cancelled if the model is unloaded meanwhile.
         """
         reading = await in_thread(lambda: self._prompts.read(request))
         if request.method is Method.TOKEN_OPT:
@@ -57,11 +57,11 @@ class RunningModel:
 
     @property
     def download(self) -> Download | None:
-        """How far something is that a request needs beside the model."""
+        """The progress of downloading something that a request needs in addition to the model."""
         return self._preparations.download
 
     async def close(self) -> None:
-        """Cancel whatever is unfinished; return once nothing computes any more."""
+        """Cancel everything that is unfinished; return once nothing is computing any more."""
         self._preparations.cancel()
         if self._token_opt is not None:
             await self._token_opt.close()

@@ -20,7 +20,7 @@ from runners.trials import first_image_failed, task_inputs
 
 STEPS = 2
 EXPERTS_STEPS = 4
-"""With two denoisers, for so many steps that the second one takes over."""
+"""Steps for models with two denoisers, enough for the second one to take over."""
 CHEAP_GIB = 1.0
 """A CPU gains little from a warm-up: it generates a small image, and none with a model larger than this."""
 WORD = "a "
@@ -32,8 +32,8 @@ def is_worthwhile(entry: Entry, device: str) -> bool:
 
 
 def warmup_requests(entry: Entry, model: LoadedModel) -> list[GenerationRequest]:
-    """Return requests of the model's first task: one of its default size on an accelerator, of its smallest on a CPU;
-    or all that a compiled denoiser is to be compiled for.
+    """Return requests of the model's first task: one of the default size on an accelerator, of the smallest on a CPU,
+    or all that a denoiser is to be compiled for.
     """
     if model.compiled is not None:
         return list(_compiled_for(entry, model))
@@ -50,7 +50,7 @@ def _compiled_for(entry: Entry, model: LoadedModel) -> Iterator[GenerationReques
 
 
 def _prompts(model: LoadedModel) -> list[str]:
-    """Return a prompt for each bucket that one may have, or any where all have one length."""
+    """Return a prompt for each text bucket, or any prompt if lengths do not vary."""
     family = model.family
     if not family.text_varies or family.text_tokens is None:
         return ["a"]
@@ -66,7 +66,7 @@ def _prompts(model: LoadedModel) -> list[str]:
 
 
 def _request(entry: Entry, **given: Any) -> GenerationRequest:
-    """Make a request of the entry's first task and default size, but for what is `given`."""
+    """Make a request of the entry's first task and default size, except for the `given` fields."""
     task, settings = next(iter(entry.tasks.items()))
     steps = EXPERTS_STEPS if entry.low_noise_expert else STEPS
     fields: dict[str, Any] = {
@@ -89,10 +89,10 @@ def _request(entry: Entry, **given: Any) -> GenerationRequest:
 
 
 async def warm_up(model: LoadedModel, requests: Sequence[GenerationRequest], limits: EngineLimits) -> None:
-    """Generate requests, one after the other, with an engine of its own, which no metrics count. What denoisers have
-    not been compiled for by then, they run uncompiled.
+    """Generate requests, one after the other, with a separate engine that is not in the metrics. Afterwards, denoisers
+    run uncompiled in all shapes that they have not been compiled for.
 
-    Raises LoadFailed, since a model that fails at this would fail at every request.
+    Raises LoadFailed, since a model that fails here would fail at every request.
     """
     engine = Engine(model, limits)
     try:

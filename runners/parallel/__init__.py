@@ -1,1 +1,1 @@
-"""One denoiser over several devices: a process for each, which all take part in every one of its calls."""
+"""One denoiser over several devices: a process for each, all of which take part in every call."""

@@ -1,4 +1,4 @@
-"""A denoiser without weights, for those of another process."""
+"""Builds a denoiser without weights, to receive those of another process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from runners.parallel.messages import name_of
 
 
 def weights_of(denoiser: nn.Module) -> tuple[dict[str, Any], list[torch.Tensor]]:
-    """Return the shapes and dtypes of parameters and buffers, by name, and all of these in the same order."""
+    """Return the shapes and dtypes of parameters and buffers, by name, and the tensors in the same order."""
     tensors = {**dict(denoiser.named_parameters()), **dict(denoiser.named_buffers())}
     return {name: [list(each.shape), name_of(each.dtype)] for name, each in tensors.items()}, list(tensors.values())
 
@@ -22,9 +22,9 @@ def weights_of(denoiser: nn.Module) -> tuple[dict[str, Any], list[torch.Tensor]]
 def empty_denoiser(
     config: Mapping[str, Any], weights: Mapping[str, Any], device: torch.device
 ) -> tuple[Any, list[torch.Tensor]]:
-    """Build a denoiser from its configuration, and return its tensors in the order of `weights`, to be filled.
+    """Build a denoiser from its configuration, and return it with its tensors, in the order of `weights`, to be filled.
 
-    What a denoiser computes when it is made, and keeps as it is, such as tables of positions, is made here too.
+    Constants that a denoiser computes in its constructor, such as position tables, are computed here too.
     """
     with init_empty_weights(include_buffers=False):
         denoiser = getattr(diffusers, config["_class_name"]).from_config(config)
@@ -38,7 +38,7 @@ def _emptied(denoiser: nn.Module, name: str, described: tuple[list[int], str], d
     module = denoiser.get_submodule(path)
     tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
     if own in module._parameters:
-        # Its storage is the tensor's.
+        # Its storage becomes that of the new tensor.
         module._parameters[own] = nn.Parameter(tensor, requires_grad=False)
     else:
         module._buffers[own] = tensor

@@ -1,8 +1,8 @@
-"""Rank 0's side of a group: the denoisers of a loaded model become those of several processes.
+"""Rank 0's side of a group: spreads the denoisers of a loaded model over several processes.
 
-The callers of a denoiser need not know: its `forward` hands the call to the helpers, takes its own part in it, and
-returns the whole output. All processes agree on what came of each call before the next: a call that runs out of memory
-anywhere has done so everywhere.
+This is transparent to callers of a denoiser: its `forward` hands the call to the helpers, computes its own part, and
+returns the whole output. All processes agree on the outcome of each call before the next: a call that runs out of
+memory in one process counts as out of memory in all.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ START_S = 600.0
 
 
 class Group:
-    """Lives as long as the model is loaded. Blocks; after the start, belongs to the thread that calls the denoisers."""
+    """Lives while the model is loaded. Blocks; after the start, it belongs to the thread that calls the denoisers."""
 
     def __init__(self, model: LoadedModel, devices: list[torch.device]) -> None:
         """`devices` are those of the ranks; the model is on the first. Ends again what it has started if it raises."""
@@ -112,7 +112,7 @@ class Group:
         return run
 
     def _together(self, order: dict[str, Any], take_part: Callable[[], Any], within_s: float) -> Any:
-        """Do something with all helpers. Raises torch.OutOfMemoryError if that has happened to any process."""
+        """Run `take_part` here while the helpers execute `order`. Raises torch.OutOfMemoryError if any process does."""
         failure: Exception | None = None
         output = None
         self._send(order)
@@ -120,7 +120,7 @@ class Group:
             output = take_part()
         except Exception as error:  # noqa: BLE001 - raised below, once all know
             failure = error
-            # Processes that wait for this one in the pass wait no longer.
+            # Releases processes that wait for this one in the pass.
             traceback.clear_frames(error.__traceback__)
             self._rank.leave()
         outcomes = self._outcomes(within_s)
@@ -145,7 +145,7 @@ class Group:
             raise
 
     def _meet(self) -> None:
-        """Join the group, at first, or again after a pass that failed."""
+        """Join the group, at the start, or again after a failed pass."""
         meeting = Path(self._meetings.name, str(next(self._numbers)))
         self._send({"meet": str(meeting)})
         self._rank.leave()
@@ -154,9 +154,9 @@ class Group:
 
 
 def start_group(model: LoadedModel, device: str, size: int) -> Group:
-    """Have the denoisers of a model on a device be computed by so many processes, on the devices from there on. Blocks.
+    """Spread the denoisers of a model over `size` processes on consecutive devices from `device` on. Blocks.
 
-    Raises InvalidRequest when there are too few devices, OutOfMemory, and LoadFailed.
+    Raises InvalidRequest if there are too few devices, OutOfMemory, and LoadFailed.
     """
     if dist.is_initialized():
         raise LoadFailed("parallel: another model of this process has it; serve each by a process of its own")
@@ -170,13 +170,13 @@ def start_group(model: LoadedModel, device: str, size: int) -> Group:
 
 
 def denoiser_names(model: LoadedModel) -> list[str]:
-    """Return those of a model's components that are called at each step; Wan 2.2 has two."""
+    """Return the names of a model's components that denoise; Wan 2.2 has two."""
     names = dict.fromkeys(part.component for part in model.family.parts if part.stage is Stage.DENOISE)
     return [name for name in names if model.components.get(name) is not None]
 
 
 def _attention(denoiser: Any) -> str | None:
-    """Return the backend that was chosen for it."""
+    """Return the attention backend that was chosen for a denoiser, or None."""
     chosen = (getattr(getattr(module, "processor", None), "_attention_backend", None) for module in denoiser.modules())
     return next((str(getattr(backend, "value", backend)) for backend in chosen if backend is not None), None)
 

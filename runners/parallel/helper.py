@@ -1,6 +1,6 @@
 """A process that computes its share of a model's passes: `python -m runners.parallel.helper FD`.
 
-It gets the denoisers from its parent, weights included, and ends when the parent does.
+It gets the denoisers, weights included, from its parent, and ends when the parent does.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ DONE, OUT_OF_MEMORY, ERROR = OUTCOMES = ("done", "out-of-memory", "error")
 
 
 def main(connection: socket.socket) -> None:
-    """Do what the parent says until it closes the connection."""
+    """Execute the parent's orders until it closes the connection."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        # They reach all processes of a server; the parent still has requests to finish.
+        # Signals go to all processes of a server, but the parent still has requests to finish.
         signal.signal(number, signal.SIG_IGN)
     channel, inbox = Channel(connection), queue.SimpleQueue[dict[str, Any]]()
     threading.Thread(target=_receive, args=(channel, inbox), daemon=True).start()
@@ -33,7 +33,7 @@ def main(connection: socket.socket) -> None:
 
 
 def _receive(channel: Channel, inbox: queue.SimpleQueue[dict[str, Any]]) -> None:
-    """End the process with its parent, also while it waits for it in a pass."""
+    """Queue the parent's orders, and end the process with its parent, even in the middle of a pass."""
     try:
         while True:
             inbox.put(channel.receive())
@@ -43,7 +43,7 @@ def _receive(channel: Channel, inbox: queue.SimpleQueue[dict[str, Any]]) -> None
 
 class _Helper:
     def __init__(self, channel: Channel, place: dict[str, Any]) -> None:
-        # Not before there is a thread to end the process.
+        # Imported only now that there is a thread which ends the process with its parent.
         import torch
 
         from runners.parallel.rank import Rank
@@ -75,7 +75,7 @@ class _Helper:
         except torch.OutOfMemoryError:
             outcome = OUT_OF_MEMORY
         except Exception:
-            # Also when another process has left the pass, which then says why.
+            # Also if another process has left the pass, in which case that one logs the cause.
             log.exception("a process of a group failed")
             outcome = ERROR
         else:

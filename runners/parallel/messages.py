@@ -1,6 +1,6 @@
-"""What the processes of a group send each other: JSON over a socket pair, and tensors by broadcast.
+"""Messages between the processes of a group: JSON over a socket pair, and tensors by broadcast.
 
-The pair was made by the parent and nobody else can reach it; still, nothing is ever unpickled.
+Only parent and helper can reach the socket pair; still, nothing is ever unpickled.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ class Channel:
         return bytes(received)
 
     def close(self) -> None:
-        """End it for both."""
+        """Close the connection for both ends."""
         self._connection.close()
 
 
 def described(value: Any, tensors: list[torch.Tensor]) -> Any:
-    """Return a module's arguments as JSON. Their tensors are appended to `tensors`, in the order of `restored`.
+    """Return a module's arguments as JSON. Their tensors are appended to `tensors`, in the same order as by `restored`.
 
-    Raises TypeError for what is no data.
+    Raises TypeError for values that are not data.
     """
     if isinstance(value, torch.Tensor):
         tensors.append(value)
@@ -75,7 +75,7 @@ def described(value: Any, tensors: list[torch.Tensor]) -> Any:
 
 
 def restored(description: Any, tensors: list[torch.Tensor], device: torch.device) -> Any:
-    """Return what was described, with empty tensors, which are appended to `tensors`."""
+    """Return the arguments described, with empty tensors, which are appended to `tensors`."""
     if not isinstance(description, dict):
         return description
     if "tensor" in description:
@@ -90,13 +90,13 @@ def restored(description: Any, tensors: list[torch.Tensor], device: torch.device
 
 
 def name_of(dtype: torch.dtype) -> str:
-    """Return the name that torch has it under."""
+    """Return a dtype's name in torch."""
     return str(dtype).removeprefix("torch.")
 
 
 def share(tensors: list[torch.Tensor]) -> None:
-    """Give the tensors of rank 0 to all others, who bring contiguous ones to be filled. Collective."""
+    """Copy rank 0's tensors to all other ranks, which pass contiguous tensors to be filled. Collective."""
     for tensor in tensors:
         flat = tensor.detach().contiguous().reshape(-1)
-        # As bytes, since not every backend knows every dtype. A single number may have any stride.
+        # As bytes, since not every backend supports every dtype. A tensor of one element may have any stride.
         dist.broadcast(flat.as_strided(flat.shape, (1,)).view(torch.uint8), src=0)

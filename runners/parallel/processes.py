@@ -14,11 +14,11 @@ ROOT = Path(__file__).parents[2]
 
 
 class HelperProcess(Protocol):
-    """As much of a child as a group needs."""
+    """The part of a child process's interface that a group needs."""
 
     @property
     def pid(self) -> int | None:
-        """Its number."""
+        """Its process id."""
 
     def kill(self) -> None:
         """End it at once."""
@@ -44,7 +44,7 @@ class Helper:
         self.channel = Channel(ours)
 
     def close(self) -> None:
-        """End it; it has nothing to finish."""
+        """End the process at once, since it has nothing to finish."""
         self.channel.close()
         self.process.kill()
         self.process.wait()

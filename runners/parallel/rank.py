@@ -1,8 +1,8 @@
-"""A process's part of a group: its place among the others, and its share of each pass.
+"""One process of a group: its rank among the others, and its share of each pass.
 
-diffusers' own context parallelism splits the positions of a picture over the processes. Under Ulysses each of them has
-all positions of some heads while attention is computed ("Ulysses anything": of any number, since prompts and pictures
-are of any length).
+diffusers' own context parallelism splits a picture's positions over the processes. With Ulysses, each of them has all
+positions of some heads while attention is computed ("Ulysses anything" allows any number of positions, since prompts
+and pictures vary in length).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from torch.distributed.device_mesh import init_device_mesh
 from models.weights.devices import use_device
 
 PASS_S = 300.0
-"""The longest that one process waits for the others within a pass; that they have ended is noticed at once."""
+"""The longest that one process waits for the others within a pass; if one ends, that is noticed at once."""
 
 
 class Rank:
-    """One process of a group. After a pass that failed, all leave and join again: who is where in it, nobody knows."""
+    """One process of a group. After a failed pass, all leave and join again: each may have stopped elsewhere in it."""
 
     def __init__(self, number: int, size: int, device: torch.device) -> None:
         self.number = number
@@ -38,8 +38,8 @@ class Rank:
         )
 
     def join(self, meeting: Path) -> None:
-        """Wait for all others at a file that none has met at before. Collective."""
-        # All are on this machine, whatever its name resolves to.
+        """Meet all others at a file that has not been used before. Collective."""
+        # All are on this machine, whatever its host name resolves to.
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
         kind = self.device.type
         use_device(self.device)
@@ -54,9 +54,9 @@ class Rank:
         self._config.setup(self.number, self._size, self.device, mesh=mesh)
 
     def leave(self) -> None:
-        """Let go of the others, and let those fail that wait for this process in a pass.
+        """Leave the group, which makes others that wait for this process in a pass fail.
 
-        Gloo closes its connections, which is what the others notice, once nothing refers to its groups.
+        Gloo closes its connections, which the others notice, once nothing refers to its groups.
         """
         if not dist.is_initialized():
             return
@@ -71,9 +71,9 @@ class Rank:
         gc.collect()
 
     def split(self, denoiser: Any) -> None:
-        """Have a denoiser's passes be computed by all processes of the group.
+        """Split a denoiser's passes over all processes of the group.
 
-        `enable_parallelism` would do the same, but for devices that all processes count alike, and not on a CPU.
+        `enable_parallelism` would do the same, but not on a CPU, and only if all processes number devices alike.
         """
         for module in denoiser.modules():
             if hasattr(getattr(module, "processor", None), "_parallel_config"):

@@ -1,9 +1,9 @@
 """Inpainting without a generator: the latents of the image autoencoder are optimised until CLIP sees the prompt.
 
-What is minimised is the CLIP distance between the prompt and views of the image, plus the distance to the input
-outside the mask, plus a light pull of the latents to the unit normal. The idea is that of test-time optimisation of
-image tokens (Lao Beyer et al., "Highly Compressed Tokenizer Can Generate Without Training", 2025), here with continuous
-latents. Needs gradients, so it works on copies of the model's modules and in a thread other than the engine's.
+The loss is the CLIP distance between the prompt and views of the image, plus the distance to the input outside of the
+mask, plus a weak pull of the latents towards the unit normal. The idea is test-time optimisation of image tokens (Lao
+Beyer et al., "Highly Compressed Tokenizer Can Generate Without Training", 2025), here with continuous latents. It
+needs gradients, so it works on copies of the model's modules and in a thread other than the engine's.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from models.weights.loading import LoadedModel
 
 LEARNING_RATE, LAST_RATE = 0.1, 0.01
 VIEWS = 4
-"""Views that CLIP looks at in each iteration; one alone is satisfied by noise that no other view shows."""
+"""The number of views that CLIP sees in each iteration; a single one could be satisfied by adversarial noise."""
 SHIFT, SCALE = 0.1, 0.1
-"""How far a view may be moved and zoomed, as shares of the image."""
+"""How far a view may be shifted and zoomed, as shares of the image."""
 VIEW_NOISE = 0.02
 SIMILARITY_WEIGHT, KEEPING_WEIGHT, PRIOR_WEIGHT = 5.0, 5.0, 0.05
 START_NOISE = 0.7
@@ -41,7 +41,7 @@ START_NOISE = 0.7
 
 @dataclass(frozen=True)
 class Progress:
-    """After an iteration, 1-based."""
+    """Emitted after each iteration, which is 1-based."""
 
     iteration: int
 
@@ -60,7 +60,7 @@ class LatentOptimiser:
 
     @classmethod
     def of(cls, model: LoadedModel, spec: TokenOptSpec) -> LatentOptimiser:
-        """Copy what is needed from a loaded model, in single precision, and load its CLIP. Blocks."""
+        """Copy the needed modules from a loaded model, in float32, and load the CLIP. Blocks."""
         vae = copy.deepcopy(model.components["vae"])
         folder = str(spec.clip.path)
         with build_lock:
@@ -115,7 +115,7 @@ class LatentOptimiser:
         return decoded * mask + image * (1 - mask)
 
     def _views(self, image: Tensor, generator: torch.Generator) -> Tensor:
-        """Move and zoom the image at random, in CLIP's size: (VIEWS, 3, side, side)."""
+        """Return random shifts and zooms of the image, at CLIP's size: (VIEWS, 3, side, side)."""
         chosen = torch.rand(VIEWS, 3, generator=generator) * 2 - 1
         moves = torch.zeros(VIEWS, 2, 3)
         moves[:, 0, 0] = moves[:, 1, 1] = 1 + SCALE * chosen[:, 0]

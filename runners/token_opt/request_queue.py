@@ -1,4 +1,4 @@
-"""Runs token optimisations one at a time, each in a thread of its own beside the engine's; the others wait."""
+"""Runs token optimisations one at a time, each in a thread of its own beside the engine's."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOPPED = "the caller left, or the model is being unloaded"
 
 
 class TokenOptQueue:
-    """Lives on one event loop. Gradients are switched on per thread, so the engine's stay off."""
+    """Lives on one event loop. Gradients are enabled per thread, so the engine's stay off."""
 
     def __init__(self, model: LoadedModel, spec: TokenOptSpec, max_queue: int) -> None:
         self._model = model
@@ -45,7 +45,7 @@ class TokenOptQueue:
     async def events(
         self, request: GenerationRequest, accepted_at_s: float, reading: PromptReading = UNREAD
     ) -> AsyncGenerator[Event, None]:
-        """Yield what happens to a request; closing the generator stops it after the current iteration."""
+        """Yield a request's events; closing the generator stops it after the current iteration."""
         if self._waiting > self._max_queue:
             yield Failed.of(Busy(f"{self._waiting} token optimisations are waiting; try again later"))
             return
@@ -65,20 +65,20 @@ class TokenOptQueue:
                     while (event := await thread.events.get()) is not None:
                         yield event
                 finally:
-                    # The next one must not begin while this one still computes.
+                    # The next one must not begin while this one is still computing.
                     await thread.stop()
         finally:
             self._waiting -= 1
 
     async def close(self) -> None:
-        """Cancel the running request after its current iteration, and all that wait."""
+        """Cancel the running request after its current iteration, and all waiting ones."""
         self._closed = True
         if self._current is not None:
             await self._current.stop()
 
 
 class _RequestThread:
-    """One request. Its thread ends with it: the OpenMP workers that a thread keeps would slow the engine's."""
+    """One request, and its thread, which ends with it: OpenMP workers that it keeps would slow down the engine's."""
 
     def __init__(
         self,
@@ -88,7 +88,7 @@ class _RequestThread:
         optimiser: Callable[[], LatentOptimiser],
     ) -> None:
         self.events: asyncio.Queue[Event | None] = asyncio.Queue()
-        """None comes last."""
+        """None marks the end."""
         self._request = request
         self._deadline = Deadline(request.deadline_s, accepted_at_s)
         self._device = device
@@ -99,7 +99,7 @@ class _RequestThread:
         threading.Thread(target=self._run, name="token-opt", daemon=True).start()
 
     async def stop(self) -> None:
-        """Stop after the current iteration; return once nothing computes any more."""
+        """Stop after the current iteration; return once nothing is computing any more."""
         self._stopped = True
         await self._ended.wait()
 
@@ -136,7 +136,7 @@ class _RequestThread:
         try:
             self._loop.call_soon_threadsafe(self._receive, event)
         except RuntimeError:
-            # The loop is closed, so nobody waits.
+            # The loop is closed, so no one is waiting.
             self._stopped = True
 
     def _receive(self, event: Event | None) -> None:

@@ -1,4 +1,4 @@
-"""The upscaling model in this process: nothing of it, and no torch, is there before it is first needed."""
+"""The upscaling model in this process; neither the model nor torch is loaded before it is first needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class UpscalerHost:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._loaded)
 
     async def upscaled(self, asked: Sequence[AskedTile]) -> list[bytes]:
-        """Return the pixels of each tile, RGB; those of one size and factor share a pass. Raises as `load` does."""
+        """Return each tile's upscaled RGB pixels; tiles of one size and factor share a pass. Raises as `load` does."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._upscaled, asked)
 
     def close(self) -> None:
@@ -64,7 +64,7 @@ class UpscalerHost:
 
             device = resolve_device(self._device)
             self._model = configured_upscaler(device)
-            # On a CPU, passes of the models that generate are at the same cores; without a file to lock they disturb.
+            # On a CPU, generating models use the same cores; without a file to lock, both only slow each other down.
             with suppress(OSError):
                 self._cores = CoreTurns() if device == "cpu" else None
         return self._model

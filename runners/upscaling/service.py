@@ -23,13 +23,13 @@ from runners.upscaling.wire import SERVICE, AskedTile, decode_tile
 from settings import Settings
 
 LONGEST_S = 1800
-"""A model is fetched within it; tiles wait for others', and requests have deadlines of their own."""
+"""Long enough to fetch a model, or for tiles to wait for others'; requests have deadlines of their own."""
 NAME = "_upscaler"
 """Not a model's id: those begin with a letter or a digit."""
 
 
 class TileFrame(bentoml.IODescriptor):
-    """A tile as `runners.upscaling.wire` writes it, as a batch of one."""
+    """A tile in the format of `runners.upscaling.wire`, as a batch of one."""
 
     asked: list[Any]
 
@@ -50,7 +50,7 @@ class Pixels(IORootModel[list[bytes]]):
 
 
 def upscaler_services(settings: Settings) -> dict[str, Any]:
-    """Make the service if there is a model for it. Raises StartError for one that cannot be used."""
+    """Make the service if an upscaling model is configured. Raises StartError if it cannot be used."""
     if settings.upscaler is None:
         return {}
     refuse_unusable(settings)
@@ -58,7 +58,7 @@ def upscaler_services(settings: Settings) -> dict[str, Any]:
 
 
 def refuse_unusable(settings: Settings) -> None:
-    """Raise StartError for a setting that names no file, or an address that is not allowed, or without spandrel."""
+    """Raise StartError if the setting names no file or a forbidden address, or if spandrel is not installed."""
     found = pointer(str(settings.upscaler))
     if found is None:
         raise StartError("JUBAKO_UPSCALER: write a file, or one of a hub repository, as owner/name/file.safetensors")
@@ -70,7 +70,7 @@ def refuse_unusable(settings: Settings) -> None:
 
 
 def upscaler_service(settings: Settings) -> Any:
-    """Make the service. Its process stays small until the first image: only then it imports torch, and loads."""
+    """Make the service. Its process stays small until the first image, when it imports torch and loads the model."""
 
     @bentoml.service(name=SERVICE, workers=1, traffic={"timeout": LONGEST_S}, logging={"access": {"enabled": False}})
     class Upscaler:

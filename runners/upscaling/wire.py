@@ -40,5 +40,5 @@ def decode_tile(frame: bytes) -> AskedTile:
 
 
 def decode_upscaled(pixels: bytes, tile: AskedTile) -> Image.Image:
-    """Read what a tile became. Raises ValueError for other bytes."""
+    """Read an upscaled tile. Raises ValueError for other bytes."""
     return Image.frombytes("RGB", (tile.image.width * tile.factor, tile.image.height * tile.factor), pixels)

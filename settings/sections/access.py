@@ -16,7 +16,7 @@ MIN_KEY_CHARS = 16
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}$"
 """What keys may be called."""
 ADMIN = "admin"
-"""The name of the caller with JUBAKO_ADMIN_KEY."""
+"""The name of the caller who uses JUBAKO_ADMIN_KEY."""
 
 
 class AccessOptions(BaseModel):
@@ -64,7 +64,7 @@ class AccessOptions(BaseModel):
 
     @property
     def needs_keys(self) -> bool:
-        """Whether every caller needs a key; an admin key by itself closes only what needs it."""
+        """Whether every caller needs a key; JUBAKO_ADMIN_KEY alone protects only what needs an admin."""
         return bool(self.api_keys) or self.api_keys_file is not None
 
     @property

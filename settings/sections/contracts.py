@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ContractOptions(BaseModel):
-    """Variables of those servers, under the names that their documents give them."""
+    """The variables of those servers, under their documented names."""
 
     env_file: Path = Field(
         default=Path(".env"),

@@ -27,7 +27,7 @@ class EngineOptions(BaseModel):
     )
     max_loras: int = Field(
         default=16,
-        # One request may name this many.
+        # At least as many as one request may name.
         ge=8,
         description="LoRAs per model that are kept in memory; the least recently used make room for others.",
     )

@@ -85,7 +85,7 @@ class JobOptions(BaseModel):
     @field_validator("redis_port", mode="before")
     @classmethod
     def _port_of_link(cls, value: object) -> object:
-        """Kubernetes sets REDIS_PORT in pods beside a Service called redis: tcp://10.0.0.1:6379."""
+        """Take the port of an address: beside a Service named redis, Kubernetes sets REDIS_PORT=tcp://10.0.0.1:6379."""
         return value.rpartition(":")[2] if isinstance(value, str) else value
 
     @property

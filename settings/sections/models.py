@@ -119,17 +119,17 @@ class ModelOptions(BaseModel):
 
     @property
     def first_device(self) -> str:
-        """The device of what uses only one."""
+        """The device for whatever uses only one."""
         return first_device(self.device)
 
     @property
     def beside_gib(self) -> Mapping[str, float]:
-        """What is beside the models on a device, by the name that operators write."""
+        """GiB on each device that are not the models', by the device name that operators write."""
         return {} if self.upscaler is None else {self.first_device: self.upscaler_gib}
 
     @property
     def stands_in(self) -> bool:
-        """Whether a model stands in for all names that are not served."""
+        """Whether one model stands in for all unknown names."""
         return "*" in self.aliases
 
     @field_validator("aliases", mode="before")

@@ -37,7 +37,7 @@ class StorageOptions(BaseModel):
     url_ttl_s: float = Field(
         default=86_400,
         ge=1,
-        # The longest that Amazon and Google sign for.
+        # The longest validity that Amazon and Google sign.
         le=7 * 86_400,
         description="Seconds for which a signed address is valid.",
     )

@@ -68,7 +68,7 @@ class StoryOptions(BaseModel):
     @field_validator("llm_url")
     @classmethod
     def _is_http(cls, value: str | None) -> str | None:
-        """The value is not shown: an address may have a password in it."""
+        """Check the scheme; the error omits the value, which may contain a password."""
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError("should begin with http:// or https://")
         return value

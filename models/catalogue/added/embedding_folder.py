@@ -1,4 +1,4 @@
-"""The operator's folder of embeddings of new words: `<model id>/<token>.safetensors`. What cannot be used is named."""
+"""The operator's folder of embeddings: `<model id>/<token>.safetensors`. Unusable files are skipped with a note."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The operator's folder of LoRAs, `<model id>/<file>.safetensors`: it is read again whenever something was added to it.
+"""The operator's folder of LoRAs, `<model id>/<file>.safetensors`, which is read again whenever it has changed.
 
-What cannot be used is skipped, and named.
+Unusable files are skipped with a note.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from models.catalogue.families.videos.wan import LOW_NOISE_TRANSFORMER
 from models.catalogue.sources import Source
 
 UNCERTAIN_NS = 50_000_000
-"""How much later a file system may keep the time of a folder's last change than it happened."""
+"""How far a file system's timestamp of a folder's last change may be off."""
 LOW_NOISE = re.compile(r"low[-_ ]?noise", re.IGNORECASE)
-"""In the names of LoRAs for the second half of Wan 2.2."""
+"""Marks, in file names, LoRAs for Wan 2.2's second denoiser."""
 MAX_NAME_CHARS = 80
 
 
 def readable_name(name: str) -> str:
-    """Return what requests call a file of this name: lower-case letters, digits, '.', '_' and '-'; maybe nothing."""
+    """Return the name for requests: lower-case letters, digits, '.', '_' and '-'; empty if none are left."""
     return re.sub(r"[^a-z0-9._-]+", "-", name.lower())[:MAX_NAME_CHARS].strip("._-")
 
 
@@ -41,10 +41,10 @@ class Found:
 
 
 class LoraFolder:
-    """Usable from any thread. Looking whether it has changed takes some microseconds for each model's folder."""
+    """Usable from any thread. Checking for changes takes some microseconds for each model's folder."""
 
     def __init__(self, folder: Path, find: Callable[[str], Entry | None]) -> None:
-        """`find` returns the entry that a folder's name means, or None."""
+        """`find` returns the entry that a folder's name refers to, or None."""
         self._folder = folder
         self._find = find
         self._seen: Mapping[Path, int] | None = None
@@ -53,7 +53,7 @@ class LoraFolder:
         self._lock = Lock()
 
     def of(self, model: str) -> Mapping[str, LoraSpec]:
-        """Return the LoRAs that are there now for a model, by id."""
+        """Return the LoRAs that the folder has now for a model, given its id."""
         return self._current().loras[model]
 
     @property
@@ -67,7 +67,7 @@ class LoraFolder:
     def _current(self) -> Found:
         with self._lock:
             changed = self._changed_at_ns()
-            # What changed just before it was read may have changed once more since, at what looks like the same time.
+            # A folder that changed just before it was read may have changed again since, with the same timestamp.
             settled = max(changed.values(), default=0) + UNCERTAIN_NS < self._read_at_ns
             if changed != self._seen or not settled:
                 self._seen, self._read_at_ns = changed, time.time_ns()

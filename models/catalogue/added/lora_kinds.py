@@ -1,4 +1,4 @@
-"""Files that are no LoRA, or one that is not read: what they are, by the names of their tensors."""
+"""Recognises files that are not LoRAs, or LoRAs in unsupported layouts, by the names of their tensors."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ KINDS: Mapping[str, str] = {
     "first_stage_model.": CHECKPOINT,
     "model.diffusion_model.input_blocks.0.0.weight": CHECKPOINT,
 }
-"""What a file is that is not read as a LoRA, by a part of its keys, and what to do with it."""
+"""By a substring of a file's keys: what the file is instead of a readable LoRA, and what to do with it."""
 
 
 def unread_kind(names: Iterable[str]) -> str | None:
-    """Return what a file with these names is that is not read as a LoRA, or None."""
+    """Return what a file with these tensor names is instead of a readable LoRA; None if nothing known."""
     return next((kind for part, kind in KINDS.items() if any(part in name for name in names)), None)

@@ -1,4 +1,4 @@
-"""LoRAs that are added while the server runs: each is checked before it is seen, and is there whole or not at all."""
+"""LoRAs added while the server runs: each is checked first, and then appears in the folder atomically."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from models.catalogue.added.lora_kinds import unread_kind
 from models.catalogue.entry import Entry
 
 MARKS = ("lora_", ".lora.", "_lora.", "hada_", "lokr_", ".diff", "lora_linear_layer")
-"""Parts of the names in files of a LoRA's kind."""
+"""Substrings of the tensor names in LoRAs and their relatives."""
 CHUNK_BYTES = 2**20
 PRIVATE_FILE, PRIVATE_FOLDER = 0o600, 0o700
 
 
 def new_name(entry: Entry, wanted: str) -> str:
-    """Return what requests will call a LoRA. Raises InvalidRequest when it has no name, or that is taken."""
+    """Return the name that requests will use. Raises InvalidRequest if it is empty or taken."""
     name = readable_name(Path(wanted.replace("\\", "/")).name.removesuffix(".safetensors"))
     if not name:
         raise InvalidRequest("name", "needs letters or digits from a to z and 0 to 9")
@@ -35,7 +35,7 @@ def new_name(entry: Entry, wanted: str) -> str:
 def keep_lora(content: IO[bytes], entry: Entry, name: str, max_bytes: int) -> int:
     """Write a LoRA into the operator's folder and return its size; requests may name it from then on. Blocks.
 
-    Raises InvalidRequest for what is no LoRA or was added meanwhile, TooLarge, and LoadFailed if it cannot be written.
+    Raises InvalidRequest if it is no LoRA or the name was taken meanwhile, TooLarge, or LoadFailed if writing fails.
     """
     assert entry.folder is not None, "asked for before"
     place = entry.folder.place_for(entry.id, name)
@@ -54,7 +54,7 @@ def keep_lora(content: IO[bytes], entry: Entry, name: str, max_bytes: int) -> in
 
 @contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[IO[bytes], Path]]:
-    """Open a file of the server's user alone, by a name that no reader of the folder takes for a LoRA's."""
+    """Open a file that only the server's user can read, under a name that is not taken for a LoRA's."""
     handle, name = tempfile.mkstemp(prefix=".upload-", dir=folder)
     try:
         with open(handle, "wb") as file:  # noqa: PTH123  # of a handle

@@ -15,7 +15,7 @@ from core.generation.request import SEGMENT_OVERLAP, GenerationRequest, Task
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 TEXT_ENCODERS = ("text_encoder", "text_encoder_2", "text_encoder_3", "text_encoder_4")
-"""Components of pipelines, as diffusers names them."""
+"""Text encoder components of pipelines, by diffusers' names."""
 
 
 def tokenizer_of(text_encoder: str) -> str:
@@ -24,29 +24,29 @@ def tokenizer_of(text_encoder: str) -> str:
 
 
 class Stage(IntEnum):
-    """When a call happens in the life of a picture. Encoding and decoding are single short calls that
-    let a request join or leave, so they never wait behind the denoising of others.
+    """When a call happens in the life of a picture. Encoding and decoding are single short calls by which
+    a request joins or leaves, so they never wait behind the denoising of others.
     """
 
     ENCODE = 0
     DECODE = 1
     DENOISE = 2
     CONTROL = 3
-    """Calls that the denoiser waits for at each step; first, so that steps under different ControlNets share."""
+    """Calls that the denoiser waits for at each step; they go first, so that steps with different ControlNets share."""
 
 
 class Unguided(StrEnum):
-    """Where the pipelines of a family have the half of a guided step that does not see the prompt."""
+    """Where the unguided half of a guided step is in the calls of a family's pipelines."""
 
     FIRST_HALF = "first-half"
-    """Of the samples of each call."""
+    """The first half of the samples of each call."""
     SECOND_HALF = "second-half"
     SECOND_CALL = "second-call"
-    """Of the denoiser in each step."""
+    """The second call of the denoiser in each step."""
 
 
 IN_ONE_CALL = frozenset({Unguided.FIRST_HALF, Unguided.SECOND_HALF})
-"""How pipelines guide that denoise with and without the prompt in one call; others call twice."""
+"""The values for pipelines that denoise with and without the prompt in one call; others call twice."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Part:
     """
 
     component: str
-    """The pipeline's attribute, such as `unet`. A pipeline that lacks it does without."""
+    """The pipeline's attribute, such as `unet`; the part is ignored in a pipeline that lacks it."""
     stage: Stage
     method: str = "forward"
     shared: frozenset[str] = frozenset()
@@ -72,21 +72,21 @@ class Part:
     padded: frozenset[str] = frozenset()
     """Tensors (B, length, ...), or several by name, that are padded with zeros to the longest of the batch."""
     padding_mask: str | None = None
-    """The argument (B, length) that marks the true positions of `padded`; made where it is missing."""
+    """The argument (B, length) that marks the true positions of `padded`; created if a call lacks it."""
     ignored: frozenset[str] = frozenset()
     """Arguments that the method accepts and does not use."""
     fixed: Mapping[str, Any] = field(default_factory=dict, hash=False)
-    """Arguments given beside those of the pipeline, to spare work whose result nobody reads."""
+    """Arguments added to those of the pipeline, to avoid work whose result is not used."""
     numbers: frozenset[str] = frozenset()
     """Factors that may differ between samples: plain numbers that the module gets as a tensor (B, 1, ...)."""
     number_axes: int = 4
-    """Of that tensor, as many as what it multiplies has: (B, C, h, w) or (B, length, width)."""
+    """The axes of that tensor, as many as those of what it multiplies: (B, C, h, w) or (B, length, width)."""
     unpadded: Callable[[Any, Mapping[str, Any]], Any] | None = None
-    """From a call's share of an output, and its arguments, to what it would have got alone, where the module pads."""
+    """Where the module pads: from a call's share of the output, and its arguments, to the output it would get alone."""
     apart: bool = False
-    """Whether each call has a pass of its own, with its arguments as they are."""
+    """Whether each call has a pass of its own, with unchanged arguments."""
     seeded: bool = False
-    """Whether it draws from PyTorch's own generator, to which its caller has just given a seed. It is then `apart`."""
+    """Whether it draws from PyTorch's default generator, which its caller has just seeded. It is then `apart`."""
     memoised: bool = False
     """Whether equal inputs may share one result (text encoders)."""
     casts: bool = False
@@ -100,17 +100,17 @@ class Part:
 
 
 MAX_ENCODED_TOKENS = 10_000
-"""Of a prompt in several windows: the memory of the denoiser's attention grows with them."""
+"""The limit for a prompt in several windows, since the denoiser's attention takes memory for each token."""
 
 
 @dataclass(frozen=True)
 class ClipEncoder:
-    """A text encoder whose encodings of several windows can stand behind one another."""
+    """A text encoder whose encodings of several windows can be concatenated."""
 
     tokenizer: str
     component: str
     normed: bool
-    """Whether its pipeline takes the last layer, after the norm, or the one before, without."""
+    """Whether its pipeline takes the last layer, normed, or else the one before, not normed."""
 
     @property
     def layer(self) -> int:
@@ -120,7 +120,7 @@ class ClipEncoder:
 
 @dataclass(frozen=True)
 class TextTokens:
-    """How many tokens of a prompt a pipeline reads without `max_sequence_length`, and with it at most."""
+    """How many tokens of a prompt a pipeline reads: by default, and at most with `max_sequence_length`."""
 
     usual: int
     most: int
@@ -131,10 +131,10 @@ class PromptWindow:
     """How much of a prompt one text encoder reads."""
 
     tokenizer: str = "tokenizer"
-    """The pipeline's attribute. A pipeline that lacks it has other windows."""
+    """The pipeline's attribute; the window is ignored in a pipeline that lacks it."""
     tokens: int | None = None
-    """Tokens of the text itself, unless a request says how many; None: as many as the tokenizer says, less those that
-    it adds, whatever a request says.
+    """Tokens of the text itself, unless a request says how many. None: the tokenizer's own maximum, less the tokens
+    that it adds, whatever a request says.
     """
 
 
@@ -143,17 +143,17 @@ class Animation:
     """How a figure is moved by videos of poses and of a face."""
 
     face_px: int
-    """The side of the square in which the face is seen."""
+    """The side of the square that face videos are resized to."""
     segment_frames: int
     """The most frames that are generated at once; one more than a multiple of the family's `frames_multiple`."""
 
     def segment_of(self, num_frames: int, multiple: int) -> int:
-        """Return how many frames are generated at once of a clip of so many."""
+        """Return how many frames of a clip of `num_frames` are generated at once."""
         return min(self.segment_frames, 1 + -(-(num_frames - 1) // multiple) * multiple)
 
 
 def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """The keyword arguments that most pipelines agree on, seed aside."""
+    """Return the keyword arguments that most pipelines have in common, except the seed."""
     arguments: dict[str, Any] = {
         "prompt": request.prompt,
         "negative_prompt": request.negative_prompt or None,
@@ -183,7 +183,7 @@ def standard_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def keeps_little(_request: GenerationRequest) -> float:
-    """GiB of latents and encodings, as good as none."""
+    """Return 0: latents and encodings take next to nothing."""
     return 0.0
 
 
@@ -212,95 +212,95 @@ class Family:
     pipelines: Mapping[Task, str]
     """The diffusers class for each task."""
     bases: tuple[str, ...]
-    """Repositories with what a single file lacks: the usual one, and those that diffusers knows by its tensors."""
+    """Repositories that supply what a single file lacks: the usual one first, then those that diffusers infers."""
     parts: tuple[Part, ...]
     schedulers: Samplers
-    """The samplers it can be sampled with, by name."""
+    """Its samplers, by name."""
     size_multiple_px: int
     """Width and height must be multiples of this: VAE factor times the denoiser's own downsampling."""
     denoiser: str = "transformer"
     """The component that denoises; LoRAs are made for it."""
     arguments: Callable[[GenerationRequest], dict[str, Any]] = standard_arguments
-    """From a request to the keyword arguments of its pipeline, seed aside."""
+    """From a request to the keyword arguments of its pipeline, except the seed."""
     preview_latents: Callable[[Any, GenerationRequest], Any] = first_latents
     """From a pipeline's `latents`, as its step callback sees them, to (C, h, w)."""
     negative_prompt: bool = True
     """Whether its pipelines take one."""
     frames_multiple: int = 1
-    """Its pipelines make one frame more than a multiple of this."""
+    """The number of frames that its pipelines generate is one more than a multiple of this."""
     longer_than_s: float = 0.0
-    """Seconds that a video must be longer than."""
+    """Videos must be longer than this."""
     float32_components: frozenset[str] = frozenset()
-    """Components that are kept in float32 whatever the rest is in; their parts cast."""
+    """Components that stay in float32 whatever the entry's `dtype`; their parts have `casts`."""
     max_images: int = 1
     """Input images of one edit."""
     kept_gib: Callable[[GenerationRequest], float] = keeps_little
-    """Of a device's memory: what each image of a request keeps for as long as it denoises, beside what calls take."""
+    """Device memory that each image of a request holds while it denoises, beside what its calls take."""
     own_size: Mapping[Task, Callable[[float, float], tuple[int, int]]] = field(default_factory=dict, hash=False)
-    """Of pipelines that ask only their image for the size: from its width and height to those that they generate."""
+    """For tasks whose pipelines take the size from their image: from its width and height to the generated ones."""
     last_image: bool = False
     """Whether its pipelines can end a video with an image, if the checkpoint was trained for it."""
     loops: bool = False
-    """Whether a video ends with its first image unless it is given a last one, since its pipelines need both."""
+    """Whether its pipelines need a last image, so that without one a video ends with its first."""
     animation: Animation | None = None
-    """What its pipelines move a figure by; None for those that take no videos."""
+    """How its pipelines animate a figure; None if they take no videos."""
     controlled: Mapping[Task, str] = field(default_factory=dict)
     """The diffusers class for each task under a ControlNet."""
     controlnet: str = "ControlNetModel"
     """The diffusers class of its ControlNets."""
     controlnet_shares: bool = False
-    """Whether they call layers of the denoiser, besides their own."""
+    """Whether its ControlNets also call layers of the denoiser."""
     controlnet_copies: bool = False
-    """Whether some of them get copies of weights of the denoiser."""
+    """Whether some of its ControlNets get copies of the denoiser's weights."""
     control_modes: bool = False
-    """Whether some of them follow several kinds of control images, each given by a number."""
+    """Whether some of its ControlNets follow several kinds of control images, chosen by a number."""
     ip_adapter: bool = False
     """Whether its pipelines take `ip_adapter_image`."""
     redux: bool = False
-    """Whether FLUX.1 Redux can put a reference image behind the prompts of its pipelines."""
+    """Whether FLUX.1 Redux can append a reference image to the prompts of its pipelines."""
     control_alone: frozenset[Task] = frozenset()
     """Tasks whose pipelines take no `ip_adapter_image` under a ControlNet."""
     components: Mapping[str, str] = field(default_factory=dict)
     """Components that diffusers does not load itself, each with the function that loads it from the pipeline's folder.
 
-    Functions are named, as `module:function`, since their modules import torch.
+    Functions are given as `module:function`, since their modules import torch.
     """
     own: Mapping[str, Callable[[Any, GenerationRequest], Any]] = field(default_factory=dict, hash=False)
-    """Attributes that a pipeline gets new for each request: by name, the function that makes one of the loaded one."""
+    """Attributes that each request gets a fresh one of: the function that makes it from the loaded one, by name."""
     translated: Mapping[str, str] = field(default_factory=dict)
-    """Components whose pipelines call them otherwise than calls can be merged. Each with the function, as
-    `module:function`, that is given the methods of its parts, by name, and returns those that its pipeline gets.
+    """Components whose calls cannot be merged as their pipeline makes them. For each, the function, as
+    `module:function`, that takes the methods of its parts, by name, and returns those that the pipeline gets instead.
     """
     vocoder: str | None = None
-    """The component that makes the sound of its clips, and says its `output_sampling_rate`. None: they are silent."""
+    """The component that makes the sound of its clips and has its `output_sampling_rate`; None: clips are silent."""
     prepare: str | None = None
-    """The function, as `module:function`, that completes a pipeline once it is loaded."""
+    """The function, as `module:function`, that finishes a pipeline after it is loaded."""
     prompt_windows: tuple[PromptWindow, ...] = (PromptWindow(),)
-    """What its text encoders read of a prompt; what is behind the largest window has no effect. None: everything."""
+    """What its text encoders read of a prompt; text beyond the largest window has no effect. Empty: all is read."""
     clip_encoders: tuple[ClipEncoder, ...] = ()
-    """Of pipelines that take encodings of any length: prompts of any length are read, and may have weights."""
+    """For pipelines that take encodings of any length, whose prompts may be of any length and have weights."""
     text_tokens: TextTokens | None = None
     """None for pipelines whose windows are fixed."""
     transparent: bool = False
     """Whether its images have an alpha channel."""
     layered: bool = False
-    """Whether the images of a request are the layers of one, which its pipelines make at once."""
+    """Whether the images of a request are the layers of one image, generated together."""
     inputs: Mapping[str, frozenset[str]] = field(default_factory=dict, hash=False)
-    """By pipeline: the arguments of its call, where its signature is all that is known of it."""
+    """The arguments of each pipeline's call, where only its signature is known."""
     masks: bool = False
-    """Whether some passes of its denoisers have attention masks."""
+    """Whether its denoisers use attention masks in some passes."""
     chooses_attention: bool = True
-    """Whether diffusers lets its denoisers attend by another backend (`set_attention_backend`)."""
+    """Whether diffusers can change the attention backend of its denoisers (`set_attention_backend`)."""
     guided_above: float = 1.0
     """Up to this scale there is no guidance, and a negative prompt has no effect."""
     unguided: Unguided | None = None
-    """None where all steps are computed once, or nobody knows."""
+    """None if steps have no unguided half, or none is known."""
     perturbed_calls: int = 0
-    """Calls of the denoiser in a guided step, after that with and without the prompt, of one sample each: what it does
-    while it is perturbed is what guides away from that."""
+    """Further calls in a guided step, of one sample each, in which the denoiser is perturbed: guidance leads away from
+    their results."""
 
     def takes(self, task: Task, argument: str) -> bool:
-        """Whether the pipeline of a task has an argument that those of other families have."""
+        """Whether the pipeline of a task has an argument that other families' have."""
         taken = self.inputs.get(self.pipelines[task])
         return taken is None or argument in taken
 
@@ -311,8 +311,8 @@ class Family:
 
     @property
     def lengths_multiple(self) -> int:
-        """A video that is asked for has one frame more than a multiple of this."""
-        # What is made in segments is cut to its length.
+        """A request's number of frames must be one more than a multiple of this."""
+        # Clips made in segments are cut to the requested length.
         return self.frames_multiple if self.animation is None else 1
 
     @property
@@ -321,13 +321,13 @@ class Family:
         return any(part.padded or part.ragged for part in self.parts if part.stage is Stage.DENOISE)
 
     def least_frames(self, fps: int) -> int:
-        """Return how many frames its shortest video has at so many a second."""
+        """Return the number of frames of its shortest video at this frame rate."""
         beyond_first = 0 if self.loops else self.longer_than_s * fps - 1
         least = 1 + self.frames_multiple * (floor(beyond_first / self.frames_multiple) + 1)
         return least if self.animation is None else max(least, SEGMENT_OVERLAP + 1)
 
     def sampler(self, request: GenerationRequest) -> SchedulerSpec:
-        """Return the request's sampler, with what the request says of its steps."""
+        """Return the request's sampler, adjusted to the steps and shift that the request gives."""
         spec = self.schedulers[request.scheduler]
         if request.sigmas or request.timesteps:
             spec = spec.spread(None)

@@ -1,6 +1,6 @@
-"""The family of a pipeline that nobody declared: what its class's signature says, as data of one entry.
+"""The family of a pipeline that no family declares, made of what its class's signature says, as data of one entry.
 
-Which of its modules share batches is not declared but tested, when the model is first loaded (`runners.certifying`).
+Which of its modules share batches is tested when the model is first loaded (`runners.certifying`).
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 GENERIC = "generic"
 CHECKPOINT = "checkpoint"
-"""The sampler that is the checkpoint's own, just as it is configured."""
+"""The checkpoint's own sampler, exactly as configured."""
 AS_ASKED: Mapping[str, Any] = {"clean_caption": False, "use_resolution_binning": False}
-"""Arguments of some pipelines, which by default change the prompt, or generate in another size and resize it."""
+"""Values that keep some pipelines from rewriting the prompt, or from generating at another size and resizing."""
 _FLOW_EULER = "FlowMatchEulerDiscreteScheduler"
 _DISTILLED = {"LCMScheduler", "TCDScheduler"}
-"""Their pipelines give them arguments that others refuse."""
+"""Samplers to which their pipelines pass arguments that other samplers refuse."""
 
 
 class TaskPipeline(Strict):
-    """What does one task."""
+    """The pipeline of one task."""
 
     model_config = ConfigDict(protected_namespaces=())
 
     pipeline: str
     """The diffusers class."""
     arguments: tuple[str, ...]
-    """What its call takes, of what requests may say."""
+    """The arguments of its call that requests can set."""
 
 
 class GenericPipeline(Strict):
-    """What the engine must know of a pipeline, whatever its class."""
+    """What the engine must know about a pipeline of any class."""
 
     tasks: Mapping[Task, TaskPipeline] = Field(min_length=1)
     scheduler: str
     """The class of the checkpoint's own."""
     flow: bool = False
-    """Whether that follows a flow instead of a diffusion's noise."""
+    """Whether that is for flow matching instead of diffusion."""
     denoiser: str = "transformer"
     """The component that denoises."""
     size_multiple_px: int = Field(default=16, ge=1)
     frames_multiple: int = Field(default=1, ge=1)
     prompt_tokens: Mapping[str, int | None] = Field(default_factory=dict)
-    """By tokenizer: how many tokens of a prompt are read; None: as many as it says itself."""
+    """How many tokens of a prompt are read, by tokenizer; None: the tokenizer's own maximum."""
 
     @property
     def family(self) -> Family:
@@ -69,14 +69,14 @@ class GenericPipeline(Strict):
             negative_prompt=any("negative_prompt" in arguments for arguments in taken.values()),
             frames_multiple=self.frames_multiple,
             inputs=taken,
-            # Nobody knows whether some passes have them.
+            # Unknown, so assume that some passes have them.
             masks=True,
             prompt_windows=tuple(PromptWindow(*window) for window in self.prompt_tokens.items()),
             guided_above=1.0,
         )
 
     def _samplers(self) -> Samplers:
-        """Return the checkpoint's own, and those that it can be exchanged for."""
+        """Return the checkpoint's own sampler, and those that can replace it."""
         flow = {"use_flow_sigmas": True} if self.flow and self.scheduler != _FLOW_EULER else {}
         own = {CHECKPOINT: SchedulerSpec(self.scheduler, flow)}
         kin = (FLOW if self.scheduler == _FLOW_EULER else FLOW_MULTISTEP) if self.flow else DIFFUSION
@@ -93,9 +93,9 @@ def generic_arguments(
     if request.images:
         arguments["image"] = request.images[0]
     if "image" in arguments and "width" not in allowed:
-        # Its result has the size of the image.
+        # The result has the image's size.
         arguments["image"] = arguments["image"].resize((request.width, request.height))
     if request.task.is_video:
         arguments |= {"video_length": request.num_frames, "frames": request.num_frames}
-    # Some pipelines know an empty text as the absence of one, but not None.
+    # Some pipelines accept an empty text for "none", but not None.
     return {name: value for name, value in arguments.items() if name in allowed and value is not None}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 
 _SDE = {"algorithm_type": "sde-dpmsolver++"}
-# With more, a schedule that ends in pure noise (`rescale_betas_zero_snr`) first steps upwards, which is NaN.
+# With more, a schedule rescaled to end in pure noise (`rescale_betas_zero_snr`) first steps upwards, giving NaN.
 _NOISY_STEPS = 250
 
 # By default, DDIM and DDPM clip to the range of pixels, which latents exceed.
@@ -49,9 +49,9 @@ DIFFUSION = Samplers(
             labels=("euler_ancestral", "k_euler_a", "k_euler_ancestral"),
         ),
         "heun": SchedulerSpec("HeunDiscreteScheduler", labels=("k_heun",)),
-        # Its steps are chosen among the 50 that it was distilled from.
+        # It chooses among the 50 steps that the model was distilled from.
         "lcm": SchedulerSpec("LCMScheduler", {"original_inference_steps": 50}, max_steps=50),
-        # It integrates numerically, which takes longer than denoising does when steps are dense.
+        # It integrates numerically, which takes longer than denoising when there are many steps.
         "lms": SchedulerSpec("LMSDiscreteScheduler", max_steps=100, labels=("k_lms",)),
         "pndm": SchedulerSpec("PNDMScheduler", {"skip_prk_steps": True}, labels=("plms",)),
         "sa_solver": SchedulerSpec("SASolverScheduler"),

@@ -1,7 +1,7 @@
-"""What samplers are: diffusers classes with their configuration, under the names that people type.
+"""Samplers: diffusers classes with their configuration, under the names that people type.
 
-A sampler and one of the sigma schedules that its class takes are a sampler too: `dpmpp_2m` and `karras` are
-`dpmpp_2m_karras`. Nothing of that product is written out by hand.
+A sampler combined with a sigma schedule that its class takes is a sampler too: `dpmpp_2m` and `karras` make
+`dpmpp_2m_karras`. These combinations are generated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CLASS_SCHEDULES: Mapping[str, tuple[str, ...]] = {
     "HeunDiscreteScheduler": SCHEDULES,
     "KDPM2AncestralDiscreteScheduler": SCHEDULES,
     "KDPM2DiscreteScheduler": SCHEDULES,
-    # These two choose among the training times that a model was distilled from, however those are spread.
+    # These two choose among the timesteps that a model was distilled for, however those are spaced.
     "LCMScheduler": (),
     "TCDScheduler": (),
     "LMSDiscreteScheduler": SCHEDULES,
@@ -38,7 +38,7 @@ CLASS_SCHEDULES: Mapping[str, tuple[str, ...]] = {
     "SASolverScheduler": SCHEDULES,
     "UniPCMultistepScheduler": SCHEDULES,
 }
-"""Those that each class takes, as its signature says; others, which only their own pipelines use, take none."""
+"""The schedules that each class takes, going by its signature; classes that only their own pipelines use take none."""
 EXPLICIT: Mapping[str, frozenset[str]] = {
     "DDPMScheduler": frozenset({"timesteps"}),
     "DPMSolverMultistepScheduler": frozenset({"timesteps"}),
@@ -49,10 +49,10 @@ EXPLICIT: Mapping[str, frozenset[str]] = {
     "LCMScheduler": frozenset({"timesteps"}),
     "TCDScheduler": frozenset({"timesteps"}),
 }
-"""The classes whose steps can be given one by one, and how."""
+"""The classes that accept explicit steps, and in which form."""
 _WITH_ETA = {"DDIMScheduler", "TCDScheduler"}
 _SPREAD = {"timestep_spacing", "use_flow_sigmas"}
-"""A sampler that sets one of these has its schedule: to diffusers, sigmas would replace it by that of noise."""
+"""Overrides that fix a sampler's schedule: with `use_*_sigmas`, diffusers would replace it by one for diffusion."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class SchedulerSpec:
     class_name: str
     overrides: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
-    """Settings that this class names differently: its own name, by the one in the checkpoint's configuration."""
+    """The class's own names of settings, by those in the checkpoint's configuration."""
     max_steps: int | None = None
-    """Where the sampler itself is bounded."""
+    """The sampler's own limit, if it has one."""
     draws: bool = False
     """Whether each step draws noise, from a generator that the pipelines which have it do not pass on."""
     labels: tuple[str, ...] = ()
-    """What else people call it; case and punctuation do not matter."""
+    """Its other names; case and punctuation do not matter."""
 
     @property
     def schedules(self) -> tuple[str, ...]:
@@ -75,7 +75,7 @@ class SchedulerSpec:
 
     @property
     def explicit(self) -> frozenset[str]:
-        """How its steps can be given one by one: as `sigmas`, as `timesteps`."""
+        """The forms in which it accepts explicit steps: `sigmas`, `timesteps`."""
         return EXPLICIT.get(self.class_name, frozenset())
 
     @property
@@ -84,26 +84,26 @@ class SchedulerSpec:
 
     @property
     def shift(self) -> str | None:
-        """The setting that shifts a flow's steps to more noise; None for samplers of noise."""
+        """The setting that shifts a flow's steps to more noise; None for samplers of diffusion."""
         if self.class_name == "FlowMatchEulerDiscreteScheduler":
             return "shift"
         return "flow_shift" if "use_flow_sigmas" in self.overrides else None
 
     def spread(self, schedule: str | None) -> SchedulerSpec:
-        """Return the sampler with one of its schedules, or with none, whatever the checkpoint's own is."""
+        """Return the sampler with one of its schedules, or with none, overriding the checkpoint's own."""
         sigmas = {f"use_{name}_sigmas": name == schedule for name in SIGMAS if name in self.schedules}
         spacing = {"timestep_spacing": "trailing"} if schedule == SGM_UNIFORM else {}
         return replace(self, overrides={**self.overrides, **sigmas, **spacing})
 
     def shifted(self, shift: float) -> SchedulerSpec:
-        """Return the sampler with a shift of its own, in place of the checkpoint's, or of one that follows the size."""
+        """Return the sampler with a fixed shift, in place of the checkpoint's or of one that depends on the size."""
         assert self.shift is not None, f"{self.class_name} follows no flow"
         fixed = {"use_dynamic_shifting": False} if self.shift == "shift" else {}
         return replace(self, overrides={**self.overrides, self.shift: shift, **fixed})
 
 
 class Samplers(Mapping[str, SchedulerSpec]):
-    """What a family can be sampled with, by id: every sampler, and every sampler with each of its schedules."""
+    """A family's samplers, by id: each one by itself, and with each of its schedules."""
 
     def __init__(self, bases: Mapping[str, SchedulerSpec]) -> None:
         self.bases = bases
@@ -118,7 +118,7 @@ class Samplers(Mapping[str, SchedulerSpec]):
         for schedule in spec.schedules:
             self._specs[f"{name}_{schedule}"] = spec.spread(schedule)
         for label in labels:
-            # Of several samplers of one class, the first has the name of the class.
+            # The first of several samplers of one class also gets the name of the class.
             self._ids.setdefault(_key(label), name)
             for schedule in spec.schedules:
                 self._ids.setdefault(_key(label + schedule), f"{name}_{schedule}")
@@ -138,7 +138,7 @@ class Samplers(Mapping[str, SchedulerSpec]):
         return {name: self.bases[name].schedules for name in sorted(self.bases)}
 
     def find(self, name: str) -> str | None:
-        """Return the id of a sampler by any of its names: `DPM++ 2M Karras` is `dpmpp_2m_karras`."""
+        """Return the id for any of a sampler's names: `dpmpp_2m_karras` for `DPM++ 2M Karras`."""
         return self._ids.get(_key(name))
 
     def mistake(self, name: str) -> str:
@@ -151,5 +151,5 @@ class Samplers(Mapping[str, SchedulerSpec]):
 
 
 def _key(name: str) -> str:
-    """Reduce a name to what does not depend on how it is typed; in an address, the plus of `DPM++` is a space."""
+    """Reduce a name to what all spellings share; in an address, the plus of `DPM++` arrives as a space."""
     return re.sub(r"[^a-z0-9]", "", name.lower()).replace("dpmpp", "dpm").removesuffix("scheduler")

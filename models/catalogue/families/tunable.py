@@ -1,4 +1,4 @@
-"""Which arguments that tune a generation each pipeline takes, as its signature says; no diffusers needed to know it."""
+"""The tuning arguments that each pipeline takes, copied from the signatures so that diffusers is not needed here."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PROMPTS = frozenset({"prompt_2", "negative_prompt_2"})
 _RESCALE = frozenset({"guidance_rescale"})
 _LENGTH = frozenset({"max_sequence_length"})
 _SD3 = frozenset({"clip_skip", "sigmas"}) | _LENGTH | _PROMPTS
-# Its pipelines take a second negative prompt too, for a guidance that is not theirs and that no request can ask for.
+# FLUX's pipelines also take a second negative prompt, for true guidance, which requests cannot ask for.
 _FLUX = frozenset({"sigmas", "prompt_2"}) | _LENGTH
 _ONE_ENCODER = frozenset({"sigmas"}) | _LENGTH
 _WAN = frozenset({"guidance_scale_2"}) | _LENGTH
-# They take timesteps too, and then refuse the sigmas that they pass beside them.
+# These pipelines also take timesteps, but then refuse the sigmas that they pass along themselves.
 _LTX = _LENGTH | _RESCALE
-# They take a length too, but their connectors only one, and timesteps, as those of LTX.
+# LTX-2's pipelines also take a length, though their connectors have only one, and timesteps, as LTX's do.
 _LTX_2 = _RESCALE | {"sigmas", "audio_guidance_scale", "stg_scale", "modality_scale"}
 
 TAKES: Mapping[str, frozenset[str]] = {
@@ -70,7 +70,7 @@ TAKES: Mapping[str, frozenset[str]] = {
     "ZImageControlNetPipeline": _ONE_ENCODER,
     "GlmImagePipeline": _STEPS | _LENGTH,
     "HiDreamImagePipeline": _ONE_ENCODER | _PROMPTS,
-    # Samplers that follow a flow's own times ignore others.
+    # Flow-matching samplers with their own timesteps ignore others.
     "SanaPipeline": frozenset({"eta", "sigmas"}) | _LENGTH,
     "SanaSprintPipeline": frozenset({"eta"}) | _LENGTH,
     "SanaSprintImg2ImgPipeline": frozenset({"eta"}) | _LENGTH,
@@ -87,23 +87,23 @@ TAKES: Mapping[str, frozenset[str]] = {
     "Kandinsky5T2VPipeline": _LENGTH,
 }
 ARGUMENTS: frozenset[str] = frozenset().union(*TAKES.values())
-"""Every argument that any of them takes."""
+"""Every argument that any pipeline takes."""
 
 
 def taken_by(family: Family, pipeline: str) -> frozenset[str]:
-    """Return those that one of a family's pipelines takes."""
+    """Return the arguments that one of a family's pipelines takes."""
     own = family.inputs.get(pipeline)
     return TAKES.get(pipeline, frozenset()) if own is None else own & ARGUMENTS
 
 
 def tuning_arguments(family: Family, request: GenerationRequest) -> dict[str, Any]:
-    """Return the arguments for what a request tunes; the sampler has its shift, which is no argument."""
+    """Return the pipeline's arguments for what a request tunes; the shift is not one, but set in the sampler."""
     tuned = {name: value for name, value in request.tuned.items() if name in ARGUMENTS}
     given = {name: list(value) if isinstance(value, tuple) else value for name, value in tuned.items()}
     if "sigmas" in given and family.schedulers[request.scheduler].class_name == "EulerDiscreteScheduler":
-        # It alone needs the noise after the last step, which is none.
+        # This class alone needs the noise level after the last step, which is 0.
         given["sigmas"].append(0.0)
     if "negative_prompt_2" in given:
-        # SDXL looks at the second only if there is a first.
+        # SDXL uses the second only if there is a first.
         given["negative_prompt"] = request.negative_prompt
     return given

@@ -1,1 +1,1 @@
-"""What models need of a device, and what an entry trades for memory or speed."""
+"""How much memory models need, and the options that trade speed for memory or the reverse."""

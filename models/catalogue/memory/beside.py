@@ -1,4 +1,4 @@
-"""What the server's other processes take of a device beside the models: that of the upscaling model."""
+"""Device memory that is taken by the server's other processes, which is that of the upscaling model."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from math import inf
 
 
 def gib_beside(beside_gib: Mapping[str, float], device: str, there: Sequence[str]) -> float:
-    """Return what is beside the models on a device; `there` are all devices, by the names that runners report."""
+    """Return the GiB of a device that other processes take; `there` are all devices, by the names runners report."""
     return sum(gib for name, gib in beside_gib.items() if there and resolved(name, there) == device)
 
 
 def gib_for_models(size_gib: float, beside_gib: float, budget_gib: float | None) -> float:
-    """Return how much of a device's memory models may have: without what is beside them, and within the budget."""
+    """Return the GiB of a device that models may have: what other processes leave, up to the budget."""
     return min(max(0.0, size_gib - beside_gib), inf if budget_gib is None else budget_gib)
 
 

@@ -1,4 +1,4 @@
-"""How much of a device's memory one replica may count on, beside the others that are placed there."""
+"""How much of a device's memory a replica may use, given the others that are placed there."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ class MemoryBounds:
     """The other replicas, as they were placed at the start, and what the operator allows."""
 
     others_gib: tuple[Mapping[str, float], ...] = ()
-    """What each other replica may come to take, by device, with its ControlNets and IP-Adapter, loaded or not."""
+    """The most that each other replica may need, by device, including ControlNets and IP-Adapter, loaded or not."""
     budget_gib: float | None = None
-    """For all models on one device (JUBAKO_MEMORY_BUDGET_GIB); None: all that it has."""
+    """The limit for all models on one device (JUBAKO_MEMORY_BUDGET_GIB); None: the whole device."""
     fit_gib: float | None = None
-    """For one model on one device (JUBAKO_FIT)."""
+    """The limit for one model on one device (JUBAKO_FIT)."""
     beside_gib: Mapping[str, float] = field(default_factory=dict)
-    """What is on a device beside models."""
+    """What other processes take, by device."""
 
     def named(self, name_of: Callable[[str], str]) -> MemoryBounds:
-        """Return it with devices by other names."""
+        """Return the bounds with devices renamed."""
         *others, beside = (
             {name_of(device): gib for device, gib in each.items()} for each in (*self.others_gib, self.beside_gib)
         )
         return replace(self, others_gib=tuple(others), beside_gib=beside)
 
     def share_gib(self, device: str, total_gib: float, full_gib: float) -> float:
-        """Return what a replica that may come to take so much of a device may count on there.
+        """Return how much of a device a replica may use that needs up to `full_gib` of it.
 
-        What nobody comes to take is divided evenly. Replicas without room for all make room for each other, so each
-        has what it may come to take.
+        What no replica needs is divided evenly. Replicas that do not all fit make room for each other, so each gets the
+        most that it may need.
         """
         others = [other[device] for other in self.others_gib if device in other]
         for_models_gib = gib_for_models(total_gib, self.beside_gib.get(device, 0.0), self.budget_gib)

@@ -1,4 +1,4 @@
-"""Components of a model on other devices than its own: which may be, and what that goes together with."""
+"""Components of a model on other devices: which ones are possible, and with which options."""
 
 from __future__ import annotations
 

@@ -16,12 +16,12 @@ ALL_HERE: Mapping[str, str] = {}
 CPU = "cpu"
 
 DIGITS = 6
-"""Sums of GiB are rounded to so many, lest something that fits exactly does not."""
+"""Sums of GiB are rounded to this many digits, so that float error does not keep out what fits exactly."""
 
 
 @dataclass(frozen=True)
 class DefaultRequest:
-    """What a request is that says nothing but its prompt."""
+    """The properties of a request with nothing but a prompt."""
 
     samples: int
     """In one call of the denoiser."""
@@ -39,7 +39,7 @@ def needed_gib(
 ) -> dict[str, float]:
     """Return the GiB that each device needs: HERE, and those that `components` are on.
 
-    Clips are decoded in tiles where they would not fit whole; the tiles of an image are a last resort, or an option.
+    Clips count as decoded in tiles, as they are if they would not fit whole; images only with `vae_tiling`.
     """
     weights = stored_gib(figures, memory)
     denoising, decoding = request.samples * figures.denoising_gib, figures.decoding_gib
@@ -56,17 +56,17 @@ def needed_gib(
 
 
 def gib_by_device(devices: Collection[str], memory_gib: float, elsewhere_gib: Mapping[str, float]) -> dict[str, float]:
-    """Return what a replica takes of each device: of its own, and of those that its components are on."""
+    """Return the GiB that a replica takes of each device: its own, and those of its components."""
     taken = dict.fromkeys(devices, memory_gib)
     for device, gib in elsewhere_gib.items():
-        # Of a replica on a CPU, nothing is elsewhere.
+        # A replica on a CPU has all components there.
         there = CPU if {*devices} == {CPU} else device
         taken[there] = taken.get(there, 0.0) + gib
     return taken
 
 
 def summed(needs: Iterable[Mapping[str, float]]) -> dict[str, float]:
-    """Return what several take together of each device."""
+    """Return the sum of several replicas' needs for each device."""
     taken: dict[str, float] = {}
     for needed in needs:
         for device, gib in needed.items():
@@ -83,7 +83,7 @@ def _offloaded(
         largest = max(gib for name, gib in weights.items() if name != "vae")
         return max(largest + denoising, held + decoding)
     if memory.offload == "sequential":
-        # Layers alone, of which only those of text encoders are large.
+        # Single layers, of which only those of text encoders are large.
         return max(denoising, decoding, *encoders)
     denoisers = [gib for name, gib in figures.grouped_gib.items() if name not in TEXT_ENCODERS]
     return held + max(max(denoisers) + denoising, decoding, *encoders)
@@ -93,12 +93,12 @@ def held_at_decoding_gib(figures: Figures, memory: Memory) -> float:
     """Return the weights of an offloaded model that are on its device while it decodes."""
     if memory.offload == "group":
         return sum(gib for name, gib in figures.weights_gib.items() if name not in figures.grouped_gib)
-    # Layers alone are there only while each of them computes.
+    # With `sequential`, single layers are on the device only while they compute.
     return figures.weights_gib["vae"] if memory.offload == "model" else 0.0
 
 
 def stored_gib(figures: Figures, memory: Memory) -> dict[str, float]:
-    """Return the weights of each component as they are stored; whole where nobody has counted them otherwise."""
+    """Return the GiB of each component's weights as stored; unquantized if the stored form has not been counted."""
     ways: dict[str, str] = dict.fromkeys(memory.storage_dtype, "float8")
     if memory.quantization is not None:
         ways |= dict.fromkeys(memory.quantization.components, f"{memory.quantization.bits}bit")

@@ -1,4 +1,4 @@
-"""What an entry trades for memory or speed."""
+"""The options of an entry's `memory`, and what they cannot be combined with."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ATTENTION_BACKENDS = frozenset(
         "xformers",
     ]
 )
-"""diffusers.models.attention_dispatch.AttentionBackendName, listed since checking a catalogue imports no diffusers."""
+"""A copy of diffusers.models.attention_dispatch.AttentionBackendName, so that checks need not import diffusers."""
 
 WITHOUT_MASKS = frozenset(
     [
@@ -63,7 +63,7 @@ WITHOUT_MASKS = frozenset(
         "_sage_qk_int8_pv_fp16_triton",
     ]
 )
-"""Those whose functions there refuse a mask, at every pass that has one."""
+"""The backends whose functions there refuse masks, and so fail in every pass that has one."""
 
 
 TEXT_MULTIPLE = 32
@@ -74,21 +74,21 @@ Stored = Literal["float8_e4m3fn", "float8_e5m2"]
 
 
 IN_PARTS = ("group", "sequential")
-"""The ways of offloading that bring parts of a component."""
+"""The ways of offloading that move parts of a component."""
 
 
 class Quantization(Strict):
-    """Weights in fewer bits, by diffusers' own quantizers; each needs its extra. A GGUF file is a source."""
+    """Quantization by diffusers' own quantizers, each of which needs its extra. GGUF files are sources instead."""
 
     backend: Literal["bitsandbytes_4bit", "bitsandbytes_8bit", "torchao", "quanto"]
     components: tuple[str, ...] = Field(min_length=1)
-    """Which of the pipeline's components, such as transformer and text_encoder_2."""
+    """The components to quantize, such as transformer and text_encoder_2."""
     options: Mapping[str, Any] = Field(default_factory=dict)
     """Keyword arguments of the backend's configuration class."""
 
     @property
     def bits(self) -> int | None:
-        """Of each weight of a linear layer; None where nobody knows."""
+        """Bits of each weight of a linear layer; None if unknown."""
         kinds = {"torchao": self.options.get("quant_type"), "quanto": self.options.get("weights", "int8")}
         named = re.findall(r"(?:int|float|_)(\d)", str(kinds.get(self.backend, self.backend)).lower())
         return int(named[-1]) if named else None
@@ -109,8 +109,8 @@ class Memory(Strict):
     offload: Literal["none", "model", "group", "sequential"] = "none"
     """Keep weights in main memory: whole components, a denoiser's blocks, or single layers (slow)."""
     storage_dtype: Mapping[str, Stored] = Field(default_factory=dict)
-    """In what the weights of denoisers and text encoders are kept, by component; each layer is cast to the entry's
-    `dtype` while it computes."""
+    """The format in which weights of denoisers and text encoders are stored, by component; each layer is cast to the
+    entry's `dtype` while it computes."""
     vae_slicing: bool = False
     """Decode the images of a batch one after the other."""
     vae_tiling: bool = False
@@ -119,8 +119,8 @@ class Memory(Strict):
     attention: str | None = None
     """A diffusers attention backend, such as flash or _native_cudnn."""
     compile: bool | Literal["blocks", "whole", "cuda-graphs"] = False
-    """Compile the denoisers: the blocks that repeat in them, all of each, or that as CUDA graphs, which save the time
-    between kernels of a small model. `true` is blocks, but all of a UNet.
+    """Compile the denoisers: their repeated blocks, the whole, or the whole as CUDA graphs, which save the time between
+    the kernels of a small model. `true` means blocks, but for a UNet the whole.
 
     The passes of `warm` are compiled when the model is loaded; any other runs uncompiled.
     """
@@ -129,13 +129,13 @@ class Memory(Strict):
     text_buckets: tuple[Annotated[int, Field(ge=TEXT_MULTIPLE, multiple_of=TEXT_MULTIPLE)], ...] = Field(
         default=(64, 128, 256, 512), min_length=1
     )
-    """Lengths, in tokens, that prompts are padded to for a compiled denoiser that takes them as long as they are."""
+    """Lengths, in tokens, that prompts are padded to for a compiled denoiser whose prompts would vary in length."""
     warm: tuple[WarmSize, ...] = ()
     """Sizes that a compiled denoiser is built for; left out: the default size of the first task."""
 
 
 def memory_mistakes(memory: Memory, family: Family) -> Iterator[str]:
-    """Yield what diffusers would refuse, or ignore, of an entry's `memory`."""
+    """Yield which of an entry's `memory` options diffusers would refuse or ignore."""
     yield from _attention_mistakes(memory, family)
     if memory.warm and not memory.compile:
         yield "memory.warm: has an effect with memory.compile only"
@@ -156,7 +156,7 @@ def denoisers_of(family: Family) -> tuple[str, ...]:
 
 
 def clashing_with_ip_adapters(memory: Memory, family: Family) -> str | None:
-    """Return the option under which an IP-Adapter's denoiser cannot have the weights of the model's own."""
+    """Return the option that keeps an IP-Adapter's denoiser from sharing the model's weights, or None."""
     if memory.offload != "none":
         return "offload"
     if memory.quantization:
@@ -165,10 +165,10 @@ def clashing_with_ip_adapters(memory: Memory, family: Family) -> str | None:
 
 
 def clashing_with_controlnets(memory: Memory, family: Family) -> str | None:
-    """Return the option under which ControlNets cannot have what those of the family take of the denoiser."""
+    """Return the option that keeps ControlNets from using the denoiser's layers or weights, or None."""
     if family.controlnet_shares and memory.compile:
         return "compile"
-    # Layer by layer, weights are nowhere until their layer is called.
+    # With `sequential`, weights are not on the device until their layer is called.
     moves = memory.offload == "sequential" if family.controlnet_copies else memory.offload != "none"
     return "offload" if moves and (family.controlnet_shares or family.controlnet_copies) else None
 

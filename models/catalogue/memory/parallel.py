@@ -1,4 +1,4 @@
-"""One model over several devices: what an entry asks for, and what that goes together with."""
+"""One model over several devices: the options, and what they cannot be combined with."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARALLEL_FAMILIES = (
     "wan-i2v",
     "wan-ti2v",
 )
-"""Those whose denoisers have a `_cp_plan` in diffusers that works: LTX's splits the mask of its prompts by no head."""
+"""Families whose denoisers have a working `_cp_plan` in diffusers; LTX's does not split its prompts' mask by heads."""
 
 PARALLEL_BACKENDS = frozenset(
     [
@@ -47,22 +47,22 @@ PARALLEL_BACKENDS = frozenset(
 """The attention backends that diffusers registers with `supports_context_parallel`."""
 
 MOST_WITH_MASKS = 2
-"""diffusers joins the masks of more processes wrongly where their shares differ in length."""
+"""With more processes, diffusers joins masks wrongly where their shares differ in length."""
 
 
 class Parallel(Strict):
     """Over how many devices of one machine the denoiser is computed, and how."""
 
     ulysses: int = Field(ge=2)
-    """Processes that share the positions of a picture, and the heads of its attention: the runner, and a helper on each
-    of the following devices.
+    """The number of processes that share a picture's positions and attention heads: the runner, and a helper on each of
+    the following devices.
     """
 
 
 def in_a_row(first: str, count: int, there: Sequence[str]) -> tuple[str, ...]:
-    """Return the devices of so many processes, by their numbers from `first` on, as far as these are there.
+    """Return `count` devices with consecutive numbers from `first` on, as far as they exist.
 
-    A CPU is there for all of them.
+    A CPU is used by all processes.
     """
     if first not in there or first == "cpu":
         return (first,)
@@ -100,4 +100,4 @@ def _refused(memory: Memory) -> list[str]:
 
 
 KEPT_WHOLE = ("offload", "quantization", "compile")
-"""Options of `memory` for weights that one process has, as they were read."""
+"""Options of `memory` that need one process to have all weights, unsplit."""

@@ -1,4 +1,4 @@
-"""Some replicas on groups of spots, and the memory that is left beside them."""
+"""Replicas assigned to groups of spots, and the memory that they leave."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from models.catalogue.placement.place import Demand
 
 
 class Rank(NamedTuple):
-    """How good a group is for one more replica; the least is the best."""
+    """How well a group suits one more replica; smaller is better."""
 
     own_replicas: int
     """Of the same model, on its spots."""
     lacks_room: bool
     unaligned: bool
-    """Whether fewer other groups fit beside it."""
+    """Whether it leaves room for fewer other groups."""
     minus_left_gib: float
-    """What would be left where that is least, with its sign changed: most first."""
+    """The memory that would be left on its fullest device, negated so that more is better."""
     replicas: int
     """Of any model, on its spots."""
 
@@ -28,12 +28,12 @@ class Rank(NamedTuple):
 @dataclass(frozen=True)
 class Assignment:
     left_gib: Mapping[str, float]
-    """By device; below zero where models are to take turns."""
+    """By device; negative where models take turns in memory."""
     placed: tuple[tuple[Demand, Group], ...] = ()
-    """In order, an item for each replica."""
+    """An item for each replica, in order of placement."""
 
     def having(self, demand: Demand, group: Group) -> Assignment:
-        """Return it with one more replica."""
+        """Return the assignment with one more replica."""
         needed = group.needed_gib(demand)
         left = {device: round(gib - needed.get(device, 0.0), DIGITS) for device, gib in self.left_gib.items()}
         return Assignment(left, (*self.placed, (demand, group)))
@@ -56,7 +56,7 @@ class Assignment:
         return min(groups, key=lambda group: self.rank(demand, group))
 
     def of(self, model: str) -> Iterator[Group]:
-        """Yield where the replicas of a model are."""
+        """Yield the groups of a model's replicas."""
         return (group for demand, group in self.placed if demand.model == model)
 
 

@@ -1,6 +1,6 @@
-"""The placement of the served models, decided by a server's first process; its children find it in the environment.
+"""The placement of the served models, decided by a server's first process and passed on in the environment.
 
-Every process of a server must find the same services, and the memory that is free differs from one to the next.
+Every process of a server must define the same services, but would see different amounts of free memory.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from settings import Settings
 log = logging.getLogger("jubako")
 
 KEPT = "_JUBAKO_PLACES"
-"""Not for operators: for the processes that this one starts."""
+"""For child processes, not for operators."""
 Places = Mapping[str, tuple[Place, ...]]
 
 
@@ -41,7 +41,7 @@ def placed(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Pla
 
 
 def placed_once(settings: Settings, served: Catalogue, local: Sequence[Entry]) -> Mapping[str, Place]:
-    """Return the place of each model, in a process that has one replica of it. Raises StartError."""
+    """Return the place of each model, for a process that runs one replica of each. Raises StartError."""
     places = placed(settings, served, local)
     for model, several in places.items():
         if len(several) > 1:

@@ -1,4 +1,4 @@
-"""Where one replica of a model may be: a spot, or several whose devices follow each other."""
+"""Where one replica of a model may run: a spot, or several on consecutive devices."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ class Group:
 
     @cached_property
     def aligned(self) -> bool:
-        """Whether groups of this size, from the first device on, include it: the others divide what is left badly."""
+        """Whether it starts at a multiple of its size; other groups would leave gaps that no group fills."""
         return (_number(self.spots[0]) or 0) % len(self.spots) == 0
 
     def needed_gib(self, demand: Demand) -> dict[str, float]:
-        """Return what a replica here takes of each device, that of its components among them."""
+        """Return the GiB that a replica here takes of each device, its components' devices included."""
         return gib_by_device(self.place.devices, demand.memory_gib, dict(demand.elsewhere_gib))
 
 
 def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
-    """Return where one replica may be. Raises StartError if that is nowhere."""
+    """Return the groups where one replica may run. Raises StartError if there is none."""
     allowed = _allowed(spots, demand)
     by_device = {spot.place.device: spot for spot in allowed}
     groups = [group for spot in allowed if (group := _from(spot, demand.device_count, by_device))]
@@ -55,7 +55,7 @@ def groups_of(spots: Sequence[Spot], demand: Demand) -> list[Group]:
 
 
 def sizes(groups: Sequence[Group]) -> str:
-    """Say how large their devices are."""
+    """Describe the memory of the groups' devices."""
     spots = [spot for group in groups for spot in group.spots]
     said = {spot.place.device: f"{spot.free_gib:.1f} of {spot.total_gib:.1f} GiB free" for spot in spots}
     return ", ".join(f"{device} {size}" for device, size in said.items())
@@ -64,7 +64,7 @@ def sizes(groups: Sequence[Group]) -> str:
 def _from(first: Spot, count: int, by_device: dict[str, Spot]) -> Group | None:
     number = _number(first)
     if number is None:
-        # A CPU is there for all processes; of others without a number, only torch knows what there is.
+        # A CPU is used by all processes; which devices other names without a number mean, only torch knows.
         return Group((first,))
     kind = first.place.device.partition(":")[0]
     found = [by_device.get(f"{kind}:{each}") for each in range(number, number + count)]

@@ -1,4 +1,4 @@
-"""Where a replica of a model runs."""
+"""Places where replicas run, and what is to be placed."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 class Place(NamedTuple):
     device: str
-    """As operators write it: cuda:0, cpu, or auto where nobody knows what the machine has before torch is there."""
+    """As operators write it: cuda:0, cpu, or auto where only torch can tell what the machine has."""
     slot: int = 0
     slots: int = 1
-    """Of a CPU: how many replicas share its cores, each with cores of its own."""
+    """For a CPU: how many replicas its cores are divided among."""
     others: tuple[str, ...] = ()
-    """The devices of the further processes of a model over several."""
+    """The devices of the other processes of a model over several devices."""
 
     @property
     def devices(self) -> tuple[str, ...]:
@@ -27,29 +27,29 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Spot:
-    """A place, and what it has room for; places of one device share its memory."""
+    """A place and its memory, which is shared by all places on the same device."""
 
     place: Place
     total_gib: float = inf
     free_gib: float = inf
     crowded: bool = False
-    """Whether a second replica of a model could only share the first one's cores."""
+    """Whether a second replica of a model here would only compete with the first for the same cores."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """What is to be placed of one model."""
+    """What one model needs to be placed."""
 
     model: str
     memory_gib: float
     replicas: int | None = 1
     """None: one on each spot that has room for it once all else is placed."""
     devices: tuple[str, ...] = ()
-    """Where it may be; empty: anywhere."""
+    """The devices it may use; empty: any."""
     device_count: int = 1
-    """On how many devices one replica is, whose numbers follow each other; each holds all of its memory."""
+    """The number of consecutive devices for one replica, each of which needs the full `memory_gib`."""
     elsewhere_gib: tuple[tuple[str, float], ...] = ()
-    """What each replica needs besides on given devices: those of its components."""
+    """What each replica's components need on the devices that the entry gives them."""
 
     @property
     def all_gib(self) -> float:

@@ -15,17 +15,17 @@ from models.catalogue.placement.search import Search
 @dataclass(frozen=True)
 class Plan:
     places: Mapping[str, tuple[Place, ...]]
-    """Of each model's replicas, at least one."""
+    """The places of each model's replicas, at least one each."""
     notes: tuple[str, ...] = ()
-    """What an operator should know of it."""
+    """Remarks for the operator."""
 
 
 def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
-    """Place one replica of each model, the largest first, then further ones, then the models that are to fill the rest.
+    """Place one replica of each model, largest first, then further replicas, then the models that fill what is left.
 
-    Each goes to the best spot that has room; where one finds none, those placed before may move. A single replica that
-    finds none even so goes where most is left: models on one device make room for each other. Raises StartError for
-    devices that are not there, and for more replicas than fit.
+    Each goes to the best spot with room; if there is none, those placed before may be moved. If a model's first replica
+    still finds none, it goes where most is left, to take turns with the others there. Raises StartError for devices
+    that do not exist, and for more replicas than fit.
     """
     planner = _Planner(spots, demands)
     largest_first = sorted(demands, key=lambda demand: -demand.all_gib)
@@ -45,31 +45,31 @@ def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
 
 class _Planner:
     def __init__(self, spots: Sequence[Spot], demands: Sequence[Demand]) -> None:
-        """Raises StartError where a model may be nowhere."""
+        """Raises StartError if a model has no possible place."""
         self._groups = {demand.model: groups_of(spots, demand) for demand in demands}
         self.assigned = Assignment({spot.place.device: spot.free_gib for spot in spots})
         self._search = Search(self.assigned, self._groups)
         self._without_room: list[Demand] = []
 
     def put_first(self, demand: Demand) -> None:
-        """Place a replica where it has room, or remember that it has none."""
+        """Place the first replica, or note that there is no room for it."""
         if not self._put(demand):
             self._without_room.append(demand)
 
     def put_further(self, demand: Demand) -> None:
-        """Place the second and further replicas. Raises StartError for the first one without room."""
+        """Place the second and further replicas. Raises StartError if one has no room."""
         for number in range(2, (demand.replicas or 1) + 1):
             if not self._put(demand):
                 raise StartError(self._too_many(demand, number - 1))
 
     def put_those_without_room(self) -> None:
-        """Place them where most is left."""
+        """Place the models without room where most is left."""
         for demand in self._without_room:
             best = self.assigned.best(demand, self._groups[demand.model])
             self.assigned = self.assigned.having(demand, best)
 
     def fill(self, demands: Sequence[Demand]) -> None:
-        """Place one more of each model in turn, wherever one has room and is not yet."""
+        """Place one more replica of each model in turn, while one has room on a spot that has none of its model."""
         unfinished = list(demands)
         while unfinished:
             for demand in list(unfinished):
@@ -89,7 +89,7 @@ class _Planner:
                 )
 
     def _put(self, demand: Demand) -> bool:
-        """Place a replica if it has room, also by moving others; return whether it has."""
+        """Place a replica if there is room, moving others if needed; return whether there was."""
         if free := self.assigned.with_room(demand, self._groups[demand.model]):
             self.assigned = self.assigned.having(demand, free[0])
             return True

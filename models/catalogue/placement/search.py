@@ -1,4 +1,4 @@
-"""Finds room for replicas that do not all find it when they are placed one after the other."""
+"""Finds room for replicas that do not all fit when each simply takes the best spot."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from models.catalogue.placement.groups import Group
 from models.catalogue.placement.place import Demand
 
 MOST_STEPS = 1000
-"""Assignments looked at for one plan: well under a second."""
+"""The most assignments examined for one plan, which takes well under a second."""
 
 
 class Search:
-    """Depth first, the best group first, so that equal demands always end in the same assignment."""
+    """A depth-first search, best groups first, so that equal demands always give the same assignment."""
 
     def __init__(self, empty: Assignment, groups: Mapping[str, Sequence[Group]], steps: int = MOST_STEPS) -> None:
-        """`groups` are where a replica of each model may be; `steps` are for all calls together."""
+        """`groups` are the possible places of each model's replicas; `steps` is the budget for all calls together."""
         self._empty = empty
         self._groups = groups
         self._steps_left = steps
 
     def find(self, demands: Sequence[Demand]) -> Assignment | None:
-        """Return an assignment in which a replica of each has room; None where there is none, or no steps are left."""
+        """Return an assignment with room for every demand; None if there is none or the steps are used up."""
         narrowest_first = sorted(demands, key=lambda demand: (len(self._groups[demand.model]), -demand.all_gib))
         waiting, seen = [self._empty], set()
         while waiting and self._steps_left:
@@ -34,7 +34,7 @@ class Search:
             rest = narrowest_first[len(tried.placed) :]
             if not rest:
                 return tried
-            # It matters where replicas are, and not in which order they came there.
+            # The order of placement does not matter, only the places.
             same = frozenset(Counter(tried.placed).items())
             if same in seen or self._cannot_hold(tried, rest):
                 continue
@@ -44,14 +44,14 @@ class Search:
         return None
 
     def _cannot_hold(self, tried: Assignment, rest: Sequence[Demand]) -> bool:
-        """Whether it is clear, without trying, that the rest has no room."""
+        """Whether the rest obviously has no room."""
         left_gib = sum(max(0.0, gib) for gib in tried.left_gib.values())
         if round(left_gib - sum(demand.all_gib for demand in rest), DIGITS) < 0:
             return True
         return any(count > self._most(tried, demand, count) for demand, count in Counter(rest).items())
 
     def _most(self, tried: Assignment, demand: Demand, count: int) -> int:
-        """Return how many replicas, of so many, would have room if they were alone; maybe too many, never too few."""
+        """Return an upper bound, at most `count`, on the replicas that would have room if no others were to follow."""
         return sum(_most_on(tried, demand, group, count) for group in self._groups[demand.model])
 
 

@@ -13,12 +13,12 @@ from settings.sections.devices import CPU, devices_in
 
 
 def spots_for(wanted: str, budget_gib: float | None, beside_gib: float = 0.0) -> list[Spot]:
-    """Return the spots that JUBAKO_DEVICE names; of each device, models take at most the budget.
+    """Return the spots that JUBAKO_DEVICE names; models take at most `budget_gib` of each device.
 
-    Of the first, they leave what is `beside` them.
+    On the first device, `beside_gib` is kept free for other processes.
 
-    Where the machine has no NVIDIA card, `auto` and the names of others stay as they are: only torch knows what they
-    are, in the process that uses them. Raises StartError for a card that is not there, or more slots than cores.
+    Without NVIDIA cards, `auto` and other names stay as they are: only torch, in the process that uses them, knows what
+    they mean. Raises StartError for a card that does not exist, or more slots than cores.
     """
     kind, numbers = devices_in(wanted)
     if kind == CPU:

@@ -1,1 +1,1 @@
-"""Models that no catalogue has, which an operator points at: repositories, folders, files, addresses. No torch here."""
+"""Models outside of the catalogue, given by their place: a repository, folder, file or address. No torch here."""

@@ -1,4 +1,4 @@
-"""Descriptions that were made before, each in a file that all processes and later starts find without torch."""
+"""Cached descriptions of models, each in a file that other processes and later starts can read without torch."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ MAKERS = (
     *sorted((MODELS / "weights" / "describing").rglob("*.py")),
     *sorted((MODELS / "catalogue" / "checkpoints").glob("*.yaml")),
 )
-"""What descriptions follow from; a change of it makes new ones."""
+"""The packages that descriptions depend on; a new version of one invalidates them."""
 Fields = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Shelf:
-    """A folder of descriptions, of downloads from addresses, and of what else is learnt about models."""
+    """A folder for descriptions, downloads from addresses, and whatever else is found out about models."""
 
     folder: Path
 
     def get(self, pointer: Pointer) -> Fields | None:
-        """Return the fields of an entry that were found before, if what they were made of is unchanged."""
+        """Return the cached fields of an entry, if what they were made from is unchanged."""
         try:
             fields = json.loads(self._file(pointer).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         if not isinstance(fields, dict):
             return None
-        # The file of an address may have been removed to save space.
+        # A downloaded file may have been removed to save space.
         return fields if pointer.url is None or Path(fields["source"]["path"]).exists() else None
 
     def put(self, pointer: Pointer, fields: Fields) -> None:
-        """Keep the fields of an entry; a reader meanwhile finds all of them or none. Raises StartError."""
+        """Store the fields of an entry atomically. Raises StartError."""
         try:
             write_whole(self._file(pointer), json.dumps(fields))
         except OSError as error:
@@ -54,12 +54,12 @@ class Shelf:
 
     @property
     def sharing(self) -> Path:
-        """Where to keep which modules of undeclared pipelines share passes (`models.catalogue.sharing`)."""
+        """The folder for records of which modules of undeclared pipelines share passes (`models.catalogue.sharing`)."""
         return self.folder / "sharing"
 
     @property
     def compiled(self) -> Path:
-        """Where to keep the code of compiled denoisers (`models.weights.compiling`)."""
+        """The folder for the code of compiled denoisers (`models.weights.compiling`)."""
         return self.folder / "compiled"
 
     def _file(self, pointer: Pointer) -> Path:
@@ -78,7 +78,7 @@ def shelf(folder: Path | None) -> Shelf:
 
 
 def _stamps(pointer: Pointer) -> list[tuple[str, int, int]]:
-    """Of the local files that a description depends on."""
+    """Return the stamps of the local files that a description depends on."""
     path = pointer.source and pointer.source.path
     return list(stamps(path)) if path else []
 

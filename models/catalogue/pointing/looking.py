@@ -1,4 +1,4 @@
-"""A process of its own looks at models: it imports torch and diffusers, which this one can do without."""
+"""Describes models in a subprocess, so that this process need not import torch and diffusers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.catalogue.single_files import CHECKPOINTS
 
 ROOT = Path(__file__).parents[3]
 QUIET = {"TRANSFORMERS_VERBOSITY": "error", "DIFFUSERS_VERBOSITY": "error"}
-"""Its terminal is the operator's."""
+"""Its stderr is the operator's terminal."""
 COMMAND = (sys.executable, "-m", "models.weights.describing")
 
 
@@ -32,7 +32,7 @@ class Permissions:
 
 
 def look_at(pointers: Sequence[Pointer], allowed: Permissions) -> list[Fields]:
-    """Return the fields of an entry for each pointer. Blocks, also while files are downloaded. Raises StartError."""
+    """Return an entry's fields for each pointer. Blocks, possibly for downloads. Raises StartError."""
     for each in pointers:
         if each.url is not None and not allowed.urls:
             raise StartError(f"{each.text} is an address; JUBAKO_MODEL_URLS=true allows downloads from addresses")

@@ -1,4 +1,4 @@
-"""From what an operator points at to entries beside those of the catalogue."""
+"""Makes entries of the models that an operator points at."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from settings import Settings
 def whole_catalogue(texts: Iterable[str], settings: Settings, *, again: bool = False) -> Catalogue:
     """Return all that can be served: the catalogues, what these texts point at, and what is in the operator's folders.
 
-    What is pointed at is taken from the cache, unless `again` asks for another look. Raises StartError.
+    Descriptions of pointed-at models come from the cache unless `again` is set. Raises StartError.
     """
     catalogue = _with_pointed(read_catalogue(settings.catalogue), texts, settings, again=again)
     return with_folders(catalogue, settings.lora_folder, settings.embedding_folder)
 
 
 def _with_pointed(catalogue: Catalogue, texts: Iterable[str], settings: Settings, *, again: bool) -> Catalogue:
-    """Return the catalogue with an entry for each text that points at a model and is no name in it."""
+    """Return the catalogue with an entry for each text that is not a name in it but points at a model."""
     pointers = [found for text in dict.fromkeys(texts) if catalogue.named(text) is None and (found := pointer(text))]
     catalogue, pointers = _with_known(catalogue, pointers)
     if not pointers:
@@ -50,7 +50,7 @@ def _with_pointed(catalogue: Catalogue, texts: Iterable[str], settings: Settings
 
 
 def _with_known(catalogue: Catalogue, pointers: list[Pointer]) -> tuple[Catalogue, list[Pointer]]:
-    """Let entries have what else their repositories are called, such as addresses; return what is none of them."""
+    """Add pointers at entries' own repositories to these entries; return the catalogue and the other pointers."""
     entries = dict(catalogue.entries)
     unknown = []
     for each in pointers:

@@ -12,7 +12,7 @@ from models.catalogue.single_files import CHECKPOINTS, without_ending
 from models.catalogue.sources import Source
 
 NAMELESS = ("model", "diffusion_pytorch_model", "pytorch_model", "unet", "transformer")
-"""Files and folders that have the name of what they are in."""
+"""Names of files and folders that say nothing, so that the name of the parent is used."""
 HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 HUB = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)"
@@ -20,19 +20,19 @@ HUB = re.compile(
     r"(?:/(?P<inside>[^@]+))?"
     r"(?:@(?P<last>[^@]+))?"
 )
-"""A repository, its revision, and what is meant inside of it; the revision may also be the last."""
+"""A repository, its revision, and a path inside of it; the revision may also come last."""
 PAGE = re.compile(r"/(?P<repo>[^/]+/[^/]+)(?:/(?:blob|resolve|tree)/(?P<revision>[^/]+)(?:/(?P<inside>.+))?)?/?")
 """The path of a page of the hub."""
 
 
 @dataclass(frozen=True)
 class Pointer:
-    """Something to serve that has no name in the catalogue."""
+    """A model to serve that is not in the catalogue."""
 
     text: str
     """As the operator wrote it."""
     source: Source | None
-    """Where its weights are; None for an address, whose file must be downloaded first."""
+    """Where its weights are; None for an address, which must be downloaded first."""
     url: str | None = None
 
     @property
@@ -78,8 +78,8 @@ def _on_the_hub(repo: str, revision: str | None, inside: str | None) -> Source:
 
 
 def _local(text: str) -> Path | None:
-    """Return the path that a text means; what could be a repository is one unless it is here."""
-    # Without `..`, so that it has a name, but by the links that the operator wrote.
+    """Return the path that a text means, or None; what could be a repository is a path only if it exists."""
+    # Not `resolve`, which would follow the operator's links; without `..` the path has a name.
     path = Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111
     folders = text.rstrip("/").count("/")
     if text.startswith((".", "/", "~")) or (folders < 2 and text.endswith(CHECKPOINTS)):

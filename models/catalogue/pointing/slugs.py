@@ -1,4 +1,4 @@
-"""Ids for models that have only the name of a repository, folder or file."""
+"""Makes ids from names of repositories, folders and files."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from models.catalogue.single_files import without_ending
 
 LONGEST = 80
 VERSION = re.compile(r"[-_ .](v\d+(\.\d+)*|\d+\.\d+(\.\d+)*)$", re.IGNORECASE)
-"""At the end of a name: says nothing, unless another model has the rest of the name too."""
+"""Endings that are dropped unless another model has the same name without them."""
 NAMELESS = "model"
-"""For names without a letter or digit that ids may have."""
+"""The id for names without any characters that ids may have."""
 
 
 def free_id(name: str, taken: Callable[[str], bool]) -> str:
@@ -22,7 +22,7 @@ def free_id(name: str, taken: Callable[[str], bool]) -> str:
 
 
 def plain_id(name: str) -> str:
-    """Return the id that a name gets where it is alone."""
+    """Return the id that a name gets if no other model wants it."""
     return next(_candidates(name))
 
 

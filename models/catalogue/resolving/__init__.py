@@ -1,1 +1,1 @@
-"""A draft against its entry: what it leaves out is filled in, and every limit is checked."""
+"""Completes a draft with its entry's defaults, and checks it against every limit."""

@@ -15,12 +15,12 @@ from models.catalogue.resolving.checks import at_most, known
 from models.catalogue.resolving.sizes import fit_for, looked_at, resized
 
 REFERENCE_PIXELS = 2**20
-"""An image encoder looks at a few hundred pixels a side."""
+"""Image encoders see only a few hundred pixels a side."""
 FIRST_AND_LAST = 2
 
 
 def prompt_of(draft: Draft, entry: Entry) -> str:
-    """Return the prompt, after the phrase for the camera's move. Raises InvalidRequest."""
+    """Return the prompt, preceded by the phrase for the camera move. Raises InvalidRequest."""
     if draft.camera is None:
         return draft.prompt.strip()
     if not entry.camera:
@@ -51,7 +51,7 @@ def reference_of(draft: Draft, entry: Entry) -> Mapping[str, Any]:
 
 
 def last_image_of(draft: Draft, entry: Entry, frames: int, size: Size, limits: Limits) -> Mapping[str, Any]:
-    """Return the request's field for what a video of so many frames ends with. Raises InvalidRequest."""
+    """Return the request's field for the last image of a video. Raises InvalidRequest."""
     if draft.last_image is None:
         return {}
     if not entry.last_image:

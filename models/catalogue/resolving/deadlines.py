@@ -1,7 +1,7 @@
-"""How long a request may take: what the operator says, and the model's work on top of it.
+"""How long a request may take: the operator's timeout plus the time for the model's work.
 
-Work is denoising alone. What the operator says is for all else: waiting in line, loading, encoding, decoding, and
-sharing passes with others.
+Work is denoising alone. The operator's timeout is for everything else: queueing, loading, encoding, decoding, and
+sharing passes with other requests.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from settings import Settings
 
 
 def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
-    """Return the seconds that denoising takes at so many 10^12 operations a second; 0 where none have been counted."""
+    """Return the seconds that denoising takes at `tflops`; 0 if the model's operations have not been counted."""
     passes = [(request.width * request.height, request.num_inference_steps)] * request.segments
     if request.hires is not None:
         passes.append((request.hires.width * request.hires.height, request.hires.denoising_steps))
     spec = entry.family_spec
-    # Some pipelines call the model twice though they take no negative prompt.
+    # Some pipelines make two calls although they take no negative prompt.
     guided = (entry.takes_negative_prompt or spec.unguided is not None) and request.guidance_scale > spec.guided_above
     calls = request.num_images * (_most_samples(entry) if guided else 1)
     defaults, frames = entry.tasks[request.task].defaults, request.frames_a_pass
@@ -29,12 +29,12 @@ def work_s(entry: Entry, request: GenerationRequest, tflops: float) -> float:
 
 
 def allowed_s(entry: Entry, request: GenerationRequest, usual_s: float, tflops: float) -> float:
-    """Return the longest deadline of a request, which is also that of one that does not say."""
+    """Return the longest deadline that a request may have, which is also its default."""
     return usual_s + work_s(entry, request, tflops)
 
 
 def default_deadline_s(entry: Entry, settings: Settings) -> float:
-    """Return how long to wait for a model that does what it does by default: for the longest of its tasks."""
+    """Return how long to wait for a request with a model's defaults, for the longest of its tasks."""
     defaults = [task.defaults for task in entry.tasks.values()]
     sizes = [each.width * each.height * each.num_frames for each in defaults]
     tflops = settings.expected_tflops
@@ -51,7 +51,7 @@ def longest_deadline_s(entries: Iterable[Entry], settings: Settings) -> float:
 
 
 def _longest_s(entry: Entry, tflops: float) -> float:
-    """Of any task, and of text-to-image with its second pass."""
+    """Return the seconds of the longest task, or of text-to-image with a second pass if that is longer."""
     each = {task: _most_s(entry, entry.tasks[task], tflops) for task in entry.tasks}
     both = sum(each.get(task, 0.0) for task in (Task.TEXT_TO_IMAGE, Task.IMAGE_TO_IMAGE))
     return max([both, *each.values()])
@@ -65,7 +65,7 @@ def _most_s(entry: Entry, task: TaskSettings, tflops: float) -> float:
 
 
 def _most_samples(entry: Entry) -> int:
-    """Return how many samples a guided step has of one image, in all of its calls."""
+    """Return how many samples all calls of a guided step compute for one image."""
     return 2 + entry.family_spec.perturbed_calls
 
 

@@ -1,7 +1,7 @@
-"""Parameters that are right and cannot act here: they are left out, and the hint of the answer says so.
+"""Valid parameters that have no effect here: they are left out, and a hint says so.
 
-Only what tunes a request is left out. What says what to generate (images, LoRAs, a camera move, a method, a sampler) is
-refused where it cannot be had, by `resolve` and `conditioning`: the result would not be what was asked for.
+Only tuning parameters are left out. Those that say what to generate (images, LoRAs, a camera move, a method, a sampler)
+are refused by `resolve` and `conditioning` if unsupported, since the result would not be what was asked for.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ GUIDING = (
 
 
 def without_idle(draft: Draft, entry: Entry) -> tuple[Draft, tuple[str, ...]]:
-    """Return a draft without the parameters that cannot act, and hints about those that were given."""
+    """Return a draft without the parameters that have no effect, and hints about those that were given."""
     reasons = {field: reason for field, reason in _idle(draft, entry) if _is_given(draft, field)}
     defaults = {field: Draft.model_fields[field].default for field in reasons}
     return draft.model_copy(update=defaults), tuple(ignored_hint(*idle) for idle in reasons.items())
@@ -39,7 +39,7 @@ def _is_given(draft: Draft, field: str) -> bool:
 
 
 def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield each field that cannot act, with the reason."""
+    """Yield each field that has no effect, with the reason."""
     task = draft.task
     yield from idle_tuning(draft, entry)
     yield from _idle_guidance(draft, entry)
@@ -47,7 +47,7 @@ def _idle(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
         yield "strength", f"{task} has none"
     if not task.is_video:
         yield from ((field, f"{task} generates no video") for field in ("num_frames", "fps"))
-    # Off is what it would be anyway, and what files of all models say.
+    # Off is the default, and images' metadata has it for all models.
     if not entry.family_spec.denoises_in_steps and draft.step_cache is not StepCache.OFF:
         yield "step_cache", f"{entry.id} generates in one piece"
     if entry.family_spec.unguided is None:

@@ -1,6 +1,6 @@
-"""From a draft to a complete request: the model's defaults filled in, every limit checked.
+"""Turns a draft into a complete request: defaults are filled in, and every limit is checked.
 
-Nothing that passes here can be refused by a pipeline for its parameters.
+No pipeline refuses the parameters of a request that passes here.
 """
 
 from __future__ import annotations
@@ -42,33 +42,33 @@ from models.catalogue.resolving.upscaling import upscale_of
 from models.catalogue.resolving.videos import check_videos, frames_of, video_hints, videos_of
 
 EDITED_PIXELS = 2**20
-"""Editing models see their inputs at about a megapixel, whatever size they generate."""
+"""Editing models see their inputs at about a megapixel, whatever the output size."""
 ONE_LAYER = "num_images: 1 is one layer, with all of the image; ask for as many as it is to be taken apart into"
 LOOPS = "last_image: none was sent, so the video ends with the image that it starts with"
 
 
 @dataclass(frozen=True)
 class ServerLimits:
-    """The limits that are the operator's and not a model's."""
+    """The operator's limits and defaults, as opposed to a model's."""
 
     max_prompt_chars: int
     max_num_images: int
     max_deadline_s: float
-    """Of requests whose model's work takes no longer."""
+    """The longest deadline, to which the time for the model's work is added."""
     tflops: float = math.inf
-    """10^12 operations a second that are counted on."""
+    """10^12 operations a second that devices are expected to reach."""
     background_deadline_s: float | None = None
-    """Of requests that nobody waits for and that do not say."""
+    """The default for requests that no caller waits for."""
     prompt_syntax: PromptSyntax = PromptSyntax.PLAIN
-    """Of requests that do not say."""
+    """The default for requests."""
     snaps_sizes: bool = False
     """Whether a size that a model does not generate becomes the nearest one that it does."""
     reproducible: bool = False
-    """Of requests that do not say."""
+    """The default for requests."""
     step_cache: StepCache = StepCache.OFF
-    """Of requests that do not say."""
+    """The default for requests."""
     upscales: bool = False
-    """Whether there is an upscaling model."""
+    """Whether the server has an upscaling model."""
 
 
 def resolve(draft: Draft, catalogue: Catalogue, server: ServerLimits, *, background: bool = False) -> GenerationRequest:
@@ -143,7 +143,7 @@ def _task_settings(draft: Draft, entry: Entry) -> TaskSettings:
 
 
 def _check_inputs(draft: Draft, entry: Entry, limits: Limits) -> None:
-    """Every image that the task needs is there, and none that it would not look at."""
+    """Raise InvalidRequest unless a draft has every image that its task needs, and none that it ignores."""
     task = draft.task
     inputs: tuple[tuple[str, object, bool, bool], ...] = (
         ("image", draft.image, task.takes_image, task.takes_image),
@@ -171,7 +171,7 @@ def _check_inputs(draft: Draft, entry: Entry, limits: Limits) -> None:
 
 
 def _images(draft: Draft, size: Size, limits: Limits) -> Mapping[str, Any]:
-    """Return the request's fields for the images that it works on."""
+    """Return the request's fields for its input images."""
     seen_px = max(limits.max_pixels, EDITED_PIXELS)
     images = [looked_at(image, seen_px) for image in draft.images]
     image = draft.image if draft.mask is None else draft.masked_image
@@ -179,12 +179,12 @@ def _images(draft: Draft, size: Size, limits: Limits) -> Mapping[str, Any]:
         return {"fit": draft.fit, "images": tuple(images)}
     fit = fit_for(draft, image, size, limits)
     image, mask = resized(image, *size, fit), draft.mask and resized(draft.mask, *size, fit)
-    # What is kept lies where the model sees it.
+    # So that what the mask keeps is where the model sees it.
     return {"fit": fit, "image": image, "mask": mask, "images": (image, *images[1:]) if images else ()}
 
 
 def _check_prompts(draft: Draft, server: ServerLimits) -> None:
-    # An image can speak for itself; without one there is nothing to generate.
+    # A prompt may be empty beside an image, but without one there is nothing to generate.
     if not draft.prompt.strip() and draft.camera is None and not (draft.task.takes_image or draft.images):
         raise InvalidRequest("prompt", f"is empty; write 1 to {server.max_prompt_chars} characters")
     for field in PROMPTS:
@@ -242,7 +242,7 @@ def _step_cache(draft: Draft, entry: Entry, server: ServerLimits, reproducible: 
     if draft.method is not Method.DIFFUSION or not entry.family_spec.denoises_in_steps:
         return StepCache.OFF
     step_cache = draft.step_cache or server.step_cache
-    # What it would choose depends on everything else that the server does.
+    # What `auto` chooses depends on the server's load.
     return StepCache.OFF if reproducible and step_cache is StepCache.AUTO else step_cache
 
 

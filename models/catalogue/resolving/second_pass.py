@@ -1,4 +1,4 @@
-"""The second pass at a larger size: whether a model can, how large it makes the result, and in how many steps."""
+"""The second pass at a larger size: whether a model supports it, the result's size, and the number of steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def hires_of(
 ) -> Mapping[str, Any]:
     """Return the request's field for a second pass over images of this size. Raises InvalidRequest.
 
-    `upscales` says whether the server has a model for what is between the passes.
+    `upscales` says whether the server has a model for upscaling between the passes.
     """
     if draft.hires is None:
         return {}
@@ -60,7 +60,7 @@ def _check_possible(draft: Draft, entry: Entry) -> None:
 
 
 def _size(wanted: Hires, size: Size, limits: Limits) -> Size:
-    """Return the result's size; a side that is not asked for is rounded to the model's multiple."""
+    """Return the result's size; a side that the request does not give is rounded to the model's multiple."""
     if wanted.scale is not None and (wanted.width or wanted.height):
         raise InvalidRequest(f"{FIELD}.scale", "cannot be given together with width or height")
     across, down = wanted.width, wanted.height

@@ -17,15 +17,15 @@ from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
 
 MAX_PROPORTION = 8
-"""Longest to shortest side of every image, uploaded or generated."""
+"""The largest ratio of sides of any image, uploaded or generated."""
 PROPORTION = f"one side may be at most {MAX_PROPORTION} times as long as the other"
 
 
 def size_of(draft: Draft, entry: Entry, *, snaps: bool = False) -> Size:
-    """Return the size to generate: as asked, or that of the first image, or the model's. Raises InvalidRequest.
+    """Return the size to generate: the request's, the first image's, or the model's. Raises InvalidRequest.
 
-    If it `snaps`, a size that is not allowed becomes the nearest one that is. Of one that is, pipelines that ask only
-    their image for the size keep the proportions, and those of layers the area: layers have their image's proportions.
+    With `snaps`, a size that is not allowed becomes the nearest one that is. Pipelines that choose the size themselves
+    keep only the proportions of that; for layers only its area, as they have their image's proportions.
     """
     size = _size_within_limits(draft, entry.tasks[draft.task], snaps)
     own = entry.family_spec.own_size.get(draft.task)
@@ -53,7 +53,7 @@ def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Si
 
 
 def fitted_size(width: int, height: int, limits: Limits) -> Size:
-    """Return the output size for an uploaded image of this size, unless the request names one.
+    """Return the default output size for an uploaded image of this size.
 
     The image is scaled, keeping its proportions, until it is within the limits, and each side is rounded to
     the nearest allowed multiple.
@@ -67,15 +67,15 @@ def fitted_size(width: int, height: int, limits: Limits) -> Size:
 
 
 def check_proportions(field: str, image: Pixels | Video) -> None:
-    """Raise InvalidRequest for an image so elongated that models' own scaling would make something huge of it."""
+    """Raise InvalidRequest for an image so elongated that models would scale it to something huge."""
     if too_long(*image.size):
         raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {PROPORTION}")
 
 
 def fit_for(draft: Draft, image: Pixels | Video, size: Size, limits: Limits) -> Fit:
-    """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs.
+    """Return how to fit an image to the size: as asked, or cropped if the proportions differ by more than rounding.
 
-    A size that was asked for is taken at its word; one that follows an image was rounded to the model's multiple.
+    A requested size is taken as exact; one derived from an image was rounded to the model's multiple.
     """
     if draft.fit is not None:
         return draft.fit
@@ -88,12 +88,12 @@ def fit_for(draft: Draft, image: Pixels | Video, size: Size, limits: Limits) -> 
 
 
 def resized(image: Pixels, width: int, height: int, fit: Fit = Fit.STRETCH, background: str = "white") -> Pixels:
-    """Return the image in this size; itself when it already has it. An upload knows its own background."""
+    """Return the image at this size, unchanged if it has it already. An upload knows its own background."""
     if image.size == (width, height):
         return image
     if isinstance(image, Upload):
         return image.resized(width, height, fit)
-    # A mask stays hard: what its author did not paint must not be repainted a little.
+    # Masks are not smoothed: areas that their author did not paint must not be partly repainted.
     is_mask = image.mode == "L"
     resampling = Image.Resampling.NEAREST if is_mask else Image.Resampling.LANCZOS
     place = placement(image.size, (width, height), fit)
@@ -101,7 +101,7 @@ def resized(image: Pixels, width: int, height: int, fit: Fit = Fit.STRETCH, back
 
 
 def looked_at(image: Pixels, max_pixels: int) -> Pixels:
-    """Return an image that a model looks at in its own proportions, within so many pixels."""
+    """Return an image reduced to at most `max_pixels`, in its own proportions."""
     scale = (max_pixels / (image.width * image.height)) ** 0.5
     if scale >= 1:
         return image
@@ -110,13 +110,13 @@ def looked_at(image: Pixels, max_pixels: int) -> Pixels:
 
 
 def seen_size(field: str, entry: Entry, size: Size) -> Size:
-    """Return the size in which a model sees an image or a video beside results of a size."""
+    """Return the size at which a model sees an image or video when generating results of `size`."""
     animation = entry.family_spec.animation
     return (animation.face_px, animation.face_px) if animation and field == "face_video" else size
 
 
 def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[str, ...]:
-    """Return what a caller should know of how images and videos came to the size."""
+    """Return hints about how images and videos were fitted to the size."""
     given: dict[str, Pixels | Video | None] = {
         "image": draft.image,
         "last_image": draft.last_image,
@@ -143,16 +143,16 @@ def _cropped(name: str, image: Pixels | Video, draft: Draft, size: Size, limits:
 
 
 def _in_proportions(image: Pixels, size: Size) -> tuple[float, float]:
-    """Return the sides of an image that is scaled to the area of a size.
+    """Return the sides of an image scaled to the area of `size`.
 
-    They are not rounded, so that the size that is generated leads to itself when it is asked for.
+    They are not rounded, so that asking for the size that results gives the same size again.
     """
     scale = math.sqrt(size[0] * size[1] / (image.width * image.height))
     return image.width * scale, image.height * scale
 
 
 def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
-    """Return the side that was not asked for, after the image's proportions."""
+    """Return the side that was not given, by the image's proportions."""
     assert side is not None
     most = limits.max_pixels // side // limits.multiple_px * limits.multiple_px
     return _nearest_allowed(min(side * proportion, most), limits)
@@ -169,7 +169,7 @@ def _nearest_allowed(side: float, limits: Limits) -> int:
 
 
 def check_size(width: int, height: int, limits: Limits, of: str = "") -> None:
-    """Raise InvalidRequest for a size that a model does not generate; `of` stands before the names of the sides."""
+    """Raise InvalidRequest for a size that a model does not generate; `of` is a prefix for the fields' names."""
     for field, side in ((f"{of}width", width), (f"{of}height", height)):
         within(field, side, limits.min_px, limits.max_px)
         if side % limits.multiple_px:

@@ -1,4 +1,4 @@
-"""Prompts as they are written: their LoRAs are taken out, and where nothing can be weighed, words are left."""
+"""Prompt syntax: LoRA tags are taken out of prompts, and so are weights that a model cannot apply."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from core.generation.tuning import PROMPTS
 from models.catalogue.entry import Entry
 
 MOST_PARTS = 64
-"""Each is at least one window of an encoder."""
+"""The most parts of a prompt, each of which takes at least one window of an encoder."""
 NEGATIVES = ("negative_prompt", "negative_prompt_2")
 
 
 def with_syntax(draft: Draft, entry: Entry, usual: PromptSyntax) -> tuple[Draft, tuple[str, ...]]:
-    """Return a draft whose syntax is decided, with the LoRAs that it names, and hints. Raises InvalidRequest."""
+    """Return a draft with its syntax decided and its tags' LoRAs added, and hints. Raises InvalidRequest."""
     syntax = draft.prompt_syntax or usual
     tagged: tuple[str, ...] = ()
     if syntax is PromptSyntax.A1111:
@@ -74,7 +74,7 @@ def _check_weights(draft: Draft) -> None:
         for weight in (fragment.weight for part in parts for fragment in part):
             if abs(weight) > MOST_WEIGHT:
                 raise InvalidRequest(field, f"has a weight of {weight:g}; at most {MOST_WEIGHT:g} is allowed")
-            # It would be a way to ask for what is not to be asked for.
+            # A negative weight in a negative prompt would be a way to ask for blocked content.
             if weight < 0 and field in NEGATIVES:
                 raise InvalidRequest(field, f"has a weight of {weight:g}; at least 0 is allowed here")
 

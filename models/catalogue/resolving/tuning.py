@@ -1,4 +1,4 @@
-"""What a request tunes beyond the usual: whether model, pipeline and sampler have it, and within which limits."""
+"""Checks tuning parameters: whether the model, pipeline and sampler have them, and their limits."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from models.catalogue.limits import TaskSettings
 from models.catalogue.resolving.checks import within
 
 FEWEST_TOKENS = 16
-"""Of a prompt: chat templates alone take some."""
+"""The fewest tokens of a prompt, since chat templates alone take some."""
 LEAST_SIGMA, MOST_SIGMA = 1e-6, 1000.0
-"""Samplers divide by them: by what float32 has no room for, the image is NaN."""
+"""Samplers divide by sigmas: beyond float32's range, the image would be NaN."""
 LAST_TIME = 999
-"""Of 1000 training times, counted from 0; along a flow they end at 1000."""
+"""The last of 1000 training timesteps, counted from 0; in flow matching they end at 1000."""
 _STEPS = ("sigmas", "timesteps")
 
 
 def with_own_steps(draft: Draft) -> Draft:
-    """Return a draft that gives each step itself with their number. Raises InvalidRequest."""
+    """Return a draft with explicit steps, and their number as `num_inference_steps`. Raises InvalidRequest."""
     given = [name for name in _STEPS if getattr(draft, name)]
     if not given:
         return draft
     if len(given) > 1:
         raise InvalidRequest("timesteps", "cannot be given together with sigmas")
     field, steps = given[0], getattr(draft, given[0])
-    # Some write the noise after the last step too, which is none.
+    # Some clients also send the noise level after the last step, which is 0.
     steps = steps[:-1] if field == "sigmas" and steps[-1] == 0 and len(steps) > 1 else steps
     if draft.num_inference_steps not in (None, len(steps)):
         raise InvalidRequest(field, f"are {len(steps)}, but num_inference_steps is {draft.num_inference_steps}")
@@ -41,8 +41,8 @@ def with_own_steps(draft: Draft) -> Draft:
 
 
 def tuning_of(draft: Draft, entry: Entry, settings: TaskSettings, sampler: str) -> Mapping[str, Any]:
-    """Return the request's fields for what is tuned. Raises InvalidRequest for what says what to generate, or how, and
-    cannot be had.
+    """Return the request's tuning fields. Raises InvalidRequest for an unsupported one that would change what is
+    generated, or how.
     """
     if draft.prompt_2.strip() and "prompt_2" not in _taken(draft, entry):
         raise InvalidRequest("prompt_2", f"{entry.id} has no second text encoder")
@@ -64,7 +64,7 @@ def _text_length(draft: Draft, entry: Entry, settings: TaskSettings) -> int | No
 
 
 def tunable(entry: Entry, task: Task) -> frozenset[str]:
-    """Return what can have an effect on a task, with one of its samplers at least."""
+    """Return the fields that have an effect on a task with at least one of its samplers."""
     samplers = entry.family_spec.schedulers.values()
     idle = {"guidance_scale_2"} if not entry.low_noise_expert else set()
     idle |= {"eta"} if not any(sampler.takes_eta for sampler in samplers) else set()
@@ -74,7 +74,7 @@ def tunable(entry: Entry, task: Task) -> frozenset[str]:
 
 
 def idle_tuning(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
-    """Yield what only tunes and cannot act, with the reason."""
+    """Yield the tuning fields that have no effect, with the reason."""
     sampler = _sampler(draft, entry)
     taken = _taken(draft, entry)
     yield from (
@@ -91,7 +91,7 @@ def idle_tuning(draft: Draft, entry: Entry) -> Iterator[tuple[str, str]]:
 def _taken(draft: Draft, entry: Entry) -> frozenset[str]:
     family = entry.family_spec
     pipelines = family.pipelines if draft.control_image is None else family.controlled
-    # A task without a ControlNet is refused elsewhere.
+    # A control image for a task without ControlNets is refused elsewhere.
     return taken_by(family, pipelines.get(draft.task, family.pipelines[draft.task]))
 
 

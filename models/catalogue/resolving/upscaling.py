@@ -12,7 +12,7 @@ from core.pixels.fitting import Size
 
 
 def upscale_of(draft: Draft, size: Size) -> Mapping[str, Any]:
-    """Return the request's field for results that are generated in this size. Raises InvalidRequest."""
+    """Return the request's field for upscaling results of this generated size. Raises InvalidRequest."""
     if draft.upscale is None:
         return {}
     if draft.task.is_video:

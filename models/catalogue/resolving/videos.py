@@ -1,4 +1,4 @@
-"""The videos that a request's clip follows: which a model takes, how many of their frames, and in which size."""
+"""The videos that a clip follows: which ones a model takes, how many of their frames, and at which size."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from models.catalogue.resolving.sizes import fit_for, seen_size
 FOLLOWED = ("pose_video", "face_video")
 REPLACED_IN = ("background_video", "mask_video")
 FPS_SLACK = 0.02
-"""Rates that differ by less, as 29.97 does from 30, are alike."""
+"""Rates that differ by less, such as 29.97 and 30, count as equal."""
 
 
 def check_videos(draft: Draft, entry: Entry) -> None:
-    """Raise InvalidRequest for a video that the model does not take, and for one that it needs."""
+    """Raise InvalidRequest for a video that the model does not take, or for one that is missing."""
     given = draft.named_videos
     if entry.family_spec.animation is None:
         for field in given:
@@ -37,7 +37,7 @@ def check_videos(draft: Draft, entry: Entry) -> None:
 
 
 def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str, Any]:
-    """Return the request's fields for how many frames a clip has, and how fast they follow. Raises InvalidRequest."""
+    """Return the request's fields for a clip's number of frames and frame rate. Raises InvalidRequest."""
     if not draft.task.is_video:
         return {}
     poses, most = draft.pose_video, settings.limits.max_frames
@@ -59,13 +59,13 @@ def frames_of(draft: Draft, entry: Entry, settings: TaskSettings) -> Mapping[str
 
 
 def fps_of(asked: int | None, poses: Video | None, settings: TaskSettings) -> int:
-    """Return the frames a second of a clip: those that are asked for, or the poses' own, as far as clips have them."""
+    """Return a clip's frame rate: the requested one, or else that of the poses up to the most that clips have."""
     own = round(min(max(poses.fps, 1), MOST_FPS)) if poses and poses.fps else None
     return asked or own or settings.defaults.fps
 
 
 def video_hints(draft: Draft, num_frames: int, fps: int) -> Iterator[str]:
-    """Yield what a caller should know of which frames are followed, and when, unless the request says it."""
+    """Yield hints about which frames are followed, and when, unless the request is explicit about it."""
     own = draft.pose_video.fps if draft.pose_video else 0
     for field, video in draft.named_videos.items():
         if draft.num_frames is None and video.num_frames > num_frames:
@@ -77,7 +77,7 @@ def video_hints(draft: Draft, num_frames: int, fps: int) -> Iterator[str]:
 
 
 def _differ(fps: float, poses_fps: float) -> bool:
-    """Whether two rates that are known differ."""
+    """Whether two rates differ, if both are known."""
     return bool(fps and poses_fps) and abs(fps - poses_fps) > FPS_SLACK * poses_fps
 
 

@@ -1,1 +1,1 @@
-"""Which of the catalogue's models a server has, and which of them a request means."""
+"""Which models a server offers, and which of them a request means."""

@@ -1,4 +1,4 @@
-"""Which model, and which of its tasks, a request means that does not say so by our names."""
+"""Finds the model and task that a request means if it does not give our names for them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from models.catalogue.entry import Entry
 
 
 def first_able(catalogue: Catalogue, is_able: Callable[[Entry], bool]) -> Entry:
-    """Return the first model that is able; where none is, the default, which is refused for what it cannot do."""
+    """Return the first model that is able, or else the default, whose inability the request's check then reports."""
     return next(filter(is_able, catalogue.entries.values()), catalogue.default)
 
 
 def first_task(entry: Entry, *tasks: Task) -> Task:
-    """Return the first of these tasks that a model does; where it does none, the first, which it is refused for."""
+    """Return the first of these tasks that a model does, or else the first one, which the check then refuses."""
     return next((task for task in tasks if task in entry.tasks), tasks[0])
 
 
 def meant(catalogue: Catalogue, model: str | None, tasks: Sequence[Task]) -> tuple[Entry, Task]:
-    """Return the model and the task of a request that may mean several, the preferred first.
+    """Return the model and the task of a request that could mean any of `tasks`, in order of preference.
 
-    Of no model in particular, it is the first that does the preferred task. Raises UnknownModel.
+    If it names no model, that is the first one that does the preferred task. Raises UnknownModel.
     """
     entries = list(catalogue.entries.values()) if model is None else [catalogue.get(model)]
     found = ((entry, task) for task in tasks for entry in entries if task in entry.tasks)
@@ -31,7 +31,7 @@ def meant(catalogue: Catalogue, model: str | None, tasks: Sequence[Task]) -> tup
 
 
 def entry_named(catalogue: Catalogue, *spellings: str) -> Entry:
-    """Return the model of the first spelling of its name that is known here. Raises UnknownModel."""
+    """Return the model by the first of these spellings of its name that is known. Raises UnknownModel."""
     found = next(filter(None, map(catalogue.named, spellings)), None)
     if found is None:
         raise UnknownModel(spellings[0], list(catalogue.entries))

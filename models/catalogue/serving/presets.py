@@ -1,4 +1,4 @@
-"""What makes a model fit into so much memory: of the options of `memory`, those that cost it the least speed."""
+"""Finds the options of `memory` that make a model fit into a given amount at the least cost in speed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FLOAT8 = "float8_e4m3fn"
 
 
 class Choice(NamedTuple):
-    """Options of `memory`, beside an entry's own."""
+    """Options of `memory` that are added to an entry's own."""
 
     offload: str = "none"
     encoders_in_8_bits: bool = False
@@ -37,18 +37,18 @@ CHOICES = (
     Choice("group"),
     Choice("sequential"),
 )
-"""From what costs the least, each first without tiles, which may change pixels by a few shades, and then with them.
+"""In order of cost; each is tried first without tiles, which may change pixels by a few shades, and then with them.
 
-In 8 bits, each layer is cast on the device whenever it is called: once a prompt in text encoders, at each step in
-denoisers. Whole components come over the bus when the next of them is called: seconds an image. Blocks come at each
-step, all weights of the denoiser; single layers likewise, and the device waits for each of them.
+In 8 bits, each layer is cast on the device whenever it is called: once per prompt in text encoders, at each step in
+denoisers. With `model`, whole components come over the bus when called, which takes seconds per image. With `group`,
+all of the denoiser's weights come at each step; with `sequential` too, and the device waits for each layer.
 """
 
 
 def fitted(entry: Entry, room_gib: float) -> Entry:
-    """Return the entry with the options that make it fit, beside its own; models that are not counted stay.
+    """Return the entry with the options that make it fit added to its own; uncounted models are left unchanged.
 
-    Raises StartError when nothing does.
+    Raises StartError if no options make it fit.
     """
     if entry.figures is None:
         return entry
@@ -65,7 +65,7 @@ def fitted(entry: Entry, room_gib: float) -> Entry:
 
 
 def _lost(entry: Entry, memory: Memory) -> dict[str, Any]:
-    """Return what an entry cannot have any longer under these options, without it."""
+    """Return the entry's fields for the addons that these options rule out, emptied."""
     family = entry.family_spec
     lost: dict[str, Any] = {}
     if entry.ip_adapter and not entry.ip_adapter.is_redux and clashing_with_ip_adapters(memory, family):
@@ -78,8 +78,8 @@ def _lost(entry: Entry, memory: Memory) -> dict[str, Any]:
 def _needed(entry: Entry, memory: Memory) -> dict[str, float]:
     """Return the GiB on each device whose memory is short.
 
-    Of a model over several devices, one of its processes may be where components are, unless its `devices` are others:
-    nobody knows before it is placed.
+    The components' devices may also get one of the processes of a model over several devices, unless its `devices`
+    exclude them: that is not known before it is placed.
     """
     assert entry.figures is not None
     needed = needed_gib(entry.figures, memory, entry.default_request, entry.components)
@@ -89,11 +89,11 @@ def _needed(entry: Entry, memory: Memory) -> dict[str, float]:
 
 
 def _possible(entry: Entry) -> Iterator[Memory]:
-    """Yield what an entry's own options may become: it keeps what it asks for, without what clashes with that."""
+    """Yield the possible options: all choices that keep what the entry asks for and do not clash with it."""
     for choice in CHOICES:
         memory = entry.memory.model_copy(update=_added(entry, choice))
         keeps_own = entry.memory.offload in ("none", memory.offload)
-        # What several devices compute, or other ones hold, cannot be offloaded, nor split weights be cast.
+        # Models over several devices, or with components on others, cannot be offloaded; split weights cannot be cast.
         spread = entry.parallel is not None or bool(entry.components)
         whole = not spread or memory.offload == "none"
         uncast = entry.parallel is None or not {*memory.storage_dtype} & {*denoisers_of(entry.family_spec)}
@@ -103,7 +103,7 @@ def _possible(entry: Entry) -> Iterator[Memory]:
 
 
 def _added(entry: Entry, choice: Choice) -> dict[str, Any]:
-    """Return the options that a choice changes; what an entry stores in fewer bits already stays so."""
+    """Return the options that a choice changes; components that the entry already stores in fewer bits stay so."""
     assert entry.figures is not None
     names = [name for name in denoisers_of(entry.family_spec) if choice.denoisers_in_8_bits]
     names += [name for name in TEXT_ENCODERS if choice.encoders_in_8_bits]

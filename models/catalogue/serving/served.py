@@ -1,4 +1,4 @@
-"""Which models are served, as the settings say it: ours, and those of the text-to-image microservice."""
+"""Which models are served, by our own settings and by those of the text-to-image microservice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from settings import Settings
 log = logging.getLogger("jubako")
 
 CHARACTER = "story-character"
-"""What requests call the LoRA at LORA_PATH."""
+"""The name in requests of the LoRA at LORA_PATH."""
 
 
 def served_catalogue(settings: Settings) -> Catalogue:
@@ -48,7 +48,7 @@ def story_entry(settings: Settings, served: Catalogue) -> Entry:
 
 
 def _with_character(settings: Settings, served: Catalogue) -> Catalogue:
-    """Name the LoRA at LORA_PATH among those of the stories' model; stories check that it exists."""
+    """Add the LoRA at LORA_PATH to those of the stories' model; stories check that it exists."""
     storyteller = story_entry(settings, served)
     if settings.lora_path is None:
         return served
@@ -75,7 +75,7 @@ def ignored_model(settings: Settings, served: Catalogue) -> str | None:
 
 
 def log_ignored(settings: Settings, served: Catalogue) -> None:
-    """Warn of what the operator gave and nothing uses."""
+    """Warn of a value that the operator gave and nothing uses."""
     for note in served.notes:
         log.warning("%s", note)
     if (ignored := ignored_model(settings, served)) is not None:
@@ -83,7 +83,7 @@ def log_ignored(settings: Settings, served: Catalogue) -> None:
 
 
 def _asked_for(settings: Settings) -> tuple[str, ...]:
-    """What the settings ask to serve, by its names or as what they point at."""
+    """Return what the settings ask to serve: names of models, or places that they point at."""
     if "models" in settings.model_fields_set:
         return settings.models
     name = settings.text2image_model or settings.model
@@ -95,15 +95,15 @@ def _models(settings: Settings, wanted: str | None) -> tuple[str, ...]:
     """The ids of the models that are served, the default first."""
     if "models" in settings.model_fields_set:
         return settings.models
-    # Asked for by the microservice's variables alone, its model takes the place of the default.
+    # If only the microservice's variables name a model, it replaces the default.
     return carried_models() or settings.models if wanted is None else (wanted,)
 
 
 def _wanted(settings: Settings, catalogue: Catalogue) -> str | None:
     """The id of the model that the microservice's variables name; None where one model stands in for all names.
 
-    Other tools have a MODEL of their own, so beside JUBAKO_MODELS an unknown one is ignored. Raises StartError for all
-    other unknown names: what was asked for must not become the default.
+    Other tools use a variable MODEL too, so beside JUBAKO_MODELS an unknown value of it is ignored. Raises StartError
+    for all other unknown names, rather than serve the default instead.
     """
     given = {"TEXT2IMAGE_MODEL": settings.text2image_model, "MODEL": settings.model}
     variable, name = next(((variable, name) for variable, name in given.items() if name is not None), ("", None))

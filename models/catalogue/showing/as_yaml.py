@@ -13,7 +13,7 @@ LINE_COLUMNS = 120
 
 
 def entry_yaml(entry: Entry) -> str:
-    """Return the entry as YAML, without what is as it would be anyway; read again, it is the same entry."""
+    """Return the entry as YAML, without defaults; reading it gives the same entry."""
     fields = entry.model_dump(mode="json", exclude={"id", "tasks"}, exclude_defaults=True)
     tasks = {task.value: _own(settings.model_dump(mode="json"), entry) for task, settings in entry.tasks.items()}
     if any(tasks.values()) or set(entry.tasks) != set(entry.family_spec.pipelines):
@@ -24,7 +24,7 @@ def entry_yaml(entry: Entry) -> str:
 
 
 def _own(settings: Mapping[str, Mapping[str, Any]], entry: Entry) -> dict[str, Any]:
-    """Return what differs from what all tasks have."""
+    """Return a task's differences from the settings of all tasks."""
     common = {"defaults": entry.defaults.model_dump(mode="json"), "limits": entry.limits.model_dump(mode="json")}
     changed = {
         part: {name: value for name, value in settings[part].items() if value != common[part][name]} for part in common

@@ -47,7 +47,7 @@ def capabilities(entry: Entry) -> dict[str, Any]:
 
 
 def _animation(entry: Entry) -> dict[str, Any] | None:
-    """Return which videos a figure is moved by; None for a model that takes none."""
+    """Return the videos that animate a figure; None for a model that takes none."""
     if entry.family_spec.animation is None:
         return None
     most = entry.tasks[Task.IMAGE_TO_VIDEO].limits.max_frames

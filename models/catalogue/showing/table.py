@@ -72,7 +72,7 @@ def _notes(catalogue: Catalogue, *, with_licences: bool) -> Iterator[str]:
 
 
 def print_entry(entry: Entry, console: Console, sharing: Mapping[str, str] | None) -> None:
-    """Print everything about one model; `sharing` is what was found of an undeclared one."""
+    """Print everything about one model; `sharing` is the test's result for an undeclared one."""
     facts = _facts(entry)
     _print_note(console, f"{entry.id}: {entry.title}")
     for label, value in facts.items():
@@ -137,7 +137,7 @@ def _facts(entry: Entry) -> Mapping[str, str]:
 
 
 def _controlnets(entry: Entry) -> Iterator[str]:
-    """Yield the types of control images, with what the ControlNet of each takes beside the model."""
+    """Yield the types of control images, each with the memory of its ControlNet."""
     known: Mapping[str, float] = {} if entry.figures is None else entry.figures.controlnets_gib
     for kind, net in sorted(entry.controlnets.items()):
         gib = known.get(net.source.repo or "")
@@ -160,7 +160,7 @@ def _animation(entry: Entry) -> str:
 
 
 def _elsewhere(entry: Entry) -> str:
-    """What the model takes on other devices than its own."""
+    """Return the model's memory on other devices than its own."""
     if entry.figures is None:
         return "".join(f"; {name} on {device}" for name, device in entry.components.items())
     return "".join(f"; {gib:g} GiB on {device}" for device, gib in entry.elsewhere_gib.items())
@@ -175,7 +175,7 @@ def _counted(figures: Figures) -> str:
 
 
 def _schedules(entry: Entry) -> Iterator[str]:
-    """Yield the sigma schedules that follow samplers' names, with the samplers that take just these."""
+    """Yield each set of sigma schedules, with the samplers that take exactly these."""
     schedules = entry.family_spec.schedulers.schedules
     for taken in dict.fromkeys(filter(None, schedules.values())):
         samplers = [name for name, own in schedules.items() if own == taken]
@@ -195,7 +195,7 @@ def _print_fact(console: Console, label: str, value: str) -> None:
 
 
 def _print_note(console: Console, text: str, hanging: int = 0) -> None:
-    """Print text as it is: brackets in names are no markup."""
+    """Print text literally: brackets in names are not markup."""
     lines = textwrap.wrap(text, console.width, subsequent_indent=" " * hanging, break_on_hyphens=False) or [""]
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

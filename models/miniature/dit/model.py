@@ -14,12 +14,12 @@ from diffusers import (
 from transformers import CLIPModel, CLIPTextModelWithProjection
 
 CHECKPOINT = Path(__file__).with_name("checkpoint")
-"""What no other miniature has: the transformer and its scheduler, and the tokenizers, which are small."""
+"""The parts that are stored for this miniature: transformer, scheduler, and the tokenizers, which are small."""
 FIRST = Path(__file__).parents[1] / "checkpoint"
 """The first miniature, whose other parts this one shares."""
 WIDTH, LAYERS, HEADS = 192, 4, 3
 TEXT_TOKENS = 1
-"""Of the T5 that it does not have: the pipeline puts as many rows of zeros behind the 32 of CLIP, 256 by default."""
+"""Tokens of the missing T5: the pipeline appends this many rows of zeros to CLIP's 32, by default 256."""
 
 
 def build_transformer() -> SD3Transformer2DModel:
@@ -42,7 +42,7 @@ def build_transformer() -> SD3Transformer2DModel:
 
 
 def load_text_encoder() -> CLIPTextModelWithProjection:
-    """The first miniature's text tower, with the projection that its pipeline leaves out."""
+    """The first miniature's text tower, with the projection that its own pipeline does not use."""
     clip = CLIPModel.from_pretrained(FIRST / "clip", dtype=torch.float32)
     encoder = CLIPTextModelWithProjection(clip.config.text_config)
     tower = {f"text_model.{name}": value for name, value in clip.text_model.state_dict().items()}
@@ -51,7 +51,7 @@ def load_text_encoder() -> CLIPTextModelWithProjection:
 
 
 def build_pipeline(transformer: SD3Transformer2DModel) -> StableDiffusion3Pipeline:
-    """A pipeline around a transformer; one text encoder stands for both of its CLIPs."""
+    """A pipeline around a transformer; one text encoder serves as both of its CLIPs."""
     tokenizer = StableDiffusionPipeline.from_pretrained(FIRST, torch_dtype=torch.float32, safety_checker=None).tokenizer
     encoder = load_text_encoder()
     pipeline = StableDiffusion3Pipeline(
@@ -83,5 +83,5 @@ def export(transformer: SD3Transformer2DModel, folder: Path = CHECKPOINT) -> Non
 
 
 def load_dit(folder: Path = CHECKPOINT) -> StableDiffusion3Pipeline:
-    """What `export` wrote, in single precision."""
+    """Load what `export` wrote, in float32."""
     return build_pipeline(SD3Transformer2DModel.from_pretrained(folder / "transformer", torch_dtype=torch.float32))

@@ -22,7 +22,7 @@ from .model import TEXT_TOKENS, build_pipeline, build_transformer, export
 BATCH = 32
 CAPTION_DROPOUT = 0.1
 MEAN_TIME = 0.2
-"""Of the logistic-normal distribution of training times: a little more noise than signal."""
+"""The mean of the logistic-normal distribution of training times: slightly more noise than signal."""
 SHEET_EVERY = 2000
 SCHEDULE = Schedule(steps=2_700, learning_rate=1.5e-3, decay="linear", decay_from=0.55, warmup_steps=200, average=0.999)
 
@@ -84,7 +84,7 @@ def flow_loss(transformer: SD3Transformer2DModel, data: FlowSet, generator: torc
 
 
 def _flow_set(work: Path, sprites: Sprites, device: torch.device) -> FlowSet:
-    """Compute once, and keep in ``work/dit-data.pt``."""
+    """Return the data, computed once and kept in ``work/dit-data.pt``."""
     file = work / "dit-data.pt"
     if not file.exists():
         torch.save(_computed(sprites), file)
@@ -108,7 +108,7 @@ def _computed(sprites: Sprites) -> dict[str, Tensor]:
 
 
 def _encoded(pipeline: StableDiffusion3Pipeline, captions: list[str]) -> tuple[Tensor, Tensor]:
-    """What the pipeline gives the transformer for captions: (B, 33, 256), and (B, 256)."""
+    """The pipeline's encodings of captions for the transformer: (B, 33, 256), and (B, 256)."""
     texts, _, pooled, _ = pipeline.encode_prompt(
         captions, captions, captions, do_classifier_free_guidance=False, max_sequence_length=TEXT_TOKENS
     )

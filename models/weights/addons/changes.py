@@ -1,6 +1,6 @@
-"""What files of a LoRA's kind add to one layer: the product of two matrices, a LoHa, a LoKr, whole weights.
+"""What LoRAs and their relatives add to one layer: the product of two matrices, a LoHa, a LoKr, or whole weights.
 
-Each takes the places of a LoRA's two matrices in peft's layers, so that all kinds share passes and are scaled alike.
+Each stands in for a LoRA's two matrices in peft's layers, so that all kinds share passes and are scaled alike.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 Tensors = Mapping[str, torch.Tensor]
 Rows = slice | list[int]
-"""Which outputs of a file's layer are those of a pipeline's: several of these may be one of those."""
+"""The outputs of a file's layer that belong to one layer of the pipeline; one layer of a file may cover several."""
 CONVOLVE: Mapping[type[nn.Module], Callable[..., torch.Tensor]] = {
     nn.Conv1d: functional.conv1d,
     nn.Conv2d: functional.conv2d,
@@ -25,10 +25,10 @@ CONVOLVE: Mapping[type[nn.Module], Callable[..., torch.Tensor]] = {
 
 
 class Change(nn.Module):
-    """Adds `delta()` to the weight of a layer, and maybe a bias: `forward` is what that adds to the layer's output."""
+    """Adds `delta()` to a layer's weight, and maybe a bias; `forward` returns what that adds to the layer's output."""
 
     def __init__(self, weight: torch.Tensor) -> None:
-        """`weight` is one of the parameters; peft asks it for its dtype."""
+        """`weight` is any of the parameters; peft reads its dtype."""
         super().__init__()
         self.weight = _parameter(weight)
         self.bias: nn.Parameter | None = None
@@ -36,8 +36,8 @@ class Change(nn.Module):
         self._layer: tuple[Any, ...] = ()
 
     def of(self, layer: Any, rows: Rows, bias: torch.Tensor | None) -> Change:
-        """Make it one of this layer, which has these of its outputs."""
-        # In a tuple, since a module would become a part of this one.
+        """Bind the change to a layer, which takes these rows of its outputs."""
+        # In a tuple, since a plain attribute would register the layer as a submodule.
         self._layer, self._rows = (layer,), rows
         self.bias = None if bias is None else _parameter(bias[rows])
         return self
@@ -63,7 +63,7 @@ class Change(nn.Module):
 
 
 class Hadamard(Change):
-    """A LoHa: the products of two matrices each, multiplied number by number (FedPara, arXiv 2108.06098)."""
+    """A LoHa: the element-wise product of two products of two matrices (FedPara, arXiv 2108.06098)."""
 
     def __init__(self, w1_a: torch.Tensor, w1_b: torch.Tensor, w2_a: torch.Tensor, w2_b: torch.Tensor) -> None:
         super().__init__(w1_a)
@@ -91,13 +91,13 @@ def _parameter(tensor: torch.Tensor) -> nn.Parameter:
 
 @dataclass(frozen=True)
 class Matrices:
-    """A LoRA."""
+    """A LoRA's two matrices."""
 
     up: torch.Tensor
     down: torch.Tensor
 
     def of(self, layer: Any, rows: Rows, bias: torch.Tensor | None) -> tuple[nn.Module, nn.Module]:
-        """Return what peft has for the two matrices of a layer, which has these of their outputs."""
+        """Return peft's two modules for a layer, which takes these rows of the outputs."""
         up, rank = self.up[rows], len(self.down)
         bias = None if bias is None else bias[rows]
         kind = type(layer)
@@ -117,15 +117,15 @@ class Matrices:
 
 @dataclass(frozen=True)
 class Read:
-    """What a file says of one layer."""
+    """A file's change of one layer."""
 
     change: Callable[[], Change] | Matrices | None
-    """Makes it; None where only the bias changes."""
+    """The change, or a function that makes it; None if only the bias changes."""
     bias: torch.Tensor | None = None
     outputs: int = 0
 
     def of(self, layer: Any, rows: Rows) -> tuple[nn.Module, nn.Module]:
-        """Return what takes the places of peft's two matrices in a layer, which has these outputs."""
+        """Return the two modules that replace peft's matrices for a layer, which takes these rows of the outputs."""
         if isinstance(self.change, Matrices):
             return self.change.of(layer, rows, self.bias)
         change = self.change() if self.change else Change(torch.zeros(self.outputs, layer.weight[0].numel()))
@@ -133,13 +133,13 @@ class Read:
 
     @property
     def is_nothing(self) -> bool:
-        """Whether it changes nothing: some programs write zeros for layers that were not trained."""
+        """Whether it has no effect: some programs write zeros for layers that were not trained."""
         parts = [self.change().raw() if callable(self.change) else None, self.bias]
         return not isinstance(self.change, Matrices) and not any(part.any() for part in parts if part is not None)
 
 
 def read_change(tensors: Tensors) -> Read:
-    """Read one layer's tensors by the last parts of their names. Raises KeyError or ValueError where one is missing."""
+    """Read one layer's tensors, by the ends of their names. Raises KeyError or ValueError if one is missing."""
     read = _weight(tensors)
     bias = tensors.get("diff_b", read.bias)
     return replace(read, bias=bias, outputs=read.outputs or (0 if bias is None else len(bias)))
@@ -188,13 +188,13 @@ def _lokr(tensors: Tensors) -> Read:
     small, of_small = _factor(tensors, "lokr_w1")
     large, of_large = _factor(tensors, "lokr_w2")
     rank = of_large or of_small
-    # Nothing is scaled where both are whole.
+    # No scaling if neither factor is decomposed.
     small = small * (_scale(tensors, rank) if rank else 1.0)
     return Read(lambda: Kronecker(small, large), outputs=len(small) * len(large))
 
 
 def _factor(tensors: Tensors, name: str) -> tuple[torch.Tensor, int | None]:
-    """Return a factor, and the rank if it is the product of two matrices."""
+    """Return a factor, and its rank if it is stored as a product of two matrices."""
     if name in tensors:
         return tensors[name], None
     a, b = tensors[f"{name}_a"], tensors[f"{name}_b"]

@@ -18,7 +18,7 @@ def load_controlnet(
     """Load a ControlNet of a diffusers class, fetching it where needed. Raises LoadFailed with what to do."""
     path = local_path(spec.source, spec.variant)
     if path.is_file():
-        # What diffusers knows of a file's kind, it asks the hub for.
+        # For a single file, diffusers would fetch the configuration from the hub.
         with explained_fetch(spec.source), build_lock:
             net = net_class.from_single_file(str(path), dtype=dtype)
     else:
@@ -28,7 +28,7 @@ def load_controlnet(
 
 
 def check_mode(net: ModelMixin, kind: str, spec: ControlNetSpec) -> None:
-    """Raise LoadFailed if a union ControlNet lacks the number of its kind of control image, or another one has one."""
+    """Raise LoadFailed if a union ControlNet's entry gives no valid `mode`, or another ControlNet's gives one."""
     modes = net.config.get("num_mode")
     field = f"controlnets.{kind}.mode"
     if modes is None and spec.mode is not None:

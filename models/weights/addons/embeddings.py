@@ -1,4 +1,4 @@
-"""Embeddings of new words (textual inversions): each becomes a token of the tokenizers, or one for each vector."""
+"""Embeddings of new words (textual inversions): each becomes a token of the tokenizers, or one per vector."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from models.weights.fetching.explanations import named
 from models.weights.fetching.fetch import local_path, only_file
 
 BY_NAME = {"clip_l": "text_encoder", "clip_g": "text_encoder_2"}
-"""Whose vectors the tensors are of a file with several."""
+"""The text encoders that the tensors of a file with several are for, by name."""
 T5 = ("t5", "t5xxl")
 
 
 def embedding_files(specs: Mapping[str, EmbeddingSpec]) -> dict[str, Path]:
-    """Return the file of each token, fetching it where needed. Raises LoadFailed or LoadInterrupted, which name it."""
+    """Return the file of each token, fetching it if needed. Raises LoadFailed or LoadInterrupted, naming the token."""
     files = {}
     for token, spec in specs.items():
         with named(f"the embedding {token!r}"):
@@ -33,7 +33,7 @@ def embedding_files(specs: Mapping[str, EmbeddingSpec]) -> dict[str, Path]:
 
 
 def add_embeddings(pipeline: DiffusionPipeline, files: Mapping[str, Path]) -> None:
-    """Teach the pipeline's tokenizers and text encoders the tokens. Raises LoadFailed, which names one that fails."""
+    """Teach the pipeline's tokenizers and text encoders the tokens. Raises LoadFailed, naming the token that fails."""
     for token, file in files.items():
         with named(f"the embedding {token!r}"):
             for encoder, own in list(_vectors(load_file(file), pipeline)):
@@ -41,7 +41,7 @@ def add_embeddings(pipeline: DiffusionPipeline, files: Mapping[str, Path]) -> No
 
 
 def _vectors(tensors: Mapping[str, torch.Tensor], pipeline: DiffusionPipeline) -> Iterator[tuple[str, torch.Tensor]]:
-    """Yield the component that is each encoder, and the vectors for it, (n, width)."""
+    """Yield each text encoder's component name, and the vectors for it, (n, width)."""
     encoders = {name: _width(pipeline, name) for name in TEXT_ENCODERS if getattr(pipeline, name, None) is not None}
     if not hasattr(pipeline, "load_textual_inversion"):
         raise LoadFailed("the pipelines of this model take none")
@@ -74,6 +74,6 @@ def _teach(pipeline: DiffusionPipeline, token: str, encoder: str, vectors: torch
     tokenizer = getattr(pipeline, tokenizer_of(encoder))
     if token in tokenizer.get_vocab():
         raise LoadFailed("the model knows a word of this name already; give it another name")
-    # Diffusers names the further vectors of a token, and writes them all into prompts that have it.
+    # For further vectors, diffusers makes further tokens, and adds them all to prompts that contain the first.
     load: Any = pipeline.load_textual_inversion
     load(vectors, token=token, tokenizer=tokenizer, text_encoder=getattr(pipeline, encoder))

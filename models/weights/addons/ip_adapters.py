@@ -1,8 +1,8 @@
-"""Loading IP-Adapters: extra attention to a reference image, beside that to the prompt (Ye et al., 2023,
+"""Loading IP-Adapters: attention to a reference image in addition to the prompt (Ye et al., 2023,
 arXiv:2308.06721).
 
-An adapter changes the denoiser that it is loaded into, and from then on every call needs a reference. So it gets a
-denoiser of its own, made of the same weights, and requests without a reference stay as fast and exact as before.
+An adapter changes the denoiser that it is loaded into, so that every call needs a reference. It therefore gets a
+denoiser of its own over the same weights, and requests without a reference stay as fast and exact as before.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ SCALE = "ip_adapter_scale"
 ATTENTION = "joint_attention_kwargs"
 """The argument of FLUX's with the encoded reference."""
 IpAdapter = Mapping[str, Any]
-"""Components by name, which a pipeline needs in place of its own to follow a reference."""
+"""By name, the components that replace a pipeline's own so that it follows a reference."""
 
 
 def load_ip_adapter(
     spec: IpAdapterSpec, pipeline: DiffusionPipeline, name: str, denoiser: Any, device: torch.device
 ) -> IpAdapter:
-    """Load an adapter into `denoiser`, a `twin` of the pipeline's of this name, fetching it where needed.
+    """Load an adapter into `denoiser`, a `twin` of the pipeline's component of this name, fetching it if needed.
 
     Raises LoadFailed with what to do.
     """
@@ -44,7 +44,7 @@ def load_ip_adapter(
     file, folder = local_path(spec.source), local_path(spec.image_encoder)
     with explained(spec.image_encoder), build_lock:
         encoder = CLIPVisionModelWithProjection.from_pretrained(folder, dtype=denoiser.dtype, use_safetensors=True)
-    # The pipeline's own loader runs on a copy, since it replaces components of the pipeline it is called on.
+    # The loader replaces components of the pipeline that it is called on, so it is called on a copy.
     adapted: Any = copy.copy(pipeline)
     adapted.__dict__ |= {name: denoiser, "image_encoder": encoder.to(device)}
     with explained(spec.source), build_lock:
@@ -60,12 +60,12 @@ def load_ip_adapter(
 
 
 def twin(denoiser: nn.Module) -> nn.Module:
-    """Return a copy that shares all parameters and buffers: its layers can be replaced without touching the first."""
+    """Return a copy that shares all parameters and buffers, but whose layers can be replaced independently."""
     return copy.deepcopy(denoiser, {id(tensor): tensor for tensor in chain(denoiser.parameters(), denoiser.buffers())})
 
 
 class _SampleScales:
-    """Stands in an attention processor where diffusers keeps one number, and scales every sample by its own."""
+    """Replaces the single number in an attention processor of diffusers, and scales each sample by its own."""
 
     def __init__(self, scales: torch.Tensor) -> None:
         self._scales = scales  # (B, 1, 1)
@@ -81,6 +81,6 @@ def _take_scales(
     for processor in processors:
         processor.scale = [scales]
     if ATTENTION in kwargs:
-        # FLUX's takes the reference out of what it is given, which is the pipeline's own, and may be tried again.
+        # FLUX's denoiser removes the reference from this dictionary, which is the pipeline's; a call may be retried.
         kwargs[ATTENTION] = dict(kwargs[ATTENTION])
     return args, kwargs

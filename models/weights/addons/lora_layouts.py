@@ -1,4 +1,4 @@
-"""LoRA files of layouts that diffusers does not read, or would only read a part of."""
+"""LoRA files in layouts that diffusers reads only in part or not at all."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from models.weights.addons.peft_files import peft_weights
 
 DOWN = (".lora_A.", ".lora_down.", "lora.down.", "lora_linear_layer.down.", "_lora.down.")
-"""What the key of each layer's first matrix contains."""
+"""Substrings that mark the key of a layer's first matrix."""
 
 
 def names_in(file: Path) -> list[str]:
@@ -25,12 +25,12 @@ def names_in(file: Path) -> list[str]:
 
 
 def own_weights(file: Path, modules: Container[str]) -> dict[str, torch.Tensor] | None:
-    """Return the weights of a file that diffusers reads only under other names, or None for all others."""
+    """Return a file's weights renamed if diffusers reads them only under other names; None for all other files."""
     return peft_weights(file, modules) or _processor_weights(file)
 
 
 def _processor_weights(file: Path) -> dict[str, torch.Tensor] | None:
-    """Those that `unet.save_attn_procs` wrote, which do not name their module."""
+    """Return the weights of a file from `unet.save_attn_procs`, which does not name the module; None for others."""
     keys = names_in(file)
     if not all(".processor." in key and not key.startswith(("unet.", "text_encoder")) for key in keys):
         return None
@@ -38,9 +38,9 @@ def _processor_weights(file: Path) -> dict[str, torch.Tensor] | None:
 
 
 def _one_convention(name: str) -> str:
-    """Return the name of a text encoder's weight in the one convention that diffusers also uses for its MLPs.
+    """Return the name of a text encoder's weight in diffusers' newer convention.
 
-    It writes those of attention in an older one, and takes a file of both for one of either.
+    Diffusers writes attention weights in an older one than MLP weights, and when reading expects only one of the two.
     """
     if name.startswith("text_encoder"):
         for old, new in DIFFUSERS_OLD_TO_DIFFUSERS.items():
@@ -50,9 +50,9 @@ def _one_convention(name: str) -> str:
 
 @contextmanager
 def counted_layers(pipeline: DiffusionPipeline) -> Iterator[Callable[[], int]]:
-    """Yield a function that returns for how many layers the file was that the pipeline has loaded in this block.
+    """Yield a function that returns the number of layers in the LoRA file that the pipeline loads in this block.
 
-    Diffusers leaves out what does not fit, and only logs it; what it has translated is what `lora_state_dict` returns.
+    Diffusers skips layers that do not fit and only logs that, so they are counted in what `lora_state_dict` returns.
     """
     translate: Any = pipeline.lora_state_dict
     layers = 0
@@ -65,7 +65,7 @@ def counted_layers(pipeline: DiffusionPipeline) -> Iterator[Callable[[], int]]:
         weights = {_one_convention(name): weight for name, weight in weights.items()}
         return (weights, *rest) if rest else weights
 
-    # Past `DiffusionPipeline.__setattr__`.
+    # Bypasses `DiffusionPipeline.__setattr__`.
     pipeline.__dict__["lora_state_dict"] = counting
     try:
         yield lambda: layers

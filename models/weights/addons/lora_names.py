@@ -1,4 +1,4 @@
-"""Which layers of a pipeline the names in a LoRA's file mean, whatever program wrote it."""
+"""Maps the names in a LoRA file, whatever program wrote it, to the layers of a pipeline."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ TEXT_PREFIXES: Mapping[str, tuple[str, ...]] = {
     "text_encoder_2": ("lora_te2_", "text_encoder_2.", "text_encoders.clip_g.transformer."),
     "text_encoder_3": ("lora_te3_", "text_encoder_3.", "text_encoders.t5xxl.transformer."),
 }
-"""Of the encoders that pipelines have; those of FLUX have T5 as the second."""
+"""By component; FLUX's second text encoder is a T5."""
 T5_PREFIXES = TEXT_PREFIXES["text_encoder_3"]
 
 
 @dataclass(frozen=True)
 class Target:
-    """A layer, and which outputs of the file's layer are its own."""
+    """A layer of the pipeline, and the outputs of the file's layer that belong to it."""
 
     component: str
     path: str
@@ -50,7 +50,7 @@ class Target:
 def find_targets(
     outputs: Mapping[str, int], pipeline: DiffusionPipeline, modules: Mapping[str, Any], denoiser: str
 ) -> dict[str, list[Target]]:
-    """Return the layers that each name means, by names with their number of outputs; none for what is unknown."""
+    """Return the layers that each name means, given the names' numbers of outputs; an empty list for unknown names."""
     known = {component: _layers(module) for component, module in modules.items()}
     originals = _originals(modules[denoiser])
     found = {name: _target(name, count, known, denoiser, modules, originals) for name, count in outputs.items()}
@@ -61,7 +61,7 @@ def find_targets(
 
 
 def _layers(module: Any) -> dict[str, str]:
-    """Return the paths of a module's layers by themselves, and by the names that trainers make of them."""
+    """Return the paths of a module's layers, each by itself and by the names that trainers give it."""
     paths = [path.replace(".base_layer", "") for path, layer in module.named_modules() if hasattr(layer, "weight")]
     prefixed = {f"text_model.{path}": path for path in paths}
     named = {path: path for path in paths} | (prefixed if "embeddings.token_embedding" in paths else {})
@@ -69,7 +69,7 @@ def _layers(module: Any) -> dict[str, str]:
 
 
 def _originals(denoiser: Any) -> dict[str, tuple[str, ...]]:
-    """Return the layers of a denoiser by the original names, where those are one for several."""
+    """Return a denoiser's layers by their original names, if one original layer is several in diffusers."""
     config = denoiser.config
     if isinstance(denoiser, diffusers.FluxTransformer2DModel):
         named = flux_modules.original_modules(config.num_layers, config.num_single_layers)
@@ -126,7 +126,7 @@ def _by_diffusers(
     modules: Mapping[str, Any],
     known: Mapping[str, Mapping[str, str]],
 ) -> dict[str, list[Target]]:
-    """Ask diffusers' converters what they make of a LoRA with these names, whose numbers show which became what."""
+    """Run diffusers' converters on a fake LoRA with these names, whose values show which layer became which."""
     probe: dict[str, torch.Tensor] = {}
     for number, (name, count) in enumerate(outputs.items()):
         probe[f"{name}.lora_down.weight"] = torch.full((1, 1), float(number))

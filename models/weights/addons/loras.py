@@ -1,5 +1,5 @@
-"""LoRA files: fetching and checking them, injecting them into a pipeline's modules, and fusing those that are part of
-a model. Which requests use which is decided in `runners.engine.loras.sets`.
+"""LoRA files: fetching, checking, injecting into a pipeline's modules, and fusing those that are part of a model.
+Which requests use which is decided in `runners.engine.loras.sets`.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ MISFIT = "it was not made for this model"
 
 
 def lora_file(name: str, spec: LoraSpec) -> Path:
-    """Return the safetensors file of a LoRA, fetching it when it is not on this machine.
+    """Return the safetensors file of a LoRA, fetching it if it is not on this machine.
 
-    Blocks, maybe for a download; usable on any thread. Raises LoadFailed, which names the LoRA.
+    Blocks, maybe for a download; usable on any thread. Raises LoadFailed, naming the LoRA.
     """
     with named(f"the LoRA {name!r}"):
         file = only_file(local_path(spec.source))
-        # Reading its head shows whether it is whole.
+        # Reading the header shows whether the file is complete.
         names_in(file)
     return file
 
 
 def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
-    """The modules that LoRAs of this pipeline may change, by component: denoisers and text encoders.
+    """Return the modules that LoRAs of this pipeline may change, by component: denoisers and text encoders.
 
-    Diffusers itself loads none into some of the encoders.
+    These include text encoders for which diffusers itself loads no LoRAs.
     """
     names = dict.fromkeys((*getattr(pipeline, "_lora_loadable_modules", ()), *TEXT_ENCODERS))
     components = {name: getattr(pipeline, name, None) for name in names}
@@ -58,21 +58,21 @@ def lora_modules(pipeline: DiffusionPipeline) -> dict[str, Any]:
 
 
 def peft_layers(module: torch.nn.Module) -> Iterator[BaseTunerLayer]:
-    """The layers of a module that some adapter was injected into."""
+    """Yield the layers of a module that any adapter was injected into."""
     return (layer for layer in module.modules() if isinstance(layer, BaseTunerLayer))
 
 
 def holds(layer: BaseTunerLayer, adapter: str) -> bool:
-    """Whether this adapter changes this layer."""
+    """Whether the adapter changes the layer."""
     return any(adapter in getattr(layer, kind) for kind in layer.adapter_layer_names)
 
 
 def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str, component: str | None = None) -> None:
-    """Add the LoRA `name` to the pipeline's modules as a peft adapter that does not act; no other acts afterwards.
+    """Add the LoRA `name` to the pipeline's modules as a peft adapter; afterwards no adapter is active.
 
-    `component` is the denoiser that it is for, where a model has several. Raises LoadFailed when it is of a kind that
-    is not read, was not made for this model, or only a part of it fits, and torch.OutOfMemoryError; it is then not in
-    the modules.
+    `component` is the denoiser that it is for, if a model has several. Raises LoadFailed if the LoRA is of an
+    unsupported kind, was made for another model, or fits only in part, and torch.OutOfMemoryError; the modules are then
+    left without it.
     """
     with named(f"the LoRA {name!r}"):
         if (kind := unread_kind(names_in(file))) is not None:
@@ -87,7 +87,7 @@ def inject(pipeline: DiffusionPipeline, name: str, file: Path, adapter: str, com
             log.exception("the LoRA %s cannot be injected", name)
             eject(pipeline, adapter)
             raise LoadFailed(MISFIT) from error
-    # Diffusers has made it the one that acts.
+    # Diffusers has made it the active one.
     for module in lora_modules(pipeline).values():
         _deactivate(module)
 
@@ -128,15 +128,15 @@ def _deactivate(module: torch.nn.Module) -> None:
 
 
 def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[str, torch.dtype]) -> int:
-    """Return how many layers were changed. Diffusers ignores those that it does not know, and keeps the file's dtype.
+    """Cast the adapter's weights, which diffusers leaves in the file's dtype, and return how many layers it changes.
 
-    Raises ValueError if there are none, LoadFailed for a DoRA in layers that come one by one.
+    Raises ValueError if there are none, LoadFailed for a DoRA in layers that are offloaded one by one.
     """
     fitting = 0
     for component, module in lora_modules(pipeline).items():
         for layer in peft_layers(module):
             if adapter in getattr(layer, "lora_variant", ()) and is_grouped(layer.get_base_layer()):
-                # It asks for the layer's weight beside calling it.
+                # A DoRA reads the layer's weight besides calling the layer.
                 raise LoadFailed(f"it is a DoRA, and memory.offload keeps each layer of {component} in main memory")
             weights = [(path, weight) for path, weight in layer.named_parameters() if adapter in path.split(".")]
             for path, weight in weights:
@@ -150,10 +150,10 @@ def _check_and_cast(pipeline: DiffusionPipeline, adapter: str, dtypes: Mapping[s
 
 
 def eject(pipeline: DiffusionPipeline, adapter: str) -> None:
-    """Take an adapter out again; without any other, the modules become what they were before the first."""
+    """Remove an adapter; with the last one, the modules return to their original state."""
     left = False
     for module in lora_modules(pipeline).values():
-        # peft would otherwise activate another one in its place, and warn.
+        # Otherwise peft would activate another adapter in its place, and warn.
         _deactivate(module)
         delete_adapter_layers(module, adapter)
         getattr(module, "peft_config", {}).pop(adapter, None)
@@ -165,7 +165,7 @@ def eject(pipeline: DiffusionPipeline, adapter: str) -> None:
 
 
 def _unwrap(pipeline: DiffusionPipeline) -> None:
-    """Leave the modules without peft's layers."""
+    """Replace peft's layers in the modules by the original ones."""
     pipeline.unload_lora_weights()
     for name, module in lora_modules(pipeline).items():
         if name not in pipeline._lora_loadable_modules and any(True for _ in peft_layers(module)):
@@ -173,7 +173,7 @@ def _unwrap(pipeline: DiffusionPipeline) -> None:
 
 
 def fuse(pipeline: DiffusionPipeline, loras: Mapping[str, LoraSpec]) -> None:
-    """Make those LoRAs that are always part of the model part of its weights.
+    """Fuse the LoRAs that have `always` into the model's weights.
 
     Blocks, maybe for downloads. Raises LoadFailed.
     """
@@ -181,7 +181,7 @@ def fuse(pipeline: DiffusionPipeline, loras: Mapping[str, LoraSpec]) -> None:
     scales = {f"always{number}": spec.scale for number, spec in enumerate(always.values())}
     for adapter, (name, spec) in zip(scales, always.items(), strict=True):
         inject(pipeline, name, lora_file(name, spec), adapter, spec.component)
-    # All are injected first: peft takes what is merged out again when it gets another.
+    # All are injected before any is fused: injecting another one would make peft undo the fusing.
     for module in lora_modules(pipeline).values():
         for layer in list(peft_layers(module)):
             for adapter, scale in scales.items():

@@ -1,4 +1,4 @@
-"""LoRA files that diffusers does not read, or would read a part of: each of their layers is made one of peft's here."""
+"""LoRA files that diffusers reads only in part or not at all; their layers are turned into peft's here."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ PARTS = re.compile(
     r"lora_(?:down|up|mid|A|B)\.weight|lora_(?:A|B)\.default\.weight|lora_B\.bias)"
 )
 OWN_PARTS = ("hada_", "lokr_", "diff", "lora_mid")
-"""How parts begin that diffusers does not read for every family, or would drop."""
+"""Beginnings of tensor names that diffusers does not read for every family, or would drop."""
 ORIGINAL = re.compile(r"(double|single|joint)_blocks[._]\d+[._]")
-"""In names of layers that are one in the original model and several in diffusers."""
+"""Substrings of the names of layers that are one in the original model and several in diffusers."""
 OTHER_ENCODERS = ("lora_te3_", "text_encoders.", "text_encoder_3.")
 ADAPTABLE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def is_own(names: Iterable[str], denoiser: str) -> bool:
-    """Whether a file with these names is read here."""
+    """Whether a file with these tensor names is read here rather than by diffusers."""
     return any(_is_own(name, denoiser) for name in names)
 
 
@@ -49,7 +49,7 @@ def inject_own(
 ) -> None:
     """Add a file's layers to the pipeline's modules as a peft adapter.
 
-    Raises LoadFailed, which says what of the file does not fit, and ValueError or KeyError for layers that lack a part.
+    Raises LoadFailed, saying what in the file does not fit, and ValueError or KeyError for incomplete layers.
     """
     layers = {name: read_change(tensors) for name, tensors in _layers(load_file(file)).items()}
     targets = find_targets({name: read.outputs for name, read in layers.items()}, pipeline, modules, denoiser)
@@ -101,7 +101,7 @@ def _layer(modules: Mapping[str, Any], target: Target) -> Any:
 
 def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None:
     paths = "|".join(re.escape(target.path) for target, _ in found)
-    # The matrices that peft makes are replaced, so they may be small.
+    # peft's own matrices are replaced below, so rank 1 will do.
     config = LoraConfig(r=1, lora_alpha=1, target_modules=f"(?:{paths})", init_lora_weights=False)
     inject_adapter_in_model(config, module, adapter)
     module._hf_peft_config_loaded = True
@@ -111,5 +111,5 @@ def _inject(module: Any, adapter: str, found: list[tuple[Target, Read]]) -> None
         first, second = read.of(base, target.rows)
         layer.lora_A[adapter], layer.lora_B[adapter] = first.to(base.weight.device), second.to(base.weight.device)
         if isinstance(first, Change):
-            # Shapes that do not fit show here, and not in the first picture.
+            # Makes wrong shapes fail here, rather than in the first picture.
             first.delta().reshape(base.weight.shape)

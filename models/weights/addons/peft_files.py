@@ -1,4 +1,4 @@
-"""LoRA files as peft itself saves them: without the name of the module, and with what scales them in another file."""
+"""LoRA files as peft itself saves them: without the module's name, and with the scale in a separate file."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 PREFIX = "base_model.model."
-"""Of every weight that `PeftModel.save_pretrained` writes."""
+"""The prefix of every weight that `PeftModel.save_pretrained` writes."""
 CONFIG = "adapter_config.json"
 DENOISERS = ("unet", "transformer")
 
 
 def peft_weights(file: Path, modules: Container[str]) -> dict[str, torch.Tensor] | None:
-    """Return the weights of a file of peft's own for a pipeline with these modules, as diffusers names them.
+    """Return the weights of a file that peft wrote, as diffusers names them, for a pipeline with these modules.
 
-    They are taken for the denoiser's, which the file does not say. None for all other files.
+    They are assumed to be the denoiser's, since the file does not say. None for all other files.
     """
     with safe_open(file, "pt") as tensors:
         if not all(name.startswith(PREFIX) for name in tensors.keys()):  # noqa: SIM118, since it is no dictionary
@@ -34,7 +34,7 @@ def peft_weights(file: Path, modules: Container[str]) -> dict[str, torch.Tensor]
 
 
 def _scale(config: Path) -> float:
-    """What the product of the two matrices is multiplied by; without a configuration, nothing."""
+    """Return the factor for the product of the two matrices; 1 without a configuration."""
     if not config.is_file():
         return 1.0
     fields = json.loads(config.read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""Loading FLUX.1 Redux: a reference image as further tokens of the prompt, so that the denoiser stays as it is."""
+"""Loading FLUX.1 Redux: a reference image becomes tokens of the prompt, so the denoiser stays unchanged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ COMPONENTS = ("image_encoder", "feature_extractor", "image_embedder")
 
 
 def load_redux(spec: IpAdapterSpec, device: torch.device, dtype: torch.dtype) -> IpAdapter:
-    """Load what turns a reference into tokens, fetching it where needed. Raises LoadFailed with what to do."""
+    """Load the encoder of references, fetching it if needed. Raises LoadFailed with what to do."""
     folder = pipeline_path(spec.source, FluxPriorReduxPipeline)
     refuse_incomplete(folder, spec.source)
     with explained(spec.source), build_lock:

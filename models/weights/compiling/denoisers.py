@@ -19,7 +19,7 @@ from models.catalogue.memory.options import Memory
 from models.weights.compiling.z_image import BucketedZImage
 
 COMPILED_GRAPHS = 256
-"""Of one function: batch and prompt buckets times sizes; torch's own limit is 8, beyond which it runs uncompiled."""
+"""Compilations of one function: batch and prompt buckets times sizes. Beyond torch's default of 8, it is not used."""
 
 
 class _ThreadState(threading.local):
@@ -47,7 +47,7 @@ def compile_denoisers(
 ) -> None:
     """Have each denoiser compiled at its first pass of each shape, by a backend of `torch.compile`.
 
-    Raises LoadFailed for CUDA graphs anywhere but on an NVIDIA or AMD card, and for blocks that are not known.
+    Raises LoadFailed for CUDA graphs on anything but an NVIDIA or AMD card, and for a denoiser without declared blocks.
     """
     graphs = memory.compile == "cuda-graphs"
     if graphs and torch.device(device).type != "cuda":
@@ -59,7 +59,7 @@ def compile_denoisers(
             denoiser.compile(mode="reduce-overhead", dynamic=False)
             denoiser._compiled_call_impl = _as_new_step(denoiser._compiled_call_impl)
         elif _in_blocks(denoiser, memory):
-            # Layers that repeat share one graph, so it takes a fraction of the time to compile the whole:
+            # Repeated blocks share one graph, so this takes a fraction of the time for the whole:
             # https://docs.pytorch.org/tutorials/recipes/regional_compilation.html
             denoiser.compile_repeated_blocks(backend=backend, dynamic=False)
         else:
@@ -70,7 +70,7 @@ def compile_denoisers(
 
 
 def _in_blocks(denoiser: Any, memory: Memory) -> bool:
-    """The repeated blocks of a UNet are its attention; most of its work are the convolutions around them."""
+    """Whether to compile blocks: a UNet's repeated blocks are its attention, but most of its work is convolutions."""
     if memory.compile == "whole":
         return False
     repeated = bool(denoiser._repeated_blocks)
@@ -90,7 +90,7 @@ def _switched(compiled: Callable[..., Any], plain: Callable[..., Any]) -> Callab
 
 
 def _set_limits() -> None:
-    """Let torch compile as much as it takes, in the thread that calls: its settings hold for one thread each."""
+    """Raise torch's limits on compilations, in the calling thread only, since its settings are per thread."""
     if not _thread.limits_set:
         torch._dynamo.config.recompile_limit = COMPILED_GRAPHS
         torch._dynamo.config.accumulated_recompile_limit = 4 * COMPILED_GRAPHS
@@ -98,7 +98,7 @@ def _set_limits() -> None:
 
 
 def _as_new_step(recorded: Callable[..., Any]) -> Callable[..., Any]:
-    """Keep the output of a recorded graph from being overwritten by its next replay, as pipelines keep it longer."""
+    """Clone the output of a recorded graph, which its next replay would overwrite while pipelines still use it."""
 
     def call(*args: Any, **kwargs: Any) -> Any:
         torch.compiler.cudagraph_mark_step_begin()
@@ -109,10 +109,10 @@ def _as_new_step(recorded: Callable[..., Any]) -> Callable[..., Any]:
 
 @contextmanager
 def uncompiled() -> Iterator[None]:
-    """Run compiled modules as if they were not, in this thread.
+    """Run compiled modules uncompiled, in this thread.
 
-    `torch.compiler.set_stance` does the same for all threads of the process, so that the engines of two models would
-    undo each other's.
+    `torch.compiler.set_stance` does the same for all threads of the process, so two models' engines would undo each
+    other's settings.
     """
     before, _thread.uncompiled = _thread.uncompiled, True
     try:
@@ -123,7 +123,7 @@ def uncompiled() -> Iterator[None]:
 
 @contextmanager
 def not_yet_compiled(components: Iterable[Any]) -> Iterator[None]:
-    """Run modules as if they were not compiled, in all threads: for a model that serves nobody yet."""
+    """Run modules uncompiled in all threads, for a model that is not in use yet."""
     modules = [module for each in components if isinstance(each, torch.nn.Module) for module in each.modules()]
     compiled = {module: module._compiled_call_impl for module in modules if module._compiled_call_impl is not None}
     for module in compiled:
@@ -136,5 +136,5 @@ def not_yet_compiled(components: Iterable[Any]) -> Iterator[None]:
 
 
 def keep_compiled_code(folder: Path) -> None:
-    """Keep what is compiled from now on in a folder, unless the operator has set where torch keeps it."""
+    """Cache compiled code in a folder from now on, unless the operator has configured torch's cache."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))

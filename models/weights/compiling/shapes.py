@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 
 
 def bucket_of(size: int, buckets: Sequence[int]) -> int:
-    """The smallest bucket that holds so much, or else the next multiple of the largest."""
+    """Return the smallest bucket that holds `size`, or else the next multiple of the largest."""
     largest = max(buckets)
     return min((bucket for bucket in buckets if bucket >= size), default=-(-size // largest) * largest)
 
@@ -14,8 +14,8 @@ def bucket_of(size: int, buckets: Sequence[int]) -> int:
 class CompiledShapes:
     """The shapes of the passes that a model's denoisers are compiled for.
 
-    Compiling takes seconds to minutes, in which the engine stands still. So shapes are learnt while the model is
-    warmed up; once it is `complete`, passes of all others run uncompiled.
+    Compiling takes seconds to minutes, during which the engine stands still. So shapes are recorded while the model is
+    warmed up; once that is `complete`, passes of other shapes run uncompiled.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Z-Image with prompts that are padded to few lengths, so that it is not compiled for each."""
+"""Z-Image with prompts padded to a few lengths, so that it need not be compiled for each."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.weights.compiling.shapes import bucket_of
 
 
 class BucketedZImage(ZImageTransformer2DModel):  # type: ignore[misc]
-    """The model itself pads prompts to multiples of 32 with a learnt token, which is seen and moves the image, and
-    masks what it adds to that in a batch of several lengths. Here it always masks, up to a bucket.
+    """The model itself pads prompts to multiples of 32 with a learnt token, which affects the image, and masks further
+    padding in batches of several lengths. Here that masked padding always goes up to a bucket.
     """
 
     text_buckets: Sequence[int]
@@ -55,7 +55,7 @@ class BucketedZImage(ZImageTransformer2DModel):  # type: ignore[misc]
 def _masked(
     sequence: torch.Tensor, freqs: torch.Tensor, mask: torch.Tensor | None, length: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Pad (B, S, D), the rotations (B, S, d) and the mask (B, S) to a length with what nobody sees."""
+    """Pad (B, S, D), the rotations (B, S, d) and the mask (B, S) to a length with masked positions."""
     if mask is None:
         mask = torch.ones(sequence.shape[:2], dtype=torch.bool, device=sequence.device)
     missing = length - sequence.shape[1]

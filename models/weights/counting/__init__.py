@@ -1,1 +1,1 @@
-"""What the catalogue's models need, counted on their modules without weights: `python -m models.weights.counting`."""
+"""Counts what the catalogue's models need, on modules without weights: `python -m models.weights.counting`."""

@@ -1,7 +1,7 @@
-"""Count what models of the catalogue need, all or those named, and write `models/catalogue/memory/figures.yaml`: after
-a new model, which needs a `memory_gib` of its own until then, or a new version of diffusers. Takes minutes.
+"""Count what all models of the catalogue need, or those named, and write `models/catalogue/memory/figures.yaml`.
 
-`--check` writes nothing, and fails where the file has other figures.
+Run it after adding a model, which needs a `memory_gib` of its own until then, or for a new version of diffusers. It
+takes minutes. `--check` writes nothing, and fails if the figures differ from the file's.
 """
 
 from __future__ import annotations

@@ -19,11 +19,11 @@ from models.weights.counting.qwen_image_21 import qwen_image_21_pass
 
 Arguments = dict[str, Any]
 LAYERS = 4
-"""Of one image that is taken apart."""
+"""Tokens of one image that is taken apart into layers."""
 EDITED_TOKENS = 4096
 """Of one image that an edit sees, scaled to about a megapixel."""
 REDUX_TOKENS = 729
-"""Of a reference image, behind the prompt: 27x27 patches of SigLIP."""
+"""Tokens that a reference image adds to the prompt: SigLIP's 27x27 patches."""
 
 
 def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
@@ -33,7 +33,7 @@ def denoising(entry: Entry, denoiser: Any, samples: int) -> Arguments:
 
 
 def denoising_pass(denoiser: Any) -> Callable[..., Any]:
-    """Return what these arguments are for: the denoiser itself, where its calls do not depend on values."""
+    """Return the function to call with these arguments: the denoiser, or a variant that does not depend on values."""
     passes: dict[str, Callable[..., Any]] = {
         "HiDreamImageTransformer2DModel": hidream_pass,
         "HunyuanVideo15Transformer3DModel": hunyuan_video_pass,
@@ -53,7 +53,7 @@ def decoding(entry: Entry, vae: Any, samples: int) -> Arguments:
 
 
 def latents(entry: Entry, vae: Any, samples: int) -> torch.Tensor:
-    """Return what the decoder gets: (B, C, h, w), or (B, C, f, h, w) of autoencoders of videos."""
+    """Return the decoder's input: (B, C, h, w), or (B, C, f, h, w) for video autoencoders."""
     defaults, config = entry.defaults, vae.config
     spatial, temporal = _factors(vae)
     size = (defaults.height // spatial, defaults.width // spatial)
@@ -63,7 +63,7 @@ def latents(entry: Entry, vae: Any, samples: int) -> torch.Tensor:
 
 
 def _factors(vae: Any) -> tuple[int, int | None]:
-    """Pixels and frames that one latent stands for; None frames: of an image."""
+    """Return the pixels of a side and the frames that one latent stands for; None frames for images."""
     name = type(vae).__name__
     if name in ("AutoencoderKLLTXVideo", "AutoencoderKLLTX2Video"):
         return vae.spatial_compression_ratio, vae.temporal_compression_ratio
@@ -79,7 +79,7 @@ def _factors(vae: Any) -> tuple[int, int | None]:
 
 
 def _packed_tokens(entry: Entry) -> int:
-    """Of FLUX: 2x2 latents of 8x8 pixels each, and those of the image that an edit sees."""
+    """Return FLUX's tokens: each has 2x2 latents of 8x8 pixels; an edit also sees those of its image."""
     seen = EDITED_TOKENS if Task.EDIT in entry.tasks and not entry.family.startswith("flux2") else 0
     return entry.defaults.width * entry.defaults.height // 256 + seen
 
@@ -154,7 +154,7 @@ def _ltx(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Ten
 
 def _ltx2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     arguments, sound = _ltx(entry, config, samples, empty), sound_latents(entry)
-    # Only the first version projects them itself.
+    # Only the first version projects encodings in the denoiser.
     widths = (
         (config.caption_channels, config.caption_channels)
         if config.use_prompt_embeddings
@@ -177,7 +177,7 @@ def _ltx2(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Te
 def _qwen_image(entry: Entry, config: Any, samples: int, empty: Callable[..., torch.Tensor]) -> Arguments:
     side = (1, entry.defaults.height // 16, entry.defaults.width // 16)
     seen = [(1, 64, 64)] if Task.EDIT in entry.tasks else []
-    # Of layers there is one with the whole image, which the pipeline drops, and the image itself.
+    # Beside the layers there are the whole image as one more, which the pipeline drops, and the input image.
     shapes = [side] * (LAYERS + 2) if entry.family_spec.layered else [side, *seen]
     arguments = {
         "hidden_states": empty(samples, sum(h * w for _, h, w in shapes), config.in_channels),
@@ -214,10 +214,10 @@ def _glm_image(entry: Entry, config: Any, samples: int, empty: Callable[..., tor
     image_tokens = h * w // config.patch_size**2
     return {
         "hidden_states": empty(samples, config.in_channels, h, w),
-        # Of a hundred words in quotes or so.
+        # About a hundred quoted words.
         "encoder_hidden_states": empty(samples, 512, config.text_embed_dim),
         "prior_token_id": torch.empty(samples, image_tokens, dtype=torch.long, device="meta"),
-        # Those that are dropped: none. Which a mask leaves are values.
+        # None are dropped: which ones would be depends on values.
         "prior_token_drop": slice(0),
         "timestep": _times(samples),
         "target_size": empty(samples, 2),
@@ -281,7 +281,7 @@ def _hunyuan_video(entry: Entry, config: Any, samples: int, empty: Callable[...,
     return {
         "hidden_states": empty(samples, config.in_channels, f, h, w),
         "timestep": _times(samples),
-        # Of both encoders, and of an image that there is not.
+        # The encodings of both encoders, and of an image, which is absent.
         "encoder_hidden_states": empty(samples, 1000 + 256 + 729, config.text_embed_dim),
     }
 

@@ -53,7 +53,7 @@ def counted(entry: Entry) -> dict[str, Any]:
 
 
 def _followed_bytes(entry: Entry) -> int:
-    """What a pipeline keeps of the videos that a clip follows: float32 frames, on the device."""
+    """Return the bytes of the videos that a clip follows: float32 frames, on the device."""
     animation, defaults = entry.family_spec.animation, entry.defaults
     if animation is None:
         return 0
@@ -61,7 +61,7 @@ def _followed_bytes(entry: Entry) -> int:
 
 
 def controlnets_gib(entry: Entry) -> dict[str, float]:
-    """Return what each ControlNet of an entry takes, by repository, in the precision of the denoiser."""
+    """Return the GiB of each of an entry's ControlNets, by repository, in the denoiser's precision."""
     dtype = dtype_of(entry, entry.family_spec.denoiser)
     repos = dict.fromkeys(net.source.repo for net in entry.controlnets.values() if net.source.repo)
     return {repo: _controlnet_gib(architectures().controlnets[repo], dtype) for repo in repos}
@@ -73,7 +73,7 @@ def _controlnet_gib(component: str, dtype: torch.dtype) -> float:
 
 
 def _under_options(entry: Entry, modules: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what denoisers and text encoders take stored otherwise, and in groups; the modules are left changed."""
+    """Return the GiB of denoisers and text encoders when quantized, cast or grouped; the modules are modified."""
     own = {each: modules[each] for each in (*denoisers_of(entry.family_spec), *TEXT_ENCODERS) if each in modules}
     in_8_bits = {name: _gib(quantized_bytes(each, 8)) for name, each in own.items()}
     in_4_bits = {name: _gib(quantized_bytes(each, 4)) for name, each in own.items()}
@@ -83,7 +83,7 @@ def _under_options(entry: Entry, modules: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _latent_positions(latents: torch.Tensor) -> int:
-    """As the engine counts those of a call, (B, C, *spatial): of layers, of all that are decoded together."""
+    """Return the positions of latents (B, C, *spatial) as the engine counts them; layers are decoded together."""
     return latents.shape[0] * latents.shape[2:].numel()
 
 
@@ -99,15 +99,15 @@ def _output_bytes(entry: Entry, vae: Any) -> int:
 
 
 def _tiled_bytes(tile: int, output: int) -> int:
-    """While a tile is decoded, those before it are kept, with their overlaps; later they are blended, and joined twice.
+    """While a tile is decoded, earlier ones are kept, with their overlaps; later they are blended, and joined twice.
 
-    Reckoned, since to follow all tiles of a clip takes minutes: 1.9 GiB where those of 832x480 are followed to 1.7.
+    An estimate, since tracing all tiles of a clip takes minutes: 1.9 GiB for 832x480, where tracing finds 1.7.
     """
     return max(tile + 2 * output, 4 * output)
 
 
 def _need(name: str, module: Any, call: Callable[..., Any], arguments: Mapping[str, Any]) -> Need:
-    """Several entries make the same calls."""
+    """Return what a call needs, cached, since several entries make the same calls."""
     shapes = [getattr(leaf, "shape", leaf) for leaf in pytree.tree_leaves(dict(arguments))]
     key = (name, str(module.dtype), str(shapes))
     if key not in _KNOWN:

@@ -1,4 +1,4 @@
-"""What edits by GLM-Image keep: keys and values of the images that they are of."""
+"""What GLM-Image's edits keep: the keys and values of the edited images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from diffusers.models.transformers.transformer_glm_image import GlmImageKVCache
 
 
 def edited_image(config: Any, tokens: int, empty: Callable[..., torch.Tensor]) -> GlmImageKVCache:
-    """Return what the denoiser reads of one image, inside of an object, so that it counts as what the call takes: the
-    request keeps it for as long as it denoises.
+    """Return the keys and values of one image, inside of an object, so that they count as the call's: the request keeps
+    them for as long as it denoises.
     """
     caches = GlmImageKVCache(config.num_layers)
     caches.set_mode("read")

@@ -1,4 +1,4 @@
-"""A pass of HiDream-I1 that can be followed without values."""
+"""A pass of HiDream-I1 that can be traced without values."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import torch
 
 
 def hidream_pass(denoiser: Any, **arguments: Any) -> Any:
-    """Do what `forward` does, but send as many tokens to each expert: which go where follows from values."""
+    """Do what `forward` does, but send equally many tokens to each expert, since the real routing depends on values."""
     for module in denoiser.modules():
         if hasattr(module, "moe_infer"):
             module.moe_infer = partial(_evenly, module)
-    # Sizes of single images are values too.
+    # The sizes of the images would be read from values too.
     denoiser.unpatchify = lambda tokens, _sizes, _training: tokens
     return denoiser(**arguments)
 
 
 def _evenly(layer: Any, tokens: torch.Tensor, indices: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return what the experts make of tokens, (S, C), of which each takes its share of the chosen ones."""
+    """Return the experts' output for tokens, (S, C), each expert computing an equal share."""
     share = len(indices) // len(layer.experts)
     found = torch.zeros_like(tokens)
     for expert in layer.experts:

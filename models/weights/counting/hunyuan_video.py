@@ -1,4 +1,4 @@
-"""A pass of HunyuanVideo 1.5 that can be followed without values."""
+"""A pass of HunyuanVideo 1.5 that can be traced without values."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 def hunyuan_video_pass(
     denoiser: Any, hidden_states: torch.Tensor, timestep: torch.Tensor, encoder_hidden_states: torch.Tensor
 ) -> torch.Tensor:
-    """Do what `forward` does with all tokens of the prompts, (B, S, D), but sort them by masks, which need values."""
+    """Do what `forward` does, but without sorting the prompts' tokens, (B, S, D), by masks, which needs values."""
     rotary = denoiser.rope(hidden_states)
     temb = denoiser.time_embed(timestep)
     states = denoiser.x_embedder(hidden_states)

@@ -1,4 +1,4 @@
-"""What an IP-Adapter takes beside its model: an image encoder, and what it adds to the denoiser; likewise Redux."""
+"""The memory of an IP-Adapter: its image encoder, and what it adds to the denoiser; likewise for Redux."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from models.catalogue.entry import Entry
 from models.weights.counting.modules import architectures, built, dtype_of, weights_bytes
 
 TOKENS = 4
-"""Of a reference image, in adapters that see its embedding alone, such as those of the catalogue."""
+"""Tokens of a reference image, in adapters that see only its embedding, such as those of the catalogue."""
 
 
 def ip_adapter_bytes(entry: Entry) -> dict[str, int]:
-    """Return what the adapter of an entry takes in the precision of the denoiser, by its source, if it has one."""
+    """Return the bytes of an entry's adapter in the denoiser's precision, by its source; empty without one."""
     if entry.ip_adapter is None:
         return {}
     name = entry.family_spec.denoiser
@@ -35,13 +35,13 @@ def ip_adapter_bytes(entry: Entry) -> dict[str, int]:
 
 
 def _added(denoiser: Any, embedding: int) -> Iterator[nn.Module]:
-    """Yield what diffusers adds (`_convert_ip_adapter_attn_to_diffusers`, `_convert_ip_adapter_image_proj_...`)."""
+    """Yield the modules that diffusers adds (`_convert_ip_adapter_attn_to_diffusers`, `..._image_proj_...`)."""
     config = denoiser.config
     of_flux = "joint_attention_dim" in config
     width = config.joint_attention_dim if of_flux else config.cross_attention_dim
     yield ImageProjection(embedding, width, TOKENS)
     for name in denoiser.attn_processors:
-        # What does not attend to the prompt.
+        # Attention that does not look at the prompt gets nothing.
         if name.startswith("single_transformer_blocks") or name.endswith("attn1.processor"):
             continue
         outputs = denoiser.get_submodule(name.removesuffix(".processor")).to_q.out_features

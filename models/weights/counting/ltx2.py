@@ -1,4 +1,4 @@
-"""What LTX-2 computes and keeps beside its pictures."""
+"""What LTX-2 computes and keeps beyond its pictures."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ def sounding(entry: Entry, modules: Mapping[str, Any]) -> Iterator[tuple[str, Ca
 
 
 def kept_bytes(modules: Mapping[str, Any]) -> int:
-    """Return what a pipeline keeps of a sample's prompt while it denoises, beside what the denoiser is given: what all
-    layers of its text encoder make of each token.
+    """Return the bytes that a pipeline keeps of a sample's prompt while it denoises, beside the denoiser's arguments:
+    the hidden states of all layers of its text encoder.
     """
     if "connectors" not in modules:
         return 0

@@ -23,7 +23,7 @@ class Architectures(NamedTuple):
     controlnets: dict[str, str]
     """By repository."""
     image_encoders: dict[str, str]
-    """Of IP-Adapters, by source."""
+    """IP-Adapters' image encoders, by source."""
     redux: dict[str, list[str]]
     """Its components, by repository."""
 
@@ -37,7 +37,7 @@ def built(name: str, dtype: torch.dtype) -> Any:
     """Build a component of the file."""
     config = dict(architectures().components[name])
     class_name = config.pop("class")
-    # Some are known to the pipelines of their family only.
+    # Some classes are defined only beside their family's pipelines.
     library = next((each for each in (diffusers, flux, ltx2) if hasattr(each, class_name)), None)
     with torch.device("meta"):
         if library is not None:
@@ -45,7 +45,7 @@ def built(name: str, dtype: torch.dtype) -> Any:
         else:
             module_class = getattr(transformers, class_name)
             module = module_class(module_class.config_class(**config))
-    # As `from_pretrained`, leave in float32 what computes in it; transformers does that in float16 only.
+    # Like `from_pretrained`, keep in float32 the modules that compute in it; transformers does so in float16 only.
     keeps = dtype is torch.float16 or library is not None
     kept = (getattr(module, "_keep_in_fp32_modules", None) or ()) if keeps else ()
     for name, parameter in module.named_parameters():
@@ -65,7 +65,7 @@ def dtype_of(entry: Entry, component: str) -> torch.dtype:
 
 
 def _casts_up(entry: Entry) -> bool:
-    """Whether `models.weights.loading.arrange` does."""
+    """Whether loading casts the autoencoder to float32 (`models.weights.loading.upcast_vae`)."""
     pipeline = getattr(diffusers, next(iter(entry.family_spec.pipelines.values())))
     return hasattr(pipeline, "upcast_vae")
 

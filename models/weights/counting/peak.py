@@ -1,4 +1,4 @@
-"""What one call of a module takes: the largest sum of its live tensors, and its floating-point operations."""
+"""Measures one call of a module: the peak size of its live tensors, and its floating-point operations."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from torch.utils.flop_counter import flop_registry
 
 class Need(NamedTuple):
     peak_bytes: int
-    """Beside the weights and inputs."""
+    """Not counting weights and inputs."""
     flop: float
 
 
 def need_of(module: torch.nn.Module, call: Callable[..., Any], arguments: Mapping[str, Any]) -> Need:
-    """Run a call of a module on the meta device. What kernels take for themselves is not in its peak."""
+    """Run a call of a module on the meta device. The peak does not include kernels' own workspace."""
     tensors = [*module.parameters(), *module.buffers(), *pytree.tree_leaves(dict(arguments))]
     live, fused = _LiveTensors(tensors), _FusedAttention()
     with torch.device("meta"), torch.no_grad(), fused, live:
@@ -29,7 +29,7 @@ def need_of(module: torch.nn.Module, call: Callable[..., Any], arguments: Mappin
 
 
 class _LiveTensors(TorchDispatchMode):
-    """Follows storages from the operation that makes them to their end."""
+    """Tracks storages from their creation to their deletion."""
 
     def __init__(self, known: list[Any]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # of torch

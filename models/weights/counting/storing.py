@@ -1,4 +1,4 @@
-"""What a module's weights take under the options of `memory`, by applying them to a module without weights."""
+"""Measures weights under the options of `memory`, by applying these to modules without data."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from models.weights.memory.casting import store_in
 from models.weights.memory.offloading import group_blocks, group_layers
 
 BLOCK = 64
-"""Weights that share one scale in bitsandbytes' 4 bits."""
+"""The number of weights that share one scale in bitsandbytes' 4-bit format."""
 SCALE_BYTES = 4
 
 
 def quantized_bytes(module: nn.Module, bits: int) -> int:
-    """Return what a module takes whose linear layers have so many bits a weight, and scales: one for each row in 8
-    bits, one for each block in 4. Those that quantizers leave as they are count whole.
+    """Return the bytes of a module whose linear layers are quantized to `bits`, with a scale for each row in 8 bits,
+    and for each block in 4. Layers that quantizers skip count in full.
     """
     saved = 0
     for layer in _quantizable(module):
@@ -36,8 +36,8 @@ def quantized_bytes(module: nn.Module, bits: int) -> int:
 
 
 def _quantizable(module: Any) -> Iterator[nn.Linear]:
-    """Yield what the quantizers of diffusers and transformers convert: not what is kept in float32, such as T5's `wo`,
-    and of a language model not its last layer, or one that shares an embedding's weights.
+    """Yield the layers that the quantizers of diffusers and transformers convert: not those kept in float32, such as
+    T5's `wo`, nor a language model's last layer or layers tied to an embedding.
     """
     kept = list(getattr(module, "_keep_in_fp32_modules", None) or ())
     is_text = isinstance(module, PreTrainedModel)
@@ -49,21 +49,21 @@ def _quantizable(module: Any) -> Iterator[nn.Linear]:
 
 
 def cast_bytes(module: Any, dtype: torch.dtype = torch.float8_e4m3fn) -> int:
-    """Return what a module takes once it is stored in 8 bits, as which it is left."""
+    """Store a module in 8 bits and return its bytes."""
     store_in(module, dtype)
     return weights_bytes(module)
 
 
 def grouped_bytes(name: str, module: Any) -> int:
-    """Return the most of a module's weights that are on the device together, two groups of those that come one by one.
+    """Return the most bytes of a module that are on the device at once: two consecutive groups, and what stays.
 
-    `name` is that of the component. The module is left with hooks.
+    `name` is the component's name. The module is left with hooks.
     """
     group = group_layers if name in TEXT_ENCODERS else group_blocks
     group(module, torch.device("cpu"), waiting="meta")
     hooks = [(each, each._diffusers_hook.get_hook(_GROUP_OFFLOADING)) for each in module.modules() if _is_hooked(each)]
     groups = dict.fromkeys(hook.group for _, hook in hooks)
-    # What belongs to a module itself stays while its layers come and go.
+    # The module's own parameters stay while its layers come and go.
     staying = [each for each in groups if each.onload_leader is module or not each.modules]
     coming = [_bytes(each) for each in groups if each not in staying]
     return sum(map(_bytes, staying)) + max((one + other for one, other in pairwise(coming)), default=sum(coming))

@@ -1,1 +1,1 @@
-"""Entries for models that no catalogue has, from what their files and the hub say of them."""
+"""Makes entries for models outside of the catalogue, from their files and the hub's information."""

@@ -1,4 +1,4 @@
-"""`python -m models.weights.describing`: for `models.catalogue.pointing.looking`, which asks and reads in JSON."""
+"""`python -m models.weights.describing`: the subprocess of `models.catalogue.pointing.looking`; it speaks JSON."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from models.weights.fetching.fetch import refuse_pickle_name
 
 
 class OneLine(logging.Formatter):
-    """What went wrong, without where: the answer says what to do, and who started a server reads both."""
+    """Shows errors without tracebacks: whoever started the server also reads the answer, which says what to do."""
 
     def format(self, record: logging.LogRecord) -> str:
         cause = record.exc_info[1] if record.exc_info else None

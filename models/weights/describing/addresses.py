@@ -16,12 +16,12 @@ from models.catalogue.sources import Source
 
 
 def downloaded(url: str, folder: Path) -> Source:
-    """Return the file of an address, which is downloaded unless it was before; what was broken off goes on.
+    """Return the file of an address, downloading it the first time; an interrupted download is resumed.
 
-    Shows the size and how far it is. Raises LoadFailed.
+    Shows size and progress. Raises LoadFailed.
     """
     name = unquote(urlsplit(url).path.rpartition("/")[2])
-    # Many addresses end alike.
+    # Many addresses end in the same file name.
     file = folder / hashlib.sha256(url.encode()).hexdigest()[:16] / name
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

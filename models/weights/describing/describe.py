@@ -1,4 +1,4 @@
-"""From a source to the fields of an entry."""
+"""Makes the fields of an entry from a source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from models.weights.fetching.fetch import refuse_incomplete
 def describe(source: Source, name: str, *, allow_pickle: bool) -> dict[str, Any]:
     """Return the fields of an entry for what is at a source, in JSON types.
 
-    `name` is what people call it. Blocks while it downloads what it must see. Raises LoadFailed with what to do, or
+    `name` is its name for people. Blocks while downloading what it needs to see. Raises LoadFailed with what to do, or
     LoadInterrupted.
     """
     if source.is_one_file:

@@ -1,4 +1,4 @@
-"""Checkpoints that were distilled to few steps: they say so in their name or in their scheduler's configuration."""
+"""Recognises checkpoints distilled to few steps, by their name or their scheduler's configuration."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from models.weights.describing.looks import Look
 
 STEPS = {"lcm": 4, "turbo": 4, "lightning": 4, "hyper": 8, "schnell": 4, "tcd": 4, "dmd": 4, "dmd2": 4, "distilled": 8}
-"""By the kind of distillation: those that model cards advise, where the name says no other number."""
+"""By kind of distillation: the steps that model cards recommend, unless the name says another number."""
 KIND = re.compile(rf"(?<![a-z])({'|'.join(sorted(STEPS, key=len, reverse=True))})(?![a-z])")
 COUNT = re.compile(r"(\d+)[-_ ]?steps?(?![a-z])")
 SCHEDULERS = {"LCMScheduler": "lcm", "TCDScheduler": "tcd"}
 MOST_STEPS = 50
-"""A name may have any number before the word."""
+"""The number of steps in a name, before the word."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +21,18 @@ class FewSteps:
     kind: str
     steps: int
     exact: bool
-    """Whether the name says how many."""
+    """Whether the number comes from the name."""
 
 
 def few_steps(look: Look) -> FewSteps | None:
-    """Return for how few steps a checkpoint was made; None for one that takes as many as its family does."""
+    """Return the few steps that a checkpoint was distilled to; None for one that takes as many as its family."""
     if look.distilled is False:
         return None
     name = look.name.lower()
     found = KIND.search(name)
     kind = SCHEDULERS.get(str(look.sampler.get("_class_name")), found[1] if found else "")
     kind = kind or ("lcm" if look.guided_by_input else "")
-    # Smaller models are called distilled too; of videos, those are for few steps.
+    # "Distilled" may also mean smaller; only for video models does it mean few steps.
     if not kind or (kind == "distilled" and not look.family.startswith("ltx")):
         return None
     count = COUNT.search(name)

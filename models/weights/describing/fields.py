@@ -1,4 +1,4 @@
-"""From what was seen of a checkpoint to the fields of its entry."""
+"""Makes the fields of an entry from what was seen of a checkpoint."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from models.weights.describing.templates import is_distilled, template
 
 GIB = 2**30
 WORK_GIB = {False: 2.5, True: 11.4}
-"""For a million pixels of a picture, most of it for the decoder; for as many of a video. As the shipped entries say."""
+"""Work memory per million pixels, of a picture (most of it for the decoder) or a video; from the shipped entries."""
 UNGUIDED_STEPS = 50
 UNGUIDED_SCALES = [0.0, 5.0]
 GUIDED_LIMITS = {"max_steps": 100, "guidance_scale": [0.0, 20.0]}
@@ -85,11 +85,11 @@ def _download_gib(weights: Weights) -> float:
 
 
 def _config(look: Look, family: Family, like: Entry) -> dict[str, Any] | None:
-    """What completes a file, where it is not the repository that would be taken for its tensors."""
+    """Return the `config` for a single file, if it is not the repository that its tensors would lead to."""
     named = next((repo for repo in look.bases if repo in family.bases), None)
     own = str(like.source.repo)
     if named is not None:
-        # Mirrors outlive what they mirror.
+        # Mirrors outlive the originals.
         return {"repo": own} if own != named and own.rpartition("/")[2] == named.rpartition("/")[2] else None
     if look.tasks:
         return next(({"repo": repo} for repo in family.bases if "inpaint" in repo), None)
@@ -97,13 +97,13 @@ def _config(look: Look, family: Family, like: Entry) -> dict[str, Any] | None:
 
 
 def _written(part: Any) -> dict[str, Any]:
-    """What an entry's author wrote of its defaults or limits."""
+    """Return only the defaults or limits that an entry's author wrote."""
     written: dict[str, Any] = part.model_dump(mode="json", exclude_unset=True)
     return written
 
 
 def _sizes(look: Look, like: Entry) -> dict[str, dict[str, Any]]:
-    """The size that a checkpoint was made for, and limits as far from it as those of its like."""
+    """Return the size that a checkpoint was made for, and limits in proportion to those of the template."""
     native, own = look.native_px, like.defaults
     if native is None or own.width != own.height or native == own.width:
         return {"defaults": {}, "limits": {}}
@@ -116,12 +116,12 @@ def _sizes(look: Look, like: Entry) -> dict[str, dict[str, Any]]:
 
 
 def _steps(look: Look, like: Entry, few: FewSteps | None) -> dict[str, dict[str, Any]]:
-    """How many steps, under which guidance, where that is not what its like has."""
+    """Return the number of steps and the guidance, if they differ from the template's."""
     if few is not None and (few.exact or not is_distilled(like)):
         steps = max(few.steps, like.limits.min_steps)
         most = max(steps, like.limits.max_steps if is_distilled(like) else UNGUIDED_STEPS)
         if is_distilled(like) or not like.family_spec.negative_prompt:
-            # The scale is an input of the model, or already that of a distilled one.
+            # The scale is an input of the model, or the template is distilled too.
             return {"defaults": {"num_inference_steps": steps}, "limits": {"max_steps": most}}
         unguided = like.family_spec.guided_above if like.defaults.num_frames > 1 else 0.0
         defaults = {"num_inference_steps": steps, "guidance_scale": unguided}
@@ -144,7 +144,7 @@ def _sampler(look: Look, like: Entry, few: FewSteps | None, family: Family) -> s
 
 
 def _tasks(tasks: tuple[Task, ...], defaults: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A step times the strength must remain of image-to-image and inpainting: hence more steps there."""
+    """Return the tasks; image-to-image and inpainting get more steps if steps times strength would be less than one."""
     needed = ceil(1 / defaults.get("strength", 0.8))
     short = defaults["num_inference_steps"] < needed
     more = {"defaults": {"num_inference_steps": needed}}
@@ -152,7 +152,7 @@ def _tasks(tasks: tuple[Task, ...], defaults: dict[str, Any]) -> dict[str, dict[
 
 
 def _dtype(weights: Weights, usual: str) -> str:
-    """Numbers of half precision are not all made for the other half precision."""
+    """Return the format: weights in bfloat16 may exceed float16's range."""
     return "bfloat16" if weights.stored == "BF16" else usual
 
 
@@ -173,7 +173,7 @@ def _memory_gib(look: Look, family: Family, like: Entry, defaults: dict[str, Any
     work = WORK_GIB[frames > 1] * defaults["width"] * defaults["height"] / 1e6
     needed: float = own + work
     if look.alone:
-        # The rest is that of its like, whose denoiser is as large.
+        # The other components are the template's, whose denoiser is equally large.
         whole = look.weights.parameters[family.denoiser] * number_bytes / GIB
         quantized = look.weights.quantized_bytes
         needed = max(needed, like.memory_gib if quantized is None else like.memory_gib - whole + quantized / GIB)
@@ -181,7 +181,7 @@ def _memory_gib(look: Look, family: Family, like: Entry, defaults: dict[str, Any
 
 
 def _preview(look: Look, like: Entry) -> dict[str, Any] | None:
-    """The linear map of its like, if the latents have as many channels."""
+    """Return the template's linear map, if its latents have as many channels."""
     if like.preview is None or look.latent_channels not in (None, len(like.preview.weight)):
         return None
     preview: dict[str, Any] = like.preview.model_dump(mode="json")

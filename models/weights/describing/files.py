@@ -1,4 +1,4 @@
-"""What a checkpoint of one file is, by the names and shapes of its tensors, before any of them is read."""
+"""Finds out what a single-file checkpoint is, from the names and shapes of its tensors, without reading them."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def _card(source: Source) -> tuple[dict[str, int], Card]:
 
 
 def _outline(source: Source, sizes: dict[str, int]) -> tuple[dict[str, torch.Tensor], int]:
-    """Return the tensors of a file without their values, and its bytes.
+    """Return the tensors of a file without their values, and its size in bytes.
 
-    Of a file on the hub, only the beginning is fetched, if it is safetensors.
+    Only the header is fetched of a safetensors file on the hub.
     """
     inside = "/".join(filter(None, (source.subfolder, source.file)))
     if source.repo is not None and inside.endswith(".safetensors"):
@@ -72,7 +72,7 @@ def _outline(source: Source, sizes: dict[str, int]) -> tuple[dict[str, torch.Ten
 
 
 def _is_whole(held: Contents, family: str) -> bool:
-    """Whether nothing comes from elsewhere; files often lack the largest of several text encoders."""
+    """Whether the file has all components; files often lack the largest of several text encoders."""
     if not held.vae or not held.text:
         return False
     return not family.startswith(WITH_T5) or any("t5" in name for name in held.text)

@@ -1,4 +1,4 @@
-"""What a pipeline in diffusers layout is, by its configurations and the headers of its weights."""
+"""Finds out what a pipeline in diffusers layout is, from its configurations and the headers of its weights."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from models.weights.fetching.fetch import PICKLES, refused_pickle
 
 VARIANT = re.compile(r"\.(?P<variant>[a-z]\w*)(-\d{5}-of-\d{5})?\.safetensors$")
 PICKLED_BYTES = 4
-"""Of a parameter, where no header says."""
+"""The size of a parameter if no header says it."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def look_at_folder(place: Place, name: str, *, allow_pickle: bool) -> Look | OfN
 def _family(
     pipeline: str, index: Mapping[str, Any], configs: Mapping[str, Any], sampler: Mapping[str, Any], name: str
 ) -> str | None:
-    """Return the family of a pipeline's class; where several have it, the checkpoint says which."""
+    """Return the family of a pipeline's class; if several have the class, the checkpoint decides."""
     having = [family.name for family in FAMILIES.values() if pipeline in family.pipelines.values()]
     if "flux-schnell" in having:
         return "flux" if configs.get("transformer", {}).get("guidance_embeds") else "flux-schnell"
@@ -85,18 +85,18 @@ def _family(
 
 
 def _ltx(transformer: Mapping[str, Any]) -> str:
-    """Return the version of LTX-2: since 2.3, prompts are projected before they come to the transformer."""
+    """Return the version of LTX-2: since 2.3, prompts are projected before they reach the transformer."""
     return "ltx-2" if transformer.get("use_prompt_embeddings", True) else "ltx-2.3"
 
 
 def _channels(configs: Mapping[str, Mapping[str, Any]]) -> tuple[int, int]:
-    """Return what a UNet takes and what the VAE gives it."""
+    """Return the UNet's input channels and the VAE's latent channels."""
     latent = configs.get("vae", {}).get("latent_channels", 4)
     return configs["unet"].get("in_channels", latent), latent
 
 
 def _edits_by_instruction(configs: Mapping[str, Mapping[str, Any]]) -> bool:
-    """Whether a UNet sees an image beside the latents, and no mask."""
+    """Whether a UNet takes an image beside the latents, but no mask."""
     if "unet" not in configs:
         return False
     taken, latent = _channels(configs)
@@ -119,7 +119,7 @@ def _tasks(index: Mapping[str, Any], configs: Mapping[str, Mapping[str, Any]], n
 
 
 def _native_px(configs: Mapping[str, Mapping[str, Any]]) -> int | None:
-    """Return the side of a square picture that the denoiser was made for, if it says."""
+    """Return the side of the square pictures that the denoiser was made for, if its configuration says."""
     sample = (configs.get("unet") or configs.get("transformer") or {}).get("sample_size")
     blocks = configs.get("vae", {}).get("block_out_channels")
     if not isinstance(sample, int) or not isinstance(blocks, Sequence):
@@ -129,7 +129,7 @@ def _native_px(configs: Mapping[str, Mapping[str, Any]]) -> int | None:
 
 
 def _variant(place: Place, denoiser: str) -> str | None:
-    """Return the variant of the weights to take: none where there are plain ones, unless half precision is apart."""
+    """Return the variant of the weights to use: None for plain ones, unless there is a half-precision variant."""
     names = [name for name in place.sizes if name.startswith(f"{denoiser}/") and name.endswith(".safetensors")]
     variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in names}
     known = sorted({each for each in variants.values() if each}, key=lambda each: each != "fp16")
@@ -156,7 +156,7 @@ def _weights(place: Place, parts: list[str], denoiser: str, variant: str | None,
 
 
 def _files(place: Place, part: str, variant: str | None) -> list[str]:
-    """Return a component's files of weights: those of the variant, or else the plain ones, or else pickles."""
+    """Return a component's weight files: the variant's, or else plain ones, or else pickles."""
     own = [name for name in place.sizes if name.startswith(f"{part}/") and name.count("/") == 1]
     weights = [name for name in own if name.endswith(".safetensors")]
     variants = {name: found["variant"] if (found := VARIANT.search(name)) else None for name in weights}

@@ -1,4 +1,4 @@
-"""Which family the tensors of one file are of. Where diffusers can tell, it does."""
+"""Finds the family of a single file by its tensors, using diffusers' own inference where that works."""
 
 from __future__ import annotations
 
@@ -42,13 +42,14 @@ TYPES: Mapping[str, str] = {
     "qwen-image-2.1": "qwen-image-2.1",
     "hidream": "hidream",
 }
-"""The family of each type that diffusers infers; of others there is none."""
+"""The family of each type that diffusers infers; other types have none."""
 UNKNOWN_TYPE = "v1"
-"""Diffusers' answer for what it does not know, and for Stable Diffusion 1.x."""
+"""Diffusers' answer for unknown files, and for Stable Diffusion 1.x."""
 LTX_2, ORIGINAL_LTX_2 = "audio_proj_in.weight", "audio_patchify_proj.weight"
-"""What takes the latents of sound, by diffusers' name and by the original one."""
+"""The layer that takes latents of sound, by diffusers' name and by the original one."""
 FLF2V, ORIGINAL_FLF2V = "condition_embedder.image_embedder.pos_embed", "img_emb.emb_pos"
-"""What tells its two images apart, by diffusers' name and by the original one, which diffusers does not convert."""
+"""Wan FLF2V's position embedding of its two images, by diffusers' name, and by the original one, which diffusers
+does not convert."""
 MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("stable-diffusion-xl", ("input_blocks.0.0.weight", "label_emb.0.0.weight")),
     (
@@ -73,7 +74,7 @@ MARKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("ltx-2.3", (LTX_2, "prompt_adaln.linear.weight")),
     ("ltx", ("scale_shift_table", "caption_projection.linear_1.weight", "time_embed.linear.weight")),
 )
-"""Names of the denoiser's tensors, in the layouts that diffusers does not distinguish: diffusers' own, above all."""
+"""Names of the denoiser's tensors in layouts that diffusers' inference does not know, mainly diffusers' own."""
 ALONE: tuple[tuple[str, tuple[str, ...]], ...] = (
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_model.", "controlnet_", "input_hint_block.")),
     (f"a ControlNet; name it in `controlnets` {IN_AN_ENTRY}", ("control_layers.", "control_all_x_embedder.")),
@@ -111,14 +112,14 @@ ALONE: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a motion module of AnimateDiff, which is not used", ("down_blocks.0.motion_modules.",)),
     ("an upscaler, which is not used", ("body.0.rdb1.", "model.0.", "conv_first.")),
 )
-"""What a file is that holds no denoiser, by how names begin."""
+"""What a file without a denoiser is, by the beginnings of its tensor names."""
 SEEN_CHANNELS: Mapping[int, tuple[Task, ...]] = {4: (), 9: (Task.INPAINT,)}
-"""The tasks of a UNet by what it takes; none: all of its family."""
+"""The tasks of a UNet by its input channels; empty: all of its family."""
 FIRST_LAYERS = ("input_blocks.0.0.weight", "conv_in.weight")
 FILL_CHANNELS = 384
 I2V_CHANNELS, TI2V_CHANNELS = 36, 48
 GUIDED_FLUX_2 = ("guidance_in.", "guidance_embedder.")
-"""Layers that dev has and klein has not."""
+"""Layers that dev has and klein lacks."""
 EDIT_PLUS = ("2509", "2511", "plus")
 
 
@@ -133,7 +134,7 @@ class Kind:
 
 
 def kind_of(tensors: Tensors, held: Contents, name: str) -> Kind:
-    """Return what a file is; `name`, in small letters, says what tensors do not. Raises LoadFailed."""
+    """Return what a file is; `name`, in lower case, tells what tensors do not. Raises LoadFailed."""
     inferred = _inferred(tensors, held)
     family = _family(inferred, held.denoiser)
     if family is None:
@@ -145,7 +146,7 @@ def kind_of(tensors: Tensors, held: Contents, name: str) -> Kind:
 
 def _family(inferred: str, denoiser: Tensors) -> str | None:
     if inferred not in ("", UNKNOWN_TYPE):
-        # diffusers takes the VAE of Wan for its pipeline.
+        # diffusers mistakes Wan's VAE alone for the pipeline.
         alone = not denoiser or (inferred.startswith("wan") and "patch_embedding.weight" not in denoiser)
         return None if alone else TYPES.get(inferred)
     return next((family for family, names in MARKS if all(name in denoiser for name in names)), None)
@@ -226,8 +227,8 @@ def _tasks(denoiser: Tensors) -> tuple[Task, ...]:
 
 
 def _inferred(tensors: Tensors, held: Contents) -> str:
-    """Return the type that diffusers infers, by the names that it knows; nothing for sizes that it does not."""
-    # diffusers looks for LTX-Video first, whose blocks these have too.
+    """Return the type that diffusers infers from the names; empty if it fails for unknown sizes."""
+    # diffusers checks for LTX-Video first, whose block names LTX-2 has too.
     if ORIGINAL_LTX_2 in held.denoiser:
         return "ltx2-dev"
     if LTX_2 in held.denoiser:

@@ -1,4 +1,4 @@
-"""What an entry is made from."""
+"""What is seen of a checkpoint, from which an entry is made."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ UNSAID: Mapping[str, Any] = {}
 
 @dataclass(frozen=True)
 class Weights:
-    """How much there is to download, and to keep in memory."""
+    """The size of weights, to download and in memory."""
 
     parameters: Mapping[str, int]
-    """Of each component."""
+    """By component."""
     stored: str
-    """The number format of most of the denoiser, as safetensors call it: F16, BF16, F8_E4M3."""
+    """The number format of most of the denoiser's weights, as safetensors names it: F16, BF16, F8_E4M3."""
     download_bytes: int
     quantized_bytes: int | None = None
-    """Of a denoiser whose weights stay as they are stored."""
+    """The denoiser's size in memory, if its weights stay as they are stored."""
 
 
 @dataclass(frozen=True)
@@ -30,27 +30,27 @@ class Look:
     """What was seen of a checkpoint of a declared family."""
 
     name: str
-    """What people call it; names often say what files do not, such as for how few steps it is."""
+    """Its name for people, which often tells what files do not, such as the number of steps it was distilled to."""
     family: str
     weights: Weights
     card: Card
     tasks: tuple[Task, ...] = ()
-    """All that it can do; none: all that its family can."""
+    """All its tasks; empty: all of its family."""
     sampler: Mapping[str, Any] = field(default_factory=dict)
     """Its scheduler's configuration; empty where a single file has none."""
     variant: str | None = None
     bases: tuple[str, ...] = ()
-    """The repositories that its tensors are like."""
+    """The repositories that its tensors match."""
     native_px: int | None = None
-    """The side of a picture that it was trained on."""
+    """The side of the pictures that it was trained on."""
     latent_channels: int | None = None
     experts: int = 1
-    """Its denoisers: Wan 2.2 A14B has two."""
+    """The number of its denoisers: Wan 2.2 A14B has two."""
     guided_by_input: bool = False
-    """Whether a UNet gets the scale as an input, as those distilled by LCM do."""
+    """Whether its UNet takes the guidance scale as an input, as LCM-distilled ones do."""
     distilled: bool | None = None
-    """Whether it says that it is; None: it does not say."""
+    """Whether it says that it is distilled; None if it does not say."""
     pipeline: str = ""
     """Its class in diffusers."""
     alone: bool = False
-    """Whether it is a denoiser without the rest."""
+    """Whether it consists of a denoiser only."""

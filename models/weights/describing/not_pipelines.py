@@ -1,4 +1,4 @@
-"""What a folder or repository is that is no pipeline, and what to do with it."""
+"""Finds out what a folder or repository without a pipeline is, and what to do with it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ KINDS = (
     ("UNet", "a UNet alone; name the whole pipeline, or its single file"),
     ("Transformer", "a transformer alone; name the whole pipeline, or its single file"),
 )
-"""By a part of the class in config.json: what a component of diffusers is."""
+"""What a component of diffusers is, by a substring of the class in config.json."""
 ADAPTERS = ("adapter_config.json", "pytorch_lora_weights.safetensors")
 LORA = "a LoRA; name it in the entry's `loras`, or put it into the folder of LoRAs"
 
 
 def only_checkpoint(place: Place) -> Source:
-    """Return the one single file of a place without a pipeline. Raises LoadFailed for what is none, or several."""
+    """Return the only checkpoint of a place without a pipeline. Raises LoadFailed if there is none, or several."""
     if any(place.has(name) for name in ADAPTERS):
         raise LoadFailed(f"it is {LORA}")
     if config := place.read_json("config.json"):

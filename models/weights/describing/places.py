@@ -1,4 +1,4 @@
-"""The files of a pipeline in diffusers layout, on this machine or on the hub, without their weights."""
+"""The files of a pipeline in diffusers layout, local or on the hub, without weights."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True)
 class Card:
-    """What a model's card says."""
+    """Facts from a model card."""
 
     licence: str = UNKNOWN
     gated: bool = False
     based_on: tuple[str, ...] = ()
-    """The repositories that it was made from."""
+    """The repositories that the model was derived from."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """A folder, or a repository of the hub whose configurations are in one."""
+    """A local folder, or a repository of the hub whose configurations have been fetched."""
 
     source: Source
     root: Path
-    """Where configurations are, and weights too if `remote` is false."""
+    """The folder with the configurations, and with the weights unless `remote`."""
     sizes: Mapping[str, int]
-    """The bytes of each file, by its path below the root."""
+    """The size in bytes of each file, by its path below the root."""
     card: Card = field(default_factory=Card)
     remote: bool = False
 
@@ -52,7 +52,7 @@ class Place:
         return name in self.sizes
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Return a JSON file of the place; nothing where it has none. Raises LoadFailed for a damaged one."""
+        """Return a JSON file of the place; empty if there is none. Raises LoadFailed for a damaged one."""
         if not (self.root / name).is_file():
             return {}
         with explained(self.source):
@@ -62,7 +62,7 @@ class Place:
         return found
 
     def header(self, name: str) -> SafetensorsFileMetadata:
-        """Return what a safetensors file says of its tensors. Raises LoadFailed, or LoadInterrupted."""
+        """Return the header of a safetensors file. Raises LoadFailed, or LoadInterrupted."""
         if not self.remote:
             with explained(self.source):
                 return parse_local_safetensors_file_metadata(self.root / name)
@@ -78,7 +78,7 @@ def place_of(source: Source) -> Place:
     try:
         sizes, card = listing(source)
     except (LoadFailed, LoadInterrupted):
-        # Without the hub, what was downloaded before is still there.
+        # Without the hub, use what was downloaded earlier.
         if not is_here(source):
             raise
         return _here(source, local_path(source))
@@ -86,7 +86,7 @@ def place_of(source: Source) -> Place:
 
 
 def listing(source: Source) -> tuple[Mapping[str, int], Card]:
-    """Return the sizes of a repository's files, in its subfolder if one is named, and what its card says.
+    """Return the sizes of a repository's files, in its subfolder if one is named, and its card.
 
     Raises LoadFailed with what to do, or LoadInterrupted.
     """
@@ -107,7 +107,7 @@ def _here(source: Source, root: Path) -> Place:
 
 
 def local_card(folder: Path) -> Card:
-    """Return what the README.md of a folder says."""
+    """Return the card in a folder's README.md."""
     file = folder / "README.md"
     try:
         return _card(metadata_load(file) or {} if file.is_file() else {}, gated=False)

@@ -1,4 +1,4 @@
-"""The shipped entries of a family, whose numbers a checkpoint of that family gets."""
+"""Finds the shipped entry whose numbers a described checkpoint gets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def shipped() -> Catalogue:
 
 
 def template(look: Look, weights_gib: float, few: FewSteps | None) -> Entry:
-    """Return the shipped entry that is most like a checkpoint: made for as few steps, of its base, of its size."""
+    """Return the shipped entry most like a checkpoint: distilled alike, of the same base, of similar size."""
     distilled = few is not None or look.distilled is True
     family = [entry for entry in shipped().entries.values() if entry.family == look.family and entry.source.repo]
     based_on = {_name(repo) for repo in (*look.card.based_on, *look.bases)}
@@ -41,5 +41,5 @@ def is_distilled(entry: Entry) -> bool:
 
 
 def _name(repo: str) -> str:
-    """Mirrors have the name of what they mirror."""
+    """Return a repository's name without its owner, which mirrors share with the original."""
     return repo.rpartition("/")[2].lower()

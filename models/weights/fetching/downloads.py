@@ -1,4 +1,4 @@
-"""How far a download from the hub is: its client counts the bytes in progress bars, which are read here, not shown."""
+"""Progress of downloads from the hub, read from its client's progress bars, which are not shown."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from core.generation.events import Download
 log = logging.getLogger("jubako.loading")
 
 BARS = ("huggingface_hub.snapshot_download", "huggingface_hub.http_get", "huggingface_hub.xet_get")
-"""Those that count bytes on the disk; others count files, or bytes on the network before they are unpacked."""
+"""The bars that count bytes on the disk; others count files, or compressed bytes on the network."""
 SPEED_OF_LAST_S = 10.0
 MARK_EVERY_S = 0.2
 LOG_EVERY_S = 10.0
@@ -32,7 +32,7 @@ Report = Callable[[Download], None]
 
 
 class Meter:
-    """Adds up the bars of one load, which several threads move, and reports and logs their sum."""
+    """Adds up the bars of one load, which several threads update, and reports and logs the sum."""
 
     def __init__(self, name: str, report: Report, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -45,7 +45,7 @@ class Meter:
         self._logged_share = 0.0
 
     def add(self, bar: Bar) -> None:
-        """Count a bar; what it begins with was there before, and says nothing about the speed."""
+        """Count a bar; its initial value was there before, and does not count towards the speed."""
         with self._lock:
             self._bars.append(bar)
             self._marks = deque((at_s, done + int(bar.n)) for at_s, done in self._marks)
@@ -82,19 +82,19 @@ _EXPECTED: ContextVar[Callable[[], int]] = ContextVar("expected", default=lambda
 
 
 class Bar(tqdm):
-    """A progress bar that is not shown; it is made in the thread that called the hub's client, and moved in others."""
+    """A hidden progress bar, created in the thread that called the hub's client, and updated in others."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         self._meter = _METER.get() if options.get("name") in BARS else None
         super().__init__(*arguments, **{**options, "disable": True})  # type: ignore[no-untyped-call]
-        # Files are added to its total as they are begun; this is known from the list of them.
+        # `total` grows as files are begun; the list of files gives the whole size at once.
         self._expected = _EXPECTED.get()() if self._meter else 0
         if self._meter:
             self._meter.add(self)
 
     @property
     def bytes(self) -> int:
-        """Of all that it will count."""
+        """The bytes that it will count in all."""
         return max(self._expected, int(self.total or 0))
 
     def update(self, n: float | None = 1) -> None:
@@ -104,7 +104,7 @@ class Bar(tqdm):
 
 @contextmanager
 def reporting_downloads(name: str, report: Report) -> Iterator[None]:
-    """Report, in whatever thread, and log what this one downloads from the hub until the block ends."""
+    """Report and log what this thread downloads from the hub in the block; `report` is called in any thread."""
     token = _METER.set(Meter(name, report))
     try:
         yield
@@ -113,7 +113,7 @@ def reporting_downloads(name: str, report: Report) -> Iterator[None]:
 
 
 def bar_class() -> type[Bar] | None:
-    """Return the hub's option `tqdm_class`; None, which shows bars on a terminal, where nobody wants reports."""
+    """Return the hub's option `tqdm_class`; None, which shows bars on a terminal, outside of `reporting_downloads`."""
     return Bar if _METER.get() else None
 
 
@@ -134,7 +134,7 @@ def _missing_bytes(
     ignore_patterns: Any = None,
     **_options: Any,
 ) -> int:
-    """The size of the files that a snapshot still lacks, by the list that the hub's client has just fetched."""
+    """Return the bytes of the files that a snapshot still lacks, by the list that the hub's client has just fetched."""
     cached = partial(try_to_load_from_cache, repo_id, revision=revision)
     files = filter_repo_objects(
         get_cached_repo_tree(repo_id, revision=revision),

@@ -1,4 +1,4 @@
-"""From what goes wrong when a checkpoint is fetched or read to what to do about it; the log has the cause."""
+"""Turns errors in fetching or reading a checkpoint into advice on what to do; the log has the cause."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ log = logging.getLogger("jubako.loading")
 E = TypeVar("E", bound=BaseException)
 
 AWAY = (httpx.HTTPError, httpx2.HTTPError)
-"""Of diffusers' client and of the hub's."""
+"""Errors of diffusers' HTTP client and of the hub's."""
 RETRY_S = 30
-"""When to try again what the hub did not give."""
+"""When to retry what the hub could not deliver."""
 UNREADABLE = (SafetensorError, hub.SafetensorsParsingError)
 FAILURES = (OSError, ValueError, KeyError, RuntimeError, *UNREADABLE, *AWAY)
-"""What the hub's client, diffusers and transformers raise, besides the hub's own kinds."""
+"""Other errors that the hub's client, diffusers and transformers raise."""
 HUB = (hub.RevisionResolutionError, hub.EntryNotFoundError, hub.HfHubHTTPError, hub.XetDownloadError)
 UNREACHED = (hub.RevisionResolutionError, hub.LocalEntryNotFoundError, ConnectionError, TimeoutError, *AWAY)
 FULL = (errno.ENOSPC, errno.EDQUOT)
 FULL_TEXT = "No space left on device"
-"""As the hub's downloader in Rust says it, in an error of no special kind."""
+"""The message of the hub's Rust downloader, whose error has no type of its own."""
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 FETCH = "`python -m models fetch MODEL` downloads it"
 UNAUTHORIZED, TOO_MANY_REQUESTS, SERVER_ERROR = 401, 429, 500
@@ -43,7 +43,7 @@ UNAUTHORIZED, TOO_MANY_REQUESTS, SERVER_ERROR = 401, 429, 500
 
 @contextmanager
 def explained_fetch(source: Source) -> Iterator[None]:
-    """Turn failures to fetch a checkpoint into LoadFailed, or LoadInterrupted where they may pass by themselves."""
+    """Turn failures to fetch a checkpoint into LoadFailed, or LoadInterrupted if a retry may succeed."""
     with _explained(source, _fetch_failure):
         yield
 
@@ -57,7 +57,7 @@ def explained(source: Source) -> Iterator[None]:
 
 @contextmanager
 def named(what: str) -> Iterator[None]:
-    """Let failures to load what a model gets besides begin with what it is: the LoRA 'ink', the embedding 'mine'."""
+    """Prefix failures to load an addon with its description, such as: the LoRA 'ink', the embedding 'mine'."""
     try:
         yield
     except LoadFailed as error:
@@ -74,7 +74,7 @@ def _explained(source: Source, explain: Callable[[list[BaseException], Source], 
     try:
         yield
     except torch.OutOfMemoryError:
-        # A RuntimeError, but the checkpoint is as it should be.
+        # A RuntimeError too, but not the checkpoint's fault.
         raise
     except (*FAILURES, *HUB) as error:
         log.exception("%s cannot be loaded", source)
@@ -103,7 +103,7 @@ def _of_this_machine(chain: list[BaseException], source: Source) -> JubakoError 
 
 
 def _of_the_hub(chain: list[BaseException], source: Source) -> JubakoError | None:
-    """Special kinds come before those that they are kinds of."""
+    """Subclasses are checked before their base classes."""
     if source.repo is None:
         return None
     place = source.repo

@@ -1,4 +1,4 @@
-"""From a source to files on this machine."""
+"""Fetches the files of a source to this machine."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from models.weights.fetching.downloads import bar_class, reported_snapshot
 from models.weights.fetching.explanations import explained, explained_fetch
 
 SETUP = ("*.json", "*.txt", "*.model")
-"""Configurations and vocabularies; what else is in a repository is not for loading."""
+"""Configurations and vocabularies; loading needs nothing else beside weights."""
 SAFE = (".safetensors", ".gguf", ".json")
 PICKLES = (".bin", ".ckpt", ".pt", ".pth")
 
 
 def local_path(source: Source, variant: str | None = None, *, configs_only: bool = False) -> Path:
-    """Return the folder or file that a source names, fetching it when it is not on this machine.
+    """Return the folder or file that a source names, fetching it if it is not on this machine.
 
-    `variant` and `configs_only` spare downloads of a folder's other weights. Blocks while it downloads. Raises
+    `variant` and `configs_only` avoid downloading a folder's other weights. Blocks while it downloads. Raises
     LoadFailed with what to do, or LoadInterrupted.
     """
     weights = () if configs_only else (f"*.{variant}.safetensors",) if variant else ("*.safetensors",)
@@ -44,9 +44,9 @@ def only_file(path: Path) -> Path:
 
 
 def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = False, **options: Any) -> Path:
-    """Return the folder or file of a whole pipeline, fetching what its class needs and no more.
+    """Return the folder or file of a whole pipeline, fetching only what its class needs.
 
-    `options` go to `DiffusionPipeline.download`: `variant`, and the components that are not needed as None. Blocks
+    `options` go to `DiffusionPipeline.download`: `variant`, and None for each component that is not needed. Blocks
     while it downloads. Raises LoadFailed with what to do, or LoadInterrupted.
     """
     with explained_fetch(source):
@@ -61,7 +61,7 @@ def pipeline_path(source: Source, pipeline_class: Any, *, allow_pickle: bool = F
                 pipeline_class.download(source.repo, revision=source.revision, use_safetensors=safetensors, **options)
             )
         except OSError as error:
-            # diffusers has no error of its own for this (pipelines/pipeline_loading_utils.py).
+            # diffusers raises no specific error for this (pipelines/pipeline_loading_utils.py).
             if "necessary `safetensors`" in str(error):
                 raise refused_pickle(f"a part of {source.repo}") from error
             raise
@@ -99,9 +99,9 @@ def _from_store(tag: str) -> Path:
 
 
 def refuse_incomplete(folder: Path, source: Source, given: Collection[str] = ()) -> None:
-    """Raise LoadFailed for a pipeline without one of its components, which the libraries say in many ways.
+    """Raise LoadFailed for a pipeline that lacks a component, which the libraries report in many ways.
 
-    `given` are those that come from elsewhere: a text encoder without its tokenizer is one file.
+    `given` are the components that come from elsewhere; a text encoder given without its tokenizer is a single file.
     """
     with explained(source):
         missing = [name for name in missing_parts(folder) if name not in given]
@@ -113,7 +113,7 @@ def refuse_incomplete(folder: Path, source: Source, given: Collection[str] = ())
 
 
 def refuse_pickles(path: Path) -> None:
-    """Raise LoadFailed when weights at `path` exist as pickles only, which can run arbitrary code when read."""
+    """Raise LoadFailed if the weights at `path` are only there as pickles, which can run arbitrary code when read."""
     folders = [path, *(sub for sub in path.iterdir() if sub.is_dir())] if path.is_dir() else []
     for folder in folders:
         pickles = [file for ending in PICKLES for file in folder.glob(f"*{ending}")]
@@ -124,13 +124,13 @@ def refuse_pickles(path: Path) -> None:
 
 
 def refuse_pickle_name(name: str) -> None:
-    """Raise LoadFailed for a file that is not known to be safe to read by its name, before it is fetched."""
+    """Raise LoadFailed, before fetching, for a file whose name does not show that it is safe to read."""
     if not name.endswith(SAFE):
         raise refused_pickle(name.rpartition("/")[2])
 
 
 def refused_pickle(weights: str) -> LoadFailed:
-    """Return the refusal of weights that can run code."""
+    """Return the error for weights that can run code."""
     return LoadFailed(
         f"{weights} is a pickle, which can run arbitrary code when read; use safetensors, or set "
         "JUBAKO_ALLOW_PICKLE=true if you trust it"

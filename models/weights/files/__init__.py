@@ -1,1 +1,1 @@
-"""Checkpoints of one file: what is in them, and how each component is read."""
+"""Single-file checkpoints: what they contain, and how each component is read."""

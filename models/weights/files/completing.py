@@ -1,4 +1,4 @@
-"""What completes a checkpoint of one file: configurations always, and the components that it does not hold."""
+"""What completes a single-file checkpoint: always configurations, and the components that it lacks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from models.weights.memory.quantizing import need_package
 def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str, Any]) -> Path:
     """Return the folder of the pipeline that completes a file: the entry's `config`, or the one of its family.
 
-    `options` are those of `pipeline_path`; the components that are None there are not needed. Raises LoadFailed with
-    what to do, or LoadInterrupted.
+    `options` are those of `pipeline_path`; components that are None in it are not needed. Raises LoadFailed with what
+    to do, or LoadInterrupted.
     """
     family = entry.family_spec
     with explained(entry.source):
@@ -47,7 +47,7 @@ def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str,
         lacking = [name for name, kind in index.items() if name not in present and _has_weights(kind)]
         if not lacking:
             return folder
-        # Those that the file has need not be downloaded.
+        # Components in the file need not be downloaded.
         whole = pipeline_path(config, pipeline_class, **(options | dict.fromkeys(present)))
         missing = set(missing_parts(whole)).intersection(lacking)
     if missing:
@@ -60,7 +60,7 @@ def fetch_rest(entry: Entry, file: Path, pipeline_class: Any, options: dict[str,
 
 @contextmanager
 def _named(entry: Entry, config: Source) -> Iterator[None]:
-    """Say what a pipeline is fetched for that no entry names."""
+    """Explain, in errors, why a pipeline is fetched that no entry names."""
     try:
         yield
     except (LoadFailed, LoadInterrupted) as error:
@@ -76,7 +76,7 @@ def _named(entry: Entry, config: Source) -> Iterator[None]:
 
 
 def base_repo(family: Family, tensors: dict[str, torch.Tensor]) -> str:
-    """Return the repository that has the rest of a file: what diffusers takes it for, if that is of the family."""
+    """Return the repository with the rest of a file: the one that diffusers infers, if it is of the family."""
     found: str = fetch_diffusers_config(tensors)["pretrained_model_name_or_path"]
     return found if found in family.bases else family.bases[0]
 
@@ -90,7 +90,7 @@ def is_gguf(file: Path) -> bool:
 
 
 def read_file(family: Family, file: Path, config: Path, dtype: torch.dtype) -> dict[str, Any]:
-    """Return the components that a file holds, as the pipeline in `config` has them."""
+    """Return the components that a file holds, configured as in the pipeline in `config`."""
     if is_gguf(file):
         return {family.denoiser: _read_gguf(family, file, config, dtype)}
     return read_components(read_contents(file, dtype), family, config, dtype, file.name)

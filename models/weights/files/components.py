@@ -22,10 +22,10 @@ from models.weights.files.contents import DENOISER, Contents, Tensors
 
 
 def read_components(held: Contents, family: Family, config: Path, dtype: torch.dtype, file: str) -> dict[str, Any]:
-    """Return those components of the pipeline in the folder `config` which the file holds.
+    """Return the components of the pipeline in the folder `config` that the file holds.
 
-    Raises LoadFailed when the file's tensors are not those of the denoiser that `config` describes, and what diffusers
-    raises.
+    Raises LoadFailed if the file's tensors are not those of the denoiser that `config` describes, and whatever
+    diffusers raises.
     """
     found = {}
     for name, (library, kind) in pipeline_parts(config).items():
@@ -67,7 +67,7 @@ def _read(name: str, library: str, kind: str, tensors: Tensors, config: Path, dt
 
 
 def read_model(tensors: Tensors, kind: Any, config: Path, dtype: torch.dtype, file: str) -> Any:
-    """Read a denoiser or a VAE from tensors by the names of any program. Raises LoadFailed when they are of another."""
+    """Make a denoiser or VAE from tensors, whatever program named them. Raises LoadFailed if they do not fit."""
     fields = kind.load_config(str(config))
     with init_empty_weights():
         model = kind.from_config(fields)
@@ -96,15 +96,15 @@ def _by_diffusers_names(tensors: dict[str, torch.Tensor], kind: Any, fields: Any
         return tensors
     convert: Callable[..., Tensors] = SINGLE_FILE_LOADABLE_CLASSES[kind.__name__]["checkpoint_mapping_fn"]
     if kind is diffusers.UNet2DConditionModel:
-        # It looks for these among those of other components.
+        # The converter expects the denoiser's prefix.
         tensors = {f"{DENOISER[0]}{name}": tensor for name, tensor in tensors.items()}
     return convert(checkpoint=tensors, config=fields)
 
 
 def refuse_misfits(named: Tensors, wanted: Tensors, said: str, advice: str) -> None:
-    """Raise LoadFailed, which begins with `said`, for tensors that are missing, unknown, or of other shapes.
+    """Raise LoadFailed, beginning with `said`, for missing or unknown tensors and wrong shapes.
 
-    Diffusers would leave out what is unknown with a warning, and fail later for what is missing.
+    Diffusers would only warn of unknown ones, and fail later for missing ones.
     """
     if missing := [name for name in wanted if name not in named]:
         raise LoadFailed(f"{said}: it lacks {some(missing)}{advice}")

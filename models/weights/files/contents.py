@@ -1,4 +1,4 @@
-"""What a checkpoint of one file holds, by the names of its tensors, before any of them is read."""
+"""Sorts the tensors of a single-file checkpoint by their names, before any of them is read."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from models.weights.files.side_tensors import refuse_side_tensors, unscaled
 Tensors = Mapping[str, torch.Tensor]
 
 DENOISER = ("model.diffusion_model.", "diffusion_model.", "unet.", "transformer.")
-"""What programs put before the names of a denoiser's tensors; the first is ComfyUI's and the original one."""
+"""Prefixes that programs give to a denoiser's tensors; the first is the original one, and ComfyUI's."""
 VAE = ("first_stage_model.", "vae.")
 TEXT = ("cond_stage_model.", "conditioner.", "text_encoders.")
 UNUSED = ("model_ema.", "scaled_fp8", "denoiser.", "model_sampling.")
-"""Averages that training keeps beside the weights, markers, and noise schedules, which samplers are configured with."""
+"""Ignored tensors: training's moving averages, markers, and noise schedules, which samplers get from configurations."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """The tensors of one file by what they belong to; names keep their prefixes except the denoiser's."""
+    """The tensors of one file by the component they belong to; only the denoiser's names lose their prefix."""
 
     denoiser: Tensors
     vae: Tensors
@@ -51,7 +51,7 @@ def outline(file: Path) -> dict[str, torch.Tensor]:
 
 
 def like_stored(shape: Sequence[int], kind: str) -> torch.Tensor:
-    """Return a tensor that takes no memory, of a shape and of numbers as safetensors call them."""
+    """Return a tensor without memory, of this shape and of the number format that safetensors calls `kind`."""
     return torch.empty(tuple(shape), dtype=_DTYPES.get(kind, torch.uint8), device="meta")
 
 
@@ -66,11 +66,11 @@ _DTYPES = {
     "I32": torch.int32,
     "I8": torch.int8,
 }
-"""Of safetensors; others are counted as bytes."""
+"""By safetensors' names; other formats count as bytes."""
 
 
 def contents(tensors: Tensors, file: Path) -> Contents:
-    """Sort the tensors of a file. Raises LoadFailed for what would be dropped, or is no checkpoint, naming it."""
+    """Sort the tensors of a file. Raises LoadFailed, naming them, if some would be dropped or it is no checkpoint."""
     refuse_side_tensors(tensors, file.name)
     prefix = next((each for each in DENOISER if _any_below(tensors, each)), "")
     own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -89,6 +89,6 @@ def _any_below(names: Iterable[str], prefix: str) -> bool:
 
 
 def read_contents(file: Path, dtype: torch.dtype) -> Contents:
-    """Read a file, its numbers as they are used: scales applied, and none in 8 bits. Raises LoadFailed."""
+    """Read a file with scales applied and 8-bit weights converted to `dtype`. Raises LoadFailed."""
     tensors = read_checkpoint(str(file))
     return contents(unscaled(tensors, dtype, file.name), file)

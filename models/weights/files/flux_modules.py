@@ -1,6 +1,6 @@
-"""FLUX.1 by its original names, which BFL, ComfyUI and kohya's trainer use, and by those of diffusers.
+"""Maps FLUX.1's original names, which BFL, ComfyUI and kohya's trainer use, to those of diffusers.
 
-Diffusers' own converters split the modules that are one in the original by the width of the published models.
+Diffusers' own converters assume the published models' width when they split a module of the original.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BLOCKS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "norm.key_norm": ("attn.norm_k",),
     },
 }
-"""Several modules of diffusers have the rows of one, in this order."""
+"""The modules of diffusers that share the rows of one original module, in this order."""
 OUTER: Mapping[str, str] = {
     "img_in": "x_embedder",
     "txt_in": "context_embedder",
@@ -52,7 +52,7 @@ SHIFT_FIRST = "norm_out.linear"
 
 
 def original_modules(double: int, single: int) -> dict[str, tuple[str, ...]]:
-    """Return diffusers' modules, which have the rows of an original one in this order, for so many blocks of a kind."""
+    """Return, for each original module, the modules of diffusers with its rows, in order, for so many blocks."""
     counts = {"double_blocks": ("transformer_blocks", double), "single_blocks": ("single_transformer_blocks", single)}
     blocks = {
         f"{kind}.{number}.{name}": tuple(f"{own}.{number}.{part}" for part in parts)
@@ -64,12 +64,12 @@ def original_modules(double: int, single: int) -> dict[str, tuple[str, ...]]:
 
 
 def split_rows(rows: torch.Tensor, parts: int, width: int) -> tuple[torch.Tensor, ...]:
-    """Cut what has a module's outputs along its first axis into those of its parts: all but a fourth have `width`."""
+    """Split a module's outputs, the first axis of `rows`, among its parts, each of `width` but for a fourth one."""
     return rows.split([width] * 3 + [len(rows) - 3 * width] * (parts - 3)) if parts > 1 else (rows,)
 
 
 def to_diffusers(tensors: Mapping[str, torch.Tensor], double: int, single: int) -> dict[str, torch.Tensor]:
-    """Return a checkpoint with so many blocks by diffusers' names; what is unknown keeps its own."""
+    """Return a checkpoint under diffusers' names, given its numbers of blocks; unknown names are kept."""
     known = original_modules(double, single)
     return dict(pair for name, tensor in tensors.items() for pair in _converted(name, tensor, tensors, known))
 
@@ -82,7 +82,7 @@ def _converted(
     if not modules:
         yield name, tensor
         return
-    # Attention and what is fused with it have as many inputs as each part of it has outputs.
+    # Attention, and what is fused with it, has as many inputs as each of its parts has outputs.
     width = tensors[f"{module}.weight"].shape[1] if len(modules) > 1 else 0
     for own, part in zip(modules, split_rows(tensor, len(modules), width), strict=True):
         yield f"{own}.{'weight' if parameter == 'scale' else parameter}", swapped(own, part)

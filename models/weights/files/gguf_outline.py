@@ -1,4 +1,4 @@
-"""What a GGUF file holds."""
+"""The tensors of a GGUF file."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ LANGUAGE_MODEL = ("token_embd.weight", "blk.0.attn_q.weight", "enc.blk.0.attn_q.
 
 
 def gguf_outline(file: Path) -> dict[str, torch.Tensor]:
-    """Return the tensors of a file without their values, by their names and in their true shapes.
+    """Return the tensors of a file without their values, by name and in their true shapes.
 
-    Raises LoadFailed without the package that reads it, or for a language model.
+    Raises LoadFailed if the package for GGUF is not installed, or for a language model.
     """
     need_package("gguf")
     from gguf import GGUFReader  # of an extra

@@ -1,4 +1,4 @@
-"""Components that an entry takes from elsewhere than its checkpoint: another VAE, other text encoders."""
+"""Components that an entry replaces in its checkpoint: VAE and text encoders."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ TEXT_PREFIXES = (
     "text_model.",
 )
 UNUSED = ("logit_scale", "text_projection", "lm_head", "spiece_model", "vision_model", "visual", "decoder.")
-"""What files of text encoders also have: what CLIP compares by, what writes words, tokenizers, what looks at images."""
+"""Tensors in text encoders' files that are not needed: CLIP's projections, language heads, tokenizers, vision parts."""
 
 
 @dataclass(frozen=True)
 class Override:
-    """What a component comes from: by the operator's name of it, and on this machine, a folder or file."""
+    """Where a component comes from: the source that the operator named, and its local folder or file."""
 
     source: Source
     path: Path
@@ -54,9 +54,9 @@ def fetch_overrides(sources: Mapping[str, Source], *, allow_pickle: bool) -> dic
 def read_overrides(
     overrides: Mapping[str, Override], folder: Path, dtypes: Mapping[str, torch.dtype]
 ) -> dict[str, Any]:
-    """Return the components, which replace those of the pipeline in `folder`, and the tokenizers that it lacks.
+    """Return the components that replace those of the pipeline in `folder`, and tokenizers that the pipeline lacks.
 
-    These are in the components' own folders. Raises LoadFailed with what to do.
+    The tokenizers are read from the components' own folders. Raises LoadFailed with what to do.
     """
     parts = pipeline_parts(folder)
     if unknown := [name for name in overrides if name not in parts]:
@@ -87,11 +87,11 @@ def _read(override: Override, config: Path, library: str, kind: str, dtype: torc
 
 
 def _without(tensors: Mapping[str, torch.Tensor], prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Return tensors without the prefixes that programs put before a component's names, one after the other."""
+    """Return tensors without these prefixes of programs, which are removed one after the other."""
     for prefix in prefixes:
         own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
         if own:
-            # Of a whole CLIP, what looks at images is beside it.
+            # Tensors without the prefix are kept: a whole CLIP also has its vision part.
             tensors = {**{n: t for n, t in tensors.items() if not n.startswith(prefix)}, **own}
     return dict(tensors)
 
@@ -117,8 +117,8 @@ def _known(
 
 
 def _shared(named: Mapping[str, torch.Tensor], model: Any) -> dict[str, torch.Tensor]:
-    """Return tensors that a file has under one of their two names, by the other."""
-    # Without memory for its weights, a model's shared ones are known by what it declares alone.
+    """Return the file's tensors that the model has under a second name, by that name."""
+    # On the meta device, weights are shared only after tying them as the model declares.
     model.tie_weights()
     parameters = dict(model.named_parameters(remove_duplicate=False))
     held = {id(parameters[name]): tensor for name, tensor in named.items() if name in parameters}

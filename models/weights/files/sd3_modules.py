@@ -1,4 +1,4 @@
-"""Stable Diffusion 3.x by its original names, which kohya's trainer and ComfyUI use for LoRAs, and by diffusers'."""
+"""Maps Stable Diffusion 3.x's original names, which kohya's trainer and ComfyUI use for LoRAs, to diffusers'."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ OUTER: Mapping[str, str] = {
 
 
 def original_modules(numbers: int) -> dict[str, tuple[str, ...]]:
-    """Return diffusers' modules, which have the rows of an original one in this order, for so many blocks."""
+    """Return, for each original module, the modules of diffusers with its rows, in order, for so many blocks."""
     blocks = {
         f"joint_blocks.{number}.{name}": tuple(f"transformer_blocks.{number}.{part}" for part in parts)
         for number in range(numbers)
@@ -42,6 +42,6 @@ def original_modules(numbers: int) -> dict[str, tuple[str, ...]]:
 
 
 def is_shift_first(module: str, numbers: int) -> bool:
-    """Whether the rows of diffusers' module, a scale and a shift, are a shift and a scale in the original."""
+    """Whether the rows of a module, in diffusers a scale and a shift, are in the opposite order in the original."""
     last = re.fullmatch(r"transformer_blocks\.(\d+)\.norm1_context\.linear", module)
     return module == "norm_out.linear" or (last is not None and int(last[1]) == numbers - 1)

@@ -1,4 +1,4 @@
-"""Tensors beside the weights of a file, without which these mean something else: scales are applied, others refused."""
+"""Tensors that change the meaning of a file's weights: scales are applied, others are refused."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from core.wording import some
 
 FLOAT8 = (torch.float8_e4m3fn, torch.float8_e5m2)
 SCALES = (".scale_weight", ".weight_scale")
-"""What ComfyUI and others add to a module's name for what its weight in 8 bits is to be multiplied by."""
+"""Suffixes that ComfyUI and others give to the scale of a module's 8-bit weight."""
 IDLE = (".scale_input", ".input_scale", ".comfy_quant", "scaled_fp8")
 """Scales of activations, which are not in 8 bits here, and descriptions of the format."""
 INSTEAD = "use the model in bf16, fp16, fp8 or GGUF"
@@ -41,7 +41,7 @@ KINDS: Mapping[str, str] = {
     ".lokr_w": f"a LoKr; {ADAPTER}",
     ".hada_w": f"a LoHa; {ADAPTER}",
 }
-"""What a file is that cannot be read as a checkpoint, by a part of its names, and what to do."""
+"""By a substring of its names: what an unreadable checkpoint is, and what to do."""
 PARAMETERS = frozenset(["weight", "bias"])
 
 
@@ -61,7 +61,7 @@ def refuse_side_tensors(tensors: Mapping[str, torch.Tensor], file: str) -> None:
 
 
 def _companions(tensors: Mapping[str, torch.Tensor]) -> Iterator[str]:
-    """Yield what is beside a module's `weight` and is no parameter that modules have."""
+    """Yield the tensors beside a module's `weight` that are not usual parameters."""
     for name in tensors:
         module, _, last = name.rpartition(".")
         beside = last not in PARAMETERS and f"{module}.weight" in tensors
@@ -74,7 +74,7 @@ def _is_packed(name: str, tensor: torch.Tensor) -> bool:
 
 
 def unscaled(tensors: Mapping[str, torch.Tensor], dtype: torch.dtype, file: str) -> dict[str, torch.Tensor]:
-    """Return the tensors that are weights, those in 8 bits as `dtype`, multiplied by their scales.
+    """Return the weights, with 8-bit ones converted to `dtype` and multiplied by their scales.
 
     Raises LoadFailed for a scale that is neither one number nor one for each row of its weight.
     """

@@ -1,4 +1,4 @@
-"""Keeps weights in main memory, and brings them to the device while they are computed with."""
+"""Keeps weights in main memory, and moves them to the device while they are in use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def modules_of(pipeline: DiffusionPipeline) -> dict[str, nn.Module]:
 def offload_components(pipeline: DiffusionPipeline, device: str) -> None:
     """Keep at most one of the pipeline's components on the device.
 
-    With diffusers' own hooks, a component leaves when the next of its pipeline is called, and so stays where requests
-    at different steps share a device: text encoder and denoiser would both be there.
+    diffusers' own hooks move a component off when the next one of its pipeline is called. With requests at different
+    steps, text encoder and denoiser would then both be on the device.
     """
     pipeline.to("cpu")
     turns = Turns(torch.device(device))
@@ -36,14 +36,14 @@ def offload_components(pipeline: DiffusionPipeline, device: str) -> None:
 
 
 class Turns:
-    """Which component is on the device."""
+    """Keeps track of the component that is on the device."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._here: nn.Module | None = None
 
     def bring(self, module: nn.Module) -> None:
-        """Bring a component, after the one that is there has left. What has no room leaves none of itself behind."""
+        """Move a component to the device, after moving off the current one. If it does not fit, no part of it stays."""
         if module is self._here:
             return
         leaving, self._here = self._here, None
@@ -58,11 +58,11 @@ class Turns:
 
 
 class _InTurn(ModelHook):  # type: ignore[misc]  # of accelerate, which has no types
-    """What accelerate and diffusers call before each use of a component, methods like `encode` included."""
+    """The hook that accelerate and diffusers call before each use of a component, including methods like `encode`."""
 
     def __init__(self, turns: Turns) -> None:
         self._turns = turns
-        # By which pipelines know where to make latents.
+        # Tells pipelines where to create latents.
         self.execution_device = turns.device
 
     def pre_forward(self, module: nn.Module, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
@@ -71,8 +71,8 @@ class _InTurn(ModelHook):  # type: ignore[misc]  # of accelerate, which has no t
 
 
 def offload_groups(pipeline: DiffusionPipeline, family: Family, device: str) -> None:
-    """Keep denoisers and text encoders in main memory, and bring a denoiser's blocks, and an encoder's layers, one by
-    one. What is small, such as an autoencoder, stays on the device.
+    """Keep denoisers and text encoders in main memory, and move a denoiser's blocks, and an encoder's layers, to the
+    device one by one. Small components, such as autoencoders, stay on the device.
     """
     onto, modules = torch.device(device), modules_of(pipeline)
     for denoiser in denoisers(pipeline, family):
@@ -87,10 +87,10 @@ def offload_groups(pipeline: DiffusionPipeline, family: Family, device: str) -> 
 
 
 def offload_layers(pipeline: DiffusionPipeline, device: str) -> None:
-    """Keep all components in main memory, and bring their layers one by one.
+    """Keep all components in main memory, and move their layers to the device one by one.
 
-    By the same hooks as groups, which LoRAs and weights that several layers share survive; those of accelerate, that
-    diffusers would use, leave placeholders in a module, which nothing can be added to.
+    This uses the same hooks as groups, which work with LoRAs and shared weights. accelerate's hooks, which diffusers
+    would use, leave placeholders in a module, to which nothing can be added.
     """
     onto = torch.device(device)
     for module in modules_of(pipeline).values():
@@ -98,13 +98,13 @@ def offload_layers(pipeline: DiffusionPipeline, device: str) -> None:
 
 
 def group_blocks(module: nn.Module, device: torch.device, waiting: str = "cpu") -> None:
-    """Let a module's blocks come to the device one by one, from where they wait."""
+    """Let a module's blocks be moved to the device one by one from `waiting`, the device where they are kept."""
     waits_at = torch.device(waiting)
     apply_group_offloading(module, device, waits_at, "block_level", 1, use_stream=_has_streams(device))
 
 
 def group_layers(module: nn.Module, device: torch.device, waiting: str = "cpu", *, pinned: bool = True) -> None:
-    """Let single layers come. Unless they are `pinned`, as fast copies need it, each is again for every copy."""
+    """Do the same for single layers. Unless `pinned`, each is pinned anew for every copy, which is slower."""
     streams = _has_streams(device)
     apply_group_offloading(
         module,
@@ -117,8 +117,9 @@ def group_layers(module: nn.Module, device: torch.device, waiting: str = "cpu", 
 
 
 def _has_streams(device: torch.device) -> bool:
-    """Whether the next group comes while one computes. No more than that: diffusers' `record_stream` is off, with which
-    groups come as fast as they can be copied, and pile up before those that compute.
+    """Whether the next group is copied while one computes.
+
+    Only the next: diffusers' `record_stream` stays off, since it lets copied groups pile up ahead of the computation.
     """
     return device.type == "cuda"
 
@@ -129,10 +130,10 @@ def is_grouped(module: Any) -> bool:
 
 
 def is_offloaded(module: Any) -> bool:
-    """Whether a module's weights come to the device when it is called."""
+    """Whether a module's weights are moved to the device when it is called."""
     return hasattr(module, "_hf_hook") or is_grouped(module)
 
 
 def regroup(module: nn.Module) -> None:
-    """Let layers that were added to a module, or taken out of it, come and go with its groups, if it has any."""
+    """Update a module's groups, if it has any, after layers were added to or removed from it."""
     _maybe_remove_and_reapply_group_offloading(module)

@@ -17,9 +17,9 @@ from models.weights.memory.offloading import modules_of, offload_components, off
 def place(
     pipeline: DiffusionPipeline, family: Family, memory: Memory, device: str, elsewhere: Mapping[str, str]
 ) -> None:
-    """Bring a pipeline's weights to a device, or prepare them to go there whenever they are called.
+    """Move a pipeline's weights to a device, or have them moved there whenever they are called.
 
-    `elsewhere` are the devices of components that stay on another one.
+    `elsewhere` has the devices of components that go to another one.
     """
     if memory.offload == "none" or device == "cpu":
         _bring(pipeline, device, elsewhere)
@@ -32,7 +32,7 @@ def place(
 
 
 def devices_of(components: Mapping[str, str], device: str) -> dict[str, str]:
-    """Return where an entry's components go that are not to be on the model's device; on a CPU all are there.
+    """Return the devices of an entry's components that are not on the model's device; on a CPU, all are.
 
     Raises LoadFailed for a device that this machine does not have.
     """
@@ -55,7 +55,7 @@ def _bring(pipeline: DiffusionPipeline, device: str, elsewhere: Mapping[str, str
 
 
 def keep_offloaded(pipelines: Mapping[Any, DiffusionPipeline]) -> None:
-    """Keep pipelines from moving all weights to main memory after each image, while others are being generated."""
+    """Keep pipelines from moving all weights to main memory after each image, when others still need them."""
     for pipeline in pipelines.values():
         pipeline.__dict__["maybe_free_model_hooks"] = _nothing
 

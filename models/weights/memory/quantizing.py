@@ -19,7 +19,7 @@ from models.catalogue.memory.options import Memory, Quantization
 def quantization_options(memory: Memory, folder: Path, dtype: torch.dtype) -> dict[str, Any]:
     """Return what `from_pretrained` needs to quantize the weights of a pipeline's folder as it reads them.
 
-    Raises LoadFailed when a package is not installed or a component is not there.
+    Raises LoadFailed if a package is not installed or a component does not exist.
     """
     quantization = memory.quantization
     if quantization is None:

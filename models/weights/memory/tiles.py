@@ -1,4 +1,4 @@
-"""Decoding and encoding in tiles, for one call: for what is larger than the device's memory."""
+"""Decoding and encoding in tiles, for a single call that does not fit into the device's memory."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from typing import Any
 
 LARGEST_TILE = 64
-"""Latents on a side: some autoencoders of images would only tile what is larger than they were trained on."""
+"""Latents on a side: by default, some image autoencoders tile only what is larger than their training size."""
 _OF_IMAGES = ("tile_latent_min_size", "tile_sample_min_size")
 
 
 def can_tile(module: Any) -> bool:
-    """Whether a module works in tiles when it is asked to, and does not already."""
-    # Some have the method of their base class, which then says that they cannot.
+    """Whether a module supports tiling and does not use it already."""
+    # `enable_tiling` alone is not enough: some inherit it from a base class, where it only raises.
     return hasattr(module, "enable_tiling") and getattr(module, "use_tiling", None) is False
 
 
@@ -27,8 +27,9 @@ def tile_latents(module: Any) -> tuple[int, int]:
 
 @contextmanager
 def tiled(module: Any) -> Iterator[None]:
-    """Let an autoencoder work in overlapping tiles during the block, which blends them: a pixel may change by a few
-    shades. Nothing else may use it meanwhile.
+    """Let an autoencoder work in overlapping, blended tiles during the block, which may change pixels by a few shades.
+
+    Nothing else may use it meanwhile.
     """
     before = {name: getattr(module, name) for name in _OF_IMAGES if hasattr(module, name)}
     module.enable_tiling()

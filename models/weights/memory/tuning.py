@@ -1,4 +1,4 @@
-"""How autoencoders work in pieces, and how denoisers attend and are compiled."""
+"""Applies the options for slicing and tiling, attention and compilation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from models.weights.compiling.denoisers import compile_denoisers, denoisers
 
 
 def tune(pipeline: DiffusionPipeline, family: Family, memory: Memory, device: str) -> None:
-    """Set up how the VAE works in pieces, and how the denoisers attend and are compiled."""
+    """Set up the VAE's slicing and tiling, and the denoisers' attention and compilation."""
     if memory.vae_slicing:
         pipeline.vae.enable_slicing()
     if memory.vae_tiling:
@@ -27,7 +27,7 @@ def tune(pipeline: DiffusionPipeline, family: Family, memory: Memory, device: st
 
 
 def _set_attention(denoiser: Any, backend: str) -> None:
-    # diffusers also makes the last choice that of all models of the process which have made none.
+    # diffusers also applies the last choice to all models of the process that have made none.
     before = _AttentionBackendRegistry.get_active_backend()[0]
     try:
         denoiser.set_attention_backend(backend)

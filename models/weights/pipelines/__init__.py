@@ -1,1 +1,1 @@
-"""What pipelines need beside diffusers: pieces that it lacks or that do not fit each other."""
+"""Pieces that pipelines need and diffusers lacks, or has in versions that do not fit together."""

@@ -10,6 +10,6 @@ from transformers import AutoTokenizer
 def load_tokenizer(folder: str) -> Any:
     """Load the tokenizer of a pipeline's folder without the processor around it.
 
-    Prompts are texts: the processor is for the images and videos of a chat, and needs torchvision.
+    Prompts are text only; the processor is for images and videos in a chat, and needs torchvision.
     """
     return AutoTokenizer.from_pretrained(folder, subfolder="tokenizer")

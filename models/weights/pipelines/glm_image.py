@@ -1,8 +1,8 @@
-"""What GLM-Image's pipeline needs beside diffusers to edit images, and to share the passes of edits.
+"""Lets GLM-Image's pipeline edit images, with passes that several edits share.
 
-The denoiser sees an image that is edited by its keys and values, which the pipeline has it write into an object of the
-request: (B, S, heads, width) of each layer. Here one call returns them, and others are given them, so that calls of
-several requests can be joined.
+The denoiser attends to keys and values of the edited image, (B, S, heads, width) for each layer, which in diffusers it
+writes into an object of the request. Here one call returns them, and later calls take them as an argument, so that the
+calls of several requests can be merged.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from models.weights.compiling.denoisers import uncompiled
 KeysValues = list[tuple[torch.Tensor, torch.Tensor]]
 """By layer."""
 IDS = ("prior_token_id", "prior_token_drop")
-"""Which the pipeline gives without samples, (S,), for an image that is edited."""
+"""Arguments that the pipeline passes without a batch axis, (S,), for an edited image."""
 
 
 class GlmImageEditor(GlmImageTransformer2DModel):  # type: ignore[misc]
-    """A denoiser that takes the keys and values of edited images, as a list with those of each sample."""
+    """A denoiser that takes the keys and values of edited images, as a list with one item for each sample."""
 
     def seen(self, hidden_states: torch.Tensor, **arguments: Any) -> KeysValues:
         """Return the keys and values of images, (B, C, h, w)."""
@@ -37,9 +37,9 @@ class GlmImageEditor(GlmImageTransformer2DModel):  # type: ignore[misc]
 
 
 class GlmImageReader(GlmImageForConditionalGeneration):  # type: ignore[misc]
-    """A language model whose image features the pipeline can join.
+    """A language model whose image features the pipeline can concatenate.
 
-    transformers 5 gives those of each image as (C, h, w); diffusers 0.42 expects tokens, (h * w, C).
+    transformers 5 returns each image's features as (C, h, w); diffusers 0.42 expects tokens, (h * w, C).
     """
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
@@ -48,20 +48,20 @@ class GlmImageReader(GlmImageForConditionalGeneration):  # type: ignore[misc]
     ) -> Any:
         features = super().get_image_features(pixel_values, image_grid_thw, images_per_sample, **others)
         if images_per_sample is None:
-            # Only transformers itself says it.
+            # Only transformers' own code passes `images_per_sample`.
             features.pooler_output = [image.flatten(1).T for image in features.pooler_output]
         return features
 
     @apply_forward_hook  # type: ignore[untyped-decorator]
     def get_image_tokens(self, hidden_states: torch.Tensor, image_grid_thw: torch.Tensor) -> Any:
-        """Return the ids of (tokens, C)."""
+        """Return the token ids of features (tokens, C)."""
         images = hidden_states.split(image_grid_thw.prod(dim=-1).tolist())
         grids = image_grid_thw[:, 1:].tolist()
         return super().get_image_tokens([image.T.reshape(-1, *grid) for image, grid in zip(images, grids, strict=True)])
 
 
 def let_edit(pipeline: Any) -> None:
-    """Let a pipeline's components do what its edits ask of them."""
+    """Make a pipeline's components able to do edits."""
     pipeline.transformer.__class__ = GlmImageEditor
     pipeline.transformer.register_forward_pre_hook(_with_caches, with_kwargs=True)
     pipeline.vision_language_encoder.__class__ = GlmImageReader
@@ -81,7 +81,7 @@ def _with_caches(
 
 
 def without_caches(methods: Mapping[str, Callable[..., Any]]) -> dict[str, Callable[..., Any]]:
-    """Return what the pipeline calls in place of the denoiser, made of its methods."""
+    """Return, given the denoiser's methods, the `forward` that the pipeline calls instead of its own."""
     forward, seen = methods["forward"], methods["seen"]
 
     def call(*, kv_caches: GlmImageKVCache, attention_kwargs: Any = None, **arguments: Any) -> Any:

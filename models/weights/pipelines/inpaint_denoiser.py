@@ -1,4 +1,4 @@
-"""What diffusers' inpaint pipelines need to accept a denoiser that is configured otherwise than they know."""
+"""Makes diffusers' inpaint pipelines accept denoisers with configurations that they do not expect."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import copy
 from typing import Any
 
 KNOWN_CHANNELS = {"UNet2DConditionModel": (4, 9), "SD3Transformer2DModel": (16, 33)}
-"""Of denoisers that were made for text, and for inpainting, by their class; pipelines of others do not ask."""
+"""The channels of denoisers for text, and for inpainting, by class; pipelines of other classes do not check."""
 
 
 def inpaint_denoiser(denoiser: Any) -> Any:
     """Return a denoiser that an inpaint pipeline accepts, on the same weights.
 
-    The pipeline takes the shape of the latents from the autoencoder, and asks the denoiser's configuration only
-    whether it was made for inpainting or for text, by its number of channels; it refuses any other. So one that was
-    made for text with another number gets a view of itself that reports the known one.
+    The pipeline takes the latents' shape from the autoencoder. It uses the denoiser's number of channels only to tell
+    inpainting denoisers from those for text, and refuses any other number. So a denoiser for text with another number
+    is replaced by a view of itself that reports the expected one.
     """
     if type(denoiser).__name__ == "ChromaTransformer2DModel":
-        # Its pipeline was made from FLUX's, and asks for what Chroma was pruned of (diffusers 0.42).
+        # Its pipeline was copied from FLUX's, and reads a setting that Chroma no longer has (diffusers 0.42).
         return _reporting(denoiser, guidance_embeds=False)
     known = KNOWN_CHANNELS.get(type(denoiser).__name__)
     if known is None or denoiser.config.in_channels in known:

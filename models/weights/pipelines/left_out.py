@@ -1,7 +1,7 @@
-"""Components that a pipeline can do without, since no request asks for what they do."""
+"""Components that are not loaded, since no request uses them."""
 
 from __future__ import annotations
 
 
 def nothing(_folder: str) -> None:
-    """Stand for a component that is not loaded."""
+    """Return None in place of a component that is not loaded."""

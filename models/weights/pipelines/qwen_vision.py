@@ -1,4 +1,4 @@
-"""What Qwen's pipelines need beside diffusers, so that their text encoder sees the images of a prompt."""
+"""Lets the text encoders of Qwen's pipelines see the images of a prompt."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from transformers import Qwen2VLProcessor, Qwen3VLProcessor
 
 
 class _WithoutVideos:
-    """The part of a processor that is for text and images.
+    """The part of a processor for text and images.
 
-    The originals are also for videos, which these pipelines never give them; that part needs torchvision, and a
-    torchvision that does not match the build of torch cannot even be imported.
+    The original processors also handle videos, which these pipelines do not use. That part needs torchvision, which
+    cannot even be imported if it does not match the build of torch.
     """
 
     def __init__(
         self, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None, **_unused: Any
     ) -> None:
-        # The processors take their parts from the names in this signature.
+        # The processors find their parts by the parameter names in this signature.
         super().__init__(image_processor, tokenizer, chat_template=chat_template)  # type: ignore[call-arg]
 
 
@@ -37,18 +37,17 @@ def load_processor(folder: str) -> TextAndImageProcessor:
 
 
 def load_processor_3(folder: str) -> TextAndImageProcessor3:
-    """Load the processor of a pipeline's folder that is Qwen3-VL's."""
+    """Load Qwen3-VL's processor of a pipeline's folder."""
     processor: TextAndImageProcessor3 = TextAndImageProcessor3.from_pretrained(folder, subfolder="processor")
     return processor
 
 
 def place_images(pipeline: Any) -> None:
-    """Mark the image tokens for the text encoder, so that it gives these positions in two dimensions.
+    """Mark the image tokens for the text encoder, so that it gives them two-dimensional positions.
 
-    The pipeline's second name for its processor is set too, since that came only after it was made.
-
-    transformers 5 needs the marks and diffusers does not pass them; without them, images are encoded as rows of words
-    (https://github.com/huggingface/diffusers/issues/14194).
+    transformers 5 needs the marks, which diffusers does not pass; without them, images are encoded like rows of words
+    (https://github.com/huggingface/diffusers/issues/14194). The pipeline's second attribute for its processor is set
+    too, since the processor was loaded after the pipeline was constructed.
     """
     pipeline.vl_processor = pipeline.processor
     pipeline.text_encoder.register_forward_pre_hook(_with_token_types, with_kwargs=True)

@@ -1,4 +1,4 @@
-"""Pipelines of other tasks over the weights of one that is loaded."""
+"""Builds pipelines of other tasks over the weights of a loaded one."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from diffusers import DiffusionPipeline
 
 
 def sibling(pipeline: DiffusionPipeline, pipeline_class: type[DiffusionPipeline], **changed: Any) -> DiffusionPipeline:
-    """Build a pipeline of another class over the components and settings of one, with those of `changed` instead.
+    """Build a pipeline of another class over the components and settings of one, except for those in `changed`.
 
-    diffusers' own `from_pipe` casts all weights, which the pipelines share, to one dtype: to float32 by
-    default, and otherwise even an autoencoder that was left in float32 on purpose.
+    diffusers' own `from_pipe` casts all of the shared weights to one dtype: by default to float32, and otherwise even
+    an autoencoder that is in float32 on purpose.
     """
     accepted = inspect.signature(pipeline_class.__init__).parameters
     given = {**pipeline.config, **pipeline.components, **changed}

@@ -1,8 +1,8 @@
-"""Runs a module with LoRAs and scales of their own for each sample, by hooks on its peft layers.
+"""Runs a module with each sample's own LoRAs and scales, by hooks on its peft layers.
 
-peft's layers give all samples the same scale, and go through their LoRAs one by one. Where these only add products of
-matrices, the layers therefore run without them, and what each sample's LoRAs add is added here (`loras.stacks`). So a
-set of LoRAs is only names and scales, and takes no memory.
+peft's layers give all samples the same scale, and apply their LoRAs one by one. So where LoRAs only add products of
+matrices, the layers run without them, and each sample's products are added here (`loras.stacks`). A set of LoRAs is
+then only names and scales, and takes no memory.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from runners.engine.loras.stacks import Rows, Stack
 
 @dataclass(frozen=True)
 class Adapter:
-    """What one set of LoRAs is in one module; equal sets make equal samples."""
+    """The effect of one set of LoRAs on one module; samples with equal ones are computed alike."""
 
     parts: tuple[tuple[str, float], ...]
     """The peft adapters of its LoRAs that change this module, and their scales."""
     mixes: bool
-    """Whether samples under other adapters may share its passes: not with DoRA and the like, and not in a module that
-    calls a changed layer with anything but one row per sample."""
+    """Whether samples with other adapters may share its passes: not with DoRA and the like, nor in a module that calls
+    a changed layer with anything but one row per sample."""
 
 
 NONE = Adapter((), mixes=True)
-"""The module as it is."""
+"""The unchanged module."""
 
 
 class NotBySample(Exception):
@@ -49,7 +49,7 @@ class LoraHooks:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        # Where blocks come and go, so do the LoRAs in them, and stacks would stay.
+        # Offloaded blocks take their LoRAs along, but stacks would stay on the device.
         self._stacks_are_kept = not is_grouped(module)
         self._batch: Sequence[Adapter] = ()
         self._distinct: Sequence[Adapter] = (NONE,)
@@ -57,17 +57,17 @@ class LoraHooks:
         self._parts: Sequence[str] = ()
         # Of each peft adapter in a mixed pass: its rows, and their scales, (n,) each.
         self._rows: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
-        # Of the stacks in a mixed pass.
+        # Each sample's places in the stacks in a mixed pass, one LoRA of each sample at a time.
         self._rounds: Sequence[Rows] | None = None
         self._stacks: WeakKeyDictionary[BaseTunerLayer, Stack] = WeakKeyDictionary()
-        # The peft adapters that change this module: whether they only add products.
+        # For each peft adapter that changes this module: whether it only adds products.
         self._plain: dict[str, bool] = {}
-        # And whether samples with and without them may share passes.
+        # For each of them: whether samples with and without it may share passes.
         self._mixes: dict[str, bool] = {}
         self._hooked: WeakSet[BaseTunerLayer] = WeakSet()
         self._not_by_sample: WeakSet[BaseTunerLayer] = WeakSet()
         self._wrapped = 0
-        # For each other module, how many layers had been wrapped when it last got them.
+        # For each other module over the same weights: how many layers were wrapped when it last got them.
         self._shared: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()
 
     def add(self, part: str) -> None:
@@ -103,7 +103,7 @@ class LoraHooks:
         self._batch, self._distinct = batch, tuple(dict.fromkeys(batch))
         self._parts = tuple(dict.fromkeys(part for adapter in self._distinct for part, _ in adapter.parts))
         try:
-            # A compiled module would be compiled again for each mixture of adapters.
+            # A compiled module would be recompiled for each mixture of adapters.
             with nullcontext() if self._distinct == (NONE,) else uncompiled():
                 yield
         finally:
@@ -112,7 +112,7 @@ class LoraHooks:
             self._rounds = None
 
     def _share_layers(self, module: nn.Module) -> None:
-        """Replace the other module's plain layers by this one's peft layers, which wrap them."""
+        """Replace layers of a module over the same weights by this one's peft layers, which wrap them."""
         if self._shared.get(module) == self._wrapped:
             return
         for path, layer in self._module.named_modules():
@@ -133,7 +133,7 @@ class LoraHooks:
             raise NotBySample
 
     def _after(self, layer: Any, args: Any, output: torch.Tensor) -> None:
-        """Add to each sample what its LoRAs add, as peft's layers do for all samples."""
+        """Apply its own LoRAs to each sample, as peft's layers would to all samples."""
         if not (held := self._held_by(layer)):
             return
         stack = self._stack(layer)
@@ -151,7 +151,7 @@ class LoraHooks:
                 self._add_part(layer, part, args[0], output)
 
     def _has_all(self, layer: Any, held: Sequence[str]) -> bool:
-        """Whether all that changes the layer in this pass only adds what is in its stack."""
+        """Whether all adapters that change the layer in this pass are in its stack."""
         return all(part in self._stack(layer) for part in held)
 
     def _stack(self, layer: BaseTunerLayer) -> Stack:
@@ -168,7 +168,7 @@ class LoraHooks:
     def _rounds_on(self, device: torch.device) -> Sequence[Rows]:
         if self._rounds is None:
             places = self._places()
-            # Behind the last place there is no LoRA.
+            # The place after the last one has zeros, for samples without a LoRA.
             places[""] = len(places)
             self._rounds = [
                 Rows(
@@ -180,7 +180,7 @@ class LoraHooks:
         return self._rounds
 
     def _add_part(self, layer: Any, part: str, given: torch.Tensor, output: torch.Tensor) -> None:
-        """Add what is no pair of matrices to its own samples: a convolution's LoRA, a LoHa, a bias."""
+        """Apply an adapter that is not a pair of matrices to its own samples: a convolution's LoRA, a LoHa, a bias."""
         rows, scales = self._rows_of(part, output.device)
         down, up = layer.lora_A[part], layer.lora_B[part]
         layer.set_scale(part, 1.0)
@@ -202,7 +202,7 @@ class LoraHooks:
 
 
 def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
-    """Whether all that this adapter adds to the layer's output is a product of two matrices, or of two convolutions."""
+    """Whether all that the adapter does to the layer is to add the output of two matrices or two convolutions."""
     return (
         isinstance(layer, LoraLayer)
         and isinstance(layer.get_base_layer(), (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
@@ -212,8 +212,8 @@ def _is_plain(layer: BaseTunerLayer, part: str) -> bool:
 
 
 def _activate(layer: Any, adapter: Adapter) -> None:
-    """Let one adapter act on all that the layer sees."""
-    # peft's `set_adapter` would also switch gradients on every parameter of every adapter, each time.
+    """Apply one adapter to all samples of the layer."""
+    # peft's `set_adapter` would also set `requires_grad` on every parameter of every adapter, each time.
     layer._active_adapter = [part for part, _ in adapter.parts]
     for part, scale in adapter.parts:
         layer.set_scale(part, scale)

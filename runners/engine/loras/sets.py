@@ -1,7 +1,7 @@
-"""Keeps LoRAs injected in the modules of a model, and knows what each request's set of them means there.
+"""Keeps LoRAs injected in a model's modules, and turns each request's set of them into adapters.
 
-Requests with different sets and scales share passes (`loras.hooks`). What cannot be mixed runs in passes of its own:
-see `Adapter.mixes`.
+Requests with different sets and scales share passes (`loras.hooks`). LoRAs that cannot be mixed run in passes of
+their own: see `Adapter.mixes`.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ LoraSet = tuple[Lora, ...]
 
 
 class LoraSets:
-    """The LoRAs of one model: which are resident, and what sets of them are in each module.
+    """The resident LoRAs of one model, and the effect of sets of them on each module.
 
-    All but `prepare` belongs to the engine's thread. `in_use` are the sets of the requests that are in progress.
+    All but `prepare` belongs to the engine's thread. `in_use` has the sets of the requests in progress.
     """
 
     def __init__(self, pipeline: DiffusionPipeline, specs: Mapping[str, LoraSpec], most: int) -> None:
@@ -38,11 +38,11 @@ class LoraSets:
         self._specs = specs
         self._most = most
         self._modules = {name: LoraHooks(m) for name, m in lora_modules(pipeline).items()}
-        # As they were when their files were read: the operator may remove them.
+        # Specs as of when the files were read, since the operator may remove them.
         self._used: dict[str, LoraSpec] = {}
         self._files: dict[str, Path] = {}
-        # LoRA -> peft adapter, in order of last use. Each injection has a new name, so that samples
-        # cached under an earlier one are not taken for its own.
+        # LoRA -> peft adapter, in order of last use. Each injection gets a new name, so that outputs
+        # cached under an earlier injection's name are not reused.
         self._resident: OrderedDict[str, str] = OrderedDict()
         self._numbers = count()
 
@@ -62,7 +62,7 @@ class LoraSets:
         return found
 
     def fits(self, loras: LoraSet, in_use: Collection[LoraSet]) -> bool:
-        """Whether these can be resident beside those in use."""
+        """Whether a set can be resident beside those in use."""
         return not loras or len(_names(loras, *in_use)) <= self._most or not any(in_use)
 
     def load(self, loras: LoraSet, in_use: Collection[LoraSet]) -> None:
@@ -85,7 +85,7 @@ class LoraSets:
 
     @contextmanager
     def applied(self, component: str, module: nn.Module, adapters: Sequence[Adapter]) -> Iterator[None]:
-        """Run `module` inside the block with one adapter per sample; it is this component, or shares its weights."""
+        """Run `module`, which is this component or shares its weights, with one adapter per sample in the block."""
         hooks = self._modules.get(component)
         if hooks is None or not self._resident:
             yield
@@ -94,14 +94,14 @@ class LoraSets:
             yield
 
     def close(self) -> None:
-        """Leave the modules as they were before the first LoRA."""
+        """Restore the modules' state before the first LoRA."""
         self._evict(list(self._resident))
 
     def _add(self, name: str, needed: Collection[str]) -> None:
         if name in self._resident:
             return
         adapter = f"lora{next(self._numbers)}"
-        # Read again if it fails: the operator may replace the file.
+        # Forgotten in case this fails, to be read again: the operator may replace the file.
         file = self._files.pop(name)
         if not self._inject(name, file, adapter):
             self._evict(self._idle(needed))
@@ -113,7 +113,7 @@ class LoraSets:
         self._resident[name] = adapter
 
     def _inject(self, name: str, file: Path, adapter: str) -> bool:
-        """Return whether there was memory for it. A failed attempt is freed on return, with its traceback."""
+        """Return whether there was memory for it. Returning frees a failed attempt, which its traceback keeps alive."""
         try:
             inject(self._pipeline, name, file, adapter, self._used[name].component)
         except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""The LoRAs of a linear layer as stacked matrices, so that the samples of a pass get theirs in two batched products."""
+"""The LoRAs of a linear layer as stacked matrices, applied to a pass's samples in two batched products."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from models.weights.addons.loras import holds
 
 @dataclass(frozen=True)
 class Rows:
-    """One LoRA of each sample; of several, one after the other."""
+    """One LoRA of each sample; samples with several LoRAs need several rounds."""
 
     places: torch.Tensor
-    """(B,) of its places in the stacks; the place behind the last one stands for none."""
+    """(B,), places in the stacks; the place after the last one means no LoRA."""
     scales: torch.Tensor
     """(B, 1, 1)"""
 
 
 def is_stackable(layer: Any, part: str) -> bool:
-    """Whether this adapter is two matrices in this layer, which no offloading moves one by one."""
+    """Whether the adapter is two plain matrices in this layer, which offloading does not move one by one."""
     if not holds(layer, part):
         return False
     down, up = layer.lora_A[part], layer.lora_B[part]
@@ -32,10 +32,10 @@ def is_stackable(layer: Any, part: str) -> bool:
 
 
 class Stack:
-    """Owns the matrices; those of peft's own layers become views of them."""
+    """Owns the stacked matrices, of which those in peft's layers become views."""
 
     def __init__(self, layer: Any, places: Mapping[str, int]) -> None:
-        """`places` are those of the module's peft adapters; the layer holds the matrices of some, or of none."""
+        """`places` are those of all of the module's peft adapters, of which the layer may have only some."""
         self._places = {part: place for part, place in places.items() if is_stackable(layer, part)}
         self._ranks = {part: len(layer.lora_A[part].weight) for part in self._places}
         if self._places:
@@ -54,18 +54,18 @@ class Stack:
         own_down, own_up = self._matrices(part)
         own_down.copy_(down)
         own_up.copy_(up.T * layer.scaling[part])
-        # The layer's own scale is in the matrix now.
+        # The layer's own scale is now part of the matrix.
         layer.lora_alpha[part], layer.use_rslora[part] = layer.r[part], False
         down.data, up.data = own_down, own_up.T
 
     def _matrices(self, part: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """(rank, in) and (rank, out), without the zeros behind its own rank."""
+        """Return (rank, in) and (rank, out), without the padding beyond the LoRA's own rank."""
         place, rank = self._places[part], self._ranks[part]
         return self._down[place, :rank], self._up[place, :rank]
 
     def add_one(self, part: str, scale: float, given: torch.Tensor, output: torch.Tensor) -> None:
-        """Add to `output`, (..., out), what one LoRA makes of `given`, (..., in)."""
-        # At its own rank: else what other LoRAs are there would choose how it is computed.
+        """Add to `output`, (..., out), one LoRA's output for `given`, (..., in)."""
+        # At its own rank, so that other resident LoRAs do not affect the arithmetic.
         down, up = self._matrices(part)
         narrow = F.linear(given.to(down.dtype), down).flatten(0, -2)
         flat = output.view(-1, output.shape[-1])
@@ -75,7 +75,7 @@ class Stack:
             flat += scale * (narrow @ up)
 
     def add_rows(self, rows: Rows, given: torch.Tensor, output: torch.Tensor) -> None:
-        """Add to `output`, (B, ..., out), what each sample's LoRA makes of `given`, (B, ..., in)."""
+        """Add to `output`, (B, ..., out), the output of each sample's LoRA for `given`, (B, ..., in)."""
         samples = given.to(self._down.dtype).reshape(len(given), -1, given.shape[-1])
         narrow = torch.bmm(samples, self._down[rows.places].mT)
         narrow *= rows.scales

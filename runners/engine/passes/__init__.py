@@ -1,1 +1,1 @@
-"""Forward passes: calls of the same module that many pipelines have made are merged, run once and split again."""
+"""Forward passes: many pipelines' calls of the same module are merged, run as one, and the outputs split."""

@@ -1,5 +1,5 @@
-"""Fills batches up to fixed sizes: for denoisers that are compiled for each size, and for calls that must have the same
-result in every pass.
+"""Pads batches to fixed sizes, for denoisers that are compiled for each size, and for calls whose result must not
+depend on what shares their pass.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from runners.engine.passes.module_calls import ModuleCall
 
 
 def filled(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> list[ModuleCall]:
-    """Return a pass's calls and, after them, repetitions of the last one that fill its samples up to a bucket.
+    """Return a pass's calls, followed by repetitions of the last one that pad its samples to a bucket.
 
-    A batch larger than the largest bucket is filled up to a multiple of it. Other modules than the denoiser, and
-    those that run apart, have no buckets.
+    A batch larger than the largest bucket is padded to a multiple of it. Only denoisers that do not run apart have
+    buckets.
     """
     batch = list(calls)
     missing = _missing(calls, buckets)
@@ -38,7 +38,7 @@ def fitting(calls: Sequence[ModuleCall], buckets: Sequence[int], budget: int) ->
 
 
 def compiled_shape(part: Part, arguments: Mapping[str, Any], text_buckets: Sequence[int]) -> Hashable:
-    """Return what is equal for merged arguments under which a compiled module runs the same code."""
+    """Return a key that is equal for merged arguments for which a compiled module runs the same code."""
     return (part.component, *((name, _shape(part, name, value, text_buckets)) for name, value in arguments.items()))
 
 
@@ -56,7 +56,7 @@ def _tokens(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
 
 
 def _missing(calls: Sequence[ModuleCall], buckets: Sequence[int]) -> int:
-    """How many samples a pass lacks to fill its bucket, or to have the size that its calls always have."""
+    """Return how many samples a pass lacks to fill its bucket, or to have the fixed size of its calls' passes."""
     first, samples = calls[0], sum(call.samples for call in calls)
     needed = samples if first.calls_in_pass is None else first.calls_in_pass * first.samples
     if buckets and first.stage is Stage.DENOISE and not first.part.apart:

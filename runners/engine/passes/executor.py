@@ -1,7 +1,7 @@
-"""Runs batches of parked calls and gives every call its own outcome, without waiting for the device.
+"""Runs batches of parked calls and returns an outcome for each, without waiting for the device.
 
-A call is a pure function of its arguments, so a batch that fails can be run again in smaller pieces until
-only the culprit is left to fail.
+A call is a pure function of its arguments, so a batch that fails can be run again in smaller pieces until only the
+culprit fails.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from runners.options import EngineLimits
 log = logging.getLogger("jubako.engine")
 
 MEMO_BYTES = 256 * 2**20
-"""Cached encodings of an engine: about 40 of SDXL's larger encoder, which returns all of its layers."""
+"""The memory for an engine's cached encodings: about 40 of SDXL's larger encoder, which returns all of its layers."""
 
 PASSES_TO_UNLEARN = 256
-"""Passes after which a learnt limit has about doubled; trying too early costs one failed pass."""
+"""Passes after which a learnt limit has about doubled; raising it too early costs one failed pass."""
 
 TOO_LARGE = "the image does not fit into the device's memory; ask for a smaller one"
 TOO_LARGE_TO_REPEAT = (
@@ -52,7 +52,7 @@ TOO_LARGE_TO_REPEAT = (
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass that has ended, as the metrics see it."""
+    """A finished forward pass, for metrics."""
 
     part: Part
     calls: int
@@ -60,10 +60,10 @@ class Pass:
     tokens: int
     """Latent positions."""
     budget_tokens: int
-    """As many as it might have had."""
+    """The most that it could have had."""
     seconds: float
     idle_s: float | None
-    """For how long the device waited for it after the pass before; None after a time in which nothing was asked."""
+    """How long the device was idle between the pass before and this one; None if there was no work in between."""
 
 
 ERROR, OUT_OF_MEMORY = FAILURES = ("error", "out_of_memory")
@@ -71,7 +71,7 @@ ERROR, OUT_OF_MEMORY = FAILURES = ("error", "out_of_memory")
 
 @dataclass(frozen=True)
 class FailedPass:
-    """A forward pass of several calls that failed, so that they were run again in smaller pieces."""
+    """A forward pass that failed, so that its calls are run again in smaller pieces."""
 
     part: Part
     cause: str
@@ -79,7 +79,7 @@ class FailedPass:
 
 
 class BegunPass:
-    """A pass that the device may still be busy with."""
+    """A pass that may still be running on the device."""
 
     def __init__(
         self,
@@ -116,10 +116,10 @@ class Verdict:
 
     begun: BegunPass
     samples: slice
-    """Its own among those of the pass."""
+    """The call's samples among those of the pass."""
 
     def refusal(self) -> NonFinite | None:
-        """What is wrong with it; waits for the end of the pass."""
+        """Return the error if the output cannot be used; waits for the end of the pass."""
         if all(self.begun.finite[self.samples]):
             return None
         return NonFinite(f"{self.begun.part.component} produced NaN or infinity")
@@ -127,7 +127,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Answer:
-    """A call's output, which the device may still be busy with."""
+    """A call's output, which the device may still be computing."""
 
     output: Any
     verdict: Verdict
@@ -136,7 +136,7 @@ class Answer:
 
 
 Outcome = Answer | JubakoError
-"""What a call came to: an answer, or why it has none."""
+"""A call's answer, or the error in its place."""
 
 
 class Executor:
@@ -150,9 +150,8 @@ class Executor:
         model: LoadedModel,
         limits: EngineLimits,
     ) -> None:
-        """`applied` surrounds every pass, to give each of its calls the adapters it runs under. One call that decodes
-        more than `limits.decode_tokens` works in tiles. The process ends if an error shows that the device of `model`
-        is lost.
+        """`applied` is entered around every pass, to apply its calls' adapters. A call that decodes more than
+        `limits.decode_tokens` works in tiles. The process ends if an error shows that the device of `model` is lost.
         """
         self._on_pass = on_pass
         self._on_failed_pass = on_failed_pass
@@ -168,13 +167,13 @@ class Executor:
         self.token_limits: dict[Part, int] = {}
 
     def run(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
-        """Run calls of one signature; the outcomes come in the order of the calls."""
+        """Run calls of one signature; return their outcomes in order."""
         if calls[0].operation.part.memoised:
             return self._run_memoised(calls)
         return self._run(calls)
 
     def rest(self) -> None:
-        """Say that nothing is asked: the time until the next pass is not lost."""
+        """Note that there is no work, so that the time until the next pass does not count as idle."""
         self._before = None
 
     def _run_memoised(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
@@ -191,13 +190,13 @@ class Executor:
         return [known[key] for key in keys]
 
     def _checked(self, outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Wait for outcomes that others may get too."""
+        """Wait for outcomes that will be cached for others, and replace unusable ones by errors."""
         return [(isinstance(each, Answer) and each.verdict.refusal()) or each for each in outcomes]
 
     def _remember(self, key: Hashable, answer: Answer) -> None:
-        # Cloned, since a view would keep the whole batch it was cut from.
+        # Cloned, since a view would keep the whole batch in memory.
         self._memo[key] = replace(answer, output=pytree.tree_map_only(torch.Tensor, torch.clone, answer.output))
-        # Counted as they come and go: thousands of small ones fit.
+        # A running total, since there may be thousands of small ones.
         self._memo_bytes += _bytes_in(self._memo[key])
         while self._memo_bytes > MEMO_BYTES:
             _, oldest = self._memo.popitem(last=False)
@@ -210,7 +209,7 @@ class Executor:
         except torch.OutOfMemoryError:
             out_of_memory = True
         except NotBySample:
-            # Expected of some modules, once for each of their LoRAs.
+            # Expected, once for each LoRA, in some modules.
             pass
         except Exception as error:
             end_if_lost(self._device)
@@ -218,13 +217,13 @@ class Executor:
                 log.exception("a call of %s failed", calls[0].operation.part.component)
                 return [GenerationFailed("the model failed")]
             self._report_failure(calls[0].operation.part, error)
-        # Only here has the failed pass let go of its tensors: a traceback keeps all of its frames alive.
+        # Only after the handler are the failed pass's tensors free: the traceback keeps all frames alive.
         if out_of_memory:
             return self._run_halves(calls)
         return [outcome for call in calls for outcome in self._run([call])]
 
     def _report_failure(self, part: Part, error: Exception) -> None:
-        """Count a merged pass that failed, and log it unless the same has failed before: every step would repeat it."""
+        """Count a merged pass that failed, and log it the first time only, since every step may fail alike."""
         self._on_failed_pass(FailedPass(part, ERROR))
         cause = (part, type(error), *traceback.extract_tb(error.__traceback__)[-1][:2])
         if cause not in self._logged:
@@ -255,7 +254,7 @@ class Executor:
         return call.tokens > decode_tokens and can_tile(call.operation.module)
 
     def _run_in_tiles(self, calls: Sequence[ModuleCall]) -> list[Outcome]:
-        """Run one call of an autoencoder again, which has no memory for all of its image or clip at once."""
+        """Run a single call of an autoencoder again in tiles, after it ran out of memory."""
         operation = calls[0].operation
         if not can_tile(operation.module) or self._too_large_whole(calls):
             return [OutOfMemory(TOO_LARGE)]
@@ -267,7 +266,7 @@ class Executor:
             return [OutOfMemory(TOO_LARGE)]
 
     def _unlearn(self, part: Part) -> None:
-        """Let a learnt limit grow again: the memory may have been taken by another process, which has ended since."""
+        """Let a learnt limit grow again, since another process that took the memory may have ended."""
         if part in self.token_limits:
             self.token_limits[part] += 1 + self.token_limits[part] // PASSES_TO_UNLEARN
 
@@ -304,7 +303,7 @@ class Executor:
 
 
 def _core_turns() -> CoreTurns | None:
-    """Return None where there is no file to lock, so that passes get in each other's way, as they always may."""
+    """Return None if there is no file to lock; models' passes then only slow each other down."""
     try:
         return CoreTurns()
     except OSError as error:

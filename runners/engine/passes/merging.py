@@ -1,4 +1,4 @@
-"""Merges the arguments of several calls into those of one, and splits its output again.
+"""Merges the arguments of several calls into those of one, and splits the output.
 
 A family declares what each argument of its parts is (`models.catalogue.families.Part`).
 """
@@ -20,9 +20,9 @@ from runners.engine.passes.module_calls import ModuleCall
 
 
 class SeededDistribution(DiagonalGaussianDistribution):  # type: ignore[misc]
-    """What a VAE's encoder returns, which is sampled with a seed or not at all.
+    """The output of a VAE's encoder; without a generator, sampling it returns the mode.
 
-    Pipelines of SD3 encode control images without their generator: one request would have another image each time.
+    SD3's pipelines encode control images without their generator, which would make requests irreproducible.
     """
 
     def sample(self, generator: torch.Generator | None = None) -> torch.Tensor:
@@ -30,7 +30,7 @@ class SeededDistribution(DiagonalGaussianDistribution):  # type: ignore[misc]
         return sample
 
 
-# A distribution splits like the tensor of its moments.
+# pytree treats a distribution like the tensor of its moments.
 for kind in (DiagonalGaussianDistribution, SeededDistribution):
     pytree.register_pytree_node(
         kind,
@@ -42,7 +42,7 @@ for kind in (DiagonalGaussianDistribution, SeededDistribution):
 def merge(calls: Sequence[ModuleCall], text_buckets: Sequence[int] = ()) -> dict[str, Any]:
     """Join the arguments of calls with one signature, in order.
 
-    With `text_buckets`, the lengths that a compiled module takes, what is padded has one of them, and always a mask.
+    With `text_buckets`, the lengths that a compiled module takes, padded texts get one of these lengths, and a mask.
     """
     part = calls[0].part
     if len(calls) == 1 and not (text_buckets and part.padded):
@@ -65,7 +65,7 @@ def _joined(part: Part, name: str, calls: Sequence[ModuleCall], text_buckets: Se
         return torch.cat(values, dim=1)
     if name in part.padded:
         return pytree.tree_map(lambda *texts: _joined_texts(texts, text_buckets), *values)
-    # Most arguments are tensors, and pytree takes as long to find that out as they take to be joined.
+    # A shortcut for plain tensors, which are the most common: pytree takes as long as joining them.
     return torch.cat(values) if isinstance(values[0], torch.Tensor) else pytree.tree_map(_concatenated, *values)
 
 
@@ -80,7 +80,7 @@ def _common_length(texts: Sequence[torch.Tensor], text_buckets: Sequence[int]) -
 
 
 def _joined_masks(part: Part, calls: Sequence[ModuleCall], text_buckets: Sequence[int]) -> torch.Tensor | None:
-    """Return (B, length), or None when every position of every call is true."""
+    """Return the mask (B, length), or None if no position is padding."""
     assert part.padding_mask is not None
     texts = [call.arguments[next(iter(part.padded))] for call in calls]  # each (B, length, ...)
     length = _common_length(texts, text_buckets)
@@ -120,7 +120,7 @@ def _of_samples(part: Part, name: str, value: Any, kept: slice) -> Any:
 
 
 def repeated(part: Part, output: Any, samples: int) -> Any:
-    """Return an output of so many samples with each of them twice, one half like the other."""
+    """Return an output with its samples repeated, as two equal halves."""
     return pytree.tree_map(_twice, output, is_leaf=_is_sample_list(part, samples))
 
 
@@ -129,7 +129,7 @@ def _twice(leaf: Any) -> Any:
 
 
 def split(output: Any, calls: Sequence[ModuleCall]) -> list[Any]:
-    """Cut the output of a merged call into the outputs its members would have had."""
+    """Split the output of a merged call into those of its members."""
     if calls[0].part.apart:
         return [output]
     sizes = [call.samples for call in calls]
@@ -151,9 +151,9 @@ def _cut(leaf: Any, sizes: Sequence[int]) -> Sequence[Any]:
 
 
 def _is_sample_list(part: Part, samples: int) -> Any:
-    """Modules that take lists may return lists: Z-Image one tensor (C, F, h, w) per sample.
+    """Return a predicate for outputs that are lists with one tensor per sample, as Z-Image's are, (C, F, h, w) each.
 
-    Others return lists of whole batches, as ControlNets do with their residuals, also those that take lists.
+    Other lists contain whole batches, like ControlNets' residuals, even if the module takes lists.
     """
     if not part.listed or part.stage is Stage.CONTROL:
         return None
@@ -168,12 +168,12 @@ def finite_samples(part: Part, output: Any, samples: int) -> torch.Tensor:
 
 
 def _finite(leaf: Any, samples: int) -> torch.Tensor | None:
-    """(samples,) of bool, or None for what has no floating numbers."""
+    """Return (samples,), bool, or None for anything but floating-point tensors."""
     if isinstance(leaf, list):
         return torch.stack([torch.isfinite(entry).all() for entry in leaf])
     if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() and leaf.numel():
-        # By the largest, which NaN is larger than: `isfinite` of each value takes ten to forty times as long on a CPU,
-        # and making rows of what is channels-last copies it.
+        # By the largest value, which is NaN if any is: `isfinite` of each value takes ten to forty times as long on a
+        # CPU, and flattening channels-last tensors copies them.
         rows = leaf if leaf.ndim > 1 and len(leaf) == samples else leaf.reshape(samples, -1)
         return rows.abs().amax(dim=tuple(range(1, rows.ndim))).isfinite()
     return None

@@ -1,4 +1,4 @@
-"""Parked module calls: what a pipeline asked of a module, with names for all arguments.
+"""Parked module calls: a pipeline's call of a module, with all arguments named.
 
 Calls with equal signatures can be run as one (`runners.engine.passes.merging`).
 """
@@ -19,9 +19,9 @@ from runners.engine.loras.hooks import NONE, Adapter
 from runners.engine.passes.signatures import content_digest, shapes, signature
 
 FIXED_CALLS = 4
-"""Of a pass whose size is fixed: enough that sharing pays, and few enough to be filled up for one request."""
+"""Calls in a pass of fixed size: enough for sharing to pay, and few enough to pad the pass for a single request."""
 SEED = "seed of the call"
-"""Beside the arguments of methods that draw from PyTorch's own generator; no method has one of this name."""
+"""The extra argument of calls that draw from PyTorch's default generator; no method has one of this name."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +31,10 @@ class Operation:
     part: Part
     module: torch.nn.Module
     home: torch.device | None = None
-    """Where its calls come from and their results go, if the module is on another device."""
+    """The device of its callers, if the module is on another one."""
 
     def run(self, **arguments: Any) -> Any:
-        """Call the method, and bring what it takes and returns from one device to the other."""
+        """Call the method, moving arguments and results between the devices if they differ."""
         if self.part.seeded:
             torch.manual_seed(arguments.pop(SEED))
         if self.home is None:
@@ -48,7 +48,7 @@ class Operation:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        # Found by a walk through the module's layers, like its device.
+        # Cached, like the device, since finding it walks through the module's layers.
         return cast(torch.dtype, self.module.dtype)
 
     @cached_property
@@ -67,15 +67,15 @@ class Operation:
         adapter: Adapter = NONE,
         fixed_tokens: int | None = None,
     ) -> ModuleCall:
-        """Name the arguments as the module does, so that positional and keyword callers can share.
+        """Make a call with all arguments named, so that positional and keyword callers can share.
 
-        `added` are arguments that follow from the request, beside those of the pipeline. A call that must have the same
-        result in every pass has passes of one fixed size, of at most `fixed_tokens` if one call has no more.
+        `added` are arguments from the request in addition to the pipeline's. With `fixed_tokens`, the call's result
+        must not depend on its pass: its passes have a fixed size, of at most that many tokens unless one call has more.
         """
         given = self._named(args, kwargs)
         arguments = {**given, **self.part.fixed, **added}
         if self.part.seeded:
-            # Others may give theirs before the call is run.
+            # Read now, since others may seed the generator before the call is run.
             arguments[SEED] = torch.initial_seed()
         samples, positions = _size(self.part, arguments)
         samples = 1 if self.part.apart else samples
@@ -98,7 +98,7 @@ class Operation:
     def _calls_in_pass(self, tokens: int, fixed_tokens: int | None) -> int | None:
         if fixed_tokens is None:
             return None
-        # One that runs apart always has the same pass.
+        # A call that runs apart always has the same pass.
         return 1 if self.part.apart else max(1, min(FIXED_CALLS, fixed_tokens // max(tokens, 1)))
 
     def _named(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
@@ -110,17 +110,17 @@ class Operation:
                 named.update(value)
             elif name not in self.part.ignored:
                 named[name] = value
-        # Whether nothing is passed or nothing is said is one to almost all modules; the others run apart.
+        # To almost all modules, an empty argument and an omitted one are the same; the others run apart.
         if self.part.apart:
             return named
         return {name: value for name, value in named.items() if not _is_nothing(value)}
 
     def _normal(self, name: str, value: Any, samples: int) -> Any:
-        """Give a number that samples may differ in, and a scalar tensor, as SD pipelines pass `timestep`, or one of
-        a single entry, an entry per sample.
+        """Expand `numbers` of the part, and tensors that are scalar (as SD pipelines pass `timestep`) or have a single
+        entry, to an entry per sample.
 
-        Whole-numbered training times become float32, which every timestep embedding computes in anyway;
-        so samplers with fractional times (Euler) share a pass with the others.
+        Integer timesteps become float32, in which every timestep embedding computes anyway; so samplers with fractional
+        timesteps (Euler) share a pass with the others.
         """
         if self.part.apart:
             return value
@@ -145,11 +145,11 @@ class ModuleCall:
     samples: int
     """Its length along the batch axis."""
     tokens: int
-    """Its share of the budget."""
+    """Its tokens in the budget."""
     given_dtype: torch.dtype | None
-    """Of the pipeline's own floating-point arguments."""
+    """The dtype of the pipeline's own floating-point arguments."""
     calls_in_pass: int | None = None
-    """How many calls of its size all of its passes have, so that their arithmetic is always the same; None: any."""
+    """The fixed number of calls of its size in each of its passes, for reproducible arithmetic; None: any number."""
 
     @property
     def part(self) -> Part:
@@ -174,14 +174,14 @@ class ModuleCall:
         return (self.signature, self.samples, content_digest(self.arguments), self.adapter)
 
     def answered(self, output: Any) -> Any:
-        """Return an output of the module as the pipeline expects it: in the dtype that it gave."""
+        """Return an output of the module in the dtype that the pipeline expects: that of its arguments."""
         if not self.part.casts or self.given_dtype is None:
             return output
         return pytree.tree_map(lambda leaf: _to(leaf, self.given_dtype), output)
 
 
 def _is_nothing(value: Any) -> bool:
-    """Some pipelines of a family pass options of attention that are empty, and others pass None."""
+    """Whether an argument is None or empty: some pipelines of a family pass empty attention options, others None."""
     return value is None or (isinstance(value, dict) and not value)
 
 
@@ -199,7 +199,7 @@ def _floating_dtype(arguments: dict[str, Any]) -> torch.dtype | None:
 
 
 def _size(part: Part, arguments: dict[str, Any]) -> tuple[int, int]:
-    """Samples, and latent positions of all of them, by the first argument that holds tensors."""
+    """Return the samples, and the latent positions of all of them, by the first argument with tensors."""
     for name, value in arguments.items():
         if isinstance(value, torch.Tensor) and value.ndim and name not in part.shared:
             return value.shape[0], value.shape[0] * _positions(value)
@@ -211,7 +211,7 @@ def _size(part: Part, arguments: dict[str, Any]) -> tuple[int, int]:
 
 
 def _positions(tensor: torch.Tensor) -> int:
-    """Latent positions of one sample: (B, C, *spatial) counts its spatial axes, (B, S[, D]) its sequence."""
+    """Return the latent positions of one sample: the spatial axes of (B, C, *spatial), the sequence of (B, S[, D])."""
     if tensor.ndim >= 4:
         return tensor.shape[2:].numel()
     return tensor.shape[1] if tensor.ndim >= 2 else 1

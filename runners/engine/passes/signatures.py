@@ -20,7 +20,7 @@ _digests = WeakTensorKeyDictionary()
 
 
 def signature(part: Part, arguments: Mapping[str, Any]) -> Hashable:
-    """Return what must be equal for calls of one part to be merged."""
+    """Return a key that must be equal for calls of one part to be merged."""
     return tuple(
         (name, _argument_signature(part, name, value))
         for name, value in sorted(arguments.items())
@@ -47,7 +47,7 @@ def content_digest(arguments: Mapping[str, Any]) -> bytes:
 
 
 def tensor_digest(tensor: torch.Tensor) -> bytes:
-    """Digest the values of a tensor that is not going to change; the first time synchronises with its device."""
+    """Digest the values of a tensor that will not change; synchronises with its device the first time."""
     if tensor not in _digests:
         _digests[tensor] = hashlib.blake2b(_bytes_of(tensor)).digest()
     digest: bytes = _digests[tensor]
@@ -67,7 +67,7 @@ def _argument_signature(part: Part, name: str, value: Any) -> Hashable:
         return (value[0].dtype, value[0].device)
     if isinstance(value, torch.Tensor):
         return _leaf_signature(value, 1)
-    # The samples of one call are alike.
+    # All samples of one call have equal signatures.
     leaves, structure = pytree.tree_flatten(value[0] if name in part.listed else value)
     first_axis = 0 if name in part.listed else 1
     return (str(structure), tuple(_leaf_signature(leaf, first_axis) for leaf in leaves))

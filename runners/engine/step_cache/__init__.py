@@ -1,1 +1,1 @@
-"""Denoising steps whose outcome can be predicted are not computed: each image decides by what its own denoiser did."""
+"""Skips denoising steps whose outcome can be predicted, decided for each image by its own denoiser's outputs."""

@@ -1,4 +1,4 @@
-"""Chooses for requests that leave it to the server whether steps are predicted: only while it is behind."""
+"""Chooses whether steps are predicted, for requests that leave it to the server: only while the server is behind."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from models.catalogue.families import IN_ONE_CALL, Family, Unguided
 from runners.options import EngineLimits
 
 KEPT = 0.98
-"""Of the passes so far, at each further one: what counts is about the last 50."""
+"""The weight that earlier passes keep with each new one, so that about the last 50 count."""
 KNOWN_SIZES = 256
-"""Sizes whose tokens are remembered: those that were denoised last."""
+"""The most sizes whose tokens are remembered, the most recent ones."""
 
 
 @dataclass(frozen=True)
 class Load:
-    """Images and clips that are asked for."""
+    """The work of a number of images and clips."""
 
     images: int
     tokens: float
-    """Of each sample that a call of the denoiser has of them."""
+    """The tokens of all of their samples in a denoiser call."""
 
     @classmethod
     def of(
@@ -40,7 +40,7 @@ class Load:
 
 
 def samples_in_call(request: GenerationRequest, family: Family) -> float:
-    """Return how many samples each call of the denoiser has of one image, on average over its steps."""
+    """Return the samples of one image in a denoiser call, on average over its calls."""
     if family.unguided not in IN_ONE_CALL:
         return 1.0
     perturbed = family.perturbed_calls * (_halves(request, family) - 1.0)
@@ -48,36 +48,36 @@ def samples_in_call(request: GenerationRequest, family: Family) -> float:
 
 
 def denoiser_calls(request: GenerationRequest, family: Family) -> float:
-    """Return how many calls of the denoiser an image has in all of its steps."""
+    """Return the number of an image's denoiser calls in all of its steps."""
     calls = _halves(request, family) if family.unguided is Unguided.SECOND_CALL else 1.0
     perturbed = family.perturbed_calls * (_halves(request, family) - 1.0)
     return request.denoising_steps * (calls + perturbed)
 
 
 def _halves(request: GenerationRequest, family: Family) -> float:
-    """Return 2 for a guided image, of which the share of unguided steps at its end has one."""
+    """Return the average number of halves of a step: 2 with guidance, 1 without, as in steps after `guidance_end`."""
     return 1.0 + request.guidance_end if request.guidance_scale > family.guided_above else 1.0
 
 
 def _size(request: GenerationRequest) -> tuple[int, int, int, int]:
-    """Return the width, height and frames of the largest pass, and the layers in it; 1 of a request without any."""
+    """Return the width, height and frames of the largest pass, and its layers, or 1 without layers."""
     (width, height), _ = max(request.passes, key=lambda each: each[0][0] * each[0][1])
     return width, height, request.num_frames, request.num_images // request.runs
 
 
 class AutomaticStepCache:
-    """Belongs to the engine's thread; knows how many tokens images had lately, and how long passes took."""
+    """Belongs to the engine's thread; keeps track of the tokens of recent images, and the duration of passes."""
 
     def __init__(self, limits: EngineLimits) -> None:
         self._limits = limits
         self._sample_tokens: OrderedDict[tuple[int, int, int, int], float] = OrderedDict()
-        """By size, since denoisers pad some sizes and not others."""
+        """By size rather than per pixel, since denoisers pad some sizes and not others."""
         self._tokens_per_pixel = 0.0
-        """Of a sample of the last call, for sizes that none had yet; 0 before the first."""
+        """Tokens per pixel in the last call, for sizes not seen before; 0 before the first call."""
         self._recent_s = self._recent_tokens = 0.0
 
     def learn_size(self, request: GenerationRequest, tokens: float) -> None:
-        """Take in how many tokens a sample of a call had; calls without an unguided half have fewer samples."""
+        """Record the tokens of a sample, which unlike those of a call do not depend on guidance."""
         size = _size(request)
         self._sample_tokens[size] = tokens
         self._sample_tokens.move_to_end(size)
@@ -86,25 +86,25 @@ class AutomaticStepCache:
         self._tokens_per_pixel = tokens / request.pixels
 
     def sample_tokens(self, request: GenerationRequest) -> float:
-        """Return how many tokens a sample of the request's calls has: as its size had last, or by its pixels."""
+        """Return the tokens of a sample of a request: as last seen for its size, or estimated from its pixels."""
         return self._sample_tokens.get(_size(request), request.pixels * self._tokens_per_pixel)
 
     def learn_speed(self, seconds: float, denoised_tokens: int) -> None:
-        """Take in a pass: predicted steps have none. Encoding and decoding denoise nothing, and take their time too."""
+        """Record a pass; one that encodes or decodes takes time, but has no `denoised_tokens`."""
         self._recent_s = KEPT * self._recent_s + seconds
         self._recent_tokens = KEPT * self._recent_tokens + denoised_tokens
 
     def choose(self, calls: float, remaining_s: float, running: Load, waiting: Load) -> StepCache:
-        """Return what a request gets that starts now, with so much time until its deadline.
+        """Return the mode for a request that starts now and has `remaining_s` until its deadline.
 
-        `calls` are those of the denoiser for each of its images, which are among the `running`.
+        `calls` is the number of denoiser calls for each of its images, which count among the `running` ones.
         """
         if calls * self._round_s(running) > remaining_s:
             return StepCache.FAST
         return StepCache.QUALITY if self._exceeds_a_pass(running + waiting) else StepCache.OFF
 
     def _round_s(self, running: Load) -> float:
-        """Return how long it takes until each image has had a call; 0 before anything is known."""
+        """Return the seconds in which each image gets one call; 0 before anything is known."""
         if not self._recent_tokens:
             return 0.0
         return running.tokens * self._recent_s / self._recent_tokens

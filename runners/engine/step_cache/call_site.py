@@ -1,4 +1,4 @@
-"""One of the denoiser's calls in each step of an image: what it returned last, and what is predicted from it."""
+"""One of the denoiser's calls in each step of an image: its last outputs, and predictions from them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from runners.engine.step_cache.policy import MAX_CORRECTED_ERROR, Policy, distan
 
 @dataclass(frozen=True)
 class _Measured:
-    """How far off the line was at a computed step."""
+    """How far off the extrapolation was at a computed step."""
 
     error: Leaving
     distances: int
 
     @property
     def curvature(self) -> float:
-        """Waits for the device, unless the error has arrived."""
+        """The extrapolation error over `distances`; waits for the device unless the error has arrived."""
         error: float = self.error.read().item()
         return error / self.distances
 
 
 class CallSite:
-    """Keeps the last two outputs. Nothing here waits for the device but for what it did two computed steps ago."""
+    """Keeps the last two outputs. It never waits for work of the device more recent than two computed steps ago."""
 
     def __init__(self, policy: Policy) -> None:
         self._policy = policy
         self._computed: list[tuple[int, list[Any]]] = []
         """The last two steps that were computed, with the leaves of their outputs."""
         self._form: pytree.TreeSpec | None = None
-        """Of an output, around its leaves."""
+        """The structure of an output around its leaves."""
         self._measured: _Measured | None = None
-        """As of the last computed step but one: that of the last one may be on its way."""
+        """The error at the last computed step but one, since that of the last one may not have arrived."""
         self._newest: _Measured | None = None
 
     def trusts(self, step: int, steps: int) -> bool:
@@ -47,15 +47,15 @@ class CallSite:
         return self._policy.trusts(step, steps, self._steps, self._measured.curvature)
 
     def predicted(self, step: int) -> Any:
-        """Return what the call would answer, had its outputs gone on as between the last two computed steps."""
+        """Return the output extrapolated linearly from the last two computed steps."""
         assert self._form is not None
         return pytree.tree_unflatten(self._line(step), self._form)
 
     def corrected(self, step: int, output: Any) -> Any:
-        """Take in the output of a computed step; return it with what was missing in the predicted steps before it.
+        """Record the output of a computed step; return it corrected for the errors of the predicted steps before it.
 
-        Now that the curvature is known, so is how far the line was off at each of them. Samplers add up the outputs of
-        all steps, so what was missing there may as well be added here.
+        The curvature, which is now known, tells how far off the extrapolation was at each of those steps. Samplers sum
+        the outputs of all steps, so the missing part can be added here.
         """
         answer = output
         leaves, self._form = pytree.tree_flatten(output)
@@ -64,7 +64,7 @@ class CallSite:
             error = _relative_error(line, leaves)
             self._measured, self._newest = self._newest, _Measured(Leaving(error), distances(step, self._steps))
             if share := missing_error(step, self._steps):
-                # Limited on the device, which nothing here waits for.
+                # Clamped on the device, to avoid waiting for it.
                 weight = 1 + share * torch.where(error > MAX_CORRECTED_ERROR, MAX_CORRECTED_ERROR / error, 1.0)
                 answer = pytree.tree_unflatten(_along(line, leaves, weight), self._form)
             # Before the next is kept, so that there are never three.
@@ -84,7 +84,7 @@ class CallSite:
 
 
 def _along(old: Sequence[Any], new: Sequence[Any], weight: float | torch.Tensor) -> list[Any]:
-    """Go along the lines from the leaves of one output to another's; what is no floating tensor is the new one."""
+    """Interpolate from the leaves of one output to another's; leaves that are not floating-point are the new ones."""
     return [_lerp(one, other, weight) if _floats(other) else other for one, other in zip(old, new, strict=True)]
 
 
@@ -93,7 +93,7 @@ def _lerp(old: torch.Tensor, new: torch.Tensor, weight: float | torch.Tensor) ->
 
 
 def _relative_error(predicted: Sequence[Any], output: Sequence[Any]) -> torch.Tensor:
-    """Return a scalar on the device."""
+    """Return the relative error as a scalar on the device."""
     pairs = [(one, other) for one, other in zip(predicted, output, strict=True) if _floats(other)]
     return _norm([one - other for one, other in pairs]) / _norm([other for _, other in pairs])
 

@@ -1,4 +1,4 @@
-"""The denoiser's calls of one image, step by step: which of them are computed, and what answers the others."""
+"""Decides which of an image's denoiser calls are computed, step by step, and answers the others."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from runners.engine.step_cache.policy import POLICIES
 
 @dataclass(frozen=True)
 class Place:
-    """Where in a step a call of the denoiser stands; calls of one place in different steps go on from one another."""
+    """The place of a denoiser call within a step; outputs at one place are extrapolated from step to step."""
 
     component: str
     number: int
-    """0 is the component's first call in the step; Qwen-Image and Wan have a second one, without the prompt, and with
-    samplers of second order there are twice as many.
+    """0 is the component's first call in the step; Qwen-Image and Wan have a second one, without the prompt, and
+    second-order samplers twice as many.
     """
     guided: bool
     """Whether the step has an unguided half."""
@@ -36,25 +36,25 @@ class Place:
 
 @dataclass(eq=False)
 class _Step:
-    """A step that has begun."""
+    """A step in progress."""
 
     guided: bool
     skipped: bool
-    """Whether all of its calls so far were predicted, or are going to be."""
+    """Whether all of its calls are predicted, as far as known."""
     calls: Counter[str] = field(default_factory=Counter)
     """By component."""
     places: set[Place] = field(default_factory=set)
     conditional: Any = None
-    """The answer to its last call with the prompt; of one call for both halves, what is with the prompt."""
+    """The output of its last call with the prompt, or the prompt's half of a call for both."""
 
 
 class _CountedStep:
-    """A sampler's `step` that is counted; a copy of the sampler, such as pipelines make for sound, has a plain one."""
+    """Counts the calls of a sampler's `step`; copies of the sampler, such as those for sound, get the plain method."""
 
     def __init__(self, plain: Callable[..., Any], count: Callable[[], None]) -> None:
         self._plain = plain
         self._count = count
-        # Pipelines look at the parameters of samplers.
+        # Pipelines inspect the signature of `step`.
         update_wrapper(self, plain)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,7 +66,7 @@ class _CountedStep:
 
 
 class DenoisingSteps:
-    """Follows one image through its steps; each ends with its sampler's."""
+    """Follows one image through its denoising steps, each of which ends with the sampler's step."""
 
     def __init__(
         self,
@@ -82,41 +82,41 @@ class DenoisingSteps:
         self._perturbs = family.perturbed_calls > 0
         self._park = park
         self._sites: dict[Place, CallSite] = {}
-        """Of the last step's calls."""
+        """By the places of the last step's calls."""
         self._number = 0
-        """Of the step that goes on, or comes next."""
+        """The 0-based number of the current step, or of the next one between steps."""
         self._sampler_calls = 0
         self._step: _Step | None = None
         self._last: _Step | None = None
         self._view: Any = None
         self.skipped = 0
-        """Steps that were predicted instead of computed."""
+        """The number of steps that were predicted instead of computed."""
 
     @property
     def skipped_last(self) -> bool:
-        """Whether the last step that has ended was predicted."""
+        """Whether the last finished step was predicted."""
         return self._last is not None and self._last.skipped
 
     def follow(self, view: Any) -> None:
-        """Count the steps of a pipeline's sampler; must come before any `answer`, and be followed by `close`."""
+        """Count the steps of a pipeline's sampler. Call it before any `answer`, and `close` at the end."""
         self._view = view
         view.scheduler.step = _CountedStep(view.scheduler.step, self._count_sampler)
 
     def close(self) -> None:
-        """Drop all outputs, and the view, whose sampler refers to this object: in a cycle tensors would live longer."""
+        """Drop all outputs, and the view, to break the cycle with its sampler, in which tensors would live longer."""
         self._sites.clear()
         self._step = self._last = self._view = None
 
     def answer(self, part: Part, make_call: Callable[[], ModuleCall]) -> Any:
-        """Return the output of the denoiser, or of a ControlNet before it; calls that are not computed are not made."""
+        """Return the output of the denoiser, or of a ControlNet before it; `make_call` is called only to compute it."""
         step = self._begun_step()
         if part.stage is Stage.CONTROL:
-            # Nobody looks at the residuals of a step that is predicted.
+            # The residuals of a predicted step are not used.
             return ((), None) if step.skipped else self._computed(step, make_call())
         place = Place(part.component, step.calls[part.component], step.guided)
         step.calls[part.component] += 1
         if self._perturbs and not step.guided:
-            # What is not perturbed guides away from nothing.
+            # An unperturbed output as the perturbed one has no guiding effect.
             return step.conditional if place.number else self._before_perturbed(step, place, make_call)
         if self._unguided is not Unguided.SECOND_CALL or step.guided:
             return self._answered(step, place, make_call)
@@ -125,7 +125,7 @@ class DenoisingSteps:
         return step.conditional
 
     def _before_perturbed(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
-        """Answer for the samples without and with the prompt; further calls of the step have the latter alone."""
+        """Answer the call with both halves, and keep the prompt's half to answer the step's further calls."""
         output = self._answered(step, place, make_call)
         step.conditional = pytree.tree_map(lambda leaf: leaf[len(leaf) // 2 :], output)
         return output
@@ -137,19 +137,19 @@ class DenoisingSteps:
 
     def _begun_step(self) -> _Step:
         if self._sampler_calls >= timesteps_of(self._view):
-            # The next segment of a clip has all steps again, and goes on from none of this one's outputs.
+            # The next segment of a clip starts over with all steps, and without outputs to extrapolate from.
             self._number = self._sampler_calls = 0
             self._last = None
             self._sites.clear()
         if self._step is None:
-            # Samplers of second order step twice for all steps but the last.
+            # Second-order samplers step twice in each step but the last.
             steps = ceil(timesteps_of(self._view) / self._view.scheduler.order)
             guided = self._number < ceil(self._guidance_end * steps)
             self._step = _Step(guided, self._can_skip(guided, steps))
         return self._step
 
     def _can_skip(self, guided: bool, steps: int) -> bool:
-        """Whether all calls can be predicted that the step will have, if it is like the last one."""
+        """Whether all calls of the step can be predicted, if it has the same calls as the last one."""
         if self._policy is None or self._last is None or not self._policy.allows(self._number, steps):
             return False
         if guided != self._last.guided:
@@ -161,7 +161,7 @@ class DenoisingSteps:
         step.places.add(place)
         if step.skipped and self._last is not None and place in self._last.places:
             return self._sites[place].predicted(self._number)
-        # Another denoiser may have taken over.
+        # Not at a known place: another denoiser may have taken over.
         step.skipped = False
         output = self._computed(step, make_call())
         if self._policy is None:
@@ -176,7 +176,7 @@ class DenoisingSteps:
         kept = slice(half) if self._unguided is Unguided.SECOND_HALF else slice(half, None)
         arguments = samples_of(call.part, call.arguments, kept)
         output = self._park(replace(call, arguments=arguments, samples=half, tokens=call.tokens // 2))
-        # Any scale makes the same of two equal halves.
+        # With equal halves, the guidance scale has no effect.
         return repeated(call.part, output, half)
 
     def _end_step(self) -> None:
@@ -186,12 +186,12 @@ class DenoisingSteps:
         if step is not None:
             self.skipped += step.skipped
             step.conditional = None
-            # From calls that no longer come, nothing is predicted.
+            # Drop the places that this step did not call.
             self._sites = {place: site for place, site in self._sites.items() if place in step.places}
 
 
 def timesteps_of(view: Any) -> int:
-    """Return how often a pipeline steps its sampler, which image-to-image does not from the start; known once the
-    first call of the denoiser comes. Samplers of second order step twice for all steps but the last.
+    """Return how often a pipeline steps its sampler; image-to-image skips the first steps. It is known from the first
+    denoiser call on. Second-order samplers step twice in each step but the last.
     """
     return int(getattr(view, "num_timesteps", len(view.scheduler.timesteps)))

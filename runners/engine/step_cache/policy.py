@@ -1,11 +1,11 @@
 """When a step may be predicted. Knows nothing of torch.
 
-A denoiser's outputs are taken for samples of a smooth function of the step, which goes on along the line through the
-last two. Such a line is off by half the function's curvature times the distances from both samples. How far off it was
-at computed steps is known, and from that, how far it may be followed next: the step size of multistep solvers of
-differential equations is chosen like this (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, III.5).
-By the same rule a computed step shows how far off the predicted ones before it were, which is then corrected.
-`docs/step-cache.md` compares it with what EasyCache and TeaCache do.
+A denoiser's outputs are treated as samples of a smooth function of the step, and extrapolated along the line through
+the last two. The error of that is half the function's curvature times the distances from both samples. The error at
+computed steps is known, and tells how far the line may be followed next; multistep solvers of differential equations
+choose their step size this way (Hairer, Norsett, Wanner, Solving Ordinary Differential Equations I, III.5). By the
+same rule, a computed step shows the errors of the predicted ones before it, which are then corrected.
+`docs/step-cache.md` compares this with EasyCache and TeaCache.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from math import ceil
 from core.generation.step_cache import StepCache
 
 MAX_CORRECTED_ERROR = 0.1
-"""The largest error, relative to the output, that is corrected in full: larger ones come from no smooth curve."""
+"""The largest error, relative to the output, that is fully corrected: larger ones mean the curve is not smooth."""
 
 
 @dataclass(frozen=True)
 class Policy:
-    """How far to trust what is predicted."""
+    """How far to trust predictions."""
 
     tolerance: float
     """The largest error, relative to the output (both as L2 norms)."""
     longest_share: float
-    """Of the steps: as many are predicted in a row at most, and one at least."""
+    """The share of the steps that may be predicted in a row, though always at least one step."""
     first_share: float = 0.15
-    """Of the steps; they decide what the image shows, and are always computed."""
+    """The share of steps at the start, which decide what the image shows, that are always computed."""
     last_share: float = 0.05
-    """Of the steps; they finish its details, and are always computed."""
+    """The share of steps at the end, which finish its details, that are always computed."""
 
     def allows(self, step: int, steps: int) -> bool:
         """Whether step `step` of `steps`, from 0, may be predicted at all."""
@@ -45,13 +45,13 @@ class Policy:
 
 
 def distances(step: int, computed: Sequence[int]) -> int:
-    """Return what the error of the line through the last two `computed` steps grows with."""
+    """Return what the error at `step` of the line through the last two `computed` steps is proportional to."""
     before, last = computed[-2:]
     return (step - last) * (step - before)
 
 
 def missing_error(step: int, computed: Sequence[int]) -> float:
-    """Return the error of all predicted steps before `step`, as a multiple of the line's error at `step`."""
+    """Return the summed error of the predicted steps before `step`, as a multiple of the line's error at `step`."""
     predicted = range(computed[-1] + 1, step)
     return sum(distances(each, computed) for each in predicted) / distances(step, computed)
 

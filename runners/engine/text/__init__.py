@@ -1,1 +1,1 @@
-"""Encodings of prompts that a pipeline does not make itself: long ones, and ones with weights."""
+"""Encodings of prompts that pipelines cannot make themselves: long prompts, and weighted ones."""

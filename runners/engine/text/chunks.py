@@ -13,7 +13,7 @@ from models.catalogue.families.base import MAX_ENCODED_TOKENS
 
 @dataclass(frozen=True)
 class Chunk:
-    """One window, with the tokens that begin, end and fill it; equal lengths."""
+    """One window's tokens, including those that begin, end and pad it, and their weights; both of equal length."""
 
     tokens: tuple[int, ...]
     weights: tuple[float, ...]
@@ -24,9 +24,9 @@ class Chunk:
 
 
 def chunks_of(pipeline: Any, tokenizer: Any, prompt: str, syntax: PromptSyntax) -> list[Chunk]:
-    """Return the chunks of a prompt, one at least; each part between BREAKs begins a chunk.
+    """Return the chunks of a prompt, at least one; each part between BREAKs begins a new chunk.
 
-    There are no more of them than MAX_ENCODED_TOKENS allows.
+    There are at most as many as MAX_ENCODED_TOKENS allows.
     """
     parts = parts_of(prompt) if syntax is PromptSyntax.A1111 else [[Fragment(prompt)]]
     chunks = (chunk for part in parts for chunk in _chunks(pipeline, tokenizer, part))
@@ -44,7 +44,7 @@ def window_of(tokenizer: Any) -> int:
 
 
 def token_ids(pipeline: Any, tokenizer: Any, text: str) -> list[int]:
-    """Return the tokens of a text as the pipeline reads it, which may know further words (textual inversions)."""
+    """Return the tokens of a text as the pipeline reads it, including embeddings' words (textual inversions)."""
     converted = pipeline.maybe_convert_prompt(text, tokenizer)
     ids: list[int] = tokenizer(converted, add_special_tokens=False, truncation=False, verbose=False).input_ids
     return ids

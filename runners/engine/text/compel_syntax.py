@@ -1,4 +1,4 @@
-"""Prompts in the syntax of the compel library, which parses and weighs them."""
+"""Prompts in the syntax of the compel library, which parses them and applies their weights."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from core.generation.request import GenerationRequest
 from core.generation.tuning import PROMPTS
 
 MAX_CHARS = 2000
-"""The library parses about a word a millisecond."""
+"""A limit, since the library parses only about a word a millisecond."""
 
 
 @lru_cache(maxsize=256)
 def parsed(text: str) -> Any:
-    """Return a prompt as compel understands it. Blocks; raises ValueError."""
+    """Return a prompt as parsed by compel. Blocks; raises ValueError."""
     import pyparsing
 
-    # Without it, each level of brackets takes five times as long as the one before.
+    # Without packrat parsing, each level of brackets multiplies the time by five.
     pyparsing.ParserElement.enable_packrat(None)
     from compel import Compel
 
@@ -42,7 +42,7 @@ def parsed(text: str) -> Any:
 
 
 def parse_ahead(request: GenerationRequest) -> None:
-    """Parse the request's prompts, which takes long, so that the engine's thread need not. Raises InvalidRequest."""
+    """Parse the request's prompts, which is slow, before the engine's thread needs them. Raises InvalidRequest."""
     if request.prompt_syntax is not PromptSyntax.COMPEL:
         return
     for field in PROMPTS:

@@ -1,7 +1,7 @@
-"""Encodes prompts for pipelines that take encodings of any length, by the pipeline's own encoders.
+"""Encodes prompts for pipelines that take encodings of any length, with the pipeline's own encoders.
 
-Called inside the greenlet of a pipeline: its encoders are stand-ins, so that encodings are merged with those of others,
-and equal ones made once. Each chunk is a call of its own: prompts that begin alike share what they have in common.
+Called inside the greenlet of a pipeline: its encoders are stand-ins, so calls are merged with others', and equal ones
+made once. Each chunk is a call of its own, so prompts that begin alike share the encoding of equal chunks.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from runners.engine.text.compel_syntax import compel_states
 _TEXTS = ("prompt", "negative_prompt", "prompt_2", "negative_prompt_2", "clip_skip")
 
 LEAST_MEAN = 1e-3
-"""Of states, in their standard deviations."""
+"""The smallest mean of states, in standard deviations, that is not noise."""
 
 
 def with_encodings(
     pipeline: Any, family: Family, request: GenerationRequest, arguments: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Return the arguments, with encodings in place of prompts that the pipeline would not read as they are meant.
+    """Return the arguments, with encodings in place of prompts that the pipeline would misread.
 
     Raises InvalidRequest.
     """
     encoders = [_Encoder(pipeline, spec, request, place) for place, spec in enumerate(family.clip_encoders)]
-    # SDXL's refiner has the second alone.
+    # SDXL's refiner has only the second encoder.
     encoders = [each for each in encoders if each.module is not None]
     if not _needs_encodings(encoders, request):
         return dict(arguments)
@@ -58,9 +58,9 @@ class _Encoding:
     states: torch.Tensor
     """(1, length, width)"""
     pooled: torch.Tensor | None
-    """(1, width): what the encoder says of the whole prompt, if it does."""
+    """(1, width): the encoder's summary of the whole prompt, if it has one."""
     skipped: int = 0
-    """Layers that it does without."""
+    """The number of layers that were skipped."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class _Encoder:
     spec: ClipEncoder
     request: GenerationRequest
     place: int
-    """Among those of its family, which may have prompts of their own."""
+    """Its number among its family's encoders, of which the second may have prompts of its own."""
 
     @property
     def prompt(self) -> str:
@@ -93,7 +93,7 @@ class _Encoder:
         return len(token_ids(self.pipeline, self.tokenizer, text)) > window_of(self.tokenizer)
 
     def encoded(self, text: str, *, negative: bool = False) -> _Encoding:
-        # diffusers leaves the layers of a negative prompt alone.
+        # diffusers skips no layers for negative prompts.
         skipped = 0 if negative else self.request.clip_skip
         most = self.module.config.num_hidden_layers + 1 - self.spec.layer
         if skipped > most:
@@ -111,7 +111,7 @@ class _Encoder:
         return _Encoding(states, first.pooled, skipped)
 
     def lengthened(self, encoding: _Encoding, length: int) -> torch.Tensor:
-        """Return states followed by those of as many empty chunks as are missing."""
+        """Return states, padded to `length` with those of empty chunks."""
         states = encoding.states
         if states.shape[1] == length:
             return states
@@ -119,13 +119,13 @@ class _Encoder:
         return torch.cat([states, *[empty] * ((length - states.shape[1]) // empty.shape[1])], dim=1)
 
     def _asked(self, tokens: torch.Tensor, skipped: int, mask: torch.Tensor | None = None) -> _Encoding:
-        """Ask the encoder just as the pipeline itself does, so that equal texts are equal calls."""
+        """Call the encoder exactly as the pipeline itself does, so that equal texts are equal calls."""
         if self.spec.normed and not skipped:
             return _Encoding(self.module(tokens, attention_mask=mask)[0], None)
         output = self.module(tokens, attention_mask=mask, output_hidden_states=True)
         states = output.hidden_states[-(skipped + self.spec.layer)]
         if self.spec.normed:
-            # Called alone, the norm is wherever the encoder is at the time.
+            # The norm is called by itself, and may be wherever offloading has put the encoder.
             norm = self.module.final_layer_norm
             states = norm(states.to(norm.weight.device)).to(states.device)
         return _Encoding(states, output[0] if output[0].ndim == 2 else None)
@@ -143,13 +143,13 @@ def _needs_encodings(encoders: Sequence[_Encoder], request: GenerationRequest) -
 
 
 def _is_zeroed(pipeline: Any, request: GenerationRequest) -> bool:
-    """SDXL has zeros for a negative prompt that is not given."""
+    """Whether an absent negative prompt is encoded as zeros, as SDXL does."""
     given = request.negative_prompt or request.negative_prompt_2
     return not given and bool(pipeline.config.get("force_zeros_for_empty_prompt", False))
 
 
 def _named(encoders: Sequence[_Encoder], made: Sequence[_Encoding], length: int, prefix: str) -> dict[str, Any]:
-    """Return the pipeline's arguments: states of all encoders side by side, and what the last says of the whole."""
+    """Return the pipeline's arguments: states of all encoders side by side, and the last one's pooled output."""
     states = [encoder.lengthened(each, length) for encoder, each in zip(encoders, made, strict=True)]
     named = {f"{prefix}prompt_embeds": torch.cat(states, dim=-1)}
     pooled = made[-1].pooled
@@ -157,15 +157,15 @@ def _named(encoders: Sequence[_Encoder], made: Sequence[_Encoding], length: int,
 
 
 def _weighted(states: torch.Tensor, chunk: Chunk) -> torch.Tensor:
-    """Multiply states (1, length, width) by the tokens' weights, and keep their mean, as A1111's web UI does.
+    """Multiply states (1, length, width) by the tokens' weights, and restore their mean, as A1111's web UI does.
 
-    Where the states have no mean, there is none to keep: the quotient would be noise.
+    A mean close to zero is not restored: the quotient would be noise.
     """
     if not chunk.is_weighted:
         return states
     weights = torch.tensor(chunk.weights, dtype=states.dtype, device=states.device)[None, :, None]
     weighted = states * weights
     means = torch.stack([states.mean(), weighted.mean()])
-    # Chosen on the device, which is not to be waited for.
+    # Decided on the device, to avoid waiting for it.
     kept = (means.abs() > LEAST_MEAN * states.std()).all()
     return torch.where(kept, weighted * (means[0] / means[1]), weighted)

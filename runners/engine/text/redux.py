@@ -1,6 +1,6 @@
-"""Puts a reference image behind the prompt, as diffusers' FluxPriorReduxPipeline does.
+"""Appends a reference image to the prompt, as diffusers' FluxPriorReduxPipeline does.
 
-Called inside the greenlet of a pipeline: encoders are stand-ins, so that equal prompts and references are encoded once.
+Called inside the greenlet of a pipeline: encoders are stand-ins, so equal prompts and references are encoded once.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _TEXTS = ("prompt", "prompt_2", "max_sequence_length")
 
 
 def with_redux(pipeline: Any, request: GenerationRequest, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments, with encodings in place of prompt and reference for a pipeline that has got Redux.
+    """Return the arguments, with encodings in place of prompt and reference, for a pipeline with Redux loaded.
 
-    The scale multiplies the tokens of the reference alone; that of diffusers would fade the prompt with them.
+    The scale multiplies only the reference's tokens; diffusers' own would fade the prompt too.
     """
     if request.reference_image is None or not hasattr(pipeline, "image_embedder"):
         return dict(arguments)

@@ -1,1 +1,1 @@
-"""What each image's pipeline sees of the model: a copy of its own, a sampler, stand-ins for the shared modules."""
+"""Each image's view of the model: a copy of the pipeline with its own sampler, and stand-ins for shared modules."""

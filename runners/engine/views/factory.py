@@ -1,4 +1,4 @@
-"""Makes the view for each image: chooses its pipeline and modules, and has calls of the batched ones park."""
+"""Makes the view for each image: chooses its pipeline and modules, and makes calls of batched modules park."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from runners.engine.views.samplers import SamplerMaker
 from runners.engine.views.stand_ins import StandIn, make_view, traits
 
 UPSCALING = Part("upscaler", Stage.DECODE, casts=True, pixels_per_token=64)
-"""The model between two passes; a tile is counted as the latents of an image of its size."""
+"""The upscaling model between two passes; a tile counts like the latents of an image of its size."""
 Park = Callable[[ModuleCall | SamplerStep], Any]
-"""Leaves the calling greenlet with a call or a sampler's step, and returns what came of it."""
+"""Leaves the calling greenlet with a call or a sampler's step, and returns its result."""
 
 
 class ViewFactory:
     """Owns the operations of one model; all but `prepare` belongs to the engine's thread.
 
-    One module has one operation of each part, whichever pipelines it serves, so that calls of all tasks can share.
+    A module has one operation for each part, whichever pipelines use it, so that calls of all tasks can share.
     """
 
     def __init__(self, model: LoadedModel, loras: LoraSets, park: Park, batch_tokens: int) -> None:
-        """`batch_tokens` is what passes of a fixed size may hold."""
+        """`batch_tokens` is the most that passes of fixed size hold."""
         self._model = model
         self._loras = loras
         self._park = park
@@ -50,27 +50,27 @@ class ViewFactory:
         self._controlled: dict[tuple[Task, str], DiffusionPipeline] = {}
 
     def prepare(self, request: GenerationRequest) -> None:
-        """Load what the request needs beside the model, so that `view` need not; blocks, on any thread."""
+        """Load the addons that the request needs, so that `view` need not; blocks, on any thread."""
         self._optional.prepare(request)
         self._loras.prepare(request.loras)
         parse_ahead(request)
 
     @property
     def addons_gib(self) -> float:
-        """What requests have had loaded beside the model takes of its device."""
+        """GiB on the model's device of the addons that were loaded for requests."""
         return self._optional.gib
 
     def view(self, request: GenerationRequest, steps: DenoisingSteps | None = None) -> Any:
-        """Return a pipeline for one image of the request, whose LoRAs are loaded. Raises what is wrong with it.
+        """Return a pipeline for one image of the request, whose LoRAs must be loaded. Raises the request's errors.
 
-        Where there are `steps`, they answer the denoiser's calls.
+        With `steps`, these answer the denoiser's calls.
         """
         pipeline = self._pipeline(request)
         adapted: Mapping[str, Any] = {} if request.reference_image is None else self._optional.ip_adapter()
         seen = {**pipeline.components, **adapted}
-        # An inpaint pipeline may see its UNet otherwise than those that it shares the weights with.
+        # An inpaint pipeline's UNet may be a view with another configuration.
         run = {**seen, **self._model.components, **adapted}
-        # A sampler counts its steps; some pipelines have others beside `scheduler`.
+        # Samplers count their steps; some pipelines have further ones beside `scheduler`.
         samplers = {
             name: type(each).from_config(each.config)
             for name, each in seen.items()
@@ -87,7 +87,7 @@ class ViewFactory:
         return view
 
     def upscaler(self, request: GenerationRequest) -> Callable[[torch.Tensor], torch.Tensor]:
-        """Return what parks a call of the upscaling model with a tile, (1, 3, h, w), and returns the larger tile."""
+        """Return a function that upscales a tile, (1, 3, h, w), by parking a call of the upscaling model."""
         module = self._optional.upscaler()
         operation = self._operations.setdefault((UPSCALING, id(module)), Operation(UPSCALING, module))
         fixed_tokens = self._batch_tokens if request.reproducible else None
@@ -117,7 +117,7 @@ class ViewFactory:
         run: Mapping[str, Any],
         steps: DenoisingSteps | None,
     ) -> dict[str, StandIn]:
-        """For every batched component, what the pipeline sees, parking calls of what is run."""
+        """Return a stand-in for every batched component, by the name in the pipeline."""
         methods: dict[str, dict[str, Callable[..., Any]]] = {}
         for part in self._model.family.parts:
             if (module := run.get(part.component)) is not None:
@@ -134,7 +134,7 @@ class ViewFactory:
     def _parking(
         self, request: GenerationRequest, part: Part, module: Any, steps: DenoisingSteps | None
     ) -> Callable[..., Any]:
-        """Return a stand-in for one method of a module: a function that parks its caller."""
+        """Return a function that replaces a method of a module and parks its caller."""
         home = self._model.device if part.component in self._model.elsewhere else None
         operation = self._operations.setdefault((part, id(module)), Operation(part, module, home))
         spec = self._model.ip_adapter if request.reference_image is not None else None
@@ -143,7 +143,7 @@ class ViewFactory:
         fixed_tokens = self._batch_tokens if request.reproducible else None
 
         def make_call(*args: Any, **kwargs: Any) -> ModuleCall:
-            # Only now, since a LoRA that turns out not to mix changes what its set is.
+            # Looked up at each call, since a LoRA may turn out not to mix, which changes the adapter.
             adapter = self._loras.adapter(part.component, request.loras)
             return operation.call(args, kwargs, added, adapter, fixed_tokens)
 

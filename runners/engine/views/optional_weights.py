@@ -1,4 +1,4 @@
-"""Weights beside a model's checkpoint that only some requests need, each loaded for the first of them."""
+"""Weights in addition to a model's checkpoint that only some requests need, loaded for the first one."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class OptionalWeights:
     def __init__(self, model: LoadedModel) -> None:
         self._model = model
         adapts = model.ip_adapter is not None and not model.ip_adapter.is_redux
-        # Made now, since LoRAs may change the layers of the denoiser later.
+        # Made now, before LoRAs can change the denoiser's layers.
         self._twin = twin(model.components[model.family.denoiser]) if adapts else None
         self._loaded: dict[Hashable, Any] = {}
         self._lock = Lock()
         self.gib = 0.0
-        """What has been loaded takes of the model's device, without the weights that it shares with the model."""
+        """GiB that have been loaded onto the model's device, not counting weights shared with the model."""
 
     def prepare(self, request: GenerationRequest) -> None:
-        """Load what a request needs, maybe after a download; blocks. Raises LoadFailed or OutOfMemory."""
+        """Load what a request needs, downloading it if necessary; blocks. Raises LoadFailed or OutOfMemory."""
         if request.control_type is not None:
             self.controlnet(request.control_type)
         if request.reference_image is not None:
@@ -45,7 +45,7 @@ class OptionalWeights:
             self.upscaler()
 
     def upscaler(self) -> UpscalingNet:
-        # It reads the server's settings, without which the engine runs by itself too.
+        # Imported late, since it reads the server's settings, which the engine alone does not need.
         from models.weights.upscaling import configured_upscaler
 
         net: UpscalingNet = self._once("upscaling model", lambda: configured_upscaler(str(self._model.device)).net)
@@ -78,15 +78,15 @@ class OptionalWeights:
         return adapter
 
     def _once(self, name: str, load: Callable[[], Any], key: Hashable = None) -> Any:
-        """Return what is kept under a key, by default the name; messages have the name."""
+        """Return what is cached under a key, by default the name, which is also used in messages."""
         key = key or name
-        # Loaded weights are returned at once, whatever else is being loaded.
+        # Checked before locking, so that loaded weights are returned at once while others are being loaded.
         if key not in self._loaded:
             with self._lock:
                 if key not in self._loaded:
                     loaded = self._fitting(name, load)
                     self._loaded[key] = loaded
-                    # LoRAs that are injected meanwhile would change what is walked through.
+                    # Locked, since LoRAs that are injected meanwhile would change the modules being traversed.
                     with build_lock:
                         self.gib += self._own_gib(loaded)
         return self._loaded[key]

@@ -1,4 +1,4 @@
-"""Samplers as diffusers builds them, begun at their first step."""
+"""Makes samplers as diffusers builds them, positioned at their first step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 from models.catalogue.families.schedulers import SchedulerSpec
 
 KEPT_SAMPLERS = 32
-"""Of those that requests had last: their `flow_shift` may be any number."""
+"""The most samplers to keep, the most recent ones, since `flow_shift` may be any number."""
 
 
 def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
@@ -24,16 +24,16 @@ def make_scheduler(spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
 
 
 class SamplerMaker:
-    """Makes the samplers of one model's images, each as `make_scheduler` would. That takes ten times as long, most of
-    it to find out by inspection what the settings of a class are called.
+    """Makes the samplers of one model's images, like `make_scheduler` but in a tenth of the time, most of which that
+    spends on inspecting the settings of the class.
     """
 
     def __init__(self) -> None:
-        # With their configurations, so that no other can have the same identity meanwhile.
+        # The configurations are kept too, so that no other object can get the same `id`.
         self._unused: OrderedDict[Hashable, tuple[Mapping[str, Any], Any]] = OrderedDict()
 
     def make(self, spec: SchedulerSpec, config: Mapping[str, Any]) -> Any:
-        """Return a sampler that has made no step; its tensors, which no sampler changes in place, are others' too."""
+        """Return a fresh sampler; it shares its tensors with others, since no sampler changes them in place."""
         key = (id(config), repr(spec))
         if key not in self._unused:
             self._unused[key] = config, make_scheduler(spec, config)
@@ -47,18 +47,18 @@ class SamplerMaker:
 
 
 def let_draw(sampler: Any, spec: SchedulerSpec, generator: torch.Generator) -> None:
-    """Let a sampler draw its noise from an image's own generator, where its pipeline would leave it to PyTorch's."""
+    """Make a sampler draw noise from the image's own generator, if its pipeline would use PyTorch's default one."""
     if spec.draws:
         sampler.step = partial(sampler.step, generator=generator)
 
 
 @cache
 def _scheduler_class(name: str) -> type[Any]:
-    """Return the class of diffusers, which looks up where to begin if its pipeline does not say so.
+    """Return a class of diffusers, corrected to begin at the first step where it looks up the step by its timestep.
 
-    Flow matching with many steps has equal training times at the start, once they are rounded to integers. Of equal
-    ones diffusers takes the second, so as to leave no step out when it begins in the middle. At the start this leaves
-    out the first, and multistep samplers then fail at the end, one step past their last.
+    Flow matching with many steps has equal timesteps at the start, once they are rounded to integers. Of equal ones
+    diffusers takes the second, so that no step is skipped when beginning in the middle. At the start, this skips the
+    first step, and multistep samplers then fail at the end, one step past their last.
     """
     plain: type[Any] = getattr(diffusers, name)
     if not hasattr(plain, "index_for_timestep"):

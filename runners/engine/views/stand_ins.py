@@ -18,7 +18,7 @@ from models.weights.memory.offloading import is_offloaded
 
 
 class StandIn:
-    """Looks like a pipeline's module in all but its batched methods, which park their caller.
+    """Looks like a pipeline's module, except for its batched methods, which park their caller.
 
     It forwards attributes because pipelines read many (`config`, `dtype`, `device`), and claims the module's
     class because they find their device through `isinstance(component, torch.nn.Module)`.
@@ -37,13 +37,13 @@ class StandIn:
         return getattr(self._module, name)
 
     def modules(self) -> Iterator[Any]:
-        """Yield what pipelines search for the hooks of offloading: only itself where there are none, as SDXL's UNet has
-        1,900 layers.
+        """Yield the modules that pipelines search for offloading hooks: only this one if there are none, since SDXL's
+        UNet, for example, has 1,900 layers.
         """
         return self._module.modules() if self._is_offloaded else iter([self])
 
     def to(self, *_args: Any, **_kwargs: Any) -> StandIn:
-        """Stay as it is: one image's pipeline must not move or cast weights that others share."""
+        """Do nothing: one image's pipeline must not move or cast weights that others share."""
         return self
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -51,9 +51,9 @@ class StandIn:
 
 
 def traits(module: Any, device: torch.device) -> dict[str, Any]:
-    """Return what stays as it is while a module is loaded, but takes a walk through its layers to find out.
+    """Return a module's constant properties that are slow to find, by a walk through its layers.
 
-    For a pipeline it is on the model's `device`, wherever it waits or computes: that is where its calls come from.
+    To pipelines it is on the model's `device`, where their calls come from, wherever it really is.
     """
     return {"dtype": module.dtype, "device": device, "_is_offloaded": is_offloaded(module)}
 
@@ -61,7 +61,7 @@ def traits(module: Any, device: torch.device) -> dict[str, Any]:
 def make_view(pipeline: DiffusionPipeline, components: Mapping[str, Any], sampler: Any) -> Any:
     """Copy `pipeline` for one image, with `components` and a sampler in place of its own.
 
-    Attributes are set past `DiffusionPipeline.__setattr__`, which would write them into the shared config.
+    Attributes are set bypassing `DiffusionPipeline.__setattr__`, which would write them into the shared config.
     """
     view = copy.copy(pipeline)
     view.__dict__.update(components)

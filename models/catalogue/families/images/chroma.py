@@ -18,7 +18,7 @@ CHROMA = Family(
     parts=(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         *VAE,
-        # Positions have no batch axis, as FLUX's.
+        # As in FLUX, positions have no batch axis.
         Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
     ),
     schedulers=FLOW,

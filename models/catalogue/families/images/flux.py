@@ -39,10 +39,10 @@ def _schnell_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Draw in the size of the request, and show the model its image in as many pixels.
+    """Generate at the request's size, and show the model its image at the same number of pixels.
 
     Left alone, the pipeline generates about a megapixel in the proportions of `width` and `height`, and always
-    squeezes the image into one of 17 sizes of a megapixel, so that a small picture would cost as much as a large one.
+    squeezes the image into one of 17 sizes of a megapixel, so that small pictures would cost as much as large ones.
     """
     arguments = {**_arguments(request), "max_area": request.width * request.height, "_auto_resize": False}
     if request.task is Task.EDIT:
@@ -51,7 +51,7 @@ def _kontext_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _scaled(image: Image.Image, area_px: int) -> Image.Image:
-    """Scale an image to about `area_px` pixels, in its own proportions but for rounding."""
+    """Scale an image to about `area_px` pixels, keeping its proportions up to rounding."""
     scale = sqrt(area_px / (image.width * image.height))
     width, height = (
         max(SIZE_MULTIPLE_PX, int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX) for side in image.size
@@ -74,7 +74,7 @@ CONTROLNET = Part(
 
 
 def _windows(tokens: int) -> tuple[PromptWindow, ...]:
-    """T5 reads more than CLIP; the last of its tokens ends the text."""
+    """Return T5's window, which is larger than CLIP's; the last of its tokens ends the text."""
     return PromptWindow(), PromptWindow("tokenizer_2", tokens - 1)
 
 

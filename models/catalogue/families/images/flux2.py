@@ -31,11 +31,11 @@ LONGEST_TO_SHORTEST = 8
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """The pipelines take no negative prompt: klein guides by an empty one where it is not distilled."""
+    """The pipelines take no negative prompt; klein, unless distilled, is guided away from an empty one."""
     arguments = standard_arguments(request)
     del arguments["negative_prompt"]
     if request.task is Task.EDIT:
-        # The pipeline itself scales what is larger than a megapixel, and crops to its multiple.
+        # The pipeline itself reduces larger images to a megapixel, and crops to its multiple.
         arguments["image"] = [_acceptable(pixels_of(image)) for image in request.images]
     return arguments
 
@@ -51,7 +51,7 @@ def _acceptable(image: Image.Image) -> Image.Image:
 
 
 def _inpainted_size(width: float, height: float) -> tuple[int, int]:
-    """Return the size that the inpainting pipeline makes of an image's: it scales what is larger than a megapixel."""
+    """Return the size at which the inpainting pipeline generates for an image: at most a megapixel."""
     scale = min(1.0, sqrt(MOST_PIXELS / (width * height)))
     across, down = (int(side * scale) // SIZE_MULTIPLE_PX * SIZE_MULTIPLE_PX for side in (width, height))
     return across, down
@@ -67,12 +67,11 @@ FLUX_2_KLEIN = Family(
     own_size={Task.INPAINT: _inpainted_size},
     bases=("black-forest-labs/FLUX.2-klein-4B",),
     parts=(
-        # A language model whose hidden states are the encoding, over texts padded to one length; left alone it would
-        # also compute the odds of each next word, which nobody reads and which are larger than all hidden states, and
-        # keep what it needs to go on writing.
+        # A language model whose hidden states are the encoding, over texts padded to one length. By default it would
+        # also compute logits, which are not used and larger than all hidden states, and keep a cache for generation.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
         *VAE,
-        # Positions are (B, S, 4), but the transformer looks at those of the first sample only.
+        # Positions are (B, S, 4), but the transformer uses those of the first sample only.
         Part("transformer", Stage.DENOISE, shared=frozenset({"img_ids", "txt_ids"})),
     ),
     schedulers=FLOW,
@@ -82,7 +81,7 @@ FLUX_2_KLEIN = Family(
     preview_latents=packed_latents(vae_factor=8),
     negative_prompt=False,
     max_images=4,  # https://docs.bfl.ai/guides/prompting_editing_overview
-    # 512 with the three that open the chat template.
+    # 512, less the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 512),
     unguided=Unguided.SECOND_CALL,
@@ -96,8 +95,8 @@ FLUX_2 = replace(
     bases=("black-forest-labs/FLUX.2-dev",),
     max_images=6,  # "Recommended max", on the page above
     components={"tokenizer": "models.weights.pipelines.chat_tokenizer:load_tokenizer"},
-    # 512 with some 31 of the system message and of the marks around it.
+    # 512, less some 31 of the system message and the tokens around it.
     prompt_windows=(PromptWindow(tokens=481),),
-    # Guidance is distilled into the model, which has an input for it.
+    # Guidance is distilled into the model, which takes the scale as an input.
     unguided=None,
 )

@@ -17,20 +17,20 @@ from models.catalogue.families.samplers import FLOW
 
 PIPELINE = "GlmImagePipeline"
 TEXT_TOKENS = 2048
-"""Of the words in quotes, which are to be seen in the image; the language model reads all of a prompt."""
+"""For quoted words, which are to be rendered in the image; the language model reads the whole prompt."""
 SIZE_MULTIPLE_PX = 32
 SEEN_SIDE_PX = (512, 2048)
-"""Of an image that is edited. The language model resizes others (transformers, smart_resize) and the denoiser does not,
-so that their tokens would not be as many.
+"""Limits of an edited image. The language model would resize any other (transformers, smart_resize) and the denoiser
+would not, so their numbers of tokens would differ.
 """
 SEEN_GIB = 1.9
-"""Keys and values of an image of 1024x1024 pixels, in all layers of the denoiser, in half precision."""
+"""GiB of the keys and values of a 1024x1024 image, in all layers of the denoiser, in half precision."""
 LATENTS_PER_TOKEN = 4
 HELPERS = "models.weights.pipelines.glm_image"
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """The pipeline guides by an empty prompt."""
+    """The pipeline takes no negative prompt: guidance leads away from an empty one."""
     arguments = standard_arguments(request)
     del arguments["negative_prompt"]
     if request.task is Task.EDIT:
@@ -40,7 +40,7 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _acceptable(image: Image.Image, most_pixels: int) -> Image.Image:
-    """Scale an image that has more pixels than the result, or too few, and widen one of more than four to one."""
+    """Scale an image that has more pixels than the result, or too few, and widen one narrower than 1:4."""
     size = _acceptable_size(image.size, most_pixels)
     return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
@@ -53,7 +53,7 @@ def _acceptable_size(size: Size, most_pixels: int) -> Size:
 
 
 def _kept_gib(request: GenerationRequest) -> float:
-    """Return what the keys and values of the images take that a request edits."""
+    """Return the GiB of the keys and values of the images that a request edits."""
     sizes = [_acceptable_size(image.size, request.width * request.height) for image in request.images]
     return SEEN_GIB * sum(width * height for width, height in sizes) / 2**20
 
@@ -76,16 +76,16 @@ GLM_IMAGE = Family(
         Part("vision_language_encoder", Stage.ENCODE, "get_image_tokens", apart=True),
         Part("text_encoder", Stage.ENCODE, memoised=True),
         *VAE,
-        # Nothing masks the quoted words, so only those of one length share, as all prompts without quotes do; and edits
-        # of images that have as many tokens.
+        # Quoted words are not masked, so only requests with equal lengths of them share, as all without quotes do; and
+        # only edits of images with equal numbers of tokens.
         Part("transformer", Stage.DENOISE, listed=frozenset({"kv_caches"}), sample_tokens=_sample_tokens),
-        # Joined, the images of others would stay in memory with each one's own, of which what it gets would be views.
+        # If calls were joined, each request's share would be a view that keeps all of the others' in memory.
         Part("transformer", Stage.ENCODE, "seen", apart=True, pixels_per_token=LATENTS_PER_TOKEN),
     ),
     schedulers=FLOW,
     size_multiple_px=SIZE_MULTIPLE_PX,
     arguments=_arguments,
-    # The pipeline has no bound, but keeps all keys and values of each.
+    # The pipeline has no limit, but keeps all keys and values of each.
     max_images=3,
     kept_gib=_kept_gib,
     prepare=f"{HELPERS}:let_edit",

@@ -14,16 +14,16 @@ from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 VAE_FACTOR = 8
 TEXT_TOKENS = 128
 ABOVE = 1 + 1e-6
-"""Of a size that is rounded down to a multiple, so that it stays what it is."""
+"""Factor for a size that the pipeline rounds down to a multiple, so that float error does not shrink it."""
 
 
 def _sample_size(_loaded: Any, request: GenerationRequest) -> float:
-    """Return the size to which the pipeline scales every request: that of the request."""
+    """Return the request's own size, since the pipeline scales every request to its `default_sample_size`."""
     return sqrt(request.width * request.height) / VAE_FACTOR * ABOVE
 
 
 def _sample_tokens(denoiser: Any, arguments: Mapping[str, Any]) -> int:
-    """Return the tokens of one image, (B, C, h, w): one that is not square is padded to as many as any may have."""
+    """Return the tokens of one image, (B, C, h, w): one that is not square is padded to the most that any may have."""
     height, width = arguments["hidden_states"].shape[-2:]
     padded: int = denoiser.max_seq
     return padded if height != width else height * width // denoiser.config.patch_size**2
@@ -37,7 +37,7 @@ HIDREAM = Family(
         Part("text_encoder", Stage.ENCODE, memoised=True),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
         Part("text_encoder_3", Stage.ENCODE, memoised=True),
-        # The pipeline asks for attention as well, and reads the hidden states only.
+        # The pipeline also asks for attentions, but reads only the hidden states.
         Part(
             "text_encoder_4",
             Stage.ENCODE,

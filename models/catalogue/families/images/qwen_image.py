@@ -28,9 +28,8 @@ TEXT_ENCODER = Part(
     "text_encoder",
     Stage.ENCODE,
     memoised=True,
-    # Pipelines read the hidden states only: a cache for generation and a score for every word of the
-    # vocabulary would be computed and remembered for nothing. The patches of pictures are one long list with
-    # a grid for each picture, so they join end to end like samples do.
+    # Pipelines read only the hidden states, so neither a cache for generation nor logits are needed.
+    # The patches of pictures are one long list with a grid for each picture, so they join end to end like samples.
     fixed={"use_cache": False, "logits_to_keep": 1},
 )
 TRANSFORMER = Part(
@@ -49,22 +48,22 @@ CONTROLNET = replace(
     number_axes=3,
 )
 PARTS = (TEXT_ENCODER, *VAE, CONTROLNET, TRANSFORMER)
-# The pictures of one edit, and the next edit of the same picture, see it in the same size whatever they generate.
+# All images of one edit, and further edits of the same picture, see it at the same size whatever they generate.
 EDIT_PARTS = (TEXT_ENCODER, *(replace(part, memoised=part.stage is Stage.ENCODE) for part in VAE), TRANSFORMER)
 SIZE_MULTIPLE_PX = 16
 INPAINTED_SIDE_PX = 1024
 LAYER_SIDES_PX = (640, 1024)
 OWN_MULTIPLE_PX = 32
-"""Of the sizes that pipelines choose by themselves."""
+"""Sides that pipelines choose themselves are multiples of this."""
 OWN_PROPORTION = 7
-"""Of more, rounding goes on to images of more than eight to one, which no request may have."""
+"""Beyond this, rounding would lead to proportions of more than eight to one, which no request may have."""
 NO_PROMPT = "\n"
 PROCESSOR = "models.weights.pipelines.qwen_vision:load_processor"
 PLACE_IMAGES = "models.weights.pipelines.qwen_vision:place_images"
 
 
 def guided_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Name guidance as these pipelines do; they guide only where there is a negative prompt, if it is a space."""
+    """Name the arguments of guidance as these pipelines do; they guide only with a negative prompt, be it a space."""
     arguments = standard_arguments(request)
     arguments["true_cfg_scale"] = arguments.pop("guidance_scale")
     guided = request.guidance_scale > 1
@@ -84,7 +83,7 @@ def _edit_plus_arguments(request: GenerationRequest) -> dict[str, Any]:
 def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
     """Give the image the size that its layers get.
 
-    Without a prompt, the pipeline would have its text encoder describe the image, apart from all batches.
+    Without a prompt, the pipeline would have its text encoder describe the image, outside of all batches.
     """
     arguments = guided_arguments(request)
     width, height = arguments.pop("width"), arguments.pop("height")
@@ -100,10 +99,10 @@ def _layered_arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _own_size(side_px: int, width: float, height: float) -> tuple[int, int]:
-    """Return the size that a pipeline makes of an image's, whatever it is asked for: about that of a square.
+    """Return the size that a pipeline generates for an image, whatever is asked for: about the area of a square.
 
-    It rounds (diffusers, calculate_dimensions), so that an image of the size that it makes may get yet another one;
-    after at most four times it stays.
+    It rounds (diffusers, calculate_dimensions), so an image of the resulting size may get yet another one; after at
+    most four rounds the size stays the same.
     """
     proportion = min(max(width / height, 1 / OWN_PROPORTION), OWN_PROPORTION)
     exact = side_px * sqrt(proportion), side_px / sqrt(proportion)
@@ -113,7 +112,7 @@ def _own_size(side_px: int, width: float, height: float) -> tuple[int, int]:
 
 
 def _layer_side_px(width: float, height: float) -> int:
-    """Return the side of the square, of the two for which the model was trained, that is nearest to a size."""
+    """Return the side of the nearest of the two squares that the model was trained for."""
     return min(LAYER_SIDES_PX, key=lambda side_px: abs(side_px**2 - width * height))
 
 
@@ -128,7 +127,7 @@ QWEN_IMAGE = Family(
         Task.IMAGE_TO_IMAGE: "QwenImageImg2ImgPipeline",
         Task.INPAINT: "QwenImageInpaintPipeline",
     },
-    # QwenImageControlNetInpaintPipeline takes what is to be inpainted as its control image, and no other.
+    # QwenImageControlNetInpaintPipeline takes no control image but the one to be inpainted.
     controlled={Task.TEXT_TO_IMAGE: "QwenImageControlNetPipeline"},
     controlnet="QwenImageControlNetModel",
     bases=("Qwen/Qwen-Image",),

@@ -14,19 +14,19 @@ VAE_FACTOR = 16
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Compute the prompt and the images of an edit at every step, as the pipeline does on request.
+    """Have the pipeline compute the prompt and the images of an edit at every step.
 
-    It would rather keep what the first step makes of them, in an object for all steps: calls with objects of their own
-    share no pass.
+    By default it caches what the first step makes of them in an object of the request, and calls with objects of their
+    own share no pass.
     """
     arguments = guided_arguments(request) | {"use_kv_cache": False}
     return arguments | {"image": list(request.images)} if request.task is Task.EDIT else arguments
 
 
 def _config(loaded: Any, request: GenerationRequest) -> Any:
-    """Leave out the sigmas of a distilled checkpoint unless they are as many as the request's steps.
+    """Leave out a distilled checkpoint's sigmas unless there are as many as the request's steps.
 
-    The pipeline would take them in place of any number of steps.
+    The pipeline would otherwise use them whatever number of steps is asked for.
     """
     sigmas = loaded.get("sample_sigmas")
     if sigmas is None or len(sigmas) == request.num_inference_steps:
@@ -47,22 +47,22 @@ QWEN_IMAGE_21 = Family(
         TEXT_ENCODER,
         Part("vae", Stage.ENCODE, "encode", casts=True, memoised=True, pixels_per_token=VAE_FACTOR**2),
         Part("vae", Stage.DECODE, "decode", casts=True),
-        # Where text and images are is read from the first sample, and an image's place follows from the length of the
-        # text: only prompts of one length share, and all that is guided by the usual negative prompt.
+        # Where text and images are is read from the first sample, and an image's place depends on the text's length.
+        # So only prompts of equal lengths share, and the unguided halves with the usual negative prompt.
         Part("transformer", Stage.DENOISE, shared=frozenset({"img_mask"}), listed=frozenset({"img_shapes"})),
     ),
     schedulers=FLOW,
     size_multiple_px=2 * VAE_FACTOR,
     arguments=_arguments,
     preview_latents=_unpacked,
-    # The pipeline has no bound, but each adds a megapixel's tokens to every step.
+    # The pipeline has no limit, but each adds a megapixel's tokens to every step.
     max_images=3,
     components={"processor": "models.weights.pipelines.qwen_vision:load_processor_3"},
     own={"_internal_dict": _config},
     transparent=True,
     prompt_windows=(),
     masks=True,
-    # Where it computes the prompt too, it always attends by PyTorch's own (diffusers 0.42).
+    # When it computes the prompt at every step, it always uses PyTorch's own attention (diffusers 0.42).
     chooses_attention=False,
     unguided=Unguided.SECOND_CALL,
 )

@@ -13,17 +13,17 @@ from models.catalogue.families.schedulers import Samplers, SchedulerSpec
 TEXT_TOKENS = 300
 VAE_FACTOR = 32
 SPLIT_STEPS = 2
-"""The number of steps for which Sprint's pipeline has a time between."""
+"""The only number of steps for which Sprint's pipeline has an intermediate timestep."""
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Left alone, the pipeline generates in one of its own sizes and scales the result; None is no negative prompt."""
+    """By default the pipeline generates at one of its own sizes and scales the result; None is no negative prompt."""
     arguments = {**standard_arguments(request), "use_resolution_binning": False}
     return {**arguments, "negative_prompt": request.negative_prompt}
 
 
 def _sprint_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Guidance is distilled into the model; the pipelines refuse their own time between for other numbers of steps."""
+    """Guidance is distilled; for other numbers of steps the pipelines refuse their own intermediate timestep."""
     arguments = {**standard_arguments(request), "use_resolution_binning": False}
     del arguments["negative_prompt"]
     return arguments if request.num_inference_steps == SPLIT_STEPS else {**arguments, "intermediate_timesteps": None}

@@ -30,12 +30,12 @@ IMAGE_ENCODER = Part("image_encoder", Stage.ENCODE, memoised=True, pixels_per_to
 
 
 def _arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Image-to-image pipelines of these families take the size of the image, and refuse any other."""
+    """Image-to-image pipelines of these families use the image's size, and accept no size argument."""
     arguments = standard_arguments(request)
     if request.task is Task.IMAGE_TO_IMAGE:
         del arguments["width"], arguments["height"]
     if request.control_image is not None and request.task is Task.TEXT_TO_IMAGE:
-        # It has no other image.
+        # The pipeline calls the control image `image`, since it has no other.
         arguments["image"] = arguments.pop("control_image")
     return arguments
 
@@ -109,7 +109,7 @@ STABLE_DIFFUSION_XL = Family(
 
 
 T5_TOKENS = 255
-"""Of a text: 256 with the one that ends it."""
+"""Tokens of T5's text: 256 less the one that ends it."""
 
 STABLE_DIFFUSION_3 = Family(
     name="stable-diffusion-3",
@@ -131,7 +131,7 @@ STABLE_DIFFUSION_3 = Family(
         replace(CONTROLNET, number_axes=3),
         Part("transformer", Stage.DENOISE),
     ),
-    # StableDiffusion3ControlNetInpaintingPipeline takes what is to be inpainted as its control image, and no other.
+    # StableDiffusion3ControlNetInpaintingPipeline takes no control image but the one to be inpainted.
     controlled={Task.TEXT_TO_IMAGE: "StableDiffusion3ControlNetPipeline"},
     controlnet="SD3ControlNetModel",
     controlnet_copies=True,

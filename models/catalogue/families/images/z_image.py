@@ -20,18 +20,18 @@ from models.catalogue.families.samplers import FLOW
 TRANSFORMER = Part(
     "transformer",
     Stage.DENOISE,
-    # It would pad pictures of different sizes too, but then small ones cost as much as the largest of the pass.
+    # It could also pad pictures of different sizes, but small ones would then cost as much as the pass's largest.
     listed=frozenset({"x"}),
     ragged=frozenset({"cap_feats"}),
     padded=frozenset({"controlnet_block_samples"}),
-    # Text-to-image asks for a tuple, image-to-image for an output that is indexed like one.
+    # Text-to-image asks for a tuple, image-to-image for an output object, which can be indexed like one.
     fixed={"return_dict": False},
     # It looks at 2x2 latents at a time.
     pixels_per_token=4,
 )
 
 SEQUENCE_MULTIPLE = 32
-"""Of the tokens of images and of prompts, each."""
+"""The model pads the tokens of images, and those of prompts, to multiples of this."""
 
 
 def _unpadded(hints: Mapping[int, Any], arguments: Mapping[str, Any]) -> dict[int, Any]:
@@ -52,7 +52,7 @@ CONTROLNET = Part(
     ragged=frozenset({"cap_feats"}),
     numbers=frozenset({"conditioning_scale"}),
     number_axes=3,
-    # The denoiser's pass is another, with prompts of other lengths.
+    # The denoiser's pass may contain prompts of other lengths.
     unpadded=_unpadded,
     pixels_per_token=TRANSFORMER.pixels_per_token,
 )
@@ -79,7 +79,7 @@ Z_IMAGE = Family(
     schedulers=FLOW,
     size_multiple_px=16,
     guided_above=0.0,
-    # 512 with the three that open the chat template.
+    # 512, less the three that open the chat template.
     prompt_windows=(PromptWindow(tokens=509),),
     text_tokens=TextTokens(512, 1024),
     masks=True,

@@ -22,7 +22,7 @@ def _arguments(request: GenerationRequest) -> dict[str, Any]:
 
 
 def _guider(loaded: Any, request: GenerationRequest) -> Any:
-    """Return the request's own, which counts its steps."""
+    """Return a guider of the request's own, since it counts steps."""
     guider = copy(loaded)
     guider.guidance_scale = request.guidance_scale
     guider.enable() if request.guidance_scale > GUIDED_ABOVE else guider.disable()
@@ -34,11 +34,11 @@ HUNYUAN_VIDEO_1_5 = Family(
     pipelines={Task.TEXT_TO_VIDEO: PIPELINE},
     bases=("hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v",),
     parts=(
-        # Only the hidden states are read, not what would be needed to go on writing.
+        # Only the hidden states are read, so no cache for generation is needed.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"use_cache": False}),
-        # For the words in quotes, which are to be seen in the video.
+        # For quoted words, which are to be rendered in the video.
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
-        # Its attention over frames takes a mask of another shape than that of several clips (diffusers 0.42).
+        # Its attention over frames expects a mask of another shape than several clips have (diffusers 0.42).
         Part("vae", Stage.DECODE, "decode", apart=True),
         Part("transformer", Stage.DENOISE),
     ),
@@ -48,7 +48,7 @@ HUNYUAN_VIDEO_1_5 = Family(
     frames_multiple=FRAMES_MULTIPLE,
     own={"guider": _guider},
     prompt_windows=(PromptWindow(tokens=1000),),
-    # It has no callback for its steps.
+    # The pipeline has no step callback.
     inputs={
         PIPELINE: frozenset(
             {"prompt", "negative_prompt", "width", "height", "num_frames", "num_inference_steps", "sigmas"}

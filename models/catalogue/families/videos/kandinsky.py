@@ -15,12 +15,12 @@ KANDINSKY_5 = Family(
     pipelines={Task.TEXT_TO_VIDEO: "Kandinsky5T2VPipeline"},
     bases=("kandinskylab/Kandinsky-5.0-T2V-Lite-sft-5s-Diffusers",),
     parts=(
-        # Only the hidden states are read: neither the odds of a next word, nor what is needed to go on writing.
+        # Only the hidden states are read, so neither logits nor a cache for generation are needed.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
         Part("text_encoder_2", Stage.ENCODE, memoised=True),
         Part("vae", Stage.DECODE, "decode", casts=True),
-        # Prompts are as long as they are, and nothing masks them: only those of one length share, and all that is
-        # guided by the usual negative prompt.
+        # Prompts are neither padded nor masked: only those of equal lengths share, and the unguided halves with the
+        # usual negative prompt.
         Part(
             "transformer",
             Stage.DENOISE,

@@ -10,7 +10,7 @@ from models.catalogue.families.samplers import FLOW
 
 VAE_FACTOR = 32
 FRAMES_MULTIPLE = 8
-# The sizes of the latents and their scale, and so fps, are plain numbers in the denoiser's call: equal or not shared.
+# The latents' size and scale, and so fps, are plain numbers in the denoiser's call: only equal ones share passes.
 PARTS = (
     Part("text_encoder", Stage.ENCODE, memoised=True),
     Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
@@ -41,7 +41,7 @@ def _distilled_arguments(request: GenerationRequest) -> dict[str, Any]:
     arguments = _arguments(request)
     del arguments["negative_prompt"]
     if request.last_image is not None:
-        # For each condition, the pipeline wants to hear of a video too.
+        # For each condition, the pipeline also expects a video argument.
         arguments |= {
             "image": [request.image, arguments.pop("last_image")],
             "video": [None, None],

@@ -1,8 +1,8 @@
 """LTX-2: videos with their sound, from a prompt and from a prompt and their first frame.
 
-Its pipelines guide video and sound, each by scales of its own, away from what the model does without the prompt, in the
-same call; and from what it does when video and sound do not see each other, or without the attention of a block, in
-further calls.
+Its pipelines guide video and sound, each with scales of its own, away from what the model predicts without the prompt,
+in the same call; and, in further calls, from what it predicts when video and sound do not see each other, or without
+the attention of a block.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from models.catalogue.families.videos.ltx import FRAMES_MULTIPLE, VAE_FACTOR, mi
 GUIDED_ABOVE = 1.0
 TEXT_TOKENS = 1024
 LEAST_S = 0.02
-"""Half of what a latent of sound stands for: what is no longer is rounded to none."""
+"""Half the duration of one latent of sound: shorter sound is rounded to no latents."""
 FOLLOWING = dict.fromkeys(("audio_guidance_scale", "audio_stg_scale", "audio_modality_scale", "audio_guidance_rescale"))
-"""None lets the sound have the scale of the video."""
+"""With None, sound gets the video's scale."""
 NO_GUIDANCE = {**FOLLOWING, "stg_scale": 0.0, "modality_scale": 1.0, "guidance_rescale": 0.0}
 GUIDANCE = {**NO_GUIDANCE, "modality_scale": 3.0, "guidance_rescale": 0.7, "audio_guidance_scale": 7.0}
-"""What diffusers' documentation recommends, but for the attention, which blocks of 2.0 never leave out."""
+"""As diffusers' documentation recommends, except for skipping attention, which has no effect in 2.0."""
 GUIDANCE_2_3 = {**GUIDANCE, "stg_scale": 1.0, "spatio_temporal_guidance_blocks": [28]}
 
 SIGMAS = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
@@ -40,14 +40,14 @@ _TAKEN_BY_2_0 = frozenset(
     }
 )
 _TAKEN_BY_DISTILLED = _TAKEN_BY_2_0 - {"negative_prompt", "guidance_rescale", "audio_guidance_scale", "modality_scale"}
-"""Any guidance would be added to what is distilled into them."""
+"""Without guidance, which would come on top of the distilled one."""
 
 
 def _common(request: GenerationRequest, sees_other_time: bool) -> dict[str, Any]:
     """`sees_other_time`: whether video and sound see each other's noise level, as 2.3 was trained."""
     arguments = standard_arguments(request)
     if request.image is not None:
-        # It is compressed as the videos were that the model was trained on, for which it must be an image.
+        # The pipeline compresses it like the model's training videos, for which it must be a PIL image.
         arguments["image"] = pixels_of(request.image)
     return {**arguments, "frame_rate": request.fps, "use_cross_timestep": sees_other_time}
 
@@ -71,14 +71,14 @@ LTX_2 = Family(
     pipelines=_TASKS,
     bases=("Lightricks/LTX-2",),
     parts=(
-        # Only the hidden states are read: neither the odds of a next word, nor what is needed to go on writing.
+        # Only the hidden states are read, so neither logits nor a cache for generation are needed.
         Part("text_encoder", Stage.ENCODE, memoised=True, fixed={"logits_to_keep": 1, "use_cache": False}),
         Part("connectors", Stage.ENCODE),
         Part("vae", Stage.ENCODE, "encode", casts=True, pixels_per_token=VAE_FACTOR**2),
         Part("vae", Stage.DECODE, "decode", casts=True),
         Part("audio_vae", Stage.DECODE, "decode", casts=True),
         Part("vocoder", Stage.DECODE, casts=True),
-        # The sizes of the latents and the frame rate are plain numbers in the denoiser's call: equal or not shared.
+        # The latents' size and the frame rate are plain numbers in the denoiser's call: only equal ones share passes.
         Part("transformer", Stage.DENOISE),
     ),
     schedulers=FLOW,
@@ -88,11 +88,11 @@ LTX_2 = Family(
     frames_multiple=FRAMES_MULTIPLE,
     longer_than_s=LEAST_S,
     vocoder="vocoder",
-    # For writing longer prompts, and for guessing how long a clip should be; the first needs torchvision.
+    # For rewriting prompts, and for estimating a clip's duration; the processor needs torchvision.
     components=dict.fromkeys(
         ("processor", "prompt_enhancer", "duration_head"), "models.weights.pipelines.left_out:nothing"
     ),
-    # What a prompt does not fill is filled by the connectors, which take this length only.
+    # The connectors fill the rest of a short prompt, and take this length only.
     prompt_windows=(PromptWindow(tokens=TEXT_TOKENS - 1),),
     inputs=dict.fromkeys(_TASKS.values(), _TAKEN_BY_2_0),
     masks=True,

@@ -1,6 +1,6 @@
-"""Wan 2.1 and 2.2: videos from a prompt, and from a prompt and their first frame, or also the last; VACE does all.
+"""Wan 2.1 and 2.2: videos from a prompt, optionally with their first frame, or first and last; VACE does all of it.
 
-Animate moves the figure of an image as videos of poses and of a face say.
+Animate moves the figure of an image after videos of poses and of a face.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ FRAMES_MULTIPLE = 4
 TEXT_ENCODER = Part("text_encoder", Stage.ENCODE, memoised=True)
 TRANSFORMER = Part("transformer", Stage.DENOISE)
 LOW_NOISE_TRANSFORMER = Part("transformer_2", Stage.DENOISE)
-"""Wan 2.2 A14B: takes over below `boundary_ratio`; other checkpoints have none."""
+"""Wan 2.2 A14B's second denoiser, which takes over below `boundary_ratio`; other checkpoints have none."""
 FLOAT32 = frozenset({"vae", "image_encoder"})
 """As the model cards load them."""
 
@@ -43,7 +43,7 @@ def _vae(pixels_per_token: int) -> tuple[Part, Part]:
 
 
 def _middle_frame(latents: Any, _request: GenerationRequest) -> Any:
-    """From (1, C, f, h, w); the first frame of image-to-video is given, and shows no progress."""
+    """From (1, C, f, h, w); the middle frame, since the first one of image-to-video is given and shows no progress."""
     return latents[0, :, latents.shape[2] // 2]
 
 
@@ -86,7 +86,7 @@ WAN_IMAGE_TO_VIDEO = Family(
 
 
 def _both_ends(request: GenerationRequest) -> dict[str, Any]:
-    """Let a video end as it begins unless it is to end otherwise."""
+    """Let a video end with its first image unless another last one is given."""
     arguments = standard_arguments(request)
     return {"last_image": arguments["image"], **arguments}
 
@@ -118,11 +118,11 @@ WAN_TEXT_AND_IMAGE_TO_VIDEO = Family(
 
 
 GREY, KEPT, GENERATED = (128, 128, 128), 0, 255
-"""What stands in for frames that are to be generated, and how a mask says which these are (diffusers, wan.md)."""
+"""The placeholder for frames to be generated, and the mask values that mark them (diffusers, wan.md)."""
 
 
 def _vace_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Give the first frame of image-to-video, and the last, as those of a video whose other frames are masked."""
+    """Pass the first and last frames of image-to-video in a video whose other frames are masked."""
     arguments = standard_arguments(request)
     if request.task is not Task.IMAGE_TO_VIDEO:
         return arguments
@@ -144,7 +144,7 @@ WAN_VACE = replace(
     parts=(
         TEXT_ENCODER,
         *_vae(4 * 8 * 8),
-        # One scale for each layer that sees the condition.
+        # One scale for each layer that gets the condition.
         replace(TRANSFORMER, shared=frozenset({"control_hidden_states_scale"})),
     ),
     last_image=True,
@@ -153,7 +153,7 @@ WAN_VACE = replace(
 
 
 def _animate_arguments(request: GenerationRequest) -> dict[str, Any]:
-    """Open the videos. A figure replaces one in a background, where there is one."""
+    """Open the videos. With a background video, the figure replaces one in it."""
     arguments = standard_arguments(request)
     # As many as the poses.
     del arguments["num_frames"]

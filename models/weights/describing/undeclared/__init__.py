@@ -1,1 +1,1 @@
-"""Pipelines that no family declares, by the signatures of their classes and their configurations."""
+"""Describes pipelines that no family declares, from their classes' signatures and their configurations."""

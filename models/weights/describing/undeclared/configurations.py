@@ -1,4 +1,4 @@
-"""The configurations of a pipeline's components, and what follows from them."""
+"""The configurations of a pipeline's components, and what they imply."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 FILES = ("config.json", "scheduler_config.json", "tokenizer_config.json")
 DENOISERS = ("Transformer", "UNet", "DiT", "Prior")
-"""In the names of the classes of components that denoise."""
+"""Substrings of the class names of denoisers."""
 AUTOENCODERS = ("vae", "vqvae", "movq", "vqgan")
 
 
 class Configurations(Mapping[str, Mapping[str, Any]]):
-    """By component."""
+    """The configurations, by component."""
 
     def __init__(self, folder: Path) -> None:
-        """Read those of a folder in diffusers layout."""
+        """Read the configurations of a folder in diffusers layout."""
         self.index = _read(folder / "model_index.json")
         names = [name for name, what in self.index.items() if isinstance(what, list) and what[0] is not None]
         self._components = {name: _first(folder / name) for name in names if not name.startswith("_")}
@@ -34,7 +34,7 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
 
     @property
     def denoiser_name(self) -> str:
-        """The first component that denoises, by its class."""
+        """The first component whose class is a denoiser's."""
         kinds = {name: str(config.get("_class_name")) for name, config in self.items()}
         return next((name for name, kind in kinds.items() if any(part in kind for part in DENOISERS)), "transformer")
 
@@ -54,14 +54,14 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
 
     @property
     def vae_factor(self) -> int:
-        """How many pixels of a side one latent stands for."""
+        """The pixels of a side that one latent stands for."""
         named = (self.vae.get(name) for name in ("spatial_compression_ratio", "scale_factor_spatial"))
         levels = self.vae.get("encoder_block_out_channels") or self.vae.get("block_out_channels") or ()
         return int(next(filter(None, named), 0) or 2 ** max(len(levels) - 1, 0))
 
     @property
     def multiple_px(self) -> int:
-        """What both sides have to be multiples of."""
+        """The number that both sides must be multiples of."""
         patch = self.denoiser.get("patch_size") or 1
         side = patch[-1] if isinstance(patch, list) else int(patch)
         # Each level of a UNet halves its input.
@@ -70,7 +70,7 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
 
     @property
     def frames_multiple(self) -> int:
-        """A video has one frame more than a multiple of this."""
+        """The number of a video's frames is one more than a multiple of this."""
         if self.fixed_frames:
             return self.fixed_frames - 1
         named = (self.vae.get(name) for name in ("temporal_compression_ratio", "scale_factor_temporal"))
@@ -78,7 +78,7 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
         return int(next(filter(None, named), usual))
 
     def trained_px(self, side: str) -> int | None:
-        """The width or height that the denoiser was trained on, where that is said."""
+        """Return the width or height that the denoiser was trained on, if its configuration says."""
         size = self.denoiser.get(f"sample_{side}") or self.denoiser.get("sample_size")
         latents = (size[-1] if side == "width" else size[0]) if isinstance(size, list) else size
         return latents and int(latents) * self.vae_factor
@@ -89,7 +89,7 @@ class Configurations(Mapping[str, Mapping[str, Any]]):
 
     @property
     def fixed_frames(self) -> int | None:
-        """The only length of a video that the denoiser can do, if there is one."""
+        """The only number of frames that the denoiser can generate, if it is fixed."""
         return self.denoiser.get("video_length")
 
 

@@ -1,4 +1,4 @@
-"""Pipelines that no family declares: what the signatures of their classes, and their configurations, say."""
+"""Makes fields of entries for pipelines that no family declares."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ MOST_GUIDANCE = 20.0
 def undeclared_fields(folder: Path, pipeline: str) -> dict[str, Any]:
     """Return family, pipeline, defaults and limits for a class of pipelines.
 
-    `folder` has model_index.json and the configurations of its components. Raises LoadFailed for what takes no prompt,
-    or needs what no request says.
+    `folder` has model_index.json and the configurations of its components. Raises LoadFailed for a class that takes no
+    prompt, or needs an argument that no request can give.
     """
     configs = Configurations(folder)
     first = _pipeline_class(pipeline, configs.index)
     if (why := refusal(first)) is not None:
         raise LoadFailed(why)
     classes = {task: each for each in (*relatives(first, configs.index), first) for task in tasks_of(each)}
-    # What its own class is for comes first: it is what the model is loaded as.
+    # The task of its own class comes first, since the model is loaded as that class.
     tasks = dict.fromkeys((*tasks_of(first), *classes))
     return {
         "family": GENERIC,
@@ -84,8 +84,8 @@ def _scheduler(pipeline_class: PipelineClass, configs: Configurations) -> str:
 
 
 def _prompt_tokens(pipeline_class: PipelineClass, configs: Configurations) -> dict[str, int | None]:
-    """Return how much each tokenizer's encoder reads: CLIP as much as it can, others what their pipeline gives them."""
-    # One is taken by the token that ends a text.
+    """Return how many tokens each encoder reads: CLIP its maximum, others what their pipeline passes on."""
+    # Less one, for the token that ends a text.
     usual = default_of(pipeline_class, "max_sequence_length", 0) - 1
     tokenizers = {name: str(configs[name].get("tokenizer_class")) for name in configs if name.startswith("tokenizer")}
     return {name: None if "CLIP" in kind or usual < 0 else usual for name, kind in tokenizers.items()}

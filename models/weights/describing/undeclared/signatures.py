@@ -1,4 +1,4 @@
-"""What a pipeline class can do for requests, by the signature of its call."""
+"""Finds out what a pipeline class can do for requests, from the signature of its call."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from models.catalogue.families.tunable import ARGUMENTS
 
 PipelineClass = type[DiffusionPipeline]
 GIVEN = {"prompt", "image", "mask_image"}
-"""What a pipeline may need to be given."""
+"""Arguments that a pipeline may require."""
 FRAMES = ("num_frames", "video_length", "frames")
-"""How pipelines call the length of a video."""
+"""Pipelines' names of the number of frames."""
 UNDERSTOOD = (
     GIVEN
     | ARGUMENTS
@@ -29,11 +29,11 @@ UNDERSTOOD = (
     | {*FRAMES, *AS_ASKED, "generator", "output_type", "callback_on_step_end"}
 )
 RESULTS = {"images", "image", "frames"}
-"""What outputs of pipelines are called that requests can get."""
+"""Names of pipeline outputs that requests can get."""
 CONTROL = {"control_image", "controlnet_conditioning_scale", "adapter_conditioning_scale"}
-"""Arguments of pipelines whose `image` is no image to change."""
+"""Arguments of pipelines whose `image` is not one to change."""
 EDITORS = ("Edit", "Pix2Pix", "Img2Img", "ImageToImage", "Kontext")
-"""In the names of classes that cannot do without an image, though their signatures have a default."""
+"""Substrings of the names of classes that need an image although their signatures have a default for it."""
 
 
 def arguments_of(pipeline_class: PipelineClass) -> Mapping[str, inspect.Parameter]:
@@ -41,14 +41,14 @@ def arguments_of(pipeline_class: PipelineClass) -> Mapping[str, inspect.Paramete
 
 
 def default_of(pipeline_class: PipelineClass, name: str, otherwise: float) -> Any:
-    """Return the default of an argument, if it is a number."""
+    """Return an argument's default if it is a number, else `otherwise`."""
     arguments = arguments_of(pipeline_class)
     value = arguments[name].default if name in arguments else None
     return value if isinstance(value, int | float) and not isinstance(value, bool) else otherwise
 
 
 def tasks_of(pipeline_class: PipelineClass) -> tuple[Task, ...]:
-    """Return what a class can do for requests; the first is what it is for."""
+    """Return the tasks that a class can do for requests, its main one first."""
     arguments = arguments_of(pipeline_class)
     if refusal(pipeline_class) is not None:
         return ()
@@ -80,7 +80,7 @@ def refusal(pipeline_class: PipelineClass) -> str | None:
 
 
 def relatives(first: PipelineClass, components: typing.Container[str]) -> Iterator[PipelineClass]:
-    """Yield the classes that do other tasks with the same components, as diffusers' AutoPipelines know them."""
+    """Yield the classes that diffusers' AutoPipelines know for other tasks with the same components."""
     for mapping in auto_pipeline.SUPPORTED_TASKS_MAPPINGS:
         for model, pipeline_class in mapping.items():
             if pipeline_class is first:
@@ -89,20 +89,20 @@ def relatives(first: PipelineClass, components: typing.Container[str]) -> Iterat
 
 
 def usual_latents(pipeline_class: PipelineClass) -> int | None:
-    """Return the side of a pipeline's usual latents, which it decides where it is made."""
+    """Return the side of a pipeline's default latents, which its constructor sets."""
     found = re.search(r"self\.default_sample_size = (\d+)", inspect.getsource(pipeline_class.__init__))
     return None if found is None else int(found[1])
 
 
 def _needs(pipeline_class: PipelineClass) -> Iterator[str]:
-    """Yield the components that a class cannot do without."""
+    """Yield the components that a class requires."""
     for each in inspect.signature(pipeline_class.__init__).parameters.values():
         if each.default is each.empty and each.name != "self" and each.kind is not each.VAR_KEYWORD:
             yield each.name
 
 
 def _outputs(pipeline_class: PipelineClass) -> set[str]:
-    """Return what the fields of its output are called, as far as its signature says it."""
+    """Return the names of its output's fields, as far as the signature says."""
     names = re.findall(r"\w+Output", str(inspect.signature(pipeline_class.__call__).return_annotation))
     known = (getattr(sys.modules[pipeline_class.__module__], name, None) for name in names)
     return {field.name for each in known if is_dataclass(each) for field in fields(each)}
@@ -117,5 +117,5 @@ def _annotation(pipeline_class: PipelineClass, name: str) -> Any:
     try:
         return typing.get_type_hints(pipeline_class.__call__).get(name)
     except (NameError, TypeError):
-        # Of a package that is not installed.
+        # Annotations may name a package that is not installed.
         return None
