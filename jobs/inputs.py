@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
 from core.pixels.upload import Pixels, Upload, pixels_of
 from core.pixels.video import Video
 from gateway.media.reading.uploads import in_image_thread

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from PIL import Image
 from pydantic import BaseModel, NonNegativeFloat, PositiveInt, ValidationError
 
+from core.generation.animation import VIDEOS
 from core.generation.events import (
     Clip,
     Download,
@@ -29,7 +30,7 @@ from core.generation.events import (
     Started,
     Step,
 )
-from core.generation.request import VIDEOS, GenerationRequest
+from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels, pixels_of

@@ -10,7 +10,7 @@ from api.http.requests.base64_text import decoded_base64
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import body_type, plain_values, read_body
 from api.hugging_face.forms import InferenceForm, InferenceParameters
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
 from core.pixels.upload import Upload
 from gateway.media.reading.decoded_kinds import IMAGE, MASK, DecodedKind
 from gateway.media.reading.decoding import uploaded

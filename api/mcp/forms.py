@@ -10,19 +10,15 @@ from pydantic import Field
 
 from api.http.requests.source_images import source_fields
 from api.typed.forms import Encoding
+from core.generation.animation import BACKGROUND_VIDEO, FACE_VIDEO, MASK_VIDEO, POSE_VIDEO, AnimationVideos
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
-    BACKGROUND_VIDEO,
-    FACE_VIDEO,
-    MASK_VIDEO,
-    POSE_VIDEO,
     Basics,
     Camera,
     ControlScale,
     ControlType,
     Draft,
     FitChoice,
-    Followed,
     FramesPerSecond,
     InpaintingMethod,
     Iterations,
@@ -126,7 +122,7 @@ class Inpaint(Guided, PictureTool):
     upscale: UpscaleChoice = None
 
 
-class GenerateVideo(Followed, PictureTool):
+class GenerateVideo(AnimationVideos, PictureTool):
     able = (Task.TEXT_TO_VIDEO,)
 
     image: Pixels | None = Field(default=None, description=f"What the video starts with. {SOURCE}")

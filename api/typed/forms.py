@@ -18,16 +18,13 @@ from starlette.requests import Request
 from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import read_fields
 from core.errors import JubakoError
+from core.generation.animation import BACKGROUND_VIDEO, FACE_VIDEO, MASK_VIDEO, POSE_VIDEO
 from core.generation.client_fields import ClientFields
 from core.generation.draft import (
-    BACKGROUND_VIDEO,
     CONTROL_IMAGE,
-    FACE_VIDEO,
     IMAGE,
     IMAGES,
     MASK,
-    MASK_VIDEO,
-    POSE_VIDEO,
     REFERENCE_IMAGE,
     Camera,
     ControlScale,
@@ -154,8 +151,8 @@ class TextToVideo(PictureForm):
     fps: FramesPerSecond = None
 
 
-class Followed(ClientFields):
-    """What moves the figure in an image."""
+class AnimationVideos(ClientFields):
+    """Those of `core.generation.animation`, as BentoML takes files."""
 
     pose_video: OptionalVideo = Field(default=None, description=POSE_VIDEO)
     face_video: OptionalVideo = Field(default=None, description=FACE_VIDEO)
@@ -163,7 +160,7 @@ class Followed(ClientFields):
     mask_video: OptionalVideo = Field(default=None, description=MASK_VIDEO)
 
 
-class ImageToVideo(Followed, PictureForm):
+class ImageToVideo(AnimationVideos, PictureForm):
     task: Literal[Task.IMAGE_TO_VIDEO] = Field(default=Task.IMAGE_TO_VIDEO, description=FIXED_TASK)
     image: Image.Image = Field(description=FIRST_FRAME)
     last_image: OptionalImage = Field(default=None, description=LAST_FRAME)
@@ -172,7 +169,7 @@ class ImageToVideo(Followed, PictureForm):
     fps: FramesPerSecond = None
 
 
-class Stream(Followed, Upscaled, Conditioned, PictureForm):
+class Stream(AnimationVideos, Upscaled, Conditioned, PictureForm):
     task: Task = Field(default=Task.TEXT_TO_IMAGE, description="What to do.")
     image: OptionalImage = Field(default=None, description=IMAGE)
     mask: OptionalImage = Field(default=None, description=MASK)

@@ -11,6 +11,7 @@ from math import ceil
 
 from pydantic import ConfigDict, Field
 
+from core.generation.animation import AnimationVideos
 from core.generation.client_fields import ClientFields
 from core.generation.hires import SecondPass
 from core.generation.prompt_syntax import PromptSyntax
@@ -19,10 +20,7 @@ from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleFactor
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo, Video
 
-VIDEOS = ("pose_video", "face_video", "background_video", "mask_video")
-"""The fields of drafts and requests that are videos."""
 MOST_FPS = 60
 """Frames a second of a clip."""
 SEGMENT_OVERLAP = 1
@@ -77,13 +75,13 @@ class Lora(ClientFields):
     scale: float = Field(default=1.0, ge=-4, le=4, description="0 is off, 1 is as trained.")
 
 
-class GenerationRequest(Tuning):
+class GenerationRequest(AnimationVideos, Tuning):
     """One call of one model, with every parameter resolved and checked.
 
     `image`, `last_image`, `control_image` and `reference_image` are RGB and `mask` is L (255 = repaint); all but the
-    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size too, but for the face's. The
-    `images` of an edit keep their own sizes; only one that has a mask is `image` too. Uploads stay compressed until a
-    runner gets the request, and videos until it starts.
+    reference have `width` x `height` pixels. Videos have `num_frames` frames, of that size too, but for the face's, and
+    those of `mask_video` are L. The `images` of an edit keep their own sizes; only one that has a mask is `image` too.
+    Uploads stay compressed until a runner gets the request, and videos until it starts.
     Image i of `num_images` has `seed + i`, so that it can be generated again alone, unless they are layers.
     """
 
@@ -114,12 +112,6 @@ class GenerationRequest(Tuning):
     """What an edit works on, in the order in which its prompt counts them."""
     last_image: Pixels | None = None
     """What a video that starts from `image` ends with."""
-    pose_video: UploadedVideo | None = None
-    face_video: UploadedVideo | None = None
-    """How the figure in `image` moves, frame by frame, and how it looks then."""
-    background_video: UploadedVideo | None = None
-    mask_video: UploadedVideo | None = None
-    """What the figure is put into, and where (L, 255 = generated); both or none."""
     hires: SecondPass | None = None
     """What is done with each image once it has its size; the result then has another."""
     upscale: UpscaleFactor | None = None
@@ -158,11 +150,6 @@ class GenerationRequest(Tuning):
     def hinted(self, *hints: str) -> GenerationRequest:
         """Return the request with further hints."""
         return self.model_copy(update={"hints": (*self.hints, *hints)})
-
-    @property
-    def named_videos(self) -> dict[str, Video]:
-        """All videos that it has, by their fields."""
-        return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 
     @property
     def segments(self) -> int:

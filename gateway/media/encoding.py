@@ -18,10 +18,11 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from core.errors import InvalidRequest
+from core.generation.animation import VIDEOS
 from core.generation.events import Clip, Picture, Result
 from core.generation.hints import ignored_hint
 from core.generation.prompt_syntax import has_marks
-from core.generation.request import VIDEOS, GenerationRequest, Method, Task
+from core.generation.request import GenerationRequest, Method, Task
 from core.generation.step_cache import StepCache
 from core.generation.tuning import PROMPTS, TUNING
 from gateway.media.metadata import Metadata, exif_of, fitting, png_text

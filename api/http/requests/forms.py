@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from api.http.refusals import InvalidForm
-from core.generation.request import VIDEOS
+from core.generation.animation import VIDEOS
 from gateway.media.reading.decoding import uploaded_field
 from gateway.media.reading.uploads import in_image_thread
 from gateway.media.reading.videos import uploaded_video

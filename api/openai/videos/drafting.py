@@ -13,9 +13,10 @@ from api.openai.sizes import check_size, sides_of, size_names
 from api.openai.videos.forms import VideoForm
 from api.openai.videos.reading import VideoBody
 from core.errors import InvalidRequest
+from core.generation.animation import VIDEOS
 from core.generation.draft import Draft
 from core.generation.hints import ignored_hint, renamed
-from core.generation.request import VIDEOS, GenerationRequest, Task
+from core.generation.request import GenerationRequest, Task
 from gateway.gateway import Gateway
 from gateway.media.clip_files import first_frame
 from gateway.media.reading.uploads import in_image_thread
