@@ -34,7 +34,7 @@ from core.generation.request import GenerationRequest
 from core.generation.step_cache import StepCache
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels, pixels_of
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 from core.validation import described
 
 
@@ -60,7 +60,7 @@ class BadFrameError(ValueError):
 
 
 class _Video(BaseModel):
-    """`Video.description`."""
+    """`UploadedVideo.description`."""
 
     size: tuple[PositiveInt, PositiveInt]
     num_frames: PositiveInt
@@ -133,7 +133,7 @@ def _read_files(header: _Header, pixels: memoryview) -> dict[str, Any]:
         at = end
     videos: dict[str, Any] = {}
     for name, length, description in header.videos:
-        videos[name] = Video.of(bytes(pixels[at : at + length]), description.model_dump())
+        videos[name] = UploadedVideo.of(bytes(pixels[at : at + length]), description.model_dump())
         at += length
     return {**{field: tuple(found) if field == "images" else found[0] for field, found in images.items()}, **videos}
 

@@ -31,7 +31,7 @@ from core.generation.request import Method, Task
 from core.generation.tuning import GuidanceEnd, StepCaching
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.upload import Pixels
-from core.pixels.video import UploadedVideo
+from core.pixels.video import VideoField
 from gateway.media.encoding import OutputFormat, format_for
 from models.catalogue.entry import Entry
 from storyboard.characters import MOST_CHARACTERS
@@ -129,12 +129,12 @@ class GenerateVideo(AnimationVideos, PictureTool):
     last_image: Pixels | None = Field(
         default=None, description=f"What it ends with, if it starts with an image and the model takes one. {SOURCE}"
     )
-    pose_video: UploadedVideo | None = Field(
+    pose_video: VideoField | None = Field(
         default=None, description=f"For models with `animation` in list_models. {POSE_VIDEO} {OF_JOBS}"
     )
-    face_video: UploadedVideo | None = Field(default=None, description=f"{FACE_VIDEO} {OF_JOBS}")
-    background_video: UploadedVideo | None = Field(default=None, description=f"{BACKGROUND_VIDEO} {OF_JOBS}")
-    mask_video: UploadedVideo | None = Field(default=None, description=f"{MASK_VIDEO} {OF_JOBS}")
+    face_video: VideoField | None = Field(default=None, description=f"{FACE_VIDEO} {OF_JOBS}")
+    background_video: VideoField | None = Field(default=None, description=f"{BACKGROUND_VIDEO} {OF_JOBS}")
+    mask_video: VideoField | None = Field(default=None, description=f"{MASK_VIDEO} {OF_JOBS}")
     num_frames: NumFrames = None
     fps: FramesPerSecond = None
     fit: FitChoice = None

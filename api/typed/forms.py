@@ -45,7 +45,7 @@ from core.generation.draft import (
 from core.generation.hires import HiresChoice
 from core.generation.request import Method, Task
 from core.generation.upscaling import UpscaleChoice, UpscaleFactor
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.encoding import DEFAULT_QUALITY, OutputFormat, format_for
 
 FIRST_MASK = f"Of the first image. {MASK}"
@@ -56,7 +56,7 @@ _VIDEO_SCHEMA = {"anyOf": [{"type": "file", "format": "video", "content_type": "
 OptionalVideo = Annotated[
     Path | None, WrapValidator(lambda video, _as_path: video), WithJsonSchema(_VIDEO_SCHEMA, mode="validation")
 ]
-"""A file for BentoML, which takes none that is optional and has a media type; what comes here is a `Video` already."""
+"""A file for BentoML, which takes none that is optional and has a media type; here comes an `UploadedVideo`."""
 FIXED_TASK = "Fixed; accepted so that the parameters in an image's metadata can be sent back unchanged."
 
 
@@ -197,10 +197,10 @@ class Upscale(Form):
     quality: int = Field(default=DEFAULT_QUALITY, ge=1, le=100, description="For all formats but PNG, which has none.")
 
     @property
-    def upload(self) -> Upload:
+    def upload(self) -> UploadedImage:
         """The image as the file that it came as."""
         image: object = self.image
-        assert isinstance(image, Upload)
+        assert isinstance(image, UploadedImage)
         return image
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from core.generation.client_fields import ClientFields
-from core.pixels.video import UploadedVideo, Video
+from core.pixels.video import UploadedVideo, VideoField
 
 POSE_VIDEO = "A video of poses that the figure in the image takes: an MP4, MOV, WebM or GIF file of drawn skeletons."
 FACE_VIDEO = "A video of a face whose expressions the figure takes, frame by frame with the poses."
@@ -16,13 +16,13 @@ MASK_VIDEO = "Where the background video is replaced, frame by frame: white is g
 class AnimationVideos(ClientFields):
     """Poses and a face for the figure, and what it is put into, and where: both of these or neither."""
 
-    pose_video: UploadedVideo | None = Field(default=None, description=POSE_VIDEO)
-    face_video: UploadedVideo | None = Field(default=None, description=FACE_VIDEO)
-    background_video: UploadedVideo | None = Field(default=None, description=BACKGROUND_VIDEO)
-    mask_video: UploadedVideo | None = Field(default=None, description=MASK_VIDEO)
+    pose_video: VideoField | None = Field(default=None, description=POSE_VIDEO)
+    face_video: VideoField | None = Field(default=None, description=FACE_VIDEO)
+    background_video: VideoField | None = Field(default=None, description=BACKGROUND_VIDEO)
+    mask_video: VideoField | None = Field(default=None, description=MASK_VIDEO)
 
     @property
-    def named_videos(self) -> dict[str, Video]:
+    def named_videos(self) -> dict[str, UploadedVideo]:
         """Those that there are, by their fields."""
         return {name: video for name in VIDEOS if (video := getattr(self, name)) is not None}
 

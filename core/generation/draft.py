@@ -21,7 +21,7 @@ from core.generation.tuning import Tuning
 from core.generation.upscaling import UpscaleChoice
 from core.pixels.fitting import Fit
 from core.pixels.upload import Pixels
-from core.pixels.video import Video
+from core.pixels.video import UploadedVideo
 
 Strength = Annotated[
     float | None,
@@ -193,7 +193,7 @@ class Draft(AnimationVideos, Parameters):
         return self.image or next(iter(self.images), None)
 
     @property
-    def leading(self) -> Pixels | Video | None:
+    def leading(self) -> Pixels | UploadedVideo | None:
         """What gives the result its size, unless the request says one."""
         return self.pose_video or self.masked_image
 

@@ -20,7 +20,7 @@ from PIL import Image, UnidentifiedImageError
 
 from core.errors import InvalidRequest
 from core.pixels.fitting import Fit, placed, placement
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.media.reading.budget import Budget
 from gateway.media.reading.costs import PIXEL_BYTES, STRIP_BYTES, decoding_bytes
 from gateway.media.reading.decoded_kinds import CONTROL, CUTOUT, IMAGE, MASK, DecodedKind
@@ -44,7 +44,7 @@ _KINDS = {"mask": MASK, "control_image": CONTROL}
 """By field; all others are IMAGE."""
 
 
-def uploaded_field(field: str, files: list[bytes], max_px: int) -> Upload | list[Upload]:
+def uploaded_field(field: str, files: list[bytes], max_px: int) -> UploadedImage | list[UploadedImage]:
     """Check the files of one field of a form; only `images` takes several, of `max_px` pixels together.
 
     Blocks. Raises InvalidRequest.
@@ -75,20 +75,20 @@ def uploaded_files(
     *,
     most: int = MAX_IMAGES,
     whole: bool = False,
-) -> tuple[Upload, ...]:
+) -> tuple[UploadedImage, ...]:
     """Check files that come together, of `max_px` pixels in all, as `uploaded` does each. Blocks.
 
     Raises InvalidRequest, also for more than `most`.
     """
     check_count(field, len(files), most)
-    uploads: list[Upload] = []
+    uploads: list[UploadedImage] = []
     for file in files:
         left_px = max_px - sum(upload.width * upload.height for upload in uploads)
         uploads.append(uploaded(file, field, left_px, kind, whole))
     return tuple(uploads)
 
 
-def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> Upload:
+def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, whole: bool = False) -> UploadedImage:
     """Check that a file can be decoded, upright as its EXIF orientation says; `whole`, in its full size. Blocks.
 
     Raises InvalidRequest when it is no image, damaged, has more than `max_px` pixels, or would take too much memory.
@@ -105,7 +105,7 @@ def uploaded(data: bytes, field: str, max_px: int, kind: DecodedKind = IMAGE, wh
             # Some decoders read what nothing can convert.
             kind.converter(file)(file.crop((0, 0, 1, 1)))
             upright = upright_size(file, full_size)
-        return Upload(kept(data), upright, partial(_decoded, kind, field))
+        return UploadedImage(kept(data), upright, partial(_decoded, kind, field))
 
 
 @contextmanager
@@ -132,7 +132,7 @@ def loaded(file: Image.Image, field: str, wanted: tuple[int, int], extra_bytes: 
         yield
 
 
-def hole_in(data: bytes, field: str, max_px: int) -> Upload | None:
+def hole_in(data: bytes, field: str, max_px: int) -> UploadedImage | None:
     """Return the mask that the fully transparent places of an image that was checked before are, if there are any.
 
     Blocks.

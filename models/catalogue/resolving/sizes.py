@@ -10,8 +10,8 @@ from core.errors import InvalidRequest
 from core.generation.draft import Draft
 from core.generation.hints import cropped_hint, ignored_hint, snapped_hint
 from core.pixels.fitting import Fit, Size, placed, placement
-from core.pixels.upload import Pixels, Upload
-from core.pixels.video import Video
+from core.pixels.upload import Pixels, UploadedImage
+from core.pixels.video import UploadedVideo
 from models.catalogue.entry import Entry
 from models.catalogue.limits import Limits, TaskSettings
 from models.catalogue.resolving.checks import within
@@ -66,13 +66,13 @@ def fitted_size(width: int, height: int, limits: Limits) -> Size:
     return sides[0], sides[1]
 
 
-def check_proportions(field: str, image: Pixels | Video) -> None:
+def check_proportions(field: str, image: Pixels | UploadedVideo) -> None:
     """Raise InvalidRequest for an image so elongated that models' own scaling would make something huge of it."""
     if too_long(*image.size):
         raise InvalidRequest(field, f"is {image.width} x {image.height} pixels; {PROPORTION}")
 
 
-def fit_for(draft: Draft, image: Pixels | Video, size: Size, limits: Limits) -> Fit:
+def fit_for(draft: Draft, image: Pixels | UploadedVideo, size: Size, limits: Limits) -> Fit:
     """Return how an image comes to the size; unless asked otherwise, it is cropped where more than rounding differs.
 
     A size that was asked for is taken at its word; one that follows an image was rounded to the model's multiple.
@@ -91,7 +91,7 @@ def resized(image: Pixels, width: int, height: int, fit: Fit = Fit.STRETCH, back
     """Return the image in this size; itself when it already has it. An upload knows its own background."""
     if image.size == (width, height):
         return image
-    if isinstance(image, Upload):
+    if isinstance(image, UploadedImage):
         return image.resized(width, height, fit)
     # A mask stays hard: what its author did not paint must not be repainted a little.
     is_mask = image.mode == "L"
@@ -117,7 +117,7 @@ def seen_size(field: str, entry: Entry, size: Size) -> Size:
 
 def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[str, ...]:
     """Return what a caller should know of how images and videos came to the size."""
-    given: dict[str, Pixels | Video | None] = {
+    given: dict[str, Pixels | UploadedVideo | None] = {
         "image": draft.image,
         "last_image": draft.last_image,
         "control_image": draft.control_image,
@@ -136,7 +136,7 @@ def size_hints(draft: Draft, entry: Entry, size: Size, limits: Limits) -> tuple[
     return tuple(filter(None, (snapped, *hints)))
 
 
-def _cropped(name: str, image: Pixels | Video, draft: Draft, size: Size, limits: Limits) -> str | None:
+def _cropped(name: str, image: Pixels | UploadedVideo, draft: Draft, size: Size, limits: Limits) -> str | None:
     if fit_for(draft, image, size, limits) is not Fit.CROP:
         return None
     return cropped_hint(name, image.size, placement(image.size, size, Fit.CROP).box)

@@ -13,7 +13,7 @@ from api.openai.drafting import AdmittedImages, admit, check_background
 from api.openai.forms import EditForm, GenerationForm
 from core.errors import InvalidRequest
 from core.generation.events import Picture
-from core.pixels.upload import Upload
+from core.pixels.upload import UploadedImage
 from gateway.gateway import Gateway
 from gateway.media.reading.decoding import uploaded
 from gateway.safety.policy import Policy
@@ -67,6 +67,6 @@ async def test_a_hole_that_is_the_mask_is_not_called_one_that_was_sent() -> None
     form = EditForm(prompt="glass", model="dall-e-2", image=(image,), background="transparent", size="1024x1024")
     with pytest.raises(InvalidRequest, match="background: the image's transparent part is repainted"):
         await admit(gateway, form)
-    unread = Upload(b"", image.size, cast(Any, None))
+    unread = UploadedImage(b"", image.size, cast(Any, None))
     with pytest.raises(InvalidRequest, match="background: jpeg files have no transparency"):
         await admit(gateway, form.model_copy(update={"image": (unread,), "output_format": "jpeg"}))
