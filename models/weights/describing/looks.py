@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.generation.request import Task
-from models.weights.describing.places import Card
+from models.weights.describing.model_folder import ModelCard
 
 UNSAID: Mapping[str, Any] = {}
 
@@ -33,7 +33,7 @@ class Look:
     """What people call it; names often say what files do not, such as for how few steps it is."""
     family: str
     weights: Weights
-    card: Card
+    card: ModelCard
     tasks: tuple[Task, ...] = ()
     """All that it can do; none: all that its family can."""
     sampler: Mapping[str, Any] = field(default_factory=dict)
