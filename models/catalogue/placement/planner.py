@@ -13,14 +13,14 @@ from models.catalogue.placement.search import Search
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlacementPlan:
     places: Mapping[str, tuple[Place, ...]]
     """Of each model's replicas, at least one."""
     notes: tuple[str, ...] = ()
     """What an operator should know of it."""
 
 
-def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
+def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> PlacementPlan:
     """Place one replica of each model, the largest first, then further ones, then the models that are to fill the rest.
 
     Each goes to the best spot that has room; where one finds none, those placed before may move. A single replica that
@@ -40,7 +40,7 @@ def plan(spots: Sequence[Spot], demands: Sequence[Demand]) -> Plan:
     planner.put_those_without_room()
     planner.fill(filling)
     places = {demand.model: tuple(group.place for group in planner.assigned.of(demand.model)) for demand in demands}
-    return Plan(places, tuple(planner.notes(demands)))
+    return PlacementPlan(places, tuple(planner.notes(demands)))
 
 
 class _Planner:

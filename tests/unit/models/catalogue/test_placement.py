@@ -13,9 +13,9 @@ from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.placement import spots
 from models.catalogue.placement.decided import KEPT, placed, placed_once
-from models.catalogue.placement.groups import Group, groups_of
+from models.catalogue.placement.groups import SpotGroup, groups_of
 from models.catalogue.placement.place import Demand, Place, Spot
-from models.catalogue.placement.planner import Plan, plan
+from models.catalogue.placement.planner import PlacementPlan, plan
 from models.catalogue.placement.spots import spots_for
 from processes.machine.cards import UsableCard, visible
 from processes.machine.nvml import CardMemory
@@ -27,7 +27,7 @@ CARDS = [Spot(Place(f"cuda:{number}"), size, size) for number, size in enumerate
 CORES = [Spot(Place("cpu", slot, 2), 64.0, 32.0, crowded=True) for slot in range(2)]
 
 
-def devices(made: Plan, model: str) -> list[str]:
+def devices(made: PlacementPlan, model: str) -> list[str]:
     return [place.device for place in made.places[model]]
 
 
@@ -67,7 +67,7 @@ def test_more_replicas_than_fit_are_refused_with_the_limit() -> None:
         plan(CORES, [Demand("a", 1, replicas=3)])
 
 
-def both(made: Plan, model: str) -> list[tuple[str, ...]]:
+def both(made: PlacementPlan, model: str) -> list[tuple[str, ...]]:
     return sorted(place.devices for place in made.places[model])
 
 
@@ -165,7 +165,7 @@ def test_components_have_room_on_their_own_cards() -> None:
         plan([Spot(Place("cpu"), 35, 35)], [replace(split, memory_gib=6, replicas=2)])
 
 
-def memory_left_gib(spots: list[Spot], placed: Iterable[tuple[Demand, Group]]) -> float:
+def memory_left_gib(spots: list[Spot], placed: Iterable[tuple[Demand, SpotGroup]]) -> float:
     """On the fullest card."""
     left = {spot.place.device: spot.free_gib for spot in spots}
     for demand, group in placed:
@@ -196,7 +196,7 @@ def test_room_is_found_wherever_trying_all_ways_finds_it() -> None:
         possible += 1
         places = plan(cards, demands).places
         spots = {spot.place: spot for spot in cards}
-        placed = [(demand, Group((spots[place],))) for demand in demands for place in places[demand.model]]
+        placed = [(demand, SpotGroup((spots[place],))) for demand in demands for place in places[demand.model]]
         assert len(placed) == len(each)
         assert memory_left_gib(cards, placed) >= 0
     assert possible > 50
