@@ -33,7 +33,7 @@ class ImageCheck(Protocol):
     async def refuses(self, images: list[Image.Image]) -> bool: ...
 
 
-class Policy:
+class ContentPolicy:
     """Checks what it is given the means to check; without any, it allows everything."""
 
     def __init__(self, words: BlockedWords | None = None, pictures: ImageCheck | None = None) -> None:

@@ -12,7 +12,7 @@ from core.generation.draft import Draft
 from core.generation.request import GenerationRequest, Task
 from core.pixels.fitting import Fit
 from core.pixels.video import UploadedVideo
-from gateway.safety.policy import FRAMES_AT_ONCE, Policy
+from gateway.safety.policy import FRAMES_AT_ONCE, ContentPolicy
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.entry import Entry
 from models.catalogue.resolving.deadlines import work_s
@@ -151,8 +151,8 @@ async def test_what_a_camera_saw_is_looked_at(field: str, size: tuple[int, int])
         background_video=frames(64), mask_video=video(17, mode="L"),
     )  # fmt: skip
     allowing = Counting()
-    await Policy(pictures=allowing).check_request(request)
+    await ContentPolicy(pictures=allowing).check_request(request)
     assert (sum(allowing.batches), max(allowing.batches)) == (1 + 17 + 17, FRAMES_AT_ONCE)
     seen = request.model_copy(update={"image": photo(80, 80)})
     with pytest.raises(ContentPolicyViolation, match=f"^{field}: is refused"):
-        await Policy(pictures=Counting(size)).check_request(seen)
+        await ContentPolicy(pictures=Counting(size)).check_request(seen)
