@@ -73,7 +73,7 @@ class PictureTool(Tool, Encoding, Basics):
         return format_for(task, self.output_format)
 
 
-class Guided(ClientFields):
+class Conditioned(ClientFields):
     reference_image: Pixels | None = Field(
         default=None, description=f"Whose subject or style to follow, for models with an IP-Adapter. {SOURCE}"
     )
@@ -86,7 +86,7 @@ class Guided(ClientFields):
     fit: FitChoice = None
 
 
-class GenerateImage(Guided, PictureTool):
+class GenerateImage(Conditioned, PictureTool):
     able = (Task.TEXT_TO_IMAGE,)
 
     hires: HiresChoice = None
@@ -111,7 +111,7 @@ class EditImage(PictureTool):
         return source_fields(self.images, task, "images")
 
 
-class Inpaint(Guided, PictureTool):
+class Inpaint(Conditioned, PictureTool):
     able = (Task.INPAINT,)
 
     image: Pixels = Field(description=SOURCE)
