@@ -22,8 +22,8 @@ from runners.engine.step_cache.policy import POLICIES
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in a step a call of the denoiser stands; calls of one place in different steps go on from one another."""
+class CallPosition:
+    """Where in a step a call of the denoiser stands; those of one position go on from one another."""
 
     component: str
     number: int
@@ -43,7 +43,7 @@ class _Step:
     """Whether all of its calls so far were predicted, or are going to be."""
     calls: Counter[str] = field(default_factory=Counter)
     """By component."""
-    places: set[Place] = field(default_factory=set)
+    positions: set[CallPosition] = field(default_factory=set)
     conditional: Any = None
     """The answer to its last call with the prompt; of one call for both halves, what is with the prompt."""
 
@@ -81,7 +81,7 @@ class DenoisingSteps:
         self._unguided = family.unguided
         self._perturbs = family.perturbed_calls > 0
         self._park = park
-        self._sites: dict[Place, CallSite] = {}
+        self._sites: dict[CallPosition, CallSite] = {}
         """Of the last step's calls."""
         self._number = 0
         """Of the step that goes on, or comes next."""
@@ -113,20 +113,20 @@ class DenoisingSteps:
         if part.stage is Stage.CONTROL:
             # Nobody looks at the residuals of a step that is predicted.
             return ((), None) if step.skipped else self._computed(step, make_call())
-        place = Place(part.component, step.calls[part.component], step.guided)
+        position = CallPosition(part.component, step.calls[part.component], step.guided)
         step.calls[part.component] += 1
         if self._perturbs and not step.guided:
             # What is not perturbed guides away from nothing.
-            return step.conditional if place.number else self._before_perturbed(step, place, make_call)
+            return step.conditional if position.number else self._before_perturbed(step, position, make_call)
         if self._unguided is not Unguided.SECOND_CALL or step.guided:
-            return self._answered(step, place, make_call)
-        if place.number % 2 == 0:
-            step.conditional = self._answered(step, place, make_call)
+            return self._answered(step, position, make_call)
+        if position.number % 2 == 0:
+            step.conditional = self._answered(step, position, make_call)
         return step.conditional
 
-    def _before_perturbed(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
+    def _before_perturbed(self, step: _Step, position: CallPosition, make_call: Callable[[], ModuleCall]) -> Any:
         """Answer for the samples without and with the prompt; further calls of the step have the latter alone."""
-        output = self._answered(step, place, make_call)
+        output = self._answered(step, position, make_call)
         step.conditional = pytree.tree_map(lambda leaf: leaf[len(leaf) // 2 :], output)
         return output
 
@@ -154,19 +154,19 @@ class DenoisingSteps:
             return False
         if guided != self._last.guided:
             return False
-        sites = [self._sites[place] for place in self._last.places]
+        sites = [self._sites[position] for position in self._last.positions]
         return bool(sites) and all(site.trusts(self._number, steps) for site in sites)
 
-    def _answered(self, step: _Step, place: Place, make_call: Callable[[], ModuleCall]) -> Any:
-        step.places.add(place)
-        if step.skipped and self._last is not None and place in self._last.places:
-            return self._sites[place].predicted(self._number)
+    def _answered(self, step: _Step, position: CallPosition, make_call: Callable[[], ModuleCall]) -> Any:
+        step.positions.add(position)
+        if step.skipped and self._last is not None and position in self._last.positions:
+            return self._sites[position].predicted(self._number)
         # Another denoiser may have taken over.
         step.skipped = False
         output = self._computed(step, make_call())
         if self._policy is None:
             return output
-        return self._sites.setdefault(place, CallSite(self._policy)).corrected(self._number, output)
+        return self._sites.setdefault(position, CallSite(self._policy)).corrected(self._number, output)
 
     def _computed(self, step: _Step, call: ModuleCall) -> Any:
         """Return a call's output; without guidance its halves are equal, and one is computed."""
@@ -187,7 +187,7 @@ class DenoisingSteps:
             self.skipped += step.skipped
             step.conditional = None
             # From calls that no longer come, nothing is predicted.
-            self._sites = {place: site for place, site in self._sites.items() if place in step.places}
+            self._sites = {position: site for position, site in self._sites.items() if position in step.positions}
 
 
 def timesteps_of(view: Any) -> int:
