@@ -59,7 +59,7 @@ class Result(_Data):
     sound: bool = False
 
 
-class Delivery(_Data):
+class WebhookDelivery(_Data):
     """One attempt to notify a webhook."""
 
     at: datetime
@@ -116,7 +116,7 @@ class Job(_Data):
     """When it was moved to the line of its class, in Unix time; None: it has been there since it was created."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
-    deliveries: tuple[Delivery, ...] = ()
+    deliveries: tuple[WebhookDelivery, ...] = ()
     told: bool = False
     """Whether its webhook needs no further attempt."""
     deleted: bool = False

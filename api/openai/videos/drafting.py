@@ -49,14 +49,14 @@ async def admit_video(gateway: Gateway, body: VideoBody, *, background: bool) ->
 
 
 @dataclass(frozen=True)
-class Source:
+class RemixSource:
     """A video that another starts from: its job, and its file."""
 
     job: Job
     file: bytes
 
 
-async def admit_remix(gateway: Gateway, source: Source, prompt: str) -> GenerationRequest:
+async def admit_remix(gateway: Gateway, source: RemixSource, prompt: str) -> GenerationRequest:
     """Check and charge for a video like another, by another prompt, which starts with the same frame.
 
     Raises InvalidRequest, UnknownModel for a model that is served no longer, or RateExceeded.
