@@ -9,8 +9,6 @@ from typing import Any
 from core.generation.request import Task
 from models.weights.describing.model_folder import ModelCard
 
-UNSAID: Mapping[str, Any] = {}
-
 
 @dataclass(frozen=True)
 class Weights:
