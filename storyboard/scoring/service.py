@@ -21,7 +21,7 @@ MAX_BATCH = 16
 MAX_LATENCY_MS = 60_000
 """BentoML gives up requests that it expects to take longer; a comparison takes milliseconds, and none may be."""
 MAX_FRAME_BYTES = 2**26
-"""Two images of more pixels than any model generates."""
+"""An image of more pixels than any model generates."""
 NAME = "_scorer"
 """Not a model's id: those begin with a letter or a digit."""
 
@@ -58,7 +58,7 @@ def scorer_service(device: str) -> Any:
 
         @bentoml.api(input_spec=AskedFrame, batchable=True, max_batch_size=MAX_BATCH, max_latency_ms=MAX_LATENCY_MS)
         async def cosines(self, asked: list[Any]) -> list[float]:
-            """Say how alike the two of each pair are, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
+            """Return the cosine of each pair, -1 to 1; takes `storyboard.scoring.pairs.Asked`."""
             return await self._host.cosines(asked)
 
         @bentoml.on_shutdown
