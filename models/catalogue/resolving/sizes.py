@@ -39,11 +39,12 @@ def _size_within_limits(draft: Draft, settings: TaskSettings, snaps: bool) -> Si
     image = draft.leading
     if image is None:
         width, height = draft.width or defaults.width, draft.height or defaults.height
-    elif draft.width is None and draft.height is None:
-        width, height = fitted_size(*image.size, limits)
+    elif draft.width is not None:
+        width, height = draft.width, draft.height or _other_side(draft.width, image.height / image.width, limits)
+    elif draft.height is not None:
+        width, height = _other_side(draft.height, image.width / image.height, limits), draft.height
     else:
-        width = draft.width or _other_side(draft.height, image.width / image.height, limits)
-        height = draft.height or _other_side(width, image.height / image.width, limits)
+        width, height = fitted_size(*image.size, limits)
     if snaps:
         width, height = fitted_size(width, height, limits)
     check_size(width, height, limits)
@@ -151,9 +152,8 @@ def _in_proportions(image: Pixels, size: Size) -> tuple[float, float]:
     return image.width * scale, image.height * scale
 
 
-def _other_side(side: int | None, proportion: float, limits: Limits) -> int:
+def _other_side(side: int, proportion: float, limits: Limits) -> int:
     """Return the side that was not asked for, after the image's proportions."""
-    assert side is not None
     most = limits.max_pixels // side // limits.multiple_px * limits.multiple_px
     return _nearest_allowed(min(side * proportion, most), limits)
 
