@@ -1,4 +1,4 @@
-"""The requests that a process has in hand: what an orderly end waits for, and what it refuses and cuts."""
+"""What a process has in hand: what an orderly end waits for, and what it refuses and cuts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Task = asyncio.Task[None]
 
 
 class Held:
-    """One request, while it is in hand."""
+    """One request or job, while it is in hand."""
 
     def __init__(self, task: Task, working: set[Task], watching: set[Task]) -> None:
         self._task = task
@@ -29,39 +29,39 @@ class Held:
 
 
 class InHand:
-    """Requests by the tasks that answer them."""
+    """Requests and jobs by the tasks that do them."""
 
     def __init__(self) -> None:
         self.over = False
         """Whether what was still in hand has been cut."""
-        self._tasks: set[Task] = set()
+        self.tasks: set[Task] = set()
         self._watching: set[Task] = set()
         """Those who only look on, and might do so for ever."""
 
     @property
     def count(self) -> int:
-        return len(self._tasks)
+        return len(self.tasks)
 
     @contextmanager
     def holding(self) -> Iterator[Held]:
-        """Count the running task as a request in hand."""
+        """Count the running task as one in hand."""
         task = _current()
-        self._tasks.add(task)
+        self.tasks.add(task)
         try:
-            yield Held(task, self._tasks, self._watching)
+            yield Held(task, self.tasks, self._watching)
         finally:
-            self._tasks.discard(task)
+            self.tasks.discard(task)
             self._watching.discard(task)
 
     async def finished(self) -> None:
         """Return once none is in hand, but for those who only look on."""
-        while self._tasks:
-            await asyncio.wait(set(self._tasks), return_when=asyncio.FIRST_COMPLETED)
+        while self.tasks:
+            await asyncio.wait(set(self.tasks), return_when=asyncio.FIRST_COMPLETED)
 
     def cut(self) -> None:
         """End all that is left."""
         self.over = True
-        for task in (*self._tasks, *self._watching):
+        for task in (*self.tasks, *self._watching):
             task.cancel()
 
 
