@@ -50,7 +50,7 @@ _MARK = re.compile(r"[()\[\]\\<+-]|BREAK")
 _COMPEL = re.compile(r"\w[+-]{2,}(?!\w)|\)(?:[+-]+|\d*\.\d+)(?!\w)|\)\.(?:blend|and)\(")
 
 
-def parts_of(prompt: str) -> list[list[Fragment]]:
+def prompt_parts(prompt: str) -> list[list[Fragment]]:
     """Return the fragments of an A1111 prompt, for each of its parts between BREAKs.
 
     `(word)` is 1.1 times as strong, `[word]` as weak, `(word:1.3)` as strong as it says; they may be nested. A bracket
@@ -63,7 +63,7 @@ def plain_text(prompt: str, syntax: PromptSyntax) -> str:
     """Return a prompt without what its syntax adds to its words."""
     if syntax is not PromptSyntax.A1111:
         return prompt
-    return " ".join("".join(fragment.text for fragment in part) for part in parts_of(prompt)).strip()
+    return " ".join("".join(fragment.text for fragment in part) for part in prompt_parts(prompt)).strip()
 
 
 def without_lora_tags(prompt: str) -> tuple[str, list[LoraTag]]:

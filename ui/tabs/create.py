@@ -10,7 +10,7 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.conditions import KNOWN as CONDITIONS
 from ui.request.conditions import Conditions
 from ui.request.controls import KNOWN, Controls
@@ -119,7 +119,7 @@ class _Create:
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model where its own is not served here."""
-        model = first_of(able(models, TASK), parameters.get("model"))
+        model = earlier_or_first(able(models, TASK), parameters.get("model"))
         if model is None:
             return {}
         negative = parameters.get("negative_prompt", "")

@@ -11,7 +11,7 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import Studio, gallery, shown_in
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.canvas import Canvas
 from ui.request.controls import KNOWN, Controls
 from ui.reuse import Reuse
@@ -135,7 +135,7 @@ class _Edit:
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model where its own is not served here."""
         way = parameters["task"]
-        model = first_of(able(models, way), parameters.get("model"))
+        model = earlier_or_first(able(models, way), parameters.get("model"))
         if model is None:
             return {}
         image, *more = parameters.get("images") or [parameters.get("image")]

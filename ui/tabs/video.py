@@ -13,7 +13,7 @@ import gradio as gr
 from client.results import Model
 from ui.code import CodePanel
 from ui.generating.panel import NothingToDraw, Studio
-from ui.page import QUIET, Page, able, choices, chosen, first_of
+from ui.page import QUIET, Page, able, choices, chosen, earlier_or_first
 from ui.request.controls import KNOWN, Controls
 from ui.request.figure import Figure
 from ui.reuse import Reuse
@@ -124,7 +124,7 @@ class _Video:
 
     def _filled(self, models: Sequence[dict[str, Any]], parameters: dict[str, Any], locked: bool) -> dict[Any, Any]:
         """Return the tab as a request had it, with the first model where its own is not served here."""
-        model = first_of(able(models, parameters["task"]), parameters.get("model"))
+        model = earlier_or_first(able(models, parameters["task"]), parameters.get("model"))
         if model is None:
             return {}
         # Without the poses that it had, it is as long as those that somebody chooses.

@@ -12,7 +12,7 @@ import pytest
 from core.errors import StartError
 from models.catalogue.catalogue import Catalogue, full_catalogue
 from models.catalogue.placement import spots
-from models.catalogue.placement.decided import KEPT, placed, placed_once
+from models.catalogue.placement.decided import KEPT, replica_places, single_places
 from models.catalogue.placement.groups import SpotGroup, groups_of
 from models.catalogue.placement.place import Demand, Place, Spot
 from models.catalogue.placement.planner import PlacementPlan, plan
@@ -239,16 +239,14 @@ def test_the_first_process_decides_and_its_children_read_it(monkeypatch: pytest.
     monkeypatch.setattr(spots, "usable_cards", cards)
     settings, catalogue = Settings(), full_catalogue(None)
     served = Catalogue([catalogue.get("miniature")])
-    first = placed(settings, served, list(served.entries.values()))
+    first = replica_places(settings, served, list(served.entries.values()))
     assert [place.device for place in first["miniature"]] == ["cuda:1", "cuda:0"]
     # Meanwhile other cards are free, as a child sees.
     free_gib.reverse()
-    assert placed(settings, served, list(served.entries.values())) == first
+    assert replica_places(settings, served, list(served.entries.values())) == first
     monkeypatch.setenv("JUBAKO_DEVICE", "cuda:1")
-    assert [place.device for place in placed(Settings(), served, list(served.entries.values()))["miniature"]] == [
-        "cuda:1",
-        "cuda:1",
-    ]
+    changed = replica_places(Settings(), served, list(served.entries.values()))
+    assert [place.device for place in changed["miniature"]] == ["cuda:1", "cuda:1"]
 
 
 def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,8 +257,8 @@ def test_models_leave_an_upscaling_model_its_memory(monkeypatch: pytest.MonkeyPa
     assert [spot.free_gib for spot in spots_for("cuda", 20, 5)] == [17, 20]
     served = Catalogue([full_catalogue(None).get("miniature")])
     monkeypatch.setenv("JUBAKO_DEVICE", "cuda")
-    alone = placed(Settings(), served, list(served.entries.values()))
-    beside = placed(Settings(upscaler="someone/esrgan"), served, list(served.entries.values()))
+    alone = replica_places(Settings(), served, list(served.entries.values()))
+    beside = replica_places(Settings(upscaler="someone/esrgan"), served, list(served.entries.values()))
     assert [places["miniature"][0].device for places in (alone, beside)] == ["cuda:0", "cuda:1"]
 
 
@@ -268,10 +266,10 @@ def test_a_process_of_one_replica_refuses_several(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("JUBAKO_DEVICE", "cpu:2")
     monkeypatch.setenv(KEPT, "{}")
     entries = [full_catalogue(None).get("miniature")]
-    assert placed_once(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
+    assert single_places(Settings(), Catalogue(entries), entries)["miniature"].device == "cpu"
     monkeypatch.setenv("JUBAKO_REPLICAS", "auto")
     with pytest.raises(StartError, match="JUBAKO_REPLICAS: this process runs one replica of miniature, not 2"):
-        placed_once(Settings(), Catalogue(entries), entries)
+        single_places(Settings(), Catalogue(entries), entries)
 
 
 @pytest.mark.parametrize(
