@@ -10,7 +10,7 @@ from starlette.requests import Request
 
 from api.describing.bodies import json_schema
 from api.http.context import current_desk, current_gateway, current_maker, current_storage, server_address
-from api.http.requests.forms import FILES, check_files, validated
+from api.http.requests.forms import check_files, validated
 from api.http.requests.parsing import plain_values
 from api.jobs.answers import status_of
 from api.mcp.answers import ToolResult, answer_of
@@ -29,6 +29,7 @@ from api.mcp.references import with_results
 from api.operations.status import shown_models
 from api.storyboard.forms import story_of
 from core.generation.client_fields import ClientFields
+from core.generation.request import FILES
 from jobs.desk.order import Order
 from models.catalogue.serving.choosing import meant
 from settings import settings

@@ -11,7 +11,7 @@ from math import ceil
 
 from pydantic import ConfigDict, Field
 
-from core.generation.animation import AnimationVideos
+from core.generation.animation import VIDEOS, AnimationVideos
 from core.generation.client_fields import ClientFields
 from core.generation.hires import SecondPass
 from core.generation.prompt_syntax import PromptSyntax
@@ -21,6 +21,8 @@ from core.generation.upscaling import UpscaleFactor
 from core.pixels.fitting import Fit, Size
 from core.pixels.upload import Pixels
 
+FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
+"""The fields of drafts and requests that are images or videos."""
 MOST_FPS = 60
 """Frames a second of a clip."""
 SEGMENT_OVERLAP = 1

@@ -8,12 +8,10 @@ from pydantic import BaseModel, PositiveInt
 from models.catalogue.sources import Source
 from storyboard.scoring.pairs import Asked, Pair
 
-Size = tuple[PositiveInt, PositiveInt]
-
 
 class _Header(BaseModel):
     source: Source
-    size: Size
+    size: tuple[PositiveInt, PositiveInt]
     text: str
 
 

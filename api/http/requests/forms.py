@@ -16,9 +16,6 @@ from settings import settings
 
 FormT = TypeVar("FormT", bound=BaseModel)
 
-FILES = ("image", "mask", "images", "last_image", "reference_image", "control_image", *VIDEOS)
-"""Of a request, by our names."""
-
 
 async def check_files(fields: dict[str, Any], names: Collection[str]) -> None:
     """Put uploads in place of the bytes of the fields named. Raises InvalidRequest."""
